@@ -1,0 +1,68 @@
+"""The command line: ``python -m p2vlib study --scale quick``, ``python -m p2vlib data --scale quick``."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import sys
+from typing import Any
+
+from .config import PRESETS
+
+
+def parameter(text: str) -> tuple[str, Any]:
+    """``name=value``, where the value is a Python literal or, failing that, text."""
+    name, equals, value = text.partition("=")
+    if not (name.isidentifier() and equals):
+        raise argparse.ArgumentTypeError(f"{text!r} is not name=value")
+    if name == "scale":
+        raise argparse.ArgumentTypeError("the scale is chosen by --scale")
+    try:
+        return name, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return name, value
+
+
+def numbers(text: str) -> list[str]:
+    """``03,05`` as a list of notebook numbers."""
+    return [number.strip() for number in text.split(",") if number.strip()]
+
+
+def parser() -> argparse.ArgumentParser:
+    """The commands and their options."""
+    commands = argparse.ArgumentParser(prog="p2vlib", description="The study of feet from photos, and its tools.")
+    commands.add_argument("--debug", action="store_true", help="show the whole traceback of an error")
+    choice = commands.add_subparsers(dest="command", required=True)
+    study = choice.add_parser("study", help="run the notebooks in order and build the report; resumes")
+    study.add_argument("--only", type=numbers, metavar="NN,NN", help="only these notebooks")
+    study.add_argument("-p", type=parameter, action="append", default=[], metavar="NAME=VALUE", dest="parameters")
+    data = choice.add_parser("data", help="generate the embedded data; resumes")
+    for command in (study, data):
+        command.add_argument("--scale", choices=list(PRESETS), default="smoke")
+    return commands
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command; returns the exit status."""
+    options = parser().parse_args(arguments)
+    try:
+        from . import study
+
+        if options.command == "data":
+            study.build_data(options.scale)
+        else:
+            study.run_study(options.scale, options.only, dict(options.parameters))
+    except KeyboardInterrupt:
+        print("p2vlib: stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if options.debug:
+            raise
+        told = str(error) if isinstance(error, ValueError | OSError | RuntimeError) else repr(error)
+        print(f"p2vlib: {told}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

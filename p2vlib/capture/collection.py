@@ -1,0 +1,234 @@
+"""Builds the embedded data set: every person and object of a config becomes capture folders, whole or absent.
+
+Feet:    ``data/feet/<scale>/<look>/<sample>/``
+Objects: ``data/objects/<scale>/ShapeNetRendering/<synset>/<sample>/`` and ``ShapeNetVox32/<synset>/<sample>/``
+
+A capture folder holds ``rendering/`` (the photos in clockwise order, `renderings.txt`, `rendering_metadata.txt`),
+`cameras.json`, `model.obj` (metres), `model.binvox` and `subject.json`. It is filled under another name and renamed
+when it is complete, so a run that was killed leaves nothing that a later one would take for good.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import trimesh
+from PIL import Image
+from tqdm.auto import tqdm
+
+from ..cameras import Camera, Row, write_cameras, write_metadata
+from ..config import DATA_RECIPE, Config
+from ..conventions import FOOT_SYNSET, R2N2_DISTANCE_SCALE, R2N2_FOV, SIDES, Cube, foot_cube, object_cube
+from ..files import write_bytes, write_text
+from ..grids import voxelise, write_binvox
+from ..runs import data_folder
+
+LOOKS = {"studio": "studio", "phone": "phone", "steady": "phone"}
+"""Folder of a foot's captures -> look. ``steady`` is the phone look without the drift of light along the walk."""
+
+GRID = 32
+
+
+@dataclass(frozen=True)
+class Job:
+    """One person or one object to be captured, in one process."""
+
+    kind: str
+    """``foot`` (a person, both sides) or ``object``."""
+    split: str
+    seed: int
+    index: int
+    views: int
+    studio_samples: int
+    phone_samples: int = 0
+    synset: str = FOOT_SYNSET
+
+    @property
+    def name(self) -> str:
+        """A person's or object's anonymous id, unique over splits."""
+        return f"{'p' if self.kind == 'foot' else self.synset + '-'}{self.seed}-{self.index:04d}"
+
+    def folders(self, root: Path) -> dict[tuple[str, str], Path]:
+        """(side, folder of the look) -> capture folder below the data set's ``root``."""
+        if self.kind == "object":
+            return {("", "studio"): root / "ShapeNetRendering" / self.synset / self.name}
+        looks = LOOKS if self.split == "test" else ("studio", "phone")
+        return {(side, look): root / look / f"{self.name}-{side}" for side in SIDES for look in looks}
+
+
+def jobs(config: Config) -> Iterator[Job]:
+    """Every person and object of ``config``."""
+    from .objects import FAMILIES
+
+    feet, objects = config.feet, config.objects
+    for split in ("train", "validation", "test"):
+        seed = getattr(feet, f"{split}_seed")
+        for index in range(getattr(feet, split)):
+            yield Job("foot", split, seed, index, feet.views, feet.studio_samples, feet.phone_samples)
+    for synset in FAMILIES:
+        first = 0
+        for split in ("train", "validation", "test"):
+            for index in range(first, first + getattr(objects, split)):
+                yield Job("object", split, objects.seed, index, objects.views, objects.samples, synset=synset)
+            first += getattr(objects, split)
+
+
+def ensure(config: Config, workers: int | None = None) -> None:
+    """Makes what is missing or stale of the data set of ``config``, with a progress bar; what is there stays."""
+    roots = {"foot": data_folder("feet", config.scale), "object": data_folder("objects", config.scale)}
+    wanted = list(jobs(config))
+    missing = [
+        job for job in wanted if not all(_is_current(folder, job) for folder in job.folders(roots[job.kind]).values())
+    ]
+    if missing:
+        workers = min(workers or os.cpu_count() or 1, len(missing))
+        # A failed capture stops the collection: a data set that silently lacks a person would be another data set.
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            futures = [pool.submit(_capture, job, roots[job.kind]) for job in missing]
+            try:
+                for future in tqdm(as_completed(futures), "captures", len(futures), unit="subject", mininterval=5):
+                    future.result()
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+    _write_taxonomy(roots["object"] / "taxonomy.json", [job for job in wanted if job.kind == "object"])
+
+
+def _recipe(job: Job) -> dict:
+    return {"version": DATA_RECIPE, **asdict(job)}
+
+
+def _is_current(folder: Path, job: Job) -> bool:
+    subject = folder / "subject.json"
+    return subject.is_file() and json.loads(subject.read_text())["recipe"] == _recipe(job)
+
+
+def _capture(job: Job, root: Path) -> None:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    (_capture_person if job.kind == "foot" else _capture_object)(job, root)
+
+
+def _capture_person(job: Job, root: Path) -> None:
+    from . import looks
+    from .feet import make_feet
+    from .people import population
+    from .photos import phone_photos
+
+    (person,) = population(job.seed, 1, first=job.index)
+    feet = make_feet(person)
+    for (side, look), folder in job.folders(root).items():
+        if _is_current(folder, job):
+            continue
+        foot = feet[side]
+        cube = foot_cube(foot.solid.bounds)
+        # The same stream for both phone looks: they differ in the drift of light and in nothing else.
+        rng = np.random.default_rng([job.seed, job.index, SIDES.index(side), look == "studio"])
+        if look == "studio":
+            box = foot.solid.bounds
+            unit, target = float(np.linalg.norm(box[1] - box[0])), box.mean(axis=0)
+            rows, cameras = _clockwise(*looks.studio_cameras(rng, job.views, unit, target))
+            rows = [(*row[:3], row[3] * R2N2_DISTANCE_SCALE * unit, R2N2_FOV) for row in rows]
+            files = _pngs(foot.photographed, cameras, job.studio_samples)
+        else:
+            walk = looks.phone_walk(rng, job.views, cube.centre * [1, 0, 1] + [0, 0.05, 0], drift=look == "phone")
+            rows, cameras = walk.rows, walk.cameras
+            files = {f"{i:02d}.jpg": f for i, f in enumerate(phone_photos(foot.photographed, walk, job.phone_samples))}
+        facts = {"subject": job.name, "side": side, "look": LOOKS[look], "length": foot.length, "metadata": "metric"}
+        _write(folder, job, foot.solid, cube, rows, cameras, files, facts)
+
+
+def _capture_object(job: Job, root: Path) -> None:
+    from . import looks
+    from .objects import make_object
+
+    mesh = make_object(job.synset, job.seed, job.index)
+    cube = object_cube(mesh.bounds)
+    rng = np.random.default_rng([job.seed, job.index, int(job.synset)])
+    rows, cameras = _clockwise(*looks.studio_cameras(rng, job.views, 1.0, np.zeros(3)))
+    (folder,) = job.folders(root).values()
+    facts = {"subject": job.name, "look": "studio", "metadata": "r2n2"}
+    _write(folder, job, mesh, cube, rows, cameras, _pngs(mesh, cameras, job.studio_samples), facts)
+    voxels = root / "ShapeNetVox32" / job.synset / job.name / "model.binvox"
+    write_bytes(voxels, (folder / "model.binvox").read_bytes())
+
+
+def _clockwise(rows: list[Row], cameras: list[Camera]) -> tuple[list[Row], list[Camera]]:
+    """Sorts views by azimuth, the one nearest the front first."""
+    azimuths = np.array([row[0] for row in rows])
+    first = azimuths[np.abs((azimuths + 180) % 360 - 180).argmin()]
+    order = np.argsort((azimuths - first) % 360)
+    return [rows[i] for i in order], [cameras[i] for i in order]
+
+
+def _pngs(mesh: trimesh.Trimesh, cameras: list[Camera], samples: int) -> dict[str, bytes]:
+    from .photos import studio_photo
+
+    files = {}
+    for number, camera in enumerate(cameras):
+        buffer = io.BytesIO()
+        Image.fromarray(studio_photo(mesh, camera, samples)).save(buffer, "png")
+        files[f"{number:02d}.png"] = buffer.getvalue()
+    return files
+
+
+def _write(
+    folder: Path,
+    job: Job,
+    solid: trimesh.Trimesh,
+    cube: Cube,
+    rows: list[Row],
+    cameras: list[Camera],
+    photos: dict[str, bytes],
+    facts: dict,
+) -> None:
+    partial = folder.with_name(f".partial.{folder.name}")
+    shutil.rmtree(partial, ignore_errors=True)
+    for name, content in photos.items():
+        write_bytes(partial / "rendering" / name, content)
+    write_text(partial / "rendering" / "renderings.txt", "".join(f"{name}\n" for name in photos))
+    write_metadata(partial / "rendering" / "rendering_metadata.txt", rows)
+    write_cameras(partial / "cameras.json", cameras)
+    write_text(
+        partial / "model.obj",
+        trimesh.exchange.obj.export_obj(solid, include_normals=False, include_color=False, digits=6),
+    )
+    write_binvox(partial / "model.binvox", voxelise(solid.vertices, solid.faces, cube, GRID))
+    subject = {
+        **facts,
+        "split": job.split,
+        "taxonomy": job.synset,
+        "made": "anny and Mitsuba" if job.kind == "foot" else "manifold3d and Mitsuba",
+        "licence": "CC0-1.0",
+        "cube": asdict(cube),
+        "voxels": "occupied where the centre is inside",
+        "recipe": _recipe(job),
+    }
+    write_text(partial / "subject.json", json.dumps(subject, indent=1))
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
+
+
+def _write_taxonomy(path: Path, object_jobs: list[Job]) -> None:
+    """R2N2's taxonomy file: who is in which split, by category."""
+    from .objects import FAMILIES
+
+    splits = {"train": "train", "validation": "val", "test": "test"}
+    taxonomy = []
+    for synset, family in FAMILIES.items():
+        members = {
+            short: [j.name for j in object_jobs if (j.synset, j.split) == (synset, split)]
+            for split, short in splits.items()
+        }
+        taxonomy.append({"taxonomy_id": synset, "taxonomy_name": family.name, **members})
+    content = json.dumps(taxonomy, indent=1)
+    if not path.is_file() or path.read_text() != content:
+        write_text(path, content)

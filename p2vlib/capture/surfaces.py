@@ -1,0 +1,92 @@
+"""Meshes as Mitsuba surfaces: creased normals, reflectance, and the glow that stands for the fill light."""
+
+from __future__ import annotations
+
+from functools import cache
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import trimesh
+from jaxtyping import Float
+
+Corners = Float[np.ndarray, "faces 3 3"]
+"""Three numbers for each corner of each face."""
+
+SKIN = {"type": "principled", "roughness": 0.45, "specular": 0.35}
+MATT = {"type": "diffuse"}
+
+CREASE = np.cos(np.deg2rad(40))
+"""Faces that meet at less than this angle are shaded as one smooth surface."""
+
+
+@cache
+def mitsuba_scalar() -> ModuleType:
+    """Mitsuba on one thread: photos are made in parallel by processes."""
+    import drjit
+    import mitsuba
+
+    mitsuba.set_variant("scalar_rgb")
+    drjit.set_thread_count(1)
+    return mitsuba
+
+
+def reflectance(mesh: trimesh.Trimesh, default: tuple[float, float, float]) -> Corners:
+    """Linear RGB of the mesh's corners: its vertex attribute ``albedo``, its sRGB colours, or ``default``."""
+    if "albedo" in mesh.vertex_attributes:
+        return np.asarray(mesh.vertex_attributes["albedo"], dtype=float)[mesh.faces]
+    if mesh.visual.kind == "face":
+        return _linear(mesh.visual.face_colors)[:, None].repeat(3, axis=1)
+    if mesh.visual.kind == "vertex":
+        return _linear(mesh.visual.vertex_colors)[mesh.faces]
+    return np.broadcast_to(default, (len(mesh.faces), 3, 3)).astype(float)
+
+
+def _linear(colours: np.ndarray) -> Float[np.ndarray, "colours 3"]:
+    """sRGB 0-255 to linear reflectance (IEC 61966-2-1)."""
+    srgb = np.asarray(colours)[:, :3] / 255.0
+    return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+
+
+def corner_normals(mesh: trimesh.Trimesh) -> Corners:
+    """A unit normal for each corner: the mean over the faces around it that bend away by less than a crease."""
+    faces, flat, areas = np.asarray(mesh.faces), np.asarray(mesh.face_normals), np.asarray(mesh.area_faces)
+    normals = np.empty((len(faces), 3, 3))
+    for corner in range(3):
+        total = np.zeros((len(faces), 3))
+        for other in np.asarray(mesh.vertex_faces)[faces[:, corner]].T:
+            smooth = (other >= 0) & (np.einsum("fc,fc->f", flat[other], flat) > CREASE)
+            total += np.where(smooth, areas[other], 0)[:, None] * flat[other]
+        normals[:, corner] = total
+    length = np.linalg.norm(normals, axis=-1, keepdims=True)
+    return np.where(length > 0, normals / np.maximum(length, 1e-20), flat[:, None])
+
+
+def surface(
+    mesh: trimesh.Trimesh,
+    normals: Corners,
+    colours: Corners,
+    glow: Corners,
+    bsdf: dict[str, Any],
+) -> Any:
+    """A Mitsuba mesh from what its corners have: normals, reflectance under the key light, and glow (both linear)."""
+    mi = mitsuba_scalar()
+    slot = "base_color" if bsdf["type"] == "principled" else "reflectance"
+    paint = {**bsdf, slot: {"type": "mesh_attribute", "name": "vertex_color"}}
+    shine = {"type": "area", "radiance": {"type": "mesh_attribute", "name": "vertex_glow"}, "sampling_weight": 0.0}
+    properties = mi.Properties()
+    properties["bsdf"] = mi.load_dict({"type": "twosided", "inside": paint})
+    properties["glow"] = mi.load_dict(shine)
+    shape = mi.Mesh("surface", mesh.faces.size, len(mesh.faces), has_vertex_normals=True, props=properties)
+    shape.add_attribute("vertex_color", 3, _flat(colours))
+    shape.add_attribute("vertex_glow", 3, _flat(glow))
+    parameters = mi.traverse(shape)
+    parameters["vertex_positions"] = _flat(mesh.triangles)
+    parameters["vertex_normals"] = _flat(normals)
+    parameters["faces"] = np.arange(mesh.faces.size, dtype=np.uint32)
+    parameters.update()
+    return shape
+
+
+def _flat(values: np.ndarray) -> Float[np.ndarray, "numbers"]:
+    return np.ascontiguousarray(values, dtype=np.float32).reshape(-1)

@@ -1,0 +1,165 @@
+"""Everything that a run depends on, in frozen dataclasses, and the three scales smoke, quick and full.
+
+A notebook's parameters become one `Config` through `from_params`, which rejects what it does not know; the run folder
+keeps it as `config.json`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field, replace
+from typing import Any, get_type_hints
+
+DATA_RECIPE = 1
+"""Grows when the same config would give other photos or shapes than before; older captures are then made anew."""
+
+
+@dataclass(frozen=True)
+class FeetData:
+    """The embedded population of feet and its photographs."""
+
+    train: int = 2
+    """People to learn from; both feet of each."""
+    validation: int = 2
+    """People on whom thresholds and designs are chosen."""
+    test: int = 2
+    """People who are looked at once, at the end."""
+    train_seed: int = 11
+    validation_seed: int = 12
+    test_seed: int = 2026_11_23
+    """Three seeds, three populations: nobody crosses a split. The last was drawn after the design was committed."""
+    views: int = 4
+    """Photos of a foot and look."""
+    studio_samples: int = 8
+    """Light paths a pixel of a studio photo."""
+    phone_samples: int = 12
+    """Light paths a pixel of a phone photo."""
+
+
+@dataclass(frozen=True)
+class ObjectData:
+    """The embedded CAD objects: numbers are for each of the thirteen categories."""
+
+    train: int = 2
+    validation: int = 1
+    test: int = 1
+    seed: int = 21
+    views: int = 4
+    samples: int = 8
+    """Light paths a pixel."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """One optimisation: a single-view stage, then a stage with 1..`views` photos, as Pix2Vox was trained."""
+
+    steps: int = 2
+    """Optimiser steps, both stages together."""
+    single_view: float = 0.3
+    """The share of the steps that sees one photo (fusion learns nothing there and costs much elsewhere)."""
+    batch: int = 4
+    """Captures a step."""
+    views: int = 4
+    """Most photos a step of the second stage; the number is drawn anew each step."""
+    learning_rate: float = 1e-3
+    schedule: str = "cosine"
+    """`cosine` with a short warm-up, or `step` (halved at 60 % of the steps, as published)."""
+    weight_decay: float = 1e-4
+    clip: float = 1.0
+    """Largest gradient norm."""
+    mirror: bool = True
+    """Mirror picture and volume together, so that a left foot teaches right ones: chirality stays true."""
+    epoch: int = 50
+    """Steps between two lines of history, validations and checkpoints."""
+    order: str = "clockwise"
+    """`clockwise` or `shuffled`: the order in which a recurrent network meets the photos."""
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Config:
+    """One run of the study."""
+
+    scale: str = "smoke"
+    seed: int = 0
+    """Added to the seed of every network and of every batch; the data keep theirs."""
+    image_size: int = 64
+    """Edge of the photos as the narrow networks see them, pixels."""
+    networks: tuple[str, ...] = ("pix2vox-f-narrow", "pix2vox-a-narrow", "pix2vox-lstm-narrow")
+    """The networks of notebook 03, names of `p2vlib.models.build`."""
+    adapted: str = "pix2vox-a-narrow"
+    """The order-free network that notebooks 04 and 05 fine-tune on feet."""
+    recurrent: str = "pix2vox-lstm-narrow"
+    """Its recurrent twin in notebook 05: the same network with the LSTM between encoder and decoder."""
+    views: tuple[int, ...] = (1, 2, 4)
+    """View counts at which objects are tested."""
+    feet_views: tuple[int, ...] = (1, 2, 4)
+    """View counts at which feet are tested; their headline is at four, as on the slides."""
+    feet: FeetData = field(default_factory=FeetData)
+    objects: ObjectData = field(default_factory=ObjectData)
+    pretraining: Training = field(default_factory=Training)
+    """On the thirteen categories (notebook 03)."""
+    finetuning: Training = field(default_factory=Training)
+    """On feet (notebooks 04 and 05), from the pretrained weights."""
+
+    def to_json(self) -> str:
+        """The configuration as indented JSON."""
+        return json.dumps(dataclasses.asdict(self), indent=2)
+
+
+PRESETS = {
+    "smoke": Config(),
+    "quick": Config(
+        scale="quick",
+        views=(1, 2, 3, 4, 5, 6, 7, 8),
+        feet_views=(1, 2, 4, 8),
+        feet=FeetData(train=100, validation=15, test=40, views=8),
+        objects=ObjectData(train=24, validation=4, test=8, views=8),
+        pretraining=Training(steps=400, batch=16, views=4),
+        finetuning=Training(steps=600, batch=16, views=4),
+    ),
+    "full": Config(
+        scale="full",
+        image_size=224,
+        networks=("pix2vox-f", "pix2vox-a", "pix2vox-lstm"),
+        adapted="pix2vox-a",
+        recurrent="pix2vox-lstm",
+        views=(1, 2, 3, 4, 5, 8, 12, 16, 20),
+        feet_views=(1, 2, 4, 8, 16, 24),
+        feet=FeetData(train=2000, validation=100, test=200, views=24, studio_samples=32, phone_samples=64),
+        objects=ObjectData(train=300, validation=40, test=60, views=24, samples=32),
+        pretraining=Training(steps=60_000, batch=64, views=8, epoch=500),
+        finetuning=Training(steps=40_000, batch=64, views=8, epoch=500),
+    ),
+}
+
+
+def from_params(scale: str, **changes: Any) -> Config:
+    """The preset of ``scale`` with ``changes``; a nested field is named with a dot or a double underscore.
+
+    Raises:
+        ValueError: an unknown scale or field, or a value of another type than the preset's.
+    """
+    if scale not in PRESETS:
+        raise ValueError(f"unknown scale {scale!r}; expected one of {', '.join(PRESETS)}")
+    config = PRESETS[scale]
+    for name, value in changes.items():
+        config = _changed(config, name.replace("__", ".").split("."), value, name)
+    return config
+
+
+def _changed(part: Any, path: list[str], value: Any, name: str) -> Any:
+    hints = get_type_hints(type(part)) if dataclasses.is_dataclass(part) else {}
+    if path[0] not in hints:
+        raise ValueError(f"unknown parameter {name!r}; {type(part).__name__} has {', '.join(hints) or 'no fields'}")
+    current = getattr(part, path[0])
+    if len(path) > 1:
+        return replace(part, **{path[0]: _changed(current, path[1:], value, name)})
+    if isinstance(current, tuple) and isinstance(value, list):
+        value = tuple(value)
+    if isinstance(current, float) and type(value) is int:
+        value = float(value)
+    if type(value) is not type(current):
+        raise ValueError(f"parameter {name!r} is {value!r}; expected {type(current).__name__}, as {current!r}")
+    return replace(part, **{path[0]: value})

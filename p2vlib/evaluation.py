@@ -1,0 +1,197 @@
+"""Measuring reconstructions: IoU at every threshold, one tidy row a test evaluation, intervals over people.
+
+A threshold for headlines is chosen on validation, never on what it is reported on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from .conventions import THRESHOLDS
+from .datasets import Captures, as_input, spread
+from .models import fast_bf16
+
+SHUFFLES = 10
+"""``shuffled`` is the mean over this many seeded orders."""
+
+FACTS = ["taxonomy", "subject", "sample", "look"]
+"""What a metrics row says of its capture."""
+
+
+def iou_at(
+    probability: Float[Tensor, "batch x y z"],
+    truth: Bool[Tensor, "batch x y z"],
+    thresholds: Sequence[float] = THRESHOLDS,
+) -> Float[Tensor, "batch thresholds"]:
+    """Intersection over union at each threshold (occupied where probability >= threshold).
+
+    Empty against empty is 1: the published code divides zero by zero there.
+    """
+    if probability.shape != truth.shape:
+        raise ValueError(f"prediction {tuple(probability.shape)} and truth {tuple(truth.shape)} differ in shape")
+    predicted = probability.flatten(1)[:, None] >= torch.tensor(thresholds, device=probability.device)[:, None]
+    solid = truth.flatten(1)[:, None]
+    hit = (predicted & solid).sum(-1)
+    union = (predicted | solid).sum(-1)
+    return torch.where(union > 0, hit / union.clamp(min=1), 1.0)
+
+
+def orders_of(order: str, views: int) -> list[list[int]]:
+    """The orders in which ``views`` photos are shown: one, or ten seeded ones for `shuffled`."""
+    if order == "clockwise":
+        return [list(range(views))]
+    if order == "reversed":
+        return [list(range(views))[::-1]]
+    if order == "shuffled":
+        return [np.random.default_rng(seed).permutation(views).tolist() for seed in range(SHUFFLES if views > 1 else 1)]
+    raise ValueError(f"unknown order {order!r}; expected clockwise, shuffled or reversed")
+
+
+@torch.no_grad()
+def predict(
+    model: nn.Module, captures: Captures, views: Sequence[int], batch: int = 16
+) -> Float[Tensor, "captures x y z"]:
+    """Occupancy probabilities from the photos at the positions ``views``, in that order."""
+    device = next(model.parameters()).device
+    model.eval()
+    parts = []
+    for photos in captures.photos[:, list(views)].split(batch):
+        with torch.autocast(device.type, torch.bfloat16, enabled=fast_bf16(device)):
+            parts.append(model(as_input(photos.to(device))).probability)
+    return torch.cat(parts)
+
+
+def evaluate(
+    model: nn.Module, captures: Captures, views: Sequence[int], orders: Sequence[str] = ("clockwise",)
+) -> pd.DataFrame:
+    """One row per capture x view count x order x threshold: `FACTS`, views, order, threshold, iou."""
+    parts = []
+    for number in views:
+        chosen = np.array(spread(captures.photos.shape[1], number))
+        for order in orders:
+            runs = [
+                iou_at(predict(model, captures, chosen[o]), captures.truth.to(_device(model)))
+                for o in orders_of(order, number)
+            ]
+            parts.append(_rows(captures, torch.stack(runs).mean(0).cpu(), number, order))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _device(model: nn.Module) -> torch.device:
+    return next(model.parameters()).device
+
+
+def _rows(captures: Captures, iou: Float[Tensor, "captures thresholds"], views: int, order: str) -> pd.DataFrame:
+    facts = captures.table[FACTS].assign(views=views, order=order)
+    rows = facts.loc[facts.index.repeat(len(THRESHOLDS))].reset_index(drop=True)
+    return rows.assign(threshold=np.tile(THRESHOLDS, len(facts)), iou=iou.flatten().numpy())
+
+
+def mean_shape(
+    train: Captures, test: Captures, by: str, views: Sequence[int] = (1,), orders: Sequence[str] = ("clockwise",)
+) -> pd.DataFrame:
+    """The baseline that sees no photo: the mean grid of the training captures of the same ``by`` (side or taxonomy).
+
+    Its rows repeat for every view count and order, so that every row of a network has its neighbour.
+    """
+    means = {}
+    for value, group in train.table.drop_duplicates("sample").groupby(by):
+        means[value] = train.truth[torch.tensor(group.index)].float().mean(0)
+    lacking = sorted(set(test.table[by]) - set(means))
+    if lacking:
+        raise ValueError(f"no training capture has {by} {', '.join(lacking)}: no mean shape for the test's")
+    iou = iou_at(torch.stack([means[value] for value in test.table[by]]), test.truth)
+    return pd.concat([_rows(test, iou, number, order) for number in views for order in orders], ignore_index=True)
+
+
+def headline(scores: pd.DataFrame) -> tuple[float, float]:
+    """(threshold, mean IoU) at the threshold that is best on these (validation) scores."""
+    by_threshold = scores.groupby("threshold").iou.mean()
+    return float(by_threshold.idxmax()), float(by_threshold.max())
+
+
+def tidy(
+    scores: pd.DataFrame,
+    threshold: float,
+    *,
+    model: str,
+    training: str,
+    dataset: str,
+    variant: str = "main",
+    cameras: str = "none",
+    placement: str = "true",
+) -> pd.DataFrame:
+    """`evaluate`'s rows as rows of the metrics, with the ``threshold`` that validation chose marked as selected."""
+    facts = {"model": model, "variant": variant, "training": training, "dataset": dataset}
+    return scores.assign(**facts, cameras=cameras, placement=placement, selected=scores.threshold == threshold)
+
+
+# ----------------------------------------------------------------------------------------------------------- intervals
+
+
+def interval(values: np.ndarray, subjects: np.ndarray, draws: int = 2000, seed: int = 0) -> tuple[float, float, float]:
+    """Mean of ``values`` and its 95 % bootstrap interval; ``subjects`` are drawn whole, since their feet are alike."""
+    sums = (
+        pd.DataFrame({"value": values, "subject": subjects}).groupby("subject").value.agg(["sum", "count"]).to_numpy()
+    )
+    picks = np.random.default_rng(seed).integers(len(sums), size=(draws, len(sums)))
+    total, count = sums[picks].sum(1).T
+    low, high = np.quantile(total / count, [0.025, 0.975])
+    return float(np.mean(values)), float(low), float(high)
+
+
+def summarise(metrics: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """Mean IoU over samples with its interval, at the selected threshold, for each group ``by``.
+
+    Columns: those of ``by``, then iou, low, high, samples.
+    """
+    rows = []
+    for key, group in metrics[metrics.selected].groupby(list(by), sort=False):
+        iou, low, high = interval(group.iou.to_numpy(), group.subject.to_numpy())
+        rows.append((*key, iou, low, high, group["sample"].nunique()))
+    return pd.DataFrame(rows, columns=[*by, "iou", "low", "high", "samples"])
+
+
+def paired(metrics: pd.DataFrame, reference: pd.DataFrame) -> tuple[float, float, float]:
+    """Mean difference in IoU to ``reference`` on the same samples at the selected thresholds, with its interval.
+
+    Raises:
+        ValueError: the two do not hold the same samples, once each.
+    """
+    key = ["taxonomy", "subject", "sample", "look"]
+    one, two = (rows[rows.selected].set_index(key) for rows in (metrics, reference))
+    if len(one) != len(two) or not one.index.is_unique or set(one.index) != set(two.index):
+        raise ValueError(f"{len(one)} and {len(two)} test evaluations do not pair up sample by sample")
+    difference = one.iou - two.iou.reindex(one.index)
+    return interval(difference.to_numpy(), one.index.get_level_values("subject").to_numpy())
+
+
+def averages(metrics: pd.DataFrame) -> dict[str, float]:
+    """Both averages that papers mix up, at the selected threshold: over samples, and over categories."""
+    chosen = metrics[metrics.selected]
+    return {"sample mean": float(chosen.iou.mean()), "class mean": float(chosen.groupby("taxonomy").iou.mean().mean())}
+
+
+def by_threshold(metrics: pd.DataFrame) -> pd.DataFrame:
+    """The slides' table of one model: a row a category with #samples and mean IoU at each threshold, then the overall.
+
+    The overall row weighs samples, not categories, as the published protocol does.
+    """
+    table = metrics.pivot_table(index="taxonomy", columns="threshold", values="iou", sort=False)
+    table.insert(0, "#sample", metrics.groupby("taxonomy")["sample"].nunique())
+    overall = metrics.groupby("threshold").iou.mean()
+    table.loc["overall"] = [metrics["sample"].nunique(), *overall[table.columns[1:]]]
+    table.columns = [column if isinstance(column, str) else f"t={column:.2f}" for column in table.columns]
+    return table.astype({"#sample": int}).reset_index()
+
+
+def best_median_worst(metrics: pd.DataFrame) -> dict[str, str]:
+    """Three samples by their IoU at the selected threshold: never only the best."""
+    ranked = metrics[metrics.selected].sort_values("iou")["sample"].tolist()
+    return {"best": ranked[-1], "median": ranked[len(ranked) // 2], "worst": ranked[0]}

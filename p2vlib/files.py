@@ -1,0 +1,39 @@
+"""Files that are either whole or not there: write beside, flush to the disk, rename."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Lets ``write`` fill a file beside ``path`` and renames it there; whatever fails, ``path`` is whole or untouched.
+
+    The hidden neighbour keeps the ending of ``path``, since many writers choose a format by it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{os.getpid()}.partial.{path.name}")
+    try:
+        write(partial)
+        with open(partial, "rb") as stream:
+            os.fsync(stream.fileno())
+        partial.replace(path)
+    except OSError as error:
+        raise OSError(
+            error.errno, f"{path}: could not be written whole ({error.strerror}); nothing was kept"
+        ) from error
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            partial.unlink()
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes ``content`` to ``path`` atomically."""
+    write_atomically(path, lambda partial: partial.write_bytes(content))
+
+
+def write_text(path: Path, content: str) -> None:
+    """Writes ``content`` to ``path`` atomically, as UTF-8."""
+    write_bytes(path, content.encode())

@@ -1,0 +1,55 @@
+"""Many volumes to one: how the views of a sample are put together."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import torch
+from jaxtyping import Float, Float32
+from torch import Tensor, nn
+from torch.nn import functional
+
+Fused = tuple[Float32[Tensor, "batch x y z"], Float32[Tensor, "batch views x y z"]]
+
+
+class ContextAwareFusion(nn.Sequential):
+    """Weighs every voxel of every view by a score read off its surroundings (section 3.4 of the Pix2Vox paper).
+
+    A softmax over the views makes weights of the scores. With one view the weight is 1 whatever the score, so these
+    layers then get a gradient of exactly zero: they learn from steps with several views only.
+
+    Args:
+        channels: channels of the decoder's raw features.
+        widths: channels after each 3x3x3 convolution; the last has to be 1, the score.
+        stride: of the first convolution. With 2 the scores are found on a grid half as fine and interpolated, for a
+            fifth of the time; the surroundings they are read off reach twice as far. Published: 1.
+    """
+
+    def __init__(self, channels: int, widths: tuple[int, ...], stride: int = 1) -> None:
+        if widths[-1] != 1:
+            raise ValueError(f"the last width of the merger is the score and has to be 1; found {widths}")
+        parts: OrderedDict[str, nn.Module] = OrderedDict()
+        for number, width in enumerate(widths, start=1):
+            convolution = nn.Conv3d(channels, width, 3, stride=stride if number == 1 else 1, padding=1)
+            norm = nn.BatchNorm3d(width)
+            parts[f"layer{number}"] = nn.Sequential(convolution, norm, nn.LeakyReLU(0.2, inplace=True))
+            channels = width
+        super().__init__(parts)
+        self.stride = stride
+
+    def forward(self, raw: Float[Tensor, "n raw x y z"], volumes: Float32[Tensor, "batch views x y z"]) -> Fused:
+        """The fused volume, in [0, 1], and the weight of each view in each voxel."""
+        scores = super().forward(raw).float()  # [batch * views, 9, 32, 32, 32] -> [batch * views, 1, 32, 32, 32]
+        if self.stride > 1:
+            scores = functional.interpolate(scores, size=volumes.shape[2:], mode="trilinear")  # 16^3 -> 32^3
+        weights = torch.softmax(scores.reshape(volumes.shape), dim=1)  # -> [batch, views, 32, 32, 32]
+        fused = (weights * volumes).sum(dim=1).clamp(0, 1)  # -> [batch, 32, 32, 32]
+        return fused, weights
+
+
+class MeanFusion(nn.Module):
+    """Every view counts the same everywhere: what context-aware fusion has to beat."""
+
+    def forward(self, raw: Float[Tensor, "n raw x y z"], volumes: Float32[Tensor, "batch views x y z"]) -> Fused:
+        """The mean volume and the constant weights."""
+        return volumes.mean(dim=1), torch.full_like(volumes, 1 / volumes.shape[1])

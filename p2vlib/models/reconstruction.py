@@ -1,0 +1,25 @@
+"""What every network returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from jaxtyping import Float32
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Reconstruction:
+    """Occupancies of one batch, always float32, whatever precision the network ran in; axes ``[x, y, z]``.
+
+    The training loss needs ``coarse`` and ``probability``: binary cross entropy is summed over both.
+    """
+
+    probability: Float32[Tensor, "batch x y z"]
+    """The answer: occupancy in [0, 1]; the same tensor as ``coarse`` in a network without a refiner."""
+
+    coarse: Float32[Tensor, "batch x y z"]
+    """The fused volume before the refiner, in [0, 1]."""
+
+    scores: Float32[Tensor, "batch views x y z"]
+    """How much each view counts in each voxel; adds up to one over the views."""

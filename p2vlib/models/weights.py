@@ -1,0 +1,81 @@
+"""Where weights come from: initialisation, the ImageNet trunk, and the published checkpoints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from .encoder import Encoder
+from .recurrent import ConvLSTM
+
+REFERENCE_INPUTS = 8192
+"""Inputs of the layer for which the published deviation of .01 was chosen."""
+
+
+def initialise(model: nn.Module) -> None:
+    """He initialisation of convolutions, batch norms 1 and 0, as published; two scales are put right for any width.
+
+    A linear layer's deviation is the published .01 at 8,192 inputs and keeps the size of its outputs elsewhere. A
+    transposed convolution counts the inputs that one output really has, kernel / stride along each axis: PyTorch's
+    own count would start the occupancy head with logits of several units.
+    """
+    for module in model.modules():
+        if isinstance(module, (nn.Conv2d, nn.Conv3d)):
+            nn.init.kaiming_normal_(module.weight)
+        elif isinstance(module, nn.ConvTranspose3d):
+            inputs = module.in_channels * (module.kernel_size[0] / module.stride[0]) ** 3
+            nn.init.normal_(module.weight, std=(2 / inputs) ** 0.5)
+        elif isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=0.01 * (REFERENCE_INPUTS / module.in_features) ** 0.5)
+        if isinstance(module, (nn.Conv2d, nn.Conv3d, nn.Linear)) and module.bias is not None:
+            nn.init.zeros_(module.bias)
+    for module in model.modules():
+        if isinstance(module, ConvLSTM):
+            module.initialise()
+
+
+def load_trunk(encoder: Encoder, path: str | Path) -> None:
+    """Fills the trunk from a file with the standard names of VGG16-bn (``features.0.weight`` ...).
+
+    Raises:
+        ValueError: not a weights file, or not those of a VGG16-bn as wide as this trunk.
+    """
+    path = Path(path)
+    try:
+        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+        prefix = "features."
+        names = encoder.vgg.state_dict().keys()
+        encoder.vgg.load_state_dict(
+            {name: state[prefix + name] for name in names if prefix + name in state}, strict=True
+        )
+    except FileNotFoundError:
+        raise ValueError(f"{path}: no such file; expected the ImageNet weights of VGG16-bn") from None
+    except Exception as error:  # readers of foreign files raise whatever they like
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{path}: not the weights of a VGG16-bn of this width ({reason})") from error
+
+
+def load_published_state(model: nn.Module, checkpoint: dict[str, object]) -> None:
+    """Fills a Pix2Vox from a published checkpoint's ``encoder_state_dict``, ``decoder_state_dict`` and so on.
+
+    A ``module.`` before the names (saved from several GPUs) is dropped. A refiner's weights are left out by a network
+    without one.
+
+    Raises:
+        ValueError: a part is missing or does not fit; the message names it.
+    """
+    for part in ("encoder", "decoder", "merger", "refiner"):
+        network = getattr(model, part)
+        if network is None or not list(network.parameters()):
+            continue
+        state = checkpoint.get(f"{part}_state_dict")
+        if not isinstance(state, dict):
+            raise ValueError(f"the checkpoint has no {part}_state_dict; it holds {sorted(checkpoint)}")
+        names: dict[str, Tensor] = {name.removeprefix("module."): value for name, value in state.items()}
+        try:
+            network.load_state_dict(names)
+        except RuntimeError as error:
+            raise ValueError(f"the checkpoint's {part}_state_dict does not fit this network: {error}") from None

@@ -1,0 +1,167 @@
+"""What one notebook's run reads, writes and says of itself.
+
+A run of scale ``s`` writes below ``reports/s``: its figures, its tables, its part of the metrics and one manifest
+(``parts/<notebook>.json``) from which `p2vlib.report` makes the pages. Weights, stamps and half-done work live in
+``.runs/s``, which git ignores.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import resource
+import subprocess
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from . import __version__
+from .config import Config, from_params
+from .files import write_atomically, write_text
+
+METRICS = (
+    *("notebook", "model", "variant", "training", "dataset", "look", "cameras", "placement"),
+    *("taxonomy", "subject", "sample", "views", "order", "threshold", "selected", "iou"),
+)
+"""The columns of `metrics.csv`: one row per test evaluation."""
+
+SMOKE_NOTE = "smoke run: shows that it runs, not a result"
+
+
+def home() -> Path:
+    """The checkout that holds notebooks, data and reports; ``P2VLIB_HOME`` moves it (the tests do)."""
+    return Path(os.environ.get("P2VLIB_HOME") or Path(__file__).resolve().parents[1])
+
+
+def data_folder(name: str, scale: str) -> Path:
+    """Where a generated data set of a scale lives: ``data/<name>/<scale>``."""
+    return home() / "data" / name / scale
+
+
+def commit() -> str:
+    """The commit of the checkout, with ``+`` where files differ from it; ``unknown`` outside git."""
+    answer = subprocess.run(
+        ["git", "describe", "--always", "--dirty=+", "--exclude=*"],
+        cwd=home(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return answer.stdout.strip() or "unknown"
+
+
+def peak_memory_gib() -> float:
+    """Largest resident memory of this process or of one of its ended children so far, GiB."""
+    kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    return max(resource.getrusage(kind).ru_maxrss for kind in kinds) / 2**20
+
+
+@dataclass
+class Run:
+    """One notebook at one scale. Use `begin` to make it, `save_*` while it goes, `answer` as its last act."""
+
+    notebook: str
+    config: Config
+    title: str = ""
+    figures: list[dict[str, str]] = field(default_factory=list)
+    tables: list[dict[str, str]] = field(default_factory=list)
+    started: float = field(default_factory=time.perf_counter)
+
+    @property
+    def folder(self) -> Path:
+        """``reports/<scale>``."""
+        return home() / "reports" / self.config.scale
+
+    @property
+    def work(self) -> Path:
+        """``.runs/<scale>``: weights and half-done work."""
+        return home() / ".runs" / self.config.scale
+
+    @property
+    def is_smoke(self) -> bool:
+        """Whether numbers of this run only show that it runs."""
+        return self.config.scale == "smoke"
+
+    def save_figure(self, figure: Any, name: str, caption: str) -> Any:
+        """Keeps a matplotlib figure as ``figures/<notebook>-<name>.png``, marked if this is a smoke run; returns it."""
+        if self.is_smoke:
+            figure.text(0.995, 0.005, SMOKE_NOTE, ha="right", va="bottom", fontsize=8, color="firebrick")
+        target = self.folder / "figures" / f"{self.notebook}-{name}.png"
+        write_atomically(target, lambda partial: figure.savefig(partial, format="png", dpi=110, bbox_inches="tight"))
+        self.figures.append({"file": f"figures/{target.name}", "caption": caption})
+        return figure
+
+    def save_table(self, table: pd.DataFrame, name: str, caption: str) -> pd.DataFrame:
+        """Keeps a table as ``tables/<notebook>-<name>.csv`` for the report page; returns it."""
+        target = self.folder / "tables" / f"{self.notebook}-{name}.csv"
+        write_text(target, table.to_csv(index=False))
+        self.tables.append({"file": f"tables/{target.name}", "caption": caption})
+        return table
+
+    def save_metrics(self, metrics: pd.DataFrame) -> pd.DataFrame:
+        """Keeps this notebook's rows of `metrics.csv` (without the first column, which is added); returns them.
+
+        Raises:
+            ValueError: a missing or unknown column, an empty cell, or a key that stands twice.
+        """
+        metrics = metrics.assign(notebook=self.notebook)
+        if set(metrics) != set(METRICS):
+            raise ValueError(f"metrics have the columns {sorted(metrics)}; expected {sorted(METRICS)}")
+        metrics = metrics[list(METRICS)].reset_index(drop=True)
+        if metrics.isna().to_numpy().any() or (metrics.astype(str) == "").to_numpy().any():
+            raise ValueError(f"an empty cell in {metrics.columns[metrics.isna().any()].tolist()} of the metrics")
+        if (twice := metrics.duplicated(list(METRICS[:-2]))).any():
+            raise ValueError(f"the metrics hold a test evaluation twice: {metrics[twice].iloc[0].to_dict()}")
+        write_text(self.folder / "parts" / f"{self.notebook}.csv", metrics.to_csv(index=False, float_format="%.6g"))
+        return metrics
+
+    def answer(self, text: str) -> None:
+        """Shows the notebook's answer, one paragraph with its numbers, and closes the run's manifest with it."""
+        from IPython.display import Markdown, display
+
+        if self.is_smoke:
+            text = f"*({SMOKE_NOTE})* {text}"
+        display(Markdown(text))
+        manifest = {
+            "notebook": self.notebook,
+            "title": self.title,
+            "answer": text,
+            "figures": self.figures,
+            "tables": self.tables,
+            "seconds": round(time.perf_counter() - self.started, 1),
+            "peak_memory_gib": round(peak_memory_gib(), 2),
+            **provenance(),
+        }
+        write_text(self.folder / "parts" / f"{self.notebook}.json", json.dumps(manifest, indent=2))
+
+
+def provenance() -> dict[str, Any]:
+    """Version, commit, device and machine, as a report tells them."""
+    import torch
+
+    cuda = torch.cuda.is_available()
+    return {
+        "version": __version__,
+        "commit": commit(),
+        "torch": torch.__version__,
+        "device": torch.cuda.get_device_name() if cuda else "cpu",
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+    }
+
+
+def begin(notebook: str, title: str = "", *, scale: str = "smoke", seed: int = 0, **changes: Any) -> Run:
+    """Starts a notebook's run: the strict config from its parameters, saved, and one line that says what runs where."""
+    config = from_params(scale, seed=seed, **changes)
+    run = Run(notebook, config, title)
+    write_text(run.folder / "config.json", from_params(scale).to_json())
+    write_text(run.folder / "parts" / f"{notebook}.config.json", config.to_json())
+    facts = provenance()
+    print(
+        f"{notebook} · scale {scale} · seed {seed} · p2vlib {facts['version']} ({facts['commit']}) · "
+        f"torch {facts['torch']} on {facts['device']}, {facts['machine']}"
+    )
+    return run

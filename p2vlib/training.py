@@ -1,0 +1,278 @@
+"""The training loop: a GPU loop that also runs on two processor cores.
+
+All captures sit on the device as bytes; a step draws its captures, views and augmentation from a generator seeded by
+(seed, step), so a run that was killed goes on from its last checkpoint exactly as if it had not been.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+from jaxtyping import Bool
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from .config import Training
+from .datasets import Captures, augmented, mirrored, spread
+from .evaluation import evaluate, headline
+from .files import write_atomically
+from .models import Reconstruction, fast_bf16, to_fast_layout
+
+LOSS_WEIGHT = 10.0
+"""Published: ten times the mean voxel-wise binary cross entropy, of the fused and of the refined volume."""
+
+
+def loss_of(result: Reconstruction, truth: Bool[Tensor, "batch x y z"]) -> Tensor:
+    """10 BCE(fused) + 10 BCE(refined); a network without a refiner has the first term only."""
+    target = truth.float()
+    loss = F.binary_cross_entropy(result.coarse.clamp(1e-6, 1 - 1e-6), target)
+    if result.probability is not result.coarse:
+        loss = loss + F.binary_cross_entropy(result.probability.clamp(1e-6, 1 - 1e-6), target)
+    return LOSS_WEIGHT * loss
+
+
+def learning_rate(recipe: Training, step: int) -> float:
+    """The rate of a step: warmed up over 3 %, then a cosine to zero, or halved once at 60 % (published: 150/250)."""
+    done = step / recipe.steps
+    warm = min(1.0, (step + 1) / max(1, round(0.03 * recipe.steps)))
+    fall = 0.5 * (1 + math.cos(math.pi * done)) if recipe.schedule == "cosine" else 0.5 ** (done >= 0.6)
+    return recipe.learning_rate * warm * fall
+
+
+def draw(captures: Captures, recipe: Training, step: int) -> tuple[Tensor, Tensor]:
+    """The batch of a step: photos ``[batch, views, 3, size, size]`` and truth; it follows from seed and step alone."""
+    generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
+    rows = torch.randint(len(captures), (recipe.batch,), generator=generator)
+    available = captures.photos.shape[1]
+    views = 1
+    if step >= recipe.single_view * recipe.steps:
+        views = 1 + int(torch.randint(min(recipe.views, available), (1,), generator=generator))
+    # Any start of the walk and even spacing; they stay in clockwise order, the one nearest the front first.
+    start = int(torch.randint(available, (1,), generator=generator))
+    chosen = torch.tensor(sorted((start + i) % available for i in spread(available, views)))
+    if recipe.order == "shuffled":
+        chosen = chosen[torch.randperm(views, generator=generator)]
+    device = captures.photos.device
+    photos = captures.photos[rows.to(device)][:, chosen.to(device)]
+    truth = captures.truth[rows.to(device)]
+    if recipe.mirror:
+        which = (torch.rand(recipe.batch, generator=generator) < 0.5).to(device)
+        photos, truth = mirrored(photos, truth, which)
+    return augmented(photos, generator), truth
+
+
+def train(
+    model: nn.Module,
+    captures: Captures,
+    validation: Captures,
+    recipe: Training,
+    folder: Path,
+    *,
+    start: Path | None = None,
+    device: torch.device | str | None = None,
+    report: Callable[[str], None] = print,
+) -> pd.DataFrame:
+    """Trains ``model`` in place, or goes on where ``folder`` says that it stopped, or loads what is finished there.
+
+    Args:
+        model: made by `p2vlib.models.build`.
+        captures: what to learn from.
+        validation: other people; watched once an epoch, never learnt from.
+        folder: keeps ``checkpoint.safetensors`` while it runs and ``weights.safetensors`` once it is done.
+        start: weights to begin with (fine-tuning).
+
+    Returns:
+        The history, one row an epoch: step, seconds, loss, validation IoU and threshold.
+
+    Raises:
+        ValueError: a file in ``folder`` or at ``start`` that is not whole; a loss that is not finite.
+    """
+    finished, checkpoint = folder / "weights.safetensors", folder / "checkpoint.safetensors"
+    told = _origin(model, captures, recipe, start)
+    for stale in (path for path in (finished, checkpoint) if path.is_file()):
+        if differing := _differing(stale, told):
+            report(f"  {folder.name}: was trained with another {', '.join(differing)}; begins anew")
+            stale.unlink()
+    if finished.is_file():
+        history = load_weights(model, finished)
+        report(f"  {folder.name}: trained before, {len(history)} epochs")
+        return history
+    if start:
+        load_weights(model, start)
+    accelerator = _accelerator(device)
+    optimizer = torch.optim.AdamW(
+        [parameter for parameter in model.parameters() if parameter.requires_grad],
+        recipe.learning_rate,
+        weight_decay=recipe.weight_decay,
+        fused=True,
+    )
+    history, first = pd.DataFrame(), 0
+    if checkpoint.is_file():
+        history, first = _resume(checkpoint, model, optimizer)
+        report(f"  {folder.name}: goes on at step {first} of {recipe.steps}")
+    network, optimizer = accelerator.prepare(to_fast_layout(model), optimizer)
+    captures, validation = captures.to(accelerator.device), validation.to(accelerator.device)
+    losses, began = [], time.perf_counter()
+    for step in range(first, recipe.steps):
+        network.train()
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(recipe, step)
+        photos, truth = draw(captures, recipe, step)
+        with accelerator.autocast():
+            result = network(photos)
+        loss = loss_of(result, truth)
+        accelerator.backward(loss)
+        accelerator.clip_grad_norm_(network.parameters(), recipe.clip)
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.detach())
+        if (step + 1) % recipe.epoch and step + 1 < recipe.steps:
+            continue
+        row = _epoch(network, validation, recipe, step + 1, losses, began, history)
+        losses, began = [], time.perf_counter()
+        history = pd.concat([history, pd.DataFrame([row])], ignore_index=True)
+        report("  " + folder.name + ": " + _line(row, recipe))
+        if step + 1 < recipe.steps:
+            _save(checkpoint, model, told, history, optimizer, step + 1)
+    model.to("cpu")
+    _save(finished, model, told, history)
+    checkpoint.unlink(missing_ok=True)
+    return history
+
+
+def _accelerator(device: torch.device | str | None) -> Accelerator:
+    on_cpu = not torch.cuda.is_available() if device is None else torch.device(device).type == "cpu"
+    return Accelerator(mixed_precision="bf16" if fast_bf16("cpu" if on_cpu else "cuda") else "no", cpu=on_cpu)
+
+
+def _epoch(
+    network: nn.Module,
+    validation: Captures,
+    recipe: Training,
+    step: int,
+    losses: list[Tensor],
+    began: float,
+    history: pd.DataFrame,
+) -> dict:
+    loss = float(torch.stack(losses).mean())
+    if not math.isfinite(loss):
+        raise ValueError(f"the loss is {loss} at step {step}; expected a number: lower the learning rate")
+    trained = time.perf_counter() - began
+    views = min(recipe.views, validation.photos.shape[1])
+    scores = evaluate(network, validation, views=(views,))
+    threshold, iou = headline(scores)
+    before = history.seconds.iloc[-1] if len(history) else 0.0
+    return {
+        "step": step,
+        "seconds": round(before + trained, 2),
+        "loss": loss,
+        "validation_iou": iou,
+        "threshold": threshold,
+    }
+
+
+def _line(row: dict, recipe: Training) -> str:
+    left = row["seconds"] / row["step"] * (recipe.steps - row["step"])
+    return (
+        f"step {row['step']:>5}/{recipe.steps} · loss {row['loss']:.3f} · validation IoU {row['validation_iou']:.3f} "
+        f"at t={row['threshold']} · {row['seconds']:.0f} s, {left:.0f} s left"
+    )
+
+
+# -------------------------------------------------------------------------------------------------------- checkpoints
+
+
+def _save(path: Path, model: nn.Module, told: dict, history: pd.DataFrame, optimizer=None, step: int = 0) -> None:
+    """Weights, and for a checkpoint the optimiser's moments; schedule and random draws follow from the step."""
+    tensors = {f"model.{name}": value.contiguous() for name, value in model.state_dict().items()}
+    if optimizer is not None:
+        for number, state in optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{number}.{name}": value.contiguous() for name, value in state.items()}
+    facts = {
+        "recipe": json.dumps(told),
+        "history": history.to_json(orient="split", double_precision=15),
+        "step": str(step),
+    }
+    tensors = {name: value.cpu().clone() for name, value in tensors.items()}
+    write_atomically(path, lambda partial: save_file(tensors, partial, facts))
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    try:
+        with safe_open(path, "pt") as stored:
+            return {name: stored.get_tensor(name) for name in stored.keys()}, stored.metadata() or {}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path}: not a whole safetensors file ({error}); delete it and train again") from None
+
+
+def load_weights(model: nn.Module, path: Path) -> pd.DataFrame:
+    """Loads the weights of a finished training into ``model``; returns its history.
+
+    Raises:
+        ValueError: a broken file, or another network.
+    """
+    tensors, facts = _read(path)
+    _load_state(model, tensors, path)
+    return _history(facts)
+
+
+def _load_state(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
+    state = {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise ValueError(
+            f"{path}: holds the weights of another network: {str(error).splitlines()[1].strip()}"
+        ) from None
+
+
+def _origin(model: nn.Module, captures: Captures, recipe: Training, start: Path | None) -> dict:
+    """What a training depends on; weights of another origin are not taken for this one's."""
+    package = Path(__file__).parent
+    sources = [*sorted((package / "models").glob("*.py")), package / "datasets.py", Path(__file__)]
+    code = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:16]
+    begun = hashlib.sha256(start.read_bytes()).hexdigest()[:16] if start else ""
+    network = repr(getattr(model, "config", type(model).__name__))
+    return {**asdict(recipe), "network": network, "captures": captures.digest(), "start": begun, "code": code}
+
+
+def _differing(path: Path, told: dict) -> list[str]:
+    _, facts = _read(path)
+    stored = json.loads(facts.get("recipe", "{}"))
+    return sorted(key for key in told | stored if told.get(key) != stored.get(key))
+
+
+def _history(facts: dict[str, str]) -> pd.DataFrame:
+    stored = json.loads(facts["history"])
+    return pd.DataFrame(stored["data"], columns=stored["columns"])
+
+
+def _resume(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[pd.DataFrame, int]:
+    tensors, facts = _read(path)
+    _load_state(model, tensors, path)
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        if name.startswith("optimizer."):
+            _, number, key = name.split(".")
+            state.setdefault(int(number), {})[key] = value
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+    return _history(facts), int(facts["step"])
+
+
+def same_weights(first: Path, second: Path) -> bool:
+    """Whether two files hold the same tensors bit for bit."""
+    one, _ = _read(first)
+    two, _ = _read(second)
+    return one.keys() == two.keys() and all(np.array_equal(one[name].numpy(), two[name].numpy()) for name in one)

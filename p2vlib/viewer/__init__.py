@@ -1,0 +1,25 @@
+"""Figures in one look: matplotlib for pages, plotly for curves with hover, k3d for volumes. Returns, never shows.
+
+Every function returns its figure; a notebook shows it by naming it last in a cell. Axes carry units, backgrounds are
+light, colours are the same everywhere: `style` is the one place for them.
+"""
+
+from .interactive import Volumes, camera_poses, history, volumes
+from .pictures import Panel, contact_sheet, histograms, iou_against_views, mosaic, panels, slices
+from .shading import agreement, render
+
+__all__ = [
+    "Panel",
+    "Volumes",
+    "agreement",
+    "camera_poses",
+    "contact_sheet",
+    "histograms",
+    "history",
+    "iou_against_views",
+    "mosaic",
+    "panels",
+    "render",
+    "slices",
+    "volumes",
+]

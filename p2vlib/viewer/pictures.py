@@ -1,0 +1,240 @@
+"""Figures for pages: sheets of photos, histograms, qualitative panels, curves and slices (matplotlib)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from PIL import Image
+
+from ..conventions import Cube
+from ..grids import iou
+from .shading import agreement, render
+from .style import AGREEMENT, PALETTE, new_figure, styled
+
+
+def on_paper(photo: np.ndarray) -> np.ndarray:
+    """A photo ``[height, width, 1|3|4]`` uint8 as RGB on white, whatever its channels.
+
+    Raises:
+        ValueError: another shape or type.
+    """
+    photo = np.asarray(photo)
+    if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] not in (1, 3, 4):
+        raise ValueError(f"a photo is uint8 [height, width, 1, 3 or 4 channels]; found {photo.dtype} {photo.shape}")
+    if photo.shape[2] < 4:
+        return np.broadcast_to(photo, (*photo.shape[:2], 3)).copy()
+    alpha = photo[..., 3:].astype(np.float32) / 255
+    return np.rint(photo[..., :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)
+
+
+def mosaic(photos: Sequence[Sequence[np.ndarray]], gap: int = 3) -> np.ndarray:
+    """Rows of photos as one RGB picture, each resized to the first one's size, ``gap`` pixels of white between them."""
+    if not any(len(row) for row in photos):
+        raise ValueError("a sheet of photos needs at least one photo; found none")
+    height, width = next(row for row in photos if len(row))[0].shape[:2]
+    columns = max(len(row) for row in photos)
+    sheet = np.full((len(photos) * (height + gap) - gap, columns * (width + gap) - gap, 3), 255, dtype=np.uint8)
+    for r, row in enumerate(photos):
+        for c, photo in enumerate(row):
+            picture = Image.fromarray(on_paper(photo)).resize((width, height), Image.Resampling.LANCZOS)
+            top, left = r * (height + gap), c * (width + gap)
+            sheet[top : top + height, left : left + width] = np.asarray(picture)
+    return sheet
+
+
+@styled
+def contact_sheet(
+    photos: Sequence[Sequence[np.ndarray]],
+    row_titles: Sequence[str] = (),
+    column_titles: Sequence[str] = (),
+    width: float = 10.0,
+) -> Figure:
+    """Rows of photos (``[height, width, 1|3|4]`` uint8) with a title for each row and column; ``width`` in inches."""
+    sheet = mosaic(photos)
+    rows, columns = len(photos), max(len(row) for row in photos)
+    for titles, count, what in ((row_titles, rows, "row"), (column_titles, columns, "column")):
+        if len(titles) not in (0, count):
+            raise ValueError(f"{len(titles)} {what} titles for {count} {what}s of photos")
+    figure = new_figure(width, width * sheet.shape[0] / sheet.shape[1] + 0.35)
+    axes = figure.add_subplot()
+    axes.imshow(sheet, interpolation="lanczos")
+    axes.set_xticks((np.arange(len(column_titles)) + 0.5) * sheet.shape[1] / columns, column_titles)
+    axes.set_yticks((np.arange(len(row_titles)) + 0.5) * sheet.shape[0] / rows, row_titles)
+    axes.xaxis.tick_top()
+    axes.tick_params(length=0)
+    axes.grid(False)
+    axes.spines[:].set_visible(False)
+    return figure
+
+
+@styled
+def histograms(
+    frame: pd.DataFrame,
+    columns: Sequence[str],
+    by: str | None = None,
+    units: Mapping[str, str] | None = None,
+    published: Mapping[str, Mapping[str, tuple[float, float]]] | None = None,
+) -> Figure:
+    """How ``columns`` of a table are spread, one plot each, one colour for each value of column ``by``.
+
+    Args:
+        units: the unit of a column, written on its axis.
+        published: for a column, group -> (mean, standard deviation), drawn as a dashed normal curve.
+    """
+    names = sorted(frame[by].unique()) if by else ["all"]
+    across = min(3, len(columns))
+    down = -(-len(columns) // across)
+    figure = new_figure(3.4 * across, 2.5 * down + 0.4)
+    for index, column in enumerate(columns):
+        axes = figure.add_subplot(down, across, index + 1)
+        bins = np.histogram_bin_edges(frame[column], bins=min(24, max(6, len(frame) // 8)))
+        for colour, name in zip(PALETTE, names, strict=False):
+            values = frame.loc[frame[by] == name, column] if by else frame[column]
+            axes.hist(values, bins, histtype="stepfilled", color=colour, alpha=0.35, label=f"{name} ({len(values)})")
+            axes.hist(values, bins, histtype="step", color=colour)
+            if name in (published or {}).get(column, {}):
+                mean, deviation = published[column][name]
+                x = np.linspace(mean - 3 * deviation, mean + 3 * deviation, 121)
+                bell = np.exp(-(((x - mean) / deviation) ** 2) / 2) / (deviation * np.sqrt(2 * np.pi))
+                axes.plot(x, bell * len(values) * (bins[1] - bins[0]), "--", color=colour, label=f"{name}, published")
+        unit = (units or {}).get(column)
+        axes.set_xlabel(column.removesuffix(f"_{unit}").replace("_", " ") + (f" [{unit}]" if unit else ""))
+        axes.set_ylabel("count")
+        axes.grid(False, axis="x")
+        if index == 0 and (by or published):
+            figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    return figure
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One row of a qualitative figure: photos ``[h, w, c]`` uint8, truth and predictions, bool ``[x, y, z]``."""
+
+    title: str
+    photos: Sequence[np.ndarray]
+    truth: np.ndarray
+    predictions: Mapping[str, np.ndarray]
+
+
+@styled
+def panels(rows: Sequence[Panel]) -> Figure:
+    """Photos, truth and predictions side by side, a row each; predictions in the colours of agreement, with their IoU.
+
+    All volumes of a row are drawn in one frame, cut to what any of them fills.
+    """
+    if not rows:
+        raise ValueError("a qualitative figure needs at least one row; found none")
+    names = list(dict.fromkeys(name for row in rows for name in row.predictions))
+    figure = new_figure(2.1 * (2 + len(names)) + 0.4, 1.75 * len(rows) + 0.75)
+    grid = figure.subplots(len(rows), 2 + len(names), squeeze=False)
+    for line, row in zip(grid, rows, strict=True):
+        pictures = [mosaic(_squarish(row.photos)), render(row.truth)]
+        notes = ["", ""]
+        for name in names:
+            if name not in row.predictions:
+                pictures.append(np.zeros_like(pictures[1]))
+                notes.append("not run")
+                continue
+            labels = agreement(row.truth, row.predictions[name])
+            pictures.append(render(labels, list(AGREEMENT.values())))
+            notes.append(f"IoU {iou(row.truth, row.predictions[name]):.3f}")
+        pictures[1:] = _cut(pictures[1:])
+        for axes, picture, note in zip(line, pictures, notes, strict=True):
+            axes.imshow(picture, interpolation="antialiased")
+            axes.set(xticks=[], yticks=[], xlabel=note)
+            axes.grid(False)
+            axes.spines[:].set_visible(False)
+        line[0].set_ylabel(row.title)
+    for axes, title in zip(grid[0], ["input", "truth", *names], strict=True):
+        axes.set_title(title)
+    figure.legend(handles=_patches(AGREEMENT), loc="outside lower center", ncols=len(AGREEMENT))
+    return figure
+
+
+def _squarish(photos: Sequence[np.ndarray]) -> list[Sequence[np.ndarray]]:
+    across = int(np.ceil(np.sqrt(len(photos))))
+    return [photos[start : start + across] for start in range(0, len(photos), across)]
+
+
+def _cut(pictures: Sequence[np.ndarray], margin: int = 4) -> list[np.ndarray]:
+    """RGBA pictures of one frame, cut to the rectangle that holds what any of them shows."""
+    shown = np.any([picture[..., 3] > 0 for picture in pictures], axis=0)
+    if not shown.any():
+        return list(pictures)
+    spans = [np.flatnonzero(shown.any(axis=axis))[[0, -1]] for axis in (1, 0)]
+    part = tuple(slice(max(0, first - margin), last + margin + 1) for first, last in spans)
+    return [picture[part] for picture in pictures]
+
+
+def _patches(colours: Mapping[str, str]) -> list[Patch]:
+    return [Patch(color=colour, label=name) for name, colour in colours.items()]
+
+
+@styled
+def iou_against_views(summary: pd.DataFrame, published: pd.DataFrame | None = None, by: str = "model") -> Figure:
+    """IoU against the number of photos, a line for each value of column ``by``.
+
+    Args:
+        summary: columns ``views``, ``iou`` and ``by``; with ``low`` and ``high`` the interval is shaded.
+        published: columns ``views``, ``iou`` and ``model``; drawn thin and grey, each named at its end.
+    """
+    figure = new_figure(7.2, 4.4)
+    axes = figure.add_subplot()
+    for index, (name, rows) in enumerate(summary.groupby(by, sort=False)):
+        rows, colour = rows.sort_values("views"), PALETTE[index % len(PALETTE)]
+        marker = "os^Dv<>"[index % 7]
+        axes.plot(rows["views"], rows["iou"], marker=marker, markersize=4.5, color=colour, label=str(name), zorder=3)
+        if {"low", "high"} <= set(rows):
+            axes.fill_between(rows["views"], rows["low"], rows["high"], color=colour, alpha=0.16, linewidth=0)
+    if published is not None:
+        shown = published[published["views"] <= summary["views"].max()]
+        for name, rows in shown.sort_values("views").groupby("model", sort=False):
+            axes.plot(rows["views"], rows["iou"], ":", color="#7a808a", linewidth=1.2)
+            end = rows.iloc[-1]
+            axes.annotate(f" {name}", (end["views"], end["iou"]), fontsize=7.5, color="#5b616b", va="center")
+        axes.plot([], [], ":", color="#7a808a", linewidth=1.2, label="published, ShapeNet")
+    axes.set(xlabel="photos [count]", ylabel="IoU", xticks=sorted(summary["views"].unique()))
+    axes.legend()
+    return figure
+
+
+@styled
+def slices(volume: np.ndarray, cube: Cube, outline: np.ndarray | None = None) -> Figure:
+    """Three cuts through the middle of what ``volume`` ``[x, y, z]`` fills: from the side, above and the front, in mm.
+
+    Args:
+        volume: boolean, or occupancy in [0, 1].
+        outline: a second volume over the same cube, drawn as a line at one half (the truth, say).
+    """
+    filled = np.argwhere(np.asarray(volume) >= 0.5)
+    middle = filled.mean(axis=0).round().astype(int) if len(filled) else np.array(volume.shape) // 2
+    figure = new_figure(10, 3.3)
+    for index, (across, up, cut, title) in enumerate([(0, 1, 2, "side"), (0, 2, 1, "above"), (2, 1, 0, "front")]):
+        axes = figure.add_subplot(1, 3, index + 1)
+        extent = [1000 * (cube.lower[axis] + end) for axis in (across, up) for end in (0, cube.edge)]
+        for grid, draw in ((volume, True), (outline, False)):
+            if grid is None:
+                continue
+            plane = np.take(np.asarray(grid, dtype=float), middle[cut] * len(grid) // len(volume), axis=cut)
+            plane = plane if across > up else plane.T
+            if draw:
+                axes.imshow(plane, origin="lower", extent=extent, cmap="Blues", vmin=0, vmax=1.4)
+                axes.grid(False)
+            else:
+                # A border of nothing closes the line where the solid meets the wall of its cube.
+                rim = 1000 * cube.edge / len(grid) * np.array([-1, 1, -1, 1])
+                axes.contour(np.pad(plane, 1), [0.5], origin="lower", extent=extent + rim, colors=PALETTE[1])
+        at = 1000 * (cube.lower[cut] + cube.edge * (middle[cut] + 0.5) / len(volume))
+        axes.set(xlim=extent[:2], ylim=extent[2:], xlabel=f"{'xyz'[across]} [mm]", ylabel=f"{'xyz'[up]} [mm]")
+        axes.set_title(f"{title}, {'xyz'[cut]} = {at:.0f} mm")
+        # +z is the foot's right: it lies below in a view from above, and to the left for who faces the toes.
+        if up == 2:
+            axes.invert_yaxis()
+        if across == 2:
+            axes.invert_xaxis()
+    return figure
