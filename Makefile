@@ -1,0 +1,50 @@
+# Two commands: `make report` and `make test`. Everything happens in .venv, which `make setup` makes and completes.
+
+PYTHON ?= python3
+BIN := .venv/bin/python
+P2V := $(BIN) -m p2vlib
+
+.PHONY: setup test smoke report report-all lab clean
+
+setup: .venv/.installed
+
+# .venv/.installing marks an unfinished installation: packages may then be half there, so the next one starts afresh.
+.venv/.installed: requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed, and $(PYTHON) is not; name one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@if [ -e .venv/.installing ] || ! $(BIN) -m pip --version >/dev/null 2>&1; then \
+	  echo "making .venv"; $(PYTHON) -m venv --clear --without-pip .venv && touch .venv/.installing && \
+	  { $(BIN) -m ensurepip >/dev/null || { echo "this Python has no pip to give (Debian: python3-venv)" >&2; exit 1; }; } \
+	fi
+	@touch .venv/.installing
+	$(BIN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN) -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@mv .venv/.installing .venv/.installed
+
+test: setup
+	$(BIN) -m ruff check .
+	$(BIN) -m ruff format --check .
+	$(BIN) -m pytest tests
+	$(P2V) data --scale smoke
+	$(BIN) -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 notebooks/
+
+smoke: setup
+	$(P2V) data --scale smoke
+	$(P2V) study --scale smoke
+
+report: setup
+	$(P2V) data --scale quick
+	$(P2V) study --scale quick --only 01,02,03,04,05
+
+report-all: setup
+	$(P2V) data --scale quick
+	$(P2V) study --scale quick
+
+lab: setup
+	$(BIN) -m jupyterlab notebooks
+
+# Generated data, weights, stamps and smoke results; .venv and the committed results stay.
+clean:
+	rm -rf .runs data/feet data/objects data/packed reports/smoke reports/*/executed reports/*/html
+	rm -rf .pytest_cache .ruff_cache .hypothesis *.egg-info
+	find p2vlib tests notebooks benchmarks -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf

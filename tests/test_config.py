@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+
+from p2vlib.config import PRESETS, from_params
+
+
+def test_no_change_is_the_preset():
+    assert from_params("quick") is PRESETS["quick"]
+
+
+def test_every_preset_knows_its_scale_and_smoke_is_the_smallest():
+    assert all(config.scale == scale for scale, config in PRESETS.items())
+    people = [PRESETS[scale].feet.train for scale in ("smoke", "quick", "full")]
+    assert people == sorted(set(people))
+
+
+def test_quick_is_as_large_as_the_study_promises():
+    quick = PRESETS["quick"]
+    assert (quick.feet.train, quick.feet.validation, quick.feet.test) >= (100, 15, 40)
+    assert quick.feet.validation >= 15 and quick.feet.test >= 40 and quick.feet.views >= 8
+    assert quick.objects.train + quick.objects.validation + quick.objects.test >= 30
+    assert max(quick.views) == 8
+
+
+@pytest.mark.parametrize("scale", PRESETS)
+def test_people_of_the_splits_come_from_different_seeds(scale):
+    feet = PRESETS[scale].feet
+    assert len({feet.train_seed, feet.validation_seed, feet.test_seed}) == 3
+
+
+@pytest.mark.parametrize("name", ["pretraining.steps", "pretraining__steps"])
+def test_a_nested_field_changes_and_nothing_else_does(name):
+    config = from_params("quick", **{name: 7})
+    assert config.pretraining.steps == 7
+    assert dataclasses.replace(config, pretraining=PRESETS["quick"].pretraining) == PRESETS["quick"]
+
+
+def test_numbers_and_lists_take_the_type_of_the_preset():
+    config = from_params("smoke", views=[1, 2], finetuning__clip=2)
+    assert config.views == (1, 2)
+    assert config.finetuning.clip == 2.0 and type(config.finetuning.clip) is float
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"image_sise": 64}, "unknown parameter 'image_sise'; Config has scale, seed, image_size"),
+        ({"feet__trian": 3}, "unknown parameter 'feet__trian'; FeetData has train"),
+        ({"seed__low": 3}, "unknown parameter 'seed__low'; int has no fields"),
+        ({"image_size": "64"}, "parameter 'image_size' is '64'; expected int"),
+        ({"seed": True}, "parameter 'seed' is True; expected int"),
+        ({"pretraining": {"steps": 3}}, "expected Training"),
+    ],
+)
+def test_what_is_unknown_or_of_another_type_is_refused(changes, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        from_params("smoke", **changes)
+
+
+def test_an_unknown_scale_is_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match="unknown scale 'fast'; expected one of smoke, quick, full"):
+        from_params("fast")
+
+
+def test_a_config_cannot_be_changed_by_accident():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        PRESETS["smoke"].seed = 3
+
+
+def test_json_holds_every_field():
+    told = json.loads(from_params("quick", seed=5).to_json())
+    assert told["seed"] == 5 and told["scale"] == "quick"
+    assert set(told) == {field.name for field in dataclasses.fields(PRESETS["quick"])}
+    assert told["feet"] == dataclasses.asdict(PRESETS["quick"].feet)

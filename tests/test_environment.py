@@ -1,0 +1,81 @@
+"""The three lists of packages agree, and the shape checker is on."""
+
+from __future__ import annotations
+
+import re
+import sys
+import tomllib
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from jaxtyping import TypeCheckError
+
+import p2vlib
+from p2vlib.cameras import look_at
+
+ROOT = Path(__file__).parents[1]
+PIN = re.compile(r"([A-Za-z0-9_.-]+)==([0-9][0-9A-Za-z.]*)")
+
+
+def pins(lines: list[str]) -> dict[str, str]:
+    found = [PIN.fullmatch(line) for line in lines]
+    assert all(found), f"not name==version: {[line for line, match in zip(lines, found, strict=True) if not match]}"
+    table = dict(match.groups() for match in found)
+    assert len(table) == len(lines), "a package stands twice"
+    return table
+
+
+def required() -> dict[str, str]:
+    return pins((ROOT / "requirements.txt").read_text().splitlines())
+
+
+def project() -> dict:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def test_pyproject_has_the_pins_of_requirements():
+    told = project()
+    assert pins(told["dependencies"] + told["optional-dependencies"]["study"]) == required()
+
+
+def test_environment_has_the_pins_of_requirements():
+    parts = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    assert pins(parts[-1]["pip"]) == required()
+    assert f"python{project()['requires-python']}" in parts
+
+
+def test_environment_gives_a_reason_for_each_package():
+    lines = [line for line in (ROOT / "environment.yml").read_text().splitlines() if "==" in line]
+    assert len(lines) == len(required())
+    assert all(re.search(r"  # \w+", line) or re.search(r" # \w.{5,}", line) for line in lines)
+
+
+def test_requirements_hold_names_and_versions_only_and_keep_torch_whole():
+    names = {name.lower() for name in required()}
+    assert "torch" in names
+    assert not names & {"torchvision", "timm"}, "they swap torch for another build"
+
+
+def test_this_environment_has_the_pinned_versions():
+    found = {name: version(name).partition("+")[0] for name in required()}
+    assert found == required()
+    assert sys.version_info >= (3, 11)
+
+
+def test_the_citation_names_this_version():
+    told = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert told["version"] == p2vlib.__version__
+    assert told["license"] == project()["license"] == "MIT"
+    years = {paper["title"].partition(":")[0]: paper["year"] for paper in told["references"]}
+    assert years["Pix2Vox"] == 2019 and years["Pix2Vox++"] == 2020 and years["3D-R2N2"] == 2016
+    assert years["Convolutional LSTM Network"] == 2015 and years["ShapeNet"] == 2015
+
+
+def test_the_shape_checker_is_on():
+    camera = look_at((0, 45, 0, 0.5, 50), np.zeros(3), 64, 64)
+    assert camera.project(np.zeros((2, 3))).shape == (2, 3)
+    with pytest.raises(TypeCheckError):
+        camera.project(np.zeros((3, 2)))

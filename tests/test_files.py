@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from p2vlib.files import write_atomically, write_bytes, write_text
+
+
+def test_text_is_utf8_and_folders_are_made(tmp_path):
+    write_text(tmp_path / "a" / "b" / "answer.txt", "Ferse → Zehe")
+    assert (tmp_path / "a" / "b" / "answer.txt").read_bytes().decode() == "Ferse → Zehe"
+    assert os.listdir(tmp_path / "a" / "b") == ["answer.txt"]
+
+
+def test_a_writer_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
+    target = tmp_path / "weights.bin"
+    write_bytes(target, b"old")
+
+    def fail(partial):
+        partial.write_bytes(b"half of the n")
+        raise RuntimeError("the writer broke")
+
+    with pytest.raises(RuntimeError, match="the writer broke"):
+        write_atomically(target, fail)
+    assert target.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["weights.bin"]
+
+
+def test_the_neighbour_keeps_the_ending(tmp_path):
+    seen = []
+    write_atomically(tmp_path / "photo.png", lambda partial: (seen.append(partial), partial.write_bytes(b"x")))
+    assert seen[0].suffix == ".png" and seen[0].parent == tmp_path and seen[0].name.startswith(".")
+
+
+def test_a_folder_in_the_way_is_told_by_name(tmp_path):
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "file").touch()
+    with pytest.raises(OSError, match="taken: could not be written whole"):
+        write_text(tmp_path / "taken", "x")
+    assert os.listdir(tmp_path) == ["taken"]
+
+
+@pytest.mark.parametrize("old", [None, b"old"])
+def test_a_full_disk_leaves_nothing_half_written(tmp_path, old):
+    """A limit of 4096 bytes a file stands for the full disk: the kernel stops the write in its middle."""
+    target = tmp_path / "volume.binvox"
+    if old is not None:
+        target.write_bytes(old)
+    program = """
+        import pathlib, resource, signal, sys
+        from p2vlib.files import write_bytes
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+        write_bytes(pathlib.Path(sys.argv[1]), b"v" * 100_000)
+    """
+    outcome = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program), str(target)], capture_output=True, text=True
+    )
+    assert outcome.returncode == 1
+    assert f"OSError: [Errno 27] {target}: could not be written whole" in outcome.stderr
+    assert os.listdir(tmp_path) == (["volume.binvox"] if old else [])
+    assert old is None or target.read_bytes() == old
+
+
+def test_a_kill_while_writing_leaves_the_old_file(tmp_path):
+    target = tmp_path / "checkpoint.bin"
+    target.write_bytes(b"old")
+    program = """
+        import os, pathlib, signal, sys
+        from p2vlib.files import write_atomically
+        def write(partial):
+            partial.write_bytes(b"half")
+            os.kill(os.getpid(), signal.SIGKILL)
+        write_atomically(pathlib.Path(sys.argv[1]), write)
+    """
+    outcome = subprocess.run([sys.executable, "-c", textwrap.dedent(program), str(target)])
+    assert outcome.returncode == -9
+    assert target.read_bytes() == b"old"
+    assert [name for name in os.listdir(tmp_path) if not name.startswith(".")] == ["checkpoint.bin"]

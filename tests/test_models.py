@@ -1,0 +1,392 @@
+"""The networks: published counts and names, what each part promises, two training steps of every one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+from torch.nn.functional import binary_cross_entropy
+
+from p2vlib import models
+from p2vlib.models.encoder import vgg_trunk
+from p2vlib.models.fusion import ContextAwareFusion, MeanFusion
+from p2vlib.models.recurrent import ConvLSTM, RecurrentViews
+
+DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+NARROW = [name for name in models.names() if name.endswith("narrow")]
+TINY = dict(
+    image_size=32,
+    trunk=(4, 4, 8, 8),
+    head=((8, 1, 1), (8, 1, 1), (16, 1, 1)),
+    decoder=(16, 8, 4, 4),
+    merger=(4, 2, 1),
+    merger_stride=1,
+    freeze_trunk=False,
+)
+TINY_NAMES = {
+    "pix2vox-f": {},
+    "pix2vox-a": {"refiner": (4, 4, 4, 8)},
+    "pix2vox-lstm": {"refiner": (4, 4, 4, 8)},
+    "pix2vox-lstm-narrow": {"refiner": (4, 4, 4, 8), "recurrent": "convlstm2d", "hidden": 6, "merger_stride": 2},
+}
+"""The same classes a few channels wide: what holds for the parts holds at every width."""
+
+COUNTS = {
+    "pix2vox-f": dict(encoder=4_658_368, decoder=2_769_368, merger=8_571, total=7_436_307, trainable=4_517_331),
+    "pix2vox-a": dict(
+        encoder=7_772_480,
+        decoder=71_583_064,
+        merger=8_571,
+        refiner=34_880_352,
+        total=114_244_467,
+        trainable=111_325_491,
+    ),
+}
+
+
+def tiny(name: str, **overrides: object) -> models.Pix2Vox:
+    torch.manual_seed(3)
+    return models.build(name, **{**TINY, **TINY_NAMES[name], **overrides})
+
+
+def photos(batch: int, views: int, size: int = 32) -> torch.Tensor:
+    return torch.rand(batch, views, 3, size, size, generator=torch.Generator().manual_seed(5))
+
+
+def count(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def loss(answer: models.Reconstruction, truth: torch.Tensor) -> torch.Tensor:
+    volumes = (answer.coarse, answer.probability)
+    return sum(binary_cross_entropy(volume.clamp(1e-6, 1 - 1e-6), truth) for volume in volumes)
+
+
+def with_own_statistics(model: nn.Module) -> nn.Module:
+    """Evaluation mode with statistics that make untrained volumes differ from view to view."""
+    model.train()
+    for module in model.modules():
+        if isinstance(module, (nn.BatchNorm2d, nn.BatchNorm3d)):
+            module.momentum = 1.0
+    model(photos(2, 3))
+    return model.eval()
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_published_parameter_counts(name: str) -> None:
+    with torch.device("meta"):
+        model = models.pix2vox.Pix2Vox(models.configure(name))
+    parts = {part: count(getattr(model, part)) for part in COUNTS[name] if part not in ("total", "trainable")}
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    assert parts | {"total": count(model), "trainable": trainable} == COUNTS[name]
+    assert (model.refiner is None) == (name == "pix2vox-f")
+
+
+def test_recurrent_parameter_counts() -> None:
+    with torch.device("meta"):
+        flat, solid = ConvLSTM(256, 256, 3, axes=2), ConvLSTM(256, 256, 3, axes=3)
+        model = models.pix2vox.Pix2Vox(models.configure("pix2vox-lstm"))
+    assert count(flat) == 2 * 256 * 1024 * 3**2 + 1024 == 4_719_616
+    assert count(solid) == 2 * 256 * 1024 * 3**3 + 1024 == 14_156_800
+    assert model.recurrent.cells == (256, 4, 4, 4)
+    assert count(model) == COUNTS["pix2vox-a"]["total"] + count(solid)
+
+
+def test_published_names_and_shapes() -> None:
+    with torch.device("meta"):
+        model = models.pix2vox.Pix2Vox(models.configure("pix2vox-a"))
+    shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    convolutions = [0, 3, 7, 10, 14, 17, 20, 24]
+    assert {name.split(".")[2] for name in shapes if name.startswith("encoder.vgg.")} == {
+        str(number) for first in convolutions for number in (first, first + 1)
+    }
+    assert shapes["encoder.vgg.24.weight"] == (512, 256, 3, 3)
+    assert shapes["encoder.layer3.0.weight"] == (256, 512, 1, 1)
+    assert shapes["decoder.layer1.0.weight"] == (2048, 512, 4, 4, 4)
+    assert shapes["decoder.layer5.0.weight"] == (8, 1, 1, 1, 1)
+    assert shapes["merger.layer1.0.weight"] == (16, 9, 3, 3, 3)
+    assert shapes["merger.layer5.1.running_mean"] == (1,)
+    assert shapes["refiner.layer4.0.weight"] == (2048, 8192)
+    assert shapes["refiner.layer8.0.weight"] == (32, 1, 4, 4, 4)
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_published_checkpoint_is_loaded(prefix: str) -> None:
+    source, target = tiny("pix2vox-a"), tiny("pix2vox-a")
+    with torch.no_grad():
+        for parameter in source.parameters():
+            parameter.add_(1)
+    checkpoint: dict[str, object] = {"epoch_idx": 3, "best_iou": 0.6}
+    for part in ("encoder", "decoder", "merger", "refiner"):
+        state = getattr(source, part).state_dict()
+        checkpoint[f"{part}_state_dict"] = {prefix + name: value for name, value in state.items()}
+    models.load_published_state(target, checkpoint)
+    for name, value in source.state_dict().items():
+        assert torch.equal(target.state_dict()[name], value), name
+    models.load_published_state(tiny("pix2vox-f"), checkpoint)
+    with pytest.raises(ValueError, match="decoder_state_dict does not fit"):
+        models.load_published_state(tiny("pix2vox-a", decoder=(8, 8, 4, 4)), checkpoint)
+    del checkpoint["merger_state_dict"]
+    with pytest.raises(ValueError, match="no merger_state_dict"):
+        models.load_published_state(target, checkpoint)
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_trunk_weights_from_a_file(tmp_path, suffix: str) -> None:
+    trunk = vgg_trunk(TINY["trunk"])
+    state = {f"features.{name}": value for name, value in trunk.state_dict().items()} | {
+        "classifier.0.bias": torch.ones(2)
+    }
+    path = tmp_path / f"vgg16_bn{suffix}"
+    save_file(state, path) if suffix == ".safetensors" else torch.save(state, path)
+    model = tiny("pix2vox-f", trunk_weights=str(path))
+    assert torch.equal(model.encoder.vgg[24].weight, trunk[24].weight)
+    with pytest.raises(ValueError, match=f"{path}: not the weights"):
+        tiny("pix2vox-f", trunk_weights=str(path), trunk=(4, 4, 8, 16))
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(ValueError, match=f"{path}: not the weights"):
+        tiny("pix2vox-f", trunk_weights=str(path))
+    with pytest.raises(ValueError, match="no such file"):
+        tiny("pix2vox-f", trunk_weights=str(tmp_path / f"missing{suffix}"))
+
+
+@pytest.mark.parametrize("statistics", ["fixed", "drift"])
+def test_frozen_trunk(statistics: str) -> None:
+    model = tiny("pix2vox-f", freeze_trunk=True, trunk_statistics=statistics).train()
+    before = model.encoder.vgg[1].running_mean.clone()
+    model(photos(2, 2)).probability.sum().backward()
+    assert all(parameter.grad is None for parameter in model.encoder.vgg.parameters())
+    assert model.encoder.layer1[0].weight.grad.abs().sum() > 0
+    assert torch.equal(model.encoder.vgg[1].running_mean, before) == (statistics == "fixed")
+
+
+def test_unknown_names_and_settings() -> None:
+    with pytest.raises(ValueError, match="'pix2vox-z'; there are pix2vox-f, pix2vox-a"):
+        models.build("pix2vox-z")
+    with pytest.raises(ValueError, match="no setting widht; it has image_size, trunk"):
+        models.build("pix2vox-f", widht=3)
+    assert models.configure("pix2vox-f", head=[[8, 1, 1]]).head == ((8, 1, 1),)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"image_size": 32, "head": ((8, 3, 1), (8, 3, 1))}, "too small for the head"),
+        ({"head": ((5, 1, 1),), "image_size": 24}, "no multiple of 8"),
+        ({"recurrent": "convlstm3d", "head": ((8, 1, 2),)}, "no multiple of 64"),
+        ({"recurrent": "convlstm2d", "kernel": 2}, "has to be odd"),
+        ({"merger": (4, 2)}, "has to be 1"),
+    ],
+)
+def test_sizes_that_do_not_fit(overrides: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        tiny("pix2vox-f", **overrides)
+
+
+def test_photos_that_do_not_fit() -> None:
+    model = tiny("pix2vox-f").eval()
+    with pytest.raises(ValueError, match="1 to 24 views of 32x32 pixels; found 2 of 40x40"):
+        model(photos(1, 2, size=40))
+    with pytest.raises(ValueError, match="found 25 of 32x32"):
+        model(photos(1, 25))
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("name", TINY_NAMES)
+@pytest.mark.parametrize("views", [1, 3])
+def test_two_training_steps(name: str, views: int, device: str) -> None:
+    model = tiny(name).to(device).train()
+    optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)
+    truth = torch.zeros(2, 32, 32, 32, device=device)
+    truth[:, 4:28, :12, 10:20] = 1
+    losses = []
+    for _ in range(2):
+        optimiser.zero_grad()
+        losses.append(loss(model(photos(2, views).to(device)), truth))
+        losses[-1].backward()
+        optimiser.step()
+    assert losses[1] < losses[0]
+    for parameter_name, parameter in model.named_parameters():
+        assert parameter.grad is not None and parameter.grad.isfinite().all(), parameter_name
+        fusion_of_one = views == 1 and parameter_name.startswith("merger.")
+        first_state = views == 1 and "from_state" in parameter_name
+        bias_before_norm = parameter_name.endswith(".0.bias") or ".vgg." in parameter_name
+        if fusion_of_one:
+            assert not parameter.grad.any(), parameter_name
+        elif not (first_state or bias_before_norm):
+            assert parameter.grad.any(), parameter_name
+
+
+@pytest.mark.parametrize("name", NARROW)
+def test_narrow_networks_learn_in_bf16(name: str) -> None:
+    torch.manual_seed(0)
+    model = models.build(name).train()
+    size = model.config.image_size
+    optimiser = torch.optim.Adam(model.parameters(), lr=5e-3)
+    truth = torch.zeros(2, 32, 32, 32)
+    truth[0, 8:24, :8], truth[1, :, 20:] = 1, 1
+    losses = []
+    for _ in range(4):
+        with torch.autocast("cpu", torch.bfloat16):
+            answer = model(photos(2, 2, size))
+        losses.append(loss(answer, truth))
+        optimiser.zero_grad()
+        losses[-1].backward()
+        assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
+        optimiser.step()
+    assert answer.probability.dtype == answer.coarse.dtype == answer.scores.dtype == torch.float32
+    assert losses[-1] < 0.9 * losses[0]
+
+
+@pytest.mark.parametrize("name", TINY_NAMES)
+def test_any_number_of_views(name: str) -> None:
+    model = tiny(name).eval()
+    with torch.no_grad():
+        for views in (1, 2, 24):
+            answer = model(photos(1, views))
+            assert answer.scores.shape == (1, views, 32, 32, 32)
+            assert answer.probability.shape == answer.coarse.shape == (1, 32, 32, 32)
+            assert torch.allclose(answer.scores.sum(dim=1), torch.ones(1, 32, 32, 32), atol=1e-5)
+            assert answer.probability.min() >= 0 and answer.probability.max() <= 1
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", TINY_NAMES)
+def test_only_the_recurrence_sees_the_order(name: str) -> None:
+    model = with_own_statistics(tiny(name))
+    views, order = photos(2, 4), [2, 0, 3, 1]
+    straight, turned = model(views), model(views[:, order])
+    change = (straight.coarse - turned.coarse).abs().max()
+    if name.startswith("pix2vox-lstm"):
+        assert change > 1e-4
+    else:
+        assert change < 1e-5
+        assert torch.allclose(straight.scores[:, order], turned.scores, atol=1e-5)
+
+
+@torch.no_grad()
+def test_lstm_replaced_by_the_identity_is_pix2vox() -> None:
+    pix2vox, ablated = tiny("pix2vox-a"), tiny("pix2vox-lstm", recurrent="identity")
+    assert pix2vox.state_dict().keys() == ablated.state_dict().keys()
+    assert torch.equal(pix2vox.eval()(photos(1, 3)).probability, ablated.eval()(photos(1, 3)).probability)
+    assert models.configure("pix2vox-lstm", recurrent="identity") == models.configure("pix2vox-a")
+    assert models.configure("pix2vox-lstm-narrow", recurrent="identity") == models.configure("pix2vox-a-narrow")
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("axes", [2, 3])
+def test_a_state_knows_the_views_before_it_and_none_after(axes: int) -> None:
+    torch.manual_seed(1)
+    part = RecurrentViews((16, 4, 4), hidden=None, kernel=3, axes=axes, residual=True)
+    features = torch.randn(1, 3, 16, 4, 4)
+    other = features.clone()
+    other[:, 1] += 1
+    change = (part(features) - part(other)).abs().amax(dim=(0, 2, 3, 4))
+    assert change[0] == 0 and change[1] > 0.1 and change[2] > 1e-3
+    bare = RecurrentViews((16, 4, 4), hidden=None, kernel=3, axes=axes, residual=False)
+    bare.load_state_dict(part.state_dict())
+    assert torch.allclose(part(features) - bare(features), features, atol=1e-6)
+
+
+@torch.no_grad()
+def test_conv_lstm_against_the_equations() -> None:
+    """With kernel 1 and one cell it is the plain LSTM that torch has; torch's gates are ordered i, f, g, o."""
+    torch.manual_seed(2)
+    ours, torchs = ConvLSTM(5, 4, 1, axes=2), nn.LSTM(5, 4, batch_first=True)
+    order = torch.cat([torch.arange(0, 8), torch.arange(12, 16), torch.arange(8, 12)])
+    assert ours.from_input.bias.tolist() == [0] * 4 + [1] * 4 + [0] * 8
+    torchs.weight_ih_l0.copy_(ours.from_input.weight.flatten(1)[order])
+    torchs.weight_hh_l0.copy_(ours.from_state.weight.flatten(1)[order])
+    torchs.bias_ih_l0.copy_(ours.from_input.bias[order])
+    torchs.bias_hh_l0.zero_()
+    sequence = torch.randn(2, 6, 5)
+    assert torch.allclose(ours(sequence[..., None, None])[..., 0, 0], torchs(sequence)[0], atol=1e-6)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("stride", [1, 2])
+def test_fusion_of_one_view_is_the_identity(stride: int) -> None:
+    merger = ContextAwareFusion(3, (2, 1), stride).eval()
+    volumes = torch.rand(2, 1, 8, 8, 8)
+    fused, weights = merger(torch.rand(2, 3, 8, 8, 8), volumes)
+    assert torch.equal(fused, volumes[:, 0]) and torch.equal(weights, torch.ones_like(volumes))
+
+
+@torch.no_grad()
+def test_fusion_by_hand() -> None:
+    merger = ContextAwareFusion(1, (1,)).eval()
+    convolution, norm, _ = merger.layer1
+    nn.init.dirac_(convolution.weight)
+    convolution.bias.zero_()
+    norm.eps = 0.0
+    raw = torch.tensor([0.0, 3.0]).log1p().view(2, 1, 1, 1, 1)  # scores 0 and ln 4: weights .2 and .8
+    volumes = torch.tensor([[0.5, 1.0]]).view(1, 2, 1, 1, 1)
+    fused, weights = merger(raw, volumes)
+    assert weights.flatten().tolist() == pytest.approx([0.2, 0.8])
+    assert fused.item() == pytest.approx(0.2 * 0.5 + 0.8 * 1.0)
+    assert MeanFusion()(raw, volumes)[0].item() == pytest.approx(0.75)
+
+
+@torch.no_grad()
+def test_refined_is_half_coarse() -> None:
+    model = tiny("pix2vox-a").eval()
+    model.refiner.layer8[0].weight.zero_()
+    answer = model(photos(1, 2))
+    assert torch.allclose(answer.probability, answer.coarse / 2 + 0.25)
+
+
+def test_state_dict_round_trip() -> None:
+    first, second = tiny("pix2vox-lstm"), models.build("pix2vox-lstm", **TINY, **TINY_NAMES["pix2vox-lstm"])
+    assert not torch.equal(first.encoder.vgg[0].weight, second.encoder.vgg[0].weight)
+    second.load_state_dict(first.state_dict())
+    assert torch.equal(first.eval()(photos(1, 2)).probability, second.eval()(photos(1, 2)).probability)
+
+
+def test_layout_is_kept_from_end_to_end() -> None:
+    """Every activation on a grid wider than one cell lies channels-last, so nothing turns it back in between."""
+    model = tiny("pix2vox-lstm").train()
+    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+    wrong = []
+
+    def look(name: str):
+        def hook(module: nn.Module, inputs: tuple, output: torch.Tensor) -> None:
+            if not output.is_contiguous(memory_format=formats[output.dim()]):
+                wrong.append(name)
+
+        return hook
+
+    kinds = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose3d, nn.BatchNorm2d, nn.BatchNorm3d, nn.MaxPool2d, nn.MaxPool3d)
+    for name, module in model.named_modules():
+        if isinstance(module, kinds):
+            module.register_forward_hook(look(name))
+    model(photos(2, 2))
+    assert wrong == []
+    models.to_plain_layout(model)(photos(2, 2))
+    assert "merger.layer1.0" in wrong and "encoder.vgg.0" in wrong
+
+
+@torch.no_grad()
+def test_layout_changes_no_value() -> None:
+    model = tiny("pix2vox-a").eval()
+    fast = model(photos(1, 2)).probability
+    assert torch.allclose(models.to_plain_layout(model)(photos(1, 2)).probability, fast, atol=1e-5)
+
+
+def test_gradient_reaches_every_view() -> None:
+    model = tiny("pix2vox-a").train()
+    views = photos(2, 3).requires_grad_()
+    model(views).probability[:, 20, 5, 16].sum().backward()
+    assert (views.grad.flatten(2).abs().sum(dim=2) > 0).all()
+
+
+def test_bf16_is_only_claimed_where_it_is_known() -> None:
+    assert isinstance(models.fast_bf16("cpu"), bool)
+    assert models.fast_bf16("meta") is False
+
+
+def test_defaults_are_pix2vox_a() -> None:
+    assert models.configure("pix2vox-a") == models.Pix2VoxConfig()
+    assert replace(models.Pix2VoxConfig(), decoder=(64, 32, 16, 8, 4)).grid == 64

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import json
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import pytest
+
+from p2vlib import runs
+from p2vlib.config import PRESETS
+
+ROW = {
+    "model": "mean-shape",
+    "variant": "main",
+    "training": "feet-phone",
+    "dataset": "feet",
+    "look": "phone",
+    "cameras": "none",
+    "placement": "true",
+    "taxonomy": "foot",
+    "subject": "p001",
+    "sample": "p001-left",
+    "views": 4,
+    "order": "clockwise",
+    "threshold": 0.4,
+    "selected": True,
+    "iou": 0.63,
+}
+
+
+@pytest.fixture
+def run(home):
+    return runs.begin("04", "Finetuning", scale="quick", seed=3)
+
+
+def test_home_is_the_checkout_unless_moved(home, monkeypatch):
+    assert runs.home() == home
+    monkeypatch.delenv("P2VLIB_HOME")
+    assert (runs.home() / "p2vlib" / "runs.py").exists()
+
+
+def test_begin_keeps_both_configs_and_says_what_runs_where(home, capsys):
+    run = runs.begin("04", scale="quick", seed=3, finetuning__steps=9)
+    said = capsys.readouterr().out
+    assert "04 · scale quick · seed 3" in said and "torch" in said and said.count("\n") == 1
+    folder = home / "reports" / "quick"
+    assert json.loads((folder / "config.json").read_text())["seed"] == PRESETS["quick"].seed
+    own = json.loads((folder / "parts" / "04.config.json").read_text())
+    assert own["seed"] == 3 and own["finetuning"]["steps"] == 9
+    assert run.folder == folder and run.work == home / ".runs" / "quick" and not run.is_smoke
+
+
+def test_begin_refuses_what_the_config_does_not_know(home):
+    with pytest.raises(ValueError, match="unknown parameter 'stepps'"):
+        runs.begin("04", scale="smoke", stepps=3)
+    assert not (home / "reports").exists()
+
+
+def test_metrics_have_the_promised_columns_in_order(run):
+    run.save_metrics(pd.DataFrame([ROW, {**ROW, "views": 8}]))
+    header, *rows = (run.folder / "parts" / "04.csv").read_text().splitlines()
+    assert header == (
+        "notebook,model,variant,training,dataset,look,cameras,placement,taxonomy,subject,sample,"
+        "views,order,threshold,selected,iou"
+    )
+    assert rows[0] == "04,mean-shape,main,feet-phone,feet,phone,none,true,foot,p001,p001-left,4,clockwise,0.4,True,0.63"
+    assert len(rows) == 2
+
+
+@pytest.mark.parametrize(
+    ("rows", "sentence"),
+    [
+        ([{key: value for key, value in ROW.items() if key != "look"}], "metrics have the columns"),
+        ([{**ROW, "extra": 1}], "metrics have the columns"),
+        ([ROW, {**ROW, "views": 8, "iou": float("nan")}], r"an empty cell in \['iou'\]"),
+        ([{**ROW, "look": ""}], "an empty cell"),
+        ([ROW, {**ROW, "iou": 0.7}], "a test evaluation twice"),
+    ],
+)
+def test_metrics_that_are_not_tidy_are_refused(run, rows, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        run.save_metrics(pd.DataFrame(rows))
+    assert not (run.folder / "parts" / "04.csv").exists()
+
+
+@pytest.mark.parametrize(("scale", "marks"), [("smoke", [runs.SMOKE_NOTE]), ("quick", [])])
+def test_only_figures_of_a_smoke_run_are_marked(home, scale, marks):
+    run = runs.begin("01", scale=scale)
+    figure = run.save_figure(plt.figure(), "feet", "Forty feet")
+    assert [text.get_text() for text in figure.texts] == marks
+    assert (run.folder / "figures" / "01-feet.png").read_bytes().startswith(b"\x89PNG")
+    assert run.figures == [{"file": "figures/01-feet.png", "caption": "Forty feet"}]
+    plt.close(figure)
+
+
+def test_the_answer_closes_the_manifest(run):
+    run.save_table(pd.DataFrame({"views": [4], "iou": [0.63]}), "views", "IoU by views")
+    run.answer("The foot is .63.")
+    manifest = json.loads((run.folder / "parts" / "04.json").read_text())
+    assert manifest["notebook"] == "04" and manifest["title"] == "Finetuning"
+    assert manifest["answer"] == "The foot is .63."
+    assert manifest["tables"] == [{"file": "tables/04-views.csv", "caption": "IoU by views"}]
+    assert (run.folder / "tables" / "04-views.csv").read_text() == "views,iou\n4,0.63\n"
+    assert manifest["seconds"] >= 0 and 0.01 < manifest["peak_memory_gib"] < 64
+    assert {"version", "commit", "torch", "device", "machine"} <= set(manifest)
+
+
+def test_a_smoke_answer_says_that_it_is_no_result(home):
+    run = runs.begin("04")
+    run.answer("The foot is .63.")
+    assert json.loads((run.folder / "parts" / "04.json").read_text())["answer"].startswith(f"*({runs.SMOKE_NOTE})*")
+
+
+def test_outside_git_the_commit_is_unknown(home):
+    assert runs.commit() == "unknown"
+
+
+def test_peak_memory_sees_what_was_allocated():
+    before = runs.peak_memory_gib()
+    block = bytearray(200 * 2**20)
+    assert len(block) and runs.peak_memory_gib() >= max(before, 0.19)

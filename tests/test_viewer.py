@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+import html
+import io
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from p2vlib import viewer
+from p2vlib.cameras import look_at
+from p2vlib.conventions import Cube
+
+CUBE = Cube((-0.16, 0.0, -0.16), 0.32)
+
+
+def box(size: int = 32) -> np.ndarray:
+    """Long in x, flat in y, and on the +z half only: no two axes can be swapped unnoticed."""
+    volume = np.zeros((size, size, size), dtype=bool)
+    volume[2:30, 0:4, 20:28] = True
+    return volume
+
+
+def photo(value: int, channels: int = 3, size: int = 12) -> np.ndarray:
+    return np.full((size, size, channels), value, dtype=np.uint8)
+
+
+def pixels(figure: Figure) -> np.ndarray:
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png")
+    return np.asarray(Image.open(stream))
+
+
+def extent(picture: np.ndarray) -> tuple[float, float, float, float]:
+    """Left, right, top and bottom of what is shown, as shares of the picture."""
+    rows, columns = np.nonzero(picture[..., 3])
+    height, width = picture.shape[:2]
+    return columns.min() / width, (columns.max() + 1) / width, rows.min() / height, (rows.max() + 1) / height
+
+
+def test_a_box_is_drawn_where_it_stands_seen_from_the_right_side():
+    # From azimuth 90 (the camera on +z) x runs to the right and y up; nothing else is visible.
+    left, right, top, bottom = extent(viewer.render(box(), azimuth=90, elevation=0, pixels=128))
+    assert (left, right, top, bottom) == pytest.approx((2 / 32, 30 / 32, 28 / 32, 1), abs=0.01)
+
+
+def test_a_box_is_drawn_where_it_stands_seen_from_the_front():
+    # From azimuth 0 (the camera on +x) the right side, +z, lies to the left.
+    left, right, top, bottom = extent(viewer.render(box(), azimuth=0, elevation=0, pixels=128))
+    assert (left, right, top, bottom) == pytest.approx((1 - 28 / 32, 1 - 20 / 32, 28 / 32, 1), abs=0.01)
+
+
+def test_from_above_the_right_side_is_below():
+    left, right, top, bottom = extent(viewer.render(box(), azimuth=90, elevation=89.999, pixels=128))
+    assert (left, right, top, bottom) == pytest.approx((2 / 32, 30 / 32, 20 / 32, 28 / 32), abs=0.01)
+
+
+def test_the_frame_does_not_depend_on_the_grid():
+    coarse, fine = viewer.render(box()), viewer.render(box().repeat(2, 0).repeat(2, 1).repeat(2, 2))
+    assert coarse.shape == fine.shape
+    assert extent(coarse) == pytest.approx(extent(fine), abs=0.01)
+
+
+def test_nearer_voxels_hide_those_behind():
+    labels = np.zeros((8, 8, 8), dtype=np.uint8)
+    labels[6, 2:6, 2:6], labels[1, 2:6, 2:6] = 1, 2
+    seen = [viewer.render(labels, ("#ff0000", "#0000ff"), azimuth=azimuth, elevation=0) for azimuth in (0, 180)]
+    reds, blues = ([picture[100, 100, channel] for picture in seen] for channel in (0, 2))
+    assert reds[0] > 60 and blues[0] == 0
+    assert reds[1] == 0 and blues[1] > 60
+
+
+def test_an_empty_volume_is_an_empty_picture():
+    picture = viewer.render(np.zeros((8, 8, 8), dtype=bool))
+    assert picture.shape[1:] == (200, 4) and picture.dtype == np.uint8 and not picture.any()
+
+
+def test_a_label_without_a_colour_is_refused():
+    with pytest.raises(ValueError, match=r"labels \[x, y, z\] up to 1.*up to 3"):
+        viewer.render(np.full((4, 4, 4), 3, dtype=np.uint8))
+
+
+def test_agreement_counts():
+    truth, prediction = box(), np.roll(box(), 1, axis=0)
+    counts = np.bincount(viewer.agreement(truth, prediction).ravel(), minlength=4)
+    slab = 4 * 8
+    assert counts.tolist() == [32**3 - 29 * slab, 27 * slab, slab, slab]
+
+
+def test_agreement_refuses_probabilities():
+    with pytest.raises(ValueError, match="two boolean volumes.*float64"):
+        viewer.agreement(box(), box().astype(float))
+
+
+def test_mosaic_puts_clear_pixels_on_white_and_resizes():
+    sheet = viewer.mosaic([[photo(10), np.zeros((24, 24, 4), dtype=np.uint8)], [photo(200, channels=1)]], gap=2)
+    assert sheet.shape == (26, 26, 3)
+    assert (sheet[:12, :12] == 10).all() and (sheet[:12, 14:] == 255).all() and (sheet[14:, :12] == 200).all()
+
+
+@pytest.mark.parametrize("bad", [np.zeros((4, 4, 3)), np.zeros((4, 4), dtype=np.uint8)])
+def test_mosaic_refuses_what_is_no_photo(bad: np.ndarray):
+    with pytest.raises(ValueError, match="a photo is uint8"):
+        viewer.mosaic([[bad]])
+
+
+def test_contact_sheet_titles_have_to_fit():
+    figure = viewer.contact_sheet([[photo(0), photo(50)]], ["studio"], ["0°", "45°"])
+    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["0°", "45°"]
+    with pytest.raises(ValueError, match="1 column titles for 2 columns"):
+        viewer.contact_sheet([[photo(0), photo(50)]], column_titles=["0°"])
+
+
+def test_panels_show_the_iou_and_both_kinds_of_error():
+    rows = [viewer.Panel("one", [photo(90)] * 4, box(), {"same": box(), "off": np.roll(box(), 1, axis=0)})]
+    figure = viewer.panels(rows)
+    assert [axes.get_xlabel() for axes in figure.axes] == ["", "", "IoU 1.000", f"IoU {27 / 29:.3f}"]
+    off = figure.axes[3].images[0].get_array()
+    orange = (off[..., 0] > 150) & (off[..., 2] < 60) & (off[..., 3] > 0)
+    blue = (off[..., 2] > 60) & (off[..., 0] < 30) & (off[..., 3] > 0)
+    assert orange.any() and blue.any()
+    assert np.ptp(pixels(figure)[..., :3]) > 200
+
+
+def test_panels_of_networks_that_did_not_run_are_named():
+    rows = [viewer.Panel("a", [photo(9)], box(), {"f": box()}), viewer.Panel("b", [photo(9)], box(), {"a": box()})]
+    assert [axes.get_xlabel() for axes in viewer.panels(rows).axes[2:4]] == ["IoU 1.000", "not run"]
+
+
+def test_slices_are_in_millimetres_and_the_right_way_round():
+    side, above, front = viewer.slices(box(), CUBE, outline=box()).axes
+    assert side.get_xlim() == pytest.approx((-160, 160)) and side.get_ylim() == pytest.approx((0, 320))
+    assert above.get_ylim() == pytest.approx((160, -160)) and front.get_xlim() == pytest.approx((160, -160))
+    shown = np.argwhere(np.asarray(side.images[0].get_array()))
+    assert np.ptp(shown, axis=0).tolist() == [3, 27]
+    assert np.ptp(np.argwhere(np.asarray(front.images[0].get_array())), axis=0).tolist() == [3, 7]
+
+
+def test_histograms_carry_units_and_the_published_curve():
+    people = pd.DataFrame({"sex": ["men"] * 30 + ["women"] * 30, "length_mm": np.linspace(220, 290, 60)})
+    published = {"length_mm": {"men": (265.0, 13.0)}}
+    figure = viewer.histograms(people, ["length_mm"], by="sex", units={"length_mm": "mm"}, published=published)
+    axes = figure.axes[0]
+    assert axes.get_xlabel() == "length [mm]"
+    (curve,) = axes.lines
+    assert curve.get_xdata()[np.argmax(curve.get_ydata())] == pytest.approx(265)
+
+
+def test_iou_against_views_draws_a_line_a_model_with_its_interval():
+    summary = pd.DataFrame(
+        [{"model": m, "views": v, "iou": v / 10, "low": v / 11, "high": v / 9} for m in "ab" for v in (4, 1, 2)]
+    )
+    published = pd.DataFrame({"model": "Pix2Vox-A", "views": [1, 2, 20], "iou": [0.661, 0.686, 0.706]})
+    axes = viewer.iou_against_views(summary, published).axes[0]
+    assert [line.get_xdata().tolist() for line in axes.lines[:2]] == [[1, 2, 4]] * 2
+    assert len(axes.collections) == 2
+    assert axes.lines[2].get_xdata().tolist() == [1, 2]
+
+
+def test_camera_poses_tell_where_the_cameras_stand():
+    cameras = [look_at((azimuth, 40, 0, 0.5, 50), CUBE.centre, 480, 640) for azimuth in (0, 90, 270)]
+    figure = viewer.camera_poses(cameras, CUBE)
+    told = np.asarray(figure.data[-1].customdata)
+    np.testing.assert_allclose(told, [[0, 40, 0.5], [90, 40, 0.5], [270, 40, 0.5]], atol=1e-6)
+    assert figure.data[-1].z[1] > 0.3, "azimuth 90 stands on +z"
+    assert figure.layout.scene.camera.up.y == 1
+    edges = figure.data[0]
+    assert np.isnan(edges.x).sum() == 12, "a cube has twelve edges"
+
+
+def test_viewing_pyramids_point_at_the_cube():
+    camera = look_at((30, 40, 0, 0.5, 50), CUBE.centre, 480, 640)
+    pyramid = viewer.camera_poses([camera], CUBE).data[2]
+    points = np.column_stack([pyramid.x, pyramid.y, pyramid.z])
+    rim = points[:4].mean(axis=0)
+    towards = (CUBE.centre - camera.position) / 0.5
+    np.testing.assert_allclose((rim - camera.position) / np.linalg.norm(rim - camera.position), towards, atol=1e-6)
+
+
+def test_history_has_a_curve_for_each_training():
+    table = pd.DataFrame({"training": ["a", "a", "b"], "step": [50, 100, 50], "loss": 0.5, "validation_iou": 0.4})
+    figure = viewer.history(table, by="training")
+    assert [list(curve.x) for curve in figure.data] == [[50, 100], [50, 100], [50], [50]]
+    assert figure.layout.yaxis2.title.text == "IoU"
+
+
+def test_volumes_in_a_batch_run_are_one_page_that_works_offline(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("P2VLIB_BATCH", "1")
+    shown = viewer.volumes({"truth": box(), "prediction": np.roll(box(), 1, axis=0)}, CUBE)
+    assert not shown.is_live
+    bundle = shown._repr_mimebundle_()
+    page = html.unescape(re.search(r'srcdoc="([^"]*)"', bundle["text/html"])[1])
+    assert not re.search(r"""<(script|link|img)[^>]+(src|href)=["']?(https?:)?//""", page)
+    assert len(bundle["text/html"]) < 1.5e6
+
+
+def test_volumes_stand_where_they_are_in_millimetres():
+    surface = viewer.volumes({"truth": box()}, CUBE).plot.objects[0].vertices.reshape(-1, 3)
+    lower, upper = surface.min(axis=0) + [0, 160, 0], surface.max(axis=0) + [0, 160, 0]
+    np.testing.assert_allclose(lower, [-140, 0, 40], atol=0.01)
+    np.testing.assert_allclose(upper, [140, 40, 120], atol=0.01)
+
+
+def test_the_readers_own_style_is_left_alone():
+    import matplotlib
+
+    before = matplotlib.rcParams.copy()
+    viewer.slices(box(), CUBE)
+    assert matplotlib.rcParams == before
