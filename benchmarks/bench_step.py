@@ -4,6 +4,9 @@ plain: float32, PyTorch's default layout. ours: channels_last and channels_last_
 processor multiplies it in hardware. Both run the same classes with the same weights, alternating in one process; the
 median of each is printed, in seconds, one line per network and number of views. The last line is F at 8 views.
 
+Every layer is trained, the trunk included, as long as no ImageNet weights are given to freeze; `--frozen` times the
+published set-up, in which the trunk runs forward only.
+
     python benchmarks/bench_step.py           F and A at 1, 4 and 8 views
     python benchmarks/bench_step.py --quick   F at 8 views only
 """
@@ -30,20 +33,19 @@ def step(
     start = time.perf_counter()
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
         answer = model(views)
-    loss = sum(
-        binary_cross_entropy(volume.clamp(1e-6, 1 - 1e-6), truth) for volume in (answer.coarse, answer.probability)
-    )
+    volumes = (answer.coarse, answer.probability)
+    loss = sum(binary_cross_entropy(volume.clamp(1e-6, 1 - 1e-6), truth) for volume in volumes)
     optimiser.zero_grad(set_to_none=True)
     (10 * loss).backward()
     optimiser.step()
     return time.perf_counter() - start
 
 
-def compare(name: str, number: int, repeats: int, bf16: bool) -> str:
+def compare(name: str, number: int, repeats: int, bf16: bool, frozen: bool) -> str:
     """Times ``repeats`` alternating pairs of steps after a first one of each that is not counted."""
     torch.manual_seed(0)
-    ours = build(NAMES[name]).train()
-    plain = build(NAMES[name])
+    ours = build(NAMES[name], freeze_trunk=frozen).train()
+    plain = build(NAMES[name], freeze_trunk=frozen)
     plain.load_state_dict(ours.state_dict())
     to_plain_layout(plain).train()
     ways = {"plain": (plain, False), "ours": (ours, bf16)}
@@ -64,6 +66,7 @@ def compare(name: str, number: int, repeats: int, bf16: bool) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="F at 8 views only")
+    parser.add_argument("--frozen", action="store_true", help="the trunk gets no gradients, as published")
     parser.add_argument("--repeats", type=int, default=3, help="counted pairs of steps (3)")
     parser.add_argument("--threads", type=int, default=2, help="processor threads (2)")
     arguments = parser.parse_args()
@@ -74,7 +77,7 @@ def main() -> None:
     precision = "bfloat16" if bf16 else "float32"
     print(f"{arguments.threads} threads, ours in {precision}, medians of {arguments.repeats}, seconds")
     for name, number in CASES[-1:] if arguments.quick else CASES:
-        print(compare(name, number, arguments.repeats, bf16), flush=True)
+        print(compare(name, number, arguments.repeats, bf16, arguments.frozen), flush=True)
 
 
 if __name__ == "__main__":

@@ -31,9 +31,9 @@ class FeetData:
     """Three seeds, three populations: nobody crosses a split. The last was drawn after the design was committed."""
     views: int = 4
     """Photos of a foot and look."""
-    studio_samples: int = 8
+    studio_samples: int = 6
     """Light paths a pixel of a studio photo."""
-    phone_samples: int = 12
+    phone_samples: int = 6
     """Light paths a pixel of a phone photo."""
 
 
@@ -46,7 +46,7 @@ class ObjectData:
     test: int = 1
     seed: int = 21
     views: int = 4
-    samples: int = 8
+    samples: int = 6
     """Light paths a pixel."""
 
 

@@ -71,20 +71,15 @@ def evaluate(
     model: nn.Module, captures: Captures, views: Sequence[int], orders: Sequence[str] = ("clockwise",)
 ) -> pd.DataFrame:
     """One row per capture x view count x order x threshold: `FACTS`, views, order, threshold, iou."""
+    truth = captures.truth.to(next(model.parameters()).device)
     parts = []
     for number in views:
-        chosen = np.array(spread(captures.photos.shape[1], number))
+        chosen = spread(captures.photos.shape[1], number)
         for order in orders:
-            runs = [
-                iou_at(predict(model, captures, chosen[o]), captures.truth.to(_device(model)))
-                for o in orders_of(order, number)
-            ]
+            shown = [[chosen[place] for place in places] for places in orders_of(order, number)]
+            runs = [iou_at(predict(model, captures, views), truth) for views in shown]
             parts.append(_rows(captures, torch.stack(runs).mean(0).cpu(), number, order))
     return pd.concat(parts, ignore_index=True)
-
-
-def _device(model: nn.Module) -> torch.device:
-    return next(model.parameters()).device
 
 
 def _rows(captures: Captures, iou: Float[Tensor, "captures thresholds"], views: int, order: str) -> pd.DataFrame:

@@ -1,8 +1,9 @@
 """The study: the numbered notebooks in order, through papermill, strictly, doing only what is missing or stale.
 
-A notebook that ended well leaves ``reports/<scale>/executed/NN.ipynb``, the offline page ``html/NN.html``, its part of
-the metrics and, last of all, a stamp in ``.runs/<scale>/stamps``. The stamp holds a digest of everything the notebook
-depends on, the stamps of all earlier notebooks among it. Killed anywhere, a study goes on where it stopped.
+A notebook ``NN_name`` that ended well leaves ``reports/<scale>/executed/NN_name.ipynb``, the offline page
+``html/NN_name.html``, its part of the metrics and, last of all, a stamp in ``.runs/<scale>/stamps``. The stamp holds a
+digest of everything the notebook depends on, the stamps of all earlier notebooks among it. Killed anywhere, a study
+goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import papermill
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
+from . import report
 from .config import from_params
 from .files import write_text
 from .pages import offline_page
@@ -46,8 +48,6 @@ def run_study(scale: str, only: Iterable[str] | None = None, parameters: dict[st
     """
     run_notebooks(scale, only, parameters)
     write_text(home() / "reports" / scale / "study.json", json.dumps(study_costs(scale), indent=2))
-    from . import report
-
     report.build(scale)
     print(f"report: {home() / 'reports' / scale / 'index.html'}", flush=True)
 
@@ -55,7 +55,7 @@ def run_study(scale: str, only: Iterable[str] | None = None, parameters: dict[st
 def run_notebooks(
     scale: str, only: Iterable[str] | None = None, parameters: dict[str, Any] | None = None
 ) -> dict[str, str]:
-    """Runs the notebooks whose numbers are in ``only`` (default: all); returns what was done to each, by number.
+    """Runs the notebooks whose numbers are in ``only`` (default: all); returns what was done to each, by name.
 
     Raises:
         ValueError, StudyError: as `run_study`.
@@ -68,12 +68,12 @@ def run_notebooks(
         for path, values in given.items():
             digest = _digest(path, values, scale)
             if _is_current(scale, path, digest):
-                done[path.name[:2]] = "up to date"
+                done[path.stem] = "up to date"
                 print(f"{path.stem} · up to date", flush=True)
                 continue
             print(f"{path.stem} · start", flush=True)
             minutes = _run(path, values, scale, digest)
-            done[path.name[:2]] = "done"
+            done[path.stem] = "done"
             print(f"{path.stem} · done in {minutes:.1f} min", flush=True)
     return done
 
@@ -92,8 +92,10 @@ def build_data(scale: str) -> None:
 
 def study_costs(scale: str) -> dict[str, Any]:
     """Wall minutes of the data and of each notebook as last run, their sum, and the largest peak memory, GiB."""
-    minutes = {file.stem: json.loads(file.read_text())["minutes"] for file in sorted(_stamps(scale).glob("*.json"))}
-    manifests = [home() / "reports" / scale / "parts" / f"{number}.json" for number in minutes]
+    names = [path.stem for path in notebooks()]
+    stamps = {name: _stamps(scale) / f"{name}.json" for name in ["data", *names]}
+    minutes = {name: json.loads(stamp.read_text())["minutes"] for name, stamp in stamps.items() if stamp.exists()}
+    manifests = [home() / "reports" / scale / "parts" / f"{name}.json" for name in names]
     peaks = [json.loads(file.read_text()).get("peak_memory_gib", 0.0) for file in manifests if file.exists()]
     return {
         "scale": scale,
@@ -159,16 +161,17 @@ def _stamps(scale: str) -> Path:
     return home() / ".runs" / scale / "stamps"
 
 
-def _outputs(scale: str, number: str) -> list[Path]:
-    """Everything that a notebook left in the report's folder: ``NN.*`` and ``NN-*``, one folder down."""
-    return sorted((home() / "reports" / scale).glob(f"*/{number}[-.]*"))
+def _outputs(scale: str, path: Path) -> list[Path]:
+    """All that a notebook of this number left in the report's folder, under this name or an earlier one."""
+    return sorted((home() / "reports" / scale).glob(f"*/{path.name[:2]}[-._]*"))
 
 
 def _digest(path: Path, values: dict[str, Any], scale: str) -> str:
     """SHA-256 over the notebook's cells (not its outputs), its parameters, the config, the code and earlier stamps."""
     cells = [[c.cell_type, c.source, c.metadata.get("tags", [])] for c in nbformat.read(path, as_version=4).cells]
-    earlier = [_stamps(scale) / f"{other.name[:2]}.json" for other in notebooks() if other.name < path.name]
+    earlier = [_stamps(scale) / f"{other.stem}.json" for other in notebooks() if other.name < path.name]
     told = {
+        "name": path.stem,
         "cells": cells,
         "parameters": sorted(values.items()),
         "config": from_params(scale).to_json(),
@@ -181,7 +184,7 @@ def _digest(path: Path, values: dict[str, Any], scale: str) -> str:
 
 
 def _is_current(scale: str, path: Path, digest: str) -> bool:
-    stamp = _stamps(scale) / f"{path.name[:2]}.json"
+    stamp = _stamps(scale) / f"{path.stem}.json"
     if not stamp.exists():
         return False
     told = json.loads(stamp.read_text())
@@ -190,23 +193,23 @@ def _is_current(scale: str, path: Path, digest: str) -> bool:
 
 def _run(path: Path, values: dict[str, Any], scale: str, digest: str) -> float:
     """Runs one notebook from a clean slate and stamps it; returns its wall minutes."""
-    number, reports = path.name[:2], home() / "reports" / scale
-    stamp = _stamps(scale) / f"{number}.json"
+    name, reports = path.stem, home() / "reports" / scale
+    stamp = _stamps(scale) / f"{name}.json"
     stamp.unlink(missing_ok=True)
-    for left in _outputs(scale, number):
+    for left in _outputs(scale, path):
         left.unlink()
-    partial = reports / "executed" / f"{number}.partial.ipynb"
+    partial = reports / "executed" / f"{name}.partial.ipynb"
     partial.parent.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
     _execute(path, partial, values)
-    if not (reports / "parts" / f"{number}.json").exists():
+    if not (manifest := reports / "parts" / f"{name}.json").exists():
         raise StudyError(
-            f"{path.name} ended without its answer (parts/{number}.json is missing): its last cell must call run.answer"
+            f"{path.name} ended without {manifest}: it must begin({name!r}, ...) and end with run.answer(...)"
         )
-    write_text(reports / "html" / f"{number}.html", offline_page(partial, path.stem, path.parent))
-    partial.replace(reports / "executed" / f"{number}.ipynb")
+    write_text(reports / "html" / f"{name}.html", offline_page(partial, name, path.parent))
+    partial.replace(reports / "executed" / f"{name}.ipynb")
     minutes = (time.perf_counter() - started) / 60
-    outputs = [str(file.relative_to(reports)) for file in _outputs(scale, number)]
+    outputs = [str(file.relative_to(reports)) for file in _outputs(scale, path)]
     write_text(stamp, json.dumps({"digest": digest, "minutes": round(minutes, 2), "outputs": outputs}, indent=2))
     return minutes
 

@@ -119,6 +119,14 @@ def light_table(metrics: pd.DataFrame, named: Named) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def _gain(metrics: pd.DataFrame, reference: pd.DataFrame) -> pd.DataFrame:
+    """``metrics`` at the selected threshold, with the gain over ``reference`` on the same sample instead of IoU."""
+    key = ["taxonomy", "subject", "sample", "look"]
+    chosen = metrics[metrics.selected].set_index(key)
+    base = reference[reference.selected].set_index(key).iou
+    return chosen.assign(iou=chosen.iou - base.reindex(chosen.index)).reset_index()
+
+
 def order_effects(metrics: pd.DataFrame, named: Named, reference: str) -> pd.DataFrame:
     """Paired differences in IoU: each network to ``reference``, with drift and without, and each order to clockwise."""
 
@@ -133,8 +141,9 @@ def order_effects(metrics: pd.DataFrame, named: Named, reference: str) -> pd.Dat
             one = (rows_of(title, "clockwise"), rows_of(reference, "clockwise"))
             effects.append((f"{title} - {reference}", *paired(*one)))
             if len(steady := rows_of(title, "clockwise", "-steady")):
-                against = paired(steady, rows_of(reference, "clockwise", "-steady"))
-                effects.append((f"{title} - {reference}, without drift", *against))
+                still = (steady, rows_of(reference, "clockwise", "-steady"))
+                effects.append((f"{title} - {reference}, without drift", *paired(*still)))
+                effects.append((f"{title} - {reference}: drift - steady", *paired(_gain(*one), _gain(*still))))
         for order in ORDERS[1:]:
             if title not in (reference, "mean foot"):
                 effects.append(

@@ -17,7 +17,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-import torch.nn.functional as F
 from accelerate import Accelerator
 from jaxtyping import Bool
 from safetensors import SafetensorError, safe_open
@@ -36,11 +35,15 @@ LOSS_WEIGHT = 10.0
 
 def loss_of(result: Reconstruction, truth: Bool[Tensor, "batch x y z"]) -> Tensor:
     """10 BCE(fused) + 10 BCE(refined); a network without a refiner has the first term only."""
-    target = truth.float()
-    loss = F.binary_cross_entropy(result.coarse.clamp(1e-6, 1 - 1e-6), target)
+    loss = _cross_entropy(result.coarse, truth)
     if result.probability is not result.coarse:
-        loss = loss + F.binary_cross_entropy(result.probability.clamp(1e-6, 1 - 1e-6), target)
+        loss = loss + _cross_entropy(result.probability, truth)
     return LOSS_WEIGHT * loss
+
+
+def _cross_entropy(probability: Tensor, truth: Tensor) -> Tensor:
+    """Written out, since torch's own stops with an assertion on the device where this lets a NaN be seen and named."""
+    return -torch.where(truth, probability, 1 - probability).clamp(min=1e-6).log().mean()
 
 
 def learning_rate(recipe: Training, step: int) -> float:
@@ -118,11 +121,11 @@ def train(
         weight_decay=recipe.weight_decay,
         fused=True,
     )
+    network, optimizer = accelerator.prepare(to_fast_layout(model), optimizer)
     history, first = pd.DataFrame(), 0
     if checkpoint.is_file():
         history, first = _resume(checkpoint, model, optimizer)
         report(f"  {folder.name}: goes on at step {first} of {recipe.steps}")
-    network, optimizer = accelerator.prepare(to_fast_layout(model), optimizer)
     captures, validation = captures.to(accelerator.device), validation.to(accelerator.device)
     losses, began = [], time.perf_counter()
     for step in range(first, recipe.steps):
@@ -202,7 +205,7 @@ def _save(path: Path, model: nn.Module, told: dict, history: pd.DataFrame, optim
             tensors |= {f"optimizer.{number}.{name}": value.contiguous() for name, value in state.items()}
     facts = {
         "recipe": json.dumps(told),
-        "history": history.to_json(orient="split", double_precision=15),
+        "history": json.dumps(history.to_dict("list")),
         "step": str(step),
     }
     tensors = {name: value.cpu().clone() for name, value in tensors.items()}
@@ -255,18 +258,21 @@ def _differing(path: Path, told: dict) -> list[str]:
 
 
 def _history(facts: dict[str, str]) -> pd.DataFrame:
-    stored = json.loads(facts["history"])
-    return pd.DataFrame(stored["data"], columns=stored["columns"])
+    return pd.DataFrame(json.loads(facts["history"]))
 
 
 def _resume(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[pd.DataFrame, int]:
     tensors, facts = _read(path)
     _load_state(model, tensors, path)
     state: dict[int, dict[str, Tensor]] = {}
+    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
     for name, value in tensors.items():
         if name.startswith("optimizer."):
             _, number, key = name.split(".")
-            state.setdefault(int(number), {})[key] = value
+            # The fused optimiser walks through memory, so its moments have to lie there as their weights do.
+            like = learning[int(number)]
+            laid_out = torch.empty_like(like, requires_grad=False).copy_(value) if value.dim() else value
+            state.setdefault(int(number), {})[key] = laid_out
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
     return _history(facts), int(facts["step"])
 

@@ -23,11 +23,10 @@ evaluation
 training
 sensitivity
 viewer
-experiments
-tables
-markup
 pages
 report
+tables
+experiments
 study
 __main__
 """.split()

@@ -29,13 +29,13 @@ ANSWER = """
 import json, pathlib
 parts = pathlib.Path("../reports") / scale / "parts"
 parts.mkdir(parents=True, exist_ok=True)
-(parts / "{number}.json").write_text(json.dumps({{"seed": seed, "peak_memory_gib": 0.{number}}}))
+(parts / "{name}.json").write_text(json.dumps({{"seed": seed, "peak_memory_gib": 0.{number}}}))
 """
 
 
 def write_notebook(home: Path, name: str, *cells: str) -> Path:
     """A numbered notebook: parameters, the given cells, and a last cell that writes its manifest."""
-    code = [new_code_cell(textwrap.dedent(cell)) for cell in (*cells, ANSWER.format(number=name[:2]))]
+    code = [new_code_cell(textwrap.dedent(cell)) for cell in (*cells, ANSWER.format(name=name, number=name[:2]))]
     parameters = new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]})
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     notebook = new_notebook(
@@ -51,35 +51,39 @@ def report(home: Path, name: str) -> Path:
     return home / "reports" / "smoke" / name
 
 
-def stamp(home: Path, number: str) -> Path:
-    return home / ".runs" / "smoke" / "stamps" / f"{number}.json"
+def stamp(home: Path, name: str) -> Path:
+    return home / ".runs" / "smoke" / "stamps" / f"{name}.json"
 
 
 def test_notebooks_run_in_order_once_and_again_only_when_stale(home, capfd):
     write_notebook(home, "02_second", "import os, sys\nprint('epoch 1', os.getcwd(), sys.executable, seed)")
     write_notebook(home, "01_first", "import p2vlib\nprint(p2vlib.__file__, seed)")
-    assert run_notebooks("smoke") == {"01": "done", "02": "done"}
+    assert run_notebooks("smoke") == {"01_first": "done", "02_second": "done"}
     said = capfd.readouterr().out
     assert f"epoch 1 {home / 'notebooks'} {sys.executable} 0\n" in said, "its prints, its folder, this interpreter"
     assert str(study.LIBRARY / "__init__.py") in said
     lines = [line.split(" in ")[0] for line in said.splitlines() if " · " in line]
     assert lines == ["01_first · start", "01_first · done", "02_second · start", "02_second · done"]
-    for number in ("01", "02"):
-        assert report(home, f"executed/{number}.ipynb").exists() and stamp(home, number).exists()
-        assert "A question" in report(home, f"html/{number}.html").read_text()
+    for name in ("01_first", "02_second"):
+        assert report(home, f"executed/{name}.ipynb").exists() and stamp(home, name).exists()
+        assert "A question" in report(home, f"html/{name}.html").read_text()
     assert not list(home.rglob("*partial*"))
 
-    assert run_notebooks("smoke") == {"01": "up to date", "02": "up to date"}
+    assert run_notebooks("smoke") == {"01_first": "up to date", "02_second": "up to date"}
     assert capfd.readouterr().out.splitlines() == ["01_first · up to date", "02_second · up to date"]
 
-    assert run_notebooks("smoke", ["02"], {"seed": 4}) == {"02": "done"}
-    assert json.loads(report(home, "parts/02.json").read_text())["seed"] == 4
+    assert run_notebooks("smoke", ["02"], {"seed": 4}) == {"02_second": "done"}
+    assert json.loads(report(home, "parts/02_second.json").read_text())["seed"] == 4
 
     write_notebook(home, "01_first", "print('changed')")
-    assert run_notebooks("smoke") == {"01": "done", "02": "done"}, "what comes after a changed notebook is stale too"
+    assert run_notebooks("smoke") == {"01_first": "done", "02_second": "done"}, (
+        "what comes after a changed notebook is stale too"
+    )
 
-    report(home, "html/01.html").unlink()
-    assert run_notebooks("smoke") == {"01": "done", "02": "up to date"}, "made again, it is what the second one read"
+    report(home, "html/01_first.html").unlink()
+    assert run_notebooks("smoke") == {"01_first": "done", "02_second": "up to date"}, (
+        "made again, it is what the second one read"
+    )
 
 
 def test_an_output_in_the_file_makes_no_notebook_stale(home):
@@ -89,7 +93,7 @@ def test_an_output_in_the_file_makes_no_notebook_stale(home):
     opened.cells[2].outputs = [nbformat.v4.new_output("stream", text="0\n")]
     opened.cells[2].execution_count = 7
     nbformat.write(opened, path)
-    assert run_notebooks("smoke") == {"01": "up to date"}
+    assert run_notebooks("smoke") == {"01_first": "up to date"}
 
 
 @pytest.mark.parametrize(
@@ -137,21 +141,22 @@ def test_a_failing_cell_stops_the_study_with_its_error(home):
     write_notebook(home, "01_first", "print('before')", broken)
     write_notebook(home, "02_second")
     report(home, "parts").mkdir(parents=True)
-    report(home, "parts/01.csv").write_text("an older result")
+    report(home, "parts/01_first.csv").write_text("an older result")
+    report(home, "parts/01_former_name.json").write_text("{}")
     with pytest.raises(StudyError) as failure:
         run_notebooks("smoke")
     told = str(failure.value)
     assert "01_first.ipynb failed in cell [4], `total = 1`: ValueError: the foot has no heel" in told
-    partial = report(home, "executed/01.partial.ipynb")
+    partial = report(home, "executed/01_first.partial.ipynb")
     assert str(partial) in told and "\n" not in told
     outputs = [output for cell in nbformat.read(partial, 4).cells for output in cell.get("outputs", [])]
     assert [output.get("text", output.get("ename")) for output in outputs] == ["before\n", "ValueError"]
-    assert not stamp(home, "01").exists() and not stamp(home, "02").exists()
+    assert not stamp(home, "01_first").exists() and not stamp(home, "02_second").exists()
     left = sorted(str(file.relative_to(report(home, "."))) for file in report(home, ".").rglob("*") if file.is_file())
-    assert left == ["executed/01.partial.ipynb"], "nothing of it, and nothing older, passes for a result"
+    assert left == ["executed/01_first.partial.ipynb"], "nothing of it, and nothing older, passes for a result"
 
     write_notebook(home, "01_first", "print('mended')")
-    assert run_notebooks("smoke") == {"01": "done", "02": "done"}
+    assert run_notebooks("smoke") == {"01_first": "done", "02_second": "done"}
     assert not partial.exists()
 
 
@@ -159,7 +164,7 @@ def test_a_failing_cell_stops_the_study_with_its_error(home):
     ("cell", "sentence"),
     [
         ("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)", "01_first.ipynb failed: its kernel died"),
-        ("raise SystemExit(0)", "01_first.ipynb ended without its answer"),
+        ("raise SystemExit(0)", "01_first.ipynb ended without .*01_first.json"),
     ],
 )
 def test_a_kernel_that_ends_early_is_a_failure(home, cell, sentence):
@@ -169,7 +174,7 @@ def test_a_kernel_that_ends_early_is_a_failure(home, cell, sentence):
     nbformat.write(short, path)
     with pytest.raises(StudyError, match=sentence):
         run_notebooks("smoke")
-    assert not stamp(home, "01").exists()
+    assert not stamp(home, "01_first").exists()
 
 
 def wait_for(condition, seconds: float = 60.0) -> None:
@@ -204,12 +209,12 @@ def test_killed_in_the_middle_it_goes_on_where_it_stopped(home):
             run_notebooks("smoke")
         os.kill(process.pid, signal.SIGKILL)
     wait_for(lambda: not is_alive(int(running.read_text())))
-    assert stamp(home, "01").exists() and not stamp(home, "02").exists()
-    assert not report(home, "executed/02.ipynb").exists()
+    assert stamp(home, "01_first").exists() and not stamp(home, "02_second").exists()
+    assert not report(home, "executed/02_second.ipynb").exists()
     (home / "notebooks" / "go").touch()
-    assert run_notebooks("smoke") == {"01": "up to date", "02": "done"}
+    assert run_notebooks("smoke") == {"01_first": "up to date", "02_second": "done"}
     costs = study.study_costs("smoke")
-    assert list(costs["minutes_of"]) == ["01", "02"] and costs["peak_memory_gib"] == 0.02
+    assert list(costs["minutes_of"]) == ["01_first", "02_second"] and costs["peak_memory_gib"] == 0.02
     assert costs["minutes"] == pytest.approx(sum(costs["minutes_of"].values()))
 
 

@@ -170,12 +170,12 @@ def _clockwise(rows: list[Row], cameras: list[Camera]) -> tuple[list[Row], list[
 
 
 def _pngs(mesh: trimesh.Trimesh, cameras: list[Camera], samples: int) -> dict[str, bytes]:
-    from .photos import studio_photo
+    from .photos import studio_photos
 
     files = {}
-    for number, camera in enumerate(cameras):
+    for number, photo in enumerate(studio_photos(mesh, cameras, samples)):
         buffer = io.BytesIO()
-        Image.fromarray(studio_photo(mesh, camera, samples)).save(buffer, "png")
+        Image.fromarray(photo).save(buffer, "png")
         files[f"{number:02d}.png"] = buffer.getvalue()
     return files
 

@@ -210,6 +210,6 @@ def _albedo(person: Person, vertices: np.ndarray, leg: Template) -> np.ndarray:
     mottling = 1 + 0.03 * np.cos(vertices @ waves + rng.uniform(0, 2 * np.pi, 12)).sum(axis=1) / np.sqrt(6)
     red = leg.redness[:, None] * [0.06, -0.12, -0.10]
     albedo = skin * (1 + red) * mottling[:, None]
-    nail = 0.55 * skin + 0.45 * np.array([0.72, 0.52, 0.45])
+    nail = 0.8 * skin + 0.2 * np.array([0.72, 0.52, 0.45])
     albedo += leg.nails[:, None] * (nail - albedo)
     return np.clip(albedo, 0.003, 0.95).astype(np.float32)

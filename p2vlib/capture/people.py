@@ -187,6 +187,6 @@ def _shape(z: np.ndarray, width: float, hallux_valgus: float, length: float, rng
         toe_spread=float(3 + 3 * z[16]),
         toe_reach=tuple((0.0015 * z[17:22]).tolist()),
         lean=(float(forwards), float(outwards)),
-        arch=float(max(0.010 + 0.005 * z[3], 0)),
+        arch=float(max(0.006 + 0.003 * z[3], 0)),
         press=float(0.003 + 0.001 * rng.uniform(-1, 1)),
     )

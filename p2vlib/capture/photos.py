@@ -182,7 +182,7 @@ def _floor(walk: Walk, pattern: np.ndarray, glow: np.ndarray, height: float, rea
     )
 
 
-def _walker(stand: Float[np.ndarray, 2], phone: Float[np.ndarray, "3"]) -> Scene:
+def _walker(stand: Float[np.ndarray, "2"], phone: Float[np.ndarray, "3"]) -> Scene:
     """The upper body of the person with the phone: no camera sees it, its shadow falls where theirs would."""
     x, z = stand.tolist()
     dark = {"type": "diffuse", "reflectance": 0.05}

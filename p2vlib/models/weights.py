@@ -46,16 +46,13 @@ def load_trunk(encoder: Encoder, path: str | Path) -> None:
     path = Path(path)
     try:
         state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
-        prefix = "features."
-        names = encoder.vgg.state_dict().keys()
-        encoder.vgg.load_state_dict(
-            {name: state[prefix + name] for name in names if prefix + name in state}, strict=True
-        )
+        names = [name for name in encoder.vgg.state_dict() if f"features.{name}" in state]
+        encoder.vgg.load_state_dict({name: state[f"features.{name}"] for name in names})
     except FileNotFoundError:
         raise ValueError(f"{path}: no such file; expected the ImageNet weights of VGG16-bn") from None
     except Exception as error:  # readers of foreign files raise whatever they like
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"{path}: not the weights of a VGG16-bn of this width ({reason})") from error
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"{path}: not the weights of a VGG16-bn as wide as this trunk ({reason})") from error
 
 
 def load_published_state(model: nn.Module, checkpoint: dict[str, object]) -> None:

@@ -145,7 +145,8 @@ _DECIMAL = re.compile(r"[-+]?\d+(\.\d+)?")
 
 
 def _are_numbers(column: pd.Series) -> bool:
-    return all(_DECIMAL.fullmatch(cell) for cell in column if cell) and column.ne("").any()
+    cells = [cell for cell in column if cell]
+    return bool(cells) and all(_DECIMAL.fullmatch(cell) for cell in cells)
 
 
 def _decimals(column: pd.Series) -> pd.Series:

@@ -139,18 +139,21 @@ def volumes(grids: Mapping[str, np.ndarray], cube: Cube, level: float = 0.5) -> 
     """
     if not grids:
         raise ValueError("a 3-D view needs at least one volume; found none")
-    plot = k3d.plot(height=420, camera_auto_fit=False, grid_visible=False, menu_visibility=False, axes_helper=0.0)
-    pitch = 1.1 * cube.edge
+    plot = k3d.plot(
+        height=420, camera_auto_fit=False, camera_fov=30, grid_visible=False, menu_visibility=False, axes_helper=0
+    )
+    pitch = 1100 * cube.edge
     for index, (name, grid) in enumerate(grids.items()):
         vertices, faces = to_mesh(grid, cube, level)
-        vertices = 1000 * (vertices - cube.centre - [0, 0, index * pitch])
-        colour = int((SOLID, *PALETTE)[index % 8][1:], 16)
+        vertices = 1000 * (vertices - cube.centre) - [0, 0, index * pitch]
+        colour = (SOLID, *PALETTE)[index % 8]
         vertices, faces = vertices.astype(np.float32), faces.astype(np.uint32)
-        plot += k3d.mesh(vertices, faces, color=colour, flat_shading=False, side="double")
-        foot = (0, -500 * cube.edge, -1000 * index * pitch)
-        plot += k3d.text(name, foot, color=int(INK[1:], 16), reference_point="ct", size=1, label_box=False)
-    middle = -500 * pitch * (len(grids) - 1)
-    distance = 1000 * cube.edge * (0.7 + 0.45 * len(grids))
-    plot.camera = [distance, 0.6 * distance, middle + 0.35 * distance, 0, -250 * cube.edge, middle, 0, 1, 0]
+        plot += k3d.mesh(vertices, faces, color=int(colour[1:], 16), flat_shading=False, side="double")
+        words = f'<span style="color: {colour}">■</span> {html.escape(name)}'
+        place = (0.02, 0.04 + 0.08 * index)
+        plot += k3d.text2d(words, place, color=int(INK[1:], 16), is_html=True, label_box=False)
+    middle = np.array([0, -250 * cube.edge, -pitch * (len(grids) - 1) / 2])
+    distance = 1000 * cube.edge * (1.2 + 0.9 * len(grids))
+    plot.camera = [*(middle + distance * np.array([1, 0.55, 0.45])), *middle, 0, 1, 0]
     is_live = get_ipython() is not None and os.environ.get("P2VLIB_BATCH") != "1"
     return Volumes(plot, is_live)

@@ -44,7 +44,7 @@ def display(rng: Rng) -> Iterator[Part]:
         return
     middle = stand + height / 2
     if style == "curved":
-        bend = rng.uniform(1.0, 2.0)
+        bend = rng.uniform(1.3, 2.2)
         ring = lathe([(bend, -height / 2), (bend, height / 2)], segments=96) - lathe(
             [(bend - thick, -1), (bend - thick, 1)], segments=96
         )
@@ -77,10 +77,10 @@ def display_stand(rng: Rng, stand: float, middle: float, width: float, thick: fl
     if style == "wall":
         yield Part(block((-0.08, middle, 0), (0.14, 0.2, 0.2)), colour)
     elif style == "feet":
-        z = width * rng.uniform(0.25, 0.42)
+        z = width * rng.uniform(0.22, 0.4)
         for side in (-1, 1):
             bar = rod((-reach, r, side * z), (reach, r, side * z), r, sides=4)
-            yield Part(bar + rod((-0.02, 0, side * z), (-0.02, middle, side * z), r, sides=4), colour)
+            yield Part(bar + rod((-0.02, 0, side * z), (0.02, middle, side * z), r, sides=4), colour)
     elif style == "easel":
         yield Part(rod((-reach - 0.1, 0, 0), (-0.03, middle, 0), 0.06, 0.05, sides=4), colour)
         yield Part(mirrored(rod((0, 0, 0.2 * width), (0, middle, 0.1 * width), r)), colour)
@@ -305,7 +305,7 @@ def desk_telephone(rng: Rng, dial: bool, case: Colour, glass: Colour) -> Iterato
         for x in (-0.1, 0.0, 0.1):
             row = block((x, 0.0, 0.1), (0.07, 0.05, 0.3))
             yield Part(row.rotate((0, 0, -slope)).translate(centre), glass)
-    receiver = handset(rng.uniform(0.75, 1.0), girth)
+    receiver = handset(width + rng.uniform(0.0, 0.2), girth)
     if dial or chance(rng, 0.4):
         yield Part(
             receiver.translate((-depth / 2 + 0.12, rear + (0.14 if dial else 1.2 * girth), 0)), tint(rng, "dark")

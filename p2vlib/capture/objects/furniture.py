@@ -65,7 +65,7 @@ def cabinet(rng: Rng) -> Iterator[Part]:
         yield from doors(rng, depth / 2, width, foot, waist, front, knob)
         upper = (
             part.solid.translate((-depth * (1 - setback) / 2, 0, 0))
-            for part in shelves(rng, depth * setback, width, waist, 1.0, body)
+            for part in shelves(rng, depth * setback, width, waist - 0.01, 1.0, body)
         )
         yield Part(union(*upper), body)
     elif style == "stepped":
@@ -108,6 +108,7 @@ def doors(rng: Rng, x: float, width: float, low: float, high: float, colour: Col
     """Doors or drawers in the plane ``x``, each with a knob or a bar."""
     drawers = chance(rng, 0.5)
     rows, columns = (int(rng.integers(2, 6)), int(rng.integers(1, 3))) if drawers else (1, int(rng.integers(1, 5)))
+    rows = min(rows, max(1, int((high - low) / 0.09)))
     tall, wide = (high - low) / rows, width / columns
     for y in low + tall * (np.arange(rows) + 0.5):
         for z in width * ((np.arange(columns) + 0.5) / columns - 0.5):
@@ -137,49 +138,41 @@ def table(rng: Rng) -> Iterator[Part]:
         tint(rng, pick(rng, ("wood", 3), ("glass", 1), ("plastic", 1))),
         tint(rng, pick(rng, ("wood", 2), ("metal", 1), ("dark", 1))),
     )
-    r, under = THIN / 2, height - thick / 2
+    under = height - thick / 2
     if style in ("legs", "pedestal", "cross", "shelf") and chance(rng, 0.4):
-        sides = int(rng.choice([6, 8, 32, 32]))
-        yield Part(
-            lathe([(0.5, -thick), (0.5, 0)], segments=sides).scale((depth, 1, width)).translate((0, height, 0)), top
-        )
+        plate = lathe([(0.5, -thick), (0.5, 0)], segments=int(rng.choice([6, 8, 32, 32])))
+        yield Part(plate.scale((depth, 1, width)).translate((0, height, 0)), top)
         x, z = 0.36 * depth, 0.36 * width
     else:
         yield Part(block((0, under, 0), (depth, thick, width)), top)
         x, z = 0.5 * depth, 0.5 * width
-    if style == "pedestal":
-        foot, neck = rng.uniform(0.4, 0.9) * min(x, z), rng.uniform(0.04, 0.1)
-        profile = [(foot, 0), (foot, THIN), (neck, THIN * rng.uniform(1.5, 3)), (neck * rng.uniform(0.7, 1.3), under)]
-        yield Part(lathe(profile), frame)
-    elif style == "trestle":
-        inset = z * rng.uniform(0.6, 0.9)
-        stand = rod((-0.9 * x, r, inset), (0.9 * x, r, inset), r, sides=4) + rod(
-            (0, 0, inset), (0, under, inset), 1.4 * r, sides=4
-        )
-        yield Part(mirrored(stand) + rod((0, under / 2, -inset), (0, under / 2, inset), r, sides=4), frame)
-    elif style == "panels":
-        yield Part(mirrored(block((0, under / 2, z - THIN), (1.9 * x, under, rng.uniform(THIN, 0.1)))), frame)
-    elif style == "block":
-        yield Part(
-            block((0, under / 2, 0), (2 * x * rng.uniform(0.5, 0.9), under, 2 * z * rng.uniform(0.5, 0.9))), frame
-        )
-    elif style == "cross":
-        yield Part(
-            union(
-                *(
-                    rod((a, 0, b), (-a * 0.8, under, -b * 0.8), r * 1.1, sides=4)
-                    for a, b in quarters(0.85 * x, 0.85 * z)
-                )
-            ),
-            frame,
-        )
-    elif style == "desk":
+    if style == "desk":
         yield from desk(rng, x, z, under, frame)
     else:
-        yield Part(legs(rng, 2 * x, 2 * z, under, THIN * rng.uniform(1, 2)), frame)
-        if style == "shelf":
-            level = under * rng.uniform(0.15, 0.6)
-            yield Part(block((0, level, 0), (2 * x, THIN, 2 * z)), top)
+        yield Part(table_base(rng, style, x, z, under), frame)
+    if style == "shelf":
+        yield Part(block((0, under * rng.uniform(0.15, 0.6), 0), (2 * x, THIN, 2 * z)), top)
+
+
+def table_base(rng: Rng, style: str, x: float, z: float, height: float) -> Manifold:
+    """What carries a table's top, within the half sides ``x`` and ``z``: see the styles of `table`."""
+    r = THIN / 2
+    if style == "pedestal":
+        foot, neck, rise = rng.uniform(0.4, 0.9) * min(x, z), rng.uniform(0.04, 0.1), THIN * rng.uniform(1.5, 3)
+        return lathe([(foot, 0), (foot, THIN), (neck, rise), (neck * rng.uniform(0.7, 1.3), height)])
+    if style == "trestle":
+        inset = z * rng.uniform(0.6, 0.9)
+        foot = rod((-0.9 * x, r, inset), (0.9 * x, r, inset), r, sides=4)
+        post = rod((0, 0, inset), (0, height, inset), 1.4 * r, sides=4)
+        return mirrored(foot + post) + rod((0, height / 2, -inset), (0, height / 2, inset), r, sides=4)
+    if style == "panels":
+        return mirrored(block((0, height / 2, z - THIN), (1.9 * x, height, rng.uniform(THIN, 0.1))))
+    if style == "block":
+        return block((0, height / 2, 0), (2 * x * rng.uniform(0.5, 0.9), height, 2 * z * rng.uniform(0.5, 0.9)))
+    if style == "cross":
+        feet = quarters(0.85 * x, 0.85 * z)
+        return union(*(rod((a, 0, b), (-0.8 * a, height, -0.8 * b), 1.1 * r, sides=4) for a, b in feet))
+    return legs(rng, 2 * x, 2 * z, height, THIN * rng.uniform(1, 2))
 
 
 def desk(rng: Rng, x: float, z: float, under: float, frame: Colour) -> Iterator[Part]:

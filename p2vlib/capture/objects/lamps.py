@@ -56,15 +56,15 @@ def lamp(rng: Rng) -> Iterator[Part]:
     """Table, floor, arc, desk, hanging, chandelier, wall and tripod lamps."""
     style = pick(
         rng,
-        ("table", 3),
-        ("floor", 2),
+        ("table", 4),
+        ("floor", 3),
         ("arc", 1),
         ("desk", 2),
         ("hanging", 2),
         ("chandelier", 1.5),
         ("wall", 1),
         ("tripod", 1),
-        ("column", 1),
+        ("column", 0.6),
     )
     metal, cloth = tint(rng, pick(rng, ("metal", 2), ("wood", 1), ("dark", 1))), tint(rng, "light")
     r = THIN / 2
@@ -147,7 +147,7 @@ def desk_lamp(rng: Rng, metal: Colour, cloth: Colour) -> Iterator[Part]:
 def hanging_lamp(rng: Rng, metal: Colour, cloth: Colour) -> Iterator[Part]:
     """One to three shades on cords under a ceiling plate."""
     count, cord = int(rng.choice([1, 1, 2, 3])), rng.uniform(0.1, 0.65)
-    radius = rng.uniform(0.2, 0.5) / count**0.7
+    radius = rng.uniform(0.2, 0.45) / count
     places = spread(radius * 1.2 * (count - 1), count)
     yield Part(block((0, 0, 0), (0.16, THIN, 0.16 + 2 * places.max())), metal)
     for z in places:

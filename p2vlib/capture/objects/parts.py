@@ -16,7 +16,7 @@ from manifold3d import CrossSection, Manifold, OpType
 THIN = 0.052
 """Least thickness, in units of a drawing: 1.3 voxels where the longest side is 1.25, as large as drawings get."""
 
-Vector = Sequence[float]
+Vector = Sequence[float] | np.ndarray
 Colour = tuple[int, int, int]
 
 PALETTES: dict[str, tuple[Colour, ...]] = {
@@ -103,7 +103,7 @@ def rod(start: Vector, end: Vector, radius: float, tip: float | None = None, sid
     return hull(start + radius * circle, end + (radius if tip is None else tip) * circle)
 
 
-def tube(path: Sequence[Vector], radius: float) -> Manifold:
+def tube(path: Sequence[Vector] | np.ndarray, radius: float) -> Manifold:
     """A round tube along a broken line, with balls in its joints."""
     joints = [ball(point, [radius] * 3, 12) for point in path[1:-1]]
     return union(*joints, *(rod(a, b, radius, sides=10) for a, b in zip(path, path[1:], strict=False)))
@@ -169,7 +169,11 @@ def assemble(parts: Iterable[Part]) -> trimesh.Trimesh:
             )
         solids.append(solid.as_original())
         colours[solids[-1].original_id()] = (*colour, 255)
-    mesh = union(*solids).to_mesh64()
+    # A corner may poke through its neighbour by a hair, and two parts may seal a void that nobody sees (its volume is
+    # negative): neither is a part of the object.
+    whole = union(*solids)
+    pieces = [piece for piece in whole.decompose() if piece.volume() > 1e-5 * whole.volume()]
+    mesh = Manifold.compose(pieces).to_mesh64()
     runs = np.diff(mesh.run_index) // 3
     palette = np.array([colours[part] for part in mesh.run_original_id], dtype=np.uint8)
     vertices, faces = np.asarray(mesh.vert_properties)[:, :3], np.asarray(mesh.tri_verts).astype(np.int64)

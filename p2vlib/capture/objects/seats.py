@@ -123,9 +123,9 @@ def chair(rng: Rng) -> Iterator[Part]:
     rest = back_rest(rng, -depth / 2 + THIN / 2, height - thick / 2, top, width * rng.uniform(0.8, 1.0), back, lean)
     yield Part(rest, seat if back in ("solid", "round") and chance(rng, 0.6) else frame)
     if not stool and chance(rng, 0.9 if style == "plinth" else 0.4):
-        yield Part(
-            mirrored(arm(rng, depth, width, height - thick, height + rng.uniform(0.14, 0.24), style == "plinth")), frame
-        )
+        rise = rng.uniform(0.14, 0.24)
+        right = arm(rng, inset * depth, inset * width, height - thick, height + rise, style == "plinth")
+        yield Part(mirrored(right), frame)
 
 
 def rounded_seat(depth: float, width: float, height: float, thick: float) -> Manifold:
@@ -227,7 +227,8 @@ def sofa(rng: Rng) -> Iterator[Part]:
     depth, height, width = rng.uniform(0.32, 0.62), rng.uniform(0.3, 0.62), rng.uniform(0.7, 1.0)
     lift, share = rng.choice([0.04, 0.08, 0.12]), rng.uniform(0.3, 0.55)
     seat, soft = lift + share * (height - lift), rng.choice([0.0, 0.03, 0.06])
-    yield Part(legs(rng, 0.8 * depth, 0.86 * width, lift + 0.07), foot)
+    stance = 0.54 if style == "tub" else 0.84
+    yield Part(legs(rng, stance * depth, stance * width, lift + 0.07), foot)
     if style == "tub":
         shell = lathe([(0.5, lift), (0.5, height)], segments=28).scale((2 * depth, 1, width))
         well = lathe([(0.5, seat), (0.5, 1)]).scale((2 * depth - 0.26, 1, width - 0.26))

@@ -1,0 +1,202 @@
+"""Captures: read and checked from folders, packed, loaded, put in order, augmented."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from p2vlib import datasets
+from p2vlib.cameras import look_at, write_metadata
+from p2vlib.conventions import FOOT_SYNSET, foot_cube
+from p2vlib.grids import VoxelGrid, write_binvox
+
+CUBE = foot_cube(np.array([[-0.12, 0, -0.05], [0.12, 0.12, 0.05]]))
+ROWS = [(90.0 * view, 40.0, 0.0, 0.6, 50.0) for view in range(4)]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A whole capture folder, made by hand."""
+    folder = tmp_path / "phone" / "p1-0000-left"
+    (folder / "rendering").mkdir(parents=True)
+    for view in range(4):
+        pixels = np.zeros((40, 40, 3), np.uint8)
+        pixels[:, :20] = 60 * view
+        Image.fromarray(pixels).save(folder / "rendering" / f"{view:02d}.png")
+    (folder / "rendering" / "renderings.txt").write_text("00.png\n01.png\n02.png\n03.png\n")
+    write_metadata(folder / "rendering" / "rendering_metadata.txt", ROWS)
+    volume = np.zeros((32, 32, 32), bool)
+    volume[5:27, :10, 12:20] = True
+    write_binvox(folder / "model.binvox", VoxelGrid(volume, CUBE))
+    subject = {"subject": "p1-0000", "metadata": "metric", "taxonomy": FOOT_SYNSET, "look": "phone", "split": "train"}
+    (folder / "subject.json").write_text(json.dumps({**subject, "side": "left", "cube": asdict(CUBE)}))
+    return folder
+
+
+def test_a_whole_folder_is_read(folder):
+    capture = datasets.read_capture(folder)
+    assert len(capture.photos) == 4 and capture.truth.volume.sum() == 22 * 10 * 8
+    expected = look_at(ROWS[1], CUBE.centre, 40, 40)
+    assert np.allclose(capture.cameras[1].extrinsics, expected.extrinsics)
+
+
+def remove(path: str):
+    return lambda folder: (folder / path).unlink()
+
+
+def write(path: str, content: bytes):
+    return lambda folder: (folder / path).write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("damage", "file", "message"),
+    [
+        (write("rendering/02.png", b"\x89PNG\r\n\x1a\nnot one"), "02.png", "not a readable picture"),
+        (remove("rendering/02.png"), "02.png", "missing"),
+        (remove("rendering/renderings.txt"), "renderings.txt", "missing"),
+        (write("rendering/renderings.txt", b""), "renderings.txt", "names no photo"),
+        (write("rendering/renderings.txt", b"../subject.json\n"), "subject.json", "missing"),
+        (write("rendering/rendering_metadata.txt", b"0 40 0 .6 50\n"), "rendering_metadata.txt", "1 rows for 4"),
+        (write("rendering/rendering_metadata.txt", b"a b c d e\n" * 4), "rendering_metadata.txt", "not five numbers"),
+        (write("subject.json", b"{}"), "subject.json", "names its cube"),
+        (write("cameras.json", b"{"), "cameras.json", "not a camera file"),
+        (write("cameras.json", b'{"frames": []}'), "cameras.json", "does not fit"),
+        (write("model.binvox", b"#binvox 1\ndim 0 0 0\n"), "model.binvox", ""),
+    ],
+)
+def test_a_damaged_folder_names_the_file_and_what_was_expected(folder, damage, file, message):
+    damage(folder)
+    with pytest.raises(ValueError, match=message) as caught:
+        datasets.read_capture(folder)
+    assert file in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_picture_that_is_cut_short_is_refused(folder):
+    path = folder / "rendering" / "01.png"
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(ValueError, match="not a readable picture"):
+        datasets.read_capture(folder)
+
+
+def test_a_picture_that_claims_to_be_huge_is_not_decoded(folder, monkeypatch):
+    monkeypatch.setattr(datasets, "PIXEL_LIMIT", 100)
+    with pytest.raises(ValueError, match="at most 100"):
+        datasets.read_capture(folder)
+
+
+def test_the_smoke_data_are_packed_once_and_small(smoke):
+    path = datasets.packed_path(smoke.config)
+    made = path.stat().st_mtime_ns
+    assert datasets.pack(smoke.config) == path and path.stat().st_mtime_ns == made
+    assert path.stat().st_size < 50e6
+
+
+def test_people_never_cross_splits(smoke):
+    feet = smoke.captures.table[smoke.captures.table.dataset == "feet"]
+    assert (feet.groupby("subject").split.nunique() == 1).all() and feet.groupby("subject").side.nunique().eq(2).all()
+
+
+def test_every_category_and_the_foot_are_there(smoke):
+    assert smoke.captures.table.taxonomy.nunique() == 14
+
+
+def test_no_foot_touches_the_walls_of_its_cube(smoke):
+    feet = smoke.captures.select(dataset="feet", cube="metric").truth
+    walls = feet[:, [0, -1]].any() | feet[:, :, -1].any() | feet[:, :, :, [0, -1]].any()
+    assert not walls and feet[:, :, 0].any(dim=(1, 2)).all()
+
+
+def test_an_object_fills_its_cube_from_wall_to_wall(smoke):
+    objects = smoke.captures.select(dataset="objects").truth
+    reach = [objects.any(dim=tuple(d for d in (1, 2, 3) if d != axis)).sum(1) for axis in (1, 2, 3)]
+    assert torch.stack(reach).max(0).values.min() >= 30
+
+
+def test_left_and_right_lie_mirrored(smoke):
+    """A left foot's big toe lies on its right side (+z): the front half leans that way, a right foot's the other."""
+    feet = smoke.captures.select(dataset="feet", cube="metric")
+    front = feet.truth[:, 16:].float().sum((1, 2))
+    lean = (front * (torch.arange(32) - 15.5)).sum(1) / front.sum(1)
+    back = feet.truth[:, :16].float().sum((1, 2))
+    lean = lean - (back * (torch.arange(32) - 15.5)).sum(1) / back.sum(1)
+    assert len(set(zip(np.sign(lean.numpy()), feet.table.side, strict=True))) == 2
+
+
+def test_the_photo_of_a_capture_shows_its_truth(smoke):
+    """The alpha of a studio photo covers the projected voxels: frame, camera, crop and grid fit together."""
+    capture = next(
+        datasets.read_capture(path.parent)
+        for path in sorted(smoke.objects.glob("ShapeNetRendering/*/*/subject.json"))
+    )
+    centres = capture.truth.cube.voxel_centres(32)[capture.truth.volume]
+    for photo, camera in zip(capture.photos, capture.cameras, strict=True):
+        alpha = np.asarray(Image.open(io.BytesIO(photo)))[..., 3] > 127
+        u, v = np.clip(camera.project(centres)[:, :2].astype(int), 0, 136).T
+        assert alpha[v, u].mean() > 0.95
+
+
+def test_cropping_reaches_beyond_the_border_and_scales():
+    pixels = np.zeros((10, 10, 3), np.uint8)
+    pixels[:, 5:] = 200
+    cropped = datasets._cropped(Image.fromarray(pixels), (-10, -10, 10, 10), 20)
+    assert cropped.shape == (20, 20, 4) and (cropped[:, :14, :3] == 0).all() and (cropped[:, 15:, :3] == 200).all()
+
+
+def test_selecting_nothing_says_what_there_is(smoke):
+    with pytest.raises(ValueError, match="studio"):
+        smoke.captures.select(look="cinema")
+
+
+@pytest.mark.parametrize(("views", "chosen"), [(1, [0]), (2, [0, 4]), (4, [0, 2, 4, 6]), (3, [0, 2, 5])])
+def test_views_are_evenly_spread(views, chosen):
+    assert datasets.spread(8, views) == chosen
+
+
+def test_too_many_views_are_refused():
+    with pytest.raises(ValueError, match="9 views of 8 photos"):
+        datasets.spread(8, 9)
+
+
+def test_the_background_shows_where_alpha_is_zero():
+    photos = torch.zeros(1, 1, 4, 2, 2, dtype=torch.uint8)
+    photos[..., 0] = 255
+    assert torch.equal(datasets.as_input(photos, 0.25)[0, 0, :, 0], torch.tensor([[1, 0.25]] * 3))
+
+
+def test_mirroring_turns_pictures_volume_and_walk():
+    photos = torch.arange(4 * 4 * 2 * 3).reshape(1, 4, 4, 2, 3).to(torch.uint8)
+    truth = torch.rand(1, 3, 4, 5) > 0.5
+    turned, solid = datasets.mirrored(photos, truth, torch.tensor([True]))
+    # Clockwise around the mirror image means the first photo, then the others backwards.
+    assert torch.equal(turned[0], photos[0, [0, 3, 2, 1]].flip(-1)) and torch.equal(solid, truth.flip(3))
+    again, solid = datasets.mirrored(turned, solid, torch.tensor([True]))
+    assert torch.equal(again, photos) and torch.equal(solid, truth)
+    same, _ = datasets.mirrored(photos, truth, torch.tensor([False]))
+    assert torch.equal(same, photos)
+
+
+def test_augmentation_follows_its_generator_and_treats_all_views_alike():
+    photos = torch.randint(0, 255, (2, 1, 4, 8, 8), dtype=torch.uint8).repeat(1, 3, 1, 1, 1)
+    one, two, other = (datasets.augmented(photos, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+    assert torch.equal(one, two) and not torch.equal(one, other)
+    assert torch.equal(one[:, 0], one[:, 2]) and 0 <= one.min() and one.max() <= 1
+
+
+def test_the_fingerprint_follows_the_data_and_nothing_else(smoke):
+    from p2vlib.config import from_params
+
+    assert datasets.fingerprint(from_params("smoke", seed=5)) == datasets.fingerprint(smoke.config)
+    assert datasets.fingerprint(from_params("smoke", feet__train=3)) != datasets.fingerprint(smoke.config)
+
+
+def test_a_table_has_its_columns(smoke):
+    assert list(smoke.captures.table) == list(datasets.COLUMNS)
+    assert isinstance(smoke.captures.table, pd.DataFrame) and not smoke.captures.table.isna().to_numpy().any()
