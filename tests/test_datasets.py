@@ -133,8 +133,7 @@ def test_left_and_right_lie_mirrored(smoke):
 def test_the_photo_of_a_capture_shows_its_truth(smoke):
     """The alpha of a studio photo covers the projected voxels: frame, camera, crop and grid fit together."""
     capture = next(
-        datasets.read_capture(path.parent)
-        for path in sorted(smoke.objects.glob("ShapeNetRendering/*/*/subject.json"))
+        datasets.read_capture(path.parent) for path in sorted(smoke.objects.glob("ShapeNetRendering/*/*/subject.json"))
     )
     centres = capture.truth.cube.voxel_centres(32)[capture.truth.volume]
     for photo, camera in zip(capture.photos, capture.cameras, strict=True):
@@ -187,7 +186,7 @@ def test_augmentation_follows_its_generator_and_treats_all_views_alike():
     photos = torch.randint(0, 255, (2, 1, 4, 8, 8), dtype=torch.uint8).repeat(1, 3, 1, 1, 1)
     one, two, other = (datasets.augmented(photos, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
     assert torch.equal(one, two) and not torch.equal(one, other)
-    assert torch.equal(one[:, 0], one[:, 2]) and 0 <= one.min() and one.max() <= 1
+    assert torch.equal(one[:, 0], one[:, 2]) and one.min() >= 0 and one.max() <= 1
 
 
 def test_the_fingerprint_follows_the_data_and_nothing_else(smoke):

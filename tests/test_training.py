@@ -11,10 +11,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from test_evaluation import captures
 
 from p2vlib import models, training
 from p2vlib.config import Training
-from test_evaluation import captures
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 RECIPE = Training(steps=6, batch=2, views=2, epoch=2, single_view=0.34)

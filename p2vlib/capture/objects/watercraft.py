@@ -58,12 +58,14 @@ def watercraft(rng: Rng) -> Iterator[Part]:
     beam, draught, sharp = rng.uniform(0.2, 0.42), rng.uniform(0.08, 0.2), rng.uniform(0.25, 0.6)
     if style in ("freighter", "warship"):
         beam = rng.uniform(0.1, 0.2)
+    elif style == "rowing":
+        beam, draught = rng.uniform(0.3, 0.42), rng.uniform(0.15, 0.22)
     body = hull_of_ship(1.0, beam, draught, sharp, rng.uniform(0.0, 0.1), rng.uniform(0.5, 1.0))
     if style == "rowing":
         well = hull_of_ship(1.0 - 0.16, beam - 2 * THIN, draught, sharp, 0.3, 0.7).translate((0, THIN, 0))
         yield Part(body - well, shell)
         for x in spread(0.22, int(rng.integers(1, 4))):
-            yield Part(block((x, -0.3 * draught, 0), (0.09, THIN, beam - THIN)), tint(rng, "wood"))
+            yield Part(block((x, -0.35 * draught, 0), (0.07, THIN, 0.72 * beam)), tint(rng, "wood"))
         return
     if style == "catamaran":
         gap = rng.uniform(0.2, 0.32)

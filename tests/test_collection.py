@@ -1,0 +1,105 @@
+"""The embedded data set: whole or absent, found again, completed, the same every time."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from p2vlib.capture import collection
+from p2vlib.conventions import FOOT_SYNSET, R2N2_DISTANCE_SCALE, R2N2_FOV
+from p2vlib.datasets import read_capture
+from p2vlib.grids import read_binvox
+from p2vlib.runs import data_folder
+
+FOOT = collection.Job("foot", "train", 5, 0, views=2, studio_samples=2, phone_samples=2)
+TABLE = collection.Job("object", "train", 5, 0, views=2, studio_samples=2, synset="04379243")
+
+
+def test_the_smoke_data_hold_everybody_once(smoke):
+    jobs = list(collection.jobs(smoke.config))
+    assert len({job.name for job in jobs}) == len(jobs) == 6 + 13 * 4
+    assert len(smoke.captures.table.drop_duplicates(["sample", "look", "light"])) == 4 * 3 * 2 + 4 + 13 * 4
+
+
+def test_a_second_run_renders_nothing(smoke, monkeypatch):
+    def refuse(*_):
+        raise AssertionError("rendered again")
+
+    monkeypatch.setattr(collection, "ProcessPoolExecutor", refuse)
+    collection.ensure(smoke.config)
+
+
+def test_an_object_lies_where_the_real_archive_would_lie(smoke):
+    (folder, *_) = sorted((smoke.objects / "ShapeNetRendering" / "03001627").iterdir())
+    voxels = smoke.objects / "ShapeNetVox32" / "03001627" / folder.name / "model.binvox"
+    assert read_binvox(voxels).size == 32
+    assert {"00.png", "renderings.txt", "rendering_metadata.txt"} <= {f.name for f in (folder / "rendering").iterdir()}
+    taxonomy = json.loads((smoke.objects / "taxonomy.json").read_text())
+    (chair,) = [entry for entry in taxonomy if entry["taxonomy_id"] == "03001627"]
+    assert chair["taxonomy_name"] == "chair" and folder.name in chair["train"] + chair["val"] + chair["test"]
+
+
+def test_captures_are_the_same_every_time_and_completed_after_a_kill(tmp_path):
+    for root in ("one", "two"):
+        collection._capture_object(TABLE, tmp_path / root)
+    (one,), (two,) = (TABLE.folders(tmp_path / root).values() for root in ("one", "two"))
+    assert read_capture(one).photos == read_capture(two).photos
+    # What a kill leaves behind is a folder of another name; a later run clears it away and fills its own.
+    shutil.rmtree(two)
+    partial = two.with_name(f".partial.{two.name}")
+    (partial / "rendering").mkdir(parents=True)
+    (partial / "rendering" / "junk.png").write_bytes(b"half")
+    assert not collection._is_current(two, TABLE)
+    collection._capture_object(TABLE, tmp_path / "two")
+    assert read_capture(two).photos == read_capture(one).photos and not partial.exists()
+    assert not (two / "rendering" / "junk.png").exists()
+
+
+def test_another_recipe_is_not_taken_for_this_one(tmp_path):
+    collection._capture_object(TABLE, tmp_path)
+    (folder,) = TABLE.folders(tmp_path).values()
+    assert collection._is_current(folder, TABLE)
+    assert not collection._is_current(folder, replace(TABLE, studio_samples=3))
+
+
+@pytest.fixture(scope="module")
+def foot(tmp_path_factory):
+    root = tmp_path_factory.mktemp("feet")
+    collection._capture_person(replace(FOOT, split="test"), root)
+    return {key: read_capture(folder) for key, folder in replace(FOOT, split="test").folders(root).items()}
+
+
+def test_a_person_gives_two_feet_in_every_look(foot):
+    assert set(foot) == {(side, look) for side in ("left", "right") for look in ("studio", "phone", "steady")}
+    facts = foot["left", "phone"].subject
+    assert facts["taxonomy"] == FOOT_SYNSET and facts["metadata"] == "metric" and 0.15 < facts["length"] < 0.31
+
+
+def test_both_phone_looks_share_shape_and_cameras_and_differ_in_light(foot):
+    drift, steady = foot["left", "phone"], foot["left", "steady"]
+    assert np.array_equal(drift.truth.volume, steady.truth.volume)
+    for one, two in zip(drift.cameras, steady.cameras, strict=True):
+        assert np.array_equal(one.extrinsics, two.extrinsics)
+    assert drift.photos[0] == steady.photos[0] and drift.photos[1] != steady.photos[1]
+
+
+def test_a_studio_row_is_metric_and_true(foot):
+    capture = foot["right", "studio"]
+    row = [float(word) for word in (capture.folder / "rendering/rendering_metadata.txt").read_text().split()[:5]]
+    assert row[4] == R2N2_FOV and 0.65 * R2N2_DISTANCE_SCALE * 0.2 < row[3] < 0.95 * R2N2_DISTANCE_SCALE * 0.4
+
+
+def test_no_photo_tells_where_or_by_what_it_was_taken(foot):
+    assert all(b"Exif" not in photo for capture in foot.values() for photo in capture.photos)
+
+
+def test_a_capture_that_fails_stops_the_collection(home, smoke):
+    """A data set that silently lacked a person would be another data set."""
+    broken = replace(smoke.config, feet=replace(smoke.config.feet, views=0))
+    with pytest.raises(ValueError, match="at least one view"):
+        collection.ensure(broken, workers=1)
+    assert not list(data_folder("feet", "smoke").glob("*/[!.]*"))
