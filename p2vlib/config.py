@@ -59,7 +59,7 @@ class Training:
     single_view: float = 0.3
     """The share of the steps that sees one photo (fusion learns nothing there and costs much elsewhere)."""
     batch: int = 4
-    """Captures a step."""
+    """Photos a step: ``batch // views`` captures, at least two, so that a step costs the same at any view count."""
     views: int = 4
     """Most photos a step of the second stage; the number is drawn anew each step."""
     learning_rate: float = 1e-3
@@ -84,7 +84,7 @@ class Config:
     scale: str = "smoke"
     seed: int = 0
     """Added to the seed of every network and of every batch; the data keep theirs."""
-    image_size: int = 64
+    image_size: int = 96
     """Edge of the photos as the narrow networks see them, pixels."""
     networks: tuple[str, ...] = ("pix2vox-f-narrow", "pix2vox-a-narrow", "pix2vox-lstm-narrow")
     """The networks of notebook 03, names of `p2vlib.models.build`."""
@@ -92,6 +92,8 @@ class Config:
     """The order-free network that notebooks 04 and 05 fine-tune on feet."""
     recurrent: str = "pix2vox-lstm-narrow"
     """Its recurrent twin in notebook 05: the same network with the LSTM between encoder and decoder."""
+    repeats: int = 1
+    """How often notebook 05 trains each of its networks, with other seeds; more than once also the identity's."""
     views: tuple[int, ...] = (1, 2, 4)
     """View counts at which objects are tested."""
     feet_views: tuple[int, ...] = (1, 2, 4)
@@ -125,14 +127,39 @@ PRESETS = {
         networks=("pix2vox-f", "pix2vox-a", "pix2vox-lstm"),
         adapted="pix2vox-a",
         recurrent="pix2vox-lstm",
-        views=(1, 2, 3, 4, 5, 8, 12, 16, 20),
-        feet_views=(1, 2, 4, 8, 16, 24),
-        feet=FeetData(train=2000, validation=100, test=200, views=24, studio_samples=32, phone_samples=64),
-        objects=ObjectData(train=300, validation=40, test=60, views=24, samples=32),
-        pretraining=Training(steps=60_000, batch=64, views=8, epoch=500),
-        finetuning=Training(steps=40_000, batch=64, views=8, epoch=500),
+        repeats=3,
+        views=(1, 2, 3, 4, 5, 8, 12),
+        feet_views=(1, 2, 4, 8, 12),
+        feet=FeetData(train=1000, validation=50, test=100, views=12, studio_samples=32, phone_samples=64),
+        objects=ObjectData(train=200, validation=20, test=40, views=12, samples=32),
+        pretraining=Training(steps=40_000, batch=64, views=8, epoch=500),
+        finetuning=Training(steps=20_000, batch=64, views=8, epoch=500),
     ),
 }
+
+
+def estimate(config: Config) -> str:
+    """What a run of ``config`` will cost, in a sentence: photos, gigabytes in memory, hours of rendering and training.
+
+    Rendering was measured at 0.1 CPU-seconds a photo at six samples a pixel and grows with them. A training step of
+    the published networks takes about 70 GFLOP a photo (encoder forward, the rest forward and backward) and is
+    reckoned at 100 TFLOP/s, an eighth of what one H200 multiplies in bfloat16.
+    """
+    feet, objects = config.feet, config.objects
+    people = feet.train + feet.validation + feet.test
+    photos = 2 * feet.views * (2 * people + feet.test)
+    rendering = 0.1 * photos * (feet.studio_samples + feet.phone_samples) / 12
+    things = 13 * (objects.train + objects.validation + objects.test) * objects.views
+    rendering += 0.1 * things * objects.samples / 6
+    held = photos + 2 * feet.views * people + things
+    gigabytes = held * 4 * config.image_size**2 / 1e9
+    trainings = [config.pretraining] * (len(config.networks) + 1) + [config.finetuning] * 5
+    seen = sum(t.steps * t.batch * (t.single_view + (1 - t.single_view) * (t.views + 1) / 2) for t in trainings)
+    return (
+        f"scale {config.scale}: {photos + things:,} photos to render, {rendering / 3600:.1f} CPU-hours (divide by your "
+        f"cores); {gigabytes:.0f} GB of photos at {config.image_size} px in memory; {len(trainings)} trainings, "
+        f"{seen / 1e6:.0f} million photos seen, about {seen * 70e9 / 100e12 / 3600:.0f} hours on one H200"
+    )
 
 
 def from_params(scale: str, **changes: Any) -> Config:

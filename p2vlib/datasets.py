@@ -226,7 +226,9 @@ class Captures:
 def load(config: Config, crop: bool = True) -> Captures:
     """All captures of ``config`` at ``config.image_size`` pixels, made and packed first where they are missing.
 
-    With ``crop`` each photo is cut to the picture box of its cube; without, the whole photo is used.
+    With ``crop`` each photo is cut to the picture box of its cube; without, the whole photo is used. A right foot
+    enters mirrored, as the left foot that it would be: whoever takes photos knows which foot it is, so does the mean
+    foot that a network is compared with, and no network has to learn both.
     """
     with safe_open(pack(config), "numpy") as stored:
         records = json.loads(stored.metadata()["records"])
@@ -245,7 +247,9 @@ def load(config: Config, crop: bool = True) -> Captures:
     side = round(grids.shape[1] ** (1 / 3))
     truth = grids[[record["grid"] for record in records]].reshape(-1, side, side, side).astype(bool)
     table = pd.DataFrame([{column: record[column] for column in COLUMNS} for record in records])
-    return Captures(table, torch.from_numpy(photos).permute(0, 1, 4, 2, 3).contiguous(), torch.from_numpy(truth))
+    right = torch.from_numpy((table.side == "right").to_numpy())
+    turned = mirrored(torch.from_numpy(photos).permute(0, 1, 4, 2, 3), torch.from_numpy(truth), right)
+    return Captures(table, *(tensor.contiguous() for tensor in turned))
 
 
 def _cropped(picture: Image.Image, box: Sequence[float] | None, size: int) -> UInt8[np.ndarray, "size size 4"]:

@@ -15,12 +15,43 @@ import torch
 from torch import nn
 
 from . import evaluation, models, viewer
-from .config import Training
+from .config import Config, Training
 from .datasets import Captures, spread
 from .runs import Run
 from .training import train
 
 TRAININGS = ("objects", "feet-studio", "feet-phone")
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One network of the ablation of notebook 05: what is trained, and in which order it meets the photos."""
+
+    name: str
+    variant: str
+    order: str
+    repeat: int = 0
+    overrides: tuple[tuple[str, object], ...] = ()
+
+
+def ablation(config: Config) -> dict[str, Arm]:
+    """Title -> arm: Pix2Vox, the LSTM in clockwise and in shuffled order; when repeated, also without the LSTM.
+
+    Replaced by the identity, the LSTM leaves the same network as Pix2Vox, trained once more under another name: how
+    far the two differ is how far two trainings of one thing differ.
+    """
+    arms = {
+        "Pix2Vox": Arm(config.adapted, "main", "clockwise"),
+        "LSTM, clockwise": Arm(config.recurrent, "main", "clockwise"),
+        "LSTM, shuffled": Arm(config.recurrent, "shuffled-training", "shuffled"),
+    }
+    if config.repeats > 1:
+        arms["LSTM, identity"] = Arm(config.recurrent, "identity", "clockwise", 0, (("recurrent", "identity"),))
+    for title, arm in list(arms.items()):
+        for repeat in range(1, config.repeats):
+            again = replace(arm, variant=f"{arm.variant}-seed{repeat}", repeat=repeat)
+            arms[f"{title}, seed {repeat}"] = again
+    return arms
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,15 +86,16 @@ def train_network(
     variant: str = "main",
     start: Network | None = None,
     order: str = "clockwise",
+    repeat: int = 0,
     **overrides: object,
 ) -> Network:
     """The network ``name`` trained on the train split of ``training``; from ``start``'s weights where one is given.
 
-    It is trained once: asked for again, in this notebook or a later one, it is loaded. ``overrides`` go to
-    `models.build`.
+    It is trained once: asked for again, in this notebook or a later one, it is loaded. ``repeat`` counts further
+    trainings with other seeds; ``overrides`` go to `models.build`.
     """
     recipe: Training = run.config.pretraining if start is None else run.config.finetuning
-    recipe = replace(recipe, order=order, seed=recipe.seed + run.config.seed)
+    recipe = replace(recipe, order=order, seed=recipe.seed + run.config.seed + 1000 * repeat)
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)
         model = models.build(name, image_size=run.config.image_size, **overrides)

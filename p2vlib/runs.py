@@ -89,7 +89,7 @@ class Run:
     def save_figure(self, figure: Any, name: str, caption: str) -> Any:
         """Keeps a matplotlib figure as ``figures/<notebook>-<name>.png``, marked if this is a smoke run; returns it."""
         if self.is_smoke:
-            figure.text(0.995, 0.005, SMOKE_NOTE, ha="right", va="bottom", fontsize=8, color="firebrick")
+            figure.text(0.995, -0.01, SMOKE_NOTE, ha="right", va="top", fontsize=8, color="firebrick")
         target = self.folder / "figures" / f"{self.notebook}-{name}.png"
         write_atomically(target, lambda partial: figure.savefig(partial, format="png", dpi=110, bbox_inches="tight"))
         self.figures.append({"file": f"figures/{target.name}", "caption": caption})

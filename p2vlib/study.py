@@ -26,8 +26,9 @@ import papermill
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
-from . import report
-from .config import from_params
+from . import datasets, report
+from .capture import collection
+from .config import estimate, from_params
 from .files import write_text
 from .pages import offline_page
 from .runs import home
@@ -60,7 +61,9 @@ def run_notebooks(
     Raises:
         ValueError, StudyError: as `run_study`.
     """
-    from_params(scale)
+    config = from_params(scale)
+    if scale == "full":
+        print(estimate(config), flush=True)
     chosen = _chosen(only)
     given = {path: check_parameters(path, {"scale": scale, **(parameters or {})}) for path in chosen}
     done = {}
@@ -80,10 +83,12 @@ def run_notebooks(
 
 def build_data(scale: str) -> None:
     """Makes the embedded data of a scale, or finds them whole; the longest such call is kept as what they cost."""
-    from .capture import collection
-
+    config = from_params(scale)
+    if scale == "full":
+        print(estimate(config), flush=True)
     started = time.perf_counter()
-    collection.ensure(from_params(scale))
+    collection.ensure(config)
+    datasets.pack(config)
     minutes = round((time.perf_counter() - started) / 60, 2)
     record = _stamps(scale) / "data.json"
     if not record.exists() or json.loads(record.read_text())["minutes"] < minutes:

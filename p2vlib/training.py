@@ -57,11 +57,11 @@ def learning_rate(recipe: Training, step: int) -> float:
 def draw(captures: Captures, recipe: Training, step: int) -> tuple[Tensor, Tensor]:
     """The batch of a step: photos ``[batch, views, 3, size, size]`` and truth; it follows from seed and step alone."""
     generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
-    rows = torch.randint(len(captures), (recipe.batch,), generator=generator)
     available = captures.photos.shape[1]
     views = 1
     if step >= recipe.single_view * recipe.steps:
         views = 1 + int(torch.randint(min(recipe.views, available), (1,), generator=generator))
+    rows = torch.randint(len(captures), (max(2, recipe.batch // views),), generator=generator)
     # Any start of the walk and even spacing; they stay in clockwise order, the one nearest the front first.
     start = int(torch.randint(available, (1,), generator=generator))
     chosen = torch.tensor(sorted((start + i) % available for i in spread(available, views)))
@@ -71,7 +71,7 @@ def draw(captures: Captures, recipe: Training, step: int) -> tuple[Tensor, Tenso
     photos = captures.photos[rows.to(device)][:, chosen.to(device)]
     truth = captures.truth[rows.to(device)]
     if recipe.mirror:
-        which = (torch.rand(recipe.batch, generator=generator) < 0.5).to(device)
+        which = (torch.rand(len(rows), generator=generator) < 0.5).to(device)
         photos, truth = mirrored(photos, truth, which)
     return augmented(photos, generator), truth
 

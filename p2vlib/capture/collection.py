@@ -31,6 +31,7 @@ from ..conventions import FOOT_SYNSET, R2N2_DISTANCE_SCALE, R2N2_FOV, SIDES, Cub
 from ..files import write_bytes, write_text
 from ..grids import voxelise, write_binvox
 from ..runs import data_folder
+from .legs import prepare
 
 LOOKS = {"studio": "studio", "phone": "phone", "steady": "phone"}
 """Folder of a foot's captures -> look. ``steady`` is the phone look without the drift of light along the walk."""
@@ -90,6 +91,7 @@ def ensure(config: Config, workers: int | None = None) -> None:
         job for job in wanted if not all(_is_current(folder, job) for folder in job.folders(roots[job.kind]).values())
     ]
     if missing:
+        prepare()
         workers = min(workers or os.cpu_count() or 1, len(missing))
         # A failed capture stops the collection: a data set that silently lacks a person would be another data set.
         with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:

@@ -17,20 +17,20 @@ PIX2VOX_A = Pix2VoxConfig()
 PIX2VOX_F = replace(PIX2VOX_A, head=((512, 1, 1), (256, 3, 4), (128, 3, 1)), decoder=(128, 64, 32, 8), refiner=None)
 
 # Narrow networks learn in minutes on two processor cores. Nothing is frozen, for there is nothing worth freezing in a
-# trunk that starts from noise; the 8x8 map of a 64-pixel photo keeps 4x4 places to the end, since the place of a foot's
+# trunk that starts from noise; the 12x12 map of a 96-pixel photo keeps 4x4 places to the end, since the place of a foot's
 # tip and heel in the photo is what tells its length and pose.
 PIX2VOX_A_NARROW = Pix2VoxConfig(
-    image_size=64,
+    image_size=96,
     trunk=(16, 32, 64, 128),
     freeze_trunk=False,
-    head=((128, 3, 1), (128, 3, 1), (128, 1, 1)),
+    head=((128, 3, 1), (128, 3, 2), (128, 1, 1)),
     mixing=True,
-    decoder=(128, 64, 16, 4),
+    decoder=(64, 32, 16, 8),
     merger=(8, 1),
     merger_stride=2,
-    refiner=(16, 32, 64, 512),
+    refiner=(8, 16, 32, 256),
 )
-PIX2VOX_F_NARROW = replace(PIX2VOX_A_NARROW, head=((128, 1, 1), (128, 3, 1), (128, 3, 1)), refiner=None)
+PIX2VOX_F_NARROW = replace(PIX2VOX_A_NARROW, head=((128, 1, 1), (128, 3, 2), (128, 2, 1)), refiner=None)
 
 CONFIGS = {
     "pix2vox-f": PIX2VOX_F,
