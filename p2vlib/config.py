@@ -56,13 +56,14 @@ class Training:
 
     steps: int = 2
     """Optimiser steps, both stages together."""
-    single_view: float = 0.3
-    """The share of the steps that sees one photo (fusion learns nothing there and costs much elsewhere)."""
+    single_view: float = 0.75
+    """The share of the steps that sees one photo, first. It teaches the encoder most: averaged over views, the loss
+    hardly tells a view what it did wrong; fusion and recurrence learn in the rest, as in the paper's own schedule."""
     batch: int = 4
     """Photos a step: ``batch // views`` captures, at least two, so that a step costs the same at any view count."""
     views: int = 4
     """Most photos a step of the second stage; the number is drawn anew each step."""
-    learning_rate: float = 1e-3
+    learning_rate: float = 3e-3
     schedule: str = "cosine"
     """`cosine` with a short warm-up, or `step` (halved at 60 % of the steps, as published)."""
     weight_decay: float = 1e-4
@@ -102,7 +103,7 @@ class Config:
     objects: ObjectData = field(default_factory=ObjectData)
     pretraining: Training = field(default_factory=Training)
     """On the thirteen categories (notebook 03)."""
-    finetuning: Training = field(default_factory=Training)
+    finetuning: Training = field(default_factory=lambda: Training(mirror=False))
     """On feet (notebooks 04 and 05), from the pretrained weights."""
 
     def to_json(self) -> str:
@@ -118,8 +119,8 @@ PRESETS = {
         feet_views=(1, 2, 4, 8),
         feet=FeetData(train=100, validation=15, test=40, views=8),
         objects=ObjectData(train=24, validation=4, test=8, views=8),
-        pretraining=Training(steps=400, batch=16, views=4),
-        finetuning=Training(steps=600, batch=16, views=4),
+        pretraining=Training(steps=200, batch=40),
+        finetuning=Training(steps=320, batch=40, mirror=False),
     ),
     "full": Config(
         scale="full",
@@ -132,8 +133,8 @@ PRESETS = {
         feet_views=(1, 2, 4, 8, 12),
         feet=FeetData(train=1000, validation=50, test=100, views=12, studio_samples=32, phone_samples=64),
         objects=ObjectData(train=200, validation=20, test=40, views=12, samples=32),
-        pretraining=Training(steps=40_000, batch=64, views=8, epoch=500),
-        finetuning=Training(steps=20_000, batch=64, views=8, epoch=500),
+        pretraining=Training(steps=40_000, batch=256, views=8, learning_rate=1e-3, epoch=500),
+        finetuning=Training(steps=20_000, batch=256, views=8, learning_rate=1e-3, epoch=500, mirror=False),
     ),
 }
 
@@ -154,7 +155,7 @@ def estimate(config: Config) -> str:
     held = photos + 2 * feet.views * people + things
     gigabytes = held * 4 * config.image_size**2 / 1e9
     trainings = [config.pretraining] * (len(config.networks) + 1) + [config.finetuning] * 5
-    seen = sum(t.steps * t.batch * (t.single_view + (1 - t.single_view) * (t.views + 1) / 2) for t in trainings)
+    seen = sum(training.steps * training.batch for training in trainings)
     return (
         f"scale {config.scale}: {photos + things:,} photos to render, {rendering / 3600:.1f} CPU-hours (divide by your "
         f"cores); {gigabytes:.0f} GB of photos at {config.image_size} px in memory; {len(trainings)} trainings, "

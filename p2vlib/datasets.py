@@ -289,9 +289,10 @@ def as_input(
 def augmented(
     photos: UInt8[Tensor, "batch views 4 size size"], generator: torch.Generator
 ) -> Float[Tensor, "batch views 3 size size"]:
-    """`as_input` with the published colour augmentation, one draw a capture: background, jitter, channel order.
+    """`as_input` with the published colour augmentation: background, then jitter of brightness, contrast, saturation.
 
-    One draw serves all views of a capture, since a difference between its views is what the sequence is about.
+    One draw serves all views of a capture, since a difference between its views is what the sequence is about. The
+    published shuffling of the three channels is left out: skin would no longer be told from floor by its colour.
     """
     batch, device = len(photos), photos.device
 
@@ -303,8 +304,6 @@ def augmented(
     pictures = mean + (pictures - mean) * uniform(0.6, 1.4)
     grey = pictures.mean(dim=2, keepdim=True)
     pictures = grey + (pictures - grey) * uniform(0.6, 1.4)
-    order = torch.rand(batch, 3, generator=generator).argsort(dim=1).to(device)
-    pictures = pictures.gather(2, order[:, None, :, None, None].expand_as(pictures))
     return pictures.clamp(0, 1)
 
 

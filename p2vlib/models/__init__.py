@@ -17,20 +17,21 @@ PIX2VOX_A = Pix2VoxConfig()
 PIX2VOX_F = replace(PIX2VOX_A, head=((512, 1, 1), (256, 3, 4), (128, 3, 1)), decoder=(128, 64, 32, 8), refiner=None)
 
 # Narrow networks learn in minutes on two processor cores. Nothing is frozen, for there is nothing worth freezing in a
-# trunk that starts from noise; the 12x12 map of a 96-pixel photo keeps 4x4 places to the end, since the place of a foot's
-# tip and heel in the photo is what tells its length and pose.
+# trunk that starts from noise; the 12x12 map of a 96-pixel photo keeps 4x4 places to the end, since the place of a
+# foot's tip and heel in the photo is what tells its length and pose. The trunk is wide for the rest: it is cheap beside
+# the decoder, which works on 32^3 voxels a photo.
 PIX2VOX_A_NARROW = Pix2VoxConfig(
     image_size=96,
-    trunk=(16, 32, 64, 128),
+    trunk=(24, 48, 96, 192),
     freeze_trunk=False,
-    head=((128, 3, 1), (128, 3, 2), (128, 1, 1)),
+    head=((192, 3, 1), (192, 3, 2), (128, 1, 1)),
     mixing=True,
     decoder=(64, 32, 16, 8),
     merger=(8, 1),
     merger_stride=2,
     refiner=(8, 16, 32, 256),
 )
-PIX2VOX_F_NARROW = replace(PIX2VOX_A_NARROW, head=((128, 1, 1), (128, 3, 2), (128, 2, 1)), refiner=None)
+PIX2VOX_F_NARROW = replace(PIX2VOX_A_NARROW, head=((192, 1, 1), (192, 3, 2), (128, 2, 1)), refiner=None)
 
 CONFIGS = {
     "pix2vox-f": PIX2VOX_F,
