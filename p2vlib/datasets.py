@@ -247,7 +247,7 @@ def load(config: Config, crop: bool = True) -> Captures:
     side = round(grids.shape[1] ** (1 / 3))
     truth = grids[[record["grid"] for record in records]].reshape(-1, side, side, side).astype(bool)
     table = pd.DataFrame([{column: record[column] for column in COLUMNS} for record in records])
-    right = torch.from_numpy((table.side == "right").to_numpy())
+    right = torch.tensor((table.side == "right").tolist())
     turned = mirrored(torch.from_numpy(photos).permute(0, 1, 4, 2, 3), torch.from_numpy(truth), right)
     return Captures(table, *(tensor.contiguous() for tensor in turned))
 
