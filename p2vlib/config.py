@@ -27,8 +27,9 @@ class FeetData:
     """People who are looked at once, at the end."""
     train_seed: int = 11
     validation_seed: int = 12
-    test_seed: int = 2026_11_23
-    """Three seeds, three populations: nobody crosses a split. The last was drawn after the design was committed."""
+    test_seed: int = 0x71945C5
+    """Three seeds, three populations: nobody crosses a split. The last is the name of the commit that the design was
+    frozen in, so nobody could have looked at these people before."""
     views: int = 4
     """Photos of a foot and look."""
     studio_samples: int = 6
