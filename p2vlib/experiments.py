@@ -160,5 +160,5 @@ def panels_of(
             for name, network in networks.items()
         }
         photos = one.photos[0, chosen].permute(0, 2, 3, 1).cpu().numpy()
-        rows.append(viewer.Panel(f"{title}: {sample}", list(photos), one.truth[0].cpu().numpy(), predictions))
+        rows.append(viewer.Panel(f"{title}\n{sample}", list(photos), one.truth[0].cpu().numpy(), predictions))
     return rows

@@ -149,7 +149,7 @@ def panels(rows: Sequence[Panel]) -> Figure:
             axes.set(xticks=[], yticks=[], xlabel=note)
             axes.grid(False)
             axes.spines[:].set_visible(False)
-        line[0].set_ylabel(row.title)
+        line[0].set_ylabel(row.title, fontsize=8)
     for axes, title in zip(grid[0], ["input", "truth", *names], strict=True):
         axes.set_title(title)
     figure.legend(handles=_patches(AGREEMENT), loc="outside lower center", ncols=len(AGREEMENT))
