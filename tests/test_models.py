@@ -28,9 +28,9 @@ TINY = dict(
 )
 TINY_NAMES = {
     "pix2vox-f": {},
-    "pix2vox-a": {"refiner": (4, 4, 4, 8)},
-    "pix2vox-lstm": {"refiner": (4, 4, 4, 8)},
-    "pix2vox-lstm-narrow": {"refiner": (4, 4, 4, 8), "recurrent": "convlstm2d", "hidden": 6, "merger_stride": 2},
+    "pix2vox-a": {"refiner": (4, 4, 4, 64)},
+    "pix2vox-lstm": {"refiner": (4, 4, 4, 64)},
+    "pix2vox-lstm-narrow": {"refiner": (4, 4, 4, 64), "recurrent": "convlstm2d", "hidden": 6, "merger_stride": 2},
 }
 """The same classes a few channels wide: what holds for the parts holds at every width."""
 
