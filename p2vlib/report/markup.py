@@ -90,6 +90,7 @@ prose = mistune.create_markdown(renderer=_Prose(escape=True))
 
 
 def link(file: str, name: str | None = None) -> str:
+    """A link to a file of the report's folder, under its ``name`` or its path."""
     return f'<a href="{escape(quote(file))}">{escape(name or file)}</a>'
 
 
@@ -109,6 +110,7 @@ def own_file(folder: Path, name: str) -> Path:
 
 
 def figure(folder: Path, entry: dict[str, str]) -> str:
+    """A figure that a manifest names, with its caption, which is also its alternative text; its size is read here."""
     with Image.open(own_file(folder, entry["file"])) as picture:
         width, height = picture.size
     source, caption = escape(quote(entry["file"])), escape(entry["caption"])
