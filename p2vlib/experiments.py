@@ -121,10 +121,13 @@ def test_network(
     orders: Sequence[str] = ("clockwise",),
     variant: str | None = None,
 ) -> pd.DataFrame:
-    """Metrics of ``network`` on ``test``; the threshold is the best on ``validation`` with the most of ``views``."""
+    """Metrics of ``network`` on ``test``; the threshold is the best on ``validation`` with all of its photos.
+
+    All of them, whatever ``views`` are asked for: so a network has one threshold, in every notebook that tests it.
+    """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = network.model.to(device)
-    threshold, _ = evaluation.headline(evaluation.evaluate(model, validation, views=(max(views),)))
+    threshold, _ = evaluation.headline(evaluation.evaluate(model, validation, views=(validation.photos.shape[1],)))
     facts = {"model": network.name, "training": network.training, "variant": variant or network.variant}
     return evaluation.tidy(evaluation.evaluate(model, test, views, orders), threshold, dataset=dataset, **facts)
 
