@@ -98,7 +98,7 @@ def test_no_photo_tells_where_or_by_what_it_was_taken(foot):
 
 def test_a_capture_that_fails_stops_the_collection(home, smoke):
     """A data set that silently lacked a person would be another data set."""
-    broken = replace(smoke.config, feet=replace(smoke.config.feet, views=0))
-    with pytest.raises(ValueError, match="at least one view"):
+    broken = replace(smoke.config, feet=replace(smoke.config.feet, train_seed=-1))
+    with pytest.raises(ValueError, match="found -1"):
         collection.ensure(broken, workers=1)
     assert not list(data_folder("feet", "smoke").glob("*/[!.]*"))

@@ -69,7 +69,7 @@ def write(path: str, content: bytes):
         (write("subject.json", b"{}"), "subject.json", "names its cube"),
         (write("cameras.json", b"{"), "cameras.json", "not a camera file"),
         (write("cameras.json", b'{"frames": []}'), "cameras.json", "does not fit"),
-        (write("model.binvox", b"#binvox 1\ndim 0 0 0\n"), "model.binvox", "dim"),
+        (write("model.binvox", b"#binvox 1\ndim 0 0 0\n"), "model.binvox", "no line 'data'"),
     ],
 )
 def test_a_damaged_folder_names_the_file_and_what_was_expected(folder, damage, file, message):
@@ -175,7 +175,7 @@ def test_the_background_shows_where_alpha_is_zero():
 
 
 def test_mirroring_turns_pictures_volume_and_walk():
-    photos = torch.arange(4 * 4 * 2 * 3).reshape(1, 4, 4, 2, 3).to(torch.uint8)
+    photos = torch.arange(4 * 4 * 3 * 3).reshape(1, 4, 4, 3, 3).to(torch.uint8)
     truth = torch.rand(1, 3, 4, 5) > 0.5
     turned, solid = datasets.mirrored(photos, truth, torch.tensor([True]))
     # Clockwise around the mirror image means the first photo, then the others backwards.
