@@ -129,18 +129,7 @@ def train(
     captures, validation = captures.to(accelerator.device), validation.to(accelerator.device)
     losses, began = [], time.perf_counter()
     for step in range(first, recipe.steps):
-        network.train()
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(recipe, step)
-        photos, truth = draw(captures, recipe, step)
-        with accelerator.autocast():
-            result = network(photos)
-        loss = loss_of(result, truth)
-        accelerator.backward(loss)
-        accelerator.clip_grad_norm_(network.parameters(), recipe.clip)
-        optimizer.step()
-        optimizer.zero_grad()
-        losses.append(loss.detach())
+        losses.append(_step(accelerator, network, optimizer, captures, recipe, step))
         if (step + 1) % recipe.epoch and step + 1 < recipe.steps:
             continue
         row = _epoch(network, validation, recipe, step + 1, losses, began, history)
@@ -153,6 +142,29 @@ def train(
     _save(finished, model, told, history)
     checkpoint.unlink(missing_ok=True)
     return history
+
+
+def _step(
+    accelerator: Accelerator,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    captures: Captures,
+    recipe: Training,
+    step: int,
+) -> Tensor:
+    """One optimiser step; the loss stays on the device, so that nothing waits for it."""
+    network.train()
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate(recipe, step)
+    photos, truth = draw(captures, recipe, step)
+    with accelerator.autocast():
+        result = network(photos)
+    loss = loss_of(result, truth)
+    accelerator.backward(loss)
+    accelerator.clip_grad_norm_(network.parameters(), recipe.clip)
+    optimizer.step()
+    optimizer.zero_grad()
+    return loss.detach()
 
 
 def _accelerator(device: torch.device | str | None) -> Accelerator:
