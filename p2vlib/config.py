@@ -155,7 +155,9 @@ def estimate(config: Config) -> str:
     rendering += 0.1 * things * objects.samples / 6
     held = photos + 2 * feet.views * people + things
     gigabytes = held * 4 * config.image_size**2 / 1e9
-    trainings = [config.pretraining] * (len(config.networks) + 1) + [config.finetuning] * 5
+    # Notebook 05 has three arms, a fourth when repeated; two of its pretrainings and one fine-tuning are made before.
+    arms = config.repeats * (3 if config.repeats == 1 else 4)
+    trainings = [config.pretraining] * (len(config.networks) + arms - 2) + [config.finetuning] * (3 + arms - 1)
     seen = sum(training.steps * training.batch for training in trainings)
     return (
         f"scale {config.scale}: {photos + things:,} photos to render, {rendering / 3600:.1f} CPU-hours (divide by your "

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from p2vlib.config import PRESETS, from_params
+from p2vlib.config import PRESETS, estimate, from_params
 
 
 def test_no_change_is_the_preset():
@@ -76,3 +76,9 @@ def test_json_holds_every_field():
     assert told["seed"] == 5 and told["scale"] == "quick"
     assert set(told) == {field.name for field in dataclasses.fields(PRESETS["quick"])}
     assert told["feet"] == dataclasses.asdict(PRESETS["quick"].feet)
+
+
+def test_the_estimate_counts_every_training_of_the_ablation():
+    """Nine trainings once; repeated three times, four arms make thirteen pretrainings and fourteen fine-tunings."""
+    assert "9 trainings" in estimate(PRESETS["quick"])
+    assert "27 trainings" in estimate(PRESETS["full"])
