@@ -14,7 +14,6 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import torch
 from accelerate import Accelerator
@@ -287,10 +286,3 @@ def _resume(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> t
             state.setdefault(int(number), {})[key] = laid_out
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
     return _history(facts), int(facts["step"])
-
-
-def same_weights(first: Path, second: Path) -> bool:
-    """Whether two files hold the same tensors bit for bit."""
-    one, _ = _read(first)
-    two, _ = _read(second)
-    return one.keys() == two.keys() and all(np.array_equal(one[name].numpy(), two[name].numpy()) for name in one)
