@@ -6,9 +6,12 @@ a later notebook finds what an earlier one trained, and a killed one goes on whe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
 
 import pandas as pd
 import torch
@@ -21,6 +24,14 @@ from .runs import Run
 from .training import train
 
 TRAININGS = ("objects", "feet-studio", "feet-phone")
+
+Result = TypeVar("Result")
+
+_BUILDING = threading.Lock()
+"""Held while a network is initialised, which draws from torch's one global random state."""
+
+_STOP = threading.Event()
+"""Set when one of the trainings side by side ends in an error, so that the others do not run on unseen."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +75,16 @@ class Network:
     model: nn.Module
     history: pd.DataFrame
     weights: Path
+    thresholds: dict[str, float] = field(default_factory=dict)
+    """The best threshold on each validation set, by its digest, that was asked for."""
+
+    def threshold_on(self, validation: Captures) -> float:
+        """The threshold that is best on ``validation`` with all of its photos; measured once."""
+        known = validation.digest()
+        if known not in self.thresholds:
+            scores = evaluation.evaluate(self.model, validation, views=(validation.photos.shape[1],))
+            self.thresholds[known], _ = evaluation.headline(scores)
+        return self.thresholds[known]
 
 
 def training_captures(captures: Captures, training: str, split: str) -> Captures:
@@ -96,7 +117,7 @@ def train_network(
     """
     recipe: Training = run.config.pretraining if start is None else run.config.finetuning
     recipe = replace(recipe, order=order, seed=recipe.seed + run.config.seed + 1000 * repeat)
-    with torch.random.fork_rng():
+    with _BUILDING, torch.random.fork_rng():
         torch.manual_seed(recipe.seed)
         model = models.build(name, image_size=run.config.image_size, **overrides)
     folder = run.work / "weights" / "_".join([name, training, variant])
@@ -107,8 +128,47 @@ def train_network(
         recipe,
         folder,
         start=start.weights if start else None,
+        report=_tell,
     )
     return Network(name, training, variant, model, history, folder / "weights.safetensors")
+
+
+def train_arm(run: Run, captures: Captures, arm: Arm, training: str, start: Network | None = None) -> Network:
+    """`train_network` for an arm of the ablation."""
+    facts = {"variant": arm.variant, "order": arm.order, "repeat": arm.repeat, **dict(arm.overrides)}
+    return train_network(run, captures, arm.name, training, start=start, **facts)
+
+
+def side_by_side(jobs: Mapping[str, Callable[[], Result]]) -> dict[str, Result]:
+    """What each of ``jobs`` returns, by its key; on a CPU they run at the same time and share the cores.
+
+    Small networks do not fill two cores: trained two at a time, on one core each, they are done in three quarters of
+    the time of one after the other on both. A GPU takes them one by one. When one fails or the notebook is
+    interrupted, the others stop at their next line of history; asked for again, they go on from there.
+    """
+    if torch.cuda.is_available() or len(jobs) == 1:
+        return {key: job() for key, job in jobs.items()}
+    cores = torch.get_num_threads()
+    alone = max(1, cores // len(jobs))
+    with ThreadPoolExecutor(max(cores, 4), initializer=torch.set_num_threads, initargs=(alone,)) as pool:
+        running = {key: pool.submit(job) for key, job in jobs.items()}
+        try:
+            for done in as_completed(running.values()):
+                done.result()
+        except BaseException:
+            _STOP.set()
+            pool.shutdown(cancel_futures=True)
+            raise
+        finally:
+            _STOP.clear()
+            torch.set_num_threads(cores)
+    return {key: done.result() for key, done in running.items()}
+
+
+def _tell(line: str) -> None:
+    if _STOP.is_set():
+        raise InterruptedError("another of the trainings side by side has stopped")
+    print(line, flush=True)
 
 
 def test_network(
@@ -123,13 +183,19 @@ def test_network(
 ) -> pd.DataFrame:
     """Metrics of ``network`` on ``test``; the threshold is the best on ``validation`` with all of its photos.
 
-    All of them, whatever ``views`` are asked for: so a network has one threshold, in every notebook that tests it.
+    All of them, whatever ``views`` are asked for: so a network has one threshold, in every notebook that tests it. A
+    network without recurrence knows no order (its tests hold it to that), so one order is run and counts for all.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = network.model.to(device)
-    threshold, _ = evaluation.headline(evaluation.evaluate(model, validation, views=(validation.photos.shape[1],)))
+    threshold = network.threshold_on(validation)
     facts = {"model": network.name, "training": network.training, "variant": variant or network.variant}
-    return evaluation.tidy(evaluation.evaluate(model, test, views, orders), threshold, dataset=dataset, **facts)
+    if isinstance(model.recurrent, nn.Identity):
+        scores = evaluation.evaluate(model, test, views)
+        scores = pd.concat([scores.assign(order=order) for order in orders], ignore_index=True)
+    else:
+        scores = evaluation.evaluate(model, test, views, orders)
+    return evaluation.tidy(scores, threshold, dataset=dataset, **facts)
 
 
 def test_mean_shape(

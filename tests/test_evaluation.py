@@ -42,7 +42,8 @@ class FirstPhoto(nn.Module):
 
     def forward(self, views: torch.Tensor) -> Reconstruction:
         volume = views[:, 0].float().mean((1, 2, 3))[:, None, None, None].expand(-1, 32, 32, 32).contiguous()
-        return Reconstruction(volume, volume, volume[:, None].expand(-1, views.shape[1], -1, -1, -1).contiguous())
+        each = volume[:, None].expand(-1, views.shape[1], -1, -1, -1).contiguous()
+        return Reconstruction(volume, volume, each, each)
 
 
 def test_iou_by_hand():

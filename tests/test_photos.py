@@ -55,7 +55,7 @@ def silhouette(mesh: trimesh.Trimesh, camera: Camera) -> np.ndarray:
 def test_mitsuba_sees_what_the_camera_projects(row: tuple, aim: tuple) -> None:
     mesh = box((0.25, 0.09, 0.14), (0.03, 0.02, -0.01))
     camera = look_at(row, np.array(aim), 137, 137)
-    alpha = photos.studio_photo(mesh, camera, 16)[..., 3] / 255
+    alpha = photos.studio_photos(mesh, [camera], 16)[0][..., 3] / 255
     exact = silhouette(mesh, camera)
     iou = np.minimum(alpha, exact).sum() / np.maximum(alpha, exact).sum()
     assert exact.sum() > 1000
@@ -76,7 +76,7 @@ def test_studio_photos_are_r2n2s() -> None:
     assert ratio.max() <= 0.95
     distances = [np.linalg.norm(camera.position - TARGET) for camera in cameras]
     np.testing.assert_allclose(distances, 1.75 * 0.4 * ratio)
-    picture = photos.studio_photo(box((0.1, 0.2, 0.1), tuple(TARGET)), cameras[0], 4)
+    picture = photos.studio_photos(box((0.1, 0.2, 0.1), tuple(TARGET)), cameras[:1], 4)[0]
     assert picture.shape == (137, 137, 4)
     assert picture.dtype == np.uint8
     assert set(np.unique(picture[0, :, 3])) == {0}
@@ -221,7 +221,7 @@ def test_bad_values_are_named() -> None:
     camera = look_at((0, 30, 0, 1, 50), np.zeros(3), 32, 32)
     shifted = replace(camera, intrinsics=camera.intrinsics + np.array([[0, 0, 5], [0, 0, 0], [0, 0, 0]]))
     with pytest.raises(ValueError, match="square pixels and a central axis"):
-        photos.studio_photo(box((1, 1, 1), (0, 0, 0)), shifted, 1)
+        photos.studio_photos(box((1, 1, 1), (0, 0, 0)), [shifted], 1)
 
 
 def test_srgb_by_hand() -> None:

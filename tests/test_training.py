@@ -40,6 +40,20 @@ def same_weights(first: Path, second: Path) -> bool:
     return one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
 
 
+def test_the_loss_asks_every_view_and_both_volumes():
+    """At p = 1/2 the cross entropy is log 2 a voxel; Dice of half a box against a box follows from its count."""
+    truth = torch.zeros(1, 4, 4, 4, dtype=torch.bool)
+    truth[0, :2] = True
+    half = torch.full((1, 4, 4, 4), 0.5)
+    once = 10 * torch.log(torch.tensor(2.0)) + 1 - (2 * 16 + 1) / (32 + 32 + 1)
+    for views, terms in ((1, 1), (3, 2)):
+        each = half[:, None].expand(-1, views, -1, -1, -1)
+        unrefined = models.Reconstruction(half, half, each, each)
+        assert training.loss_of(unrefined, truth).item() == pytest.approx(terms * once.item(), rel=1e-5)
+        refined = models.Reconstruction(half.clone(), half, each, each)
+        assert training.loss_of(refined, truth).item() == pytest.approx((terms + 1) * once.item(), rel=1e-5)
+
+
 @pytest.mark.parametrize("device", DEVICES)
 def test_it_learns(device, tmp_path):
     recipe = replace(RECIPE, steps=60, batch=4, epoch=30, mirror=False, learning_rate=3e-3)

@@ -139,10 +139,10 @@ def test_slices_are_in_millimetres_and_the_right_way_round():
     assert np.ptp(np.argwhere(np.asarray(front.images[0].get_array())), axis=0).tolist() == [3, 7]
 
 
-def test_histograms_carry_units_and_the_published_curve():
+def test_histograms_carry_units_and_the_expected_curve():
     people = pd.DataFrame({"sex": ["men"] * 30 + ["women"] * 30, "length_mm": np.linspace(220, 290, 60)})
-    published = {"length_mm": {"men": (265.0, 13.0)}}
-    figure = viewer.histograms(people, ["length_mm"], by="sex", units={"length_mm": "mm"}, published=published)
+    expected = {"length_mm": {"men": (265.0, 13.0)}}
+    figure = viewer.histograms(people, ["length_mm"], by="sex", units={"length_mm": "mm"}, expected=expected)
     axes = figure.axes[0]
     assert axes.get_xlabel() == "length [mm]"
     (curve,) = axes.lines

@@ -36,11 +36,6 @@ METERED, METERING = 0.32, 0.5
 """A phone shows skin and floor of this mean reflectance as they are and makes up for this share of any difference."""
 
 
-def studio_photo(mesh: trimesh.Trimesh, camera: Camera, spp: int) -> UInt8[np.ndarray, "height width 4"]:
-    """One picture of `studio_photos`."""
-    return studio_photos(mesh, [camera], spp)[0]
-
-
 def studio_photos(mesh: trimesh.Trimesh, cameras: list[Camera], spp: int) -> list[UInt8[np.ndarray, "height width 4"]]:
     """RGBA pictures in soft even light, as the ShapeNet renderings: transparent around the object, no floor.
 

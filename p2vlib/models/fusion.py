@@ -15,8 +15,8 @@ Fused = tuple[Float32[Tensor, "batch x y z"], Float32[Tensor, "batch views x y z
 class ContextAwareFusion(nn.Sequential):
     """Weighs every voxel of every view by a score read off its surroundings (section 3.4 of the Pix2Vox paper).
 
-    A softmax over the views makes weights of the scores. With one view the weight is 1 whatever the score, so these
-    layers then get a gradient of exactly zero: they learn from steps with several views only.
+    A softmax over the views makes weights of the scores. With one view the weight is 1 whatever the score: it is not
+    computed then, and these layers learn from steps with several views only.
 
     Args:
         channels: channels of the decoder's raw features.
@@ -39,6 +39,8 @@ class ContextAwareFusion(nn.Sequential):
 
     def forward(self, raw: Float[Tensor, "n raw x y z"], volumes: Float32[Tensor, "batch views x y z"]) -> Fused:
         """The fused volume, in [0, 1], and the weight of each view in each voxel."""
+        if volumes.shape[1] == 1:
+            return volumes[:, 0], torch.ones_like(volumes)
         scores = super().forward(raw).float()  # [batch * views, 9, 32, 32, 32] -> [batch * views, 1, 32, 32, 32]
         if self.stride > 1:
             scores = functional.interpolate(scores, size=volumes.shape[2:], mode="trilinear")  # 16^3 -> 32^3

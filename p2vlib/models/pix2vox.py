@@ -136,4 +136,4 @@ class Pix2Vox(nn.Module):
         volumes = volume.squeeze(1).unflatten(0, (batch, number))  # -> [batch, views, 32, 32, 32]
         coarse, scores = self.merger(raw, volumes)  # -> [batch, 32, 32, 32], [batch, views, 32, 32, 32]
         probability = self.refiner(coarse) if self.refiner else coarse  # [batch, 32, 32, 32]
-        return Reconstruction(probability, coarse, scores)
+        return Reconstruction(probability, coarse, volumes, scores)

@@ -12,7 +12,7 @@ from torch import Tensor
 class Reconstruction:
     """Occupancies of one batch, always float32, whatever precision the network ran in; axes ``[x, y, z]``.
 
-    The training loss needs ``coarse`` and ``probability``: binary cross entropy is summed over both.
+    The training loss sums over ``volumes``, ``coarse`` and ``probability``.
     """
 
     probability: Float32[Tensor, "batch x y z"]
@@ -20,6 +20,9 @@ class Reconstruction:
 
     coarse: Float32[Tensor, "batch x y z"]
     """The fused volume before the refiner, in [0, 1]."""
+
+    volumes: Float32[Tensor, "batch views x y z"]
+    """What each view says for itself, in [0, 1], before the fusion."""
 
     scores: Float32[Tensor, "batch views x y z"]
     """How much each view counts in each voxel; adds up to one over the views."""

@@ -78,13 +78,13 @@ def histograms(
     columns: Sequence[str],
     by: str | None = None,
     units: Mapping[str, str] | None = None,
-    published: Mapping[str, Mapping[str, tuple[float, float]]] | None = None,
+    expected: Mapping[str, Mapping[str, tuple[float, float]]] | None = None,
 ) -> Figure:
     """How ``columns`` of a table are spread, one plot each, one colour for each value of column ``by``.
 
     Args:
         units: the unit of a column, written on its axis.
-        published: for a column, group -> (mean, standard deviation), drawn as a dashed normal curve.
+        expected: for a column, group -> (mean, standard deviation), drawn as a dashed normal curve.
     """
     names = sorted(frame[by].unique()) if by else ["all"]
     across = min(3, len(columns))
@@ -97,16 +97,16 @@ def histograms(
             values = frame.loc[frame[by] == name, column] if by else frame[column]
             axes.hist(values, bins, histtype="stepfilled", color=colour, alpha=0.35, label=f"{name} ({len(values)})")
             axes.hist(values, bins, histtype="step", color=colour)
-            if name in (published or {}).get(column, {}):
-                mean, deviation = published[column][name]
+            if name in (expected or {}).get(column, {}):
+                mean, deviation = expected[column][name]
                 x = np.linspace(mean - 3 * deviation, mean + 3 * deviation, 121)
                 bell = np.exp(-(((x - mean) / deviation) ** 2) / 2) / (deviation * np.sqrt(2 * np.pi))
-                axes.plot(x, bell * len(values) * (bins[1] - bins[0]), "--", color=colour, label=f"{name}, published")
+                axes.plot(x, bell * len(values) * (bins[1] - bins[0]), "--", color=colour, label=f"{name}, expected")
         unit = (units or {}).get(column)
         axes.set_xlabel(column.removesuffix(f"_{unit}").replace("_", " ") + (f" [{unit}]" if unit else ""))
         axes.set_ylabel("count")
         axes.grid(False, axis="x")
-        if index == 0 and (by or published):
+        if index == 0 and (by or expected):
             figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure
 
@@ -193,10 +193,15 @@ def iou_against_views(summary: pd.DataFrame, published: pd.DataFrame | None = No
             axes.fill_between(rows["views"], rows["low"], rows["high"], color=colour, alpha=0.16, linewidth=0)
     if published is not None:
         shown = published[published["views"] <= summary["views"].max()]
+        ends = []
         for name, rows in shown.sort_values("views").groupby("model", sort=False):
             axes.plot(rows["views"], rows["iou"], ":", color="#7a808a", linewidth=1.2)
-            end = rows.iloc[-1]
-            axes.annotate(f" {name}", (end["views"], end["iou"]), fontsize=7.5, color="#5b616b", va="center")
+            ends.append((rows["iou"].iloc[-1], rows["views"].iloc[-1], name))
+        # Curves that end close together would have their names on top of each other: each keeps its distance.
+        level, gap = -np.inf, 0.035 * np.diff(axes.get_ylim()).item()
+        for iou, views, name in sorted(ends):
+            level = max(iou, level + gap)
+            axes.annotate(f" {name}", (views, level), fontsize=7.5, color="#5b616b", va="center")
         axes.plot([], [], ":", color="#7a808a", linewidth=1.2, label="published, ShapeNet")
     axes.set(xlabel="photos [count]", ylabel="IoU", xticks=sorted(summary["views"].unique()))
     axes.legend()
