@@ -27,9 +27,9 @@ def test_quick_is_as_large_as_the_study_promises():
 
 
 @pytest.mark.parametrize("scale", PRESETS)
-def test_people_of_the_splits_come_from_different_seeds(scale):
-    feet = PRESETS[scale].feet
-    assert len({feet.train_seed, feet.validation_seed, feet.test_seed}) == 3
+def test_people_and_objects_of_the_splits_come_from_different_seeds(scale):
+    for part in (PRESETS[scale].feet, PRESETS[scale].objects):
+        assert len({part.train_seed, part.validation_seed, part.test_seed}) == 3
 
 
 @pytest.mark.parametrize("name", ["pretraining.steps", "pretraining__steps"])

@@ -45,7 +45,7 @@ def test_the_loss_asks_every_view_and_both_volumes():
     truth = torch.zeros(1, 4, 4, 4, dtype=torch.bool)
     truth[0, :2] = True
     half = torch.full((1, 4, 4, 4), 0.5)
-    once = 10 * torch.log(torch.tensor(2.0)) + 1 - (2 * 16 + 1) / (32 + 32 + 1)
+    once = 10 * torch.log(torch.tensor(2.0)) + 6 * (1 - (2 * 16 + 1) / (32 + 32 + 1))
     for views, terms in ((1, 1), (3, 2)):
         each = half[:, None].expand(-1, views, -1, -1, -1)
         unrefined = models.Reconstruction(half, half, each, each)

@@ -56,7 +56,7 @@ class Job:
     @property
     def name(self) -> str:
         """A person's or object's anonymous id, unique over splits."""
-        return f"{'p' if self.kind == 'foot' else self.synset + '-'}{self.seed}-{self.index:04d}"
+        return f"{'person' if self.kind == 'foot' else self.synset}-{self.split}-{self.index:04d}"
 
     def folders(self, root: Path) -> dict[tuple[str, str], Path]:
         """(side, folder of the look) -> capture folder below the data set's ``root``."""
@@ -76,11 +76,10 @@ def jobs(config: Config) -> Iterator[Job]:
         for index in range(getattr(feet, split)):
             yield Job("foot", split, seed, index, feet.views, feet.studio_samples, feet.phone_samples)
     for synset in FAMILIES:
-        first = 0
         for split in ("train", "validation", "test"):
-            for index in range(first, first + getattr(objects, split)):
-                yield Job("object", split, objects.seed, index, objects.views, objects.samples, synset=synset)
-            first += getattr(objects, split)
+            seed = getattr(objects, f"{split}_seed")
+            for index in range(getattr(objects, split)):
+                yield Job("object", split, seed, index, objects.views, objects.samples, synset=synset)
 
 
 def ensure(config: Config, workers: int | None = None) -> None:
