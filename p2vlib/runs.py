@@ -86,12 +86,17 @@ class Run:
         """Whether numbers of this run only show that it runs."""
         return self.config.scale == "smoke"
 
-    def save_figure(self, figure: Any, name: str, caption: str) -> Any:
-        """Keeps a matplotlib figure as ``figures/<notebook>-<name>.png``, marked if this is a smoke run; returns it."""
+    def save_figure(self, figure: Any, name: str, caption: str, *, photos: bool = False) -> Any:
+        """Keeps a matplotlib figure as ``figures/<notebook>-<name>.png``, marked if this is a smoke run; returns it.
+
+        One that is mostly ``photos`` is kept as .jpg, a quarter of the size: results are committed.
+        """
         if self.is_smoke:
             figure.text(0.995, -0.01, SMOKE_NOTE, ha="right", va="top", fontsize=8, color="firebrick")
-        target = self.folder / "figures" / f"{self.notebook}-{name}.png"
-        write_atomically(target, lambda partial: figure.savefig(partial, format="png", dpi=110, bbox_inches="tight"))
+        suffix, quality = ("jpg", {"quality": 90}) if photos else ("png", None)
+        target = self.folder / "figures" / f"{self.notebook}-{name}.{suffix}"
+        facts = dict(format=suffix, dpi=110, bbox_inches="tight", pil_kwargs=quality)
+        write_atomically(target, lambda partial: figure.savefig(partial, **facts))
         self.figures.append({"file": f"figures/{target.name}", "caption": caption})
         return figure
 

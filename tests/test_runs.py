@@ -89,7 +89,9 @@ def test_only_figures_of_a_smoke_run_are_marked(home, scale, marks):
     figure = run.save_figure(plt.figure(), "feet", "Forty feet")
     assert [text.get_text() for text in figure.texts] == marks
     assert (run.folder / "figures" / "01-feet.png").read_bytes().startswith(b"\x89PNG")
-    assert run.figures == [{"file": "figures/01-feet.png", "caption": "Forty feet"}]
+    run.save_figure(figure, "sheet", "Photos", photos=True)
+    assert (run.folder / "figures" / "01-sheet.jpg").read_bytes().startswith(b"\xff\xd8")
+    assert [kept["file"] for kept in run.figures] == ["figures/01-feet.png", "figures/01-sheet.jpg"]
     plt.close(figure)
 
 
