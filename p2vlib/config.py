@@ -122,8 +122,8 @@ PRESETS = {
         views=(1, 2, 3, 4, 5, 6, 7, 8),
         feet_views=(1, 2, 4, 8),
         feet=FeetData(train=100, validation=15, test=40, views=8),
-        objects=ObjectData(train=24, validation=4, test=8, views=8),
-        pretraining=Training(steps=1400, batch=12, epoch=100),
+        objects=ObjectData(train=64, validation=6, test=16, views=8),
+        pretraining=Training(steps=1600, batch=12, epoch=160),
         finetuning=Training(steps=600, batch=24, epoch=100, mirror=False),
     ),
     "full": Config(
