@@ -1,6 +1,7 @@
-"""Photographs to features: the VGG16-bn trunk and the three head blocks of Pix2Vox.
+"""Photographs to features: the trunk and the three head blocks of Pix2Vox and Pix2Vox++.
 
-Xie et al., Pix2Vox: Context-aware 3D Reconstruction from Single and Multi-view Images (ICCV 2019), section 3.2.
+Xie et al., Pix2Vox: Context-aware 3D Reconstruction from Single and Multi-view Images (ICCV 2019), section 3.2, and
+Pix2Vox++: Multi-scale Context-aware 3D Object Reconstruction from Single and Multiple Images (IJCV 2020), section 3.2.
 """
 
 from __future__ import annotations
@@ -9,6 +10,11 @@ from collections import OrderedDict
 
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from .resnet import resnet_trunk, trunk_channels
+
+Trunk = tuple[int, int, int, int] | str
+"""Widths of the four blocks of a VGG16-bn, or `resnet18` or `resnet50`."""
 
 VGG_BLOCKS = (2, 2, 3, 1)
 """Convolutions between the poolings of VGG16, up to layer 27 of its `features`; the map is then an eighth as wide."""
@@ -29,13 +35,16 @@ def vgg_trunk(widths: tuple[int, ...]) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def head_block(channels: int, width: int, kernel: int, pool: int) -> nn.Sequential:
-    """Convolution without padding, batch norm, ELU and, where ``pool`` > 1, max pooling."""
-    layers = [nn.Conv2d(channels, width, kernel), nn.BatchNorm2d(width), nn.ELU(inplace=True)]
+def head_block(channels: int, width: int, kernel: int, pool: int, padded: bool = False) -> nn.Sequential:
+    """Convolution, batch norm, ELU (``padded``: size kept, ReLU) and, where ``pool`` > 1, max pooling."""
+    convolution = nn.Conv2d(channels, width, kernel, padding=kernel // 2 if padded else 0)
+    layers = [convolution, nn.BatchNorm2d(width), nn.ReLU(inplace=True) if padded else nn.ELU(inplace=True)]
     return nn.Sequential(*layers, *([nn.MaxPool2d(pool)] if pool > 1 else []))
 
 
-def feature_shape(image_size: int, head: tuple[tuple[int, int, int], ...]) -> tuple[int, int, int]:
+def feature_shape(
+    image_size: int, head: tuple[tuple[int, int, int], ...], padded: bool = False
+) -> tuple[int, int, int]:
     """Channels, height and width of the features of a square photo of ``image_size`` pixels.
 
     Raises:
@@ -43,7 +52,7 @@ def feature_shape(image_size: int, head: tuple[tuple[int, int, int], ...]) -> tu
     """
     size = image_size // TRUNK_STRIDE
     for _, kernel, pool in head:
-        size = (size - kernel + 1) // pool
+        size = (size if padded else size - kernel + 1) // pool
     if size < 1:
         raise ValueError(f"photos of {image_size} pixels are too small for the head {head}: nothing of the map is left")
     return head[-1][0], size, size
@@ -72,8 +81,9 @@ class Encoder(nn.Sequential):
     """One photo to one map of features; the views of a sample are folded into the batch and share all weights.
 
     Args:
-        trunk: widths of the four VGG blocks.
+        trunk: widths of the four VGG blocks, or the name of a ResNet.
         head: (channels out, kernel, pooling) of each head block.
+        padded_head: whether the head keeps the size of the map and ends in ReLU, as Pix2Vox++ has it.
         image_size: height and width of the photos, pixels.
         mixing: whether a fully connected layer follows the head (see `Mixing`).
         frozen: the trunk gets no gradients.
@@ -82,29 +92,38 @@ class Encoder(nn.Sequential):
 
     def __init__(
         self,
-        trunk: tuple[int, ...],
+        trunk: Trunk,
         head: tuple[tuple[int, int, int], ...],
+        padded_head: bool,
         image_size: int,
         mixing: bool,
         frozen: bool,
         fixed_statistics: bool,
     ) -> None:
-        parts: OrderedDict[str, nn.Module] = OrderedDict(vgg=vgg_trunk(trunk))
-        channels = trunk[-1]
+        parts: OrderedDict[str, nn.Module] = OrderedDict()
+        if isinstance(trunk, str):
+            parts["resnet"], channels = resnet_trunk(trunk), trunk_channels(trunk)
+        else:
+            parts["vgg"], channels = vgg_trunk(trunk), trunk[-1]
         for number, (width, kernel, pool) in enumerate(head, start=1):
-            parts[f"layer{number}"] = head_block(channels, width, kernel, pool)
+            parts[f"layer{number}"] = head_block(channels, width, kernel, pool, padded_head)
             channels = width
         if mixing:
-            parts["mixing"] = Mixing(feature_shape(image_size, head))
+            parts["mixing"] = Mixing(feature_shape(image_size, head, padded_head))
         super().__init__(parts)
         self.hold_trunk = frozen and fixed_statistics
-        self.vgg.requires_grad_(not frozen)
+        self.trunk.requires_grad_(not frozen)
+
+    @property
+    def trunk(self) -> nn.Sequential:
+        """The part that ImageNet weights are for: `vgg` or `resnet` in the state dict."""
+        return self[0]
 
     def train(self, mode: bool = True) -> Encoder:
         """As always, except that a held trunk stays in evaluation mode."""
         super().train(mode)
         if self.hold_trunk:
-            self.vgg.eval()
+            self.trunk.eval()
         return self
 
     def forward(self, photos: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n c height width"]:

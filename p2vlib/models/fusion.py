@@ -12,11 +12,25 @@ from torch.nn import functional
 Fused = tuple[Float32[Tensor, "batch x y z"], Float32[Tensor, "batch views x y z"]]
 
 
+def _block(channels: int, width: int, stride: int = 1) -> nn.Sequential:
+    convolution = nn.Conv3d(channels, width, 3, stride=stride, padding=1)
+    return nn.Sequential(convolution, nn.BatchNorm3d(width), nn.LeakyReLU(0.2, inplace=True))
+
+
+def _weighed(scores: Float[Tensor, "n 1 x y z"], volumes: Float32[Tensor, "batch views x y z"]) -> Fused:
+    """A softmax over the views makes weights of the scores."""
+    weights = torch.softmax(scores.float().reshape(volumes.shape), dim=1)  # -> [batch, views, 32, 32, 32]
+    fused = (weights * volumes).sum(dim=1).clamp(0, 1)  # -> [batch, 32, 32, 32]
+    return fused, weights
+
+
+def _alone(volumes: Float32[Tensor, "batch 1 x y z"]) -> Fused:
+    """With one view its weight is 1 whatever the score: none is computed, and steps with one view teach no fusion."""
+    return volumes[:, 0], torch.ones_like(volumes)
+
+
 class ContextAwareFusion(nn.Sequential):
     """Weighs every voxel of every view by a score read off its surroundings (section 3.4 of the Pix2Vox paper).
-
-    A softmax over the views makes weights of the scores. With one view the weight is 1 whatever the score: it is not
-    computed then, and these layers learn from steps with several views only.
 
     Args:
         channels: channels of the decoder's raw features.
@@ -30,9 +44,7 @@ class ContextAwareFusion(nn.Sequential):
             raise ValueError(f"the last width of the merger is the score and has to be 1; found {widths}")
         parts: OrderedDict[str, nn.Module] = OrderedDict()
         for number, width in enumerate(widths, start=1):
-            convolution = nn.Conv3d(channels, width, 3, stride=stride if number == 1 else 1, padding=1)
-            norm = nn.BatchNorm3d(width)
-            parts[f"layer{number}"] = nn.Sequential(convolution, norm, nn.LeakyReLU(0.2, inplace=True))
+            parts[f"layer{number}"] = _block(channels, width, stride if number == 1 else 1)
             channels = width
         super().__init__(parts)
         self.stride = stride
@@ -40,13 +52,38 @@ class ContextAwareFusion(nn.Sequential):
     def forward(self, raw: Float[Tensor, "n raw x y z"], volumes: Float32[Tensor, "batch views x y z"]) -> Fused:
         """The fused volume, in [0, 1], and the weight of each view in each voxel."""
         if volumes.shape[1] == 1:
-            return volumes[:, 0], torch.ones_like(volumes)
+            return _alone(volumes)
         scores = super().forward(raw).float()  # [batch * views, 9, 32, 32, 32] -> [batch * views, 1, 32, 32, 32]
         if self.stride > 1:
             scores = functional.interpolate(scores, size=volumes.shape[2:], mode="trilinear")  # 16^3 -> 32^3
-        weights = torch.softmax(scores.reshape(volumes.shape), dim=1)  # -> [batch, views, 32, 32, 32]
-        fused = (weights * volumes).sum(dim=1).clamp(0, 1)  # -> [batch, 32, 32, 32]
-        return fused, weights
+        return _weighed(scores, volumes)
+
+
+class MultiScaleFusion(nn.Module):
+    """The fusion of Pix2Vox++ (section 3.4): four blocks in series, a fifth hears them all, a sixth gives the score.
+
+    A later block has seen wider surroundings than an earlier one.
+
+    Args:
+        channels: channels of the decoder's raw features; the blocks keep them.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.layer1, self.layer2, self.layer3, self.layer4 = (_block(channels, channels) for _ in range(4))
+        self.layer5 = _block(4 * channels, channels)
+        self.layer6 = _block(channels, 1)
+
+    def forward(self, raw: Float[Tensor, "n raw x y z"], volumes: Float32[Tensor, "batch views x y z"]) -> Fused:
+        """The fused volume, in [0, 1], and the weight of each view in each voxel."""
+        if volumes.shape[1] == 1:
+            return _alone(volumes)
+        heard = []
+        for block in (self.layer1, self.layer2, self.layer3, self.layer4):
+            raw = block(raw)  # [batch * views, 9, 32, 32, 32]
+            heard.append(raw)
+        scores = self.layer6(self.layer5(torch.cat(heard, dim=1)))  # 36 -> 9 -> [batch * views, 1, 32, 32, 32]
+        return _weighed(scores, volumes)
 
 
 class MeanFusion(nn.Module):

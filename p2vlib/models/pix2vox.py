@@ -9,8 +9,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from .decoder import SEED_EDGE, Decoder
-from .encoder import Encoder, feature_shape
-from .fusion import ContextAwareFusion, MeanFusion
+from .encoder import Encoder, Trunk, feature_shape
+from .fusion import ContextAwareFusion, MeanFusion, MultiScaleFusion
 from .reconstruction import Reconstruction
 from .recurrent import RecurrentViews
 from .refiner import Refiner
@@ -27,14 +27,14 @@ class Pix2VoxConfig:
     image_size: int = 224
     """Height and width of the photos, pixels."""
 
-    trunk: tuple[int, int, int, int] = (64, 128, 256, 512)
-    """Channels of the four blocks of the VGG16-bn trunk."""
+    trunk: Trunk = (64, 128, 256, 512)
+    """Channels of the four blocks of the VGG16-bn trunk; Pix2Vox++: `resnet18` or `resnet50`."""
 
     freeze_trunk: bool = True
     """Published: the trunk gets no gradients."""
 
     trunk_weights: str | None = None
-    """A file with the ImageNet weights of VGG16-bn (.safetensors or .pth). None leaves the trunk randomly initialised,
+    """A file with the ImageNet weights of the trunk (.safetensors or .pth). None leaves the trunk randomly initialised,
     which is what the published code in effect does, since it initialises after loading."""
 
     trunk_statistics: Literal["fixed", "drift"] = "fixed"
@@ -42,6 +42,9 @@ class Pix2VoxConfig:
 
     head: tuple[HeadBlock, ...] = ((512, 3, 1), (512, 3, 3), (256, 1, 1))
     """(channels, kernel, pooling) of each block after the trunk."""
+
+    padded_head: bool = False
+    """Pix2Vox++: the head's convolutions keep the size of the map and end in ReLU instead of ELU."""
 
     mixing: bool = False
     """A fully connected layer over the features, so that every cell of the decoder hears from the whole photo."""
@@ -61,11 +64,11 @@ class Pix2VoxConfig:
     decoder: tuple[int, ...] = (512, 128, 32, 8)
     """Channels after each doubling of the grid, which starts at 2^3."""
 
-    fusion: Literal["context", "mean"] = "context"
-    """How the views are put together."""
+    fusion: Literal["context", "multi-scale", "mean"] = "context"
+    """How the views are put together; multi-scale is Pix2Vox++'s."""
 
     merger: tuple[int, ...] = (16, 8, 4, 2, 1)
-    """Channels of the context-aware fusion; the last is the score."""
+    """Channels of the context-aware fusion; the last is the score. The multi-scale one keeps those of its input."""
 
     merger_stride: int = 1
     """Stride of the fusion's first convolution; 2 finds the scores on a grid half as fine."""
@@ -89,7 +92,7 @@ class Pix2Vox(nn.Module):
     def __init__(self, config: Pix2VoxConfig) -> None:
         super().__init__()
         self.config = config
-        shape = feature_shape(config.image_size, config.head)
+        shape = feature_shape(config.image_size, config.head, config.padded_head)
         size = shape[0] * shape[1] * shape[2]
         if size % SEED_EDGE**3:
             raise ValueError(
@@ -98,6 +101,7 @@ class Pix2Vox(nn.Module):
         self.encoder = Encoder(
             config.trunk,
             config.head,
+            config.padded_head,
             config.image_size,
             config.mixing,
             config.freeze_trunk,
@@ -111,6 +115,8 @@ class Pix2Vox(nn.Module):
         self.merger = MeanFusion()
         if config.fusion == "context":
             self.merger = ContextAwareFusion(config.decoder[-1] + 1, config.merger, config.merger_stride)
+        elif config.fusion == "multi-scale":
+            self.merger = MultiScaleFusion(config.decoder[-1] + 1)
         self.refiner = Refiner(config.grid, config.refiner) if config.refiner else None
         initialise(self)
         if config.trunk_weights:

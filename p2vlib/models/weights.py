@@ -1,4 +1,4 @@
-"""Where weights come from: initialisation, the ImageNet trunk, and the published checkpoints."""
+"""Where weights come from: initialisation and the ImageNet trunk."""
 
 from __future__ import annotations
 
@@ -12,6 +12,10 @@ from .decoder import Decoder
 from .encoder import Encoder
 from .recurrent import ConvLSTM
 from .refiner import Refiner
+from .resnet import PLACES
+
+VGG_LAST = 25
+"""Number of the last layer with weights in the trunk of VGG16-bn; what follows in the standard file is left out."""
 
 REFERENCE_INPUTS = 8192
 """Inputs of the layer for which the published deviation of .01 was chosen."""
@@ -60,41 +64,26 @@ def _begin_empty(decoder: Decoder) -> None:
 
 
 def load_trunk(encoder: Encoder, path: str | Path) -> None:
-    """Fills the trunk from a file with the standard names of VGG16-bn (``features.0.weight`` ...).
+    """Fills the trunk from a file with the standard names of VGG16-bn (``features.0.weight`` …) or a ResNet.
 
     Raises:
-        ValueError: not a weights file, or not those of a VGG16-bn as wide as this trunk.
+        ValueError: not a weights file, or not those of this trunk.
     """
     path = Path(path)
     try:
         state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
-        names = [name for name in encoder.vgg.state_dict() if f"features.{name}" in state]
-        encoder.vgg.load_state_dict({name: state[f"features.{name}"] for name in names})
+        encoder.trunk.load_state_dict(_trunk_names(state, "resnet" in dict(encoder.named_children())))
     except FileNotFoundError:
-        raise ValueError(f"{path}: no such file; expected the ImageNet weights of VGG16-bn") from None
+        raise ValueError(f"{path}: no such file; expected the ImageNet weights of the trunk") from None
     except Exception as error:  # readers of foreign files raise whatever they like
         reason = " ".join(str(error).split())[:200]
-        raise ValueError(f"{path}: not the weights of a VGG16-bn as wide as this trunk ({reason})") from error
+        raise ValueError(f"{path}: not the weights of this trunk ({reason})") from error
 
 
-def load_published_state(model: nn.Module, checkpoint: dict[str, object]) -> None:
-    """Fills a Pix2Vox from a published checkpoint's ``encoder_state_dict``, ``decoder_state_dict`` and so on.
-
-    A ``module.`` before the names (saved from several GPUs) is dropped. A refiner's weights are left out by a network
-    without one.
-
-    Raises:
-        ValueError: a part is missing or does not fit; the message names it.
-    """
-    for part in ("encoder", "decoder", "merger", "refiner"):
-        network = getattr(model, part)
-        if network is None or not list(network.parameters()):
-            continue
-        state = checkpoint.get(f"{part}_state_dict")
-        if not isinstance(state, dict):
-            raise ValueError(f"the checkpoint has no {part}_state_dict; it holds {sorted(checkpoint)}")
-        names: dict[str, Tensor] = {name.removeprefix("module."): value for name, value in state.items()}
-        try:
-            network.load_state_dict(names)
-        except RuntimeError as error:
-            raise ValueError(f"the checkpoint's {part}_state_dict does not fit this network: {error}") from None
+def _trunk_names(state: dict[str, Tensor], resnet: bool) -> dict[str, Tensor]:
+    """The entries of a standard state dict that belong to the trunk, under the trunk's own names."""
+    if not resnet:
+        numbers = {name: name.removeprefix("features.") for name in state if name.startswith("features.")}
+        return {number: state[name] for name, number in numbers.items() if int(number.split(".")[0]) <= VGG_LAST}
+    parts = {name: name.partition(".") for name in state}
+    return {f"{PLACES[part]}.{rest}": state[name] for name, (part, _, rest) in parts.items() if part in PLACES}

@@ -1,0 +1,132 @@
+"""The published checkpoints of Pix2Vox and Pix2Vox++ (``.pth``): which network is in one, and that network with it.
+
+A published file is a dictionary: ``encoder_state_dict``, ``decoder_state_dict``, ``merger_state_dict`` and
+``refiner_state_dict``, their solvers' states, and where the training stood. Names begin with ``module.`` where it was
+saved from several GPUs. The networks were trained on pictures as OpenCV reads them, blue first; ours are red first, so
+the first convolution's channels are turned round. Nothing in a file is executed: torch reads tensors and plain
+containers, and refuses the rest.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .layout import to_fast_layout
+from .pix2vox import Pix2Vox
+from .registry import configure
+
+PUBLISHED = ("pix2vox-f", "pix2vox-a", "pix2vox++-f", "pix2vox++-a")
+
+PARTS = ("encoder", "decoder", "merger", "refiner")
+
+SIZE_LIMIT = 4 * 2**30
+"""Bytes; the largest published file, Pix2Vox-A with its solvers, is a third of it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Published:
+    """A network with published weights, in evaluation mode, on the CPU."""
+
+    name: str
+    """The name that `build` takes."""
+    model: Pix2Vox
+    left_out: tuple[str, ...]
+    """What the file holds besides, and what is not used: solver states, where the training stood, F's idle refiner."""
+
+
+def load_published(path: str | Path) -> Published:
+    """The network in a published checkpoint, whichever of the four it is.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: not a checkpoint that torch reads without executing anything; none of the four networks.
+    """
+    path = Path(path)
+    checkpoint = _read(path)
+    states = {part: _state(path, checkpoint, part) for part in PARTS if f"{part}_state_dict" in checkpoint}
+    name = _recognised(path, states)
+    with torch.device("meta"):
+        model = Pix2Vox(configure(name))
+    used = [part for part in PARTS if _own_state(model, part)]
+    first = f"{next(model.encoder.named_children())[0]}.0.weight"
+    states["encoder"][first] = states["encoder"][first].flip(1)
+    for part in used:
+        # Old versions of torch did not count batches; the count only matters to a norm without momentum.
+        counts = {key: torch.zeros((), dtype=torch.long) for key in _own_state(model, part) if _is_count(key)}
+        getattr(model, part).load_state_dict({**counts, **states[part]}, assign=True)
+    left_out = sorted(set(checkpoint) - {f"{part}_state_dict" for part in used})
+    return Published(name, to_fast_layout(model).eval(), tuple(left_out))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; expected a published checkpoint (.pth)")
+    size = path.stat().st_size
+    if zipfile.is_zipfile(path):
+        try:
+            with zipfile.ZipFile(path) as archive:
+                size = sum(entry.file_size for entry in archive.infolist())
+        except zipfile.BadZipFile as error:
+            raise ValueError(f"{path}: a broken zip ({error}); expected a published checkpoint (.pth)") from None
+    if size > SIZE_LIMIT:
+        raise ValueError(f"{path}: {size / 2**30:.1f} GiB unpacked; a published checkpoint has at most 4")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch's readers raise whatever they like at a foreign file
+        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+        raise ValueError(f"{path}: not a checkpoint of tensors and plain numbers alone ({reason})") from None
+    if not isinstance(checkpoint, dict) or not all(isinstance(key, str) for key in checkpoint):
+        raise ValueError(f"{path}: holds a {type(checkpoint).__name__}; expected one with encoder_state_dict …")
+    return checkpoint
+
+
+def _state(path: Path, checkpoint: Mapping[str, Any], part: str) -> dict[str, Tensor]:
+    state = checkpoint[f"{part}_state_dict"]
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ValueError(f"{path}: its {part}_state_dict is not a dictionary of tensors")
+    values = {str(name).removeprefix("module."): value for name, value in state.items()}
+    return {name: value.float() if value.is_floating_point() else value for name, value in values.items()}
+
+
+def _own_state(model: Pix2Vox, part: str) -> dict[str, Tensor]:
+    network: nn.Module | None = getattr(model, part)
+    return dict(network.state_dict()) if network is not None else {}
+
+
+def _is_count(name: str) -> bool:
+    return name.endswith("num_batches_tracked")
+
+
+def _recognised(path: Path, states: Mapping[str, Mapping[str, Tensor]]) -> str:
+    """The network whose names and shapes are those of the file; the nearest one is named when there is none."""
+    differences = {}
+    for name in PUBLISHED:
+        with torch.device("meta"):
+            model = Pix2Vox(configure(name))
+        differences[name] = [
+            difference
+            for part in PARTS
+            if (own := _own_state(model, part))
+            for difference in _differences(part, own, states.get(part, {}))
+        ]
+        if not differences[name]:
+            return name
+    nearest = min(differences, key=lambda name: len(differences[name]))
+    raise ValueError(f"{path}: none of {', '.join(PUBLISHED)}; the nearest is {nearest}, but {differences[nearest][0]}")
+
+
+def _differences(part: str, own: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
+    wanted = {name: tuple(value.shape) for name, value in own.items() if not _is_count(name)}
+    held = {name: tuple(value.shape) for name, value in found.items() if not _is_count(name)}
+    return [
+        f"{part}.{name} is {held.get(name, 'missing')} where {wanted.get(name, 'nothing')} is expected"
+        for name in [*wanted, *(held.keys() - wanted.keys())]
+        if held.get(name) != wanted.get(name)
+    ]

@@ -1,0 +1,87 @@
+"""The registry: every network of the project by its name."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+from .layout import to_fast_layout
+from .pix2vox import Pix2Vox, Pix2VoxConfig
+
+PIX2VOX_A = Pix2VoxConfig()
+PIX2VOX_F = replace(PIX2VOX_A, head=((512, 1, 1), (256, 3, 4), (128, 3, 1)), decoder=(128, 64, 32, 8), refiner=None)
+PIX2VOX_PLUS_A = replace(
+    PIX2VOX_A,
+    trunk="resnet50",
+    freeze_trunk=False,
+    head=((512, 3, 1), (256, 3, 2), (256, 3, 2)),
+    padded_head=True,
+    fusion="multi-scale",
+)
+PIX2VOX_PLUS_F = replace(
+    PIX2VOX_PLUS_A,
+    trunk="resnet18",
+    head=((128, 3, 1), (64, 3, 2), (64, 3, 2)),
+    decoder=(128, 64, 32, 8),
+    refiner=None,
+)
+
+# Narrow networks learn in minutes on two processor cores. Nothing is frozen, for there is nothing worth freezing in a
+# trunk that starts from noise; the 12x12 map of a 96-pixel photo keeps 4x4 places to the end, since the place of a
+# foot's tip and heel in the photo is what tells its length and pose. The trunk is wide for the rest: it is cheap beside
+# the decoder, which works on 32^3 voxels a photo.
+PIX2VOX_A_NARROW = Pix2VoxConfig(
+    image_size=96,
+    trunk=(24, 48, 96, 192),
+    freeze_trunk=False,
+    head=((192, 3, 1), (192, 3, 2), (128, 1, 1)),
+    mixing=True,
+    decoder=(128, 64, 16, 8),
+    merger=(8, 1),
+    merger_stride=2,
+    refiner=(8, 16, 32, 256),
+)
+PIX2VOX_F_NARROW = replace(PIX2VOX_A_NARROW, head=((192, 1, 1), (192, 3, 2), (128, 2, 1)), refiner=None)
+
+CONFIGS = {
+    "pix2vox-f": PIX2VOX_F,
+    "pix2vox-a": PIX2VOX_A,
+    "pix2vox++-f": PIX2VOX_PLUS_F,
+    "pix2vox++-a": PIX2VOX_PLUS_A,
+    "pix2vox-lstm": replace(PIX2VOX_A, recurrent="convlstm3d"),
+    "pix2vox-f-narrow": PIX2VOX_F_NARROW,
+    "pix2vox-a-narrow": PIX2VOX_A_NARROW,
+    "pix2vox-lstm-narrow": replace(PIX2VOX_A_NARROW, recurrent="convlstm3d"),
+}
+
+
+def names() -> tuple[str, ...]:
+    """The names that `build` takes."""
+    return tuple(CONFIGS)
+
+
+def configure(name: str, **overrides: object) -> Pix2VoxConfig:
+    """The config of ``name`` with ``overrides``; lists, as JSON gives them, become tuples.
+
+    Raises:
+        ValueError: an unknown name or field.
+    """
+    if name not in CONFIGS:
+        raise ValueError(f"no network is called {name!r}; there are {', '.join(CONFIGS)}")
+    known = [field.name for field in fields(CONFIGS[name])]
+    unknown = sorted(set(overrides) - set(known))
+    if unknown:
+        raise ValueError(f"{name} has no setting {', '.join(unknown)}; it has {', '.join(known)}")
+    return replace(CONFIGS[name], **{key: _tuples(value) for key, value in overrides.items()})
+
+
+def build(name: str, **overrides: object) -> Pix2Vox:
+    """A new network on the CPU in the fast layout, initialised from torch's random state.
+
+    Raises:
+        ValueError: an unknown name or field, or sizes that do not fit each other.
+    """
+    return to_fast_layout(Pix2Vox(configure(name, **overrides)))
+
+
+def _tuples(value: object) -> object:
+    return tuple(_tuples(item) for item in value) if isinstance(value, (list, tuple)) else value
