@@ -64,6 +64,35 @@ def test_empty_against_empty_is_one():
     assert (evaluation.iou_at(nothing, nothing.bool()) == 1).all()
 
 
+def ball(radius: float, shift: float = 0.0) -> np.ndarray:
+    axis = (np.arange(32) + 0.5) / 32 - 0.5
+    x, y, z = np.meshgrid(axis - shift, axis, axis, indexing="ij")
+    return x**2 + y**2 + z**2 < radius**2
+
+
+def test_f_score_falls_with_the_distance_of_the_surfaces():
+    """The same ball, drawn twice, is limited by its samples alone; a voxel of shift is three times the distance."""
+    scores = [evaluation.f_score(ball(0.3, shift / 32), ball(0.3)) for shift in (0, 1, 2)]
+    assert scores[0] > 0.85 and scores[0] > scores[1] + 0.2 and scores[1] > scores[2]
+    assert evaluation.f_score(ball(0.3), ball(0.3), distance=2.0) == 1
+    assert evaluation.f_score(ball(0.1, -0.3), ball(0.1, 0.3)) == 0
+    assert evaluation.f_score(ball(0.3), ball(0.3)) == evaluation.f_score(ball(0.3), ball(0.3))
+
+
+def test_f_score_of_nothing():
+    nothing = np.zeros((32, 32, 32), bool)
+    assert evaluation.f_score(nothing, nothing) == 1
+    assert evaluation.f_score(nothing, ball(0.2)) == evaluation.f_score(ball(0.2), nothing) == 0
+
+
+def test_f_score_measures_in_cubes_of_one_more_voxel():
+    """Two plates a voxel apart: their broad faces lie 1/33 from each other, only rims nearer than 1/34."""
+    plate, other = np.zeros((2, 32, 32, 32), bool)
+    plate[10], other[11] = True, True
+    near = [evaluation.f_score(plate, other, distance=distance) for distance in (1 / 34, 1 / 25)]
+    assert near[0] < 0.2 and near[1] > 0.95
+
+
 def test_shapes_that_differ_are_refused():
     """Nothing broadcasts: a volume against a batch of two would give a number, and a wrong one."""
     with pytest.raises((ValueError, TypeCheckError)):
