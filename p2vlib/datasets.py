@@ -64,16 +64,7 @@ def read_capture(folder: Path) -> Capture:
             f"{subject_file}: not a capture's description ({error}); expected JSON that names its cube"
         ) from None
     rendering = folder / "rendering"
-    listing = rendering / "renderings.txt"
-    if not listing.is_file():
-        raise ValueError(f"{listing}: missing; expected the names of the photos, one a line")
-    photos, sizes = [], []
-    for name in listing.read_text().split():
-        content, size = _read_photo(rendering / name, rendering)
-        photos.append(content)
-        sizes.append(size)
-    if not photos:
-        raise ValueError(f"{listing}: names no photo; expected at least one")
+    photos, sizes = read_photos(rendering)
     rows = read_metadata(rendering / "rendering_metadata.txt", len(photos))
     if (folder / "cameras.json").is_file():
         cameras = read_cameras(folder / "cameras.json")
@@ -84,6 +75,21 @@ def read_capture(folder: Path) -> Capture:
     if len(cameras) != len(photos) or any((c.width, c.height) != size for c, size in zip(cameras, sizes, strict=False)):
         raise ValueError(f"{folder / 'cameras.json'}: does not fit the {len(photos)} photos in {rendering}")
     return Capture(folder, subject, photos, cameras, read_binvox(folder / "model.binvox"))
+
+
+def read_photos(rendering: Path) -> tuple[list[bytes], list[tuple[int, int]]]:
+    """File contents and (width, height) of the photos that ``renderings.txt`` names, in its order.
+
+    Raises:
+        ValueError: no such list, an empty one, or a picture that is missing, elsewhere or unreadable.
+    """
+    listing = rendering / "renderings.txt"
+    if not listing.is_file():
+        raise ValueError(f"{listing}: missing; expected the names of the photos, one a line")
+    found = [_read_photo(rendering / name, rendering) for name in listing.read_text().split()]
+    if not found:
+        raise ValueError(f"{listing}: names no photo; expected at least one")
+    return [content for content, _ in found], [size for _, size in found]
 
 
 def _read_photo(path: Path, inside: Path) -> tuple[bytes, tuple[int, int]]:
