@@ -75,6 +75,8 @@ class Training:
     """Largest gradient norm."""
     mirror: bool = True
     """Mirror picture and volume together, so that a left foot teaches right ones: chirality stays true."""
+    augmentation: str = "own"
+    """What the photos go through: `own` or `published` (see `augmentation`)."""
     epoch: int = 50
     """Steps between two lines of history, validations and checkpoints."""
     order: str = "clockwise"

@@ -1,4 +1,4 @@
-"""Captures as networks take them: read from folders, packed into one portable file, loaded once, augmented in batches.
+"""Captures as networks take them: read from folders, packed into one portable file, loaded once, mirrored in batches.
 
 The packed file (safetensors, nothing in it can run) holds the photos as WebP or JPEG and the grids as bits, so that a
 box with a GPU and without a renderer can train from it. In memory a photo is cropped to the picture box of the
@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, UInt8
 from PIL import Image, UnidentifiedImageError
 from safetensors import safe_open
 from safetensors.numpy import save
@@ -280,37 +280,7 @@ def spread(available: int, views: int) -> list[int]:
     return [i * available // views for i in range(views)]
 
 
-# ------------------------------------------------------------------------------------------------------- augmentation
-
-
-def as_input(
-    photos: UInt8[Tensor, "batch views 4 size size"], background: float | Tensor = 240 / 255
-) -> Float[Tensor, "batch views 3 size size"]:
-    """RGBA bytes over a plain ``background``, in [0, 1]; 240 is the published test background."""
-    values = photos.float() / 255
-    alpha = values[:, :, 3:]
-    return values[:, :, :3] * alpha + background * (1 - alpha)
-
-
-def augmented(
-    photos: UInt8[Tensor, "batch views 4 size size"], generator: torch.Generator
-) -> Float[Tensor, "batch views 3 size size"]:
-    """`as_input` with the published colour augmentation: background, then jitter of brightness, contrast, saturation.
-
-    One draw serves all views of a capture, since a difference between its views is what the sequence is about. The
-    published shuffling of the three channels is left out: skin would no longer be told from floor by its colour.
-    """
-    batch, device = len(photos), photos.device
-
-    def uniform(low: float, high: float) -> Tensor:
-        return (low + (high - low) * torch.rand(batch, 1, 1, 1, 1, generator=generator)).to(device)
-
-    pictures = as_input(photos, uniform(225 / 255, 1)) * uniform(0.6, 1.4)
-    mean = pictures.mean(dim=(2, 3, 4), keepdim=True)
-    pictures = mean + (pictures - mean) * uniform(0.6, 1.4)
-    grey = pictures.mean(dim=2, keepdim=True)
-    pictures = grey + (pictures - grey) * uniform(0.6, 1.4)
-    return pictures.clamp(0, 1)
+# ------------------------------------------------------------------------------------------------------------- mirror
 
 
 def mirrored(

@@ -13,8 +13,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from .augmentation import as_input
 from .conventions import THRESHOLDS, Cube
-from .datasets import Captures, as_input, spread
+from .datasets import Captures, spread
 from .grids import to_mesh
 from .models import fast_bf16
 

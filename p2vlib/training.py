@@ -22,8 +22,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from .augmentation import RECIPES, augmented
 from .config import Training
-from .datasets import Captures, augmented, mirrored, spread
+from .datasets import Captures, mirrored, spread
 from .evaluation import evaluate, headline
 from .files import write_atomically
 from .models import Reconstruction, fast_bf16, to_fast_layout
@@ -89,7 +90,7 @@ def draw(captures: Captures, recipe: Training, step: int) -> tuple[Tensor, Tenso
     if recipe.mirror:
         which = (torch.rand(len(rows), generator=generator) < 0.5).to(device)
         photos, truth = mirrored(photos, truth, which)
-    return augmented(photos, generator), truth
+    return augmented(photos, generator, RECIPES[recipe.augmentation]), truth
 
 
 def train(
@@ -272,7 +273,8 @@ def _load_state(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> Non
 def _origin(model: nn.Module, captures: Captures, recipe: Training, start: Path | None) -> dict:
     """What a training depends on; weights of another origin are not taken for this one's."""
     package = Path(__file__).parent
-    sources = [*sorted((package / "models").glob("*.py")), package / "datasets.py", Path(__file__)]
+    sources = [*sorted((package / "models").glob("*.py")), package / "datasets.py", package / "augmentation.py"]
+    sources.append(Path(__file__))
     code = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:16]
     begun = hashlib.sha256(start.read_bytes()).hexdigest()[:16] if start else ""
     network = repr(getattr(model, "config", type(model).__name__))

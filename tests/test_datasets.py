@@ -1,4 +1,4 @@
-"""Captures: read and checked from folders, packed, loaded, put in order, augmented."""
+"""Captures: read and checked from folders, packed, loaded, put in order."""
 
 from __future__ import annotations
 
@@ -168,12 +168,6 @@ def test_too_many_views_are_refused():
         datasets.spread(8, 9)
 
 
-def test_the_background_shows_where_alpha_is_zero():
-    photos = torch.zeros(1, 1, 4, 2, 2, dtype=torch.uint8)
-    photos[..., 0] = 255
-    assert torch.equal(datasets.as_input(photos, 0.25)[0, 0, :, 0], torch.tensor([[1, 0.25]] * 3))
-
-
 def test_mirroring_turns_pictures_volume_and_walk():
     photos = torch.arange(4 * 4 * 3 * 3).reshape(1, 4, 4, 3, 3).to(torch.uint8)
     truth = torch.rand(1, 3, 4, 5) > 0.5
@@ -184,13 +178,6 @@ def test_mirroring_turns_pictures_volume_and_walk():
     assert torch.equal(again, photos) and torch.equal(solid, truth)
     same, _ = datasets.mirrored(photos, truth, torch.tensor([False]))
     assert torch.equal(same, photos)
-
-
-def test_augmentation_follows_its_generator_and_treats_all_views_alike():
-    photos = torch.randint(0, 255, (2, 1, 4, 8, 8), dtype=torch.uint8).repeat(1, 3, 1, 1, 1)
-    one, two, other = (datasets.augmented(photos, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
-    assert torch.equal(one, two) and not torch.equal(one, other)
-    assert torch.equal(one[:, 0], one[:, 2]) and one.min() >= 0 and one.max() <= 1
 
 
 def test_the_fingerprint_follows_the_data_and_nothing_else(smoke):

@@ -17,7 +17,9 @@ conventions files
 config
 runs grids cameras
 capture
+augmentation
 datasets
+shapenet
 models
 evaluation
 training
@@ -32,7 +34,7 @@ __main__
 """.split()
 """From the bottom of the house to its top; a package (`capture`, `models`) is one line."""
 
-CORE = "conventions files config runs grids cameras datasets models evaluation training".split()
+CORE = "conventions files config runs grids cameras augmentation datasets models evaluation training".split()
 """What runs on a bare GPU box."""
 
 DISTRIBUTIONS = {"pillow": "PIL"}

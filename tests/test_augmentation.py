@@ -1,0 +1,72 @@
+"""Augmentation: every switch does what it says, and draws follow from the generator."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from p2vlib.augmentation import OWN, PUBLISHED, as_input, augmented
+
+DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+STILL = replace(OWN, background=(0.9, 0.9), jitter=0.0)
+"""Nothing is drawn but what a test switches on."""
+
+
+def generator(seed: int = 1) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def photos(batch: int = 64, views: int = 3, size: int = 8) -> torch.Tensor:
+    drawn = torch.randint(0, 255, (batch, 1, 4, size, size), dtype=torch.uint8, generator=generator(9))
+    return drawn.repeat(1, views, 1, 1, 1)
+
+
+def test_what_is_transparent_shows_the_background():
+    picture = torch.zeros(1, 1, 4, 2, 2, dtype=torch.uint8)
+    picture[..., 0] = 255
+    assert torch.equal(as_input(picture, 0.25)[0, 0, :, 0], torch.tensor([[1, 0.25]] * 3))
+
+
+def test_a_sharp_outline_keeps_its_dark_seam():
+    picture = torch.tensor([0, 0, 0, 1], dtype=torch.uint8).reshape(1, 1, 4, 1, 1)
+    assert as_input(picture, 1.0).min() > 0.99 and as_input(picture, 1.0, sharp=True).max() == 0
+
+
+@pytest.mark.parametrize("recipe", [OWN, PUBLISHED])
+def test_draws_follow_from_the_generator(recipe):
+    one, two, other = (augmented(photos(), generator(seed), recipe) for seed in (1, 1, 2))
+    assert torch.equal(one, two) and not torch.equal(one, other)
+    assert one.min() >= 0 and one.max() <= 1
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("recipe", [OWN, replace(PUBLISHED, flip="joint")])
+def test_all_views_of_a_sample_are_treated_alike(recipe, device):
+    pictures = augmented(photos().to(device), generator(), recipe)
+    assert torch.equal(pictures[:, 0], pictures[:, 2]) and pictures.device.type == device
+
+
+def test_views_flipped_each_by_itself_lose_their_order():
+    pictures = augmented(photos(), generator(), replace(STILL, flip="each view"))
+    plain = augmented(photos(), generator(), STILL)
+    turned = (pictures == plain.flip(-1)).flatten(2).all(2)
+    assert ((pictures == plain).flatten(2).all(2) | turned).all()
+    assert 0.4 < turned.float().mean() < 0.6 and (turned[:, 0] != turned[:, 1]).any()
+
+
+def test_channels_are_shuffled_the_same_way_in_all_views():
+    plain, shuffled = (augmented(photos(), generator(), replace(STILL, permutation=on)) for on in (False, True))
+    assert torch.allclose(plain.sort(2).values, shuffled.sort(2).values)
+    moved = (plain != shuffled).flatten(1).any(1)
+    assert 0.7 < moved.float().mean() < 0.95, "five of six permutations move a channel"
+
+
+def test_noise_lies_along_the_principal_axes_of_colour():
+    """Three quarters of 0.2175 * 0.1 a channel, along a nearly grey axis: all channels go up and down together."""
+    grey = torch.full((4000, 1, 4, 1, 1), 128, dtype=torch.uint8)
+    grey[:, :, 3] = 255
+    change = augmented(grey, generator(), replace(STILL, noise=0.1))[:, 0, :, 0, 0] - 128 / 255
+    assert change.std(0) == pytest.approx([0.0124, 0.0126, 0.0127], abs=0.0008)
+    assert torch.corrcoef(change.T).min() > 0.95
