@@ -205,7 +205,7 @@ class Captures:
     def digest(self) -> str:
         """A short hash of what is in here, so that weights can tell what they were trained on."""
         content = hashlib.sha256(self.table.to_csv().encode())
-        content.update(self.photos.sum(dim=(2, 3, 4)).cpu().numpy().tobytes())
+        content.update(self.photos.cpu().contiguous().numpy())
         content.update(np.packbits(self.truth.cpu().numpy()).tobytes())
         return content.hexdigest()[:16]
 
