@@ -149,6 +149,13 @@ def test_histograms_carry_units_and_the_expected_curve():
     assert curve.get_xdata()[np.argmax(curve.get_ydata())] == pytest.approx(265)
 
 
+def test_names_that_would_cover_each_other_move_apart_and_the_others_stay():
+    from p2vlib.viewer.pictures import _apart
+
+    placed = _apart([0.1, 0.5, 0.5, 0.5, 0.9], 0.1)
+    assert placed == pytest.approx([0.1, 0.4, 0.5, 0.6, 0.9], abs=1e-3)
+
+
 def test_iou_against_views_draws_a_line_a_model_with_its_interval():
     summary = pd.DataFrame(
         [{"model": m, "views": v, "iou": v / 10, "low": v / 11, "high": v / 9} for m in "ab" for v in (4, 1, 2)]

@@ -197,15 +197,23 @@ def iou_against_views(summary: pd.DataFrame, published: pd.DataFrame | None = No
         for name, rows in shown.sort_values("views").groupby("model", sort=False):
             axes.plot(rows["views"], rows["iou"], ":", color="#7a808a", linewidth=1.2)
             ends.append((rows["iou"].iloc[-1], rows["views"].iloc[-1], name))
-        # Curves that end close together would have their names on top of each other: each keeps its distance.
-        level, gap = -np.inf, 0.035 * np.diff(axes.get_ylim()).item()
-        for iou, views, name in sorted(ends):
-            level = max(iou, level + gap)
+        levels = _apart([iou for iou, _, _ in sorted(ends)], 0.035 * np.diff(axes.get_ylim()).item())
+        for level, (_, views, name) in zip(levels, sorted(ends), strict=True):
             axes.annotate(f" {name}", (views, level), fontsize=7.5, color="#5b616b", va="center")
         axes.plot([], [], ":", color="#7a808a", linewidth=1.2, label="published, ShapeNet")
     axes.set(xlabel="photos [count]", ylabel="IoU", xticks=sorted(summary["views"].unique()))
     axes.legend()
     return figure
+
+
+def _apart(levels: list[float], gap: float) -> list[float]:
+    """Rising ``levels`` pushed apart, up and down alike, until they keep ``gap``: names that would cover each other."""
+    placed = np.array(levels, dtype=float)
+    for _ in range(200):
+        lack = np.clip(gap - np.diff(placed), 0, None) / 2
+        placed[:-1] -= lack
+        placed[1:] += lack
+    return placed.tolist()
 
 
 @styled
