@@ -263,6 +263,7 @@ def _own_kernel() -> Iterator[str]:
                 "IPYTHONDIR": folder,
                 "MPLBACKEND": "module://matplotlib_inline.backend_inline",
                 "PLOTLY_RENDERER": "plotly_mimetype+notebook",
+                "P2VLIB_BATCH": "1",
             },
         }
         write_text(Path(folder) / "kernels" / "p2vlib-study" / "kernel.json", json.dumps(spec))

@@ -86,6 +86,22 @@ def test_notebooks_run_in_order_once_and_again_only_when_stale(home, capfd):
     )
 
 
+def test_a_volume_in_a_batch_run_is_on_its_page_and_not_a_widget_that_nobody_serves(home):
+    write_notebook(
+        home,
+        "01_first",
+        """
+        import numpy as np
+        from p2vlib import viewer
+        from p2vlib.conventions import Cube
+        viewer.volumes({"box": np.pad(np.ones((4, 4, 4), bool), 2)}, Cube((0, 0, 0), 0.3))
+        """,
+    )
+    run_notebooks("smoke")
+    page = report(home, "html/01_first.html").read_text()
+    assert '<iframe srcdoc="' in page and "widget-view+json" not in page
+
+
 def test_an_output_in_the_file_makes_no_notebook_stale(home):
     path = write_notebook(home, "01_first", "print(seed)")
     run_notebooks("smoke")

@@ -86,7 +86,7 @@ def history(history: pd.DataFrame, by: str | None = None) -> go.Figure:
             may stand in one table, told apart by column ``by``.
     """
     dress_plotly()
-    names = {"loss": "loss (binary cross entropy)", "validation_iou": "validation IoU"}
+    names = {"loss": "training loss", "validation_iou": "validation IoU"}
     figure = make_subplots(rows=1, cols=2, subplot_titles=tuple(names.values()))
     for index, (name, rows) in enumerate(history.groupby(by, sort=False) if by else [("training", history)]):
         for place, column in enumerate(names, start=1):
@@ -103,7 +103,7 @@ def history(history: pd.DataFrame, by: str | None = None) -> go.Figure:
                 col=place,
             )
     figure.update_xaxes(title_text="step [optimiser updates]")
-    figure.update_yaxes(title_text="loss [nats per voxel]", row=1, col=1)
+    figure.update_yaxes(title_text="loss", row=1, col=1)
     figure.update_yaxes(title_text="IoU", row=1, col=2)
     figure.update_layout(height=360, margin={"t": 50})
     return figure
@@ -153,7 +153,7 @@ def volumes(grids: Mapping[str, np.ndarray], cube: Cube, level: float = 0.5) -> 
         place = (0.02, 0.04 + 0.08 * index)
         plot += k3d.text2d(words, place, color=int(INK[1:], 16), is_html=True, label_box=False)
     middle = np.array([0, -250 * cube.edge, -pitch * (len(grids) - 1) / 2])
-    distance = 1000 * cube.edge * (1.2 + 0.9 * len(grids))
+    distance = 1000 * cube.edge * (1 + 0.55 * len(grids))
     plot.camera = [*(middle + distance * np.array([1, 0.55, 0.45])), *middle, 0, 1, 0]
     is_live = get_ipython() is not None and os.environ.get("P2VLIB_BATCH") != "1"
     return Volumes(plot, is_live)
