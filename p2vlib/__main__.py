@@ -35,10 +35,23 @@ def parser() -> argparse.ArgumentParser:
     choice = commands.add_subparsers(dest="command", required=True)
     study = choice.add_parser("study", help="run the notebooks in order and build the report; resumes")
     study.add_argument("--only", type=numbers, metavar="NN,NN", help="only these notebooks")
-    study.add_argument("-p", type=parameter, action="append", default=[], metavar="NAME=VALUE", dest="parameters")
+    study.add_argument(
+        "-p",
+        type=parameter,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        dest="parameters",
+        help="a parameter of the notebooks, for instance seed=1",
+    )
     data = choice.add_parser("data", help="generate the embedded data; resumes")
     for command in (study, data):
-        command.add_argument("--scale", choices=list(PRESETS), default="smoke")
+        command.add_argument(
+            "--scale",
+            choices=list(PRESETS),
+            default="smoke",
+            help="smoke (the default): seconds; quick: two cores; full: a GPU",
+        )
     return commands
 
 

@@ -38,13 +38,14 @@ class Category:
     test: tuple[str, ...]
 
 
-def read_taxonomy(path: Path) -> list[Category]:
+def read_taxonomy(path: str | Path) -> list[Category]:
     """Reads the published taxonomy JSON (``ShapeNet.json``), or that of the embedded objects.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: not JSON, or an entry without its id, name and three lists of ids.
     """
+    path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; expected the taxonomy (a JSON list of categories)")
     try:

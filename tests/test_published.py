@@ -84,7 +84,7 @@ class Hostile:
 def test_a_hostile_file_is_refused_and_nothing_of_it_runs(tmp_path, capsys) -> None:
     path = tmp_path / "hostile.pth"
     torch.save({"encoder_state_dict": Hostile()}, path)
-    with pytest.raises(ValueError, match=f"{re.escape(str(path))}: not a checkpoint of tensors"):
+    with pytest.raises(ValueError, match=f"{re.escape(str(path))}: not a whole checkpoint of tensors"):
         models.load_published(path)
     assert "run from a file" not in capsys.readouterr().out
 
@@ -94,7 +94,7 @@ def test_what_is_no_checkpoint_is_named(tmp_path) -> None:
     with pytest.raises(FileNotFoundError, match="no such file; expected a published checkpoint"):
         models.load_published(path)
     path.write_bytes(b"no pickle at all")
-    with pytest.raises(ValueError, match="not a checkpoint"):
+    with pytest.raises(ValueError, match="not a whole checkpoint"):
         models.load_published(path)
     torch.save([1, 2], path)
     with pytest.raises(ValueError, match="holds a list; expected"):
@@ -105,7 +105,7 @@ def test_what_is_no_checkpoint_is_named(tmp_path) -> None:
     whole = checkpoint_of(models.build("pix2vox++-f"), "")
     torch.save(whole, path)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(ValueError, match="not a checkpoint"):
+    with pytest.raises(ValueError, match="not a whole checkpoint"):
         models.load_published(path)
 
 

@@ -132,6 +132,8 @@ class Pix2Vox(nn.Module):
         Raises:
             ValueError: photos of another size than the config's, or too many.
         """
+        if views.dim() != 5:
+            raise ValueError(f"expected views [batch, views, 3, height, width]; found {list(views.shape)}")
         batch, number, _, height, width = views.shape
         if (height, width) != (self.config.image_size,) * 2 or not 1 <= number <= MAX_VIEWS:
             wanted = f"1 to {MAX_VIEWS} views of {self.config.image_size}x{self.config.image_size} pixels"
