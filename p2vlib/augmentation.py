@@ -66,6 +66,17 @@ PUBLISHED = Augmentation(
 RECIPES = {"own": OWN, "published": PUBLISHED}
 
 
+def named(name: str) -> Augmentation:
+    """The augmentation that a configuration calls ``name``.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
+    if name not in RECIPES:
+        raise ValueError(f"no augmentation is called {name!r}; there are {', '.join(RECIPES)}")
+    return RECIPES[name]
+
+
 def as_input(photos: Photos, background: float | Tensor = TEST_BACKGROUND, sharp: bool = False) -> Pictures:
     """RGBA bytes over a plain ``background``, in [0, 1]; ``sharp``: whatever is not quite transparent is solid."""
     values = photos.float() / 255

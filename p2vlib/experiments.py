@@ -142,8 +142,8 @@ def train_arm(run: Run, captures: Captures, arm: Arm, training: str, start: Netw
 def side_by_side(jobs: Mapping[str, Callable[[], Result]]) -> dict[str, Result]:
     """What each of ``jobs`` returns, by its key; on a CPU they run at the same time and share the cores.
 
-    Small networks do not fill two cores: trained two at a time, on one core each, they are done in three quarters of
-    the time of one after the other on both. A GPU takes them one by one. When one fails or the notebook is
+    Small networks do not fill two cores: trained two at a time, on one core each, they are done sooner than one after
+    the other on both. A GPU takes them one by one. When one fails or the notebook is
     interrupted, the others stop at their next line of history; asked for again, they go on from there.
     """
     if torch.cuda.is_available() or len(jobs) == 1:
@@ -161,7 +161,7 @@ def side_by_side(jobs: Mapping[str, Callable[[], Result]]) -> dict[str, Result]:
             raise
         finally:
             _STOP.clear()
-            torch.set_num_threads(cores)
+            torch.set_num_threads(cores)  # in part it is a setting of the whole process
     return {key: done.result() for key, done in running.items()}
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from p2vlib.augmentation import OWN, PUBLISHED, as_input, augmented
+from p2vlib.augmentation import OWN, PUBLISHED, as_input, augmented, named
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 STILL = replace(OWN, background=(0.9, 0.9), jitter=0.0)
@@ -21,6 +21,12 @@ def generator(seed: int = 1) -> torch.Generator:
 def photos(batch: int = 64, views: int = 3, size: int = 8) -> torch.Tensor:
     drawn = torch.randint(0, 255, (batch, 1, 4, size, size), dtype=torch.uint8, generator=generator(9))
     return drawn.repeat(1, views, 1, 1, 1)
+
+
+def test_an_unknown_name_is_refused():
+    assert named("own") is OWN and named("published") is PUBLISHED
+    with pytest.raises(ValueError, match="no augmentation is called 'none'; there are own, published"):
+        named("none")
 
 
 def test_what_is_transparent_shows_the_background():

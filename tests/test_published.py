@@ -54,7 +54,7 @@ def test_all_four_are_told_apart_by_their_shapes(tmp_path, name: str) -> None:
     with torch.device("meta"):
         model = models.Pix2Vox(models.configure(name))
     states = {part: published._own_state(model, part) for part in published.PARTS}
-    assert published._recognised(tmp_path, states) == name
+    assert published._recognised(tmp_path, states)[0] == name
 
 
 def test_a_file_of_another_network_names_the_nearest_and_what_differs(tmp_path) -> None:

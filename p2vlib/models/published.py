@@ -51,9 +51,7 @@ def load_published(path: str | Path) -> Published:
     path = Path(path)
     checkpoint = _read(path)
     states = {part: _state(path, checkpoint, part) for part in PARTS if f"{part}_state_dict" in checkpoint}
-    name = _recognised(path, states)
-    with torch.device("meta"):
-        model = Pix2Vox(configure(name))
+    name, model = _recognised(path, states)
     used = [part for part in PARTS if _own_state(model, part)]
     first = f"{next(model.encoder.named_children())[0]}.0.weight"
     states["encoder"][first] = states["encoder"][first].flip(1)
@@ -103,8 +101,8 @@ def _is_count(name: str) -> bool:
     return name.endswith("num_batches_tracked")
 
 
-def _recognised(path: Path, states: Mapping[str, Mapping[str, Tensor]]) -> str:
-    """The network whose names and shapes are those of the file; the nearest one is named when there is none."""
+def _recognised(path: Path, states: Mapping[str, Mapping[str, Tensor]]) -> tuple[str, Pix2Vox]:
+    """The network, without values, whose names and shapes are the file's; the nearest one is named if there is none."""
     differences = {}
     for name in PUBLISHED:
         with torch.device("meta"):
@@ -116,7 +114,7 @@ def _recognised(path: Path, states: Mapping[str, Mapping[str, Tensor]]) -> str:
             for difference in _differences(part, own, states.get(part, {}))
         ]
         if not differences[name]:
-            return name
+            return name, model
     nearest = min(differences, key=lambda name: len(differences[name]))
     raise ValueError(f"{path}: none of {', '.join(PUBLISHED)}; the nearest is {nearest}, but {differences[nearest][0]}")
 
