@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ast
 import sys
+from pathlib import Path
 from typing import Any
 
 from .config import PRESETS
@@ -45,6 +46,9 @@ def parser() -> argparse.ArgumentParser:
         help="a parameter of the notebooks, for instance seed=1",
     )
     data = choice.add_parser("data", help="generate the embedded data; resumes")
+    fetch = choice.add_parser("fetch", help="download the real ShapeNet renderings or Pix3D; resumes")
+    fetch.add_argument("name", choices=["shapenet", "pix3d"])
+    fetch.add_argument("--root", type=Path, help="where to (default: data/<name>)")
     for command in (study, data):
         command.add_argument(
             "--scale",
@@ -59,6 +63,11 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs one command; returns the exit status."""
     options = parser().parse_args(arguments)
     try:
+        if options.command == "fetch":
+            from .fetch import fetch
+
+            fetch(options.name, options.root)
+            return 0
         from . import study
 
         if options.command == "data":

@@ -20,6 +20,7 @@ capture
 augmentation
 datasets
 shapenet
+fetch
 models
 evaluation
 training
