@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from p2vlib.augmentation import OWN, PUBLISHED, as_input, augmented, named
+from p2vlib.augmentation import OWN, PUBLISHED, as_input, augmented, loosened, named
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 STILL = replace(OWN, background=(0.9, 0.9), jitter=0.0)
@@ -76,3 +76,65 @@ def test_noise_lies_along_the_principal_axes_of_colour():
     change = augmented(grey, generator(), replace(STILL, noise=0.1))[:, 0, :, 0, 0] - 128 / 255
     assert change.std(0) == pytest.approx([0.0124, 0.0126, 0.0127], abs=0.0008)
     assert torch.corrcoef(change.T).min() > 0.95
+
+
+def test_the_colours_are_what_the_steps_would_make_one_after_the_other():
+    """The one affine map against brightness, contrast and saturation written out, with the same draws."""
+    recipe = replace(OWN, background=(0.9, 0.9))
+    drawn = generator(3)
+    torch.rand(64, 1, 1, 1, 1, generator=drawn)  # the background's
+    brightness, contrast, saturation = (0.6 + 0.8 * torch.rand(64, 1, 1, 1, 1, generator=drawn) for _ in range(3))
+    wanted = as_input(photos(), 0.9) * brightness
+    mean = wanted.mean(dim=(1, 2, 3, 4), keepdim=True)
+    wanted = mean + (wanted - mean) * contrast
+    grey = wanted.mean(dim=2, keepdim=True)
+    wanted = (grey + (wanted - grey) * saturation).clamp(0, 1)
+    assert torch.allclose(augmented(photos(), generator(3), recipe), wanted, atol=1e-5)
+
+
+def ramp(size: int = 16) -> torch.Tensor:
+    """An opaque photo whose red grows to the right and whose green grows downwards, one view."""
+    picture = torch.zeros(1, 1, 4, size, size, dtype=torch.uint8)
+    picture[..., 0, :, :] = torch.arange(size, dtype=torch.uint8)
+    picture[..., 1, :, :] = torch.arange(size, dtype=torch.uint8)[:, None]
+    picture[..., 3, :, :] = 255
+    return picture
+
+
+def test_every_photo_is_cut_to_its_own_box():
+    pictures = ramp().repeat(1, 2, 1, 1, 1)
+    boxes = torch.tensor([[[0.0, 0.0, 16.0, 16.0], [4.0, 8.0, 12.0, 12.0]]])
+    shown = 255 * as_input(pictures, boxes=boxes, size=8)
+    # The centre of a pixel that spans two is halfway between the two values.
+    assert torch.allclose(shown[0, 0, 0, 0], torch.arange(8) * 2 + 0.5, atol=1e-3)
+    assert torch.allclose(shown[0, 1, 0, 0], torch.arange(8) + 4.0, atol=1e-3)
+    assert torch.allclose(shown[0, 1, 1, :, 0], torch.arange(8) / 2 + 7.75, atol=1e-3)
+
+
+def test_beyond_the_border_the_last_pixel_goes_on():
+    shown = 255 * as_input(ramp(), boxes=torch.tensor([[[-16.0, 0.0, 0.0, 16.0]]]), size=4)
+    assert shown[0, 0, 0].abs().max() < 1e-3
+
+
+def test_a_soft_outline_stays_free_of_what_lies_under_the_transparent_pixels():
+    picture = torch.zeros(1, 1, 4, 8, 8, dtype=torch.uint8)  # black and transparent, with a white solid half
+    picture[..., :4] = 255  # an edge that is half as wide as a pixel shows then lies between white and black
+    boxes = torch.tensor([[[0.0, 0.0, 8.0, 8.0]]])
+    soft, sharp = (as_input(picture, 1.0, sharp, boxes, 13) for sharp in (False, True))
+    assert soft.min() > 0.999 and sharp.min() == 0.5
+
+
+def test_a_loose_crop_stays_near_its_box():
+    boxes = torch.tensor([20.0, 30.0, 60.0, 50.0]).expand(2000, 1, 4)
+    left, top, right, bottom = loosened(boxes, generator()).unbind(-1)
+    edge = right - left
+    assert torch.allclose(edge, bottom - top)
+    assert 32 <= edge.min() < 33 and 47 < edge.max() <= 48
+    assert ((left + right) / 2 - 40).abs().max() <= 4.8 and ((top + bottom) / 2 - 40).abs().max() <= 4.8
+
+
+@pytest.mark.parametrize("recipe", [OWN, replace(PUBLISHED, loose=True)])
+def test_photos_of_an_archive_are_cut_and_changed_in_one_go(recipe):
+    boxes = torch.tensor([1.0, 1.0, 7.0, 7.0]).expand(64, 3, 4)
+    one, two = (augmented(photos(), generator(), recipe, boxes, 12) for _ in range(2))
+    assert one.shape == (64, 3, 3, 12, 12) and torch.equal(one, two) and one.min() >= 0 and one.max() <= 1

@@ -1,0 +1,108 @@
+"""What a training photo goes through as published: photo by photo with NumPy and OpenCV, and in batches on the device.
+
+Both start from the same bytes in memory (R2N2's 137 pixels, RGBA) and end with what the encoder computes on: the middle
+cut out and resized to 224, a background, brightness, contrast and saturation, noise along the principal colours, a
+flip, shuffled channels, values in [-1, 1]. That the two give the same pictures when nothing is drawn is checked first.
+They alternate in one process; the last line has the medians, in photos a second.
+
+    python benchmarks/bench_input.py [--device cuda] [--batch 64]
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import torch
+
+from p2vlib.augmentation import EIGENVALUES, EIGENVECTORS, PUBLISHED, Augmentation, augmented
+
+PHOTO, CROP, SIZE, VIEWS = 137, 128, 224, 4
+STILL = replace(PUBLISHED, background=(0.9, 0.9), coloured_background=False, jitter=0.0, noise=0.0, permutation=False)
+
+
+def one_by_one(photos: np.ndarray, recipe: Augmentation, rng: np.random.Generator) -> np.ndarray:
+    """``[batch, views, 137, 137, 4]`` bytes to ``[batch, views, 3, 224, 224]``, each photo by itself."""
+    samples = []
+    for views in photos:
+        background = rng.uniform(*recipe.background, 3 if recipe.coloured_background else 1)
+        brightness, contrast, saturation = rng.uniform(1 - recipe.jitter, 1 + recipe.jitter, 3).astype(np.float32)
+        strength = rng.normal(0, recipe.noise, 3) if recipe.noise else np.zeros(3)
+        noise = ((strength * EIGENVALUES) @ np.array(EIGENVECTORS).T).astype(np.float32)
+        order = rng.permutation(3) if recipe.permutation else np.arange(3)
+        pictures = []
+        for photo in views:
+            edge = (PHOTO - CROP) // 2
+            picture = photo[edge : edge + CROP, edge : edge + CROP].astype(np.float32) / 255
+            picture = cv2.resize(picture, (SIZE, SIZE))
+            picture = np.where(picture[..., 3:] > 0, picture[..., :3], background.astype(np.float32))
+            picture = picture * brightness
+            mean = picture.mean()
+            picture = mean + (picture - mean) * contrast
+            grey = picture.mean(axis=2, keepdims=True)
+            picture = grey + (picture - grey) * saturation
+            picture = np.clip(picture + noise, 0, 1)
+            picture = (picture - 0.5) / 0.5
+            if recipe.flip != "none" and rng.random() < 0.5:
+                picture = picture[:, ::-1]
+            pictures.append(picture[..., order].transpose(2, 0, 1))
+        samples.append(pictures)
+    return np.ascontiguousarray(samples, np.float32)
+
+
+def together(photos: torch.Tensor, recipe: Augmentation, generator: torch.Generator) -> torch.Tensor:
+    """``[batch, views, 4, 137, 137]`` bytes on a device to ``[batch, views, 3, 224, 224]``."""
+    edge = (PHOTO - CROP) // 2
+    box = torch.tensor([edge, edge, edge + CROP, edge + CROP], dtype=torch.float32, device=photos.device)
+    return augmented(photos, generator, recipe, box.expand(*photos.shape[:2], 4), SIZE).mul_(2).sub_(1)
+
+
+def pictures(batch: int) -> np.ndarray:
+    """Photos like R2N2's: a shaded disc with a soft outline on nothing."""
+    rng = np.random.default_rng(0)
+    row, column = np.mgrid[:PHOTO, :PHOTO] - PHOTO / 2
+    photos = rng.integers(0, 256, (batch, VIEWS, PHOTO, PHOTO, 4), dtype=np.uint8)
+    radius = rng.uniform(30, 60, (batch, VIEWS, 1, 1))
+    photos[..., 3] = np.clip((radius - np.hypot(row, column)) * 255, 0, 255)
+    return photos
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--batch", type=int, default=16, help=f"samples of {VIEWS} photos (16)")
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=2, help="processor threads, of both (2)")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    cv2.setNumThreads(arguments.threads)
+    photos = pictures(arguments.batch)
+    on_device = torch.from_numpy(photos).permute(0, 1, 4, 2, 3).contiguous().to(arguments.device)
+    rng, generator = np.random.default_rng(1), torch.Generator().manual_seed(1)
+    still = replace(STILL, flip="none")
+    off = np.abs(one_by_one(photos, still, rng) - together(on_device, still, generator).cpu().numpy()).max()
+    if off > 1e-3:
+        raise SystemExit(f"the two ways differ by {off:.4f}; they have to do the same")
+    seconds: dict[str, list[float]] = {"plain": [], "ours": []}
+    for repeat in range(arguments.repeats + 1):
+        start = time.perf_counter()
+        one_by_one(photos, PUBLISHED, rng)
+        middle = time.perf_counter()
+        together(on_device, PUBLISHED, generator)
+        if on_device.is_cuda:
+            torch.cuda.synchronize()
+        end = time.perf_counter()
+        if repeat:  # the first is warming up
+            seconds["plain"].append(middle - start)
+            seconds["ours"].append(end - middle)
+    rate = {way: arguments.batch * VIEWS / statistics.median(values) for way, values in seconds.items()}
+    ratio = rate["ours"] / rate["plain"]
+    print(f"{arguments.device} plain={rate['plain']:.0f}/s ours={rate['ours']:.0f}/s ratio={ratio:.2f}")
+
+
+if __name__ == "__main__":
+    main()
