@@ -12,13 +12,13 @@ import io
 import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool, Float32, UInt8
 from PIL import Image, UnidentifiedImageError
 from safetensors import safe_open
 from safetensors.numpy import save
@@ -196,8 +196,14 @@ class Captures:
     """Captures in memory: a table, and tensors with one entry a row of it; views stand in clockwise order."""
 
     table: pd.DataFrame
-    photos: UInt8[Tensor, "captures views 4 size size"]
+    photos: UInt8[Tensor, "captures views 4 height width"]
     truth: Bool[Tensor, "captures x y z"]
+    boxes: Float32[Tensor, "captures views 4"] | None = None
+    """What each photo is still to be cut to, pixels (an archive's); None: that is done."""
+    size: int = 0
+    """Edge of what is cut, pixels."""
+    origin: str = ""
+    """What stands for photos and grids in `digest` where they are too many to be read for it."""
 
     def __len__(self) -> int:
         return len(self.table)
@@ -205,6 +211,9 @@ class Captures:
     def digest(self) -> str:
         """A short hash of what is in here, so that weights can tell what they were trained on."""
         content = hashlib.sha256(self.table.to_csv().encode())
+        if self.origin:
+            content.update(f"{self.origin} {self.size}".encode())
+            return content.hexdigest()[:16]
         content.update(self.photos.cpu().contiguous().numpy())
         content.update(np.packbits(self.truth.cpu().numpy()).tobytes())
         return content.hexdigest()[:16]
@@ -221,12 +230,19 @@ class Captures:
         if not keep.any():
             found = self.table[list(wanted)].drop_duplicates().to_dict("records")
             raise ValueError(f"no capture has {wanted}; the data hold {found}")
-        rows = torch.from_numpy(np.flatnonzero(keep))
-        return Captures(self.table[keep].reset_index(drop=True), self.photos[rows], self.truth[rows])
+        rows = np.flatnonzero(keep)
+        # Neighbours are looked at in place: the photos of an archive are a file, and half of it is no less than a copy.
+        together = rows[-1] - rows[0] + 1 == len(rows)
+        some = slice(rows[0], rows[-1] + 1) if together else torch.from_numpy(rows)
+        boxes = None if self.boxes is None else self.boxes[some]
+        table = self.table[keep].reset_index(drop=True)
+        return replace(self, table=table, photos=self.photos[some], truth=self.truth[some], boxes=boxes)
 
     def to(self, device: torch.device | str) -> Captures:
-        """The same captures with their tensors on ``device``."""
-        return Captures(self.table, self.photos.to(device), self.truth.to(device))
+        """The same captures with their tensors on ``device``; photos that are a file stay one."""
+        photos = self.photos if self.origin else self.photos.to(device)
+        boxes = None if self.boxes is None else self.boxes.to(device)
+        return replace(self, photos=photos, truth=self.truth.to(device), boxes=boxes)
 
 
 def load(config: Config, crop: bool = True) -> Captures:
@@ -284,8 +300,10 @@ def spread(available: int, views: int) -> list[int]:
 
 
 def mirrored(
-    photos: UInt8[Tensor, "batch views 4 size size"], truth: Bool[Tensor, "batch x y z"], which: Bool[Tensor, " batch"]
-) -> tuple[UInt8[Tensor, "batch views 4 size size"], Bool[Tensor, "batch x y z"]]:
+    photos: UInt8[Tensor, "batch views 4 height width"],
+    truth: Bool[Tensor, "batch x y z"],
+    which: Bool[Tensor, " batch"],
+) -> tuple[UInt8[Tensor, "batch views 4 height width"], Bool[Tensor, "batch x y z"]]:
     """Mirrors the captures in ``which`` at z = 0: pictures left to right, volume along z, walk in the other direction.
 
     The mirror image of a left foot is a right foot, and photos that ran clockwise around one run counter-clockwise
@@ -296,3 +314,12 @@ def mirrored(
         torch.where(which[:, None, None, None, None], flipped, photos),
         torch.where(which[:, None, None, None], truth.flip(-1), truth),
     )
+
+
+def mirrored_boxes(
+    boxes: Float32[Tensor, "batch views 4"], width: int, which: Bool[Tensor, " batch"]
+) -> Float32[Tensor, "batch views 4"]:
+    """The boxes of the photos that `mirrored` makes, which are ``width`` pixels wide."""
+    left, top, right, bottom = boxes.unbind(-1)
+    turned = torch.stack([width - right, top, width - left, bottom], -1).roll(-1, dims=1).flip(1)
+    return torch.where(which[:, None, None], turned, boxes)

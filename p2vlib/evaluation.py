@@ -98,9 +98,13 @@ def predict(
     device = next(model.parameters()).device
     model.eval()
     parts = []
-    for photos in captures.photos[:, list(views)].split(batch):
+    for first in range(0, len(captures), batch):
+        photos = captures.photos[first : first + batch, list(views)].to(device)
+        boxes = None
+        if captures.boxes is not None:
+            boxes = captures.boxes[first : first + batch, list(views)].to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=fast_bf16(device)):
-            parts.append(model(as_input(photos.to(device))).probability)
+            parts.append(model(as_input(photos, boxes=boxes, size=captures.size)).probability)
     return torch.cat(parts)
 
 

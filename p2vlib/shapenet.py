@@ -7,15 +7,26 @@ of a grid does not place it: see `cameras.r2n2_camera` and `read_object`.
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
+import os
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+from tqdm.auto import tqdm
 
 from .cameras import r2n2_camera, read_metadata
 from .conventions import Cube
-from .datasets import Capture, read_photos
+from .datasets import COLUMNS, Capture, Captures, read_photos
 from .grids import VoxelGrid, read_binvox
 
 VIEWS = 24
@@ -25,6 +36,20 @@ SPLITS = {"train": "train", "validation": "val", "test": "test"}
 """Our name of a split -> its key in the taxonomy file."""
 
 RENDERINGS, VOXELS = "ShapeNetRendering", "ShapeNetVox32"
+
+TAXONOMY = "ShapeNet.json"
+
+PIXELS = 137
+"""Edge of a published rendering."""
+
+CENTRE = (4.0, 4.0, 132.0, 132.0)
+"""The middle 128 pixels: what the published crop cuts out of every picture, since it was given no box."""
+
+TOGETHER = 64
+"""Objects read at a time."""
+
+STORE = 1
+"""Grows when the same archive would be stored in another way."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +140,8 @@ def read_object(root: Path, synset: str, name: str, views: int = VIEWS, grid: in
         ValueError: a missing or unreadable picture, other metadata than ``views`` rows, a grid of another size.
     """
     rendering = root / RENDERINGS / synset / name / "rendering"
+    if not rendering.is_dir():
+        raise ValueError(f"{rendering}: missing; the taxonomy lists {synset}/{name}, and the archive lacks it")
     voxels = root / VOXELS / synset / name / "model.binvox"
     photos, sizes = read_photos(rendering)
     rows = read_metadata(rendering / "rendering_metadata.txt", views)
@@ -128,3 +155,130 @@ def read_object(root: Path, synset: str, name: str, views: int = VIEWS, grid: in
     subject = {"subject": name, "taxonomy": synset, "look": "studio", "metadata": "r2n2"}
     placed = VoxelGrid(truth.volume, Cube((-edge / 2,) * 3, edge))
     return Capture(rendering.parent, subject, photos, cameras, placed)
+
+
+# ------------------------------------------------------------------------------------------------- the archive at hand
+
+
+def load(
+    root: Path,
+    image_size: int,
+    *,
+    crop: Literal["box", "centre"] = "box",
+    limit: int = 0,
+    drop_leaks: bool = False,
+    on_error: Literal["stop", "skip"] = "stop",
+    views: int = VIEWS,
+) -> tuple[Captures, pd.DataFrame]:
+    """The archive below ``root`` as captures, and what was skipped of it (columns object, reason).
+
+    On first use the pictures are decoded once into one large file beside the archive (75 kB each, 55 GB for all of
+    them), from which batches are read and cut on the device.
+
+    Args:
+        root: holds ``ShapeNet.json``, ``ShapeNetRendering`` and ``ShapeNetVox32``.
+        image_size: edge of the photos as the network sees them, pixels.
+        crop: ``box`` cuts a photo to the projected cube, as everywhere in the study; ``centre`` as published.
+        limit: at most so many objects of a category and split; 0: all.
+        drop_leaks: leave out test objects that are also in train.
+        on_error: ``skip`` goes on without an object that cannot be read; ``stop`` names it and ends.
+
+    Raises:
+        FileNotFoundError: there is no such archive; says how to get it.
+        ValueError: an object that is not as published.
+        OSError: a disk that cannot hold the decoded pictures.
+    """
+    root = Path(root)
+    if absent := [name for name in (TAXONOMY, RENDERINGS, VOXELS) if not (root / name).exists()]:
+        raise FileNotFoundError(
+            f"{root}: there is no {absent[0]}; get it with `python -m p2vlib fetch shapenet --root {root}`, or put "
+            f"{TAXONOMY}, {RENDERINGS} and {VOXELS} there by hand"
+        )
+    categories = read_taxonomy(root / TAXONOMY)
+    if drop_leaks:
+        categories = without_leaks(categories)
+    wanted = [
+        (split, category.synset, name)
+        for split in SPLITS
+        for category in categories
+        for name in getattr(category, split)[: limit or None]
+    ]
+    facts = json.dumps([STORE, views, on_error, wanted])
+    store = root / "decoded" / hashlib.sha256(facts.encode()).hexdigest()[:16]
+    if not store.is_dir():
+        _decode(root, wanted, store, views, on_error)
+    table = pd.read_csv(store / "table.csv", dtype=str, keep_default_na=False)
+    photos = np.memmap(store / "photos", np.uint8, "c", shape=(len(table), views, 4, PIXELS, PIXELS))
+    truth = np.unpackbits(np.load(store / "truth.npy"), axis=1)
+    edge = round(truth.shape[1] ** (1 / 3))
+    boxes = np.load(store / "boxes.npy")
+    if crop == "centre":
+        boxes[:] = CENTRE
+    captures = Captures(
+        table,
+        torch.from_numpy(photos),
+        torch.from_numpy(truth.reshape(-1, edge, edge, edge).astype(bool)),
+        torch.from_numpy(boxes),
+        image_size,
+        f"{store.name} {crop}",
+    )
+    return captures, pd.read_csv(store / "skipped.csv", dtype=str)
+
+
+def _decode(root: Path, wanted: list[tuple[str, str, str]], store: Path, views: int, on_error: str) -> None:
+    """Fills ``store``, whole or not at all."""
+    partial = store.with_name(f".partial.{store.name}")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    needed = len(wanted) * views * 4 * PIXELS**2
+    if (free := shutil.disk_usage(partial).free) < needed:
+        raise OSError(f"{store.parent}: {free / 2**30:.1f} GiB are free; {needed / 2**30:.1f} are needed for pictures")
+    rows, boxes, grids, skipped = [], [], [], []
+    try:
+        with open(partial / "photos", "wb") as file:
+            for (split, synset, name), found in _read_all(root, wanted, views):
+                if isinstance(found, Exception):
+                    if on_error == "stop":
+                        raise found
+                    skipped.append((f"{synset}/{name}", str(found)))
+                    continue
+                capture, pictures = found
+                file.write(pictures)
+                boxes.append([camera.box(capture.truth.cube) for camera in capture.cameras])
+                grids.append(np.packbits(capture.truth.volume))
+                # An object filed under two categories is one subject and two samples.
+                rows.append((f"{synset}-{name}", name, "shapenet", synset, "studio", "steady", split, "none", "object"))
+            os.fsync(file.fileno())
+        if not rows:
+            raise ValueError(f"{root}: none of its {len(wanted)} objects can be read; the first: {skipped[0][1]}")
+        pd.DataFrame(rows, columns=list(COLUMNS)).to_csv(partial / "table.csv", index=False)
+        pd.DataFrame(skipped, columns=["object", "reason"]).to_csv(partial / "skipped.csv", index=False)
+        np.save(partial / "boxes.npy", np.array(boxes, np.float32))
+        np.save(partial / "truth.npy", np.stack(grids))
+        partial.rename(store)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _read_all(root: Path, wanted: list[tuple[str, str, str]], views: int) -> Iterator:
+    """Each of ``wanted`` with its capture and decoded pictures, or with the error in their place; in order."""
+
+    def read(one: tuple[str, str, str]) -> tuple[Capture, bytes] | Exception:
+        try:
+            capture = read_object(root, *one[1:], views)
+            return capture, b"".join(_decoded(photo, capture.folder) for photo in capture.photos)
+        except (ValueError, OSError) as error:
+            return error
+
+    with ThreadPoolExecutor() as pool, tqdm(desc="objects", total=len(wanted), unit="object", mininterval=5) as bar:
+        for first in range(0, len(wanted), TOGETHER):
+            some = wanted[first : first + TOGETHER]
+            yield from zip(some, pool.map(read, some), strict=True)
+            bar.update(len(some))
+
+
+def _decoded(photo: bytes, folder: Path) -> bytes:
+    picture = Image.open(io.BytesIO(photo))
+    if picture.size != (PIXELS, PIXELS):
+        raise ValueError(f"{folder}: a picture of {picture.width} x {picture.height} pixels; expected {PIXELS} square")
+    return np.asarray(picture.convert("RGBA")).transpose(2, 0, 1).tobytes()

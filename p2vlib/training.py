@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from .augmentation import augmented, named
 from .config import Training
-from .datasets import Captures, mirrored, spread
+from .datasets import Captures, mirrored, mirrored_boxes, spread
 from .evaluation import evaluate, headline
 from .files import write_atomically
 from .models import Reconstruction, fast_bf16, to_fast_layout
@@ -84,13 +84,17 @@ def draw(captures: Captures, recipe: Training, step: int) -> tuple[Tensor, Tenso
     chosen = torch.tensor(sorted((start + i) % available for i in spread(available, views)))
     if recipe.order == "shuffled":
         chosen = chosen[torch.randperm(views, generator=generator)]
-    device = captures.photos.device
-    photos = captures.photos[rows.to(device)][:, chosen.to(device)]
-    truth = captures.truth[rows.to(device)]
+    device, kept = captures.truth.device, captures.photos.device
+    photos = captures.photos[rows[:, None].to(kept), chosen.to(kept)].to(device)
+    rows, chosen = rows.to(device), chosen.to(device)
+    truth = captures.truth[rows]
+    boxes = None if captures.boxes is None else captures.boxes[rows[:, None], chosen]
     if recipe.mirror:
         which = (torch.rand(len(rows), generator=generator) < 0.5).to(device)
+        if boxes is not None:
+            boxes = mirrored_boxes(boxes, photos.shape[-1], which)
         photos, truth = mirrored(photos, truth, which)
-    return augmented(photos, generator, named(recipe.augmentation)), truth
+    return augmented(photos, generator, named(recipe.augmentation), boxes, captures.size), truth
 
 
 def train(

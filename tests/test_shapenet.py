@@ -10,14 +10,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from p2vlib import shapenet
+from p2vlib import datasets, evaluation, shapenet, training
+from p2vlib.augmentation import as_input
 from p2vlib.cameras import look_at, read_metadata, write_metadata
 from p2vlib.capture import photos
 from p2vlib.capture.objects import make_object
+from p2vlib.config import Training
 from p2vlib.conventions import object_cube
 from p2vlib.grids import VoxelGrid, voxelise, write_binvox
+from p2vlib.models import build
 
 CHAIR, VIEWS = "03001627", 4
 
@@ -127,3 +131,87 @@ def test_the_embedded_objects_have_the_same_layout(archive):
     mesh = make_object(CHAIR, seed=1, index=3)
     own = object_cube(mesh.bounds)
     assert np.allclose(capture.truth.cube.lower, own.lower) and capture.truth.cube.edge == pytest.approx(own.edge)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    """An archive of one category with an object in each split."""
+    root = tmp_path_factory.mktemp("whole")
+    for name in ("a1", "b2", "c3"):
+        write_object(root, name)
+    (root / shapenet.TAXONOMY).write_text(json.dumps([entry(CHAIR, train=["a1"], val=["b2"], test=["c3", "a1"])]))
+    return root
+
+
+def test_the_archive_becomes_captures_whose_photos_stay_a_file(whole):
+    captures, skipped = shapenet.load(whole, 96, views=VIEWS)
+    assert captures.table["sample"].tolist() == [f"{CHAIR}-{name}" for name in ("a1", "b2", "c3", "a1")]
+    assert captures.table.split.tolist() == ["train", "validation", "test", "test"] and skipped.empty
+    assert captures.photos.shape == (4, VIEWS, 4, 137, 137) and captures.truth.shape == (4, 32, 32, 32)
+    test = captures.select(split="test")
+    assert test.photos.data_ptr() == captures.photos[2:].data_ptr(), "a split is looked at in place"
+    one = shapenet.read_object(whole, CHAIR, "c3", VIEWS)
+    assert np.array_equal(test.truth[0], one.truth.volume)
+    first = np.asarray(Image.open(io.BytesIO(one.photos[0])))
+    assert np.array_equal(test.photos[0, 0].permute(1, 2, 0), first)
+    assert test.boxes[0, 0].tolist() == pytest.approx(one.cameras[0].box(one.truth.cube), abs=1e-3)
+
+
+def test_leaks_can_be_left_out_and_objects_be_fewer(whole):
+    clean, _ = shapenet.load(whole, 96, views=VIEWS, drop_leaks=True)
+    assert clean.table[clean.table.split == "test"].subject.tolist() == ["c3"]
+    fewer, _ = shapenet.load(whole, 96, views=VIEWS, limit=1)
+    assert fewer.table.subject.tolist() == ["a1", "b2", "c3"]
+
+
+def test_it_is_decoded_once_and_told_apart_by_its_crop(whole, monkeypatch):
+    box, _ = shapenet.load(whole, 96, views=VIEWS)
+    monkeypatch.setattr(shapenet, "read_object", None)
+    centre, _ = shapenet.load(whole, 96, views=VIEWS, crop="centre")
+    assert (centre.boxes == torch.tensor(shapenet.CENTRE)).all()
+    assert box.digest() != centre.digest() and box.digest() == shapenet.load(whole, 96, views=VIEWS)[0].digest()
+
+
+def test_what_is_broken_stops_or_is_skipped_and_listed(tmp_path):
+    for name in ("a1", "b2", "c3"):
+        write_object(tmp_path, name)
+    (tmp_path / shapenet.TAXONOMY).write_text(json.dumps([entry(CHAIR, train=["a1", "gone"], val=["b2"], test=["c3"])]))
+    (tmp_path / shapenet.RENDERINGS / CHAIR / "b2" / "rendering" / "01.png").write_bytes(b"no picture")
+    with pytest.raises(ValueError, match=r"gone.*missing; the taxonomy lists 03001627/gone"):
+        shapenet.load(tmp_path, 96, views=VIEWS)
+    assert not list((tmp_path / "decoded").iterdir()), "nothing half-decoded is left"
+    captures, skipped = shapenet.load(tmp_path, 96, views=VIEWS, on_error="skip")
+    assert captures.table.subject.tolist() == ["a1", "c3"]
+    assert skipped.object.tolist() == [f"{CHAIR}/gone", f"{CHAIR}/b2"]
+    assert "01.png: not a readable picture" in skipped.reason[1]
+    with pytest.raises(ValueError, match="none of its 4 objects can be read"):
+        shapenet.load(tmp_path, 96, on_error="skip")  # as if it had 24 views
+
+
+def test_without_the_archive_it_says_how_to_get_it(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no ShapeNet.json; get it with `python -m p2vlib fetch shapenet"):
+        shapenet.load(tmp_path, 96)
+
+
+def test_a_network_trains_on_it_and_is_tested(whole, tmp_path):
+    """The photos are cut on the way to the network, in training and in the test."""
+    captures, _ = shapenet.load(whole, 32, views=VIEWS)
+    torch.manual_seed(0)
+    small = dict(image_size=32, trunk=(4, 4, 8, 16), head=((16, 1, 1), (16, 1, 1), (16, 1, 2)), decoder=(8, 8, 8, 8))
+    model = build("pix2vox-f-narrow", **small)
+    train, test = captures.select(split="train"), captures.select(split="test")
+    recipe = Training(steps=3, batch=4, epoch=3)
+    history = training.train(model, train, captures.select(split="validation"), recipe, tmp_path, device="cpu")
+    assert len(history) == 1 and (tmp_path / "weights.safetensors").is_file()
+    scores = evaluation.evaluate(model, test, views=(1, VIEWS))
+    assert set(scores.views) == {1, VIEWS} and scores.iou.between(0, 1).all()
+
+
+def test_a_mirrored_photo_is_cut_where_its_mirror_image_is(whole):
+    captures, _ = shapenet.load(whole, 96, views=VIEWS)
+    both = torch.tensor([True] * 4)
+    photos, _ = datasets.mirrored(captures.photos, captures.truth, both)
+    boxes = datasets.mirrored_boxes(captures.boxes, 137, both)
+    straight = as_input(captures.photos, boxes=captures.boxes, size=96)
+    turned = as_input(photos, boxes=boxes, size=96)
+    assert torch.allclose(turned, straight.flip(-1).roll(-1, dims=1).flip(1), atol=1e-4)
