@@ -60,6 +60,9 @@ class Training:
 
     steps: int = 2
     """Optimiser steps, both stages together."""
+    epochs: int = 0
+    """Passes over all captures, instead of `steps`: a pass shows each capture once, `batch` counts captures whatever
+    the number of views, and `epoch` is one pass."""
     single_view: float = 0.1
     """The share of the steps that sees one photo, first, as in the paper's own schedule. It is short here, since the
     later steps, too, ask every view for itself (`training.loss_of`)."""
@@ -72,9 +75,15 @@ class Training:
     """`cosine` with a short warm-up, or `step` (halved at 60 % of the steps, as published)."""
     weight_decay: float = 1e-4
     clip: float = 1.0
-    """Largest gradient norm."""
+    """Largest gradient norm; 0: any."""
     mirror: bool = True
     """Mirror picture and volume together, so that a left foot teaches right ones: chirality stays true."""
+    loss: str = "own"
+    """What is minimised: `own` or `published` (see `training.loss_of`)."""
+    fusion_rate: float = 1.0
+    """The learning rate of the fusion as a share of the others'."""
+    hold: bool = False
+    """After the single-view stage encoder and decoder stay as they are, and the schedule begins again."""
     augmentation: str = "own"
     """What the photos go through: `own` or `published` (see `augmentation`)."""
     epoch: int = 50
@@ -82,6 +91,32 @@ class Training:
     order: str = "clockwise"
     """`clockwise` or `shuffled`: the order in which a recurrent network meets the photos."""
     seed: int = 0
+
+
+RECIPES = {
+    "own": Training(),
+    "published": Training(
+        epochs=350,
+        single_view=250 / 350,
+        batch=64,
+        views=24,
+        learning_rate=1e-3,
+        schedule="step",
+        weight_decay=0.0,
+        clip=0.0,
+        mirror=False,
+        loss="published",
+        fusion_rate=0.1,
+        hold=True,
+        augmentation="published",
+    ),
+}
+"""How to train, by name; `own` is filled in by each scale.
+
+`published` is Pix2Vox's: Adam, 64 samples a step, 250 passes with one view, the rate halved after 150; then, as the
+authors say of the paper, 100 passes with any number of views for fusion and refiner alone. With which rate the second
+stage began is not told: here it is the first again.
+"""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """The training loop: a GPU loop that also runs on two processor cores.
 
 All captures sit on the device as bytes; a step draws its captures, views and augmentation from a generator seeded by
-(seed, step), so a run that was killed goes on from its last checkpoint exactly as if it had not been.
+(seed, step), so a run that was killed goes on from its last checkpoint exactly as if it had not been. Under `torchrun`
+every process takes its share of each batch, and a checkpoint of several goes on in one.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.utils import broadcast
 from jaxtyping import Bool, Float32
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -32,17 +35,25 @@ from .models import Reconstruction, fast_bf16, to_fast_layout
 CROSS_ENTROPY_WEIGHT = 10.0
 """Published: ten times the mean voxel-wise binary cross entropy, of the fused and of the refined volume."""
 
+FIRST_STAGE = ("encoder", "recurrent", "decoder")
+"""The parts that a recipe may hold after its first stage."""
+
 DICE_WEIGHT = 6.0
 """Chosen on validation objects: 1 was no better than 0, 3 was, and 6, tried with a sixth more steps, did best."""
 
 
-def loss_of(result: Reconstruction, truth: Bool[Tensor, "batch x y z"]) -> Tensor:
+def loss_of(result: Reconstruction, truth: Bool[Tensor, "batch x y z"], name: str = "own") -> Tensor:
     """10 BCE + 6 (1 - Dice), of the refined volume, of the fused one, and of what each view says for itself.
 
-    Published is the cross entropy of the first two. *Each view for itself*: through the fusion alone the loss hardly
+    `published` is the cross entropy of the first two. *Each view for itself*: through the fusion alone the loss hardly
     tells a view what it did wrong, so that most steps had to show one photo only, and the refiner and the recurrence
     idled. *Dice* (Milletari et al., V-Net, 2016): a mean over voxels hardly counts a thin thing.
     """
+    if name == "published":
+        volumes = [result.probability, *([result.coarse] if result.coarse is not result.probability else [])]
+        return CROSS_ENTROPY_WEIGHT * sum(_cross_entropy(volume, truth) for volume in volumes)
+    if name != "own":
+        raise ValueError(f"no loss is called {name!r}; there are own, published")
     loss = _shape_loss(result.probability, truth)
     if result.coarse is not result.probability:
         loss = loss + _shape_loss(result.coarse, truth)
@@ -63,22 +74,55 @@ def _cross_entropy(probability: Tensor, truth: Tensor) -> Tensor:
     return -torch.where(truth, probability, 1 - probability).clamp(min=1e-6).log().mean()
 
 
+def counted(recipe: Training, captures: int) -> Training:
+    """``recipe`` in steps, where it is told in passes over ``captures`` of them."""
+    if not recipe.epochs:
+        return recipe
+    once = math.ceil(captures / recipe.batch)
+    return replace(recipe, steps=recipe.epochs * once, epoch=once)
+
+
+def is_held(recipe: Training, step: int) -> bool:
+    """Whether encoder and decoder stay as they are at ``step``."""
+    return recipe.hold and step >= round(recipe.single_view * recipe.steps)
+
+
 def learning_rate(recipe: Training, step: int) -> float:
     """The rate of a step: warmed up over 3 %, then a cosine to zero, or halved once at 60 % (published: 150/250)."""
-    done = step / recipe.steps
-    warm = min(1.0, (step + 1) / max(1, round(0.03 * recipe.steps)))
-    fall = 0.5 * (1 + math.cos(math.pi * done)) if recipe.schedule == "cosine" else 0.5 ** (done >= 0.6)
-    return recipe.learning_rate * warm * fall
+    steps = recipe.steps
+    if recipe.hold:
+        first = round(recipe.single_view * steps)
+        step, steps = (step - first, steps - first) if step >= first else (step, first)
+    done = step / steps
+    if recipe.schedule == "step":
+        return recipe.learning_rate * 0.5 ** (done >= 0.6)
+    warm = min(1.0, (step + 1) / max(1, round(0.03 * steps)))
+    return recipe.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * done))
 
 
-def draw(captures: Captures, recipe: Training, step: int) -> tuple[Tensor, Tensor]:
-    """The batch of a step: photos ``[batch, views, 3, size, size]`` and truth; it follows from seed and step alone."""
-    generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
+def draw(captures: Captures, recipe: Training, step: int, share: tuple[int, int] = (0, 1)) -> tuple[Tensor, Tensor]:
+    """The batch of a step: photos ``[batch, views, 3, size, size]`` and truth; it follows from seed and step alone.
+
+    ``share`` is (which, of how many) processes: each takes its part of the batch, with draws of its own for the rest.
+    """
+    seed = recipe.seed * 1_000_003 + step
+    generator = torch.Generator().manual_seed(seed)
     available = captures.photos.shape[1]
     views = 1
-    if step >= recipe.single_view * recipe.steps:
+    if step >= round(recipe.single_view * recipe.steps):
         views = 1 + int(torch.randint(min(recipe.views, available), (1,), generator=generator))
-    rows = torch.randint(len(captures), (max(2, recipe.batch // views),), generator=generator)
+    if recipe.epochs:
+        number, place = divmod(step, recipe.epoch)
+        order = torch.randperm(
+            len(captures), generator=torch.Generator().manual_seed(2**40 + recipe.seed * 1_000_003 + number)
+        )
+        rows = order.tensor_split(recipe.epoch)[place]
+    else:
+        rows = torch.randint(len(captures), (max(2, recipe.batch // views),), generator=generator)
+    which, processes = share
+    rows = rows[which::processes]
+    if processes > 1:
+        generator.manual_seed(seed + (2 + which) * 2**40)
     # Any start of the walk and even spacing; they stay in clockwise order, the one nearest the front first.
     start = int(torch.randint(available, (1,), generator=generator))
     chosen = torch.tensor(sorted((start + i) % available for i in spread(available, views)))
@@ -124,25 +168,26 @@ def train(
         ValueError: a file in ``folder`` or at ``start`` that is not whole; a loss that is not finite.
     """
     finished, checkpoint = folder / "weights.safetensors", folder / "checkpoint.safetensors"
+    recipe = counted(recipe, len(captures))
+    accelerator = _accelerator(device)
+    if not accelerator.is_main_process:
+        report = _say_nothing
     told = _origin(model, captures, recipe, start)
-    for stale in (path for path in (finished, checkpoint) if path.is_file()):
-        if differing := _differing(stale, told):
-            report(f"  {folder.name}: was trained with another {', '.join(differing)}; begins anew")
-            stale.unlink()
+    if accelerator.is_main_process:
+        for stale in (path for path in (finished, checkpoint) if path.is_file()):
+            if differing := _differing(stale, told):
+                report(f"  {folder.name}: was trained with another {', '.join(differing)}; begins anew")
+                stale.unlink()
+    accelerator.wait_for_everyone()
     if finished.is_file():
         history = load_weights(model, finished)
         report(f"  {folder.name}: trained before, {len(history)} epochs")
         return history
     if start:
         load_weights(model, start)
-    accelerator = _accelerator(device)
-    optimizer = torch.optim.AdamW(
-        [parameter for parameter in model.parameters() if parameter.requires_grad],
-        recipe.learning_rate,
-        weight_decay=recipe.weight_decay,
-        fused=True,
-    )
-    network, optimizer = accelerator.prepare(to_fast_layout(model), optimizer)
+    groups = _groups(to_fast_layout(model), recipe)
+    optimizer = torch.optim.AdamW(groups, recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
+    network, optimizer = accelerator.prepare(model, optimizer)
     history, first = pd.DataFrame(), 0
     if checkpoint.is_file():
         history, first = _resume(checkpoint, model, optimizer)
@@ -153,16 +198,34 @@ def train(
         losses.append(_step(accelerator, network, optimizer, captures, recipe, step))
         if (step + 1) % recipe.epoch and step + 1 < recipe.steps:
             continue
-        row = _epoch(network, validation, recipe, step + 1, losses, began, history)
+        _agree(accelerator, model)
+        row = _epoch(model, validation, recipe, step + 1, losses, began, history)
         losses, began = [], time.perf_counter()
         history = pd.concat([history, pd.DataFrame([row])], ignore_index=True)
-        if step + 1 < recipe.steps:
+        if step + 1 < recipe.steps and accelerator.is_main_process:
             _save(checkpoint, model, told, history, optimizer, step + 1)
         report("  " + folder.name + ": " + _line(row, recipe))
     model.to("cpu")
-    _save(finished, model, told, history)
-    checkpoint.unlink(missing_ok=True)
+    if accelerator.is_main_process:
+        _save(finished, model, told, history)
+        checkpoint.unlink(missing_ok=True)
+    accelerator.wait_for_everyone()
     return history
+
+
+def _say_nothing(line: str) -> None:
+    """One of several processes speaks for all."""
+
+
+def _groups(model: nn.Module, recipe: Training) -> list[dict[str, Any]]:
+    """The parameters that learn, in the model's order, with what the recipe says of them."""
+    groups: dict[str, dict[str, Any]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            part = name.partition(".")[0]
+            facts = {"share": recipe.fusion_rate if part == "merger" else 1.0, "first": part in FIRST_STAGE}
+            groups.setdefault(part, {"params": [], **facts})["params"].append(parameter)
+    return list(groups.values())
 
 
 def _step(
@@ -175,26 +238,41 @@ def _step(
 ) -> Tensor:
     """One optimiser step; the loss stays on the device, so that nothing waits for it."""
     network.train()
+    held, rate = is_held(recipe, step), learning_rate(recipe, step)
+    if held:
+        for part in FIRST_STAGE:
+            getattr(accelerator.unwrap_model(network), part).eval()
     for group in optimizer.param_groups:
-        group["lr"] = learning_rate(recipe, step)
-    photos, truth = draw(captures, recipe, step)
+        group["lr"] = 0.0 if held and group["first"] else rate * group["share"]
+    photos, truth = draw(captures, recipe, step, (accelerator.process_index, accelerator.num_processes))
     with accelerator.autocast():
         result = network(photos)
-    loss = loss_of(result, truth)
+    loss = loss_of(result, truth, recipe.loss)
     accelerator.backward(loss)
-    accelerator.clip_grad_norm_(network.parameters(), recipe.clip)
+    if recipe.clip:
+        accelerator.clip_grad_norm_(network.parameters(), recipe.clip)
     optimizer.step()
     optimizer.zero_grad()
     return loss.detach()
 
 
+def _agree(accelerator: Accelerator, model: nn.Module) -> None:
+    """Gives all processes the batch norms' statistics of the first; their weights are the same already."""
+    if accelerator.num_processes > 1:
+        for buffer in model.buffers():
+            broadcast(buffer)
+
+
 def _accelerator(device: torch.device | str | None) -> Accelerator:
     on_cpu = not torch.cuda.is_available() if device is None else torch.device(device).type == "cpu"
-    return Accelerator(mixed_precision="bf16" if fast_bf16("cpu" if on_cpu else "cuda") else "no", cpu=on_cpu)
+    precision = "bf16" if fast_bf16("cpu" if on_cpu else "cuda") else "no"
+    # A step with one view leaves the fusion without gradients, which several processes have to be told.
+    unused = DistributedDataParallelKwargs(find_unused_parameters=True)
+    return Accelerator(mixed_precision=precision, cpu=on_cpu, kwargs_handlers=[unused])
 
 
 def _epoch(
-    network: nn.Module,
+    model: nn.Module,
     validation: Captures,
     recipe: Training,
     step: int,
@@ -207,7 +285,7 @@ def _epoch(
         raise ValueError(f"the loss is {loss} at step {step}; expected a number: lower the learning rate")
     trained = time.perf_counter() - began
     views = min(recipe.views, validation.photos.shape[1])
-    scores = evaluate(network, validation, views=(views,))
+    scores = evaluate(model, validation, views=(views,))
     threshold, iou = headline(scores)
     before = history.seconds.iloc[-1] if len(history) else 0.0
     return {

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from test_evaluation import captures
 
 from p2vlib import models, training
-from p2vlib.config import Training
+from p2vlib.config import RECIPES, Training
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 RECIPE = Training(steps=6, batch=2, views=2, epoch=2, single_view=0.34)
@@ -163,8 +163,164 @@ def test_clockwise_batches_stay_clockwise_and_shuffled_ones_do_not():
     assert rising["clockwise"] == 30 and rising["shuffled"] < 25
 
 
-@pytest.mark.parametrize(("schedule", "last"), [("cosine", 0.0), ("step", 0.5)])
-def test_schedules(schedule, last):
+@pytest.mark.parametrize(("schedule", "first", "last"), [("cosine", 1 / 3, 0.0), ("step", 1.0, 0.5)])
+def test_schedules(schedule, first, last):
     recipe = replace(RECIPE, steps=100, schedule=schedule, learning_rate=1.0)
     rates = [training.learning_rate(recipe, step) for step in range(100)]
-    assert rates[0] == pytest.approx(1 / 3) and max(rates) <= 1 and rates[-1] == pytest.approx(last, abs=0.01)
+    assert rates[0] == pytest.approx(first) and max(rates) <= 1 and rates[-1] == pytest.approx(last, abs=0.01)
+
+
+# ------------------------------------------------------------------------------------------------------- as published
+
+
+def published(captures: int) -> Training:
+    return training.counted(RECIPES["published"], captures)
+
+
+def test_the_published_recipe_is_counted_in_passes():
+    recipe = published(30_643)
+    assert recipe.epoch == 479 and recipe.steps == 350 * 479
+    rates = [training.learning_rate(recipe, epoch * 479) for epoch in (0, 149, 150, 249, 250, 349)]
+    assert rates == [1e-3, 1e-3, 5e-4, 5e-4, 1e-3, 5e-4]
+    assert [training.is_held(recipe, epoch * 479) for epoch in (0, 249, 250, 349)] == [False, False, True, True]
+
+
+def test_a_pass_shows_every_capture_once():
+    numbered = data()
+    numbered = replace(numbered, truth=torch.arange(4)[:, None, None, None] == torch.arange(32)[None, None, None])
+    numbered = replace(numbered, truth=numbered.truth.expand(4, 32, 32, 32))
+    recipe = training.counted(replace(RECIPE, epochs=2, batch=3, mirror=False), len(numbered))
+    assert (recipe.epoch, recipe.steps) == (2, 4)
+    for shares in ([(0, 1)], [(0, 2), (1, 2)]):
+        orders = []
+        for number in range(2):
+            shown = [
+                int(truth.float().mean((0, 1)).argmax())
+                for step in range(2 * number, 2 * number + 2)
+                for share in shares
+                for truth in training.draw(numbered, recipe, step, share)[1]
+            ]
+            assert sorted(shown) == [0, 1, 2, 3]
+            orders.append(shown)
+    assert orders[0] != orders[1], "the next pass has another order"
+
+
+def test_the_published_loss_is_the_cross_entropy_of_two_volumes():
+    truth, half = torch.ones(1, 4, 4, 4, dtype=torch.bool), torch.full((1, 4, 4, 4), 0.5)
+    each = half[:, None].expand(-1, 3, -1, -1, -1)
+    unrefined = models.Reconstruction(half, half, each, each)
+    once = 10 * torch.log(torch.tensor(2.0)).item()
+    assert training.loss_of(unrefined, truth, "published").item() == pytest.approx(once)
+    refined = models.Reconstruction(half.clone(), half, each, each)
+    assert training.loss_of(refined, truth, "published").item() == pytest.approx(2 * once)
+    with pytest.raises(ValueError, match="no loss is called 'mine'; there are own, published"):
+        training.loss_of(refined, truth, "mine")
+
+
+def test_in_the_second_stage_only_fusion_and_refiner_learn(tmp_path):
+    def small() -> models.Pix2Vox:
+        torch.manual_seed(0)
+        shape = dict(image_size=32, trunk=(4, 4, 8, 8), head=((8, 1, 1),), decoder=(16, 8, 8, 4), mixing=False)
+        return models.build("pix2vox-a-narrow", **shape, refiner=(2, 2, 2, 4))
+
+    recipe = replace(RECIPES["published"], epochs=4, single_view=0.5, batch=2, views=2)
+    whole = small()
+    history = training.train(whole, data(), data(), recipe, tmp_path / "whole", device="cpu")
+    assert history.step.tolist() == [2, 4, 6, 8]
+    first = small()
+    training.train(first, data(), data(), replace(recipe, epochs=2, hold=False, single_view=1.0), tmp_path / "first")
+    for part, stays in {"encoder": True, "decoder": True, "merger": False, "refiner": False}.items():
+        pairs = zip(getattr(whole, part).state_dict().items(), getattr(first, part).state_dict().values(), strict=True)
+        same = all(torch.equal(one, two) for (name, one), two in pairs if "num_batches" not in name)
+        assert same == stays, part
+
+
+# -------------------------------------------------------------------------------------------------- several processes
+
+WORKER = """
+import sys, torch
+sys.path[:0] = {path!r}
+from pathlib import Path
+from dataclasses import replace
+import test_training as here
+from p2vlib import training
+torch.set_num_threads(1)
+folder, stop = Path(sys.argv[1]), int(sys.argv[2])
+step = training._step
+def watched(accelerator, network, optimizer, captures, recipe, number):
+    if number == stop:
+        sys.exit(0)
+    if number == 0:
+        grads = {{}}
+        clip = accelerator.clip_grad_norm_
+        def kept(*arguments):
+            model = accelerator.unwrap_model(network)
+            grads.update({{n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}})
+            return clip(*arguments)
+        accelerator.clip_grad_norm_ = kept
+        loss = step(accelerator, network, optimizer, captures, recipe, number)
+        torch.save(grads, folder / f"grads{{accelerator.process_index}}.pt")
+        return loss
+    return step(accelerator, network, optimizer, captures, recipe, number)
+training._step = watched
+model = here.tiny()
+training.train(model, here.data(), here.data(), here.SHARED, folder / "net", device="cpu")
+import torch.distributed as d
+torch.save(model.state_dict(), folder / f"end{{d.get_rank() if d.is_initialized() else 0}}.pt")
+"""
+
+SHARED = replace(RECIPE, epochs=3, batch=2, views=2)
+
+
+def run_together(folder: Path, processes: int, stop: int = -1) -> str:
+    """Trains `SHARED` under torchrun with gloo; ``stop``: ends before that step, as if it had been killed."""
+    folder.mkdir(exist_ok=True)
+    script = folder / "worker.py"
+    script.write_text(WORKER.format(path=[os.path.dirname(__file__), os.getcwd()]))
+    launch = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes}", "--standalone"]
+    done = subprocess.run([*launch, script, folder, str(stop)], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory) -> tuple[Path, str]:
+    """The outcome of two processes, and what they said."""
+    folder = tmp_path_factory.mktemp("together")
+    return folder, run_together(folder, 2)
+
+
+def test_two_processes_average_the_gradients_of_their_halves(together):
+    recipe, halves, cores = training.counted(SHARED, len(data())), [], torch.get_num_threads()
+    torch.set_num_threads(1)  # as each of the two had: sums in another order would differ by more than the two do
+    for share in ((0, 2), (1, 2)):
+        model = models.to_fast_layout(tiny()).train()
+        photos, truth = training.draw(data(), recipe, 0, share)
+        with training._accelerator("cpu").autocast():
+            result = model(photos)
+        training.loss_of(result, truth).backward()
+        halves.append({name: p.grad for name, p in model.named_parameters() if p.grad is not None})
+    torch.set_num_threads(cores)
+    for rank in (0, 1):
+        found = torch.load(together[0] / f"grads{rank}.pt", weights_only=True)
+        assert found.keys() >= halves[0].keys()
+        for name, gradient in halves[0].items():
+            wanted = (gradient + halves[1][name]) / 2
+            assert (found[name] - wanted).abs().max() <= 1e-5 * max(1, wanted.abs().max()), name
+
+
+def test_two_processes_end_with_the_same_weights_and_speak_once(together):
+    folder, said = together
+    one, two = (torch.load(folder / f"end{rank}.pt", weights_only=True) for rank in (0, 1))
+    assert one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
+    assert said.count("step     6/6") == 1
+    kept = load_file(folder / "net" / "weights.safetensors")
+    assert all(torch.equal(kept[f"model.{name}"], value) for name, value in one.items())
+
+
+def test_a_checkpoint_of_two_processes_goes_on_in_one(tmp_path):
+    run_together(tmp_path, 2, stop=4)
+    assert (tmp_path / "net" / "checkpoint.safetensors").is_file()
+    said: list[str] = []
+    history = training.train(tiny(), data(), data(), SHARED, tmp_path / "net", device="cpu", report=said.append)
+    assert "goes on at step 4 of 6" in said[0] and history.step.tolist() == [2, 4, 6]
