@@ -20,6 +20,7 @@ capture
 augmentation
 datasets
 shapenet
+pix3d
 fetch
 models
 evaluation
