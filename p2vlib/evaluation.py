@@ -6,6 +6,7 @@ A threshold for headlines is chosen on validation, never on what it is reported 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -129,12 +130,11 @@ def _rows(captures: Captures, iou: Float[Tensor, "captures thresholds"], views: 
     return rows.assign(threshold=np.tile(THRESHOLDS, len(facts)), iou=iou.flatten().numpy())
 
 
-def mean_shape(
-    train: Captures, test: Captures, by: str, views: Sequence[int] = (1,), orders: Sequence[str] = ("clockwise",)
-) -> pd.DataFrame:
-    """The baseline that sees no photo: the mean grid of the training captures of the same ``by`` (side or taxonomy).
+def mean_grids(train: Captures, test: Captures, by: str) -> Float[Tensor, "captures x y z"]:
+    """The mean grid of the training captures of the same ``by`` (side or taxonomy) as each test capture.
 
-    Its rows repeat for every view count and order, so that every row of a network has its neighbour.
+    Raises:
+        ValueError: a side or category that nobody in training has.
     """
     means = {}
     for value, group in train.table.drop_duplicates("sample").groupby(by):
@@ -142,8 +142,25 @@ def mean_shape(
     lacking = sorted(set(test.table[by]) - set(means))
     if lacking:
         raise ValueError(f"no training capture has {by} {', '.join(lacking)}: no mean shape for the test's")
-    iou = iou_at(torch.stack([means[value] for value in test.table[by]]), test.truth)
+    return torch.stack([means[value] for value in test.table[by]])
+
+
+def mean_shape(
+    train: Captures, test: Captures, by: str, views: Sequence[int] = (1,), orders: Sequence[str] = ("clockwise",)
+) -> pd.DataFrame:
+    """The baseline that sees no photo, `mean_grids`, as rows of `evaluate`.
+
+    Its rows repeat for every view count and order, so that every row of a network has its neighbour.
+    """
+    iou = iou_at(mean_grids(train, test, by), test.truth)
     return pd.concat([_rows(test, iou, number, order) for number in views for order in orders], ignore_index=True)
+
+
+def f_scores(solids: Bool[Tensor, "captures x y z"], captures: Captures) -> pd.DataFrame:
+    """`f_score` of each of ``solids`` with the truth of its capture: `FACTS` and f_score, one row a capture."""
+    pairs = (solids.cpu().numpy(), captures.truth.cpu().numpy())
+    with ThreadPoolExecutor() as pool:
+        return captures.table[FACTS].assign(f_score=list(pool.map(f_score, *pairs)))
 
 
 def headline(scores: pd.DataFrame) -> tuple[float, float]:
@@ -215,14 +232,17 @@ def averages(metrics: pd.DataFrame) -> dict[str, float]:
 
 
 def by_threshold(metrics: pd.DataFrame) -> pd.DataFrame:
-    """The slides' table of one model: a row a category with #samples and mean IoU at each threshold, then the overall.
+    """The slides' table of one model: by category #samples and mean IoU at each threshold; then both averages.
 
-    The overall row weighs samples, not categories, as the published protocol does.
+    The overall row weighs samples, as the published protocol does; the class mean weighs categories.
     """
     table = metrics.pivot_table(index="taxonomy", columns="threshold", values="iou", sort=False)
+    classes = table.mean()
     table.insert(0, "#sample", metrics.groupby("taxonomy")["sample"].nunique())
     overall = metrics.groupby("threshold").iou.mean()
-    table.loc["overall"] = [metrics["sample"].nunique(), *overall[table.columns[1:]]]
+    samples = metrics["sample"].nunique()
+    table.loc["overall"] = [samples, *overall[classes.index]]
+    table.loc["class mean"] = [samples, *classes]
     table.columns = [column if isinstance(column, str) else f"t={column:.2f}" for column in table.columns]
     return table.astype({"#sample": int}).reset_index()
 

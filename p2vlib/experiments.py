@@ -11,19 +11,19 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import pandas as pd
 import torch
 from torch import nn
 
-from . import evaluation, models, viewer
+from . import evaluation, models, pix3d, shapenet, viewer
 from .config import Config, Training
 from .datasets import Captures, spread
-from .runs import Run
+from .runs import Run, home
 from .training import train
 
-TRAININGS = ("objects", "feet-studio", "feet-phone")
+TRAININGS = ("objects", "shapenet", "feet-studio", "feet-phone")
 
 Result = TypeVar("Result")
 
@@ -87,12 +87,38 @@ class Network:
         return self.thresholds[known]
 
 
+def read_archive(
+    dataset: str, root: str, image_size: int, *, crop: Literal["box", "centre"], limit: int, on_error: str
+) -> tuple[Captures | None, pd.DataFrame]:
+    """A real archive as captures, and what was skipped of it; None for the ``embedded`` objects.
+
+    ``root`` empty: where `p2vlib fetch` puts it. The rest is told at `shapenet.load` and `pix3d.load`.
+
+    Raises:
+        FileNotFoundError: it is not there; says how to get it.
+        ValueError: an unknown data set or way, or an archive that is not as published.
+    """
+    if on_error not in ("stop", "skip"):
+        raise ValueError(f"on_error is {on_error!r}; expected stop or skip")
+    if dataset == "embedded":
+        return None, pd.DataFrame(columns=["object", "reason"])
+    if dataset == "shapenet":
+        folder = Path(root or home() / "data" / "shapenet")
+        return shapenet.load(folder, image_size, crop=crop, limit=limit, on_error=on_error)
+    if dataset == "pix3d":
+        return pix3d.load(Path(root or home() / "data" / "pix3d" / "pix3d"), image_size, limit=limit, on_error=on_error)
+    raise ValueError(f"no data set is called {dataset!r}; there are embedded, shapenet, pix3d")
+
+
 def training_captures(captures: Captures, training: str, split: str) -> Captures:
-    """The captures of a ``training`` (one of `TRAININGS`) in a split: objects in their cube, feet in the metric one."""
+    """The captures of a ``training`` (one of `TRAININGS`) in a split: objects in their cube, feet in the metric one.
+
+    `objects` are the embedded ones, `shapenet` those of the real archive.
+    """
     if training not in TRAININGS:
         raise ValueError(f"unknown training {training!r}; expected one of {', '.join(TRAININGS)}")
-    if training == "objects":
-        return captures.select(dataset="objects", split=split)
+    if not training.startswith("feet-"):
+        return captures.select(dataset=training, split=split)
     look = training.removeprefix("feet-")
     light = "drift" if look == "phone" else "steady"
     return captures.select(dataset="feet", look=look, light=light, cube="metric", split=split)
@@ -131,6 +157,17 @@ def train_network(
         report=_tell,
     )
     return Network(name, training, variant, model, history, folder / "weights.safetensors")
+
+
+def published_network(path: str) -> Network:
+    """The network of a published checkpoint (``.pth``), which is tested as it is.
+
+    Raises:
+        FileNotFoundError, ValueError: as `models.load_published`.
+    """
+    found = models.load_published(path)
+    print(f"{path}: {found.name}; not used: {', '.join(found.left_out) or 'nothing'}", flush=True)
+    return Network(found.name, "shapenet", "published", found.model, pd.DataFrame(), Path(path))
 
 
 def train_arm(run: Run, captures: Captures, arm: Arm, training: str, start: Network | None = None) -> Network:
@@ -216,18 +253,55 @@ def test_mean_shape(
     return evaluation.tidy(scores, threshold, model="mean-shape", training=training, dataset=dataset, variant=variant)
 
 
+def surfaces(
+    networks: Mapping[str, Network], train: Captures, test: Captures, validation: Captures, views: Sequence[int]
+) -> pd.DataFrame:
+    """F-score@1% on ``test`` of each network by number of photos, and of the mean shape: model, views, low, high …
+
+    Each is cut at its threshold from ``validation``. Columns: model, views, f_score, low, high, samples.
+    """
+    rows = []
+    for network in networks.values():
+        threshold = network.threshold_on(validation)
+        for number in views:
+            seen = spread(test.photos.shape[1], number)
+            solids = evaluation.predict(network.model, test, seen) >= threshold
+            rows.append((network.name, number, evaluation.f_scores(solids, test)))
+    threshold, _ = evaluation.headline(evaluation.mean_shape(train, validation, "taxonomy"))
+    mean = evaluation.f_scores(evaluation.mean_grids(train, test, "taxonomy") >= threshold, test)
+    rows += [("mean-shape", number, mean) for number in views]
+    return pd.DataFrame(
+        [
+            (model, number, *evaluation.interval(found.f_score.to_numpy(), found.subject.to_numpy()), len(found))
+            for model, number, found in rows
+        ],
+        columns=["model", "views", "f_score", "low", "high", "samples"],
+    )
+
+
 def panels_of(
-    networks: dict[str, Network], captures: Captures, samples: dict[str, str], views: int, threshold: float
+    networks: Mapping[str, Network], captures: Captures, samples: Mapping[str, str], views: int, metrics: pd.DataFrame
 ) -> list[viewer.Panel]:
-    """Rows for `viewer.panels`: each of ``samples`` (title -> sample) with its photos, truth and every prediction."""
+    """Rows for `viewer.panels`: each of ``samples`` (title -> sample) with its photos, truth and every prediction.
+
+    Each network's volume is cut at the threshold that ``metrics`` mark as its selected one.
+    """
     rows = []
     for title, sample in samples.items():
         one = captures.select(sample=sample)
         chosen = spread(one.photos.shape[1], views)
         predictions = {
-            name: evaluation.predict(network.model, one, chosen)[0].cpu().numpy() >= threshold
+            name: evaluation.predict(network.model, one, chosen)[0].cpu().numpy() >= _selected(metrics, network)
             for name, network in networks.items()
         }
         photos = one.photos[0, chosen].permute(0, 2, 3, 1).cpu().numpy()
         rows.append(viewer.Panel(f"{title}\n{sample}", list(photos), one.truth[0].cpu().numpy(), predictions))
     return rows
+
+
+def _selected(metrics: pd.DataFrame, network: Network) -> float:
+    own = (metrics.model == network.name) & (metrics.training == network.training)
+    chosen = metrics[own & (metrics.variant == network.variant) & metrics.selected].threshold.unique()
+    if len(chosen) != 1:
+        raise ValueError(f"{network.name}, {network.training}, {network.variant} has {len(chosen)} selected thresholds")
+    return float(chosen[0])

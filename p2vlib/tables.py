@@ -47,6 +47,27 @@ def slide_table(metrics: pd.DataFrame, model: str) -> pd.DataFrame:
     return own.drop(columns="taxonomy").round(4)
 
 
+def surface_table(scores: pd.DataFrame) -> pd.DataFrame:
+    """F-score@1% by number of photos with its interval, a row a model; below, as published on ShapeNet."""
+    counts = scores.views.unique()
+    cells = scores.assign(shown=[with_interval(*row) for row in scores[["f_score", "low", "high"]].to_numpy()])
+    own = cells.pivot(index="model", columns="views", values="shown").loc[scores.model.unique()]
+    numbers = published()
+    theirs = numbers[(numbers.source == "papers, by views") & (numbers.metric == "f-score@1%")]
+    theirs = theirs[theirs.views.isin(counts)].pivot(index="model", columns="views", values="value")
+    theirs.index = [f"{model} (published, ShapeNet)" for model in theirs.index]
+    table = pd.concat([own, theirs.map("{:.3f}".format).where(theirs.notna())]).fillna("–")
+    table.columns = [f"{number:.0f} photo{'s' if number > 1 else ''}" for number in table.columns]
+    return table.rename_axis("model").reset_index()
+
+
+def published_pix3d() -> pd.DataFrame:
+    """The slides' numbers on Pix3D's chairs: columns model, training, iou."""
+    numbers = published()
+    theirs = numbers[(numbers.dataset == "pix3d") & (numbers.metric == "iou")].rename(columns={"value": "iou"})
+    return theirs[["model", "training", "iou"]].reset_index(drop=True)
+
+
 def published_curves() -> pd.DataFrame:
     """Published IoU on ShapeNet by number of photos: columns model, views, iou."""
     numbers = published()

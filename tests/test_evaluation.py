@@ -188,6 +188,14 @@ def test_the_slides_table_weighs_samples():
     rows = pd.concat([metrics([0.3, 0.3, 0.3]).assign(taxonomy="a"), metrics([0.7]).assign(taxonomy="b", sample="t")])
     table = evaluation.by_threshold(rows).set_index("taxonomy")
     assert table.loc["overall", "t=0.40"] == pytest.approx(0.4) and table.loc["overall", "#sample"] == 4
+    assert table.loc["class mean", "t=0.40"] == pytest.approx(0.5)
+
+
+def test_f_scores_stand_one_a_capture():
+    boxes = captures(3)
+    found = evaluation.f_scores(boxes.truth.roll(1, 0), boxes)
+    one = evaluation.f_score(boxes.truth[0].numpy(), boxes.truth[1].numpy())
+    assert found["sample"].tolist() == ["s0", "s1", "s2"] and found.f_score[1] == one
 
 
 def test_best_median_and_worst():

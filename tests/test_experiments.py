@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pathlib
 from functools import partial
 
 import pandas as pd
@@ -11,7 +12,7 @@ from test_evaluation import FirstPhoto, captures
 from test_training import RECIPE, data, same_weights, tiny
 from torch import nn
 
-from p2vlib import experiments, training
+from p2vlib import evaluation, experiments, training
 
 
 def test_side_by_side_gives_the_same_weights_as_one_after_the_other(tmp_path):
@@ -78,3 +79,40 @@ def test_a_threshold_is_measured_once_and_an_order_free_network_runs_in_one_orde
         assert rows[0].groupby("order").selected.sum().tolist() == [4, 4, 4]
         asked[kind] = model.asked
     assert asked == {"free": 1 + 2 * 1, "recurrent": 1 + 2 * 12}
+
+
+def network_of(variant: str = "main") -> experiments.Network:
+    return experiments.Network("n", "feet-phone", variant, FirstPhoto(), pd.DataFrame(), pathlib.Path())
+
+
+def test_panels_are_cut_at_the_threshold_that_the_tables_use():
+    """At .2 and at .5 the same probabilities make two different solids."""
+    one = captures(2).select(sample="s0")
+    probability = evaluation.predict(FirstPhoto(), one, [0])[0].numpy()
+    sample = one.table["sample"][0]
+    for threshold in (0.2, 0.5):
+        facts = dict(model="n", training="feet-phone", variant="main")
+        metrics = pd.DataFrame([dict(facts, threshold=t, selected=t == threshold) for t in (0.2, 0.5)])
+        (panel,) = experiments.panels_of({"n": network_of()}, one, {"best": sample}, 1, metrics)
+        assert (panel.predictions["n"] == (probability >= threshold)).all()
+    with pytest.raises(ValueError, match="n, feet-phone, other has 0 selected thresholds"):
+        experiments.panels_of({"n": network_of("other")}, one, {"best": sample}, 1, metrics)
+
+
+def test_surfaces_of_networks_and_of_the_mean_shape():
+    objects = captures(4)
+    scores = experiments.surfaces({"n": network_of()}, objects, objects, objects, (1, 4))
+    assert scores.model.tolist() == ["n", "n", "mean-shape", "mean-shape"] and scores.views.tolist() == [1, 4, 1, 4]
+    assert scores.f_score.between(0, 1).all() and (scores.samples == 4).all()
+
+
+def test_archives_that_nobody_knows_or_has(tmp_path):
+    facts = dict(crop="box", limit=0, on_error="stop")
+    assert experiments.read_archive("embedded", "", 96, **facts)[0] is None
+    with pytest.raises(ValueError, match="no data set is called 'imagenet'; there are embedded, shapenet, pix3d"):
+        experiments.read_archive("imagenet", "", 96, **facts)
+    with pytest.raises(ValueError, match="on_error is 'ignore'; expected stop or skip"):
+        experiments.read_archive("shapenet", "", 96, **{**facts, "on_error": "ignore"})
+    for name in ("shapenet", "pix3d"):
+        with pytest.raises(FileNotFoundError, match=f"p2vlib fetch {name}"):
+            experiments.read_archive(name, str(tmp_path), 96, **facts)

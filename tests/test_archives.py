@@ -1,0 +1,68 @@
+"""Notebook 03 on the real archives' layout, with small ones written here, and with a published checkpoint."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from test_pix3d import write_archive
+from test_published import checkpoint_of
+from test_shapenet import CHAIR, entry, write_object
+
+from p2vlib import models, shapenet, study
+
+CHECKOUT = Path(__file__).parents[1]
+NAME = "03_shapenet_baseline"
+
+
+@pytest.fixture
+def checkout(home, smoke) -> Path:
+    """An empty checkout with notebook 03 and the data that are made once."""
+    for name in ("published.csv", "taxonomy.json", "packed"):
+        (home / "data").mkdir(exist_ok=True)
+        (home / "data" / name).symlink_to(CHECKOUT / "data" / name)
+    (home / "notebooks").mkdir()
+    shutil.copy(CHECKOUT / "notebooks" / f"{NAME}.ipynb", home / "notebooks")
+    return home
+
+
+def metrics_of(checkout: Path) -> pd.DataFrame:
+    return pd.read_csv(checkout / "reports" / "smoke" / "parts" / f"{NAME}.csv", dtype={"taxonomy": str})
+
+
+def table_of(checkout: Path, name: str) -> pd.DataFrame:
+    return pd.read_csv(checkout / "reports" / "smoke" / "tables" / f"{NAME}-{name}.csv")
+
+
+def test_it_trains_and_tests_on_the_archive_and_lists_what_it_skipped(checkout):
+    root = checkout / "archive"
+    for name in ("a1", "b2", "c3"):
+        write_object(root, name, views=shapenet.VIEWS)
+    content = [entry(CHAIR, train=["a1"], val=["b2"], test=["c3", "gone"])]
+    (root / shapenet.TAXONOMY).write_text(json.dumps(content))
+    given = {"dataset": "shapenet", "root": str(root), "on_error": "skip"}
+    study.run_notebooks("smoke", ["03"], given)
+    metrics = metrics_of(checkout)
+    own = metrics[metrics.dataset == "shapenet"]
+    assert set(own.subject) == {"c3"} and set(own.training) == {"shapenet"} and set(own.model) >= {"mean-shape"}
+    assert table_of(checkout, "skipped").object.tolist() == [f"{CHAIR}/gone"]
+    page = (checkout / "reports" / "smoke" / "executed" / f"{NAME}.ipynb").read_text()
+    assert "published, on the same data" in page and "unseen objects (shapenet)" in page
+
+
+def test_it_tests_a_published_checkpoint_on_pix3d(checkout):
+    root = checkout / "pix3d"
+    write_archive(root)
+    torch.manual_seed(0)
+    torch.save(checkpoint_of(models.build("pix2vox-f"), "module."), checkout / "published.pth")
+    given = {"dataset": "pix3d", "root": str(root), "checkpoint": str(checkout / "published.pth")}
+    study.run_notebooks("smoke", ["03"], given)
+    metrics = metrics_of(checkout)
+    assert set(metrics.model) == {"pix2vox-f", "mean-shape"} and set(metrics.dataset) == {"pix3d", "feet"}
+    assert set(metrics[metrics.dataset == "pix3d"].views) == {1}
+    assert table_of(checkout, "pix3d").iou.tolist() == [0.179, 0.204, 0.256, 0.269]
+    assert not (checkout / ".runs" / "smoke" / "weights").exists(), "nothing was trained"
