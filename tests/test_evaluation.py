@@ -192,10 +192,10 @@ def test_the_slides_table_weighs_samples():
 
 
 def test_f_scores_stand_one_a_capture():
-    boxes = captures(3)
+    boxes = captures(4)
     found = evaluation.f_scores(boxes.truth.roll(1, 0), boxes)
     one = evaluation.f_score(boxes.truth[0].numpy(), boxes.truth[1].numpy())
-    assert found["sample"].tolist() == ["s0", "s1", "s2"] and found.f_score[1] == one
+    assert found["sample"].tolist() == ["s0", "s1", "s2", "s3"] and found.f_score[1] == one
 
 
 def test_best_median_and_worst():
