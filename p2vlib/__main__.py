@@ -46,6 +46,14 @@ def parser() -> argparse.ArgumentParser:
         help="a parameter of the notebooks, for instance seed=1",
     )
     data = choice.add_parser("data", help="generate the embedded data; resumes")
+    study.add_argument(
+        "--on-error",
+        choices=["stop", "skip"],
+        help="with the real archives (--only 03): stop at what cannot be read, or skip it and list it in the report",
+    )
+    convert = choice.add_parser("convert", help="turn a published checkpoint of Pix2Vox or Pix2Vox++ into safetensors")
+    convert.add_argument("checkpoint", type=Path, help="the published .pth")
+    convert.add_argument("--out", type=Path, required=True, help="the .safetensors to write")
     fetch = choice.add_parser("fetch", help="download the real ShapeNet renderings or Pix3D; resumes")
     fetch.add_argument("name", choices=["shapenet", "pix3d"])
     fetch.add_argument("--root", type=Path, help="where to (default: data/<name>)")
@@ -68,12 +76,20 @@ def main(arguments: list[str] | None = None) -> int:
 
             fetch(options.name, options.root)
             return 0
+        if options.command == "convert":
+            from .models import load_published
+
+            found = load_published(options.checkpoint)
+            found.save(options.out)
+            print(f"{options.out}: {found.name}; left out: {', '.join(found.left_out) or 'nothing'}")
+            return 0
         from . import study
 
         if options.command == "data":
             study.build_data(options.scale)
         else:
-            study.run_study(options.scale, options.only, dict(options.parameters))
+            told = [("on_error", options.on_error)] if options.on_error else []
+            study.run_study(options.scale, options.only, dict(options.parameters + told))
     except KeyboardInterrupt:
         print("p2vlib: stopped; the same command goes on from here", file=sys.stderr)
         return 130

@@ -23,7 +23,7 @@ from .datasets import Captures, spread
 from .runs import Run, home
 from .training import train
 
-TRAININGS = ("objects", "shapenet", "feet-studio", "feet-phone")
+TRAININGS = ("objects", "shapenet", "things3d", "feet-studio", "feet-phone")
 
 Result = TypeVar("Result")
 
@@ -105,15 +105,19 @@ def read_archive(
     if dataset == "shapenet":
         folder = Path(root or home() / "data" / "shapenet")
         return shapenet.load(folder, image_size, crop=crop, limit=limit, on_error=on_error)
+    if dataset == "things3d":
+        folder, views = Path(root or home() / "data" / "things3d"), shapenet.THINGS3D_VIEWS
+        facts = dict(crop=crop, limit=limit, on_error=on_error, views=views, dataset=dataset)
+        return shapenet.load(folder, image_size, **facts)
     if dataset == "pix3d":
         return pix3d.load(Path(root or home() / "data" / "pix3d" / "pix3d"), image_size, limit=limit, on_error=on_error)
-    raise ValueError(f"no data set is called {dataset!r}; there are embedded, shapenet, pix3d")
+    raise ValueError(f"no data set is called {dataset!r}; there are embedded, shapenet, things3d, pix3d")
 
 
 def training_captures(captures: Captures, training: str, split: str) -> Captures:
     """The captures of a ``training`` (one of `TRAININGS`) in a split: objects in their cube, feet in the metric one.
 
-    `objects` are the embedded ones, `shapenet` those of the real archive.
+    `objects` are the embedded ones, `shapenet` and `things3d` those of the real archives.
     """
     if training not in TRAININGS:
         raise ValueError(f"unknown training {training!r}; expected one of {', '.join(TRAININGS)}")

@@ -32,6 +32,9 @@ from .grids import VoxelGrid, read_binvox
 VIEWS = 24
 """Photos of an object in the published archive."""
 
+THINGS3D_VIEWS = 6
+"""Photos of an object of Things3D (Xie et al., Pix2Vox++, IJCV 2020): 1.68 million of 280,000 objects."""
+
 SPLITS = {"train": "train", "validation": "val", "test": "test"}
 """Our name of a split -> its key in the taxonomy file."""
 
@@ -169,6 +172,7 @@ def load(
     drop_leaks: bool = False,
     on_error: Literal["stop", "skip"] = "stop",
     views: int = VIEWS,
+    dataset: str = "shapenet",
 ) -> tuple[Captures, pd.DataFrame]:
     """The archive below ``root`` as captures, and what was skipped of it (columns object, reason).
 
@@ -182,6 +186,8 @@ def load(
         limit: at most so many objects of a category and split; 0: all.
         drop_leaks: leave out test objects that are also in train.
         on_error: ``skip`` goes on without an object that cannot be read; ``stop`` names it and ends.
+        views: photos of an object; Things3D, which lies in the same layout, has `THINGS3D_VIEWS`.
+        dataset: what the metrics call it.
 
     Raises:
         FileNotFoundError: there is no such archive; says how to get it.
@@ -215,7 +221,7 @@ def load(
     if crop == "centre":
         boxes[:] = CENTRE
     captures = Captures(
-        table,
+        table.assign(dataset=dataset),
         torch.from_numpy(photos),
         torch.from_numpy(truth.reshape(-1, edge, edge, edge).astype(bool)),
         torch.from_numpy(boxes),

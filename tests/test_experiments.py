@@ -109,7 +109,9 @@ def test_surfaces_of_networks_and_of_the_mean_shape():
 def test_archives_that_nobody_knows_or_has(tmp_path):
     facts = dict(crop="box", limit=0, on_error="stop")
     assert experiments.read_archive("embedded", "", 96, **facts)[0] is None
-    with pytest.raises(ValueError, match="no data set is called 'imagenet'; there are embedded, shapenet, pix3d"):
+    with pytest.raises(
+        ValueError, match="no data set is called 'imagenet'; there are embedded, shapenet, things3d, pix3d"
+    ):
         experiments.read_archive("imagenet", "", 96, **facts)
     with pytest.raises(ValueError, match="on_error is 'ignore'; expected stop or skip"):
         experiments.read_archive("shapenet", "", 96, **{**facts, "on_error": "ignore"})

@@ -8,7 +8,8 @@ import zipfile
 import pytest
 import torch
 
-from p2vlib import models
+from p2vlib import models, training
+from p2vlib.__main__ import main
 from p2vlib.models import published
 
 
@@ -55,6 +56,21 @@ def test_all_four_are_told_apart_by_their_shapes(tmp_path, name: str) -> None:
         model = models.Pix2Vox(models.configure(name))
     states = {part: published._own_state(model, part) for part in published.PARTS}
     assert published._recognised(tmp_path, states)[0] == name
+
+
+def test_it_is_kept_as_safetensors_and_loaded_as_any_training(tmp_path, capsys) -> None:
+    torch.manual_seed(2)
+    source, path, kept = models.build("pix2vox++-f"), tmp_path / "published.pth", tmp_path / "weights.safetensors"
+    torch.save(checkpoint_of(source, "module."), path)
+    assert main(["convert", str(path), "--out", str(kept)]) == 0
+    told = capsys.readouterr().out
+    assert "pix2vox++-f" in told and "encoder_solver_state_dict" in told
+    other = models.build("pix2vox++-f")
+    training.load_weights(other, kept)
+    for key, value in source.state_dict().items():
+        assert torch.equal(other.state_dict()[key], value), key
+    assert main(["convert", str(kept), "--out", str(kept)]) == 1
+    assert "none of pix2vox-f" in capsys.readouterr().err
 
 
 def test_a_file_of_another_network_names_the_nearest_and_what_differs(tmp_path) -> None:

@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from p2vlib import datasets, evaluation, shapenet, training
+from p2vlib import datasets, evaluation, experiments, shapenet, training
 from p2vlib.augmentation import as_input
 from p2vlib.cameras import look_at, read_metadata, write_metadata
 from p2vlib.capture import photos
@@ -186,6 +186,14 @@ def test_what_is_broken_stops_or_is_skipped_and_listed(tmp_path):
     assert "01.png: not a readable picture" in skipped.reason[1]
     with pytest.raises(ValueError, match="none of its 4 objects can be read"):
         shapenet.load(tmp_path, 96, on_error="skip")  # as if it had 24 views
+
+
+def test_things3d_lies_in_the_same_layout_with_fewer_photos(tmp_path):
+    write_object(tmp_path, "a1", views=shapenet.THINGS3D_VIEWS)
+    (tmp_path / shapenet.TAXONOMY).write_text(json.dumps([entry(CHAIR, train=["a1"])]))
+    captures, _ = experiments.read_archive("things3d", str(tmp_path), 96, crop="box", limit=0, on_error="stop")
+    assert captures.photos.shape[1] == 6 and captures.table.dataset.tolist() == ["things3d"]
+    assert len(experiments.training_captures(captures, "things3d", "train")) == 1
 
 
 def test_without_the_archive_it_says_how_to_get_it(tmp_path):

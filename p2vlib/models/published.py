@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from ..files import write_atomically
 from .layout import to_fast_layout
 from .pix2vox import Pix2Vox
 from .registry import configure
@@ -39,6 +41,12 @@ class Published:
     model: Pix2Vox
     left_out: tuple[str, ...]
     """What the file holds besides, and what is not used: solver states, where the training stood, F's idle refiner."""
+
+    def save(self, path: str | Path) -> None:
+        """Writes the weights as safetensors, as a finished training leaves them: `training.load_weights` reads them."""
+        tensors = {f"model.{name}": value.contiguous() for name, value in self.model.state_dict().items()}
+        facts = {"name": self.name, "recipe": "{}", "history": "{}"}
+        write_atomically(Path(path), lambda partial: save_file(tensors, partial, facts))
 
 
 def load_published(path: str | Path) -> Published:
