@@ -70,6 +70,8 @@ class Training:
     """Photos a step: ``batch // views`` captures, at least two, so that a step costs the same at any view count."""
     views: int = 4
     """Most photos a step of the second stage; the number is drawn anew each step."""
+    choice: str = "even"
+    """Which photos of a capture: `even` around it from any start, or `any`, as published."""
     learning_rate: float = 3e-3
     schedule: str = "cosine"
     """`cosine` with a short warm-up, or `step` (halved at 60 % of the steps, as published)."""
@@ -100,6 +102,7 @@ RECIPES = {
         single_view=250 / 350,
         batch=64,
         views=24,
+        choice="any",
         learning_rate=1e-3,
         schedule="step",
         weight_decay=0.0,

@@ -35,6 +35,9 @@ from .models import Reconstruction, fast_bf16, to_fast_layout
 CROSS_ENTROPY_WEIGHT = 10.0
 """Published: ten times the mean voxel-wise binary cross entropy, of the fused and of the refined volume."""
 
+WATCHED_VIEWS = 8
+"""Most photos at which validation is watched: with an archive's 24 it would take longer than the training."""
+
 FIRST_STAGE = ("encoder", "recurrent", "decoder")
 """The parts that a recipe may hold after its first stage."""
 
@@ -113,19 +116,20 @@ def draw(captures: Captures, recipe: Training, step: int, share: tuple[int, int]
         views = 1 + int(torch.randint(min(recipe.views, available), (1,), generator=generator))
     if recipe.epochs:
         number, place = divmod(step, recipe.epoch)
-        order = torch.randperm(
-            len(captures), generator=torch.Generator().manual_seed(2**40 + recipe.seed * 1_000_003 + number)
-        )
-        rows = order.tensor_split(recipe.epoch)[place]
+        shuffling = torch.Generator().manual_seed(2**40 + recipe.seed * 1_000_003 + number)
+        rows = torch.randperm(len(captures), generator=shuffling).tensor_split(recipe.epoch)[place]
     else:
         rows = torch.randint(len(captures), (max(2, recipe.batch // views),), generator=generator)
-    which, processes = share
-    rows = rows[which::processes]
+    process, processes = share
+    rows = rows[process::processes]
     if processes > 1:
-        generator.manual_seed(seed + (2 + which) * 2**40)
-    # Any start of the walk and even spacing; they stay in clockwise order, the one nearest the front first.
-    start = int(torch.randint(available, (1,), generator=generator))
-    chosen = torch.tensor(sorted((start + i) % available for i in spread(available, views)))
+        generator.manual_seed(seed + (2 + process) * 2**40)
+    if recipe.choice == "any":
+        chosen = torch.randperm(available, generator=generator)[:views].sort().values
+    else:
+        # Any start of the walk and even spacing; they stay in clockwise order, the one nearest the front first.
+        start = int(torch.randint(available, (1,), generator=generator))
+        chosen = torch.tensor(sorted((start + i) % available for i in spread(available, views)))
     if recipe.order == "shuffled":
         chosen = chosen[torch.randperm(views, generator=generator)]
     device, kept = captures.truth.device, captures.photos.device
@@ -284,7 +288,7 @@ def _epoch(
     if not math.isfinite(loss):
         raise ValueError(f"the loss is {loss} at step {step}; expected a number: lower the learning rate")
     trained = time.perf_counter() - began
-    views = min(recipe.views, validation.photos.shape[1])
+    views = min(recipe.views, WATCHED_VIEWS, validation.photos.shape[1])
     scores = evaluate(model, validation, views=(views,))
     threshold, iou = headline(scores)
     before = history.seconds.iloc[-1] if len(history) else 0.0

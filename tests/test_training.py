@@ -205,6 +205,18 @@ def test_a_pass_shows_every_capture_once():
     assert orders[0] != orders[1], "the next pass has another order"
 
 
+def test_photos_are_chosen_evenly_or_at_random(monkeypatch):
+    numbered = data()
+    numbered.photos[:] = torch.arange(4, dtype=torch.uint8)[None, :, None, None, None]
+    monkeypatch.setattr(training, "augmented", lambda photos, *_: photos)  # else the numbers could not be read
+    recipe = replace(RECIPE, views=2, single_view=0.0, mirror=False, batch=2)
+    gaps = {}
+    for choice in ("even", "any"):
+        shown = [training.draw(numbered, replace(recipe, choice=choice), step)[0][0, :, 0, 0, 0] for step in range(60)]
+        gaps[choice] = {int(pair[1]) - int(pair[0]) for pair in shown if len(pair) == 2}
+    assert gaps == {"even": {2}, "any": {1, 2, 3}}, "and both stay in clockwise order"
+
+
 def test_the_published_loss_is_the_cross_entropy_of_two_volumes():
     truth, half = torch.ones(1, 4, 4, 4, dtype=torch.bool), torch.full((1, 4, 4, 4), 0.5)
     each = half[:, None].expand(-1, 3, -1, -1, -1)
