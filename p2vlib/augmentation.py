@@ -201,3 +201,27 @@ def _change(photos: Photos, draw: _Draw, recipe: Augmentation, size: int, out: P
     colours, shift = (value.repeat_interleave(photos.shape[1], 0) for value in (draw.colours, shift))
     mixed = out.flatten(0, 1).flatten(2)  # [batch * views, 3, height * width]
     torch.baddbmm(shift, colours, pictures.flatten(0, 1).flatten(2), out=mixed).clamp_(0, 1)
+
+
+def jittered(
+    cameras: Float[Tensor, "batch views 3 7"], degrees: float, shift: float, generator: torch.Generator
+) -> Float[Tensor, "batch views 3 7"]:
+    """Cameras (`Camera.seen_from`) as somebody measured them, each with an error of its own.
+
+    Args:
+        degrees: standard deviation of the turn about each axis of the camera.
+        shift: standard deviation of its place along each axis, in edges of the cube.
+    """
+    drawn = torch.randn(*cameras.shape[:2], 2, 3, generator=generator).to(cameras.device)
+    turn = torch.linalg.matrix_exp(_cross(torch.deg2rad(degrees * drawn[..., 0, :])))
+    intrinsics, pose = cameras[..., :3], turn @ cameras[..., 3:]
+    moved = pose[..., 3:] + shift * drawn[..., 1, :, None]
+    return torch.cat([intrinsics, pose[..., :3], moved], -1)
+
+
+def _cross(vectors: Float[Tensor, "batch views 3"]) -> Float[Tensor, "batch views 3 3"]:
+    """The matrices that multiply as the cross product with ``vectors`` does."""
+    x, y, z = vectors.unbind(-1)
+    none = torch.zeros_like(x)
+    rows = [torch.stack(row, -1) for row in ((none, -z, y), (z, none, -x), (-y, x, none))]
+    return torch.stack(rows, -2)

@@ -49,6 +49,20 @@ class Camera:
         pixels = inside @ self.intrinsics.T
         return np.column_stack([pixels[:, :2] / pixels[:, 2:], inside[:, 2]])
 
+    def seen_from(self, cube: Cube, box: tuple[float, float, float, float]) -> Float[np.ndarray, "3 7"]:
+        """This camera as a network takes it: intrinsics, rotation and translation side by side, without units.
+
+        A point q of the cube, its lower corner 0 and its upper one 1, stands at ``c = rotation q + translation`` before
+        the camera, in edges of the cube; ``intrinsics c`` divided by its last entry is where it shows in the picture
+        that is cut to ``box``, from -1 at its left and upper border to 1 at the opposite one.
+        """
+        left, top, right, bottom = box
+        width, height = right - left, bottom - top
+        cut = np.array([[2 / width, 0, -(left + right) / width], [0, 2 / height, -(top + bottom) / height], [0, 0, 1]])
+        rotation = self.extrinsics[:3, :3]
+        translation = (rotation @ np.array(cube.lower) + self.extrinsics[:3, 3]) / cube.edge
+        return np.column_stack([cut @ self.intrinsics, rotation, translation])
+
     def box(self, cube: Cube, height: float | None = None) -> tuple[float, float, float, float]:
         """The smallest square picture box (left, top, right, bottom, pixels) over the projected ``cube``.
 

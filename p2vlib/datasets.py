@@ -109,9 +109,13 @@ def _read_photo(path: Path, inside: Path) -> tuple[bytes, tuple[int, int]]:
 # ----------------------------------------------------------------------------------------------------------- packing
 
 
+PACKED = 2
+"""Grows when the same captures would be packed in another way."""
+
+
 def fingerprint(config: Config) -> str:
     """What the packed data depend on, as a short hash: the data part of ``config`` and the recipe's version."""
-    content = json.dumps([DATA_RECIPE, asdict(config.feet), asdict(config.objects)], sort_keys=True)
+    content = json.dumps([DATA_RECIPE, PACKED, asdict(config.feet), asdict(config.objects)], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
@@ -132,7 +136,7 @@ def pack(config: Config) -> Path:
     ensure(config)
     roots = {"foot": data_folder("feet", config.scale), "object": data_folder("objects", config.scale)}
     folders = [folder for job in jobs(config) for folder in job.folders(roots[job.kind]).values()]
-    photos, grids, records = [], [], []
+    photos, grids, cameras, records = [], [], [], []
     for folder in folders:
         capture = read_capture(folder)
         first = len(photos)
@@ -141,12 +145,15 @@ def pack(config: Config) -> Path:
             # A foot ends far below the top of its metric cube; the part above would cost a third of the pixels.
             height = FOOT_CUT_HEIGHT if cube_name == "metric" else None
             boxes = [camera.box(truth.cube, height) for camera in capture.cameras]
+            seen = [camera.seen_from(truth.cube, box) for camera, box in zip(capture.cameras, boxes, strict=True)]
             records.append({**_row(capture, cube_name), "first": first, "boxes": boxes, "grid": len(grids)})
             grids.append(np.packbits(truth.volume))
+            cameras.append(np.stack(seen))
     tensors = {
         "photos": np.frombuffer(b"".join(photos), np.uint8),
         "offsets": np.cumsum([0, *map(len, photos)]),
         "grids": np.stack(grids),
+        "cameras": np.stack(cameras).astype(np.float32),
     }
     write_bytes(path, save(tensors, {"fingerprint": fingerprint(config), "records": json.dumps(records)}))
     return path
@@ -198,6 +205,8 @@ class Captures:
     table: pd.DataFrame
     photos: UInt8[Tensor, "captures views 4 height width"]
     truth: Bool[Tensor, "captures x y z"]
+    cameras: Float32[Tensor, "captures views 3 7"] | None = None
+    """Where each photo was taken from (`Camera.seen_from`, for the photo as it is cut); None: nobody knows."""
     boxes: Float32[Tensor, "captures views 4"] | None = None
     """What each photo is still to be cut to, pixels (an archive's); None: that is done."""
     size: int = 0
@@ -234,15 +243,19 @@ class Captures:
         # Neighbours are looked at in place: the photos of an archive are a file, and half of it is no less than a copy.
         together = rows[-1] - rows[0] + 1 == len(rows)
         some = slice(rows[0], rows[-1] + 1) if together else torch.from_numpy(rows)
-        boxes = None if self.boxes is None else self.boxes[some]
+        rest = {name: value if value is None else value[some] for name, value in self._views().items()}
         table = self.table[keep].reset_index(drop=True)
-        return replace(self, table=table, photos=self.photos[some], truth=self.truth[some], boxes=boxes)
+        return replace(self, table=table, photos=self.photos[some], truth=self.truth[some], **rest)
+
+    def _views(self) -> dict[str, Tensor | None]:
+        """What is known of each photo, if it is."""
+        return {"cameras": self.cameras, "boxes": self.boxes}
 
     def to(self, device: torch.device | str) -> Captures:
         """The same captures with their tensors on ``device``; photos that are a file stay one."""
         photos = self.photos if self.origin else self.photos.to(device)
-        boxes = None if self.boxes is None else self.boxes.to(device)
-        return replace(self, photos=photos, truth=self.truth.to(device), boxes=boxes)
+        rest = {name: value if value is None else value.to(device) for name, value in self._views().items()}
+        return replace(self, photos=photos, truth=self.truth.to(device), **rest)
 
 
 def load(config: Config, crop: bool = True) -> Captures:
@@ -256,6 +269,7 @@ def load(config: Config, crop: bool = True) -> Captures:
         records = json.loads(stored.metadata()["records"])
         content, offsets = stored.get_tensor("photos"), stored.get_tensor("offsets")
         grids = np.unpackbits(stored.get_tensor("grids"), axis=1)
+        cameras = torch.from_numpy(stored.get_tensor("cameras"))
     size = config.image_size
 
     def views_of(record: dict) -> np.ndarray:
@@ -271,7 +285,9 @@ def load(config: Config, crop: bool = True) -> Captures:
     table = pd.DataFrame([{column: record[column] for column in COLUMNS} for record in records])
     right = torch.tensor((table.side == "right").tolist())
     turned = mirrored(torch.from_numpy(photos).permute(0, 1, 4, 2, 3), torch.from_numpy(truth), right)
-    return Captures(table, *(tensor.contiguous() for tensor in turned))
+    # The cameras are those of the cut photos; of whole ones no network that asks for cameras is trained.
+    seen = mirrored_cameras(cameras, right) if crop else None
+    return Captures(table, *(tensor.contiguous() for tensor in turned), seen)
 
 
 def _cropped(picture: Image.Image, box: Sequence[float] | None, size: int) -> UInt8[np.ndarray, "size size 4"]:
@@ -323,3 +339,15 @@ def mirrored_boxes(
     left, top, right, bottom = boxes.unbind(-1)
     turned = torch.stack([width - right, top, width - left, bottom], -1).roll(-1, dims=1).flip(1)
     return torch.where(which[:, None, None], turned, boxes)
+
+
+def mirrored_cameras(
+    cameras: Float32[Tensor, "batch views 3 7"], which: Bool[Tensor, " batch"]
+) -> Float32[Tensor, "batch views 3 7"]:
+    """The cameras of the photos that `mirrored` makes: right-handed again, since picture and world turn together."""
+    across = torch.diag(cameras.new_tensor([-1, 1, 1]))
+    through = torch.diag(cameras.new_tensor([1, 1, -1]))
+    intrinsics, rotation, translation = cameras.split([3, 3, 1], dim=-1)
+    shift = rotation @ cameras.new_tensor([[0], [0], [1]]) + translation  # z runs from 1 to 0
+    turned = torch.cat([across @ intrinsics @ across, across @ rotation @ through, across @ shift], -1)
+    return torch.where(which[:, None, None, None], turned.roll(-1, dims=1).flip(1), cameras)

@@ -101,11 +101,12 @@ def predict(
     parts = []
     for first in range(0, len(captures), batch):
         photos = captures.photos[first : first + batch, list(views)].to(device)
-        boxes = None
-        if captures.boxes is not None:
-            boxes = captures.boxes[first : first + batch, list(views)].to(device)
+        boxes, cameras = (
+            value if value is None else value[first : first + batch, list(views)].to(device)
+            for value in (captures.boxes, captures.cameras)
+        )
         with torch.autocast(device.type, torch.bfloat16, enabled=fast_bf16(device)):
-            parts.append(model(as_input(photos, boxes=boxes, size=captures.size)).probability)
+            parts.append(model(as_input(photos, boxes=boxes, size=captures.size), cameras).probability)
     return torch.cat(parts)
 
 

@@ -21,6 +21,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 import torch
+from jaxtyping import Float32
 from PIL import Image
 from tqdm.auto import tqdm
 
@@ -47,6 +48,8 @@ PIXELS = 137
 
 CENTRE = (4.0, 4.0, 132.0, 132.0)
 """The middle 128 pixels: what the published crop cuts out of every picture, since it was given no box."""
+
+WHOLE = (0.0, 0.0, float(PIXELS), float(PIXELS))
 
 TOGETHER = 64
 """Objects read at a time."""
@@ -224,11 +227,23 @@ def load(
         table.assign(dataset=dataset),
         torch.from_numpy(photos),
         torch.from_numpy(truth.reshape(-1, edge, edge, edge).astype(bool)),
+        torch.from_numpy(_cut_to(boxes, np.load(store / "cameras.npy"))),
         torch.from_numpy(boxes),
         image_size,
         f"{store.name} {crop}",
     )
     return captures, pd.read_csv(store / "skipped.csv", dtype=str)
+
+
+def _cut_to(
+    boxes: Float32[np.ndarray, "captures views 4"], cameras: Float32[np.ndarray, "captures views 3 7"]
+) -> Float32[np.ndarray, "captures views 3 7"]:
+    """``cameras`` of the whole photos (`Camera.seen_from`) for photos that are cut to ``boxes``."""
+    lower, upper = boxes[..., :2], boxes[..., 2:]
+    scale, shift = PIXELS / (upper - lower), (PIXELS - 2 * lower) / (upper - lower) - 1
+    cut = cameras.copy()
+    cut[..., :2, :3] = scale[..., None] * cameras[..., :2, :3] + shift[..., None] * cameras[..., 2:, :3]
+    return cut
 
 
 def _decode(root: Path, wanted: list[tuple[str, str, str]], store: Path, views: int, on_error: str) -> None:
@@ -239,7 +254,7 @@ def _decode(root: Path, wanted: list[tuple[str, str, str]], store: Path, views: 
     needed = len(wanted) * views * 4 * PIXELS**2
     if (free := shutil.disk_usage(partial).free) < needed:
         raise OSError(f"{store.parent}: {free / 2**30:.1f} GiB are free; {needed / 2**30:.1f} are needed for pictures")
-    rows, boxes, grids, skipped = [], [], [], []
+    rows, boxes, cameras, grids, skipped = [], [], [], [], []
     try:
         with open(partial / "photos", "wb") as file:
             for (split, synset, name), found in _read_all(root, wanted, views):
@@ -251,6 +266,7 @@ def _decode(root: Path, wanted: list[tuple[str, str, str]], store: Path, views: 
                 capture, pictures = found
                 file.write(pictures)
                 boxes.append([camera.box(capture.truth.cube) for camera in capture.cameras])
+                cameras.append([camera.seen_from(capture.truth.cube, WHOLE) for camera in capture.cameras])
                 grids.append(np.packbits(capture.truth.volume))
                 # An object filed under two categories is one subject and two samples.
                 rows.append((f"{synset}-{name}", name, "shapenet", synset, "studio", "steady", split, "none", "object"))
@@ -260,6 +276,7 @@ def _decode(root: Path, wanted: list[tuple[str, str, str]], store: Path, views: 
         pd.DataFrame(rows, columns=list(COLUMNS)).to_csv(partial / "table.csv", index=False)
         pd.DataFrame(skipped, columns=["object", "reason"]).to_csv(partial / "skipped.csv", index=False)
         np.save(partial / "boxes.npy", np.array(boxes, np.float32))
+        np.save(partial / "cameras.npy", np.array(cameras, np.float32))
         np.save(partial / "truth.npy", np.stack(grids))
         partial.rename(store)
     finally:

@@ -14,20 +14,20 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.utils import broadcast
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float, Float32
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from .augmentation import augmented, named
+from .augmentation import augmented, jittered, named
 from .config import Training
-from .datasets import Captures, mirrored, mirrored_boxes, spread
+from .datasets import Captures, mirrored, mirrored_boxes, mirrored_cameras, spread
 from .evaluation import evaluate, headline
 from .files import write_atomically
 from .models import Reconstruction, fast_bf16, to_fast_layout
@@ -103,8 +103,16 @@ def learning_rate(recipe: Training, step: int) -> float:
     return recipe.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * done))
 
 
-def draw(captures: Captures, recipe: Training, step: int, share: tuple[int, int] = (0, 1)) -> tuple[Tensor, Tensor]:
-    """The batch of a step: photos ``[batch, views, 3, size, size]`` and truth; it follows from seed and step alone.
+class Batch(NamedTuple):
+    """What a step learns from."""
+
+    views: Float[Tensor, "batch views 3 size size"]
+    cameras: Float[Tensor, "batch views 3 7"] | None
+    truth: Bool[Tensor, "batch x y z"]
+
+
+def draw(captures: Captures, recipe: Training, step: int, share: tuple[int, int] = (0, 1)) -> Batch:
+    """The batch of a step; it follows from seed and step alone.
 
     ``share`` is (which, of how many) processes: each takes its part of the batch, with draws of its own for the rest.
     """
@@ -137,12 +145,17 @@ def draw(captures: Captures, recipe: Training, step: int, share: tuple[int, int]
     rows, chosen = rows.to(device), chosen.to(device)
     truth = captures.truth[rows]
     boxes = None if captures.boxes is None else captures.boxes[rows[:, None], chosen]
+    cameras = None if captures.cameras is None else captures.cameras[rows[:, None], chosen]
     if recipe.mirror:
         which = (torch.rand(len(rows), generator=generator) < 0.5).to(device)
         if boxes is not None:
             boxes = mirrored_boxes(boxes, photos.shape[-1], which)
+        if cameras is not None:
+            cameras = mirrored_cameras(cameras, which)
         photos, truth = mirrored(photos, truth, which)
-    return augmented(photos, generator, named(recipe.augmentation), boxes, captures.size), truth
+    if cameras is not None and recipe.camera_noise != (0.0, 0.0):
+        cameras = jittered(cameras, *recipe.camera_noise, generator)
+    return Batch(augmented(photos, generator, named(recipe.augmentation), boxes, captures.size), cameras, truth)
 
 
 def train(
@@ -244,14 +257,15 @@ def _step(
     network.train()
     held, rate = is_held(recipe, step), learning_rate(recipe, step)
     if held:
-        for part in FIRST_STAGE:
-            getattr(accelerator.unwrap_model(network), part).eval()
+        for name, part in accelerator.unwrap_model(network).named_children():
+            if name in FIRST_STAGE:
+                part.eval()
     for group in optimizer.param_groups:
         group["lr"] = 0.0 if held and group["first"] else rate * group["share"]
-    photos, truth = draw(captures, recipe, step, (accelerator.process_index, accelerator.num_processes))
+    batch = draw(captures, recipe, step, (accelerator.process_index, accelerator.num_processes))
     with accelerator.autocast():
-        result = network(photos)
-    loss = loss_of(result, truth, recipe.loss)
+        result = network(batch.views, batch.cameras)
+    loss = loss_of(result, batch.truth, recipe.loss)
     accelerator.backward(loss)
     if recipe.clip:
         accelerator.clip_grad_norm_(network.parameters(), recipe.clip)

@@ -40,7 +40,7 @@ class FirstPhoto(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.ones(1))
 
-    def forward(self, views: torch.Tensor) -> Reconstruction:
+    def forward(self, views: torch.Tensor, cameras: torch.Tensor | None = None) -> Reconstruction:
         volume = views[:, 0].float().mean((1, 2, 3))[:, None, None, None].expand(-1, 32, 32, 32).contiguous()
         each = volume[:, None].expand(-1, views.shape[1], -1, -1, -1).contiguous()
         return Reconstruction(volume, volume, each, each)

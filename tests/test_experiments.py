@@ -60,9 +60,9 @@ class Counted(FirstPhoto):
         super().__init__()
         self.recurrent, self.asked = recurrent, 0
 
-    def forward(self, views: torch.Tensor):
+    def forward(self, views: torch.Tensor, cameras: torch.Tensor | None = None):
         self.asked += 1
-        return super().forward(views)
+        return super().forward(views, cameras)
 
 
 def test_a_threshold_is_measured_once_and_an_order_free_network_runs_in_one_order(tmp_path):

@@ -139,9 +139,9 @@ def test_a_loss_that_is_no_number_stops(tmp_path):
 
 
 def test_a_batch_follows_from_seed_and_step():
-    photos, truth = training.draw(data(), RECIPE, 3)
-    again, _ = training.draw(data(), RECIPE, 3)
-    other, _ = training.draw(data(), RECIPE, 4)
+    photos, _, truth = training.draw(data(), RECIPE, 3)
+    again = training.draw(data(), RECIPE, 3).views
+    other = training.draw(data(), RECIPE, 4).views
     assert torch.equal(photos, again) and (photos.shape != other.shape or not torch.equal(photos, other))
     assert photos.shape[2] == 3 and truth.dtype == torch.bool
 
@@ -158,7 +158,7 @@ def test_clockwise_batches_stay_clockwise_and_shuffled_ones_do_not():
     rising = {"clockwise": 0, "shuffled": 0}
     for order in rising:
         for step in range(30):
-            photos, _ = training.draw(numbered, replace(recipe, order=order), step)
+            photos = training.draw(numbered, replace(recipe, order=order), step).views
             rising[order] += bool((photos.mean((0, 2, 3, 4)).diff() >= 0).all())
     assert rising["clockwise"] == 30 and rising["shuffled"] < 25
 
@@ -198,7 +198,7 @@ def test_a_pass_shows_every_capture_once():
                 int(truth.float().mean((0, 1)).argmax())
                 for step in range(2 * number, 2 * number + 2)
                 for share in shares
-                for truth in training.draw(numbered, recipe, step, share)[1]
+                for truth in training.draw(numbered, recipe, step, share).truth
             ]
             assert sorted(shown) == [0, 1, 2, 3]
             orders.append(shown)
@@ -307,7 +307,7 @@ def test_two_processes_average_the_gradients_of_their_halves(together):
     torch.set_num_threads(1)  # as each of the two had: sums in another order would differ by more than the two do
     for share in ((0, 2), (1, 2)):
         model = models.to_fast_layout(tiny()).train()
-        photos, truth = training.draw(data(), recipe, 0, share)
+        photos, _, truth = training.draw(data(), recipe, 0, share)
         with training._accelerator("cpu").autocast():
             result = model(photos)
         training.loss_of(result, truth).backward()

@@ -89,6 +89,8 @@ class Pix2Vox(nn.Module):
         ValueError: sizes in the config that do not fit each other.
     """
 
+    needs_cameras = False
+
     def __init__(self, config: Pix2VoxConfig) -> None:
         super().__init__()
         self.config = config

@@ -21,8 +21,8 @@ class Reconstruction:
     coarse: Float32[Tensor, "batch x y z"]
     """The fused volume before the refiner, in [0, 1]."""
 
-    volumes: Float32[Tensor, "batch views x y z"]
-    """What each view says for itself, in [0, 1], before the fusion."""
+    volumes: Float32[Tensor, "batch spoken x y z"]
+    """What each view says for itself, in [0, 1], before the fusion; the answer itself where none does."""
 
     scores: Float32[Tensor, "batch views x y z"]
     """How much each view counts in each voxel; adds up to one over the views."""

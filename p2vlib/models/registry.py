@@ -6,6 +6,7 @@ from dataclasses import fields, replace
 
 from .layout import to_fast_layout
 from .pix2vox import Pix2Vox, Pix2VoxConfig
+from .rays import Rays, RaysConfig
 
 PIX2VOX_A = Pix2VoxConfig()
 PIX2VOX_F = replace(PIX2VOX_A, head=((512, 1, 1), (256, 3, 4), (128, 3, 1)), decoder=(128, 64, 32, 8), refiner=None)
@@ -51,7 +52,10 @@ CONFIGS = {
     "pix2vox-f-narrow": PIX2VOX_F_NARROW,
     "pix2vox-a-narrow": PIX2VOX_A_NARROW,
     "pix2vox-lstm-narrow": replace(PIX2VOX_A_NARROW, recurrent="convlstm3d"),
+    "rays": RaysConfig(),
 }
+
+KINDS = {Pix2VoxConfig: Pix2Vox, RaysConfig: Rays}
 
 
 def names() -> tuple[str, ...]:
@@ -59,7 +63,7 @@ def names() -> tuple[str, ...]:
     return tuple(CONFIGS)
 
 
-def configure(name: str, **overrides: object) -> Pix2VoxConfig:
+def configure(name: str, **overrides: object) -> Pix2VoxConfig | RaysConfig:
     """The config of ``name`` with ``overrides``; lists, as JSON gives them, become tuples.
 
     Raises:
@@ -74,13 +78,14 @@ def configure(name: str, **overrides: object) -> Pix2VoxConfig:
     return replace(CONFIGS[name], **{key: _tuples(value) for key, value in overrides.items()})
 
 
-def build(name: str, **overrides: object) -> Pix2Vox:
+def build(name: str, **overrides: object) -> Pix2Vox | Rays:
     """A new network on the CPU in the fast layout, initialised from torch's random state.
 
     Raises:
         ValueError: an unknown name or field, or sizes that do not fit each other.
     """
-    return to_fast_layout(Pix2Vox(configure(name, **overrides)))
+    config = configure(name, **overrides)
+    return to_fast_layout(KINDS[type(config)](config))
 
 
 def _tuples(value: object) -> object:
