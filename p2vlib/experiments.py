@@ -225,13 +225,14 @@ def test_network(
     """Metrics of ``network`` on ``test``; the threshold is the best on ``validation`` with all of its photos.
 
     All of them, whatever ``views`` are asked for: so a network has one threshold, in every notebook that tests it. A
-    network without recurrence knows no order (its tests hold it to that), so one order is run and counts for all.
+    network that knows no order (its tests hold it to that) is run in one, which counts for all.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = network.model.to(device)
     threshold = network.threshold_on(validation)
     facts = {"model": network.name, "training": network.training, "variant": variant or network.variant}
-    if isinstance(model.recurrent, nn.Identity):
+    facts["cameras"] = "true" if model.needs_cameras else "none"
+    if model.order_free:
         scores = evaluation.evaluate(model, test, views)
         scores = pd.concat([scores.assign(order=order) for order in orders], ignore_index=True)
     else:

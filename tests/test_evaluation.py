@@ -36,6 +36,8 @@ def captures(count: int = 4, views: int = 8) -> Captures:
 class FirstPhoto(nn.Module):
     """Answers with the brightness of the photo it is shown first: what it is given can be read from its answer."""
 
+    needs_cameras, order_free = False, False
+
     def __init__(self) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(1))

@@ -10,7 +10,6 @@ import pytest
 import torch
 from test_evaluation import FirstPhoto, captures
 from test_training import RECIPE, data, same_weights, tiny
-from torch import nn
 
 from p2vlib import evaluation, experiments, training
 
@@ -54,11 +53,11 @@ def test_an_error_stops_the_others_and_is_the_one_that_is_told():
 
 
 class Counted(FirstPhoto):
-    """Counts how often it is asked; its `recurrent` says whether it sees an order."""
+    """Counts how often it is asked."""
 
-    def __init__(self, recurrent: nn.Module) -> None:
+    def __init__(self, order_free: bool) -> None:
         super().__init__()
-        self.recurrent, self.asked = recurrent, 0
+        self.order_free, self.asked = order_free, 0
 
     def forward(self, views: torch.Tensor, cameras: torch.Tensor | None = None):
         self.asked += 1
@@ -68,8 +67,8 @@ class Counted(FirstPhoto):
 def test_a_threshold_is_measured_once_and_an_order_free_network_runs_in_one_order(tmp_path):
     orders = ("clockwise", "shuffled", "reversed")
     asked = {}
-    for kind, recurrent in (("free", nn.Identity()), ("recurrent", nn.Linear(1, 1))):
-        model = Counted(recurrent)
+    for kind, order_free in (("free", True), ("recurrent", False)):
+        model = Counted(order_free)
         network = experiments.Network("n", "feet-phone", "main", model, pd.DataFrame(), tmp_path)
         rows = [
             experiments.test_network(network, captures(), captures(), dataset="feet", views=(4,), orders=orders)

@@ -90,6 +90,7 @@ class Pix2Vox(nn.Module):
     """
 
     needs_cameras = False
+    """Whether it has to be told where the photos were taken from."""
 
     def __init__(self, config: Pix2VoxConfig) -> None:
         super().__init__()
@@ -123,6 +124,11 @@ class Pix2Vox(nn.Module):
         initialise(self)
         if config.trunk_weights:
             load_trunk(self.encoder, config.trunk_weights)
+
+    @property
+    def order_free(self) -> bool:
+        """Whether the order of the photos means nothing to it."""
+        return isinstance(self.recurrent, nn.Identity)
 
     def forward(
         self,

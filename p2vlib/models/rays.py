@@ -92,6 +92,7 @@ class Rays(nn.Module):
     """
 
     needs_cameras = True
+    order_free = True
 
     def __init__(self, config: RaysConfig) -> None:
         super().__init__()
