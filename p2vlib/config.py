@@ -125,6 +125,17 @@ stage began is not told: here it is the first again.
 """
 
 
+def recipe_named(name: str) -> Training:
+    """One of `RECIPES`.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
+    if name not in RECIPES:
+        raise ValueError(f"no recipe is called {name!r}; there are {', '.join(RECIPES)}")
+    return RECIPES[name]
+
+
 @dataclass(frozen=True)
 class Config:
     """One run of the study."""

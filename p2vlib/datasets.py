@@ -14,11 +14,12 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Bool, Float32, UInt8
+from jaxtyping import Bool, Float32, Int64, UInt8
 from PIL import Image, UnidentifiedImageError
 from safetensors import safe_open
 from safetensors.numpy import save
@@ -102,7 +103,7 @@ def _read_photo(path: Path, inside: Path) -> tuple[bytes, tuple[int, int]]:
                 raise ValueError(f"{path}: {picture.width} x {picture.height} pixels; at most {PIXEL_LIMIT} are read")
             picture.load()
             return content, picture.size
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path}: not a readable picture ({error}); expected PNG or JPEG") from None
 
 
@@ -213,6 +214,10 @@ class Captures:
     """Edge of what is cut, pixels."""
     origin: str = ""
     """What stands for photos and grids in `digest` where they are too many to be read for it."""
+    files: Int64[Tensor, "captures views"] | None = None
+    """Where in clockwise order an archive's first, second … file stands; None: the files are in that order."""
+    as_published: bool = False
+    """Tests see them as the published code showed them: the first files, and outlines with their dark seam."""
 
     def __len__(self) -> int:
         return len(self.table)
@@ -249,7 +254,19 @@ class Captures:
 
     def _views(self) -> dict[str, Tensor | None]:
         """What is known of each photo, if it is."""
-        return {"cameras": self.cameras, "boxes": self.boxes}
+        return {"cameras": self.cameras, "boxes": self.boxes, "files": self.files}
+
+    def shown(self, number: int) -> Int64[Tensor, "captures number"]:
+        """Which of the clockwise photos a test with ``number`` photos sees: evenly spaced, or the first files.
+
+        Raises:
+            ValueError: there are not so many.
+        """
+        chosen = torch.tensor(spread(self.photos.shape[1], number)).expand(len(self), -1)
+        if not self.as_published:
+            return chosen
+        # As they come: the order in which the published code shows them, whose networks know none.
+        return torch.arange(number).expand(len(self), -1) if self.files is None else self.files[:, :number].cpu()
 
     def to(self, device: torch.device | str) -> Captures:
         """The same captures with their tensors on ``device``; photos that are a file stay one."""
@@ -258,12 +275,17 @@ class Captures:
         return replace(self, photos=photos, truth=self.truth.to(device), **rest)
 
 
-def load(config: Config, crop: bool = True) -> Captures:
+CENTRE = 128 / 137
+"""The part of a picture's edge that the published crop leaves: without a box, a random crop of R2N2's pictures became
+their middle."""
+
+
+def load(config: Config, crop: Literal["box", "centre", "whole"] = "box") -> Captures:
     """All captures of ``config`` at ``config.image_size`` pixels, made and packed first where they are missing.
 
-    With ``crop`` each photo is cut to the picture box of its cube; without, the whole photo is used. A right foot
-    enters mirrored, as the left foot that it would be: whoever takes photos knows which foot it is, so does the mean
-    foot that a network is compared with, and no network has to learn both.
+    Each photo is cut to the picture ``box`` of its cube, to its ``centre`` as published, or left ``whole``. A right
+    foot enters mirrored, as the left foot that it would be: whoever takes photos knows which foot it is, so does the
+    mean foot that a network is compared with, and no network has to learn both.
     """
     with safe_open(pack(config), "numpy") as stored:
         records = json.loads(stored.metadata()["records"])
@@ -275,7 +297,7 @@ def load(config: Config, crop: bool = True) -> Captures:
     def views_of(record: dict) -> np.ndarray:
         numbers = range(record["first"], record["first"] + len(record["boxes"]))
         pictures = (Image.open(io.BytesIO(content[offsets[n] : offsets[n + 1]])) for n in numbers)
-        boxes = record["boxes"] if crop else [None] * len(numbers)
+        boxes = record["boxes"] if crop == "box" else [crop] * len(numbers)
         return np.stack([_cropped(picture, box, size) for picture, box in zip(pictures, boxes, strict=True)])
 
     with ThreadPoolExecutor() as pool:
@@ -286,15 +308,22 @@ def load(config: Config, crop: bool = True) -> Captures:
     right = torch.tensor((table.side == "right").tolist())
     turned = mirrored(torch.from_numpy(photos).permute(0, 1, 4, 2, 3), torch.from_numpy(truth), right)
     # The cameras are those of the cut photos; of whole ones no network that asks for cameras is trained.
-    seen = mirrored_cameras(cameras, right) if crop else None
-    return Captures(table, *(tensor.contiguous() for tensor in turned), seen)
+    seen = mirrored_cameras(cameras, right) if crop == "box" else None
+    return Captures(table, *(tensor.contiguous() for tensor in turned), seen, as_published=crop == "centre")
 
 
-def _cropped(picture: Image.Image, box: Sequence[float] | None, size: int) -> UInt8[np.ndarray, "size size 4"]:
+def _cropped(
+    picture: Image.Image, box: Sequence[float] | Literal["centre", "whole"], size: int
+) -> UInt8[np.ndarray, "size size 4"]:
     """``picture`` as RGBA, cut to ``box`` (pixels; beyond the border the last row or column goes on), resized."""
     pixels = np.asarray(picture.convert("RGBA"))
+    height, width = pixels.shape[:2]
+    if box == "centre":
+        edges = [(1 - CENTRE) / 2, (1 + CENTRE) / 2]
+        box = [side * edge for edge in edges for side in (width, height)]
+    elif box == "whole":
+        box = None
     if box is not None:
-        height, width = pixels.shape[:2]
         left, top, right, bottom = box
         margin = int(np.ceil(max(0, -left, -top, right - width, bottom - height)))
         pixels = np.pad(pixels, ((margin, margin), (margin, margin), (0, 0)), mode="edge")

@@ -11,12 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from .augmentation import as_input
-from .conventions import THRESHOLDS, Cube
-from .datasets import Captures, spread
+from .conventions import FOOT_SYNSET, THRESHOLDS, Cube
+from .datasets import Captures
 from .grids import to_mesh
 from .models import fast_bf16
 
@@ -93,20 +93,22 @@ def orders_of(order: str, views: int) -> list[list[int]]:
 
 @torch.no_grad()
 def predict(
-    model: nn.Module, captures: Captures, views: Sequence[int], batch: int = 16
+    model: nn.Module, captures: Captures, views: Sequence[int] | Int64[Tensor, "captures number"], batch: int = 16
 ) -> Float[Tensor, "captures x y z"]:
-    """Occupancy probabilities from the photos at the positions ``views``, in that order."""
+    """Occupancy probabilities from the photos at the positions ``views``, in that order; a row for each capture."""
     device = next(model.parameters()).device
     model.eval()
+    chosen = torch.as_tensor(views).expand(len(captures), -1)
     parts = []
-    for first in range(0, len(captures), batch):
-        photos = captures.photos[first : first + batch, list(views)].to(device)
-        boxes, cameras = (
-            value if value is None else value[first : first + batch, list(views)].to(device)
-            for value in (captures.boxes, captures.cameras)
+    for rows in torch.arange(len(captures)).split(batch):
+        at = (rows[:, None], chosen[rows])
+        photos, boxes, cameras = (
+            value if value is None else value[tuple(index.to(value.device) for index in at)].to(device)
+            for value in (captures.photos, captures.boxes, captures.cameras)
         )
+        shown = as_input(photos, sharp=captures.as_published, boxes=boxes, size=captures.size)
         with torch.autocast(device.type, torch.bfloat16, enabled=fast_bf16(device)):
-            parts.append(model(as_input(photos, boxes=boxes, size=captures.size), cameras).probability)
+            parts.append(model(shown, cameras).probability)
     return torch.cat(parts)
 
 
@@ -117,9 +119,9 @@ def evaluate(
     truth = captures.truth.to(next(model.parameters()).device)
     parts = []
     for number in views:
-        chosen = spread(captures.photos.shape[1], number)
+        chosen = captures.shown(number)
         for order in orders:
-            shown = [[chosen[place] for place in places] for places in orders_of(order, number)]
+            shown = [chosen[:, places] for places in orders_of(order, number)]
             runs = [iou_at(predict(model, captures, views), truth) for views in shown]
             parts.append(_rows(captures, torch.stack(runs).mean(0).cpu(), number, order))
     return pd.concat(parts, ignore_index=True)
@@ -235,15 +237,20 @@ def averages(metrics: pd.DataFrame) -> dict[str, float]:
 def by_threshold(metrics: pd.DataFrame) -> pd.DataFrame:
     """The slides' table of one model: by category #samples and mean IoU at each threshold; then both averages.
 
-    The overall row weighs samples, as the published protocol does; the class mean weighs categories.
+    The overall rows weigh samples, as the published protocol does, that of the slides with their feet; the class mean
+    weighs categories, and the foot is none of them.
     """
     table = metrics.pivot_table(index="taxonomy", columns="threshold", values="iou", sort=False)
-    classes = table.mean()
-    table.insert(0, "#sample", metrics.groupby("taxonomy")["sample"].nunique())
-    overall = metrics.groupby("threshold").iou.mean()
-    samples = metrics["sample"].nunique()
-    table.loc["overall"] = [samples, *overall[classes.index]]
-    table.loc["class mean"] = [samples, *classes]
+    counts = metrics.groupby("taxonomy")["sample"].nunique()
+    objects = metrics[metrics.taxonomy != FOOT_SYNSET]
+    classes = table[table.index != FOOT_SYNSET].mean()
+    table.insert(0, "#sample", counts)
+    for name, rows in (("overall", metrics), ("overall, objects", objects)):
+        mean = rows.groupby("threshold").iou.mean()
+        table.loc[name] = [rows["sample"].nunique(), *mean.reindex(classes.index)]
+    table.loc["class mean, objects"] = [objects["sample"].nunique(), *classes]
+    if len(objects) in (0, len(metrics)):
+        table = table.drop(index="overall, objects")
     table.columns = [column if isinstance(column, str) else f"t={column:.2f}" for column in table.columns]
     return table.astype({"#sample": int}).reset_index()
 

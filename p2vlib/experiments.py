@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import pandas as pd
 import torch
@@ -19,7 +19,7 @@ from torch import nn
 
 from . import evaluation, models, pix3d, shapenet, viewer
 from .config import Config, Training
-from .datasets import Captures, spread
+from .datasets import Captures
 from .runs import Run, home
 from .training import train
 
@@ -87,12 +87,31 @@ class Network:
         return self.thresholds[known]
 
 
-def read_archive(
-    dataset: str, root: str, image_size: int, *, crop: Literal["box", "centre"], limit: int, on_error: str
-) -> tuple[Captures | None, pd.DataFrame]:
-    """A real archive as captures, and what was skipped of it; None for the ``embedded`` objects.
+@dataclass(frozen=True, eq=False)
+class Archive:
+    """A real archive, read."""
 
-    ``root`` empty: where `p2vlib fetch` puts it. The rest is told at `shapenet.load` and `pix3d.load`.
+    captures: Captures
+    skipped: pd.DataFrame
+    """What could not be read: columns object, reason."""
+    leaks: pd.DataFrame
+    """Ids that stand in more than one split: columns object, places."""
+
+
+def read_archive(
+    dataset: str,
+    root: str,
+    image_size: int,
+    *,
+    as_published: bool = False,
+    limit: int = 0,
+    drop_leaks: bool = False,
+    on_error: str = "stop",
+) -> Archive | None:
+    """A real archive, or None for the ``embedded`` objects.
+
+    ``root`` empty: where `p2vlib fetch` puts it. ``as_published``: photos are cut to their centre, and tested as the
+    published code tests. The rest is told at `shapenet.load` and `pix3d.load`.
 
     Raises:
         FileNotFoundError: it is not there; says how to get it.
@@ -100,18 +119,23 @@ def read_archive(
     """
     if on_error not in ("stop", "skip"):
         raise ValueError(f"on_error is {on_error!r}; expected stop or skip")
+    if limit < 0:
+        raise ValueError(f"limit is {limit}; expected so many objects a category and split, or 0 for all")
+    facts = dict(limit=limit, on_error=on_error)
+    none = pd.DataFrame(columns=["object", "places"])
     if dataset == "embedded":
-        return None, pd.DataFrame(columns=["object", "reason"])
-    if dataset == "shapenet":
-        folder = Path(root or home() / "data" / "shapenet")
-        return shapenet.load(folder, image_size, crop=crop, limit=limit, on_error=on_error)
-    if dataset == "things3d":
-        folder, views = Path(root or home() / "data" / "things3d"), shapenet.THINGS3D_VIEWS
-        facts = dict(crop=crop, limit=limit, on_error=on_error, views=views, dataset=dataset)
-        return shapenet.load(folder, image_size, **facts)
+        return None
     if dataset == "pix3d":
-        return pix3d.load(Path(root or home() / "data" / "pix3d" / "pix3d"), image_size, limit=limit, on_error=on_error)
-    raise ValueError(f"no data set is called {dataset!r}; there are embedded, shapenet, things3d, pix3d")
+        captures, skipped = pix3d.load(Path(root or home() / "data" / "pix3d" / "pix3d"), image_size, **facts)
+        return Archive(replace(captures, as_published=as_published), skipped, none)
+    if dataset not in ("shapenet", "things3d"):
+        raise ValueError(f"no data set is called {dataset!r}; there are embedded, shapenet, things3d, pix3d")
+    folder = Path(root or home() / "data" / dataset)
+    facts |= dict(as_published=as_published, drop_leaks=drop_leaks, dataset=dataset)
+    captures, skipped = shapenet.load(folder, image_size, **facts)
+    found = shapenet.cross_listed(shapenet.read_taxonomy(folder / shapenet.TAXONOMY))
+    leaks = pd.DataFrame([(name, ", ".join(places)) for name, places in found.items()], columns=none.columns)
+    return Archive(captures, skipped, leaks)
 
 
 def training_captures(captures: Captures, training: str, split: str) -> Captures:
@@ -164,7 +188,7 @@ def train_network(
 
 
 def published_network(path: str) -> Network:
-    """The network of a published checkpoint (``.pth``), which is tested as it is.
+    """The network of a published checkpoint (``.pth``, or what `p2vlib convert` made of one), to be tested as it is.
 
     Raises:
         FileNotFoundError, ValueError: as `models.load_published`.
@@ -269,8 +293,7 @@ def surfaces(
     for network in networks.values():
         threshold = network.threshold_on(validation)
         for number in views:
-            seen = spread(test.photos.shape[1], number)
-            solids = evaluation.predict(network.model, test, seen) >= threshold
+            solids = evaluation.predict(network.model, test, test.shown(number)) >= threshold
             rows.append((network.name, number, evaluation.f_scores(solids, test)))
     threshold, _ = evaluation.headline(evaluation.mean_shape(train, validation, "taxonomy"))
     mean = evaluation.f_scores(evaluation.mean_grids(train, test, "taxonomy") >= threshold, test)
@@ -294,7 +317,7 @@ def panels_of(
     rows = []
     for title, sample in samples.items():
         one = captures.select(sample=sample)
-        chosen = spread(one.photos.shape[1], views)
+        chosen = one.shown(views)[0].tolist()
         predictions = {
             name: evaluation.predict(network.model, one, chosen)[0].cpu().numpy() >= _selected(metrics, network)
             for name, network in networks.items()

@@ -13,6 +13,7 @@ import json
 import logging
 import shutil
 import tarfile
+import time
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -29,7 +30,13 @@ from .runs import home
 
 GIB = 2**30
 ATTEMPTS = 5
-"""How often a download that breaks off is taken up again before it is given up."""
+"""How often in a row a download may break off without a new byte before it is given up."""
+
+PAUSE = 2.0
+"""Seconds before the second of such attempts; each further one waits as much longer."""
+
+MEMBERS = 4_000_000
+"""No archive has more files; R2N2's has a million."""
 
 CHUNK = 2**16
 TIMEOUT = 30
@@ -99,7 +106,8 @@ def _bring(source: Source, root: Path) -> None:
     recorded = json.loads(hashes.read_text()) if hashes.is_file() else {}
     known = source.sha256 or recorded.get(source.name)
     if not archive.is_file():
-        _check_disk(source, root)
+        part = _part(archive)
+        _check_disk(source, root, source.size + source.unpacked - (part.stat().st_size if part.is_file() else 0))
         _download(source, archive, known)
     found = pooch.file_hash(str(archive), "sha256")
     if known and found != known:
@@ -107,7 +115,13 @@ def _bring(source: Source, root: Path) -> None:
             f"{archive}: its sha256 is {found}; expected {known}. Delete it and fetch again; if it was put there by "
             f"hand and is the right one, remove its line from {hashes}"
         )
+    if archive.suffix == ".json":
+        try:
+            json.loads(archive.read_text())
+        except ValueError:
+            raise ValueError(f"{archive}: not JSON; delete it and fetch again, or put the right one there") from None
     if source.makes:
+        _check_disk(source, root, source.unpacked)
         print(f"{archive}: unpacking", flush=True)
         _unpack(archive, folder, round(1.5 * source.unpacked))
     # Recorded last: a file that does not unpack is nothing to compare others with.
@@ -115,9 +129,7 @@ def _bring(source: Source, root: Path) -> None:
     print(f"{folder if source.makes else archive}: done", flush=True)
 
 
-def _check_disk(source: Source, root: Path) -> None:
-    part = _part(root / source.name)
-    needed = source.size + source.unpacked - (part.stat().st_size if part.is_file() else 0)
+def _check_disk(source: Source, root: Path, needed: int) -> None:
     free = shutil.disk_usage(root).free
     if free < needed:
         raise OSError(
@@ -137,17 +149,22 @@ def _part(path: Path) -> Path:
 def _download(source: Source, path: Path, known: str | None) -> None:
     """Downloads to ``path``, or goes on with what an earlier attempt left beside it."""
     by_hand = f"or get it by hand, put it at {path} and run the same command"
-    for attempt in range(1, ATTEMPTS + 1):
+    before, failed = 0, 0
+    while True:
         try:
             pooch.retrieve(source.address, known, path.name, path.parent, downloader=_Resuming(source, _part(path)))
             return
-        except requests.HTTPError as error:
-            told = f"the address answers {error.response.status_code}; look for a newer one"
-            raise OSError(f"{source.name}: not fetched from {source.address} ({told}), {by_hand}") from error
         except requests.RequestException as error:
+            code = error.response.status_code if isinstance(error, requests.HTTPError) else 0
+            if 400 <= code < 500:
+                told = f"the address answers {code}; look for a newer one"
+                raise OSError(f"{source.name}: not fetched from {source.address} ({told}), {by_hand}") from error
             there = _part(path).stat().st_size if _part(path).is_file() else 0
-            if attempt < ATTEMPTS and there:
+            failed = 0 if there > before else failed + 1  # as long as something comes, it goes on
+            before = there
+            if failed < ATTEMPTS and (there or code):
                 print(f"{source.name}: broke off at {there:,} bytes; going on", flush=True)
+                time.sleep(PAUSE * failed)
                 continue
             reason = "no connection" if not there else f"the connection keeps breaking, {there:,} bytes are kept"
             raise OSError(
@@ -214,7 +231,11 @@ def _unpack(archive: Path, folder: Path, limit: int) -> None:
     written = 0
     try:
         with contextlib.closing(_members(archive)) as members:
-            for name, content in tqdm(members, f"unpacking {archive.name}", unit="file", mininterval=5):
+            for number, (name, content) in enumerate(
+                tqdm(members, f"unpacking {archive.name}", unit="file", mininterval=5), 1
+            ):
+                if number > MEMBERS:
+                    raise ValueError(f"{archive}: holds more than {MEMBERS:,} files; it is not what it should be")
                 target = scratch / name
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with open(target, "wb") as file:
@@ -225,9 +246,11 @@ def _unpack(archive: Path, folder: Path, limit: int) -> None:
                                 f"{archive}: unpacks to more than {limit:,} bytes, which {folder.name} cannot hold; "
                                 "it is not the archive it should be"
                             )
+        if not written:
+            raise ValueError(f"{archive}: an empty archive; delete it and fetch again")
         inside = scratch / folder.name
         (inside if inside.is_dir() else scratch).rename(folder)
-    except (EOFError, tarfile.TarError, zipfile.BadZipFile, zlib.error, OSError) as error:
+    except (EOFError, tarfile.TarError, zipfile.BadZipFile, zlib.error, RuntimeError, OSError) as error:
         if isinstance(error, OSError) and error.errno:  # the disk's fault, not the archive's
             raise
         raise ValueError(f"{archive}: not a whole archive ({error}); delete it and fetch again") from error
@@ -254,11 +277,13 @@ def _members(archive: Path) -> Iterator[tuple[PurePosixPath, IO[bytes]]]:
         for member in stream:
             path = _inside(archive, member.name, not (member.isfile() or member.isdir()))
             if member.isfile():
-                # tarfile's own filter on top: it knows of more ways out than a path shows.
-                tarfile.data_filter(member, str(archive.parent))
+                if hasattr(tarfile, "data_filter"):  # on top, from Python 3.11.4 on: it knows of more ways out
+                    tarfile.data_filter(member, str(archive.parent))
                 yield path, stream.extractfile(member)
-        while content.read(CHUNK):  # to its end, where gzip keeps the checksum
-            pass
+        for _ in range(2 * tarfile.RECORDSIZE // CHUNK + 2):  # to its end, where gzip keeps the checksum
+            if not content.read(CHUNK):
+                return
+        raise ValueError(f"{archive}: goes on behind its last file; expected nothing there")
 
 
 def _inside(archive: Path, name: str, is_odd: bool) -> PurePosixPath:

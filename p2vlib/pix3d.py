@@ -201,11 +201,6 @@ def tested(pictures: Iterable[Picture], category: str = "chair") -> list[Picture
     return [p for p in pictures if p.category == category and not p.truncated and not p.occluded]
 
 
-def missing(root: str | Path, pictures: Iterable[Picture]) -> list[str]:
-    """Names of the pictures whose photo, mask or solid is not there below ``root``."""
-    return [p.name for p in pictures if not all((Path(root) / file).is_file() for file in (p.img, p.mask, p.voxel))]
-
-
 def load(
     root: Path, image_size: int, *, limit: int = 0, on_error: Literal["stop", "skip"] = "stop"
 ) -> tuple[Captures, pd.DataFrame]:
@@ -226,8 +221,8 @@ def load(
     root = Path(root)
     if not (root / INDEX).is_file():
         raise FileNotFoundError(
-            f"{root}: there is no {INDEX}; get it with `python -m p2vlib fetch pix3d --root {root.parent}`, or unpack "
-            f"pix3d.zip there by hand"
+            f"{root}: there is no {INDEX}; get it with `python -m p2vlib fetch pix3d`, which makes data/pix3d/pix3d, "
+            f"or unpack pix3d.zip by hand and name the folder with {INDEX} as root"
         )
     wanted = tested(read_index(root))[: limit or None]
     rows, photos, grids, skipped = [], [], [], []
@@ -285,6 +280,12 @@ def read_picture(root: str | Path, picture: Picture, grid: int = 32) -> Capture:
         raise ValueError(
             f"{root / picture.mask}: {mask_width} x {mask_height} pixels; expected {width} x {height}, as its picture "
             f"{picture.img}"
+        )
+    left, top, right, bottom = picture.box
+    if left < -1 or top < -1 or right > width + 1 or bottom > height + 1:
+        raise ValueError(
+            f"{root / INDEX}: bbox of {picture.name} is {list(picture.box)}; expected one inside its {width} x "
+            f"{height} pixels"
         )
     if alpha.max() < 128:
         raise ValueError(f"{root / picture.mask}: marks no pixel; expected a mask that is white on the object")

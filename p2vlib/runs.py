@@ -67,6 +67,8 @@ class Run:
     notebook: str
     config: Config
     title: str = ""
+    parameters: dict[str, Any] = field(default_factory=dict)
+    """What else the notebook was told, and did not keep to its default."""
     figures: list[dict[str, str]] = field(default_factory=list)
     tables: list[dict[str, str]] = field(default_factory=list)
     started: float = field(default_factory=time.perf_counter)
@@ -134,6 +136,7 @@ class Run:
         manifest = {
             "notebook": self.notebook,
             "title": self.title,
+            "parameters": self.parameters,
             "answer": text,
             "figures": self.figures,
             "tables": self.tables,
@@ -158,10 +161,21 @@ def provenance() -> dict[str, Any]:
     }
 
 
-def begin(notebook: str, title: str = "", *, scale: str = "smoke", seed: int = 0, **changes: Any) -> Run:
-    """Starts a notebook's run: the strict config from its parameters, saved, and one line that says what runs where."""
+def begin(
+    notebook: str,
+    title: str = "",
+    *,
+    scale: str = "smoke",
+    seed: int = 0,
+    parameters: dict[str, Any] | None = None,
+    **changes: Any,
+) -> Run:
+    """Starts a notebook's run: the strict config from its parameters, saved, and one line that says what runs where.
+
+    ``parameters`` are those that are none of the config's, as far as they are no default: the report tells them.
+    """
     config = from_params(scale, seed=seed, **changes)
-    run = Run(notebook, config, title)
+    run = Run(notebook, config, title, parameters or {})
     write_text(run.folder / "config.json", from_params(scale).to_json())
     write_text(run.folder / "parts" / f"{notebook}.config.json", config.to_json())
     facts = provenance()

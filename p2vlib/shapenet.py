@@ -12,6 +12,7 @@ import io
 import json
 import os
 import shutil
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -46,7 +47,7 @@ TAXONOMY = "ShapeNet.json"
 PIXELS = 137
 """Edge of a published rendering."""
 
-CENTRE = (4.0, 4.0, 132.0, 132.0)
+MIDDLE = (4.5, 4.5, 132.5, 132.5)
 """The middle 128 pixels: what the published crop cuts out of every picture, since it was given no box."""
 
 WHOLE = (0.0, 0.0, float(PIXELS), float(PIXELS))
@@ -125,22 +126,12 @@ def without_leaks(categories: list[Category]) -> list[Category]:
     return [replace(c, test=tuple(name for name in c.test if name not in learnt)) for c in categories]
 
 
-def missing(root: Path, categories: list[Category]) -> list[str]:
-    """``synset/id`` of everything in the taxonomy that lacks its pictures or its grid below ``root``."""
-    everyone = [(c.synset, name) for c in categories for split in SPLITS for name in getattr(c, split)]
-    return [
-        f"{synset}/{name}"
-        for synset, name in dict.fromkeys(everyone)
-        if not (root / RENDERINGS / synset / name / "rendering").is_dir()
-        or not (root / VOXELS / synset / name / "model.binvox").is_file()
-    ]
-
-
 def read_object(root: Path, synset: str, name: str, views: int = VIEWS, grid: int = 32) -> Capture:
-    """Reads one object of the archive, its cameras and its grid in one frame.
+    """Reads one object of the archive, its cameras and its grid in one frame, its photos in clockwise order.
 
-    The camera stands at 1.75 times column 4 and sees 49.13 degrees; the grid is centred on the origin and as large as
-    its header's ``scale``, whatever its ``translate`` says. Both were fitted to the real renderings.
+    The archive took them at random azimuths; ``files`` in the subject says where each of its files stands now. The
+    camera stands at 1.75 times column 4 and sees 49.13 degrees; the grid is centred on the origin and as large as its
+    header's ``scale``, whatever its ``translate`` says. Both were fitted to the real renderings.
 
     Raises:
         ValueError: a missing or unreadable picture, other metadata than ``views`` rows, a grid of another size.
@@ -157,10 +148,17 @@ def read_object(root: Path, synset: str, name: str, views: int = VIEWS, grid: in
     if truth.size != grid:
         raise ValueError(f"{voxels}: a grid of {truth.size}^3; expected {grid}^3, as the rest of the archive")
     edge = truth.cube.edge
-    cameras = [r2n2_camera(row, 1.0, np.zeros(3), *size) for row, size in zip(rows, sizes, strict=True)]
+    try:
+        cameras = [r2n2_camera(row, 1.0, np.zeros(3), *size) for row, size in zip(rows, sizes, strict=True)]
+    except ValueError as error:
+        raise ValueError(f"{rendering / 'rendering_metadata.txt'}: {error}") from None
+    azimuths = np.array([row[0] for row in rows])
+    first = azimuths[np.abs((azimuths + 180) % 360 - 180).argmin()]  # the one nearest the front, as everywhere
+    order = np.argsort((azimuths - first) % 360, kind="stable")
     subject = {"subject": name, "taxonomy": synset, "look": "studio", "metadata": "r2n2"}
+    subject["files"] = np.argsort(order).tolist()
     placed = VoxelGrid(truth.volume, Cube((-edge / 2,) * 3, edge))
-    return Capture(rendering.parent, subject, photos, cameras, placed)
+    return Capture(rendering.parent, subject, [photos[i] for i in order], [cameras[i] for i in order], placed)
 
 
 # ------------------------------------------------------------------------------------------------- the archive at hand
@@ -170,27 +168,26 @@ def load(
     root: Path,
     image_size: int,
     *,
-    crop: Literal["box", "centre"] = "box",
+    as_published: bool = False,
     limit: int = 0,
     drop_leaks: bool = False,
     on_error: Literal["stop", "skip"] = "stop",
-    views: int = VIEWS,
-    dataset: str = "shapenet",
+    dataset: Literal["shapenet", "things3d"] = "shapenet",
 ) -> tuple[Captures, pd.DataFrame]:
     """The archive below ``root`` as captures, and what was skipped of it (columns object, reason).
 
-    On first use the pictures are decoded once into one large file beside the archive (75 kB each, 55 GB for all of
+    On first use the pictures are decoded once into one large file beside the archive (75 kB each, 79 GB for all of
     them), from which batches are read and cut on the device.
 
     Args:
         root: holds ``ShapeNet.json``, ``ShapeNetRendering`` and ``ShapeNetVox32``.
         image_size: edge of the photos as the network sees them, pixels.
-        crop: ``box`` cuts a photo to the projected cube, as everywhere in the study; ``centre`` as published.
+        as_published: photos are cut to their middle and tested as the published code does (`Captures.as_published`),
+            instead of cut to the projected cube and tested evenly spaced, as everywhere in the study.
         limit: at most so many objects of a category and split; 0: all.
         drop_leaks: leave out test objects that are also in train.
         on_error: ``skip`` goes on without an object that cannot be read; ``stop`` names it and ends.
-        views: photos of an object; Things3D, which lies in the same layout, has `THINGS3D_VIEWS`.
-        dataset: what the metrics call it.
+        dataset: Things3D lies in the same layout and has fewer photos of an object.
 
     Raises:
         FileNotFoundError: there is no such archive; says how to get it.
@@ -199,10 +196,11 @@ def load(
     """
     root = Path(root)
     if absent := [name for name in (TAXONOMY, RENDERINGS, VOXELS) if not (root / name).exists()]:
+        way = f"get it with `python -m p2vlib fetch shapenet --root {root}`, or put" if dataset == "shapenet" else "put"
         raise FileNotFoundError(
-            f"{root}: there is no {absent[0]}; get it with `python -m p2vlib fetch shapenet --root {root}`, or put "
-            f"{TAXONOMY}, {RENDERINGS} and {VOXELS} there by hand"
+            f"{root}: there is no {absent[0]}; {way} {TAXONOMY}, {RENDERINGS} and {VOXELS} there by hand"
         )
+    views = {"shapenet": VIEWS, "things3d": THINGS3D_VIEWS}[dataset]
     categories = read_taxonomy(root / TAXONOMY)
     if drop_leaks:
         categories = without_leaks(categories)
@@ -212,27 +210,43 @@ def load(
         for category in categories
         for name in getattr(category, split)[: limit or None]
     ]
-    facts = json.dumps([STORE, views, on_error, wanted])
+    facts = json.dumps([STORE, views, wanted])
     store = root / "decoded" / hashlib.sha256(facts.encode()).hexdigest()[:16]
+    if store.is_dir() and _is_stale(root, store, views, on_error):
+        shutil.rmtree(store)
     if not store.is_dir():
         _decode(root, wanted, store, views, on_error)
     table = pd.read_csv(store / "table.csv", dtype=str, keep_default_na=False)
-    photos = np.memmap(store / "photos", np.uint8, "c", shape=(len(table), views, 4, PIXELS, PIXELS))
+    # Read only: a writable map would be reserved in memory as a whole. Nobody writes into these tensors.
+    photos = np.memmap(store / "photos", np.uint8, "r", shape=(len(table), views, 4, PIXELS, PIXELS))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+        pictures = torch.from_numpy(photos)
     truth = np.unpackbits(np.load(store / "truth.npy"), axis=1)
     edge = round(truth.shape[1] ** (1 / 3))
     boxes = np.load(store / "boxes.npy")
-    if crop == "centre":
-        boxes[:] = CENTRE
+    if as_published:
+        boxes[:] = MIDDLE
     captures = Captures(
         table.assign(dataset=dataset),
-        torch.from_numpy(photos),
+        pictures,
         torch.from_numpy(truth.reshape(-1, edge, edge, edge).astype(bool)),
         torch.from_numpy(_cut_to(boxes, np.load(store / "cameras.npy"))),
         torch.from_numpy(boxes),
         image_size,
-        f"{store.name} {crop}",
+        f"{store.name} {'middle' if as_published else 'box'}",
+        torch.from_numpy(np.load(store / "files.npy")),
+        as_published,
     )
     return captures, pd.read_csv(store / "skipped.csv", dtype=str)
+
+
+def _is_stale(root: Path, store: Path, views: int, on_error: str) -> bool:
+    """Whether something that was skipped when ``store`` was made is not to be skipped now."""
+    skipped = pd.read_csv(store / "skipped.csv", dtype=str).object
+    if on_error == "stop":
+        return len(skipped) > 0
+    return any(not isinstance(_read(root, *name.split("/"), views), Exception) for name in skipped)
 
 
 def _cut_to(
@@ -248,13 +262,13 @@ def _cut_to(
 
 def _decode(root: Path, wanted: list[tuple[str, str, str]], store: Path, views: int, on_error: str) -> None:
     """Fills ``store``, whole or not at all."""
-    partial = store.with_name(f".partial.{store.name}")
+    partial = store.with_name(f".{os.getpid()}.partial.{store.name}")  # several processes may come here at once
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     needed = len(wanted) * views * 4 * PIXELS**2
     if (free := shutil.disk_usage(partial).free) < needed:
         raise OSError(f"{store.parent}: {free / 2**30:.1f} GiB are free; {needed / 2**30:.1f} are needed for pictures")
-    rows, boxes, cameras, grids, skipped = [], [], [], [], []
+    rows, boxes, cameras, grids, files, skipped = [], [], [], [], [], []
     try:
         with open(partial / "photos", "wb") as file:
             for (split, synset, name), found in _read_all(root, wanted, views):
@@ -263,10 +277,11 @@ def _decode(root: Path, wanted: list[tuple[str, str, str]], store: Path, views: 
                         raise found
                     skipped.append((f"{synset}/{name}", str(found)))
                     continue
-                capture, pictures = found
+                capture, pictures, box = found
                 file.write(pictures)
-                boxes.append([camera.box(capture.truth.cube) for camera in capture.cameras])
+                boxes.append(box)
                 cameras.append([camera.seen_from(capture.truth.cube, WHOLE) for camera in capture.cameras])
+                files.append(capture.subject["files"])
                 grids.append(np.packbits(capture.truth.volume))
                 # An object filed under two categories is one subject and two samples.
                 rows.append((f"{synset}-{name}", name, "shapenet", synset, "studio", "steady", split, "none", "object"))
@@ -277,31 +292,40 @@ def _decode(root: Path, wanted: list[tuple[str, str, str]], store: Path, views: 
         pd.DataFrame(skipped, columns=["object", "reason"]).to_csv(partial / "skipped.csv", index=False)
         np.save(partial / "boxes.npy", np.array(boxes, np.float32))
         np.save(partial / "cameras.npy", np.array(cameras, np.float32))
+        np.save(partial / "files.npy", np.array(files))
         np.save(partial / "truth.npy", np.stack(grids))
-        partial.rename(store)
+        if not store.is_dir():
+            partial.rename(store)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
 def _read_all(root: Path, wanted: list[tuple[str, str, str]], views: int) -> Iterator:
-    """Each of ``wanted`` with its capture and decoded pictures, or with the error in their place; in order."""
-
-    def read(one: tuple[str, str, str]) -> tuple[Capture, bytes] | Exception:
-        try:
-            capture = read_object(root, *one[1:], views)
-            return capture, b"".join(_decoded(photo, capture.folder) for photo in capture.photos)
-        except (ValueError, OSError) as error:
-            return error
-
+    """Each of ``wanted`` with what `_read` gives; in order."""
     with ThreadPoolExecutor() as pool, tqdm(desc="objects", total=len(wanted), unit="object", mininterval=5) as bar:
         for first in range(0, len(wanted), TOGETHER):
             some = wanted[first : first + TOGETHER]
-            yield from zip(some, pool.map(read, some), strict=True)
+            yield from zip(some, pool.map(lambda one: _read(root, *one[1:], views), some), strict=True)
             bar.update(len(some))
+
+
+def _read(root: Path, synset: str, name: str, views: int) -> tuple[Capture, bytes, list] | Exception:
+    """An object, its decoded pictures and their boxes, or the error in their place."""
+    try:
+        capture = read_object(root, synset, name, views)
+        pictures = b"".join(_decoded(photo, capture.folder) for photo in capture.photos)
+        try:
+            boxes = [camera.box(capture.truth.cube) for camera in capture.cameras]
+        except ValueError as error:
+            raise ValueError(f"{capture.folder / 'rendering' / 'rendering_metadata.txt'}: {error}") from None
+        return capture, pictures, boxes
+    except (ValueError, OSError) as error:
+        return error
 
 
 def _decoded(photo: bytes, folder: Path) -> bytes:
     picture = Image.open(io.BytesIO(photo))
-    if picture.size != (PIXELS, PIXELS):
-        raise ValueError(f"{folder}: a picture of {picture.width} x {picture.height} pixels; expected {PIXELS} square")
-    return np.asarray(picture.convert("RGBA")).transpose(2, 0, 1).tobytes()
+    if picture.size != (PIXELS, PIXELS) or picture.mode != "RGBA":
+        found = f"{picture.width} x {picture.height} pixels, {picture.mode}"
+        raise ValueError(f"{folder}: a picture of {found}; expected {PIXELS} square, RGBA")
+    return np.asarray(picture).transpose(2, 0, 1).tobytes()

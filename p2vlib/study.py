@@ -35,6 +35,10 @@ from .runs import home
 
 LIBRARY = Path(__file__).parent
 
+PATHS = ("root", "checkpoint")
+"""Parameters of notebooks that name a file or folder. Notebooks run in a folder of their own; who types a path means the
+one where they stand."""
+
 
 class StudyError(RuntimeError):
     """A study that cannot go on; the message is the one sentence to show."""
@@ -134,7 +138,9 @@ def _chosen(only: Iterable[str] | None) -> list[Path]:
 
 
 def check_parameters(path: Path, values: dict[str, Any]) -> dict[str, Any]:
-    """Returns ``values`` if the notebook declares each of them, with a default of that type (papermill only warns).
+    """Returns ``values``, paths made absolute, if the notebook declares each with a default of that type.
+
+    Papermill only warns where it does not.
 
     Raises:
         ValueError: a parameter that the notebook's parameters cell does not hold, or one of another type.
@@ -143,6 +149,7 @@ def check_parameters(path: Path, values: dict[str, Any]) -> dict[str, Any]:
         declared = papermill.inspect_notebook(str(path))
     except (ValueError, nbformat.reader.NotJSONError) as error:
         raise ValueError(f"{path}: not a readable Python notebook ({error})") from None
+    values = {name: str(Path(value).absolute()) if name in PATHS and value else value for name, value in values.items()}
     for name, value in values.items():
         if name not in declared:
             names = ", ".join(declared) or "none"
@@ -179,6 +186,7 @@ def _digest(path: Path, values: dict[str, Any], scale: str) -> str:
         "name": path.stem,
         "cells": cells,
         "parameters": sorted(values.items()),
+        "files": [_mark(Path(values[name])) for name in PATHS if values.get(name)],
         "config": from_params(scale).to_json(),
         "python": sys.version_info[:2],
         "code": {str(f.relative_to(LIBRARY)): f.read_text() for f in sorted(LIBRARY.rglob("*.py"))},
@@ -186,6 +194,11 @@ def _digest(path: Path, values: dict[str, Any], scale: str) -> str:
         "earlier": [json.loads(stamp.read_text())["digest"] if stamp.exists() else None for stamp in earlier],
     }
     return hashlib.sha256(json.dumps(told, default=repr).encode()).hexdigest()
+
+
+def _mark(path: Path) -> list[int]:
+    """What changes with a file or with the entries of a folder; nothing for one that is not there."""
+    return [path.stat().st_size, path.stat().st_mtime_ns] if path.exists() else []
 
 
 def _is_current(scale: str, path: Path, digest: str) -> bool:

@@ -116,6 +116,7 @@ def draw(captures: Captures, recipe: Training, step: int, share: tuple[int, int]
 
     ``share`` is (which, of how many) processes: each takes its part of the batch, with draws of its own for the rest.
     """
+    process, processes = share
     seed = recipe.seed * 1_000_003 + step
     generator = torch.Generator().manual_seed(seed)
     available = captures.photos.shape[1]
@@ -127,8 +128,9 @@ def draw(captures: Captures, recipe: Training, step: int, share: tuple[int, int]
         shuffling = torch.Generator().manual_seed(2**40 + recipe.seed * 1_000_003 + number)
         rows = torch.randperm(len(captures), generator=shuffling).tensor_split(recipe.epoch)[place]
     else:
-        rows = torch.randint(len(captures), (max(2, recipe.batch // views),), generator=generator)
-    process, processes = share
+        rows = torch.randint(len(captures), (max(2, recipe.batch // views, processes),), generator=generator)
+    if len(rows) < processes:
+        raise ValueError(f"{len(rows)} captures a step for {processes} processes; take a larger batch or fewer of them")
     rows = rows[process::processes]
     if processes > 1:
         generator.manual_seed(seed + (2 + process) * 2**40)
@@ -259,7 +261,7 @@ def _step(
     if held:
         for name, part in accelerator.unwrap_model(network).named_children():
             if name in FIRST_STAGE:
-                part.eval()
+                part.eval().requires_grad_(False)  # nothing of it is computed backwards any more
     for group in optimizer.param_groups:
         group["lr"] = 0.0 if held and group["first"] else rate * group["share"]
     batch = draw(captures, recipe, step, (accelerator.process_index, accelerator.num_processes))

@@ -14,6 +14,7 @@ from test_published import checkpoint_of
 from test_shapenet import CHAIR, entry, write_object
 
 from p2vlib import models, shapenet, study
+from p2vlib.__main__ import main
 
 CHECKOUT = Path(__file__).parents[1]
 NAME = "03_shapenet_baseline"
@@ -42,24 +43,28 @@ def test_it_trains_and_tests_on_the_archive_and_lists_what_it_skipped(checkout):
     root = checkout / "archive"
     for name in ("a1", "b2", "c3"):
         write_object(root, name, views=shapenet.VIEWS)
-    content = [entry(CHAIR, train=["a1"], val=["b2"], test=["c3", "gone"])]
+    content = [entry(CHAIR, train=["a1"], val=["b2"], test=["c3", "gone", "a1"])]
     (root / shapenet.TAXONOMY).write_text(json.dumps(content))
-    given = {"dataset": "shapenet", "root": str(root), "on_error": "skip"}
-    study.run_notebooks("smoke", ["03"], given)
+    command = ["study", "--only", "03", "--on-error", "skip", "-p", "dataset=shapenet", "-p", f"root={root}"]
+    assert main(command) == 0
     metrics = metrics_of(checkout)
     own = metrics[metrics.dataset == "shapenet"]
-    assert set(own.subject) == {"c3"} and set(own.training) == {"shapenet"} and set(own.model) >= {"mean-shape"}
+    assert set(own.subject) == {"c3", "a1"} and set(own.training) == {"shapenet"} and set(own.model) >= {"mean-shape"}
     assert table_of(checkout, "skipped").object.tolist() == [f"{CHAIR}/gone"]
+    assert table_of(checkout, "leaks").object.tolist() == ["a1"] and set(own.views) >= {1, 4, 16, 20}
+    index = (checkout / "reports" / "smoke" / "index.html").read_text()
+    assert f"Run with root = {root}, on_error = skip, dataset = shapenet." in index and "/gone" in index
     page = (checkout / "reports" / "smoke" / "executed" / f"{NAME}.ipynb").read_text()
     assert "published, on the same data" in page and "unseen objects (shapenet)" in page
 
 
-def test_it_tests_a_published_checkpoint_on_pix3d(checkout):
+def test_it_tests_a_published_checkpoint_on_pix3d(checkout, monkeypatch):
     root = checkout / "pix3d"
     write_archive(root)
     torch.manual_seed(0)
     torch.save(checkpoint_of(models.build("pix2vox-f"), "module."), checkout / "published.pth")
-    given = {"dataset": "pix3d", "root": str(root), "checkpoint": str(checkout / "published.pth")}
+    monkeypatch.chdir(checkout)
+    given = {"dataset": "pix3d", "root": "pix3d", "checkpoint": "published.pth"}
     study.run_notebooks("smoke", ["03"], given)
     metrics = metrics_of(checkout)
     assert set(metrics.model) == {"pix2vox-f", "mean-shape"} and set(metrics.dataset) == {"pix3d", "feet"}

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from p2vlib.config import PRESETS, estimate, from_params
+from p2vlib.config import PRESETS, estimate, from_params, recipe_named
 
 
 def test_no_change_is_the_preset():
@@ -82,3 +82,9 @@ def test_the_estimate_counts_every_training_of_the_ablation():
     """Nine trainings once; repeated three times, four arms make thirteen pretrainings and fourteen fine-tunings."""
     assert "9 trainings" in estimate(PRESETS["quick"])
     assert "27 trainings" in estimate(PRESETS["full"])
+
+
+def test_recipes_by_name():
+    assert recipe_named("published").epochs == 350
+    with pytest.raises(ValueError, match="no recipe is called 'mine'; there are own, published"):
+        recipe_named("mine")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,7 +12,7 @@ from jaxtyping import TypeCheckError
 from torch import nn
 
 from p2vlib import evaluation
-from p2vlib.conventions import THRESHOLDS
+from p2vlib.conventions import FOOT_SYNSET, THRESHOLDS
 from p2vlib.datasets import Captures
 from p2vlib.models import Reconstruction
 
@@ -190,7 +192,38 @@ def test_the_slides_table_weighs_samples():
     rows = pd.concat([metrics([0.3, 0.3, 0.3]).assign(taxonomy="a"), metrics([0.7]).assign(taxonomy="b", sample="t")])
     table = evaluation.by_threshold(rows).set_index("taxonomy")
     assert table.loc["overall", "t=0.40"] == pytest.approx(0.4) and table.loc["overall", "#sample"] == 4
-    assert table.loc["class mean", "t=0.40"] == pytest.approx(0.5)
+    assert table.loc["class mean, objects", "t=0.40"] == pytest.approx(0.5)
+
+
+def test_feet_are_no_class_of_objects():
+    foot = metrics([0.1]).assign(taxonomy=FOOT_SYNSET, sample="f")
+    rows = pd.concat([metrics([0.3, 0.3]).assign(taxonomy="a"), metrics([0.7]).assign(taxonomy="b", sample="t"), foot])
+    table = evaluation.by_threshold(rows).set_index("taxonomy")
+    assert table["t=0.40"].drop(["a", "b", FOOT_SYNSET]).to_dict() == {
+        "overall": pytest.approx(0.35),
+        "overall, objects": pytest.approx(1.3 / 3),
+        "class mean, objects": pytest.approx(0.5),
+    }
+
+
+def test_the_published_test_shows_the_first_files():
+    """Files 2, 0, 3, 1 in clockwise places: the first two files are the photos at the places where they stand."""
+    boxes = replace(captures(4, views=4), files=torch.tensor([[2, 0, 3, 1]] * 4))
+    assert boxes.shown(2).tolist() == [[0, 2]] * 4
+    published = replace(boxes, as_published=True)
+    assert published.shown(2).tolist() == [[2, 0]] * 4 and published.select(sample="s1").shown(1).tolist() == [[2]]
+    published.photos[:, 2, :3] = 255
+    assert (evaluation.predict(FirstPhoto(), published, published.shown(1)) > 0.99).all()
+
+
+def test_the_published_test_keeps_the_dark_seam():
+    half = captures(2)
+    half.photos[:, :, 3] = 10
+    half.photos[:, :, :3] = 0
+    soft, sharp = (
+        evaluation.predict(FirstPhoto(), replace(half, as_published=on), [0]).mean().item() for on in (False, True)
+    )
+    assert soft > 0.85 and sharp == 0
 
 
 def test_f_scores_stand_one_a_capture():

@@ -106,14 +106,13 @@ def test_surfaces_of_networks_and_of_the_mean_shape():
 
 
 def test_archives_that_nobody_knows_or_has(tmp_path):
-    facts = dict(crop="box", limit=0, on_error="stop")
-    assert experiments.read_archive("embedded", "", 96, **facts)[0] is None
-    with pytest.raises(
-        ValueError, match="no data set is called 'imagenet'; there are embedded, shapenet, things3d, pix3d"
-    ):
-        experiments.read_archive("imagenet", "", 96, **facts)
+    assert experiments.read_archive("embedded", "", 96) is None
+    with pytest.raises(ValueError, match="no data set is called 'imagenet'; there are embedded, shapenet, things3d, p"):
+        experiments.read_archive("imagenet", "", 96)
     with pytest.raises(ValueError, match="on_error is 'ignore'; expected stop or skip"):
-        experiments.read_archive("shapenet", "", 96, **{**facts, "on_error": "ignore"})
+        experiments.read_archive("shapenet", "", 96, on_error="ignore")
+    with pytest.raises(ValueError, match="limit is -1; expected"):
+        experiments.read_archive("shapenet", "", 96, limit=-1)
     for name in ("shapenet", "pix3d"):
         with pytest.raises(FileNotFoundError, match=f"p2vlib fetch {name}"):
-            experiments.read_archive(name, str(tmp_path), 96, **facts)
+            experiments.read_archive(name, str(tmp_path), 96)

@@ -84,6 +84,7 @@ OBJECT = {
 @pytest.fixture
 def source(server, monkeypatch):
     """The registry with one archive of R2N2's layout, on the loopback."""
+    monkeypatch.setattr(fetch, "PAUSE", 0.0)
     server.content = tgz(OBJECT)
     made = Source(server.address("ShapeNetVox32.tgz"), 600_000, 600_000, "ShapeNetVox32")
     monkeypatch.setattr(fetch, "SOURCES", {"shapenet": (made,)})
@@ -112,7 +113,7 @@ def test_a_broken_connection_is_taken_up_where_it_broke(source, server, tmp_path
 
 
 def test_what_keeps_breaking_is_kept_for_the_next_command(source, server, tmp_path):
-    server.breaks = [70_000] + [30_000] * (fetch.ATTEMPTS - 1)
+    server.breaks = [70_000] + [30_000] * fetch.ATTEMPTS
     with pytest.raises(OSError, match=r"keeps breaking, 65,536 bytes are kept"):
         fetch.fetch("shapenet", tmp_path)
     fetch.fetch("shapenet", tmp_path)
@@ -121,7 +122,7 @@ def test_what_keeps_breaking_is_kept_for_the_next_command(source, server, tmp_pa
 
 
 def test_half_of_one_version_is_never_glued_to_another(source, server, tmp_path):
-    server.breaks = [70_000] * fetch.ATTEMPTS
+    server.breaks = [70_000] + [30_000] * fetch.ATTEMPTS
     with pytest.raises(OSError, match="are kept"):
         fetch.fetch("shapenet", tmp_path)
     server.content, server.mark = tgz({"ShapeNetVox32/x": b"new"}), '"2"'
@@ -166,9 +167,10 @@ def test_a_file_put_there_by_hand_is_held_to_the_registry(source, server, tmp_pa
         (tgz(OBJECT)[:-5000], "not a whole archive"),
         (tgz(OBJECT)[:100], "not a whole archive"),
         (b"<html>moved</html>", "not a whole archive"),
+        (tgz({}), "an empty archive"),
         (tgz(OBJECT)[:90_000] + b"\xff" * 2000 + tgz(OBJECT)[92_000:], "not a whole archive"),
     ],
-    ids="climbs absolute symlink hardlink fifo bomb truncated stub html garbled".split(),
+    ids="climbs absolute symlink hardlink fifo bomb truncated stub html empty garbled".split(),
 )
 def test_a_hostile_or_broken_archive_leaves_nothing(source, server, tmp_path, content, message):
     server.content = content
@@ -227,6 +229,27 @@ def test_without_a_network_it_says_which_file_to_put_where(source, tmp_path, mon
     told = capsys.readouterr().err
     assert "no connection" in told and f"put it at {tmp_path / 'ShapeNetVox32.tgz'}" in told
     assert "Traceback" not in told
+
+
+def test_as_long_as_something_comes_it_goes_on(source, server, tmp_path):
+    server.breaks = [70_000] * (fetch.ATTEMPTS + 1)
+    fetch.fetch("shapenet", tmp_path)
+    assert len(server.asked) == fetch.ATTEMPTS + 2
+
+
+def test_a_busy_server_is_asked_again(source, server, tmp_path):
+    server.status = 503
+    with pytest.raises(OSError, match="not fetched"):
+        fetch.fetch("shapenet", tmp_path)
+    assert len(server.asked) == fetch.ATTEMPTS
+
+
+def test_a_page_in_place_of_the_taxonomy_is_refused(server, tmp_path, monkeypatch):
+    server.content = b"<html>log in</html>"
+    monkeypatch.setattr(fetch, "SOURCES", {"shapenet": (Source(server.address("ShapeNet.json"), 1000),)})
+    with pytest.raises(ValueError, match="ShapeNet.json: not JSON; delete it"):
+        fetch.fetch("shapenet", tmp_path)
+    assert names(tmp_path) == ["ShapeNet.json"]
 
 
 def test_an_address_that_is_gone_says_so(source, server, tmp_path):

@@ -364,17 +364,11 @@ def test_tables_are_made_from_whole_objects_of_one_category(archive, tmp_path):
     assert [p.name for p in pix3d.tested(pictures, "sofa")] == ["any-4"]
 
 
-def test_what_the_index_promises_and_the_archive_lacks_is_counted(copy):
-    (entry,) = entries_of(copy)
-    for name in ("2", "3"):
-        shutil.copy(copy / IMG, copy / f"img/chair/{name}.png")
-    lacking = [
-        {"img": "img/chair/2.png", "mask": "mask/gone.png"},
-        {"img": "img/chair/3.png", "voxel": "model/gone.mat"},
-        {"img": "img/chair/gone.png"},
-    ]
-    write_index(copy, [entry, *({**entry, **gone} for gone in lacking)])
-    assert pix3d.missing(copy, pix3d.read_index(copy)) == ["chair-2", "chair-3", "chair-gone"]
+@pytest.mark.parametrize("box", [[0, 0, 1e5, 1e5], [500, 500, 600, 600]])
+def test_a_box_outside_its_picture_is_refused(copy, box):
+    write_index(copy, [{**entries_of(copy)[0], "bbox": box}])
+    with pytest.raises(ValueError, match="bbox of chair-0001 is .*; expected one inside its 200 x 150 pixels"):
+        pix3d.load(copy, 96)
 
 
 def test_tested_chairs_become_captures_of_one_view(copy):

@@ -69,8 +69,12 @@ def test_it_is_kept_as_safetensors_and_loaded_as_any_training(tmp_path, capsys) 
     training.load_weights(other, kept)
     for key, value in source.state_dict().items():
         assert torch.equal(other.state_dict()[key], value), key
-    assert main(["convert", str(kept), "--out", str(kept)]) == 1
-    assert "none of pix2vox-f" in capsys.readouterr().err
+    again = models.load_published(kept)
+    assert again.name == "pix2vox++-f" and again.left_out == ()
+    assert torch.equal(again.model.state_dict()["decoder.layer5.0.weight"], source.decoder.layer5[0].weight)
+    kept.write_bytes(kept.read_bytes()[:-50])
+    with pytest.raises(ValueError, match=f"{re.escape(str(kept))}: not a whole safetensors file"):
+        models.load_published(kept)
 
 
 def test_a_file_of_another_network_names_the_nearest_and_what_differs(tmp_path) -> None:

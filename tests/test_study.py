@@ -277,3 +277,20 @@ def test_the_command_line_refuses_what_it_cannot_read(arguments, sentence, capsy
 )
 def test_parameters_are_literals_or_text(text, value):
     assert parameter(text) == (text.partition("=")[0], value)
+
+
+def test_paths_are_meant_from_where_one_stands_and_what_they_name_is_watched(home, monkeypatch, capfd):
+    cell = "import pathlib\nprint('read', pathlib.Path(checkpoint).read_text())"
+    path = write_notebook(home, "01_reads", cell)
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells[1].source += '\ncheckpoint = ""'
+    nbformat.write(notebook, path)
+    stand = home / "elsewhere"
+    stand.mkdir()
+    (stand / "weights.pth").write_text("one")
+    monkeypatch.chdir(stand)
+    for content, outcome in (("one", "done"), ("one", "up to date"), ("two!", "done")):
+        if (stand / "weights.pth").read_text() != content:
+            (stand / "weights.pth").write_text(content)
+        assert run_notebooks("smoke", None, {"checkpoint": "weights.pth"}) == {"01_reads": outcome}
+    assert "read two!" in capfd.readouterr().out

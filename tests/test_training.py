@@ -217,6 +217,14 @@ def test_photos_are_chosen_evenly_or_at_random(monkeypatch):
     assert gaps == {"even": {2}, "any": {1, 2, 3}}, "and both stay in clockwise order"
 
 
+def test_no_process_is_left_without_captures():
+    recipe = replace(RECIPE, views=4, single_view=0.0, batch=4)
+    for step in range(10):
+        assert all(len(training.draw(data(), recipe, step, (process, 4)).truth) for process in range(4))
+    with pytest.raises(ValueError, match="2 captures a step for 3 processes; take a larger batch"):
+        training.draw(data(), training.counted(replace(RECIPE, epochs=1, batch=2), 4), 0, (0, 3))
+
+
 def test_the_published_loss_is_the_cross_entropy_of_two_volumes():
     truth, half = torch.ones(1, 4, 4, 4, dtype=torch.bool), torch.full((1, 4, 4, 4), 0.5)
     each = half[:, None].expand(-1, 3, -1, -1, -1)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -57,6 +58,8 @@ def load_published(path: str | Path) -> Published:
         ValueError: not a checkpoint that torch reads without executing anything; none of the four networks.
     """
     path = Path(path)
+    if path.suffix == ".safetensors":
+        return _converted(path)
     checkpoint = _read(path)
     states = {part: _state(path, checkpoint, part) for part in PARTS if f"{part}_state_dict" in checkpoint}
     name, model = _recognised(path, states)
@@ -69,6 +72,27 @@ def load_published(path: str | Path) -> Published:
         getattr(model, part).load_state_dict({**counts, **states[part]}, assign=True)
     left_out = sorted(set(checkpoint) - {f"{part}_state_dict" for part in used})
     return Published(name, to_fast_layout(model).eval(), tuple(left_out))
+
+
+def _converted(path: Path) -> Published:
+    """What `Published.save` wrote."""
+    try:
+        with safe_open(path, "pt") as stored:
+            name = (stored.metadata() or {}).get("name", "")
+            state = {key.removeprefix("model."): stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: no such file; expected a converted checkpoint (.safetensors)") from None
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path}: not a whole safetensors file ({error})") from None
+    if name not in PUBLISHED:
+        raise ValueError(f"{path}: says that it is {name!r}; expected what `p2vlib convert` makes of a published file")
+    with torch.device("meta"):
+        model = Pix2Vox(configure(name))
+    try:
+        model.load_state_dict(state, assign=True)
+    except RuntimeError as error:
+        raise ValueError(f"{path}: not the weights of {name} ({str(error).splitlines()[1].strip()})") from None
+    return Published(name, to_fast_layout(model).eval(), ())
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from dataclasses import fields, replace
 
 from .layout import to_fast_layout
 from .pix2vox import Pix2Vox, Pix2VoxConfig
+from .r2n2 import R2N2, R2N2Config
 from .rays import Rays, RaysConfig
 
 PIX2VOX_A = Pix2VoxConfig()
@@ -43,6 +44,9 @@ PIX2VOX_A_NARROW = Pix2VoxConfig(
 )
 PIX2VOX_F_NARROW = replace(PIX2VOX_A_NARROW, head=((192, 1, 1), (192, 3, 2), (128, 2, 1)), refiner=None)
 
+R2N2_PUBLISHED = R2N2Config()
+R2N2_NARROW = R2N2Config(image_size=96, encoder=(16, 32, 48, 64, 64, 64), features=256, decoder=(32, 32, 16, 8))
+
 CONFIGS = {
     "pix2vox-f": PIX2VOX_F,
     "pix2vox-a": PIX2VOX_A,
@@ -52,10 +56,14 @@ CONFIGS = {
     "pix2vox-f-narrow": PIX2VOX_F_NARROW,
     "pix2vox-a-narrow": PIX2VOX_A_NARROW,
     "pix2vox-lstm-narrow": replace(PIX2VOX_A_NARROW, recurrent="convlstm3d"),
+    "3d-r2n2": R2N2_PUBLISHED,
+    "3d-r2n2-narrow": R2N2_NARROW,
+    "attsets": replace(R2N2_PUBLISHED, aggregation="attsets"),
+    "attsets-narrow": replace(R2N2_NARROW, aggregation="attsets"),
     "rays": RaysConfig(),
 }
 
-KINDS = {Pix2VoxConfig: Pix2Vox, RaysConfig: Rays}
+KINDS = {Pix2VoxConfig: Pix2Vox, R2N2Config: R2N2, RaysConfig: Rays}
 
 
 def names() -> tuple[str, ...]:
@@ -63,7 +71,7 @@ def names() -> tuple[str, ...]:
     return tuple(CONFIGS)
 
 
-def configure(name: str, **overrides: object) -> Pix2VoxConfig | RaysConfig:
+def configure(name: str, **overrides: object) -> Pix2VoxConfig | R2N2Config | RaysConfig:
     """The config of ``name`` with ``overrides``; lists, as JSON gives them, become tuples.
 
     Raises:
@@ -78,7 +86,7 @@ def configure(name: str, **overrides: object) -> Pix2VoxConfig | RaysConfig:
     return replace(CONFIGS[name], **{key: _tuples(value) for key, value in overrides.items()})
 
 
-def build(name: str, **overrides: object) -> Pix2Vox | Rays:
+def build(name: str, **overrides: object) -> Pix2Vox | R2N2 | Rays:
     """A new network on the CPU in the fast layout, initialised from torch's random state.
 
     Raises:

@@ -108,6 +108,9 @@ def _section(folder: Path, manifest: dict[str, Any]) -> str:
     executed = f"html/{notebook}.html"
     way = f"The executed notebook, kept by the run and not in git: {link(executed)}."
     head = f'<h2 id="n{escape(notebook)}-title">{escape(notebook)} · {escape(manifest["title"])}</h2>'
+    if told := manifest.get("parameters"):
+        facts = ", ".join(f"{name} = {value}" for name, value in told.items())
+        head += f'<p class="banner" role="note">Run with {escape(facts)}.</p>'
     return "\n".join(
         [
             f'<section id="n{escape(notebook)}" aria-labelledby="n{escape(notebook)}-title">{head}',
@@ -141,7 +144,8 @@ def _published_section() -> str:
     ]
     note = (
         "For comparison only: these networks were trained on 30,643 ShapeNet objects and tested on 8,770; this study's "
-        "objects are generated. The slides' feet are 20 phone scans, four photos each."
+        "objects are generated, unless a notebook above says that it was run on the archive. The slides' feet are 20 "
+        "phone scans, four photos each."
     )
     head = '<h2 id="published-title">Published numbers</h2>'
     return "\n".join(
