@@ -36,8 +36,8 @@ from .runs import home
 LIBRARY = Path(__file__).parent
 
 PATHS = ("root", "checkpoint")
-"""Parameters of notebooks that name a file or folder. Notebooks run in a folder of their own; who types a path means the
-one where they stand."""
+"""Parameters of notebooks that name a file or folder. Notebooks run in a folder of their own; who types a path means it
+from where they stand."""
 
 
 class StudyError(RuntimeError):

@@ -380,7 +380,8 @@ def _origin(model: nn.Module, captures: Captures, recipe: Training, start: Path 
     code = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:16]
     begun = hashlib.sha256(start.read_bytes()).hexdigest()[:16] if start else ""
     network = repr(getattr(model, "config", type(model).__name__))
-    return {**asdict(recipe), "network": network, "captures": captures.digest(), "start": begun, "code": code}
+    told = {**asdict(recipe), "network": network, "captures": captures.digest(), "start": begun, "code": code}
+    return json.loads(json.dumps(told))  # as it will be read back: a tuple becomes a list
 
 
 def _differing(path: Path, told: dict) -> list[str]:
