@@ -5,7 +5,7 @@ cut out and resized to 224, a background, brightness, contrast and saturation, n
 flip, shuffled channels, values in [-1, 1]. That the two give the same pictures when nothing is drawn is checked first.
 They alternate in one process; the last line has the medians, in photos a second.
 
-    python benchmarks/bench_input.py [--device cuda] [--batch 64]
+    python benchmarks/bench_input.py [--device cuda]
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import torch
 from p2vlib.augmentation import EIGENVALUES, EIGENVECTORS, PUBLISHED, Augmentation, augmented
 
 PHOTO, CROP, SIZE, VIEWS = 137, 128, 224, 4
+LUMA = np.array(PUBLISHED.grey, np.float32)
 STILL = replace(PUBLISHED, background=(0.9, 0.9), coloured_background=False, jitter=0.0, noise=0.0, permutation=False)
 
 
@@ -33,6 +34,7 @@ def one_by_one(photos: np.ndarray, recipe: Augmentation, rng: np.random.Generato
         brightness, contrast, saturation = rng.uniform(1 - recipe.jitter, 1 + recipe.jitter, 3).astype(np.float32)
         strength = rng.normal(0, recipe.noise, 3) if recipe.noise else np.zeros(3)
         noise = ((strength * EIGENVALUES) @ np.array(EIGENVECTORS).T).astype(np.float32)
+        steps = range(3) if recipe.steps_in_order else rng.permutation(3)
         order = rng.permutation(3) if recipe.permutation else np.arange(3)
         pictures = []
         for photo in views:
@@ -40,12 +42,15 @@ def one_by_one(photos: np.ndarray, recipe: Augmentation, rng: np.random.Generato
             picture = photo[edge : edge + CROP, edge : edge + CROP].astype(np.float32) / 255
             picture = cv2.resize(picture, (SIZE, SIZE))
             picture = np.where(picture[..., 3:] > 0, picture[..., :3], background.astype(np.float32))
-            picture = picture * brightness
-            mean = picture.mean()
-            picture = mean + (picture - mean) * contrast
-            grey = picture.mean(axis=2, keepdims=True)
-            picture = grey + (picture - grey) * saturation
-            picture = np.clip(picture + noise, 0, 1)
+            for step in steps:
+                grey = picture @ LUMA
+                if step == 0:
+                    picture = picture * brightness
+                elif step == 1:
+                    picture = grey.mean() + (picture - grey.mean()) * contrast
+                else:
+                    picture = grey[..., None] + (picture - grey[..., None]) * saturation
+            picture = picture + noise
             picture = (picture - 0.5) / 0.5
             if recipe.flip != "none" and rng.random() < 0.5:
                 picture = picture[:, ::-1]
@@ -74,7 +79,7 @@ def pictures(batch: int) -> np.ndarray:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--batch", type=int, default=16, help=f"samples of {VIEWS} photos (16)")
+    parser.add_argument("--batch", type=int, default=64, help=f"samples of {VIEWS} photos (64, as published)")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2, help="processor threads, of both (2)")
     arguments = parser.parse_args()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 from torch.nn import functional
 
@@ -24,6 +24,9 @@ EIGENVALUES = (0.2175, 0.0188, 0.0045)
 EIGENVECTORS = ((-0.5675, 0.7192, 0.4009), (-0.5808, -0.0045, -0.8140), (-0.5836, -0.6948, 0.4203))
 """Principal axes of ImageNet's colours (Krizhevsky et al. 2012, section 4.1), channels red, green, blue."""
 
+CACHED = 2**18
+"""Pixels that a CPU works on at a time."""
+
 TEST_BACKGROUND = 240 / 255
 """Published: the grey behind a test picture."""
 
@@ -33,8 +36,8 @@ class Augmentation:
     """One draw serves all views of a sample, unless a switch says otherwise: only then do they stay a sequence."""
 
     loose: bool = False
-    """Published where a box is known, on Pix3D: the crop is a fifth larger or smaller and stands off by a tenth. On
-    ShapeNet none was given, and their random crop became a centre crop: see `shapenet.load`."""
+    """Published where a box is known, on Pix3D: see `loosened`. On ShapeNet none was given, and their random crop
+    became a centre crop: see `shapenet.load`."""
 
     background: tuple[float, float] = (225 / 255, 1.0)
     """Range of the grey that fills what is transparent."""
@@ -47,6 +50,18 @@ class Augmentation:
 
     jitter: float = 0.4
     """Brightness, contrast and saturation are multiplied by 1 ± this."""
+
+    grey: tuple[float, float, float] = (1 / 3, 1 / 3, 1 / 3)
+    """What of red, green and blue makes grey. Published: as the eye sees it."""
+
+    steps_in_order: bool = True
+    """Brightness, then contrast, then saturation. Published: in an order drawn for each sample."""
+
+    contrast_of_each: bool = False
+    """Published: contrast turns about each photo's own mean, and with it the light that a walk drifts through."""
+
+    clip: bool = True
+    """To [0, 1], as any camera does. Published: not."""
 
     noise: float = 0.0
     """Standard deviation of the noise along the principal axes of colour. Published: 0.1."""
@@ -64,6 +79,10 @@ OWN = Augmentation()
 PUBLISHED = Augmentation(
     coloured_background=True,
     sharp_alpha=True,
+    grey=(0.299, 0.587, 0.114),
+    steps_in_order=False,
+    contrast_of_each=True,
+    clip=False,
     noise=0.1,
     permutation=True,
     flip="each view",
@@ -97,8 +116,8 @@ def as_input(
     outlines are sharp, as published, and otherwise after it, so that what is transparent lends no colour to an outline.
     """
     if boxes is not None and sharp:
-        values = cut(photos.float(), boxes, size)
-        return torch.where(values[:, :, 3:] > 0, values[:, :, :3] / 255, background)
+        values = cut(photos / 255, boxes, size)
+        return torch.where(values[:, :, 3:] > 0, values[:, :, :3], background)
     alpha = photos[:, :, 3:].float() / 255
     if sharp:
         alpha = (alpha > 0).float()
@@ -119,28 +138,34 @@ def cut(
     left, top, right, bottom = boxes.flatten(0, 1).T[:, :, None]  # [batch * views, 1] each
     across = (left + (right - left) * middles) * (2 / width) - 1  # -> [batch * views, size]
     down = (top + (bottom - top) * middles) * (2 / height) - 1
-    grid = torch.stack([across[:, None].expand(-1, size, -1), down[:, :, None].expand(-1, -1, size)], -1)
+    # Pairs of every x with every y: as the sum of a real and an imaginary row they are written in one go.
+    none = torch.zeros_like(across)
+    pairs = torch.complex(across, none)[:, None] + torch.complex(none, down)[:, :, None]
+    grid = torch.view_as_real(pairs)  # [batch * views, size, size, 2]
     pictures = photos.flatten(0, 1)
     resized = functional.grid_sample(pictures, grid, padding_mode="border", align_corners=False)
     return resized.unflatten(0, photos.shape[:2])
 
 
 def loosened(boxes: Boxes, generator: torch.Generator) -> Boxes:
-    """The published random crop: a square of .8 to 1.2 times the longer side of the box, its middle off by a tenth."""
-    drawn = torch.rand(*boxes.shape[:2], 3, generator=generator).to(boxes.device)
+    """The published random crop: .8 to 1.2 times the box's longer side; each edge .4 to .6 of that from its middle."""
+    drawn = torch.rand(*boxes.shape[:2], 5, generator=generator).to(boxes.device)
     lower, upper = boxes[..., :2], boxes[..., 2:]
     edge = (upper - lower).amax(-1, keepdim=True) * (0.8 + 0.4 * drawn[..., :1])
-    corner = (lower + upper) / 2 - edge * (0.4 + 0.2 * drawn[..., 1:])
-    return torch.cat([corner, corner + edge], -1)
+    away = edge * (0.4 + 0.2 * drawn[..., 1:]) * boxes.new_tensor([-1, -1, 1, 1])
+    return ((lower + upper) / 2).repeat(1, 1, 2) + away
 
 
 class _Draw(NamedTuple):
     """What was drawn for each sample of a batch: all of it before the first pixel is touched."""
 
     background: Float[Tensor, "batch 1 channels 1 1"]
-    colours: Float[Tensor, "batch 3 3"]
-    to_mean: Float[Tensor, "batch 1 1"]
-    noise: Float[Tensor, "batch 3 1"]
+    factors: Float[Tensor, "batch 3"]
+    """Of brightness, contrast and saturation."""
+    steps: Int64[Tensor, "batch 3"]
+    """Which of the three comes first, second and third."""
+    noise: Float[Tensor, "batch 3"]
+    channels: Int64[Tensor, "batch 3"]
     flipped: Bool[Tensor, "batch coins 1 1 1"]
     boxes: Boxes | None
 
@@ -151,15 +176,15 @@ def augmented(
     """``photos`` as the network sees them in training, in [0, 1]; what is drawn follows from ``generator`` alone.
 
     ``boxes`` and ``size`` are those of `as_input`. Brightness, contrast, saturation, noise and the shuffled channels
-    are one affine map of a pixel's colour. A GPU takes the batch at once; a CPU takes sample by sample, so that the
-    pictures of one stay in its cache.
+    are one affine map of a pixel's colour. A GPU takes the batch at once; a CPU takes a few samples at a time, so that
+    their pictures stay in its cache.
     """
     draw = _drawn(len(photos), photos.shape[1], generator, recipe, boxes)
     if photos.is_cuda:
         draw = _Draw(*(value if value is None else value.to(photos.device) for value in draw))
     edges = photos.shape[-2:] if boxes is None else (size, size)
     pictures = torch.empty(*photos.shape[:2], 3, *edges, device=photos.device)
-    step = len(photos) if photos.is_cuda else 1
+    step = len(photos) if photos.is_cuda else max(1, CACHED // (photos.shape[1] * edges[0] * edges[1]))
     for row in range(0, len(photos), step):
         part = slice(row, row + step)
         some = _Draw(*(value if value is None else value[part] for value in draw))
@@ -171,36 +196,65 @@ def _drawn(batch: int, views: int, generator: torch.Generator, recipe: Augmentat
     def uniform(low: float, high: float, *shape: int) -> Tensor:
         return low + (high - low) * torch.rand(batch, *shape, generator=generator)
 
-    def factor() -> Tensor:
-        return uniform(1 - recipe.jitter, 1 + recipe.jitter, 1, 1)
+    def orders(shuffled: bool) -> Tensor:
+        return torch.rand(batch, 3, generator=generator).argsort(1) if shuffled else torch.arange(3).expand(batch, 3)
 
     background = uniform(*recipe.background, 1, 3 if recipe.coloured_background else 1, 1, 1)
     if boxes is not None and recipe.loose:
         boxes = loosened(boxes, generator)
-    brightness, contrast, saturation = factor(), factor(), factor()
-    colours = brightness * contrast * torch.lerp(torch.full((3, 3), 1 / 3), torch.eye(3), saturation)
-    noise = torch.zeros(batch, 3, 1)
+    factors = uniform(1 - recipe.jitter, 1 + recipe.jitter, 3)
+    steps = orders(not recipe.steps_in_order)
+    noise = torch.zeros(batch, 3)
     if recipe.noise:
         strength = recipe.noise * torch.randn(batch, 3, generator=generator) * torch.tensor(EIGENVALUES)
-        noise = (strength @ torch.tensor(EIGENVECTORS).T)[:, :, None]
+        noise = strength @ torch.tensor(EIGENVECTORS).T
     flipped = torch.zeros(batch, 1, 1, 1, 1, dtype=torch.bool)
     if recipe.flip != "none":
         flipped = torch.rand(batch, views if recipe.flip == "each view" else 1, 1, 1, 1, generator=generator) < 0.5
-    if recipe.permutation:
-        orders = torch.rand(batch, 3, 1, generator=generator).argsort(1)
-        colours, noise = colours.gather(1, orders.expand(batch, 3, 3)), noise.gather(1, orders)
-    return _Draw(background, colours, brightness * (1 - contrast), noise, flipped, boxes)
+    if boxes is not None:  # a box whose left and right change places is cut out mirrored
+        boxes = torch.where(flipped[:, :, :, 0, 0].to(boxes.device), boxes[..., [2, 1, 0, 3]], boxes)
+        flipped = torch.zeros_like(flipped)
+    return _Draw(background, factors, steps, noise, orders(recipe.permutation), flipped, boxes)
 
 
 def _change(photos: Photos, draw: _Draw, recipe: Augmentation, size: int, out: Pictures) -> None:
     """Fills ``out``; every fresh block of memory costs a walk through it, so the last step writes where it belongs."""
     pictures = as_input(photos, draw.background, recipe.sharp_alpha, draw.boxes, size)
-    shift = draw.to_mean * pictures.mean(dim=(1, 2, 3, 4)).view(-1, 1, 1) + draw.noise  # contrast turns about the mean
+    colours, shift = _colours(pictures.mean(dim=(3, 4)), draw, recipe)
     if draw.flipped.any():
         pictures = torch.where(draw.flipped, pictures.flip(-1), pictures)
-    colours, shift = (value.repeat_interleave(photos.shape[1], 0) for value in (draw.colours, shift))
     mixed = out.flatten(0, 1).flatten(2)  # [batch * views, 3, height * width]
-    torch.baddbmm(shift, colours, pictures.flatten(0, 1).flatten(2), out=mixed).clamp_(0, 1)
+    torch.baddbmm(shift.flatten(0, 1), colours.flatten(0, 1), pictures.flatten(0, 1).flatten(2), out=mixed)
+    if recipe.clip:
+        mixed.clamp_(0, 1)
+
+
+def _colours(
+    means: Float[Tensor, "batch views 3"], draw: _Draw, recipe: Augmentation
+) -> tuple[Float[Tensor, "batch views 3 3"], Float[Tensor, "batch views 3 1"]]:
+    """What the steps come to, in the order drawn: ``colours x + shift`` for the colour x of a pixel.
+
+    Args:
+        means: the mean colour of each photo, about which contrast turns.
+    """
+    if not recipe.contrast_of_each:
+        means = means.mean(1, keepdim=True).expand_as(means)
+    grey = means.new_tensor([recipe.grey])  # [1, 3]
+    same = torch.eye(3, device=means.device)
+    factors = draw.factors[:, None, :, None, None]  # [batch, 1, 3, 1, 1]
+    to_grey = torch.ones_like(grey).T @ grey
+    brighter, stronger, paler = factors.unbind(2)
+    kinds = torch.stack([brighter * same, stronger * same, torch.lerp(to_grey, same, paler)], 1)[:, :, 0]
+    colours, shift = same.expand(*means.shape[:2], 3, 3), means.new_zeros(*means.shape[:2], 3, 1)
+    rows = torch.arange(len(means), device=means.device)
+    for step in draw.steps.unbind(1):
+        kind = kinds[rows, step][:, None]  # [batch, 1, 3, 3]
+        level = grey @ (colours @ means[..., None] + shift)  # [batch, views, 1, 1]
+        added = torch.where(step[:, None, None, None] == 1, (1 - stronger) * level, 0.0)
+        colours, shift = kind @ colours, kind @ shift + added
+    channels = draw.channels[:, None, :, None].expand(*means.shape[:2], 3, 1)
+    shift = shift + draw.noise[:, None, :, None]
+    return colours.gather(2, channels.expand(-1, -1, -1, 3)), shift.gather(2, channels)
 
 
 def jittered(

@@ -47,7 +47,7 @@ TAXONOMY = "ShapeNet.json"
 PIXELS = 137
 """Edge of a published rendering."""
 
-MIDDLE = (4.5, 4.5, 132.5, 132.5)
+MIDDLE = (4.0, 4.0, 132.0, 132.0)
 """The middle 128 pixels: what the published crop cuts out of every picture, since it was given no box."""
 
 WHOLE = (0.0, 0.0, float(PIXELS), float(PIXELS))
