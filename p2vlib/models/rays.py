@@ -87,6 +87,9 @@ def look(cameras: Float[Tensor, "batch views 3 7"], points: Float[Tensor, "voxel
 class Rays(nn.Module):
     """Photos and their cameras to the occupancy of the cube that the cameras are given in.
 
+    Each view also says for itself what is solid, from its features alone, without knowing which voxel it speaks of: the
+    loss asks for it, and so the encoder learns what a foot looks like before the rest has learnt to listen.
+
     Raises:
         ValueError: sizes in the config that do not fit.
     """
@@ -107,11 +110,15 @@ class Rays(nn.Module):
         self.view = nn.Sequential(
             nn.Conv1d(channels + BESIDE_FEATURES, channels, 1), nn.ReLU(inplace=True), nn.Conv1d(channels, channels, 1)
         )
+        self.speak = nn.Conv1d(channels, 1, 1)
         self.score = nn.Conv1d(channels, 1, 1) if config.aggregation == "attention" else None
-        moments = 3 if self.score else 2
-        self.unet = UNet3d(moments * channels + BESIDE_VIEWS, config.volume)
+        joined = (3 if self.score else 2) * channels
+        # On a par with the voxels' places: else these, which know the mean shape, are all that is listened to.
+        self.level = nn.BatchNorm1d(joined)
+        self.unet = UNet3d(joined + BESIDE_VIEWS, config.volume)
         initialise(self)
-        nn.init.constant_(self.unet.head.bias, -3.0)  # most of a cube is empty
+        for layer in (self.speak, self.unet.head):
+            nn.init.constant_(layer.bias, -3.0)  # most of a cube is empty
 
     def forward(
         self,
@@ -134,15 +141,19 @@ class Rays(nn.Module):
         features = self.encoder(views.flatten(0, 1)).float()  # [batch * views, 16, 24, 24]
         read = functional.grid_sample(features, sight.place.flatten(0, 1)[:, None], align_corners=False)
         read = torch.cat([read[:, :, 0], sight.beside.flatten(0, 1)], 1)  # [batch * views, 16 + 5, voxels]
-        read = self.view(read).unflatten(0, (batch, number))  # -> [batch, views, 16, voxels]
-        joined, weights = self._together(read, sight.seen)
+        read = self.view(read)  # -> [batch * views, 16, voxels]
+        volumes = torch.sigmoid(self.speak(read).float()).unflatten(0, (batch, number))  # [batch, views, 1, voxels]
+        joined, weights = self._together(read.unflatten(0, (batch, number)), sight.seen)
+        joined = self.level(joined)
         places = (2 * points.T - 1).expand(batch, 3, -1)
         count = sight.seen.float().mean(1, keepdim=True)
         shape = (self.config.grid,) * 3
         volume = torch.cat([joined, places, count], 1).unflatten(2, shape)  # [batch, 52, 32, 32, 32]
         # As in Pix2Vox, the sigmoid runs in float32.
         probability = torch.sigmoid(self.unet(volume).float()).squeeze(1)
-        return Reconstruction(probability, probability, probability[:, None], weights.unflatten(2, shape))
+        return Reconstruction(
+            probability, probability, volumes.unflatten(3, shape)[:, :, 0], weights.unflatten(2, shape)
+        )
 
     def _together(
         self, read: Float[Tensor, "batch views channels voxels"], seen: Bool[Tensor, "batch views voxels"]
