@@ -13,12 +13,14 @@ import pandas as pd
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
+from torch.nn import functional
 
 from .augmentation import as_input
 from .conventions import FOOT_SYNSET, THRESHOLDS, Cube
 from .datasets import Captures
 from .grids import to_mesh
 from .models import fast_bf16
+from .models.rays import look, voxel_centres
 
 SHUFFLES = 10
 """``shuffled`` is the mean over this many seeded orders."""
@@ -157,6 +159,32 @@ def mean_shape(
     """
     iou = iou_at(mean_grids(train, test, by), test.truth)
     return pd.concat([_rows(test, iou, number, order) for number in views for order in orders], ignore_index=True)
+
+
+def visual_hull(captures: Captures, number: int, height: float = 1.0) -> Bool[Tensor, "captures x y z"]:
+    """The largest solid that ``number`` silhouettes allow: the bar for whoever knows cameras (Laurentini 1994).
+
+    The silhouettes are the photos' own transparency, and the cameras are believed. A voxel stays where every view that
+    sees its centre sees it inside.
+
+    Args:
+        height: what is above this share of the cube is empty, as a foot's truth is above its cut.
+
+    Raises:
+        ValueError: no cameras, or photos that are opaque everywhere and so have no silhouettes.
+    """
+    if captures.cameras is None or captures.boxes is not None:
+        raise ValueError("a visual hull needs photos that are cut and whose cameras are known")
+    if (captures.photos[:, :, 3] == 255).all():
+        raise ValueError("a visual hull needs silhouettes; these photos are opaque everywhere")
+    edge = captures.truth.shape[-1]
+    chosen, rows = captures.shown(number), torch.arange(len(captures))[:, None]
+    sight = look(captures.cameras[rows, chosen], voxel_centres(edge))
+    masks = captures.photos[rows, chosen, 3:].flatten(0, 1).float() / 255  # [captures * views, 1, size, size]
+    inside = functional.grid_sample(masks, sight.place.flatten(0, 1)[:, None], align_corners=False) > 0.5
+    allowed = (inside[:, 0, 0].unflatten(0, chosen.shape) | ~sight.seen).all(1).unflatten(1, (edge,) * 3)
+    allowed[:, :, round(height * edge) :] = False
+    return allowed
 
 
 def f_scores(solids: Bool[Tensor, "captures x y z"], captures: Captures) -> pd.DataFrame:

@@ -16,7 +16,7 @@ from p2vlib.models.fusion import ContextAwareFusion, MeanFusion
 from p2vlib.models.recurrent import ConvLSTM, RecurrentViews
 
 DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
-NARROW = [name for name in models.names() if name.endswith("narrow")]
+NARROW = [name for name in models.names() if name.startswith("pix2vox") and name.endswith("narrow")]
 TINY = dict(
     image_size=32,
     trunk=(4, 4, 8, 8),

@@ -12,7 +12,7 @@ from p2vlib import evaluation, models, training
 from p2vlib.augmentation import jittered
 from p2vlib.cameras import look_at
 from p2vlib.config import Training
-from p2vlib.conventions import Cube
+from p2vlib.conventions import FOOT_CUBE_EDGE, FOOT_CUT_HEIGHT, Cube
 from p2vlib.datasets import mirrored, mirrored_cameras
 from p2vlib.models.rays import look, voxel_centres
 
@@ -142,3 +142,19 @@ def test_the_true_solid_shows_where_the_photo_has_it(smoke):
         for view, where in enumerate(pixels):
             alpha = feet.photos[row, view, 3]
             assert (alpha[where[:, 1], where[:, 0]] > 127).float().mean() > 0.97
+
+
+def test_a_visual_hull_holds_the_truth_and_shrinks_with_every_view(smoke):
+    feet = smoke.captures.select(dataset="feet", look="studio", cube="metric")
+    share = FOOT_CUT_HEIGHT / FOOT_CUBE_EDGE
+    hulls = {number: evaluation.visual_hull(feet, number, share) for number in (1, 4)}
+    for hull in hulls.values():
+        assert (hull & feet.truth).sum() > 0.98 * feet.truth.sum(), "what is there is never carved away"
+        assert not hull[:, :, 12:].any()
+    assert hulls[4].sum() < 0.8 * hulls[1].sum()
+    four = evaluation.iou_at(hulls[4].float(), feet.truth, (0.5,)).mean()
+    assert evaluation.iou_at(hulls[1].float(), feet.truth, (0.5,)).mean() < four and four > 0.5
+    with pytest.raises(ValueError, match="needs silhouettes; these photos are opaque"):
+        evaluation.visual_hull(smoke.captures.select(dataset="feet", look="phone"), 2)
+    with pytest.raises(ValueError, match="whose cameras are known"):
+        evaluation.visual_hull(replace(feet, cameras=None), 2)
