@@ -194,28 +194,8 @@ def load(
         ValueError: an object that is not as published.
         OSError: a disk that cannot hold the decoded pictures.
     """
-    root = Path(root)
-    if absent := [name for name in (TAXONOMY, RENDERINGS, VOXELS) if not (root / name).exists()]:
-        way = f"get it with `python -m p2vlib fetch shapenet --root {root}`, or put" if dataset == "shapenet" else "put"
-        raise FileNotFoundError(
-            f"{root}: there is no {absent[0]}; {way} {TAXONOMY}, {RENDERINGS} and {VOXELS} there by hand"
-        )
     views = {"shapenet": VIEWS, "things3d": THINGS3D_VIEWS}[dataset]
-    categories = read_taxonomy(root / TAXONOMY)
-    if drop_leaks:
-        categories = without_leaks(categories)
-    wanted = [
-        (split, category.synset, name)
-        for split in SPLITS
-        for category in categories
-        for name in getattr(category, split)[: limit or None]
-    ]
-    facts = json.dumps([STORE, views, wanted])
-    store = root / "decoded" / hashlib.sha256(facts.encode()).hexdigest()[:16]
-    if store.is_dir() and _is_stale(root, store, views, on_error):
-        shutil.rmtree(store)
-    if not store.is_dir():
-        _decode(root, wanted, store, views, on_error)
+    store = _stored(Path(root), dataset, views, limit, drop_leaks, on_error)
     table = pd.read_csv(store / "table.csv", dtype=str, keep_default_na=False)
     # Read only: a writable map would be reserved in memory as a whole. Nobody writes into these tensors.
     photos = np.memmap(store / "photos", np.uint8, "r", shape=(len(table), views, 4, PIXELS, PIXELS))
@@ -239,6 +219,31 @@ def load(
         as_published,
     )
     return captures, pd.read_csv(store / "skipped.csv", dtype=str)
+
+
+def _stored(root: Path, dataset: str, views: int, limit: int, drop_leaks: bool, on_error: str) -> Path:
+    """The folder with the decoded pictures of what is asked for, made first where it is missing or stale."""
+    if absent := [name for name in (TAXONOMY, RENDERINGS, VOXELS) if not (root / name).exists()]:
+        way = f"get it with `python -m p2vlib fetch shapenet --root {root}`, or put" if dataset == "shapenet" else "put"
+        raise FileNotFoundError(
+            f"{root}: there is no {absent[0]}; {way} {TAXONOMY}, {RENDERINGS} and {VOXELS} there by hand"
+        )
+    categories = read_taxonomy(root / TAXONOMY)
+    if drop_leaks:
+        categories = without_leaks(categories)
+    wanted = [
+        (split, category.synset, name)
+        for split in SPLITS
+        for category in categories
+        for name in getattr(category, split)[: limit or None]
+    ]
+    facts = json.dumps([STORE, views, wanted])
+    store = root / "decoded" / hashlib.sha256(facts.encode()).hexdigest()[:16]
+    if store.is_dir() and _is_stale(root, store, views, on_error):
+        shutil.rmtree(store)
+    if not store.is_dir():
+        _decode(root, wanted, store, views, on_error)
+    return store
 
 
 def _is_stale(root: Path, store: Path, views: int, on_error: str) -> bool:

@@ -159,7 +159,7 @@ def test_a_file_put_there_by_hand_is_held_to_the_registry(source, server, tmp_pa
     ("content", "message"),
     [
         (tgz({"../outside": b"x"}), "leads out of the folder"),
-        (tgz({"/tmp/outside": b"x"}), "leads out of the folder"),
+        (tgz({"/outside": b"x"}), "leads out of the folder"),
         (tgz({"ShapeNetVox32/link": b""}, tarfile.SYMTYPE, "/etc/passwd"), "a link or a device"),
         (tgz({"ShapeNetVox32/link": b""}, tarfile.LNKTYPE, "../../secret"), "a link or a device"),
         (tgz({"ShapeNetVox32/pipe": b""}, tarfile.FIFOTYPE), "a link or a device"),
