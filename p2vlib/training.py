@@ -268,6 +268,8 @@ def _step(
     with accelerator.autocast():
         result = network(batch.views, batch.cameras)
     loss = loss_of(result, batch.truth, recipe.loss)
+    if not loss.requires_grad:  # one view, no refiner, and the rest is held: nothing is left that could learn
+        return loss
     accelerator.backward(loss)
     if recipe.clip:
         accelerator.clip_grad_norm_(network.parameters(), recipe.clip)

@@ -255,6 +255,15 @@ def test_in_the_second_stage_only_fusion_and_refiner_learn(tmp_path):
         assert same == stays, part
 
 
+def test_a_held_step_with_one_view_and_no_refiner_teaches_nothing(tmp_path):
+    """It once stopped the whole training: in F only the fusion learns then, and one view gives it nothing to weigh."""
+    recipe = replace(RECIPES["published"], epochs=4, single_view=0.5, batch=2, views=1)
+    whole, first = tiny(), tiny()
+    training.train(whole, data(), data(), recipe, tmp_path / "whole", device="cpu")
+    training.train(first, data(), data(), replace(recipe, epochs=2, hold=False, single_view=1.0), tmp_path / "first")
+    assert all(torch.equal(one, two) for one, two in zip(whole.parameters(), first.parameters(), strict=True))
+
+
 # -------------------------------------------------------------------------------------------------- several processes
 
 WORKER = """
