@@ -97,12 +97,21 @@ def _read_photo(path: Path, inside: Path) -> tuple[bytes, tuple[int, int]]:
     if path.resolve().parent != inside.resolve() or not path.is_file():
         raise ValueError(f"{path}: a view named in renderings.txt is missing; expected a picture beside that list")
     content = path.read_bytes()
+    return content, open_picture(path, content).size
+
+
+def open_picture(path: Path, content: bytes) -> Image.Image:
+    """The decoded picture in the ``content`` of ``path``.
+
+    Raises:
+        ValueError: none that can be read, or one that is too large to be believed.
+    """
     try:
         with Image.open(io.BytesIO(content)) as picture:
             if picture.width * picture.height > PIXEL_LIMIT:
                 raise ValueError(f"{path}: {picture.width} x {picture.height} pixels; at most {PIXEL_LIMIT} are read")
             picture.load()
-            return content, picture.size
+            return picture
     except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path}: not a readable picture ({error}); expected PNG or JPEG") from None
 
@@ -275,9 +284,11 @@ class Captures:
         return replace(self, photos=photos, truth=self.truth.to(device), **rest)
 
 
-CENTRE = 128 / 137
-"""The part of a picture's edge that the published crop leaves: without a box, a random crop of R2N2's pictures became
-their middle."""
+R2N2_PIXELS = 137
+"""Edge of a picture in R2N2's archive."""
+
+R2N2_MIDDLE = (4.0, 4.0, 132.0, 132.0)
+"""What the published crop leaves of it: without a box, a random crop became the middle 128 pixels."""
 
 
 def load(config: Config, crop: Literal["box", "centre", "whole"] = "box") -> Captures:
@@ -296,8 +307,10 @@ def load(config: Config, crop: Literal["box", "centre", "whole"] = "box") -> Cap
 
     def views_of(record: dict) -> np.ndarray:
         numbers = range(record["first"], record["first"] + len(record["boxes"]))
-        pictures = (Image.open(io.BytesIO(content[offsets[n] : offsets[n + 1]])) for n in numbers)
-        boxes = record["boxes"] if crop == "box" else [crop] * len(numbers)
+        pictures = [Image.open(io.BytesIO(content[offsets[n] : offsets[n + 1]])) for n in numbers]
+        boxes = record["boxes"] if crop == "box" else [None] * len(numbers)
+        if crop == "centre":
+            boxes = [np.array(R2N2_MIDDLE) * picture.width / R2N2_PIXELS for picture in pictures]
         return np.stack([_cropped(picture, box, size) for picture, box in zip(pictures, boxes, strict=True)])
 
     with ThreadPoolExecutor() as pool:
@@ -313,17 +326,12 @@ def load(config: Config, crop: Literal["box", "centre", "whole"] = "box") -> Cap
 
 
 def _cropped(
-    picture: Image.Image, box: Sequence[float] | Literal["centre", "whole"], size: int
+    picture: Image.Image, box: Sequence[float] | np.ndarray | None, size: int
 ) -> UInt8[np.ndarray, "size size 4"]:
     """``picture`` as RGBA, cut to ``box`` (pixels; beyond the border the last row or column goes on), resized."""
     pixels = np.asarray(picture.convert("RGBA"))
-    height, width = pixels.shape[:2]
-    if box == "centre":
-        edges = [(1 - CENTRE) / 2, (1 + CENTRE) / 2]
-        box = [side * edge for edge in edges for side in (width, height)]
-    elif box == "whole":
-        box = None
     if box is not None:
+        height, width = pixels.shape[:2]
         left, top, right, bottom = box
         margin = int(np.ceil(max(0, -left, -top, right - width, bottom - height)))
         pixels = np.pad(pixels, ((margin, margin), (margin, margin), (0, 0)), mode="edge")

@@ -25,7 +25,7 @@ from tqdm.auto import tqdm
 
 from .cameras import Camera
 from .conventions import Cube, Volume
-from .datasets import COLUMNS, PIXEL_LIMIT, Capture, Captures
+from .datasets import COLUMNS, Capture, Captures, open_picture
 from .grids import VoxelGrid
 
 INDEX = "pix3d.json"
@@ -310,13 +310,7 @@ def _pixels(path: Path, mode: str) -> UInt8[np.ndarray, "height width *channels"
     """The pixels of a picture in Pillow's ``mode``: a grey or indexed picture becomes RGB, a coloured mask grey."""
     if not path.is_file():
         raise ValueError(f"{path}: missing; expected a picture that {INDEX} names")
-    try:
-        with Image.open(path) as picture:
-            if picture.width * picture.height > PIXEL_LIMIT:
-                raise ValueError(f"{path}: {picture.width} x {picture.height} pixels; at most {PIXEL_LIMIT} are read")
-            return np.asarray(picture.convert(mode))
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path}: not a readable picture ({error}); expected PNG or JPEG") from None
+    return np.asarray(open_picture(path, path.read_bytes()).convert(mode))
 
 
 def _solid(path: Path, size: int) -> Volume:

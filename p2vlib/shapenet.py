@@ -28,7 +28,7 @@ from tqdm.auto import tqdm
 
 from .cameras import r2n2_camera, read_metadata
 from .conventions import Cube
-from .datasets import COLUMNS, Capture, Captures, read_photos
+from .datasets import COLUMNS, R2N2_MIDDLE, R2N2_PIXELS, Capture, Captures, read_photos
 from .grids import VoxelGrid, read_binvox
 
 VIEWS = 24
@@ -44,13 +44,7 @@ RENDERINGS, VOXELS = "ShapeNetRendering", "ShapeNetVox32"
 
 TAXONOMY = "ShapeNet.json"
 
-PIXELS = 137
-"""Edge of a published rendering."""
-
-MIDDLE = (4.0, 4.0, 132.0, 132.0)
-"""The middle 128 pixels: what the published crop cuts out of every picture, since it was given no box."""
-
-WHOLE = (0.0, 0.0, float(PIXELS), float(PIXELS))
+WHOLE = (0.0, 0.0, float(R2N2_PIXELS), float(R2N2_PIXELS))
 
 TOGETHER = 64
 """Objects read at a time."""
@@ -198,7 +192,7 @@ def load(
     store = _stored(Path(root), dataset, views, limit, drop_leaks, on_error)
     table = pd.read_csv(store / "table.csv", dtype=str, keep_default_na=False)
     # Read only: a writable map would be reserved in memory as a whole. Nobody writes into these tensors.
-    photos = np.memmap(store / "photos", np.uint8, "r", shape=(len(table), views, 4, PIXELS, PIXELS))
+    photos = np.memmap(store / "photos", np.uint8, "r", shape=(len(table), views, 4, R2N2_PIXELS, R2N2_PIXELS))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")
         pictures = torch.from_numpy(photos)
@@ -206,7 +200,7 @@ def load(
     edge = round(truth.shape[1] ** (1 / 3))
     boxes = np.load(store / "boxes.npy")
     if as_published:
-        boxes[:] = MIDDLE
+        boxes[:] = R2N2_MIDDLE
     captures = Captures(
         table.assign(dataset=dataset),
         pictures,
@@ -259,7 +253,7 @@ def _cut_to(
 ) -> Float32[np.ndarray, "captures views 3 7"]:
     """``cameras`` of the whole photos (`Camera.seen_from`) for photos that are cut to ``boxes``."""
     lower, upper = boxes[..., :2], boxes[..., 2:]
-    scale, shift = PIXELS / (upper - lower), (PIXELS - 2 * lower) / (upper - lower) - 1
+    scale, shift = R2N2_PIXELS / (upper - lower), (R2N2_PIXELS - 2 * lower) / (upper - lower) - 1
     cut = cameras.copy()
     cut[..., :2, :3] = scale[..., None] * cameras[..., :2, :3] + shift[..., None] * cameras[..., 2:, :3]
     return cut
@@ -270,7 +264,7 @@ def _decode(root: Path, wanted: list[tuple[str, str, str]], store: Path, views: 
     partial = store.with_name(f".{os.getpid()}.partial.{store.name}")  # several processes may come here at once
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    needed = len(wanted) * views * 4 * PIXELS**2
+    needed = len(wanted) * views * 4 * R2N2_PIXELS**2
     if (free := shutil.disk_usage(partial).free) < needed:
         raise OSError(f"{store.parent}: {free / 2**30:.1f} GiB are free; {needed / 2**30:.1f} are needed for pictures")
     rows, boxes, cameras, grids, files, skipped = [], [], [], [], [], []
@@ -330,7 +324,7 @@ def _read(root: Path, synset: str, name: str, views: int) -> tuple[Capture, byte
 
 def _decoded(photo: bytes, folder: Path) -> bytes:
     picture = Image.open(io.BytesIO(photo))
-    if picture.size != (PIXELS, PIXELS) or picture.mode != "RGBA":
+    if picture.size != (R2N2_PIXELS, R2N2_PIXELS) or picture.mode != "RGBA":
         found = f"{picture.width} x {picture.height} pixels, {picture.mode}"
-        raise ValueError(f"{folder}: a picture of {found}; expected {PIXELS} square, RGBA")
+        raise ValueError(f"{folder}: a picture of {found}; expected {R2N2_PIXELS} square, RGBA")
     return np.asarray(picture).transpose(2, 0, 1).tobytes()

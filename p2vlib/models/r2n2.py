@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .reconstruction import Reconstruction
+from .reconstruction import Reconstruction, check_views
 from .weights import initialise
 
 STATE_EDGE = 4
@@ -79,9 +79,7 @@ class R2N2(nn.Module):
         Raises:
             ValueError: photos of another size than the config's.
         """
-        size = self.config.image_size
-        if views.dim() != 5 or views.shape[3:] != (size, size):
-            raise ValueError(f"expected views [batch, views, 3, {size}, {size}]; found {list(views.shape)}")
+        check_views(views, self.config.image_size)
         features = self.encoder(views.flatten(0, 1)).unflatten(0, views.shape[:2])  # [batch, views, 1024]
         if self.config.aggregation == "gru":
             state = self.recurrent(features)  # -> [batch, 128, 4, 4, 4]

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .reconstruction import Reconstruction
+from .reconstruction import Reconstruction, check_views
 from .weights import initialise
 
 STRIDE = 4
@@ -130,11 +130,9 @@ class Rays(nn.Module):
         Raises:
             ValueError: no cameras, or photos of another size than the config's.
         """
-        size = self.config.image_size
         if cameras is None:
             raise ValueError("rays need the camera of every photo; found none: Pix2Vox does without")
-        if views.dim() != 5 or views.shape[3:] != (size, size):
-            raise ValueError(f"expected views [batch, views, 3, {size}, {size}]; found {list(views.shape)}")
+        check_views(views, self.config.image_size)
         batch, number = views.shape[:2]
         points = voxel_centres(self.config.grid, views.device)
         sight = look(cameras, points)

@@ -26,3 +26,13 @@ class Reconstruction:
 
     scores: Float32[Tensor, "batch views x y z"]
     """How much each view counts in each voxel; adds up to one over the views."""
+
+
+def check_views(views: Tensor, size: int) -> None:
+    """What every network asks of its photos.
+
+    Raises:
+        ValueError: not ``[batch, views, 3, size, size]``.
+    """
+    if views.dim() != 5 or views.shape[2:] != (3, size, size):
+        raise ValueError(f"expected views [batch, views, 3, {size}, {size}]; found {list(views.shape)}")
