@@ -258,15 +258,23 @@ def _colours(
 
 
 def jittered(
-    cameras: Float[Tensor, "batch views 3 7"], degrees: float, shift: float, generator: torch.Generator
+    cameras: Float[Tensor, "batch views 3 7"],
+    degrees: float,
+    shift: float,
+    generator: torch.Generator,
+    share: bool = True,
 ) -> Float[Tensor, "batch views 3 7"]:
     """Cameras (`Camera.seen_from`) as somebody measured them, each with an error of its own.
 
+    Some measure well and some do not: each sample has a share of the error, drawn evenly between none and all of it,
+    unless ``share`` is off.
+
     Args:
-        degrees: standard deviation of the turn about each axis of the camera.
-        shift: standard deviation of its place along each axis, in edges of the cube.
+        degrees: largest standard deviation of the turn about each axis of the camera.
+        shift: largest standard deviation of its place along each axis, in edges of the cube.
     """
-    drawn = torch.randn(*cameras.shape[:2], 2, 3, generator=generator).to(cameras.device)
+    part = torch.rand(len(cameras), 1, 1, 1, generator=generator) if share else torch.ones(())
+    drawn = (part * torch.randn(*cameras.shape[:2], 2, 3, generator=generator)).to(cameras.device)
     turn = torch.linalg.matrix_exp(_cross(torch.deg2rad(degrees * drawn[..., 0, :])))
     intrinsics, pose = cameras[..., :3], turn @ cameras[..., 3:]
     moved = pose[..., 3:] + shift * drawn[..., 1, :, None]

@@ -31,6 +31,9 @@ FOOT_CUBE_EDGE = 0.32
 FOOT_CUT_HEIGHT = 0.12
 """The true foot ends at this height above the floor, in metres; the photographed one goes on to the knee."""
 
+FOOT_SHARE = FOOT_CUT_HEIGHT / FOOT_CUBE_EDGE
+"""The lower share of a foot's cube in which all that can be occupied lies."""
+
 FOOT_SYNSET = "05563266"
 """WordNet 3.0 offset of `foot, human foot, pes`, in the place of a ShapeNet synset id."""
 

@@ -25,7 +25,8 @@ from tqdm.auto import tqdm
 
 from .cameras import Camera
 from .conventions import Cube, Volume
-from .datasets import COLUMNS, Capture, Captures, open_picture
+from .datasets import COLUMNS, Captures
+from .folders import Capture, open_picture
 from .grids import VoxelGrid
 
 INDEX = "pix3d.json"

@@ -8,7 +8,6 @@ of a grid does not place it: see `cameras.r2n2_camera` and `read_object`.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 import shutil
@@ -28,7 +27,8 @@ from tqdm.auto import tqdm
 
 from .cameras import r2n2_camera, read_metadata
 from .conventions import Cube
-from .datasets import COLUMNS, R2N2_MIDDLE, R2N2_PIXELS, Capture, Captures, read_photos
+from .datasets import COLUMNS, R2N2_MIDDLE, R2N2_PIXELS, Captures
+from .folders import Capture, read_photos
 from .grids import VoxelGrid, read_binvox
 
 VIEWS = 24
@@ -130,11 +130,16 @@ def read_object(root: Path, synset: str, name: str, views: int = VIEWS, grid: in
     Raises:
         ValueError: a missing or unreadable picture, other metadata than ``views`` rows, a grid of another size.
     """
+    return _read_object(root, synset, name, views, grid)[0]
+
+
+def _read_object(root: Path, synset: str, name: str, views: int, grid: int = 32) -> tuple[Capture, list[Image.Image]]:
+    """`read_object`, and beside the content of its photos the pictures in them."""
     rendering = root / RENDERINGS / synset / name / "rendering"
     if not rendering.is_dir():
         raise ValueError(f"{rendering}: missing; the taxonomy lists {synset}/{name}, and the archive lacks it")
     voxels = root / VOXELS / synset / name / "model.binvox"
-    photos, sizes = read_photos(rendering)
+    photos, pictures = read_photos(rendering)
     rows = read_metadata(rendering / "rendering_metadata.txt", views)
     if len(photos) != views:
         raise ValueError(f"{rendering}: {len(photos)} pictures are listed; expected {views}")
@@ -143,7 +148,7 @@ def read_object(root: Path, synset: str, name: str, views: int = VIEWS, grid: in
         raise ValueError(f"{voxels}: a grid of {truth.size}^3; expected {grid}^3, as the rest of the archive")
     edge = truth.cube.edge
     try:
-        cameras = [r2n2_camera(row, 1.0, np.zeros(3), *size) for row, size in zip(rows, sizes, strict=True)]
+        cameras = [r2n2_camera(row, 1.0, np.zeros(3), *one.size) for row, one in zip(rows, pictures, strict=True)]
     except ValueError as error:
         raise ValueError(f"{rendering / 'rendering_metadata.txt'}: {error}") from None
     azimuths = np.array([row[0] for row in rows])
@@ -152,7 +157,8 @@ def read_object(root: Path, synset: str, name: str, views: int = VIEWS, grid: in
     subject = {"subject": name, "taxonomy": synset, "look": "studio", "metadata": "r2n2"}
     subject["files"] = np.argsort(order).tolist()
     placed = VoxelGrid(truth.volume, Cube((-edge / 2,) * 3, edge))
-    return Capture(rendering.parent, subject, [photos[i] for i in order], [cameras[i] for i in order], placed)
+    photos, cameras, pictures = ([values[i] for i in order] for values in (photos, cameras, pictures))
+    return Capture(rendering.parent, subject, photos, cameras, placed), pictures
 
 
 # ------------------------------------------------------------------------------------------------- the archive at hand
@@ -311,8 +317,8 @@ def _read_all(root: Path, wanted: list[tuple[str, str, str]], views: int) -> Ite
 def _read(root: Path, synset: str, name: str, views: int) -> tuple[Capture, bytes, list] | Exception:
     """An object, its decoded pictures and their boxes, or the error in their place."""
     try:
-        capture = read_object(root, synset, name, views)
-        pictures = b"".join(_decoded(photo, capture.folder) for photo in capture.photos)
+        capture, found = _read_object(root, synset, name, views)
+        pictures = b"".join(_pixels(picture, capture.folder) for picture in found)
         try:
             boxes = [camera.box(capture.truth.cube) for camera in capture.cameras]
         except ValueError as error:
@@ -322,8 +328,7 @@ def _read(root: Path, synset: str, name: str, views: int) -> tuple[Capture, byte
         return error
 
 
-def _decoded(photo: bytes, folder: Path) -> bytes:
-    picture = Image.open(io.BytesIO(photo))
+def _pixels(picture: Image.Image, folder: Path) -> bytes:
     if picture.size != (R2N2_PIXELS, R2N2_PIXELS) or picture.mode != "RGBA":
         found = f"{picture.width} x {picture.height} pixels, {picture.mode}"
         raise ValueError(f"{folder}: a picture of {found}; expected {R2N2_PIXELS} square, RGBA")

@@ -26,7 +26,7 @@ import papermill
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
-from . import datasets, report
+from . import packing, report
 from .capture import collection
 from .config import estimate, from_params
 from .files import write_text
@@ -92,7 +92,7 @@ def build_data(scale: str) -> None:
         print(estimate(config), flush=True)
     started = time.perf_counter()
     collection.ensure(config)
-    datasets.pack(config)
+    packing.pack(config)
     minutes = round((time.perf_counter() - started) / 60, 2)
     record = _stamps(scale) / "data.json"
     if not record.exists() or json.loads(record.read_text())["minutes"] < minutes:

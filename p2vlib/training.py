@@ -7,12 +7,10 @@ every process takes its share of each batch, and a checkpoint of several goes on
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,17 +18,18 @@ import pandas as pd
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.utils import broadcast
-from jaxtyping import Bool, Float, Float32
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from . import checkpoints, placement
 from .augmentation import augmented, jittered, named
 from .config import Training
 from .datasets import Captures, mirrored, mirrored_boxes, mirrored_cameras, spread
 from .evaluation import evaluate, headline
-from .files import write_atomically
 from .models import Reconstruction, fast_bf16, to_fast_layout
+from .models.psgn import chamfer, surface_points
+from .placement import boxes_of, moved_cameras, moved_truth, recut
+from .sight import silhouettes
 
 CROSS_ENTROPY_WEIGHT = 10.0
 """Published: ten times the mean voxel-wise binary cross entropy, of the fused and of the refined volume."""
@@ -45,13 +44,21 @@ DICE_WEIGHT = 6.0
 """Chosen on validation objects: 1 was no better than 0, 3 was, and 6, tried with a sixth more steps, did best."""
 
 
-def loss_of(result: Reconstruction, truth: Bool[Tensor, "batch x y z"], name: str = "own") -> Tensor:
+def loss_of(
+    result: Reconstruction,
+    truth: Bool[Tensor, "batch x y z"],
+    name: str = "own",
+    cameras: Float[Tensor, "batch views 3 7"] | None = None,
+) -> Tensor:
     """10 BCE + 6 (1 - Dice), of the refined volume, of the fused one, and of what each view says for itself.
 
     `published` is the cross entropy of the first two. *Each view for itself*: through the fusion alone the loss hardly
     tells a view what it did wrong, so that most steps had to show one photo only, and the refiner and the recurrence
     idled. *Dice* (Milletari et al., V-Net, 2016): a mean over voxels hardly counts a thin thing.
     """
+    if result.points is not None:
+        # As unit: a hundredth of the cube's edge squared, or the optimiser's weight decay would outweigh it.
+        return chamfer(result.points, surface_points(truth, result.points.shape[1])).mean() * 1e4
     if name == "published":
         volumes = [result.probability, *([result.coarse] if result.coarse is not result.probability else [])]
         return CROSS_ENTROPY_WEIGHT * sum(_cross_entropy(volume, truth) for volume in volumes)
@@ -62,11 +69,13 @@ def loss_of(result: Reconstruction, truth: Bool[Tensor, "batch x y z"], name: st
         loss = loss + _shape_loss(result.coarse, truth)
     if result.volumes.shape[1] > 1:
         loss = loss + _shape_loss(result.volumes, truth[:, None].expand_as(result.volumes))
+    if result.masks is not None:
+        shown = silhouettes(truth.float(), cameras, result.masks.shape[-1]) > 0.5
+        loss = loss + _shape_loss(result.masks, shown, (-2, -1))
     return loss
 
 
-def _shape_loss(probability: Float32[Tensor, "*shapes x y z"], truth: Bool[Tensor, "*shapes x y z"]) -> Tensor:
-    space = (-3, -2, -1)
+def _shape_loss(probability: Tensor, truth: Tensor, space: tuple[int, ...] = (-3, -2, -1)) -> Tensor:
     hit = (probability * truth).sum(space)
     dice = (2 * hit + 1) / (probability.sum(space) + truth.sum(space) + 1)
     return CROSS_ENTROPY_WEIGHT * _cross_entropy(probability, truth) + DICE_WEIGHT * (1 - dice).mean()
@@ -108,7 +117,9 @@ class Batch(NamedTuple):
 
     views: Float[Tensor, "batch views 3 size size"]
     cameras: Float[Tensor, "batch views 3 7"] | None
+    """As the network is told them."""
     truth: Bool[Tensor, "batch x y z"]
+    true_cameras: Float[Tensor, "batch views 3 7"] | None
 
 
 def draw(captures: Captures, recipe: Training, step: int, share: tuple[int, int] = (0, 1)) -> Batch:
@@ -155,9 +166,18 @@ def draw(captures: Captures, recipe: Training, step: int, share: tuple[int, int]
         if cameras is not None:
             cameras = mirrored_cameras(cameras, which)
         photos, truth = mirrored(photos, truth, which)
+    if captures.fine is not None and cameras is not None and recipe.placement_noise != (0.0, 0.0):
+        fine = captures.fine[rows]
+        moves = placement.drawn(len(rows), *recipe.placement_noise, generator).to(device)
+        truth, cameras = moved_truth(fine, moves, truth.shape[-1]), moved_cameras(cameras, moves)
+        before, boxes = boxes, boxes_of(cameras, boxes, fine.shape[2] / fine.shape[1])
+        cameras = recut(cameras, before, boxes)
+    true_cameras = cameras
     if cameras is not None and recipe.camera_noise != (0.0, 0.0):
         cameras = jittered(cameras, *recipe.camera_noise, generator)
-    return Batch(augmented(photos, generator, named(recipe.augmentation), boxes, captures.size), cameras, truth)
+    return Batch(
+        augmented(photos, generator, named(recipe.augmentation), boxes, captures.size), cameras, truth, true_cameras
+    )
 
 
 def train(
@@ -188,28 +208,30 @@ def train(
     """
     finished, checkpoint = folder / "weights.safetensors", folder / "checkpoint.safetensors"
     recipe = counted(recipe, len(captures))
+    if not model.needs_cameras:  # nor is their error drawn for it
+        captures = replace(captures, cameras=None)
     accelerator = _accelerator(device)
     if not accelerator.is_main_process:
         report = _say_nothing
-    told = _origin(model, captures, recipe, start)
+    told = checkpoints.origin(model, captures, recipe, start)
     if accelerator.is_main_process:
         for stale in (path for path in (finished, checkpoint) if path.is_file()):
-            if differing := _differing(stale, told):
+            if differing := checkpoints.differing(stale, told):
                 report(f"  {folder.name}: was trained with another {', '.join(differing)}; begins anew")
                 stale.unlink()
     accelerator.wait_for_everyone()
     if finished.is_file():
-        history = load_weights(model, finished)
+        history = checkpoints.load_weights(model, finished)
         report(f"  {folder.name}: trained before, {len(history)} epochs")
         return history
     if start:
-        load_weights(model, start)
+        checkpoints.load_weights(model, start)
     groups = _groups(to_fast_layout(model), recipe)
     optimizer = torch.optim.AdamW(groups, recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
     network, optimizer = accelerator.prepare(model, optimizer)
     history, first = pd.DataFrame(), 0
     if checkpoint.is_file():
-        history, first = _resume(checkpoint, model, optimizer)
+        history, first = checkpoints.resume(checkpoint, model, optimizer)
         report(f"  {folder.name}: goes on at step {first} of {recipe.steps}")
     captures, validation = captures.to(accelerator.device), validation.to(accelerator.device)
     losses, began = [], time.perf_counter()
@@ -222,11 +244,11 @@ def train(
         losses, began = [], time.perf_counter()
         history = pd.concat([history, pd.DataFrame([row])], ignore_index=True)
         if step + 1 < recipe.steps and accelerator.is_main_process:
-            _save(checkpoint, model, told, history, optimizer, step + 1)
+            checkpoints.save(checkpoint, model, told, history, optimizer, step + 1)
         report("  " + folder.name + ": " + _line(row, recipe))
     model.to("cpu")
     if accelerator.is_main_process:
-        _save(finished, model, told, history)
+        checkpoints.save(finished, model, told, history)
         checkpoint.unlink(missing_ok=True)
     accelerator.wait_for_everyone()
     return history
@@ -267,7 +289,7 @@ def _step(
     batch = draw(captures, recipe, step, (accelerator.process_index, accelerator.num_processes))
     with accelerator.autocast():
         result = network(batch.views, batch.cameras)
-    loss = loss_of(result, batch.truth, recipe.loss)
+    loss = loss_of(result, batch.truth, recipe.loss, batch.true_cameras)
     if not loss.requires_grad:  # one view, no refiner, and the rest is held: nothing is left that could learn
         return loss
     accelerator.backward(loss)
@@ -325,88 +347,3 @@ def _line(row: dict, recipe: Training) -> str:
         f"step {row['step']:>5}/{recipe.steps} · loss {row['loss']:.3f} · validation IoU {row['validation_iou']:.3f} "
         f"at t={row['threshold']} · {row['seconds']:.0f} s, {left:.0f} s left"
     )
-
-
-# -------------------------------------------------------------------------------------------------------- checkpoints
-
-
-def _save(path: Path, model: nn.Module, told: dict, history: pd.DataFrame, optimizer=None, step: int = 0) -> None:
-    """Weights, and for a checkpoint the optimiser's moments; schedule and random draws follow from the step."""
-    tensors = {f"model.{name}": value.contiguous() for name, value in model.state_dict().items()}
-    if optimizer is not None:
-        for number, state in optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{number}.{name}": value.contiguous() for name, value in state.items()}
-    facts = {
-        "recipe": json.dumps(told),
-        "history": json.dumps(history.to_dict("list")),
-        "step": str(step),
-    }
-    tensors = {name: value.cpu().clone() for name, value in tensors.items()}
-    write_atomically(path, lambda partial: save_file(tensors, partial, facts))
-
-
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    try:
-        with safe_open(path, "pt") as stored:
-            return {name: stored.get_tensor(name) for name in stored.keys()}, stored.metadata() or {}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path}: not a whole safetensors file ({error}); delete it and train again") from None
-
-
-def load_weights(model: nn.Module, path: Path) -> pd.DataFrame:
-    """Loads the weights of a finished training into ``model``; returns its history.
-
-    Raises:
-        ValueError: a broken file, or another network.
-    """
-    tensors, facts = _read(path)
-    _load_state(model, tensors, path)
-    return _history(facts)
-
-
-def _load_state(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
-    state = {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
-    try:
-        model.load_state_dict(state)
-    except RuntimeError as error:
-        raise ValueError(
-            f"{path}: holds the weights of another network: {str(error).splitlines()[1].strip()}"
-        ) from None
-
-
-def _origin(model: nn.Module, captures: Captures, recipe: Training, start: Path | None) -> dict:
-    """What a training depends on; weights of another origin are not taken for this one's."""
-    package = Path(__file__).parent
-    sources = [*sorted((package / "models").glob("*.py")), package / "datasets.py", package / "augmentation.py"]
-    sources.append(Path(__file__))
-    code = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:16]
-    begun = hashlib.sha256(start.read_bytes()).hexdigest()[:16] if start else ""
-    network = repr(getattr(model, "config", type(model).__name__))
-    told = {**asdict(recipe), "network": network, "captures": captures.digest(), "start": begun, "code": code}
-    return json.loads(json.dumps(told))  # as it will be read back: a tuple becomes a list
-
-
-def _differing(path: Path, told: dict) -> list[str]:
-    _, facts = _read(path)
-    stored = json.loads(facts.get("recipe", "{}"))
-    return sorted(key for key in told | stored if told.get(key) != stored.get(key))
-
-
-def _history(facts: dict[str, str]) -> pd.DataFrame:
-    return pd.DataFrame(json.loads(facts["history"]))
-
-
-def _resume(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[pd.DataFrame, int]:
-    tensors, facts = _read(path)
-    _load_state(model, tensors, path)
-    state: dict[int, dict[str, Tensor]] = {}
-    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    for name, value in tensors.items():
-        if name.startswith("optimizer."):
-            _, number, key = name.split(".")
-            # The fused optimiser walks through memory, so its moments have to lie there as their weights do.
-            like = learning[int(number)]
-            laid_out = torch.empty_like(like, requires_grad=False).copy_(value) if value.dim() else value
-            state.setdefault(int(number), {})[key] = laid_out
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
-    return _history(facts), int(facts["step"])

@@ -11,7 +11,7 @@ import pytest
 
 from p2vlib.capture import collection
 from p2vlib.conventions import FOOT_SYNSET, R2N2_DISTANCE_SCALE, R2N2_FOV
-from p2vlib.datasets import read_capture
+from p2vlib.folders import read_capture
 from p2vlib.grids import read_binvox
 from p2vlib.runs import data_folder
 

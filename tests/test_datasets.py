@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from p2vlib import datasets
+from p2vlib import datasets, folders, packing
 from p2vlib.cameras import look_at, write_metadata
 from p2vlib.conventions import FOOT_SYNSET, foot_cube
 from p2vlib.grids import VoxelGrid, write_binvox
@@ -42,7 +42,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_whole_folder_is_read(folder):
-    capture = datasets.read_capture(folder)
+    capture = folders.read_capture(folder)
     assert len(capture.photos) == 4 and capture.truth.volume.sum() == 22 * 10 * 8
     expected = look_at(ROWS[1], CUBE.centre, 40, 40)
     assert np.allclose(capture.cameras[1].extrinsics, expected.extrinsics)
@@ -75,7 +75,7 @@ def write(path: str, content: bytes):
 def test_a_damaged_folder_names_the_file_and_what_was_expected(folder, damage, file, message):
     damage(folder)
     with pytest.raises(ValueError, match=message) as caught:
-        datasets.read_capture(folder)
+        folders.read_capture(folder)
     assert file in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -83,19 +83,19 @@ def test_a_picture_that_is_cut_short_is_refused(folder):
     path = folder / "rendering" / "01.png"
     path.write_bytes(path.read_bytes()[:-30])
     with pytest.raises(ValueError, match="not a readable picture"):
-        datasets.read_capture(folder)
+        folders.read_capture(folder)
 
 
 def test_a_picture_that_claims_to_be_huge_is_not_decoded(folder, monkeypatch):
-    monkeypatch.setattr(datasets, "PIXEL_LIMIT", 100)
+    monkeypatch.setattr(folders, "PIXEL_LIMIT", 100)
     with pytest.raises(ValueError, match="at most 100"):
-        datasets.read_capture(folder)
+        folders.read_capture(folder)
 
 
 def test_the_smoke_data_are_packed_once_and_small(smoke):
-    path = datasets.packed_path(smoke.config)
+    path = packing.packed_path(smoke.config)
     made = path.stat().st_mtime_ns
-    assert datasets.pack(smoke.config) == path and path.stat().st_mtime_ns == made
+    assert packing.pack(smoke.config) == path and path.stat().st_mtime_ns == made
     assert path.stat().st_size < 50e6
 
 
@@ -137,7 +137,7 @@ def iou(one: torch.Tensor, two: torch.Tensor) -> float:
 def test_the_photo_of_a_capture_shows_its_truth(smoke):
     """The alpha of a studio photo covers the projected voxels: frame, camera, crop and grid fit together."""
     capture = next(
-        datasets.read_capture(path.parent) for path in sorted(smoke.objects.glob("ShapeNetRendering/*/*/subject.json"))
+        folders.read_capture(path.parent) for path in sorted(smoke.objects.glob("ShapeNetRendering/*/*/subject.json"))
     )
     centres = capture.truth.cube.voxel_centres(32)[capture.truth.volume]
     for photo, camera in zip(capture.photos, capture.cameras, strict=True):
@@ -149,7 +149,7 @@ def test_the_photo_of_a_capture_shows_its_truth(smoke):
 def test_cropping_reaches_beyond_the_border_and_scales():
     pixels = np.zeros((10, 10, 3), np.uint8)
     pixels[:, 5:] = 200
-    cropped = datasets._cropped(Image.fromarray(pixels), (-10, -10, 10, 10), 20)
+    cropped = datasets.cropped(Image.fromarray(pixels), (-10, -10, 10, 10), 20)
     assert cropped.shape == (20, 20, 4) and (cropped[:, :14, :3] == 0).all() and (cropped[:, 15:, :3] == 200).all()
 
 
@@ -183,8 +183,8 @@ def test_mirroring_turns_pictures_volume_and_walk():
 def test_the_fingerprint_follows_the_data_and_nothing_else(smoke):
     from p2vlib.config import from_params
 
-    assert datasets.fingerprint(from_params("smoke", seed=5)) == datasets.fingerprint(smoke.config)
-    assert datasets.fingerprint(from_params("smoke", feet__train=3)) != datasets.fingerprint(smoke.config)
+    assert packing.fingerprint(from_params("smoke", seed=5)) == packing.fingerprint(smoke.config)
+    assert packing.fingerprint(from_params("smoke", feet__train=3)) != packing.fingerprint(smoke.config)
 
 
 def test_a_table_has_its_columns(smoke):

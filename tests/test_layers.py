@@ -15,28 +15,39 @@ LIBRARY = Path(__file__).parents[1] / "p2vlib"
 LINES = """
 conventions files
 config
-runs grids cameras
+runs grids cameras sight
+placement refinement
 capture
 augmentation
+folders packing
 datasets
 shapenet
 pix3d
 fetch
 models
 evaluation
+checkpoints
 training
+shipped
+inference
+rough
 sensitivity
 viewer
+trial
 pages
 report
 tables
 experiments
+systems
 study
 __main__
 """.split()
 """From the bottom of the house to its top; a package (`capture`, `models`) is one line."""
 
-CORE = "conventions files config runs grids cameras augmentation datasets models evaluation training".split()
+CORE = """
+conventions files config runs grids cameras sight placement augmentation folders packing datasets
+models evaluation checkpoints training
+""".split()
 """What runs on a bare GPU box."""
 
 DISTRIBUTIONS = {"pillow": "PIL"}

@@ -16,9 +16,9 @@ from scipy.io import savemat
 
 from p2vlib import pix3d
 from p2vlib.cameras import Camera, look_at
-from p2vlib.capture import photos
+from p2vlib.capture import looks, photos
 from p2vlib.capture.objects import make_object
-from p2vlib.conventions import Cube
+from p2vlib.conventions import Cube, object_cube
 from p2vlib.grids import voxelise
 
 CHAIR, UNIT = "03001627", Cube((-0.5, -0.5, -0.5), 1.0)
@@ -394,6 +394,18 @@ def test_a_chair_fills_its_photo_as_those_do_that_were_learnt_from(archive, copy
     extent = max(np.ptp(np.flatnonzero(photo.any(axis))) + 1 for axis in (0, 1))
     assert extent == pytest.approx(96 * pix3d.FILLED, abs=2)
     assert np.flatnonzero(photo.any(0)).mean() == pytest.approx(48, abs=6)
+
+
+def test_filled_is_what_embedded_chairs_take_of_their_photos():
+    shares = []
+    for index in range(40):
+        mesh = make_object(CHAIR, seed=21, index=index)
+        _, cameras = looks.studio_cameras(np.random.default_rng(index), 8, 1.0, np.zeros(3))
+        for camera in cameras:
+            left, upper, right, lower = camera.box(object_cube(mesh.bounds))
+            across = np.ptp(camera.project(mesh.vertices)[:, :2], axis=0) / [right - left, lower - upper]
+            shares.append(across.max())
+    assert np.median(shares) == pytest.approx(pix3d.FILLED, abs=0.02)
 
 
 def test_without_the_archive_it_says_how_to_get_it(tmp_path):

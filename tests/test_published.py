@@ -8,7 +8,7 @@ import zipfile
 import pytest
 import torch
 
-from p2vlib import models, training
+from p2vlib import checkpoints, models
 from p2vlib.__main__ import main
 from p2vlib.models import published
 
@@ -66,7 +66,7 @@ def test_it_is_kept_as_safetensors_and_loaded_as_any_training(tmp_path, capsys) 
     told = capsys.readouterr().out
     assert "pix2vox++-f" in told and "encoder_solver_state_dict" in told
     other = models.build("pix2vox++-f")
-    training.load_weights(other, kept)
+    checkpoints.load_weights(other, kept)
     for key, value in source.state_dict().items():
         assert torch.equal(other.state_dict()[key], value), key
     again = models.load_published(kept)

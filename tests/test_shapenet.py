@@ -23,7 +23,7 @@ from p2vlib.config import Training
 from p2vlib.conventions import object_cube
 from p2vlib.grids import VoxelGrid, voxelise, write_binvox
 from p2vlib.models import build
-from p2vlib.models.rays import look, voxel_centres
+from p2vlib.sight import look, voxel_centres
 
 CHAIR, VIEWS = "03001627", shapenet.VIEWS
 
@@ -184,7 +184,7 @@ def test_photos_stand_clockwise_whatever_order_they_were_filed_in(whole):
 
 def test_it_is_decoded_once_and_told_apart_by_its_crop(whole, monkeypatch):
     box, _ = shapenet.load(whole, 96)
-    monkeypatch.setattr(shapenet, "read_object", None)
+    monkeypatch.setattr(shapenet, "_read_object", None)
     middle, _ = shapenet.load(whole, 96, as_published=True)
     assert (middle.boxes == torch.tensor(datasets.R2N2_MIDDLE)).all() and middle.as_published
     assert box.digest() != middle.digest() and box.digest() == shapenet.load(whole, 96)[0].digest()

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 from test_evaluation import captures
 
-from p2vlib import models, training
+from p2vlib import checkpoints, models, training
 from p2vlib.config import RECIPES, Training
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
@@ -113,7 +113,7 @@ def test_fine_tuning_begins_with_the_given_weights(tmp_path):
     start = tmp_path / "first" / "weights.safetensors"
     model, begun = tiny(1), tiny(2)
     training.train(model, data(), data(), still, tmp_path / "second", start=start, device="cpu")
-    training.load_weights(begun, start)
+    checkpoints.load_weights(begun, start)
     for tuned, first in zip(model.parameters(), begun.parameters(), strict=True):
         assert torch.allclose(tuned, first, atol=1e-6)
 
@@ -130,7 +130,7 @@ def test_a_truncated_checkpoint_names_itself(tmp_path):
 def test_weights_of_another_network_are_refused(tmp_path):
     training.train(tiny(), data(), data(), RECIPE, tmp_path, device="cpu")
     with pytest.raises(ValueError, match="another network"):
-        training.load_weights(models.build("pix2vox-f-narrow"), tmp_path / "weights.safetensors")
+        checkpoints.load_weights(models.build("pix2vox-f-narrow"), tmp_path / "weights.safetensors")
 
 
 def test_a_loss_that_is_no_number_stops(tmp_path):
@@ -139,7 +139,7 @@ def test_a_loss_that_is_no_number_stops(tmp_path):
 
 
 def test_a_batch_follows_from_seed_and_step():
-    photos, _, truth = training.draw(data(), RECIPE, 3)
+    photos, _, truth, _ = training.draw(data(), RECIPE, 3)
     again = training.draw(data(), RECIPE, 3).views
     other = training.draw(data(), RECIPE, 4).views
     assert torch.equal(photos, again) and (photos.shape != other.shape or not torch.equal(photos, other))
@@ -203,6 +203,14 @@ def test_a_pass_shows_every_capture_once():
             assert sorted(shown) == [0, 1, 2, 3]
             orders.append(shown)
     assert orders[0] != orders[1], "the next pass has another order"
+
+
+def test_cameras_mean_nothing_to_a_network_that_needs_none(tmp_path):
+    told = replace(data(), cameras=torch.rand(4, 4, 3, 7))
+    for name, learnt in (("without", data()), ("with", told)):
+        training.train(tiny(), learnt, data(), RECIPE, tmp_path / name, device="cpu")
+    assert same_weights(*(tmp_path / name / "weights.safetensors" for name in ("without", "with")))
+    assert told.digest() != data().digest() != replace(told, cameras=2 * told.cameras).digest()
 
 
 def test_photos_are_chosen_evenly_or_at_random(monkeypatch):
@@ -324,7 +332,7 @@ def test_two_processes_average_the_gradients_of_their_halves(together):
     torch.set_num_threads(1)  # as each of the two had: sums in another order would differ by more than the two do
     for share in ((0, 2), (1, 2)):
         model = models.to_fast_layout(tiny()).train()
-        photos, _, truth = training.draw(data(), recipe, 0, share)
+        photos, _, truth, _ = training.draw(data(), recipe, 0, share)
         with training._accelerator("cpu").autocast():
             result = model(photos)
         training.loss_of(result, truth).backward()

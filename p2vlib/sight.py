@@ -1,0 +1,79 @@
+"""How cameras see the unit cube: where its voxels show in the photos, and the silhouettes of a volume.
+
+Cameras are as `Camera.seen_from` gives them: the cube has edge 1, a photo runs from -1 to 1 in both directions.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn import functional
+
+STEPS = 32
+"""Places that a ray looks at on its way through the cube: at 32^3, never more than two voxels apart."""
+
+
+class Sight(NamedTuple):
+    """How a view sees every point."""
+
+    place: Float[Tensor, "batch views points 2"]
+    """Where in the photo, -1 to 1 from border to border."""
+    seen: Bool[Tensor, "batch views points"]
+    """Whether that is inside the photo and before the camera."""
+    beside: Float[Tensor, "batch views 5 points"]
+    """Seen, depth from the cube's middle in its edges, direction from camera to point."""
+
+
+def voxel_centres(
+    size: int, layers: int | None = None, device: torch.device | str = "cpu"
+) -> Float[Tensor, "voxels 3"]:
+    """Centres of the voxels of a cube of edge 1, x slowest as in a flattened volume; in its lowest ``layers``."""
+    line = (torch.arange(size, device=device) + 0.5) / size
+    return torch.stack(torch.meshgrid(line, line[:layers], line, indexing="ij"), -1).reshape(-1, 3)
+
+
+def look(cameras: Float[Tensor, "batch views 3 7"], points: Float[Tensor, "points 3"]) -> Sight:
+    """How ``cameras`` see ``points`` of their cube."""
+    intrinsics, rotation, translation = cameras.float().split([3, 3, 1], dim=-1)
+    before = rotation @ points.T + translation  # [batch, views, 3, points]
+    depth = before[:, :, 2]
+    shown = intrinsics @ before
+    place = (shown[:, :, :2] / shown[:, :, 2:].clamp(min=1e-3)).transpose(2, 3)
+    seen = (depth > 0.01) & (place.abs() <= 1).all(-1)
+    stand = -rotation.transpose(2, 3) @ translation
+    towards = functional.normalize(points.T - stand, dim=2)
+    middle = rotation @ points.new_full((3, 1), 0.5) + translation
+    beside = torch.cat([seen[:, :, None].float(), (depth - middle[:, :, 2])[:, :, None], towards], 2)
+    return Sight(place.clamp(-2, 2), seen, beside)
+
+
+def silhouettes(
+    volume: Float[Tensor, "batch x y z"], cameras: Float[Tensor, "batch views 3 7"], size: int
+) -> Float[Tensor, "batch views size size"]:
+    """How much the fullest place on each pixel's ray is occupied: the silhouette of ``volume`` in every view.
+
+    Differentiable in volume and cameras. Between the centres of voxels occupancy is interpolated; outside it is zero.
+    """
+    intrinsics, rotation, translation = cameras.float().split([3, 3, 1], dim=-1)
+    line = (torch.arange(size, device=volume.device) + 0.5) * 2 / size - 1
+    down, across = torch.meshgrid(line, line, indexing="ij")
+    pixels = torch.stack([across, down, torch.ones_like(down)]).flatten(1)  # [3, size * size]
+    back = rotation.transpose(2, 3)
+    direction = back @ torch.linalg.solve(intrinsics, pixels.expand(*cameras.shape[:2], -1, -1))
+    stand = -back @ translation  # [batch, views, 3, 1]
+    # Where a ray enters and leaves the slabs between the cube's opposite sides.
+    slope = torch.where(direction.abs() < 1e-6, 1e-6, direction)
+    sides = torch.stack([-stand / slope, (1 - stand) / slope])
+    enter = sides.amin(0).amax(2).clamp(min=0)
+    leave = sides.amax(0).amin(2)
+    share = (torch.arange(STEPS, device=volume.device) + 0.5) / STEPS
+    depth = enter[..., None] + (leave - enter).clamp(min=0)[..., None] * share  # [batch, views, pixels, steps]
+    origin, way = (2 * stand - 1).transpose(2, 3)[:, :, None], (2 * direction).transpose(2, 3)[:, :, :, None]
+    places = torch.addcmul(origin, way, depth[..., None]).flatten(1, 2)  # [batch, views * pixels, steps, 3]
+    # grid_sample asks for the place along the last axis first.
+    fullness = functional.grid_sample(volume.permute(0, 3, 2, 1)[:, None], places[:, None], align_corners=False)
+    full = fullness[:, 0, 0].unflatten(1, depth.shape[1:3]).amax(-1)
+    return (full * (leave > enter)).unflatten(2, (size, size))

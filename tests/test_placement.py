@@ -1,0 +1,76 @@
+"""A cube that is moved about a foot: photos, cameras and truth move together, and none of them away from the others."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from p2vlib import datasets, placement, training
+from p2vlib.augmentation import cut
+from p2vlib.config import Training, from_params
+from p2vlib.conventions import FOOT_SHARE
+from p2vlib.sight import look, voxel_centres
+
+
+@pytest.fixture(scope="module")
+def feet(smoke) -> datasets.Captures:
+    """Studio looks, whose transparency says where the foot is; left and right."""
+    return datasets.load_feet(from_params("smoke"), "studio")
+
+
+def test_what_is_loaded_whole_is_what_is_loaded_cut(feet, smoke):
+    known = smoke.captures.select(dataset="feet", look="studio", cube="metric")
+    assert known.table.equals(feet.table) and torch.equal(known.truth, feet.truth)
+    assert torch.equal(known.cameras, feet.cameras)
+    shown = cut(feet.photos.float(), feet.boxes, 96)
+    assert (shown - known.photos).abs().mean() < 4, "the same pictures but for the way of resizing"
+    assert (feet.fine[:, 1::3, 1::3, 1::3] != feet.truth[:, :, :12]).float().mean() < 1e-3
+
+
+def test_a_cube_that_stays_changes_nothing(feet):
+    still = placement.placed(torch.zeros(len(feet)), torch.zeros(len(feet), 2))
+    assert torch.allclose(placement.moved_cameras(feet.cameras, still), feet.cameras, atol=1e-6)
+    assert (placement.moved_truth(feet.fine, still, 32) != feet.truth).float().mean() < 1e-3
+    boxes = placement.boxes_of(feet.cameras, feet.boxes, FOOT_SHARE)
+    assert torch.allclose(boxes, feet.boxes, atol=1e-3)
+    assert torch.allclose(placement.recut(feet.cameras, feet.boxes, boxes), feet.cameras, atol=1e-4)
+
+
+def test_a_point_is_seen_where_it_was(feet):
+    move = placement.placed(torch.full((len(feet),), 20.0), torch.tensor([[0.1, -0.05]]).expand(len(feet), 2))
+    points = voxel_centres(8, 3)
+    there = points @ move[0, :, :3].T + move[0, :, 3]
+    moved = placement.moved_cameras(feet.cameras, move)
+    assert torch.allclose(look(moved, points).place, look(feet.cameras, there).place, atol=1e-4)
+    boxes = placement.boxes_of(moved, feet.boxes, FOOT_SHARE)
+    seen = look(placement.recut(moved, feet.boxes, boxes), points).place
+    pixels = boxes[..., None, :2] + (seen + 1) / 2 * (boxes[..., None, 2:] - boxes[..., None, :2])
+    before = look(feet.cameras, there).place
+    known = feet.boxes[..., None, :2] + (before + 1) / 2 * (feet.boxes[..., None, 2:] - feet.boxes[..., None, :2])
+    assert torch.allclose(pixels, known, atol=0.02)
+    assert move[0, :, :3] @ torch.tensor([1.0, 0, 0]) @ torch.tensor([0.0, 0, 1]) > 0, "+x goes towards +z"
+
+
+def test_the_moved_solid_shows_where_the_photo_has_it(feet):
+    generator = torch.Generator().manual_seed(1)
+    move = placement.drawn(len(feet), 10.0, 0.03, generator)
+    truth, cameras = placement.moved_truth(feet.fine, move, 32), placement.moved_cameras(feet.cameras, move)
+    boxes = placement.boxes_of(cameras, feet.boxes, FOOT_SHARE)
+    cameras = placement.recut(cameras, feet.boxes, boxes)
+    alpha = cut(feet.photos[:, :, 3:].float() / 255, boxes, 96)[:, :, 0]
+    for row, solid in enumerate(truth):
+        assert abs(int(solid.sum()) / int(feet.truth[row].sum()) - 1) < 0.06, "no part of it is lost"
+        place = look(cameras[row][None], voxel_centres(32)[solid.flatten()]).place[0]
+        pixels = ((place + 1) / 2 * 96).long().clamp(0, 95)
+        for view, where in enumerate(pixels):
+            assert (alpha[row, view, where[:, 1], where[:, 0]] > 0.5).float().mean() > 0.97
+
+
+def test_a_step_draws_moved_cubes_and_knows_the_true_cameras(feet):
+    recipe = Training(batch=8, views=4, single_view=0.0, mirror=False, placement_noise=(5.0, 0.03))
+    batch = training.draw(feet, recipe, 3)
+    assert batch.views.shape[2:] == (3, 96, 96) and batch.views.shape[:2] == batch.cameras.shape[:2]
+    assert not torch.equal(batch.cameras, batch.true_cameras)
+    assert not any(torch.equal(truth, known) for truth in batch.truth for known in feet.truth)
+    again = training.draw(feet, recipe, 3)
+    assert torch.equal(again.views, batch.views) and torch.equal(again.truth, batch.truth)
