@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from .decoder import SEED_EDGE, Decoder
 from .encoder import Encoder, Trunk, feature_shape
 from .fusion import ContextAwareFusion, MeanFusion, MultiScaleFusion
-from .reconstruction import Reconstruction
+from .reconstruction import Reconstruction, check_views
 from .recurrent import RecurrentViews
 from .refiner import Refiner
 from .weights import initialise, load_trunk
@@ -140,12 +140,10 @@ class Pix2Vox(nn.Module):
         Raises:
             ValueError: photos of another size than the config's, or too many.
         """
-        if views.dim() != 5:
-            raise ValueError(f"expected views [batch, views, 3, height, width]; found {list(views.shape)}")
-        batch, number, _, height, width = views.shape
-        if (height, width) != (self.config.image_size,) * 2 or not 1 <= number <= MAX_VIEWS:
-            wanted = f"1 to {MAX_VIEWS} views of {self.config.image_size}x{self.config.image_size} pixels"
-            raise ValueError(f"this network takes {wanted}; found {number} of {width}x{height}")
+        check_views(views, self.config.image_size)
+        batch, number = views.shape[:2]
+        if not 1 <= number <= MAX_VIEWS:
+            raise ValueError(f"this network takes 1 to {MAX_VIEWS} views; found {number}")
         features = self.encoder(views.flatten(0, 1))  # [batch, views, 3, 224, 224] -> A: [batch * views, 256, 8, 8]
         features = self.recurrent(features.unflatten(0, (batch, number)))  # -> [batch, views, 256, 8, 8]
         raw, volume = self.decoder(features.flatten(0, 1))  # -> [batch * views, 9 and 1, 32, 32, 32]

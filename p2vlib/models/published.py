@@ -44,7 +44,7 @@ class Published:
     """What the file holds besides, and what is not used: solver states, where the training stood, F's idle refiner."""
 
     def save(self, path: str | Path) -> None:
-        """Writes the weights as safetensors, as a finished training leaves them: `training.load_weights` reads them."""
+        """Writes the weights as safetensors, as a finished training does: `checkpoints.load_weights` reads them."""
         tensors = {f"model.{name}": value.contiguous() for name, value in self.model.state_dict().items()}
         facts = {"name": self.name, "recipe": "{}", "history": "{}"}
         write_atomically(Path(path), lambda partial: save_file(tensors, partial, facts))

@@ -9,24 +9,23 @@ the slides name.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ..sight import look, voxel_centres
 from .reconstruction import Reconstruction, check_views
 from .weights import initialise
-
-STRIDE = 4
-"""Pixels of a photo for one of the features that voxels read."""
 
 BESIDE_FEATURES = 5
 """What a voxel knows of a view beside its features: whether it is seen, how far off, and from where."""
 
-BESIDE_VIEWS = 4
-"""What a voxel knows beside its views: its own place, and by how many it is seen."""
+BESIDE_VIEWS = 6
+"""What a voxel knows beside what it reads: how far inside the silhouettes it is, in the mean and in the view that has
+it least; its own place; by how many views it is seen."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +35,8 @@ class RaysConfig:
     image_size: int = 96
     """Height and width of the photos, pixels; a multiple of 16."""
 
-    encoder: tuple[int, int, int] = (16, 32, 64)
-    """Channels at a half, a quarter and an eighth (and a sixteenth) of the photo."""
+    encoder: tuple[int, int, int, int] = (16, 32, 64, 64)
+    """Channels at a half, a quarter, an eighth and a sixteenth of the photo."""
 
     features: int = 16
     """Channels that a voxel reads from a photo."""
@@ -51,44 +50,15 @@ class RaysConfig:
     grid: int = 32
     """Edge of the volume in voxels, a multiple of 4."""
 
-
-class Sight(NamedTuple):
-    """How a view sees every voxel."""
-
-    place: Float[Tensor, "batch views voxels 2"]
-    """Where in the photo, -1 to 1 from border to border."""
-    seen: Bool[Tensor, "batch views voxels"]
-    """Whether that is inside the photo and before the camera."""
-    beside: Float[Tensor, "batch views 5 voxels"]
-    """`BESIDE_FEATURES`: seen, depth from the cube's middle in its edges, direction from camera to voxel."""
-
-
-def voxel_centres(size: int, device: torch.device | str = "cpu") -> Float[Tensor, "voxels 3"]:
-    """Centres of the voxels of a cube of edge 1, x slowest, as a flattened volume has them."""
-    line = (torch.arange(size, device=device) + 0.5) / size
-    return torch.stack(torch.meshgrid(line, line, line, indexing="ij"), -1).reshape(-1, 3)
-
-
-def look(cameras: Float[Tensor, "batch views 3 7"], points: Float[Tensor, "voxels 3"]) -> Sight:
-    """How ``cameras`` (`Camera.seen_from`) see ``points`` of their cube."""
-    intrinsics, rotation, translation = cameras.float().split([3, 3, 1], dim=-1)
-    before = rotation @ points.T + translation  # [batch, views, 3, voxels]
-    depth = before[:, :, 2]
-    shown = intrinsics @ before
-    place = (shown[:, :, :2] / shown[:, :, 2:].clamp(min=1e-3)).transpose(2, 3)
-    seen = (depth > 0.01) & (place.abs() <= 1).all(-1)
-    stand = -rotation.transpose(2, 3) @ translation
-    towards = functional.normalize(points.T - stand, dim=2)
-    middle = rotation @ points.new_full((3, 1), 0.5) + translation
-    beside = torch.cat([seen[:, :, None].float(), (depth - middle[:, :, 2])[:, :, None], towards], 2)
-    return Sight(place.clamp(-2, 2), seen, beside)
+    height: float = 1.0
+    """The lower share of the cube that can be occupied; above it nothing is computed and all is empty."""
 
 
 class Rays(nn.Module):
     """Photos and their cameras to the occupancy of the cube that the cameras are given in.
 
-    Each view also says for itself what is solid, from its features alone, without knowing which voxel it speaks of: the
-    loss asks for it, and so the encoder learns what a foot looks like before the rest has learnt to listen.
+    Each photo is also asked for its silhouette. The least of what the silhouettes say of a voxel is a visual hull, from
+    which the U-Net starts; without it a network of this size stays at the mean shape for hundreds of steps.
 
     Raises:
         ValueError: sizes in the config that do not fit.
@@ -99,26 +69,25 @@ class Rays(nn.Module):
 
     def __init__(self, config: RaysConfig) -> None:
         super().__init__()
-        if config.image_size % 16 or config.grid % 4:
+        self.layers = round(config.height * config.grid)
+        if config.image_size % 16 or config.grid % 4 or self.layers % 4 or not 0 < self.layers <= config.grid:
             raise ValueError(
-                f"rays need photos of a multiple of 16 pixels and a grid of a multiple of 4; found {config.image_size} "
-                f"and {config.grid}"
+                "rays need photos of a multiple of 16 pixels, a grid of a multiple of 4 and a height of so many voxels;"
+                f" found {config.image_size}, {config.grid} and {config.height}"
             )
         self.config = config
-        self.encoder = RaysEncoder(config.encoder, config.features)
         channels = config.features
-        self.view = nn.Sequential(
-            nn.Conv1d(channels + BESIDE_FEATURES, channels, 1), nn.ReLU(inplace=True), nn.Conv1d(channels, channels, 1)
-        )
-        self.speak = nn.Conv1d(channels, 1, 1)
-        self.score = nn.Conv1d(channels, 1, 1) if config.aggregation == "attention" else None
+        self.encoder = RaysEncoder(config.encoder, channels)
+        self.mask = nn.Conv2d(channels, 1, 1)
+        self.beside = nn.Linear(BESIDE_FEATURES, channels)
+        self.score = nn.Linear(channels, 1) if config.aggregation == "attention" else None
         joined = (3 if self.score else 2) * channels
         # On a par with the voxels' places: else these, which know the mean shape, are all that is listened to.
         self.level = nn.BatchNorm1d(joined)
         self.unet = UNet3d(joined + BESIDE_VIEWS, config.volume)
         initialise(self)
-        for layer in (self.speak, self.unet.head):
-            nn.init.constant_(layer.bias, -3.0)  # most of a cube is empty
+        for layer in (self.mask, self.unet.head):
+            nn.init.constant_(layer.bias, -3.0)  # most of a photo and of a cube is empty
 
     def forward(
         self,
@@ -133,41 +102,63 @@ class Rays(nn.Module):
         if cameras is None:
             raise ValueError("rays need the camera of every photo; found none: Pix2Vox does without")
         check_views(views, self.config.image_size)
-        batch, number = views.shape[:2]
-        points = voxel_centres(self.config.grid, views.device)
+        points = voxel_centres(self.config.grid, self.layers, views.device)
         sight = look(cameras, points)
-        features = self.encoder(views.flatten(0, 1)).float()  # [batch * views, 16, 24, 24]
-        read = functional.grid_sample(features, sight.place.flatten(0, 1)[:, None], align_corners=False)
-        read = torch.cat([read[:, :, 0], sight.beside.flatten(0, 1)], 1)  # [batch * views, 16 + 5, voxels]
-        read = self.view(read)  # -> [batch * views, 16, voxels]
-        volumes = torch.sigmoid(self.speak(read).float()).unflatten(0, (batch, number))  # [batch, views, 1, voxels]
-        joined, weights = self._together(read.unflatten(0, (batch, number)), sight.seen)
-        joined = self.level(joined)
-        places = (2 * points.T - 1).expand(batch, 3, -1)
+        features = self.encoder(views.flatten(0, 1))  # [batch * views, 16, 48, 48]
+        masks = self.mask(features)
+        maps = torch.cat([features, masks], 1).float()
+        read = functional.grid_sample(maps, sight.place.flatten(0, 1)[:, None], align_corners=False)
+        read = read[:, :, 0].unflatten(0, views.shape[:2])  # [batch, views, 16 + 1, voxels]
+        # One hidden layer a view and voxel: its half on the photo is the encoder's last, which commutes with reading.
+        told = torch.einsum("cf,bvfn->bvcn", self.beside.weight, sight.beside) + self.beside.bias[:, None]
+        joined, weights = self._together(functional.relu(read[:, :, :-1] + told), sight.seen)
+        inside = self._hull(read[:, :, -1], sight.seen)
+        places = (2 * points.T - 1).expand(len(views), 3, -1)
         count = sight.seen.float().mean(1, keepdim=True)
-        shape = (self.config.grid,) * 3
-        volume = torch.cat([joined, places, count], 1).unflatten(2, shape)  # [batch, 52, 32, 32, 32]
+        shape = (self.config.grid, self.layers, self.config.grid)
+        volume = torch.cat([self.level(joined), inside, places, count], 1)  # [batch, 48 + 6, voxels]
+        volume = volume.unflatten(2, shape)  # -> [batch, 48 + 6, 32, 32, 32]
         # As in Pix2Vox, the sigmoid runs in float32.
-        probability = torch.sigmoid(self.unet(volume).float()).squeeze(1)
-        return Reconstruction(
-            probability, probability, volumes.unflatten(3, shape)[:, :, 0], weights.unflatten(2, shape)
-        )
+        probability = self._whole(torch.sigmoid(self.unet(volume).float()).squeeze(1))
+        scores = self._whole(weights.unflatten(2, shape).detach())
+        masks = torch.sigmoid(masks.float())[:, 0].unflatten(0, views.shape[:2])
+        return Reconstruction(probability, probability, probability[:, None], scores, masks)
+
+    def _whole(self, lower: Float[Tensor, "*batch x layers z"]) -> Float[Tensor, "*batch x y z"]:
+        """With the empty layers above."""
+        return functional.pad(lower, (0, 0, 0, self.config.grid - self.layers))
+
+    def _hull(
+        self, inside: Float[Tensor, "batch views voxels"], seen: Bool[Tensor, "batch views voxels"]
+    ) -> Float[Tensor, "batch 2 voxels"]:
+        """Mean and least logit of the silhouettes of the views that see a voxel, about -1 to 1."""
+        inside = torch.tanh(inside / 4)
+        mean = (inside * seen).sum(1) / seen.sum(1).clamp(min=1)
+        return torch.stack([mean, inside.masked_fill(~seen, 1.0).amin(1)], 1)
 
     def _together(
         self, read: Float[Tensor, "batch views channels voxels"], seen: Bool[Tensor, "batch views voxels"]
     ) -> tuple[Float[Tensor, "batch joined voxels"], Float[Tensor, "batch views voxels"]]:
         """Mean and variance over the views that see a voxel, the attended mean, and each view's weight in it."""
-        read = read.float()
         counted = seen.float() / seen.sum(1, keepdim=True).clamp(min=1)
-        mean = (counted[:, :, None] * read).sum(1)
+        mean = _weighed(counted, read)
         # E[x^2] - E[x]^2: torch.var over views costs more than the convolutions.
-        spread = ((counted[:, :, None] * read**2).sum(1) - mean**2).clamp(min=0)
+        spread = (_weighed(counted, read.square()) - mean.square()).clamp(min=0)
         if self.score is None:
             return torch.cat([mean, spread], 1), counted
-        scores = self.score(read.flatten(0, 1)).float().unflatten(0, read.shape[:2])[:, :, 0]
+        scores = torch.einsum("c,bvcn->bvn", self.score.weight[0], read)
         weights = torch.softmax(scores.masked_fill(~seen, -1e4), 1) * seen.any(1, keepdim=True)
-        attended = (weights[:, :, None] * read).sum(1)
-        return torch.cat([mean, spread, attended], 1), weights
+        return torch.cat([mean, spread, _weighed(weights, read)], 1), weights
+
+
+def _weighed(
+    weights: Float[Tensor, "batch views voxels"], read: Float[Tensor, "batch views channels voxels"]
+) -> Float[Tensor, "batch channels voxels"]:
+    """The weighed sum over views, one after the other: no product is ever held for all of them."""
+    total = torch.zeros_like(read[:, 0])
+    for weight, view in zip(weights.unbind(1), read.unbind(1), strict=True):
+        total = torch.addcmul(total, weight[:, None], view)
+    return total
 
 
 def _conv2d(channels: int, width: int, stride: int = 1) -> nn.Sequential:
@@ -176,28 +167,29 @@ def _conv2d(channels: int, width: int, stride: int = 1) -> nn.Sequential:
 
 
 class RaysEncoder(nn.Module):
-    """A photo to a map of features at a quarter of its size, which have seen all of it.
+    """A photo to a map of features at half its size, which have seen all of it.
 
     Strided convolutions down to a sixteenth, and the coarse maps added to the finer ones on the way back.
     """
 
-    def __init__(self, widths: tuple[int, int, int], features: int) -> None:
+    def __init__(self, widths: tuple[int, int, int, int], features: int) -> None:
         super().__init__()
-        half, quarter, eighth = widths
-        self.to2 = nn.Sequential(_conv2d(3, half, 2), _conv2d(half, half))
-        self.to4 = nn.Sequential(_conv2d(half, quarter, 2), _conv2d(quarter, quarter))
-        self.to8 = nn.Sequential(_conv2d(quarter, eighth, 2), _conv2d(eighth, eighth))
-        self.to16 = nn.Sequential(_conv2d(eighth, eighth, 2), _conv2d(eighth, eighth))
-        self.back = nn.Conv2d(eighth, quarter, 1)
-        self.out = nn.Sequential(_conv2d(quarter, quarter), nn.Conv2d(quarter, features, 1))
+        self.down, self.back, self.join = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
+        for channels, width in zip((3, *widths), widths, strict=False):
+            self.down.append(nn.Sequential(_conv2d(channels, width, 2), _conv2d(width, width)))
+        for finer, coarser in zip(widths, widths[1:], strict=False):
+            self.back.append(nn.Conv2d(coarser, finer, 1))
+            self.join.append(_conv2d(finer, finer))
+        self.out = nn.Conv2d(widths[0], features, 1)
 
     def forward(self, photos: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n features height width"]:
         """``photos`` in [0, 1]."""
-        quarter = self.to4(self.to2(photos * 2 - 1))  # [n, 3, 96, 96] -> [n, 32, 24, 24]
-        eighth = self.to8(quarter)  # -> [n, 64, 12, 12]
-        eighth = eighth + functional.interpolate(self.to16(eighth), scale_factor=2.0)
-        quarter = quarter + functional.interpolate(self.back(eighth), scale_factor=2.0)
-        return self.out(quarter)  # -> [n, 16, 24, 24]
+        x = photos * 2 - 1
+        maps = [x := down(x) for down in self.down]  # [n, 3, 96, 96] -> [n, 16, 48, 48] … [n, 64, 6, 6]
+        x = maps.pop()
+        for back, join in zip(reversed(self.back), reversed(self.join), strict=True):
+            x = join(maps.pop() + functional.interpolate(back(x), scale_factor=2.0))
+        return self.out(x)  # -> [n, 16, 48, 48]
 
 
 def _conv3d(channels: int, width: int) -> nn.Sequential:
@@ -222,7 +214,7 @@ class UNet3d(nn.Module):
         self.join1 = _conv3d(whole, whole)
         self.head = nn.Conv3d(whole, 1, 1)
 
-    def forward(self, volume: Float[Tensor, "batch c n n n"]) -> Float[Tensor, "batch 1 n n n"]:
+    def forward(self, volume: Float[Tensor, "batch c x y z"]) -> Float[Tensor, "batch 1 x y z"]:
         """Features of every voxel to its logit."""
         whole = self.enter(volume)  # [batch, 16, 32, 32, 32]
         half = self.down1(whole)  # -> [batch, 32, 16, 16, 16]

@@ -27,6 +27,12 @@ class Reconstruction:
     scores: Float32[Tensor, "batch views x y z"]
     """How much each view counts in each voxel; adds up to one over the views."""
 
+    masks: Float32[Tensor, "batch views rows columns"] | None = None
+    """The silhouette that each photo is thought to show, in [0, 1]; None where nothing of the kind is asked."""
+
+    points: Float32[Tensor, "batch points 3"] | None = None
+    """Points of the surface in the unit cube, where these are what is learnt; None: the volumes are."""
+
 
 def check_views(views: Tensor, size: int) -> None:
     """What every network asks of its photos.
