@@ -6,6 +6,7 @@ from dataclasses import fields, replace
 
 from .layout import to_fast_layout
 from .pix2vox import Pix2Vox, Pix2VoxConfig
+from .psgn import PSGN, PSGNConfig
 from .r2n2 import R2N2, R2N2Config
 from .rays import Rays, RaysConfig
 
@@ -60,10 +61,12 @@ CONFIGS = {
     "3d-r2n2-narrow": R2N2_NARROW,
     "attsets": replace(R2N2_PUBLISHED, aggregation="attsets"),
     "attsets-narrow": replace(R2N2_NARROW, aggregation="attsets"),
+    "psgn": PSGNConfig(),
+    "psgn-narrow": PSGNConfig(image_size=96, encoder=(16, 32, 64, 128, 128, 128), hidden=512, decoder=(64, 32)),
     "rays": RaysConfig(),
 }
 
-KINDS = {Pix2VoxConfig: Pix2Vox, R2N2Config: R2N2, RaysConfig: Rays}
+KINDS = {Pix2VoxConfig: Pix2Vox, R2N2Config: R2N2, PSGNConfig: PSGN, RaysConfig: Rays}
 
 
 def names() -> tuple[str, ...]:
@@ -71,7 +74,7 @@ def names() -> tuple[str, ...]:
     return tuple(CONFIGS)
 
 
-def configure(name: str, **overrides: object) -> Pix2VoxConfig | R2N2Config | RaysConfig:
+def configure(name: str, **overrides: object) -> Pix2VoxConfig | R2N2Config | PSGNConfig | RaysConfig:
     """The config of ``name`` with ``overrides``; lists, as JSON gives them, become tuples.
 
     Raises:
@@ -86,7 +89,7 @@ def configure(name: str, **overrides: object) -> Pix2VoxConfig | R2N2Config | Ra
     return replace(CONFIGS[name], **{key: _tuples(value) for key, value in overrides.items()})
 
 
-def build(name: str, **overrides: object) -> Pix2Vox | R2N2 | Rays:
+def build(name: str, **overrides: object) -> Pix2Vox | R2N2 | PSGN | Rays:
     """A new network on the CPU in the fast layout, initialised from torch's random state.
 
     Raises:
