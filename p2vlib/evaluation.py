@@ -5,7 +5,7 @@ A threshold for headlines is chosen on validation, never on what it is reported 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -19,8 +19,8 @@ from .augmentation import as_input
 from .conventions import FOOT_SYNSET, THRESHOLDS, Cube
 from .datasets import Captures
 from .grids import to_mesh
-from .models import fast_bf16
-from .models.rays import look, voxel_centres
+from .models import Reconstruction, fast_bf16
+from .sight import look, voxel_centres
 
 SHUFFLES = 10
 """``shuffled`` is the mean over this many seeded orders."""
@@ -94,14 +94,16 @@ def orders_of(order: str, views: int) -> list[list[int]]:
 
 
 @torch.no_grad()
-def predict(
+def asked(
     model: nn.Module, captures: Captures, views: Sequence[int] | Int64[Tensor, "captures number"], batch: int = 16
-) -> Float[Tensor, "captures x y z"]:
-    """Occupancy probabilities from the photos at the positions ``views``, in that order; a row for each capture."""
+) -> Iterator[tuple[Reconstruction, Float[Tensor, "batch views 3 7"] | None]]:
+    """All that ``model`` says of the photos at the positions ``views``, in that order, and the cameras it was told.
+
+    A row of ``views`` for each capture, or one for all; ``batch`` captures at a time.
+    """
     device = next(model.parameters()).device
     model.eval()
     chosen = torch.as_tensor(views).expand(len(captures), -1)
-    parts = []
     for rows in torch.arange(len(captures)).split(batch):
         at = (rows[:, None], chosen[rows])
         photos, boxes, cameras = (
@@ -110,8 +112,14 @@ def predict(
         )
         shown = as_input(photos, sharp=captures.as_published, boxes=boxes, size=captures.size)
         with torch.autocast(device.type, torch.bfloat16, enabled=fast_bf16(device)):
-            parts.append(model(shown, cameras).probability)
-    return torch.cat(parts)
+            yield model(shown, cameras), cameras
+
+
+def predict(
+    model: nn.Module, captures: Captures, views: Sequence[int] | Int64[Tensor, "captures number"], batch: int = 16
+) -> Float[Tensor, "captures x y z"]:
+    """Occupancy probabilities from the photos at the positions ``views``, in that order; a row for each capture."""
+    return torch.cat([said.probability for said, _ in asked(model, captures, views, batch)])
 
 
 def evaluate(
@@ -127,6 +135,11 @@ def evaluate(
             runs = [iou_at(predict(model, captures, views), truth) for views in shown]
             parts.append(_rows(captures, torch.stack(runs).mean(0).cpu(), number, order))
     return pd.concat(parts, ignore_index=True)
+
+
+def scored(captures: Captures, volumes: Tensor, views: int) -> pd.DataFrame:
+    """Rows of `evaluate` for ``volumes`` ``[captures, x, y, z]`` that something else made of ``views`` photos."""
+    return _rows(captures, iou_at(volumes.float(), captures.truth).cpu(), views, "clockwise")
 
 
 def _rows(captures: Captures, iou: Float[Tensor, "captures thresholds"], views: int, order: str) -> pd.DataFrame:
@@ -177,12 +190,22 @@ def visual_hull(captures: Captures, number: int, height: float = 1.0) -> Bool[Te
         raise ValueError("a visual hull needs photos that are cut and whose cameras are known")
     if (captures.photos[:, :, 3] == 255).all():
         raise ValueError("a visual hull needs silhouettes; these photos are opaque everywhere")
-    edge = captures.truth.shape[-1]
     chosen, rows = captures.shown(number), torch.arange(len(captures))[:, None]
-    sight = look(captures.cameras[rows, chosen], voxel_centres(edge))
-    masks = captures.photos[rows, chosen, 3:].flatten(0, 1).float() / 255  # [captures * views, 1, size, size]
-    inside = functional.grid_sample(masks, sight.place.flatten(0, 1)[:, None], align_corners=False) > 0.5
-    allowed = (inside[:, 0, 0].unflatten(0, chosen.shape) | ~sight.seen).all(1).unflatten(1, (edge,) * 3)
+    masks = captures.photos[rows, chosen, 3].float() / 255
+    return carved(masks, captures.cameras[rows, chosen], captures.truth.shape[-1], height)
+
+
+def carved(
+    masks: Float[Tensor, "batch views rows columns"],
+    cameras: Float[Tensor, "batch views 3 7"],
+    edge: int,
+    height: float = 1.0,
+) -> Bool[Tensor, "batch x y z"]:
+    """The largest solid of ``edge``^3 voxels that silhouettes (`visual_hull`) in [0, 1] allow."""
+    sight = look(cameras, voxel_centres(edge, device=masks.device))
+    read = functional.grid_sample(masks.flatten(0, 1)[:, None], sight.place.flatten(0, 1)[:, None], align_corners=False)
+    inside = read[:, 0, 0].unflatten(0, masks.shape[:2]) > 0.5
+    allowed = (inside | ~sight.seen).all(1).unflatten(1, (edge,) * 3)
     allowed[:, :, round(height * edge) :] = False
     return allowed
 

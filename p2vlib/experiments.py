@@ -162,14 +162,16 @@ def train_network(
     start: Network | None = None,
     order: str = "clockwise",
     repeat: int = 0,
+    recipe: Training | None = None,
     **overrides: object,
 ) -> Network:
     """The network ``name`` trained on the train split of ``training``; from ``start``'s weights where one is given.
 
     It is trained once: asked for again, in this notebook or a later one, it is loaded. ``repeat`` counts further
-    trainings with other seeds; ``overrides`` go to `models.build`.
+    trainings with other seeds; ``overrides`` go to `models.build`. Without a ``recipe`` it is the config's pretraining,
+    or its fine-tuning where there is a start.
     """
-    recipe: Training = run.config.pretraining if start is None else run.config.finetuning
+    recipe = recipe or (run.config.pretraining if start is None else run.config.finetuning)
     recipe = replace(recipe, order=order, seed=recipe.seed + run.config.seed + 1000 * repeat)
     with _BUILDING, torch.random.fork_rng():
         torch.manual_seed(recipe.seed)

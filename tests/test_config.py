@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from p2vlib.config import PRESETS, estimate, from_params, recipe_named
+from p2vlib.config import PRESETS, estimate, from_params, recipe_named, shipped
 
 
 def test_no_change_is_the_preset():
@@ -88,3 +88,9 @@ def test_recipes_by_name():
     assert recipe_named("published").epochs == 350
     with pytest.raises(ValueError, match="no recipe is called 'mine'; there are own, published"):
         recipe_named("mine")
+
+
+def test_the_shipped_weights_are_tested_on_the_people_of_quick():
+    ours, quick = shipped().feet, PRESETS["quick"].feet
+    assert dataclasses.replace(ours, train=quick.train) == quick and ours.train > quick.train
+    assert (shipped().objects.train, shipped().finetuning.mirror) == (0, False)

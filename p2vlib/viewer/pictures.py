@@ -206,6 +206,29 @@ def iou_against_views(summary: pd.DataFrame, published: pd.DataFrame | None = No
     return figure
 
 
+@styled
+def iou_against_cost(costs: pd.DataFrame) -> Figure:
+    """IoU against the time for one object, a point with its interval for each row.
+
+    Args:
+        costs: columns ``system``, ``milliseconds``, ``iou``, ``low`` and ``high``; without milliseconds (NaN) a dashed
+            line across, as for what looks at no photo.
+    """
+    figure = new_figure(7.2, 4.4)
+    axes = figure.add_subplot()
+    for index, row in enumerate(costs.itertuples()):
+        colour = PALETTE[index % len(PALETTE)]
+        if np.isnan(row.milliseconds):
+            axes.axhline(row.iou, linestyle="--", linewidth=1.1, color=colour, label=row.system)
+            continue
+        interval = [[row.iou - row.low], [row.high - row.iou]]
+        marker = "os^Dv<>"[(index + index // len(PALETTE)) % 7]  # a colour that comes again has another mark
+        axes.errorbar(row.milliseconds, row.iou, interval, fmt=marker, color=colour, capsize=3, label=row.system)
+    axes.set(xlabel="time for one object [ms]", ylabel="IoU", xscale="log")
+    axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
+    return figure
+
+
 def _apart(levels: list[float], gap: float) -> list[float]:
     """Rising ``levels`` pushed apart, up and down alike, until they keep ``gap``: names that would cover each other."""
     placed = np.array(levels, dtype=float)

@@ -1,0 +1,222 @@
+"""The systems of notebook 06 beside each other: what each needs, what it costs and what it gives.
+
+Networks are trained and tested by `experiments`; here is what only this comparison asks for: systems that learn
+nothing, the volume that is bent at test time, noise on the cameras, and the one table.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from . import evaluation, experiments
+from .config import Config
+from .conventions import FOOT_CUBE_EDGE, FOOT_SHARE, Cube
+from .datasets import Captures
+from .experiments import Network
+from .folders import read_capture
+from .grids import to_mesh
+from .refinement import refined
+from .runs import Run, data_folder
+from .tables import with_interval
+
+
+@dataclass(frozen=True)
+class System:
+    """A row of the table, as it is known before anything is measured."""
+
+    poses: bool = False
+    masks: bool = False
+    order_free: bool = True
+    parameters: int = 0
+    minutes: float = 0.0
+
+
+def train(
+    run: Run, captures: Captures, name: str, training: str, variant: str = "main", **overrides: object
+) -> Network:
+    """The network ``name`` from nothing on ``training``, with the steps that all of the comparison get.
+
+    Rays compute a foot's cube only as high as it can reach.
+    """
+    if name == "rays" and training.startswith("feet"):
+        overrides = {"height": FOOT_SHARE, **overrides}
+    recipe = run.config.comparison
+    return experiments.train_network(run, captures, name, training, variant=f"{variant}-06", recipe=recipe, **overrides)
+
+
+def tested(network: Network, captures: Captures, views: Sequence[int]) -> Iterator[pd.DataFrame]:
+    """Metrics of one network on what it was trained for, feet in both looks."""
+    own = experiments.training_captures(captures, network.training, "validation")
+    if network.training == "objects":
+        dataset, looks = "objects", [captures.select(dataset="objects", split="test")]
+    else:
+        feet = captures.select(dataset="feet", cube="metric", split="test")
+        dataset, looks = "feet", [feet.select(look="studio"), feet.select(look="phone", light="drift")]
+    for look in looks:
+        yield experiments.test_network(network, look, own, dataset=dataset, views=views, variant="main")
+
+
+def describe(network: Network) -> System:
+    """What is known of a trained network."""
+    model = network.model
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    return System(model.needs_cameras, False, model.order_free, parameters, network.history.seconds.iloc[-1] / 60)
+
+
+def fewer_people(captures: Captures, people: int) -> Captures:
+    """The feet of ``captures`` with no more than ``people`` to learn from; those of validation and test stay."""
+    feet = captures.select(dataset="feet")
+    learnt = feet.table.split == "train"
+    few = sorted(feet.table.subject[learnt].unique())[:people]
+    return feet.select(subject=[*few, *feet.table.subject[~learnt].unique()])
+
+
+# ------------------------------------------------------------------------------------------ systems that learn nothing
+
+
+def hulls(captures: Captures, views: Iterable[int], height: float = 1.0) -> pd.DataFrame:
+    """Rows of the visual hull of exact silhouettes, by number of photos; ``height`` as in `evaluation.visual_hull`."""
+    parts = [evaluation.scored(captures, evaluation.visual_hull(captures, n, height), n) for n in views]
+    return pd.concat(parts, ignore_index=True)
+
+
+def predicted_hulls(network: Network, captures: Captures, views: Iterable[int], height: float) -> pd.DataFrame:
+    """Rows of the visual hull of the silhouettes that a network of rays sees in the photos."""
+    parts = []
+    for number in views:
+        volumes = [
+            evaluation.carved(said.masks, cameras, captures.truth.shape[-1], height)
+            for said, cameras in evaluation.asked(network.model, captures, captures.shown(number))
+        ]
+        parts.append(evaluation.scored(captures, torch.cat(volumes), number))
+    return pd.concat(parts, ignore_index=True)
+
+
+def rendered(network: Network, captures: Captures, number: int) -> tuple[Tensor, float]:
+    """The volumes of ``network`` bent until their silhouettes agree with those it sees; and seconds for each."""
+    began, volumes = time.perf_counter(), []
+    for said, cameras in evaluation.asked(network.model, captures, captures.shown(number)):
+        volumes.append(refined(said.probability, said.masks, cameras))
+    return torch.cat(volumes), (time.perf_counter() - began) / len(captures)
+
+
+def structures(config: Config, captures: Captures, number: int, limit: int) -> tuple[Captures, Tensor, pd.DataFrame]:
+    """Structure from motion on the first ``limit`` captures (feet): the captures, their solids, and how each went.
+
+    The last has a row a capture: sample, photos, registered, points, seconds. Where nothing registers nothing is solid.
+    """
+    from .capture.sfm import solid_of, structure_from_motion
+
+    some = captures.select(sample=captures.table["sample"].tolist()[:limit])
+    solids, rows = [], []
+    for sample, side, look in some.table[["sample", "side", "look"]].itertuples(index=False):
+        capture = read_capture(data_folder("feet", config.scale) / look / sample)
+        chosen = some.shown(number)[0].tolist()
+        found = structure_from_motion([capture.photos[i] for i in chosen], [capture.cameras[i] for i in chosen])
+        solid = solid_of(found.points, capture.truth.cube, captures.truth.shape[-1], FOOT_SHARE)
+        solids.append(solid[:, :, ::-1].copy() if side == "right" else solid)
+        rows.append((sample, number, len(found.registered), len(found.points), found.seconds))
+    told = pd.DataFrame(rows, columns=["sample", "photos", "registered", "points", "seconds"])
+    return some, torch.from_numpy(np.stack(solids)), told
+
+
+# --------------------------------------------------------------------------------------------------------- measurements
+
+
+def milliseconds(network: Network, captures: Captures, number: int, repeats: int = 5) -> float:
+    """Median time for one object with ``number`` photos, alone in its batch, on the device where the network is."""
+    one = captures.select(sample=captures.table["sample"].iloc[0])
+    times = []
+    for _ in range(repeats + 1):
+        began = time.perf_counter()
+        evaluation.predict(network.model, one, one.shown(number)).cpu()
+        times.append(1000 * (time.perf_counter() - began))
+    return float(np.median(times[1:]))  # the first one warms up
+
+
+def lengths(volumes: Tensor, threshold: float) -> np.ndarray:
+    """Longest extent of each foot along its axis, of the surface between the voxels, mm; NaN where nothing is solid."""
+    unit = Cube((0.0, 0.0, 0.0), FOOT_CUBE_EDGE * 1000)
+    found = []
+    for volume in volumes.float().cpu().numpy():
+        solid = (volume > threshold).any()
+        found.append(np.ptp(to_mesh(volume, unit, threshold)[0][:, 0]) if solid else np.nan)
+    return np.array(found)
+
+
+def true_lengths(config: Config, captures: Captures) -> np.ndarray:
+    """The same of the meshes that the feet were photographed as, mm."""
+    import trimesh
+
+    folder = data_folder("feet", config.scale)
+    places = captures.table[["look", "sample"]].itertuples(index=False)
+    return np.array([np.ptp(trimesh.load_mesh(folder / a / b / "model.obj").vertices[:, 0]) * 1000 for a, b in places])
+
+
+def reliability(volumes: Tensor, truth: Tensor, bins: int = 10) -> pd.DataFrame:
+    """How often a voxel that is given a probability is occupied, by tenths of the probability.
+
+    Columns: predicted (the mean in its bin), occupied, voxels. A calibrated network has the first two equal.
+    """
+    values, solid = volumes.flatten().cpu(), truth.flatten().cpu()
+    place = (values * bins).long().clamp(max=bins - 1)
+    count = torch.bincount(place, minlength=bins)
+    mean, share = (torch.bincount(place, weights=x.double(), minlength=bins) / count for x in (values, solid))
+    table = pd.DataFrame({"predicted": mean.numpy(), "occupied": share.numpy(), "voxels": count.numpy()})
+    return table[table.voxels > 0].reset_index(drop=True)
+
+
+def order_spread(network: Network, captures: Captures, threshold: float, number: int) -> float:
+    """How far IoU falls apart over ten random orders of ``number`` photos: standard deviation, mean over captures."""
+    if network.model.order_free or number == 1:
+        return 0.0
+    chosen = captures.shown(number)
+    volumes = (
+        evaluation.predict(network.model, captures, chosen[:, o]) for o in evaluation.orders_of("shuffled", number)
+    )
+    scores = [evaluation.iou_at(volume, captures.truth, (threshold,))[:, 0] for volume in volumes]
+    return float(torch.stack(scores).std(0).mean())
+
+
+def table(
+    metrics: pd.DataFrame,
+    known: Mapping[str, System],
+    views: Sequence[int],
+    cost: Mapping[str, float],
+    more: Mapping[str, Mapping[str, float]],
+) -> pd.DataFrame:
+    """The table of systems: a row each, IoU with intervals by number of photos on objects and feet of both looks.
+
+    Args:
+        known: system -> what it needs, in the order of the rows.
+        cost: system -> milliseconds an object.
+        more: title of a column -> system -> number (F-score, millimetres, spread …).
+    """
+    cells = evaluation.summarise(metrics, ["model", "dataset", "look", "views"])
+    cells = cells.set_index(["model", "dataset", "look", "views"])
+    rows = []
+    for name, system in known.items():
+        row: dict[str, object] = {
+            "system": name,
+            "parameters": f"{system.parameters:,}" if system.parameters else "–",
+            "needs": ", ".join(["poses"] * system.poses + ["masks"] * system.masks) or "–",
+            "order-free": "yes" if system.order_free else "no",
+            "training min": f"{system.minutes:.1f}" if system.minutes else "–",
+            "ms/object": f"{cost[name]:.0f}" if name in cost else "–",
+        }
+        for title, values in more.items():
+            row[title] = f"{values[name]:.3g}" if name in values else "–"
+        for dataset, look in (("objects", "studio"), ("feet", "studio"), ("feet", "phone")):
+            for number in views:
+                key = (name, dataset, look, number)
+                title = f"{dataset} {look}, {number}" if dataset == "feet" else f"{dataset}, {number}"
+                row[title] = with_interval(*cells.loc[key, ["iou", "low", "high"]]) if key in cells.index else "–"
+        rows.append(row)
+    return pd.DataFrame(rows)
