@@ -57,6 +57,14 @@ def parser() -> argparse.ArgumentParser:
     fetch = choice.add_parser("fetch", help="download the real ShapeNet renderings or Pix3D; resumes")
     fetch.add_argument("name", choices=["shapenet", "pix3d"])
     fetch.add_argument("--root", type=Path, help="where to (default: data/<name>)")
+    rebuild = choice.add_parser("reconstruct", help="a solid foot from the photos of a capture folder")
+    rebuild.add_argument("folder", type=Path, help="photos with cameras.json or rendering_metadata.txt")
+    rebuild.add_argument("--out", type=Path, required=True, help=".obj, .glb, .ply (metres), .stl (mm) or .binvox")
+    rebuild.add_argument("--size", type=int, choices=[32, 64, 128], default=128, help="voxels a side (default: 128)")
+    rebuild.add_argument("--side", choices=["left", "right"], help="which foot, where subject.json does not say it")
+    rebuild.add_argument("--placement", choices=["found", "given"], default="found")
+    rebuild.add_argument("--weights", type=Path, help="default: those that come with the project")
+    choice.add_parser("weights", help="train the network of rays that comes with the project; resumes")
     for command in (study, data):
         command.add_argument(
             "--scale",
@@ -65,6 +73,32 @@ def parser() -> argparse.ArgumentParser:
             help="smoke (the default): seconds; quick: two cores; full: a GPU",
         )
     return commands
+
+
+def _reconstruct(options: argparse.Namespace) -> int:
+    from . import inference, shipped
+
+    inference.check_target(options.out)
+    weights = shipped.load(options.weights or shipped.path())
+    shots = inference.read_shots(options.folder, options.side)
+    foot = inference.reconstruct(weights, shots, options.size, options.placement, print)
+    inference.write(foot, options.out)
+    worst = min(foot.agreement, key=foot.agreement.get)
+    print(
+        f"{options.out}: {foot.length * 1000:.0f} mm long; sure of {foot.certainty:.0%} of it; silhouettes agree to "
+        f"{sum(foot.agreement.values()) / len(foot.agreement):.2f}, least in {worst} ({foot.agreement[worst]:.2f})"
+    )
+    return 0
+
+
+def _weights() -> int:
+    """Trains and tests the weights of the project; what a capture folder of an unseen foot gives is in their card."""
+    from . import config, shipped, trial
+
+    path = shipped.make()
+    print(path)
+    print(trial.complete(path, config.shipped()))
+    return 0
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -83,6 +117,10 @@ def main(arguments: list[str] | None = None) -> int:
             found.save(options.out)
             print(f"{options.out}: {found.name}; left out: {', '.join(found.left_out) or 'nothing'}")
             return 0
+        if options.command == "reconstruct":
+            return _reconstruct(options)
+        if options.command == "weights":
+            return _weights()
         from . import study
 
         if options.command == "data":

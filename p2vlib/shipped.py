@@ -1,0 +1,142 @@
+"""The weights that come with the project: how they are trained and tested, and how they are kept with what is known.
+
+`make` is the one command behind ``data/weights``: ``python -m p2vlib weights``. It resumes, as every training does.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from . import datasets, evaluation, models
+from .config import Config, shipped
+from .conventions import FOOT_SHARE
+from .files import write_atomically, write_text
+from .runs import commit, home
+from .training import train
+
+FOLDER = "data/weights"
+
+NAME = "rays-foot"
+
+LARGEST = 64 * 2**20
+"""Bytes of a weights file that is believed to be one."""
+
+
+@dataclass(frozen=True, eq=False)
+class Weights:
+    """A network that is ready, and what is known of it."""
+
+    model: nn.Module
+    threshold: float
+    """Occupancy from which a voxel is solid, chosen on validation people."""
+    card: dict[str, Any]
+
+
+def path() -> Path:
+    """Where the weights are that come with the project."""
+    return home() / FOLDER / f"{NAME}.safetensors"
+
+
+def make(config: Config | None = None, target: Path | None = None, work: Path | None = None) -> Path:
+    """Trains the network of rays on the feet of ``config`` (`config.shipped`), tests it, and stores it with its card.
+
+    The people that it is tested on are in neither training nor validation, and the threshold is validation's. What is
+    half done is kept in ``work``.
+    """
+    config, target = config or shipped(), target or path()
+    feet = datasets.load_feet(config, "phone").select(light="drift")
+    learn, validation, test = (feet.select(split=split) for split in ("train", "validation", "test"))
+    recipe = config.finetuning
+    with torch.random.fork_rng():
+        torch.manual_seed(recipe.seed + config.seed)
+        model = models.build("rays", image_size=config.image_size, height=FOOT_SHARE)
+    history = train(model, learn, validation, recipe, work or home() / ".runs" / "weights" / NAME)
+    most = test.photos.shape[1]
+    threshold, at_validation = evaluation.headline(evaluation.evaluate(model, validation, views=(most,)))
+    views = [number for number in (1, 2, 4, 8) if number <= most]
+    scores = evaluation.tidy(
+        evaluation.evaluate(model, test, views), threshold, model="rays", training="feet-phone", dataset="feet"
+    )
+    mean = evaluation.mean_shape(learn, test, "side", views)
+    least, _ = evaluation.headline(evaluation.mean_shape(learn, validation, "side"))
+    mean = evaluation.tidy(mean, least, model="mean-shape", training="feet-phone", dataset="feet")
+    card = {
+        "network": "rays",
+        "config": asdict(model.config),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "threshold": threshold,
+        "retrain": "python -m p2vlib weights",
+        "data": {"people": asdict(config.feet), "look": "phone", "feet": [len(learn), len(validation), len(test)]},
+        "recipe": asdict(recipe),
+        "minutes": round(history.seconds.iloc[-1] / 60, 1),
+        "machine": _machine(),
+        "commit": commit(),
+        "validation IoU": round(at_validation, 4),
+        "test IoU by photos": evaluation.summarise(scores, ["views"]).round(4).to_dict("records"),
+        "mean foot IoU": evaluation.summarise(mean, ["views"]).round(4).to_dict("records")[-1],
+        "limits": "synthetic feet in synthetic photos; true cameras; the cube within about 1 cm and 4 degrees",
+    }
+    save(target, model, card)
+    return target
+
+
+def tell(path: Path, more: dict[str, Any]) -> None:
+    """Adds ``more`` to the card of the weights at ``path``."""
+    weights = load(path)
+    save(path, weights.model, {**weights.card, **more})
+
+
+def _machine() -> str:
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    fast = "with bfloat16" if models.fast_bf16("cpu") else "without bfloat16"
+    return f"{torch.get_num_threads()} threads of a {platform.machine()} CPU {fast}"
+
+
+def save(path: Path, model: nn.Module, card: dict[str, Any]) -> None:
+    """Writes the weights as float16 safetensors with their card inside, and the card once more beside them as JSON."""
+    tensors = {
+        name: (value.half() if value.is_floating_point() else value).contiguous().cpu()
+        for name, value in model.state_dict().items()
+    }
+    write_atomically(path, lambda partial: save_file(tensors, partial, {"card": json.dumps(card)}))
+    write_text(path.with_suffix(".json"), json.dumps(card, indent=1) + "\n")
+
+
+def load(path: Path) -> Weights:
+    """The network in ``path``, ready to be asked.
+
+    Raises:
+        ValueError: no such file, not safetensors, or weights of another network.
+    """
+    wanted = "expected weights of the network of rays, as `python -m p2vlib weights` writes them"
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file; {wanted}")
+    if path.stat().st_size > LARGEST:
+        raise ValueError(f"{path}: {path.stat().st_size / 2**20:.0f} MiB; {wanted}, {LARGEST / 2**20:.0f} MiB at most")
+    try:
+        with safe_open(path, "pt") as stored:
+            tensors = {name: stored.get_tensor(name).float() for name in stored.keys()}  # noqa: SIM118
+            card = json.loads((stored.metadata() or {}).get("card", "{}"))
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ValueError(f"{path}: cannot be read ({error}); {wanted}") from None
+    if not isinstance(card, dict) or card.get("network") != "rays":
+        raise ValueError(f"{path}: weights of another network; {wanted}")
+    try:
+        with torch.random.fork_rng():
+            model = models.build("rays", **card["config"])
+        model.load_state_dict(tensors)
+        return Weights(models.to_fast_layout(model).eval(), float(card["threshold"]), card)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"{path}: its card and its weights do not fit ({str(error).splitlines()[0]}); {wanted}"
+        ) from None
