@@ -183,9 +183,9 @@ PRESETS = {
         views=(1, 2, 3, 4, 5, 6, 7, 8),
         feet_views=(1, 2, 4, 8),
         feet=FeetData(train=100, validation=15, test=40, views=8),
-        objects=ObjectData(train=64, validation=6, test=16, views=8),
-        pretraining=Training(steps=1600, batch=12, epoch=160),
-        finetuning=Training(steps=600, batch=24, epoch=100, mirror=False),
+        objects=ObjectData(train=96, validation=6, test=16, views=8),
+        pretraining=Training(steps=2400, batch=12, epoch=160),
+        finetuning=Training(steps=320, batch=24, epoch=80, mirror=False),
         comparison=Training(steps=1000, batch=24, views=8, epoch=250, mirror=False),
     ),
     "full": Config(
