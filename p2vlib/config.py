@@ -186,7 +186,11 @@ PRESETS = {
         objects=ObjectData(train=96, validation=6, test=16, views=8),
         pretraining=Training(steps=2400, batch=12, epoch=160),
         finetuning=Training(steps=320, batch=24, epoch=80, mirror=False),
-        comparison=Training(steps=1000, batch=24, views=8, epoch=250, mirror=False),
+        systems=(
+            *("3d-r2n2-narrow", "attsets-narrow", "psgn-narrow", "pix2vox-f-narrow", "pix2vox-a-narrow"),
+            *("pix2vox++-f-narrow", "pix2vox++-a-narrow", "pix2vox-lstm-narrow", "rays"),
+        ),
+        comparison=Training(steps=500, batch=24, views=8, epoch=125, mirror=False),
     ),
     "full": Config(
         scale="full",
@@ -201,7 +205,10 @@ PRESETS = {
         objects=ObjectData(train=200, validation=20, test=40, views=12, samples=32),
         pretraining=Training(steps=40_000, batch=256, views=8, learning_rate=1e-3, epoch=500),
         finetuning=Training(steps=20_000, batch=256, views=8, learning_rate=1e-3, epoch=500, mirror=False),
-        systems=("3d-r2n2", "attsets", "psgn", "pix2vox-a", "rays"),
+        systems=(
+            *("3d-r2n2", "attsets", "psgn", "pix2vox-f", "pix2vox-a"),
+            *("pix2vox++-f", "pix2vox++-a", "pix2vox-lstm", "rays"),
+        ),
         comparison=Training(steps=20_000, batch=256, views=8, learning_rate=1e-3, epoch=500, mirror=False),
     ),
 }

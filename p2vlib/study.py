@@ -26,7 +26,7 @@ import papermill
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
-from . import packing, report
+from . import packing, report, shipped
 from .capture import collection
 from .config import estimate, from_params
 from .files import write_text
@@ -182,6 +182,8 @@ def _digest(path: Path, values: dict[str, Any], scale: str) -> str:
     """SHA-256 over the notebook's cells (not its outputs), its parameters, the config, the code and earlier stamps."""
     cells = [[c.cell_type, c.source, c.metadata.get("tags", [])] for c in nbformat.read(path, as_version=4).cells]
     earlier = [_stamps(scale) / f"{other.stem}.json" for other in notebooks() if other.name < path.name]
+    card = shipped.path().with_suffix(".json")
+    asks = card.exists() and any("shipped." in source for _, source, _ in cells)
     told = {
         "name": path.stem,
         "cells": cells,
@@ -191,6 +193,7 @@ def _digest(path: Path, values: dict[str, Any], scale: str) -> str:
         "python": sys.version_info[:2],
         "code": {str(f.relative_to(LIBRARY)): f.read_text() for f in sorted(LIBRARY.rglob("*.py"))},
         "requirements": [f.read_text() for f in LIBRARY.parent.glob("requirements.txt")],
+        "weights": card.read_text() if asks else "",
         "earlier": [json.loads(stamp.read_text())["digest"] if stamp.exists() else None for stamp in earlier],
     }
     return hashlib.sha256(json.dumps(told, default=repr).encode()).hexdigest()

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -24,6 +25,7 @@ from .folders import read_capture
 from .grids import to_mesh
 from .refinement import refined
 from .runs import Run, data_folder
+from .shipped import load
 from .tables import with_interval
 
 
@@ -76,6 +78,20 @@ def fewer_people(captures: Captures, people: int) -> Captures:
     learnt = feet.table.split == "train"
     few = sorted(feet.table.subject[learnt].unique())[:people]
     return feet.select(subject=[*few, *feet.table.subject[~learnt].unique()])
+
+
+def without_poses(captures: Captures) -> Captures:
+    """``captures`` with one and the same camera told for every photo, that of the first.
+
+    A network of rays that learns and is tested so can know nothing of where a photo was taken from.
+    """
+    return replace(captures, cameras=captures.cameras[:1, :1].expand_as(captures.cameras).contiguous())
+
+
+def in_the_box(path: Path) -> Network:
+    """The weights at ``path`` as a network of the comparison."""
+    weights = load(path)
+    return Network("rays", "feet-phone", "shipped", weights.model, pd.DataFrame(), path)
 
 
 # ------------------------------------------------------------------------------------------ systems that learn nothing

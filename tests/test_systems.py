@@ -77,3 +77,11 @@ def test_the_table_says_what_is_known_and_leaves_out_what_is_not(smoke):
     ]
     assert table.loc["mean-shape", "needs"] == "–" and table.loc["mean-shape", "objects, 1"] == "–"
     assert table.loc["mean-shape", "feet phone, 2"].startswith(f"{metrics[metrics.selected].iou.mean():.3f} [")
+
+
+def test_without_poses_every_photo_is_told_the_same_camera(smoke):
+    blind = systems.without_poses(smoke.captures)
+    feet = experiments.training_captures(blind, "feet-phone", "test")
+    assert feet.cameras.flatten(0, 1).unique(dim=0).shape[0] == 1
+    assert blind.digest() != smoke.captures.digest(), "so that weights can tell that they learnt without"
+    assert torch.equal(blind.photos, smoke.captures.photos)

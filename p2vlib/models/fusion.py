@@ -24,6 +24,13 @@ def _weighed(scores: Float[Tensor, "n 1 x y z"], volumes: Float32[Tensor, "batch
     return fused, weights
 
 
+def _spread(scores: Float[Tensor, "n 1 some_x some_y some_z"], volumes: Float32[Tensor, "batch views x y z"]) -> Tensor:
+    """Scores that were found on a coarser grid, on that of the volumes."""
+    if scores.shape[2:] == volumes.shape[2:]:
+        return scores
+    return functional.interpolate(scores.float(), size=volumes.shape[2:], mode="trilinear")  # 16^3 -> 32^3
+
+
 def _alone(volumes: Float32[Tensor, "batch 1 x y z"]) -> Fused:
     """With one view its weight is 1 whatever the score: none is computed, and steps with one view teach no fusion."""
     return volumes[:, 0], torch.ones_like(volumes)
@@ -47,16 +54,13 @@ class ContextAwareFusion(nn.Sequential):
             parts[f"layer{number}"] = _block(channels, width, stride if number == 1 else 1)
             channels = width
         super().__init__(parts)
-        self.stride = stride
 
     def forward(self, raw: Float[Tensor, "n raw x y z"], volumes: Float32[Tensor, "batch views x y z"]) -> Fused:
         """The fused volume, in [0, 1], and the weight of each view in each voxel."""
         if volumes.shape[1] == 1:
             return _alone(volumes)
-        scores = super().forward(raw).float()  # [batch * views, 9, 32, 32, 32] -> [batch * views, 1, 32, 32, 32]
-        if self.stride > 1:
-            scores = functional.interpolate(scores, size=volumes.shape[2:], mode="trilinear")  # 16^3 -> 32^3
-        return _weighed(scores, volumes)
+        scores = super().forward(raw)  # [batch * views, 9, 32, 32, 32] -> [batch * views, 1, 32, 32, 32]
+        return _weighed(_spread(scores, volumes), volumes)
 
 
 class MultiScaleFusion(nn.Module):
@@ -66,11 +70,13 @@ class MultiScaleFusion(nn.Module):
 
     Args:
         channels: channels of the decoder's raw features; the blocks keep them.
+        stride: of the first block, as in `ContextAwareFusion`. Published: 1.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, stride: int = 1) -> None:
         super().__init__()
-        self.layer1, self.layer2, self.layer3, self.layer4 = (_block(channels, channels) for _ in range(4))
+        self.layer1 = _block(channels, channels, stride)
+        self.layer2, self.layer3, self.layer4 = (_block(channels, channels) for _ in range(3))
         self.layer5 = _block(4 * channels, channels)
         self.layer6 = _block(channels, 1)
 
@@ -83,7 +89,7 @@ class MultiScaleFusion(nn.Module):
             raw = block(raw)  # [batch * views, 9, 32, 32, 32]
             heard.append(raw)
         scores = self.layer6(self.layer5(torch.cat(heard, dim=1)))  # 36 -> 9 -> [batch * views, 1, 32, 32, 32]
-        return _weighed(scores, volumes)
+        return _weighed(_spread(scores, volumes), volumes)
 
 
 class MeanFusion(nn.Module):

@@ -119,7 +119,7 @@ class Pix2Vox(nn.Module):
         if config.fusion == "context":
             self.merger = ContextAwareFusion(config.decoder[-1] + 1, config.merger, config.merger_stride)
         elif config.fusion == "multi-scale":
-            self.merger = MultiScaleFusion(config.decoder[-1] + 1)
+            self.merger = MultiScaleFusion(config.decoder[-1] + 1, config.merger_stride)
         self.refiner = Refiner(config.grid, config.refiner) if config.refiner else None
         initialise(self)
         if config.trunk_weights:

@@ -120,7 +120,7 @@ class Rays(nn.Module):
         volume = volume.unflatten(2, shape)  # -> [batch, 48 + 6, 32, 32, 32]
         # As in Pix2Vox, the sigmoid runs in float32.
         probability = self._whole(torch.sigmoid(self.unet(volume).float()).squeeze(1))
-        scores = self._whole(weights.unflatten(2, shape).detach())
+        scores = self._whole(weights.unflatten(2, shape).detach().float())
         masks = torch.sigmoid(masks.float())[:, 0].unflatten(0, views.shape[:2])
         return Reconstruction(probability, probability, probability[:, None], scores, masks)
 

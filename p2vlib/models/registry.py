@@ -45,6 +45,15 @@ PIX2VOX_A_NARROW = Pix2VoxConfig(
 )
 PIX2VOX_F_NARROW = replace(PIX2VOX_A_NARROW, head=((192, 1, 1), (192, 3, 2), (128, 2, 1)), refiner=None)
 
+PIX2VOX_PLUS_A_NARROW = replace(
+    PIX2VOX_A_NARROW,
+    trunk="resnet18",
+    head=((192, 3, 1), (192, 3, 3), (128, 1, 1)),
+    padded_head=True,
+    fusion="multi-scale",
+)
+PIX2VOX_PLUS_F_NARROW = replace(PIX2VOX_PLUS_A_NARROW, head=((192, 1, 1), (192, 3, 3), (128, 1, 1)), refiner=None)
+
 R2N2_PUBLISHED = R2N2Config()
 R2N2_NARROW = R2N2Config(image_size=96, encoder=(16, 32, 48, 64, 64, 64), features=256, decoder=(32, 32, 16, 8))
 
@@ -56,6 +65,8 @@ CONFIGS = {
     "pix2vox-lstm": replace(PIX2VOX_A, recurrent="convlstm3d"),
     "pix2vox-f-narrow": PIX2VOX_F_NARROW,
     "pix2vox-a-narrow": PIX2VOX_A_NARROW,
+    "pix2vox++-f-narrow": PIX2VOX_PLUS_F_NARROW,
+    "pix2vox++-a-narrow": PIX2VOX_PLUS_A_NARROW,
     "pix2vox-lstm-narrow": replace(PIX2VOX_A_NARROW, recurrent="convlstm3d"),
     "3d-r2n2": R2N2_PUBLISHED,
     "3d-r2n2-narrow": R2N2_NARROW,
