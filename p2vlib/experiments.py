@@ -210,14 +210,16 @@ def side_by_side(jobs: Mapping[str, Callable[[], Result]]) -> dict[str, Result]:
     """What each of ``jobs`` returns, by its key; on a CPU they run at the same time and share the cores.
 
     Small networks do not fill two cores: trained two at a time, on one core each, they are done sooner than one after
-    the other on both. A GPU takes them one by one. When one fails or the notebook is
-    interrupted, the others stop at their next line of history; asked for again, they go on from there.
+    the other on both. Few begin together, lest one be left alone at the end; of many a core takes one at a time, so
+    that their minutes can be compared. A GPU takes them one by one. When one fails or the notebook is interrupted, the
+    others stop at their next line of history; asked for again, they go on from there.
     """
     if torch.cuda.is_available() or len(jobs) == 1:
         return {key: job() for key, job in jobs.items()}
     cores = torch.get_num_threads()
     alone = max(1, cores // len(jobs))
-    with ThreadPoolExecutor(max(cores, 4), initializer=torch.set_num_threads, initargs=(alone,)) as pool:
+    at_once = cores if len(jobs) > max(2 * cores, 4) else len(jobs)
+    with ThreadPoolExecutor(at_once, initializer=torch.set_num_threads, initargs=(alone,)) as pool:
         running = {key: pool.submit(job) for key, job in jobs.items()}
         try:
             for done in as_completed(running.values()):
