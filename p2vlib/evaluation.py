@@ -93,7 +93,6 @@ def orders_of(order: str, views: int) -> list[list[int]]:
     raise ValueError(f"unknown order {order!r}; expected clockwise, shuffled or reversed")
 
 
-@torch.no_grad()
 def asked(
     model: nn.Module, captures: Captures, views: Sequence[int] | Int64[Tensor, "captures number"], batch: int = 16
 ) -> Iterator[tuple[Reconstruction, Float[Tensor, "batch views 3 7"] | None]]:
@@ -101,18 +100,43 @@ def asked(
 
     A row of ``views`` for each capture, or one for all; ``batch`` captures at a time.
     """
+    for _, answers in _asked(model, captures, [torch.as_tensor(views).expand(len(captures), -1)], batch):
+        yield next(answers)
+
+
+@torch.no_grad()
+def _asked(
+    model: nn.Module, captures: Captures, tests: Sequence[Int64[Tensor, "captures _"]], batch: int = 16
+) -> Iterator[tuple[Tensor, Iterator[tuple[Reconstruction, Tensor | None]]]]:
+    """Rows of ``captures`` and `asked` of them for each of ``tests``, their photos prepared and looked at once."""
     device = next(model.parameters()).device
     model.eval()
-    chosen = torch.as_tensor(views).expand(len(captures), -1)
     for rows in torch.arange(len(captures)).split(batch):
-        at = (rows[:, None], chosen[rows])
+        chosen = [views[rows] for views in tests]
+        used = torch.cat([views.flatten() for views in chosen]).unique()
+        at = (rows[:, None], used)
         photos, boxes, cameras = (
             value if value is None else value[tuple(index.to(value.device) for index in at)].to(device)
             for value in (captures.photos, captures.boxes, captures.cameras)
         )
         shown = as_input(photos, sharp=captures.as_published, boxes=boxes, size=captures.size)
-        with torch.autocast(device.type, torch.bfloat16, enabled=fast_bf16(device)):
-            yield model(shown, cameras), cameras
+        places = [torch.searchsorted(used, views).to(device) for views in chosen]
+        yield rows, _answers(model, shown, cameras, places)
+
+
+@torch.no_grad()
+def _answers(
+    model: nn.Module, shown: Tensor, cameras: Tensor | None, places: Sequence[Int64[Tensor, "batch _"]]
+) -> Iterator[tuple[Reconstruction, Tensor | None]]:
+    halves = hasattr(model, "seen")
+    row = torch.arange(len(shown), device=shown.device)[:, None]
+    with torch.autocast(shown.device.type, torch.bfloat16, enabled=fast_bf16(shown.device)):
+        known = model.seen(shown) if halves else (shown,)
+    for place in places:
+        part, told = tuple(value[row, place] for value in known), None if cameras is None else cameras[row, place]
+        with torch.autocast(shown.device.type, torch.bfloat16, enabled=fast_bf16(shown.device)):
+            said = model.joined(part) if halves else model(*part, told)
+        yield said, told
 
 
 def predict(
@@ -127,14 +151,14 @@ def evaluate(
 ) -> pd.DataFrame:
     """One row per capture x view count x order x threshold: `FACTS`, views, order, threshold, iou."""
     truth = captures.truth.to(next(model.parameters()).device)
-    parts = []
-    for number in views:
-        chosen = captures.shown(number)
-        for order in orders:
-            shown = [chosen[:, places] for places in orders_of(order, number)]
-            runs = [iou_at(predict(model, captures, views), truth) for views in shown]
-            parts.append(_rows(captures, torch.stack(runs).mean(0).cpu(), number, order))
-    return pd.concat(parts, ignore_index=True)
+    kinds = [(number, order) for number in views for order in orders]
+    tests = {kind: [captures.shown(kind[0])[:, at] for at in orders_of(kind[1], kind[0])] for kind in kinds}
+    found: dict[tuple[int, str], list[Tensor]] = {kind: [] for kind in kinds}
+    for rows, answers in _asked(model, captures, [views for several in tests.values() for views in several]):
+        for kind, several in tests.items():
+            scores = [iou_at(next(answers)[0].probability, truth[rows]) for _ in several]
+            found[kind].append(torch.stack(scores).mean(0).cpu())
+    return pd.concat([_rows(captures, torch.cat(scores), *kind) for kind, scores in found.items()], ignore_index=True)
 
 
 def scored(captures: Captures, volumes: Tensor, views: int) -> pd.DataFrame:

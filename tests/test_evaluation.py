@@ -11,7 +11,7 @@ import torch
 from jaxtyping import TypeCheckError
 from torch import nn
 
-from p2vlib import evaluation
+from p2vlib import evaluation, models
 from p2vlib.conventions import FOOT_SYNSET, THRESHOLDS
 from p2vlib.datasets import Captures
 from p2vlib.models import Reconstruction
@@ -118,6 +118,24 @@ def test_views_arrive_in_the_order_asked_for():
     data.photos[:, 6, :3] = 255
     assert evaluation.predict(FirstPhoto(), data, [6, 0])[:, 0, 0, 0].tolist() == pytest.approx([1] * 4, abs=0.01)
     assert evaluation.predict(FirstPhoto(), data, [0, 6])[0, 0, 0, 0] == 0
+
+
+@pytest.mark.parametrize("name", ["pix2vox-a-narrow", "pix2vox-lstm-narrow"])
+def test_a_photo_is_looked_at_once_and_the_answers_stay_the_same(name):
+    torch.manual_seed(0)
+    generator = torch.Generator().manual_seed(1)
+    known = captures(2, 4)
+    photos = torch.randint(0, 256, (2, 4, 4, 96, 96), dtype=torch.uint8, generator=generator)
+    known = replace(known, photos=photos)
+    model, looked = models.build(name), []
+    model.encoder.register_forward_hook(lambda module, given, answer: looked.append(len(given[0])))
+    found = evaluation.evaluate(model, known, (1, 2, 4), ("clockwise", "reversed"))
+    assert sum(looked) == 8, "two captures of four photos"
+    for (number, order), rows in found.groupby(["views", "order"]):
+        shown = [known.shown(number)[0, places].tolist() for places in evaluation.orders_of(order, number)]
+        volumes = evaluation.predict(model, known, shown[0], batch=1)
+        expected = evaluation.iou_at(volumes, known.truth).flatten()
+        assert rows.iou.tolist() == pytest.approx(expected.tolist(), abs=1e-3)
 
 
 def test_one_row_a_test_evaluation():

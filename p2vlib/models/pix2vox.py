@@ -140,14 +140,32 @@ class Pix2Vox(nn.Module):
         Raises:
             ValueError: photos of another size than the config's, or too many.
         """
+        return self.joined(self.seen(views))
+
+    def seen(self, views: Float[Tensor, "batch views 3 height width"]) -> tuple[Tensor, ...]:
+        """What the network makes of each photo by itself: tensors ``[batch, views, ...]``.
+
+        The half of the work that a photo needs but once, in however many tests it is shown (`joined`).
+
+        Raises:
+            ValueError: as `forward`.
+        """
         check_views(views, self.config.image_size)
         batch, number = views.shape[:2]
         if not 1 <= number <= MAX_VIEWS:
             raise ValueError(f"this network takes 1 to {MAX_VIEWS} views; found {number}")
         features = self.encoder(views.flatten(0, 1))  # [batch, views, 3, 224, 224] -> A: [batch * views, 256, 8, 8]
-        features = self.recurrent(features.unflatten(0, (batch, number)))  # -> [batch, views, 256, 8, 8]
-        raw, volume = self.decoder(features.flatten(0, 1))  # -> [batch * views, 9 and 1, 32, 32, 32]
-        volumes = volume.squeeze(1).unflatten(0, (batch, number))  # -> [batch, views, 32, 32, 32]
-        coarse, scores = self.merger(raw, volumes)  # -> [batch, 32, 32, 32], [batch, views, 32, 32, 32]
+        features = features.unflatten(0, (batch, number))
+        return self._decoded(features) if self.order_free else (features,)
+
+    def joined(self, seen: tuple[Tensor, ...]) -> Reconstruction:
+        """The object of which photos were ``seen``, any of them in any order."""
+        raw, volumes = seen if self.order_free else self._decoded(self.recurrent(seen[0]))
+        coarse, scores = self.merger(raw.flatten(0, 1), volumes)  # -> [batch, 32, 32, 32], [batch, views, 32, 32, 32]
         probability = self.refiner(coarse) if self.refiner else coarse  # [batch, 32, 32, 32]
         return Reconstruction(probability, coarse, volumes, scores)
+
+    def _decoded(self, features: Float[Tensor, "batch views channels height width"]) -> tuple[Tensor, Tensor]:
+        raw, volume = self.decoder(features.flatten(0, 1))  # -> [batch * views, 9 and 1, 32, 32, 32]
+        shape = features.shape[:2]
+        return raw.unflatten(0, shape), volume.squeeze(1).unflatten(0, shape)  # the latter [batch, views, 32, 32, 32]
