@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn.functional import binary_cross_entropy
 
 from p2vlib import models
+from p2vlib.config import PRESETS
 from p2vlib.models.encoder import vgg_trunk
 from p2vlib.models.fusion import ContextAwareFusion, MeanFusion
 from p2vlib.models.reconstruction import check_views
@@ -217,6 +218,14 @@ def test_two_training_steps(name: str, views: int, device: str) -> None:
         bias_before_norm = parameter_name.endswith(".0.bias") or ".vgg." in parameter_name
         if not (first_state or bias_before_norm):
             assert parameter.grad.any(), parameter_name
+
+
+@pytest.mark.parametrize("scale", PRESETS)
+def test_every_network_of_a_scale_takes_its_photos(scale: str) -> None:
+    config = PRESETS[scale]
+    for name in {*config.networks, *config.systems}:
+        with torch.device("meta"):  # the shapes alone: at full they weigh gigabytes
+            models.build(name, image_size=config.image_size)
 
 
 @pytest.mark.skipif(not models.fast_bf16("cpu"), reason="emulated, and never used, where no hardware multiplies it")

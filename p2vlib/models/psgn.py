@@ -32,9 +32,9 @@ class PSGNConfig:
     """Everything that makes one PSGN."""
 
     image_size: int = 192
-    """Height and width of the photos, pixels; a multiple of 64."""
+    """Height and width of the photos, pixels; halved by all blocks of the encoder but the first."""
 
-    encoder: tuple[int, ...] = (16, 32, 64, 128, 256, 512, 512)
+    encoder: tuple[int, ...] = (16, 32, 64, 128, 256, 512)
     """Channels of the encoder; every block but the first halves the map."""
 
     hidden: int = 2048
