@@ -99,7 +99,8 @@ def _machine() -> str:
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
     fast = "with bfloat16" if models.fast_bf16("cpu") else "without bfloat16"
-    return f"{torch.get_num_threads()} threads of a {platform.machine()} CPU {fast}"
+    threads = torch.get_num_threads()
+    return f"{threads} thread{'s' * (threads > 1)} of a {platform.machine()} CPU {fast}"
 
 
 def save(path: Path, model: nn.Module, card: dict[str, Any]) -> None:

@@ -179,7 +179,10 @@ def _outputs(scale: str, path: Path) -> list[Path]:
 
 
 def _digest(path: Path, values: dict[str, Any], scale: str) -> str:
-    """SHA-256 over the notebook's cells (not its outputs), its parameters, the config, the code and earlier stamps."""
+    """SHA-256 over the notebook's cells (not its outputs), its parameters, the config, the code and earlier stamps.
+
+    A notebook that asks for the shipped weights also depends on their card.
+    """
     cells = [[c.cell_type, c.source, c.metadata.get("tags", [])] for c in nbformat.read(path, as_version=4).cells]
     earlier = [_stamps(scale) / f"{other.stem}.json" for other in notebooks() if other.name < path.name]
     card = shipped.path().with_suffix(".json")
