@@ -85,7 +85,7 @@ def test_a_finer_grid_is_the_same_foot(weights, folder):
     shots = inference.read_shots(folder)
     coarse, fine = (inference.reconstruct(weights, shots, size, "given") for size in (32, 128))
     assert fine.solid.shape == (128,) * 3 and not fine.solid[:, 48:].any()
-    assert fine.length == pytest.approx(coarse.length, abs=0.32 / 32), "less than a coarse voxel"
+    assert fine.length == pytest.approx(coarse.length, abs=0.004)
     assert fine.solid.mean() == pytest.approx(coarse.solid.mean(), rel=0.1)
 
 
