@@ -60,18 +60,13 @@ def pack(config: Config) -> Path:
     roots = {"foot": data_folder("feet", config.scale), "object": data_folder("objects", config.scale)}
     folders = [folder for job in jobs(config) for folder in job.folders(roots[job.kind]).values()]
     photos, grids, cameras, records = [], [], [], []
-    for folder in folders:
-        capture = read_capture(folder)
-        first = len(photos)
-        photos += [_compressed(photo) for photo in capture.photos]
-        for cube_name, truth in _truths(capture):
-            # A foot ends far below the top of its metric cube; the part above would cost a third of the pixels.
-            height = FOOT_CUT_HEIGHT if cube_name == "metric" else None
-            boxes = [camera.box(truth.cube, height) for camera in capture.cameras]
-            seen = [camera.seen_from(truth.cube, box) for camera, box in zip(capture.cameras, boxes, strict=True)]
-            records.append({**_row(capture, cube_name), "first": first, "boxes": boxes, "grid": len(grids)})
-            grids.append(np.packbits(truth.volume))
-            cameras.append(np.stack(seen))
+    with ThreadPoolExecutor() as pool:
+        for pictures, truths in pool.map(_packed, folders):
+            for row, grid, seen in truths:
+                records.append({**row, "first": len(photos), "grid": len(grids)})
+                grids.append(grid)
+                cameras.append(seen)
+            photos += pictures
     tensors = {
         "photos": np.frombuffer(b"".join(photos), np.uint8),
         "offsets": np.cumsum([0, *map(len, photos)]),
@@ -112,6 +107,18 @@ def read(config: Config) -> Packed:
         records = json.loads(stored.metadata()["records"])
         tensors = (stored.get_tensor(name) for name in ("cameras", "photos", "offsets", "grids"))
         return Packed(records, *tensors)
+
+
+def _packed(folder: Path) -> tuple[list[bytes], list[tuple[dict, np.ndarray, np.ndarray]]]:
+    """The photos of a capture folder, and for each cube of it its row, its grid's bits and the cameras."""
+    capture, truths = read_capture(folder), []
+    for cube_name, truth in _truths(capture):
+        # A foot ends far below the top of its metric cube; the part above would cost a third of the pixels.
+        height = FOOT_CUT_HEIGHT if cube_name == "metric" else None
+        boxes = [camera.box(truth.cube, height) for camera in capture.cameras]
+        seen = [camera.seen_from(truth.cube, box) for camera, box in zip(capture.cameras, boxes, strict=True)]
+        truths.append(({**_row(capture, cube_name), "boxes": boxes}, np.packbits(truth.volume), np.stack(seen)))
+    return [_compressed(photo) for photo in capture.photos], truths
 
 
 def _truths(capture: Capture) -> Iterator[tuple[str, VoxelGrid]]:
