@@ -184,7 +184,7 @@ PRESETS = {
         feet_views=(1, 2, 4, 8),
         feet=FeetData(train=100, validation=15, test=40, views=8),
         objects=ObjectData(train=96, validation=6, test=16, views=8),
-        pretraining=Training(steps=2400, batch=12, epoch=160),
+        pretraining=Training(steps=2400, batch=12, learning_rate=2e-3, epoch=240),
         finetuning=Training(steps=320, batch=24, epoch=80, mirror=False),
         systems=(
             *("3d-r2n2-narrow", "attsets-narrow", "psgn-narrow", "pix2vox-f-narrow", "pix2vox-a-narrow"),

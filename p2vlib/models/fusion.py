@@ -28,7 +28,7 @@ def _spread(scores: Float[Tensor, "n 1 some_x some_y some_z"], volumes: Float32[
     """Scores that were found on a coarser grid, on that of the volumes."""
     if scores.shape[2:] == volumes.shape[2:]:
         return scores
-    return functional.interpolate(scores.float(), size=volumes.shape[2:], mode="trilinear")  # 16^3 -> 32^3
+    return functional.interpolate(scores.float(), size=volumes.shape[2:])  # 16^3 -> 32^3
 
 
 def _alone(volumes: Float32[Tensor, "batch 1 x y z"]) -> Fused:

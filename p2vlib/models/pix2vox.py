@@ -76,6 +76,9 @@ class Pix2VoxConfig:
     refiner: tuple[int, int, int, int] | None = (32, 64, 128, 2048)
     """Channels of the three halvings and width of the bottleneck; None: no refiner."""
 
+    refiner_strided: bool = False
+    """The refiner halves its grid by strides, without pooling."""
+
     @property
     def grid(self) -> int:
         """Edge of the volume in voxels."""
@@ -120,7 +123,7 @@ class Pix2Vox(nn.Module):
             self.merger = ContextAwareFusion(config.decoder[-1] + 1, config.merger, config.merger_stride)
         elif config.fusion == "multi-scale":
             self.merger = MultiScaleFusion(config.decoder[-1] + 1, config.merger_stride)
-        self.refiner = Refiner(config.grid, config.refiner) if config.refiner else None
+        self.refiner = Refiner(config.grid, config.refiner, config.refiner_strided) if config.refiner else None
         initialise(self)
         if config.trunk_weights:
             load_trunk(self.encoder, config.trunk_weights)
