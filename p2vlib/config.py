@@ -27,7 +27,7 @@ class FeetData:
     """People who are looked at once, at the end."""
     train_seed: int = 11
     validation_seed: int = 12
-    test_seed: int = 0x92955E9
+    test_seed: int = 0x1E68E4E
     """Three seeds, three populations: nobody crosses a split. The last is the name of the commit that the design was
     frozen in, so nobody could have looked at these people before."""
     views: int = 4
@@ -47,7 +47,7 @@ class ObjectData:
     test: int = 1
     train_seed: int = 21
     validation_seed: int = 22
-    test_seed: int = 0x92955E9
+    test_seed: int = 0x1E68E4E
     """As with the feet, the last is the name of the commit that the design was frozen in."""
     views: int = 4
     samples: int = 6
