@@ -84,6 +84,8 @@ class Training:
     placement_noise: tuple[float, float] = (0.0, 0.0)
     """Error of the cube's place about a foot: degrees, and edges of the cube along x and z, as standard deviations;
     where the captures hold a finer truth (`datasets.load_feet`)."""
+    lift_noise: float = 0.0
+    """Likewise of its height, in edges: with it the floor of the cube is not the one that the foot stands on."""
     mirror: bool = True
     """Mirror picture and volume together, so that a left foot teaches right ones: chirality stays true."""
     loss: str = "own"

@@ -1,10 +1,12 @@
-"""Where the cube stands about a foot: moved and turned over the floor, with its cameras, photos and truth.
+"""Where the cube stands about a foot: moved and turned over the floor or lifted, with its cameras, photos and truth.
 
 In a real capture nobody knows the middle of the foot and where its toes point, so a network that is told cameras has to
 learn from cubes that stand a little beside. Everything here is tensor work on whole batches.
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 from jaxtyping import Bool, Float
@@ -16,27 +18,33 @@ from .sight import voxel_centres
 Placement = Float[Tensor, "batch 3 4"]
 """A point q of the new cube stands in the old one at ``placement[:, :3] q + placement[:, 3]``, in edges of the cube."""
 
+LARGEST = 2.0
+"""Most standard deviations by which a cube is drawn wrong."""
+
 Cameras = Float[Tensor, "batch views 3 7"]
 Boxes = Float[Tensor, "batch views 4"]
 
 
-def placed(degrees: Float[Tensor, " batch"], shift: Float[Tensor, "batch 2"]) -> Placement:
+def placed(
+    degrees: Float[Tensor, " batch"], shift: Float[Tensor, "batch 2"], lift: Float[Tensor, " batch"] | None = None
+) -> Placement:
     """The cube turned about its vertical middle line by ``degrees``, then moved along x and z by ``shift`` edges.
 
-    It turns clockwise seen from above, as azimuths do: +x goes towards +z.
+    It turns clockwise seen from above, as azimuths do: +x goes towards +z. ``lift`` is along y: its floor is then not
+    the one that the foot stands on.
     """
     angle = torch.deg2rad(degrees)
     cos, sin, none = angle.cos(), angle.sin(), torch.zeros_like(angle)
     turn = torch.stack([cos, none, -sin, none, none + 1, none, sin, none, cos], -1).unflatten(-1, (3, 3))
     middle = shift.new_tensor([0.5, 0.0, 0.5])
-    moved = torch.stack([shift[:, 0], none, shift[:, 1]], -1)
+    moved = torch.stack([shift[:, 0], none if lift is None else lift, shift[:, 1]], -1)
     return torch.cat([turn, (middle + moved - turn @ middle)[..., None]], -1)
 
 
-def drawn(number: int, degrees: float, shift: float, generator: torch.Generator) -> Placement:
-    """Placements with errors of these standard deviations, none beyond twice as much."""
-    errors = torch.randn(number, 3, generator=generator).clamp(-2, 2)
-    return placed(degrees * errors[:, 0], shift * errors[:, 1:])
+def drawn(number: int, degrees: float, shift: float, generator: torch.Generator, lift: float = 0.0) -> Placement:
+    """Placements with errors of these standard deviations, none beyond `LARGEST` of them."""
+    errors = torch.randn(number, 4 if lift else 3, generator=generator).clamp(-LARGEST, LARGEST)
+    return placed(degrees * errors[:, 0], shift * errors[:, 1:3], lift * errors[:, 3] if lift else None)
 
 
 def moved_cameras(cameras: Cameras, placement: Placement) -> Cameras:
@@ -54,13 +62,31 @@ def moved_truth(
     Occupancy is interpolated between the centres of ``fine``, and nothing is outside it.
     """
     edge, layers = fine.shape[1], fine.shape[2]
-    points = voxel_centres(size, round(layers / edge * size), fine.device)
+    sunk = max(0.0, float(-placement[:, 1, 3].min()))  # a cube that is lowered sees the foot higher up in it
+    points = voxel_centres(size, min(size, math.ceil((layers / edge + sunk) * size - 1e-3)), fine.device)
     there = (placement[:, :, :3] @ points.T + placement[:, :, 3:]).transpose(1, 2)
     span = there.new_tensor([1.0, layers / edge, 1.0])
     places = (2 * there / span - 1).flip(-1)[:, None, None]
     full = functional.grid_sample(fine.float()[:, None], places, align_corners=False)[:, 0, 0, 0] > 0.5
     lower = full.unflatten(1, (size, -1, size))
     return functional.pad(lower, (0, 0, 0, size - lower.shape[2]))
+
+
+def moved(
+    fine: Bool[Tensor, "batch fine_x fine_y fine_z"],
+    cameras: Cameras,
+    boxes: Boxes,
+    placement: Placement,
+    size: int,
+    room: float = 0.0,
+) -> tuple[Bool[Tensor, "batch x y z"], Cameras, Boxes]:
+    """Truth, cameras and what their photos are cut to, with the cube moved.
+
+    ``room``: how far, in edges, photos show the cube above the layers of ``fine``.
+    """
+    there = moved_cameras(cameras, placement)
+    after = boxes_of(there, boxes, fine.shape[2] / fine.shape[1] + room)
+    return moved_truth(fine, placement, size), recut(there, boxes, after), after
 
 
 def boxes_of(cameras: Cameras, boxes: Boxes, height: float) -> Boxes:

@@ -28,7 +28,6 @@ from .datasets import Captures, mirrored, mirrored_boxes, mirrored_cameras, spre
 from .evaluation import evaluate, headline
 from .models import Reconstruction, fast_bf16, to_fast_layout
 from .models.psgn import chamfer, surface_points
-from .placement import boxes_of, moved_cameras, moved_truth, recut
 from .sight import silhouettes
 
 CROSS_ENTROPY_WEIGHT = 10.0
@@ -166,12 +165,10 @@ def draw(captures: Captures, recipe: Training, step: int, share: tuple[int, int]
         if cameras is not None:
             cameras = mirrored_cameras(cameras, which)
         photos, truth = mirrored(photos, truth, which)
-    if captures.fine is not None and cameras is not None and recipe.placement_noise != (0.0, 0.0):
-        fine = captures.fine[rows]
-        moves = placement.drawn(len(rows), *recipe.placement_noise, generator).to(device)
-        truth, cameras = moved_truth(fine, moves, truth.shape[-1]), moved_cameras(cameras, moves)
-        before, boxes = boxes, boxes_of(cameras, boxes, fine.shape[2] / fine.shape[1])
-        cameras = recut(cameras, before, boxes)
+    if captures.fine is not None and cameras is not None and (any(recipe.placement_noise) or recipe.lift_noise):
+        moves = placement.drawn(len(rows), *recipe.placement_noise, generator, recipe.lift_noise).to(device)
+        room = placement.LARGEST * recipe.lift_noise
+        truth, cameras, boxes = placement.moved(captures.fine[rows], cameras, boxes, moves, truth.shape[-1], room)
     true_cameras = cameras
     if cameras is not None and recipe.camera_noise != (0.0, 0.0):
         cameras = jittered(cameras, *recipe.camera_noise, generator)

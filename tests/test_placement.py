@@ -67,6 +67,34 @@ def test_the_moved_solid_shows_where_the_photo_has_it(feet):
             assert (alpha[row, view, where[:, 1], where[:, 0]] > 0.5).float().mean() > 0.97
 
 
+def test_a_cube_off_the_floor_sees_the_whole_foot_higher_or_lower(feet):
+    zeros = torch.zeros(len(feet))
+    for voxels in (-2, 1):
+        lift = placement.placed(zeros, torch.zeros(len(feet), 2), zeros + voxels / 32)
+        truth, cameras, boxes = placement.moved(feet.fine, feet.cameras, feet.boxes, lift, 32, 2 / 32)
+        known = feet.truth.roll(-voxels, 2)
+        if voxels > 0:
+            known[:, :, 32 - voxels :] = False  # what the cube has left below itself
+        assert (truth != known).float().mean() < 1e-3
+        moved = placement.moved_cameras(feet.cameras, lift)
+        least = placement.boxes_of(moved, feet.boxes, FOOT_SHARE)
+        assert (boxes[..., 3] - boxes[..., 1] > least[..., 3] - least[..., 1]).all(), "room above is shown"
+        point = torch.tensor([[0.5, 0.1, 0.5]])
+        there = look(feet.cameras, point + torch.tensor([0.0, voxels / 32, 0.0])).place
+        assert torch.allclose(look(placement.moved_cameras(feet.cameras, lift), point).place, there, atol=1e-4)
+        assert torch.allclose(
+            placement.recut(cameras, boxes, feet.boxes), placement.moved_cameras(feet.cameras, lift), atol=1e-4
+        )
+
+
+def test_lifts_are_drawn_only_where_they_are_asked_for(feet):
+    level, lifted = (placement.drawn(99, 4.0, 0.02, torch.Generator().manual_seed(2), lift) for lift in (0.0, 0.03))
+    assert (level[:, 1, 3] == 0).all() and lifted[:, 1, 3].std() == pytest.approx(0.03, rel=0.2)
+    assert lifted[:, 1, 3].abs().max() <= placement.LARGEST * 0.03
+    recipe = Training(batch=8, views=4, single_view=0.0, mirror=False, lift_noise=0.03)
+    assert not any(torch.equal(truth, known) for truth in training.draw(feet, recipe, 3).truth for known in feet.truth)
+
+
 def test_a_step_draws_moved_cubes_and_knows_the_true_cameras(feet):
     recipe = Training(batch=8, views=4, single_view=0.0, mirror=False, placement_noise=(5.0, 0.03))
     batch = training.draw(feet, recipe, 3)
