@@ -130,6 +130,13 @@ def test_panels_of_networks_that_did_not_run_are_named():
     assert [axes.get_xlabel() for axes in viewer.panels(rows).axes[2:4]] == ["IoU 1.000", "not run"]
 
 
+def test_a_gallery_goes_on_in_the_next_line():
+    row = viewer.Panel("one\nfoot", [photo(90)] * 4, box(), {name: box() for name in "abcd"})
+    axes = viewer.gallery(row, across=4).axes
+    assert [one.get_title() for one in axes[:6]] == ["input", "truth", "a", "b", "c", "d"]
+    assert [one.get_xlabel() for one in axes[2:6]] == ["IoU 1.000"] * 4 and not axes[7].axison
+
+
 def test_slices_are_in_millimetres_and_the_right_way_round():
     side, above, front = viewer.slices(box(), CUBE, outline=box()).axes
     assert side.get_xlim() == pytest.approx((-160, 160)) and side.get_ylim() == pytest.approx((0, 320))

@@ -5,7 +5,17 @@ light, colours are the same everywhere: `style` is the one place for them.
 """
 
 from .interactive import Volumes, camera_poses, history, volumes
-from .pictures import Panel, contact_sheet, histograms, iou_against_cost, iou_against_views, mosaic, panels, slices
+from .pictures import (
+    Panel,
+    contact_sheet,
+    gallery,
+    histograms,
+    iou_against_cost,
+    iou_against_views,
+    mosaic,
+    panels,
+    slices,
+)
 from .shading import agreement, render
 
 __all__ = [
@@ -14,6 +24,7 @@ __all__ = [
     "agreement",
     "camera_poses",
     "contact_sheet",
+    "gallery",
     "histograms",
     "history",
     "iou_against_cost",

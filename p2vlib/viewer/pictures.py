@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from PIL import Image
@@ -133,27 +134,51 @@ def panels(rows: Sequence[Panel]) -> Figure:
     figure = new_figure(2.1 * (2 + len(names)) + 0.4, 1.75 * len(rows) + 0.75)
     grid = figure.subplots(len(rows), 2 + len(names), squeeze=False)
     for line, row in zip(grid, rows, strict=True):
-        pictures = [mosaic(_squarish(row.photos)), render(row.truth)]
-        notes = ["", ""]
-        for name in names:
-            if name not in row.predictions:
-                pictures.append(np.zeros_like(pictures[1]))
-                notes.append("not run")
-                continue
-            labels = agreement(row.truth, row.predictions[name])
-            pictures.append(render(labels, list(AGREEMENT.values())))
-            notes.append(f"IoU {iou(row.truth, row.predictions[name]):.3f}")
-        pictures[1:] = _cut(pictures[1:])
-        for axes, picture, note in zip(line, pictures, notes, strict=True):
-            axes.imshow(picture, interpolation="antialiased")
-            axes.set(xticks=[], yticks=[], xlabel=note)
-            axes.grid(False)
-            axes.spines[:].set_visible(False)
+        for axes, picture, note in zip(line, *_seen(row, names), strict=True):
+            _hang(axes, picture, note)
         line[0].set_ylabel(row.title, fontsize=8)
     for axes, title in zip(grid[0], ["input", "truth", *names], strict=True):
         axes.set_title(title)
     figure.legend(handles=_patches(AGREEMENT), loc="outside lower center", ncols=len(AGREEMENT))
     return figure
+
+
+@styled
+def gallery(row: Panel, across: int = 5) -> Figure:
+    """One `Panel` of many predictions on several lines of ``across`` pictures, each under its own name."""
+    titles = ["input", "truth", *row.predictions]
+    lines = -(-len(titles) // across)
+    figure = new_figure(2.1 * across, 2.0 * lines + 0.75)
+    grid = figure.subplots(lines, across, squeeze=False).flatten()
+    for axes, title, picture, note in zip(grid, titles, *_seen(row, list(row.predictions)), strict=False):
+        _hang(axes, picture, note)
+        axes.set_title(title)
+    for axes in grid[len(titles) :]:
+        axes.set_axis_off()
+    figure.suptitle(row.title.replace("\n", ", "))
+    figure.legend(handles=_patches(AGREEMENT), loc="outside lower center", ncols=len(AGREEMENT))
+    return figure
+
+
+def _seen(row: Panel, names: Sequence[str]) -> tuple[list[np.ndarray], list[str]]:
+    """Photos, truth and the predictions called ``names`` as pictures, and what stands under each."""
+    pictures, notes = [mosaic(_squarish(row.photos)), render(row.truth)], ["", ""]
+    for name in names:
+        if name not in row.predictions:
+            pictures.append(np.zeros_like(pictures[1]))
+            notes.append("not run")
+            continue
+        labels = agreement(row.truth, row.predictions[name])
+        pictures.append(render(labels, list(AGREEMENT.values())))
+        notes.append(f"IoU {iou(row.truth, row.predictions[name]):.3f}")
+    return [pictures[0], *_cut(pictures[1:])], notes
+
+
+def _hang(axes: Axes, picture: np.ndarray, note: str) -> None:
+    axes.imshow(picture, interpolation="antialiased")
+    axes.set(xticks=[], yticks=[], xlabel=note)
+    axes.grid(False)
+    axes.spines[:].set_visible(False)
 
 
 def _squarish(photos: Sequence[np.ndarray]) -> list[Sequence[np.ndarray]]:
