@@ -65,12 +65,22 @@ def f_score(
     """
     if not predicted.any() or not truth.any():
         return float(predicted.any() == truth.any())
+    to_truth, to_predicted = surface_distances(predicted, truth, points, seed)
+    precision, recall = (to_truth < distance).mean(), (to_predicted < distance).mean()
+    return float(2 * precision * recall / max(precision + recall, 1e-12))
+
+
+def surface_distances(
+    predicted: Bool[np.ndarray, "n n n"], truth: Bool[np.ndarray, "n n n"], points: int = 8192, seed: int = 0
+) -> tuple[Float[np.ndarray, " points"], Float[np.ndarray, " points"]]:
+    """How far points on each of two surfaces are from the nearest point on the other, as `f_score` measures it.
+
+    From the predicted one to the truth, then back. Neither solid may be empty.
+    """
     from scipy.spatial import KDTree
 
     first, second = (_surface_points(volume, points, seed + which) for which, volume in enumerate((predicted, truth)))
-    precision = (KDTree(second).query(first)[0] < distance).mean()
-    recall = (KDTree(first).query(second)[0] < distance).mean()
-    return float(2 * precision * recall / max(precision + recall, 1e-12))
+    return KDTree(second).query(first)[0], KDTree(first).query(second)[0]
 
 
 def _surface_points(volume: Bool[np.ndarray, "n n n"], points: int, seed: int) -> Float[np.ndarray, "points 3"]:

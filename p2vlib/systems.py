@@ -16,17 +16,24 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from . import evaluation, experiments
+from . import evaluation, experiments, placement
 from .config import Config
 from .conventions import FOOT_CUBE_EDGE, FOOT_SHARE, Cube
 from .datasets import Captures
 from .experiments import Network
 from .folders import read_capture
 from .grids import to_mesh
+from .models.psgn import surface_points
 from .refinement import refined
 from .runs import Run, data_folder
 from .shipped import load
 from .tables import with_interval
+
+LIFT = 0.03125
+"""Standard deviation of the floor's height where nobody knows it: edges of the cube, of a foot 10 mm."""
+
+LIFTED_SHARE = 0.5
+"""How high a network of rays then computes the cube."""
 
 
 @dataclass(frozen=True)
@@ -41,15 +48,21 @@ class System:
 
 
 def train(
-    run: Run, captures: Captures, name: str, training: str, variant: str = "main", **overrides: object
+    run: Run,
+    captures: Captures,
+    name: str,
+    training: str,
+    variant: str = "main",
+    lift: float = 0.0,
+    **overrides: object,
 ) -> Network:
     """The network ``name`` from nothing on ``training``, with the steps that all of the comparison get.
 
-    Rays compute a foot's cube only as high as it can reach.
+    Rays compute a foot's cube only as high as it can reach; with a ``lift`` the cube stands that much too high or low.
     """
     if name == "rays" and training.startswith("feet"):
-        overrides = {"height": FOOT_SHARE, **overrides}
-    recipe = run.config.comparison
+        overrides = {"height": LIFTED_SHARE if lift else FOOT_SHARE, **overrides}
+    recipe = replace(run.config.comparison, lift_noise=lift)
     return experiments.train_network(run, captures, name, training, variant=f"{variant}-06", recipe=recipe, **overrides)
 
 
@@ -88,6 +101,15 @@ def without_poses(captures: Captures) -> Captures:
     return replace(captures, cameras=captures.cameras[:1, :1].expand_as(captures.cameras).contiguous())
 
 
+def lifted(captures: Captures, seed: int = 0) -> Captures:
+    """``captures`` (`datasets.load_feet`) in cubes whose floor is not the one that the foot stands on (`LIFT`)."""
+    generator = torch.Generator().manual_seed(seed)
+    moves = placement.drawn(len(captures), 0.0, 0.0, generator, LIFT)
+    room, size = placement.LARGEST * LIFT, captures.truth.shape[-1]
+    truth, cameras, boxes = placement.moved(captures.fine, captures.cameras, captures.boxes, moves, size, room)
+    return replace(captures, truth=truth, cameras=cameras, boxes=boxes, fine=None)
+
+
 def in_the_box(path: Path) -> Network:
     """The weights at ``path`` as a network of the comparison."""
     weights = load(path)
@@ -103,15 +125,18 @@ def hulls(captures: Captures, views: Iterable[int], height: float = 1.0) -> pd.D
     return pd.concat(parts, ignore_index=True)
 
 
+def predicted_hull(network: Network, captures: Captures, number: int, height: float) -> Tensor:
+    """Visual hulls, bool [captures, x, y, z], of the silhouettes that a network of rays sees in ``number`` photos."""
+    volumes = [
+        evaluation.carved(said.masks, cameras, captures.truth.shape[-1], height)
+        for said, cameras in evaluation.asked(network.model, captures, captures.shown(number))
+    ]
+    return torch.cat(volumes)
+
+
 def predicted_hulls(network: Network, captures: Captures, views: Iterable[int], height: float) -> pd.DataFrame:
-    """Rows of the visual hull of the silhouettes that a network of rays sees in the photos."""
-    parts = []
-    for number in views:
-        volumes = [
-            evaluation.carved(said.masks, cameras, captures.truth.shape[-1], height)
-            for said, cameras in evaluation.asked(network.model, captures, captures.shown(number))
-        ]
-        parts.append(evaluation.scored(captures, torch.cat(volumes), number))
+    """Rows of `predicted_hull` by number of photos."""
+    parts = [evaluation.scored(captures, predicted_hull(network, captures, n, height), n) for n in views]
     return pd.concat(parts, ignore_index=True)
 
 
@@ -143,6 +168,33 @@ def structures(config: Config, captures: Captures, number: int, limit: int) -> t
     return some, torch.from_numpy(np.stack(solids)), told
 
 
+def on_floors(config: Config, kinds: Iterable[str], people: int, photos: int, pixels: int) -> pd.DataFrame:
+    """Structure from motion on left feet of test people who stand on floors of other ``kinds``, photographed anew.
+
+    Columns: floor, feet, photos (of all feet), registered (their share), cameras off (median, mm), seconds (mean).
+    """
+    from .capture import looks
+    from .capture.feet import make_feet
+    from .capture.people import population
+    from .capture.photos import phone_photos
+    from .capture.sfm import structure_from_motion
+
+    rows = []
+    for kind in kinds:
+        found = []
+        for index, person in enumerate(population(config.feet.test_seed, people)):
+            rng = np.random.default_rng([config.feet.test_seed, index])
+            walk = looks.phone_walk(rng, photos, np.array([0, 0.05, 0]), pixels=pixels)
+            walk = replace(walk, floor=replace(walk.floor, kind=kind))
+            pictures = phone_photos(make_feet(person)["left"].photographed, walk, config.feet.phone_samples)
+            found.append(structure_from_motion(pictures, walk.cameras))
+        registered = sum(len(one.registered) for one in found) / (people * photos)
+        errors = [1000 * one.error for one in found if one.registered]
+        off = float(np.median(errors)) if errors else float("nan")
+        rows.append((kind, people, people * photos, registered, off, np.mean([one.seconds for one in found])))
+    return pd.DataFrame(rows, columns=["floor", "feet", "photos", "registered", "cameras off, mm", "seconds"])
+
+
 # --------------------------------------------------------------------------------------------------------- measurements
 
 
@@ -164,6 +216,32 @@ def lengths(volumes: Tensor, threshold: float) -> np.ndarray:
     for volume in volumes.float().cpu().numpy():
         solid = (volume > threshold).any()
         found.append(np.ptp(to_mesh(volume, unit, threshold)[0][:, 0]) if solid else np.nan)
+    return np.array(found)
+
+
+def surfaces_off(volumes: Tensor, threshold: float, captures: Captures) -> np.ndarray:
+    """Chamfer distance of each foot's surface from the true one, mm: the mean over both and over all their points.
+
+    NaN where nothing is solid.
+    """
+    edge = volumes.shape[-1]
+    unit = FOOT_CUBE_EDGE * 1000 * (edge + 1) / edge  # that of `surface_distances`
+    found = []
+    for volume, truth in zip(volumes.float().cpu().numpy() >= threshold, captures.truth.cpu().numpy(), strict=True):
+        both = evaluation.surface_distances(volume, truth) if volume.any() else (np.nan, np.nan)
+        found.append(unit * (np.mean(both[0]) + np.mean(both[1])) / 2)
+    return np.array(found)
+
+
+def points_off(network: Network, captures: Captures, number: int) -> np.ndarray:
+    """The same of the points that a point-set network itself gives, before they enclose a solid."""
+    found = []
+    rows = iter(captures.truth.split(1))
+    for said, _ in evaluation.asked(network.model, captures, captures.shown(number)):
+        for points in said.points.detach().cpu():
+            surface = surface_points(next(rows).cpu(), 8192, torch.Generator().manual_seed(0))[0]
+            away = torch.cdist(points, surface)
+            found.append(FOOT_CUBE_EDGE * 1000 * float(away.amin(1).mean() + away.amin(0).mean()) / 2)
     return np.array(found)
 
 
@@ -199,6 +277,36 @@ def order_spread(network: Network, captures: Captures, threshold: float, number:
     )
     scores = [evaluation.iou_at(volume, captures.truth, (threshold,))[:, 0] for volume in volumes]
     return float(torch.stack(scores).std(0).mean())
+
+
+def measured(
+    volumes: Mapping[str, Tensor],
+    levels: Mapping[str, float],
+    networks: Mapping[str, Network],
+    config: Config,
+    captures: Captures,
+    number: int,
+) -> dict[str, dict[str, float]]:
+    """What IoU does not tell of ``volumes`` (system -> occupancy of feet) cut at ``levels``: title -> system -> number.
+
+    ``networks`` are those of the systems that are one; ``captures`` were shown with ``number`` photos.
+    """
+    found: dict[str, dict[str, float]] = {}
+    truth = true_lengths(config, captures)
+    for name, volume in volumes.items():
+        f_scores = evaluation.f_scores(volume >= levels[name], captures).f_score
+        facts = {
+            "F-score@1%": f_scores.mean(),
+            "Chamfer, mm": pd.Series(surfaces_off(volume, levels[name], captures)).mean(),
+            "length off, median mm": pd.Series(lengths(volume, levels[name]) - truth).abs().median(),
+        }
+        if network := networks.get(name):
+            facts["spread over orders"] = order_spread(network, captures, levels[name], number)
+            if name.startswith("psgn"):
+                facts["Chamfer of its points, mm"] = points_off(network, captures, number).mean()
+        for title, value in facts.items():
+            found.setdefault(title, {})[name] = float(value)
+    return found
 
 
 def table(

@@ -93,7 +93,7 @@ def test_jittered_cameras_err_as_told():
     assert torch.allclose(turn @ turn.transpose(2, 3), torch.eye(3), atol=1e-5)
 
 
-@pytest.mark.parametrize("aggregation", ["attention", "moments"])
+@pytest.mark.parametrize("aggregation", ["attention", "moments", "mean"])
 def test_neither_order_nor_number_of_views_matters_to_it(aggregation):
     model, cameras = rays(aggregation=aggregation).eval(), walk(5)
     views = torch.rand(1, 5, 3, 32, 32)

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from p2vlib import evaluation, experiments, models, systems
+from p2vlib import datasets, evaluation, experiments, models, systems
 from p2vlib.conventions import FOOT_SHARE
 from p2vlib.sight import voxel_centres
 
@@ -34,6 +34,37 @@ def test_true_lengths_are_those_of_the_meshes(smoke):
     lengths = systems.true_lengths(smoke.config, feet)
     voxels = [10 * np.ptp(np.flatnonzero(solid.any(2).any(1).numpy())) + 10 for solid in feet.truth]
     assert np.abs(lengths - voxels).max() < 20, "a voxel at either end"
+
+
+def test_surfaces_are_as_far_apart_as_they_were_moved(smoke):
+    feet = smoke.captures.select(dataset="feet", look="phone", light="drift", cube="metric", split="test")
+    same, wide = systems.surfaces_off(feet.truth.float(), 0.5, feet), torch.zeros_like(feet.truth)
+    assert same.max() < 2.5, "points of one surface, drawn twice, lie a millimetre or two apart"
+    wide[:, 4:28, :12, 4:28] = True
+    assert systems.surfaces_off(wide.float(), 0.5, feet).min() > 20
+    assert np.isnan(systems.surfaces_off(torch.zeros(len(feet), 32, 32, 32), 0.5, feet)).all()
+
+
+def test_points_of_a_network_of_points_are_measured_themselves(smoke):
+    feet = smoke.captures.select(dataset="feet", look="phone", light="drift", cube="metric", split="test")
+    torch.manual_seed(0)
+    network = experiments.Network("psgn-narrow", "", "main", models.build("psgn-narrow"), pd.DataFrame(), Path())
+    off = systems.points_off(network, feet, 1)
+    assert off.shape == (len(feet),) and (off > 10).all() and (off < 200).all(), "untrained: anywhere in the cube"
+
+
+def test_without_the_floor_cubes_stand_too_high_or_too_low(smoke):
+    whole = datasets.load_feet(smoke.config, "phone").select(split=["validation", "test"])
+    lifted = systems.lifted(whole)
+    assert torch.equal(lifted.photos, whole.photos) and lifted.fine is None and lifted.table.equals(whole.table)
+    high = [solid.any(2).any(0).nonzero().max().item() for solid in lifted.truth]
+    assert len(set(high)) > 1 and max(high) < systems.LIFTED_SHARE * 32
+    assert torch.equal(systems.lifted(whole).truth, lifted.truth), "the same for every network"
+
+
+def test_a_wooden_floor_registers_the_photos(smoke):
+    (row,) = systems.on_floors(smoke.config, ("wood",), 1, 8, 160).itertuples(index=False)
+    assert row[:3] == ("wood", 1, 8) and row.registered > 0.3 and row.seconds > 0
 
 
 def test_reliability_counts_by_tenths():

@@ -44,8 +44,9 @@ class RaysConfig:
     volume: tuple[int, int, int] = (16, 32, 64)
     """Channels of the 3-D U-Net at the grid, its half and its quarter."""
 
-    aggregation: Literal["attention", "moments"] = "attention"
-    """How views are put together: mean and variance, and with attention also a mean that is weighed voxel by voxel."""
+    aggregation: Literal["attention", "moments", "mean"] = "attention"
+    """How views are put together: by their mean alone, also by their variance, and with attention also by a mean that
+    is weighed voxel by voxel."""
 
     grid: int = 32
     """Edge of the volume in voxels, a multiple of 4."""
@@ -81,7 +82,7 @@ class Rays(nn.Module):
         self.mask = nn.Conv2d(channels, 1, 1)
         self.beside = nn.Linear(BESIDE_FEATURES, channels)
         self.score = nn.Linear(channels, 1) if config.aggregation == "attention" else None
-        joined = (3 if self.score else 2) * channels
+        joined = {"mean": 1, "moments": 2, "attention": 3}[config.aggregation] * channels
         # On a par with the voxels' places: else these, which know the mean shape, are all that is listened to.
         self.level = nn.BatchNorm1d(joined)
         self.unet = UNet3d(joined + BESIDE_VIEWS, config.volume)
@@ -142,6 +143,8 @@ class Rays(nn.Module):
         """Mean and variance over the views that see a voxel, the attended mean, and each view's weight in it."""
         counted = seen.float() / seen.sum(1, keepdim=True).clamp(min=1)
         mean = _weighed(counted, read)
+        if self.config.aggregation == "mean":
+            return mean, counted
         # E[x^2] - E[x]^2: torch.var over views costs more than the convolutions.
         spread = (_weighed(counted, read.square()) - mean.square()).clamp(min=0)
         if self.score is None:
