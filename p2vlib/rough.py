@@ -21,7 +21,7 @@ from .conventions import FOOT_CUBE_EDGE, FOOT_SHARE
 from .datasets import Captures
 from .evaluation import asked, iou_at, predict
 from .placement import boxes_of, recut
-from .refinement import Change, aligned, changed
+from .refinement import MIDDLE, Change, aligned, changed
 from .sight import voxel_centres
 
 NOISE = {"a mat": (0.3, 0.001), "a hand": (1.0, 0.003)}
@@ -35,6 +35,15 @@ AIM = 0.04
 
 STRETCH = 0.3
 """Largest relative error of distance and field of view."""
+
+GUESSING = ((1.35, 80, 0.03), (1.15, 60, 0.01), (1.0, 40, 0.005))
+"""Rounds of alignment to the mean foot: how much wider photos are cut, steps, rate."""
+
+ANSWERING = ((1.0, 30, 0.005),)
+"""Rounds to the network's own answer."""
+
+FLOOR = (0.5, 0.0, 0.5)
+"""About which a cube grows, in its edges: where a foot stands."""
 
 SCALES = torch.linspace(0.8, 1.25, 19)
 """Sizes that are tried for the best one."""
@@ -80,21 +89,62 @@ def by_hand(captures: Captures, focal: float = 0.0, seed: int = 0) -> Captures:
     return recropped(captures, changed(captures.cameras, change))
 
 
-def realigned(model: nn.Module, captures: Captures, mean: Bool[Tensor, "x y z"], threshold: float) -> Captures:
+def realigned(model: nn.Module, captures: Captures, learnt: Captures, threshold: float, focal: float = 0.0) -> Captures:
     """``captures`` with cameras that agree with the silhouettes that ``model`` sees in the photos.
 
-    First those of the ``mean`` foot, from which every camera is found by itself; then those of the model's own answer.
+    First those of the mean foot of ``learnt``, from which every camera is found by itself; then those of the model's
+    own answer in a cube of the likely size (`sized`).
+
+    Args:
+        focal: largest relative error of the focal length.
     """
-    every = range(captures.photos.shape[1])
-    for grown, steps, rate in ((1.35, 80, 0.03), (1.15, 60, 0.01), (1.0, 40, 0.01)):
-        wide = recropped(captures, captures.cameras, grown)
-        found = []
-        for said, cameras in asked(model, wide, every):
-            own = said.probability >= threshold
-            solid = own if grown == 1.0 else mean.expand_as(own)
-            found.append(aligned(solid, said.masks, cameras, steps, rate))
-        captures = recropped(wide, torch.cat(found))
+    mean, noted = learnt.truth.float().mean(0) > 0.5, captures
+    for grown, steps, rate in GUESSING:
+        captures = _aligned(model, captures, grown, steps, rate, mean, threshold)
+    captures = sized(captures, noted, learnt, focal)
+    for grown, steps, rate in ANSWERING:
+        captures = _aligned(model, captures, grown, steps, rate, None, threshold)
     return captures
+
+
+def _aligned(
+    model: nn.Module,
+    captures: Captures,
+    grown: float,
+    steps: int,
+    rate: float,
+    solid: Bool[Tensor, "x y z"] | None,
+    threshold: float,
+) -> Captures:
+    """One round: photos cut ``grown`` times as large, cameras aligned to ``solid`` or to what ``model`` answers."""
+    wide, found = recropped(captures, captures.cameras, grown), []
+    for said, cameras in asked(model, wide, range(captures.photos.shape[1])):
+        own = said.probability >= threshold
+        found.append(aligned(own if solid is None else solid.expand_as(own), said.masks, cameras, steps, rate))
+    return recropped(wide, torch.cat(found))
+
+
+def sized(captures: Captures, noted: Captures, learnt: Captures, focal: float) -> Captures:
+    """``captures``, aligned to the mean foot, in cubes as much larger or smaller as their feet likely are.
+
+    A foot k times as long as the mean one shows as that one does from 1 / k of the distance. So the distances, which
+    were ``noted`` with errors of their own, tell k by their mean over the views: believed as far as lengths of
+    ``learnt`` feet differ more than such a mean errs.
+    """
+    away, before = (torch.linalg.norm(_middles(one.cameras), dim=(2, 3)) for one in (captures, noted))
+    shorter = (away / before).log().mean(1)
+    lengths = learnt.truth.any(3).any(2).sum(1).float().log().var()
+    error = (STRETCH**2 / captures.photos.shape[1] + focal**2) / 3  # both are even between their largest
+    factor = (-shorter * lengths / (lengths + error)).exp()[:, None, None, None]
+    intrinsics, rotation, translation = captures.cameras.split([3, 3, 1], -1)
+    floor = rotation @ captures.cameras.new_tensor(FLOOR)[:, None]
+    moved = factor * (floor + translation) - floor
+    return recropped(captures, torch.cat([intrinsics, rotation, moved], -1))
+
+
+def _middles(cameras: Float[Tensor, "captures views 3 7"]) -> Float[Tensor, "captures views 3 1"]:
+    """Where the middle of a foot is from each camera."""
+    return cameras[..., 3:6] @ cameras.new_tensor(MIDDLE)[:, None] + cameras[..., 6:]
 
 
 def at_best_scale(
@@ -118,7 +168,7 @@ def at_best_scale(
 def table(
     model: nn.Module,
     test: Captures,
-    mean: Bool[Tensor, "x y z"],
+    learnt: Captures,
     threshold: float,
     known: Mapping[str, float],
 ) -> pd.DataFrame:
@@ -134,7 +184,7 @@ def table(
     best, rows = scored(predict(model, test, every)), []
     for title, focal in known.items():
         wrong = by_hand(test, focal)
-        right = predict(model, realigned(model, wrong, mean, threshold), every)
+        right = predict(model, realigned(model, wrong, learnt, threshold, focal), every)
         before, after = scored(predict(model, wrong, every)), scored(right)
         scaled = scored(at_best_scale(right, test.truth, threshold))
         rows.append((title, best, before, after, scaled, (after - before) / max(best - before, 1e-6)))
