@@ -192,7 +192,7 @@ PRESETS = {
             *("3d-r2n2-narrow", "attsets-narrow", "psgn-narrow", "pix2vox-f-narrow", "pix2vox-a-narrow"),
             *("pix2vox++-f-narrow", "pix2vox++-a-narrow", "pix2vox-lstm-narrow", "rays"),
         ),
-        comparison=Training(steps=400, batch=24, views=8, epoch=100, mirror=False),
+        comparison=Training(steps=300, batch=24, views=8, epoch=100, mirror=False),
     ),
     "full": Config(
         scale="full",
