@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -212,10 +212,7 @@ def train(
         report = _say_nothing
     told = checkpoints.origin(model, captures, recipe, start)
     if accelerator.is_main_process:
-        for stale in (path for path in (finished, checkpoint) if path.is_file()):
-            if differing := checkpoints.differing(stale, told):
-                report(f"  {folder.name}: was trained with another {', '.join(differing)}; begins anew")
-                stale.unlink()
+        _forget((finished, checkpoint), told, report)
     accelerator.wait_for_everyone()
     if finished.is_file():
         history = checkpoints.load_weights(model, finished)
@@ -249,6 +246,14 @@ def train(
         checkpoint.unlink(missing_ok=True)
     accelerator.wait_for_everyone()
     return history
+
+
+def _forget(files: Sequence[Path], told: dict[str, Any], report: Callable[[str], None]) -> None:
+    """Removes those of ``files`` that another training than the one ``told`` left."""
+    for path in files:
+        if path.is_file() and (differing := checkpoints.differing(path, told)):
+            report(f"  {path.parent.name}: was trained with another {', '.join(differing)}; begins anew")
+            path.unlink()
 
 
 def _say_nothing(line: str) -> None:
