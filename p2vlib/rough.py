@@ -1,8 +1,8 @@
 """Cameras that are not quite where they were measured: what it costs, and what the photos themselves put right.
 
 Those of the slides were noted by hand. To put them right the mean foot comes first: each camera is turned and moved
-until it shows as the foot that the network sees in the photo. Then the network is asked with these cameras, and they
-are aligned once more to its own answer.
+until it shows as the foot that the network sees in the photo. How far all of them moved away from or towards it tells
+how large this foot is. Then the network is asked with these cameras, and they are aligned once more to its own answer.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ class ContextAwareFusion(nn.Sequential):
     Args:
         channels: channels of the decoder's raw features.
         widths: channels after each 3x3x3 convolution; the last has to be 1, the score.
-        stride: of the first convolution. With 2 the scores are found on a grid half as fine and interpolated, for a
+        stride: of the first convolution. With 2 the scores are found on a grid half as fine, one for 8 voxels, for a
             fifth of the time; the surroundings they are read off reach twice as far. Published: 1.
     """
 
