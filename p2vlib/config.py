@@ -248,8 +248,8 @@ def estimate(config: Config) -> str:
     # Notebook 05 has three arms, a fourth when repeated; two of its pretrainings and one fine-tuning are made before.
     arms = config.repeats * (3 if config.repeats == 1 else 4)
     trainings = [config.pretraining] * (len(config.networks) + arms - 2) + [config.finetuning] * (3 + arms - 1)
-    # Notebook 06 trains every system twice, and rays four times more.
-    trainings += [config.comparison] * (2 * len(config.systems) + 4)
+    # Notebook 06 trains every system twice, and rays six times more.
+    trainings += [config.comparison] * (2 * len(config.systems) + 6)
     seen = sum(training.steps * training.batch for training in trainings)
     return (
         f"scale {config.scale}: {photos + things:,} photos to render, {rendering / 3600:.1f} CPU-hours (divide by your "
