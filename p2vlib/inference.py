@@ -306,7 +306,7 @@ def reconstruct(
     """The foot in ``shots``.
 
     Args:
-        size: edge of the volume in voxels: at 64 and 128 what the network says at 32 is interpolated.
+        size: edge of the volume in voxels: at 64 and 128 the network is asked again near its surface at half of it.
         placement: ``found``, or ``given``: the foot stands where the capture says, toes along +x.
         report: is told what is done.
 
@@ -324,7 +324,8 @@ def reconstruct(
         f"{len(shots.photos)} photos of a {shots.side} foot; placement {placement}: "
         f"{np.hypot(*shift[[0, 2]]) * 1000:.0f} mm and {yaw:+.0f} degrees from where the capture looks for it"
     )
-    volume = finer(said.probability, size)[0]
+    volume = said.probability if size == 32 else weights.model.enlarged(said.known, size, weights.threshold)
+    volume = volume[0]
     agreement = _agreement(said, cameras, weights.threshold)
     names = shots.names
     if shots.side == "right":
@@ -338,14 +339,6 @@ def reconstruct(
         )
     report(f"{time.perf_counter() - began:.1f} s at {size}^3")
     return foot
-
-
-def finer(probability: Float[Tensor, "batch x y z"], size: int) -> Float[Tensor, "batch finer_x finer_y finer_z"]:
-    """Occupancy of feet at ``size``^3: logits interpolated between the centres of voxels, nothing above the cut."""
-    logits = torch.logit(probability[:, None], eps=1e-6)
-    volume = torch.sigmoid(functional.interpolate(logits, size=(size,) * 3, mode="trilinear"))[:, 0]
-    volume[:, :, round(FOOT_SHARE * size) :] = 0
-    return volume
 
 
 def _agreement(said: Reconstruction, cameras: Float[Tensor, "1 views 3 7"], threshold: float) -> list[float]:

@@ -72,6 +72,18 @@ def moved_truth(
     return functional.pad(lower, (0, 0, 0, size - lower.shape[2]))
 
 
+def inside(
+    fine: Bool[Tensor, "batch fine_x fine_y fine_z"], placement: Placement, points: Float[Tensor, "batch points 3"]
+) -> Bool[Tensor, "batch points"]:
+    """Whether ``points`` of the moved cube are in the solid, as `moved_truth` says it of voxels' centres."""
+    there = (placement[:, :, :3] @ points.transpose(1, 2) + placement[:, :, 3:]).transpose(1, 2)
+    span = there.new_tensor([1.0, fine.shape[2] / fine.shape[1], 1.0])
+    places = (2 * there / span - 1).flip(-1)[:, None, None]
+    # Down to the floor and up to the cut, half a voxel beyond the outer centres, the solid goes on.
+    full = functional.grid_sample(fine.float()[:, None], places, padding_mode="border", align_corners=False)
+    return full[:, 0, 0, 0] > 0.5
+
+
 def moved(
     fine: Bool[Tensor, "batch fine_x fine_y fine_z"],
     cameras: Cameras,

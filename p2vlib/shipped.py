@@ -16,8 +16,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from . import datasets, evaluation, models
-from .config import Config, shipped
+from . import calibration, checkpoints, datasets, evaluation, models
+from .config import Config, finer, shipped
 from .conventions import FOOT_SHARE
 from .files import write_atomically, write_text
 from .runs import commit, home
@@ -26,6 +26,9 @@ from .training import train
 FOLDER = "data/weights"
 
 NAME = "rays-foot"
+
+CHANNELS = 16
+"""Of the head that answers between the voxels."""
 
 LARGEST = 64 * 2**20
 """Bytes of a weights file that is believed to be one."""
@@ -49,18 +52,28 @@ def path() -> Path:
 def make(config: Config | None = None, target: Path | None = None, work: Path | None = None) -> Path:
     """Trains the network of rays on the feet of ``config`` (`config.shipped`), tests it, and stores it with its card.
 
-    The people that it is tested on are in neither training nor validation, and the threshold is validation's. What is
-    half done is kept in ``work``.
+    The coarse network first; then its probabilities are calibrated on validation people, and the finer head is trained
+    on top of it. The people that it is tested on are in neither training nor validation, and the threshold is
+    validation's. What is half done is kept in ``work``.
     """
-    config, target = config or shipped(), target or path()
+    config, target, work = config or shipped(), target or path(), work or home() / ".runs" / "weights" / NAME
     feet = datasets.load_feet(config, "phone").select(light="drift")
     learn, validation, test = (feet.select(split=split) for split in ("train", "validation", "test"))
     recipe = config.finetuning
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed + config.seed)
-        model = models.build("rays", image_size=config.image_size, height=FOOT_SHARE)
-    history = train(model, learn, validation, recipe, work or home() / ".runs" / "weights" / NAME)
+        coarse = models.build("rays", image_size=config.image_size, height=FOOT_SHARE)
+        model = models.build("rays", **{**asdict(coarse.config), "finer": CHANNELS})
+    history = train(coarse, learn, validation, recipe, work)
     most = test.photos.shape[1]
+    every = range(most)
+    line = calibration.fitted(evaluation.predict(coarse, validation, every), validation.truth)
+    coarse.calibrate(*line)
+    model.load_state_dict(model.state_dict() | coarse.state_dict())
+    begun = work / "coarse.safetensors"
+    checkpoints.save(begun, model, {}, history)
+    afterwards = train(model, learn, validation, finer(recipe), work / "finer", start=begun)
+    trusted = calibration.reliability(evaluation.predict(model, test, every), test.truth)
     threshold, at_validation = evaluation.headline(evaluation.evaluate(model, validation, views=(most,)))
     views = [number for number in (1, 2, 4, 8) if number <= most]
     scores = evaluation.tidy(
@@ -77,12 +90,15 @@ def make(config: Config | None = None, target: Path | None = None, work: Path | 
         "retrain": "python -m p2vlib weights",
         "data": {"people": asdict(config.feet), "look": "phone", "feet": [len(learn), len(validation), len(test)]},
         "recipe": asdict(recipe),
+        "finer recipe": asdict(finer(recipe)),
         "minutes": round(history.seconds.iloc[-1] / 60, 1),
+        "finer minutes": round(afterwards.seconds.iloc[-1] / 60, 1),
         "machine": _machine(),
         "commit": commit(),
         "validation IoU": round(at_validation, 4),
         "test IoU by photos": evaluation.summarise(scores, ["views"]).round(4).to_dict("records"),
         "mean foot IoU": evaluation.summarise(mean, ["views"]).round(4).to_dict("records")[-1],
+        "probability, predicted and occupied": trusted[["predicted", "occupied"]].round(3).to_numpy().tolist(),
         "limits": "synthetic feet in synthetic photos; true cameras; the cube within about 1 cm and 4 degrees",
     }
     save(target, model, card)

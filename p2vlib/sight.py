@@ -35,16 +35,17 @@ def voxel_centres(
     return torch.stack(torch.meshgrid(line, line[:layers], line, indexing="ij"), -1).reshape(-1, 3)
 
 
-def look(cameras: Float[Tensor, "batch views 3 7"], points: Float[Tensor, "points 3"]) -> Sight:
-    """How ``cameras`` see ``points`` of their cube."""
+def look(cameras: Float[Tensor, "batch views 3 7"], points: Float[Tensor, "*batch points 3"]) -> Sight:
+    """How ``cameras`` see ``points`` of their cube, the same ones in every cube or each cube's own."""
     intrinsics, rotation, translation = cameras.float().split([3, 3, 1], dim=-1)
-    before = rotation @ points.T + translation  # [batch, views, 3, points]
+    columns = points.transpose(-1, -2).unsqueeze(-3)  # [batch, 1, 3, points]
+    before = rotation @ columns + translation  # [batch, views, 3, points]
     depth = before[:, :, 2]
     shown = intrinsics @ before
     place = (shown[:, :, :2] / shown[:, :, 2:].clamp(min=1e-3)).transpose(2, 3)
     seen = (depth > 0.01) & (place.abs() <= 1).all(-1)
     stand = -rotation.transpose(2, 3) @ translation
-    towards = functional.normalize(points.T - stand, dim=2)
+    towards = functional.normalize(columns - stand, dim=2)
     middle = rotation @ points.new_full((3, 1), 0.5) + translation
     beside = torch.cat([seen[:, :, None].float(), (depth - middle[:, :, 2])[:, :, None], towards], 2)
     return Sight(place.clamp(-2, 2), seen, beside)

@@ -254,19 +254,6 @@ def true_lengths(config: Config, captures: Captures) -> np.ndarray:
     return np.array([np.ptp(trimesh.load_mesh(folder / a / b / "model.obj").vertices[:, 0]) * 1000 for a, b in places])
 
 
-def reliability(volumes: Tensor, truth: Tensor, bins: int = 10) -> pd.DataFrame:
-    """How often a voxel that is given a probability is occupied, by tenths of the probability.
-
-    Columns: predicted (the mean in its bin), occupied, voxels. A calibrated network has the first two equal.
-    """
-    values, solid = volumes.flatten().cpu(), truth.flatten().cpu()
-    place = (values * bins).long().clamp(max=bins - 1)
-    count = torch.bincount(place, minlength=bins)
-    mean, share = (torch.bincount(place, weights=x.double(), minlength=bins) / count for x in (values, solid))
-    table = pd.DataFrame({"predicted": mean.numpy(), "occupied": share.numpy(), "voxels": count.numpy()})
-    return table[table.voxels > 0].reset_index(drop=True)
-
-
 def order_spread(network: Network, captures: Captures, threshold: float, number: int) -> float:
     """How far IoU falls apart over ten random orders of ``number`` photos: standard deviation, mean over captures."""
     if network.model.order_free or number == 1:

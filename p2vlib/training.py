@@ -20,6 +20,7 @@ from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.utils import broadcast
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.nn import functional
 
 from . import checkpoints, placement
 from .augmentation import augmented, jittered, named
@@ -27,6 +28,7 @@ from .config import Training
 from .datasets import Captures, mirrored, mirrored_boxes, mirrored_cameras, spread
 from .evaluation import evaluate, headline
 from .models import Reconstruction, fast_bf16, to_fast_layout
+from .models.finer import near_surface
 from .models.psgn import chamfer, surface_points
 from .sight import silhouettes
 
@@ -48,16 +50,20 @@ def loss_of(
     truth: Bool[Tensor, "batch x y z"],
     name: str = "own",
     cameras: Float[Tensor, "batch views 3 7"] | None = None,
+    inside: Bool[Tensor, "batch points"] | None = None,
 ) -> Tensor:
     """10 BCE + 6 (1 - Dice), of the refined volume, of the fused one, and of what each view says for itself.
 
     `published` is the cross entropy of the first two. *Each view for itself*: through the fusion alone the loss hardly
     tells a view what it did wrong, so that most steps had to show one photo only, and the refiner and the recurrence
-    idled. *Dice* (Milletari et al., V-Net, 2016): a mean over voxels hardly counts a thin thing.
+    idled. *Dice* (Milletari et al., V-Net, 2016): a mean over voxels hardly counts a thin thing. A finer head, which
+    learns alone, has the cross entropy of what is ``inside``.
     """
     if result.points is not None:
         # As unit: a hundredth of the cube's edge squared, or the optimiser's weight decay would outweigh it.
         return chamfer(result.points, surface_points(truth, result.points.shape[1])).mean() * 1e4
+    if inside is not None:
+        return functional.binary_cross_entropy_with_logits(result.near, inside.float())
     if name == "published":
         volumes = [result.probability, *([result.coarse] if result.coarse is not result.probability else [])]
         return CROSS_ENTROPY_WEIGHT * sum(_cross_entropy(volume, truth) for volume in volumes)
@@ -119,6 +125,10 @@ class Batch(NamedTuple):
     """As the network is told them."""
     truth: Bool[Tensor, "batch x y z"]
     true_cameras: Float[Tensor, "batch views 3 7"] | None
+    points: Float[Tensor, "batch points 3"] | None = None
+    """Where a finer head is asked."""
+    inside: Bool[Tensor, "batch points"] | None = None
+    """Whether that is in the solid."""
 
 
 def draw(captures: Captures, recipe: Training, step: int, share: tuple[int, int] = (0, 1)) -> Batch:
@@ -165,16 +175,39 @@ def draw(captures: Captures, recipe: Training, step: int, share: tuple[int, int]
         if cameras is not None:
             cameras = mirrored_cameras(cameras, which)
         photos, truth = mirrored(photos, truth, which)
+    points = inside = None
     if captures.fine is not None and cameras is not None and (any(recipe.placement_noise) or recipe.lift_noise):
         moves = placement.drawn(len(rows), *recipe.placement_noise, generator, recipe.lift_noise).to(device)
-        room = placement.LARGEST * recipe.lift_noise
-        truth, cameras, boxes = placement.moved(captures.fine[rows], cameras, boxes, moves, truth.shape[-1], room)
+        room, fine = placement.LARGEST * recipe.lift_noise, captures.fine[rows]
+        truth, cameras, boxes = placement.moved(fine, cameras, boxes, moves, truth.shape[-1], room)
+        if recipe.points:
+            points = near_points(truth, recipe.points, fine.shape[2] / fine.shape[1], generator)
+            inside = placement.inside(fine, moves, points)
     true_cameras = cameras
     if cameras is not None and recipe.camera_noise != (0.0, 0.0):
         cameras = jittered(cameras, *recipe.camera_noise, generator)
     return Batch(
-        augmented(photos, generator, named(recipe.augmentation), boxes, captures.size), cameras, truth, true_cameras
+        augmented(photos, generator, named(recipe.augmentation), boxes, captures.size),
+        cameras,
+        truth,
+        true_cameras,
+        points,
+        inside,
     )
+
+
+def near_points(
+    truth: Bool[Tensor, "batch x y z"], number: int, height: float, generator: torch.Generator
+) -> Float[Tensor, "batch number 3"]:
+    """Points within two voxels of the surface of ``truth``, in the lower ``height`` of the unit cube."""
+    edge = truth.shape[-1]
+    near = near_surface(truth)
+    near[:, :, round(height * edge) :] = False
+    near = near.flatten(1).float().cpu()
+    chosen = torch.multinomial(near, number, replacement=True, generator=generator)
+    voxels = torch.stack(torch.unravel_index(chosen, truth.shape[1:]), -1)
+    points = (voxels + torch.rand(voxels.shape, generator=generator)) / edge
+    return points.to(truth.device)
 
 
 def train(
@@ -201,8 +234,14 @@ def train(
         The history, one row an epoch: step, seconds, loss, validation IoU and threshold.
 
     Raises:
-        ValueError: a file in ``folder`` or at ``start`` that is not whole; a loss that is not finite.
+        ValueError: a file in ``folder`` or at ``start`` that is not whole; a loss that is not finite; a finer head
+            that has no finer truth to learn from.
     """
+    if recipe.points and (captures.fine is None or not any(recipe.placement_noise)):
+        raise ValueError(
+            "a finer head learns from captures with a finer truth (`datasets.load_feet`) in cubes that are moved about"
+            " it (`placement_noise`); found neither or one alone"
+        )
     finished, checkpoint = folder / "weights.safetensors", folder / "checkpoint.safetensors"
     recipe = counted(recipe, len(captures))
     if not model.needs_cameras:  # nor is their error drawn for it
@@ -282,16 +321,16 @@ def _step(
     """One optimiser step; the loss stays on the device, so that nothing waits for it."""
     network.train()
     held, rate = is_held(recipe, step), learning_rate(recipe, step)
-    if held:
-        for name, part in accelerator.unwrap_model(network).named_children():
-            if name in FIRST_STAGE:
-                part.eval().requires_grad_(False)  # nothing of it is computed backwards any more
+    for name, part in accelerator.unwrap_model(network).named_children():
+        if (held and name in FIRST_STAGE) or (recipe.points and name != "finer"):
+            part.eval().requires_grad_(False)  # nothing of it is computed backwards any more
     for group in optimizer.param_groups:
         group["lr"] = 0.0 if held and group["first"] else rate * group["share"]
     batch = draw(captures, recipe, step, (accelerator.process_index, accelerator.num_processes))
     with accelerator.autocast():
-        result = network(batch.views, batch.cameras)
-    loss = loss_of(result, batch.truth, recipe.loss, batch.true_cameras)
+        asked = () if batch.points is None else (batch.points,)
+        result = network(batch.views, batch.cameras, *asked)
+    loss = loss_of(result, batch.truth, recipe.loss, batch.true_cameras, batch.inside)
     if not loss.requires_grad:  # one view, no refiner, and the rest is held: nothing is left that could learn
         return loss
     accelerator.backward(loss)

@@ -67,14 +67,6 @@ def test_a_wooden_floor_registers_the_photos(smoke):
     assert row[:3] == ("wood", 1, 8) and row.registered > 0.3 and row.seconds > 0
 
 
-def test_reliability_counts_by_tenths():
-    table = systems.reliability(
-        torch.tensor([0.05, 0.05, 0.93, 0.97, 1.0]), torch.tensor([False, True, True, True, False])
-    )
-    assert table.voxels.tolist() == [2, 3] and table.occupied.tolist() == pytest.approx([0.5, 2 / 3])
-    assert table.predicted.tolist() == pytest.approx([0.05, 2.9 / 3], abs=1e-6)
-
-
 def test_the_spread_over_orders_is_none_where_there_is_no_order(smoke):
     feet = smoke.captures.select(dataset="feet", look="phone", light="drift", cube="metric", split="test")
     spreads = {}

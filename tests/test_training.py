@@ -139,7 +139,8 @@ def test_a_loss_that_is_no_number_stops(tmp_path):
 
 
 def test_a_batch_follows_from_seed_and_step():
-    photos, _, truth, _ = training.draw(data(), RECIPE, 3)
+    batch = training.draw(data(), RECIPE, 3)
+    photos, truth = batch.views, batch.truth
     again = training.draw(data(), RECIPE, 3).views
     other = training.draw(data(), RECIPE, 4).views
     assert torch.equal(photos, again) and (photos.shape != other.shape or not torch.equal(photos, other))
@@ -332,7 +333,8 @@ def test_two_processes_average_the_gradients_of_their_halves(together):
     torch.set_num_threads(1)  # as each of the two had: sums in another order would differ by more than the two do
     for share in ((0, 2), (1, 2)):
         model = models.to_fast_layout(tiny()).train()
-        photos, _, truth, _ = training.draw(data(), recipe, 0, share)
+        batch = training.draw(data(), recipe, 0, share)
+        photos, truth = batch.views, batch.truth
         with training._accelerator("cpu").autocast():
             result = model(photos)
         training.loss_of(result, truth).backward()

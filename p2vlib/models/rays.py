@@ -8,6 +8,7 @@ the slides name.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..sight import look, voxel_centres
+from .finer import Finer, Known, near_surface
 from .reconstruction import Reconstruction, check_views
 from .weights import initialise
 
@@ -54,6 +56,9 @@ class RaysConfig:
     height: float = 1.0
     """The lower share of the cube that can be occupied; above it nothing is computed and all is empty."""
 
+    finer: int = 0
+    """Channels of the head that answers between the voxels; 0: there is none."""
+
 
 class Rays(nn.Module):
     """Photos and their cameras to the occupancy of the cube that the cameras are given in.
@@ -77,6 +82,7 @@ class Rays(nn.Module):
                 f" found {config.image_size}, {config.grid} and {config.height}"
             )
         self.config = config
+        self.height = self.layers / config.grid
         channels = config.features
         self.encoder = RaysEncoder(config.encoder, channels)
         self.mask = nn.Conv2d(channels, 1, 1)
@@ -86,7 +92,11 @@ class Rays(nn.Module):
         # On a par with the voxels' places: else these, which know the mean shape, are all that is listened to.
         self.level = nn.BatchNorm1d(joined)
         self.unet = UNet3d(joined + BESIDE_VIEWS, config.volume)
+        whole = config.volume[0] + 1
+        self.finer = Finer(channels + 1, whole, BESIDE_FEATURES, config.finer) if config.finer else None
         initialise(self)
+        if self.finer:
+            nn.init.zeros_(self.finer.decide[-1].weight)  # it begins as the interpolated coarse answer
         for layer in (self.mask, self.unet.head):
             nn.init.constant_(layer.bias, -3.0)  # most of a photo and of a cube is empty
 
@@ -94,8 +104,11 @@ class Rays(nn.Module):
         self,
         views: Float[Tensor, "batch views 3 height width"],
         cameras: Float[Tensor, "batch views 3 7"] | None = None,
+        points: Float[Tensor, "batch asked 3"] | None = None,
     ) -> Reconstruction:
         """``views`` in [0, 1], any number of them in any order, each with its camera (`Camera.seen_from`).
+
+        ``points`` of the unit cube are those at which the finer head is asked.
 
         Raises:
             ValueError: no cameras, or photos of another size than the config's.
@@ -103,8 +116,8 @@ class Rays(nn.Module):
         if cameras is None:
             raise ValueError("rays need the camera of every photo; found none: Pix2Vox does without")
         check_views(views, self.config.image_size)
-        points = voxel_centres(self.config.grid, self.layers, views.device)
-        sight = look(cameras, points)
+        centres = voxel_centres(self.config.grid, self.layers, views.device)
+        sight = look(cameras, centres)
         features = self.encoder(views.flatten(0, 1))  # [batch * views, 16, 48, 48]
         masks = self.mask(features)
         maps = torch.cat([features, masks], 1).float()
@@ -114,16 +127,48 @@ class Rays(nn.Module):
         told = torch.einsum("cf,bvfn->bvcn", self.beside.weight, sight.beside) + self.beside.bias[:, None]
         joined, weights = self._together(functional.relu(read[:, :, :-1] + told), sight.seen)
         inside = self._hull(read[:, :, -1], sight.seen)
-        places = (2 * points.T - 1).expand(len(views), 3, -1)
+        places = (2 * centres.T - 1).expand(len(views), 3, -1)
         count = sight.seen.float().mean(1, keepdim=True)
         shape = (self.config.grid, self.layers, self.config.grid)
         volume = torch.cat([self.level(joined), inside, places, count], 1)  # [batch, 48 + 6, voxels]
         volume = volume.unflatten(2, shape)  # -> [batch, 48 + 6, 32, 32, 32]
+        last = self.unet(volume)
+        logits = self.unet.head(last)
         # As in Pix2Vox, the sigmoid runs in float32.
-        probability = self._whole(torch.sigmoid(self.unet(volume).float()).squeeze(1))
+        probability = self._whole(torch.sigmoid(logits.float()).squeeze(1))
         scores = self._whole(weights.unflatten(2, shape).detach().float())
+        known = Known(views.flatten(0, 1) * 2 - 1, maps, cameras, torch.cat([last, logits], 1).float(), self.height)
+        near = None if points is None else self.finer(self.finer.maps(known), known, points)
         masks = torch.sigmoid(masks.float())[:, 0].unflatten(0, views.shape[:2])
-        return Reconstruction(probability, probability, probability[:, None], scores, masks)
+        return Reconstruction(probability, probability, probability[:, None], scores, masks, near=near, known=known)
+
+    @torch.no_grad()
+    def enlarged(self, known: Known, size: int, threshold: float) -> Float[Tensor, "batch x y z"]:
+        """Occupancy at ``size``, the grid doubled as often as it takes, asked anew wherever the surface is near.
+
+        ``threshold``: where the surface is.
+        """
+        maps, level = self.finer and self.finer.maps(known), math.log(threshold / (1 - threshold))
+        views, logits = known.cameras.shape[1], known.volume[:, -1:]
+        for _ in range(round(math.log2(size / self.config.grid))):
+            logits = functional.interpolate(logits, scale_factor=2.0, mode="trilinear")
+            edge = logits.shape[-1]
+            if not self.finer:
+                continue
+            near = near_surface(logits[:, 0] > level)
+            centres = voxel_centres(edge, logits.shape[-2], logits.device).view(*near.shape[1:], 3)
+            for row, (one, volume) in enumerate(zip(near, logits[:, 0], strict=True)):
+                own = slice(row * views, (row + 1) * views)
+                part = known._replace(cameras=known.cameras[[row]], volume=known.volume[[row]])
+                volume[one] = self.finer(maps[own], part, centres[one][None])[0]
+        lower = torch.sigmoid(logits[:, 0])
+        return functional.pad(lower, (0, 0, 0, size - lower.shape[2]))
+
+    @torch.no_grad()
+    def calibrate(self, slope: float, offset: float) -> None:
+        """From now on occupancy is ``sigmoid(slope * logit + offset)`` of what it was (`evaluation.calibration`)."""
+        self.unet.head.weight.mul_(slope)
+        self.unet.head.bias.mul_(slope).add_(offset)
 
     def _whole(self, lower: Float[Tensor, "*batch x layers z"]) -> Float[Tensor, "*batch x y z"]:
         """With the empty layers above."""
@@ -217,9 +262,9 @@ class UNet3d(nn.Module):
         self.join1 = _conv3d(whole, whole)
         self.head = nn.Conv3d(whole, 1, 1)
 
-    def forward(self, volume: Float[Tensor, "batch c x y z"]) -> Float[Tensor, "batch 1 x y z"]:
-        """Features of every voxel to its logit."""
+    def forward(self, volume: Float[Tensor, "batch c x y z"]) -> Float[Tensor, "batch whole x y z"]:
+        """Features of every voxel to the last map, of which `head` makes its logit."""
         whole = self.enter(volume)  # [batch, 16, 32, 32, 32]
         half = self.down1(whole)  # -> [batch, 32, 16, 16, 16]
         half = self.join2(half + self.up2(self.down2(half)))  # -> [batch, 64, 8, 8, 8] -> [batch, 32, 16, 16, 16]
-        return self.head(self.join1(whole + self.up1(half)))  # -> [batch, 1, 32, 32, 32]
+        return self.join1(whole + self.up1(half))  # -> [batch, 16, 32, 32, 32]

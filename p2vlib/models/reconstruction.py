@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from jaxtyping import Float32
 from torch import Tensor
 
+from .finer import Known
+
 
 @dataclass(frozen=True, eq=False)
 class Reconstruction:
@@ -32,6 +34,12 @@ class Reconstruction:
 
     points: Float32[Tensor, "batch points 3"] | None = None
     """Points of the surface in the unit cube, where these are what is learnt; None: the volumes are."""
+
+    near: Float32[Tensor, "batch asked"] | None = None
+    """Logits of occupancy at the points that were asked for, where the network has a finer head."""
+
+    known: Known | None = None
+    """What a finer head needs to be asked at more points."""
 
 
 def check_views(views: Tensor, size: int) -> None:

@@ -14,6 +14,7 @@ from .pictures import (
     iou_against_views,
     mosaic,
     panels,
+    reliability,
     slices,
 )
 from .shading import agreement, render
@@ -31,6 +32,7 @@ __all__ = [
     "iou_against_views",
     "mosaic",
     "panels",
+    "reliability",
     "render",
     "slices",
     "volumes",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,7 @@ from PIL import Image
 from ..conventions import Cube
 from ..grids import iou
 from .shading import agreement, render
-from .style import AGREEMENT, PALETTE, new_figure, styled
+from .style import AGREEMENT, FAINTER, PALETTE, new_figure, styled
 
 
 def on_paper(photo: np.ndarray) -> np.ndarray:
@@ -210,25 +210,39 @@ def iou_against_views(summary: pd.DataFrame, published: pd.DataFrame | None = No
     """
     figure = new_figure(7.2, 4.4)
     axes = figure.add_subplot()
-    for index, (name, rows) in enumerate(summary.groupby(by, sort=False)):
-        rows, colour = rows.sort_values("views"), PALETTE[index % len(PALETTE)]
-        marker = "os^Dv<>"[index % 7]
-        axes.plot(rows["views"], rows["iou"], marker=marker, markersize=4.5, color=colour, label=str(name), zorder=3)
+    groups = {str(name): rows.sort_values("views") for name, rows in summary.groupby(by, sort=False)}
+    for name, (colour, marker, line) in _looks(groups).items():
+        rows = groups[name]
+        how = {"marker": marker, "linestyle": line, "markersize": 4.5, "color": colour, "label": name, "zorder": 3}
+        axes.plot(rows["views"], rows["iou"], **how)
         if {"low", "high"} <= set(rows):
-            axes.fill_between(rows["views"], rows["low"], rows["high"], color=colour, alpha=0.16, linewidth=0)
+            axes.fill_between(rows["views"], rows["low"], rows["high"], color=colour, alpha=0.1, linewidth=0)
     if published is not None:
         shown = published[published["views"] <= summary["views"].max()]
         ends = []
         for name, rows in shown.sort_values("views").groupby("model", sort=False):
-            axes.plot(rows["views"], rows["iou"], ":", color="#7a808a", linewidth=1.2)
+            axes.plot(rows["views"], rows["iou"], ":", color=FAINTER, linewidth=1.2)
             ends.append((rows["iou"].iloc[-1], rows["views"].iloc[-1], name))
         levels = _apart([iou for iou, _, _ in sorted(ends)], 0.035 * np.diff(axes.get_ylim()).item())
         for level, (_, views, name) in zip(levels, sorted(ends), strict=True):
             axes.annotate(f" {name}", (views, level), fontsize=7.5, color="#5b616b", va="center")
-        axes.plot([], [], ":", color="#7a808a", linewidth=1.2, label="published, ShapeNet")
+        axes.plot([], [], ":", color=FAINTER, linewidth=1.2, label="published, ShapeNet")
     axes.set(xlabel="photos [count]", ylabel="IoU", xticks=sorted(summary["views"].unique()))
-    axes.legend()
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
     return figure
+
+
+def _looks(names: Iterable[str]) -> dict[str, tuple[str, str, str]]:
+    """Name -> colour, marker and line of its own; the mean shape, which learns nothing, is grey everywhere."""
+    found, others = {}, 0
+    for name in names:
+        if name.startswith(("mean-shape", "mean foot")):
+            found[name] = (FAINTER, ".", "--")
+            continue
+        again, index = divmod(others, len(PALETTE) - 1)  # a colour that comes again has another mark and line
+        found[name] = (PALETTE[index], "os^Dv<>"[(index + again) % 7], ("-", "--", ":")[again % 3])
+        others += 1
+    return found
 
 
 @styled
@@ -241,16 +255,34 @@ def iou_against_cost(costs: pd.DataFrame) -> Figure:
     """
     figure = new_figure(7.2, 4.4)
     axes = figure.add_subplot()
-    for index, row in enumerate(costs.itertuples()):
-        colour = PALETTE[index % len(PALETTE)]
+    looks = _looks(costs["system"])
+    for row in costs.itertuples():
+        colour, marker, _ = looks[row.system]
         if np.isnan(row.milliseconds):
             axes.axhline(row.iou, linestyle="--", linewidth=1.1, color=colour, label=row.system)
             continue
         interval = [[row.iou - row.low], [row.high - row.iou]]
-        marker = "os^Dv<>"[(index + index // len(PALETTE)) % 7]  # a colour that comes again has another mark
         axes.errorbar(row.milliseconds, row.iou, interval, fmt=marker, color=colour, capsize=3, label=row.system)
     axes.set(xlabel="time for one object [ms]", ylabel="IoU", xscale="log")
     axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
+    return figure
+
+
+@styled
+def reliability(tables: Mapping[str, pd.DataFrame]) -> Figure:
+    """How often voxels are occupied against the probability that they were given, a line for each of ``tables``.
+
+    Args:
+        tables: name -> columns ``predicted`` and ``occupied`` (`calibration.reliability`).
+    """
+    figure = new_figure(6.2, 4.4)
+    axes = figure.add_subplot()
+    axes.plot([0, 1], [0, 1], color=FAINTER, linewidth=1.0, label="as it says")
+    for name, (colour, marker, line) in _looks(tables).items():
+        told = tables[name]
+        axes.plot(told.predicted, told.occupied, marker=marker, linestyle=line, color=colour, label=name)
+    axes.set(xlabel="probability given [1]", ylabel="share occupied [1]", aspect="equal")
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
     return figure
 
 

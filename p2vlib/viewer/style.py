@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#555555")
 """Okabe and Ito's colours, most legible first; lines take them in this order."""
 
-INK, FAINT, PAPER = "#222222", "#c9ced6", "#ffffff"
+INK, FAINTER, FAINT, PAPER = "#222222", "#7a808a", "#c9ced6", "#ffffff"
 SOLID = "#b9c2cf"
 AGREEMENT = {"hit": SOLID, "missed": "#0072B2", "invented": "#E69F00"}
 """Voxels in truth and prediction, in the truth alone, in the prediction alone."""

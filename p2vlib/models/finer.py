@@ -1,0 +1,97 @@
+"""From coarse to fine: points near the surface are looked at once more, in the photos themselves.
+
+At 32^3 a voxel of a foot is a centimetre, three times as large as a pixel of its photo. Where the coarse answer turns
+from solid to empty, a small network decides again at every finer voxel, and nowhere else. Kirillov et al., PointRend
+(CVPR 2020), did so for pictures; Saito et al., PIFu (ICCV 2019), with features of photos at points in space.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ..sight import look
+
+
+class Known(NamedTuple):
+    """What the finer answer starts from."""
+
+    photos: Float[Tensor, "photos 3 rows columns"]
+    maps: Float[Tensor, "photos channels fewer_rows fewer_columns"]
+    """What the coarse network reads from each: features, and the logit of the silhouette."""
+    cameras: Float[Tensor, "batch views 3 7"]
+    volume: Float[Tensor, "batch whole x layers z"]
+    """The coarse network's last map over the lower part of the cube; its last channel is the logit of occupancy."""
+    height: float
+    """Which share of the cube that part is."""
+
+
+class Finer(nn.Module):
+    """The logit of occupancy at any point of the cube, as a correction of the interpolated coarse one."""
+
+    def __init__(self, channels: int, whole: int, beside: int, features: int = 16, hidden: int = 64) -> None:
+        super().__init__()
+        self.photo = nn.Sequential(_conv2d(3 + channels, features), _conv2d(features, features))
+        self.inside = nn.Conv2d(features, 1, 1)
+        self.beside = nn.Linear(beside, features)
+        self.decide = nn.Sequential(
+            nn.Linear(whole + 2 * features + 2 + 3, hidden),
+            nn.ReLU(inplace=True),
+            nn.Linear(hidden, hidden),
+            nn.ReLU(inplace=True),
+            nn.Linear(hidden, 1),
+        )
+
+    def maps(self, known: Known) -> Float[Tensor, "photos read rows columns"]:
+        """What is read at a point, at the photos' own pixels: features, and a logit of being inside the silhouette."""
+        larger = functional.interpolate(known.maps, known.photos.shape[-2:], mode="bilinear")
+        features = self.photo(torch.cat([known.photos, larger], 1))
+        return torch.cat([features, self.inside(features)], 1).float()
+
+    def forward(
+        self,
+        maps: Float[Tensor, "photos read rows columns"],
+        known: Known,
+        points: Float[Tensor, "batch points 3"],
+    ) -> Float[Tensor, "batch points"]:
+        """``maps`` of the photos of ``known``, and points in the unit cube."""
+        sight = look(known.cameras, points)
+        read = functional.grid_sample(maps, sight.place.flatten(0, 1)[:, None], align_corners=False)
+        read = read[:, :, 0].unflatten(0, known.cameras.shape[:2])  # [batch, views, 16 + 1, points]
+        told = torch.einsum("cf,bvfn->bvcn", self.beside.weight, sight.beside) + self.beside.bias[:, None]
+        features = functional.relu(read[:, :, :-1] + told)
+        counted = sight.seen.float() / sight.seen.sum(1, keepdim=True).clamp(min=1)
+        mean = torch.einsum("bvn,bvcn->bcn", counted, features)
+        spread = (torch.einsum("bvn,bvcn->bcn", counted, features.square()) - mean.square()).clamp(min=0)
+        inside = torch.tanh(read[:, :, -1] / 4)
+        least = inside.masked_fill(~sight.seen, 1.0).amin(1)
+        hull = torch.stack([(inside * counted).sum(1), least], 1)
+        coarse = coarse_at(known, points)
+        joined = torch.cat([coarse, mean, spread, hull, (2 * points - 1).transpose(1, 2)], 1)
+        return coarse[:, -1] + self.decide(joined.transpose(1, 2)).float()[..., 0]
+
+
+def coarse_at(known: Known, points: Float[Tensor, "batch points 3"]) -> Float[Tensor, "batch whole points"]:
+    """The coarse map between the centres of its voxels; beyond the outer ones it goes on as it is there."""
+    places = 2 * points / points.new_tensor([1.0, known.height, 1.0]) - 1
+    there = functional.grid_sample(
+        known.volume, places.flip(-1)[:, None, None], padding_mode="border", align_corners=False
+    )
+    return there[:, :, 0, 0]
+
+
+def near_surface(solid: Bool[Tensor, "batch x y z"]) -> Bool[Tensor, "batch x y z"]:
+    """Voxels of which a neighbour is of the other kind."""
+    value = solid.float()[:, None]
+    outer = functional.max_pool3d(value, 3, 1, 1)
+    inner = -functional.max_pool3d(-value, 3, 1, 1)
+    return (outer > inner)[:, 0]
+
+
+def _conv2d(channels: int, width: int) -> nn.Sequential:
+    convolution = nn.Conv2d(channels, width, 3, padding=1, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(width), nn.ReLU(inplace=True))
