@@ -63,6 +63,9 @@ def parser() -> argparse.ArgumentParser:
     rebuild.add_argument("--size", type=int, choices=[32, 64, 128], default=128, help="voxels a side (default: 128)")
     rebuild.add_argument("--side", choices=["left", "right"], help="which foot, where subject.json does not say it")
     rebuild.add_argument("--placement", choices=["found", "given"], default="found")
+    rebuild.add_argument(
+        "--cameras", choices=["exact", "noted"], default="exact", help="noted: by hand, to be aligned to the photos"
+    )
     rebuild.add_argument("--weights", type=Path, help="default: those that come with the project")
     choice.add_parser("weights", help="train the network of rays that comes with the project; resumes")
     for command in (study, data):
@@ -77,11 +80,12 @@ def parser() -> argparse.ArgumentParser:
 
 def _reconstruct(options: argparse.Namespace) -> int:
     from . import inference, shipped
+    from .shots import read_shots
 
     inference.check_target(options.out)
     weights = shipped.load(options.weights or shipped.path())
-    shots = inference.read_shots(options.folder, options.side)
-    foot = inference.reconstruct(weights, shots, options.size, options.placement, print)
+    shots = read_shots(options.folder, options.side)
+    foot = inference.reconstruct(weights, shots, options.size, options.placement, options.cameras, print)
     inference.write(foot, options.out)
     worst = min(foot.agreement, key=foot.agreement.get)
     print(

@@ -6,65 +6,48 @@ the photos carve a rough solid first; the cube is set about it, and once more ab
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
-from jaxtyping import Bool, Float, Float32
-from PIL import Image, ImageOps
+from jaxtyping import Bool, Float, Float32, UInt8
 from torch import Tensor
 from torch.nn import functional
 
+from . import rough
 from .augmentation import as_input
-from .cameras import Camera, look_at, read_cameras, read_metadata
-from .conventions import FOOT_CUBE_EDGE, FOOT_SHARE, SIDES, Cube
-from .datasets import cropped, mirrored, mirrored_cameras, spread
+from .conventions import FOOT_CUBE_EDGE, FOOT_SHARE, Cube
+from .datasets import Captures, cropped, mirrored, mirrored_boxes, mirrored_cameras
+from .evaluation import asked
 from .files import write_atomically
-from .folders import open_picture
 from .grids import VoxelGrid, to_mesh, write_binvox
 from .models import Reconstruction
 from .shipped import Weights
+from .shots import FOOT_CUBE, Shots
 from .sight import look, silhouettes, voxel_centres
-
-MOST_VIEWS = 24
-"""More photos than this add little; of more, as many evenly spaced ones are taken."""
-
-PICTURES = (".jpg", ".jpeg", ".png", ".heic", ".heif")
-
-LARGEST_PHOTO = 64_000_000
-"""Pixels of a photo that is still decoded; phones make up to 50 million."""
-
-KEPT = 1024
-"""Pixels of a photo's longer side that are kept: at 96 to the cube, more are never looked at."""
 
 SEARCHED = 1.35
 """Edge of the cube in which the foot is looked for at first, in edges of its own."""
 
 SIZES = (32, 64, 128)
 
+NOTED_ROOM = 1.8
+"""How much more than the cube's place in a photo is looked at where cameras were measured by hand."""
+
+NOTED_PIXELS = 224
+"""Edge of that in pixels."""
+
+NOTED_FOCAL = 0.03
+"""Largest relative error of a focal length that is told by EXIF or by the phone's maker."""
+
 CORRECTION = "length correction, mm"
 """What the card calls that by which lengths come out short: tips of toes are thinner than a voxel."""
 
 FORMATS = (".obj", ".stl", ".glb", ".ply", ".binvox")
-
-FOOT_CUBE = Cube((-FOOT_CUBE_EDGE / 2, 0.0, -FOOT_CUBE_EDGE / 2), FOOT_CUBE_EDGE)
-"""The cube about a foot in the foot's own frame: toes along +x, the floor at 0."""
-
-
-@dataclass(frozen=True, eq=False)
-class Shots:
-    """A capture as it was taken: photos upright and at most `KEPT` pixels large, their cameras in the world's frame."""
-
-    photos: list[Image.Image]
-    cameras: list[Camera]
-    names: list[str]
-    side: str
-    start: np.ndarray
-    """Where the foot is first looked for: a point of the floor, ``[3]``, metres."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,111 +79,6 @@ class Foot:
         """Longest extent along the foot's axis, of the surface between the voxels, corrected, metres."""
         vertices, _ = to_mesh(self.probability, FOOT_CUBE, self.threshold)
         return float(np.ptp(vertices[:, 0])) + self.correction
-
-
-def read_shots(folder: Path, side: str | None = None) -> Shots:
-    """The photos and cameras of a capture folder.
-
-    The photos are those that ``renderings.txt`` names, or all in the folder (or its ``rendering``) by name. Cameras
-    come from ``cameras.json``, or from ``rendering_metadata.txt``, whose rows look at the middle of the foot. The side
-    is that of ``subject.json`` unless it is given.
-
-    Raises:
-        ValueError: no photos, one that cannot be read or is too large, cameras that do not fit, no side.
-    """
-    if not folder.is_dir():
-        raise ValueError(f"{folder}: no such folder; expected a capture folder with photos and their cameras")
-    inside = folder / "rendering" if (folder / "rendering").is_dir() else folder
-    listing = inside / "renderings.txt"
-    if listing.is_file():
-        names = listing.read_text().split()
-    else:
-        names = sorted(path.name for path in inside.iterdir() if path.suffix.lower() in PICTURES)
-    if not names:
-        raise ValueError(f"{inside}: no photos; expected pictures ({', '.join(PICTURES)}) of one foot from all sides")
-    subject = _subject(folder)
-    side = side or subject.get("side")
-    if side not in SIDES:
-        raise ValueError(f"{folder}: which foot is it? No side is in its subject.json; say --side left or --side right")
-    cameras_file = next((path for path in (folder / "cameras.json", inside / "cameras.json") if path.is_file()), None)
-    known = read_cameras(cameras_file) if cameras_file else None
-    rows = None if known else read_metadata(inside / "rendering_metadata.txt", len(names)) if _rows(inside) else None
-    if known is None and rows is None:
-        raise ValueError(f"{folder}: no cameras; expected cameras.json, or rendering_metadata.txt with a row a photo")
-    if known is not None and len(known) != len(names):
-        raise ValueError(f"{cameras_file}: {len(known)} cameras for {len(names)} photos; expected one a photo")
-    chosen = spread(len(names), min(len(names), MOST_VIEWS))
-    target = _middle(subject)
-    photos, cameras = [], []
-    for number in chosen:
-        path = inside / names[number]
-        photo = _read_photo(path, inside)
-        camera = known[number] if known else look_at(rows[number], target, *photo.size)
-        if abs(camera.width * photo.height - camera.height * photo.width) > 0.01 * camera.width * photo.height:
-            found = f"{photo.width} x {photo.height} pixels upright"
-            raise ValueError(f"{path}: {found}; its camera was told {camera.width} x {camera.height}: another shape")
-        photo.thumbnail((KEPT, KEPT), reducing_gap=2.0)
-        photos.append(photo.convert("RGBA"))
-        cameras.append(_scaled(camera, *photo.size))
-    start = target * [1, 0, 1] if rows or "cube" in subject else _aim(cameras)
-    return Shots(photos, cameras, [names[number] for number in chosen], side, start)
-
-
-def _rows(inside: Path) -> bool:
-    return (inside / "rendering_metadata.txt").is_file()
-
-
-def _subject(folder: Path) -> dict:
-    path = folder / "subject.json"
-    if not path.is_file():
-        return {}
-    try:
-        subject = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"{path}: not JSON ({error}); expected a capture's description") from None
-    return subject if isinstance(subject, dict) else {}
-
-
-def _middle(subject: dict) -> np.ndarray:
-    """Where metadata rows look: the middle of the cube that the capture tells, or of one about the origin."""
-    try:
-        return Cube(tuple(map(float, subject["cube"]["lower"])), float(subject["cube"]["edge"])).centre
-    except (KeyError, TypeError, ValueError):
-        return FOOT_CUBE.centre
-
-
-def _read_photo(path: Path, inside: Path) -> Image.Image:
-    """The photo, upright as its EXIF says, at little more than `KEPT` pixels where the format allows it."""
-    if path.resolve().parent != inside.resolve() or not path.is_file():
-        raise ValueError(f"{path}: missing; expected the photo that renderings.txt names beside it")
-    if path.suffix.lower() in (".heic", ".heif"):
-        try:
-            from pillow_heif import register_heif_opener
-        except ImportError:
-            raise ValueError(
-                f"{path}: reading HEIC needs the package pillow-heif; install it or save as JPEG"
-            ) from None
-        register_heif_opener()
-    picture = open_picture(path, path.read_bytes(), LARGEST_PHOTO, KEPT)
-    return ImageOps.exif_transpose(picture)
-
-
-def _scaled(camera: Camera, width: int, height: int) -> Camera:
-    scale = np.diag([width / camera.width, height / camera.height, 1.0])
-    return Camera(scale @ camera.intrinsics, camera.extrinsics, width, height)
-
-
-def _aim(cameras: list[Camera]) -> np.ndarray:
-    """The point of the floor under where the cameras look: nearest to all of their axes, or on the floor for one."""
-    stands = np.stack([camera.position for camera in cameras])
-    axes = np.stack([camera.extrinsics[2, :3] for camera in cameras])
-    if len(cameras) == 1:
-        if axes[0, 1] >= -1e-3:
-            return np.zeros(3)
-        return (stands[0] - axes[0] * stands[0, 1] / axes[0, 1]) * [1, 0, 1]
-    away = np.eye(3) - axes[:, :, None] * axes[:, None]
-    point = np.linalg.lstsq(away.sum(0), (away @ stands[:, :, None]).sum(0)[:, 0], rcond=None)[0]
-    return point * [1, 0, 1]
 
 
 # ------------------------------------------------------------------------------------------------------------ placement
@@ -252,13 +130,47 @@ def _ask(
             raise ValueError(f"{name}: its camera does not see the foot's place at all; check the row of this photo")
         photos.append(cropped(photo, box, size))
         seen.append(own.seen_from(cube, box))
-    pictures = torch.from_numpy(np.stack(photos)).permute(0, 3, 1, 2)[None]
-    cameras = torch.tensor(np.stack(seen), dtype=torch.float32)[None]
-    right = torch.tensor([shots.side == "right"])
-    pictures, _ = mirrored(pictures, torch.zeros(1, 1, 1, 1, dtype=torch.bool), right)
-    cameras = mirrored_cameras(cameras, right)
+    pictures, cameras = _as_left(photos, seen, shots.side)
     with torch.no_grad():
         return weights.model(as_input(pictures), cameras), cameras
+
+
+def _as_left(
+    photos: list[np.ndarray], cameras: list[np.ndarray], side: str
+) -> tuple[UInt8[Tensor, "1 views 4 size size"], Float[Tensor, "1 views 3 7"]]:
+    """Photos and cameras of one foot as a batch; a right foot mirrored."""
+    pictures = torch.from_numpy(np.stack(photos)).permute(0, 3, 1, 2)[None]
+    right = torch.tensor([side == "right"])
+    pictures, _ = mirrored(pictures, torch.zeros(1, 1, 1, 1, dtype=torch.bool), right)
+    return pictures, mirrored_cameras(torch.tensor(np.stack(cameras), dtype=torch.float32)[None], right)
+
+
+def _realigned(weights: Weights, shots: Shots, pose: np.ndarray) -> tuple[Reconstruction, Float[Tensor, "1 views 3 7"]]:
+    """What the network says once the cameras agree with the foot in the photos, and these cameras (`rough`)."""
+    if weights.typical is None:
+        raise ValueError("these weights came without a typical foot to align cameras to; say --cameras exact")
+    photos, seen, boxes = [], [], []
+    for photo, camera, name in zip(shots.photos, shots.cameras, shots.names, strict=True):
+        own = replace(camera, extrinsics=camera.extrinsics @ pose)
+        try:
+            box = np.array(own.box(FOOT_CUBE, FOOT_SHARE * FOOT_CUBE_EDGE))
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}; even a camera noted by hand looks at the foot") from None
+        middle, half = (box[:2] + box[2:]) / 2, NOTED_ROOM * (box[2:] - box[:2]) / 2
+        wide = np.concatenate([middle - half, middle + half])
+        photos.append(cropped(photo, wide, NOTED_PIXELS))
+        seen.append(own.seen_from(FOOT_CUBE, tuple(box)))
+        boxes.append((box - np.tile(wide[:2], 2)) * NOTED_PIXELS / (wide[2] - wide[0]))
+    pictures, cameras = _as_left(photos, seen, shots.side)
+    right = torch.tensor([shots.side == "right"])
+    places = mirrored_boxes(torch.tensor(np.stack(boxes), dtype=torch.float32)[None], NOTED_PIXELS, right)
+    table = pd.DataFrame({"sample": ["noted"]})
+    nothing = torch.zeros(1, 1, 1, 1, dtype=torch.bool)
+    noted = Captures(table, pictures, nothing, cameras, places, weights.model.config.image_size)
+    known = rough.realigned(weights.model, noted, weights.typical, weights.threshold, NOTED_FOCAL)
+    with torch.no_grad():
+        (answer,) = asked(weights.model, known, range(len(photos)))
+    return answer
 
 
 def _carved(said: Reconstruction, cameras: Float[Tensor, "1 views 3 7"], size: int) -> Float[np.ndarray, "x y z"]:
@@ -278,11 +190,11 @@ def find(weights: Weights, shots: Shots) -> Float[np.ndarray, "4 4"]:
         ValueError: nothing that looks like a foot is seen where the cameras look.
     """
     pose = pose_of(0.0, shots.start)
-    for rough in (True, True, False, False):
-        edge = FOOT_CUBE_EDGE * (SEARCHED if rough else 1.0)
+    for carving in (True, True, False, False):
+        edge = FOOT_CUBE_EDGE * (SEARCHED if carving else 1.0)
         cube = Cube((-edge / 2, 0.0, -edge / 2), edge)
         said, cameras = _ask(weights, shots, pose, cube)
-        volume = _carved(said, cameras, 48) if rough else said.probability[0].numpy() / weights.threshold / 2
+        volume = _carved(said, cameras, 48) if carving else said.probability[0].numpy() / weights.threshold / 2
         if shots.side == "right":
             volume = volume[:, :, ::-1]
         found = stance(volume, cube)
@@ -301,6 +213,7 @@ def reconstruct(
     shots: Shots,
     size: int = 32,
     placement: str = "found",
+    cameras: str = "exact",
     report: Callable[[str], object] = lambda line: None,
 ) -> Foot:
     """The foot in ``shots``.
@@ -308,16 +221,22 @@ def reconstruct(
     Args:
         size: edge of the volume in voxels: at 64 and 128 the network is asked again near its surface at half of it.
         placement: ``found``, or ``given``: the foot stands where the capture says, toes along +x.
+        cameras: ``exact``, or ``noted``: measured by hand, to be aligned to the foot in the photos first (`rough`).
         report: is told what is done.
 
     Raises:
-        ValueError: cameras that do not see the foot, or no foot to be seen.
+        ValueError: cameras that do not see the foot, no foot to be seen, or weights that cannot align cameras.
     """
     if size not in SIZES:
         raise ValueError(f"size is {size}; expected one of {', '.join(map(str, SIZES))}")
     began = time.perf_counter()
-    pose = find(weights, shots) if placement == "found" else pose_of(0.0, shots.start)
-    said, cameras = _ask(weights, shots, pose, FOOT_CUBE)
+    pose = pose_of(0.0, shots.start)
+    if cameras == "noted":
+        said, seen = _realigned(weights, shots, pose)
+        placement = "by the cameras, aligned to the foot"
+    else:
+        pose = find(weights, shots) if placement == "found" else pose
+        said, seen = _ask(weights, shots, pose, FOOT_CUBE)
     yaw = np.rad2deg(np.arctan2(pose[2, 0], pose[0, 0]))
     shift = pose[:3, 3] - shots.start
     report(
@@ -326,7 +245,7 @@ def reconstruct(
     )
     volume = said.probability if size == 32 else weights.model.enlarged(said.known, size, weights.threshold)
     volume = volume[0]
-    agreement = _agreement(said, cameras, weights.threshold)
+    agreement = _agreement(said, seen, weights.threshold)
     names = shots.names
     if shots.side == "right":
         volume = volume.flip(-1)

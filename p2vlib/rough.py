@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import NamedTuple
 
 import pandas as pd
 import torch
@@ -47,6 +48,21 @@ FLOOR = (0.5, 0.0, 0.5)
 
 SCALES = torch.linspace(0.8, 1.25, 19)
 """Sizes that are tried for the best one."""
+
+
+class Typical(NamedTuple):
+    """What is known of feet before any is seen."""
+
+    solid: Bool[Tensor, "x y z"]
+    """Where most training feet are."""
+    spread: float
+    """Variance of the logarithm of their lengths."""
+
+
+def typical(learnt: Captures) -> Typical:
+    """The typical one of the feet in ``learnt``."""
+    lengths = learnt.truth.any(3).any(2).sum(1).float().log()
+    return Typical(learnt.truth.float().mean(0) > 0.5, float(lengths.var()))
 
 
 def with_noise(captures: Captures, degrees: float, metres: float, seed: int = 0) -> Captures:
@@ -89,19 +105,19 @@ def by_hand(captures: Captures, focal: float = 0.0, seed: int = 0) -> Captures:
     return recropped(captures, changed(captures.cameras, change))
 
 
-def realigned(model: nn.Module, captures: Captures, learnt: Captures, threshold: float, focal: float = 0.0) -> Captures:
+def realigned(model: nn.Module, captures: Captures, known: Typical, threshold: float, focal: float = 0.0) -> Captures:
     """``captures`` with cameras that agree with the silhouettes that ``model`` sees in the photos.
 
-    First those of the mean foot of ``learnt``, from which every camera is found by itself; then those of the model's
-    own answer in a cube of the likely size (`sized`).
+    First those of the typical foot, from which every camera is found by itself; then those of the model's own answer in
+    a cube of the likely size (`sized`).
 
     Args:
         focal: largest relative error of the focal length.
     """
-    mean, noted = learnt.truth.float().mean(0) > 0.5, captures
+    noted = captures
     for grown, steps, rate in GUESSING:
-        captures = _aligned(model, captures, grown, steps, rate, mean, threshold)
-    captures = sized(captures, noted, learnt, focal)
+        captures = _aligned(model, captures, grown, steps, rate, known.solid, threshold)
+    captures = sized(captures, noted, known.spread, focal)
     for grown, steps, rate in ANSWERING:
         captures = _aligned(model, captures, grown, steps, rate, None, threshold)
     return captures
@@ -124,18 +140,17 @@ def _aligned(
     return recropped(wide, torch.cat(found))
 
 
-def sized(captures: Captures, noted: Captures, learnt: Captures, focal: float) -> Captures:
-    """``captures``, aligned to the mean foot, in cubes as much larger or smaller as their feet likely are.
+def sized(captures: Captures, noted: Captures, spread: float, focal: float) -> Captures:
+    """``captures``, aligned to the typical foot, in cubes as much larger or smaller as their feet likely are.
 
-    A foot k times as long as the mean one shows as that one does from 1 / k of the distance. So the distances, which
-    were ``noted`` with errors of their own, tell k by their mean over the views: believed as far as lengths of
-    ``learnt`` feet differ more than such a mean errs.
+    A foot k times as long as the typical one shows as that one does from 1 / k of the distance. So the distances, which
+    were ``noted`` with errors of their own, tell k by their mean over the views: believed as far as lengths of feet
+    ``spread`` (`Typical`) more than such a mean errs.
     """
     away, before = (torch.linalg.norm(_middles(one.cameras), dim=(2, 3)) for one in (captures, noted))
     shorter = (away / before).log().mean(1)
-    lengths = learnt.truth.any(3).any(2).sum(1).float().log().var()
     error = (STRETCH**2 / captures.photos.shape[1] + focal**2) / 3  # both are even between their largest
-    factor = (-shorter * lengths / (lengths + error)).exp()[:, None, None, None]
+    factor = (-shorter * spread / (spread + error)).exp()[:, None, None, None]
     intrinsics, rotation, translation = captures.cameras.split([3, 3, 1], -1)
     floor = rotation @ captures.cameras.new_tensor(FLOOR)[:, None]
     moved = factor * (floor + translation) - floor
@@ -176,7 +191,7 @@ def table(
 
     Columns: focal length, true cameras, rough, realigned, realigned at the best scale, won back (of what was lost).
     """
-    every = range(test.photos.shape[1])
+    every, known_before = range(test.photos.shape[1]), typical(learnt)
 
     def scored(volumes: Tensor) -> float:
         return float(iou_at(volumes, test.truth, (threshold,)).mean())
@@ -184,7 +199,7 @@ def table(
     best, rows = scored(predict(model, test, every)), []
     for title, focal in known.items():
         wrong = by_hand(test, focal)
-        right = predict(model, realigned(model, wrong, learnt, threshold, focal), every)
+        right = predict(model, realigned(model, wrong, known_before, threshold, focal), every)
         before, after = scored(predict(model, wrong, every)), scored(right)
         scaled = scored(at_best_scale(right, test.truth, threshold))
         rows.append((title, best, before, after, scaled, (after - before) / max(best - before, 1e-6)))

@@ -20,6 +20,7 @@ from . import calibration, checkpoints, datasets, evaluation, models
 from .config import Config, finer, shipped
 from .conventions import FOOT_SHARE
 from .files import write_atomically, write_text
+from .rough import Typical, typical
 from .runs import commit, home
 from .training import train
 
@@ -29,6 +30,9 @@ NAME = "rays-foot"
 
 CHANNELS = 16
 """Of the head that answers between the voxels."""
+
+TYPICAL = "typical"
+"""What the file calls what is known of feet before any is seen."""
 
 LARGEST = 64 * 2**20
 """Bytes of a weights file that is believed to be one."""
@@ -42,6 +46,8 @@ class Weights:
     threshold: float
     """Occupancy from which a voxel is solid, chosen on validation people."""
     card: dict[str, Any]
+    typical: Typical | None = None
+    """The foot that cameras measured by hand are first aligned to; None: these weights came without one."""
 
 
 def path() -> Path:
@@ -101,14 +107,14 @@ def make(config: Config | None = None, target: Path | None = None, work: Path | 
         "probability, predicted and occupied": trusted[["predicted", "occupied"]].round(3).to_numpy().tolist(),
         "limits": "synthetic feet in synthetic photos; true cameras; the cube within about 1 cm and 4 degrees",
     }
-    save(target, model, card)
+    save(target, model, card, typical(learn))
     return target
 
 
 def tell(path: Path, more: dict[str, Any]) -> None:
     """Adds ``more`` to the card of the weights at ``path``."""
     weights = load(path)
-    save(path, weights.model, {**weights.card, **more})
+    save(path, weights.model, {**weights.card, **more}, weights.typical)
 
 
 def _machine() -> str:
@@ -119,12 +125,14 @@ def _machine() -> str:
     return f"{threads} thread{'s' * (threads > 1)} of a {platform.machine()} CPU {fast}"
 
 
-def save(path: Path, model: nn.Module, card: dict[str, Any]) -> None:
+def save(path: Path, model: nn.Module, card: dict[str, Any], typical: Typical | None = None) -> None:
     """Writes the weights as float16 safetensors with their card inside, and the card once more beside them as JSON."""
     tensors = {
         name: (value.half() if value.is_floating_point() else value).contiguous().cpu()
         for name, value in model.state_dict().items()
     }
+    if typical:
+        tensors |= {f"{TYPICAL}.solid": typical.solid.cpu(), f"{TYPICAL}.spread": torch.tensor(typical.spread)}
     write_atomically(path, lambda partial: save_file(tensors, partial, {"card": json.dumps(card)}))
     write_text(path.with_suffix(".json"), json.dumps(card, indent=1) + "\n")
 
@@ -151,8 +159,10 @@ def load(path: Path) -> Weights:
     try:
         with torch.random.fork_rng():
             model = models.build("rays", **card["config"])
+        known = {name: tensors.pop(f"{TYPICAL}.{name}", None) for name in Typical._fields}
         model.load_state_dict(tensors)
-        return Weights(models.to_fast_layout(model).eval(), float(card["threshold"]), card)
+        typical = Typical(known["solid"] > 0, float(known["spread"])) if known["solid"] is not None else None
+        return Weights(models.to_fast_layout(model).eval(), float(card["threshold"]), card, typical)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ValueError(
             f"{path}: its card and its weights do not fit ({str(error).splitlines()[0]}); {wanted}"

@@ -21,9 +21,10 @@ from .datasets import spread
 from .evaluation import interval, iou_at, predict
 from .files import write_atomically
 from .grids import iou, voxelise
-from .inference import CORRECTION, FOOT_CUBE, Foot, pose_of, read_shots, reconstruct
+from .inference import CORRECTION, Foot, pose_of, reconstruct
 from .runs import data_folder
 from .shipped import Weights
+from .shots import FOOT_CUBE, read_shots
 
 
 def seen_from(foot: Foot, pose: Float[np.ndarray, "4 4"], size: int = 32) -> Bool[np.ndarray, "x y z"]:

@@ -13,12 +13,14 @@ import torch
 import trimesh
 from PIL import Image
 from safetensors.torch import save_file
+from scipy.spatial.transform import Rotation
 
-from p2vlib import inference, models, shipped, trial
+from p2vlib import inference, models, rough, shipped, trial
 from p2vlib.__main__ import main
 from p2vlib.cameras import look_at, read_cameras, write_cameras
-from p2vlib.grids import iou, read_binvox
+from p2vlib.grids import iou, read_binvox, voxelise
 from p2vlib.runs import data_folder
+from p2vlib.shots import FOOT_CUBE, MOST_VIEWS, read_shots
 
 MOST = 4
 """Photos of a smoke capture."""
@@ -69,7 +71,7 @@ def test_unseen_feet_are_found_and_rebuilt(weights, smoke):
 
 @pytest.mark.parametrize("ending", inference.FORMATS)
 def test_every_format_is_written_and_reads_back(weights, folder, tmp_path, ending):
-    foot = inference.reconstruct(weights, inference.read_shots(folder), 32, "given")
+    foot = inference.reconstruct(weights, read_shots(folder), 32, "given")
     path = tmp_path / f"foot{ending}"
     inference.write(foot, path)
     if ending == ".binvox":
@@ -84,12 +86,39 @@ def test_every_format_is_written_and_reads_back(weights, folder, tmp_path, endin
 def test_a_finer_grid_is_the_same_foot_and_as_long_as_it_is(weights, folder):
     off = []
     for one in sorted(folder.parent.glob("person-test-*")):
-        shots, mesh = inference.read_shots(one), trimesh.load_mesh(one / "model.obj", process=False)
+        shots, mesh = read_shots(one), trimesh.load_mesh(one / "model.obj", process=False)
         coarse, fine = (inference.reconstruct(weights, shots, size, "given") for size in (32, 128))
         assert fine.solid.shape == (128,) * 3 and not fine.solid[:, 48:].any()
         assert fine.solid.mean() == pytest.approx(coarse.solid.mean(), rel=0.1)
         off.append(1000 * (fine.length - np.ptp(mesh.vertices[:, 0])))
     assert len(off) == 4 and abs(np.mean(off)) < 5 and np.abs(off).max() < 12, off
+
+
+def test_cameras_noted_by_hand_are_aligned_first(weights, folder, smoke, tmp_path, capsys):
+    """The same capture with each camera turned by up to 12 degrees about the foot and a quarter too near or too far."""
+    learnt = smoke.captures.select(dataset="feet", cube="metric", look="phone", split="train")
+    weights = replace(weights, typical=weights.typical or rough.typical(learnt))
+    rng, gains = np.random.default_rng(5), []
+    for one in sorted(folder.parent.glob("person-test-*")):
+        shots, mesh = read_shots(one), trimesh.load_mesh(one / "model.obj", process=False)
+        truth = voxelise(mesh.vertices, mesh.faces, FOOT_CUBE, 32).volume
+        noted = []
+        for camera in shots.cameras:
+            turn = Rotation.from_rotvec(np.deg2rad(rng.uniform(-12, 12, 3) * [1, 0.5, 0.5])).as_matrix()
+            middle = camera.extrinsics[:3, :3] @ [0, 0.05, 0] + camera.extrinsics[:3, 3]
+            rotation = turn @ camera.extrinsics[:3, :3]
+            away = middle * rng.uniform(0.8, 1.25)
+            pose = np.eye(4)
+            pose[:3, :3], pose[:3, 3] = rotation, away - rotation @ [0, 0.05, 0]
+            noted.append(replace(camera, extrinsics=pose))
+        wrong = replace(shots, cameras=noted)
+        before, after = (
+            iou(inference.reconstruct(weights, wrong, 32, "given", how).solid, truth) for how in ("exact", "noted")
+        )
+        gains.append(after - before)
+    assert np.mean(gains) > 0.02, gains
+    with pytest.raises(ValueError, match="without a typical foot"):
+        inference.reconstruct(replace(weights, typical=None), shots, 32, cameras="noted")
 
 
 def test_the_command_says_what_it_did_and_how_sure_it_is(copy, capsys):
@@ -101,7 +130,7 @@ def test_the_command_says_what_it_did_and_how_sure_it_is(copy, capsys):
 
 def test_left_and_right_are_mirror_images(weights, folder):
     """A capture and its mirror image, told as the other foot, give mirrored solids."""
-    shots = inference.read_shots(folder)
+    shots = read_shots(folder)
     across = np.diag([1.0, 1, -1, 1])
     turn = np.diag([-1.0, 1, 1, 1])
     photos = [photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for photo in shots.photos]
@@ -117,13 +146,13 @@ def test_left_and_right_are_mirror_images(weights, folder):
 
 def test_photos_of_any_size_and_turn(copy, weights):
     """Larger photos that lie on their side in the file, as a phone writes them, give the same foot."""
-    known = inference.reconstruct(weights, inference.read_shots(copy), 32, "given")
+    known = inference.reconstruct(weights, read_shots(copy), 32, "given")
     for path in sorted((copy / "rendering").glob("*.jpg")):
         photo = Image.open(path).convert("RGB").resize((1500, 1500), Image.Resampling.BICUBIC)
         exif = Image.Exif()
         exif[0x0112] = 6  # to be turned clockwise when shown
         photo.transpose(Image.Transpose.ROTATE_90).save(path, quality=95, exif=exif)
-    again = inference.reconstruct(weights, inference.read_shots(copy), 32, "given")
+    again = inference.reconstruct(weights, read_shots(copy), 32, "given")
     assert iou(known.solid, again.solid) > 0.93
 
 
@@ -134,17 +163,17 @@ def test_without_a_list_the_pictures_are_taken_by_name_and_the_side_is_asked_for
     (copy / "rendering" / "renderings.txt").unlink()
     (copy / "subject.json").unlink()
     with pytest.raises(ValueError, match="which foot is it.*--side left or --side right"):
-        inference.read_shots(copy)
-    shots = inference.read_shots(copy, "right")
+        read_shots(copy)
+    shots = read_shots(copy, "right")
     assert len(shots.photos) == MOST and np.linalg.norm(shots.start) < 0.05, "where the cameras look, on the floor"
 
 
 def test_without_camera_matrices_the_metadata_rows_are_taken(copy):
     (copy / "cameras.json").unlink()
     rows = [line.split() for line in (copy / "rendering" / "rendering_metadata.txt").read_text().splitlines()]
-    shots = inference.read_shots(copy)
+    shots = read_shots(copy)
     for camera, row in zip(shots.cameras, rows, strict=True):
-        wanted = look_at(tuple(map(float, row)), inference.FOOT_CUBE.centre, camera.width, camera.height)
+        wanted = look_at(tuple(map(float, row)), FOOT_CUBE.centre, camera.width, camera.height)
         assert np.allclose(camera.extrinsics, wanted.extrinsics)
 
 
@@ -153,7 +182,7 @@ def test_one_photo_is_enough_to_begin_with(copy, weights):
     name = (only / "renderings.txt").read_text().split()[0]
     (only / "renderings.txt").write_text(name)
     write_cameras(copy / "cameras.json", read_cameras(copy / "cameras.json")[:1])
-    foot = inference.reconstruct(weights, inference.read_shots(copy), 32)
+    foot = inference.reconstruct(weights, read_shots(copy), 32)
     assert foot.solid.any() and list(foot.agreement) == [name]
 
 
@@ -161,7 +190,7 @@ def test_of_two_hundred_photos_some_are_taken(copy):
     names = (copy / "rendering" / "renderings.txt").read_text().split() * 50
     (copy / "rendering" / "renderings.txt").write_text("\n".join(names))
     write_cameras(copy / "cameras.json", read_cameras(copy / "cameras.json") * 50)
-    assert len(inference.read_shots(copy).photos) == inference.MOST_VIEWS
+    assert len(read_shots(copy).photos) == MOST_VIEWS
 
 
 # ------------------------------------------------------------------------------------------------------ what it refuses

@@ -81,7 +81,7 @@ def test_a_foot_that_shows_as_from_nearer_is_larger(feet):
     aligned_to_mean = replace(feet, cameras=changed(feet.cameras, nearer))
     factors = {}
     for focal in (0.0, 0.3):
-        found = rough.sized(aligned_to_mean, feet, feet, focal)
+        found = rough.sized(aligned_to_mean, feet, rough.typical(feet).spread, focal)
         place, before = (-one[..., 3:6].mT @ one[..., 6:] for one in (found.cameras, aligned_to_mean.cameras))
         floor = torch.tensor(rough.FLOOR)[:, None]
         ratio = (place - floor).norm(dim=2) / (before - floor).norm(dim=2)
