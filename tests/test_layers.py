@@ -21,16 +21,18 @@ capture
 augmentation
 folders packing
 datasets
+shots
 shapenet
 pix3d
 fetch
 models
 evaluation
+calibration
 checkpoints
 training
+rough
 shipped
 inference
-rough
 sensitivity
 viewer
 trial
