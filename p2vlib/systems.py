@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from . import evaluation, experiments, placement
+from . import calibration, evaluation, experiments, placement, viewer
 from .config import Config
 from .conventions import FOOT_CUBE_EDGE, FOOT_SHARE, Cube
 from .datasets import Captures
@@ -252,6 +252,43 @@ def true_lengths(config: Config, captures: Captures) -> np.ndarray:
     folder = data_folder("feet", config.scale)
     places = captures.table[["look", "sample"]].itertuples(index=False)
     return np.array([np.ptp(trimesh.load_mesh(folder / a / b / "model.obj").vertices[:, 0]) * 1000 for a, b in places])
+
+
+def trusted(
+    networks: Mapping[str, Network], test: Captures, validation: Captures, number: int
+) -> tuple[dict[str, pd.DataFrame], pd.DataFrame, dict[str, float]]:
+    """How far the probabilities of ``networks`` can be believed on ``test``, also calibrated on ``validation``.
+
+    Returns:
+        Name -> `calibration.reliability`; all of it in one table; name -> `calibration.expected_error`.
+    """
+    tables = {}
+    for name, network in networks.items():
+        known, tried = (evaluation.predict(network.model, some, range(number)) for some in (validation, test))
+        slope, offset = calibration.fitted(known, validation.truth)
+        mended = torch.sigmoid(slope * torch.logit(tried, eps=1e-7) + offset) * (tried > 0)
+        tables[name] = calibration.reliability(tried, test.truth)
+        tables[f"{name}, calibrated"] = calibration.reliability(mended, test.truth)
+    told = pd.concat([table.assign(network=name) for name, table in tables.items()], ignore_index=True)
+    errors = {name: calibration.expected_error(table) for name, table in tables.items()}
+    return tables, told[["network", "predicted", "occupied", "voxels"]], errors
+
+
+def panel(
+    title: str,
+    sample: str,
+    captures: Captures,
+    networks: Mapping[str, Network],
+    number: int,
+    metrics: pd.DataFrame,
+    others: Mapping[str, Tensor],
+) -> viewer.Panel:
+    """One of ``captures`` by every network, cut as ``metrics`` say, and by ``others`` (name -> solids of all)."""
+    told = metrics.replace({"variant": {"main": "main-06"}})
+    (row,) = experiments.panels_of(networks, captures, {title: sample}, number, told)
+    place = captures.table["sample"].tolist().index(sample)
+    more = {name: solids[place].cpu().numpy() for name, solids in others.items()}
+    return replace(row, predictions={**row.predictions, **more})
 
 
 def order_spread(network: Network, captures: Captures, threshold: float, number: int) -> float:

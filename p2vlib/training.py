@@ -234,14 +234,9 @@ def train(
         The history, one row an epoch: step, seconds, loss, validation IoU and threshold.
 
     Raises:
-        ValueError: a file in ``folder`` or at ``start`` that is not whole; a loss that is not finite; a finer head
-            that has no finer truth to learn from.
+        ValueError: a file in ``folder`` or at ``start`` that is not whole; a loss that is not finite; no finer truth.
     """
-    if recipe.points and (captures.fine is None or not any(recipe.placement_noise)):
-        raise ValueError(
-            "a finer head learns from captures with a finer truth (`datasets.load_feet`) in cubes that are moved about"
-            " it (`placement_noise`); found neither or one alone"
-        )
+    _check(captures, recipe)
     finished, checkpoint = folder / "weights.safetensors", folder / "checkpoint.safetensors"
     recipe = counted(recipe, len(captures))
     if not model.needs_cameras:  # nor is their error drawn for it
@@ -285,6 +280,14 @@ def train(
         checkpoint.unlink(missing_ok=True)
     accelerator.wait_for_everyone()
     return history
+
+
+def _check(captures: Captures, recipe: Training) -> None:
+    if recipe.points and (captures.fine is None or not any(recipe.placement_noise)):
+        raise ValueError(
+            "a finer head learns from captures with a finer truth (`datasets.load_feet`) in cubes that are moved about"
+            " it (`placement_noise`); found neither or one alone"
+        )
 
 
 def _forget(files: Sequence[Path], told: dict[str, Any], report: Callable[[str], None]) -> None:

@@ -174,6 +174,25 @@ def test_iou_against_views_draws_a_line_a_model_with_its_interval():
     assert axes.lines[2].get_xdata().tolist() == [1, 2]
 
 
+def test_the_mean_shape_is_grey_and_colours_that_come_again_look_otherwise():
+    names = ["a", "mean-shape", *"bcdefg"]
+    costs = pd.DataFrame({"system": names, "milliseconds": 5.0, "iou": 0.5, "low": 0.4, "high": 0.6})
+    summary = pd.DataFrame([{"model": m, "views": v, "iou": 0.5} for m in names for v in (1, 2)])
+    lines = viewer.iou_against_views(summary).axes[0].lines
+    looks = {line.get_label(): (line.get_color(), line.get_marker(), line.get_linestyle()) for line in lines}
+    assert len(set(looks.values())) == len(names) and looks["mean-shape"][0] == "#7a808a"
+    assert looks["a"][0] == looks["g"][0] and looks["a"][1:] != looks["g"][1:]
+    drawn = viewer.iou_against_cost(costs).axes[0].containers
+    assert {bars.get_label(): bars.lines[0].get_color() for bars in drawn} == {n: c for n, (c, _, _) in looks.items()}
+
+
+def test_reliability_draws_what_would_be_right_and_a_line_for_each():
+    table = pd.DataFrame({"predicted": [0.1, 0.5, 0.9], "occupied": [0.2, 0.5, 0.7]})
+    right, line = viewer.reliability({"rays": table}).axes[0].lines
+    assert right.get_xdata() == right.get_ydata() == [0, 1]
+    assert line.get_xdata().tolist() == [0.1, 0.5, 0.9] and line.get_ydata().tolist() == [0.2, 0.5, 0.7]
+
+
 def test_camera_poses_tell_where_the_cameras_stand():
     cameras = [look_at((azimuth, 40, 0, 0.5, 50), CUBE.centre, 480, 640) for azimuth in (0, 90, 270)]
     figure = viewer.camera_poses(cameras, CUBE)
