@@ -189,7 +189,7 @@ def test_the_mean_shape_is_grey_and_colours_that_come_again_look_otherwise():
 def test_reliability_draws_what_would_be_right_and_a_line_for_each():
     table = pd.DataFrame({"predicted": [0.1, 0.5, 0.9], "occupied": [0.2, 0.5, 0.7]})
     right, line = viewer.reliability({"rays": table}).axes[0].lines
-    assert right.get_xdata() == right.get_ydata() == [0, 1]
+    assert list(right.get_xdata()) == list(right.get_ydata()) == [0, 1]
     assert line.get_xdata().tolist() == [0.1, 0.5, 0.9] and line.get_ydata().tolist() == [0.2, 0.5, 0.7]
 
 
