@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from . import calibration, checkpoints, datasets, evaluation, models
-from .config import Config, finer, shipped
+from .config import Config, finer, settled, shipped
 from .conventions import FOOT_SHARE
 from .files import write_atomically, write_text
 from .rough import Typical, typical
@@ -58,7 +58,7 @@ def path() -> Path:
 def make(config: Config | None = None, target: Path | None = None, work: Path | None = None) -> Path:
     """Trains the network of rays on the feet of ``config`` (`config.shipped`), tests it, and stores it with its card.
 
-    The coarse network first; then its probabilities are calibrated on validation people, and the finer head is trained
+    The coarse network first, with cameras as a hand measures them and then better ones; then its probabilities are calibrated on validation people, and the finer head is trained
     on top of it. The people that it is tested on are in neither training nor validation, and the threshold is
     validation's. What is half done is kept in ``work``.
     """
@@ -71,13 +71,14 @@ def make(config: Config | None = None, target: Path | None = None, work: Path | 
         coarse = models.build("rays", image_size=config.image_size, height=FOOT_SHARE)
         model = models.build("rays", **{**asdict(coarse.config), "finer": CHANNELS})
     history = train(coarse, learn, validation, recipe, work)
+    later = train(coarse, learn, validation, settled(recipe), work / "settled", start=work / "weights.safetensors")
     most = test.photos.shape[1]
     every = range(most)
     line = calibration.fitted(evaluation.predict(coarse, validation, every), validation.truth)
     coarse.calibrate(*line)
     model.load_state_dict(model.state_dict() | coarse.state_dict())
     begun = work / "coarse.safetensors"
-    checkpoints.save(begun, model, {}, history)
+    checkpoints.save(begun, model, {}, later)
     afterwards = train(model, learn, validation, finer(recipe), work / "finer", start=begun)
     trusted = calibration.reliability(evaluation.predict(model, test, every), test.truth)
     threshold, at_validation = evaluation.headline(evaluation.evaluate(model, validation, views=(most,)))
@@ -96,9 +97,9 @@ def make(config: Config | None = None, target: Path | None = None, work: Path | 
         "retrain": "python -m p2vlib weights",
         "data": {"people": asdict(config.feet), "look": "phone", "feet": [len(learn), len(validation), len(test)]},
         "recipe": asdict(recipe),
-        "finer recipe": asdict(finer(recipe)),
-        "minutes": round(history.seconds.iloc[-1] / 60, 1),
-        "finer minutes": round(afterwards.seconds.iloc[-1] / 60, 1),
+        "recipe afterwards": asdict(settled(recipe)),
+        "recipe of the finer head": asdict(finer(recipe)),
+        "minutes": [round(part.seconds.iloc[-1] / 60, 1) for part in (history, later, afterwards)],
         "machine": _machine(),
         "commit": commit(),
         "validation IoU": round(at_validation, 4),
