@@ -242,8 +242,9 @@ def shipped() -> Config:
 
 
 def settled(first: Training) -> Training:
-    """After ``first``: cameras told less wrongly, since those of a mat are what counts most; slower, and not for long."""
-    return replace(first, steps=-(-first.steps // 4), learning_rate=first.learning_rate / 3, camera_noise=(0.8, 0.0075))
+    """After ``first``: cameras told less wrongly, since those of a mat count most; slower, and not for long."""
+    rate = first.learning_rate / 3
+    return replace(first, steps=-(-first.steps // 4), learning_rate=rate, camera_noise=(0.8, 0.0075))
 
 
 def finer(coarse: Training) -> Training:

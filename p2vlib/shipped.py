@@ -58,9 +58,9 @@ def path() -> Path:
 def make(config: Config | None = None, target: Path | None = None, work: Path | None = None) -> Path:
     """Trains the network of rays on the feet of ``config`` (`config.shipped`), tests it, and stores it with its card.
 
-    The coarse network first, with cameras as a hand measures them and then better ones; then its probabilities are calibrated on validation people, and the finer head is trained
-    on top of it. The people that it is tested on are in neither training nor validation, and the threshold is
-    validation's. What is half done is kept in ``work``.
+    The coarse network first, with cameras as a hand measures them and then with better ones; then its probabilities are
+    calibrated on validation people, and the finer head is trained on top of it. The people that it is tested on are in
+    neither training nor validation, and the threshold is validation's. What is half done is kept in ``work``.
     """
     config, target, work = config or shipped(), target or path(), work or home() / ".runs" / "weights" / NAME
     feet = datasets.load_feet(config, "phone").select(light="drift")
