@@ -67,6 +67,14 @@ def parser() -> argparse.ArgumentParser:
         "--cameras", choices=["exact", "noted"], default="exact", help="noted: by hand, to be aligned to the photos"
     )
     rebuild.add_argument("--weights", type=Path, help="default: those that come with the project")
+    mat = choice.add_parser("mat", help="a mat to print, that tells photos where they were taken from")
+    mat.add_argument("--out", type=Path, required=True, help="the PDF to write")
+    mat.add_argument("--paper", default="a3", help="a3 (the default), a4x2, tabloid, letterx2, a4 or letter")
+    take = choice.add_parser("capture", help="photos or a film of a foot on the mat, as a capture folder")
+    take.add_argument("source", type=Path, help="a folder of photos, or an MP4 or MOV")
+    take.add_argument("--mat", default="a3", help="the paper that the mat was printed on (default: a3)")
+    take.add_argument("--side", choices=["left", "right"], required=True, help="which foot stands on it")
+    take.add_argument("--out", type=Path, required=True, help="the capture folder to make")
     choice.add_parser("weights", help="train the network of rays that comes with the project; resumes")
     for command in (study, data):
         command.add_argument(
@@ -92,6 +100,34 @@ def _reconstruct(options: argparse.Namespace) -> int:
         f"{options.out}: {foot.length * 1000:.0f} mm long; sure of {foot.certainty:.0%} of it; silhouettes agree to "
         f"{sum(foot.agreement.values()) / len(foot.agreement):.2f}, least in {worst} ({foot.agreement[worst]:.2f})"
     )
+    return 0
+
+
+def _mat(options: argparse.Namespace) -> int:
+    from .phone.mat import mat_for, print_mat
+
+    mat = mat_for(options.paper)
+    print_mat(mat, options.out)
+    sheets = f"{mat.sheets} sheets" if mat.sheets > 1 else "one sheet"
+    width, height = mat.sheet
+    print(f"{options.out}: {sheets} of {width:.0f} x {height:.0f} mm and a page of instructions; print at 100 %")
+    return 0
+
+
+def _capture(options: argparse.Namespace) -> int:
+    from .phone import intake
+    from .phone.mat import mat_for
+
+    taken = intake.take(options.source, mat_for(options.mat), options.side, options.out, print)
+    focal = taken.solution.cameras[0].intrinsics[0, 0]
+    print(
+        f"{options.out}: {taken.verdict}; {len(taken.rows)} photos, corners off by "
+        f"{sum(taken.solution.errors) / len(taken.rows):.2f} pixels, focal length {focal:.0f} pixels"
+    )
+    for line in taken.advice:
+        print(f"  {line}")
+    print(f"{options.out / 'coverage.png'} shows from where they were taken; next:")
+    print(f"  python -m p2vlib reconstruct {options.out} --out foot.obj")
     return 0
 
 
@@ -123,8 +159,9 @@ def main(arguments: list[str] | None = None) -> int:
             return 0
         if options.command == "reconstruct":
             return _reconstruct(options)
-        if options.command == "weights":
-            return _weights()
+        commands = {"weights": lambda _: _weights(), "mat": _mat, "capture": _capture}
+        if options.command in commands:
+            return commands[options.command](options)
         from . import study
 
         if options.command == "data":

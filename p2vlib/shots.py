@@ -116,6 +116,15 @@ def _read_photo(path: Path, inside: Path) -> Image.Image:
     """The photo, upright as its EXIF says, at little more than `KEPT` pixels where the format allows it."""
     if path.resolve().parent != inside.resolve() or not path.is_file():
         raise ValueError(f"{path}: missing; expected the photo that renderings.txt names beside it")
+    return ImageOps.exif_transpose(open_photo(path, KEPT))
+
+
+def open_photo(path: Path, side: int) -> Image.Image:
+    """The photo at ``path`` as it lies in the file, where the format allows it at little more than ``side`` pixels.
+
+    Raises:
+        ValueError: none that can be read here, or one that is too large.
+    """
     if path.suffix.lower() in (".heic", ".heif"):
         try:
             from pillow_heif import register_heif_opener
@@ -124,8 +133,7 @@ def _read_photo(path: Path, inside: Path) -> Image.Image:
                 f"{path}: reading HEIC needs the package pillow-heif; install it or save as JPEG"
             ) from None
         register_heif_opener()
-    picture = open_picture(path, path.read_bytes(), LARGEST_PHOTO, KEPT)
-    return ImageOps.exif_transpose(picture)
+    return open_picture(path, path.read_bytes(), LARGEST_PHOTO, side)
 
 
 def _scaled(camera: Camera, width: int, height: int) -> Camera:

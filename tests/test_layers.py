@@ -35,6 +35,7 @@ shipped
 inference
 sensitivity
 viewer
+phone
 trial
 pages
 report

@@ -10,7 +10,7 @@ picture on every one.
 from __future__ import annotations
 
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import trimesh
@@ -57,8 +57,20 @@ def studio_photos(mesh: trimesh.Trimesh, cameras: list[Camera], spp: int) -> lis
     return pictures
 
 
-def phone_photos(mesh: trimesh.Trimesh, walk: Walk, spp: int) -> list[bytes]:
+class Sheet(NamedTuple):
+    """A printed sheet that lies on the floor, its middle at the origin, its upper edge towards -z."""
+
+    reflectance: Float[np.ndarray, "rows columns"]
+    width: float
+    """Along x, metres."""
+    depth: float
+    """Along z, metres."""
+
+
+def phone_photos(mesh: trimesh.Trimesh, walk: Walk, spp: int, sheet: Sheet | None = None) -> list[bytes]:
     """One JPEG a view of the whole scene of ``walk`` around ``mesh`` (foot and lower leg, standing on y = 0).
+
+    With a ``sheet`` the foot stands on it.
 
     The skin is the mesh's vertex attribute ``albedo``; without it, the walk's skin tone times the mesh's colours. The
     pictures depend on the mesh, the walk and ``spp`` (samples a pixel) alone.
@@ -67,7 +79,7 @@ def phone_photos(mesh: trimesh.Trimesh, walk: Walk, spp: int) -> list[bytes]:
     if "albedo" not in mesh.vertex_attributes:
         skin = skin * walk.skin
     pattern = texture(walk.floor)
-    still = _still_scene(mesh, skin, walk, pattern)
+    still = _still_scene(mesh, skin, walk, pattern, sheet)
     metered = (METERED / np.sqrt(pattern.mean() * skin.mean())) ** METERING
     photos = []
     for view, camera in enumerate(walk.cameras):
@@ -82,7 +94,11 @@ def phone_photos(mesh: trimesh.Trimesh, walk: Walk, spp: int) -> list[bytes]:
 
 
 def _still_scene(
-    mesh: trimesh.Trimesh, skin: Corners, walk: Walk, pattern: Float[np.ndarray, "height width 3"]
+    mesh: trimesh.Trimesh,
+    skin: Corners,
+    walk: Walk,
+    pattern: Float[np.ndarray, "height width 3"],
+    sheet: Sheet | None = None,
 ) -> Scene:
     """What is the same in every view: foot, trousers, floor and backdrop, glowing with the fill light."""
     mi = mitsuba_scalar()
@@ -91,7 +107,9 @@ def _still_scene(
     cloth = np.broadcast_to(walk.cloth, (len(trousers.faces), 3, 3))
     backdrop = {"type": "envmap", "bitmap": mi.Bitmap(fill.backdrop.astype(np.float32)), "sampling_weight": 0.0}
     # The middle of the floor carries the contact shadow; the rest, a hair lower, goes on to the horizon.
+    paper = {} if sheet is None else {"paper": _paper(sheet, fill.open_floor)}
     return {
+        **paper,
         "foot": surface(mesh, mesh.vertex_normals[mesh.faces], skin, skin * fill.mesh[mesh.faces], SKIN),
         "trousers": surface(trousers, corner_normals(trousers), cloth, cloth * fill.open_floor, MATT),
         "near": _floor(walk, pattern, pattern * fill.floor, 0.0, SPAN / 2),
@@ -173,6 +191,28 @@ def _floor(walk: Walk, pattern: np.ndarray, glow: np.ndarray, height: float, rea
             "to_world": mi.ScalarTransform4f(frame),
             "bsdf": {"type": "diffuse", "reflectance": cover(pattern)},
             "emitter": {"type": "area", "radiance": cover(glow), "sampling_weight": 0.0},
+        }
+    )
+
+
+def _paper(sheet: Sheet, light: Float[np.ndarray, "3"]) -> Any:
+    """The sheet a tenth of a millimetre above the floor, under fill light as on the open floor."""
+    mi = mitsuba_scalar()
+    frame = np.eye(4)
+    frame[:3, 0], frame[:3, 1], frame[:3, 2] = (sheet.width / 2, 0, 0), (0, 0, -sheet.depth / 2), (0, 1, 0)
+    frame[1, 3] = 1e-4
+    # Mitsuba counts the rows of a texture from below.
+    printed = np.repeat(sheet.reflectance[::-1, :, None], 3, axis=2)
+
+    def cover(picture: np.ndarray) -> Scene:
+        return {"type": "bitmap", "bitmap": mi.Bitmap(picture.astype(np.float32)), "raw": True}
+
+    return mi.load_dict(
+        {
+            "type": "rectangle",
+            "to_world": mi.ScalarTransform4f(frame),
+            "bsdf": {"type": "diffuse", "reflectance": cover(printed)},
+            "emitter": {"type": "area", "radiance": cover(printed * light), "sampling_weight": 0.0},
         }
     )
 

@@ -1,0 +1,1 @@
+"""From a person with a phone and a printer to a capture folder."""
