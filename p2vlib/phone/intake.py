@@ -276,6 +276,7 @@ def coverage(intake: Intake) -> Figure:
     for number, row in enumerate(intake.rows):
         axes.annotate(f"{number:02d}", (np.deg2rad(row[0]), row[1]), (4, 4), textcoords="offset points", fontsize=8)
     axes.set_xticks(np.deg2rad(np.arange(0, 360, 45)), [_side_of(angle) for angle in range(0, 360, 45)], fontsize=8)
+    axes.tick_params(axis="x", pad=12)
     axes.set_yticks([0, 30, 60, 90], ["0°", "30°", "60°", "90°"], color=INK, fontsize=7)
     axes.grid(color=FAINT)
     title = f"{intake.verdict}: {len(intake.rows)} photos"
