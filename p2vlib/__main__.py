@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 import ast
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from . import measure
 from .config import PRESETS
+from .measure import Measures, sizes
 
 
 def parameter(text: str) -> tuple[str, Any]:
@@ -75,6 +78,10 @@ def parser() -> argparse.ArgumentParser:
     take.add_argument("--mat", default="a3", help="the paper that the mat was printed on (default: a3)")
     take.add_argument("--side", choices=["left", "right"], required=True, help="which foot stands on it")
     take.add_argument("--out", type=Path, required=True, help="the capture folder to make")
+    size_up = choice.add_parser("measure", help="millimetres and shoe sizes of a foot's mesh")
+    size_up.add_argument("mesh", type=Path, help="what reconstruct wrote: .obj, .glb, .ply (metres) or .stl (mm)")
+    size_up.add_argument("--side", choices=["left", "right"], required=True, help="which foot it is")
+    size_up.add_argument("--out", type=Path, help="a picture of where it was measured, PNG")
     choice.add_parser("weights", help="train the network of rays that comes with the project; resumes")
     for command in (study, data):
         command.add_argument(
@@ -96,10 +103,42 @@ def _reconstruct(options: argparse.Namespace) -> int:
     foot = inference.reconstruct(weights, shots, options.size, options.placement, options.cameras, print)
     inference.write(foot, options.out)
     worst = min(foot.agreement, key=foot.agreement.get)
+    measures, _ = measure.measure(foot.mesh, shots.side)
     print(
         f"{options.out}: {foot.length * 1000:.0f} mm long; sure of {foot.certainty:.0%} of it; silhouettes agree to "
         f"{sum(foot.agreement.values()) / len(foot.agreement):.2f}, least in {worst} ({foot.agreement[worst]:.2f})"
     )
+    _tell_sizes(replace(measures, length=foot.length * 1000))
+    return 0
+
+
+def _tell_sizes(measures: Measures) -> None:
+    print("  " + ", ".join(f"{name} {value:.0f} mm" for name, value in measures.items()))
+    print("  " + ", ".join(f"{name} {size}" for name, size in sizes(measures.length, measures.ball_breadth).items()))
+
+
+def _measure(options: argparse.Namespace) -> int:
+    import trimesh
+
+    from . import viewer
+    from .files import write_atomically
+
+    if not options.mesh.is_file():
+        raise ValueError(f"{options.mesh}: no such file; expected a mesh that reconstruct wrote")
+    try:
+        mesh = trimesh.load_mesh(options.mesh, process=False)
+    except Exception as error:
+        raise ValueError(
+            f"{options.mesh}: not a mesh that can be read ({error}); expected OBJ, GLB, PLY or STL"
+        ) from None
+    if options.mesh.suffix.lower() == ".stl":
+        mesh.apply_scale(0.001)
+    measures, marks = measure.measure(mesh, options.side)
+    print(f"{options.mesh}:")
+    _tell_sizes(measures)
+    if options.out:
+        figure = viewer.measured(mesh, measures, marks, f"{options.mesh.name}, {options.side} foot, millimetres")
+        write_atomically(options.out, lambda partial: figure.savefig(partial, dpi=110, format="png"))
     return 0
 
 
@@ -159,7 +198,7 @@ def main(arguments: list[str] | None = None) -> int:
             return 0
         if options.command == "reconstruct":
             return _reconstruct(options)
-        commands = {"weights": lambda _: _weights(), "mat": _mat, "capture": _capture}
+        commands = {"weights": lambda _: _weights(), "mat": _mat, "capture": _capture, "measure": _measure}
         if options.command in commands:
             return commands[options.command](options)
         from . import study

@@ -6,6 +6,7 @@ the photos carve a rough solid first; the cube is set about it, and once more ab
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+import trimesh
 from jaxtyping import Bool, Float, Float32, UInt8
 from torch import Tensor
 from torch.nn import functional
@@ -77,8 +79,13 @@ class Foot:
     @property
     def length(self) -> float:
         """Longest extent along the foot's axis, of the surface between the voxels, corrected, metres."""
-        vertices, _ = to_mesh(self.probability, FOOT_CUBE, self.threshold)
-        return float(np.ptp(vertices[:, 0])) + self.correction
+        return float(np.ptp(self.mesh.vertices[:, 0])) + self.correction
+
+    @functools.cached_property
+    def mesh(self) -> trimesh.Trimesh:
+        """The surface between the voxels, metres."""
+        vertices, faces = to_mesh(self.probability, FOOT_CUBE, self.threshold)
+        return trimesh.Trimesh(vertices, faces, process=False)
 
 
 # ------------------------------------------------------------------------------------------------------------ placement
@@ -291,8 +298,5 @@ def write(foot: Foot, path: Path) -> None:
     if ending == ".binvox":
         write_binvox(path, VoxelGrid(foot.solid, FOOT_CUBE))
         return
-    import trimesh
-
-    vertices, faces = to_mesh(foot.probability, FOOT_CUBE, foot.threshold)
-    mesh = trimesh.Trimesh(vertices * (1000 if ending == ".stl" else 1), faces, process=False)
+    mesh = foot.mesh.copy().apply_scale(1000 if ending == ".stl" else 1)
     write_atomically(path, lambda partial: mesh.export(partial))

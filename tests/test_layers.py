@@ -15,7 +15,7 @@ LIBRARY = Path(__file__).parents[1] / "p2vlib"
 LINES = """
 conventions files
 config
-runs grids cameras sight
+runs grids cameras sight measure
 placement refinement
 capture
 augmentation

@@ -7,15 +7,18 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import trimesh
 from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from PIL import Image
 
 from ..conventions import Cube
 from ..grids import iou
+from ..measure import HEEL_AT, Marks, Measures
 from .shading import agreement, render
-from .style import AGREEMENT, FAINTER, PALETTE, new_figure, styled
+from .style import AGREEMENT, FAINTER, PALETTE, SOLID, new_figure, styled
 
 
 def on_paper(photo: np.ndarray) -> np.ndarray:
@@ -283,6 +286,42 @@ def reliability(tables: Mapping[str, pd.DataFrame]) -> Figure:
         axes.plot(told.predicted, told.occupied, marker=marker, linestyle=line, color=colour, label=name)
     axes.set(xlabel="probability given [1]", ylabel="share occupied [1]", aspect="equal")
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+    return figure
+
+
+@styled
+def measured(mesh: trimesh.Trimesh, measures: Measures, marks: Marks, title: str = "") -> Figure:
+    """A foot from above and from the side, with the lines along which it was measured and their millimetres."""
+    figure = new_figure(10, 5.6)
+    above, beside = figure.subplots(2, 1, sharex=True, height_ratios=(1.1, 1.0))
+    points = 1000 * np.asarray(mesh.vertices)
+    for axes, up in ((above, 2), (beside, 1)):
+        flat = points[mesh.faces][:, :, [0, up]]
+        axes.add_collection(PolyCollection(flat, facecolors=SOLID, edgecolors="none"))
+        axes.set(aspect="equal", ylabel=f"{'xyz'[up]} [mm]")
+        axes.autoscale_view()
+    lower = points[:, 2].min() - 6
+    heel, toe, inner, outer = (1000 * point for point in (marks.heel, marks.toe, marks.inner, marks.outer))
+    aside = points[:, 2].max() + 12
+    above.plot([heel[0], toe[0]], [aside] * 2, "|-", color=PALETTE[0])
+    above.text(
+        (heel[0] + toe[0]) / 2, aside + 5, f"length {measures.length:.0f}", color=PALETTE[0], ha="center", va="top"
+    )
+    above.plot([inner[0], outer[0]], [inner[2], outer[2]], "o-", color=PALETTE[1])
+    above.text(*((inner + outer) / 2 + 5)[[0, 2]], f"ball width {measures.ball_width:.0f}", color=PALETTE[1])
+    back = heel[0] + HEEL_AT * measures.length
+    above.plot(
+        [back] * 2, [-measures.heel_breadth / 2 + heel[2], measures.heel_breadth / 2 + heel[2]], "--", color=PALETTE[2]
+    )
+    above.text(back + 4, heel[2], f"heel breadth {measures.heel_breadth:.0f}", color=PALETTE[2], va="center")
+    for tape, colour, name, value in (
+        (1000 * marks.ball, PALETTE[1], "ball girth", measures.ball_girth),
+        (1000 * marks.instep, PALETTE[3], "instep girth", measures.instep_girth),
+    ):
+        beside.plot(tape[:, 0], tape[:, 1], color=colour)
+        beside.text(tape[:, 0].mean(), tape[:, 1].max() + 3, f"{name} {value:.0f}", color=colour, ha="center")
+    beside.set_xlabel("x, towards the toes [mm]")
+    figure.suptitle(title)
     return figure
 
 
