@@ -300,9 +300,9 @@ def measured(mesh: trimesh.Trimesh, measures: Measures, marks: Marks, title: str
         axes.add_collection(PolyCollection(flat, facecolors=SOLID, edgecolors="none"))
         axes.set(aspect="equal", ylabel=f"{'xyz'[up]} [mm]")
         axes.autoscale_view()
-    lower = points[:, 2].min() - 6
     heel, toe, inner, outer = (1000 * point for point in (marks.heel, marks.toe, marks.inner, marks.outer))
     aside = points[:, 2].max() + 12
+    above.set_ylim(aside + 22, points[:, 2].min() - 6)  # +z is the right side: below, seen from above
     above.plot([heel[0], toe[0]], [aside] * 2, "|-", color=PALETTE[0])
     above.text(
         (heel[0] + toe[0]) / 2, aside + 5, f"length {measures.length:.0f}", color=PALETTE[0], ha="center", va="top"
