@@ -22,6 +22,7 @@ from .evaluation import interval, iou_at, predict
 from .files import write_atomically
 from .grids import iou, voxelise
 from .inference import CORRECTION, Foot, pose_of, reconstruct
+from .measure import measure
 from .runs import data_folder
 from .shipped import Weights
 from .shots import FOOT_CUBE, read_shots
@@ -44,12 +45,13 @@ def examine(weights: Weights, folders: Sequence[Path], seed: int = 0) -> pd.Data
 
     Columns: sample, subject, iou (placement given), iou at 128 (likewise), found (IoU when the foot stands up to 4 cm
     and 30 degrees away from where the capture says, in the foot's own frame), degrees and mm that it is then placed
-    wrong, length error in mm (placement given, at 128), seconds at 32 and at 128.
+    wrong, errors of length and ball breadth in mm (placement given, at 128), seconds at 32 and at 128.
     """
     rng, rows = np.random.default_rng(seed), []
     for folder in tqdm(folders, "feet", unit="foot", mininterval=5):
         shots, mesh = read_shots(folder), trimesh.load_mesh(folder / "model.obj", process=False)
         truth = {size: voxelise(mesh.vertices, mesh.faces, FOOT_CUBE, size).volume for size in (32, 128)}
+        breadth = measure(mesh, shots.side)[0].ball_breadth
         given = reconstruct(weights, shots, 128, "given")
         coarse = reconstruct(weights, shots, 32, "given")
         angle, away = rng.uniform(0, 2 * np.pi), 0.04 * rng.uniform() ** 0.5
@@ -73,6 +75,7 @@ def examine(weights: Weights, folders: Sequence[Path], seed: int = 0) -> pd.Data
                 "degrees": float(np.rad2deg(np.arctan2(off[2, 0], off[0, 0]))),
                 "mm": float(1000 * np.hypot(off[0, 3], off[2, 3])),
                 "length error": 1000 * (given.length - float(np.ptp(mesh.vertices[:, 0]))),
+                "breadth error": measure(given.mesh, shots.side)[0].ball_breadth - breadth,
                 "seconds": seconds,
                 "seconds at 128": slower,
             }
@@ -89,6 +92,8 @@ def summary(rows: pd.DataFrame) -> dict[str, object]:
     told["placed wrong, median mm"] = round(float(rows.mm.median()), 2)
     told["length error, mean mm"] = round(float(rows["length error"].mean()), 2)
     told["length error, median of its size, mm"] = round(float(rows["length error"].abs().median()), 2)
+    told["ball breadth error, mean mm"] = round(float(rows["breadth error"].mean()), 2)
+    told["ball breadth error, median of its size, mm"] = round(float(rows["breadth error"].abs().median()), 2)
     told["seconds"] = round(float(rows.seconds.median()), 2)
     told["seconds at 128"] = round(float(rows["seconds at 128"].median()), 2)
     return told
