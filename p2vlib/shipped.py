@@ -17,9 +17,12 @@ from safetensors.torch import save_file
 from torch import nn
 
 from . import calibration, checkpoints, datasets, evaluation, models
-from .config import Config, finer, settled, shipped
+from .config import Config, by_hand, finer, shipped
 from .conventions import FOOT_SHARE
+from .ensemble import Ensemble
 from .files import write_atomically, write_text
+from .models.rays import RaysConfig
+from .models.registry import configure
 from .rough import Typical, typical
 from .runs import commit, home
 from .training import train
@@ -56,32 +59,31 @@ def path() -> Path:
 
 
 def make(config: Config | None = None, target: Path | None = None, work: Path | None = None) -> Path:
-    """Trains the network of rays on the feet of ``config`` (`config.shipped`), tests it, and stores it with its card.
+    """Trains two networks of rays on the feet of ``config`` (`config.shipped`), tests them together, and stores them.
 
-    The coarse network first, with cameras as a hand measures them and then with better ones; then its probabilities are
-    calibrated on validation people, and the finer head is trained on top of it. The people that it is tested on are in
-    neither training nor validation, and the threshold is validation's. What is half done is kept in ``work``.
+    One learns with good cameras, one with those of a hand (`ensemble`). Then their probabilities are calibrated on
+    validation people, and the finer head is trained on top. The people that they are tested on are in neither training
+    nor validation, and the threshold is validation's. What is half done is kept in ``work``.
     """
     config, target, work = config or shipped(), target or path(), work or home() / ".runs" / "weights" / NAME
     feet = datasets.load_feet(config, "phone").select(light="drift")
     learn, validation, test = (feet.select(split=split) for split in ("train", "validation", "test"))
-    recipe = config.finetuning
+    exact = config.finetuning
+    recipes = {"exact": exact, "by hand": by_hand(exact), "finer": finer(exact)}
     with torch.random.fork_rng():
-        torch.manual_seed(recipe.seed + config.seed)
-        coarse = models.build("rays", image_size=config.image_size, height=FOOT_SHARE)
-        model = models.build("rays", **{**asdict(coarse.config), "finer": CHANNELS})
-    history = train(coarse, learn, validation, recipe, work)
-    later = train(coarse, learn, validation, settled(recipe), work / "settled", start=work / "weights.safetensors")
+        torch.manual_seed(exact.seed + config.seed)
+        model = Ensemble(RaysConfig(image_size=config.image_size, height=FOOT_SHARE, finer=CHANNELS), members=2)
+    histories = {}
+    for member, name in zip(model.members, ("exact", "by hand"), strict=True):
+        histories[name] = train(member, learn, validation, recipes[name], work / name)
     most = test.photos.shape[1]
     every = range(most)
-    line = calibration.fitted(evaluation.predict(coarse, validation, every), validation.truth)
-    coarse.calibrate(*line)
-    model.load_state_dict(model.state_dict() | coarse.state_dict())
+    model.calibrate(*calibration.fitted(evaluation.predict(model, validation, every), validation.truth))
     begun = work / "coarse.safetensors"
-    checkpoints.save(begun, model, {}, later)
-    afterwards = train(model, learn, validation, finer(recipe), work / "finer", start=begun)
-    trusted = calibration.reliability(evaluation.predict(model, test, every), test.truth)
+    checkpoints.save(begun, model, {}, histories["by hand"])
+    histories["finer"] = train(model, learn, validation, recipes["finer"], work / "finer", start=begun)
     threshold, at_validation = evaluation.headline(evaluation.evaluate(model, validation, views=(most,)))
+    trusted = calibration.reliability(evaluation.predict(model, test, every), test.truth)
     views = [number for number in (1, 2, 4, 8) if number <= most]
     scores = evaluation.tidy(
         evaluation.evaluate(model, test, views), threshold, model="rays", training="feet-phone", dataset="feet"
@@ -91,22 +93,21 @@ def make(config: Config | None = None, target: Path | None = None, work: Path | 
     mean = evaluation.tidy(mean, least, model="mean-shape", training="feet-phone", dataset="feet")
     card = {
         "network": "rays",
+        "members": len(model.members),
         "config": asdict(model.config),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "threshold": threshold,
         "retrain": "python -m p2vlib weights",
         "data": {"people": asdict(config.feet), "look": "phone", "feet": [len(learn), len(validation), len(test)]},
-        "recipe": asdict(recipe),
-        "recipe afterwards": asdict(settled(recipe)),
-        "recipe of the finer head": asdict(finer(recipe)),
-        "minutes": [round(part.seconds.iloc[-1] / 60, 1) for part in (history, later, afterwards)],
+        "recipe": {name: asdict(recipe) for name, recipe in recipes.items()},
+        "minutes": {name: round(history.seconds.iloc[-1] / 60, 1) for name, history in histories.items()},
         "machine": _machine(),
         "commit": commit(),
         "validation IoU": round(at_validation, 4),
         "test IoU by photos": evaluation.summarise(scores, ["views"]).round(4).to_dict("records"),
         "mean foot IoU": evaluation.summarise(mean, ["views"]).round(4).to_dict("records")[-1],
         "probability, predicted and occupied": trusted[["predicted", "occupied"]].round(3).to_numpy().tolist(),
-        "limits": "synthetic feet in synthetic photos; true cameras; the cube within about 1 cm and 4 degrees",
+        "limits": "synthetic feet in synthetic photos; the cube within about 1 cm and 4 degrees",
     }
     save(target, model, card, typical(learn))
     return target
@@ -159,11 +160,11 @@ def load(path: Path) -> Weights:
         raise ValueError(f"{path}: weights of another network; {wanted}")
     try:
         with torch.random.fork_rng():
-            model = models.build("rays", **card["config"])
+            model = Ensemble(configure("rays", **card["config"]), int(card["members"]))
         known = {name: tensors.pop(f"{TYPICAL}.{name}", None) for name in Typical._fields}
         model.load_state_dict(tensors)
         typical = Typical(known["solid"] > 0, float(known["spread"])) if known["solid"] is not None else None
-        return Weights(models.to_fast_layout(model).eval(), float(card["threshold"]), card, typical)
+        return Weights(model.eval(), float(card["threshold"]), card, typical)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ValueError(
             f"{path}: its card and its weights do not fit ({str(error).splitlines()[0]}); {wanted}"

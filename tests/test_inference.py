@@ -18,6 +18,7 @@ from scipy.spatial.transform import Rotation
 from p2vlib import inference, models, rough, shipped, trial
 from p2vlib.__main__ import main
 from p2vlib.cameras import look_at, read_cameras, write_cameras
+from p2vlib.ensemble import Ensemble
 from p2vlib.grids import iou, read_binvox, voxelise
 from p2vlib.runs import data_folder
 from p2vlib.shots import FOOT_CUBE, MOST_VIEWS, read_shots
@@ -297,10 +298,12 @@ def test_weights_of_something_else(copy, tmp_path, capsys):
 
 
 def test_weights_with_a_card_that_lies(tmp_path):
-    model = models.build("rays", encoder=(4, 4, 4, 4), features=4, volume=(4, 4, 4))
+    config = {"encoder": [4, 4, 4, 4], "features": 4, "volume": [4, 4, 4], "finer": 4}
+    model = Ensemble(models.configure("rays", **config), 2)
     card = {
         "network": "rays",
-        "config": {"encoder": [4, 4, 4, 4], "features": 4, "volume": [4, 4, 4]},
+        "members": 2,
+        "config": config,
         "threshold": 0.4,
     }
     shipped.save(tmp_path / "right.safetensors", model, card)

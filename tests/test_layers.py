@@ -30,6 +30,7 @@ evaluation
 calibration
 checkpoints
 training
+ensemble
 rough
 shipped
 inference
