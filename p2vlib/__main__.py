@@ -78,6 +78,11 @@ def parser() -> argparse.ArgumentParser:
     take.add_argument("--mat", default="a3", help="the paper that the mat was printed on (default: a3)")
     take.add_argument("--side", choices=["left", "right"], required=True, help="which foot stands on it")
     take.add_argument("--out", type=Path, required=True, help="the capture folder to make")
+    tidy = choice.add_parser("clean", help="a scan from an app, made a clean solid foot")
+    tidy.add_argument("scan", type=Path, help=".obj, .glb, .ply, .stl, .off or .binvox; any unit and direction")
+    tidy.add_argument("--unit", choices=["m", "cm", "mm"], help="the scan's unit (default: guessed)")
+    tidy.add_argument("--side", choices=["left", "right"], help="which foot it is (default: found)")
+    tidy.add_argument("--out", type=Path, required=True, help="the folder to make")
     size_up = choice.add_parser("measure", help="millimetres and shoe sizes of a foot's mesh")
     size_up.add_argument("mesh", type=Path, help="what reconstruct wrote: .obj, .glb, .ply (metres) or .stl (mm)")
     size_up.add_argument("--side", choices=["left", "right"], required=True, help="which foot it is")
@@ -170,6 +175,24 @@ def _capture(options: argparse.Namespace) -> int:
     return 0
 
 
+def _clean(options: argparse.Namespace) -> int:
+    from . import shipped
+    from .phone.clean import clean, file_scan, read_scan
+
+    if options.out.exists():
+        raise ValueError(f"{options.out}: is there already; name a new folder, nothing is written over")
+    scan = read_scan(options.scan)
+    cleaned = clean(scan, shipped.load(shipped.path()).typical.solid.numpy(), options.unit)
+    if options.side and options.side != cleaned.side:
+        cleaned.notes.append(f"looks like a {cleaned.side} foot; filed as {options.side}, as told")
+        cleaned = replace(cleaned, side=options.side)
+    file_scan(cleaned, scan, options.out)
+    print(f"{options.out}: " + "; ".join(cleaned.notes))
+    print(f"{options.out / 'cleaned.png'} shows before and after; next:")
+    print(f"  python -m p2vlib measure {options.out / 'model.obj'} --side {cleaned.side}")
+    return 0
+
+
 def _weights() -> int:
     """Trains and tests the weights of the project; what a capture folder of an unseen foot gives is in their card."""
     from . import config, shipped, trial
@@ -196,9 +219,14 @@ def main(arguments: list[str] | None = None) -> int:
             found.save(options.out)
             print(f"{options.out}: {found.name}; left out: {', '.join(found.left_out) or 'nothing'}")
             return 0
-        if options.command == "reconstruct":
-            return _reconstruct(options)
-        commands = {"weights": lambda _: _weights(), "mat": _mat, "capture": _capture, "measure": _measure}
+        commands = {
+            "weights": lambda _: _weights(),
+            "reconstruct": _reconstruct,
+            "mat": _mat,
+            "capture": _capture,
+            "measure": _measure,
+            "clean": _clean,
+        }
         if options.command in commands:
             return commands[options.command](options)
         from . import study

@@ -7,6 +7,7 @@ light, colours are the same everywhere: `style` is the one place for them.
 from .interactive import Volumes, camera_poses, history, volumes
 from .pictures import (
     Panel,
+    before_and_after,
     contact_sheet,
     gallery,
     histograms,
@@ -24,6 +25,7 @@ __all__ = [
     "Panel",
     "Volumes",
     "agreement",
+    "before_and_after",
     "camera_poses",
     "contact_sheet",
     "gallery",

@@ -18,7 +18,7 @@ from ..conventions import Cube
 from ..grids import iou
 from ..measure import HEEL_AT, Marks, Measures
 from .shading import agreement, render
-from .style import AGREEMENT, FAINTER, PALETTE, SOLID, new_figure, styled
+from .style import AGREEMENT, FAINTER, INK, PALETTE, SOLID, new_figure, styled
 
 
 def on_paper(photo: np.ndarray) -> np.ndarray:
@@ -322,6 +322,25 @@ def measured(mesh: trimesh.Trimesh, measures: Measures, marks: Marks, title: str
         beside.text(tape[:, 0].mean(), tape[:, 1].max() + 3, f"{name} {value:.0f}", color=colour, ha="center")
     beside.set_xlabel("x, towards the toes [mm]")
     figure.suptitle(title)
+    return figure
+
+
+@styled
+def before_and_after(scan: trimesh.Trimesh, foot: trimesh.Trimesh) -> Figure:
+    """A scan and the foot that was found in it, both in the foot's frame, from above and from the side."""
+    figure = new_figure(10, 5.6)
+    grid = figure.subplots(2, 2)
+    for column, (mesh, title) in enumerate(((scan, "as it was scanned"), (foot, "cleaned"))):
+        points = 1000 * np.asarray(mesh.vertices)
+        for axes, up in zip(grid[:, column], (2, 1), strict=True):
+            flat = points[mesh.faces][:, :, [0, up]]
+            axes.add_collection(PolyCollection(flat, facecolors=SOLID, edgecolors=INK, linewidths=0.05))
+            axes.autoscale_view()
+            axes.set(aspect="equal", ylabel=f"{'xyz'[up]} [mm]")
+            if up == 2:
+                axes.invert_yaxis()
+        grid[0, column].set_title(title)
+        grid[1, column].set_xlabel("x, towards the toes [mm]")
     return figure
 
 
