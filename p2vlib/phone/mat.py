@@ -15,6 +15,7 @@ from jaxtyping import Float, UInt8
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.collections import PolyCollection
+from matplotlib.figure import Figure
 
 from ..files import write_atomically
 from ..viewer.style import new_figure, styled
@@ -102,8 +103,8 @@ def squares(mat: Mat) -> list[Float[np.ndarray, "4 2"]]:
     Black squares of the chessboard, and of every marker its black frame and cells.
     """
     board, shapes = mat.board(), []
-    white = {(round(corner[0, 0] * 1000 // mat.square), round(corner[0, 1] * 1000 // mat.square)): number
-             for number, corner in enumerate(np.asarray(board.getObjPoints()))}  # fmt: skip
+    places = (1000 * np.asarray(board.getObjPoints())[:, 0, :2] // mat.square).astype(int).tolist()
+    white = {tuple(place): number for number, place in enumerate(places)}
     kind, edge = board.getDictionary(), MARKER_SHARE * mat.square
     cells = kind.markerSize + 2
     cell, margin = edge / cells, (mat.square - edge) / 2
@@ -141,7 +142,7 @@ def print_mat(mat: Mat, path: Path) -> None:
 
 
 @styled
-def _sheet(mat: Mat, number: int) -> object:
+def _sheet(mat: Mat, number: int) -> Figure:
     """One sheet. The board is in the middle of all sheets; what lies beyond this one is cut off."""
     width, height = mat.sheet
     figure = new_figure(width / INCH, height / INCH)
@@ -202,9 +203,8 @@ def _zone(axes: Axes, x: float, y: float) -> None:
     shape = outline() + [x, y]
     axes.plot(*shape.T, color=HINT, linewidth=1.2)
     axes.plot([x - 150, x + 150], [y, y], "-.", color=HINT, linewidth=0.6)
-    for side, at in (("LEFT OR RIGHT FOOT", 0.0),):
-        axes.text(x + at, y, side, fontsize=7, color=HINT, ha="center", va="center",
-                  bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.0})  # fmt: skip
+    box = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
+    axes.text(x, y, "LEFT OR RIGHT FOOT", fontsize=7, color=HINT, ha="center", va="center", bbox=box)
 
 
 def _ruler(axes: Axes, x: float, y: float, length: int = 100) -> None:
@@ -216,7 +216,7 @@ def _ruler(axes: Axes, x: float, y: float, length: int = 100) -> None:
 
 
 @styled
-def _instructions(mat: Mat) -> object:
+def _instructions(mat: Mat) -> Figure:
     """A page of four pictures."""
     width, height = max(mat.sheet), min(mat.sheet)
     figure = new_figure(width / INCH, height / INCH)
