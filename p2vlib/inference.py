@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,11 +17,13 @@ import pandas as pd
 import torch
 import trimesh
 from jaxtyping import Bool, Float, Float32, UInt8
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
 from . import rough
 from .augmentation import as_input
+from .cameras import Camera
 from .conventions import FOOT_CUBE_EDGE, FOOT_SHARE, Cube
 from .datasets import Captures, cropped, mirrored, mirrored_boxes, mirrored_cameras
 from .evaluation import asked
@@ -127,12 +129,7 @@ def _ask(
     """What the network says of ``cube`` in the frame of ``pose``, and the cameras it is told; a right foot mirrored."""
     size = weights.model.config.image_size
     photos, seen = [], []
-    for photo, camera, name in zip(shots.photos, shots.cameras, shots.names, strict=True):
-        own = replace(camera, extrinsics=camera.extrinsics @ pose)
-        try:
-            box = own.box(cube, FOOT_SHARE * cube.edge)
-        except ValueError as error:
-            raise ValueError(f"{name}: {error}; where it was taken from does not fit the others, or nothing") from None
+    for photo, own, box, name in _placed(shots, pose, cube):
         if box[2] < 0 or box[3] < 0 or box[0] > photo.width or box[1] > photo.height:
             raise ValueError(f"{name}: its camera does not see the foot's place at all; check the row of this photo")
         photos.append(cropped(photo, box, size))
@@ -140,6 +137,19 @@ def _ask(
     pictures, cameras = _as_left(photos, seen, shots.side)
     with torch.no_grad():
         return weights.model(as_input(pictures), cameras), cameras
+
+
+def _placed(
+    shots: Shots, pose: Float[np.ndarray, "4 4"], cube: Cube
+) -> Iterator[tuple[Image.Image, Camera, tuple[float, ...], str]]:
+    """Each photo, its camera in the frame of ``pose``, where the lower part of ``cube`` shows in it, and its name."""
+    for photo, camera, name in zip(shots.photos, shots.cameras, shots.names, strict=True):
+        own = replace(camera, extrinsics=camera.extrinsics @ pose)
+        try:
+            box = own.box(cube, FOOT_SHARE * cube.edge)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}; where it was taken from does not fit the others, or nothing") from None
+        yield photo, own, box, name
 
 
 def _as_left(
@@ -157,16 +167,12 @@ def _realigned(weights: Weights, shots: Shots, pose: np.ndarray) -> tuple[Recons
     if weights.typical is None:
         raise ValueError("these weights came without a typical foot to align cameras to; say --cameras exact")
     photos, seen, boxes = [], [], []
-    for photo, camera, name in zip(shots.photos, shots.cameras, shots.names, strict=True):
-        own = replace(camera, extrinsics=camera.extrinsics @ pose)
-        try:
-            box = np.array(own.box(FOOT_CUBE, FOOT_SHARE * FOOT_CUBE_EDGE))
-        except ValueError as error:
-            raise ValueError(f"{name}: {error}; even a camera noted by hand looks at the foot") from None
+    for photo, own, place, _ in _placed(shots, pose, FOOT_CUBE):
+        box = np.array(place)
         middle, half = (box[:2] + box[2:]) / 2, NOTED_ROOM * (box[2:] - box[:2]) / 2
         wide = np.concatenate([middle - half, middle + half])
         photos.append(cropped(photo, wide, NOTED_PIXELS))
-        seen.append(own.seen_from(FOOT_CUBE, tuple(box)))
+        seen.append(own.seen_from(FOOT_CUBE, place))
         boxes.append((box - np.tile(wide[:2], 2)) * NOTED_PIXELS / (wide[2] - wide[0]))
     pictures, cameras = _as_left(photos, seen, shots.side)
     right = torch.tensor([shots.side == "right"])
@@ -250,8 +256,7 @@ def reconstruct(
         f"{len(shots.photos)} photos of a {shots.side} foot; placement {placement}: "
         f"{np.hypot(*shift[[0, 2]]) * 1000:.0f} mm and {yaw:+.0f} degrees from where the capture looks for it"
     )
-    volume = said.probability if size == 32 else weights.model.enlarged(said.known, size, weights.threshold)
-    volume = volume[0]
+    volume = weights.model.enlarged(said.known, size, weights.threshold)[0]
     agreement = _agreement(said, seen, weights.threshold)
     names = shots.names
     if shots.side == "right":

@@ -72,7 +72,7 @@ def make(config: Config | None = None, target: Path | None = None, work: Path | 
     recipes = {"exact": exact, "by hand": by_hand(exact), "finer": finer(exact)}
     with torch.random.fork_rng():
         torch.manual_seed(exact.seed + config.seed)
-        model = Ensemble(RaysConfig(image_size=config.image_size, height=FOOT_SHARE, finer=CHANNELS), members=2)
+        model = Ensemble(RaysConfig(image_size=config.image_size, height=FOOT_SHARE), members=2, finer=CHANNELS)
     histories = {}
     for member, name in zip(model.members, ("exact", "by hand"), strict=True):
         histories[name] = train(member, learn, validation, recipes[name], work / name)
@@ -95,6 +95,7 @@ def make(config: Config | None = None, target: Path | None = None, work: Path | 
         "network": "rays",
         "members": len(model.members),
         "config": asdict(model.config),
+        "finer": CHANNELS,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "threshold": threshold,
         "retrain": "python -m p2vlib weights",
@@ -160,7 +161,7 @@ def load(path: Path) -> Weights:
         raise ValueError(f"{path}: weights of another network; {wanted}")
     try:
         with torch.random.fork_rng():
-            model = Ensemble(configure("rays", **card["config"]), int(card["members"]))
+            model = Ensemble(configure("rays", **card["config"]), int(card["members"]), int(card["finer"]))
         known = {name: tensors.pop(f"{TYPICAL}.{name}", None) for name in Typical._fields}
         model.load_state_dict(tensors)
         typical = Typical(known["solid"] > 0, float(known["spread"])) if known["solid"] is not None else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from p2vlib import calibration, models
+from p2vlib import calibration
 
 
 def overconfident(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -37,15 +37,3 @@ def test_what_was_never_asked_does_not_count():
     above = torch.cat([volumes, torch.zeros_like(volumes)], 2)
     wide = torch.cat([truth, torch.ones_like(truth)], 2)
     assert calibration.fitted(above, wide) == pytest.approx(calibration.fitted(volumes, truth))
-
-
-def test_a_calibrated_network_says_so_itself():
-    torch.manual_seed(0)
-    model = models.build("rays", encoder=(4, 4, 4, 4), features=4, volume=(4, 4, 4)).eval()
-    views = torch.rand(1, 2, 3, 96, 96)
-    cameras = torch.eye(3, 7).expand(1, 2, 3, 7).clone()
-    cameras[..., :3, 3:6] = torch.eye(3)
-    cameras[..., :2, 6], cameras[..., 2, 6] = -0.5, 2.0
-    before = torch.logit(model(views, cameras).probability)
-    model.calibrate(0.5, 0.25)
-    assert torch.allclose(torch.logit(model(views, cameras).probability), 0.5 * before + 0.25, atol=1e-4)

@@ -8,7 +8,7 @@ import torch
 from p2vlib import datasets, models, training
 from p2vlib.ensemble import Ensemble
 
-TINY = models.configure("rays", encoder=(4, 4, 4, 4), features=4, volume=(4, 4, 4), height=0.375, finer=4)
+TINY = models.configure("rays", encoder=(4, 4, 4, 4), features=4, volume=(4, 4, 4), height=0.375)
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,7 @@ def batch(smoke) -> training.Batch:
 
 def build(members: int) -> Ensemble:
     torch.manual_seed(0)
-    return Ensemble(TINY, members).eval()
+    return Ensemble(TINY, members, 4).eval()
 
 
 @torch.no_grad()
@@ -52,6 +52,6 @@ def test_it_is_calibrated_as_a_whole_and_the_finer_answer_with_it(batch):
     assert said.near.shape == (len(points), 40)
     large = model.enlarged(said.known, 64, 0.5)
     assert large.shape == (len(points), 64, 64, 64) and not large[:, :, 24:].any()
-    again = Ensemble(TINY, 2)
+    again = Ensemble(TINY, 2, 4)
     again.load_state_dict(model.state_dict())
     assert torch.equal(again.eval()(batch.views, batch.cameras).probability, said.probability), "it is kept with it"

@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch.nn import functional
 
 from p2vlib import datasets, models, placement, training
 from p2vlib.conventions import FOOT_SHARE
+from p2vlib.ensemble import Ensemble
 from p2vlib.models.finer import coarse_at, near_surface
 
-TINY = {"encoder": (4, 4, 4, 4), "features": 4, "volume": (4, 4, 4), "height": FOOT_SHARE, "finer": 4}
+TINY = {"encoder": (4, 4, 4, 4), "features": 4, "volume": (4, 4, 4), "height": FOOT_SHARE}
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def recipe(smoke):
 
 def build():
     torch.manual_seed(0)
-    return models.build("rays", **TINY)
+    return Ensemble(models.configure("rays", **TINY), 1, 4)
 
 
 def test_points_are_near_the_surface_and_know_their_side(feet, recipe):
@@ -73,7 +73,7 @@ def test_it_begins_as_the_interpolated_answer(feet):
     points = torch.rand(len(batch.views), 50, 3) * torch.tensor([1.0, FOOT_SHARE, 1.0])
     with torch.no_grad():
         said = model(batch.views, batch.cameras, points)
-    assert torch.allclose(said.near, coarse_at(said.known, points)[:, -1] + model.finer.decide[-1].bias, atol=1e-5)
+    assert torch.allclose(said.near, coarse_at(said.known, points)[:, -1], atol=1e-5)
     centre = (torch.tensor([[[5, 3, 9]]]) + 0.5) / 32
     exact = torch.logit(said.probability[0, 5, 3, 9]).item()
     assert coarse_at(said.known, centre.expand(len(batch.views), 1, 3))[0, -1, 0] == pytest.approx(exact, abs=1e-4)
@@ -87,7 +87,6 @@ def test_the_head_is_asked_near_the_surface_alone(feet, size):
         known = model(batch.views, batch.cameras).known
     known = known._replace(volume=known.volume.clone())
     known.volume[:, -1] = batch.truth[:, :, :12] * 8.0 - 4.0
-    plain = model.enlarged(known, size, 0.5)
     asked = []
     model.finer.forward = lambda maps, part, points: asked.append(points) or torch.full(points.shape[:2], 9.0)
     shown = model.enlarged(known, size, 0.5)
@@ -95,15 +94,3 @@ def test_the_head_is_asked_near_the_surface_alone(feet, size):
     there = shown == torch.sigmoid(torch.tensor(9.0))
     assert 0.001 < there.float().mean() < 0.1
     assert sum(points.shape[1] for points in asked) < 0.15 * shown.numel()
-    assert plain.shape == shown.shape
-
-
-def test_without_a_head_the_answer_is_interpolated(feet):
-    torch.manual_seed(0)
-    model, batch = models.build("rays", **{**TINY, "finer": 0}).eval(), training.draw(feet, training.Training(), 0)
-    with torch.no_grad():
-        said = model(batch.views, batch.cameras)
-    large = model.enlarged(said.known, 64, 0.5)
-    logits = torch.logit(said.probability[:, None, :, :12])
-    expected = torch.sigmoid(functional.interpolate(logits, scale_factor=2.0, mode="trilinear"))[:, 0]
-    assert torch.allclose(large[:, :, :24], expected, atol=1e-4)

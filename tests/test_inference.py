@@ -298,12 +298,13 @@ def test_weights_of_something_else(copy, tmp_path, capsys):
 
 
 def test_weights_with_a_card_that_lies(tmp_path):
-    config = {"encoder": [4, 4, 4, 4], "features": 4, "volume": [4, 4, 4], "finer": 4}
-    model = Ensemble(models.configure("rays", **config), 2)
+    config = {"encoder": [4, 4, 4, 4], "features": 4, "volume": [4, 4, 4]}
+    model = Ensemble(models.configure("rays", **config), 2, 4)
     card = {
         "network": "rays",
         "members": 2,
         "config": config,
+        "finer": 4,
         "threshold": 0.4,
     }
     shipped.save(tmp_path / "right.safetensors", model, card)

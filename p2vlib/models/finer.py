@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..sight import look
+from .reading import BESIDE_FEATURES, convolution, counted, hull, read_at, spread, weighed
 
 
 class Known(NamedTuple):
@@ -33,11 +34,12 @@ class Known(NamedTuple):
 class Finer(nn.Module):
     """The logit of occupancy at any point of the cube, as a correction of the interpolated coarse one."""
 
-    def __init__(self, channels: int, whole: int, beside: int, features: int = 16, hidden: int = 64) -> None:
+    def __init__(self, channels: int, whole: int, features: int, hidden: int = 64) -> None:
+        """``channels`` of the coarse network's maps, ``whole`` of its volume (`Known`)."""
         super().__init__()
-        self.photo = nn.Sequential(_conv2d(3 + channels, features), _conv2d(features, features))
+        self.photo = nn.Sequential(convolution(3 + channels, features), convolution(features, features))
         self.inside = nn.Conv2d(features, 1, 1)
-        self.beside = nn.Linear(beside, features)
+        self.beside = nn.Linear(BESIDE_FEATURES, features)
         self.decide = nn.Sequential(
             nn.Linear(whole + 2 * features + 2 + 3, hidden),
             nn.ReLU(inplace=True),
@@ -45,6 +47,8 @@ class Finer(nn.Module):
             nn.ReLU(inplace=True),
             nn.Linear(hidden, 1),
         )
+        for value in self.decide[-1].parameters():
+            nn.init.zeros_(value)  # it begins as the interpolated coarse answer
 
     def maps(self, known: Known) -> Float[Tensor, "photos read rows columns"]:
         """What is read at a point, at the photos' own pixels: features, and a logit of being inside the silhouette."""
@@ -60,18 +64,12 @@ class Finer(nn.Module):
     ) -> Float[Tensor, "batch points"]:
         """``maps`` of the photos of ``known``, and points in the unit cube."""
         sight = look(known.cameras, points)
-        read = functional.grid_sample(maps, sight.place.flatten(0, 1)[:, None], align_corners=False)
-        read = read[:, :, 0].unflatten(0, known.cameras.shape[:2])  # [batch, views, 16 + 1, points]
-        told = torch.einsum("cf,bvfn->bvcn", self.beside.weight, sight.beside) + self.beside.bias[:, None]
-        features = functional.relu(read[:, :, :-1] + told)
-        counted = sight.seen.float() / sight.seen.sum(1, keepdim=True).clamp(min=1)
-        mean = torch.einsum("bvn,bvcn->bcn", counted, features)
-        spread = (torch.einsum("bvn,bvcn->bcn", counted, features.square()) - mean.square()).clamp(min=0)
-        inside = torch.tanh(read[:, :, -1] / 4)
-        least = inside.masked_fill(~sight.seen, 1.0).amin(1)
-        hull = torch.stack([(inside * counted).sum(1), least], 1)
+        read, inside = read_at(maps, sight, self.beside)
+        alike = counted(sight.seen)
+        mean = weighed(alike, read)
         coarse = coarse_at(known, points)
-        joined = torch.cat([coarse, mean, spread, hull, (2 * points - 1).transpose(1, 2)], 1)
+        variance, silhouettes = spread(alike, read, mean), hull(inside, sight.seen)
+        joined = torch.cat([coarse, mean, variance, silhouettes, (2 * points - 1).transpose(1, 2)], 1)
         return coarse[:, -1] + self.decide(joined.transpose(1, 2)).float()[..., 0]
 
 
@@ -90,8 +88,3 @@ def near_surface(solid: Bool[Tensor, "batch x y z"]) -> Bool[Tensor, "batch x y 
     outer = functional.max_pool3d(value, 3, 1, 1)
     inner = -functional.max_pool3d(-value, 3, 1, 1)
     return (outer > inner)[:, 0]
-
-
-def _conv2d(channels: int, width: int) -> nn.Sequential:
-    convolution = nn.Conv2d(channels, width, 3, padding=1, bias=False)
-    return nn.Sequential(convolution, nn.BatchNorm2d(width), nn.ReLU(inplace=True))

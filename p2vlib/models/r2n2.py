@@ -167,10 +167,7 @@ def _unpool(x: Float[Tensor, "batch c x y z"]) -> Float[Tensor, "batch c x2 y2 z
 
 
 def _doubled(layer: nn.Module, x: Float[Tensor, "batch c x y z"]) -> Float[Tensor, "batch width x2 y2 z2"]:
-    """``layer(_unpool(x))``; a convolution as the transposed one that it then is, which skips the zeros.
-
-    Seven of eight cells are zero: a step of the decoder takes a quarter of the time.
-    """
+    """``layer(_unpool(x))``; a convolution as the transposed one that it then is, without the zeros: 7 of 8."""
     if not isinstance(layer, nn.Conv3d):
         return layer(_unpool(x))
     weight = layer.weight.flip(2, 3, 4).transpose(0, 1)

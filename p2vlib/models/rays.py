@@ -8,7 +8,6 @@ the slides name.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,12 +17,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..sight import look, voxel_centres
-from .finer import Finer, Known, near_surface
+from .finer import Known
+from .reading import BESIDE_FEATURES, convolution, counted, hull, read_at, spread, weighed
 from .reconstruction import Reconstruction, check_views
 from .weights import initialise
-
-BESIDE_FEATURES = 5
-"""What a voxel knows of a view beside its features: whether it is seen, how far off, and from where."""
 
 BESIDE_VIEWS = 6
 """What a voxel knows beside what it reads: how far inside the silhouettes it is, in the mean and in the view that has
@@ -55,9 +52,6 @@ class RaysConfig:
 
     height: float = 1.0
     """The lower share of the cube that can be occupied; above it nothing is computed and all is empty."""
-
-    finer: int = 0
-    """Channels of the head that answers between the voxels; 0: there is none."""
 
 
 class Rays(nn.Module):
@@ -92,11 +86,7 @@ class Rays(nn.Module):
         # On a par with the voxels' places: else these, which know the mean shape, are all that is listened to.
         self.level = nn.BatchNorm1d(joined)
         self.unet = UNet3d(joined + BESIDE_VIEWS, config.volume)
-        whole = config.volume[0] + 1
-        self.finer = Finer(channels + 1, whole, BESIDE_FEATURES, config.finer) if config.finer else None
         initialise(self)
-        if self.finer:
-            nn.init.zeros_(self.finer.decide[-1].weight)  # it begins as the interpolated coarse answer
         for layer in (self.mask, self.unet.head):
             nn.init.constant_(layer.bias, -3.0)  # most of a photo and of a cube is empty
 
@@ -104,11 +94,8 @@ class Rays(nn.Module):
         self,
         views: Float[Tensor, "batch views 3 height width"],
         cameras: Float[Tensor, "batch views 3 7"] | None = None,
-        points: Float[Tensor, "batch asked 3"] | None = None,
     ) -> Reconstruction:
         """``views`` in [0, 1], any number of them in any order, each with its camera (`Camera.seen_from`).
-
-        ``points`` of the unit cube are those at which the finer head is asked.
 
         Raises:
             ValueError: no cameras, or photos of another size than the config's.
@@ -121,16 +108,12 @@ class Rays(nn.Module):
         features = self.encoder(views.flatten(0, 1))  # [batch * views, 16, 48, 48]
         masks = self.mask(features)
         maps = torch.cat([features, masks], 1).float()
-        read = functional.grid_sample(maps, sight.place.flatten(0, 1)[:, None], align_corners=False)
-        read = read[:, :, 0].unflatten(0, views.shape[:2])  # [batch, views, 16 + 1, voxels]
-        # One hidden layer a view and voxel: its half on the photo is the encoder's last, which commutes with reading.
-        told = torch.einsum("cf,bvfn->bvcn", self.beside.weight, sight.beside) + self.beside.bias[:, None]
-        joined, weights = self._together(functional.relu(read[:, :, :-1] + told), sight.seen)
-        inside = self._hull(read[:, :, -1], sight.seen)
+        read, inside = read_at(maps, sight, self.beside)
+        joined, weights = self._together(read, sight.seen)
         places = (2 * centres.T - 1).expand(len(views), 3, -1)
         count = sight.seen.float().mean(1, keepdim=True)
         shape = (self.config.grid, self.layers, self.config.grid)
-        volume = torch.cat([self.level(joined), inside, places, count], 1)  # [batch, 48 + 6, voxels]
+        volume = torch.cat([self.level(joined), hull(inside, sight.seen), places, count], 1)  # [batch, 48 + 6, voxels]
         volume = volume.unflatten(2, shape)  # -> [batch, 48 + 6, 32, 32, 32]
         last = self.unet(volume)
         logits = self.unet.head(last)
@@ -138,80 +121,27 @@ class Rays(nn.Module):
         probability = self._whole(torch.sigmoid(logits.float()).squeeze(1))
         scores = self._whole(weights.unflatten(2, shape).detach().float())
         known = Known(views.flatten(0, 1) * 2 - 1, maps, cameras, torch.cat([last, logits], 1).float(), self.height)
-        near = None if points is None else self.finer(self.finer.maps(known), known, points)
         masks = torch.sigmoid(masks.float())[:, 0].unflatten(0, views.shape[:2])
-        return Reconstruction(probability, probability, probability[:, None], scores, masks, near=near, known=known)
-
-    @torch.no_grad()
-    def enlarged(self, known: Known, size: int, threshold: float) -> Float[Tensor, "batch x y z"]:
-        """Occupancy at ``size``, the grid doubled as often as it takes, asked anew wherever the surface is near.
-
-        ``threshold``: where the surface is.
-        """
-        maps, level = self.finer and self.finer.maps(known), math.log(threshold / (1 - threshold))
-        views, logits = known.cameras.shape[1], known.volume[:, -1:]
-        for _ in range(round(math.log2(size / self.config.grid))):
-            logits = functional.interpolate(logits, scale_factor=2.0, mode="trilinear")
-            edge = logits.shape[-1]
-            if not self.finer:
-                continue
-            near = near_surface(logits[:, 0] > level)
-            centres = voxel_centres(edge, logits.shape[-2], logits.device).view(*near.shape[1:], 3)
-            for row, (one, volume) in enumerate(zip(near, logits[:, 0], strict=True)):
-                own = slice(row * views, (row + 1) * views)
-                part = known._replace(cameras=known.cameras[[row]], volume=known.volume[[row]])
-                volume[one] = self.finer(maps[own], part, centres[one][None])[0]
-        lower = torch.sigmoid(logits[:, 0])
-        return functional.pad(lower, (0, 0, 0, size - lower.shape[2]))
-
-    @torch.no_grad()
-    def calibrate(self, slope: float, offset: float) -> None:
-        """From now on occupancy is ``sigmoid(slope * logit + offset)`` of what it was (`evaluation.calibration`)."""
-        self.unet.head.weight.mul_(slope)
-        self.unet.head.bias.mul_(slope).add_(offset)
+        return Reconstruction(probability, probability, probability[:, None], scores, masks, known=known)
 
     def _whole(self, lower: Float[Tensor, "*batch x layers z"]) -> Float[Tensor, "*batch x y z"]:
         """With the empty layers above."""
         return functional.pad(lower, (0, 0, 0, self.config.grid - self.layers))
 
-    def _hull(
-        self, inside: Float[Tensor, "batch views voxels"], seen: Bool[Tensor, "batch views voxels"]
-    ) -> Float[Tensor, "batch 2 voxels"]:
-        """Mean and least logit of the silhouettes of the views that see a voxel, about -1 to 1."""
-        inside = torch.tanh(inside / 4)
-        mean = (inside * seen).sum(1) / seen.sum(1).clamp(min=1)
-        return torch.stack([mean, inside.masked_fill(~seen, 1.0).amin(1)], 1)
-
     def _together(
         self, read: Float[Tensor, "batch views channels voxels"], seen: Bool[Tensor, "batch views voxels"]
     ) -> tuple[Float[Tensor, "batch joined voxels"], Float[Tensor, "batch views voxels"]]:
         """Mean and variance over the views that see a voxel, the attended mean, and each view's weight in it."""
-        counted = seen.float() / seen.sum(1, keepdim=True).clamp(min=1)
-        mean = _weighed(counted, read)
+        alike = counted(seen)
+        mean = weighed(alike, read)
         if self.config.aggregation == "mean":
-            return mean, counted
-        # E[x^2] - E[x]^2: torch.var over views costs more than the convolutions.
-        spread = (_weighed(counted, read.square()) - mean.square()).clamp(min=0)
+            return mean, alike
+        variance = spread(alike, read, mean)
         if self.score is None:
-            return torch.cat([mean, spread], 1), counted
+            return torch.cat([mean, variance], 1), alike
         scores = torch.einsum("c,bvcn->bvn", self.score.weight[0], read)
         weights = torch.softmax(scores.masked_fill(~seen, -1e4), 1) * seen.any(1, keepdim=True)
-        return torch.cat([mean, spread, _weighed(weights, read)], 1), weights
-
-
-def _weighed(
-    weights: Float[Tensor, "batch views voxels"], read: Float[Tensor, "batch views channels voxels"]
-) -> Float[Tensor, "batch channels voxels"]:
-    """The weighed sum over views, one after the other: no product is ever held for all of them."""
-    total = torch.zeros_like(read[:, 0])
-    for weight, view in zip(weights.unbind(1), read.unbind(1), strict=True):
-        total = torch.addcmul(total, weight[:, None], view)
-    return total
-
-
-def _conv2d(channels: int, width: int, stride: int = 1) -> nn.Sequential:
-    convolution = nn.Conv2d(channels, width, 3, stride=stride, padding=1, bias=False)
-    return nn.Sequential(convolution, nn.BatchNorm2d(width), nn.ReLU(inplace=True))
+        return torch.cat([mean, variance, weighed(weights, read)], 1), weights
 
 
 class RaysEncoder(nn.Module):
@@ -224,10 +154,10 @@ class RaysEncoder(nn.Module):
         super().__init__()
         self.down, self.back, self.join = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
         for channels, width in zip((3, *widths), widths, strict=False):
-            self.down.append(nn.Sequential(_conv2d(channels, width, 2), _conv2d(width, width)))
+            self.down.append(nn.Sequential(convolution(channels, width, 2), convolution(width, width)))
         for finer, coarser in zip(widths, widths[1:], strict=False):
             self.back.append(nn.Conv2d(coarser, finer, 1))
-            self.join.append(_conv2d(finer, finer))
+            self.join.append(convolution(finer, finer))
         self.out = nn.Conv2d(widths[0], features, 1)
 
     def forward(self, photos: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n features height width"]:
