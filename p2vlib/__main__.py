@@ -123,21 +123,13 @@ def _tell_sizes(measures: Measures) -> None:
 
 
 def _measure(options: argparse.Namespace) -> int:
-    import trimesh
-
     from . import viewer
     from .files import write_atomically
+    from .phone.clean import UNITS, read_scan
 
-    if not options.mesh.is_file():
-        raise ValueError(f"{options.mesh}: no such file; expected a mesh that reconstruct wrote")
-    try:
-        mesh = trimesh.load_mesh(options.mesh, process=False)
-    except Exception as error:
-        raise ValueError(
-            f"{options.mesh}: not a mesh that can be read ({error}); expected OBJ, GLB, PLY or STL"
-        ) from None
+    mesh = read_scan(options.mesh)
     if options.mesh.suffix.lower() == ".stl":
-        mesh.apply_scale(0.001)
+        mesh.apply_scale(UNITS["mm"])
     measures, marks = measure.measure(mesh, options.side)
     print(f"{options.mesh}:")
     _tell_sizes(measures)
@@ -177,10 +169,10 @@ def _capture(options: argparse.Namespace) -> int:
 
 def _clean(options: argparse.Namespace) -> int:
     from . import shipped
+    from .files import check_new
     from .phone.clean import clean, file_scan, read_scan
 
-    if options.out.exists():
-        raise ValueError(f"{options.out}: is there already; name a new folder, nothing is written over")
+    check_new(options.out)
     scan = read_scan(options.scan)
     cleaned = clean(scan, shipped.load(shipped.path()).typical.solid.numpy(), options.unit)
     if options.side and options.side != cleaned.side:

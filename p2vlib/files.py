@@ -1,10 +1,11 @@
-"""Files that are either whole or not there: write beside, flush to the disk, rename."""
+"""Files and folders that are either whole or not there: write beside, flush to the disk, rename."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 
@@ -37,3 +38,30 @@ def write_bytes(path: Path, content: bytes) -> None:
 def write_text(path: Path, content: str) -> None:
     """Writes ``content`` to ``path`` atomically, as UTF-8."""
     write_bytes(path, content.encode())
+
+
+def check_new(folder: Path) -> None:
+    """Says before the work that nothing is written over.
+
+    Raises:
+        ValueError: ``folder`` is there already.
+    """
+    if folder.exists():
+        raise ValueError(f"{folder}: is there already; name a new folder, nothing is written over")
+
+
+@contextlib.contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """A folder to be filled, which becomes ``folder`` when that has gone well, and is removed when it has not.
+
+    Raises:
+        ValueError: ``folder`` is there already.
+    """
+    check_new(folder)
+    partial = folder.with_name(f".{os.getpid()}.partial.{folder.name}")
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

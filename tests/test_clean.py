@@ -138,7 +138,7 @@ def test_what_is_no_scan_is_one_clear_sentence(tmp_path, capsys):
     for file, out, sentence in (
         ("none.ply", "out", "no such file; expected a scan"),
         ("a.usdz", "out", "cannot read .usdz"),
-        ("text.obj", "out", "text.obj: "),
+        ("text.obj", "out", "text.obj: holds no triangles"),
         ("ball.ply", "out", "stands like a foot"),
         ("ball.ply", "there", "is there already"),
     ):

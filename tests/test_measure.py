@@ -90,7 +90,7 @@ def test_the_command_measures_and_draws(tmp_path, capsys):
     assert told[0] == told[1] and "length" in told[0] and "Mondopoint" in told[0], "millimetres and metres"
     assert (tmp_path / "foot.png").stat().st_size > 20_000
     (tmp_path / "text.obj").write_text("nothing")
-    for file, sentence in (("none.obj", "no such file"), ("text.obj", "")):
+    for file, sentence in (("none.obj", "no such file"), ("text.obj", "text.obj: holds no triangles")):
         assert main(["measure", str(tmp_path / file), "--side", "left"]) == 1
         error = capsys.readouterr().err
         assert sentence in error and error.startswith("p2vlib: ") and error.count("\n") == 1

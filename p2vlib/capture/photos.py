@@ -175,13 +175,32 @@ def _rgb(colour: np.ndarray) -> Scene:
 
 def _floor(walk: Walk, pattern: np.ndarray, glow: np.ndarray, height: float, reach: float) -> Any:
     """A square of floor reaching ``reach`` metres from the target, covered with the pattern and its glow."""
-    mi = mitsuba_scalar()
     frame = floor_frame(walk) @ np.diag([reach, reach, 1.0, 1.0])
     frame[1, 3] = height
-    repeat = 2 * reach / SPAN
+    # An odd number of repeats puts the middle of the texture under the foot.
+    return _covered(frame, pattern, glow, 2 * reach / SPAN)
+
+
+def _paper(sheet: Sheet, light: Float[np.ndarray, "3"]) -> Any:
+    """The sheet a tenth of a millimetre above the floor, under fill light as on the open floor."""
+    frame = np.eye(4)
+    frame[:3, 0], frame[:3, 1], frame[:3, 2] = (sheet.width / 2, 0, 0), (0, 0, -sheet.depth / 2), (0, 1, 0)
+    frame[1, 3] = 1e-4
+    # Mitsuba counts the rows of a texture from below.
+    printed = np.repeat(sheet.reflectance[::-1, :, None], 3, axis=2)
+    return _covered(frame, printed, printed * light)
+
+
+def _covered(
+    frame: Float[np.ndarray, "4 4"],
+    pattern: Float[np.ndarray, "height width 3"],
+    glow: Float[np.ndarray, "height width 3"],
+    repeat: float = 1.0,
+) -> Any:
+    """A rectangle from -1 to 1 in ``frame``, covered ``repeat`` times with a pattern for the key light and its glow."""
+    mi = mitsuba_scalar()
 
     def cover(picture: np.ndarray) -> Scene:
-        # An odd number of repeats puts the middle of the texture under the foot.
         bitmap = {"type": "bitmap", "bitmap": mi.Bitmap(picture.astype(np.float32)), "raw": True}
         return {**bitmap, "to_uv": mi.ScalarTransform4f().scale([repeat, repeat, 1])}
 
@@ -191,28 +210,6 @@ def _floor(walk: Walk, pattern: np.ndarray, glow: np.ndarray, height: float, rea
             "to_world": mi.ScalarTransform4f(frame),
             "bsdf": {"type": "diffuse", "reflectance": cover(pattern)},
             "emitter": {"type": "area", "radiance": cover(glow), "sampling_weight": 0.0},
-        }
-    )
-
-
-def _paper(sheet: Sheet, light: Float[np.ndarray, "3"]) -> Any:
-    """The sheet a tenth of a millimetre above the floor, under fill light as on the open floor."""
-    mi = mitsuba_scalar()
-    frame = np.eye(4)
-    frame[:3, 0], frame[:3, 1], frame[:3, 2] = (sheet.width / 2, 0, 0), (0, 0, -sheet.depth / 2), (0, 1, 0)
-    frame[1, 3] = 1e-4
-    # Mitsuba counts the rows of a texture from below.
-    printed = np.repeat(sheet.reflectance[::-1, :, None], 3, axis=2)
-
-    def cover(picture: np.ndarray) -> Scene:
-        return {"type": "bitmap", "bitmap": mi.Bitmap(picture.astype(np.float32)), "raw": True}
-
-    return mi.load_dict(
-        {
-            "type": "rectangle",
-            "to_world": mi.ScalarTransform4f(frame),
-            "bsdf": {"type": "diffuse", "reflectance": cover(printed)},
-            "emitter": {"type": "area", "radiance": cover(printed * light), "sampling_weight": 0.0},
         }
     )
 

@@ -7,7 +7,6 @@ here learns; what counts as a foot's side is told by a typical left foot and its
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,9 +17,10 @@ from scipy import ndimage
 
 from .. import viewer
 from ..conventions import FOOT_CUBE_EDGE, FOOT_CUT_HEIGHT, FOOT_SHARE, FOOT_SYNSET, Cube, foot_cube
-from ..files import write_atomically, write_text
-from ..grids import VoxelGrid, read_binvox, to_mesh, voxelise, write_binvox
-from ..inference import stance
+from ..files import whole_folder, write_text
+from ..grids import VoxelGrid, iou, read_binvox, to_mesh, voxelise, write_binvox
+from ..inference import pose_of, stance
+from ..shots import FOOT_CUBE
 
 SCANS = (".obj", ".glb", ".ply", ".stl", ".off", ".binvox")
 
@@ -95,15 +95,15 @@ def clean(mesh: trimesh.Trimesh, typical: Bool[np.ndarray, "x y z"], unit: str |
     notes += left
     place = scan.vertices[scan.vertices[:, 1] < 0.06]
     middle = (place.min(0) + place.max(0)) / 2 * [1, 0, 1]
-    solid = _solid(scan, middle)
     cube = Cube(tuple(middle - [ROOM / 2, 0, ROOM / 2]), ROOM)
+    solid = _solid(scan, cube)
     found = stance(solid.astype(np.float32), cube)
     if found is None:
         raise ValueError("nothing in the scan stands like a foot on a floor; expected one foot, its leg upwards")
     yaw, centre = found
-    if _toes_behind(solid, cube, yaw, centre):
-        yaw += 180
-    turn = _to_foot(yaw, centre)
+    turn = np.linalg.inv(pose_of(yaw, centre))
+    if _toes_behind(solid, cube, turn):
+        turn = np.diag([-1.0, 1, -1, 1]) @ turn
     vertices, faces = to_mesh(_smooth(solid), cube, 0.5)
     foot = trimesh.Trimesh(vertices, faces, process=False).apply_transform(turn)
     foot.apply_translation(-foot.bounds.mean(0) * [1, 0, 1] - [0, foot.bounds[0, 1], 0])
@@ -130,9 +130,9 @@ def _standing(scan: trimesh.Trimesh, rng: np.random.Generator) -> Float[np.ndarr
     groups = [np.array([n]) for n in np.argsort(-hull.area_faces)[:FACETS]] + list(hull.facets)
     directions = [-np.average(hull.face_normals[group], axis=0, weights=hull.area_faces[group]) for group in groups]
     best, score, level = None, -np.inf, 0.0
-    for round_ in range(3):
-        if round_ and best is not None:  # around the best one: a rim where the sole is missing is not flat
-            directions = best + rng.normal(scale=0.10 / round_, size=(80, 3))
+    for again in range(3):
+        if again and best is not None:  # around the best one: a rim where the sole is missing is not flat
+            directions = best + rng.normal(scale=0.10 / again, size=(80, 3))
         for direction in directions:
             up = direction / np.linalg.norm(direction)
             height = points @ up
@@ -195,19 +195,17 @@ def _without_floor(scan: trimesh.Trimesh) -> tuple[trimesh.Trimesh, list[str]]:
     kept = scan.submesh([np.flatnonzero(above[scan.faces].any(1))], append=True)
     flat = 1 - kept.area / scan.area
     pieces = trimesh.graph.connected_components(kept.face_adjacency, nodes=np.arange(len(kept.faces)))
-    areas = [kept.area_faces[piece].sum() for piece in pieces]
-    if not areas:
+    if not len(pieces):
         raise ValueError("the scan is all floor; expected a foot on it")
-    largest = int(np.argmax(areas))
-    notes = [f"{flat:.0%} of the surface was floor or sole"]
-    stray = sum(areas) - areas[largest]
+    largest = max(pieces, key=lambda piece: kept.area_faces[piece].sum())
     # Pieces that holes have cut off the foot are near it and are part of it.
-    box = kept.triangles[pieces[largest]].reshape(-1, 3)
-    lower, upper = box.min(0) - 0.01, box.max(0) + 0.01
+    corners = kept.triangles[largest].reshape(-1, 3)
+    lower, upper = corners.min(0) - 0.01, corners.max(0) + 0.01
     near = [piece for piece in pieces if _within(kept.triangles[piece].reshape(-1, 3), lower, upper)]
     foot = kept.submesh([np.concatenate(near)], append=True)
-    if stray - sum(kept.area_faces[piece].sum() for piece in near[1:]) > 0:
-        notes.append(f"{len(pieces) - len(near)} stray pieces were dropped")
+    notes = [f"{flat:.0%} of the surface was floor or sole"]
+    if stray := len(pieces) - len(near):
+        notes.append(f"{stray} stray piece{'s' * (stray > 1)} dropped")
     return foot, notes
 
 
@@ -215,9 +213,8 @@ def _within(points: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> bool:
     return bool(((points >= lower) & (points <= upper)).all())
 
 
-def _solid(scan: trimesh.Trimesh, middle: np.ndarray) -> Bool[np.ndarray, "x y z"]:
+def _solid(scan: trimesh.Trimesh, cube: Cube) -> Bool[np.ndarray, "x y z"]:
     """The foot below the cut on a fine grid, its sole and its holes closed."""
-    cube = Cube(tuple(middle - [ROOM / 2, 0, ROOM / 2]), ROOM)
     solid = voxelise(scan.vertices, scan.faces, cube, FINE).volume
     # The sole is where the floor was: what is solid just above it goes down to it.
     first = int(np.ceil(1.5 * THICK * FINE / ROOM))
@@ -236,18 +233,9 @@ def _smooth(solid: Bool[np.ndarray, "x y z"]) -> Float[np.ndarray, "x y z"]:
     return ndimage.gaussian_filter(solid.astype(np.float32), 0.8)
 
 
-def _to_foot(yaw: float, centre: np.ndarray) -> Float[np.ndarray, "4 4"]:
-    angle = np.deg2rad(yaw)
-    turn = np.eye(4)
-    turn[:3, :3] = [[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]]
-    turn[:3, 3] = -turn[:3, :3] @ centre
-    return turn
-
-
-def _toes_behind(solid: Bool[np.ndarray, "x y z"], cube: Cube, yaw: float, centre: np.ndarray) -> bool:
+def _toes_behind(solid: Bool[np.ndarray, "x y z"], cube: Cube, turn: Float[np.ndarray, "4 4"]) -> bool:
     """Whether the leg, which stands over the heel, is on the side where the toes should be."""
-    points = cube.voxel_centres(len(solid))[solid]
-    there = (points - centre) @ _to_foot(yaw, centre)[:3, :3].T
+    there = trimesh.transform_points(cube.voxel_centres(len(solid))[solid], turn)
     high = there[:, 1] > 0.7 * there[:, 1].max()
     return bool(there[high, 0].mean() > 0)
 
@@ -255,21 +243,13 @@ def _toes_behind(solid: Bool[np.ndarray, "x y z"], cube: Cube, yaw: float, centr
 def _side(foot: trimesh.Trimesh, typical: Bool[np.ndarray, "x y z"]) -> str:
     """Left, if the foot at the typical one's length agrees more with it than with its mirror image."""
     size = len(typical)
-    cube = Cube((-0.16, 0.0, -0.16), 0.32)
-    long = np.flatnonzero(typical.any((1, 2)))
-    wanted = (long[-1] - long[0] + 1) / size * cube.edge
+    wanted = typical.any((1, 2)).sum() / size * FOOT_CUBE.edge
     vertices = foot.vertices * wanted / np.ptp(foot.vertices[:, 0])
-    layers = round(FOOT_SHARE * size)
-    here = voxelise(vertices, foot.faces, cube, size).volume[:, :layers]
-    scores = {}
-    for side, other in (("left", typical), ("right", typical[:, :, ::-1])):
-        other = other[:, :layers]
-        scores[side] = max(
-            float((moved & other).sum() / (moved | other).sum())
-            for shift in (-1, 0, 1)
-            for moved in (np.roll(here, shift, axis=2),)
-        )
-    return max(scores, key=scores.get)
+    here = voxelise(vertices, foot.faces, FOOT_CUBE, size).volume
+    here[:, round(FOOT_SHARE * size) :] = False
+    beside = [np.roll(here, shift, axis=2) for shift in (-1, 0, 1)]
+    scores = {"left": typical, "right": typical[:, :, ::-1]}
+    return max(scores, key=lambda side: max(iou(one, scores[side]) for one in beside))
 
 
 # -------------------------------------------------------------------------------------------------------------- filing
@@ -308,15 +288,10 @@ def file_scan(cleaned: Cleaned, scan: trimesh.Trimesh, out: Path) -> None:
     Raises:
         ValueError: ``out`` is there already.
     """
-    if out.exists():
-        raise ValueError(f"{out}: is there already; name a new folder, nothing is written over")
-    partial = out.with_name(out.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        partial.mkdir(parents=True)
-        cleaned.mesh.export(partial / "model.obj")
+    with whole_folder(out) as folder:
+        cleaned.mesh.export(folder / "model.obj")
         for size in (32, 64, 128):
-            write_binvox(partial / ("model.binvox" if size == 32 else f"model-{size}.binvox"), cleaned.grid(size))
+            write_binvox(folder / ("model.binvox" if size == 32 else f"model-{size}.binvox"), cleaned.grid(size))
         cube = foot_cube(cleaned.mesh.bounds)
         subject = {
             "subject": out.name,
@@ -328,9 +303,6 @@ def file_scan(cleaned: Cleaned, scan: trimesh.Trimesh, out: Path) -> None:
             "from the scan": cleaned.to_foot.tolist(),
             "notes": cleaned.notes,
         }
-        write_text(partial / "subject.json", json.dumps(subject, indent=1) + "\n")
+        write_text(folder / "subject.json", json.dumps(subject, indent=1) + "\n")
         figure = viewer.before_and_after(scan.copy().apply_transform(cleaned.to_foot), cleaned.mesh)
-        write_atomically(partial / "cleaned.png", lambda file: figure.savefig(file, dpi=110, format="png"))
-        partial.rename(out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        figure.savefig(folder / "cleaned.png", dpi=110)

@@ -6,9 +6,8 @@ What is kept of a photo is its picture: upright, without the lens's distortion, 
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -19,7 +18,7 @@ from PIL import Image, ImageOps
 
 from ..cameras import Camera, Row, write_cameras, write_metadata
 from ..conventions import FOOT_SYNSET, SIDES
-from ..files import write_atomically, write_text
+from ..files import check_new, whole_folder, write_text
 from ..shots import FOOT_CUBE, MOST_VIEWS, PICTURES, open_photo
 from ..viewer.style import AGREEMENT, FAINT, INK, PALETTE, new_figure, styled
 from .mat import Mat
@@ -40,7 +39,7 @@ WIDEST = 75.0
 """Degrees between neighbouring photos from which a side counts as not seen."""
 
 FEW = 6
-"""Photos below which a reconstruction is a guess (`data/weights`: IoU .77 with one, .84 with two, .89 with four)."""
+"""Photos below which the card of the weights shows a reconstruction to fall off (`data/weights`)."""
 
 EXIF_FOCAL, FULL_FRAME = 0xA405, 36.0
 """EXIF's focal length as on 35 mm film, and the width of that film, mm."""
@@ -87,8 +86,7 @@ def take(source: Path, mat: Mat, side: str, out: Path, report: Callable[[str], o
     """
     if side not in SIDES:
         raise ValueError(f"side is {side!r}; expected left or right: which foot stands on the mat?")
-    if out.exists():
-        raise ValueError(f"{out}: is there already; name a new folder, nothing is written over")
+    check_new(out)
     seen, pictures, focal = _seen(source, mat, report)
     solution = solve(seen, mat, focal)
     for name, reason in solution.left_out.items():
@@ -97,14 +95,9 @@ def take(source: Path, mat: Mat, side: str, out: Path, report: Callable[[str], o
     # As they were walked: clockwise seen from above, the one nearest the front first, at most so many.
     order = sorted(range(len(rows)), key=lambda number: (rows[number][0] + 15) % 360)
     order = [order[round(step)] for step in np.linspace(0, len(order) - 1, min(len(order), MOST_VIEWS))]
-    solution = Solution(
-        [solution.names[n] for n in order],
-        [solution.cameras[n] for n in order],
-        solution.errors[order],
-        solution.distortion,
-        solution.left_out,
-    )
-    intake = Intake(out, solution, [rows[n] for n in order], advice([rows[n] for n in order], seen, solution))
+    names, cameras, rows = ([part[n] for n in order] for part in (solution.names, solution.cameras, rows))
+    solution = replace(solution, names=names, cameras=cameras, errors=solution.errors[order])
+    intake = Intake(out, solution, rows, advice(rows, seen, solution))
     _write(intake, pictures, mat, side)
     return intake
 
@@ -202,11 +195,8 @@ def _azimuth(one: Sighting, mat: Mat) -> float:
 def advice(rows: Sequence[Row], seen: Sequence[Sighting], solution: Solution) -> list[str]:
     """What is missing, in sentences: sides that nobody photographed, photos that are too few, too flat or blurred."""
     told = []
-    azimuths = np.sort([row[0] for row in rows])
-    gaps = np.diff([*azimuths, azimuths[0] + 360])
-    for start, gap in zip(azimuths, gaps, strict=True):
-        if gap > WIDEST:
-            told.append(f"photograph the {_side_of((start + gap / 2) % 360)}: {gap:.0f} degrees are not seen")
+    for middle, gap in _gaps(rows):
+        told.append(f"photograph the {_side_of(middle)}: {gap:.0f} degrees are not seen")
     if len(rows) < FEW:
         told.append(f"{len(rows)} photos are few; take 8 to 16")
     if max(row[1] for row in rows) < 30:
@@ -222,6 +212,13 @@ def advice(rows: Sequence[Row], seen: Sequence[Sighting], solution: Solution) ->
     return told
 
 
+def _gaps(rows: Sequence[Row]) -> list[tuple[float, float]]:
+    """Middle and width in degrees of what lies between neighbouring photos further apart than `WIDEST`."""
+    azimuths = np.sort([row[0] for row in rows])
+    widths = np.diff([*azimuths, azimuths[0] + 360])
+    return [((start + gap / 2) % 360, gap) for start, gap in zip(azimuths, widths, strict=True) if gap > WIDEST]
+
+
 def _side_of(azimuth: float) -> str:
     names = ("toes", "toes from the right", "right side", "heel from the right", "heel", "heel from the left",
              "left side", "toes from the left")  # fmt: skip
@@ -230,18 +227,17 @@ def _side_of(azimuth: float) -> str:
 
 def _write(intake: Intake, pictures: dict[str, np.ndarray], mat: Mat, side: str) -> None:
     """The whole folder or nothing."""
-    partial = intake.folder.with_name(intake.folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        rendering = partial / "rendering"
-        rendering.mkdir(parents=True)
+    solution = intake.solution
+    with whole_folder(intake.folder) as folder:
+        rendering = folder / "rendering"
+        rendering.mkdir()
         names = [f"{number:02d}.jpg" for number in range(len(intake.rows))]
-        for name, before, camera in zip(names, intake.solution.names, intake.solution.cameras, strict=True):
-            straight = undistorted(pictures[before], camera, intake.solution.distortion)
+        for name, before, camera in zip(names, solution.names, solution.cameras, strict=True):
+            straight = undistorted(pictures[before], camera, solution.distortion)
             Image.fromarray(straight).save(rendering / name, quality=92)  # without EXIF: neither place nor phone
         write_text(rendering / "renderings.txt", "\n".join(names) + "\n")
         write_metadata(rendering / "rendering_metadata.txt", intake.rows)
-        write_cameras(partial / "cameras.json", intake.solution.cameras)
+        write_cameras(folder / "cameras.json", solution.cameras)
         subject = {
             "subject": intake.folder.name,
             "taxonomy": FOOT_SYNSET,
@@ -250,14 +246,10 @@ def _write(intake: Intake, pictures: dict[str, np.ndarray], mat: Mat, side: str)
             "metadata": "metric",
             "cube": {"lower": list(FOOT_CUBE.lower), "edge": FOOT_CUBE.edge},
             "cameras": f"mat {mat.name}",
-            "pixels off": round(float(np.median(intake.solution.errors)), 3),
+            "pixels off": round(float(np.median(solution.errors)), 3),
         }
-        write_text(partial / "subject.json", json.dumps(subject, indent=1) + "\n")
-        figure = coverage(intake)
-        write_atomically(partial / "coverage.png", lambda file: figure.savefig(file, dpi=110, format="png"))
-        partial.rename(intake.folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        write_text(folder / "subject.json", json.dumps(subject, indent=1) + "\n")
+        coverage(intake).savefig(folder / "coverage.png", dpi=110)
 
 
 @styled
@@ -268,10 +260,8 @@ def coverage(intake: Intake) -> Figure:
     axes.set_theta_direction(-1)  # clockwise, as azimuths grow
     axes.set_ylim(90, 0)  # straight from above is the middle
     azimuths = np.array([row[0] for row in intake.rows])
-    ordered = np.sort(azimuths)
-    for start, gap in zip(ordered, np.diff([*ordered, ordered[0] + 360]), strict=True):
-        if gap > WIDEST:
-            axes.bar(np.deg2rad(start + gap / 2), -90, np.deg2rad(gap), 90, color=AGREEMENT["invented"], alpha=0.35)
+    for middle, gap in _gaps(intake.rows):
+        axes.bar(np.deg2rad(middle), -90, np.deg2rad(gap), 90, color=AGREEMENT["invented"], alpha=0.35)
     axes.plot(np.deg2rad(azimuths), [row[1] for row in intake.rows], "o", color=PALETTE[0], zorder=3)
     for number, row in enumerate(intake.rows):
         axes.annotate(f"{number:02d}", (np.deg2rad(row[0]), row[1]), (4, 4), textcoords="offset points", fontsize=8)

@@ -296,10 +296,7 @@ def measured(mesh: trimesh.Trimesh, measures: Measures, marks: Marks, title: str
     above, beside = figure.subplots(2, 1, sharex=True, height_ratios=(1.1, 1.0))
     points = 1000 * np.asarray(mesh.vertices)
     for axes, up in ((above, 2), (beside, 1)):
-        flat = points[mesh.faces][:, :, [0, up]]
-        axes.add_collection(PolyCollection(flat, facecolors=SOLID, edgecolors="none"))
-        axes.set(aspect="equal", ylabel=f"{'xyz'[up]} [mm]")
-        axes.autoscale_view()
+        _flattened(axes, mesh, up)
     heel, toe, inner, outer = (1000 * point for point in (marks.heel, marks.toe, marks.inner, marks.outer))
     aside = points[:, 2].max() + 12
     above.set_ylim(aside + 22, points[:, 2].min() - 6)  # +z is the right side: below, seen from above
@@ -331,17 +328,20 @@ def before_and_after(scan: trimesh.Trimesh, foot: trimesh.Trimesh) -> Figure:
     figure = new_figure(10, 5.6)
     grid = figure.subplots(2, 2)
     for column, (mesh, title) in enumerate(((scan, "as it was scanned"), (foot, "cleaned"))):
-        points = 1000 * np.asarray(mesh.vertices)
         for axes, up in zip(grid[:, column], (2, 1), strict=True):
-            flat = points[mesh.faces][:, :, [0, up]]
-            axes.add_collection(PolyCollection(flat, facecolors=SOLID, edgecolors=INK, linewidths=0.05))
-            axes.autoscale_view()
-            axes.set(aspect="equal", ylabel=f"{'xyz'[up]} [mm]")
-            if up == 2:
-                axes.invert_yaxis()
+            _flattened(axes, mesh, up, edgecolors=INK, linewidths=0.05)
+        grid[0, column].invert_yaxis()  # +z is the right side: below, seen from above
         grid[0, column].set_title(title)
         grid[1, column].set_xlabel("x, towards the toes [mm]")
     return figure
+
+
+def _flattened(axes: Axes, mesh: trimesh.Trimesh, up: int, **more: object) -> None:
+    """A surface along x and the axis ``up``, in millimetres."""
+    flat = 1000 * np.asarray(mesh.vertices)[mesh.faces][:, :, [0, up]]
+    axes.add_collection(PolyCollection(flat, facecolors=SOLID, **{"edgecolors": "none", **more}))
+    axes.autoscale_view()
+    axes.set(aspect="equal", ylabel=f"{'xyz'[up]} [mm]")
 
 
 def _apart(levels: list[float], gap: float) -> list[float]:
