@@ -222,7 +222,7 @@ def _instructions(mat: Mat) -> Figure:
     figure = new_figure(width / INCH, height / INCH)
     figure.set_layout_engine("none")
     grid = [figure.add_axes((0.02 + 0.245 * place, 0.3, 0.225, 0.5)) for place in range(4)]
-    sheets = "Glue the two sheets together; lay" if mat.sheets > 1 else "Lay"
+    sheets = "Glue the two sheets together;\nlay" if mat.sheets > 1 else "Lay"
     words = (
         "1  Measure the ruler: 100 mm.\nIf not, print again at 100 %.",
         f"2  {sheets} it flat on the floor.\nStand on it, toes along the arrow,\nfull weight, leg bare to the calf.",

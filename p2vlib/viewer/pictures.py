@@ -337,9 +337,12 @@ def before_and_after(scan: trimesh.Trimesh, foot: trimesh.Trimesh) -> Figure:
 
 
 def _flattened(axes: Axes, mesh: trimesh.Trimesh, up: int, **more: object) -> None:
-    """A surface along x and the axis ``up``, in millimetres."""
-    flat = 1000 * np.asarray(mesh.vertices)[mesh.faces][:, :, [0, up]]
-    axes.add_collection(PolyCollection(flat, facecolors=SOLID, **{"edgecolors": "none", **more}))
+    """A surface along x and the axis ``up``, in millimetres; what is nearer to who looks is drawn over the rest."""
+    corners = 1000 * np.asarray(mesh.vertices)[mesh.faces]
+    nearer = corners[:, :, 3 - up].mean(1).argsort()  # from above along y, from the right side along z
+    axes.add_collection(
+        PolyCollection(corners[nearer][:, :, [0, up]], facecolors=SOLID, **{"edgecolors": "none", **more})
+    )
     axes.autoscale_view()
     axes.set(aspect="equal", ylabel=f"{'xyz'[up]} [mm]")
 
