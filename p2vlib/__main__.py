@@ -140,7 +140,8 @@ def _measure(options: argparse.Namespace) -> int:
 
 
 def _mat(options: argparse.Namespace) -> int:
-    from .phone.mat import mat_for, print_mat
+    from .capture.mat import mat_for
+    from .phone.printing import print_mat
 
     mat = mat_for(options.paper)
     print_mat(mat, options.out)
@@ -151,8 +152,8 @@ def _mat(options: argparse.Namespace) -> int:
 
 
 def _capture(options: argparse.Namespace) -> int:
+    from .capture.mat import mat_for
     from .phone import intake
-    from .phone.mat import mat_for
 
     taken = intake.take(options.source, mat_for(options.mat), options.side, options.out, print)
     focal = taken.solution.cameras[0].intrinsics[0, 0]

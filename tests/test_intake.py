@@ -17,10 +17,10 @@ from p2vlib.__main__ import main
 from p2vlib.cameras import Camera, look_at, read_cameras, read_metadata
 from p2vlib.capture import looks
 from p2vlib.capture.feet import make_feet
+from p2vlib.capture.mat import mat_for
 from p2vlib.capture.people import population
-from p2vlib.capture.photos import Sheet, phone_photos
+from p2vlib.capture.photos import phone_photos
 from p2vlib.phone import intake, poses
-from p2vlib.phone.mat import mat_for
 from p2vlib.shots import FOOT_CUBE, read_shots
 
 WIDTH, HEIGHT = 640, 480
@@ -42,9 +42,7 @@ def walk() -> tuple[list[bytes], list[Camera]]:
         )
         for one in walk.cameras
     ]
-    printed = MAT.picture(4) / 255 * 0.82 + 0.04
-    sheet = Sheet(printed, MAT.size[0] / 1000, MAT.size[1] / 1000)
-    return phone_photos(mesh, replace(walk, cameras=cameras), 5, sheet), cameras
+    return phone_photos(mesh, replace(walk, cameras=cameras), 5, MAT.printed(4)), cameras
 
 
 @pytest.fixture(scope="session")

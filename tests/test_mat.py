@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from p2vlib.__main__ import main
-from p2vlib.phone import mat as mats
+from p2vlib.capture.mat import MATS, mat_for
+from p2vlib.phone import printing
 from p2vlib.phone.poses import sighting
 
 PIXELS = 4
@@ -26,11 +27,11 @@ def drawn(shapes: list[np.ndarray], width: float, height: float) -> np.ndarray:
     return np.repeat(page[..., None], 3, 2)
 
 
-@pytest.mark.parametrize("paper", list(mats.MATS))
+@pytest.mark.parametrize("paper", list(MATS))
 def test_the_squares_are_the_board(paper):
-    mat = mats.mat_for(paper)
+    mat = mat_for(paper)
     across, down = mat.size
-    page = drawn([shape + 10 for shape in mats.squares(mat)], across + 20, down + 20)
+    page = drawn([shape + 10 for shape in printing.squares(mat)], across + 20, down + 20)
     seen = sighting("page", page, mat)
     assert len(seen.ids) == (mat.columns - 1) * (mat.rows - 1) == len(mat.corners())
     world = mat.corners()[seen.ids][:, [0, 2]] * 1000
@@ -38,20 +39,20 @@ def test_the_squares_are_the_board(paper):
     assert np.abs(seen.places - expected).max() < 0.6, "x to the right of the page, z down it, the origin in the middle"
 
 
-@pytest.mark.parametrize("paper", list(mats.MATS))
+@pytest.mark.parametrize("paper", list(MATS))
 def test_it_fits_its_paper_with_a_printers_margin(paper):
-    mat = mats.mat_for(paper)
+    mat = mat_for(paper)
     width, height = mat.sheet
     across, down = mat.size
-    halves = across / mat.sheets + (mats.GLUE if mat.sheets > 1 else 0)
+    halves = across / mat.sheets + (printing.GLUE if mat.sheets > 1 else 0)
     assert halves + 3 <= width and down + 12 <= height
 
 
 def test_two_sheets_meet_in_the_middle():
-    mat = mats.mat_for("a4x2")
-    left_of = [mats._left(mat, number) for number in range(2)]
-    whole = mats.squares(mat)
-    kept = [mats._halves(mat, n, left_of[n], [shape + [left_of[n], 0] for shape in whole]) for n in range(2)]
+    mat = mat_for("a4x2")
+    left_of = [printing._left(mat, number) for number in range(2)]
+    whole = printing.squares(mat)
+    kept = [printing._halves(mat, n, left_of[n], [shape + [left_of[n], 0] for shape in whole]) for n in range(2)]
     area = [sum(np.ptp(shape[:, 0]) * np.ptp(shape[:, 1]) for shape in part) for part in (*kept, whole)]
     assert area[0] + area[1] == pytest.approx(area[2])
     seams = [left_of[n] + mat.size[0] / 2 for n in range(2)]
@@ -70,7 +71,7 @@ def test_the_pdf_has_true_size_and_a_page_a_sheet(tmp_path, capsys):
             "vectors alone"
         )
         width, height = (float(edge) / 72 * 25.4 for edge in boxes[0])
-        assert (width, height) == pytest.approx(mats.mat_for(paper).sheet, abs=0.1)
+        assert (width, height) == pytest.approx(mat_for(paper).sheet, abs=0.1)
     assert "print at 100 %" in capsys.readouterr().out
 
 
@@ -84,7 +85,7 @@ def test_unknown_paper_and_a_place_that_is_none(tmp_path, capsys):
 
 def test_a_mat_of_another_paper_is_not_mistaken():
     """It would give millimetres that are none."""
-    page = np.repeat(mats.mat_for("a4").picture(6)[..., None], 3, 2)
+    page = np.repeat(mat_for("a4").picture(6)[..., None], 3, 2)
     page = np.pad(page, ((40, 40), (40, 40), (0, 0)), constant_values=255)
-    assert len(sighting("page", page, mats.mat_for("a4")).ids) == 96
-    assert all(not len(sighting("page", page, mats.mat_for(paper)).ids) for paper in ("a3", "tabloid", "letter"))
+    assert len(sighting("page", page, mat_for("a4")).ids) == 96
+    assert all(not len(sighting("page", page, mat_for(paper)).ids) for paper in ("a3", "tabloid", "letter"))

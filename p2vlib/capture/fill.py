@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import trimesh
 from jaxtyping import Float
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, map_coordinates
 from trimesh.ray.ray_pyembree import RayMeshIntersector
 
 from p2vlib.capture.floors import PIXELS, SPAN
@@ -70,6 +70,16 @@ def floor_frame(walk: Walk) -> Float[np.ndarray, "4 4"]:
     frame[:3, 2] = 0, 1, 0
     frame[[0, 2], 3] = walk.target[[0, 2]]
     return frame
+
+
+def on_floor(
+    light: Float[np.ndarray, "height width 3"], walk: Walk, places: Float[np.ndarray, "rows columns 3"]
+) -> Float[np.ndarray, "rows columns 3"]:
+    """``light`` on the texture of the floor, read at ``places`` of the world (metres)."""
+    local = (places - walk.target * [1, 0, 1]) @ floor_frame(walk)[:3, :2]
+    columns, rows = np.moveaxis(local / SPAN * PIXELS + PIXELS / 2 - 0.5, -1, 0)
+    read = [map_coordinates(light[..., channel], [rows, columns], order=1, mode="wrap") for channel in range(3)]
+    return np.stack(read, axis=-1)
 
 
 def _ground(walk: Walk) -> Float[np.ndarray, "points 3"]:

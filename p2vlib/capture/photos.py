@@ -10,16 +10,17 @@ picture on every one.
 from __future__ import annotations
 
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import trimesh
 from jaxtyping import Float, UInt8
 
 from p2vlib.cameras import Camera
-from p2vlib.capture.fill import floor_frame, gather
+from p2vlib.capture.fill import floor_frame, gather, on_floor
 from p2vlib.capture.floors import SPAN, texture
 from p2vlib.capture.looks import Light, Walk
+from p2vlib.capture.mat import Sheet
 from p2vlib.capture.sensor import develop, jpeg, srgb
 from p2vlib.capture.surfaces import MATT, SKIN, Corners, corner_normals, mitsuba_scalar, reflectance, surface
 
@@ -55,16 +56,6 @@ def studio_photos(mesh: trimesh.Trimesh, cameras: list[Camera], spp: int) -> lis
         colour = srgb(picture[..., :3] / np.maximum(alpha, 1e-6))
         pictures.append(np.round(255 * np.dstack([colour, alpha])).astype(np.uint8))
     return pictures
-
-
-class Sheet(NamedTuple):
-    """A printed sheet that lies on the floor, its middle at the origin, its upper edge towards -z."""
-
-    reflectance: Float[np.ndarray, "rows columns"]
-    width: float
-    """Along x, metres."""
-    depth: float
-    """Along z, metres."""
 
 
 def phone_photos(mesh: trimesh.Trimesh, walk: Walk, spp: int, sheet: Sheet | None = None) -> list[bytes]:
@@ -107,7 +98,7 @@ def _still_scene(
     cloth = np.broadcast_to(walk.cloth, (len(trousers.faces), 3, 3))
     backdrop = {"type": "envmap", "bitmap": mi.Bitmap(fill.backdrop.astype(np.float32)), "sampling_weight": 0.0}
     # The middle of the floor carries the contact shadow; the rest, a hair lower, goes on to the horizon.
-    paper = {} if sheet is None else {"paper": _paper(sheet, fill.open_floor)}
+    paper = {} if sheet is None else {"paper": _paper(sheet, walk, fill.floor)}
     return {
         **paper,
         "foot": surface(mesh, mesh.vertex_normals[mesh.faces], skin, skin * fill.mesh[mesh.faces], SKIN),
@@ -181,14 +172,18 @@ def _floor(walk: Walk, pattern: np.ndarray, glow: np.ndarray, height: float, rea
     return _covered(frame, pattern, glow, 2 * reach / SPAN)
 
 
-def _paper(sheet: Sheet, light: Float[np.ndarray, "3"]) -> Any:
-    """The sheet a tenth of a millimetre above the floor, under fill light as on the open floor."""
+def _paper(sheet: Sheet, walk: Walk, fill: Float[np.ndarray, "height width 3"]) -> Any:
+    """The sheet a tenth of a millimetre above the floor, in the light that the floor under it has."""
+    turn = np.deg2rad(sheet.turn)
+    along, towards = np.array([np.cos(turn), 0, np.sin(turn)]), np.array([-np.sin(turn), 0, np.cos(turn)])
     frame = np.eye(4)
-    frame[:3, 0], frame[:3, 1], frame[:3, 2] = (sheet.width / 2, 0, 0), (0, 0, -sheet.depth / 2), (0, 1, 0)
-    frame[1, 3] = 1e-4
+    frame[:3, 0], frame[:3, 1], frame[:3, 2] = sheet.width / 2 * along, -sheet.depth / 2 * towards, (0, 1, 0)
+    frame[:3, 3] = sheet.place[0], 1e-4, sheet.place[1]
     # Mitsuba counts the rows of a texture from below.
     printed = np.repeat(sheet.reflectance[::-1, :, None], 3, axis=2)
-    return _covered(frame, printed, printed * light)
+    y, x = ((np.arange(size) + 0.5) / size * 2 - 1 for size in printed.shape[:2])
+    places = frame[:3, 3] + x[None, :, None] * frame[:3, 0] + y[:, None, None] * frame[:3, 1]
+    return _covered(frame, printed, printed * on_floor(fill, walk, places))
 
 
 def _covered(

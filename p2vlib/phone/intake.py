@@ -17,11 +17,11 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageOps
 
 from ..cameras import Camera, Row, write_cameras, write_metadata
+from ..capture.mat import Mat
 from ..conventions import FOOT_SYNSET, SIDES
 from ..files import check_new, whole_folder, write_text
 from ..shots import FOOT_CUBE, MOST_VIEWS, PICTURES, open_photo
 from ..viewer.style import AGREEMENT, FAINT, INK, PALETTE, new_figure, styled
-from .mat import Mat
 from .poses import FEWEST_CORNERS, Sighting, Solution, sighting, solve, undistorted
 
 FILMS = (".mp4", ".mov", ".m4v")

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from ..cameras import Camera
-from .mat import Mat
+from ..capture.mat import Mat
 
 FEWEST_CORNERS = 8
 """Corners of the board from which a photo is placed: of 96 on the large mats."""

@@ -1,0 +1,126 @@
+"""The mat: a printed board that tells every photo where it was taken from and how long a millimetre is.
+
+A ChArUco board (Garrido-Jurado et al., Pattern Recognition 2014): a chessboard whose white squares carry markers, so
+that any part of it that a foot leaves free says which part it is. The foot stands in its middle, toes to the right of
+the sheet; the world is that of `conventions`, its origin under the middle of the board.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+MARKER_SHARE = 0.75
+"""Edge of a marker in edges of its square."""
+
+INCH = 25.4
+
+
+class Sheet(NamedTuple):
+    """A printed sheet as it lies on the floor."""
+
+    reflectance: Float[np.ndarray, "rows columns"]
+    width: float
+    """Along the sheet's x, metres."""
+    depth: float
+    """Along its z, metres; its upper edge is towards -z."""
+    place: tuple[float, float] = (0.0, 0.0)
+    """x and z of its middle in the world, metres."""
+    turn: float = 0.0
+    """Degrees clockwise, seen from above, from the world's x to its own."""
+
+
+@dataclass(frozen=True)
+class Mat:
+    """A board and the sheets that it is printed on; lengths in millimetres."""
+
+    name: str
+    columns: int
+    rows: int
+    square: float
+    sheet: tuple[float, float]
+    """Width and height of one sheet."""
+    first: int = 0
+    """Number of the first marker: no two boards share one, so that none is taken for another."""
+    sheets: int = 1
+    """Side by side; two are glued together in the middle of the board."""
+
+    @property
+    def size(self) -> tuple[float, float]:
+        """Width and height of the board."""
+        return self.columns * self.square, self.rows * self.square
+
+    def board(self) -> object:
+        """OpenCV's board, in metres."""
+        import cv2
+
+        kind = cv2.aruco.getPredefinedDictionary(cv2.aruco.DICT_5X5_1000)
+        edge, markers = self.square / 1000, np.arange(self.columns * self.rows // 2)
+        return cv2.aruco.CharucoBoard((self.columns, self.rows), edge, MARKER_SHARE * edge, kind, markers + self.first)
+
+    def corners(self) -> Float[np.ndarray, "corners 3"]:
+        """Inner corners of the chessboard in the world, metres, in the order of their ids."""
+        across, down = self.size
+        flat = np.asarray(self.board().getChessboardCorners(), dtype=float)[:, :2]
+        x, z = flat[:, 0] - across / 2000, flat[:, 1] - down / 2000
+        return np.stack([x, np.zeros_like(x), z], 1)
+
+    def picture(self, pixels_per_mm: float) -> UInt8[np.ndarray, "height width"]:
+        """The board as an image."""
+        across, down = (round(edge * pixels_per_mm) for edge in self.size)
+        return self.board().generateImage((across, down), marginSize=0)
+
+    def printed(
+        self,
+        pixels_per_mm: float,
+        ink: float = 0.04,
+        paper: float = 0.86,
+        place: tuple[float, float] = (0.0, 0.0),
+        turn: float = 0.0,
+    ) -> Sheet:
+        """The board in the middle of its white paper, lying on the floor at ``place`` (metres), for who renders it.
+
+        ``ink`` and ``paper`` are reflectances.
+        """
+        board = self.picture(pixels_per_mm)
+        whole = self.sheet[1], self.sheet[0] * self.sheets
+        margins = [round((mm * pixels_per_mm - edge) / 2) for mm, edge in zip(whole, board.shape, strict=True)]
+        page = np.pad(board, [(margin, margin) for margin in margins], constant_values=255)
+        edges = np.array(page.shape[::-1]) / pixels_per_mm / 1000
+        return Sheet(page / 255 * (paper - ink) + ink, *edges.tolist(), place, turn)
+
+
+MATS = {
+    mat.name: mat
+    for mat in (
+        Mat("a3", 13, 9, 30.0, (420.0, 297.0)),
+        Mat("a4x2", 13, 9, 30.0, (210.0, 297.0), sheets=2),
+        Mat("tabloid", 13, 8, 30.0, (17 * INCH, 11 * INCH), 100),
+        Mat("letterx2", 13, 8, 30.0, (8.5 * INCH, 11 * INCH), 100, sheets=2),
+        Mat("a4", 13, 9, 20.5, (297.0, 210.0), 200),
+        Mat("letter", 13, 9, 20.0, (11 * INCH, 8.5 * INCH), 300),
+    )
+}
+"""By the paper they are printed on. On a single A4 or letter sheet a large foot leaves little of the board free."""
+
+
+def mat_for(paper: str) -> Mat:
+    """The mat for a kind of paper.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if paper not in MATS:
+        raise ValueError(f"no mat is made for paper {paper!r}; there are {', '.join(MATS)}")
+    return MATS[paper]
+
+
+def laid(rng: np.random.Generator) -> Sheet:
+    """A mat as somebody laid it under their foot: on any paper, printed more or less black, a little askew."""
+    mat = MATS[str(rng.choice(list(MATS)))]
+    ink, paper = rng.uniform([0.03, 0.70], [0.10, 0.90]).tolist()
+    place = tuple(rng.uniform(-0.015, 0.015, 2).tolist())
+    return mat.printed(2, ink, paper, place, float(rng.uniform(-8, 8)))
