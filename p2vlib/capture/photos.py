@@ -19,6 +19,7 @@ from jaxtyping import Float, UInt8
 from p2vlib.cameras import Camera
 from p2vlib.capture.fill import floor_frame, gather, on_floor
 from p2vlib.capture.floors import SPAN, texture
+from p2vlib.capture.lens import Lens, through, wider
 from p2vlib.capture.looks import Light, Walk
 from p2vlib.capture.mat import Sheet
 from p2vlib.capture.sensor import develop, jpeg, srgb
@@ -58,10 +59,12 @@ def studio_photos(mesh: trimesh.Trimesh, cameras: list[Camera], spp: int) -> lis
     return pictures
 
 
-def phone_photos(mesh: trimesh.Trimesh, walk: Walk, spp: int, sheet: Sheet | None = None) -> list[bytes]:
+def phone_photos(
+    mesh: trimesh.Trimesh, walk: Walk, spp: int, sheet: Sheet | None = None, lens: Lens | None = None
+) -> list[bytes]:
     """One JPEG a view of the whole scene of ``walk`` around ``mesh`` (foot and lower leg, standing on y = 0).
 
-    With a ``sheet`` the foot stands on it.
+    With a ``sheet`` the foot stands on it; without a ``lens`` the phone is a pinhole that is held still.
 
     The skin is the mesh's vertex attribute ``albedo``; without it, the walk's skin tone times the mesh's colours. The
     pictures depend on the mesh, the walk and ``spp`` (samples a pixel) alone.
@@ -77,7 +80,9 @@ def phone_photos(mesh: trimesh.Trimesh, walk: Walk, spp: int, sheet: Sheet | Non
         seed = np.random.SeedSequence((walk.seed, view)).generate_state(2)
         key = _key_light(walk.light, walk.key[view], walk.swing[view], walk.target)
         scene = {**still, **_walker(walk.walker[view], walk.phones[view]), "key": key}
-        radiance = _render(scene, camera, spp, int(seed[0]))[..., :3]
+        radiance = _render(scene, wider(camera) if lens else camera, spp, int(seed[0]))[..., :3]
+        if lens:
+            radiance = through(radiance, camera, lens, view)
         noise = np.random.default_rng(seed[1])
         picture = develop(radiance, walk.sensor, metered * walk.exposure[view], walk.white[view], noise)
         photos.append(jpeg(picture, walk.sensor.quality))

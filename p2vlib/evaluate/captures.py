@@ -1,0 +1,98 @@
+"""From photos of unseen people on a mat to millimetres: how well cameras are found, and how right the measures are."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from ..cameras import Camera
+from ..capture.landmarks import truths
+from ..conventions import FOOT_SHARE
+from ..datasets import spread
+from ..grids import iou, voxelise
+from ..inference import reconstruct
+from ..measure import measure
+from ..phone.intake import Intake, take
+from ..phone.poses import undistorted
+from ..shipped import Weights
+from ..shots import FOOT_CUBE, KEPT, Shots, read_shots
+from ..trial import seen_from
+from .walks import Walked, walked
+
+VIEWS = (1, 2, 4, 8)
+
+
+def examined(case: int, weights: Weights) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Person number ``case``, photographed on a mat: a row a photo, and a row a measure, way and number of photos.
+
+    Photos: board (the share of its corners that the photo shows), solved, mm and degrees that its camera is off, focal
+    (relative error of the focal length) and k1 (error of the distortion).
+    Measures: way (``mat``, or ``exact``: the same photos with true cameras), views, measure, truth and found in mm,
+    iou of the solid at 32^3 with the true one, placed as it was found.
+    """
+    walk = walked(case)
+    with tempfile.TemporaryDirectory() as name:
+        filed = Path(name) / "capture"
+        intake = take(walk.write(Path(name) / "photos"), walk.mat, walk.foot.side, filed)
+        ways = {"mat": (read_shots(filed), walk.to_mat), "exact": (_as_taken(walk), np.eye(4))}
+    photos = pd.DataFrame(list(_photo_rows(walk, intake)))
+    rows = [row for way, (shots, to_world) in ways.items() for row in _fits(walk, weights, way, shots, to_world)]
+    who = {"case": case, "person": walk.foot.subject, "side": walk.foot.side, "mat": walk.mat.name}
+    return photos.assign(**who), pd.DataFrame(rows).assign(**who)
+
+
+def _photo_rows(walk: Walked, intake: Intake) -> Iterator[dict]:
+    found = dict(zip(intake.solution.names, intake.solution.cameras, strict=True))
+    for view, true in enumerate(walk.on_mat):
+        row = {"view": view, "board": float(walk.corners_seen(view).mean())}
+        camera = found.get(f"{view:02d}.jpg")
+        if camera is None:
+            yield {**row, "solved": False}
+            continue
+        turn = camera.extrinsics[:3, :3] @ true.extrinsics[:3, :3].T
+        yield {
+            **row,
+            "solved": True,
+            "mm": 1000 * float(np.linalg.norm(camera.position - true.position)),
+            "degrees": float(np.rad2deg(np.arccos(np.clip((np.trace(turn) - 1) / 2, -1, 1)))),
+            "focal": float(camera.intrinsics[0, 0] / true.intrinsics[0, 0] - 1),
+            "k1": float(intake.solution.distortion[0] - walk.lens.distortion),
+        }
+
+
+def _as_taken(walk: Walked) -> Shots:
+    """The photos straightened with the true lens, and their true cameras, in the foot's own frame."""
+    bend = np.array([walk.lens.distortion, 0, 0, 0, 0])
+    photos, cameras = [], []
+    for picture, camera in zip(walk.pictures(), walk.cameras, strict=True):
+        photo = Image.fromarray(undistorted(np.asarray(picture), camera, bend)).convert("RGBA")
+        photo.thumbnail((KEPT, KEPT))
+        scale = np.diag([photo.width / camera.width, photo.height / camera.height, 1.0])
+        photos.append(photo)
+        cameras.append(Camera(scale @ camera.intrinsics, camera.extrinsics, *photo.size))
+    names = [f"{number:02d}.jpg" for number in range(len(photos))]
+    return Shots(photos, cameras, names, walk.foot.side, np.zeros(3))
+
+
+def _fits(walk: Walked, weights: Weights, way: str, shots: Shots, to_world: np.ndarray) -> Iterator[dict]:
+    """Measures by number of photos; ``to_world`` is where the foot really stands in the frame of the cameras."""
+    solid = voxelise(walk.foot.solid.vertices, walk.foot.solid.faces, FOOT_CUBE).volume
+    solid[:, round(FOOT_SHARE * len(solid)) :] = False
+    true = truths(walk.foot)
+    for views in VIEWS:
+        if views > len(shots.photos):
+            continue
+        chosen = spread(len(shots.photos), views)
+        parts = {name: [getattr(shots, name)[n] for n in chosen] for name in ("photos", "cameras", "names")}
+        foot = reconstruct(weights, replace(shots, **parts), 128)
+        agrees = iou(seen_from(foot, to_world), solid)
+        found = dict(measure(foot.mesh, shots.side)[0].items())
+        for name in true.keys() & found.keys():
+            told = {"measure": name, "truth": true[name], "found": found[name]}
+            yield {"way": way, "views": views, **told, "iou": agrees}

@@ -1,0 +1,63 @@
+"""What the rows of an evaluation say, in tables."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from ..measure import HALF_SIZE
+
+ENOUGH = 0.30
+"""The share of the board from which a photo is expected to be solved."""
+
+
+def poses(photos: pd.DataFrame) -> pd.DataFrame:
+    """How well the mat tells where photos were taken from, by how much of the board they show."""
+    bands = pd.cut(photos.board, [0, ENOUGH, 0.5, 0.7, 1.0], labels=["under 30 %", "30-50 %", "50-70 %", "over 70 %"])
+    parts = {"30 % and more": photos[photos.board >= ENOUGH], **dict(iter(photos.groupby(bands, observed=True)))}
+    rows = {}
+    for name, part in parts.items():
+        if len(part):
+            rows[name] = {
+                "photos": len(part),
+                "solved, %": 100 * part.solved.mean(),
+                "centre, median mm": part.mm.median(),
+                "centre, 95th percentile mm": part.mm.quantile(0.95),
+                "rotation, median degrees": part.degrees.median(),
+                "rotation, 95th percentile degrees": part.degrees.quantile(0.95),
+                "focal length, largest error %": 100 * part.focal.abs().max(),
+            }
+    return pd.DataFrame(rows).T.rename_axis("board in the picture")
+
+
+def errors(fits: pd.DataFrame, by: tuple[str, ...] = ("way", "views", "measure")) -> pd.DataFrame:
+    """Bias, median and 95th percentile of what measures are off, mm."""
+    off = (fits.found - fits.truth).groupby([fits[name] for name in by])
+    return pd.DataFrame(
+        {
+            "people": off.count(),
+            "bias": off.mean(),
+            "median": off.apply(lambda part: part.abs().median()),
+            "95th percentile": off.apply(lambda part: part.abs().quantile(0.95)),
+        }
+    )
+
+
+def sizes_right(fits: pd.DataFrame) -> pd.DataFrame:
+    """Share of people whose size is right, within half a size and within one, by way and number of photos.
+
+    Sizes are English: a third of an inch, in halves. A size is right where the true and the found length are nearest
+    to the same half.
+    """
+    long = fits[fits.measure == "length"]
+    halves = np.abs(np.round(long.found / HALF_SIZE) - np.round(long.truth / HALF_SIZE))
+    table = pd.DataFrame(
+        {
+            "right": halves == 0,
+            "within a half": halves <= 1,
+            "within one": halves <= 2,
+            "way": long.way,
+            "views": long.views,
+        }
+    )
+    return 100 * table.groupby(["way", "views"]).mean()
