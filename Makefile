@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin/python
 P2V := $(BIN) -m p2vlib
 
-.PHONY: setup test smoke report report-all lab clean
+.PHONY: setup test smoke report report-all evaluate lab clean
 
 setup: .venv/.installed
 
@@ -39,6 +39,9 @@ report: setup
 report-all: setup
 	$(P2V) data --scale quick
 	$(P2V) study --scale quick
+
+evaluate: setup
+	$(P2V) evaluate
 
 lab: setup
 	$(BIN) -m jupyterlab notebooks

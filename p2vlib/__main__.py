@@ -87,6 +87,9 @@ def parser() -> argparse.ArgumentParser:
     size_up.add_argument("mesh", type=Path, help="what reconstruct wrote: .obj, .glb, .ply (metres) or .stl (mm)")
     size_up.add_argument("--side", choices=["left", "right"], required=True, help="which foot it is")
     size_up.add_argument("--out", type=Path, help="a picture of where it was measured, PNG")
+    judge = choice.add_parser("evaluate", help="how right cameras, scans and measures are on unseen people; resumes")
+    judge.add_argument("--share", type=float, default=1.0, help="of its cases, above 0 and at most 1 (default: all)")
+    judge.add_argument("--out", type=Path, help="where tables go (default: reports/evaluate)")
     choice.add_parser("weights", help="train the network of rays that comes with the project; resumes")
     for command in (study, data):
         command.add_argument(
@@ -186,6 +189,13 @@ def _clean(options: argparse.Namespace) -> int:
     return 0
 
 
+def _evaluate(options: argparse.Namespace) -> int:
+    from .evaluate.run import evaluate
+
+    print(evaluate(options.share, options.out) / "README.md")
+    return 0
+
+
 def _weights() -> int:
     """Trains and tests the weights of the project; what a capture folder of an unseen foot gives is in their card."""
     from . import config, shipped, trial
@@ -219,6 +229,7 @@ def main(arguments: list[str] | None = None) -> int:
             "capture": _capture,
             "measure": _measure,
             "clean": _clean,
+            "evaluate": _evaluate,
         }
         if options.command in commands:
             return commands[options.command](options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from .. import shipped
 from ..cameras import Camera
 from ..capture.landmarks import truths
 from ..conventions import FOOT_SHARE
@@ -28,27 +30,29 @@ from .walks import Walked, walked
 VIEWS = (1, 2, 4, 8)
 
 
-def examined(case: int, weights: Weights) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Person number ``case``, photographed on a mat: a row a photo, and a row a measure, way and number of photos.
+def examined(case: int, views: int = 8) -> dict[str, pd.DataFrame]:
+    """Person number ``case`` on a mat in ``views`` photos: a row a photo, and a row a measure, way and number of photos.
 
-    Photos: board (the share of its corners that the photo shows), solved, mm and degrees that its camera is off, focal
-    (relative error of the focal length) and k1 (error of the distortion).
-    Measures: way (``mat``, or ``exact``: the same photos with true cameras), views, measure, truth and found in mm,
-    iou of the solid at 32^3 with the true one, placed as it was found.
+    ``photos``: board (the share of its corners that the photo shows), solved, mm and degrees that its camera is off,
+    focal (relative error of the focal length) and k1 (error of the distortion).
+    ``fits``: way (``mat``, or ``exact``: the same photos with true cameras), views, measure, truth and found in mm (not
+    a number: the photos were refused), iou of the solid at 32^3 with the true one, placed as it was found.
     """
-    walk = walked(case)
+    walk, weights = walked(case, views), shipped.load(shipped.path())
     with tempfile.TemporaryDirectory() as name:
-        filed = Path(name) / "capture"
-        intake = take(walk.write(Path(name) / "photos"), walk.mat, walk.foot.side, filed)
-        ways = {"mat": (read_shots(filed), walk.to_mat), "exact": (_as_taken(walk), np.eye(4))}
-    photos = pd.DataFrame(list(_photo_rows(walk, intake)))
+        filed, intake, on_mat = Path(name) / "capture", None, None
+        with contextlib.suppress(ValueError):
+            intake = take(walk.write(Path(name) / "photos"), walk.mat, walk.foot.side, filed)
+            on_mat = read_shots(filed)
+    ways = {"mat": (on_mat, walk.to_mat), "exact": (_as_taken(walk), np.eye(4))}
     rows = [row for way, (shots, to_world) in ways.items() for row in _fits(walk, weights, way, shots, to_world)]
+    photos = list(_photo_rows(walk, intake))
     who = {"case": case, "person": walk.foot.subject, "side": walk.foot.side, "mat": walk.mat.name}
-    return photos.assign(**who), pd.DataFrame(rows).assign(**who)
+    return {"photos": pd.DataFrame(photos).assign(**who), "fits": pd.DataFrame(rows).assign(**who)}
 
 
-def _photo_rows(walk: Walked, intake: Intake) -> Iterator[dict]:
-    found = dict(zip(intake.solution.names, intake.solution.cameras, strict=True))
+def _photo_rows(walk: Walked, intake: Intake | None) -> Iterator[dict]:
+    found = dict(zip(intake.solution.names, intake.solution.cameras, strict=True)) if intake else {}
     for view, true in enumerate(walk.on_mat):
         row = {"view": view, "board": float(walk.corners_seen(view).mean())}
         camera = found.get(f"{view:02d}.jpg")
@@ -80,19 +84,18 @@ def _as_taken(walk: Walked) -> Shots:
     return Shots(photos, cameras, names, walk.foot.side, np.zeros(3))
 
 
-def _fits(walk: Walked, weights: Weights, way: str, shots: Shots, to_world: np.ndarray) -> Iterator[dict]:
+def _fits(walk: Walked, weights: Weights, way: str, shots: Shots | None, to_world: np.ndarray) -> Iterator[dict]:
     """Measures by number of photos; ``to_world`` is where the foot really stands in the frame of the cameras."""
     solid = voxelise(walk.foot.solid.vertices, walk.foot.solid.faces, FOOT_CUBE).volume
     solid[:, round(FOOT_SHARE * len(solid)) :] = False
     true = truths(walk.foot)
     for views in VIEWS:
-        if views > len(shots.photos):
-            continue
-        chosen = spread(len(shots.photos), views)
-        parts = {name: [getattr(shots, name)[n] for n in chosen] for name in ("photos", "cameras", "names")}
-        foot = reconstruct(weights, replace(shots, **parts), 128)
-        agrees = iou(seen_from(foot, to_world), solid)
-        found = dict(measure(foot.mesh, shots.side)[0].items())
-        for name in true.keys() & found.keys():
-            told = {"measure": name, "truth": true[name], "found": found[name]}
+        found, agrees = {}, np.nan
+        if shots and views <= len(shots.photos):
+            chosen = spread(len(shots.photos), views)
+            parts = {name: [getattr(shots, name)[n] for n in chosen] for name in ("photos", "cameras", "names")}
+            foot = reconstruct(weights, replace(shots, **parts), 128)
+            found, agrees = dict(measure(foot.mesh, shots.side)[0].items()), iou(seen_from(foot, to_world), solid)
+        for name, value in true.items():
+            told = {"measure": name, "truth": value, "found": found.get(name, np.nan)}
             yield {"way": way, "views": views, **told, "iou": agrees}

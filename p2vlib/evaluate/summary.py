@@ -51,13 +51,21 @@ def sizes_right(fits: pd.DataFrame) -> pd.DataFrame:
     """
     long = fits[fits.measure == "length"]
     halves = np.abs(np.round(long.found / HALF_SIZE) - np.round(long.truth / HALF_SIZE))
-    table = pd.DataFrame(
-        {
-            "right": halves == 0,
-            "within a half": halves <= 1,
-            "within one": halves <= 2,
-            "way": long.way,
-            "views": long.views,
-        }
-    )
-    return 100 * table.groupby(["way", "views"]).mean()
+    near = {"right": halves == 0, "within a half": halves <= 1, "within one": halves <= 2}
+    return 100 * pd.DataFrame(near).groupby([long.way, long.views]).mean()
+
+
+def told(rows: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """Every table of an evaluation, by its title."""
+    fits = rows["fits"]
+    ways = fits[fits.measure == "length"].groupby(["way", "views"]).iou.agg(["mean", "median"])
+    most = fits[fits.views.isin([0, fits.views.max()])]
+    return {
+        "Where photos on a mat were taken from": poses(rows["photos"]),
+        "Length by capture way and number of photos, mm": errors(most_of(fits, "length"), ("way", "views")),
+        "Every measure from most photos, mm": errors(most, ("way", "measure")),
+        "English size right, within a half, within one, %": sizes_right(fits),
+        "IoU at 32^3, placed as found": ways,
+        "Measuring true shapes, mm": errors(rows["meshes"], ("measure",)),
+        "Scans cleaned": cleaned(rows["scans"]),
+    }

@@ -78,8 +78,8 @@ class Walked:
         return [Image.open(io.BytesIO(photo)).convert("RGB") for photo in self.photos]
 
 
-def walked(case: int, views: int = 8) -> Walked:
-    """Person number ``case`` on a mat; left and right foot in turns. It depends on the number alone."""
+def walked(case: int, views: int) -> Walked:
+    """Person number ``case`` on a mat; left and right foot in turns. It depends on both numbers alone."""
     side = SIDES[case % 2]
     (person,) = population(SEED, 1, first=case)
     foot = make_feet(person)[side]

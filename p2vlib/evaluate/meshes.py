@@ -1,0 +1,25 @@
+"""What measuring itself is off on true shapes: measures of clean meshes against landmarks of the same feet."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from ..capture.feet import make_feet
+from ..capture.landmarks import truths
+from ..capture.people import population
+from ..measure import measure
+from .walks import SEED
+
+FIRST = 1000
+"""Number of the first person who is measured; those before it are photographed (`walks`)."""
+
+
+def examined(case: int) -> dict[str, pd.DataFrame]:
+    """Both feet of person number ``case``: side, measure, truth and found, mm."""
+    (person,) = population(SEED, 1, first=FIRST + case)
+    rows = []
+    for side, foot in make_feet(person).items():
+        found, true = dict(measure(foot.solid, side)[0].items()), truths(foot)
+        for name in true.keys() & found.keys():
+            rows.append({"side": side, "measure": name, "truth": true[name], "found": found[name]})
+    return {"meshes": pd.DataFrame(rows).assign(case=case, person=person.id)}

@@ -1,0 +1,88 @@
+"""The evaluation of all that leads from a phone to a shoe size: a twentieth of it, and what its tables say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from p2vlib.__main__ import main
+from p2vlib.evaluate import captures, meshes, run, scans, summary
+from p2vlib.measure import HALF_SIZE
+
+
+@pytest.fixture(scope="module")
+def rows() -> dict[str, pd.DataFrame]:
+    """One person on a mat by four photos, both feet of two people, and ten scans."""
+    parts = [captures.examined(0, views=4)]
+    parts += [meshes.examined(case) for case in range(2)] + [scans.examined(case) for case in range(10)]
+    names = {name for part in parts for name in part}
+    return {name: pd.concat([part[name] for part in parts if name in part]) for name in names}
+
+
+def test_photos_on_a_mat_are_placed(rows):
+    photos = rows["photos"]
+    assert len(photos) == 4 and photos.solved.all() and (photos.board > summary.ENOUGH).all()
+    assert photos.mm.median() < 1.5 and photos.mm.max() < 4 and photos.degrees.max() < 0.3
+    assert photos.focal.abs().max() < 0.005 and photos.k1.abs().max() < 0.02
+
+
+def test_photos_become_a_foot_of_about_its_size(rows):
+    fits = rows["fits"]
+    assert set(fits.way) >= {"mat", "exact"} and set(fits.views) >= {1, 2, 4}
+    most = fits[(fits.views == 4) & (fits.measure == "length")]
+    assert (most.iou > 0.75).all() and ((most.found - most.truth).abs() < 12).all()
+    one = fits[(fits.way == "mat") & (fits.views == 1)]
+    assert one.iou.max() < most.iou.max()
+
+
+def test_clean_meshes_are_measured_as_their_landmarks_say(rows):
+    off = rows["meshes"].assign(off=lambda table: (table.found - table.truth).abs())
+    lengths, girths = (off[off.measure.str.contains("girth") == which] for which in (False, True))
+    assert lengths.off.median() < 0.5 and (girths.off / girths.truth).median() < 0.01
+
+
+# --------------------------------------------------------------------------------------------------------------- tables
+
+
+def table_of(found: list[float], truth: float = 250.0) -> pd.DataFrame:
+    return pd.DataFrame({"way": "mat", "views": 8, "measure": "length", "truth": truth, "found": found})
+
+
+def test_errors_are_bias_median_and_percentile():
+    told = summary.errors(table_of([251.0, 247.0, 250.0, 254.0])).iloc[0]
+    assert told.people == 4 and told.bias == pytest.approx(0.5) and told["median"] == pytest.approx(2.0)
+    assert told["95th percentile"] == pytest.approx(np.quantile([1, 3, 0, 4], 0.95))
+
+
+def test_sizes_are_right_to_a_half_or_to_one():
+    middle = 59 * HALF_SIZE
+    told = summary.sizes_right(table_of([middle, middle + HALF_SIZE, middle - 2 * HALF_SIZE, np.nan], middle)).iloc[0]
+    assert told.tolist() == [25, 50, 75]
+
+
+def test_photos_are_told_by_how_much_of_the_board_they_show():
+    photos = pd.DataFrame({"board": [0.1, 0.4, 0.6, 0.9], "solved": [False, True, True, False]})
+    photos = photos.assign(mm=[np.nan, 1, 3, np.nan], degrees=0.1, focal=[np.nan, 0.001, -0.002, np.nan])
+    told = summary.poses(photos)
+    assert told.loc["30 % and more", "solved, %"] == pytest.approx(200 / 3)
+    assert told.loc["under 30 %", "solved, %"] == 0 and told.loc["30 % and more", "centre, median mm"] == 2
+    assert told.loc["30 % and more", "focal length, largest error %"] == pytest.approx(0.2)
+
+
+# ------------------------------------------------------------------------------------------------------------ the whole
+
+
+def test_an_evaluation_goes_on_where_it_was_stopped(tmp_path, monkeypatch, capsys):
+    """Cases that were done are read again; the page and the rows are those of all cases."""
+    monkeypatch.setattr(run, "home", lambda: tmp_path)
+    monkeypatch.setattr(run, "CASES", {"meshes": 2})
+    monkeypatch.setattr(run.summary, "told", lambda rows: {"Measuring": summary.errors(rows["meshes"], ("measure",))})
+    first = run.evaluate(0.5, tmp_path / "half", workers=1)
+    kept = sorted((tmp_path / ".runs" / "evaluate").rglob("*.json"))
+    assert len(kept) == 1 and "| length |" in (first / "README.md").read_text()
+    before = kept[0].stat().st_mtime_ns
+    whole = run.evaluate(1.0, tmp_path / "whole", workers=1)
+    assert kept[0].stat().st_mtime_ns == before and len(pd.read_csv(whole / "meshes.csv").case.unique()) == 2
+    assert main(["evaluate", "--share", "0"]) == 1
+    assert "share is 0.0; expected above 0 and at most 1" in capsys.readouterr().err
