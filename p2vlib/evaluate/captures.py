@@ -10,22 +10,26 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Bool
 from PIL import Image
 
 from .. import shipped
 from ..cameras import Camera
+from ..capture.degrade import scanned
 from ..capture.landmarks import truths
 from ..conventions import FOOT_SHARE
 from ..datasets import spread
 from ..grids import iou, voxelise
 from ..inference import reconstruct
 from ..measure import measure
+from ..phone.clean import clean
 from ..phone.intake import Intake, take
 from ..phone.poses import undistorted
 from ..shipped import Weights
 from ..shots import FOOT_CUBE, KEPT, Shots, read_shots
 from ..trial import seen_from
-from .walks import Walked, walked
+from ..uncertainty import sized
+from .walks import SEED, Walked, walked
 
 VIEWS = (1, 2, 4, 8)
 
@@ -35,8 +39,9 @@ def examined(case: int, views: int = 8) -> dict[str, pd.DataFrame]:
 
     ``photos``: board (the share of its corners that the photo shows), solved, mm and degrees that its camera is off,
     focal (relative error of the focal length) and k1 (error of the distortion).
-    ``fits``: way (``mat``, or ``exact``: the same photos with true cameras), views, measure, truth and found in mm (not
-    a number: the photos were refused), iou of the solid at 32^3 with the true one, placed as it was found.
+    ``fits``: way (``mat``; ``exact``: the same photos with true cameras; ``scan``: no photos but a scan that was
+    cleaned), views, measure, truth and found in mm (not a number: it was refused), within (half of the interval that
+    was told), iou of the solid at 32^3 with the true one, placed as it was found.
     """
     walk, weights = walked(case, views), shipped.load(shipped.path())
     with tempfile.TemporaryDirectory() as name:
@@ -46,6 +51,7 @@ def examined(case: int, views: int = 8) -> dict[str, pd.DataFrame]:
             on_mat = read_shots(filed)
     ways = {"mat": (on_mat, walk.to_mat), "exact": (_as_taken(walk), np.eye(4))}
     rows = [row for way, (shots, to_world) in ways.items() for row in _fits(walk, weights, way, shots, to_world)]
+    rows += _scanned(walk, weights, case)
     photos = list(_photo_rows(walk, intake))
     who = {"case": case, "person": walk.foot.subject, "side": walk.foot.side, "mat": walk.mat.name}
     return {"photos": pd.DataFrame(photos).assign(**who), "fits": pd.DataFrame(rows).assign(**who)}
@@ -86,16 +92,34 @@ def _as_taken(walk: Walked) -> Shots:
 
 def _fits(walk: Walked, weights: Weights, way: str, shots: Shots | None, to_world: np.ndarray) -> Iterator[dict]:
     """Measures by number of photos; ``to_world`` is where the foot really stands in the frame of the cameras."""
-    solid = voxelise(walk.foot.solid.vertices, walk.foot.solid.faces, FOOT_CUBE).volume
-    solid[:, round(FOOT_SHARE * len(solid)) :] = False
-    true = truths(walk.foot)
+    solid, true = _solid(walk), truths(walk.foot)
     for views in VIEWS:
-        found, agrees = {}, np.nan
+        found, within, agrees = {}, {}, np.nan
         if shots and views <= len(shots.photos):
             chosen = spread(len(shots.photos), views)
             parts = {name: [getattr(shots, name)[n] for n in chosen] for name in ("photos", "cameras", "names")}
-            foot = reconstruct(weights, replace(shots, **parts), 128)
-            found, agrees = dict(measure(foot.mesh, shots.side)[0].items()), iou(seen_from(foot, to_world), solid)
+            some = replace(shots, **parts)
+            foot = reconstruct(weights, some, 128)
+            known, agrees = sized(weights, some, foot), iou(seen_from(foot, to_world), solid)
+            found, within = dict(known.measures.items()), known.within
         for name, value in true.items():
-            told = {"measure": name, "truth": value, "found": found.get(name, np.nan)}
-            yield {"way": way, "views": views, **told, "iou": agrees}
+            told = {"truth": value, "found": found.get(name, np.nan), "within": within.get(name.replace(" ", "_"))}
+            yield {"way": way, "views": views, "measure": name, **told, "iou": agrees}
+
+
+def _solid(walk: Walked) -> Bool[np.ndarray, "x y z"]:
+    solid = voxelise(walk.foot.solid.vertices, walk.foot.solid.faces, FOOT_CUBE).volume
+    solid[:, round(FOOT_SHARE * len(solid)) :] = False
+    return solid
+
+
+def _scanned(walk: Walked, weights: Weights, case: int) -> list[dict]:
+    """Measures of the same foot as an app with a depth sensor would give it."""
+    scan, _ = scanned(walk.foot, np.random.default_rng([SEED, case]))
+    found, agrees = {}, np.nan
+    with contextlib.suppress(ValueError):
+        cleaned = clean(scan, weights.typical.solid.numpy())
+        found = dict(measure(cleaned.mesh, cleaned.side)[0].items())
+        agrees = iou(cleaned.grid(32).volume, _solid(walk))
+    told = {name: {"truth": value, "found": found.get(name, np.nan)} for name, value in truths(walk.foot).items()}
+    return [{"way": "scan", "views": 0, "measure": name, **one, "iou": agrees} for name, one in told.items()]

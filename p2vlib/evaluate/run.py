@@ -42,7 +42,7 @@ def evaluate(share: float = 1.0, out: Path | None = None, workers: int | None = 
     """
     if not 0 < share <= 1:
         raise ValueError(f"share is {share}; expected above 0 and at most 1, of {CASES}")
-    out, began = out or home() / "reports" / "evaluate", time.perf_counter()
+    out, began = out or summary.folder(), time.perf_counter()
     wanted = [(part, case) for part, cases in CASES.items() for case in range(max(1, round(share * cases)))]
     kept = home() / ".runs" / "evaluate" / _digest()
     missing = [job for job in wanted if not _place(kept, *job).is_file()]
@@ -57,7 +57,7 @@ def evaluate(share: float = 1.0, out: Path | None = None, workers: int | None = 
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
     found = [json.loads(_place(kept, *job).read_text()) for job in wanted]
-    names = sorted({name for one in found for name in one["rows"]})
+    names = [part for part in summary.PARTS if any(part in one["rows"] for one in found)]
     rows = {name: pd.DataFrame([row for one in found for row in one["rows"].get(name, [])]) for name in names}
     for name, table in rows.items():
         write_text(out / f"{name}.csv", table.to_csv(index=False, float_format="%.5g"))

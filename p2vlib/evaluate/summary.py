@@ -2,13 +2,38 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 
 from ..measure import HALF_SIZE
+from ..runs import home
+from .scans import summary as cleaned
 
 ENOUGH = 0.30
 """The share of the board from which a photo is expected to be solved."""
+
+
+PARTS = ("photos", "fits", "scans", "meshes")
+"""Tables of rows that an evaluation writes, each a CSV."""
+
+
+def folder() -> Path:
+    """Where the evaluation of all cases is kept."""
+    return home() / "reports" / "evaluate"
+
+
+def read() -> dict[str, pd.DataFrame]:
+    """The rows of the evaluation that is kept.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    for part in PARTS:
+        if not (folder() / f"{part}.csv").is_file():
+            raise FileNotFoundError(f"{folder() / part}.csv: missing; `make evaluate` makes it")
+    return {part: pd.read_csv(folder() / f"{part}.csv") for part in PARTS}
 
 
 def poses(photos: pd.DataFrame) -> pd.DataFrame:
@@ -58,14 +83,20 @@ def sizes_right(fits: pd.DataFrame) -> pd.DataFrame:
 def told(rows: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
     """Every table of an evaluation, by its title."""
     fits = rows["fits"]
-    ways = fits[fits.measure == "length"].groupby(["way", "views"]).iou.agg(["mean", "median"])
-    most = fits[fits.views.isin([0, fits.views.max()])]
+    lengths, most = fits[fits.measure == "length"], fits[fits.views.isin([0, fits.views.max()])]
     return {
         "Where photos on a mat were taken from": poses(rows["photos"]),
-        "Length by capture way and number of photos, mm": errors(most_of(fits, "length"), ("way", "views")),
-        "Every measure from most photos, mm": errors(most, ("way", "measure")),
-        "English size right, within a half, within one, %": sizes_right(fits),
-        "IoU at 32^3, placed as found": ways,
+        "Length by capture way and number of photos (0: a scan), mm": errors(lengths, ("way", "views")),
+        "Every measure, from most photos and from scans, mm": errors(most, ("way", "measure")),
+        "English size right, % of people": sizes_right(fits),
+        "Inside the interval that was told, %": 100 * inside(most),
+        "IoU at 32^3, placed as found": lengths.groupby(["way", "views"]).iou.agg(["mean", "median", "min"]),
         "Measuring true shapes, mm": errors(rows["meshes"], ("measure",)),
         "Scans cleaned": cleaned(rows["scans"]),
     }
+
+
+def inside(fits: pd.DataFrame) -> pd.Series:
+    """Share of measures that lie inside the interval that they were told with, by way and measure."""
+    told = fits[fits.within.notna()]
+    return ((told.found - told.truth).abs() <= told.within).groupby([told.way, told.measure]).mean().rename("inside")
