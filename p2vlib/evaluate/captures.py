@@ -35,7 +35,7 @@ VIEWS = (1, 2, 4, 8)
 
 
 def examined(case: int, views: int = 8) -> dict[str, pd.DataFrame]:
-    """Person number ``case`` on a mat in ``views`` photos: a row a photo, and a row a measure, way and number of photos.
+    """Person number ``case`` on a mat in ``views`` photos: rows of photos, and of measures by way and number of photos.
 
     ``photos``: board (the share of its corners that the photo shows), solved, mm and degrees that its camera is off,
     focal (relative error of the focal length) and k1 (error of the distortion).
