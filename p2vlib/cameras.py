@@ -162,10 +162,12 @@ def read_cameras(path: Path) -> list[Camera]:
     try:
         frames = json.loads(path.read_text())["frames"]
         return [
-            Camera(np.array(f["intrinsics"], float), np.array(f["extrinsics"], float), f["width"], f["height"])
+            Camera(
+                np.array(f["intrinsics"], float), np.array(f["extrinsics"], float), int(f["width"]), int(f["height"])
+            )
             for f in frames
         ]
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ValueError(
             f"{path}: not a camera file ({error}); expected frames with intrinsics and extrinsics"
         ) from None

@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from mats import bare, film_of, folder_of
 from PIL import Image
 
 from p2vlib.__main__ import main
@@ -20,7 +21,7 @@ from p2vlib.capture.feet import make_feet
 from p2vlib.capture.people import population
 from p2vlib.capture.photos import Sheet, phone_photos
 from p2vlib.phone import intake, poses
-from p2vlib.phone.mat import Mat, mat_for
+from p2vlib.phone.mat import mat_for
 from p2vlib.shots import FOOT_CUBE, read_shots
 
 WIDTH, HEIGHT = 640, 480
@@ -177,34 +178,6 @@ def test_a_film_gives_the_sharpest_frames_of_the_walk(walk, tmp_path):
 
 
 # --------------------------------------------------------------------------------------------------------- what it asks
-
-
-def bare(mat: Mat, azimuth: float, width: int = WIDTH, height: int = HEIGHT) -> np.ndarray:
-    """The mat without a foot on a grey floor, from ``azimuth``."""
-    camera = look_at((azimuth, 50, 0, 0.6, 50), np.zeros(3), width, height)
-    printed = mat.picture(3)
-    down, across = printed.shape
-    x, z = mat.size[0] / 2000, mat.size[1] / 2000
-    shown = camera.project(np.array([[-x, 0, -z], [x, 0, -z], [x, 0, z], [-x, 0, z]]))[:, :2].astype(np.float32)
-    sheet = np.array([[0, 0], [across, 0], [across, down], [0, down]], np.float32)
-    turn = cv2.getPerspectiveTransform(sheet, shown)
-    seen = cv2.warpPerspective(printed, turn, (width, height), borderValue=128, flags=cv2.INTER_AREA)
-    return np.repeat(seen[..., None], 3, axis=2)
-
-
-def folder_of(path: Path, pictures: list[np.ndarray]) -> Path:
-    path.mkdir()
-    for number, picture in enumerate(pictures):
-        Image.fromarray(picture).save(path / f"IMG_{number}.jpg", quality=95)
-    return path
-
-
-def film_of(path: Path, pictures: list[np.ndarray]) -> Path:
-    film = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 10, (WIDTH, HEIGHT))
-    for picture in pictures:
-        film.write(cv2.cvtColor(np.ascontiguousarray(picture), cv2.COLOR_RGB2BGR))
-    film.release()
-    return path
 
 
 def refusal(source: Path, mat: str, out: Path, capsys) -> str:

@@ -77,6 +77,11 @@ def row_of(camera: Camera, target: Float[np.ndarray, "3"]) -> Row:
     return azimuth, elevation, roll, distance, fov
 
 
+def clockwise(rows: Sequence[Row]) -> list[int]:
+    """Numbers of the ``rows`` in the order of a walk: clockwise seen from above, the one nearest the front first."""
+    return sorted(range(len(rows)), key=lambda number: (rows[number][0] + 15) % 360)
+
+
 def take(source: Path, mat: Mat, side: str, out: Path, report: Callable[[str], object] = lambda line: None) -> Intake:
     """Files the photos in the folder ``source``, or the film that it is, as a capture folder ``out``.
 
@@ -92,8 +97,7 @@ def take(source: Path, mat: Mat, side: str, out: Path, report: Callable[[str], o
     for name, reason in solution.left_out.items():
         report(f"{name}: left out, {reason}")
     rows = [row_of(camera, FOOT_CUBE.centre) for camera in solution.cameras]
-    # As they were walked: clockwise seen from above, the one nearest the front first, at most so many.
-    order = sorted(range(len(rows)), key=lambda number: (rows[number][0] + 15) % 360)
+    order = clockwise(rows)  # as they were walked, at most so many
     order = [order[round(step)] for step in np.linspace(0, len(order) - 1, min(len(order), MOST_VIEWS))]
     names, cameras, rows = ([part[n] for n in order] for part in (solution.names, solution.cameras, rows))
     solution = replace(solution, names=names, cameras=cameras, errors=solution.errors[order])
