@@ -74,10 +74,16 @@ def parser() -> argparse.ArgumentParser:
     mat.add_argument("--out", type=Path, required=True, help="the PDF to write")
     mat.add_argument("--paper", default="a3", help="a3 (the default), a4x2, tabloid, letterx2, a4 or letter")
     take = choice.add_parser("capture", help="photos or a film of a foot on the mat, as a capture folder")
-    take.add_argument("source", type=Path, help="a folder of photos, or an MP4 or MOV")
+    take.add_argument("source", type=Path, help="a folder of photos, an MP4 or MOV, or (--into) a capture folder")
     take.add_argument("--mat", default="a3", help="the paper that the mat was printed on (default: a3)")
     take.add_argument("--side", choices=["left", "right"], required=True, help="which foot stands on it")
-    take.add_argument("--out", type=Path, required=True, help="the capture folder to make")
+    take.add_argument("--out", type=Path, help="the capture folder to make")
+    take.add_argument("--into", type=Path, metavar="TREE", help="the data set to file it in")
+    take.add_argument("--subject", metavar="ID", help="who it is in the data set: an id that says nothing to others")
+    take.add_argument("--consent", metavar="yes", help="that the person agreed to be in it")
+    take.add_argument("--licence", default="CC-BY-4.0", help="of what is filed (default: CC-BY-4.0)")
+    check = choice.add_parser("validate", help="look for what is wrong in a data set, or a folder of capture folders")
+    check.add_argument("tree", type=Path, help="what capture --into made, or a folder of capture folders")
     tidy = choice.add_parser("clean", help="a scan from an app, made a clean solid foot")
     tidy.add_argument("scan", type=Path, help=".obj, .glb, .ply, .stl, .off or .binvox; any unit and direction")
     tidy.add_argument("--unit", choices=["m", "cm", "mm"], help="the scan's unit (default: guessed)")
@@ -155,20 +161,57 @@ def _mat(options: argparse.Namespace) -> int:
 
 
 def _capture(options: argparse.Namespace) -> int:
+    if options.into:
+        return _file(options)
+    if not options.out:
+        raise ValueError("where to? say --out CAPTURE_FOLDER, or --into TREE to add it to a data set")
+    _take(options, options.out)
+    print(f"{options.out / 'coverage.png'} shows from where they were taken; next:")
+    print(f"  python -m p2vlib reconstruct {options.out} --out foot.obj")
+    return 0
+
+
+def _take(options: argparse.Namespace, out: Path) -> None:
     from .capture.mat import mat_for
     from .phone import intake
 
-    taken = intake.take(options.source, mat_for(options.mat), options.side, options.out, print)
+    taken = intake.take(options.source, mat_for(options.mat), options.side, out, print)
     focal = taken.solution.cameras[0].intrinsics[0, 0]
     print(
-        f"{options.out}: {taken.verdict}; {len(taken.rows)} photos, corners off by "
+        f"{options.source}: {taken.verdict}; {len(taken.rows)} photos, corners off by "
         f"{sum(taken.solution.errors) / len(taken.rows):.2f} pixels, focal length {focal:.0f} pixels"
     )
     for line in taken.advice:
         print(f"  {line}")
-    print(f"{options.out / 'coverage.png'} shows from where they were taken; next:")
-    print(f"  python -m p2vlib reconstruct {options.out} --out foot.obj")
+
+
+def _file(options: argparse.Namespace) -> int:
+    from tempfile import TemporaryDirectory
+
+    from .phone.filing import Filing, file_capture
+
+    filing = Filing(options.into, options.subject, options.side, options.consent, options.licence)
+    filing.check_new()
+    with TemporaryDirectory() as folder:
+        capture = options.source
+        if not (capture / "subject.json").is_file():
+            capture = options.out or Path(folder) / filing.name
+            _take(options, capture)
+        file_capture(capture, filing, print)
+    print(f"{filing.folder}: filed under {filing.licence}, for {filing.split}; next:")
+    print(f"  python -m p2vlib validate {options.into}")
     return 0
+
+
+def _validate(options: argparse.Namespace) -> int:
+    from . import shipped
+    from .phone.validation import validate
+
+    found = validate(options.tree, shipped.load(shipped.path()))
+    print(found.table.to_string(index=False))
+    for problem in found.problems:
+        print(problem)
+    return 1 if found.problems else 0
 
 
 def _clean(options: argparse.Namespace) -> int:
@@ -227,6 +270,7 @@ def main(arguments: list[str] | None = None) -> int:
             "reconstruct": _reconstruct,
             "mat": _mat,
             "capture": _capture,
+            "validate": _validate,
             "measure": _measure,
             "clean": _clean,
             "evaluate": _evaluate,

@@ -49,6 +49,19 @@ class Camera:
         pixels = inside @ self.intrinsics.T
         return np.column_stack([pixels[:, :2] / pixels[:, 2:], inside[:, 2]])
 
+    def cropped(self, box: tuple[int, int, int, int]) -> Camera:
+        """The camera of the part ``box`` (left, top, right, bottom, pixels) of its picture: points show where they did.
+
+        Raises:
+            ValueError: a box without a pixel.
+        """
+        left, top, right, bottom = box
+        if right <= left or bottom <= top:
+            raise ValueError(f"a picture is cut to left < right and top < bottom; found {box}")
+        intrinsics = self.intrinsics.astype(float)
+        intrinsics[:2] -= np.outer([left, top], intrinsics[2])
+        return Camera(intrinsics, self.extrinsics, right - left, bottom - top)
+
     def seen_from(self, cube: Cube, box: tuple[float, float, float, float]) -> Float[np.ndarray, "3 7"]:
         """This camera as a network takes it: intrinsics, rotation and translation side by side, without units.
 
@@ -149,10 +162,12 @@ def read_cameras(path: Path) -> list[Camera]:
     try:
         frames = json.loads(path.read_text())["frames"]
         return [
-            Camera(np.array(f["intrinsics"], float), np.array(f["extrinsics"], float), f["width"], f["height"])
+            Camera(
+                np.array(f["intrinsics"], float), np.array(f["extrinsics"], float), int(f["width"]), int(f["height"])
+            )
             for f in frames
         ]
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ValueError(
             f"{path}: not a camera file ({error}); expected frames with intrinsics and extrinsics"
         ) from None

@@ -26,9 +26,9 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from .cameras import r2n2_camera, read_metadata
-from .conventions import Cube
+from .conventions import FOOT_SYNSET, Cube
 from .datasets import COLUMNS, R2N2_MIDDLE, R2N2_PIXELS, Captures
-from .folders import Capture, read_photos
+from .folders import Capture, read_capture, read_photos
 from .grids import VoxelGrid, read_binvox
 
 VIEWS = 24
@@ -125,11 +125,14 @@ def read_object(root: Path, synset: str, name: str, views: int = VIEWS, grid: in
 
     The archive took them at random azimuths; ``files`` in the subject says where each of its files stands now. The
     camera stands at 1.75 times column 4 and sees 49.13 degrees; the grid is centred on the origin and as large as its
-    header's ``scale``, whatever its ``translate`` says. Both were fitted to the real renderings.
+    header's ``scale``, whatever its ``translate`` says. Both were fitted to the real renderings. The archive has no
+    feet: those that were filed beside it (`phone.filing`) tell cameras and cube in full, and these rule.
 
     Raises:
         ValueError: a missing or unreadable picture, other metadata than ``views`` rows, a grid of another size.
     """
+    if synset == FOOT_SYNSET:
+        return read_capture(root / RENDERINGS / synset / name)
     return _read_object(root, synset, name, views, grid)[0]
 
 

@@ -31,7 +31,7 @@ FOOT_CUBE = Cube((-FOOT_CUBE_EDGE / 2, 0.0, -FOOT_CUBE_EDGE / 2), FOOT_CUBE_EDGE
 
 @dataclass(frozen=True, eq=False)
 class Shots:
-    """A capture as it was taken: photos upright and at most `KEPT` pixels large, their cameras in the world's frame."""
+    """A capture as it was taken: photos upright, at most so large, their cameras in the world's frame."""
 
     photos: list[Image.Image]
     cameras: list[Camera]
@@ -41,12 +41,12 @@ class Shots:
     """Where the foot is first looked for: a point of the floor, ``[3]``, metres."""
 
 
-def read_shots(folder: Path, side: str | None = None) -> Shots:
+def read_shots(folder: Path, side: str | None = None, kept: int = KEPT) -> Shots:
     """The photos and cameras of a capture folder.
 
-    The photos are those that ``renderings.txt`` names, or all in the folder (or its ``rendering``) by name. Cameras
-    come from ``cameras.json``, or from ``rendering_metadata.txt``, whose rows look at the middle of the foot. The side
-    is that of ``subject.json`` unless it is given.
+    The photos are those that ``renderings.txt`` names, or all in the folder (or its ``rendering``) by name; they keep
+    ``kept`` pixels along their longer side. Cameras come from ``cameras.json``, or from ``rendering_metadata.txt``,
+    whose rows look at the middle of the foot. The side is that of ``subject.json`` unless it is given.
 
     Raises:
         ValueError: no photos, one that cannot be read or is too large, cameras that do not fit, no side.
@@ -61,7 +61,7 @@ def read_shots(folder: Path, side: str | None = None) -> Shots:
         names = sorted(path.name for path in inside.iterdir() if path.suffix.lower() in PICTURES)
     if not names:
         raise ValueError(f"{inside}: no photos; expected pictures ({', '.join(PICTURES)}) of one foot from all sides")
-    subject = _subject(folder)
+    subject = read_subject(folder)
     side = side or subject.get("side")
     if side not in SIDES:
         raise ValueError(f"{folder}: which foot is it? No side is in its subject.json; say --side left or --side right")
@@ -77,12 +77,12 @@ def read_shots(folder: Path, side: str | None = None) -> Shots:
     photos, cameras = [], []
     for number in chosen:
         path = inside / names[number]
-        photo = _read_photo(path, inside)
+        photo = _read_photo(path, inside, kept)
         camera = known[number] if known else look_at(rows[number], target, *photo.size)
         if abs(camera.width * photo.height - camera.height * photo.width) > 0.01 * camera.width * photo.height:
             found = f"{photo.width} x {photo.height} pixels upright"
             raise ValueError(f"{path}: {found}; its camera was told {camera.width} x {camera.height}: another shape")
-        photo.thumbnail((KEPT, KEPT), reducing_gap=2.0)
+        photo.thumbnail((kept, kept), reducing_gap=2.0)
         photos.append(photo.convert("RGBA"))
         cameras.append(_scaled(camera, *photo.size))
     start = target * [1, 0, 1] if rows or "cube" in subject else _aim(cameras)
@@ -93,7 +93,12 @@ def _rows(inside: Path) -> bool:
     return (inside / "rendering_metadata.txt").is_file()
 
 
-def _subject(folder: Path) -> dict:
+def read_subject(folder: Path) -> dict:
+    """What ``subject.json`` tells of a capture; nothing where there is none.
+
+    Raises:
+        ValueError: not JSON.
+    """
     path = folder / "subject.json"
     if not path.is_file():
         return {}
@@ -112,11 +117,11 @@ def _middle(subject: dict) -> np.ndarray:
         return FOOT_CUBE.centre
 
 
-def _read_photo(path: Path, inside: Path) -> Image.Image:
-    """The photo, upright as its EXIF says, at little more than `KEPT` pixels where the format allows it."""
+def _read_photo(path: Path, inside: Path, kept: int) -> Image.Image:
+    """The photo, upright as its EXIF says, at little more than ``kept`` pixels where the format allows it."""
     if path.resolve().parent != inside.resolve() or not path.is_file():
         raise ValueError(f"{path}: missing; expected the photo that renderings.txt names beside it")
-    return ImageOps.exif_transpose(open_photo(path, KEPT))
+    return ImageOps.exif_transpose(open_photo(path, kept))
 
 
 def open_photo(path: Path, side: int) -> Image.Image:

@@ -58,6 +58,16 @@ def test_the_box_of_the_lower_part_is_smaller_and_square():
     assert low[2] - low[0] == pytest.approx(low[3] - low[1]) and low[2] - low[0] < whole[2] - whole[0]
 
 
+def test_a_point_shows_at_the_same_place_of_the_scene_in_a_picture_that_was_cut():
+    camera = look_at((33, 41, 12, 0.6, 50), np.array([0.1, 0.05, -0.2]), 160, 120)
+    points = np.random.default_rng(0).uniform(-0.2, 0.2, (20, 3))
+    cut = camera.cropped((10, 30, 150, 120))
+    assert cut.project(points) == pytest.approx(camera.project(points) - [10, 30, 0])
+    assert (cut.width, cut.height) == (140, 90)
+    with pytest.raises(ValueError, match="left < right"):
+        camera.cropped((10, 30, 150, 30))
+
+
 def test_a_camera_inside_the_cube_has_no_box():
     with pytest.raises(ValueError, match="inside the cube"):
         look_at((0, 0, 0, 0.5, 60), ORIGIN, 100, 100).box(Cube((-1, -1, -1), 2.0))

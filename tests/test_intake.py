@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from mats import bare, film_of, folder_of
 from PIL import Image
 
 from p2vlib.__main__ import main
@@ -163,18 +164,74 @@ def test_sides_that_nobody_photographed_are_named(photos, tmp_path, capsys):
 
 def test_a_film_gives_the_sharpest_frames_of_the_walk(walk, tmp_path):
     file = tmp_path / "walk.mp4"
-    film = cv2.VideoWriter(str(file), cv2.VideoWriter_fourcc(*"mp4v"), 10, (WIDTH, HEIGHT))
+    frames = []
     for content in walk[0]:
-        picture = cv2.cvtColor(picture_of(content), cv2.COLOR_RGB2BGR)
-        for frame in (cv2.GaussianBlur(picture, (0, 0), 1.2), picture, cv2.GaussianBlur(picture, (0, 0), 1.2)):
-            film.write(frame)
-    film.release()
+        sharp = picture_of(content)
+        soft = cv2.GaussianBlur(sharp, (0, 0), 1.2)
+        frames += [soft, sharp, soft]
+    film_of(file, frames)
     taken = intake.take(file, MAT, "left", tmp_path / "filed")
     assert len(taken.rows) == PHOTOS
     assert [int(name.split()[1]) % 3 for name in taken.solution.names] == [1] * PHOTOS, "the sharp one of three"
 
 
 # --------------------------------------------------------------------------------------------------------- what it asks
+
+
+def refusal(source: Path, mat: str, out: Path, capsys) -> str:
+    assert main(["capture", str(source), "--mat", mat, "--side", "left", "--out", str(out)]) == 1
+    told = capsys.readouterr().err
+    assert told.startswith("p2vlib: ") and told.count("\n") == 1, told
+    assert not out.exists() and not list(out.parent.glob(".*partial*")), "nothing half-written"
+    return told
+
+
+@pytest.mark.parametrize("paper", ["a3", "tabloid", "a4", "letter"])
+def test_a_mat_of_another_paper_is_named(paper, tmp_path, capsys):
+    photos = folder_of(tmp_path / "photos", [bare(mat_for(paper), azimuth) for azimuth in (0, 120, 240)])
+    asked = "letter" if paper != "letter" else "a3"
+    told = refusal(photos, asked, tmp_path / "out", capsys)
+    assert f"0 of 3 photos show the mat '{asked}'" in told and f"say --mat {paper} (and 2 more)" in told
+    assert f"IMG_0.jpg shows the mat '{paper}'" in told
+
+
+def test_two_sheets_are_the_same_mat_as_one_large_one():
+    sighting = poses.sighting("a", bare(mat_for("a3"), 10), mat_for("a4x2"))
+    assert len(sighting.ids) == len(MAT.corners()) and not sighting.wrong
+
+
+def test_mirrored_photos_are_told(tmp_path, capsys):
+    mirrored = [np.ascontiguousarray(bare(MAT, azimuth)[:, ::-1]) for azimuth in (0, 120, 240)]
+    told = refusal(folder_of(tmp_path / "photos", mirrored), "a3", tmp_path / "out", capsys)
+    assert "IMG_0.jpg is a mirror image, as selfie cameras make them: take it with the camera at the back" in told
+    told = refusal(film_of(tmp_path / "film.mp4", mirrored), "a3", tmp_path / "out", capsys)
+    assert "none of 3 frames shows the mat 'a3'" in told and "is a mirror image" in told
+
+
+def test_one_mirrored_photo_is_left_out(walk):
+    seen = [poses.sighting(str(n), picture_of(content), MAT) for n, content in enumerate(walk[0])]
+    seen[4] = poses.sighting("4", np.ascontiguousarray(picture_of(walk[0][4])[:, ::-1]), MAT)
+    found = poses.solve(seen, MAT)
+    assert len(found.names) == PHOTOS - 1 and "is a mirror image" in found.left_out["4"]
+
+
+def test_a_film_from_one_place(tmp_path, capsys):
+    held = [bare(MAT, azimuth) for azimuth in (40, 41, 43, 44, 42, 41)]
+    told = refusal(film_of(tmp_path / "film.mp4", held), "a3", tmp_path / "out", capsys)
+    assert "filmed from one place alone, as the 6 frames say" in told and "walk once around the foot" in told
+
+
+def test_one_photo_of_another_size_is_named(tmp_path, capsys):
+    photos = [*(bare(MAT, azimuth) for azimuth in (0, 90, 180)), bare(MAT, 270, HEIGHT, WIDTH)]
+    told = refusal(folder_of(tmp_path / "photos", photos), "a3", tmp_path / "out", capsys)
+    assert "photos of different sizes (480 x 640, 640 x 480)" in told and "leave out IMG_3.jpg" in told
+
+
+def test_heic_is_read_or_says_what_it_needs(tmp_path, capsys):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "IMG_0001.HEIC").write_bytes(b"not one")
+    told = refusal(tmp_path / "photos", "a3", tmp_path / "out", capsys)
+    assert "IMG_0001.HEIC: reading HEIC needs the package pillow-heif" in told or "not a readable picture" in told
 
 
 def test_what_cannot_be_is_one_clear_sentence(photos, tmp_path, capsys):
@@ -193,8 +250,8 @@ def test_what_cannot_be_is_one_clear_sentence(photos, tmp_path, capsys):
         (tmp_path / "none", [], "no such folder of photos or film"),
         (tmp_path / "empty", [], "no photos; expected pictures"),
         (text, [], "a.jpg: not a readable picture"),
-        (plain, [], "0 of 3 photos show the mat 'a3' well enough"),
-        (photos, ["--mat", "a4"], "0 of 6 photos show the mat 'a4' well enough"),
+        (plain, [], "0 of 3 photos show the mat 'a3' well enough; expected at least 3: is it this mat, flat"),
+        (photos, ["--mat", "a4"], "IMG_0000.jpg shows the mat 'a3' or 'a4x2', not 'a4': say --mat a3 (and 5 more)"),
         (photos, ["--mat", "a7"], "no mat is made for paper 'a7'"),
         (tmp_path / "film.mp4", [], "not a film that can be read"),
         (photos, ["--out", str(there)], "is there already; name a new folder"),
@@ -204,12 +261,3 @@ def test_what_cannot_be_is_one_clear_sentence(photos, tmp_path, capsys):
         told = capsys.readouterr().err
         assert sentence in told and told.startswith("p2vlib: ") and told.count("\n") == 1, told
         assert not (tmp_path / "out").exists() and not list(tmp_path.glob("*.partial.*"))
-
-
-def test_photos_of_two_sizes(walk):
-    seen = [poses.sighting(str(n), picture_of(content), MAT) for n, content in enumerate(walk[0])]
-    seen[0] = replace(seen[0], size=(HEIGHT, WIDTH))
-    with pytest.raises(
-        ValueError, match=r"photos of different sizes \(480 x 640, 640 x 480\); take all of them upright"
-    ):
-        poses.solve(seen, MAT)

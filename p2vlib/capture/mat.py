@@ -11,10 +11,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 
 MARKER_SHARE = 0.75
 """Edge of a marker in edges of its square."""
+
+FEWEST_MARKERS = 4
+"""Markers by which a mat is recognised: single ones are now and then read into a carpet."""
 
 INCH = 25.4
 
@@ -53,13 +56,18 @@ class Mat:
         """Width and height of the board."""
         return self.columns * self.square, self.rows * self.square
 
+    @property
+    def markers(self) -> Int[np.ndarray, " markers"]:
+        """Numbers of the markers on it."""
+        return self.first + np.arange(self.columns * self.rows // 2)
+
     def board(self) -> object:
         """OpenCV's board, in metres."""
         import cv2
 
         kind = cv2.aruco.getPredefinedDictionary(cv2.aruco.DICT_5X5_1000)
-        edge, markers = self.square / 1000, np.arange(self.columns * self.rows // 2)
-        return cv2.aruco.CharucoBoard((self.columns, self.rows), edge, MARKER_SHARE * edge, kind, markers + self.first)
+        edge = self.square / 1000
+        return cv2.aruco.CharucoBoard((self.columns, self.rows), edge, MARKER_SHARE * edge, kind, self.markers)
 
     def corners(self) -> Float[np.ndarray, "corners 3"]:
         """Inner corners of the chessboard in the world, metres, in the order of their ids."""
@@ -116,6 +124,13 @@ def mat_for(paper: str) -> Mat:
     if paper not in MATS:
         raise ValueError(f"no mat is made for paper {paper!r}; there are {', '.join(MATS)}")
     return MATS[paper]
+
+
+def mats_with(markers: Int[np.ndarray, " markers"]) -> list[Mat]:
+    """The mats that carry the most of these ``markers``; none where fewer than `FEWEST_MARKERS` are on any."""
+    shared = {name: int(np.isin(markers, mat.markers).sum()) for name, mat in MATS.items()}
+    most = max(shared.values())
+    return [MATS[name] for name, count in shared.items() if count == most >= FEWEST_MARKERS]
 
 
 def laid(rng: np.random.Generator) -> Sheet:

@@ -113,7 +113,7 @@ def clean(mesh: trimesh.Trimesh, typical: Bool[np.ndarray, "x y z"], unit: str |
             f"what stands in the scan is {1000 * long:.0f} mm long in {known}; expected a foot of 100 to"
             f" {1000 * FOOT_CUBE_EDGE:.0f} mm: is that the unit, and is there one foot and little else?"
         )
-    side = _side(foot, typical)
+    side = side_of(foot, typical)
     notes.append(f"{side} foot, {1000 * long:.0f} mm long with its leg cut at 120 mm")
     return Cleaned(foot, side, turn @ up @ scaled, known, notes)
 
@@ -240,7 +240,7 @@ def _toes_behind(solid: Bool[np.ndarray, "x y z"], cube: Cube, turn: Float[np.nd
     return bool(there[high, 0].mean() > 0)
 
 
-def _side(foot: trimesh.Trimesh, typical: Bool[np.ndarray, "x y z"]) -> str:
+def side_of(foot: trimesh.Trimesh, typical: Bool[np.ndarray, "x y z"]) -> str:
     """Left, if the foot at the typical one's length agrees more with it than with its mirror image."""
     size = len(typical)
     wanted = typical.any((1, 2)).sum() / size * FOOT_CUBE.edge

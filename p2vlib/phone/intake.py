@@ -22,7 +22,7 @@ from ..conventions import FOOT_SYNSET, SIDES
 from ..files import check_new, whole_folder, write_text
 from ..shots import FOOT_CUBE, MOST_VIEWS, PICTURES, open_photo
 from ..viewer.style import AGREEMENT, FAINT, INK, PALETTE, new_figure, styled
-from .poses import FEWEST_CORNERS, Sighting, Solution, sighting, solve, undistorted
+from .poses import FEWEST_CORNERS, FEWEST_PHOTOS, Sighting, Solution, sighting, solve, undistorted, whats_wrong
 
 FILMS = (".mp4", ".mov", ".m4v")
 
@@ -77,6 +77,11 @@ def row_of(camera: Camera, target: Float[np.ndarray, "3"]) -> Row:
     return azimuth, elevation, roll, distance, fov
 
 
+def clockwise(rows: Sequence[Row]) -> list[int]:
+    """Numbers of the ``rows`` in the order of a walk: clockwise seen from above, the one nearest the front first."""
+    return sorted(range(len(rows)), key=lambda number: (rows[number][0] + 15) % 360)
+
+
 def take(source: Path, mat: Mat, side: str, out: Path, report: Callable[[str], object] = lambda line: None) -> Intake:
     """Files the photos in the folder ``source``, or the film that it is, as a capture folder ``out``.
 
@@ -92,8 +97,7 @@ def take(source: Path, mat: Mat, side: str, out: Path, report: Callable[[str], o
     for name, reason in solution.left_out.items():
         report(f"{name}: left out, {reason}")
     rows = [row_of(camera, FOOT_CUBE.centre) for camera in solution.cameras]
-    # As they were walked: clockwise seen from above, the one nearest the front first, at most so many.
-    order = sorted(range(len(rows)), key=lambda number: (rows[number][0] + 15) % 360)
+    order = clockwise(rows)  # as they were walked, at most so many
     order = [order[round(step)] for step in np.linspace(0, len(order) - 1, min(len(order), MOST_VIEWS))]
     names, cameras, rows = ([part[n] for n in order] for part in (solution.names, solution.cameras, rows))
     solution = replace(solution, names=names, cameras=cameras, errors=solution.errors[order])
@@ -147,14 +151,18 @@ def _from_film(path: Path, mat: Mat) -> tuple[list[Sighting], dict[str, np.ndarr
     seen = {number: sighting(f"frame {number}", picture, mat) for number, picture in _frames(path, wanted)}
     placed = {number: _azimuth(one, mat) for number, one in seen.items() if len(one.ids) >= FEWEST_CORNERS}
     if not placed:
-        raise ValueError(
-            f"{path}: none of {len(seen)} frames shows the mat {mat.name!r}; is it this mat, and in the light?"
-        )
+        wrong = whats_wrong([*seen.values()])
+        raise ValueError(f"{path}: none of {len(seen)} frames shows the mat {mat.name!r} well enough: {wrong}")
     kept: list[int] = []
     for number in sorted(placed, key=lambda number: -seen[number].sharpness):
         away = [abs((placed[number] - placed[other] + 180) % 360 - 180) for other in kept]
         if min(away, default=360) > APART:
             kept.append(number)
+    if len(kept) < FEWEST_PHOTOS:
+        raise ValueError(
+            f"{path}: filmed from {'one place' if len(kept) == 1 else 'two places'} alone, as the {len(placed)} frames"
+            " say that show the mat; start the film and walk once around the foot"
+        )
     kept.sort()
     # Read once more: all frames at once would be a gigabyte.
     return [seen[number] for number in kept], {f"frame {number}": picture for number, picture in _frames(path, kept)}

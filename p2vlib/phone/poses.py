@@ -6,6 +6,7 @@ Technique for Camera Calibration, PAMI 2000); nobody has to know them.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from ..cameras import Camera
-from ..capture.mat import Mat
+from ..capture.mat import Mat, mats_with
 
 FEWEST_CORNERS = 8
 """Corners of the board from which a photo is placed: of 96 on the large mats."""
@@ -42,6 +43,8 @@ class Sighting:
     """Pixels, the centre of the first one at (0, 0), as OpenCV counts."""
     sharpness: float
     """Variance of the Laplacian: of two photos of the same, the sharper one has more of it."""
+    wrong: str = ""
+    """What the picture is instead of one of the mat, where that can be told, and what to do about it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,12 +65,34 @@ class Solution:
 def sighting(name: str, picture: UInt8[np.ndarray, "height width 3"], mat: Mat) -> Sighting:
     """Looks for the board of ``mat`` in an RGB ``picture``."""
     grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
-    corners, ids, _, _ = cv2.aruco.CharucoDetector(mat.board()).detectBoard(grey)
-    if ids is None:
-        ids, corners = np.zeros(0, int), np.zeros((0, 2))
+    corners, ids, markers = _board(grey, mat)
     sharpness = float(cv2.Laplacian(grey, cv2.CV_32F).var())
     size = (picture.shape[1], picture.shape[0])
-    return Sighting(name, size, np.asarray(ids, int).ravel(), np.asarray(corners, float).reshape(-1, 2), sharpness)
+    wrong = _instead(grey, mat, markers) if len(ids) < FEWEST_CORNERS else ""
+    return Sighting(name, size, ids, corners, sharpness, wrong)
+
+
+def _board(
+    grey: UInt8[np.ndarray, "height width"], mat: Mat
+) -> tuple[Float[np.ndarray, "corners 2"], Int[np.ndarray, " corners"], Int[np.ndarray, " markers"]]:
+    """Corners of the board of ``mat`` and their numbers, and the numbers of all markers, of whatever board."""
+    corners, ids, _, markers = cv2.aruco.CharucoDetector(mat.board()).detectBoard(grey)
+    places = np.asarray([] if corners is None else corners, float).reshape(-1, 2)
+    return places, *(np.asarray([] if found is None else found, int).ravel() for found in (ids, markers))
+
+
+def _instead(grey: UInt8[np.ndarray, "height width"], mat: Mat, markers: Int[np.ndarray, " markers"]) -> str:
+    """What a picture without enough of ``mat`` is: one of another mat, or a mirror image, in which no marker is one."""
+    other = mats_with(markers)
+    if other and mat not in other:
+        names = " or ".join(repr(one.name) for one in other)
+        return f"shows the mat {names}, not {mat.name!r}: say --mat {other[0].name}"
+    if not other and mats_with(_board(np.ascontiguousarray(grey[:, ::-1]), mat)[2]):
+        return (
+            "is a mirror image, as selfie cameras make them: take it with the camera at the back of the phone, or turn"
+            " mirroring off"
+        )
+    return ""
 
 
 def solve(sightings: Sequence[Sighting], mat: Mat, focal: float | None = None) -> Solution:
@@ -81,7 +106,8 @@ def solve(sightings: Sequence[Sighting], mat: Mat, focal: float | None = None) -
         ValueError: photos of different sizes, or too few that show enough of the mat.
     """
     left_out = {
-        one.name: f"shows {len(one.ids)} of {len(mat.corners())} corners of the mat; {FEWEST_CORNERS} are needed"
+        one.name: one.wrong
+        or f"shows {len(one.ids)} of {len(mat.corners())} corners of the mat; {FEWEST_CORNERS} are needed"
         for one in sightings
         if len(one.ids) < FEWEST_CORNERS
     }
@@ -89,12 +115,17 @@ def solve(sightings: Sequence[Sighting], mat: Mat, focal: float | None = None) -
     if len(used) < (FEWEST_PHOTOS if focal is None else 1):
         raise ValueError(
             f"{len(used)} of {len(sightings)} photos show the mat {mat.name!r} well enough; expected at least"
-            f" {FEWEST_PHOTOS}: is it this mat, flat, and in the light?"
+            f" {FEWEST_PHOTOS}: {whats_wrong(sightings)}"
         )
-    sizes = {one.size for one in used}
+    sizes = Counter(one.size for one in used)
     if len(sizes) > 1:
         told = ", ".join(f"{width} x {height}" for width, height in sorted(sizes))
-        raise ValueError(f"photos of different sizes ({told}); take all of them upright, or all of them lying")
+        (most, _), *_ = sizes.most_common()
+        odd = ", ".join(one.name for one in used if one.size != most)
+        raise ValueError(
+            f"photos of different sizes ({told}); take all of them upright, or all of them lying, with one lens and"
+            f" uncut: leave out {odd}"
+        )
     while True:
         lens, distortion, poses = _calibrated(used, mat, focal)
         errors = np.array([_error(one, mat, lens, distortion, pose) for one, pose in zip(used, poses, strict=True)])
@@ -105,6 +136,16 @@ def solve(sightings: Sequence[Sighting], mat: Mat, focal: float | None = None) -
         del used[worst]
     cameras = [_camera(one, mat, lens, pose) for one, pose in zip(used, poses, strict=True)]
     return Solution([one.name for one in used], cameras, errors, distortion, left_out)
+
+
+def whats_wrong(sightings: Sequence[Sighting]) -> str:
+    """What most pictures are that do not show the mat, and what to do; a question where nothing can be told."""
+    told = Counter(one.wrong for one in sightings if one.wrong)
+    if not told:
+        return "is it this mat, flat, and in the light?"
+    ((wrong, count),) = told.most_common(1)
+    first = next(one.name for one in sightings if one.wrong == wrong)
+    return f"{first} {wrong}" + (f" (and {count - 1} more)" if count > 1 else "")
 
 
 def undistorted(picture: UInt8[np.ndarray, "height width 3"], camera: Camera, distortion: np.ndarray) -> np.ndarray:
