@@ -87,12 +87,12 @@ def test_a_row_is_the_camera_that_it_makes(row):
 
 
 def test_cameras_and_lens_are_found(walk, taken):
-    assert taken.verdict == "good" and len(taken.rows) == PHOTOS and not taken.solution.left_out
+    assert taken.verdict == "good" and len(taken.rows) == PHOTOS
     by_azimuth = sorted(walk[1], key=lambda one: (intake.row_of(one, FOOT_CUBE.centre)[0] + 15) % 360)
-    errors = np.array([off(*pair) for pair in zip(taken.solution.cameras, by_azimuth, strict=True)])
+    errors = np.array([off(*pair) for pair in zip(taken.cameras, by_azimuth, strict=True)])
     assert np.median(errors[:, 0]) < 1.5 and errors[:, 0].max() < 4, errors
     assert errors[:, 1].max() < 0.3
-    focal = taken.solution.cameras[0].intrinsics[0, 0]
+    focal = taken.cameras[0].intrinsics[0, 0]
     assert focal == pytest.approx(walk[1][0].intrinsics[0, 0], rel=0.005)
 
 
@@ -173,7 +173,7 @@ def test_a_film_gives_the_sharpest_frames_of_the_walk(walk, tmp_path):
     film.release()
     taken = intake.take(file, MAT, "left", tmp_path / "filed")
     assert len(taken.rows) == PHOTOS
-    assert [int(name.split()[1]) % 3 for name in taken.solution.names] == [1] * PHOTOS, "the sharp one of three"
+    assert [int(name.split()[1]) % 3 for name in taken.names] == [1] * PHOTOS, "the sharp one of three"
 
 
 # --------------------------------------------------------------------------------------------------------- what it asks

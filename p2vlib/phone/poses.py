@@ -41,7 +41,6 @@ class Sighting:
     places: Float[np.ndarray, "corners 2"]
     """Pixels, the centre of the first one at (0, 0), as OpenCV counts."""
     sharpness: float
-    """Variance of the Laplacian: of two photos of the same, the sharper one has more of it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,9 +64,14 @@ def sighting(name: str, picture: UInt8[np.ndarray, "height width 3"], mat: Mat) 
     corners, ids, _, _ = cv2.aruco.CharucoDetector(mat.board()).detectBoard(grey)
     if ids is None:
         ids, corners = np.zeros(0, int), np.zeros((0, 2))
-    sharpness = float(cv2.Laplacian(grey, cv2.CV_32F).var())
     size = (picture.shape[1], picture.shape[0])
-    return Sighting(name, size, np.asarray(ids, int).ravel(), np.asarray(corners, float).reshape(-1, 2), sharpness)
+    places = np.asarray(corners, float).reshape(-1, 2)
+    return Sighting(name, size, np.asarray(ids, int).ravel(), places, sharpness(picture))
+
+
+def sharpness(picture: UInt8[np.ndarray, "height width 3"]) -> float:
+    """Variance of the Laplacian: of two photos of the same, the sharper one has more of it."""
+    return float(cv2.Laplacian(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.CV_32F).var())
 
 
 def solve(sightings: Sequence[Sighting], mat: Mat, focal: float | None = None) -> Solution:
