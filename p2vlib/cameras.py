@@ -49,6 +49,11 @@ class Camera:
         pixels = inside @ self.intrinsics.T
         return np.column_stack([pixels[:, :2] / pixels[:, 2:], inside[:, 2]])
 
+    def resized(self, width: int, height: int) -> Camera:
+        """This camera where its picture is scaled to another size."""
+        scale = np.diag([width / self.width, height / self.height, 1.0])
+        return Camera(scale @ self.intrinsics, self.extrinsics, width, height)
+
     def seen_from(self, cube: Cube, box: tuple[float, float, float, float]) -> Float[np.ndarray, "3 7"]:
         """This camera as a network takes it: intrinsics, rotation and translation side by side, without units.
 
