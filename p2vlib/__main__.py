@@ -7,11 +7,15 @@ import ast
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import measure
 from .config import PRESETS
 from .measure import Measures, sizes
+from .phone import APPS
+
+if TYPE_CHECKING:
+    from .phone.captured import Intake
 
 
 def parameter(text: str) -> tuple[str, Any]:
@@ -73,9 +77,13 @@ def parser() -> argparse.ArgumentParser:
     mat = choice.add_parser("mat", help="a mat to print, that tells photos where they were taken from")
     mat.add_argument("--out", type=Path, required=True, help="the PDF to write")
     mat.add_argument("--paper", default="a3", help="a3 (the default), a4x2, tabloid, letterx2, a4 or letter")
-    take = choice.add_parser("capture", help="photos or a film of a foot on the mat, as a capture folder")
-    take.add_argument("source", type=Path, help="a folder of photos, an MP4 or MOV, or (--into) a capture folder")
-    take.add_argument("--mat", default="a3", help="the paper that the mat was printed on (default: a3)")
+    take = choice.add_parser("capture", help="photos or a film of a foot, or an app's export, as a capture folder")
+    take.add_argument(
+        "source", type=Path, help="photos, an MP4 or MOV, with --from what an app wrote, with --into also a capture"
+    )
+    take.add_argument("--mat", default="a3", help="the paper that the mat was printed on (default: a3), or none")
+    take.add_argument("--from", dest="app", choices=APPS, help="the app that exported photos with their cameras")
+    take.add_argument("--foot-length", type=float, metavar="MM", help="by a ruler, where photos have no scale")
     take.add_argument("--side", choices=["left", "right"], required=True, help="which foot stands on it")
     take.add_argument("--out", type=Path, help="the capture folder to make")
     take.add_argument("--into", type=Path, metavar="TREE", help="the data set to file it in")
@@ -118,11 +126,19 @@ def _reconstruct(options: argparse.Namespace) -> int:
     inference.write(foot, options.out)
     worst = min(foot.agreement, key=foot.agreement.get)
     measures, _ = measure.measure(foot.mesh, shots.side)
+    sized = shots.metric or shots.length is not None
+    long = f"{foot.length * 1000:.0f} mm long" if sized else "in proportion only, of no known size"
     print(
-        f"{options.out}: {foot.length * 1000:.0f} mm long; sure of {foot.certainty:.0%} of it; silhouettes agree to "
+        f"{options.out}: {long}; sure of {foot.certainty:.0%} of it; silhouettes agree to "
         f"{sum(foot.agreement.values()) / len(foot.agreement):.2f}, least in {worst} ({foot.agreement[worst]:.2f})"
     )
-    _tell_sizes(replace(measures, length=foot.length * 1000))
+    measures = replace(measures, length=foot.length * 1000)
+    if sized:
+        _tell_sizes(measures)
+    else:
+        parts = measures.items()[1:]
+        print("  of its length: " + ", ".join(f"{name} {value / measures.length:.0%}" for name, value in parts))
+        print("  these photos have no scale; measure the foot and say capture --foot-length MM, or use the mat")
     return 0
 
 
@@ -172,15 +188,8 @@ def _capture(options: argparse.Namespace) -> int:
 
 
 def _take(options: argparse.Namespace, out: Path) -> None:
-    from .capture.mat import mat_for
-    from .phone import intake
-
-    taken = intake.take(options.source, mat_for(options.mat), options.side, out, print)
-    focal = taken.solution.cameras[0].intrinsics[0, 0]
-    print(
-        f"{options.source}: {taken.verdict}; {len(taken.rows)} photos, corners off by "
-        f"{sum(taken.solution.errors) / len(taken.rows):.2f} pixels, focal length {focal:.0f} pixels"
-    )
+    taken = _taken(options, out)
+    print("; ".join([f"{options.source}: {taken.verdict}", f"{len(taken.rows)} photos", *taken.notes]))
     for line in taken.advice:
         print(f"  {line}")
 
@@ -212,6 +221,29 @@ def _validate(options: argparse.Namespace) -> int:
     for problem in found.problems:
         print(problem)
     return 1 if found.problems else 0
+
+
+def _taken(options: argparse.Namespace, out: Path) -> Intake:
+    """Files what the mat, an app, or structure from motion placed."""
+    from . import shipped
+
+    if options.app:
+        from .phone.exports import read_export
+        from .phone.placing import file_export
+
+        weights, export = shipped.load(shipped.path()), read_export(options.app, options.source)
+        return file_export(export, options.side, out, weights, options.foot_length, print)
+    if options.mat == "none":
+        from .phone.plain import take_plain
+
+        weights = shipped.load(shipped.path())
+        return take_plain(options.source, options.side, out, weights, options.foot_length, print)
+    from .capture.mat import mat_for
+    from .phone import intake
+
+    if options.foot_length:
+        raise ValueError("the mat tells how long the foot is; leave --foot-length away")
+    return intake.take(options.source, mat_for(options.mat), options.side, out, print)
 
 
 def _clean(options: argparse.Namespace) -> int:

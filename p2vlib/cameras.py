@@ -62,6 +62,11 @@ class Camera:
         intrinsics[:2] -= np.outer([left, top], intrinsics[2])
         return Camera(intrinsics, self.extrinsics, right - left, bottom - top)
 
+    def resized(self, width: int, height: int) -> Camera:
+        """This camera where its picture is scaled to another size."""
+        scale = np.diag([width / self.width, height / self.height, 1.0])
+        return Camera(scale @ self.intrinsics, self.extrinsics, width, height)
+
     def seen_from(self, cube: Cube, box: tuple[float, float, float, float]) -> Float[np.ndarray, "3 7"]:
         """This camera as a network takes it: intrinsics, rotation and translation side by side, without units.
 

@@ -66,6 +66,8 @@ class Foot:
     """What is added to the extent of the surface to give the length, metres: chosen on validation people."""
     agreement: dict[str, float]
     """Photo -> IoU of the solid's silhouette with the one that the network sees in the photo."""
+    scale: float = 1.0
+    """By which the foot is larger than the cameras say, where a ruler gave them their scale."""
 
     @property
     def solid(self) -> Bool[np.ndarray, "x y z"]:
@@ -81,13 +83,13 @@ class Foot:
     @property
     def length(self) -> float:
         """Longest extent along the foot's axis, of the surface between the voxels, corrected, metres."""
-        return float(np.ptp(self.mesh.vertices[:, 0])) + self.correction
+        return float(np.ptp(self.mesh.vertices[:, 0])) + self.correction * self.scale
 
     @functools.cached_property
     def mesh(self) -> trimesh.Trimesh:
         """The surface between the voxels, metres."""
         vertices, faces = to_mesh(self.probability, FOOT_CUBE, self.threshold)
-        return trimesh.Trimesh(vertices, faces, process=False)
+        return trimesh.Trimesh(self.scale * vertices, faces, process=False)
 
 
 # ------------------------------------------------------------------------------------------------------------ placement
@@ -196,6 +198,19 @@ def _carved(said: Reconstruction, cameras: Float[Tensor, "1 views 3 7"], size: i
     return hull.numpy()
 
 
+def hull(
+    weights: Weights, shots: Shots, pose: Float[np.ndarray, "4 4"], cube: Cube, size: int = 48
+) -> Float[np.ndarray, "x y z"]:
+    """What the silhouettes that the network sees in the photos carve out of ``cube`` in the frame of ``pose``.
+
+    Raises:
+        ValueError: a camera that does not see the cube.
+    """
+    said, cameras = _ask(weights, shots, pose, cube)
+    carved = _carved(said, cameras, size)
+    return carved[:, :, ::-1] if shots.side == "right" else carved
+
+
 def find(weights: Weights, shots: Shots) -> Float[np.ndarray, "4 4"]:
     """The pose of the foot: carved roughly from silhouettes first, then twice from what the network makes of it.
 
@@ -206,10 +221,12 @@ def find(weights: Weights, shots: Shots) -> Float[np.ndarray, "4 4"]:
     for carving in (True, True, False, False):
         edge = FOOT_CUBE_EDGE * (SEARCHED if carving else 1.0)
         cube = Cube((-edge / 2, 0.0, -edge / 2), edge)
-        said, cameras = _ask(weights, shots, pose, cube)
-        volume = _carved(said, cameras, 48) if carving else said.probability[0].numpy() / weights.threshold / 2
-        if shots.side == "right":
-            volume = volume[:, :, ::-1]
+        if carving:
+            volume = hull(weights, shots, pose, cube)
+        else:
+            said, _ = _ask(weights, shots, pose, cube)
+            volume = said.probability[0].numpy() / weights.threshold / 2
+            volume = volume[:, :, ::-1] if shots.side == "right" else volume
         found = stance(volume, cube)
         if found is None:
             raise ValueError(
@@ -269,7 +286,7 @@ def reconstruct(
             "the network sees no foot in these photos: nothing is occupied; check photos, side and cameras"
         )
     report(f"{time.perf_counter() - began:.1f} s at {size}^3")
-    return foot
+    return replace(foot, scale=shots.length / foot.length) if shots.length else foot
 
 
 def _agreement(said: Reconstruction, cameras: Float[Tensor, "1 views 3 7"], threshold: float) -> list[float]:
@@ -301,7 +318,8 @@ def write(foot: Foot, path: Path) -> None:
     check_target(path)
     ending = path.suffix.lower()
     if ending == ".binvox":
-        write_binvox(path, VoxelGrid(foot.solid, FOOT_CUBE))
+        lower = tuple(foot.scale * edge for edge in FOOT_CUBE.lower)
+        write_binvox(path, VoxelGrid(foot.solid, Cube(lower, foot.scale * FOOT_CUBE.edge)))
         return
     mesh = foot.mesh.copy().apply_scale(1000 if ending == ".stl" else 1)
     write_atomically(path, lambda partial: mesh.export(partial))

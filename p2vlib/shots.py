@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float
 from PIL import Image, ImageOps
 
 from .cameras import Camera, look_at, read_cameras, read_metadata
@@ -25,6 +27,9 @@ LARGEST_PHOTO = 64_000_000
 KEPT = 1024
 """Pixels of a photo's longer side that are kept: at 96 to the cube, more are never looked at."""
 
+RULER = "foot length, mm"
+"""What ``subject.json`` calls the length of the foot as a ruler gave it."""
+
 FOOT_CUBE = Cube((-FOOT_CUBE_EDGE / 2, 0.0, -FOOT_CUBE_EDGE / 2), FOOT_CUBE_EDGE)
 """The cube about a foot in the foot's own frame: toes along +x, the floor at 0."""
 
@@ -39,6 +44,10 @@ class Shots:
     side: str
     start: np.ndarray
     """Where the foot is first looked for: a point of the floor, ``[3]``, metres."""
+    metric: bool = True
+    """Whether lengths are what they say: cameras of photos without a mat only stand in proportion to each other."""
+    length: float | None = None
+    """The foot's length in metres as a ruler gave it, which then makes the result metric."""
 
 
 def read_shots(folder: Path, side: str | None = None, kept: int = KEPT) -> Shots:
@@ -84,9 +93,13 @@ def read_shots(folder: Path, side: str | None = None, kept: int = KEPT) -> Shots
             raise ValueError(f"{path}: {found}; its camera was told {camera.width} x {camera.height}: another shape")
         photo.thumbnail((kept, kept), reducing_gap=2.0)
         photos.append(photo.convert("RGBA"))
-        cameras.append(_scaled(camera, *photo.size))
+        cameras.append(camera.resized(*photo.size))
     start = target * [1, 0, 1] if rows or "cube" in subject else _aim(cameras)
-    return Shots(photos, cameras, [names[number] for number in chosen], side, start)
+    metric, length = subject.get("scale") != "unknown", subject.get(RULER)
+    if length is not None and not isinstance(length, int | float):
+        raise ValueError(f"{folder}: subject.json has {RULER!r} {length!r}; expected a number")
+    told = None if length is None else length / 1000
+    return Shots(photos, cameras, [names[number] for number in chosen], side, start, metric, told)
 
 
 def _rows(inside: Path) -> bool:
@@ -141,19 +154,19 @@ def open_photo(path: Path, side: int) -> Image.Image:
     return open_picture(path, path.read_bytes(), LARGEST_PHOTO, side)
 
 
-def _scaled(camera: Camera, width: int, height: int) -> Camera:
-    scale = np.diag([width / camera.width, height / camera.height, 1.0])
-    return Camera(scale @ camera.intrinsics, camera.extrinsics, width, height)
-
-
 def _aim(cameras: list[Camera]) -> np.ndarray:
-    """The point of the floor under where the cameras look: nearest to all of their axes, or on the floor for one."""
+    """The point of the floor under where the cameras look, or on the floor for one."""
+    if len(cameras) == 1:
+        stand, axis = cameras[0].position, cameras[0].extrinsics[2, :3]
+        if axis[1] >= -1e-3:
+            return np.zeros(3)
+        return (stand - axis * stand[1] / axis[1]) * [1, 0, 1]
+    return looked_at(cameras) * [1, 0, 1]
+
+
+def looked_at(cameras: Sequence[Camera]) -> Float[np.ndarray, "3"]:
+    """The point that is nearest to the axes of all ``cameras``, of which there are two or more."""
     stands = np.stack([camera.position for camera in cameras])
     axes = np.stack([camera.extrinsics[2, :3] for camera in cameras])
-    if len(cameras) == 1:
-        if axes[0, 1] >= -1e-3:
-            return np.zeros(3)
-        return (stands[0] - axes[0] * stands[0, 1] / axes[0, 1]) * [1, 0, 1]
     away = np.eye(3) - axes[:, :, None] * axes[:, None]
-    point = np.linalg.lstsq(away.sum(0), (away @ stands[:, :, None]).sum(0)[:, 0], rcond=None)[0]
-    return point * [1, 0, 1]
+    return np.linalg.lstsq(away.sum(0), (away @ stands[:, :, None]).sum(0)[:, 0], rcond=None)[0]

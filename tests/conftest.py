@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ install_import_hook("p2vlib", "beartype.beartype(conf=beartype.BeartypeConf(is_p
 
 
 if TYPE_CHECKING:
+    from p2vlib.capture.looks import Walk
     from p2vlib.config import Config
     from p2vlib.datasets import Captures
 
@@ -43,3 +44,32 @@ def smoke() -> Smoke:
 
     config = from_params("smoke")
     return Smoke(config, load(config), data_folder("objects", "smoke"))
+
+
+def photographed(floor: str, views: int, pixels: int) -> tuple[list[bytes], Walk]:
+    """Phone photos of an unseen person's left foot on that floor, in steady light."""
+    import numpy as np
+
+    from p2vlib.capture import looks
+    from p2vlib.capture.feet import make_feet
+    from p2vlib.capture.floors import Floor
+    from p2vlib.capture.people import population
+    from p2vlib.capture.photos import phone_photos
+
+    (person,) = population(5, 1)
+    rng = np.random.default_rng(3)
+    walk = looks.phone_walk(rng, views, np.array([0, 0.05, 0]), drift=False, pixels=pixels)
+    walk = replace(walk, floor=Floor(floor, walk.floor.seed, walk.floor.turn))
+    return phone_photos(make_feet(person)["left"].photographed, walk, 4), walk
+
+
+@pytest.fixture(scope="session")
+def on_wood() -> tuple[list[bytes], Walk]:
+    """Enough to match photos with each other."""
+    return photographed("wood", 14, 224)
+
+
+@pytest.fixture(scope="session")
+def on_plain() -> tuple[list[bytes], Walk]:
+    """Nothing to match."""
+    return photographed("plain", 6, 128)

@@ -7,15 +7,15 @@ import pandas as pd
 import pytest
 
 from p2vlib.__main__ import main
-from p2vlib.evaluate import captures, meshes, run, scans, summary
+from p2vlib.evaluate import captures, meshes, run, summary
 from p2vlib.measure import HALF_SIZE
 
 
 @pytest.fixture(scope="module")
 def rows() -> dict[str, pd.DataFrame]:
-    """One person on a mat by four photos, both feet of two people, and ten scans."""
+    """One person on a mat by four photos, and both feet of two people."""
     parts = [captures.examined(0, views=4)]
-    parts += [meshes.examined(case) for case in range(2)] + [scans.examined(case) for case in range(10)]
+    parts += [meshes.examined(case) for case in range(2)]
     names = {name for part in parts for name in part}
     return {name: pd.concat([part[name] for part in parts if name in part]) for name in names}
 
@@ -24,7 +24,7 @@ def test_photos_on_a_mat_are_placed(rows):
     photos = rows["photos"]
     assert len(photos) == 4 and photos.solved.all() and (photos.board > summary.ENOUGH).all()
     assert photos.mm.median() < 1.5 and photos.mm.max() < 4 and photos.degrees.max() < 0.3
-    assert photos.focal.abs().max() < 0.005 and photos.k1.abs().max() < 0.02
+    assert photos.focal.abs().max() < 0.005
 
 
 def test_photos_become_a_foot_of_about_its_size(rows):

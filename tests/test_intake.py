@@ -22,6 +22,7 @@ from p2vlib.capture.mat import mat_for
 from p2vlib.capture.people import population
 from p2vlib.capture.photos import phone_photos
 from p2vlib.phone import intake, poses
+from p2vlib.phone.captured import Intake, row_of
 from p2vlib.shots import FOOT_CUBE, read_shots
 
 WIDTH, HEIGHT = 640, 480
@@ -61,7 +62,7 @@ def photos(walk, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def taken(photos, tmp_path_factory) -> intake.Intake:
+def taken(photos, tmp_path_factory) -> Intake:
     return intake.take(photos, MAT, "left", tmp_path_factory.mktemp("filed") / "person")
 
 
@@ -82,16 +83,16 @@ def off(found: Camera, true: Camera) -> tuple[float, float]:
 @pytest.mark.parametrize("row", [(0, 40, 0, 0.5, 50), (123, 55, 7, 0.62, 44), (300, 21, -5, 0.4, 60)])
 def test_a_row_is_the_camera_that_it_makes(row):
     camera = look_at(row, FOOT_CUBE.centre, 800, 600)
-    assert intake.row_of(camera, FOOT_CUBE.centre) == pytest.approx(row, abs=1e-6)
+    assert row_of(camera, FOOT_CUBE.centre) == pytest.approx(row, abs=1e-6)
 
 
 def test_cameras_and_lens_are_found(walk, taken):
-    assert taken.verdict == "good" and len(taken.rows) == PHOTOS and not taken.solution.left_out
-    by_azimuth = sorted(walk[1], key=lambda one: (intake.row_of(one, FOOT_CUBE.centre)[0] + 15) % 360)
-    errors = np.array([off(*pair) for pair in zip(taken.solution.cameras, by_azimuth, strict=True)])
+    assert taken.verdict == "good" and len(taken.rows) == PHOTOS
+    by_azimuth = sorted(walk[1], key=lambda one: (row_of(one, FOOT_CUBE.centre)[0] + 15) % 360)
+    errors = np.array([off(*pair) for pair in zip(taken.cameras, by_azimuth, strict=True)])
     assert np.median(errors[:, 0]) < 1.5 and errors[:, 0].max() < 4, errors
     assert errors[:, 1].max() < 0.3
-    focal = taken.solution.cameras[0].intrinsics[0, 0]
+    focal = taken.cameras[0].intrinsics[0, 0]
     assert focal == pytest.approx(walk[1][0].intrinsics[0, 0], rel=0.005)
 
 
@@ -172,7 +173,7 @@ def test_a_film_gives_the_sharpest_frames_of_the_walk(walk, tmp_path):
     film_of(file, frames)
     taken = intake.take(file, MAT, "left", tmp_path / "filed")
     assert len(taken.rows) == PHOTOS
-    assert [int(name.split()[1]) % 3 for name in taken.solution.names] == [1] * PHOTOS, "the sharp one of three"
+    assert [int(name.split()[1]) % 3 for name in taken.names] == [1] * PHOTOS, "the sharp one of three"
 
 
 # --------------------------------------------------------------------------------------------------------- what it asks

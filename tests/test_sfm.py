@@ -2,47 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
-import pytest
 
-from p2vlib.capture import looks
-from p2vlib.capture.feet import make_feet
-from p2vlib.capture.floors import Floor
-from p2vlib.capture.people import population
-from p2vlib.capture.photos import phone_photos
 from p2vlib.capture.sfm import solid_of, structure_from_motion
 from p2vlib.conventions import Cube
 
 CUBE = Cube((-0.16, 0.0, -0.16), 0.32)
 
 
-@pytest.fixture(scope="module")
-def foot():
-    (person,) = population(5, 1)
-    return make_feet(person)["left"]
-
-
-def capture(foot, floor: str, views: int, pixels: int):
-    rng = np.random.default_rng(3)
-    walk = looks.phone_walk(rng, views, np.array([0, 0.05, 0]), drift=False, pixels=pixels)
-    walk = replace(walk, floor=Floor(floor, walk.floor.seed, walk.floor.turn))
-    return phone_photos(foot.photographed, walk, 4), walk.cameras
-
-
-def test_a_textured_floor_registers_the_photos_and_tells_where_they_were_taken(foot):
-    photos, cameras = capture(foot, "wood", 14, 224)
-    sparse = structure_from_motion(photos, cameras)
+def test_a_textured_floor_registers_the_photos_and_tells_where_they_were_taken(on_wood):
+    photos, walk = on_wood
+    sparse = structure_from_motion(photos, walk.cameras)
     assert len(sparse.registered) >= 0.95 * len(photos)
     assert sparse.error < 0.02, "camera places to centimetres, from photos of 4 mm a pixel"
     on_floor = np.abs(sparse.points[:, 1]) < 0.02
     assert on_floor.mean() > 0.5 and len(sparse.points) > 100, "most of what it sees is the floor, and at its height"
 
 
-def test_a_plain_floor_and_smooth_skin_give_no_model(foot):
-    photos, cameras = capture(foot, "plain", 6, 128)
-    sparse = structure_from_motion(photos, cameras)
+def test_a_plain_floor_and_smooth_skin_give_no_model(on_plain):
+    photos, walk = on_plain
+    sparse = structure_from_motion(photos, walk.cameras)
     assert sparse.registered == () and len(sparse.points) == 0 and np.isnan(sparse.error)
     assert sparse.seconds > 0 and not solid_of(sparse.points, CUBE).any()
 

@@ -10,12 +10,16 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from p2vlib.cameras import Camera
 from p2vlib.conventions import Cube
+
+if TYPE_CHECKING:
+    import pycolmap
 
 FEWEST = 3
 """Photos that have to be registered: fewer camera places do not say how the model lies in the world."""
@@ -45,21 +49,49 @@ def structure_from_motion(photos: list[bytes], cameras: list[Camera], threads: i
 
     The model is turned, moved and scaled to the places of ``cameras``; where they look is found, not told.
     """
-    import pycolmap
     import trimesh
 
     began = time.perf_counter()
-    none = np.zeros((0, 3))
+    focal = cameras[0].intrinsics
+    model = mapped(photos, "PINHOLE", [focal[0, 0], focal[1, 1], focal[0, 2], focal[1, 2]], threads=threads)
+    if model is None:
+        return Sparse(np.zeros((0, 3)), (), float("nan"), time.perf_counter() - began)
+    images = sorted((image for image in model.images.values() if image.has_pose), key=lambda image: image.name)
+    registered = tuple(number_of(image) for image in images)
+    found = np.stack([image.projection_center() for image in images])
+    known = np.stack([cameras[number].position for number in registered])
+    to_world, there, _ = trimesh.registration.procrustes(found, known, reflection=False)
+    points = np.stack([point.xyz for point in model.points3D.values()])
+    error = float(np.median(np.linalg.norm(there - known, axis=1)))
+    return Sparse(trimesh.transform_points(points, to_world), registered, error, time.perf_counter() - began)
+
+
+def number_of(image: pycolmap.Image) -> int:
+    """Which of the photos that were `mapped` it is."""
+    return int(Path(image.name).stem)
+
+
+def mapped(
+    photos: list[bytes], lens: str, parameters: list[float], refine: bool = False, threads: int = 1
+) -> pycolmap.Reconstruction | None:
+    """The model that registers most of the ``photos``; None where none registers `FEWEST` of them.
+
+    Args:
+        photos: contents of JPEG or PNG files of one size.
+        lens: COLMAP's name of a camera model, ``parameters`` its numbers, the same for all photos.
+        refine: whether they are only where the search begins.
+    """
+    import pycolmap
+
     pycolmap.logging.minloglevel = 3  # its failures are a result here
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         names = [f"{number:04d}.{'png' if b'PNG' in photo[:4] else 'jpg'}" for number, photo in enumerate(photos)]
         for file, photo in zip(names, photos, strict=True):
             (folder / file).write_bytes(photo)
-        focal = cameras[0].intrinsics
         reading = pycolmap.ImageReaderOptions()
-        reading.camera_model = "PINHOLE"
-        reading.camera_params = f"{focal[0, 0]},{focal[1, 1]},{focal[0, 2]},{focal[1, 2]}"
+        reading.camera_model = lens
+        reading.camera_params = ",".join(map(str, parameters))
         extraction = pycolmap.FeatureExtractionOptions()
         extraction.num_threads = threads
         extraction.sift.max_num_features = 4000
@@ -70,7 +102,7 @@ def structure_from_motion(photos: list[bytes], cameras: list[Camera], threads: i
         mapping = pycolmap.IncrementalPipelineOptions()
         mapping.num_threads = threads
         mapping.min_num_matches = 8
-        mapping.ba_refine_focal_length = False
+        mapping.ba_refine_focal_length = refine
         mapping.mapper.init_min_num_inliers = 30
         mapping.mapper.init_min_tri_angle = 4.0
         mapping.mapper.abs_pose_min_num_inliers = 12
@@ -87,16 +119,7 @@ def structure_from_motion(photos: list[bytes], cameras: list[Camera], threads: i
         pycolmap.match_exhaustive(database, matching_options=matching, device=cpu)
         models = pycolmap.incremental_mapping(database, folder, folder / "models", options=mapping)
     best = max(models.values(), key=lambda model: model.num_reg_images(), default=None)
-    if best is None or best.num_reg_images() < FEWEST:
-        return Sparse(none, (), float("nan"), time.perf_counter() - began)
-    images = sorted((image for image in best.images.values() if image.has_pose), key=lambda image: image.name)
-    registered = tuple(names.index(image.name) for image in images)
-    found = np.stack([image.projection_center() for image in images])
-    known = np.stack([cameras[number].position for number in registered])
-    to_world, there, _ = trimesh.registration.procrustes(found, known, reflection=False)
-    points = np.stack([point.xyz for point in best.points3D.values()])
-    error = float(np.median(np.linalg.norm(there - known, axis=1)))
-    return Sparse(trimesh.transform_points(points, to_world), registered, error, time.perf_counter() - began)
+    return None if best is None or best.num_reg_images() < FEWEST else best
 
 
 def solid_of(

@@ -22,8 +22,9 @@ from ..datasets import spread
 from ..grids import iou, voxelise
 from ..inference import reconstruct
 from ..measure import measure
+from ..phone.captured import Intake
 from ..phone.clean import clean
-from ..phone.intake import Intake, take
+from ..phone.intake import take
 from ..phone.poses import undistorted
 from ..shipped import Weights
 from ..shots import FOOT_CUBE, KEPT, Shots, read_shots
@@ -38,7 +39,7 @@ def examined(case: int, views: int = 8) -> dict[str, pd.DataFrame]:
     """Person number ``case`` on a mat in ``views`` photos: rows of photos, and of measures by way and number of photos.
 
     ``photos``: board (the share of its corners that the photo shows), solved, mm and degrees that its camera is off,
-    focal (relative error of the focal length) and k1 (error of the distortion).
+    and focal (relative error of the focal length).
     ``fits``: way (``mat``; ``exact``: the same photos with true cameras; ``scan``: no photos but a scan that was
     cleaned), views, measure, truth and found in mm (not a number: it was refused), within (half of the interval that
     was told), iou of the solid at 32^3 with the true one, placed as it was found.
@@ -58,7 +59,7 @@ def examined(case: int, views: int = 8) -> dict[str, pd.DataFrame]:
 
 
 def _photo_rows(walk: Walked, intake: Intake | None) -> Iterator[dict]:
-    found = dict(zip(intake.solution.names, intake.solution.cameras, strict=True)) if intake else {}
+    found = dict(zip(intake.names, intake.cameras, strict=True)) if intake else {}
     for view, true in enumerate(walk.on_mat):
         row = {"view": view, "board": float(walk.corners_seen(view).mean())}
         camera = found.get(f"{view:02d}.jpg")
@@ -72,7 +73,6 @@ def _photo_rows(walk: Walked, intake: Intake | None) -> Iterator[dict]:
             "mm": 1000 * float(np.linalg.norm(camera.position - true.position)),
             "degrees": float(np.rad2deg(np.arccos(np.clip((np.trace(turn) - 1) / 2, -1, 1)))),
             "focal": float(camera.intrinsics[0, 0] / true.intrinsics[0, 0] - 1),
-            "k1": float(intake.solution.distortion[0] - walk.lens.distortion),
         }
 
 

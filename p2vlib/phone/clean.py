@@ -70,13 +70,20 @@ def guessed_unit(mesh: trimesh.Trimesh) -> str:
     return min(UNITS, key=lambda unit: abs(np.log(extent * UNITS[unit] / USUAL)))
 
 
-def clean(mesh: trimesh.Trimesh, typical: Bool[np.ndarray, "x y z"], unit: str | None = None, seed: int = 0) -> Cleaned:
+def clean(
+    mesh: trimesh.Trimesh,
+    typical: Bool[np.ndarray, "x y z"],
+    unit: str | None = None,
+    seed: int = 0,
+    upwards: Float[np.ndarray, "3"] | None = None,
+) -> Cleaned:
     """The foot in a scan.
 
     Args:
         mesh: any unit, any direction, open or closed, a floor or none.
         typical: a left foot in its cube, at any size (`rough.Typical`).
         unit: m, cm or mm, where it is known.
+        upwards: which way is up in the scan, where gravity was measured.
 
     Raises:
         ValueError: an empty scan, an unknown unit, or nothing in it that stands like a foot.
@@ -89,7 +96,7 @@ def clean(mesh: trimesh.Trimesh, typical: Bool[np.ndarray, "x y z"], unit: str |
     notes = [f"unit {known}" + ("" if unit else ", guessed from its size")]
     scaled = np.diag([UNITS[known]] * 3 + [1.0])
     scan = mesh.copy().apply_transform(scaled)
-    up = _standing(scan, np.random.default_rng(seed))
+    up = _standing(scan, np.random.default_rng(seed), upwards)
     scan.apply_transform(up)
     scan, left = _without_floor(scan)
     notes += left
@@ -102,11 +109,13 @@ def clean(mesh: trimesh.Trimesh, typical: Bool[np.ndarray, "x y z"], unit: str |
         raise ValueError("nothing in the scan stands like a foot on a floor; expected one foot, its leg upwards")
     yaw, centre = found
     turn = np.linalg.inv(pose_of(yaw, centre))
-    if _toes_behind(solid, cube, turn):
+    if toes_behind(solid, cube, turn):
         turn = np.diag([-1.0, 1, -1, 1]) @ turn
     vertices, faces = to_mesh(_smooth(solid), cube, 0.5)
     foot = trimesh.Trimesh(vertices, faces, process=False).apply_transform(turn)
-    foot.apply_translation(-foot.bounds.mean(0) * [1, 0, 1] - [0, foot.bounds[0, 1], 0])
+    settled = np.eye(4)
+    settled[:3, 3] = -foot.bounds.mean(0) * [1, 0, 1] - [0, foot.bounds[0, 1], 0]
+    foot.apply_transform(settled)
     long = float(np.ptp(foot.vertices[:, 0]))
     if not 0.10 < long < FOOT_CUBE_EDGE:
         raise ValueError(
@@ -115,10 +124,12 @@ def clean(mesh: trimesh.Trimesh, typical: Bool[np.ndarray, "x y z"], unit: str |
         )
     side = side_of(foot, typical)
     notes.append(f"{side} foot, {1000 * long:.0f} mm long with its leg cut at 120 mm")
-    return Cleaned(foot, side, turn @ up @ scaled, known, notes)
+    return Cleaned(foot, side, settled @ turn @ up @ scaled, known, notes)
 
 
-def _standing(scan: trimesh.Trimesh, rng: np.random.Generator) -> Float[np.ndarray, "4 4"]:
+def _standing(
+    scan: trimesh.Trimesh, rng: np.random.Generator, upwards: Float[np.ndarray, "3"] | None
+) -> Float[np.ndarray, "4 4"]:
     """Turns and moves a scan until its floor, or the sole where there is none, is y = 0.
 
     A scan can rest on the facets of its convex hull. It stands like a foot on the one from which it is long and narrow
@@ -129,8 +140,11 @@ def _standing(scan: trimesh.Trimesh, rng: np.random.Generator) -> Float[np.ndarr
     hull = trimesh.convex.convex_hull(points)
     groups = [np.array([n]) for n in np.argsort(-hull.area_faces)[:FACETS]] + list(hull.facets)
     directions = [-np.average(hull.face_normals[group], axis=0, weights=hull.area_faces[group]) for group in groups]
+    rounds = 3
+    if upwards is not None:
+        directions, rounds = [upwards], 1
     best, score, level = None, -np.inf, 0.0
-    for again in range(3):
+    for again in range(rounds):
         if again and best is not None:  # around the best one: a rim where the sole is missing is not flat
             directions = best + rng.normal(scale=0.10 / again, size=(80, 3))
         for direction in directions:
@@ -233,7 +247,7 @@ def _smooth(solid: Bool[np.ndarray, "x y z"]) -> Float[np.ndarray, "x y z"]:
     return ndimage.gaussian_filter(solid.astype(np.float32), 0.8)
 
 
-def _toes_behind(solid: Bool[np.ndarray, "x y z"], cube: Cube, turn: Float[np.ndarray, "4 4"]) -> bool:
+def toes_behind(solid: Bool[np.ndarray, "x y z"], cube: Cube, turn: Float[np.ndarray, "4 4"]) -> bool:
     """Whether the leg, which stands over the heel, is on the side where the toes should be."""
     there = trimesh.transform_points(cube.voxel_centres(len(solid))[solid], turn)
     high = there[:, 1] > 0.7 * there[:, 1].max()
@@ -282,6 +296,13 @@ def read_scan(path: Path) -> trimesh.Trimesh:
     return scan
 
 
+def write_model(cleaned: Cleaned, folder: Path) -> None:
+    """Writes the mesh and its grids as a capture folder has them."""
+    cleaned.mesh.export(folder / "model.obj")
+    for size in (32, 64, 128):
+        write_binvox(folder / ("model.binvox" if size == 32 else f"model-{size}.binvox"), cleaned.grid(size))
+
+
 def file_scan(cleaned: Cleaned, scan: trimesh.Trimesh, out: Path) -> None:
     """Writes a capture folder without photos: the mesh, its grids, what was done, and a picture of before and after.
 
@@ -289,9 +310,7 @@ def file_scan(cleaned: Cleaned, scan: trimesh.Trimesh, out: Path) -> None:
         ValueError: ``out`` is there already.
     """
     with whole_folder(out) as folder:
-        cleaned.mesh.export(folder / "model.obj")
-        for size in (32, 64, 128):
-            write_binvox(folder / ("model.binvox" if size == 32 else f"model-{size}.binvox"), cleaned.grid(size))
+        write_model(cleaned, folder)
         cube = foot_cube(cleaned.mesh.bounds)
         subject = {
             "subject": out.name,

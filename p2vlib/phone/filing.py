@@ -28,8 +28,9 @@ from ..files import check_new, whole_folder, write_text
 from ..grids import VoxelGrid, read_binvox, voxelise, write_binvox
 from ..shapenet import RENDERINGS, SPLITS, VOXELS, read_taxonomy
 from ..shots import Shots, read_shots, read_subject
+from .captured import clockwise, row_of
 from .clean import read_scan
-from .intake import SIDE, clockwise, row_of
+from .intake import SIDE
 
 TAXONOMY = "taxonomy.json"
 

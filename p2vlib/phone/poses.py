@@ -42,7 +42,6 @@ class Sighting:
     places: Float[np.ndarray, "corners 2"]
     """Pixels, the centre of the first one at (0, 0), as OpenCV counts."""
     sharpness: float
-    """Variance of the Laplacian: of two photos of the same, the sharper one has more of it."""
     wrong: str = ""
     """What the picture is instead of one of the mat, where that can be told, and what to do about it."""
 
@@ -66,10 +65,9 @@ def sighting(name: str, picture: UInt8[np.ndarray, "height width 3"], mat: Mat) 
     """Looks for the board of ``mat`` in an RGB ``picture``."""
     grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
     corners, ids, markers = _board(grey, mat)
-    sharpness = float(cv2.Laplacian(grey, cv2.CV_32F).var())
     size = (picture.shape[1], picture.shape[0])
     wrong = _instead(grey, mat, markers) if len(ids) < FEWEST_CORNERS else ""
-    return Sighting(name, size, ids, corners, sharpness, wrong)
+    return Sighting(name, size, ids, corners, sharpness(picture), wrong)
 
 
 def _board(
@@ -93,6 +91,11 @@ def _instead(grey: UInt8[np.ndarray, "height width"], mat: Mat, markers: Int[np.
             " mirroring off"
         )
     return ""
+
+
+def sharpness(picture: UInt8[np.ndarray, "height width 3"]) -> float:
+    """Variance of the Laplacian: of two photos of the same, the sharper one has more of it."""
+    return float(cv2.Laplacian(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.CV_32F).var())
 
 
 def solve(sightings: Sequence[Sighting], mat: Mat, focal: float | None = None) -> Solution:
