@@ -54,10 +54,11 @@ def pack(config: Config) -> Path:
         with safe_open(path, "numpy") as stored:
             if (stored.metadata() or {}).get("fingerprint") == fingerprint(config):
                 return path
-    from .capture.collection import ensure, jobs, root
+    from .capture.collection import ensure, jobs
 
     ensure(config)
-    folders = [folder for job in jobs(config) for folder in job.folders(root(job, config)).values()]
+    roots = {"foot": data_folder("feet", config.scale), "object": data_folder("objects", config.scale)}
+    folders = [folder for job in jobs(config) for folder in job.folders(roots[job.kind]).values()]
     photos, grids, cameras, records = [], [], [], []
     with ThreadPoolExecutor() as pool:
         for pictures, truths in pool.map(_packed, folders):
@@ -139,7 +140,7 @@ def _row(capture: Capture, cube: str) -> dict[str, str]:
         "dataset": "feet" if subject["metadata"] == "metric" else "objects",
         "taxonomy": subject["taxonomy"],
         "look": subject["look"],
-        "light": "drift" if capture.folder.parent.name in ("phone", "mat") else "steady",
+        "light": "drift" if capture.folder.parent.name == "phone" else "steady",
         "split": subject["split"],
         "side": subject.get("side", "none"),
         "cube": cube,

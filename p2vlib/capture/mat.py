@@ -133,9 +133,8 @@ def mats_with(markers: Int[np.ndarray, " markers"]) -> list[Mat]:
     return [MATS[name] for name, count in shared.items() if count == most >= FEWEST_MARKERS]
 
 
-def laid(rng: np.random.Generator) -> Sheet:
-    """A mat as somebody laid it under their foot: on any paper, printed more or less black, a little askew."""
-    mat = MATS[str(rng.choice(list(MATS)))]
+def laid(mat: Mat, rng: np.random.Generator) -> Sheet:
+    """A mat as somebody laid it under their foot: printed more or less black, a little askew."""
     ink, paper = rng.uniform([0.03, 0.70], [0.10, 0.90]).tolist()
-    place = tuple(rng.uniform(-0.015, 0.015, 2).tolist())
-    return mat.printed(2, ink, paper, place, float(rng.uniform(-8, 8)))
+    place, turn = rng.uniform(-0.012, 0.012, 2).tolist(), float(rng.uniform(-7, 7))
+    return mat.printed(4, ink, paper, tuple(place), turn)

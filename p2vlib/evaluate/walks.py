@@ -14,7 +14,7 @@ from ..cameras import Camera
 from ..capture import looks
 from ..capture.feet import Foot, make_feet
 from ..capture.lens import Lens
-from ..capture.mat import Mat, mat_for
+from ..capture.mat import Mat, laid, mat_for
 from ..capture.people import population
 from ..capture.photos import phone_photos
 from ..conventions import SIDES
@@ -87,12 +87,10 @@ def walked(case: int, views: int) -> Walked:
     walk = looks.phone_walk(rng, views, np.array([0.0, 0.05, 0.0]), pixels=WIDTH)
     cameras = [_landscape(camera) for camera in walk.cameras]
     mat = mat_for(PAPERS[case % len(PAPERS)])
-    ink, paper = rng.uniform([0.03, 0.70], [0.10, 0.90]).tolist()
-    place, turn = rng.uniform(-0.012, 0.012, 2).tolist(), float(rng.uniform(-7, 7))
+    sheet = laid(mat, rng)
     lens = Lens(float(rng.uniform(-DISTORTION, DISTORTION)), SHAKE * rng.standard_normal((views, 2)))
-    sheet = mat.printed(4, ink, paper, tuple(place), turn)
     photos = phone_photos(foot.photographed, replace(walk, cameras=cameras), SAMPLES, sheet, lens)
-    to_mat = np.linalg.inv(pose_of(turn, np.array([place[0], 0.0, place[1]])))
+    to_mat = np.linalg.inv(pose_of(sheet.turn, np.array([sheet.place[0], 0.0, sheet.place[1]])))
     return Walked(foot, mat, photos, cameras, lens, to_mat)
 
 
