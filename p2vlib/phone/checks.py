@@ -106,7 +106,7 @@ def check(folder: Path, tree: Path, weights: Weights) -> Checked:
 
 
 def _check_side(folder: Path, told: str, grid: VoxelGrid | None, weights: Weights) -> None:
-    seen = side_of_grid(grid, weights) if grid else side_of_photos(folder, told, weights)
+    seen = side_of_grid(grid, weights) if grid else side_of_photos(folder, weights)
     if seen not in (told, None):
         source = "solid" if grid else "photos"
         raise ValueError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from pathlib import Path
 
 import trimesh
@@ -23,14 +24,16 @@ def side_of_grid(grid: VoxelGrid, weights: Weights) -> str | None:
     return side_of(foot, weights.typical.solid.numpy())
 
 
-def side_of_photos(folder: Path, told: str, weights: Weights) -> str:
-    """The side as which the photos of a capture make more sense to the network.
+def side_of_photos(folder: Path, weights: Weights) -> str:
+    """The side as which a capture's photos agree more, in the middle, with the foot that the network makes of them.
+
+    A foot that is told to be the other one comes out with a silhouette that no photo quite shows.
 
     Raises:
         ValueError: what `read_shots` and `reconstruct` cannot take.
     """
-    sense = {}
+    agreement = {}
     for side in SIDES:
         foot = inference.reconstruct(weights, read_shots(folder, side))
-        sense[side] = sum(foot.agreement.values()) / len(foot.agreement)
-    return max(SIDES, key=sense.get)
+        agreement[side] = statistics.median(foot.agreement.values())
+    return max(SIDES, key=agreement.get)

@@ -1,0 +1,72 @@
+"""Feet that are told to be the other side, by their solid and by their photos."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from p2vlib.cameras import write_cameras, write_metadata
+from p2vlib.capture import looks
+from p2vlib.capture.feet import Foot, make_feet
+from p2vlib.capture.people import population
+from p2vlib.capture.photos import phone_photos
+from p2vlib.conventions import SIDES, foot_cube
+from p2vlib.grids import voxelise
+from p2vlib.phone.checks import check
+from p2vlib.phone.sides import side_of_grid, side_of_photos
+from p2vlib.shipped import Weights, load, path
+
+
+@pytest.fixture(scope="module")
+def weights() -> Weights:
+    return load(path())
+
+
+@pytest.fixture(scope="module")
+def person() -> dict[str, Foot]:
+    return make_feet(population(4715, 1)[0])
+
+
+@pytest.fixture(scope="module")
+def captures(person, tmp_path_factory) -> dict[str, Path]:
+    """Both feet of a person, eight photos each, no solid."""
+    folders = {}
+    for side, foot in person.items():
+        folder = tmp_path_factory.mktemp("captures") / f"p1-{side}"
+        (folder / "rendering").mkdir(parents=True)
+        walk = looks.phone_walk(np.random.default_rng(len(side)), 8, np.array([0, 0.05, 0]))
+        names = [f"{number:02d}.jpg" for number in range(8)]
+        for name, content in zip(names, phone_photos(foot.photographed, walk, 5), strict=True):
+            (folder / "rendering" / name).write_bytes(content)
+        (folder / "rendering" / "renderings.txt").write_text("\n".join(names))
+        write_metadata(folder / "rendering" / "rendering_metadata.txt", walk.rows)
+        write_cameras(folder / "cameras.json", walk.cameras)
+        told = {"subject": "p1", "side": side, "licence": "CC0-1.0", "consent": {"given": "yes", "filed": "2026-11-24"}}
+        (folder / "subject.json").write_text(json.dumps(told))
+        folders[side] = folder
+    return folders
+
+
+def test_the_side_of_solids(weights):
+    for person in population(4716, 6):
+        for side, foot in make_feet(person).items():
+            cube = foot_cube(foot.solid.bounds)
+            assert side_of_grid(voxelise(foot.solid.vertices, foot.solid.faces, cube), weights) == side
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_the_side_of_photos(side, captures, weights):
+    assert side_of_photos(captures[side], weights) == side
+
+
+def test_a_capture_with_its_side_swapped_is_told(captures, tmp_path, weights):
+    right = captures["right"]
+    assert not check(right, right.parent, weights).problems
+    swapped = right.rename(tmp_path / "p1-left")
+    file = swapped / "subject.json"
+    file.write_text(file.read_text().replace('"right"', '"left"'))
+    (problem,) = check(swapped, tmp_path, weights).problems
+    assert problem.endswith("told to be a left foot; by its photos it is a right one: was the side swapped?")
