@@ -168,8 +168,10 @@ def _capture(options: argparse.Namespace) -> int:
 
 
 def _take(options: argparse.Namespace, out: Path) -> None:
+    from . import shipped
     from .phone import intake
     from .phone.mat import mat_for
+    from .phone.sense import nonsense_in
 
     taken = intake.take(options.source, mat_for(options.mat), options.side, out, print)
     focal = taken.solution.cameras[0].intrinsics[0, 0]
@@ -177,7 +179,7 @@ def _take(options: argparse.Namespace, out: Path) -> None:
         f"{options.source}: {taken.verdict}; {len(taken.rows)} photos, corners off by "
         f"{sum(taken.solution.errors) / len(taken.rows):.2f} pixels, focal length {focal:.0f} pixels"
     )
-    for line in taken.advice:
+    for line in taken.advice + nonsense_in(out, options.side, shipped.load(shipped.path())):
         print(f"  {line}")
 
 
