@@ -188,9 +188,12 @@ def _capture(options: argparse.Namespace) -> int:
 
 
 def _take(options: argparse.Namespace, out: Path) -> None:
+    from . import shipped
+    from .phone.sense import nonsense_in
+
     taken = _taken(options, out)
     print("; ".join([f"{options.source}: {taken.verdict}", f"{len(taken.rows)} photos", *taken.notes]))
-    for line in taken.advice:
+    for line in taken.advice + nonsense_in(out, options.side, shipped.load(shipped.path())):
         print(f"  {line}")
 
 

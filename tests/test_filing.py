@@ -28,7 +28,7 @@ SECRETS = (b"SERIAL-123", b"MAKERNOTE-9", b"Phone 7", b"Maker", b"2026:11:02", b
 
 def camera_at(azimuth: float, elevation: float = 30, distance: float = 1.0) -> Camera:
     """From far enough away that the knee is in the picture."""
-    return look_at((azimuth, elevation, 0, distance, 60), np.array([0, 0.2, 0]), 640, 640)
+    return look_at((azimuth, elevation, 0, distance, 60), np.array([0, 0.2, 0]), 1280, 1280)
 
 
 @pytest.fixture(scope="module")
@@ -155,14 +155,14 @@ def test_a_picture_is_cut_above_the_knee_and_its_camera_stays_right(tree):
     cameras = read_cameras(folder / "cameras.json")
     for number, camera in enumerate(cameras):
         picture = np.asarray(Image.open(folder / "rendering" / f"{number:02d}.jpg"))
-        assert picture.shape == (camera.height, camera.width, 3) and camera.width == 640
-        assert 440 < camera.height < 560, "the rim of the knee's cylinder is the upper border"
+        assert picture.shape == (camera.height, camera.width, 3) and camera.width == 1280
+        assert 880 < camera.height < 1120, "the rim of the knee's cylinder is the upper border"
         angle = np.linspace(0, 2 * np.pi, 60)
         rim = camera.project(np.column_stack([LEG * np.cos(angle), np.full(60, KNEE), LEG * np.sin(angle)]))
-        assert 0 <= rim[:, 1].min() < 1.5
+        assert 0 <= rim[:, 1].min() < 2.5
         seen = poses.sighting("cut", picture, MAT)
         expected = camera.project(MAT.corners()[seen.ids])[:, :2] - 0.5
-        assert len(seen.ids) > 60 and np.linalg.norm(seen.places - expected, axis=1).mean() < 0.7
+        assert len(seen.ids) > 40 and np.linalg.norm(seen.places - expected, axis=1).mean() < 0.7
 
 
 @pytest.mark.parametrize(("roll", "edge"), [(0, 1), (90, 0), (180, 3), (270, 2)])

@@ -22,7 +22,7 @@ from ..shipped import Weights
 from ..shots import FOOT_CUBE, PICTURES, open_photo
 from .filing import GRID, PERSON
 from .repeats import Pictured, Solid, look_of, solid_of
-from .sides import side_of_grid, side_of_photos
+from .sense import nonsense_in, side_of_grid
 
 LARGEST_TEXT, LARGEST_FILE = 2**20, 64 * 2**20
 """Bytes of lists and descriptions, and of pictures and grids, that are read."""
@@ -35,6 +35,9 @@ SEEN = 0.5
 
 LONG, BROAD, HIGH = (0.10, 0.32), (0.04, 0.16), (0.04, FOOT_CUT_HEIGHT)
 """Metres that a foot measures, cut off above."""
+
+IN_FULL = "in full"
+"""How the table calls cameras with their matrices, which were measured or made; others were noted by hand."""
 
 PLAIN = {"APP0", "APP14"}
 """Parts of a JPEG that say how its colours are stored and nothing else."""
@@ -100,18 +103,14 @@ def check(folder: Path, tree: Path, weights: Weights) -> Checked:
     with found.noting():
         grid = _grid(folder, tree, cube, found)
     if found.side in SIDES and not found.problems:
-        with found.noting():
-            _check_side(folder, found.side, grid, weights)
+        if grid is None:
+            # Of cameras noted by hand nothing can be concluded.
+            found.problems += nonsense_in(folder, found.side, weights) if found.cameras == IN_FULL else []
+        elif side_of_grid(grid, weights) not in (found.side, None):
+            other = next(side for side in SIDES if side != found.side)
+            sentence = f"told to be a {found.side} foot; by its solid it is a {other} one: was the side swapped?"
+            found.problems.append(f"{folder}: {sentence}")
     return found
-
-
-def _check_side(folder: Path, told: str, grid: VoxelGrid | None, weights: Weights) -> None:
-    seen = side_of_grid(grid, weights) if grid else side_of_photos(folder, told, weights)
-    if seen not in (told, None):
-        source = "solid" if grid else "photos"
-        raise ValueError(
-            f"{folder}: told to be a {told} foot; by its {source} it is a {seen} one: was the side swapped?"
-        )
 
 
 def _text(path: Path) -> str:
@@ -187,7 +186,7 @@ def _photos(folder: Path, found: Checked, cube: Cube) -> None:
     known = None
     if (folder / "cameras.json").is_file():
         _text(folder / "cameras.json")
-        known, found.cameras = read_cameras(folder / "cameras.json"), "in full"
+        known, found.cameras = read_cameras(folder / "cameras.json"), IN_FULL
         if len(known) != len(names):
             raise ValueError(f"{folder / 'cameras.json'}: {len(known)} cameras for {len(names)} photos")
     for number, name in enumerate(names):

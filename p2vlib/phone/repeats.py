@@ -13,11 +13,12 @@ from PIL import Image
 EDGE = 32
 """Pixels a side of what a picture is compared by."""
 
-ALIKE = 0.99
+ALIKE = 0.98
 """Correlation from which two pictures are taken for the same one.
 
-Of 880 rendered photos of 55 people no two of different captures reach …; the same photo, made smaller, brighter and
-compressed anew, falls to … at the least."""
+Of 880 rendered photos of 55 people no two of different captures reach 0.91, mirrored 0.93; the same photo made smaller,
+brighter or darker and compressed anew keeps 0.982 at the least, but cut by 3 % it falls to 0.96 (median). Of photos of
+six feet on one mat from exactly the same places, one pair in a hundred reaches 0.97."""
 
 TOGETHER = 1024
 """Pictures that are compared with all others at a time."""

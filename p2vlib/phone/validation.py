@@ -30,7 +30,7 @@ def validate(tree: Path, weights: Weights) -> Validation:
     """Looks at every capture in ``tree``, a tree as `filing` makes it or a folder of capture folders.
 
     Args:
-        weights: tell left from right, by the typical foot where there is a solid, else by the network.
+        weights: tell left from right: a solid by the typical foot, else photos by the network, some seconds a capture.
 
     Raises:
         ValueError: there is no capture.
