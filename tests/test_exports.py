@@ -30,7 +30,7 @@ from p2vlib.shots import FOOT_CUBE, read_shots
 LONG, SHORT, VIEWS = 320, 240, 8
 """Pixels of a phone's sensor, and photos of the walk."""
 
-SKIN, FLOOR = (205, 150, 120), (70, 82, 96)
+SKIN, FLOOR = (205, 150, 120), (34, 40, 48)
 
 BENDS = np.array([-0.08, 0.01, 0.001, -0.001])
 """A lens that bends, as OpenCV counts."""
@@ -241,7 +241,7 @@ def overlap(foot: trimesh.Trimesh, folder: Path, to_foot: np.ndarray, every: int
     for number in range(0, len(filed), every):
         picture = np.asarray(Image.open(folder / f"rendering/{number:02d}.jpg")).astype(int)
         assert picture.shape[:2] == (LONG, SHORT), "upright"
-        seen = picture[..., 0] > picture[..., 2] + 25
+        seen = picture.mean(-1) > 66
         shown = cast(placed, filed[number])[0] >= 0
         assert shown.mean() > 0.05
         hit, union = hit + (seen & shown).sum(), union + (seen | shown).sum()
@@ -287,7 +287,7 @@ def test_polycam(person, foot, cameras, pictures, scan, weights, tmp_path):
     assert [frame.sharpness for frame in export.frames] == [100.0 + number for number in range(VIEWS)]
     to_foot = filed(export, tmp_path / "out", weights, world)
     yaw, aside, floor, scale = off(to_foot)
-    assert overlap(foot, tmp_path / "out", to_foot) > 0.98
+    assert overlap(foot, tmp_path / "out", to_foot) > 0.985
     assert abs(yaw) < 4 and aside < 15 and floor < 2 and scale == pytest.approx(1), (yaw, aside, floor)
     again = trimesh.load_mesh(tmp_path / "out" / "scan.obj", process=False)
     low = trimesh.transform_points(foot.vertices[foot.vertices[:, 1] < 0.2], to_foot)
@@ -307,7 +307,7 @@ def test_polycam_without_its_mesh(foot, cameras, pictures, depths, weights, tmp_
     assert export.mesh is None and "depth maps tell the floor" in export.notes[0]
     to_foot = filed(export, tmp_path / "out", weights, world)
     yaw, aside, floor, scale = off(to_foot)
-    assert overlap(foot, tmp_path / "out", to_foot) > 0.98
+    assert overlap(foot, tmp_path / "out", to_foot) > 0.985
     assert abs(yaw) < 15 and aside < 30 and floor < 4 and scale == pytest.approx(1), (yaw, aside, floor)
 
 
@@ -316,7 +316,7 @@ def test_3d_scanner_app(foot, cameras, pictures, scan, weights, tmp_path):
     export = read_export("scannerapp", scannerapp(tmp_path / "data", world, cameras, pictures, scan))
     to_foot = filed(export, tmp_path / "out", weights, world)
     yaw, aside, floor, scale = off(to_foot)
-    assert overlap(foot, tmp_path / "out", to_foot) > 0.98
+    assert overlap(foot, tmp_path / "out", to_foot) > 0.985
     assert abs(yaw) < 4 and aside < 15 and floor < 2 and scale == pytest.approx(1), (yaw, aside, floor)
 
 
@@ -325,7 +325,7 @@ def test_record3d(foot, cameras, pictures, depths, weights, tmp_path):
     export = read_export("record3d", record3d(tmp_path, world, cameras, pictures, depths))
     to_foot = filed(export, tmp_path / "out", weights, world)
     yaw, aside, floor, scale = off(to_foot)
-    assert overlap(foot, tmp_path / "out", to_foot) > 0.98
+    assert overlap(foot, tmp_path / "out", to_foot) > 0.985
     assert abs(yaw) < 15 and aside < 30 and floor < 4 and scale == pytest.approx(1), (yaw, aside, floor)
 
 
@@ -335,11 +335,11 @@ def test_nerfstudio(foot, cameras, bent, points, weights, tmp_path):
     assert export.metric
     to_foot = filed(export, tmp_path / "out", weights, world)
     yaw, aside, floor, scale = off(to_foot)
-    assert overlap(foot, tmp_path / "out", to_foot) > 0.98
+    assert overlap(foot, tmp_path / "out", to_foot) > 0.985
     assert abs(yaw) < 15 and aside < 30 and floor < 4 and scale == pytest.approx(1), (yaw, aside, floor)
 
 
-def test_colmap_knows_no_scale(foot, cameras, bent, points, weights, tmp_path):
+def test_colmap_knows_no_scale(person, foot, cameras, bent, points, weights, tmp_path):
     """Neither which way is up nor how long a metre is; a ruler then tells the length."""
     world = somewhere(6)
     world = np.diag([3.7, 3.7, 3.7, 1]) @ np.pad(Rotation.random(rng=1).as_matrix(), (0, 1)) @ world
@@ -350,14 +350,11 @@ def test_colmap_knows_no_scale(foot, cameras, bent, points, weights, tmp_path):
     told = read_export("colmap", colmap(tmp_path / "text", world, cameras, bent, points, text=True))
     for one, other in zip(export.frames, told.frames, strict=True):
         assert np.allclose(one.camera.extrinsics, other.camera.extrinsics) and one.name == other.name
-    to_foot = filed(export, tmp_path / "out", weights, world)
+    to_foot = filed(export, tmp_path / "out", weights, world, length=1000 * person.length)
     yaw, aside, floor, scale = off(to_foot)
-    assert overlap(foot, tmp_path / "out", to_foot) > 0.98
-    assert abs(yaw) < 15 and aside < 30 and floor < 4 and 0.85 < scale < 1.15, (yaw, aside, floor, scale)
-    shots = read_shots(tmp_path / "out")
-    assert not shots.metric and shots.length is None
-    file_export(export, "left", tmp_path / "ruled", weights, length=250.0)
-    assert read_shots(tmp_path / "ruled").length == 0.25
+    assert overlap(foot, tmp_path / "out", to_foot) > 0.985
+    assert abs(yaw) < 15 and aside < 30 and floor < 4 and 0.9 < scale < 1.1, (yaw, aside, floor, scale)
+    assert read_shots(tmp_path / "out").length == pytest.approx(person.length)
 
 
 # --------------------------------------------------------------------------------------------------------- what it asks

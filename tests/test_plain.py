@@ -12,6 +12,7 @@ from PIL import Image
 
 from p2vlib import shipped
 from p2vlib.__main__ import main
+from p2vlib.grids import read_binvox
 from p2vlib.phone.placing import moved
 from p2vlib.phone.plain import take_plain
 
@@ -62,19 +63,20 @@ def test_photos_on_a_patterned_floor_are_placed_in_proportion(on_wood, taken):
 def test_no_sizes_without_a_scale_and_those_of_a_ruler_with_one(taken, tmp_path, capsys):
     subject = json.loads((taken.folder / "subject.json").read_text())
     assert subject["scale"] == "unknown" and subject["cameras"] == "structure from motion"
-    command = ["reconstruct", str(taken.folder), "--size", "32", "--out", str(tmp_path / "foot.obj")]
-    assert main(command) == 0
+    command = ["reconstruct", str(taken.folder), "--size", "32", "--out"]
+    assert main([*command, str(tmp_path / "foot.obj")]) == 0
     told = capsys.readouterr().out
     assert "in proportion only" in told and "Mondopoint" not in told and "mm long" not in told
     assert "these photos have no scale" in told and "ball breadth" in told
     before = np.ptp(trimesh.load_mesh(tmp_path / "foot.obj").vertices[:, 0])
+    assert 0.2 < before < 0.3
     (taken.folder / "subject.json").write_text(json.dumps(subject | {"foot length, mm": 301.0}))
-    assert main(command) == 0
+    assert main([*command, str(tmp_path / "foot.binvox")]) == 0
     told = capsys.readouterr().out
     assert "301 mm long" in told and "Mondopoint 300" in told
-    after = np.ptp(trimesh.load_mesh(tmp_path / "foot.obj").vertices[:, 0])
-    assert after > before and after == pytest.approx(0.301, abs=0.012)
-    assert main([*command[:-1], str(tmp_path / "foot.binvox")]) == 0
+    grid = read_binvox(tmp_path / "foot.binvox")
+    long = np.ptp(np.flatnonzero(grid.volume.any((1, 2)))) + 1
+    assert long * grid.cube.edge / grid.size == pytest.approx(0.301, abs=0.02)
     (taken.folder / "subject.json").write_text(json.dumps(subject))
 
 

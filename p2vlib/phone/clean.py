@@ -70,20 +70,13 @@ def guessed_unit(mesh: trimesh.Trimesh) -> str:
     return min(UNITS, key=lambda unit: abs(np.log(extent * UNITS[unit] / USUAL)))
 
 
-def clean(
-    mesh: trimesh.Trimesh,
-    typical: Bool[np.ndarray, "x y z"],
-    unit: str | None = None,
-    seed: int = 0,
-    upwards: Float[np.ndarray, "3"] | None = None,
-) -> Cleaned:
+def clean(mesh: trimesh.Trimesh, typical: Bool[np.ndarray, "x y z"], unit: str | None = None, seed: int = 0) -> Cleaned:
     """The foot in a scan.
 
     Args:
         mesh: any unit, any direction, open or closed, a floor or none.
         typical: a left foot in its cube, at any size (`rough.Typical`).
         unit: m, cm or mm, where it is known.
-        upwards: which way is up in the scan, where gravity was measured.
 
     Raises:
         ValueError: an empty scan, an unknown unit, or nothing in it that stands like a foot.
@@ -96,7 +89,7 @@ def clean(
     notes = [f"unit {known}" + ("" if unit else ", guessed from its size")]
     scaled = np.diag([UNITS[known]] * 3 + [1.0])
     scan = mesh.copy().apply_transform(scaled)
-    up = _standing(scan, np.random.default_rng(seed), upwards)
+    up = _standing(scan, np.random.default_rng(seed))
     scan.apply_transform(up)
     scan, left = _without_floor(scan)
     notes += left
@@ -109,7 +102,7 @@ def clean(
         raise ValueError("nothing in the scan stands like a foot on a floor; expected one foot, its leg upwards")
     yaw, centre = found
     turn = np.linalg.inv(pose_of(yaw, centre))
-    if toes_behind(solid, cube, turn):
+    if _toes_behind(solid, cube, turn):
         turn = np.diag([-1.0, 1, -1, 1]) @ turn
     vertices, faces = to_mesh(_smooth(solid), cube, 0.5)
     foot = trimesh.Trimesh(vertices, faces, process=False).apply_transform(turn)
@@ -127,9 +120,7 @@ def clean(
     return Cleaned(foot, side, settled @ turn @ up @ scaled, known, notes)
 
 
-def _standing(
-    scan: trimesh.Trimesh, rng: np.random.Generator, upwards: Float[np.ndarray, "3"] | None
-) -> Float[np.ndarray, "4 4"]:
+def _standing(scan: trimesh.Trimesh, rng: np.random.Generator) -> Float[np.ndarray, "4 4"]:
     """Turns and moves a scan until its floor, or the sole where there is none, is y = 0.
 
     A scan can rest on the facets of its convex hull. It stands like a foot on the one from which it is long and narrow
@@ -140,11 +131,8 @@ def _standing(
     hull = trimesh.convex.convex_hull(points)
     groups = [np.array([n]) for n in np.argsort(-hull.area_faces)[:FACETS]] + list(hull.facets)
     directions = [-np.average(hull.face_normals[group], axis=0, weights=hull.area_faces[group]) for group in groups]
-    rounds = 3
-    if upwards is not None:
-        directions, rounds = [upwards], 1
     best, score, level = None, -np.inf, 0.0
-    for again in range(rounds):
+    for again in range(3):
         if again and best is not None:  # around the best one: a rim where the sole is missing is not flat
             directions = best + rng.normal(scale=0.10 / again, size=(80, 3))
         for direction in directions:
@@ -247,7 +235,7 @@ def _smooth(solid: Bool[np.ndarray, "x y z"]) -> Float[np.ndarray, "x y z"]:
     return ndimage.gaussian_filter(solid.astype(np.float32), 0.8)
 
 
-def toes_behind(solid: Bool[np.ndarray, "x y z"], cube: Cube, turn: Float[np.ndarray, "4 4"]) -> bool:
+def _toes_behind(solid: Bool[np.ndarray, "x y z"], cube: Cube, turn: Float[np.ndarray, "4 4"]) -> bool:
     """Whether the leg, which stands over the heel, is on the side where the toes should be."""
     there = trimesh.transform_points(cube.voxel_centres(len(solid))[solid], turn)
     high = there[:, 1] > 0.7 * there[:, 1].max()

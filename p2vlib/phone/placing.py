@@ -22,13 +22,16 @@ from ..inference import SEARCHED, hull, pose_of, stance
 from ..shipped import Weights
 from ..shots import FOOT_CUBE, KEPT, MOST_VIEWS, RULER, Shots, looked_at
 from .captured import Intake, clockwise, file_photos, row_of
-from .clean import Cleaned, clean, toes_behind, write_model
+from .clean import Cleaned, clean, write_model
 from .exports import Export, Frame
 from .intake import LOOKED_AT, SIDE
 from .poses import sharpness, undistorted
 
 AROUND, ABOVE = 0.28, 0.45
 """Radius about where the cameras look and height over it within which a mesh is the foot's, metres."""
+
+LEG = 0.7
+"""Share of a carved foot's height above which it is leg, which stands over the heel."""
 
 FLAT = 0.012
 """How far from a plane its points may be, in distances of the cameras: 6 mm for a phone half a metre away."""
@@ -157,7 +160,10 @@ def _in_mesh(export: Export, weights: Weights) -> tuple[Cleaned, trimesh.Trimesh
     if not len(kept):
         raise ValueError(f"{export.app}: its mesh has nothing where the cameras look; is it of the same scan?")
     scan = export.mesh.submesh([kept], append=True, repair=False)
-    cleaned = clean(scan, weights.typical.solid.numpy(), "m", upwards=export.up)
+    cleaned = clean(scan, weights.typical.solid.numpy(), "m")
+    if (cleaned.to_foot[:3, :3] @ export.up)[1] < UPRIGHT:
+        raise ValueError(f"{export.app}: what looks like a foot in its mesh does not stand upright; is one foot in the"
+                         " middle of the scan, on the floor?")  # fmt: skip
     return cleaned, scan.apply_transform(cleaned.to_foot)
 
 
@@ -239,11 +245,11 @@ def facing(weights: Weights, shots: Shots, long: float) -> Float[np.ndarray, "4 
                 " most photos: is it the export of another scan?"
             )
         turn = pose_of(*found)
-        if toes_behind(carved > 0.5, cube, np.linalg.inv(turn)):
+        points = trimesh.transform_points(cube.voxel_centres(len(carved))[carved > 0.5], np.linalg.inv(turn))
+        if points[points[:, 1] > LEG * points[:, 1].max(), 0].mean() > 0:
             turn = turn @ np.diag([-1.0, 1, -1, 1])
         if not shots.metric:
-            along = cube.voxel_centres(len(carved))[carved > 0.5] @ turn[:3, 0]
-            turn[:3, :3] *= np.ptp(along) / long
+            turn[:3, :3] *= np.ptp(points[:, 0]) / long
         pose = pose @ turn
     return pose
 
