@@ -34,7 +34,9 @@ ensemble
 rough
 shipped
 inference
+uncertainty
 sensitivity
+last
 viewer
 phone
 trial

@@ -4,6 +4,7 @@ Every function returns its figure; a notebook shows it by naming it last in a ce
 light, colours are the same everywhere: `style` is the one place for them.
 """
 
+from .fit import fit_map, landmarks
 from .interactive import Volumes, camera_poses, history, volumes
 from .pictures import (
     Panel,
@@ -28,11 +29,13 @@ __all__ = [
     "before_and_after",
     "camera_poses",
     "contact_sheet",
+    "fit_map",
     "gallery",
     "histograms",
     "history",
     "iou_against_cost",
     "iou_against_views",
+    "landmarks",
     "measured",
     "mosaic",
     "panels",

@@ -16,7 +16,7 @@ from PIL import Image
 
 from ..conventions import Cube
 from ..grids import iou
-from ..measure import HEEL_AT, Marks, Measures
+from ..measure import Marks, Measures
 from .shading import agreement, render
 from .style import AGREEMENT, FAINTER, INK, PALETTE, SOLID, new_figure, styled
 
@@ -306,17 +306,19 @@ def measured(mesh: trimesh.Trimesh, measures: Measures, marks: Marks, title: str
     )
     above.plot([inner[0], outer[0]], [inner[2], outer[2]], "o-", color=PALETTE[1])
     above.text(*((inner + outer) / 2 + 5)[[0, 2]], f"ball width {measures.ball_width:.0f}", color=PALETTE[1])
-    back = heel[0] + HEEL_AT * measures.length
-    above.plot(
-        [back] * 2, [-measures.heel_breadth / 2 + heel[2], measures.heel_breadth / 2 + heel[2]], "--", color=PALETTE[2]
-    )
-    above.text(back + 4, heel[2], f"heel breadth {measures.heel_breadth:.0f}", color=PALETTE[2], va="center")
+    rear = 1000 * marks.rear
+    above.plot([rear[0, 0]] * 2, rear[:, 2], "--", color=PALETTE[2])
+    above.text(rear[0, 0] + 4, heel[2], f"heel breadth {measures.heel_breadth:.0f}", color=PALETTE[2], va="center")
     for tape, colour, name, value in (
         (1000 * marks.ball, PALETTE[1], "ball girth", measures.ball_girth),
         (1000 * marks.instep, PALETTE[3], "instep girth", measures.instep_girth),
     ):
         beside.plot(tape[:, 0], tape[:, 1], color=colour)
         beside.text(tape[:, 0].mean(), tape[:, 1].max() + 3, f"{name} {value:.0f}", color=colour, ha="center")
+    if marks.arch is not None:
+        arch = 1000 * marks.arch
+        beside.plot([arch[0]] * 2, [0, arch[1]], "_-", color=INK)
+        beside.text(arch[0] - 4, arch[1] / 2, f"arch {measures.arch_height:.0f}", color=INK, ha="right", va="center")
     beside.set_xlabel("x, towards the toes [mm]")
     figure.suptitle(title)
     return figure
