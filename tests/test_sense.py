@@ -13,13 +13,13 @@ from mats import folder_of, seen_by
 from p2vlib.cameras import look_at, read_cameras, write_cameras, write_metadata
 from p2vlib.capture import looks
 from p2vlib.capture.feet import Foot, make_feet
+from p2vlib.capture.mat import mat_for
 from p2vlib.capture.people import population
 from p2vlib.capture.photos import phone_photos
 from p2vlib.conventions import foot_cube
 from p2vlib.grids import voxelise
 from p2vlib.inference import pose_of
 from p2vlib.phone.checks import check
-from p2vlib.phone.mat import mat_for
 from p2vlib.phone.sense import nonsense_in, side_of_grid
 from p2vlib.shipped import Weights, load, path
 
