@@ -179,8 +179,8 @@ def _mat(options: argparse.Namespace) -> int:
 def _capture(options: argparse.Namespace) -> int:
     if options.into:
         return _file(options)
-    if not options.out:
-        raise ValueError("where to? say --out CAPTURE_FOLDER, or --into TREE to add it to a data set")
+    if not options.out or options.subject or options.consent:
+        raise ValueError("where to? say --out CAPTURE_FOLDER, or --into TREE to file it in a data set under --subject")
     _take(options, options.out)
     print(f"{options.out / 'coverage.png'} shows from where they were taken; next:")
     print(f"  python -m p2vlib reconstruct {options.out} --out foot.obj")

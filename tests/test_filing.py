@@ -212,6 +212,7 @@ def test_what_is_not_filed_is_one_clear_sentence(photos, tree, tmp_path, capsys)
         (arguments(chair, new), "leaves its cube of 0.32 m; expected a foot, in metres, on the floor"),
         (arguments(capture, broken), "holds no list of categories"),
         (["capture", str(photos), "--side", "left"], "say --out CAPTURE_FOLDER, or --into TREE"),
+        (["capture", str(photos), "--side", "left", "--out", str(new), "--subject", "p9"], "or --into TREE to file it"),
     ):
         assert main(told) == 1, sentence
         said = capsys.readouterr().err

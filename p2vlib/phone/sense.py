@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Collection
 from pathlib import Path
 
 import trimesh
@@ -17,9 +18,9 @@ from .clean import side_of
 TOGETHER = 0.80
 """Mean agreement of silhouettes below which photos do not show one foot in one place.
 
-Of 110 rendered captures the least have 0.87 (validation people) and 0.82 (test people); with half of the photos 30 mm
-and 15 degrees apart, 30 validation captures have 0.78 at most. Feet that stand within a centimetre and five degrees of
-each other are not told apart by this."""
+Of 110 rendered captures none has less than 0.82, with cameras off by 0.3 degrees and 1 mm as well. Where the foot moved
+by 30 mm and 15 degrees between half of the photos and the others, 30 of 30 have less; where the others show the other
+foot, 20 mm and 10 degrees away, 13 of 30; where it stands in the very same place, few."""
 
 
 def side_of_grid(grid: VoxelGrid, weights: Weights) -> str | None:
@@ -35,8 +36,9 @@ def nonsense_in(folder: Path, told: str, weights: Weights) -> list[str]:
     """What does not fit in the photos of a capture whose cameras are known exactly: foot and place, and the side.
 
     A foot that is told to be the other one comes out with a silhouette that no photo quite shows, so the side is that
-    on which photos agree more with the network's foot, in the middle: true of 80 rendered captures of test people out
-    of 80, and of 30 out of 30 of the validation people on whom mean, median, least and certainty were compared.
+    on which the photos agree more with the network's foot, one photo in four forgiven. Of mean, median, least and this
+    it was the best on 30 rendered captures of validation people. Of 80 of test people it tells 80 with exact cameras,
+    and 77 with cameras that are off by 0.3 degrees and 1 mm.
     """
     agreement = {}
     for side in SIDES:
@@ -44,7 +46,7 @@ def nonsense_in(folder: Path, told: str, weights: Weights) -> list[str]:
             agreement[side] = inference.reconstruct(weights, read_shots(folder, side)).agreement
         except ValueError as error:
             return [f"{folder}: {error}"]
-    seen = max(SIDES, key=lambda side: statistics.median(agreement[side].values()))
+    seen = max(SIDES, key=lambda side: _forgiving(agreement[side].values()))
     own = agreement[seen]
     mean, worst = statistics.fmean(own.values()), min(own, key=own.get)
     if mean < TOGETHER:
@@ -55,3 +57,8 @@ def nonsense_in(folder: Path, told: str, weights: Weights) -> list[str]:
     if seen != told:
         return [f"{folder}: told to be a {told} foot; by its photos it is a {seen} one: was the side swapped?"]
     return []
+
+
+def _forgiving(agreement: Collection[float]) -> float:
+    """The mean without the least quarter."""
+    return statistics.fmean(sorted(agreement)[len(agreement) // 4 :])
