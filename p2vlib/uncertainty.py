@@ -10,7 +10,7 @@ foot whose surface is softer comes out shorter. The card of the weights keeps wh
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -34,7 +34,7 @@ FEWEST = 4
 """Photos from which on they are told apart in two halves, and an interval is told."""
 
 FINEST = 128
-"""Voxels a side at which all this is calibrated; of a coarser grid no interval is told."""
+"""Voxels a side at which all this is calibrated: of a coarser answer the network is asked once more, so finely."""
 
 CALIBRATION = "measures"
 """What the card calls corrections and factors: measure -> ``correction, mm``, to which ``softness`` times the change
@@ -61,8 +61,10 @@ def sized(weights: Weights, shots: Shots, foot: Foot, cameras: str = "exact") ->
         ValueError: what was reconstructed cannot be measured as a foot.
     """
     known, within = weights.card.get(CALIBRATION, {}), {}
+    if len(foot.probability) != FINEST:
+        foot = reconstruct(weights, _placed(shots, foot, range(len(shots.photos))), FINEST, "given", cameras)
     told = _readings(foot, shots.side)
-    if cameras == "exact" and len(shots.photos) >= FEWEST and len(foot.probability) == FINEST:
+    if cameras == "exact" and len(shots.photos) >= FEWEST:
         scale = readings(weights, shots, foot).scale
         within = {name: float(known[name]["factor"] * scale[name]) for name in known}
     values = told.value + (correction(told.loc[list(known)], known) if known else 0.0)
@@ -81,8 +83,12 @@ def readings(weights: Weights, shots: Shots, foot: Foot) -> pd.DataFrame:
     Columns: value; surface, grid and photos, the three parts of its scale; scale.
     """
     told = _readings(foot, shots.side)
-    halves = [_measured(one, shots.side, one.threshold) for one in _halves(weights, shots, foot)]
-    told["grid"] = 1000 * FOOT_CUBE.edge / len(foot.probability) / np.sqrt(12)
+    size, halves = len(foot.probability), []
+    for first in (0, 1):
+        every_second = _placed(shots, foot, range(first, len(shots.photos), 2))
+        half = reconstruct(weights, every_second, size, "given")
+        halves.append(_measured(half, shots.side, half.threshold))
+    told["grid"] = 1000 * FOOT_CUBE.edge / size / np.sqrt(12)
     told["photos"] = (halves[0] - halves[1]).abs() / 2
     told["scale"] = np.sqrt(told.grid**2 + told.surface**2 + told.photos**2)
     return told
@@ -104,20 +110,16 @@ def _measured(foot: Foot, side: str, level: float) -> pd.Series:
     return pd.Series({name: getattr(found, name) for name in NAMES})
 
 
-def _halves(weights: Weights, shots: Shots, foot: Foot) -> list[Foot]:
-    """The foot by every second photo alone, where it was found, and by the others."""
-    made = []
-    for first in (0, 1):
-        chosen = range(first, len(shots.photos), 2)
-        half = replace(
-            shots,
-            photos=[shots.photos[i] for i in chosen],
-            cameras=[replace(c, extrinsics=c.extrinsics @ foot.pose) for c in (shots.cameras[i] for i in chosen)],
-            names=[shots.names[i] for i in chosen],
-            start=np.zeros(3),
-        )
-        made.append(reconstruct(weights, half, len(foot.probability), "given"))
-    return made
+def _placed(shots: Shots, foot: Foot, chosen: Sequence[int]) -> Shots:
+    """Some photos of a capture whose foot was found: it stands where they say."""
+    cameras = [shots.cameras[i] for i in chosen]
+    return replace(
+        shots,
+        photos=[shots.photos[i] for i in chosen],
+        cameras=[replace(camera, extrinsics=camera.extrinsics @ foot.pose) for camera in cameras],
+        names=[shots.names[i] for i in chosen],
+        start=np.zeros(3),
+    )
 
 
 def fitted(rows: pd.DataFrame) -> dict[str, dict[str, float]]:

@@ -69,6 +69,9 @@ def test_a_foot_is_measured_with_its_interval(weights, folder):
     for name in NAMES:
         assert 1 < known.within[name] < 25, name
         assert getattr(known.measures, name) == pytest.approx(truth[name], abs=2.5 * known.within[name]), name
+    # A coarser answer is measured at the same voxels.
+    coarse = uncertainty.sized(weights, shots, inference.reconstruct(weights, shots, 32, "given"))
+    assert coarse.measures.length == pytest.approx(known.measures.length, abs=0.01)
     # Two photos tell no halves apart, and cameras noted by hand are another matter.
     few = replace(shots, photos=shots.photos[:2], cameras=shots.cameras[:2], names=shots.names[:2])
     assert not uncertainty.sized(weights, few, foot).within
