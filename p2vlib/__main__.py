@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import ast
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from . import measure
@@ -101,6 +103,7 @@ def parser() -> argparse.ArgumentParser:
     size_up.add_argument("mesh", type=Path, help="what reconstruct wrote: .obj, .glb, .ply (metres) or .stl (mm)")
     size_up.add_argument("--side", choices=["left", "right"], required=True, help="which foot it is")
     size_up.add_argument("--out", type=Path, help="a picture of where it was measured, PNG")
+    size_up.add_argument("--fit", type=Path, help="a picture of its room in shoes of three sizes, PNG")
     judge = choice.add_parser("evaluate", help="how right cameras, scans and measures are on unseen people; resumes")
     judge.add_argument("--share", type=float, default=1.0, help="of its cases, above 0 and at most 1 (default: all)")
     judge.add_argument("--out", type=Path, help="where tables go (default: reports/evaluate)")
@@ -116,39 +119,42 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _reconstruct(options: argparse.Namespace) -> int:
-    from . import inference, shipped
+    from . import inference, shipped, uncertainty
     from .shots import read_shots
 
     inference.check_target(options.out)
     weights = shipped.load(options.weights or shipped.path())
     shots = read_shots(options.folder, options.side)
     foot = inference.reconstruct(weights, shots, options.size, options.placement, options.cameras, print)
+    known = uncertainty.sized(weights, shots, foot, options.cameras)
+    foot = replace(foot, scale=known.scale)
     inference.write(foot, options.out)
     worst = min(foot.agreement, key=foot.agreement.get)
-    measures, _ = measure.measure(foot.mesh, shots.side)
-    sized = shots.metric or shots.length is not None
-    long = f"{foot.length * 1000:.0f} mm long" if sized else "in proportion only, of no known size"
+    has_scale = shots.metric or shots.length is not None
+    long = f"{known.measures.length:.0f} mm long" if has_scale else "in proportion only, of no known size"
     print(
         f"{options.out}: {long}; sure of {foot.certainty:.0%} of it; silhouettes agree to "
         f"{sum(foot.agreement.values()) / len(foot.agreement):.2f}, least in {worst} ({foot.agreement[worst]:.2f})"
     )
-    measures = replace(measures, length=foot.length * 1000)
-    if sized:
-        _tell_sizes(measures)
-    else:
-        parts = measures.items()[1:]
-        print("  of its length: " + ", ".join(f"{name} {value / measures.length:.0%}" for name, value in parts))
-        print("  these photos have no scale; measure the foot and say capture --foot-length MM, or use the mat")
+    if has_scale:
+        _tell_sizes(known.measures, known.within)
+        return 0
+    parts = known.measures.items()[1:]
+    print("  of its length: " + ", ".join(f"{name} {value / known.measures.length:.0%}" for name, value in parts))
+    print("  these photos have no scale; measure the foot and say capture --foot-length MM, or use the mat")
     return 0
 
 
-def _tell_sizes(measures: Measures) -> None:
-    print("  " + ", ".join(f"{name} {value:.0f} mm" for name, value in measures.items()))
-    print("  " + ", ".join(f"{name} {size}" for name, size in sizes(measures.length, measures.ball_breadth).items()))
+def _tell_sizes(measures: Measures, within: Mapping[str, float] = MappingProxyType({})) -> None:
+    """Millimetres and sizes; ``within``: measure -> half of its interval, mm."""
+    told = {name.replace("_", " "): f" (± {value:.0f})" for name, value in within.items()}
+    print("  " + ", ".join(f"{name} {value:.0f} mm{told.get(name, '')}" for name, value in measures.items()))
+    named = sizes(measures.length, measures.ball_breadth, within.get("length", 0.0))
+    print("  " + ", ".join(f"{name} {size}" for name, size in named.items()))
 
 
 def _measure(options: argparse.Namespace) -> int:
-    from . import viewer
+    from . import last, viewer
     from .files import write_atomically
     from .phone.clean import UNITS, read_scan
 
@@ -161,6 +167,9 @@ def _measure(options: argparse.Namespace) -> int:
     if options.out:
         figure = viewer.measured(mesh, measures, marks, f"{options.mesh.name}, {options.side} foot, millimetres")
         write_atomically(options.out, lambda partial: figure.savefig(partial, dpi=110, format="png"))
+    if options.fit:
+        figure = viewer.fit_map(last.fits(mesh, options.side), f"{options.mesh.name}, {options.side} foot")
+        write_atomically(options.fit, lambda partial: figure.savefig(partial, dpi=130, format="png"))
     return 0
 
 

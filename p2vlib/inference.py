@@ -48,9 +48,6 @@ NOTED_PIXELS = 224
 NOTED_FOCAL = 0.03
 """Largest relative error of a focal length that is told by EXIF or by the phone's maker."""
 
-CORRECTION = "length correction, mm"
-"""What the card calls that by which lengths come out short: tips of toes are thinner than a voxel."""
-
 FORMATS = (".obj", ".stl", ".glb", ".ply", ".binvox")
 
 
@@ -62,8 +59,6 @@ class Foot:
     threshold: float
     pose: Float[np.ndarray, "4 4"]
     """From the foot's frame to that of the cameras, metres: a turn about the vertical and a shift over the floor."""
-    correction: float
-    """What is added to the extent of the surface to give the length, metres: chosen on validation people."""
     agreement: dict[str, float]
     """Photo -> IoU of the solid's silhouette with the one that the network sees in the photo."""
     scale: float = 1.0
@@ -79,11 +74,6 @@ class Foot:
         """The share of the solid's voxels, and of as many beside it, of which the network is sure to nine in ten."""
         near = self.probability > 0.1
         return float((self.probability[near] >= 0.9).sum() / max(1, near.sum()))
-
-    @property
-    def length(self) -> float:
-        """Longest extent along the foot's axis, of the surface between the voxels, corrected, metres."""
-        return float(np.ptp(self.mesh.vertices[:, 0])) + self.correction * self.scale
 
     @functools.cached_property
     def mesh(self) -> trimesh.Trimesh:
@@ -279,14 +269,13 @@ def reconstruct(
     if shots.side == "right":
         volume = volume.flip(-1)
         names = [names[0], *names[:0:-1]]  # mirrored photos come in the other order
-    correction = weights.card.get(CORRECTION, 0.0) / 1000
-    foot = Foot(volume.numpy(), weights.threshold, pose, correction, dict(zip(names, agreement, strict=True)))
+    foot = Foot(volume.numpy(), weights.threshold, pose, dict(zip(names, agreement, strict=True)))
     if not foot.solid.any():
         raise ValueError(
             "the network sees no foot in these photos: nothing is occupied; check photos, side and cameras"
         )
     report(f"{time.perf_counter() - began:.1f} s at {size}^3")
-    return replace(foot, scale=shots.length / foot.length) if shots.length else foot
+    return foot
 
 
 def _agreement(said: Reconstruction, cameras: Float[Tensor, "1 views 3 7"], threshold: float) -> list[float]:

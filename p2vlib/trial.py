@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,20 +13,27 @@ import pandas as pd
 import trimesh
 from jaxtyping import Bool, Float
 from matplotlib.figure import Figure
+from scipy.spatial.transform import Rotation
 from tqdm.auto import tqdm
 
-from . import datasets, rough, shipped, viewer
+from . import datasets, rough, shipped, uncertainty, viewer
+from .capture.feet import make_feet
+from .capture.landmarks import truths
+from .capture.people import population
 from .config import Config
 from .conventions import FOOT_SHARE
 from .datasets import spread
 from .evaluation import interval, iou_at, predict
 from .files import write_atomically
 from .grids import iou, voxelise
-from .inference import CORRECTION, Foot, pose_of, reconstruct
-from .measure import measure
+from .inference import Foot, pose_of, reconstruct
 from .runs import data_folder
 from .shipped import Weights
-from .shots import FOOT_CUBE, read_shots
+from .shots import FOOT_CUBE, Shots, read_shots
+from .uncertainty import CALIBRATION, FINEST
+
+CAPTURED = {"a mat's cameras, foot found": "a mat", "exact cameras, placement given": None}
+"""How feet of the test are captured to be measured -> who measured the cameras (`measured_foot`)."""
 
 
 def seen_from(foot: Foot, pose: Float[np.ndarray, "4 4"], size: int = 32) -> Bool[np.ndarray, "x y z"]:
@@ -45,21 +53,16 @@ def examine(weights: Weights, folders: Sequence[Path], seed: int = 0) -> pd.Data
 
     Columns: sample, subject, iou (placement given), iou at 128 (likewise), found (IoU when the foot stands up to 4 cm
     and 30 degrees away from where the capture says, in the foot's own frame), degrees and mm that it is then placed
-    wrong, errors of length and ball breadth in mm (placement given, at 128), seconds at 32 and at 128.
+    wrong, seconds at 32 and at 128.
     """
     rng, rows = np.random.default_rng(seed), []
     for folder in tqdm(folders, "feet", unit="foot", mininterval=5):
         shots, mesh = read_shots(folder), trimesh.load_mesh(folder / "model.obj", process=False)
         truth = {size: voxelise(mesh.vertices, mesh.faces, FOOT_CUBE, size).volume for size in (32, 128)}
-        breadth = measure(mesh, shots.side)[0].ball_breadth
         given = reconstruct(weights, shots, 128, "given")
         coarse = reconstruct(weights, shots, 32, "given")
-        angle, away = rng.uniform(0, 2 * np.pi), 0.04 * rng.uniform() ** 0.5
-        pose = pose_of(rng.uniform(-30, 30), away * np.array([np.cos(angle), 0, np.sin(angle)]))
-        back = np.linalg.inv(pose)
-        moved = [replace(camera, extrinsics=camera.extrinsics @ back) for camera in shots.cameras]
+        shots, pose = elsewhere(shots, rng)
         began = time.perf_counter()
-        shots = replace(shots, cameras=moved, start=np.zeros(3))
         found = reconstruct(weights, shots, 32)
         seconds = time.perf_counter() - began
         reconstruct(weights, shots, 128)
@@ -74,13 +77,83 @@ def examine(weights: Weights, folders: Sequence[Path], seed: int = 0) -> pd.Data
                 "found": iou(seen_from(found, pose), truth[32]),
                 "degrees": float(np.rad2deg(np.arctan2(off[2, 0], off[0, 0]))),
                 "mm": float(1000 * np.hypot(off[0, 3], off[2, 3])),
-                "length error": 1000 * (given.length - float(np.ptp(mesh.vertices[:, 0]))),
-                "breadth error": measure(given.mesh, shots.side)[0].ball_breadth - breadth,
                 "seconds": seconds,
                 "seconds at 128": slower,
             }
         )
     return pd.DataFrame(rows)
+
+
+def elsewhere(shots: Shots, rng: np.random.Generator) -> tuple[Shots, Float[np.ndarray, "4 4"]]:
+    """A capture whose foot stands up to 4 cm and 30 degrees away from where it is looked for, and its true pose."""
+    angle, away = rng.uniform(0, 2 * np.pi), 0.04 * rng.uniform() ** 0.5
+    pose = pose_of(rng.uniform(-30, 30), away * np.array([np.cos(angle), 0, np.sin(angle)]))
+    back = np.linalg.inv(pose)
+    moved = [replace(camera, extrinsics=camera.extrinsics @ back) for camera in shots.cameras]
+    return replace(shots, cameras=moved, start=np.zeros(3)), pose
+
+
+def shaken(shots: Shots, degrees: float, metres: float, rng: np.random.Generator) -> Shots:
+    """A capture whose cameras were measured with an error of their own each: standard deviations about and along the
+    camera's axes."""
+    cameras = []
+    for camera in shots.cameras:
+        wrong = np.eye(4)
+        wrong[:3, :3] = Rotation.from_euler("xyz", rng.normal(scale=degrees, size=3), degrees=True).as_matrix()
+        wrong[:3, 3] = rng.normal(scale=metres, size=3)
+        cameras.append(replace(camera, extrinsics=wrong @ camera.extrinsics))
+    return replace(shots, cameras=cameras)
+
+
+def true_measures(folder: Path) -> dict[str, float]:
+    """The measures of the foot in a rendered capture folder, by anny's landmarks (`capture.landmarks`), mm."""
+    subject = json.loads((folder / "subject.json").read_text())
+    (person,) = population(subject["recipe"]["seed"], 1, first=subject["recipe"]["index"])
+    return truths(make_feet(person)[subject["side"]])
+
+
+def measured(weights: Weights, folders: Sequence[Path], who: str | None = "a mat", seed: int = 0) -> pd.DataFrame:
+    """`readings` of unseen feet, `measured_foot` each: a row a foot and measure."""
+    feet = enumerate(tqdm(folders, "feet measured", unit="foot", mininterval=5))
+    tables = [measured_foot(weights, folder, who, np.random.default_rng([seed, number])) for number, folder in feet]
+    return pd.concat(tables, ignore_index=True)
+
+
+def measured_foot(weights: Weights, folder: Path, who: str | None, rng: np.random.Generator) -> pd.DataFrame:
+    """What `uncertainty.readings` says of the foot in a capture folder beside the truth: a row a measure.
+
+    Args:
+        who: measured the cameras (`rough.NOISE`), and the foot is to be found (`elsewhere`); None: cameras and
+            placement are exact.
+
+    Columns: sample, subject, measure, value, grid, surface, photos, scale, truth (mm).
+    """
+    shots = read_shots(folder)
+    if who:
+        shots, _ = elsewhere(shaken(shots, *rough.NOISE[who], rng), rng)
+    foot = reconstruct(weights, shots, FINEST, "found" if who else "given")
+    table = uncertainty.readings(weights, shots, foot).rename_axis("measure").reset_index()
+    truth = table.measure.map(true_measures(folder))
+    return table.assign(sample=folder.name, subject=folder.name.rsplit("-", 1)[0], truth=truth)
+
+
+def reached(rows: pd.DataFrame, known: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    """How far measures were off (`measured`) before and after the corrections of ``known`` (`uncertainty.fitted`), mm,
+    and how many of them were inside their interval."""
+    told = {}
+    for name, one in rows.groupby("measure", sort=False):
+        off = one.value - one.truth
+        left = off + uncertainty.correction(one.set_index("measure"), known).to_numpy()
+        within = known[name]["factor"] * one.scale
+        told[str(name).replace("_", " ")] = {
+            "uncorrected, mean": round(float(off.mean()), 2),
+            "mean": round(float(left.mean()), 2),
+            "median of its size": round(float(left.abs().median()), 2),
+            "95 % within": round(float(left.abs().quantile(0.95)), 2),
+            "interval, mean": round(float(within.mean()), 2),
+            "inside": round(float((left.abs() <= within).mean()), 3),
+        }
+    return told
 
 
 def summary(rows: pd.DataFrame) -> dict[str, object]:
@@ -90,30 +163,37 @@ def summary(rows: pd.DataFrame) -> dict[str, object]:
         told[column] = [round(value, 4) for value in interval(rows[column].to_numpy(), rows.subject.to_numpy())]
     told["placed wrong, median degrees"] = round(float(rows.degrees.abs().median()), 2)
     told["placed wrong, median mm"] = round(float(rows.mm.median()), 2)
-    told["length error, mean mm"] = round(float(rows["length error"].mean()), 2)
-    told["length error, median of its size, mm"] = round(float(rows["length error"].abs().median()), 2)
-    told["ball breadth error, mean mm"] = round(float(rows["breadth error"].mean()), 2)
-    told["ball breadth error, median of its size, mm"] = round(float(rows["breadth error"].abs().median()), 2)
     told["seconds"] = round(float(rows.seconds.median()), 2)
     told["seconds at 128"] = round(float(rows["seconds at 128"].median()), 2)
     return told
 
 
 def complete(path: Path, config: Config) -> dict[str, object]:
-    """Adds to the card at ``path`` what capture folders give, and what wrong cameras cost; draws its picture.
-
-    The correction of the length comes from validation people, all the rest is on the people of the test.
-    """
+    """Adds to the card at ``path`` what capture folders give, and what wrong cameras cost; draws its picture."""
     feet = data_folder("feet", config.scale) / "phone"
-    known = examine(shipped.load(path), sorted(feet.glob("person-validation-*")))
-    before = shipped.load(path).card.get(CORRECTION, 0.0)
-    shipped.tell(path, {CORRECTION: round(before - float(known["length error"].mean()), 2)})
     weights = shipped.load(path)
-    tested = examine(weights, sorted(feet.glob("person-test-*")))
-    told = {"reconstruct, all photos of unseen feet": summary(tested), "wrong cameras": withstood(weights, config)}
+    folders = {split: sorted(feet.glob(f"person-{split}-*")) for split in ("validation", "test")}
+    tested = {title: measured(weights, folders["test"], who, seed=1) for title, who in CAPTURED.items()}
+    told = calibrate(path, measured(weights, folders["validation"]), tested)
+    weights = shipped.load(path)
+    tested = examine(weights, folders["test"])
+    told |= {"reconstruct, all photos of unseen feet": summary(tested), "wrong cameras": withstood(weights, config)}
     shipped.tell(path, told)
     picture = portrait(weights, tested, feet)
     write_atomically(path.with_suffix(".png"), lambda partial: picture.savefig(partial, dpi=110))
+    return told
+
+
+def calibrate(path: Path, known: pd.DataFrame, tested: Mapping[str, pd.DataFrame]) -> dict[str, object]:
+    """Adds to the card at ``path`` how measures are corrected and how sure they are, and what that is worth.
+
+    Args:
+        known: validation people, `measured`; both come from them.
+        tested: people of the test, likewise, by how they were captured.
+    """
+    told: dict[str, object] = {CALIBRATION: uncertainty.fitted(known)}
+    told["measures, mm"] = {title: reached(rows, told[CALIBRATION]) for title, rows in tested.items()}
+    shipped.tell(path, told)
     return told
 
 
