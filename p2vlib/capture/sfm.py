@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 FEWEST = 3
 """Photos that have to be registered: fewer camera places do not say how the model lies in the world."""
 
+TRIES = 5
+
 FLOOR = 0.006
 """Points below this height are the floor's, metres."""
 
@@ -74,12 +76,13 @@ def number_of(image: pycolmap.Image) -> int:
 def mapped(
     photos: list[bytes], lens: str, parameters: list[float], refine: bool = False, threads: int = 1
 ) -> pycolmap.Reconstruction | None:
-    """The model that registers most of the ``photos``; None where none registers `FEWEST` of them.
+    """The model that registers most of the ``photos`` and explains most in them; None where it is fewer than `FEWEST`.
 
     Args:
         photos: contents of JPEG or PNG files of one size.
         lens: COLMAP's name of a camera model, ``parameters`` its numbers, the same for all photos.
-        refine: whether they are only where the search begins.
+        refine: whether they are only where the search begins. With a floor alone a photo can then be taken for its
+            mirror image, which explains less of what it shows: mapping is begun `TRIES` times.
     """
     import pycolmap
 
@@ -117,8 +120,12 @@ def mapped(
             device=cpu,
         )
         pycolmap.match_exhaustive(database, matching_options=matching, device=cpu)
-        models = pycolmap.incremental_mapping(database, folder, folder / "models", options=mapping)
-    best = max(models.values(), key=lambda model: model.num_reg_images(), default=None)
+        models = []
+        for seed in range(TRIES) if refine else [mapping.random_seed]:
+            mapping.random_seed = seed
+            found = pycolmap.incremental_mapping(database, folder, folder / f"models{seed}", options=mapping)
+            models += found.values()
+    best = max(models, key=lambda model: (model.num_reg_images(), model.compute_num_observations()), default=None)
     return None if best is None or best.num_reg_images() < FEWEST else best
 
 
