@@ -1,8 +1,9 @@
 """Measures of a foot, and the shoe sizes that they mean.
 
-Of a surface in the foot's own frame: metres, y up, the floor at 0, toes along +x. Definitions follow ISO 7250-1 and
-Witana et al. (Foot measurements from 3-D scans, Int. J. Industrial Ergonomics 36, 2006); each says its own. They are
-tested against the landmarks of `p2vlib.capture.landmarks`, which know nothing of this module.
+Of a surface in the foot's own frame: metres, y up, the floor at 0, toes along +x. Definitions are those of Lee, Lin and
+Wang (Comparing 3D foot scanning with conventional measurement methods, J. Foot and Ankle Research 7:44, 2014) where
+they have one; each says its own. They are tested against the landmarks of `p2vlib.capture.landmarks`, which know
+nothing of this module.
 """
 
 from __future__ import annotations
@@ -53,23 +54,24 @@ class Measures:
     """Millimetres; what is broad is square to the foot's axis unless it says otherwise."""
 
     length: float
-    """From the rearmost point of the heel (pternion) to the tip of the longest toe, along the axis (ISO 7250-1)."""
+    """From the rearmost point of the heel (pternion) to the tip of the longest toe, along the axis (Lee et al.)."""
     ball_breadth: float
-    """Between the most prominent points of the first and the fifth metatarsal's head, square to the axis (ISO 7250-1,
-    foot breadth)."""
+    """Between the most prominent points of the first and the fifth metatarsal's head, square to the axis (Lee et al.,
+    foot breadth horizontal)."""
     ball_width: float
-    """Between the same two points, aslant, over the floor (Witana et al., foot width)."""
+    """Between the same two points, aslant, over the floor (Lee et al., foot breadth diagonal)."""
     ball_girth: float
-    """Around the ball, in the upright plane through both points, as a tape lies: over hollows (Witana et al.)."""
+    """Around the ball, in the upright plane through both points, as a tape lies: over hollows (Witana et al. 2006)."""
     heel_breadth: float
-    """Of the heel's pad, at 16 % of the length from the heel (Witana et al., heel width)."""
+    """Of the heel's pad, at 16 % of the length from the heel (Lee et al., heel breadth)."""
     instep_height: float
     """The highest point at half of the length (Williams and McClay 2000, dorsum height)."""
     instep_girth: float
     """Around the foot at half of the length, square to the axis, as a tape lies."""
     arch_height: float | None = None
     """Of the sole above the floor at half of the length, a quarter of the breadth from its inner edge: the soft arch
-    (as Hawes et al. 1992, but at a fixed place), not the bone's. None: the sole is flat there, or was never seen."""
+    (as Hawes et al. 1992, but at a fixed place), not the bone's. None: the sole is flat there, as where no scan saw it;
+    photos from above leave it to the network's guess."""
 
     def items(self) -> list[tuple[str, float]]:
         """Name and millimetres of what could be measured."""

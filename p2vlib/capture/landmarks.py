@@ -1,7 +1,7 @@
 """True measures of an anny foot, from landmarks that are the same numbered vertices in everyone.
 
 Nothing here comes from `p2vlib.measure`: this is what that is tested against. A landmark is "the most prominent point"
-of a place (ISO 7250-1; Witana et al., Int. J. Industrial Ergonomics 36, 2006), so each is a few vertices of
+of a place (Lee, Lin and Wang, J. Foot and Ankle Research 7:44, 2014), so each is a few vertices of
 `template`, of which that one counts that stands out farthest: those that do so in any of 900 feet (populations 5 and
 6, 450 people), on the heads of the metatarsals among all that the toes' own bones do not move.
 """
