@@ -79,7 +79,7 @@ def parser() -> argparse.ArgumentParser:
     take.add_argument("--side", choices=["left", "right"], required=True, help="which foot stands on it")
     take.add_argument("--out", type=Path, required=True, help="the capture folder to make")
     tidy = choice.add_parser("clean", help="a scan from an app, made a clean solid foot")
-    tidy.add_argument("scan", type=Path, help=".obj, .glb, .ply, .stl, .off or .binvox; any unit and direction")
+    tidy.add_argument("scan", type=Path, help="mesh, .usdz or .binvox; any unit and direction")
     tidy.add_argument("--unit", choices=["m", "cm", "mm"], help="the scan's unit (default: guessed)")
     tidy.add_argument("--side", choices=["left", "right"], help="which foot it is (default: found)")
     tidy.add_argument("--out", type=Path, required=True, help="the folder to make")
@@ -125,7 +125,8 @@ def _tell_sizes(measures: Measures) -> None:
 def _measure(options: argparse.Namespace) -> int:
     from . import viewer
     from .files import write_atomically
-    from .phone.clean import UNITS, read_scan
+    from .phone.clean import UNITS
+    from .phone.scans import read_scan
 
     mesh = read_scan(options.mesh)
     if options.mesh.suffix.lower() == ".stl":
@@ -170,7 +171,8 @@ def _capture(options: argparse.Namespace) -> int:
 def _clean(options: argparse.Namespace) -> int:
     from . import shipped
     from .files import check_new
-    from .phone.clean import clean, file_scan, read_scan
+    from .phone.clean import clean, file_scan
+    from .phone.scans import read_scan
 
     check_new(options.out)
     scan = read_scan(options.scan)

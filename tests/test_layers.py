@@ -38,6 +38,7 @@ sensitivity
 viewer
 phone
 trial
+evaluate
 pages
 report
 tables
