@@ -95,7 +95,7 @@ def parser() -> argparse.ArgumentParser:
     check = choice.add_parser("validate", help="look for what is wrong in a data set, or a folder of capture folders")
     check.add_argument("tree", type=Path, help="what capture --into made, or a folder of capture folders")
     tidy = choice.add_parser("clean", help="a scan from an app, made a clean solid foot")
-    tidy.add_argument("scan", type=Path, help=".obj, .glb, .ply, .stl, .off or .binvox; any unit and direction")
+    tidy.add_argument("scan", type=Path, help="mesh, .usdz or .binvox; any unit and direction")
     tidy.add_argument("--unit", choices=["m", "cm", "mm"], help="the scan's unit (default: guessed)")
     tidy.add_argument("--side", choices=["left", "right"], help="which foot it is (default: found)")
     tidy.add_argument("--out", type=Path, required=True, help="the folder to make")
@@ -155,8 +155,9 @@ def _tell_sizes(measures: Measures, within: Mapping[str, float] = MappingProxyTy
 
 def _measure(options: argparse.Namespace) -> int:
     from . import last, viewer
+    from .conventions import UNITS
     from .files import write_atomically
-    from .phone.clean import UNITS, read_scan
+    from .phone.scans import read_scan
 
     mesh = read_scan(options.mesh)
     if options.mesh.suffix.lower() == ".stl":
@@ -262,7 +263,8 @@ def _taken(options: argparse.Namespace, out: Path) -> Intake:
 def _clean(options: argparse.Namespace) -> int:
     from . import shipped
     from .files import check_new
-    from .phone.clean import clean, file_scan, read_scan
+    from .phone.clean import clean, file_scan
+    from .phone.scans import read_scan
 
     check_new(options.out)
     scan = read_scan(options.scan)

@@ -38,6 +38,10 @@ FOOT_SYNSET = "05563266"
 """WordNet 3.0 offset of `foot, human foot, pes`, in the place of a ShapeNet synset id."""
 
 SIDES = ("left", "right")
+
+UNITS = {"m": 1.0, "cm": 0.01, "mm": 0.001}
+"""Metres."""
+
 THRESHOLDS = (0.2, 0.3, 0.4, 0.5)
 """Occupancy thresholds of the published protocol."""
 

@@ -22,7 +22,7 @@ from ..files import write_bytes
 from ..inference import pose_of
 
 SEED = 31
-"""Of the people who are photographed here; no network and no threshold has met any of them."""
+"""Of the people who are examined; no network and no threshold has met any of them (`config.FeetData`)."""
 
 PAPERS = ("a3", "a3", "tabloid", "a4")
 """What the mats of one person after the other are printed on: two A4 glued together are an A3."""

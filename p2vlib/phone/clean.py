@@ -1,7 +1,7 @@
 """A scan as an app gives it, made a clean solid foot: unit, floor, stray pieces, leg, holes, direction and side.
 
 LiDAR scans come with the floor fused to the sole, the leg up to the knee, no sole, any unit and any direction. Nothing
-here learns; what counts as a foot's side is told by a typical left foot and its mirror image.
+here learns; what counts as a foot, and as which side's, is told by a typical left foot and its mirror image.
 """
 
 from __future__ import annotations
@@ -16,33 +16,44 @@ from jaxtyping import Bool, Float
 from scipy import ndimage
 
 from .. import viewer
-from ..conventions import FOOT_CUBE_EDGE, FOOT_CUT_HEIGHT, FOOT_SHARE, FOOT_SYNSET, Cube, foot_cube
+from ..conventions import FOOT_CUBE_EDGE, FOOT_CUT_HEIGHT, FOOT_SYNSET, UNITS, Cube, foot_cube
 from ..files import whole_folder, write_text
-from ..grids import VoxelGrid, iou, read_binvox, to_mesh, voxelise, write_binvox
+from ..grids import VoxelGrid, to_mesh, voxelise, write_binvox
 from ..inference import pose_of, stance
-from ..shots import FOOT_CUBE
+from .likeness import Likeness
+from .scans import thinned
+from .standing import Plane, Standing, standing
 
-SCANS = (".obj", ".glb", ".ply", ".stl", ".off", ".binvox")
-
-LARGEST_SCAN = 512 * 2**20
-"""Bytes."""
-
-UNITS = {"m": 1.0, "cm": 0.01, "mm": 0.001}
+UNKNOWN = "unknown"
+"""The unit of a scan in which no unit makes a foot of what stands."""
 
 USUAL = 0.35
 """Metres that a scan of a foot with some leg or floor measures at most, by order of magnitude."""
 
-THICK = 0.006
-"""A floor is believed to be so thick, metres: what is lower is floor or sole."""
+LENGTH = 0.25
+"""An adult's foot, metres: taken where the unit is not known."""
 
-SLAB = 0.025
-"""Thickest slab of floor that is fused to a foot, metres."""
+EDGES = 0.3 * 1.25 ** np.arange(5)
+"""What a scan of unknown unit may measure along its longest side, metres."""
 
-SAMPLES, FACETS = 6000, 150
+PITCH, ROOM, BELOW = 0.0025, 160, 8
+"""The grid on which the surface is closed: voxels in metres, how many of them in a row, and how many under the floor.
+"""
 
-ROOM = 0.40
-"""Edge of the cube in which the foot is looked for, metres; and voxels along it."""
-FINE = 160
+BLUR, LEVEL = 0.005, 0.42
+"""What smooths the surface's noise: a blur in metres, and the occupancy at which the surface then lies; below one half,
+since a blur takes from what bulges. Chosen on people of the training population (`capture.degrade`)."""
+
+BEVEL = 0.009
+"""The edge of a sole rises so far, metres, over as much breadth: what the floor hides of it is drawn in so far."""
+
+TOES = 0.0055
+"""What an app's smoothing and ours take from the tips of toes, metres, and `FOREFOOT`: the share of the length over
+which it is given back. Both as on people of the training population."""
+FOREFOOT = 0.3
+
+DRAWN = 60_000
+"""Triangles in a picture, at most."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +66,7 @@ class Cleaned:
     to_foot: Float[np.ndarray, "4 4"]
     """From the scan's coordinates, in its unit, to the foot's."""
     unit: str
+    """`UNITS`, or `UNKNOWN`."""
     notes: list[str] = field(default_factory=list)
     """What was done, in sentences."""
 
@@ -62,12 +74,6 @@ class Cleaned:
         """The solid in the foot's cube."""
         cube = foot_cube(self.mesh.bounds)
         return voxelise(self.mesh.vertices, self.mesh.faces, cube, size)
-
-
-def guessed_unit(mesh: trimesh.Trimesh) -> str:
-    """The unit in which a scan is most likely a foot."""
-    extent = float(np.ptp(mesh.vertices, axis=0).max())
-    return min(UNITS, key=lambda unit: abs(np.log(extent * UNITS[unit] / USUAL)))
 
 
 def clean(mesh: trimesh.Trimesh, typical: Bool[np.ndarray, "x y z"], unit: str | None = None, seed: int = 0) -> Cleaned:
@@ -85,203 +91,143 @@ def clean(mesh: trimesh.Trimesh, typical: Bool[np.ndarray, "x y z"], unit: str |
         raise ValueError(f"a scan needs a surface of finite points; found {len(mesh.faces)} triangles")
     if unit is not None and unit not in UNITS:
         raise ValueError(f"unit is {unit!r}; expected one of {', '.join(UNITS)}")
-    known = unit or guessed_unit(mesh)
-    notes = [f"unit {known}" + ("" if unit else ", guessed from its size")]
-    scaled = np.diag([UNITS[known]] * 3 + [1.0])
-    scan = mesh.copy().apply_transform(scaled)
-    up = _standing(scan, np.random.default_rng(seed))
-    scan.apply_transform(up)
-    scan, left = _without_floor(scan)
-    notes += left
-    place = scan.vertices[scan.vertices[:, 1] < 0.06]
-    middle = (place.min(0) + place.max(0)) / 2 * [1, 0, 1]
-    cube = Cube(tuple(middle - [ROOM / 2, 0, ROOM / 2]), ROOM)
-    solid = _solid(scan, cube)
-    found = stance(solid.astype(np.float32), cube)
-    if found is None:
-        raise ValueError("nothing in the scan stands like a foot on a floor; expected one foot, its leg upwards")
-    yaw, centre = found
-    turn = np.linalg.inv(pose_of(yaw, centre))
-    if _toes_behind(solid, cube, turn):
-        turn = np.diag([-1.0, 1, -1, 1]) @ turn
-    vertices, faces = to_mesh(_smooth(solid), cube, 0.5)
-    foot = trimesh.Trimesh(vertices, faces, process=False).apply_transform(turn)
-    settled = np.eye(4)
-    settled[:3, 3] = -foot.bounds.mean(0) * [1, 0, 1] - [0, foot.bounds[0, 1], 0]
-    foot.apply_transform(settled)
+    scan = thinned(mesh)
+    rng, like = np.random.default_rng(seed), Likeness(typical)
+    scale, known, found, notes = _in_metres(scan, unit, like, rng)
+    occupied = _closed(found)
+    cube = _room(found)
+    vertices, faces = to_mesh(occupied, cube, LEVEL)
+    turn = _ahead(occupied, cube, found)
+    foot = trimesh.Trimesh(_longer(trimesh.transform_points(vertices, turn)), faces, process=False)
+    centred = trimesh.transformations.translation_matrix(-foot.bounds.mean(0) * [1, 0, 1] - [0, foot.bounds[0, 1], 0])
+    foot.apply_transform(centred)
     long = float(np.ptp(foot.vertices[:, 0]))
     if not 0.10 < long < FOOT_CUBE_EDGE:
         raise ValueError(
             f"what stands in the scan is {1000 * long:.0f} mm long in {known}; expected a foot of 100 to"
             f" {1000 * FOOT_CUBE_EDGE:.0f} mm: is that the unit, and is there one foot and little else?"
         )
-    side = side_of(foot, typical)
-    notes.append(f"{side} foot, {1000 * long:.0f} mm long with its leg cut at 120 mm")
-    return Cleaned(foot, side, settled @ turn @ up @ scaled, known, notes)
+    told = f"{found.fit.side} foot, {1000 * long:.0f} mm long with its leg cut at {1000 * FOOT_CUT_HEIGHT:.0f} mm"
+    to_foot = centred @ turn @ found.to_upright @ np.diag([scale] * 3 + [1.0])
+    return Cleaned(foot, found.fit.side, to_foot, known, [*notes, *found.notes, told])
 
 
-def _standing(scan: trimesh.Trimesh, rng: np.random.Generator) -> Float[np.ndarray, "4 4"]:
-    """Turns and moves a scan until its floor, or the sole where there is none, is y = 0.
-
-    A scan can rest on the facets of its convex hull. It stands like a foot on the one from which it is long and narrow
-    low down and compact higher up; of those the flattest is taken. Above a slab of floor that is its upper side.
-    """
-    points, at = trimesh.sample.sample_surface(scan, SAMPLES, seed=int(rng.integers(2**31)))
-    normals = scan.face_normals[at]
-    hull = trimesh.convex.convex_hull(points)
-    groups = [np.array([n]) for n in np.argsort(-hull.area_faces)[:FACETS]] + list(hull.facets)
-    directions = [-np.average(hull.face_normals[group], axis=0, weights=hull.area_faces[group]) for group in groups]
-    best, score, level = None, -np.inf, 0.0
-    for again in range(3):
-        if again and best is not None:  # around the best one: a rim where the sole is missing is not flat
-            directions = best + rng.normal(scale=0.10 / again, size=(80, 3))
-        for direction in directions:
-            up = direction / np.linalg.norm(direction)
-            height = points @ up
-            here = _level(height, normals @ up)
-            value = _like_a_foot(points, up, height - here)
-            if value > score:
-                best, score, level = up, value, here
-    if best is None:
-        raise ValueError("nothing in the scan stands like a foot on a floor; expected one foot, its leg upwards")
-    up = best
-    for _ in range(3):  # the plane through what lies in it
-        plane = points[np.abs(points @ up - level) < THICK / 2]
-        if len(plane) < 0.04 * len(points):
-            break
-        centre = plane.mean(0)
-        fitted = np.linalg.svd(plane - centre, full_matrices=False)[2][2]
-        up = fitted * np.sign(fitted @ up)
-        level = centre @ up
-    turn = trimesh.geometry.align_vectors(up, [0.0, 1.0, 0.0])
-    turn[1, 3] = -level
-    return turn
+def guessed_units(mesh: trimesh.Trimesh) -> list[str]:
+    """The units in which a scan may be a foot, the likeliest by its size first."""
+    extent = float(np.ptp(mesh.vertices, axis=0).max())
+    return sorted(UNITS, key=lambda unit: abs(np.log(max(extent, 1e-12) * UNITS[unit] / USUAL)))
 
 
-def _level(height: np.ndarray, facing: np.ndarray) -> float:
-    """Where the floor is along a direction: its upper side if there is one near the bottom, or the bottom itself."""
-    bottom = float(np.quantile(height, 0.002))
-    flat = (facing > 0.9) & (height - bottom < SLAB)
-    if flat.mean() < 0.08:
-        return bottom
-    count, edges = np.histogram(height[flat], bins=np.arange(bottom - 0.002, bottom + SLAB + 0.002, 0.002))
-    top = int(count.argmax())
-    return float(edges[top] + 0.001)
+def _in_metres(
+    scan: trimesh.Trimesh, unit: str | None, like: Likeness, rng: np.random.Generator
+) -> tuple[float, str, Standing, list[str]]:
+    """Metres to one of the scan's own length, its unit, how it then stands, and what was thought of its unit."""
+    for known in [unit] if unit else guessed_units(scan):
+        if found := standing(scan.copy().apply_scale(UNITS[known]), like, rng):
+            return UNITS[known], known, found, [f"unit {known}" + ("" if unit else ", guessed from its size")]
+    longest = float(np.ptp(scan.vertices, axis=0).max())
+    if unit is None and longest > 0:
+        tried = [(standing(scan.copy().apply_scale(edge / longest), like, rng), edge / longest) for edge in EDGES]
+        tried = [(found.fit.apart, scale, found) for found, scale in tried if found]
+        if tried:
+            _, scale, found = min(tried, key=lambda one: one[0])
+            # The typical foot lies in it at its own size: so much longer or shorter is the scan's.
+            scale *= LENGTH / like.length * float(np.cbrt(np.linalg.det(found.fit.to_foot[:3, :3])))
+            if found := standing(scan.copy().apply_scale(scale), like, rng):
+                told = f"its unit is not known: its foot is taken to be about {1000 * LENGTH:.0f} mm long"
+                return scale, UNKNOWN, found, [told]
+    raise ValueError(
+        f"nothing in the scan stands like a foot on a floor{f' in {unit}' if unit else ''}; expected one foot, its leg"
+        " upwards to above the ankle, and little else; cut other things off in the app"
+    )
 
 
-def _like_a_foot(points: np.ndarray, up: np.ndarray, height: np.ndarray) -> float:
-    """How much a scan stands like a foot in this direction; minus infinity: not at all."""
-    across = np.linalg.svd(up[None])[2][1:]
-    low, high = (points[(height > a) & (height < b)] @ across.T for a, b in ((0.008, 0.03), (0.085, 0.115)))
-    if len(low) < 40 or len(high) < 15 or (height < -SLAB).mean() > 0.03:
-        return -np.inf
-    long, broad = _extents(low)
-    leg, depth = _extents(high)
-    if not (0.10 < long < 0.36 and 0.04 < broad < 0.16 and leg < 0.20 and depth > 0.03):
-        return -np.inf
-    # Standing flat, more of its surface is near the floor than tilted about heel or toes.
-    return float(min(long / broad, 3.0) / 3 - leg / depth / 3 + 8 * (height < 0.025).mean())
+def _room(found: Standing) -> Cube:
+    """The cube about the foot whose lowest voxels stand on the floor."""
+    low = found.foot.vertices[found.foot.vertices[:, 1] < 0.06]
+    middle = (low.min(0) + low.max(0)) / 2
+    edge = PITCH * ROOM
+    return Cube((float(middle[0]) - edge / 2, 0.0, float(middle[2]) - edge / 2), edge)
 
 
-def _extents(flat: Float[np.ndarray, "points 2"]) -> tuple[float, float]:
-    """Along the principal axis and across it, without the outermost points."""
-    centred = flat - flat.mean(0)
-    axes = np.linalg.svd(centred, full_matrices=False)[2]
-    low, high = np.quantile(centred @ axes.T, (0.02, 0.98), axis=0)
-    return tuple((high - low).tolist())
+def _closed(found: Standing) -> Float[np.ndarray, "x y z"]:
+    """Occupancy of the foot below the cut over `_room`, 0 to 1, its sole, its holes and its noise closed and smooth."""
+    from igl import fast_winding_number
 
-
-def _without_floor(scan: trimesh.Trimesh) -> tuple[trimesh.Trimesh, list[str]]:
-    """What is above the floor, in its largest piece."""
-    above = scan.vertices[:, 1] > THICK
-    kept = scan.submesh([np.flatnonzero(above[scan.faces].any(1))], append=True)
-    flat = 1 - kept.area / scan.area
-    pieces = trimesh.graph.connected_components(kept.face_adjacency, nodes=np.arange(len(kept.faces)))
-    if not len(pieces):
-        raise ValueError("the scan is all floor; expected a foot on it")
-    largest = max(pieces, key=lambda piece: kept.area_faces[piece].sum())
-    # Pieces that holes have cut off the foot are near it and are part of it.
-    corners = kept.triangles[largest].reshape(-1, 3)
-    lower, upper = corners.min(0) - 0.01, corners.max(0) + 0.01
-    near = [piece for piece in pieces if _within(kept.triangles[piece].reshape(-1, 3), lower, upper)]
-    foot = kept.submesh([np.concatenate(near)], append=True)
-    notes = [f"{flat:.0%} of the surface was floor or sole"]
-    if stray := len(pieces) - len(near):
-        notes.append(f"{stray} stray piece{'s' * (stray > 1)} dropped")
-    return foot, notes
-
-
-def _within(points: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> bool:
-    return bool(((points >= lower) & (points <= upper)).all())
-
-
-def _solid(scan: trimesh.Trimesh, cube: Cube) -> Bool[np.ndarray, "x y z"]:
-    """The foot below the cut on a fine grid, its sole and its holes closed."""
-    solid = voxelise(scan.vertices, scan.faces, cube, FINE).volume
-    # The sole is where the floor was: what is solid just above it goes down to it.
-    first = int(np.ceil(1.5 * THICK * FINE / ROOM))
-    solid[:, :first] = solid[:, first : first + 1]
-    solid[:, round(FOOT_CUT_HEIGHT * FINE / ROOM) :] = False
-    solid = np.stack([ndimage.binary_fill_holes(solid[:, layer]) for layer in range(FINE)], 1)
-    pieces, count = ndimage.label(solid)
+    cube = _room(found)
+    vertices, faces = _doubled(found.foot, found.ground)
+    across = np.asarray(cube.lower)[[0, 2]]
+    first, last = (
+        np.clip((end - across) / PITCH, 0, ROOM).astype(int)
+        for end in (found.foot.bounds[0, [0, 2]] - 2 * PITCH, found.foot.bounds[1, [0, 2]] + 3 * PITCH)
+    )
+    layers = round(FOOT_CUT_HEIGHT / PITCH) + 2 * BELOW
+    x, z = (across[axis] + PITCH * (np.arange(first[axis], last[axis]) + 0.5) for axis in (0, 1))
+    y = PITCH * (np.arange(layers) - BELOW + 0.5)
+    centres = np.stack(np.meshgrid(x, y, z, indexing="ij"), axis=-1)
+    inside = fast_winding_number(vertices, faces, centres.reshape(-1, 3)).reshape(centres.shape[:3])
+    hidden = np.any([centres @ plane[:3] < plane[3] for plane in found.ground], axis=0)
+    inside = _down_to_the_floor(inside.clip(0, 1), hidden)
+    soft = ndimage.gaussian_filter(inside, BLUR / PITCH, mode="nearest")[:, BELOW:-BELOW]
+    solid = soft > LEVEL
+    filled = np.stack([ndimage.binary_fill_holes(solid[:, layer]) for layer in range(solid.shape[1])], 1)
+    pieces, count = ndimage.label(filled)
     if not count:
         raise ValueError("nothing in the scan encloses a volume above its floor; expected a foot with few holes")
-    sizes = ndimage.sum_labels(solid, pieces, np.arange(1, count + 1))
-    return pieces == 1 + int(np.argmax(sizes))
+    largest = pieces == 1 + int(ndimage.sum_labels(filled, pieces, np.arange(1, count + 1)).argmax())
+    soft = np.where(filled & ~solid, 1.0, soft) * (largest | (pieces == 0))
+    whole = np.zeros((ROOM,) * 3)
+    whole[first[0] : last[0], : soft.shape[1], first[1] : last[1]] = soft
+    return whole
 
 
-def _smooth(solid: Bool[np.ndarray, "x y z"]) -> Float[np.ndarray, "x y z"]:
-    """Occupancy over which the surface has no steps: half a voxel of blur."""
-    return ndimage.gaussian_filter(solid.astype(np.float32), 0.8)
+def _down_to_the_floor(
+    inside: Float[np.ndarray, "x y z"], hidden: Bool[np.ndarray, "x y z"]
+) -> Float[np.ndarray, "x y z"]:
+    """Occupancy with what is ``hidden`` filled from just above it, the edge of the sole bevelled by `BEVEL`."""
+    first = (~hidden).argmax(1)[:, None]
+    layers = np.arange(inside.shape[1])[:, None]
+    filled = np.take_along_axis(inside, np.maximum(layers, first), axis=1)
+    seen = np.take_along_axis(inside, first, axis=1)[:, 0]
+    edge = PITCH * ndimage.distance_transform_edt(seen > 0.5)[:, None]
+    below = PITCH * (first - np.maximum(layers, BELOW))
+    # Where the floor rises into the foot, little is seen of it, and the edge of that is not the sole's.
+    bevelled = hidden & (first <= BELOW + BEVEL / PITCH) & (edge < below)
+    return np.where(bevelled, 0.0, filled)
 
 
-def _toes_behind(solid: Bool[np.ndarray, "x y z"], cube: Cube, turn: Float[np.ndarray, "4 4"]) -> bool:
-    """Whether the leg, which stands over the heel, is on the side where the toes should be."""
-    there = trimesh.transform_points(cube.voxel_centres(len(solid))[solid], turn)
-    high = there[:, 1] > 0.7 * there[:, 1].max()
-    return bool(there[high, 0].mean() > 0)
+def _doubled(foot: trimesh.Trimesh, ground: list[Plane]) -> tuple[Float[np.ndarray, "vertices 3"], np.ndarray]:
+    """The surface with its mirror images below the ground and above the leg's end: so it is not open there."""
+    vertices, faces = np.asarray(foot.vertices), np.asarray(foot.faces)
+    planes = list(ground)
+    top = float(np.quantile(vertices[:, 1], 0.99)) - 0.004
+    if top < 2 * FOOT_CUT_HEIGHT:
+        planes.append(np.array([0.0, -1.0, 0.0, -top]))
+    for plane in planes:
+        vertices, faces, _ = trimesh.intersections.slice_faces_plane(vertices, faces, plane[:3], plane[:3] * plane[3])
+    images = [vertices - 2 * (vertices @ plane[:3] - plane[3])[:, None] * plane[:3] for plane in planes]
+    turned = [faces[:, ::-1] + len(vertices) * (number + 1) for number in range(len(images))]
+    return np.concatenate([vertices, *images]), np.concatenate([faces, *turned]).astype(np.int64)
 
 
-def side_of(foot: trimesh.Trimesh, typical: Bool[np.ndarray, "x y z"]) -> str:
-    """Left, if the foot at the typical one's length agrees more with it than with its mirror image."""
-    size = len(typical)
-    wanted = typical.any((1, 2)).sum() / size * FOOT_CUBE.edge
-    vertices = foot.vertices * wanted / np.ptp(foot.vertices[:, 0])
-    here = voxelise(vertices, foot.faces, FOOT_CUBE, size).volume
-    here[:, round(FOOT_SHARE * size) :] = False
-    beside = [np.roll(here, shift, axis=2) for shift in (-1, 0, 1)]
-    scores = {"left": typical, "right": typical[:, :, ::-1]}
-    return max(scores, key=lambda side: max(iou(one, scores[side]) for one in beside))
+def _ahead(occupied: Float[np.ndarray, "x y z"], cube: Cube, found: Standing) -> Float[np.ndarray, "4 4"]:
+    """The turn that makes the toes point along +x: by the foot's principal axis, its end told by the typical foot."""
+    half = ROOM // 2
+    coarse = occupied.reshape(half, 2, half, 2, half, 2).mean((1, 3, 5))
+    yaw, centre = stance((coarse > LEVEL).astype(np.float32), cube)
+    turn = np.linalg.inv(pose_of(yaw, centre))
+    toes = np.linalg.inv(found.fit.to_foot)[:3, 0]
+    return turn if (turn[:3, :3] @ toes)[0] > 0 else np.diag([-1.0, 1, -1, 1]) @ turn
+
+
+def _longer(vertices: Float[np.ndarray, "vertices 3"]) -> Float[np.ndarray, "vertices 3"]:
+    """The foot with its toes as long as they were before they were smoothed."""
+    first, last = vertices[:, 0].min(), vertices[:, 0].max()
+    share = ((vertices[:, 0] - last) / (FOREFOOT * (last - first)) + 1).clip(0, 1)
+    return vertices + TOES * share[:, None] * [1, 0, 0]
 
 
 # -------------------------------------------------------------------------------------------------------------- filing
-
-
-def read_scan(path: Path) -> trimesh.Trimesh:
-    """A scan's surface: OBJ, GLB, PLY, STL, OFF, or the shell of a `.binvox`.
-
-    Raises:
-        ValueError: no such file, a kind that is not read, or one without a surface.
-    """
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file; expected a scan ({', '.join(SCANS)})")
-    if path.suffix.lower() not in SCANS:
-        raise ValueError(f"{path}: cannot read {path.suffix or 'a file without ending'}; expected {', '.join(SCANS)}")
-    if path.stat().st_size > LARGEST_SCAN:
-        raise ValueError(f"{path}: {path.stat().st_size / 2**20:.0f} MiB; at most {LARGEST_SCAN / 2**20:.0f} are read")
-    if path.suffix.lower() == ".binvox":
-        grid = read_binvox(path)
-        # A shell is filled: what cannot be reached from outside is inside.
-        vertices, faces = to_mesh(_smooth(ndimage.binary_fill_holes(grid.volume)), grid.cube, 0.5)
-        return trimesh.Trimesh(vertices, faces, process=False)
-    try:
-        scan = trimesh.load_mesh(path, process=False)
-    except Exception as error:
-        raise ValueError(f"{path}: not a mesh that can be read ({error}); expected {', '.join(SCANS)}") from None
-    if not isinstance(scan, trimesh.Trimesh) or not len(scan.faces):
-        raise ValueError(f"{path}: holds no triangles; a point cloud has to be meshed by the app that made it")
-    scan.merge_vertices()
-    return scan
 
 
 def write_model(cleaned: Cleaned, folder: Path) -> None:
@@ -311,5 +257,6 @@ def file_scan(cleaned: Cleaned, scan: trimesh.Trimesh, out: Path) -> None:
             "notes": cleaned.notes,
         }
         write_text(folder / "subject.json", json.dumps(subject, indent=1) + "\n")
-        figure = viewer.before_and_after(scan.copy().apply_transform(cleaned.to_foot), cleaned.mesh)
+        shown = [thinned(one, DRAWN) for one in (scan.copy().apply_transform(cleaned.to_foot), cleaned.mesh)]
+        figure = viewer.before_and_after(*shown)
         figure.savefig(folder / "cleaned.png", dpi=110)

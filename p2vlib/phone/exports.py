@@ -22,8 +22,8 @@ from scipy.spatial.transform import Rotation
 from ..cameras import Camera
 from . import APPS
 from .bundle import Bundle
-from .clean import read_scan
 from .depths import LARGEST_MAP, NO_POINTS, points_of, record3d_depth
+from .scans import read_scan
 
 if TYPE_CHECKING:
     import pycolmap

@@ -29,8 +29,8 @@ from ..grids import VoxelGrid, read_binvox, voxelise, write_binvox
 from ..shapenet import RENDERINGS, SPLITS, VOXELS, read_taxonomy
 from ..shots import Shots, read_shots, read_subject
 from .captured import clockwise, row_of
-from .clean import read_scan
 from .intake import SIDE
+from .scans import read_scan
 
 TAXONOMY = "taxonomy.json"
 

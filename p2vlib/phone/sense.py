@@ -6,14 +6,15 @@ import statistics
 from collections.abc import Collection
 from pathlib import Path
 
+import numpy as np
 import trimesh
+from jaxtyping import Bool
 
 from .. import inference
-from ..conventions import SIDES
-from ..grids import VoxelGrid, to_mesh
+from ..conventions import FOOT_SHARE, SIDES
+from ..grids import VoxelGrid, iou, to_mesh, voxelise
 from ..shipped import Weights
-from ..shots import read_shots
-from .clean import side_of
+from ..shots import FOOT_CUBE, read_shots
 
 TOGETHER = 0.80
 """Mean agreement of silhouettes below which photos do not show one foot in one place.
@@ -23,13 +24,25 @@ by 30 mm and 15 degrees between half of the photos and the others, 30 of 30 have
 foot, 20 mm and 10 degrees away, 13 of 30; where it stands in the very same place, few."""
 
 
+def _side_of(foot: trimesh.Trimesh, typical: Bool[np.ndarray, "x y z"]) -> str:
+    """Left, if the foot at the typical one's length agrees more with it than with its mirror image."""
+    size = len(typical)
+    wanted = typical.any((1, 2)).sum() / size * FOOT_CUBE.edge
+    vertices = foot.vertices * wanted / np.ptp(foot.vertices[:, 0])
+    here = voxelise(vertices, foot.faces, FOOT_CUBE, size).volume
+    here[:, round(FOOT_SHARE * size) :] = False
+    beside = [np.roll(here, shift, axis=2) for shift in (-1, 0, 1)]
+    scores = {"left": typical, "right": typical[:, :, ::-1]}
+    return max(scores, key=lambda side: max(iou(one, scores[side]) for one in beside))
+
+
 def side_of_grid(grid: VoxelGrid, weights: Weights) -> str | None:
     """The side of a solid with its toes along +x; None: these weights came without a typical foot."""
     if weights.typical is None:
         return None
     vertices, faces = to_mesh(grid.volume, grid.cube)
     foot = trimesh.Trimesh(vertices - grid.cube.centre * [1, 0, 1], faces, process=False)
-    return side_of(foot, weights.typical.solid.numpy())
+    return _side_of(foot, weights.typical.solid.numpy())
 
 
 def nonsense_in(folder: Path, told: str, weights: Weights) -> list[str]:

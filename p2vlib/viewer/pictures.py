@@ -10,6 +10,7 @@ import pandas as pd
 import trimesh
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from PIL import Image
@@ -324,27 +325,51 @@ def measured(mesh: trimesh.Trimesh, measures: Measures, marks: Marks, title: str
     return figure
 
 
+AROUND = np.array([90.0, 150.0, 90.0])
+"""How much of a scan is shown on each side of the foot that was found in it, mm."""
+
+
 @styled
 def before_and_after(scan: trimesh.Trimesh, foot: trimesh.Trimesh) -> Figure:
-    """A scan and the foot that was found in it, both in the foot's frame, from above and from the side."""
-    figure = new_figure(10, 5.6)
-    grid = figure.subplots(2, 2)
+    """A scan and the foot that was found in it, both in the foot's frame, from above and from the right side.
+
+    Surfaces that show their inner side, through a hole or an open end, are dark; the line is the floor.
+    """
+    figure = new_figure(10, 6.2)
+    grid = figure.subplots(2, 2, sharex=True, sharey="row")
+    lower = np.maximum(1000 * scan.bounds[0] - 8, 1000 * foot.bounds[0] - AROUND)
+    upper = np.minimum(1000 * scan.bounds[1] + 8, 1000 * foot.bounds[1] + AROUND)
+    lower, upper = np.minimum(lower, 1000 * foot.bounds[0] - 8), np.maximum(upper, 1000 * foot.bounds[1] + 8)
     for column, (mesh, title) in enumerate(((scan, "as it was scanned"), (foot, "cleaned"))):
         for axes, up in zip(grid[:, column], (2, 1), strict=True):
-            _flattened(axes, mesh, up, edgecolors=INK, linewidths=0.05)
-        grid[0, column].invert_yaxis()  # +z is the right side: below, seen from above
+            _shaded(axes, mesh, up)
+        grid[1, column].axhline(0, color=INK, linewidth=0.8)
         grid[0, column].set_title(title)
         grid[1, column].set_xlabel("x, towards the toes [mm]")
+    # +z is the right side: below, seen from above.
+    grid[0, 0].set(xlim=(lower[0], upper[0]), ylim=(upper[2], lower[2]), ylabel="z [mm]")
+    grid[1, 0].set(ylim=(lower[1], upper[1]), ylabel="y [mm]")
     return figure
 
 
-def _flattened(axes: Axes, mesh: trimesh.Trimesh, up: int, **more: object) -> None:
+def _shaded(axes: Axes, mesh: trimesh.Trimesh, up: int) -> None:
+    """A lit surface along x and the axis ``up``, in millimetres, seen from above or from the right side."""
+    corners, normals = 1000 * np.asarray(mesh.triangles), np.asarray(mesh.face_normals)
+    nearer = corners[:, :, 3 - up].mean(1).argsort()  # from above along y, from the right side along z
+    light = 0.45 + 0.6 * (normals @ [0.35, 0.7, 0.62]).clip(0, 1)
+    light[normals[:, 3 - up] < 0] = 0.35
+    tones = (np.array(to_rgb(SOLID)) * light[:, None]).clip(0, 1)[nearer]
+    # Without edges of their own colour, hairlines of paper show between triangles.
+    flat = PolyCollection(corners[nearer][:, :, [0, up]], facecolors=tones, edgecolors=tones, linewidths=0.2)
+    axes.add_collection(flat)
+    axes.set(aspect="equal")
+
+
+def _flattened(axes: Axes, mesh: trimesh.Trimesh, up: int) -> None:
     """A surface along x and the axis ``up``, in millimetres; what is nearer to who looks is drawn over the rest."""
     corners = 1000 * np.asarray(mesh.vertices)[mesh.faces]
     nearer = corners[:, :, 3 - up].mean(1).argsort()  # from above along y, from the right side along z
-    axes.add_collection(
-        PolyCollection(corners[nearer][:, :, [0, up]], facecolors=SOLID, **{"edgecolors": "none", **more})
-    )
+    axes.add_collection(PolyCollection(corners[nearer][:, :, [0, up]], facecolors=SOLID, edgecolors="none"))
     axes.autoscale_view()
     axes.set(aspect="equal", ylabel=f"{'xyz'[up]} [mm]")
 

@@ -1,0 +1,103 @@
+"""How well `phone.clean` makes clean feet of scans made worse (`capture.degrade`), on people nobody trained on.
+
+Everything is measured as a user gets it: the cleaned solid in the cube about itself, in the frame that `clean` found,
+against the true solid in the cube about itself; nothing is aligned to the truth.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float
+
+from .. import shipped
+from ..capture.degrade import scanned
+from ..capture.feet import make_feet
+from ..capture.people import population
+from ..conventions import SIDES, foot_cube
+from ..grids import iou, voxelise
+from ..phone.clean import clean
+from .walks import SEED
+
+SIZE = 64
+
+GROUPS = {
+    "all": lambda rows: rows.case >= 0,
+    "no floor": lambda rows: rows.floor == "none",
+    "floor": lambda rows: (rows.floor != "none") & (rows.tilt == 0),
+    "floor turned against the sole": lambda rows: rows.tilt > 0,
+}
+
+DRAWS = 2000
+"""Of the bootstrap."""
+
+
+def examined(case: int) -> dict[str, pd.DataFrame]:
+    """Scan number ``case``, of a person of its own: made, cleaned and compared.
+
+    Columns: case, person, side, floor, tilt (degrees), noise, leg (m), holes (share), sole, strays, unit (`Truth`);
+    yaw error, tilt error (degrees), iou, side right, unit right, refused (the reason, or nothing), seconds. What is
+    refused has an iou of 0, no errors, and neither side nor unit right.
+    """
+    return {"scans": pd.DataFrame([_row(case)])}
+
+
+def _row(case: int) -> dict[str, object]:
+    (person,) = population(SEED, 1, first=case)
+    foot = make_feet(person)[SIDES[case % 2]]
+    scan, truth = scanned(foot, np.random.default_rng([SEED, 0, case]))
+    row = {"case": case, "person": person.id, **{name: fact for name, fact in asdict(truth).items()}}
+    del row["to_scan"]
+    none = {"yaw error": np.nan, "tilt error": np.nan, "iou": 0.0, "side right": False, "unit right": False}
+    began = time.perf_counter()
+    try:
+        found = clean(scan, _typical())
+    except ValueError as error:
+        return {**row, **none, "refused": str(error), "seconds": time.perf_counter() - began}
+    seconds = time.perf_counter() - began
+    true = voxelise(foot.solid.vertices, foot.solid.faces, foot_cube(foot.solid.bounds), SIZE).volume
+    yaw, tilt = turned(found.to_foot @ truth.to_scan)
+    same = iou(found.grid(SIZE).volume, true)
+    right = {"side right": found.side == truth.side, "unit right": found.unit == truth.unit}
+    return {**row, "yaw error": yaw, "tilt error": tilt, "iou": same, **right, "refused": "", "seconds": seconds}
+
+
+@functools.cache
+def _typical() -> Bool[np.ndarray, "x y z"]:
+    return shipped.load(shipped.path()).typical.solid.numpy()
+
+
+def turned(matrix: Float[np.ndarray, "4 4"]) -> tuple[float, float]:
+    """Degrees by which a matrix of turn, move and scale turns about the vertical, and by which it tilts that."""
+    turn = matrix[:3, :3] / np.cbrt(np.linalg.det(matrix[:3, :3]))
+    yaw = np.rad2deg(np.arctan2(turn[0, 2] - turn[2, 0], turn[0, 0] + turn[2, 2]))
+    return float(yaw), float(np.rad2deg(np.arccos(np.clip(turn[1, 1], -1, 1))))
+
+
+def summary(rows: pd.DataFrame) -> pd.DataFrame:
+    """What came of scans, with 95 % bootstrap intervals over people: of, measure, value, low, high, scans."""
+    measures: dict[str, tuple[str, Callable[[np.ndarray], float]]] = {
+        "IoU at 64, median": ("iou", np.median),
+        "IoU at 64, 5th percentile": ("iou", lambda values: np.quantile(values, 0.05)),
+        "yaw error, median degrees": ("yaw error", lambda values: np.nanmedian(np.abs(values))),
+        "tilt error, median degrees": ("tilt error", np.nanmedian),
+        "side right, share": ("side right", np.mean),
+        "unit right, share": ("unit right", np.mean),
+        "refused, share": ("refused", lambda values: np.mean(values != "")),
+    }
+    rng, told = np.random.default_rng(0), []
+    for group, chosen in GROUPS.items():
+        of = rows[chosen(rows)]
+        if not len(of):
+            continue
+        draws = rng.integers(len(of), size=(DRAWS, len(of)))
+        for measure, (column, statistic) in measures.items():
+            values = of[column].to_numpy()
+            low, high = np.nanquantile([statistic(values[draw]) for draw in draws], [0.025, 0.975])
+            told.append((group, measure, float(statistic(values)), float(low), float(high), len(of)))
+    return pd.DataFrame(told, columns=["of", "measure", "value", "low", "high", "scans"])
