@@ -29,7 +29,7 @@ from ..phone.poses import undistorted
 from ..shipped import Weights
 from ..shots import FOOT_CUBE, KEPT, Shots, read_shots
 from ..trial import seen_from
-from ..uncertainty import sized
+from ..uncertainty import NAMES, sized
 from .walks import SEED, Walked, walked
 
 VIEWS = (1, 2, 4, 8)
@@ -102,9 +102,10 @@ def _fits(walk: Walked, weights: Weights, way: str, shots: Shots | None, to_worl
             foot = reconstruct(weights, some, 128)
             known, agrees = sized(weights, some, foot), iou(seen_from(foot, to_world), solid)
             found, within = dict(known.measures.items()), known.within
-        for name, value in true.items():
-            told = {"truth": value, "found": found.get(name, np.nan), "within": within.get(name.replace(" ", "_"))}
-            yield {"way": way, "views": views, "measure": name, **told, "iou": agrees}
+        for name in NAMES:
+            measure = name.replace("_", " ")
+            told = {"truth": true[name], "found": found.get(measure, np.nan), "within": within.get(name, np.nan)}
+            yield {"way": way, "views": views, "measure": measure, **told, "iou": agrees}
 
 
 def _solid(walk: Walked) -> Bool[np.ndarray, "x y z"]:
@@ -116,10 +117,13 @@ def _solid(walk: Walked) -> Bool[np.ndarray, "x y z"]:
 def _scanned(walk: Walked, weights: Weights, case: int) -> list[dict]:
     """Measures of the same foot as an app with a depth sensor would give it."""
     scan, _ = scanned(walk.foot, np.random.default_rng([SEED, case]))
-    found, agrees = {}, np.nan
+    found, true, agrees = {}, truths(walk.foot), np.nan
     with contextlib.suppress(ValueError):
         cleaned = clean(scan, weights.typical.solid.numpy())
         found = dict(measure(cleaned.mesh, cleaned.side)[0].items())
         agrees = iou(cleaned.grid(32).volume, _solid(walk))
-    told = {name: {"truth": value, "found": found.get(name, np.nan)} for name, value in truths(walk.foot).items()}
-    return [{"way": "scan", "views": 0, "measure": name, **one, "iou": agrees} for name, one in told.items()]
+    facts = {"way": "scan", "views": 0, "within": np.nan, "iou": agrees}
+    names = {name: name.replace("_", " ") for name in NAMES}
+    return [
+        {**facts, "measure": name, "truth": true[key], "found": found.get(name, np.nan)} for key, name in names.items()
+    ]

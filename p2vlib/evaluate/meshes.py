@@ -19,7 +19,8 @@ def examined(case: int) -> dict[str, pd.DataFrame]:
     (person,) = population(SEED, 1, first=FIRST + case)
     rows = []
     for side, foot in make_feet(person).items():
-        found, true = dict(measure(foot.solid, side)[0].items()), truths(foot)
-        for name in true.keys() & found.keys():
-            rows.append({"side": side, "measure": name, "truth": true[name], "found": found[name]})
+        found = dict(measure(foot.solid, side)[0].items())
+        for key, truth in truths(foot).items():
+            if (name := key.replace("_", " ")) in found:
+                rows.append({"side": side, "measure": name, "truth": truth, "found": found[name]})
     return {"meshes": pd.DataFrame(rows).assign(case=case, person=person.id)}

@@ -92,11 +92,11 @@ def told(rows: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
         "Inside the interval that was told, %": 100 * inside(most),
         "IoU at 32^3, placed as found": lengths.groupby(["way", "views"]).iou.agg(["mean", "median", "min"]),
         "Measuring true shapes, mm": errors(rows["meshes"], ("measure",)),
-        "Scans cleaned": cleaned(rows["scans"]),
+        "Scans cleaned": cleaned(rows["scans"]).set_index("of"),
     }
 
 
 def inside(fits: pd.DataFrame) -> pd.Series:
     """Share of measures that lie inside the interval that they were told with, by way and measure."""
-    told = fits[fits.within.notna()]
+    told = fits[fits.within.notna() & fits.found.notna()]
     return ((told.found - told.truth).abs() <= told.within).groupby([told.way, told.measure]).mean().rename("inside")
