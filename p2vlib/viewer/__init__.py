@@ -4,17 +4,15 @@ Every function returns its figure; a notebook shows it by naming it last in a ce
 light, colours are the same everywhere: `style` is the one place for them.
 """
 
-from .fit import fit_map, landmarks
+from .feet import before_and_after, fit_map, landmarks, measured
 from .interactive import Volumes, camera_poses, history, volumes
 from .pictures import (
     Panel,
-    before_and_after,
     contact_sheet,
     gallery,
     histograms,
     iou_against_cost,
     iou_against_views,
-    measured,
     mosaic,
     panels,
     reliability,

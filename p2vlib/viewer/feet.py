@@ -1,4 +1,4 @@
-"""Figures of a foot's landmarks, and of a foot in shoes of neighbouring sizes (matplotlib)."""
+"""Figures of one foot: where it is measured, before and after a scan is cleaned, in shoes of neighbouring sizes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from matplotlib.colors import Normalize, to_rgb
 from matplotlib.figure import Figure
 
 from ..last import ALONG, OPENING, Fit
-from ..measure import TOE_ROOM, sizes
+from ..measure import TOE_ROOM, Marks, Measures, sizes
 from .style import FAINT, FAINTER, INK, PALETTE, SOLID, new_figure, styled
 
 COLOURS = "RdBu"
@@ -173,3 +173,97 @@ def landmarks(mesh: trimesh.Trimesh, marks: Mapping[str, Float[np.ndarray, "poin
     grid[0].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     figure.suptitle(title)
     return figure
+
+
+@styled
+def measured(mesh: trimesh.Trimesh, measures: Measures, marks: Marks, title: str = "") -> Figure:
+    """A foot from above and from the side, with the lines along which it was measured and their millimetres."""
+    figure = new_figure(10, 5.6)
+    above, beside = figure.subplots(2, 1, sharex=True, height_ratios=(1.1, 1.0))
+    points = 1000 * np.asarray(mesh.vertices)
+    for axes, up in ((above, 2), (beside, 1)):
+        _flattened(axes, mesh, up)
+    heel, toe, inner, outer = (1000 * point for point in (marks.heel, marks.toe, marks.inner, marks.outer))
+    aside = points[:, 2].max() + 12
+    above.set_ylim(aside + 22, points[:, 2].min() - 6)  # +z is the right side: below, seen from above
+    above.plot([heel[0], toe[0]], [aside] * 2, "|-", color=PALETTE[0])
+    above.text(
+        (heel[0] + toe[0]) / 2, aside + 5, f"length {measures.length:.0f}", color=PALETTE[0], ha="center", va="top"
+    )
+    above.plot([inner[0], outer[0]], [inner[2], outer[2]], "o-", color=PALETTE[1])
+    above.text(*((inner + outer) / 2 + 5)[[0, 2]], f"ball width {measures.ball_width:.0f}", color=PALETTE[1])
+    rear = 1000 * marks.rear
+    above.plot([rear[0, 0]] * 2, rear[:, 2], "--", color=PALETTE[2])
+    above.text(rear[0, 0] + 4, heel[2], f"heel breadth {measures.heel_breadth:.0f}", color=PALETTE[2], va="center")
+    for tape, colour, name, value in (
+        (1000 * marks.ball, PALETTE[1], "ball girth", measures.ball_girth),
+        (1000 * marks.instep, PALETTE[3], "instep girth", measures.instep_girth),
+    ):
+        beside.plot(tape[:, 0], tape[:, 1], color=colour)
+        beside.text(tape[:, 0].mean(), tape[:, 1].max() + 3, f"{name} {value:.0f}", color=colour, ha="center")
+    if marks.arch is not None:
+        arch = 1000 * marks.arch
+        beside.plot([arch[0]] * 2, [0, arch[1]], "_-", color=INK)
+        beside.text(arch[0] - 4, arch[1] / 2, f"arch {measures.arch_height:.0f}", color=INK, ha="right", va="center")
+    beside.set_xlabel("x, towards the toes [mm]")
+    figure.suptitle(title)
+    return figure
+
+
+AROUND = np.array([90.0, 150.0, 90.0])
+"""How much of a scan is shown on each side of the foot that was found in it, mm."""
+
+
+@styled
+def before_and_after(scan: trimesh.Trimesh, foot: trimesh.Trimesh) -> Figure:
+    """A scan and the foot that was found in it, both in the foot's frame, from above and from the right side.
+
+    Surfaces that show their inner side, through a hole or an open end, are dark; the line is the floor.
+    """
+    figure = new_figure(10, 6.2)
+    grid = figure.subplots(2, 2, sharex=True, sharey="row")
+    lower = np.maximum(1000 * scan.bounds[0] - 8, 1000 * foot.bounds[0] - AROUND)
+    upper = np.minimum(1000 * scan.bounds[1] + 8, 1000 * foot.bounds[1] + AROUND)
+    lower, upper = np.minimum(lower, 1000 * foot.bounds[0] - 8), np.maximum(upper, 1000 * foot.bounds[1] + 8)
+    for column, (mesh, title) in enumerate(((scan, "as it was scanned"), (foot, "cleaned"))):
+        for axes, up in zip(grid[:, column], (2, 1), strict=True):
+            _shaded(axes, mesh, up)
+        grid[1, column].axhline(0, color=INK, linewidth=0.8)
+        grid[0, column].set_title(title)
+        grid[1, column].set_xlabel("x, towards the toes [mm]")
+    # +z is the right side: below, seen from above.
+    grid[0, 0].set(xlim=(lower[0], upper[0]), ylim=(upper[2], lower[2]), ylabel="z [mm]")
+    grid[1, 0].set(ylim=(lower[1], upper[1]), ylabel="y [mm]")
+    return figure
+
+
+def _shaded(axes: Axes, mesh: trimesh.Trimesh, up: int) -> None:
+    """A lit surface along x and the axis ``up``, in millimetres, seen from above or from the right side."""
+    corners, normals = 1000 * np.asarray(mesh.triangles), np.asarray(mesh.face_normals)
+    nearer = corners[:, :, 3 - up].mean(1).argsort()  # from above along y, from the right side along z
+    light = 0.45 + 0.6 * (normals @ [0.35, 0.7, 0.62]).clip(0, 1)
+    light[normals[:, 3 - up] < 0] = 0.35
+    tones = (np.array(to_rgb(SOLID)) * light[:, None]).clip(0, 1)[nearer]
+    # Without edges of their own colour, hairlines of paper show between triangles.
+    flat = PolyCollection(corners[nearer][:, :, [0, up]], facecolors=tones, edgecolors=tones, linewidths=0.2)
+    axes.add_collection(flat)
+    axes.set(aspect="equal")
+
+
+def _flattened(axes: Axes, mesh: trimesh.Trimesh, up: int) -> None:
+    """A surface along x and the axis ``up``, in millimetres; what is nearer to who looks is drawn over the rest."""
+    corners = 1000 * np.asarray(mesh.vertices)[mesh.faces]
+    nearer = corners[:, :, 3 - up].mean(1).argsort()  # from above along y, from the right side along z
+    axes.add_collection(PolyCollection(corners[nearer][:, :, [0, up]], facecolors=SOLID, edgecolors="none"))
+    axes.autoscale_view()
+    axes.set(aspect="equal", ylabel=f"{'xyz'[up]} [mm]")
+
+
+def _apart(levels: list[float], gap: float) -> list[float]:
+    """Rising ``levels`` pushed apart, up and down alike, until they keep ``gap``: names that would cover each other."""
+    placed = np.array(levels, dtype=float)
+    for _ in range(200):
+        lack = np.clip(gap - np.diff(placed), 0, None) / 2
+        placed[:-1] -= lack
+        placed[1:] += lack
+    return placed.tolist()
