@@ -126,6 +126,8 @@ def file_capture(capture: Path, filing: Filing, report: Callable[[str], object] 
     if told.get("side", filing.side) != filing.side:
         raise ValueError(f"{capture}: is told to be a {told['side']} foot; it cannot be filed as a {filing.side} one")
     shots = read_shots(capture, filing.side, SIDE)
+    if not shots.metric:
+        raise ValueError(f"{capture}: its photos have no scale, and a data set is in metres; take them on the mat")
     mesh, grid = _model(capture)
     cube = grid.cube if grid else Cube((shots.start[0] - LEG, 0.0, shots.start[2] - LEG), FOOT_CUBE_EDGE)
     subject = {
