@@ -126,7 +126,12 @@ def _reconstruct(options: argparse.Namespace) -> int:
     weights = shipped.load(options.weights or shipped.path())
     shots = read_shots(options.folder, options.side)
     foot = inference.reconstruct(weights, shots, options.size, options.placement, options.cameras, print)
-    known = uncertainty.sized(weights, shots, foot, options.cameras)
+    try:
+        known = uncertainty.sized(weights, shots, foot, options.cameras)
+    except ValueError as error:  # what came out is no foot, but it is what came out
+        inference.write(foot, options.out)
+        print(f"{options.out}: written, but it cannot be measured: {error}")
+        return 0
     foot = replace(foot, scale=known.scale)
     inference.write(foot, options.out)
     worst = min(foot.agreement, key=foot.agreement.get)

@@ -99,9 +99,11 @@ def _fits(walk: Walked, weights: Weights, way: str, shots: Shots | None, to_worl
             chosen = spread(len(shots.photos), views)
             parts = {name: [getattr(shots, name)[n] for n in chosen] for name in ("photos", "cameras", "names")}
             some = replace(shots, **parts)
-            foot = reconstruct(weights, some, 128)
-            known, agrees = sized(weights, some, foot), iou(seen_from(foot, to_world), solid)
-            found, within = dict(known.measures.items()), known.within
+            with contextlib.suppress(ValueError):  # nothing seen, or nothing that can be measured as a foot
+                foot = reconstruct(weights, some, 128)
+                agrees = iou(seen_from(foot, to_world), solid)
+                known = sized(weights, some, foot)
+                found, within = dict(known.measures.items()), known.within
         for name in NAMES:
             measure = name.replace("_", " ")
             told = {"truth": true[name], "found": found.get(measure, np.nan), "within": within.get(name, np.nan)}
