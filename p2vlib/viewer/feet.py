@@ -257,13 +257,3 @@ def _flattened(axes: Axes, mesh: trimesh.Trimesh, up: int) -> None:
     axes.add_collection(PolyCollection(corners[nearer][:, :, [0, up]], facecolors=SOLID, edgecolors="none"))
     axes.autoscale_view()
     axes.set(aspect="equal", ylabel=f"{'xyz'[up]} [mm]")
-
-
-def _apart(levels: list[float], gap: float) -> list[float]:
-    """Rising ``levels`` pushed apart, up and down alike, until they keep ``gap``: names that would cover each other."""
-    placed = np.array(levels, dtype=float)
-    for _ in range(200):
-        lack = np.clip(gap - np.diff(placed), 0, None) / 2
-        placed[:-1] -= lack
-        placed[1:] += lack
-    return placed.tolist()

@@ -286,6 +286,16 @@ def reliability(tables: Mapping[str, pd.DataFrame]) -> Figure:
     return figure
 
 
+def _apart(levels: list[float], gap: float) -> list[float]:
+    """Rising ``levels`` pushed apart, up and down alike, until they keep ``gap``: names that would cover each other."""
+    placed = np.array(levels, dtype=float)
+    for _ in range(200):
+        lack = np.clip(gap - np.diff(placed), 0, None) / 2
+        placed[:-1] -= lack
+        placed[1:] += lack
+    return placed.tolist()
+
+
 @styled
 def slices(volume: np.ndarray, cube: Cube, outline: np.ndarray | None = None) -> Figure:
     """Three cuts through the middle of what ``volume`` ``[x, y, z]`` fills: from the side, above and the front, in mm.
