@@ -197,7 +197,7 @@ def _down_to_the_floor(
     edge = PITCH * ndimage.distance_transform_edt(seen > 0.5)[:, None]
     below = PITCH * (first - np.maximum(layers, BELOW))
     # Where the floor rises into the foot, little is seen of it, and the edge of that is not the sole's.
-    bevelled = hidden & (first <= BELOW + BEVEL / PITCH) & (edge < below)
+    bevelled = hidden & (first <= BELOW + 1.5 * BEVEL / PITCH) & (edge < np.minimum(below, BEVEL))
     return np.where(bevelled, 0.0, filled)
 
 
