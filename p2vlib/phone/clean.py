@@ -94,7 +94,7 @@ def clean(mesh: trimesh.Trimesh, typical: Bool[np.ndarray, "x y z"], unit: str |
     scan = thinned(mesh)
     rng, like = np.random.default_rng(seed), Likeness(typical)
     scale, known, found, notes = _in_metres(scan, unit, like, rng)
-    occupied = _closed(found)
+    occupied = _closed(found, like)
     cube = _room(found)
     vertices, faces = to_mesh(occupied, cube, LEVEL)
     turn = _ahead(occupied, cube, found)
@@ -150,7 +150,7 @@ def _room(found: Standing) -> Cube:
     return Cube((float(middle[0]) - edge / 2, 0.0, float(middle[2]) - edge / 2), edge)
 
 
-def _closed(found: Standing) -> Float[np.ndarray, "x y z"]:
+def _closed(found: Standing, like: Likeness) -> Float[np.ndarray, "x y z"]:
     """Occupancy of the foot below the cut over `_room`, 0 to 1, its sole, its holes and its noise closed and smooth."""
     from igl import fast_winding_number
 
@@ -168,6 +168,8 @@ def _closed(found: Standing) -> Float[np.ndarray, "x y z"]:
     inside = fast_winding_number(vertices, faces, centres.reshape(-1, 3)).reshape(centres.shape[:3])
     hidden = np.any([centres @ plane[:3] < plane[3] for plane in found.ground], axis=0)
     inside = _down_to_the_floor(inside.clip(0, 1), hidden)
+    if len(found.ground) > 1:  # where a turned floor hides toes or a heel, the typical foot's are the likeliest
+        inside = np.where(hidden & (centres[..., 1] > 0), np.maximum(inside, like.occupied(centres, found.fit)), inside)
     soft = ndimage.gaussian_filter(inside, BLUR / PITCH, mode="nearest")[:, BELOW:-BELOW]
     solid = soft > LEVEL
     filled = np.stack([ndimage.binary_fill_holes(solid[:, layer]) for layer in range(solid.shape[1])], 1)
@@ -192,7 +194,7 @@ def _down_to_the_floor(
     edge = PITCH * ndimage.distance_transform_edt(seen > 0.5)[:, None]
     below = PITCH * (first - np.maximum(layers, BELOW))
     # Where the floor rises into the foot, little is seen of it, and the edge of that is not the sole's.
-    bevelled = hidden & (first <= BELOW + BEVEL / PITCH) & (edge < below)
+    bevelled = hidden & (first <= BELOW + 1.5 * BEVEL / PITCH) & (edge < np.minimum(below, BEVEL))
     return np.where(bevelled, 0.0, filled)
 
 

@@ -44,7 +44,8 @@ class Likeness:
     """A typical left foot (a solid in its cube, of any size) and its mirror image, to compare scans with."""
 
     def __init__(self, typical: Bool[np.ndarray, "x y z"]) -> None:
-        surface = trimesh.Trimesh(*to_mesh(ndimage.gaussian_filter(typical.astype(np.float32), 0.6), FOOT_CUBE))
+        self.soft = ndimage.gaussian_filter(typical.astype(np.float32), 0.6)
+        surface = trimesh.Trimesh(*to_mesh(self.soft, FOOT_CUBE))
         points = np.asarray(trimesh.sample.sample_surface(surface, 3 * POINTS, seed=0)[0])
         points = points[(points[:, 1] > LOW) & (points[:, 1] < HIGH)]
         self.surfaces = {side: points * [1, 1, 1 if side == "left" else -1] for side in SIDES}
@@ -63,6 +64,12 @@ class Likeness:
         better = sorted(tried, key=lambda fit: fit.apart)[:2]
         settled = [self._settled(chosen, fit.side, fit.to_foot, SETTLED) for fit in better]
         return min(settled, key=lambda fit: fit.apart)
+
+    def occupied(self, points: Float[np.ndarray, "x y z 3"], fit: Fit) -> Float[np.ndarray, "x y z"]:
+        """Occupancy of the typical foot, as it lies in the scan, at ``points`` of that."""
+        there = trimesh.transform_points(points.reshape(-1, 3), fit.to_foot) * [1, 1, 1 if fit.side == "left" else -1]
+        places = (there - FOOT_CUBE.lower) / FOOT_CUBE.edge * len(self.soft) - 0.5
+        return ndimage.map_coordinates(self.soft, places.T, order=1).reshape(points.shape[:3]).astype(float)
 
     def _start(self, points: Points, ahead: Float[np.ndarray, " 2"], scale: float) -> Float[np.ndarray, "4 4"]:
         """Toes to +x along the longest axis, the boxes' middles on each other."""

@@ -33,8 +33,9 @@ population were 3.6 to 6.4 mm away from it, chairs, cars and sofas at their best
 TILTED, AGREED = 3.2, 4.0
 """Degrees from which a sole is believed to be turned against its floor, and within which two answers are the same."""
 
-BELOW_RIM = 0.004
-"""How far below the rim of a missing sole the floor was, metres: cameras from above lose sight of it there."""
+BELOW_RIM, BELOW_OVERHANG = 0.004, 0.0095
+"""How far below the rim of a missing sole the floor was, metres: where the app cut the floor off, and where it left it,
+since cameras from above lose sight of a sole where it turns under. As on people of the training population."""
 
 NEAR = 0.0035
 """Points of a sole or its rim are so near to its plane, metres."""
@@ -231,9 +232,9 @@ def _on_its_sole(
         sole, is_rim = _turned(sole, is_rim, to_scan[:3, 1] / np.linalg.norm(to_scan[:3, 1]), to_scan[:3, 3])
     if sole is None:
         return Standing(upright, foot, [ground], fit, notes)
-    turn = _upright(sole[:3], float(sole[3]))
-    turn[1, 3] += BELOW_RIM if is_rim else 0.0
-    grounds = [_flat(0.0015 + (BELOW_RIM if is_rim else 0.0))]
+    below = 0.0 if not is_rim else BELOW_OVERHANG if floor else BELOW_RIM
+    turn = _upright(sole[:3], float(sole[3]) - below)
+    grounds = [_flat(0.0015 + below)]
     if floor:
         notes.append(f"the floor is turned by {np.rad2deg(np.arccos(min(sole[1], 1.0))):.0f} degrees against the sole")
         normal = turn[:3, :3] @ ground[:3]
