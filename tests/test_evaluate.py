@@ -94,7 +94,7 @@ def test_sizes_are_right_to_a_half_or_to_one():
 
 
 def test_photos_are_told_by_how_much_of_the_board_they_show():
-    photos = pd.DataFrame({"board": [0.1, 0.4, 0.6, 0.9], "solved": [False, True, True, False]})
+    photos = pd.DataFrame({"board": [0.1, 0.4, 0.6, 0.9], "solved": [False, True, True, False], "mat": "a3"})
     photos = photos.assign(mm=[np.nan, 1, 3, np.nan], degrees=0.1, focal=[np.nan, 0.001, -0.002, np.nan])
     told = summary.poses(photos)
     assert told.loc["30 % and more", "solved, %"] == pytest.approx(200 / 3)

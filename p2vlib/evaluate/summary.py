@@ -37,9 +37,11 @@ def read() -> dict[str, pd.DataFrame]:
 
 
 def poses(photos: pd.DataFrame) -> pd.DataFrame:
-    """How well the mat tells where photos were taken from, by how much of the board they show."""
+    """How well the mat tells where photos were taken from, by how much of the board they show and on which paper."""
     bands = pd.cut(photos.board, [0, ENOUGH, 0.5, 0.7, 1.0], labels=["under 30 %", "30-50 %", "50-70 %", "over 70 %"])
-    parts = {"30 % and more": photos[photos.board >= ENOUGH], **dict(iter(photos.groupby(bands, observed=True)))}
+    enough = photos[photos.board >= ENOUGH]
+    parts = {"30 % and more": enough, **dict(iter(photos.groupby(bands, observed=True)))}
+    parts |= {f"30 % and more, paper {paper}": part for paper, part in enough.groupby("mat")}
     rows = {}
     for name, part in parts.items():
         if len(part):
