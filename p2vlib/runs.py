@@ -54,6 +54,12 @@ def commit() -> str:
     return answer.stdout.strip() or "unknown"
 
 
+def sources() -> dict[str, str]:
+    """The code of the library by file: what a result depends on that is kept until it changes."""
+    library = Path(__file__).parent
+    return {str(file.relative_to(library)): file.read_text() for file in sorted(library.rglob("*.py"))}
+
+
 def peak_memory_gib() -> float:
     """Largest resident memory of this process or of one of its ended children so far, GiB."""
     kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)

@@ -31,7 +31,7 @@ from .capture import collection
 from .config import estimate, from_params
 from .files import write_text
 from .pages import offline_page
-from .runs import home
+from .runs import home, sources
 
 LIBRARY = Path(__file__).parent
 
@@ -194,7 +194,7 @@ def _digest(path: Path, values: dict[str, Any], scale: str) -> str:
         "files": [_mark(Path(values[name])) for name in PATHS if values.get(name)],
         "config": from_params(scale).to_json(),
         "python": sys.version_info[:2],
-        "code": {str(f.relative_to(LIBRARY)): f.read_text() for f in sorted(LIBRARY.rglob("*.py"))},
+        "code": sources(),
         "requirements": [f.read_text() for f in LIBRARY.parent.glob("requirements.txt")],
         "weights": card.read_text() if asks else "",
         "earlier": [json.loads(stamp.read_text())["digest"] if stamp.exists() else None for stamp in earlier],

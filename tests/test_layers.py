@@ -13,7 +13,7 @@ import pytest
 LIBRARY = Path(__file__).parents[1] / "p2vlib"
 
 LINES = """
-conventions files
+conventions files processes
 config
 runs grids cameras sight measure
 placement refinement

@@ -12,24 +12,21 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import shutil
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import trimesh
 from PIL import Image
-from tqdm.auto import tqdm
 
 from ..cameras import Camera, Row, write_cameras, write_metadata
 from ..config import DATA_RECIPE, Config
 from ..conventions import FOOT_SYNSET, R2N2_DISTANCE_SCALE, R2N2_FOV, SIDES, Cube, foot_cube, object_cube
 from ..files import write_bytes, write_text
 from ..grids import voxelise, write_binvox
+from ..processes import each
 from ..runs import data_folder
 from .legs import prepare
 
@@ -91,16 +88,8 @@ def ensure(config: Config, workers: int | None = None) -> None:
     ]
     if missing:
         prepare()
-        workers = min(workers or os.cpu_count() or 1, len(missing))
         # A failed capture stops the collection: a data set that silently lacks a person would be another data set.
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            futures = [pool.submit(_capture, job, roots[job.kind]) for job in missing]
-            try:
-                for future in tqdm(as_completed(futures), "captures", len(futures), unit="subject", mininterval=5):
-                    future.result()
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+        each(_capture, [(job, roots[job.kind]) for job in missing], "captures", "subject", workers)
     _write_taxonomy(roots["object"] / "taxonomy.json", [job for job in wanted if job.kind == "object"])
 
 
@@ -114,7 +103,6 @@ def _is_current(folder: Path, job: Job) -> bool:
 
 
 def _capture(job: Job, root: Path) -> None:
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
     (_capture_person if job.kind == "foot" else _capture_object)(job, root)
 
 

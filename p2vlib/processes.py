@@ -1,0 +1,36 @@
+"""Independent work in processes of one thread each: the same work takes as long in all of them, and none waits."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from typing import Any
+
+from tqdm.auto import tqdm
+
+
+def each(
+    work: Callable[..., object], jobs: Sequence[tuple[Any, ...]], title: str, unit: str, workers: int | None = None
+) -> None:
+    """Calls ``work(*job)`` for each of ``jobs``, with a progress bar; the first that fails stops the others.
+
+    Args:
+        work: a function of a module, which a fresh process imports; what it returns is dropped.
+        workers: processes; None: one a core.
+    """
+    workers = min(workers or os.cpu_count() or 1, len(jobs))
+    with ProcessPoolExecutor(workers, get_context("spawn"), _alone) as pool:
+        futures = [pool.submit(work, *job) for job in jobs]
+        try:
+            for future in tqdm(as_completed(futures), title, len(futures), unit=unit, mininterval=5):
+                future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _alone() -> None:
+    """Before torch and BLAS are imported: they look at it once."""
+    os.environ["OMP_NUM_THREADS"] = "1"
