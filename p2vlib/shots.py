@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from PIL import Image, ImageOps
 
 from .cameras import Camera, look_at, read_cameras, read_metadata
@@ -48,6 +49,23 @@ class Shots:
     """Whether lengths are what they say: cameras of photos without a mat only stand in proportion to each other."""
     length: float | None = None
     """The foot's length in metres as a ruler gave it, which then makes the result metric."""
+
+    def only(self, chosen: Sequence[int]) -> Shots:
+        """The capture with these of its photos alone."""
+        parts = {name: [getattr(self, name)[number] for number in chosen] for name in ("photos", "cameras", "names")}
+        return replace(self, **parts)
+
+
+def shots_of(
+    pictures: Sequence[UInt8[np.ndarray, "_ _ 3"]], cameras: Sequence[Camera], names: list[str], side: str, **more: Any
+) -> Shots:
+    """Upright ``pictures`` that are not in a folder, with their cameras, looked for about the origin; for ``more`` see
+    `Shots`."""
+    photos = [Image.fromarray(picture) for picture in pictures]
+    for photo in photos:
+        photo.thumbnail((KEPT, KEPT), reducing_gap=2.0)
+    seen = [camera.resized(*photo.size) for camera, photo in zip(cameras, photos, strict=True)]
+    return Shots([photo.convert("RGBA") for photo in photos], seen, names, side, np.zeros(3), **more)
 
 
 def read_shots(folder: Path, side: str | None = None, kept: int = KEPT) -> Shots:

@@ -117,14 +117,9 @@ def _measured(foot: Foot, side: str, level: float) -> pd.Series:
 
 def _placed(shots: Shots, foot: Foot, chosen: Sequence[int]) -> Shots:
     """Some photos of a capture whose foot was found: it stands where they say."""
-    cameras = [shots.cameras[i] for i in chosen]
-    return replace(
-        shots,
-        photos=[shots.photos[i] for i in chosen],
-        cameras=[replace(camera, extrinsics=camera.extrinsics @ foot.pose) for camera in cameras],
-        names=[shots.names[i] for i in chosen],
-        start=np.zeros(3),
-    )
+    some = shots.only(chosen)
+    cameras = [replace(camera, extrinsics=camera.extrinsics @ foot.pose) for camera in some.cameras]
+    return replace(some, cameras=cameras, start=np.zeros(3))
 
 
 def fitted(rows: pd.DataFrame) -> dict[str, dict[str, float]]:

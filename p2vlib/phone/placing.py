@@ -20,7 +20,7 @@ from ..conventions import FOOT_CUBE_EDGE, SIDES, Cube
 from ..files import check_new
 from ..inference import SEARCHED, hull, pose_of, stance
 from ..shipped import Weights
-from ..shots import FOOT_CUBE, KEPT, MOST_VIEWS, RULER, Shots, looked_at
+from ..shots import FOOT_CUBE, KEPT, MOST_VIEWS, RULER, Shots, looked_at, shots_of
 from .captured import Intake, clockwise, file_photos, row_of
 from .clean import Cleaned, clean, write_model
 from .exports import Export, Frame
@@ -89,12 +89,7 @@ def file_export(
     photos = [_upright(export, frame, moved(frame.camera, to_foot)) for frame in frames]
     pictures, cameras = [picture for picture, _ in photos], [camera for _, camera in photos]
     if cleaned is None:
-        small = [Image.fromarray(picture) for picture in pictures]
-        for picture in small:
-            picture.thumbnail((KEPT, KEPT), reducing_gap=2.0)
-        seen = [camera.resized(*picture.size) for camera, picture in zip(cameras, small, strict=True)]
-        names = [frame.name for frame in frames]
-        shots = Shots([picture.convert("RGBA") for picture in small], seen, names, side, np.zeros(3), export.metric)
+        shots = shots_of(pictures, cameras, [frame.name for frame in frames], side, metric=export.metric)
         settled = np.linalg.inv(facing(weights, shots, (length or 1000 * TYPICAL) / 1000))
         cameras, to_foot = [moved(camera, settled) for camera in cameras], settled @ to_foot
     order = clockwise([row_of(camera, FOOT_CUBE.centre) for camera in cameras])
