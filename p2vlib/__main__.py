@@ -250,26 +250,23 @@ def _validate(options: argparse.Namespace) -> int:
 
 def _taken(options: argparse.Namespace, out: Path) -> Intake:
     """Files what the mat, an app, or structure from motion placed."""
+    if not options.app and options.mat != "none":
+        from .capture.mat import mat_for
+        from .phone import intake
+
+        if options.foot_length:
+            raise ValueError("the mat tells how long the foot is; leave --foot-length away")
+        return intake.take(options.source, mat_for(options.mat), options.side, out, print)
     from . import shipped
+    from .files import check_new
+    from .phone.exports import read_export
+    from .phone.placing import check_length, file_export
+    from .phone.plain import read_plain
 
-    if options.app:
-        from .phone.exports import read_export
-        from .phone.placing import file_export
-
-        export = read_export(options.app, options.source)
-        weights = shipped.load(shipped.path())
-        return file_export(export, options.side, out, weights, options.foot_length, print)
-    if options.mat == "none":
-        from .phone.plain import take_plain
-
-        weights = shipped.load(shipped.path())
-        return take_plain(options.source, options.side, out, weights, options.foot_length, print)
-    from .capture.mat import mat_for
-    from .phone import intake
-
-    if options.foot_length:
-        raise ValueError("the mat tells how long the foot is; leave --foot-length away")
-    return intake.take(options.source, mat_for(options.mat), options.side, out, print)
+    check_new(out)
+    check_length(options.foot_length)
+    export = read_export(options.app, options.source) if options.app else read_plain(options.source, print)
+    return file_export(export, options.side, out, shipped.load(shipped.path()), options.foot_length, print)
 
 
 def _clean(options: argparse.Namespace) -> int:

@@ -10,16 +10,10 @@ import pytest
 import trimesh
 from PIL import Image
 
-from p2vlib import shipped
 from p2vlib.__main__ import main
 from p2vlib.grids import read_binvox
-from p2vlib.phone.placing import moved
-from p2vlib.phone.plain import take_plain
-
-
-@pytest.fixture(scope="module")
-def weights() -> shipped.Weights:
-    return shipped.load(shipped.path())
+from p2vlib.phone.placing import file_export, moved
+from p2vlib.phone.plain import read_plain
 
 
 def saved(photos: list[bytes], folder: Path) -> Path:
@@ -36,7 +30,7 @@ def folder(on_wood, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def taken(folder, weights, tmp_path_factory):
-    return take_plain(folder, "left", tmp_path_factory.mktemp("filed") / "foot", weights)
+    return file_export(read_plain(folder), "left", tmp_path_factory.mktemp("filed") / "foot", weights)
 
 
 def test_photos_on_a_patterned_floor_are_placed_in_proportion(on_wood, taken):

@@ -16,12 +16,8 @@ import numpy as np
 from PIL import Image
 
 from ..capture.sfm import mapped
-from ..files import check_new
-from ..shipped import Weights
-from .captured import Intake
 from .exports import Export, of_model
 from .intake import photos_in, read_photo
-from .placing import check_length, file_export
 from .poses import USUAL_FOCAL
 
 MOST_PHOTOS = 40
@@ -30,23 +26,14 @@ MOST_PHOTOS = 40
 APP = "structure from motion"
 
 
-def take_plain(
-    source: Path,
-    side: str,
-    out: Path,
-    weights: Weights,
-    length: float | None = None,
-    report: Callable[[str], object] = lambda line: None,
-) -> Intake:
-    """Files the photos in the folder ``source`` as a capture folder ``out``; for ``length`` see `placing.file_export`.
+def read_plain(source: Path, report: Callable[[str], object] = lambda line: None) -> Export:
+    """The photos in the folder ``source`` as structure from motion places them; for `placing.file_export`.
 
     The focal length in EXIF is where the search for it begins.
 
     Raises:
         ValueError: no photos, photos of different sizes, or photos that nothing connects.
     """
-    check_new(out)
-    check_length(length)
     if not source.is_dir():
         raise ValueError(f"{source}: no such folder of photos; without a mat photos are needed, 15 to 30 of them")
     paths = photos_in(source)
@@ -84,5 +71,4 @@ def take_plain(
     def picture(name: str, side: int) -> Image.Image:
         return Image.fromarray(read_photo(known[name])[0])
 
-    export = Export(APP, frames, picture, None, False, points=points)
-    return file_export(export, side, out, weights, length, report)
+    return Export(APP, frames, picture, None, False, points=points)
