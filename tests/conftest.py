@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from p2vlib.capture.looks import Walk
     from p2vlib.config import Config
     from p2vlib.datasets import Captures
+    from p2vlib.shipped import Weights
 
 
 @pytest.fixture
@@ -44,6 +45,22 @@ def smoke() -> Smoke:
 
     config = from_params("smoke")
     return Smoke(config, load(config), data_folder("objects", "smoke"))
+
+
+@pytest.fixture(scope="session")
+def weights() -> Weights:
+    """Those that come with the project."""
+    from p2vlib import shipped
+
+    return shipped.load(shipped.path())
+
+
+@pytest.fixture(scope="session")
+def right_foot(smoke: Smoke) -> Path:
+    """The capture folder of a right foot of a person whom the weights were not learnt from."""
+    from p2vlib.runs import data_folder
+
+    return data_folder("feet", "smoke") / "phone" / "person-test-0000-right"
 
 
 def photographed(floor: str, views: int, pixels: int) -> tuple[list[bytes], Walk]:

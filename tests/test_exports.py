@@ -18,7 +18,6 @@ from PIL import Image
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
-from p2vlib import shipped
 from p2vlib.__main__ import main
 from p2vlib.cameras import Camera, look_at, read_cameras
 from p2vlib.capture.feet import Foot, make_feet
@@ -37,11 +36,6 @@ BENDS = np.array([-0.08, 0.01, 0.001, -0.001])
 """A lens that bends, as OpenCV counts."""
 
 FLIP = np.diag([1.0, -1, -1, 1])
-
-
-@pytest.fixture(scope="session")
-def weights() -> shipped.Weights:
-    return shipped.load(shipped.path())
 
 
 @pytest.fixture(scope="session")

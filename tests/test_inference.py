@@ -27,20 +27,9 @@ MOST = 4
 """Photos of a smoke capture."""
 
 
-@pytest.fixture(scope="module")
-def weights() -> shipped.Weights:
-    return shipped.load(shipped.path())
-
-
-@pytest.fixture(scope="module")
-def folder(smoke) -> Path:
-    """A right foot of a person whom the weights were not learnt from."""
-    return data_folder("feet", "smoke") / "phone" / "person-test-0000-right"
-
-
 @pytest.fixture
-def copy(folder, tmp_path) -> Path:
-    return Path(shutil.copytree(folder, tmp_path / "capture"))
+def copy(right_foot, tmp_path) -> Path:
+    return Path(shutil.copytree(right_foot, tmp_path / "capture"))
 
 
 def run(copy: Path, *more: str, out: str = "foot.obj") -> int:
@@ -83,8 +72,8 @@ def test_unseen_feet_are_found_and_rebuilt(weights, smoke):
 
 
 @pytest.mark.parametrize("ending", inference.FORMATS)
-def test_every_format_is_written_and_reads_back(weights, folder, tmp_path, ending):
-    foot = inference.reconstruct(weights, read_shots(folder), 32, "given")
+def test_every_format_is_written_and_reads_back(weights, right_foot, tmp_path, ending):
+    foot = inference.reconstruct(weights, read_shots(right_foot), 32, "given")
     path = tmp_path / f"foot{ending}"
     inference.write(foot, path)
     if ending == ".binvox":
@@ -96,9 +85,9 @@ def test_every_format_is_written_and_reads_back(weights, folder, tmp_path, endin
     assert mesh.is_watertight and mesh.volume > 0
 
 
-def test_a_finer_grid_is_the_same_foot_and_as_long_as_it_is(weights, folder):
+def test_a_finer_grid_is_the_same_foot_and_as_long_as_it_is(weights, right_foot):
     off = []
-    for one in sorted(folder.parent.glob("person-test-*")):
+    for one in sorted(right_foot.parent.glob("person-test-*")):
         shots = read_shots(one)
         coarse, fine = (inference.reconstruct(weights, shots, size, "given") for size in (32, 128))
         assert fine.solid.shape == (128,) * 3 and not fine.solid[:, 48:].any()
@@ -108,10 +97,10 @@ def test_a_finer_grid_is_the_same_foot_and_as_long_as_it_is(weights, folder):
     assert len(off) == 4 and abs(np.mean(off)) < 5 and np.abs(off).max() < 12, off
 
 
-def test_cameras_noted_by_hand_are_aligned_first(weights, folder):
+def test_cameras_noted_by_hand_are_aligned_first(weights, right_foot):
     """Azimuth off by up to 8 degrees, elevation by 15, distance by 30 %, aim by 4 cm, as on the slides."""
     rng, before, after = np.random.default_rng(5), [], []
-    for one in sorted(folder.parent.glob("person-test-*")):
+    for one in sorted(right_foot.parent.glob("person-test-*")):
         shots, mesh = read_shots(one), trimesh.load_mesh(one / "model.obj", process=False)
         truth = voxelise(mesh.vertices, mesh.faces, FOOT_CUBE, 32).volume
         for _ in range(2):
@@ -130,9 +119,9 @@ def test_the_command_says_what_it_did_and_how_sure_it_is(copy, capsys):
     assert "silhouettes agree to" in told and (copy.parent / "foot.obj").is_file()
 
 
-def test_left_and_right_are_mirror_images(weights, folder):
+def test_left_and_right_are_mirror_images(weights, right_foot):
     """A capture and its mirror image, told as the other foot, give mirrored solids."""
-    shots = read_shots(folder)
+    shots = read_shots(right_foot)
     across = np.diag([1.0, 1, -1, 1])
     turn = np.diag([-1.0, 1, 1, 1])
     photos = [photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for photo in shots.photos]

@@ -21,12 +21,6 @@ from p2vlib.grids import voxelise
 from p2vlib.inference import pose_of
 from p2vlib.phone.checks import check
 from p2vlib.phone.sense import nonsense_in, side_of_grid
-from p2vlib.shipped import Weights, load, path
-
-
-@pytest.fixture(scope="module")
-def weights() -> Weights:
-    return load(path())
 
 
 @pytest.fixture(scope="module")

@@ -13,19 +13,8 @@ import pytest
 
 from p2vlib import inference, shipped, trial, uncertainty
 from p2vlib.__main__ import main
-from p2vlib.runs import data_folder
 from p2vlib.shots import read_shots
 from p2vlib.uncertainty import CALIBRATION, FINEST, NAMES
-
-
-@pytest.fixture(scope="module")
-def weights() -> shipped.Weights:
-    return shipped.load(shipped.path())
-
-
-@pytest.fixture(scope="module")
-def folder(smoke) -> Path:
-    return data_folder("feet", "smoke") / "phone" / "person-test-0000-right"
 
 
 def made_up(rng: np.random.Generator, feet: int, softness: float = 0.0) -> pd.DataFrame:
@@ -61,8 +50,8 @@ def test_the_card_says_how_measures_are_corrected_and_how_sure_they_are(weights)
         assert np.mean([row["inside"] for row in rows.values()]) > 0.87 and rows["length"]["inside"] > 0.87, title
 
 
-def test_a_foot_is_measured_with_its_interval(weights, folder):
-    shots, truth = read_shots(folder), trial.true_measures(folder)
+def test_a_foot_is_measured_with_its_interval(weights, right_foot):
+    shots, truth = read_shots(right_foot), trial.true_measures(right_foot)
     foot = inference.reconstruct(weights, shots, FINEST, "given")
     known = uncertainty.sized(weights, shots, foot)
     assert set(known.within) == set(NAMES) and known.measures.arch_height is None, "its sole was never seen"
@@ -78,8 +67,8 @@ def test_a_foot_is_measured_with_its_interval(weights, folder):
     assert not uncertainty.sized(weights, shots, foot, "noted").within
 
 
-def test_wrong_cameras_make_it_less_sure(weights, folder):
-    shots, rng = read_shots(folder), np.random.default_rng(3)
+def test_wrong_cameras_make_it_less_sure(weights, right_foot):
+    shots, rng = read_shots(right_foot), np.random.default_rng(3)
     scales = []
     for degrees, metres in ((0.0, 0.0), (1.5, 0.006)):
         wrong = trial.shaken(shots, degrees, metres, rng)
@@ -88,14 +77,14 @@ def test_wrong_cameras_make_it_less_sure(weights, folder):
     assert scales[1] > scales[0]
 
 
-def test_the_command_tells_the_interval(folder, tmp_path, capsys):
-    copy = Path(shutil.copytree(folder, tmp_path / "capture"))
+def test_the_command_tells_the_interval(right_foot, tmp_path, capsys):
+    copy = Path(shutil.copytree(right_foot, tmp_path / "capture"))
     assert main(["reconstruct", str(copy), "--out", str(tmp_path / "foot.obj"), "--placement", "given"]) == 0
     told = capsys.readouterr().out
     assert "mm (± " in told.split("length", 1)[1].split(",", 1)[0] and "Mondopoint" in told
 
 
-def test_calibrating_renews_the_card(weights, folder, tmp_path):
+def test_calibrating_renews_the_card(weights, right_foot, tmp_path):
     path, rng = tmp_path / "some.safetensors", np.random.default_rng(4)
     bare = {key: value for key, value in weights.card.items() if key != CALIBRATION}
     shipped.save(path, weights.model, bare, weights.typical)
@@ -103,6 +92,6 @@ def test_calibrating_renews_the_card(weights, folder, tmp_path):
     assert json.loads(path.with_suffix(".json").read_text()) == {**bare, **told}
     assert shipped.load(path).card[CALIBRATION]["length"]["correction, mm"] == pytest.approx(5, abs=0.5)
     assert abs(told["measures, mm"]["others"]["length"]["mean"]) < 0.5
-    rows = trial.measured(weights, [folder])
+    rows = trial.measured(weights, [right_foot])
     assert rows.measure.tolist() == list(NAMES) and not rows.isna().any(axis=None)
-    assert rows.truth.tolist() == [trial.true_measures(folder)[name] for name in NAMES]
+    assert rows.truth.tolist() == [trial.true_measures(right_foot)[name] for name in NAMES]

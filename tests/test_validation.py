@@ -21,16 +21,10 @@ from p2vlib.grids import VoxelGrid, read_binvox, voxelise, write_binvox
 from p2vlib.phone import checks
 from p2vlib.phone.filing import Filing, file_capture
 from p2vlib.phone.validation import validate
-from p2vlib.shipped import Weights, load, path
 
 RENDERED, VOXELS = Path("ShapeNetRendering") / FOOT_SYNSET, Path("ShapeNetVox32") / FOOT_SYNSET
 LEFT, RIGHT, OTHER = "p1-left", "p1-right", "p2-left"
 VIEWS = 4
-
-
-@pytest.fixture(scope="module")
-def weights() -> Weights:
-    return load(path())
 
 
 def noise(seed: int, size: int = 160) -> Image.Image:
