@@ -50,7 +50,9 @@ def test_the_people_are_nobody_elses():
 
 
 def test_a_row_says_what_was_done_and_what_came_of_it():
-    rows = scans.examined(1)["scans"]
+    parts = scans.examined(1)
+    rows, fits = parts["scans"], parts["fits"].set_index("measure")
+    assert abs(fits.found - fits.truth)["length"] < 15 and (fits.way == "scan").all()
     assert rows.side.tolist() == ["right"]
     for row in rows.to_dict("records"):
         assert not row["refused"] and row["iou"] > 0.6 and row["side right"] and row["unit right"], row
@@ -59,6 +61,20 @@ def test_a_row_says_what_was_done_and_what_came_of_it():
 
 def test_a_turn_about_the_vertical_is_yaw_whatever_the_size():
     assert scans.turned(3 * pose_of(-12.0, np.zeros(3))) == pytest.approx((12.0, 0.0), abs=1e-5)
+
+
+def test_rows_are_read_as_they_were_written(tmp_path):
+    """Of two scans one was refused, and a file knows it as well as memory does."""
+    facts = {"tilt": 0.0, "floor": "none", "yaw error": 1.0, "tilt error": 1.0, "side right": True, "unit right": True}
+    rows = pd.DataFrame(
+        [{**facts, "case": case, "iou": 0.9, "refused": why} for case, why in enumerate(["", "no foot"])]
+    )
+    for part in summary.PARTS:
+        rows.to_csv(tmp_path / f"{part}.csv", index=False)
+    table = scans.summary(summary.read(tmp_path)["scans"]).set_index(["of", "measure"])
+    assert table.loc[("all", "refused, share"), "value"] == 0.5
+    with pytest.raises(FileNotFoundError, match="make evaluate"):
+        summary.read(tmp_path / "none")
 
 
 def test_what_is_refused_counts_as_nothing_found():
@@ -82,7 +98,7 @@ def table_of(found: list[float], truth: float = 250.0) -> pd.DataFrame:
 
 
 def test_errors_are_bias_median_and_percentile():
-    told = summary.errors(table_of([251.0, 247.0, 250.0, 254.0])).iloc[0]
+    told = summary.errors(table_of([251.0, 247.0, 250.0, 254.0]), ("way", "views")).iloc[0]
     assert told.people == 4 and told.bias == pytest.approx(0.5) and told["median"] == pytest.approx(2.0)
     assert told["95th percentile"] == pytest.approx(np.quantile([1, 3, 0, 4], 0.95))
 
@@ -109,6 +125,7 @@ def test_an_evaluation_goes_on_where_it_was_stopped(tmp_path, monkeypatch, capsy
     """Cases that were done are read again; the page and the rows are those of all cases."""
     monkeypatch.setattr(run, "home", lambda: tmp_path)
     monkeypatch.setattr(run, "CASES", {"meshes": 2})
+    monkeypatch.setattr(run.summary, "PARTS", ("meshes",))
     monkeypatch.setattr(run.summary, "told", lambda rows: {"Measuring": summary.errors(rows["meshes"], ("measure",))})
     first = run.evaluate(0.5, tmp_path / "half", workers=1)
     kept = sorted((tmp_path / ".runs" / "evaluate").rglob("*.json"))

@@ -8,20 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
 from pathlib import Path
 
 import pandas as pd
-from tqdm.auto import tqdm
 
 from .. import shipped
 from ..capture.legs import prepare
 from ..files import write_text
-from ..runs import commit, home
+from ..processes import each
+from ..runs import commit, home, sources
 from . import captures, meshes, scans, summary
 
 CASES = {"captures": 40, "scans": 200, "meshes": 40}
@@ -48,43 +45,26 @@ def evaluate(share: float = 1.0, out: Path | None = None, workers: int | None = 
     missing = [job for job in wanted if not _place(kept, *job).is_file()]
     if missing:
         prepare()
-        with ProcessPoolExecutor(workers or os.cpu_count(), get_context("spawn"), _quietly) as pool:
-            futures = [pool.submit(_keep, kept, *job) for job in missing]
-            try:
-                for future in tqdm(as_completed(futures), "cases", len(futures), unit="case", mininterval=5):
-                    future.result()
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+        each(_keep, [(kept, *job) for job in missing], "cases", "case", workers)
     found = [json.loads(_place(kept, *job).read_text()) for job in wanted]
-    names = [part for part in summary.PARTS if any(part in one["rows"] for one in found)]
-    rows = {name: pd.DataFrame([row for one in found for row in one["rows"].get(name, [])]) for name in names}
-    for name, table in rows.items():
-        write_text(out / f"{name}.csv", table.to_csv(index=False, float_format="%.5g"))
-    told = summary.told(rows)
+    for part in summary.PARTS:
+        table = pd.DataFrame([row for one in found for row in one["rows"].get(part, [])])
+        write_text(out / f"{part}.csv", table.to_csv(index=False, float_format="%.5g"))
+    told = summary.told(summary.read(out))
     write_text(out / "README.md", _page(told, share, found, time.perf_counter() - began))
     return out
 
 
 def _digest() -> str:
-    library = Path(__file__).parents[1]
-    content = [file.read_text() for file in sorted(library.rglob("*.py"))]
-    content.append(shipped.path().with_suffix(".json").read_text())
-    return hashlib.sha256("".join(content).encode()).hexdigest()[:16]
+    told = [sources(), shipped.path().with_suffix(".json").read_text()]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
 
 
 def _place(kept: Path, part: str, case: int) -> Path:
     return kept / part / f"{case:03d}.json"
 
 
-def _quietly() -> None:
-    os.environ["OMP_NUM_THREADS"] = "1"
-
-
 def _keep(kept: Path, part: str, case: int) -> None:
-    import torch
-
-    torch.set_num_threads(1)
     began = time.perf_counter()
     rows = {name: json.loads(table.to_json(orient="records")) for name, table in EXAMINERS[part](case).items()}
     seconds = round(time.perf_counter() - began, 2)
@@ -108,6 +88,6 @@ def _page(told: dict[str, pd.DataFrame], share: float, found: list[dict], second
 
 def _markdown(table: pd.DataFrame) -> str:
     flat = table.reset_index()
-    cells = [[f"{cell:.2f}" if isinstance(cell, float) else str(cell) for cell in row] for row in flat.to_numpy()]
+    cells = [[f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in row] for row in flat.to_numpy()]
     lines = [list(map(str, flat.columns)), ["---"] * flat.shape[1], *cells]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -6,6 +6,7 @@ against the true solid in the cube about itself; nothing is aligned to the truth
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import time
 from collections.abc import Callable
@@ -16,12 +17,15 @@ import pandas as pd
 from jaxtyping import Bool, Float
 
 from .. import shipped
-from ..capture.degrade import scanned
-from ..capture.feet import make_feet
+from ..capture.degrade import Truth, scanned
+from ..capture.feet import Foot, make_feet
+from ..capture.landmarks import truths
 from ..capture.people import population
 from ..conventions import SIDES, foot_cube
 from ..grids import iou, voxelise
-from ..phone.clean import clean
+from ..measure import measure
+from ..phone.clean import Cleaned, clean
+from ..uncertainty import NAMES
 from .walks import SEED
 
 SIZE = 64
@@ -38,33 +42,55 @@ DRAWS = 2000
 
 
 def examined(case: int) -> dict[str, pd.DataFrame]:
-    """Scan number ``case``, of a person of its own: made, cleaned and compared.
+    """Scan number ``case``, of a person of its own: made, cleaned, compared and measured.
 
-    Columns: case, person, side, floor, tilt (degrees), noise, leg (m), holes (share), sole, strays, unit (`Truth`);
+    ``scans``: case, person, side, floor, tilt (degrees), noise, leg (m), holes (share), sole, strays, unit (`Truth`);
     yaw error, tilt error (degrees), iou, side right, unit right, refused (the reason, or nothing), seconds. What is
     refused has an iou of 0, no errors, and neither side nor unit right.
+    ``fits``: as of `captures`, way ``scan``, without photos.
     """
-    return {"scans": pd.DataFrame([_row(case)])}
-
-
-def _row(case: int) -> dict[str, object]:
     (person,) = population(SEED, 1, first=case)
     foot = make_feet(person)[SIDES[case % 2]]
     scan, truth = scanned(foot, np.random.default_rng([SEED, 0, case]))
-    row = {"case": case, "person": person.id, **{name: fact for name, fact in asdict(truth).items()}}
-    del row["to_scan"]
-    none = {"yaw error": np.nan, "tilt error": np.nan, "iou": 0.0, "side right": False, "unit right": False}
-    began = time.perf_counter()
+    facts = asdict(truth)
+    del facts["to_scan"]
+    found, refused, began = None, "", time.perf_counter()
     try:
         found = clean(scan, _typical())
     except ValueError as error:
-        return {**row, **none, "refused": str(error), "seconds": time.perf_counter() - began}
+        refused = str(error)
     seconds = time.perf_counter() - began
+    row = {"case": case, "person": person.id, **facts, **_compared(found, foot, truth)}
+    fits = pd.DataFrame(_fits(found, foot)).assign(case=case, person=person.id, side=foot.side)
+    return {"scans": pd.DataFrame([{**row, "refused": refused, "seconds": seconds}]), "fits": fits}
+
+
+def _compared(found: Cleaned | None, foot: Foot, truth: Truth) -> dict[str, object]:
+    """How far a cleaned scan is from the truth."""
+    if found is None:
+        return {"yaw error": np.nan, "tilt error": np.nan, "iou": 0.0, "side right": False, "unit right": False}
     true = voxelise(foot.solid.vertices, foot.solid.faces, foot_cube(foot.solid.bounds), SIZE).volume
     yaw, tilt = turned(found.to_foot @ truth.to_scan)
-    same = iou(found.grid(SIZE).volume, true)
     right = {"side right": found.side == truth.side, "unit right": found.unit == truth.unit}
-    return {**row, "yaw error": yaw, "tilt error": tilt, "iou": same, **right, "refused": "", "seconds": seconds}
+    return {"yaw error": yaw, "tilt error": tilt, "iou": iou(found.grid(SIZE).volume, true), **right}
+
+
+def _fits(found: Cleaned | None, foot: Foot) -> list[dict[str, object]]:
+    """Its measures beside the true ones, mm."""
+    said = {}
+    with contextlib.suppress(ValueError):  # what was found is no foot that can be measured
+        said = vars(measure(found.mesh, found.side)[0]) if found else {}
+    true = truths(foot)
+    return [
+        {
+            "way": "scan",
+            "views": 0,
+            "measure": name.replace("_", " "),
+            "truth": true[name],
+            "found": said.get(name, np.nan),
+        }
+        for name in NAMES
+    ]
 
 
 @functools.cache
@@ -96,8 +122,8 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
         if not len(of):
             continue
         draws = rng.integers(len(of), size=(DRAWS, len(of)))
-        for measure, (column, statistic) in measures.items():
+        for name, (column, statistic) in measures.items():
             values = of[column].to_numpy()
             low, high = np.nanquantile([statistic(values[draw]) for draw in draws], [0.025, 0.975])
-            told.append((group, measure, float(statistic(values)), float(low), float(high), len(of)))
+            told.append((group, name, float(statistic(values)), float(low), float(high), len(of)))
     return pd.DataFrame(told, columns=["of", "measure", "value", "low", "high", "scans"])

@@ -14,7 +14,6 @@ from .scans import summary as cleaned
 ENOUGH = 0.30
 """The share of the board from which a photo is expected to be solved."""
 
-
 PARTS = ("photos", "fits", "scans", "meshes")
 """Tables of rows that an evaluation writes, each a CSV."""
 
@@ -24,16 +23,19 @@ def folder() -> Path:
     return home() / "reports" / "evaluate"
 
 
-def read() -> dict[str, pd.DataFrame]:
-    """The rows of the evaluation that is kept.
+def read(kept: Path | None = None) -> dict[str, pd.DataFrame]:
+    """The rows of an evaluation: of the one that is kept, unless ``kept`` is the folder of another.
 
     Raises:
         FileNotFoundError: there is none.
     """
+    kept = kept or folder()
     for part in PARTS:
-        if not (folder() / f"{part}.csv").is_file():
-            raise FileNotFoundError(f"{folder() / part}.csv: missing; `make evaluate` makes it")
-    return {part: pd.read_csv(folder() / f"{part}.csv") for part in PARTS}
+        if not (kept / f"{part}.csv").is_file():
+            raise FileNotFoundError(f"{kept / part}.csv: missing; `make evaluate` makes it")
+    rows = {part: pd.read_csv(kept / f"{part}.csv", dtype={"refused": str}) for part in PARTS}
+    # No reason is an answer, not a missing number: such a scan was not refused.
+    return {part: table.fillna({"refused": ""}) for part, table in rows.items()}
 
 
 def poses(photos: pd.DataFrame) -> pd.DataFrame:
@@ -57,7 +59,7 @@ def poses(photos: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows).T.rename_axis("board in the picture")
 
 
-def errors(fits: pd.DataFrame, by: tuple[str, ...] = ("way", "views", "measure")) -> pd.DataFrame:
+def errors(fits: pd.DataFrame, by: tuple[str, ...]) -> pd.DataFrame:
     """Bias, median and 95th percentile of what measures are off, mm."""
     off = (fits.found - fits.truth).groupby([fits[name] for name in by])
     return pd.DataFrame(
@@ -86,13 +88,14 @@ def told(rows: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
     """Every table of an evaluation, by its title."""
     fits = rows["fits"]
     lengths, most = fits[fits.measure == "length"], fits[fits.views.isin([0, fits.views.max()])]
+    ious = lengths[lengths.views > 0]
     return {
         "Where photos on a mat were taken from": poses(rows["photos"]),
         "Length by capture way and number of photos (0: a scan), mm": errors(lengths, ("way", "views")),
         "Every measure, from most photos and from scans, mm": errors(most, ("way", "measure")),
         "English size right, % of people": sizes_right(fits),
         "Inside the interval that was told, %": 100 * inside(most),
-        "IoU at 32^3, placed as found": lengths.groupby(["way", "views"]).iou.agg(["mean", "median", "min"]),
+        "IoU at 32^3 from photos, placed as found": ious.groupby(["way", "views"]).iou.agg(["mean", "median", "min"]),
         "Measuring true shapes, mm": errors(rows["meshes"], ("measure",)),
         "Scans cleaned": cleaned(rows["scans"]).set_index("of"),
     }
