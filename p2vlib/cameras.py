@@ -62,6 +62,10 @@ class Camera:
         intrinsics[:2] -= np.outer([left, top], intrinsics[2])
         return Camera(intrinsics, self.extrinsics, right - left, bottom - top)
 
+    def takes(self, width: int, height: int) -> bool:
+        """Whether it can have taken a picture of this shape, at whatever size: to a hundredth."""
+        return abs(self.width * height - self.height * width) <= 0.01 * self.width * height
+
     def resized(self, width: int, height: int) -> Camera:
         """This camera where its picture is scaled to another size."""
         scale = np.diag([width / self.width, height / self.height, 1.0])

@@ -106,7 +106,7 @@ def read_shots(folder: Path, side: str | None = None, kept: int = KEPT) -> Shots
         path = inside / names[number]
         photo = _read_photo(path, inside, kept)
         camera = known[number] if known else look_at(rows[number], target, *photo.size)
-        if abs(camera.width * photo.height - camera.height * photo.width) > 0.01 * camera.width * photo.height:
+        if not camera.takes(*photo.size):
             found = f"{photo.width} x {photo.height} pixels upright"
             raise ValueError(f"{path}: {found}; its camera was told {camera.width} x {camera.height}: another shape")
         photo.thumbnail((kept, kept), reducing_gap=2.0)

@@ -130,3 +130,10 @@ def test_cubes():
 def test_a_foot_that_leaves_its_cube_is_refused():
     with pytest.raises(ValueError, match="leaves its cube"):
         foot_cube(np.array([[-0.2, 0, -0.05], [0.14, 0.12, 0.05]]))
+
+
+@pytest.mark.parametrize(
+    ("size", "fits"), [((320, 240), True), ((4032, 3024), True), ((240, 320), False), ((320, 250), False)]
+)
+def test_a_camera_takes_pictures_of_its_own_shape_at_any_size(size, fits):
+    assert look_at((30.0, 40.0, 0.0, 0.5, 50.0), np.zeros(3), 640, 480).takes(*size) == fits

@@ -233,7 +233,7 @@ def _check_camera(path: Path, told: Camera | Row, size: tuple[int, int], cube: C
         camera = told if isinstance(told, Camera) else look_at(told, cube.centre, width, height)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-    if abs(camera.width * height - camera.height * width) > 0.01 * camera.width * height:
+    if not camera.takes(width, height):
         raise ValueError(f"{path}: {width} x {height} pixels; its camera takes {camera.width} x {camera.height}")
     try:
         left, top, right, bottom = camera.box(cube, FOOT_CUT_HEIGHT)

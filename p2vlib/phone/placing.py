@@ -26,6 +26,7 @@ from .clean import Cleaned, clean, write_model
 from .exports import Export, Frame
 from .intake import LOOKED_AT, SIDE
 from .poses import sharpness, undistorted
+from .standing import through
 
 AROUND, ABOVE = 0.28, 0.45
 """Radius about where the cameras look and height over it within which a mesh is the foot's, metres."""
@@ -211,11 +212,7 @@ def _plane(
         return None
     normal, level = normals[score.argmax()], levels[score.argmax()]
     for _ in range(3):  # the plane through what lies in it
-        plane = points[np.abs(points @ normal - level) < flat]
-        centre = plane.mean(0)
-        fitted = np.linalg.svd(plane - centre, full_matrices=False)[2][2]
-        normal = fitted * np.sign(fitted @ normal)
-        level = float(centre @ normal)
+        normal, level = through(points[np.abs(points @ normal - level) < flat], normal)
     return normal, level
 
 
@@ -283,7 +280,7 @@ def _upright(export: Export, frame: Frame, camera: Camera) -> tuple[UInt8[np.nda
     A phone's sensor lies along the device, whichever way that is held.
     """
     photo = export.picture(frame.name, SIDE).convert("RGB")
-    if abs(camera.width * photo.height - camera.height * photo.width) > 0.01 * camera.width * photo.height:
+    if not camera.takes(*photo.size):
         found = f"{photo.width} x {photo.height} pixels"
         raise ValueError(f"{frame.name}: {found}; its camera was told {camera.width} x {camera.height}: another shape")
     photo.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS, reducing_gap=2.0)

@@ -154,14 +154,13 @@ def _fitted(
         lying = points[(np.abs(points @ up - level) < reach) & (normals @ up > 0.5)]
         if len(lying) < 50:
             break
-        up, level = _through(lying, up)
+        up, level = through(lying, up)
     return up, level
 
 
-def _through(points: Points, up: Float[np.ndarray, " 3"]) -> tuple[Float[np.ndarray, " 3"], float]:
+def through(points: Points, up: Float[np.ndarray, " 3"]) -> tuple[Float[np.ndarray, " 3"], float]:
     """Normal, on the side of ``up``, and offset of the plane nearest to ``points``."""
-    centre = points.mean(0)
-    normal = np.linalg.svd(points - centre, full_matrices=False)[2][2]
+    centre, normal = trimesh.points.plane_fit(points)
     normal = normal * np.sign(normal @ up)
     return normal, float(centre @ normal)
 
@@ -321,7 +320,7 @@ def _sole(foot: trimesh.Trimesh, lowest: float, rng: np.random.Generator) -> tup
     normal, offset = normals[best], float(offsets[best])
     for _ in range(4):
         lying = np.abs(points @ normal - offset) < NEAR
-        normal, offset = _through(points[lying], normal)
+        normal, offset = through(points[lying], normal)
     if np.linalg.svd(points[lying] - points[lying].mean(0), compute_uv=False)[1] / np.sqrt(lying.sum()) < 0.008:
         return None, False  # a line, on which a plane may turn
     return np.array([*normal, offset]), bool(rims[lying].mean() > 0.5)
