@@ -143,14 +143,18 @@ def load(config: Config, crop: Literal["box", "centre", "whole"] = "box") -> Cap
     return Captures(table, *(tensor.contiguous() for tensor in turned), seen, as_published=crop == "centre")
 
 
-def load_feet(config: Config, look: str) -> Captures:
-    """The feet of ``config`` in one look, metric cubes alone, whole photos that are cut on the device.
+def load_feet(config: Config, *looks: str) -> Captures:
+    """The feet of ``config`` in these looks, metric cubes alone, whole photos that are cut on the device.
 
     For networks that are told cameras: with the finer truth at hand the cube can be moved about a foot (`placement`),
     and every photo is cut anew to where it then stands.
     """
-    packed, wanted = packing.read(config), ("feet", "metric", look)
-    rows = [n for n, one in enumerate(packed.records) if (one["dataset"], one["cube"], one["look"]) == wanted]
+    packed = packing.read(config)
+    rows = [
+        number
+        for number, one in enumerate(packed.records)
+        if (one["dataset"], one["cube"]) == ("feet", "metric") and one["look"] in looks
+    ]
     records = [packed.records[n] for n in rows]
 
     def views_of(record: dict) -> np.ndarray:

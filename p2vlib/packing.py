@@ -54,11 +54,10 @@ def pack(config: Config) -> Path:
         with safe_open(path, "numpy") as stored:
             if (stored.metadata() or {}).get("fingerprint") == fingerprint(config):
                 return path
-    from .capture.collection import ensure, jobs
+    from .capture.collection import ensure, jobs, root
 
     ensure(config)
-    roots = {"foot": data_folder("feet", config.scale), "object": data_folder("objects", config.scale)}
-    folders = [folder for job in jobs(config) for folder in job.folders(roots[job.kind]).values()]
+    folders = [folder for job in jobs(config) for folder in job.folders(root(job, config)).values()]
     photos, grids, cameras, records = [], [], [], []
     with ThreadPoolExecutor() as pool:
         for pictures, truths in pool.map(_packed, folders):
@@ -140,7 +139,7 @@ def _row(capture: Capture, cube: str) -> dict[str, str]:
         "dataset": "feet" if subject["metadata"] == "metric" else "objects",
         "taxonomy": subject["taxonomy"],
         "look": subject["look"],
-        "light": "drift" if capture.folder.parent.name == "phone" else "steady",
+        "light": "drift" if capture.folder.parent.name in ("phone", "mat") else "steady",
         "split": subject["split"],
         "side": subject.get("side", "none"),
         "cube": cube,

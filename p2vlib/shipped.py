@@ -11,13 +11,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
 from . import calibration, checkpoints, datasets, evaluation, models
-from .config import Config, by_hand, finer, shipped
+from .config import Config, Training, by_hand, finer, on_mats, shipped
 from .conventions import FOOT_SHARE
 from .ensemble import Ensemble
 from .files import write_atomically, write_text
@@ -61,35 +62,53 @@ def path() -> Path:
 def make(config: Config | None = None, target: Path | None = None, work: Path | None = None) -> Path:
     """Trains two networks of rays on the feet of ``config`` (`config.shipped`), tests them together, and stores them.
 
-    One learns with good cameras, one with those of a hand (`ensemble`). Then their probabilities are calibrated on
-    validation people, and the finer head is trained on top. The people that they are tested on are in neither training
-    nor validation, and the threshold is validation's. What is half done is kept in ``work``.
+    One learns with good cameras, one with those of a hand (`ensemble`); both go on with feet that stand on a mat. Then
+    their probabilities are calibrated on validation people, and the finer head is trained on top. The people that they
+    are tested on are in neither training nor validation, and the threshold is validation's. What is half done is kept
+    in ``work``.
     """
     config, target, work = config or shipped(), target or path(), work or home() / ".runs" / "weights" / NAME
-    feet = datasets.load_feet(config, "phone").select(light="drift")
+    feet = datasets.load_feet(config, "phone", "mat").select(light="drift")
     learn, validation, test = (feet.select(split=split) for split in ("train", "validation", "test"))
+    on_floors, watched = (part.select(look="phone") for part in (learn, validation))
     exact = config.finetuning
-    recipes = {"exact": exact, "by hand": by_hand(exact), "finer": finer(exact)}
+    recipes = {"exact": exact, "by hand": by_hand(exact)}
     with torch.random.fork_rng():
         torch.manual_seed(exact.seed + config.seed)
         model = Ensemble(RaysConfig(image_size=config.image_size, height=FOOT_SHARE), members=2, finer=CHANNELS)
     histories = {}
     for member, name in zip(model.members, ("exact", "by hand"), strict=True):
-        histories[name] = train(member, learn, validation, recipes[name], work / name)
+        histories[name] = train(member, on_floors, watched, recipes[name], work / name)
+        later, start = f"{name}, on mats", work / name / "weights.safetensors"
+        recipes[later] = on_mats(recipes[name])
+        histories[later] = train(member, learn, validation, recipes[later], work / later, start=start)
+    return complete(config, model, feet, recipes, histories, target, work)
+
+
+def complete(
+    config: Config,
+    model: Ensemble,
+    feet: datasets.Captures,
+    recipes: dict[str, Training],
+    histories: dict[str, pd.DataFrame],
+    target: Path,
+    work: Path,
+) -> Path:
+    """Calibrates trained members, trains the head on top, tests all together, and stores it at ``target``."""
+    learn, validation, test = (feet.select(split=split) for split in ("train", "validation", "test"))
     most = test.photos.shape[1]
     every = range(most)
     model.calibrate(*calibration.fitted(evaluation.predict(model, validation, every), validation.truth))
     begun = work / "coarse.safetensors"
-    checkpoints.save(begun, model, {}, histories["by hand"])
-    histories["finer"] = train(model, learn, validation, recipes["finer"], work / "finer", start=begun)
+    checkpoints.save(begun, model, {}, next(iter(histories.values())))
+    recipes = recipes | {"finer": finer(config.finetuning)}
+    histories = histories | {"finer": train(model, learn, validation, recipes["finer"], work / "finer", start=begun)}
     threshold, at_validation = evaluation.headline(evaluation.evaluate(model, validation, views=(most,)))
+    tested = {look: _scores(model, test.select(look=look), threshold) for look in test.table.look.unique()}
+    test, learn = test.select(look="phone"), learn.select(look="phone")
     trusted = calibration.reliability(evaluation.predict(model, test, every), test.truth)
-    views = [number for number in (1, 2, 4, 8) if number <= most]
-    scores = evaluation.tidy(
-        evaluation.evaluate(model, test, views), threshold, model="rays", training="feet-phone", dataset="feet"
-    )
-    mean = evaluation.mean_shape(learn, test, "side", views)
-    least, _ = evaluation.headline(evaluation.mean_shape(learn, validation, "side"))
+    mean = evaluation.mean_shape(learn, test, "side", (most,))
+    least, _ = evaluation.headline(evaluation.mean_shape(learn, validation.select(look="phone"), "side"))
     mean = evaluation.tidy(mean, least, model="mean-shape", training="feet-phone", dataset="feet")
     card = {
         "network": "rays",
@@ -99,19 +118,32 @@ def make(config: Config | None = None, target: Path | None = None, work: Path | 
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "threshold": threshold,
         "retrain": "python -m p2vlib weights",
-        "data": {"people": asdict(config.feet), "look": "phone", "feet": [len(learn), len(validation), len(test)]},
+        "data": {
+            "people": asdict(config.feet),
+            "looks": ["phone", "mat"],
+            "captures": [len(learn), len(validation), len(test)],
+        },
         "recipe": {name: asdict(recipe) for name, recipe in recipes.items()},
         "minutes": {name: round(history.seconds.iloc[-1] / 60, 1) for name, history in histories.items()},
         "machine": _machine(),
         "commit": commit(),
         "validation IoU": round(at_validation, 4),
-        "test IoU by photos": evaluation.summarise(scores, ["views"]).round(4).to_dict("records"),
+        "test IoU by photos": tested.get("phone"),
+        "test IoU by photos, on a mat": tested.get("mat", []),
         "mean foot IoU": evaluation.summarise(mean, ["views"]).round(4).to_dict("records")[-1],
         "probability, predicted and occupied": trusted[["predicted", "occupied"]].round(3).to_numpy().tolist(),
         "limits": "synthetic feet in synthetic photos; the cube within about 1 cm and 4 degrees",
     }
     save(target, model, card, typical(learn))
     return target
+
+
+def _scores(model: Ensemble, test: datasets.Captures, threshold: float) -> list[dict[str, float]]:
+    """IoU and its interval over people by number of photos."""
+    views = [number for number in (1, 2, 4, 8) if number <= test.photos.shape[1]]
+    scores = evaluation.evaluate(model, test, views)
+    scores = evaluation.tidy(scores, threshold, model="rays", training="feet-phone", dataset="feet")
+    return evaluation.summarise(scores, ["views"]).round(4).to_dict("records")
 
 
 def tell(path: Path, more: dict[str, Any]) -> None:

@@ -33,6 +33,9 @@ from .legs import prepare
 LOOKS = {"studio": "studio", "phone": "phone", "steady": "phone"}
 """Folder of a foot's captures -> look. ``steady`` is the phone look without the drift of light along the walk."""
 
+ON_MAT = "mat"
+"""Folder and look of a foot that stands on a printed mat, photographed with a phone."""
+
 GRID = 32
 
 
@@ -41,7 +44,7 @@ class Job:
     """One person or one object to be captured, in one process."""
 
     kind: str
-    """``foot`` (a person, both sides) or ``object``."""
+    """``foot`` (a person, both sides), ``mat`` (the same, standing on a printed mat) or ``object``."""
     split: str
     seed: int
     index: int
@@ -53,13 +56,13 @@ class Job:
     @property
     def name(self) -> str:
         """A person's or object's anonymous id, unique over splits."""
-        return f"{'person' if self.kind == 'foot' else self.synset}-{self.split}-{self.index:04d}"
+        return f"{self.synset if self.kind == 'object' else 'person'}-{self.split}-{self.index:04d}"
 
     def folders(self, root: Path) -> dict[tuple[str, str], Path]:
         """(side, folder of the look) -> capture folder below the data set's ``root``."""
         if self.kind == "object":
             return {("", "studio"): root / "ShapeNetRendering" / self.synset / self.name}
-        looks = LOOKS if self.split == "test" else ("studio", "phone")
+        looks = (ON_MAT,) if self.kind == "mat" else LOOKS if self.split == "test" else ("studio", "phone")
         return {(side, look): root / look / f"{self.name}-{side}" for side in SIDES for look in looks}
 
 
@@ -72,6 +75,8 @@ def jobs(config: Config) -> Iterator[Job]:
         seed = getattr(feet, f"{split}_seed")
         for index in range(getattr(feet, split)):
             yield Job("foot", split, seed, index, feet.views, feet.studio_samples, feet.phone_samples)
+            if feet.mats:
+                yield Job("mat", split, seed, index, feet.views, 0, feet.phone_samples)
     for synset in FAMILIES:
         for split in ("train", "validation", "test"):
             seed = getattr(objects, f"{split}_seed")
@@ -79,18 +84,23 @@ def jobs(config: Config) -> Iterator[Job]:
                 yield Job("object", split, seed, index, objects.views, objects.samples, synset=synset)
 
 
+def root(job: Job, config: Config) -> Path:
+    """The data set that a job belongs to."""
+    return data_folder("objects" if job.kind == "object" else "feet", config.scale)
+
+
 def ensure(config: Config, workers: int | None = None) -> None:
     """Makes what is missing or stale of the data set of ``config``, with a progress bar; what is there stays."""
-    roots = {"foot": data_folder("feet", config.scale), "object": data_folder("objects", config.scale)}
     wanted = list(jobs(config))
     missing = [
-        job for job in wanted if not all(_is_current(folder, job) for folder in job.folders(roots[job.kind]).values())
+        job for job in wanted if not all(_is_current(folder, job) for folder in job.folders(root(job, config)).values())
     ]
     if missing:
         prepare()
         # A failed capture stops the collection: a data set that silently lacks a person would be another data set.
-        each(_capture, [(job, roots[job.kind]) for job in missing], "captures", "subject", workers)
-    _write_taxonomy(roots["object"] / "taxonomy.json", [job for job in wanted if job.kind == "object"])
+        each(_capture, [(job, root(job, config)) for job in missing], "captures", "subject", workers)
+    objects = [job for job in wanted if job.kind == "object"]
+    _write_taxonomy(data_folder("objects", config.scale) / "taxonomy.json", objects)
 
 
 def _recipe(job: Job) -> dict:
@@ -103,12 +113,13 @@ def _is_current(folder: Path, job: Job) -> bool:
 
 
 def _capture(job: Job, root: Path) -> None:
-    (_capture_person if job.kind == "foot" else _capture_object)(job, root)
+    (_capture_object if job.kind == "object" else _capture_person)(job, root)
 
 
 def _capture_person(job: Job, root: Path) -> None:
     from . import looks
     from .feet import make_feet
+    from .mat import MATS, laid
     from .people import population
     from .photos import phone_photos
 
@@ -120,7 +131,7 @@ def _capture_person(job: Job, root: Path) -> None:
         foot = feet[side]
         cube = foot_cube(foot.solid.bounds)
         # The same stream for both phone looks: they differ in the drift of light and in nothing else.
-        rng = np.random.default_rng([job.seed, job.index, SIDES.index(side), look == "studio"])
+        rng = np.random.default_rng([job.seed, job.index, SIDES.index(side), {"studio": 1, ON_MAT: 2}.get(look, 0)])
         if look == "studio":
             box = foot.solid.bounds
             unit, target = float(np.linalg.norm(box[1] - box[0])), box.mean(axis=0)
@@ -128,10 +139,14 @@ def _capture_person(job: Job, root: Path) -> None:
             rows = [(*row[:3], row[3] * R2N2_DISTANCE_SCALE * unit, R2N2_FOV) for row in rows]
             files = _pngs(foot.photographed, cameras, job.studio_samples)
         else:
-            walk = looks.phone_walk(rng, job.views, cube.centre * [1, 0, 1] + [0, 0.05, 0], drift=look == "phone")
+            walk = looks.phone_walk(rng, job.views, cube.centre * [1, 0, 1] + [0, 0.05, 0], drift=look != "steady")
+            mats = list(MATS.values())
+            sheet = laid(mats[job.index % len(mats)], rng) if look == ON_MAT else None
             rows, cameras = walk.rows, walk.cameras
-            files = {f"{i:02d}.jpg": f for i, f in enumerate(phone_photos(foot.photographed, walk, job.phone_samples))}
-        facts = {"subject": job.name, "side": side, "look": LOOKS[look], "length": foot.length, "metadata": "metric"}
+            photos = phone_photos(foot.photographed, walk, job.phone_samples, sheet)
+            files = {f"{number:02d}.jpg": photo for number, photo in enumerate(photos)}
+        told = LOOKS.get(look, look)
+        facts = {"subject": job.name, "side": side, "look": told, "length": foot.length, "metadata": "metric"}
         _write(folder, job, foot.solid, cube, rows, cameras, files, facts)
 
 
@@ -195,7 +210,7 @@ def _write(
         **facts,
         "split": job.split,
         "taxonomy": job.synset,
-        "made": "anny and Mitsuba" if job.kind == "foot" else "manifold3d and Mitsuba",
+        "made": f"{'manifold3d' if job.kind == 'object' else 'anny'} and Mitsuba",
         "licence": "CC0-1.0",
         "cube": asdict(cube),
         "voxels": "occupied where the centre is inside",
