@@ -12,12 +12,12 @@ from tqdm.auto import tqdm
 
 
 def each(
-    work: Callable[..., object], jobs: Sequence[tuple[Any, ...]], title: str, unit: str, workers: int | None = None
-) -> None:
-    """Calls ``work(*job)`` for each of ``jobs``, with a progress bar; the first that fails stops the others.
+    work: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], title: str, unit: str, workers: int | None = None
+) -> list[Any]:
+    """What ``work(*job)`` returns for each of ``jobs``, with a progress bar; the first that fails stops the others.
 
     Args:
-        work: a function of a module, which a fresh process imports; what it returns is dropped.
+        work: a function of a module, which a fresh process imports.
         workers: processes; None: one a core.
     """
     workers = min(workers or os.cpu_count() or 1, len(jobs))
@@ -26,6 +26,7 @@ def each(
         try:
             for future in tqdm(as_completed(futures), title, len(futures), unit=unit, mininterval=5):
                 future.result()
+            return [future.result() for future in futures]
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise

@@ -82,10 +82,10 @@ def make(config: Config | None = None, target: Path | None = None, work: Path | 
         later, start = f"{name}, on mats", work / name / "weights.safetensors"
         recipes[later] = on_mats(recipes[name])
         histories[later] = train(member, learn, validation, recipes[later], work / later, start=start)
-    return complete(config, model, feet, recipes, histories, target, work)
+    return finish(config, model, feet, recipes, histories, target, work)
 
 
-def complete(
+def finish(
     config: Config,
     model: Ensemble,
     feet: datasets.Captures,
@@ -96,6 +96,7 @@ def complete(
 ) -> Path:
     """Calibrates trained members, trains the head on top, tests all together, and stores it at ``target``."""
     learn, validation, test = (feet.select(split=split) for split in ("train", "validation", "test"))
+    captures = [len(learn), len(validation), len(test)]
     most = test.photos.shape[1]
     every = range(most)
     model.calibrate(*calibration.fitted(evaluation.predict(model, validation, every), validation.truth))
@@ -121,14 +122,14 @@ def complete(
         "data": {
             "people": asdict(config.feet),
             "looks": ["phone", "mat"],
-            "captures": [len(learn), len(validation), len(test)],
+            "captures": captures,
         },
         "recipe": {name: asdict(recipe) for name, recipe in recipes.items()},
         "minutes": {name: round(history.seconds.iloc[-1] / 60, 1) for name, history in histories.items()},
         "machine": _machine(),
         "commit": commit(),
         "validation IoU": round(at_validation, 4),
-        "test IoU by photos": tested.get("phone"),
+        "test IoU by photos": tested["phone"],
         "test IoU by photos, on a mat": tested.get("mat", []),
         "mean foot IoU": evaluation.summarise(mean, ["views"]).round(4).to_dict("records")[-1],
         "probability, predicted and occupied": trusted[["predicted", "occupied"]].round(3).to_numpy().tolist(),

@@ -17,6 +17,7 @@ from scipy.spatial.transform import Rotation
 from tqdm.auto import tqdm
 
 from . import datasets, rough, shipped, uncertainty, viewer
+from .capture.collection import ON_MAT
 from .capture.feet import make_feet
 from .capture.landmarks import truths
 from .capture.people import population
@@ -27,13 +28,18 @@ from .evaluation import interval, iou_at, predict
 from .files import write_atomically
 from .grids import iou, voxelise
 from .inference import Foot, pose_of, reconstruct
+from .processes import each
 from .runs import data_folder
 from .shipped import Weights
 from .shots import FOOT_CUBE, Shots, read_shots
 from .uncertainty import CALIBRATION, FINEST
 
-CAPTURED = {"a mat's cameras, foot found": "a mat", "exact cameras, placement given": None}
-"""How feet of the test are captured to be measured -> who measured the cameras (`measured_foot`)."""
+CAPTURED = {
+    "a mat's cameras, foot found": ("phone", "a mat"),
+    "exact cameras, placement given": ("phone", None),
+    "on a mat, its cameras, foot found": (ON_MAT, "a mat"),
+}
+"""How feet of the test are captured to be measured -> their look, and who measured the cameras (`measured_foot`)."""
 
 
 def seen_from(foot: Foot, pose: Float[np.ndarray, "4 4"], size: int = 32) -> Bool[np.ndarray, "x y z"]:
@@ -114,9 +120,8 @@ def true_measures(folder: Path) -> dict[str, float]:
 
 def measured(weights: Weights, folders: Sequence[Path], who: str | None = "a mat", seed: int = 0) -> pd.DataFrame:
     """`readings` of unseen feet, `measured_foot` each: a row a foot and measure."""
-    feet = enumerate(tqdm(folders, "feet measured", unit="foot", mininterval=5))
-    tables = [measured_foot(weights, folder, who, np.random.default_rng([seed, number])) for number, folder in feet]
-    return pd.concat(tables, ignore_index=True)
+    jobs = [(weights, folder, who, np.random.default_rng([seed, number])) for number, folder in enumerate(folders)]
+    return pd.concat(each(measured_foot, jobs, "feet measured", "foot"), ignore_index=True)
 
 
 def measured_foot(weights: Weights, folder: Path, who: str | None, rng: np.random.Generator) -> pd.DataFrame:
@@ -169,17 +174,20 @@ def summary(rows: pd.DataFrame) -> dict[str, object]:
 
 
 def complete(path: Path, config: Config) -> dict[str, object]:
-    """Adds to the card at ``path`` what capture folders give, and what wrong cameras cost; draws its picture."""
-    feet = data_folder("feet", config.scale) / "phone"
+    """Adds to the card at ``path`` what capture folders give, and what wrong cameras cost; draws its picture.
+
+    Measures are calibrated on floors and mats alike.
+    """
+    feet, weights = data_folder("feet", config.scale), shipped.load(path)
+    known = [folder for look in ("phone", ON_MAT) for folder in sorted((feet / look).glob("person-validation-*"))]
+    folders = {look: sorted((feet / look).glob("person-test-*")) for look in ("phone", ON_MAT)}
+    tested = {title: measured(weights, folders[look], who, seed=1) for title, (look, who) in CAPTURED.items()}
+    told = calibrate(path, measured(weights, known), tested)
     weights = shipped.load(path)
-    folders = {split: sorted(feet.glob(f"person-{split}-*")) for split in ("validation", "test")}
-    tested = {title: measured(weights, folders["test"], who, seed=1) for title, who in CAPTURED.items()}
-    told = calibrate(path, measured(weights, folders["validation"]), tested)
-    weights = shipped.load(path)
-    tested = examine(weights, folders["test"])
+    tested = examine(weights, folders["phone"])
     told |= {"reconstruct, all photos of unseen feet": summary(tested), "wrong cameras": withstood(weights, config)}
     shipped.tell(path, told)
-    picture = portrait(weights, tested, feet)
+    picture = portrait(weights, tested, feet / "phone")
     write_atomically(path.with_suffix(".png"), lambda partial: picture.savefig(partial, dpi=110))
     return told
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import replace
+from io import BytesIO
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from p2vlib.cameras import Camera
 from p2vlib.capture import collection
 from p2vlib.conventions import FOOT_SYNSET, R2N2_DISTANCE_SCALE, R2N2_FOV
 from p2vlib.folders import read_capture
@@ -84,6 +87,33 @@ def test_both_phone_looks_share_shape_and_cameras_and_differ_in_light(foot):
     for one, two in zip(drift.cameras, steady.cameras, strict=True):
         assert np.array_equal(one.extrinsics, two.extrinsics)
     assert drift.photos[0] == steady.photos[0] and drift.photos[1] != steady.photos[1]
+
+
+def test_a_person_on_a_mat_stands_on_black_and_white(tmp_path):
+    job = replace(FOOT, kind="mat")
+    collection._capture_person(job, tmp_path)
+    captures = {side: read_capture(folder) for (side, _), folder in job.folders(tmp_path).items()}
+    assert set(captures) == {"left", "right"}
+    for capture in captures.values():
+        assert capture.subject["look"] == "mat"
+        centre = np.array(capture.subject["cube"]["lower"]) + 0.5 * capture.subject["cube"]["edge"]
+        for photo, camera in zip(capture.photos, capture.cameras, strict=True):
+            assert contrast(photo, camera, centre[[0, 2]]) > 0.3
+
+
+def contrast(photo: bytes, camera: Camera, middle: np.ndarray) -> float:
+    """Spread of the brightness of the floor 3 to 10 cm to the right of ``middle`` (x, z), in shares of its mean."""
+    x, z = np.meshgrid(np.linspace(-0.12, 0.12, 60), np.linspace(0.03, 0.1, 30))
+    points = np.stack([middle[0] + x, 0 * x, middle[1] + z], -1).reshape(-1, 3)
+    column, row = np.round(camera.project(points)[:, :2]).astype(int).T
+    bright = np.asarray(Image.open(BytesIO(photo)).convert("L"))[row, column]
+    return float(bright.std() / bright.mean())
+
+
+def test_mats_are_collected_where_the_config_wants_them(smoke):
+    on_mats = replace(smoke.config, feet=replace(smoke.config.feet, mats=True))
+    more = [job for job in collection.jobs(on_mats) if job.kind == "mat"]
+    assert [job.name for job in more] == [job.name for job in collection.jobs(smoke.config) if job.kind == "foot"]
 
 
 def test_a_studio_row_is_metric_and_true(foot):

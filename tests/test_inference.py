@@ -269,7 +269,8 @@ def test_weights_are_made_tested_and_kept_with_their_card(smoke, tmp_path):
     target = tmp_path / "kept" / "tiny.safetensors"
     assert shipped.make(replace(smoke.config, finetuning=learning), target, tmp_path / "work") == target
     weights = shipped.load(target)
-    assert weights.card["data"]["feet"] == [4, 4, 4] and len(weights.card["test IoU by photos"]) == 3
+    assert weights.card["data"]["captures"] == [4, 4, 4] and len(weights.card["test IoU by photos"]) == 3
+    assert set(weights.card["minutes"]) == {"exact", "exact, on mats", "by hand", "by hand, on mats", "finer"}
     assert weights.card["mean foot IoU"]["iou"] > 0.5 and weights.threshold == weights.card["threshold"]
     shipped.tell(target, {"told": 1})
     assert shipped.load(target).card["told"] == 1 == json.loads(target.with_suffix(".json").read_text())["told"]
