@@ -90,7 +90,7 @@ def test_both_phone_looks_share_shape_and_cameras_and_differ_in_light(foot):
 
 
 def test_a_person_on_a_mat_stands_on_black_and_white(tmp_path):
-    job = replace(FOOT, kind="mat")
+    job = replace(FOOT, kind="mat", index=2)
     collection._capture_person(job, tmp_path)
     captures = {side: read_capture(folder) for (side, _), folder in job.folders(tmp_path).items()}
     assert set(captures) == {"left", "right"}
@@ -98,7 +98,7 @@ def test_a_person_on_a_mat_stands_on_black_and_white(tmp_path):
         assert capture.subject["look"] == "mat"
         centre = np.array(capture.subject["cube"]["lower"]) + 0.5 * capture.subject["cube"]["edge"]
         for photo, camera in zip(capture.photos, capture.cameras, strict=True):
-            assert contrast(photo, camera, centre[[0, 2]]) > 0.3
+            assert contrast(photo, camera, centre[[0, 2]]) > 0.4  # .32 at most without the mat
 
 
 def contrast(photo: bytes, camera: Camera, middle: np.ndarray) -> float:
