@@ -125,7 +125,7 @@ def _add_feet(choice: argparse._SubParsersAction) -> None:
 
 def _reconstruct(options: argparse.Namespace) -> int:
     from . import inference, shipped, uncertainty
-    from .shots import read_shots, read_subject
+    from .shots import read_shots
 
     inference.check_target(options.out)
     weights = shipped.load(options.weights or shipped.path())
@@ -148,8 +148,6 @@ def _reconstruct(options: argparse.Namespace) -> int:
     )
     if has_scale:
         _tell_sizes(known.measures, known.within)
-        if str(read_subject(options.folder).get("cameras", "")).startswith("mat"):
-            print("  these weights have not learnt from feet on mats: lengths come out too long (reports/evaluate)")
         return 0
     parts = known.measures.items()[1:]
     print("  of its length: " + ", ".join(f"{name} {value / known.measures.length:.0%}" for name, value in parts))
