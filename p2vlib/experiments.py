@@ -342,7 +342,7 @@ def ranked(network: Network, captures: Captures, rows: pd.DataFrame, views: int)
     for title, samples in evaluation.from_best_to_worst(rows).items():
         named = {f"{title} {place}": sample for place, sample in enumerate(samples, start=1)}
         groups[title] = panels_of({network.name: network}, captures, named, views, rows)
-    return viewer.best_to_worst(groups, rows[rows.selected].iou.to_numpy())
+    return viewer.best_to_worst(groups, rows[rows.selected].iou.tolist())
 
 
 def _selected(metrics: pd.DataFrame, network: Network) -> float:
