@@ -73,7 +73,7 @@ def rich(folder, name="01"):
         {"text/plain": "a < b"},
     ]
     outputs = [new_output("display_data", data=one) for one in data]
-    outputs.append(new_output("stream", name="stderr", text="\x1b[31mred\x1b[0m & warned"))
+    outputs += [new_output("stream", name="stderr", text=text) for text in ("\x1b[31mred\x1b[0m &", " warned\n")]
     told = "# Feet\n\n| a | b |\n|---|---|\n| 1 | 2 |"
     cells = [new_markdown_cell(told), new_markdown_cell("## Twice"), new_markdown_cell("## Twice")]
     cells.append(new_code_cell('run.save_figure(figure, "feet", "x")', outputs=outputs))

@@ -115,7 +115,7 @@ def _prepared(notebook: NotebookNode, captions: Mapping[str, str]) -> NotebookNo
         if cell.cell_type != "code":
             heading = (_HEADING.findall(cell.source) or [heading])[-1]
             continue
-        cell.outputs = [output for output in cell.outputs if not _lives_elsewhere(output.get("data", {}))]
+        cell.outputs = _joined([output for output in cell.outputs if not _lives_elsewhere(output.get("data", {}))])
         named = sorted((cell.source.find(f'"{name}"'), name) for name in captions if f'"{name}"' in cell.source)
         saved = [captions[name] for _, name in named if "save_figure(" in cell.source]
         for output in cell.outputs:
@@ -123,6 +123,17 @@ def _prepared(notebook: NotebookNode, captions: Mapping[str, str]) -> NotebookNo
             caption = saved.pop(0) if pictured and saved else ""
             output.setdefault("metadata", {}).update(caption=caption, heading=heading)
     return notebook
+
+
+def _joined(outputs: list[NotebookNode]) -> list[NotebookNode]:
+    """What was printed bit by bit, as one."""
+    joined: list[NotebookNode] = []
+    for output in outputs:
+        if joined and output.output_type == joined[-1].output_type == "stream" and output.name == joined[-1].name:
+            joined[-1].text += output.text
+        else:
+            joined.append(output)
+    return joined
 
 
 def _lives_elsewhere(data: Mapping[str, Any]) -> bool:
