@@ -138,6 +138,16 @@ def test_a_gallery_goes_on_in_the_next_line():
     assert [one.get_xlabel() for one in axes[2:6]] == ["IoU 1.000"] * 4 and not axes[7].axison
 
 
+def test_the_best_and_the_worst_stand_below_all_scores():
+    off = np.roll(box(), 1, axis=0)
+    rows = {"best": box(), "median": off, "worst": off}
+    groups = {title: [viewer.Panel(f"{title} 1\nperson", [photo(90)], box(), {"n": of})] for title, of in rows.items()}
+    strip, *cells = viewer.best_to_worst(groups, [1.0, 27 / 29, 27 / 29, 0.95]).axes
+    assert strip.get_xlabel() == "IoU of each of 4" and len(strip.collections[0].get_segments()) == 4
+    assert [line.get_xdata()[0] for line in strip.lines] == pytest.approx([1, 27 / 29, 27 / 29])
+    assert [cell.get_xlabel() for cell in cells[:3]] == ["person", "", "IoU 1.000"] and len(cells) == 9
+
+
 def test_slices_are_in_millimetres_and_the_right_way_round():
     side, above, front = viewer.slices(box(), CUBE, outline=box()).axes
     assert side.get_xlim() == pytest.approx((-160, 160)) and side.get_ylim() == pytest.approx((0, 320))

@@ -9,6 +9,7 @@ from .feet import before_and_after, fit_map, landmarks, measured
 from .interactive import camera_poses, history, iou_curves, volumes
 from .pictures import (
     Panel,
+    best_to_worst,
     contact_sheet,
     gallery,
     histograms,
@@ -27,6 +28,7 @@ __all__ = [
     "Scenes",
     "agreement",
     "before_and_after",
+    "best_to_worst",
     "camera_poses",
     "contact_sheet",
     "fit_map",
