@@ -4,8 +4,9 @@ Every function returns its figure; a notebook shows it by naming it last in a ce
 light, colours are the same everywhere: `style` is the one place for them.
 """
 
+from .app import view
 from .feet import before_and_after, fit_map, landmarks, measured
-from .interactive import Volumes, camera_poses, history, volumes
+from .interactive import camera_poses, history, iou_curves, volumes
 from .pictures import (
     Panel,
     contact_sheet,
@@ -19,10 +20,11 @@ from .pictures import (
     slices,
 )
 from .shading import agreement, render
+from .showing import Scenes
 
 __all__ = [
     "Panel",
-    "Volumes",
+    "Scenes",
     "agreement",
     "before_and_after",
     "camera_poses",
@@ -33,6 +35,7 @@ __all__ = [
     "history",
     "iou_against_cost",
     "iou_against_views",
+    "iou_curves",
     "landmarks",
     "measured",
     "mosaic",
@@ -40,5 +43,6 @@ __all__ = [
     "reliability",
     "render",
     "slices",
+    "view",
     "volumes",
 ]

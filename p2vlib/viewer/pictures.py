@@ -211,7 +211,7 @@ def iou_against_views(summary: pd.DataFrame, published: pd.DataFrame | None = No
     figure = new_figure(7.2, 4.4)
     axes = figure.add_subplot()
     groups = {str(name): rows.sort_values("views") for name, rows in summary.groupby(by, sort=False)}
-    for name, (colour, marker, line) in _looks(groups).items():
+    for name, (colour, marker, line) in looks(groups).items():
         rows = groups[name]
         how = {"marker": marker, "linestyle": line, "markersize": 4.5, "color": colour, "label": name, "zorder": 3}
         axes.plot(rows["views"], rows["iou"], **how)
@@ -232,7 +232,7 @@ def iou_against_views(summary: pd.DataFrame, published: pd.DataFrame | None = No
     return figure
 
 
-def _looks(names: Iterable[str]) -> dict[str, tuple[str, str, str]]:
+def looks(names: Iterable[str]) -> dict[str, tuple[str, str, str]]:
     """Name -> colour, marker and line of its own; the mean shape, which learns nothing, is grey everywhere."""
     found, others = {}, 0
     for name in names:
@@ -255,9 +255,9 @@ def iou_against_cost(costs: pd.DataFrame) -> Figure:
     """
     figure = new_figure(7.2, 4.4)
     axes = figure.add_subplot()
-    looks = _looks(costs["system"])
+    found = looks(costs["system"])
     for row in costs.itertuples():
-        colour, marker, _ = looks[row.system]
+        colour, marker, _ = found[row.system]
         if np.isnan(row.milliseconds):
             axes.axhline(row.iou, linestyle="--", linewidth=1.1, color=colour, label=row.system)
             continue
@@ -278,7 +278,7 @@ def reliability(tables: Mapping[str, pd.DataFrame]) -> Figure:
     figure = new_figure(6.2, 4.4)
     axes = figure.add_subplot()
     axes.plot([0, 1], [0, 1], color=FAINTER, linewidth=1.0, label="as it says")
-    for name, (colour, marker, line) in _looks(tables).items():
+    for name, (colour, marker, line) in looks(tables).items():
         told = tables[name]
         axes.plot(told.predicted, told.occupied, marker=marker, linestyle=line, color=colour, label=name)
     axes.set(xlabel="probability given [1]", ylabel="share occupied [1]", aspect="equal")
@@ -297,15 +297,17 @@ def _apart(levels: list[float], gap: float) -> list[float]:
 
 
 @styled
-def slices(volume: np.ndarray, cube: Cube, outline: np.ndarray | None = None) -> Figure:
-    """Three cuts through the middle of what ``volume`` ``[x, y, z]`` fills: from the side, above and the front, in mm.
+def slices(
+    volume: np.ndarray, cube: Cube, outline: np.ndarray | None = None, at: Sequence[int] | None = None
+) -> Figure:
+    """Three cuts through a ``volume`` ``[x, y, z]``: from the side, above and the front, in mm.
 
     Args:
         volume: boolean, or occupancy in [0, 1].
         outline: a second volume over the same cube, drawn as a line at one half (the truth, say).
+        at: the voxel of each axis through which it is cut; None: the middle of what is filled.
     """
-    filled = np.argwhere(np.asarray(volume) >= 0.5)
-    middle = filled.mean(axis=0).round().astype(int) if len(filled) else np.array(volume.shape) // 2
+    middle = filled_middle(volume) if at is None else at
     figure = new_figure(10, 3.3)
     for index, (across, up, cut, title) in enumerate([(0, 1, 2, "side"), (0, 2, 1, "above"), (2, 1, 0, "front")]):
         axes = figure.add_subplot(1, 3, index + 1)
@@ -331,3 +333,9 @@ def slices(volume: np.ndarray, cube: Cube, outline: np.ndarray | None = None) ->
         if across == 2:
             axes.invert_xaxis()
     return figure
+
+
+def filled_middle(volume: np.ndarray) -> list[int]:
+    """The voxel in the middle of what ``volume`` ``[x, y, z]`` fills, or of the volume where nothing is."""
+    filled = np.argwhere(np.asarray(volume) >= 0.5)
+    return filled.mean(axis=0).round().astype(int).tolist() if len(filled) else [size // 2 for size in volume.shape]

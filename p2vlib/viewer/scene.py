@@ -1,0 +1,302 @@
+"""A sample in three dimensions, as k3d objects: solids, the cameras with their photos, the floor and a scale.
+
+Millimetres, y up, the middle of the cube's floor at the origin; of what has no size the cube's edge counts as 320.
+"""
+
+from __future__ import annotations
+
+import html
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import k3d
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+from matplotlib import colormaps
+from matplotlib.colors import to_hex
+from PIL import Image
+from scipy.ndimage import binary_erosion
+
+from ..cameras import Camera
+from ..conventions import FOOT_CUBE_EDGE, Cube
+from ..grids import Probability
+from .sample import Answer, Sample
+from .shading import agreement
+from .style import AGREEMENT, FAINT, FAINTER, INK, PALETTE, SOLID
+
+SHOWN = ("agreement", "voxels", "surface", "weight of the photo", "before the refiner", "change by the refiner")
+"""How a solid can be looked at."""
+
+HEAT = "cividis"
+"""The weight of a photo; colour-blind readers see its order (Nuñez et al. 2018)."""
+
+CHANGED = {"kept": SOLID, "taken away": AGREEMENT["missed"], "added": AGREEMENT["invented"]}
+"""What a refiner does to voxels."""
+
+DEPTH = 80.0
+"""Millimetres before a camera at which its photo stands."""
+
+STEPS = 16
+"""Colours of `HEAT` that are told apart."""
+
+EDGE = 1000 * FOOT_CUBE_EDGE
+MIDDLE = (0.0, EDGE / 2, 0.0)
+
+FINE = np.float32(128)
+"""Steps of occupancy that a surface is told in: a hundredth of a voxel, and a fifth of the bytes."""
+
+UNUSED = np.zeros((2, 4), np.float32)
+"""A map of colours for what has one colour: k3d's own would be most of a snapshot's bytes."""
+
+
+def number(colour: str) -> int:
+    """``#rrggbb`` as k3d takes it."""
+    return int(colour[1:], 16)
+
+
+def new_plot(height: int = 460) -> k3d.Plot:
+    """An empty scene, looked into from the front and the right side."""
+    plot = k3d.plot(
+        height=height,
+        camera_auto_fit=False,
+        camera_fov=30,
+        screenshot_scale=1.0,
+        camera_mode="orbit",
+        grid_visible=False,
+        menu_visibility=False,
+        axes_helper=0,
+    )
+    plot.camera = [880, 780, 1080, 0, 130, 0, 0, 1, 0]  # far enough for most cameras to be seen
+    return plot
+
+
+def show(plot: k3d.Plot, drawn: Sequence[Any]) -> None:
+    """Lets ``plot`` show ``drawn`` and nothing else; what it showed before and shows still is not sent again."""
+    with plot.hold_sync():
+        for old in [one for one in plot.objects if one not in drawn]:
+            plot -= old
+        for new in [one for one in drawn if one not in plot.objects]:
+            plot += new
+
+
+def solids(sample: Sample, answer: Answer, threshold: float, shown: str, photo: int = 0) -> list[Any]:
+    """What ``answer`` says is solid from ``threshold`` on, looked at as ``shown`` (one of `SHOWN`).
+
+    Args:
+        photo: whose weight is shown: a position in ``answer.chosen``.
+
+    Raises:
+        ValueError: an unknown way to look.
+    """
+    if shown != "surface":
+        return [voxels(*labelled(sample, answer, threshold, shown, photo))]
+    found, truth = [], sample.truth(len(answer.probability))
+    if (answer.probability > threshold).any():
+        found.append(isosurface(answer.probability, EDGE, SOLID, threshold, MIDDLE))
+    return found if truth is None else [*found, isosurface(truth, EDGE, AGREEMENT["missed"], 0.5, MIDDLE, 0.25)]
+
+
+def labelled(
+    sample: Sample, answer: Answer, threshold: float, shown: str, photo: int = 0
+) -> tuple[UInt8[np.ndarray, "x y z"], list[str]]:
+    """The voxels that `solids` draws as labels, 0 is empty, and the colours of 1, 2 …
+
+    Raises:
+        ValueError: an unknown way to look.
+    """
+    solid, before, after = (volume >= threshold for volume in (answer.probability, answer.coarse, answer.refined))
+    if shown == "weight of the photo":
+        step = 1 + np.clip((answer.scores[photo] * STEPS).astype(int), 0, STEPS - 1)
+        colours = colormaps[HEAT](np.linspace(0, 1, STEPS))
+        return np.where(after, step, 0).astype(np.uint8), [to_hex(colour) for colour in colours]
+    if shown == "change by the refiner":
+        return agreement(before, after), list(CHANGED.values())
+    known = {"agreement": solid, "voxels": solid, "before the refiner": before}
+    if shown not in known:
+        raise ValueError(f"cannot show {shown!r}; expected one of {', '.join(SHOWN)}")
+    truth = None if shown == "voxels" else sample.truth(len(known[shown]))
+    labels = known[shown].astype(np.uint8) if truth is None else agreement(truth, known[shown])
+    return labels, list(AGREEMENT.values())
+
+
+def legend(shown: str, has_truth: bool) -> dict[str, str]:
+    """What colours say -> the colour, for one of `SHOWN`."""
+    if shown == "weight of the photo":
+        ends = (to_hex(colormaps[HEAT](end)) for end in (0.0, 0.5, 1.0))
+        return dict(zip(("0: the photo does not count", "0.5", "1: it alone counts"), ends, strict=True))
+    if shown == "change by the refiner":
+        return CHANGED
+    if shown == "voxels" or not has_truth:
+        return {"predicted": SOLID}
+    return {"predicted": SOLID, "truth": AGREEMENT["missed"]} if shown == "surface" else AGREEMENT
+
+
+def voxels(labels: UInt8[np.ndarray, "x y z"], colours: Sequence[str]) -> Any:
+    """Labels (0 is empty, k has ``colours[k - 1]``) as boxes, those left out that others hide."""
+    size, filled = len(labels), np.argwhere(outer(labels))
+    rows = np.column_stack([filled, labels[tuple(filled.T)]]).astype(np.uint16)
+    return k3d.sparse_voxels(
+        rows if len(rows) else np.zeros((1, 4), np.uint16),
+        [size] * 3,
+        color_map=[number(colour) for colour in colours],
+        bounds=[-EDGE / 2, EDGE / 2, 0, EDGE, -EDGE / 2, EDGE / 2],
+        outlines=size <= 32,
+        outlines_color=number(FAINTER),
+        visible=bool(len(rows)),
+        name="solid",
+        compression_level=9,
+    )
+
+
+def outer(labels: UInt8[np.ndarray, "x y z"]) -> Bool[np.ndarray, "x y z"]:
+    """The voxels that have an empty neighbour."""
+    return (labels > 0) & ~binary_erosion(labels > 0)
+
+
+def isosurface(
+    grid: Probability,
+    edge: float,
+    colour: str,
+    level: float = 0.5,
+    middle: Sequence[float] = (0.0, 0.0, 0.0),
+    opacity: float = 1.0,
+) -> Any:
+    """The smooth surface of a volume whose cube has its ``edge`` and ``middle`` in millimetres, found by the browser.
+
+    That is told the volume alone, which takes a tenth of the bytes of the surface.
+
+    Raises:
+        ValueError: nothing is occupied above ``level``.
+    """
+    if not (grid > level).any():
+        raise ValueError(f"the volume is empty: no voxel above {level}, so there is no surface to draw")
+    # One empty voxel all round closes the surface of a solid that touches the wall of its cube.
+    padded = np.pad(np.round(np.asarray(grid, np.float32) * FINE) / FINE, 1)
+    spans = [(places.min() - 1, places.max() + 2) for places in np.nonzero(padded > level)]
+    part = padded[tuple(slice(first, last) for first, last in spans)]
+    # Voxel i of the padded grid has its centre i - 1/2 voxels from the wall.
+    walls = np.asarray(middle) - edge / 2
+    bounds = [
+        wall + edge / len(grid) * (end - 0.5) for wall, (a, b) in zip(walls, spans, strict=True) for end in (a, b - 1)
+    ]
+    return k3d.marching_cubes(
+        part.transpose(2, 1, 0),
+        level=level,
+        color=number(colour),
+        color_map=UNUSED,
+        opacity=opacity,
+        flat_shading=False,
+        bounds=bounds,
+        name="surface",
+        compression_level=9,
+    )
+
+
+def _placed(points: np.ndarray, cube: Cube) -> Float[np.ndarray, "points 3"]:
+    """Points of the world in the scene's millimetres."""
+    middle = cube.centre - [0, cube.edge / 2, 0]
+    return ((np.asarray(points) - middle) * EDGE / cube.edge).astype(np.float32)
+
+
+# ----------------------------------------------------------------------------------------------------------- around it
+
+
+def frusta(sample: Sample, chosen: Sequence[int], photo: int | None = None, pixels: int = 48) -> list[Any]:
+    """The cameras of ``chosen`` photos with what they saw, ``pixels`` a side; that of ``chosen[photo]`` is marked."""
+    drawn = []
+    for place, number_ in enumerate(chosen if sample.cameras else ()):
+        is_marked = place == photo
+        corners = _corners(sample.cameras[number_], sample.cube)
+        colour = number(PALETTE[1] if is_marked else FAINTER)
+        edges = [[0, 1], [0, 2], [0, 3], [0, 4], [1, 2], [2, 3], [3, 4], [4, 1]]
+        drawn.append(
+            k3d.lines(
+                corners,
+                np.array(edges, np.uint32),
+                indices_type="segment",
+                color=colour,
+                color_map=UNUSED,
+                width=1.5 if is_marked else 1.0,
+                shader="mesh" if is_marked else "simple",
+                name=f"camera {sample.names[number_]}",
+            )
+        )
+        # From the lower left corner of the photo along its lower and its left edge.
+        upper_left, _, lower_right, lower_left = corners[1:]
+        puv = np.concatenate([lower_left, lower_right - lower_left, upper_left - lower_left])
+        drawn.append(
+            k3d.texture(
+                binary=encoded(sample.photos[number_], pixels),
+                file_format="jpg",
+                puv=puv.astype(np.float32),
+                name=f"photo {sample.names[number_]}",
+            )
+        )
+    return drawn
+
+
+def encoded(photo: np.ndarray, pixels: int) -> bytes:
+    """A small JPEG of a photo."""
+    picture = Image.fromarray(photo)
+    picture.thumbnail((pixels, pixels))
+    buffer = io.BytesIO()
+    picture.save(buffer, "jpeg", quality=70)
+    return buffer.getvalue()
+
+
+def _corners(camera: Camera, cube: Cube) -> Float[np.ndarray, "5 3"]:
+    """Where a camera stands, and the corners of its photo before it, clockwise from the upper left one."""
+    width, height = camera.width, camera.height
+    pixels = np.array([[0, 0, 1], [width, 0, 1], [width, height, 1], [0, height, 1.0]])
+    rays = pixels @ np.linalg.inv(camera.intrinsics).T
+    # All photos are as large as each other, whatever was in front of the lens.
+    rays *= DEPTH / np.linalg.norm(rays.mean(0)) * cube.edge / EDGE
+    return _placed(np.vstack([camera.position, rays @ camera.extrinsics[:3, :3] + camera.position]), cube)
+
+
+def floor(sample: Sample, step: float = 20.0) -> list[Any]:
+    """The cube's floor as a net of lines, and where the toes (or the front) point; with a ruler where there is a size.
+
+    Args:
+        step: between lines, mm.
+    """
+    half = EDGE / 2
+    along = np.arange(-half, half + 1e-6, step)
+    net = [[[x, 0, -half], [x, 0, half]] for x in along] + [[[-half, 0, z], [half, 0, z]] for z in along]
+    drawn = [_segments(net, FAINT, "floor")]
+    tip = half + 30
+    drawn.append(
+        _segments([[[half, 0, 0], [tip, 0, 0]], *([[tip, 0, 0], [tip - 10, 0, s]] for s in (-6, 6))], INK, "x")
+    )
+    drawn.append(words("toes" if sample.side != "none" else "front", [tip + 6, 0, 0]))
+    if not sample.is_metric:
+        return drawn
+    ticks = np.arange(0, EDGE + 1e-6, 10)
+    edge = [[[-half, 0, half + 8], [half, 0, half + 8]]]
+    edge += [[[x - half, 0, half + 8], [x - half, 0, half + (20 if x % 100 == 0 else 13)]] for x in ticks]
+    drawn.append(_segments(edge, INK, "ruler"))
+    return drawn + [words(f"{mm} mm" if mm else "0", [mm - half, 0, half + 32]) for mm in (0, 100, 200, 300)]
+
+
+def _segments(lines: Sequence[Sequence[Sequence[float]]], colour: str, name: str) -> Any:
+    points = np.asarray(lines, np.float32).reshape(-1, 3)
+    pairs = np.arange(len(points), dtype=np.uint32).reshape(-1, 2)
+    return k3d.lines(
+        points, pairs, indices_type="segment", color=number(colour), shader="simple", name=name, color_map=UNUSED
+    )
+
+
+def words(text: str, place: Sequence[float]) -> Any:
+    """A word in the scene that always faces who looks."""
+    return k3d.text(
+        html.escape(text),
+        position=np.asarray(place, np.float32),
+        color=number(INK),
+        size=0.7,
+        reference_point="cc",
+        label_box=False,
+        is_html=True,
+        on_top=False,
+        name=text,
+    )
