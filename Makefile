@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin/python
 P2V := $(BIN) -m p2vlib
 
-.PHONY: setup test smoke report report-all evaluate lab clean
+.PHONY: setup test test-browser smoke report report-all evaluate lab clean
 
 setup: .venv/.installed
 
@@ -27,6 +27,17 @@ test: setup
 	$(BIN) -m pytest tests
 	$(P2V) data --scale smoke
 	$(BIN) -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 notebooks/
+
+# What the tests in a browser need beyond the rest: Chromium where apt-get may install it, and what drives it. Where either
+# cannot be had, they are skipped and say so.
+test-browser: setup
+	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && [ -e /etc/debian_version ]; } || exit 0; \
+	  command -v chromium >/dev/null || { apt-get update --quiet=2 && \
+	  DEBIAN_FRONTEND=noninteractive apt-get install --quiet=2 --yes chromium fonts-dejavu-core >/dev/null; } || true
+	@$(BIN) -c 'import playwright' 2>/dev/null || \
+	  $(BIN) -m pip install --quiet --disable-pip-version-check --editable '.[browser]' || true
+	$(P2V) data --scale smoke
+	$(BIN) -m pytest tests/browser
 
 smoke: setup
 	$(P2V) data --scale smoke

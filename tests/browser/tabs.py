@@ -1,0 +1,81 @@
+"""A tab of the browser that is watched, and the pictures that are kept of it."""
+
+from __future__ import annotations
+
+import io
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from p2vlib.files import write_atomically
+
+if TYPE_CHECKING:
+    from playwright.sync_api import ConsoleMessage, Locator, Page
+
+FLAGS = """
+--no-sandbox --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync
+--use-angle=swiftshader --enable-unsafe-swiftshader
+""".split()
+"""How Chromium draws WebGL on a machine without a graphics card, as root, and calls nobody."""
+
+HARMLESS: dict[str, str] = {}
+"""Pattern -> why an error of the console that matches it is none of ours."""
+
+
+@dataclass
+class Tab:
+    """A page with what its console said and which addresses it asked for."""
+
+    page: Page
+    said: list[str] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.page.on("console", self._listen)
+        self.page.on("pageerror", lambda error: self.said.append(f"uncaught: {error}"))
+        self.page.on("request", lambda request: self.asked.append(request.url))
+
+    def _listen(self, message: ConsoleMessage) -> None:
+        if message.type == "error":
+            self.said.append(f"{message.text} ({message.location.get('url', '')})")
+
+    def complaints(self) -> list[str]:
+        """What the console said that is an error, less what is `HARMLESS`."""
+        return [line for line in self.said if not any(re.search(pattern, line) for pattern in HARMLESS)]
+
+    def left(self) -> list[str]:
+        """The addresses outside the page's own files that were asked for."""
+        return [url for url in self.asked if not url.startswith(("file:", "data:", "blob:", "about:"))]
+
+
+def pixels(seen: Locator | Page) -> np.ndarray:
+    """What ``seen`` shows, ``[height, width, 3]`` uint8."""
+    return np.asarray(Image.open(io.BytesIO(seen.screenshot())).convert("RGB"))
+
+
+def changed(before: np.ndarray, after: np.ndarray) -> float:
+    """The share of pixels that look otherwise."""
+    return float((np.abs(before.astype(int) - after).max(axis=-1) > 24).mean())
+
+
+@dataclass(frozen=True)
+class Album:
+    """Pictures of a run as PNG in ``folder``, and those for readers, made small, in ``docs``."""
+
+    folder: Path
+    docs: Path | None = None
+
+    def keep(self, tab: Tab, name: str, *, for_docs: bool = False) -> Path:
+        """A picture of what the tab shows now."""
+        target = self.folder / f"{name}.png"
+        content = tab.page.screenshot()
+        write_atomically(target, lambda partial: Path(partial).write_bytes(content))
+        if for_docs and self.docs:
+            small = Image.open(io.BytesIO(content)).convert("RGB")
+            save = dict(format="WEBP", quality=82, method=6)
+            write_atomically(self.docs / f"{name}.webp", lambda partial: small.save(partial, **save))
+        return target
