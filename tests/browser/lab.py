@@ -59,11 +59,23 @@ class Lab:
         tab.page.get_by_role("menuitem", name="Run", exact=True).click()
         tab.page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
         ended = f"() => {{ const now = ({STATE})(); return now.errors.length || now.done === now.total; }}"
-        with contextlib.suppress(TimeoutError):
+        from playwright.sync_api import TimeoutError as Late
+
+        with contextlib.suppress(Late):
             tab.page.wait_for_function(ended, timeout=1000 * seconds, polling=250)
         state = tab.page.evaluate(STATE)
         assert not state["errors"], f"{state['errors'][0]}, in cell {state['done']} of {state['total']}"
         assert state["done"] == state["total"], f"{state['done']} of {state['total']} cells ran in {seconds} s"
+
+    def leaf_to_the_end(self, tab: Tab) -> None:
+        """The notebook as one reads it: its code folded, the file browser shut, scrolled to the last output."""
+        show = """async () => {
+          await window.jupyterapp.commands.execute('notebook:hide-all-cell-code');
+          window.jupyterapp.shell.collapseLeft();
+          const notebook = window.jupyterapp.shell.currentWidget.content;
+          await notebook.scrollToItem(notebook.widgets.length - 1, 'end');
+        }"""
+        tab.page.evaluate(show)
 
     def close(self) -> None:
         """Ends all kernels, which would keep their memory."""
@@ -99,7 +111,7 @@ def lab_in(folder: Path, notebooks: Path) -> Iterator[Lab]:
     own = {f"JUPYTER_{kind}_DIR": str(folder / kind.lower()) for kind in ("CONFIG", "DATA", "RUNTIME")}
     own |= {f"JUPYTERLAB_{kind}_DIR": str(folder / kind.lower()) for kind in ("SETTINGS", "WORKSPACES")}
     own |= {"IPYTHONDIR": str(folder / "ipython"), "JUPYTER_PLATFORM_DIRS": "1"}
-    command = f"-m jupyterlab --no-browser --allow-root --expose-app-in-browser --ip=127.0.0.1 --port=0".split()
+    command = "-m jupyterlab --no-browser --allow-root --expose-app-in-browser --ip=127.0.0.1 --port=0".split()
     log = folder / "server.log"
     with log.open("w") as stream:
         server = subprocess.Popen(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import re
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,6 +53,17 @@ class Tab:
         """The addresses outside the page's own files that were asked for."""
         return [url for url in self.asked if not url.startswith(("file:", "data:", "blob:", "about:"))]
 
+    def until(self, holds: Callable[[], bool], otherwise: str, seconds: float = 20) -> None:
+        """Waits until ``holds``, while the page goes on.
+
+        Raises:
+            AssertionError: it does not in that time; says what is then so.
+        """
+        end = time.monotonic() + seconds
+        while not holds():
+            assert time.monotonic() < end, f"{otherwise} after {seconds} s"
+            self.page.wait_for_timeout(100)
+
 
 def pixels(seen: Locator | Page) -> np.ndarray:
     """What ``seen`` shows, ``[height, width, 3]`` uint8."""
@@ -60,6 +73,22 @@ def pixels(seen: Locator | Page) -> np.ndarray:
 def changed(before: np.ndarray, after: np.ndarray) -> float:
     """The share of pixels that look otherwise."""
     return float((np.abs(before.astype(int) - after).max(axis=-1) > 24).mean())
+
+
+def blank(seen: np.ndarray) -> bool:
+    """Whether a picture has hardly more than a ground colour: no shaded surface."""
+    return len(np.unique(seen.reshape(-1, 3), axis=0)) < 50
+
+
+def drag(tab: Tab, seen: Locator) -> None:
+    """From the middle of what is seen 150 pixels to the right, with the left button down."""
+    seen.scroll_into_view_if_needed()
+    box = seen.bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    tab.page.mouse.move(x, y)
+    tab.page.mouse.down()
+    tab.page.mouse.move(x + 150, y, steps=8)
+    tab.page.mouse.up()
 
 
 @dataclass(frozen=True)

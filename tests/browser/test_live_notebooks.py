@@ -13,6 +13,7 @@ NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("[0-9][0-9]_*.
 def test_a_notebook_runs_to_its_end(notebook, lab, tab, album):
     lab.open(tab, notebook.name)
     lab.run_all(tab, 180)
+    lab.leaf_to_the_end(tab)
     album.keep(tab, notebook.stem, for_docs=True)
     lab.close()
     assert tab.complaints() == []
