@@ -30,7 +30,7 @@ from . import packing, report, shipped
 from .capture import collection
 from .config import estimate, from_params
 from .files import write_text
-from .pages import offline_page
+from .report.executed import write_page
 from .runs import home, sources
 
 LIBRARY = Path(__file__).parent
@@ -230,7 +230,7 @@ def _run(path: Path, values: dict[str, Any], scale: str, digest: str) -> float:
         raise StudyError(
             f"{path.name} ended without {manifest}: it must begin({name!r}, ...) and end with run.answer(...)"
         )
-    write_text(reports / "html" / f"{name}.html", offline_page(partial, name, path.parent))
+    write_page(reports, partial, name)
     partial.replace(reports / "executed" / f"{name}.ipynb")
     minutes = (time.perf_counter() - started) / 60
     outputs = [str(file.relative_to(reports)) for file in _outputs(scale, path)]
@@ -281,7 +281,7 @@ def _own_kernel() -> Iterator[str]:
                 "PYTHONPATH": _joined(str(LIBRARY.parent), os.environ.get("PYTHONPATH")),
                 "IPYTHONDIR": folder,
                 "MPLBACKEND": "module://matplotlib_inline.backend_inline",
-                "PLOTLY_RENDERER": "plotly_mimetype+notebook",
+                "PLOTLY_RENDERER": "plotly_mimetype",
                 "P2VLIB_BATCH": "1",
             },
         }

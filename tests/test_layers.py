@@ -41,7 +41,6 @@ viewer
 phone
 trial
 evaluate
-pages
 report
 tables
 experiments

@@ -1,7 +1,8 @@
-"""Tables and pages from what the runs wrote; computes nothing of its own.
+"""Tables and pages from what the runs wrote; computes nothing of its own but means and intervals of kept metrics.
 
-`build` reads the manifests (``parts/NN.json``), tables and figures of ``reports/<scale>`` and writes ``metrics.csv``
-and ``index.html`` there. The page asks nothing of the network and holds no address outside its folder.
+`build` reads the manifests (``parts/NN.json``), tables, figures and metrics of ``reports/<scale>`` and writes pages
+there: ``index.html``, one for each notebook, one for each that was executed (``html/NN.html``). A page asks nothing of
+the network and holds no address outside its folder.
 """
 
 from .numbers import beside_committed, committed, published, read_metrics

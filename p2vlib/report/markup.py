@@ -6,6 +6,7 @@ Whatever text comes in is escaped, and no piece can point outside the report's f
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from urllib.parse import quote
@@ -14,63 +15,62 @@ import mistune
 import pandas as pd
 from PIL import Image
 
-STYLE = """
-:root { color-scheme: light dark; --ink: #1f2328; --soft: #57606a; --paper: #fff; --wash: #f4f6f9; --line: #d8dee6;
-  --accent: #0b5cad; --warn: #8a4b00; --warn-wash: #fff4e0; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e4e8ee; --soft: #9aa4b1; --paper: #14171c; --wash: #1d2229;
-  --line: #343b45; --accent: #7ab8ff; --warn: #ffcf85; --warn-wash: #3a2a10; } }
-* { box-sizing: border-box; }
-body { margin: 0 auto; padding: 1.5rem clamp(1rem, 4vw, 3rem) 4rem; max-width: 74rem; color: var(--ink);
-  background: var(--paper); font: 1rem/1.55 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
-h1 { font-size: clamp(1.5rem, 4vw, 2.1rem); line-height: 1.2; margin: .3rem 0 .6rem; }
-h2 { font-size: 1.35rem; margin: 3rem 0 .8rem; padding-top: 1.2rem; border-top: 1px solid var(--line); }
-h3 { font-size: 1.05rem; margin: 2rem 0 .5rem; }
-p, li, dd { max-width: 48rem; }
-a { color: var(--accent); }
-code { font-size: .92em; overflow-wrap: anywhere; }
-nav ul { display: flex; flex-wrap: wrap; gap: .3rem 1.2rem; padding: 0; list-style: none; }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: .25rem 1.2rem; margin: 1rem 0; }
-dt { color: var(--soft); } dd { margin: 0; }
-.banner { padding: .7rem 1rem; border-left: .3rem solid var(--warn); background: var(--warn-wash); color: var(--warn);
-  font-weight: 600; max-width: none; }
-.answer { padding: .1rem 1.1rem; border-left: .3rem solid var(--accent); background: var(--wash); }
-.soft { color: var(--soft); font-size: .92rem; }
-.scroll { overflow-x: auto; margin: 1.4rem 0; }
-table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabular-nums; }
-caption { text-align: left; color: var(--soft); padding-bottom: .4rem; max-width: 48rem; }
-th, td { padding: .3rem .75rem; border-bottom: 1px solid var(--line); text-align: left; font-weight: 400;
-  white-space: nowrap; }
-thead th { font-weight: 600; border-bottom: 2px solid var(--line); vertical-align: bottom; }
-tbody tr:hover { background: var(--wash); }
-.number { text-align: right; }
-figure { margin: 1.8rem 0; }
-figure img { display: block; max-width: 100%; height: auto; background: #fff; border: 1px solid var(--line);
-  border-radius: 6px; padding: 6px; }
-figcaption { color: var(--soft); font-size: .92rem; margin-top: .45rem; max-width: 48rem; }
-@media (max-width: 40rem) { dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: .5rem; }
-  th, td { padding: .28rem .5rem; } }
-@media print { .scroll { overflow: visible; } h2 { break-after: avoid; } figure { break-inside: avoid; } }
-"""
+_HERE = Path(__file__).parent
+
+STYLE = (_HERE / "page.css").read_text()
+"""The look of every page, light or dark as the reader's system is."""
+
+SCRIPT = (_HERE / "page.js").read_text()
+"""What a page does: its tables can be sorted."""
 
 
-def page(title: str, head: str, body: str) -> str:
-    """A whole page: ``head`` and ``body`` are HTML, ``title`` is text."""
+@dataclass(frozen=True)
+class Way:
+    """Where a page leads, each an address and words: up to the index, to the page before it and to the next one."""
+
+    up: tuple[str, str] | None
+    before: tuple[str, str] | None
+    after: tuple[str, str] | None
+    aside: tuple[str, str] | None = None
+
+    @classmethod
+    def among(cls, own: str, titles: dict[str, str], up: str = "index.html", **more: tuple[str, str]) -> Way:
+        """The way of page ``own`` among pages whose ``titles`` stand in order, by address; others have no neighbour."""
+        names = list(titles)
+        place = names.index(own) if own in names else len(names)
+        around = [names[place - 1 : place], names[place + 1 : place + 2]] if own in names else [[], []]
+        before, after = ((name[0], titles[name[0]]) if name else None for name in around)
+        return cls((up, "All notebooks"), before, after, **more)
+
+    def bar(self) -> str:
+        """The bar on top of a page."""
+
+        def to(place: tuple[str, str] | None, form: str, kind: str) -> str:
+            if place is None:
+                return ""
+            return f'<a class="{kind}" href="{escape(quote(place[0]))}">{form.format(escape(place[1]))}</a>'
+
+        links = [to(self.up, "↑ {}", "up"), to(self.aside, "{}", "aside")]
+        links += [to(self.before, "← {}", "before"), to(self.after, "{} →", "next")]
+        return f'<header class="bar"><nav aria-label="Pages"><b>p2vlib</b>{"".join(links)}</nav></header>'
+
+
+def page(title: str, bar: str, body: str, style: str = "") -> str:
+    """A whole page: ``bar`` (`Way.bar`) and ``body`` are HTML, ``title`` is text, ``style`` is CSS of this page."""
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{escape(title)}</title>
-<style>{STYLE}</style>
+<style>{STYLE}{style}</style>
 </head>
 <body>
-<header>
-<h1>{escape(title)}</h1>
-{head}
-</header>
+{bar}
 <main>
 {body}
 </main>
+<script>{SCRIPT}</script>
 </body>
 </html>
 """
@@ -109,17 +109,34 @@ def own_file(folder: Path, name: str) -> Path:
     return path
 
 
-def figure(folder: Path, entry: dict[str, str]) -> str:
-    """A figure that a manifest names, with its caption, which is also its alternative text; its size is read here."""
+def figure(folder: Path, entry: dict[str, str], *, alone: bool = False) -> str:
+    """A figure that a manifest names, with its caption, which is also its alternative text; its size is read here.
+
+    ``alone``: without caption, where words beside it say what it is.
+    """
     with Image.open(own_file(folder, entry["file"])) as picture:
         width, height = picture.size
     source, caption = escape(quote(entry["file"])), escape(entry["caption"])
-    image = f'<img src="{source}" alt="{caption}" width="{width}" height="{height}" loading="lazy">'
-    return f"<figure>{image}<figcaption>{caption}</figcaption></figure>"
+    told = "" if alone else caption
+    image = (
+        f'<div class="sheet"><img src="{source}" alt="{told}" width="{width}" height="{height}" loading="lazy"></div>'
+    )
+    return image if alone else f"<figure>{image}<figcaption>{caption}</figcaption></figure>"
 
 
-def table(cells: pd.DataFrame, caption: str) -> str:
-    """A table as HTML. The first column names its row; a column of numbers stands right, with one number of decimals.
+def facts(told: dict[str, str]) -> str:
+    """A list of facts, each HTML, by its name."""
+    return f"<dl>{''.join(f'<dt>{escape(name)}</dt><dd>{fact}</dd>' for name, fact in told.items())}</dl>"
+
+
+def table_of(folder: Path, name: str) -> pd.DataFrame:
+    """A table that a manifest names, as the text that stands in its file."""
+    return pd.read_csv(own_file(folder, name), dtype=str, keep_default_na=False)
+
+
+def table(cells: pd.DataFrame, caption: str, file: str = "") -> str:
+    """A table as HTML, with a link to the ``file`` it is from. The first column names its row; a column of numbers
+    stands right, with one number of decimals.
 
     Decimals are those of the longest number, or three where that is longer than the papers' four.
     """
@@ -137,8 +154,9 @@ def table(cells: pd.DataFrame, caption: str) -> str:
     )
     rows = "\n".join(row(values) for values in shown.itertuples(index=False, name=None))
     label = escape(caption)
+    raw = f" {link(file, 'csv')}" if file else ""
     return (
-        f'<div class="scroll" role="region" aria-label="{label}" tabindex="0"><table><caption>{label}</caption>\n'
+        f'<div class="scroll" role="region" aria-label="{label}" tabindex="0"><table><caption>{label}{raw}</caption>\n'
         f"<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody></table></div>"
     )
 

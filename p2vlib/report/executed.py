@@ -1,0 +1,211 @@
+"""An executed notebook as a page in the report's look, that shows without a network."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Mapping
+from html import escape
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from jinja2 import FileSystemLoader
+from nbconvert import HTMLExporter
+from nbformat import NotebookNode
+from pygments.formatters import HtmlFormatter
+from traitlets.config import Config
+
+from ..files import write_text
+from ..runs import home
+from .markup import Way, page
+
+PLOTLY = "application/vnd.plotly.v1+json"
+
+SHOWN = (PLOTLY, "text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg", "text/plain")
+"""What a page shows of an output that has several forms: the first of these. Live widgets would stand there frozen."""
+
+WIDGET = "application/vnd.jupyter.widget-view+json"
+
+SCRIPTS = "plotly.min.js"
+"""What draws curves, once beside all pages of a report: 5 MB."""
+
+_LIGHT, _DARK = (HtmlFormatter(style=name).get_style_defs(".highlight") for name in ("default", "github-dark"))
+CODE = f"{_LIGHT}\n@media (prefers-color-scheme: dark) {{ {_DARK} }}"
+"""Colours of code, on light and on dark."""
+
+_FETCHED_SCRIPT = re.compile(r"""<script\b[^>]*\bsrc=["']?(?:https?:)?//[^>]*>\s*</script>""", re.IGNORECASE)
+_OUTSIDE = re.compile(r"\s*([a-z]+:)?//", re.IGNORECASE)
+_OUTSIDE_STYLE = re.compile(r"""(?:url\(|@import)\s*["']?((?:https?:)?//[^"')\s;]+)""", re.IGNORECASE)
+_HEADING = re.compile(r"^#+\s+(.+)$", re.MULTILINE)
+_NAMED = re.compile(r'(<h[1-6] id=")([^"]*)"')
+
+
+def write_pages(folder: Path, manifests: list[dict[str, Any]]) -> None:
+    """Writes ``html/NN.html`` of every notebook of ``manifests`` that a report has executed, each with its neighbours.
+
+    Raises:
+        ValueError: as `offline_page`.
+    """
+    ran = [m for m in manifests if (folder / "executed" / f"{m['notebook']}.ipynb").is_file()]
+    titles = {f"{m['notebook']}.html": f"{m['notebook'][:2]} · {m['title']}" for m in ran}
+    for name, manifest in zip(titles, ran, strict=True):
+        notebook = manifest["notebook"]
+        captions = {Path(one["file"]).stem.removeprefix(f"{notebook}-"): one["caption"] for one in manifest["figures"]}
+        way = Way.among(name, titles, "../index.html", aside=(f"../{name}", "Figures and tables"))
+        write_page(folder, folder / "executed" / f"{notebook}.ipynb", notebook, way, captions)
+
+
+def write_page(
+    folder: Path, executed: Path, name: str, way: Way | None = None, captions: Mapping[str, str] | None = None
+) -> None:
+    """Writes ``html/<name>.html`` of an executed notebook of the report in ``folder``, and the script that it asks for.
+
+    Raises:
+        ValueError: as `offline_page`.
+    """
+    text = offline_page(executed, name, home() / "notebooks", way, captions)
+    if f'src="{SCRIPTS}"' in text and not (folder / "html" / SCRIPTS).is_file():
+        from plotly.offline import get_plotlyjs
+
+        write_text(folder / "html" / SCRIPTS, get_plotlyjs())
+    write_text(folder / "html" / f"{name}.html", text)
+
+
+def offline_page(
+    executed: Path, title: str, folder: Path, way: Way | None = None, captions: Mapping[str, str] | None = None
+) -> str:
+    """An executed notebook as one HTML page that asks nothing of the network (so TeX stays as it was typed).
+
+    Args:
+        folder: where pictures that its prose names are looked for, to be embedded.
+        way: where the page leads, if not to the index alone.
+        captions: what figures show that the notebook saved, by the name under which it did.
+
+    Raises:
+        ValueError: an output still points at an address outside, for instance a picture.
+    """
+    notebook = _prepared(nbformat.read(executed, as_version=4), captions or {})
+    exporter = HTMLExporter(
+        template_name="basic",
+        template_file="notebook.html.j2",
+        extra_loaders=[FileSystemLoader(Path(__file__).parent)],
+        embed_images=True,
+        exclude_anchor_links=True,
+        config=Config({"NbConvertBase": {"display_data_priority": list(SHOWN)}}),
+    )
+    for name, form in {"picture": _picture, "plot": _plot, "table_or_html": _table_or_html}.items():
+        exporter.register_filter(name, form)
+    cells, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": title, "path": str(folder)}})
+    body = _FETCHED_SCRIPT.sub("", _once(cells))
+    if "Plotly.newPlot" in body:
+        body = f'<script src="{SCRIPTS}"></script>\n{body}'
+    text = page(title, (way or Way.among(title, {}, "../index.html")).bar(), body, CODE)
+    if outside := outside_addresses(text):
+        raise ValueError(f"{title}: its page would fetch {outside[0]} from the network; embed it in the notebook")
+    return text
+
+
+def _prepared(notebook: NotebookNode, captions: Mapping[str, str]) -> NotebookNode:
+    """The notebook without outputs that live elsewhere, each of the others told what it is."""
+    heading = "Output"
+    for cell in notebook.cells:
+        if cell.cell_type != "code":
+            heading = (_HEADING.findall(cell.source) or [heading])[-1]
+            continue
+        cell.outputs = [output for output in cell.outputs if not _lives_elsewhere(output.get("data", {}))]
+        named = sorted((cell.source.find(f'"{name}"'), name) for name in captions if f'"{name}"' in cell.source)
+        saved = [captions[name] for _, name in named if "save_figure(" in cell.source]
+        for output in cell.outputs:
+            pictured = any(kind.startswith("image/") for kind in output.get("data", {}))
+            caption = saved.pop(0) if pictured and saved else ""
+            output.setdefault("metadata", {}).update(caption=caption, heading=heading)
+    return notebook
+
+
+def _lives_elsewhere(data: Mapping[str, Any]) -> bool:
+    """Whether an output is a live widget, or the script that draws curves, which stands beside the pages."""
+    script = "plotly.js v" in data.get("text/html", "")[:2000] or "PlotlyConfig" in data.get("text/html", "")[:2000]
+    return (WIDGET in data and "text/html" not in data) or (script and PLOTLY not in data)
+
+
+def _picture(output: NotebookNode, kind: str) -> str:
+    """A picture with its caption, or under the heading that it stands under."""
+    data, caption = output.data[kind], output.metadata.caption
+    if kind == "image/svg+xml":
+        data = base64.b64encode(data.encode()).decode()
+    told = escape(caption or f"Figure: {output.metadata.heading}")
+    below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
+    image = f'<img src="data:{kind};base64,{"".join(data.split())}" alt="{told}">'
+    return f'<figure><div class="sheet">{image}</div>{below}</figure>'
+
+
+def _plot(output: NotebookNode) -> str:
+    """Curves that answer the mouse."""
+    figure = output.data[PLOTLY]
+    told = [json.dumps(part).replace("</", "<\\/") for part in (figure["data"], figure.get("layout", {}))]
+    label = escape(f"Interactive figure: {output.metadata.heading}")
+    place = "document.currentScript.previousElementSibling.firstChild"
+    return (
+        f'<figure class="sheet plot" aria-label="{label}"><div></div></figure>'
+        f'<script>Plotly.newPlot({place}, {", ".join(told)}, {{"responsive": true, "displaylogo": false}});</script>'
+    )
+
+
+def _table_or_html(output: NotebookNode) -> str:
+    """HTML as it is, and a table of pandas as all tables of a report are."""
+    text = output.data["text/html"]
+    if 'class="dataframe"' not in text:
+        return text
+    text = re.sub(r"<style scoped>.*?</style>", "", text, flags=re.DOTALL).replace(' border="1"', "")
+    text = re.sub(r"(<t[hr]) style=[^>]*>", r"\1>", text)
+    label = escape(f"Table: {output.metadata.heading}")
+    return f'<div class="scroll" role="region" aria-label="{label}" tabindex="0">{text}</div>'
+
+
+def _once(text: str) -> str:
+    """Headings that say the same, each with a name of its own."""
+    known: dict[str, int] = {}
+
+    def named(found: re.Match[str]) -> str:
+        known[found[2]] = known.get(found[2], 0) + 1
+        return f'{found[1]}{found[2]}{f"-{known[found[2]]}" if known[found[2]] > 1 else ""}"'
+
+    return _NAMED.sub(named, text)
+
+
+def outside_addresses(page: str) -> list[str]:
+    """The addresses outside its own folder that a browser would fetch to show ``page`` (links to click are none)."""
+    reader = _Addresses()
+    reader.feed(page)
+    reader.close()
+    return reader.found
+
+
+class _Addresses(HTMLParser):
+    """Collects what a browser would fetch: sources of elements, linked files, styles, and framed pages."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.inside_style = False
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.inside_style = tag == "style"
+        for name, value in attrs:
+            fetched = name in {"src", "srcset", "data", "poster"} or (name == "href" and tag == "link")
+            if value and fetched and _OUTSIDE.match(value):
+                self.found.append(value)
+            elif value and name == "style":
+                self.found.extend(_OUTSIDE_STYLE.findall(value))
+            elif value and name == "srcdoc":
+                self.found.extend(outside_addresses(value))
+
+    def handle_endtag(self, tag: str) -> None:
+        self.inside_style = False
+
+    def handle_data(self, data: str) -> None:
+        if self.inside_style:
+            self.found.extend(_OUTSIDE_STYLE.findall(data))
