@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from lab import Lab, lab_in
-from tabs import FLAGS, Album, Tab
+from tabs import FLAGS, Album, Tab, open_tab
 
 from p2vlib.runs import home
 
@@ -42,11 +42,9 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture
 def tab(chromium: Browser) -> Iterator[Tab]:
-    """A tab of its own, of a laptop's size, that notes what its console says and what it asks for."""
-    context = chromium.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
-    context.set_default_timeout(20_000)
-    yield Tab(context.new_page())
-    context.close()
+    """A tab of its own."""
+    with open_tab(chromium) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")
@@ -66,8 +64,9 @@ def lab(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Iterator[None]:
     """A test that fails shows what its tab showed."""
     report = yield
-    seen = getattr(item, "funcargs", {}).get("tab")
-    if report.failed and call.when == "call" and isinstance(seen, Tab):
+    tabs = [value for value in getattr(item, "funcargs", {}).values() if isinstance(value, Tab)]
+    if report.failed and call.when == "call" and tabs:
+        seen = tabs[0]
         shot = Album(home() / PICTURES).keep(seen, f"failed-{item.name}")
         report.sections.append(("what the browser showed", f"{shot}\n" + "\n".join(seen.complaints())))
     return report

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ from PIL import Image
 from p2vlib.files import write_atomically
 
 if TYPE_CHECKING:
-    from playwright.sync_api import ConsoleMessage, Locator, Page
+    from playwright.sync_api import Browser, ConsoleMessage, Locator, Page
 
 FLAGS = """
 --no-sandbox --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync
@@ -63,6 +64,15 @@ class Tab:
         while not holds():
             assert time.monotonic() < end, f"{otherwise} after {seconds} s"
             self.page.wait_for_timeout(100)
+
+
+@contextlib.contextmanager
+def open_tab(browser: Browser) -> Iterator[Tab]:
+    """A tab of a laptop's size, with no cookies and no cache."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
+    context.set_default_timeout(20_000)
+    yield Tab(context.new_page())
+    context.close()
 
 
 def pixels(seen: Locator | Page) -> np.ndarray:
