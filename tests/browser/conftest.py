@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,8 @@ from p2vlib.runs import home
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
+CHROMIUM = shutil.which("chromium")
+
 PICTURES = Path(".runs") / "browser"
 """Where the pictures of a run are kept, below the checkout."""
 
@@ -24,18 +27,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--docs", action="store_true", help="also write the pictures that the README shows into docs/")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if not CHROMIUM or not find_spec("playwright"):
+        why = "there is no Chromium or no playwright here; on Debian `make test-browser` as root installs both"
+        for item in items:
+            item.add_marker(pytest.mark.skip(reason=why))
+
+
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
     """Debian's Chromium, which draws WebGL without a graphics card."""
-    path = shutil.which("chromium")
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        path = None
-    if not path:
-        pytest.skip("there is no Chromium or no playwright here; on Debian `make test-browser` as root installs both")
+    from playwright.sync_api import sync_playwright
+
     with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=path, args=FLAGS)
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield browser
         browser.close()
 

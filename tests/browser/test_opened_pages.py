@@ -51,6 +51,9 @@ def test_pages_show_all_they_have_and_ask_nobody(stick, offline, album):
     for page in pages:
         name = visit(offline, page)
         album.keep(offline, name, for_docs=name == "quick-index")
+        for drawn in offline.page.locator("iframe, .js-plotly-plot").all():
+            drawn.scroll_into_view_if_needed()
+            offline.until(lambda drawn=drawn: not blank(pixels(drawn)), f"{name}: something drawn is blank")
         lost = offline.page.evaluate("() => [...document.images].filter(p => !p.naturalWidth).map(p => p.src)")
         assert (name, lost, offline.left(), offline.complaints()) == (name, [], [], [])
 
@@ -85,7 +88,7 @@ def as_sorted(cells: list[str]) -> bool:
 
 @pytest.mark.parametrize("way", ["mouse", "keyboard"])
 def test_tables_are_sorted_by_their_headings(way, stick, offline):
-    visit(offline, stick / "quick" / f"{NOTEBOOK}.html")
+    visit(offline, stick / "smoke" / f"{NOTEBOOK}.html")
     tables = offline.page.locator("table:has(thead button)").all()
     assert len(tables) >= 4
     for table in tables:
