@@ -115,11 +115,14 @@ def stance(weight: Float[np.ndarray, "x y z"], cube: Cube) -> tuple[float, np.nd
     return float(np.rad2deg(np.arctan2(axis[1], axis[0]))), np.array([middle[0], 0.0, middle[1]])
 
 
-def _ask(
-    weights: Weights, shots: Shots, pose: np.ndarray, cube: Cube
-) -> tuple[Reconstruction, Float[Tensor, "1 views 3 7"]]:
-    """What the network says of ``cube`` in the frame of ``pose``, and the cameras it is told; a right foot mirrored."""
-    size = weights.model.config.image_size
+def framed(shots: Shots, pose: Float[np.ndarray, "4 4"], cube: Cube, size: int) -> Captures:
+    """A capture as networks of ``size`` pixels are shown it: its photos cut to ``cube`` in the frame of ``pose``.
+
+    A right foot enters mirrored. What is true of it is not known.
+
+    Raises:
+        ValueError: a camera that does not see the cube.
+    """
     photos, seen = [], []
     for photo, own, box, name in _placed(shots, pose, cube):
         if box[2] < 0 or box[3] < 0 or box[0] > photo.width or box[1] > photo.height:
@@ -127,8 +130,17 @@ def _ask(
         photos.append(cropped(photo, box, size))
         seen.append(own.seen_from(cube, box))
     pictures, cameras = _as_left(photos, seen, shots.side)
+    nothing = torch.zeros(1, 1, 1, 1, dtype=torch.bool)
+    return Captures(pd.DataFrame({"sample": ["capture"]}), pictures, nothing, cameras)
+
+
+def _ask(
+    weights: Weights, shots: Shots, pose: np.ndarray, cube: Cube
+) -> tuple[Reconstruction, Float[Tensor, "1 views 3 7"]]:
+    """What the network says of ``cube`` in the frame of ``pose``, and the cameras it is told; a right foot mirrored."""
+    one = framed(shots, pose, cube, weights.model.config.image_size)
     with torch.no_grad():
-        return weights.model(as_input(pictures), cameras), cameras
+        return weights.model(as_input(one.photos), one.cameras), one.cameras
 
 
 def _placed(

@@ -4,6 +4,7 @@ Every function returns its figure; a notebook shows it by naming it last in a ce
 light, colours are the same everywhere: `style` is the one place for them.
 """
 
+from .app import view
 from .feet import before_and_after, fit_map, landmarks, measured
 from .interactive import Volumes, camera_poses, history, volumes
 from .pictures import (
@@ -40,5 +41,6 @@ __all__ = [
     "reliability",
     "render",
     "slices",
+    "view",
     "volumes",
 ]
