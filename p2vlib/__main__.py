@@ -54,6 +54,8 @@ def parser() -> argparse.ArgumentParser:
         dest="parameters",
         help="a parameter of the notebooks, for instance seed=1",
     )
+    pages = choice.add_parser("report", help="lay the pages of a run anew from what it wrote; nothing is run")
+    pages.add_argument("run", choices=[*PRESETS, "evaluate"], help="a scale, or what `evaluate` found")
     data = choice.add_parser("data", help="generate the embedded data; resumes")
     study.add_argument(
         "--on-error",
@@ -290,8 +292,21 @@ def _clean(options: argparse.Namespace) -> int:
 
 def _evaluate(options: argparse.Namespace) -> int:
     from .evaluate.run import evaluate
+    from .report.evaluation import build_evaluation
 
-    print(evaluate(options.share, options.out) / "README.md")
+    print(build_evaluation(evaluate(options.share, options.out)))
+    return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    if options.run == "evaluate":
+        from .report.evaluation import build_evaluation
+
+        print(build_evaluation())
+    else:
+        from . import report
+
+        print(report.build(options.run))
     return 0
 
 
@@ -330,6 +345,7 @@ def main(arguments: list[str] | None = None) -> int:
             "measure": _measure,
             "clean": _clean,
             "evaluate": _evaluate,
+            "report": _report,
         }
         if options.command in commands:
             return commands[options.command](options)

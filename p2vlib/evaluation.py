@@ -340,7 +340,14 @@ def by_threshold(metrics: pd.DataFrame) -> pd.DataFrame:
     return table.astype({"#sample": int}).reset_index()
 
 
+def from_best_to_worst(metrics: pd.DataFrame, each: int = 3) -> dict[str, list[str]]:
+    """The ``each`` best, middle and worst samples by their IoU at the selected threshold, fewer where few are."""
+    ranked = metrics[metrics.selected].sort_values("iou", ascending=False)["sample"].tolist()
+    each = max(1, min(each, len(ranked) // 3))
+    middle = (len(ranked) - each) // 2
+    return {"best": ranked[:each], "median": ranked[middle : middle + each], "worst": ranked[-each:]}
+
+
 def best_median_worst(metrics: pd.DataFrame) -> dict[str, str]:
     """Three samples by their IoU at the selected threshold: never only the best."""
-    ranked = metrics[metrics.selected].sort_values("iou")["sample"].tolist()
-    return {"best": ranked[-1], "median": ranked[len(ranked) // 2], "worst": ranked[0]}
+    return {title: samples[0] for title, samples in from_best_to_worst(metrics, each=1).items()}

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 import pandas as pd
 import torch
+from matplotlib.figure import Figure
 from torch import nn
 
 from . import evaluation, models, pix3d, shapenet, viewer
@@ -329,6 +330,19 @@ def panels_of(
         photos = one.photos[0, chosen].permute(0, 2, 3, 1).cpu().numpy()
         rows.append(viewer.Panel(f"{title}\n{sample}", list(photos), one.truth[0].cpu().numpy(), predictions))
     return rows
+
+
+def ranked(network: Network, captures: Captures, rows: pd.DataFrame, views: int) -> Figure:
+    """The best, the middle and the worst of ``captures`` by ``network``, and the scores of all (`best_to_worst`).
+
+    Args:
+        rows: the metrics of that network on those captures, with ``views`` photos in one order.
+    """
+    groups = {}
+    for title, samples in evaluation.from_best_to_worst(rows).items():
+        named = {f"{title} {place}": sample for place, sample in enumerate(samples, start=1)}
+        groups[title] = panels_of({network.name: network}, captures, named, views, rows)
+    return viewer.best_to_worst(groups, rows[rows.selected].iou.to_numpy())
 
 
 def _selected(metrics: pd.DataFrame, network: Network) -> float:

@@ -1,12 +1,13 @@
 """What one notebook's run reads, writes and says of itself.
 
-A run of scale ``s`` writes below ``reports/s``: its figures, its tables, its part of the metrics and one manifest
-(``parts/<notebook>.json``) from which `p2vlib.report` makes the pages. Weights, stamps and half-done work live in
-``.runs/s``, which git ignores.
+A run of scale ``s`` writes below ``reports/s``: its figures, its tables and one manifest (``parts/<notebook>.json``)
+from which `p2vlib.report` makes the pages. Weights, stamps, half-done work and its part of the metrics, until that is
+joined with the others', live in ``.runs/s``, which git ignores.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
@@ -40,6 +41,16 @@ def home() -> Path:
 def data_folder(name: str, scale: str) -> Path:
     """Where a generated data set of a scale lives: ``data/<name>/<scale>``."""
     return home() / "data" / name / scale
+
+
+def part_of_metrics(work: Path, notebook: str) -> Path:
+    """Where the rows of `metrics.csv` that a notebook found wait to be joined with the others'."""
+    return work / "metrics" / f"{notebook}.csv"
+
+
+def digest(text: str) -> str:
+    """What a text is known by."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def commit() -> str:
@@ -77,6 +88,8 @@ class Run:
     """What else the notebook was told, and did not keep to its default."""
     figures: list[dict[str, str]] = field(default_factory=list)
     tables: list[dict[str, str]] = field(default_factory=list)
+    metrics: str = ""
+    """What the saved rows of the metrics are known by (`digest`)."""
     started: float = field(default_factory=time.perf_counter)
 
     @property
@@ -129,7 +142,9 @@ class Run:
             raise ValueError(f"an empty cell in {metrics.columns[metrics.isna().any()].tolist()} of the metrics")
         if (twice := metrics.duplicated(list(METRICS[:-2]))).any():
             raise ValueError(f"the metrics hold a test evaluation twice: {metrics[twice].iloc[0].to_dict()}")
-        write_text(self.folder / "parts" / f"{self.notebook}.csv", metrics.to_csv(index=False, float_format="%.6g"))
+        text = metrics.to_csv(index=False, float_format="%.6g")
+        write_text(part_of_metrics(self.work, self.notebook), text)
+        self.metrics = digest(text)
         return metrics
 
     def answer(self, text: str) -> None:
@@ -146,6 +161,7 @@ class Run:
             "answer": text,
             "figures": self.figures,
             "tables": self.tables,
+            "metrics": self.metrics,
             "seconds": round(time.perf_counter() - self.started, 1),
             "peak_memory_gib": round(peak_memory_gib(), 2),
             **provenance(),

@@ -2,7 +2,7 @@
 
 `build` reads the manifests (``parts/NN.json``), tables, figures and metrics of ``reports/<scale>`` and writes pages
 there: ``index.html``, one for each notebook, one for each that was executed (``html/NN.html``). A page asks nothing of
-the network and holds no address outside its folder.
+the network and holds no address outside its folder. `p2vlib.report.evaluation` does the same for ``reports/evaluate``.
 """
 
 from .numbers import beside_committed, committed, published, read_metrics

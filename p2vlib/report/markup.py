@@ -145,7 +145,7 @@ def table(cells: pd.DataFrame, caption: str, file: str = "") -> str:
     kinds = {name: ' class="number"' if _are_numbers(shown[name]) else "" for name in others}
 
     def row(values: tuple[str, ...]) -> str:
-        named = f'<th scope="row">{escape(values[0])}</th>'
+        named = f'<th scope="row"><span>{escape(values[0])}</span></th>'
         rest = [f"<td{kinds[name]}>{escape(cell) or '–'}</td>" for name, cell in zip(others, values[1:], strict=True)]
         return f"<tr>{named}{''.join(rest)}</tr>"
 
@@ -156,7 +156,8 @@ def table(cells: pd.DataFrame, caption: str, file: str = "") -> str:
     label = escape(caption)
     raw = f" {link(file, 'csv')}" if file else ""
     return (
-        f'<div class="scroll" role="region" aria-label="{label}" tabindex="0"><table><caption>{label}{raw}</caption>\n'
+        f'<div class="scroll" role="region" aria-label="{label}" tabindex="0"><table>'
+        f"<caption><span>{label}{raw}</span></caption>\n"
         f"<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody></table></div>"
     )
 

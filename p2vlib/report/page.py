@@ -7,32 +7,41 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from ..files import write_text
-from ..runs import home
+from ..runs import METRICS, digest, home, part_of_metrics
 from .carried import check_sizes
-from .executed import write_pages
 from .index import index_page
 from .markup import Way, facts, figure, link, page, prose, table, table_of
+from .numbers import read_text
 from .slides import slides_page
 
 
-def build(scale: str) -> Path:
-    """Writes the pages of ``reports/<scale>``, those of executed notebooks too; returns ``index.html``.
+def build(scale: str, run: str | None = None) -> Path:
+    """Writes ``metrics.csv`` and the pages of ``reports/<run>``; returns ``index.html``.
 
-    A notebook without a manifest has not ended well, and is left out whatever else it wrote.
+    The ``run`` is the scale's own, or one of a grid. A notebook without a manifest has not ended well, and is left out
+    whatever else it wrote.
 
     Raises:
-        FileNotFoundError: no notebook of this scale has run, or a table or figure that a manifest names is missing.
+        FileNotFoundError: no notebook of this run has ended, or a table or figure that a manifest names is missing.
         ValueError: metrics whose columns or cells are not as they should be, a page that would fetch something from
             the network, or pages that are too large to be carried along.
     """
-    folder = home() / "reports" / scale
+    name = run or scale
+    folder = home() / "reports" / name
     paths = sorted(path for path in folder.glob("parts/*.json") if not path.name.endswith(".config.json"))
     if not paths:
         raise FileNotFoundError(f"{folder / 'parts'}: no notebook of scale {scale} has run; expected NN.json")
     manifests = [json.loads(path.read_text()) for path in paths]
+    rows = _joined(folder / "metrics.csv", home() / ".runs" / name, manifests)
+    write_text(folder / "metrics.csv", rows.to_csv(index=False))
     titles = {f"{m['notebook']}.html": f"{m['notebook'][:2]} · {m['title']}" for m in manifests}
-    write_pages(folder, manifests)
+    if (folder / "executed").is_dir():
+        from .executed import write_pages
+
+        write_pages(folder, manifests)
     pages = {name: _notebook_page(folder, m, titles) for name, m in zip(titles, manifests, strict=True)}
     pages |= {"published.html": slides_page(Way.among("published.html", titles))}
     pages |= {"index.html": index_page(folder, scale, manifests)}
@@ -42,6 +51,23 @@ def build(scale: str) -> Path:
         write_text(folder / name, text)
     check_sizes(folder)
     return folder / "index.html"
+
+
+def _joined(kept: Path, work: Path, manifests: list[dict[str, Any]]) -> pd.DataFrame:
+    """The metrics of all notebooks, as text: of each the part that its manifest tells of, or else what is kept.
+
+    Parts are not in git. Without them, as in a fresh checkout, or where they are of another run than the manifest, the
+    rows that ``kept`` already has stay.
+    """
+    before = read_text(kept) if kept.is_file() else pd.DataFrame(columns=METRICS)
+    parts = []
+    for manifest in manifests:
+        part = part_of_metrics(work, manifest["notebook"])
+        if part.is_file() and digest(part.read_text()) == manifest.get("metrics"):
+            parts.append(read_text(part))
+        elif manifest.get("metrics") != "":
+            parts.append(before[before["notebook"] == manifest["notebook"]])
+    return pd.concat(parts) if parts else before[:0]
 
 
 def _notebook_page(folder: Path, manifest: dict[str, Any], titles: dict[str, str]) -> str:

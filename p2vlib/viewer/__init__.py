@@ -9,6 +9,7 @@ from .feet import before_and_after, fit_map, landmarks, measured
 from .interactive import Volumes, camera_poses, history, volumes
 from .pictures import (
     Panel,
+    best_to_worst,
     contact_sheet,
     gallery,
     histograms,
@@ -26,6 +27,7 @@ __all__ = [
     "Volumes",
     "agreement",
     "before_and_after",
+    "best_to_worst",
     "camera_poses",
     "contact_sheet",
     "fit_map",

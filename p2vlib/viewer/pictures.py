@@ -15,7 +15,7 @@ from PIL import Image
 from ..conventions import Cube
 from ..grids import iou
 from .shading import agreement, render
-from .style import AGREEMENT, FAINTER, PALETTE, new_figure, styled
+from .style import AGREEMENT, FAINT, FAINTER, INK, PALETTE, new_figure, styled
 
 
 def on_paper(photo: np.ndarray) -> np.ndarray:
@@ -158,6 +158,48 @@ def gallery(row: Panel, across: int = 5) -> Figure:
     figure.suptitle(row.title.replace("\n", ", "))
     figure.legend(handles=_patches(AGREEMENT), loc="outside lower center", ncols=len(AGREEMENT))
     return figure
+
+
+@styled
+def best_to_worst(groups: Mapping[str, Sequence[Panel]], every: Sequence[float]) -> Figure:
+    """The best, the middle and the worst, a line each, every one with its photos, truth and prediction.
+
+    Above stand the scores of all, so that nobody takes the shown ones for the rest.
+
+    Args:
+        groups: ``best``, ``median``, ``worst`` -> as many panels each, of one prediction.
+        every: IoU of all samples, those that are shown among them.
+    """
+    across = max(len(row) for row in groups.values())
+    figure = new_figure(max(6.5, 3.4 * across), 1.3 * len(groups) + 1.9)
+    above, below = figure.subfigures(2, 1, height_ratios=(0.95, 1.3 * len(groups)))
+    _strip(above.add_subplot(), groups, every)
+    grid = below.subplots(len(groups), 3 * across, squeeze=False)
+    for line, (title, row) in zip(grid, groups.items(), strict=True):
+        for place, panel in enumerate(row):
+            name = next(iter(panel.predictions))
+            for axes, picture, note in zip(line[3 * place :], *_seen(panel, [name]), strict=False):
+                _hang(axes, picture, note)
+                axes.set_anchor("N")
+            line[3 * place].set_xlabel(panel.title.split("\n")[-1], fontsize=6.5, color=FAINTER)
+        line[0].set_ylabel(title)
+    for axes, title in zip(grid[0], ["photos", "truth", "prediction"] * across, strict=True):
+        axes.set_title(title, fontsize=8.5)
+    below.legend(handles=_patches(AGREEMENT), loc="outside lower center", ncols=len(AGREEMENT))
+    return figure
+
+
+def _strip(axes: Axes, groups: Mapping[str, Sequence[Panel]], every: Sequence[float]) -> None:
+    """Every score as a stroke on one line, and the shown ones as dots on it."""
+    axes.vlines(every, -0.5, 0.5, color=FAINT, linewidth=1.2)
+    # Colours that agreement has no other use for.
+    for colour, marker, (title, row) in zip((PALETTE[2], INK, PALETTE[3]), "^ov", groups.items(), strict=True):
+        scores = [iou(panel.truth, prediction) for panel in row for prediction in panel.predictions.values()]
+        axes.plot(scores, [0] * len(scores), marker, color=colour, markersize=7, label=title)
+    axes.set(xlabel=f"IoU of each of {len(every)}", yticks=[], ylim=(-1, 1))
+    axes.grid(False)
+    axes.spines["left"].set_visible(False)
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
 
 
 def _seen(row: Panel, names: Sequence[str]) -> tuple[list[np.ndarray], list[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -59,11 +60,15 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def dress_plotly() -> None:
-    """Sets plotly to the study's look, and so that its figures live on in exported pages without a network."""
+    """Sets plotly to the study's look, and so that its figures live on in exported pages without a network.
+
+    In a batch run they are kept as what they show: the report's pages bring the script that draws it, once for all.
+    """
     import plotly.graph_objects as go
     import plotly.io as pio
 
-    pio.renderers.default = "plotly_mimetype+notebook"
+    batch = os.environ.get("P2VLIB_BATCH") == "1"
+    pio.renderers.default = "plotly_mimetype" if batch else "plotly_mimetype+notebook"
     look = go.layout.Template(pio.templates["plotly_white"])
     look.layout.colorway = PALETTE
     look.layout.font = {"size": 13, "color": INK}
