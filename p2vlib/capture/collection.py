@@ -16,6 +16,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import trimesh
@@ -29,6 +30,9 @@ from ..grids import voxelise, write_binvox
 from ..processes import each
 from ..runs import data_folder
 from .legs import prepare
+
+if TYPE_CHECKING:
+    from .feet import Foot
 
 LOOKS = {"studio": "studio", "phone": "phone", "steady": "phone"}
 """Folder of a foot's captures -> look. ``steady`` is the phone look without the drift of light along the walk."""
@@ -93,6 +97,26 @@ def ensure(config: Config, workers: int | None = None) -> None:
     _write_taxonomy(roots["object"] / "taxonomy.json", [job for job in wanted if job.kind == "object"])
 
 
+def unseen(config: Config, person: int, side: str) -> Path:
+    """The phone photos of one foot of the test people of ``config``, as a capture folder: found, or made in seconds.
+
+    It is the one that `ensure` makes or leaves alone; the rest of the data set is not needed for it.
+
+    Raises:
+        ValueError: there is no such person, or a side that is neither left nor right.
+    """
+    if side not in SIDES or not 0 <= person < config.feet.test:
+        raise ValueError(
+            f"person {person!r}, side {side!r}: expected a test person from 0 to {config.feet.test - 1}, left or right"
+        )
+    (job,) = (job for job in jobs(config) if (job.kind, job.split, job.index) == ("foot", "test", person))
+    folder = job.folders(data_folder("feet", config.scale))[side, "phone"]
+    if not _is_current(folder, job):
+        prepare()
+        _capture_foot(job, _feet_of(job)[side], "phone", folder)
+    return folder
+
+
 def _recipe(job: Job) -> dict:
     return {"version": DATA_RECIPE, **asdict(job)}
 
@@ -107,32 +131,39 @@ def _capture(job: Job, root: Path) -> None:
 
 
 def _capture_person(job: Job, root: Path) -> None:
-    from . import looks
+    feet = _feet_of(job)
+    for (side, look), folder in job.folders(root).items():
+        if not _is_current(folder, job):
+            _capture_foot(job, feet[side], look, folder)
+
+
+def _feet_of(job: Job) -> dict[str, Foot]:
     from .feet import make_feet
     from .people import population
-    from .photos import phone_photos
 
     (person,) = population(job.seed, 1, first=job.index)
-    feet = make_feet(person)
-    for (side, look), folder in job.folders(root).items():
-        if _is_current(folder, job):
-            continue
-        foot = feet[side]
-        cube = foot_cube(foot.solid.bounds)
-        # The same stream for both phone looks: they differ in the drift of light and in nothing else.
-        rng = np.random.default_rng([job.seed, job.index, SIDES.index(side), look == "studio"])
-        if look == "studio":
-            box = foot.solid.bounds
-            unit, target = float(np.linalg.norm(box[1] - box[0])), box.mean(axis=0)
-            rows, cameras = _clockwise(*looks.studio_cameras(rng, job.views, unit, target))
-            rows = [(*row[:3], row[3] * R2N2_DISTANCE_SCALE * unit, R2N2_FOV) for row in rows]
-            files = _pngs(foot.photographed, cameras, job.studio_samples)
-        else:
-            walk = looks.phone_walk(rng, job.views, cube.centre * [1, 0, 1] + [0, 0.05, 0], drift=look == "phone")
-            rows, cameras = walk.rows, walk.cameras
-            files = {f"{i:02d}.jpg": f for i, f in enumerate(phone_photos(foot.photographed, walk, job.phone_samples))}
-        facts = {"subject": job.name, "side": side, "look": LOOKS[look], "length": foot.length, "metadata": "metric"}
-        _write(folder, job, foot.solid, cube, rows, cameras, files, facts)
+    return make_feet(person)
+
+
+def _capture_foot(job: Job, foot: Foot, look: str, folder: Path) -> None:
+    from . import looks
+    from .photos import phone_photos
+
+    cube = foot_cube(foot.solid.bounds)
+    # The same stream for both phone looks: they differ in the drift of light and in nothing else.
+    rng = np.random.default_rng([job.seed, job.index, SIDES.index(foot.side), look == "studio"])
+    if look == "studio":
+        box = foot.solid.bounds
+        unit, target = float(np.linalg.norm(box[1] - box[0])), box.mean(axis=0)
+        rows, cameras = _clockwise(*looks.studio_cameras(rng, job.views, unit, target))
+        rows = [(*row[:3], row[3] * R2N2_DISTANCE_SCALE * unit, R2N2_FOV) for row in rows]
+        files = _pngs(foot.photographed, cameras, job.studio_samples)
+    else:
+        walk = looks.phone_walk(rng, job.views, cube.centre * [1, 0, 1] + [0, 0.05, 0], drift=look == "phone")
+        rows, cameras = walk.rows, walk.cameras
+        files = {f"{i:02d}.jpg": f for i, f in enumerate(phone_photos(foot.photographed, walk, job.phone_samples))}
+    facts = {"subject": job.name, "side": foot.side, "look": LOOKS[look], "length": foot.length, "metadata": "metric"}
+    _write(folder, job, foot.solid, cube, rows, cameras, files, facts)
 
 
 def _capture_object(job: Job, root: Path) -> None:
