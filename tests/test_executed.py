@@ -6,7 +6,8 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from p2vlib.pages import offline_page, outside_addresses
+from p2vlib.report.executed import SCRIPTS, offline_page, outside_addresses, write_page
+from p2vlib.report.markup import Way
 
 
 def executed(folder, *, markdown="# Feet", **data):

@@ -58,7 +58,7 @@ def test_begin_refuses_what_the_config_does_not_know(home):
 
 def test_metrics_have_the_promised_columns_in_order(run):
     run.save_metrics(pd.DataFrame([ROW, {**ROW, "views": 8}]))
-    header, *rows = (run.folder / "parts" / "04.csv").read_text().splitlines()
+    header, *rows = runs.part_of_metrics(run.work, "04").read_text().splitlines()
     assert header == (
         "notebook,model,variant,training,dataset,look,cameras,placement,taxonomy,subject,sample,"
         "views,order,threshold,selected,iou"
@@ -80,7 +80,7 @@ def test_metrics_have_the_promised_columns_in_order(run):
 def test_metrics_that_are_not_tidy_are_refused(run, rows, sentence):
     with pytest.raises(ValueError, match=sentence):
         run.save_metrics(pd.DataFrame(rows))
-    assert not (run.folder / "parts" / "04.csv").exists()
+    assert not runs.part_of_metrics(run.work, "04").exists()
 
 
 @pytest.mark.parametrize(("scale", "marks"), [("smoke", [runs.SMOKE_NOTE]), ("quick", [])])
@@ -103,6 +103,11 @@ def test_the_answer_closes_the_manifest(run):
     assert manifest["answer"] == "The foot is .63."
     assert manifest["tables"] == [{"file": "tables/04-views.csv", "caption": "IoU by views"}]
     assert (run.folder / "tables" / "04-views.csv").read_text() == "views,iou\n4,0.63\n"
+    assert manifest["metrics"] == "", "it saved none"
+    run.save_metrics(pd.DataFrame([ROW]))
+    run.answer("The foot is .63.")
+    told = json.loads((run.folder / "parts" / "04.json").read_text())["metrics"]
+    assert told == runs.digest(runs.part_of_metrics(run.work, "04").read_text())
     assert manifest["seconds"] >= 0 and 0.01 < manifest["peak_memory_gib"] < 64
     assert {"version", "commit", "torch", "device", "machine"} <= set(manifest)
 

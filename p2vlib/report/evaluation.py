@@ -44,7 +44,7 @@ def build_evaluation(folder: Path | None = None) -> Path:
     return folder / "index.html"
 
 
-def _cells(told: pd.DataFrame) -> pd.DataFrame:
+def _cells(told: pd.DataFrame | pd.Series) -> pd.DataFrame:
     """A table with its index as columns, numbers to two places, and nothing where there is none."""
     return told.round(2).reset_index().convert_dtypes().astype(object).fillna("")
 

@@ -100,7 +100,7 @@ def offline_page(
         exporter.register_filter(name, form)
     cells, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": title, "path": str(folder)}})
     body = _FETCHED_SCRIPT.sub("", _once(cells))
-    if "Plotly.newPlot" in body:
+    if 'class="sheet plot"' in body:
         body = f'<script src="{SCRIPTS}"></script>\n{body}'
     text = page(title, (way or Way.among(title, {}, "../index.html")).bar(), body, CODE)
     if outside := outside_addresses(text):

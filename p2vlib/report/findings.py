@@ -72,7 +72,7 @@ def _best(feet: pd.DataFrame) -> Iterator[Finding]:
             Beside("the gain over it, paired", gain, _with_interval(gain, low, high, "+.3f")),
             *beside,
         ]
-    note = f"{best.model}, {_photos(best.views)}, the best of {own.model.nunique() - 1} systems trained on feet here; "
+    note = f"{best.model}, {_photos(best)}, the best of {own.model.nunique() - 1} systems trained on feet here; "
     note += f"{_who(network)} in phone looks. The slides' feet are others, and no foot was learnt from there."
     yield Finding("IoU on unseen feet", best.iou, best.low, best.high, tuple(beside), note)
 
@@ -112,7 +112,7 @@ def _shipped(feet: pd.DataFrame) -> Iterator[Finding]:
         guess = summarise(mean, ["model"]).iloc[0]
         told = _with_interval(guess.iou, guess.low, guess.high)
         beside.insert(0, Beside("mean foot", guess.iou, told, "guess"))
-    note = f"{_photos(best.views)} with their cameras, {_who(rows)} in phone looks; they learnt for longer, from more."
+    note = f"{_photos(best)} with their cameras, {_who(rows)} in phone looks; they learnt for longer, from more."
     yield Finding("IoU of the weights that come along", best.iou, best.low, best.high, tuple(beside), note)
 
 
@@ -144,8 +144,8 @@ def _with_interval(value: float, low: float, high: float, form: str = ".3f") -> 
     return f"{value:{form}} [{low:{form}}, {high:{form}}]".replace("-", "−")
 
 
-def _photos(views: int) -> str:
-    return f"{views} photos" if views > 1 else "one photo"
+def _photos(cell: pd.Series) -> str:
+    return f"{cell.views} photos" if cell.views > 1 else "one photo"
 
 
 def _who(rows: pd.DataFrame) -> str:
