@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin/python
 P2V := $(BIN) -m p2vlib
 
-.PHONY: setup test test-browser smoke report report-all evaluate lab clean
+.PHONY: setup test test-browser smoke report report-all evaluate lab pictures clean
 
 setup: .venv/.installed
 
@@ -46,7 +46,7 @@ smoke: setup
 
 report: setup
 	$(P2V) data --scale quick
-	$(P2V) study --scale quick --only 01,02,03,04,05
+	$(P2V) study --scale quick --only 00,01,02,03,04,05
 
 report-all: setup
 	$(P2V) data --scale quick
@@ -57,6 +57,10 @@ evaluate: setup
 
 lab: setup
 	$(BIN) -m jupyterlab notebooks
+
+# The README's own; that of the viewer is a browser's.
+pictures: setup
+	$(BIN) docs/pictures.py
 
 # Generated data, weights, stamps and smoke results; .venv and the committed results stay.
 clean:

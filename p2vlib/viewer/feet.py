@@ -178,9 +178,10 @@ def landmarks(mesh: trimesh.Trimesh, marks: Mapping[str, Float[np.ndarray, "poin
 @styled
 def measured(mesh: trimesh.Trimesh, measures: Measures, marks: Marks, title: str = "") -> Figure:
     """A foot from above and from the side, with the lines along which it was measured and their millimetres."""
-    figure = new_figure(10, 5.6)
-    above, beside = figure.subplots(2, 1, sharex=True, height_ratios=(1.1, 1.0))
     points = 1000 * np.asarray(mesh.vertices)
+    deep, high = np.ptp(points[:, 2]) + 40, 1.1 * np.ptp(points[:, 1])
+    figure = new_figure(10, 5.6)
+    above, beside = figure.subplots(2, 1, sharex=True, height_ratios=(deep, high))
     for axes, up in ((above, 2), (beside, 1)):
         _flattened(axes, mesh, up)
     heel, toe, inner, outer = (1000 * point for point in (marks.heel, marks.toe, marks.inner, marks.outer))
@@ -254,6 +255,7 @@ def _flattened(axes: Axes, mesh: trimesh.Trimesh, up: int) -> None:
     """A surface along x and the axis ``up``, in millimetres; what is nearer to who looks is drawn over the rest."""
     corners = 1000 * np.asarray(mesh.vertices)[mesh.faces]
     nearer = corners[:, :, 3 - up].mean(1).argsort()  # from above along y, from the right side along z
-    axes.add_collection(PolyCollection(corners[nearer][:, :, [0, up]], facecolors=SOLID, edgecolors="none"))
+    flat = corners[nearer][:, :, [0, up]]
+    axes.add_collection(PolyCollection(flat, facecolors=SOLID, edgecolors=SOLID, linewidths=0.2))
     axes.autoscale_view()
     axes.set(aspect="equal", ylabel=f"{'xyz'[up]} [mm]")

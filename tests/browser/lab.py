@@ -17,6 +17,10 @@ import nbformat
 import requests
 from tabs import Tab
 
+import p2vlib
+
+LIBRARY = Path(p2vlib.__file__).parents[1]
+
 SETTINGS = {
     # It would ask a server for news.
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
@@ -110,7 +114,9 @@ def lab_in(folder: Path, notebooks: Path) -> Iterator[Lab]:
         file.write_text(json.dumps(values))
     own = {f"JUPYTER_{kind}_DIR": str(folder / kind.lower()) for kind in ("CONFIG", "DATA", "RUNTIME")}
     own |= {f"JUPYTERLAB_{kind}_DIR": str(folder / kind.lower()) for kind in ("SETTINGS", "WORKSPACES")}
-    own |= {"IPYTHONDIR": str(folder / "ipython"), "JUPYTER_PLATFORM_DIRS": "1"}
+    # Kernels start in another folder; they import the copy of the library that is tested.
+    paths = os.pathsep.join(filter(None, [str(LIBRARY), os.environ.get("PYTHONPATH")]))
+    own |= {"IPYTHONDIR": str(folder / "ipython"), "JUPYTER_PLATFORM_DIRS": "1", "PYTHONPATH": paths}
     command = "-m jupyterlab --no-browser --allow-root --expose-app-in-browser --ip=127.0.0.1 --port=0".split()
     log = folder / "server.log"
     with log.open("w") as stream:

@@ -25,6 +25,9 @@ FLAGS = """
 """.split()
 """How Chromium draws WebGL on a machine without a graphics card, as root, and calls nobody."""
 
+PATIENCE = 60
+"""Seconds to wait for what a free machine does in one: others may be busy on this one."""
+
 HARMLESS: dict[str, str] = {}
 """Pattern -> why an error of the console that matches it is none of ours."""
 
@@ -54,7 +57,7 @@ class Tab:
         """The addresses outside the page's own files that were asked for."""
         return [url for url in self.asked if not url.startswith(("file:", "data:", "blob:", "about:"))]
 
-    def until(self, holds: Callable[[], bool], otherwise: str, seconds: float = 20) -> None:
+    def until(self, holds: Callable[[], bool], otherwise: str, seconds: float = PATIENCE) -> None:
         """Waits until ``holds``, while the page goes on.
 
         Raises:
@@ -70,7 +73,7 @@ class Tab:
 def open_tab(browser: Browser) -> Iterator[Tab]:
     """A tab of a laptop's size, with no cookies and no cache."""
     context = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
-    context.set_default_timeout(20_000)
+    context.set_default_timeout(1000 * PATIENCE)
     yield Tab(context.new_page())
     context.close()
 

@@ -1,0 +1,110 @@
+"""Draws the pictures of the README from a real run, in half a minute of one core: `make pictures`.
+
+The foot is that of notebook 00, the middle one of the 80 feet that the weights were tested on. It is photographed on
+the same walk and in the same light, with more pixels, so that a reader sees something.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import trimesh
+from matplotlib.figure import Figure
+from PIL import Image
+from scipy.ndimage import zoom
+
+from p2vlib import config, inference, last, shipped, uncertainty, viewer
+from p2vlib.capture import feet, looks
+from p2vlib.capture.landmarks import truths
+from p2vlib.capture.people import population
+from p2vlib.capture.photos import phone_photos
+from p2vlib.conventions import SIDES
+from p2vlib.inference import Foot
+from p2vlib.measure import measure, sizes
+from p2vlib.shots import Shots, shots_of
+from p2vlib.uncertainty import Sized
+from p2vlib.viewer.style import FAINTER, INK, STYLE, new_figure
+
+PEOPLE, PERSON, SIDE, VIEWS = config.shipped().feet.test_seed, 14, "right", 8
+
+PIXELS, SAMPLES = 384, 12
+"""Of a photo, and light paths for each of them: three times a side and twice as many as in the data."""
+
+
+def photographed(foot: feet.Foot) -> Shots:
+    """The walk around the foot that the data have, photographed once more."""
+    rng = np.random.default_rng([PEOPLE, PERSON, SIDES.index(SIDE), False])
+    walk = looks.phone_walk(rng, VIEWS, np.array([0.0, 0.05, 0.0]), pixels=PIXELS)
+    files = phone_photos(foot.photographed, walk, SAMPLES)
+    pictures = [np.asarray(Image.open(io.BytesIO(file)).convert("RGB")) for file in files]
+    return shots_of(pictures, walk.cameras, [f"{view:02d}.jpg" for view in range(VIEWS)], SIDE)
+
+
+def lengthened(mesh: trimesh.Trimesh, known: Sized) -> trimesh.Trimesh:
+    """A reconstructed surface with what is missing at the tips of its toes, which are thinner than a voxel."""
+    longer = known.measures.length / measure(mesh, SIDE)[0].length
+    return mesh.copy().apply_transform(np.diag([longer, 1.0, 1.0, 1.0]))
+
+
+def from_photos_to_millimetres(shots: Shots, foot: Foot, known: Sized, truth: float) -> Figure:
+    """Photos, the solid and what was measured side by side; ``truth``: the true length, mm."""
+    mesh = lengthened(foot.mesh, known)
+    drawn = viewer.measured(mesh, known.measures, replace(measure(mesh, SIDE)[1], arch=None))
+    drawn.set_size_inches(5.4, 4.9)
+    photos = [np.asarray(photo) for photo in shots.photos[::2]]
+    smooth = zoom(foot.probability, 2, order=1, mode="grid-constant", grid_mode=True) >= foot.threshold
+    solid = viewer.render(smooth, azimuth=40, elevation=22, pixels=900)
+    pictures = [viewer.mosaic([photos[:2], photos[2:]], gap=8), cut(solid), raster(drawn)]
+    size = sizes(known.measures.length, known.measures.ball_breadth, known.within["length"])["EU"]
+    titles = [
+        f"{VIEWS} photos (here: every second)",
+        "a solid foot",
+        f"{known.measures.length:.0f} ± {known.within['length']:.0f} mm long (true: {truth:.0f}), EU {size}",
+    ]
+    with matplotlib.rc_context(STYLE):
+        figure = new_figure(15, 5.0)
+        grid = figure.subplots(1, 3, width_ratios=[picture.shape[1] / picture.shape[0] for picture in pictures])
+        for axes, picture, title in zip(grid, pictures, titles, strict=True):
+            axes.imshow(picture, interpolation="antialiased")
+            axes.set_title(title, fontsize=16, color=INK)
+            axes.set_axis_off()
+        for axes in grid[1:]:
+            axes.annotate("→", (-0.04, 0.5), xycoords="axes fraction", fontsize=34, color=FAINTER, ha="center")
+    return figure
+
+
+def cut(picture: np.ndarray, margin: int = 12) -> np.ndarray:
+    """A picture with clear surroundings, cut to what it shows."""
+    rows, columns = (np.flatnonzero(picture[..., 3].any(axis=axis)) for axis in (1, 0))
+    return np.pad(picture[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1], ((margin,) * 2, (margin,) * 2, (0, 0)))
+
+
+def raster(figure: Figure) -> np.ndarray:
+    """A figure as a picture."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=150, format="png")
+    return np.asarray(Image.open(buffer).convert("RGB"))
+
+
+def main() -> None:
+    (person,) = population(PEOPLE, 1, first=PERSON)
+    true_foot, weights = feet.make_feet(person)[SIDE], shipped.load(shipped.path())
+    shots = photographed(true_foot)
+    foot = inference.reconstruct(weights, shots, 128, report=print)
+    known, truth = uncertainty.sized(weights, shots, foot), truths(true_foot)["length"]
+    figures = {
+        "foot.jpg": from_photos_to_millimetres(shots, foot, known, truth),
+        "fit.jpg": viewer.fit_map(last.fits(lengthened(foot.mesh, known), SIDE)),
+    }
+    for name, figure in figures.items():
+        path = Path(__file__).with_name(name)
+        figure.savefig(path, dpi=110, bbox_inches="tight", pil_kwargs={"quality": 88})
+        print(f"{path}: {path.stat().st_size / 1000:.0f} kB")
+
+
+if __name__ == "__main__":
+    main()
