@@ -2,7 +2,7 @@
 const none = "–";
 
 function numberIn(text) {
-  const found = text.replace(/,(?=\d{3})/g, "").match(/^([↑↓]?)\s*([-+−]?[\d.]+(?:e[-+]?\d+)?)(?=$|[\s%°[(±])/i);
+  const found = text.replace(/,(?=\d{3})/g, "").match(/^([↑↓=]?)\s*([-+−]?[\d.]+(?:e[-+]?\d+)?)(?=$|[\s%°[(±])/i);
   if (!found) return NaN;
   return Number(found[2].replace("−", "-")) * (found[1] === "↓" ? -1 : 1);
 }
