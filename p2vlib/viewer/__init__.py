@@ -6,7 +6,7 @@ light, colours are the same everywhere: `style` is the one place for them.
 
 from .app import view
 from .feet import before_and_after, fit_map, landmarks, measured
-from .interactive import Volumes, camera_poses, history, volumes
+from .interactive import camera_poses, history, volumes
 from .pictures import (
     Panel,
     best_to_worst,
@@ -21,10 +21,11 @@ from .pictures import (
     slices,
 )
 from .shading import agreement, render
+from .showing import Scenes
 
 __all__ = [
     "Panel",
-    "Volumes",
+    "Scenes",
     "agreement",
     "before_and_after",
     "best_to_worst",

@@ -6,6 +6,8 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from ..datasets import spread
 from ..evaluation import orders_of
 from .sample import Answer, Networks, Sample, ask, is_finer
@@ -54,6 +56,11 @@ class Answers:
         if not is_finer(self.networks[name][0]):
             return [own]
         return [size for size in SIZES if self.samples[sample].truth(size) is not None] or list(SIZES)
+
+    def refines(self, name: str, sample: int) -> bool:
+        """Whether the network called ``name`` has a refiner."""
+        answer = self.of(name, Choice(sample))
+        return not np.array_equal(answer.coarse, answer.refined)
 
     def of(self, name: str, choice: Choice) -> Answer:
         """What the network called ``name`` says."""

@@ -1,9 +1,16 @@
-"""The viewer in JupyterLab: controls, photos, and a scene for each of one or two networks."""
+"""The viewer: controls, photos, and a scene for each of one or two networks; in a batch run the scenes alone.
+
+Every control has a class of its own, ``p2v-…``, by which a page finds it. What is computed stands in `answers` and
+`sample`; here it only meets the controls.
+"""
 
 from __future__ import annotations
 
 import base64
 import html
+import io
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,24 +18,34 @@ import ipywidgets as widgets
 
 from .. import shipped
 from ..datasets import Captures
+from ..grids import Probability
 from ..shots import Shots
-from . import scene
+from . import saving, scene
 from .answers import ORDERS, Answers, Choice
-from .live import is_live
-from .sample import Networks, Sample, facts, samples
-from .style import FAINT, PALETTE
+from .pictures import filled_middle, slices
+from .sample import Answer, Networks, Sample, facts, samples
+from .showing import Scenes, is_live
+from .style import FAINT, FAINTER, PALETTE
 
 ALONE = "none"
 """No second network beside the first."""
 
+SAVED = "saved"
+"""The folder, below where the notebook runs, that files are offered to be saved in."""
 
-def view(what: Path | Shots | Captures, models: Networks | None = None, views: int | None = None) -> Any:
-    """A sample in three dimensions with what networks make of its photos, and controls: to be shown last in a cell.
+HEIGHT = 480
+"""Of a scene, pixels."""
+
+
+def view(what: Path | Shots | Captures, models: Networks | None = None, views: int | None = None) -> App | Scenes:
+    """A sample in three dimensions, with what networks make of its photos: to be named last in a cell.
+
+    In JupyterLab it has controls; in a batch run it is one scene for each of the first two networks.
 
     Args:
-        what: a capture folder, photos in memory, or a table of samples.
+        what: a capture folder, photos in memory, or a table of samples, the first of which is shown.
         models: name -> (network, threshold); None: the weights that come with the project.
-        views: how many photos are shown at first; None: all.
+        views: how many photos are shown to the networks at first; None: all.
 
     Raises:
         ValueError: as `sample.samples`, or networks that do not fit the photos.
@@ -37,102 +54,300 @@ def view(what: Path | Shots | Captures, models: Networks | None = None, views: i
         weights = shipped.load(shipped.path())
         models = {shipped.NAME: (weights.model, weights.threshold)}
     answers = Answers(samples(what), models)
-    app = App(answers, views)
-    return app if is_live() else app
+    return App(answers, views) if is_live() else still(answers, views)
+
+
+def still(answers: Answers, views: int | None = None) -> Scenes:
+    """The first sample with what the first two networks say, to be turned but not changed."""
+    sample, choice = answers.samples[0], Choice(views=views or answers.most(0))
+    chosen, plots, lines = answers.chosen(choice), [], []
+    for name, (_, threshold) in list(answers.networks.items())[:2]:
+        answer, plot = answers.of(name, choice), scene.new_plot(HEIGHT)
+        for drawn in (
+            *scene.solids(sample, answer, threshold, "agreement"),
+            *scene.floor(sample),
+            *scene.frusta(sample, chosen),
+        ):
+            plot += drawn
+        plots.append(plot)
+        lines.append(_line(name, sample, answer, threshold))
+    above = strip(sample, chosen) + legend("agreement")
+    return Scenes(plots, above, lines, f"{sample.name}, {len(chosen)} photos: truth and prediction")
 
 
 class App(widgets.VBox):
-    """The viewer. Every control has a class of its own, ``p2v-…``, by which a page finds it."""
+    """The live viewer of what networks say of some samples."""
 
     def __init__(self, answers: Answers, views: int | None = None) -> None:
         self.answers = answers
-        names = list(answers.networks)
-        most = answers.most(0)
-        self.sample = _named(widgets.Dropdown, "sample", options=_numbered(answers.samples))
-        self.network = _named(widgets.Dropdown, "network", options=names)
-        self.beside = _named(widgets.Dropdown, "beside", "beside it", options=[ALONE, *names])
-        self.views = _named(
-            widgets.IntSlider, "views", "photos", value=views or most, min=1, max=most, continuous_update=False
-        )
-        self.order = _named(widgets.Dropdown, "order", options=ORDERS)
-        self.threshold = _named(widgets.FloatSlider, "threshold", min=0.05, max=0.95, step=0.01)
-        self.threshold.value = answers.networks[names[0]][1]
-        self.size = _named(widgets.Dropdown, "resolution", options=[("32 voxels", 32)])
-        self.shown = _named(widgets.Dropdown, "shown", options=scene.SHOWN)
-        self.photo = _named(widgets.IntSlider, "photo", "marked photo", min=1, max=most)
-        self.line = widgets.HTML().add_class("p2v-line")
-        self.strip = widgets.HTML().add_class("p2v-photos")
-        self.plots = [scene.new_plot() for _ in range(2)]
-        self._drawn: list[tuple[list[Any], list[Any]]] = [([], []), ([], [])]
+        self._settling = False
+        self._pictures: dict[int, bytes] = {}
+        self._around: list[tuple[Any, list[Any]]] = [(None, []), (None, [])]
+        self._make_controls(views)
+        self.line, self.status, self.saved = (_text(name) for name in ("line", "status", "saved"))
+        self.legend, self.strip = _text("legend"), _text("photos")
+        self.cuts = widgets.Image(format="png", layout={"max_width": "900px"}).add_class("p2v-cuts")
+        self.cutting = widgets.VBox([widgets.HBox(self.along), self.cuts])
+        self.plots = [scene.new_plot(HEIGHT) for _ in range(2)]
+        widgets.jslink((self.plots[0], "camera"), (self.plots[1], "camera"))
         self.scenes = widgets.HBox().add_class("p2v-scenes")
-        for control in (self.sample, self.network, self.beside, self.views, self.order, self.size):
-            control.observe(self._asked, "value")
-        for control in (self.threshold, self.shown, self.photo):
-            control.observe(self._looked, "value")
-        controls = [self.sample, self.network, self.beside, self.views, self.order]
-        controls += [self.threshold, self.size, self.shown, self.photo]
-        side = widgets.VBox(controls, layout={"width": "330px", "flex": "0 0 auto"})
-        body = widgets.HBox([side, widgets.VBox([self.line, self.scenes], layout={"flex": "1 1 auto"})])
-        self._asked(None)
-        super().__init__([self.strip, body])
+        self._observe()
+        self._settle()
+        super().__init__(self._laid_out())
         self.add_class("p2v-viewer")
+
+    def _make_controls(self, views: int | None) -> None:
+        names, most = list(self.answers.networks), self.answers.most(0)
+        found = [(sample.name, number) for number, sample in enumerate(self.answers.samples)]
+        self.sample = _control(widgets.Dropdown, "sample", "sample", options=found)
+        self.network = _control(widgets.Dropdown, "network", "network", options=names)
+        self.beside = _control(widgets.Dropdown, "beside", "beside it", options=[ALONE, *names])
+        counts = {"min": 1, "max": most, "continuous_update": False}
+        self.views = _control(widgets.IntSlider, "views", "photos shown", value=views or most, **counts)
+        self.order = _control(widgets.Dropdown, "order", "their order", options=ORDERS)
+        cut = {"min": 0.05, "max": 0.95, "step": 0.01}
+        self.threshold = _control(widgets.FloatSlider, "threshold", "threshold", **cut)
+        self.beside_threshold = _control(widgets.FloatSlider, "beside-threshold", "its threshold", **cut)
+        self.size = _control(widgets.Dropdown, "resolution", "resolution")
+        self.shown = _control(widgets.Dropdown, "shown", "shown")
+        self.photo = _control(widgets.IntSlider, "photo", "marked photo", min=1, max=most)
+        self.cameras = _check("cameras", "cameras and their photos")
+        self.floor = _check("floor", "floor and scale")
+        self.has_cuts = _check("slices", "slices", value=False)
+        self.along = [_control(widgets.IntSlider, f"slice-{axis}", f"{axis} [voxel]", min=0, max=31) for axis in "xyz"]
+        self.format = _control(widgets.Dropdown, "format", "save as", options=saving.FORMATS)
+        self.file = _control(widgets.Text, "file", "file")
+        self.save = widgets.Button(description="Save what is seen", icon="save").add_class("p2v-save")
+
+    def _observe(self) -> None:
+        for control in (self.sample, self.network, self.beside):
+            control.observe(lambda _: self._settle(), "value")
+        for control in (self.views, self.order, self.size):
+            control.observe(lambda _: self._look(), "value")
+        looks = (self.threshold, self.beside_threshold, self.shown, self.photo, self.cameras, self.floor)
+        for control in (*looks, self.has_cuts, *self.along):
+            control.observe(lambda _: self._look(), "value")
+        self.format.observe(lambda _: self._name_file(), "value")
+        self.save.on_click(lambda _: self._save())
+        for place, plot in enumerate(self.plots):
+            plot.observe(lambda change, place=place: self._pictured(place, change.new), "screenshot")
+
+    def _laid_out(self) -> list[widgets.Widget]:
+        asked = [self.sample, self.network, self.beside, self.views, self.order, self.size]
+        looked = [self.shown, self.threshold, self.beside_threshold, self.photo, self.cameras, self.floor]
+        saved = [self.format, self.file, self.save, self.saved]
+        side = widgets.VBox([*asked, *looked, self.has_cuts, *saved], layout={"width": "310px", "flex": "0 0 auto"})
+        told = widgets.HBox([self.line, self.status], layout={"justify_content": "space-between"})
+        middle = widgets.VBox(
+            [told, self.legend, self.scenes, self.cutting], layout={"flex": "1 1 0", "min_width": "0"}
+        )
+        return [self.strip, widgets.HBox([side, middle])]
+
+    # --------------------------------------------------------------------------------------------------------- choosing
 
     @property
     def choice(self) -> Choice:
         """What the controls say."""
         return Choice(self.sample.value, self.views.value, self.order.value, self.size.value)
 
-    def _asked(self, _: Any) -> None:
-        self.line.value = "working …"
-        self._looked(None)
+    @property
+    def names(self) -> list[str]:
+        """The networks that are looked at."""
+        return [self.network.value] + ([] if self.beside.value == ALONE else [self.beside.value])
 
-    def _looked(self, _: Any) -> None:
-        lines, names = [], [self.network.value, self.beside.value]
-        names = names[: 1 if ALONE in names else 2]
-        for place, name in enumerate(names):
-            lines.append(self._draw(place, name))
-        self.scenes.children = self.plots[: len(names)]
-        self.line.value = "<br>".join(lines)
-        self.strip.value = strip(self._sample, self.answers.chosen(self.choice), self.photo.value - 1)
+    @property
+    def seen(self) -> list[tuple[Answer, float]]:
+        """What they say, and where it is cut."""
+        cuts = (self.threshold.value, self.beside_threshold.value)
+        return [(self.answers.of(name, self.choice), cut) for name, cut in zip(self.names, cuts, strict=False)]
 
     @property
     def _sample(self) -> Sample:
         return self.answers.samples[self.sample.value]
 
-    def _draw(self, place: int, name: str) -> str:
-        answer, plot = self.answers.of(name, self.choice), self.plots[place]
-        photo = min(self.photo.value, len(answer.chosen)) - 1
-        for old in self._drawn[place]:
-            for one in old:
-                plot -= one
-        drawn = scene.solids(self._sample, answer, self.threshold.value, self.shown.value, photo)
-        around = scene.frusta(self._sample, answer.chosen, photo) + scene.floor(self._sample)
-        for one in drawn + around:
-            plot += one
-        self._drawn[place] = (drawn, around)
-        told = facts(self._sample, answer.probability, self.threshold.value)
-        return f"<b>{html.escape(name)}</b> {told}"
+    def _settle(self) -> None:
+        """Another sample or network: what can be chosen changes with it."""
+        if self._settling:
+            return
+        self._settling = True
+        try:
+            self.status.value = _said("working …")
+            self.views.max = self.answers.most(self.sample.value)
+            names, networks = self.names, self.answers.networks
+            sizes = [self.answers.sizes(name, self.sample.value) for name in names]
+            both = [size for size in sizes[0] if size in sizes[-1]]
+            _offer(self.size, [(f"{size} voxels a side", size) for size in both])
+            refines = all(self.answers.refines(name, self.sample.value) for name in names)
+            _offer(self.shown, [(way, way) for way in scene.SHOWN if refines or "refiner" not in way])
+            for slider, name in zip((self.threshold, self.beside_threshold), names, strict=False):
+                slider.value = networks[name][1]
+            self.beside_threshold.layout.display = None if len(names) > 1 else "none"
+            self.photo.disabled = not self._sample.cameras
+            self._name_file()
+        except ValueError as error:
+            self.line.value = _wrong(error)
+            return
+        finally:
+            self._settling = False
+        self._look()
+
+    def _name_file(self) -> None:
+        name = self._sample.name.replace(", ", "-").replace(" ", "-")
+        self.file.value = f"{SAVED}/{name}{self.format.value}"
+
+    # ---------------------------------------------------------------------------------------------------------- looking
+
+    def _look(self) -> None:
+        """Draws and tells what the controls ask for."""
+        if self._settling:
+            return
+        self.status.value, began = _said("working …"), time.perf_counter()
+        try:
+            self.photo.max = self.views.value
+            seen, photo = self.seen, self.photo.value - 1
+            for place, (answer, cut) in enumerate(seen):
+                self._draw(place, answer, cut, photo)
+            told = (_line(name, self._sample, *one) for name, one in zip(self.names, seen, strict=True))
+            self.line.value = "<br>".join(told)
+            self._cut(*seen[0])
+        except ValueError as error:
+            self.line.value = _wrong(error)
+            return
+        self.scenes.children = self.plots[: len(seen)]
+        self.legend.value = legend(self.shown.value)
+        self.strip.value = strip(self._sample, self.answers.chosen(self.choice), photo)
+        self.status.value = _said(f"{time.perf_counter() - began:.2f} s")
+
+    def _draw(self, place: int, answer: Answer, cut: float, photo: int) -> None:
+        """What is around the solid stays as it is where it can: most of what is drawn, and of what is sent."""
+        key = (self.sample.value, answer.chosen, photo, self.floor.value, self.cameras.value)
+        if key != self._around[place][0]:
+            floor = scene.floor(self._sample) if self.floor.value else []
+            cameras = scene.frusta(self._sample, answer.chosen, photo, 96) if self.cameras.value else []
+            self._around[place] = (key, floor + cameras)
+        self.plots[place].objects = [
+            *scene.solids(self._sample, answer, cut, self.shown.value, photo),
+            *self._around[place][1],
+        ]
+
+    def _cut(self, answer: Answer, cut: float) -> None:
+        self.cutting.layout.display = None if self.has_cuts.value else "none"
+        if not self.has_cuts.value:
+            return
+        solid = answer.probability >= cut
+        if self.along[0].max != len(solid) - 1:
+            self._settling = True
+            for slider, middle in zip(self.along, filled_middle(solid), strict=True):
+                slider.max, slider.value = len(solid) - 1, middle
+            self._settling = False
+        at = [slider.value for slider in self.along]
+        self.cuts.value = _png(answer.probability, self._sample, at)
+
+    # ----------------------------------------------------------------------------------------------------------- saving
+
+    def _save(self) -> None:
+        """Writes what is seen; a picture when the browser has sent it."""
+        path = Path(self.file.value)
+        try:
+            if path.suffix == ".png":
+                self._pictures = {}
+                self.saved.value = _said("asking the browser for its picture …")
+                for plot in self.plots[: len(self.names)]:
+                    plot.fetch_screenshot()
+                return
+            self._write(path)
+        except (ValueError, OSError) as error:
+            self.saved.value = _wrong(error)
+            return
+        self._tell_saved(path)
+
+    def _write(self, path: Path) -> None:
+        sample, seen = self._sample, self.seen
+        if path.suffix == ".binvox":
+            saving.save_grid(path, sample, *seen[0])
+        elif path.suffix == ".html":
+            told = [_line(name, sample, *one) for name, one in zip(self.names, seen, strict=True)]
+            saving.save_page(
+                path, Scenes(self.plots[: len(seen)], self.strip.value + self.legend.value, told, sample.name)
+            )
+        else:
+            saving.save_mesh(path, sample, seen, self.shown.value, self.photo.value - 1)
+
+    def _pictured(self, place: int, content: str) -> None:
+        self._pictures[place] = base64.b64decode(content)
+        if len(self._pictures) == len(self.names):
+            path = Path(self.file.value)
+            saving.save_picture(path, [self._pictures[place] for place in sorted(self._pictures)])
+            self._tell_saved(path)
+
+    def _tell_saved(self, path: Path) -> None:
+        self.saved.value = _said(f"{path}: written, {path.stat().st_size / 1000:.0f} kB")
 
 
-def _named(kind: type, name: str, description: str = "", **options: Any) -> Any:
-    control = kind(description=description or name, style={"description_width": "95px"}, **options)
-    control.layout.width = "320px"
-    return control.add_class(f"p2v-{name}")
+# --------------------------------------------------------------------------------------------------------------- parts
 
 
-def _numbered(found: list[Sample]) -> list[tuple[str, int]]:
-    return [(sample.name, number) for number, sample in enumerate(found)]
+def _control(kind: Callable[..., Any], name: str, description: str, **options: Any) -> Any:
+    style = {"description_width": "90px"}
+    return kind(description=description, style=style, layout={"width": "300px"}, **options).add_class(f"p2v-{name}")
 
 
-def strip(sample: Sample, chosen: list[int], photo: int) -> str:
-    """The photos that are shown as a row of pictures, the marked one framed."""
+def _offer(control: Any, options: Sequence[tuple[str, Any]]) -> None:
+    """Lets a dropdown offer ``options``; what was chosen stays chosen where it can."""
+    values = [value for _, value in options]
+    kept = control.value if control.value in values else values[0]
+    control.options, control.value = options, kept
+
+
+def _check(name: str, description: str, value: bool = True) -> Any:
+    check = widgets.Checkbox(value, description=description, indent=False, layout={"margin": "0 0 0 98px"})
+    return check.add_class(f"p2v-{name}")
+
+
+def _text(name: str) -> Any:
+    return widgets.HTML().add_class(f"p2v-{name}")
+
+
+def _said(text: str) -> str:
+    return f'<span role="status" style="color: {FAINTER}">{html.escape(text)}</span>'
+
+
+def _wrong(error: Exception) -> str:
+    return f'<span role="alert" style="color: firebrick">{html.escape(str(error))}</span>'
+
+
+def _line(name: str, sample: Sample, answer: Answer, cut: float) -> str:
+    told = facts(sample, answer.probability, cut)
+    size = len(answer.probability)
+    return f"<b>{html.escape(name)}</b>, {len(answer.chosen)} photos, {size}³, from {cut:.2f} on: {told}"
+
+
+def legend(shown: str) -> str:
+    """The colours of one of `scene.SHOWN` and what they say."""
+    parts = (
+        f'<span style="color: {colour}">■</span> {html.escape(name)}' for name, colour in scene.legend(shown).items()
+    )
+    return "&emsp;".join(parts)
+
+
+def strip(sample: Sample, chosen: Sequence[int], photo: int | None = None) -> str:
+    """The photos that networks are shown as a row of pictures in their order, the marked one framed."""
     cells = []
     for place, number in enumerate(chosen):
         colour = PALETTE[1] if place == photo else FAINT
-        name = html.escape(sample.names[number])
-        source = base64.b64encode(scene.encoded(sample.photos[number], 128)).decode()
+        name = html.escape(f"photo {place + 1}" + (f", {sample.names[number]}" if sample.names else ""))
+        source = base64.b64encode(scene.encoded(sample.photos[number], 96)).decode()
         cells.append(
-            f'<figure style="margin: 0 4px"><img alt="photo {name}" src="data:image/jpeg;base64,{source}" '
-            f'style="height: 84px; border: 3px solid {colour}"><figcaption>{place + 1}: {name}</figcaption></figure>'
+            '<figure style="margin: 0 6px 0 0; flex: 0 0 auto">'
+            f'<img alt="{name}" src="data:image/jpeg;base64,{source}" '
+            f'style="height: 84px; border: 3px solid {colour}; display: block; margin: 0">'
+            f'<figcaption style="font-size: 11px">{name}</figcaption></figure>'
         )
-    return f'<div style="display: flex; overflow-x: auto">{"".join(cells)}</div>'
+    return f'<div style="display: flex; overflow-x: auto; line-height: 1.4">{"".join(cells)}</div>'
+
+
+def _png(volume: Probability, sample: Sample, at: Sequence[int]) -> bytes:
+    truth = sample.truth(len(volume))
+    figure, buffer = slices(volume, sample.cube, truth, at), io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=90)
+    return buffer.getvalue()

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import html
-import os
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import k3d
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-from IPython import get_ipython
 from plotly.subplots import make_subplots
 
 from ..cameras import Camera
 from ..conventions import Cube
-from ..grids import to_mesh
+from .scene import isosurface
+from .showing import Scenes
 from .style import INK, PALETTE, SOLID, dress_plotly
 
 
@@ -109,29 +107,8 @@ def history(history: pd.DataFrame, by: str | None = None) -> go.Figure:
     return figure
 
 
-class Volumes:
-    """k3d surfaces that turn under the mouse: a live widget in Jupyter, a snapshot that works offline in a batch run.
-
-    A batch run is one with ``P2VLIB_BATCH=1`` in its environment, or one outside a notebook.
-    """
-
-    def __init__(self, plot: Any, is_live: bool) -> None:
-        self.plot = plot
-        self.is_live = is_live
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
-        if self.is_live:
-            return self.plot._repr_mimebundle_(include=include, exclude=exclude)
-        page = html.escape(self.plot.get_snapshot(compression_level=9), quote=True)
-        style = f"width: 100%; height: {self.plot.height}px; border: 0"
-        frame = f'<iframe srcdoc="{page}" style="{style}" title="interactive 3-D volumes"></iframe>'
-        return {"text/html": frame, "text/plain": repr(self)}
-
-
-def volumes(grids: Mapping[str, np.ndarray], cube: Cube, level: float = 0.5) -> Volumes:
+def volumes(grids: Mapping[str, np.ndarray], cube: Cube, level: float = 0.5) -> Scenes:
     """Surfaces of volumes over one ``cube``, side by side along z and named, in millimetres, to be turned by hand.
-
-    A snapshot adds 1.2 MB to a page whatever it holds, so put what belongs together into one call.
 
     Args:
         grids: name -> ``[x, y, z]``, boolean or occupancy in [0, 1].
@@ -144,16 +121,12 @@ def volumes(grids: Mapping[str, np.ndarray], cube: Cube, level: float = 0.5) -> 
     )
     pitch = 1100 * cube.edge
     for index, (name, grid) in enumerate(grids.items()):
-        vertices, faces = to_mesh(grid, cube, level)
-        vertices = 1000 * (vertices - cube.centre) - [0, 0, index * pitch]
         colour = (SOLID, *PALETTE)[index % 8]
-        vertices, faces = vertices.astype(np.float32), faces.astype(np.uint32)
-        plot += k3d.mesh(vertices, faces, color=int(colour[1:], 16), flat_shading=False, side="double")
+        plot += isosurface(grid, 1000 * cube.edge, colour, level, (0, 0, -index * pitch))
         words = f'<span style="color: {colour}">■</span> {html.escape(name)}'
         place = (0.02, 0.04 + 0.08 * index)
         plot += k3d.text2d(words, place, color=int(INK[1:], 16), is_html=True, label_box=False)
     middle = np.array([0, -250 * cube.edge, -pitch * (len(grids) - 1) / 2])
     distance = 1000 * cube.edge * (1 + 0.55 * len(grids))
     plot.camera = [*(middle + distance * np.array([1, 0.55, 0.45])), *middle, 0, 1, 0]
-    is_live = get_ipython() is not None and os.environ.get("P2VLIB_BATCH") != "1"
-    return Volumes(plot, is_live)
+    return Scenes([plot], title=f"surfaces: {', '.join(grids)}")

@@ -339,15 +339,17 @@ def _apart(levels: list[float], gap: float) -> list[float]:
 
 
 @styled
-def slices(volume: np.ndarray, cube: Cube, outline: np.ndarray | None = None) -> Figure:
-    """Three cuts through the middle of what ``volume`` ``[x, y, z]`` fills: from the side, above and the front, in mm.
+def slices(
+    volume: np.ndarray, cube: Cube, outline: np.ndarray | None = None, at: Sequence[int] | None = None
+) -> Figure:
+    """Three cuts through a ``volume`` ``[x, y, z]``: from the side, above and the front, in mm.
 
     Args:
         volume: boolean, or occupancy in [0, 1].
         outline: a second volume over the same cube, drawn as a line at one half (the truth, say).
+        at: the voxel of each axis through which it is cut; None: the middle of what is filled.
     """
-    filled = np.argwhere(np.asarray(volume) >= 0.5)
-    middle = filled.mean(axis=0).round().astype(int) if len(filled) else np.array(volume.shape) // 2
+    middle = filled_middle(volume) if at is None else at
     figure = new_figure(10, 3.3)
     for index, (across, up, cut, title) in enumerate([(0, 1, 2, "side"), (0, 2, 1, "above"), (2, 1, 0, "front")]):
         axes = figure.add_subplot(1, 3, index + 1)
@@ -373,3 +375,9 @@ def slices(volume: np.ndarray, cube: Cube, outline: np.ndarray | None = None) ->
         if across == 2:
             axes.invert_xaxis()
     return figure
+
+
+def filled_middle(volume: np.ndarray) -> list[int]:
+    """The voxel in the middle of what ``volume`` ``[x, y, z]`` fills, or of the volume where nothing is."""
+    filled = np.argwhere(np.asarray(volume) >= 0.5)
+    return filled.mean(axis=0).round().astype(int).tolist() if len(filled) else [size // 2 for size in volume.shape]

@@ -25,6 +25,7 @@ from ..datasets import Captures, mirrored_cameras
 from ..evaluation import asked
 from ..grids import iou, to_mesh, voxelise
 from ..measure import measure
+from ..models import Reconstruction
 from ..shots import FOOT_CUBE, Shots, read_shots
 
 Networks = Mapping[str, tuple[nn.Module, float]]
@@ -52,8 +53,8 @@ class Sample:
     """left, right, or none: no foot."""
     is_metric: bool
     """Whether metres are metres; else the cube's edge is the unit."""
-    framed: Callable[[int], Captures]
-    """Pixels -> the one capture that networks of so many pixels are shown."""
+    said: Callable[[nn.Module, Sequence[int]], Reconstruction]
+    """What a network says of some of the photos, in that order; as the library's own commands ask it."""
     truth: Callable[[int], Volume | None]
     """Voxels a side -> the true solid, as far as it is known at that size."""
 
@@ -103,7 +104,7 @@ def ask(sample: Sample, network: tuple[nn.Module, float], chosen: Sequence[int],
     """
     began = time.perf_counter()
     model, threshold = network
-    ((said, _),) = asked(model, sample.framed(model.config.image_size), chosen)
+    said = sample.said(model, chosen)
     whole = said.probability
     if size != whole.shape[-1]:
         if not is_finer(model):
@@ -169,6 +170,11 @@ def _captured(shots: Shots, name: str, solid: Path | None) -> Sample:
     def framed(size: int) -> Captures:
         return inference.framed(shots, pose, FOOT_CUBE, size)
 
+    @torch.no_grad()
+    def said(model: nn.Module, chosen: Sequence[int]) -> Reconstruction:
+        one = framed(model.config.image_size)
+        return model.eval()(as_input(one.photos[:, list(chosen)]), one.cameras[:, list(chosen)])
+
     @functools.lru_cache(maxsize=3)
     def truth(size: int) -> Volume | None:
         if solid is None or not solid.is_file():
@@ -188,7 +194,7 @@ def _captured(shots: Shots, name: str, solid: Path | None) -> Sample:
         small.thumbnail((THUMBNAIL, THUMBNAIL), reducing_gap=2.0)
         photos.append(np.asarray(small))
     metric = shots.metric or shots.length is not None
-    return Sample(name, photos, own.names, cameras, FOOT_CUBE, shots.side, metric, framed, truth)
+    return Sample(name, photos, own.names, cameras, FOOT_CUBE, shots.side, metric, said, truth)
 
 
 def _row(captures: Captures, number: int) -> Sample:
@@ -202,6 +208,10 @@ def _row(captures: Captures, number: int) -> Sample:
     cube = FOOT_CUBE if metric else UNIT_CUBE
     shown = as_input(one.photos, sharp=one.as_published, boxes=one.boxes, size=one.size)[0]
     pictures = (255 * (shown.flip(-1) if right else shown)).round().byte().permute(0, 2, 3, 1).numpy()
+
+    def said(model: nn.Module, chosen: Sequence[int]) -> Reconstruction:
+        return next(asked(model, one, chosen))[0]
+
     cameras = []
     if one.cameras is not None:
         told = one.cameras[0][:, None]  # each by itself, so that mirroring leaves their order
@@ -218,7 +228,7 @@ def _row(captures: Captures, number: int) -> Sample:
         cube,
         facts["side"],
         bool(metric),
-        lambda size: one,
+        said,
         lambda size: solid if size == len(solid) else None,
     )
 

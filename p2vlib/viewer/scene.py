@@ -12,14 +12,15 @@ from typing import Any
 
 import k3d
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from matplotlib import colormaps
 from matplotlib.colors import to_hex
 from PIL import Image
+from scipy.ndimage import binary_erosion
 
 from ..cameras import Camera
 from ..conventions import FOOT_CUBE_EDGE, Cube
-from ..grids import to_mesh
+from ..grids import Probability
 from .sample import Answer, Sample
 from .shading import agreement
 from .style import AGREEMENT, FAINT, FAINTER, INK, PALETTE, SOLID
@@ -40,6 +41,13 @@ STEPS = 16
 """Colours of `HEAT` that are told apart."""
 
 EDGE = 1000 * FOOT_CUBE_EDGE
+MIDDLE = (0.0, EDGE / 2, 0.0)
+
+FINE = np.float32(128)
+"""Steps of occupancy that a surface is told in: a hundredth of a voxel, and a fifth of the bytes."""
+
+UNUSED = np.zeros((2, 4), np.float32)
+"""A map of colours for what has one colour: k3d's own would be most of a snapshot's bytes."""
 
 
 def number(colour: str) -> int:
@@ -71,38 +79,58 @@ def solids(sample: Sample, answer: Answer, threshold: float, shown: str, photo: 
     Raises:
         ValueError: an unknown way to look.
     """
-    if shown not in SHOWN:
-        raise ValueError(f"cannot show {shown!r}; expected one of {', '.join(SHOWN)}")
-    solid, truth = answer.probability >= threshold, sample.truth(len(answer.probability))
-    if shown == "surface":
-        found = [surface(sample, answer.probability, SOLID, threshold)] if solid.any() else []
-        return found if truth is None else [*found, surface(sample, truth, AGREEMENT["missed"], opacity=0.25)]
+    if shown != "surface":
+        return [voxels(*labelled(sample, answer, threshold, shown, photo))]
+    found, truth = [], sample.truth(len(answer.probability))
+    if (answer.probability > threshold).any():
+        found.append(isosurface(answer.probability, EDGE, SOLID, threshold, MIDDLE))
+    return found if truth is None else [*found, isosurface(truth, EDGE, AGREEMENT["missed"], 0.5, MIDDLE, 0.25)]
+
+
+def labelled(
+    sample: Sample, answer: Answer, threshold: float, shown: str, photo: int = 0
+) -> tuple[UInt8[np.ndarray, "x y z"], list[str]]:
+    """The voxels that `solids` draws as labels, 0 is empty, and the colours of 1, 2 …
+
+    Raises:
+        ValueError: an unknown way to look.
+    """
+    solid, before, after = (volume >= threshold for volume in (answer.probability, answer.coarse, answer.refined))
     if shown == "weight of the photo":
-        return [heat(answer.scores[photo], answer.refined >= threshold)]
-    if shown == "before the refiner":
-        before, known = answer.coarse >= threshold, sample.truth(len(answer.coarse))
-        return _agreed(before, known)
+        step = 1 + np.clip((answer.scores[photo] * STEPS).astype(int), 0, STEPS - 1)
+        colours = colormaps[HEAT](np.linspace(0, 1, STEPS))
+        return np.where(after, step, 0).astype(np.uint8), [to_hex(colour) for colour in colours]
     if shown == "change by the refiner":
-        return [voxels(agreement(answer.coarse >= threshold, answer.refined >= threshold), list(CHANGED.values()))]
-    return _agreed(solid, truth if shown == "agreement" else None)
+        return agreement(before, after), list(CHANGED.values())
+    known = {"agreement": solid, "voxels": solid, "before the refiner": before}
+    if shown not in known:
+        raise ValueError(f"cannot show {shown!r}; expected one of {', '.join(SHOWN)}")
+    truth = None if shown == "voxels" else sample.truth(len(known[shown]))
+    labels = known[shown].astype(np.uint8) if truth is None else agreement(truth, known[shown])
+    return labels, list(AGREEMENT.values())
 
 
-def _agreed(solid: Bool[np.ndarray, "x y z"], truth: Bool[np.ndarray, "x y z"] | None) -> list[Any]:
-    labels = solid if truth is None else agreement(truth, solid)
-    return [voxels(labels, list(AGREEMENT.values()))]
+def legend(shown: str) -> dict[str, str]:
+    """What colours say -> the colour, for one of `SHOWN`."""
+    if shown == "weight of the photo":
+        ends = (to_hex(colormaps[HEAT](end)) for end in (0.0, 0.5, 1.0))
+        return dict(zip(("0: the photo does not count", "0.5", "1: it alone counts"), ends, strict=True))
+    if shown == "change by the refiner":
+        return CHANGED
+    if shown == "surface":
+        return {"predicted": SOLID, "truth": AGREEMENT["missed"]}
+    return {"predicted": SOLID} if shown == "voxels" else AGREEMENT
 
 
-def voxels(labels: np.ndarray, colours: Sequence[str]) -> Any:
-    """Labels ``[x, y, z]`` (0 is empty, k has ``colours[k - 1]``) as boxes."""
-    size = len(labels)
-    filled = np.argwhere(labels)
-    rows = np.column_stack([filled, np.asarray(labels, np.uint8)[tuple(filled.T)]]).astype(np.uint16)
-    bounds = [-EDGE / 2, EDGE / 2, 0, EDGE, -EDGE / 2, EDGE / 2]
+def voxels(labels: UInt8[np.ndarray, "x y z"], colours: Sequence[str]) -> Any:
+    """Labels (0 is empty, k has ``colours[k - 1]``) as boxes, those left out that others hide."""
+    size, filled = len(labels), np.argwhere(outer(labels))
+    rows = np.column_stack([filled, labels[tuple(filled.T)]]).astype(np.uint16)
     return k3d.sparse_voxels(
         rows if len(rows) else np.zeros((1, 4), np.uint16),
         [size] * 3,
         color_map=[number(colour) for colour in colours],
-        bounds=bounds,
+        bounds=[-EDGE / 2, EDGE / 2, 0, EDGE, -EDGE / 2, EDGE / 2],
         outlines=size <= 32,
         outlines_color=number(FAINTER),
         visible=bool(len(rows)),
@@ -111,23 +139,45 @@ def voxels(labels: np.ndarray, colours: Sequence[str]) -> Any:
     )
 
 
-def heat(weight: Float[np.ndarray, "x y z"], solid: Bool[np.ndarray, "x y z"]) -> Any:
-    """How much one photo counts in each voxel of a solid, from nothing (dark) to alone (bright), as boxes."""
-    colours = [to_hex(colour) for colour in colormaps[HEAT](np.linspace(0, 1, STEPS))]
-    labels = np.where(solid, 1 + np.clip((weight * STEPS).astype(int), 0, STEPS - 1), 0)
-    return voxels(labels.astype(np.uint8), colours)
+def outer(labels: UInt8[np.ndarray, "x y z"]) -> Bool[np.ndarray, "x y z"]:
+    """The voxels that have an empty neighbour."""
+    return (labels > 0) & ~binary_erosion(labels > 0)
 
 
-def surface(sample: Sample, volume: np.ndarray, colour: str, level: float = 0.5, opacity: float = 1.0) -> Any:
-    """The smooth surface of a volume, occupied from ``level`` on."""
-    vertices, faces = to_mesh(volume, sample.cube, level)
-    return k3d.mesh(
-        _placed(vertices, sample.cube),
-        faces.astype(np.uint32),
+def isosurface(
+    grid: Probability,
+    edge: float,
+    colour: str,
+    level: float = 0.5,
+    middle: Sequence[float] = (0.0, 0.0, 0.0),
+    opacity: float = 1.0,
+) -> Any:
+    """The smooth surface of a volume whose cube has its ``edge`` and ``middle`` in millimetres, found by the browser.
+
+    That is told the volume alone, which takes a tenth of the bytes of the surface.
+
+    Raises:
+        ValueError: nothing is occupied above ``level``.
+    """
+    if not (grid > level).any():
+        raise ValueError(f"the volume is empty: no voxel above {level}, so there is no surface to draw")
+    # One empty voxel all round closes the surface of a solid that touches the wall of its cube.
+    padded = np.pad(np.round(np.asarray(grid, np.float32) * FINE) / FINE, 1)
+    spans = [(places.min() - 1, places.max() + 2) for places in np.nonzero(padded > level)]
+    part = padded[tuple(slice(first, last) for first, last in spans)]
+    # Voxel i of the padded grid has its centre i - 1/2 voxels from the wall.
+    walls = np.asarray(middle) - edge / 2
+    bounds = [
+        wall + edge / len(grid) * (end - 0.5) for wall, (a, b) in zip(walls, spans, strict=True) for end in (a, b - 1)
+    ]
+    return k3d.marching_cubes(
+        part.transpose(2, 1, 0),
+        level=level,
         color=number(colour),
+        color_map=UNUSED,
         opacity=opacity,
         flat_shading=False,
-        side="double",
+        bounds=bounds,
         name="surface",
         compression_level=9,
     )
@@ -142,8 +192,8 @@ def _placed(points: np.ndarray, cube: Cube) -> Float[np.ndarray, "points 3"]:
 # ----------------------------------------------------------------------------------------------------------- around it
 
 
-def frusta(sample: Sample, chosen: Sequence[int], photo: int) -> list[Any]:
-    """The cameras of ``chosen`` photos with what they saw; that of ``chosen[photo]`` is drawn stronger."""
+def frusta(sample: Sample, chosen: Sequence[int], photo: int | None = None, pixels: int = 48) -> list[Any]:
+    """The cameras of ``chosen`` photos with what they saw, ``pixels`` a side; that of ``chosen[photo]`` is marked."""
     drawn = []
     for place, number_ in enumerate(chosen if sample.cameras else ()):
         is_marked = place == photo
@@ -156,6 +206,7 @@ def frusta(sample: Sample, chosen: Sequence[int], photo: int) -> list[Any]:
                 np.array(edges, np.uint32),
                 indices_type="segment",
                 color=colour,
+                color_map=UNUSED,
                 width=3.0 if is_marked else 1.0,
                 shader="mesh" if is_marked else "simple",
                 name=f"camera {sample.names[number_]}",
@@ -166,7 +217,7 @@ def frusta(sample: Sample, chosen: Sequence[int], photo: int) -> list[Any]:
         puv = np.concatenate([lower_left, lower_right - lower_left, upper_left - lower_left])
         drawn.append(
             k3d.texture(
-                binary=encoded(sample.photos[number_]),
+                binary=encoded(sample.photos[number_], pixels),
                 file_format="jpg",
                 puv=puv.astype(np.float32),
                 name=f"photo {sample.names[number_]}",
@@ -175,7 +226,7 @@ def frusta(sample: Sample, chosen: Sequence[int], photo: int) -> list[Any]:
     return drawn
 
 
-def encoded(photo: np.ndarray, pixels: int = 96) -> bytes:
+def encoded(photo: np.ndarray, pixels: int) -> bytes:
     """A small JPEG of a photo."""
     picture = Image.fromarray(photo)
     picture.thumbnail((pixels, pixels))
@@ -222,7 +273,7 @@ def _segments(lines: Sequence[Sequence[Sequence[float]]], colour: str, name: str
     points = np.asarray(lines, np.float32).reshape(-1, 3)
     pairs = np.arange(len(points), dtype=np.uint32).reshape(-1, 2)
     return k3d.lines(
-        points, pairs, indices_type="segment", color=number(colour), shader="simple", name=name, compression_level=9
+        points, pairs, indices_type="segment", color=number(colour), shader="simple", name=name, color_map=UNUSED
     )
 
 
