@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from p2vlib.files import write_atomically
+from p2vlib.files import write_bytes
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, ConsoleMessage, Locator, Page
@@ -111,13 +111,14 @@ class Album:
     folder: Path
     docs: Path | None = None
 
-    def keep(self, tab: Tab, name: str, *, for_docs: bool = False) -> Path:
-        """A picture of what the tab shows now."""
+    def keep(self, tab: Tab, name: str, *, as_document: str = "") -> Path:
+        """A picture of what the tab shows now; for readers as well, where it has a name among the documents."""
         target = self.folder / f"{name}.png"
         content = tab.page.screenshot()
-        write_atomically(target, lambda partial: Path(partial).write_bytes(content))
-        if for_docs and self.docs:
-            small = Image.open(io.BytesIO(content)).convert("RGB")
-            save = dict(format="WEBP", quality=82, method=6)
-            write_atomically(self.docs / f"{name}.webp", lambda partial: small.save(partial, **save))
+        write_bytes(target, content)
+        if as_document and self.docs:
+            with Image.open(io.BytesIO(content)) as whole:
+                small = io.BytesIO()
+                whole.convert("RGB").save(small, "webp", quality=80, method=6)
+            write_bytes(self.docs / f"{as_document}.webp", small.getvalue())
         return target

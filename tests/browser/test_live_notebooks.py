@@ -14,6 +14,6 @@ def test_a_notebook_runs_to_its_end(notebook, lab, tab, album):
     lab.open(tab, notebook.name)
     lab.run_all(tab, 180)
     lab.leaf_to_the_end(tab)
-    album.keep(tab, notebook.stem, for_docs=True)
+    album.keep(tab, notebook.stem, as_document=notebook.stem)
     lab.close()
     assert tab.complaints() == []

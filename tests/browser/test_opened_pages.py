@@ -50,8 +50,8 @@ def test_pages_show_all_they_have_and_ask_nobody(stick, offline, album):
     assert {page.parent.name for page in pages} >= {"smoke", "quick", "html"}
     for page in pages:
         name = visit(offline, page)
-        album.keep(offline, name, for_docs=name == "quick-index")
-        for drawn in offline.page.locator("iframe, .js-plotly-plot").all():
+        album.keep(offline, name, as_document="report" if name == "quick-index" else "")
+        for drawn in offline.page.locator(".p2v-scene, .js-plotly-plot").all():
             drawn.scroll_into_view_if_needed()
             offline.until(lambda drawn=drawn: not blank(pixels(drawn)), f"{name}: something drawn is blank")
         lost = offline.page.evaluate("() => [...document.images].filter(p => !p.naturalWidth).map(p => p.src)")
@@ -118,7 +118,7 @@ def test_the_page_of_a_notebook_shows_every_table(stick, offline):
 
 def test_the_volume_on_the_page_of_a_notebook_turns(stick, offline, album):
     visit(offline, stick / "smoke" / f"html/{NOTEBOOK}.html")
-    canvas = offline.page.locator("iframe").first.content_frame.locator("canvas").first
+    canvas = offline.page.locator(".p2v-scene canvas").first
     offline.until(lambda: not blank(pixels(canvas)), "a canvas is blank")
     before = pixels(canvas)
     drag(offline, canvas)

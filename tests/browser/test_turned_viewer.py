@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import trimesh
 from lab import Lab
+from PIL import Image
 from tabs import Tab, blank, changed, drag, open_tab, pixels
 
 from p2vlib import inference
-from p2vlib.grids import iou, voxelise
+from p2vlib.grids import iou, read_binvox, voxelise
 from p2vlib.shots import FOOT_CUBE, read_shots
 
 NAME = "viewer.ipynb"
@@ -87,13 +88,48 @@ def test_the_threshold_is_moved_by_keyboard(shown, expected):
 
 
 def test_a_drag_turns_the_scene(shown, album):
+    shown.page.locator(".p2v-viewer").scroll_into_view_if_needed()
     canvas = shown.page.locator(".p2v-scenes canvas").first
     shown.until(lambda: not blank(pixels(canvas)), "the scene is blank")
-    album.keep(shown, "viewer", for_docs=True)
+    album.keep(shown, "viewer", as_document="viewer")
     before = pixels(canvas)
     drag(shown, canvas)
     shown.until(lambda: changed(before, pixels(canvas)) > 0.01, "the scene does not turn")
     album.keep(shown, "viewer-turned")
+
+
+def saved(tab: Tab, lab: Lab, ending: str) -> Path:
+    """The file that the button wrote, once the viewer says so."""
+    tab.page.locator(".p2v-format select").select_option(ending)
+    tab.page.get_by_role("button", name="Save what is seen").click()
+    path = lab.folder / "saved" / f"person-test-0000-right{ending}"
+    said = tab.page.locator(".p2v-saved")
+    tab.until(lambda: f"{path.name}: written" in said.inner_text(), f"{path.name} is not told to be written")
+    return path
+
+
+@pytest.mark.parametrize("ending", [".obj", ".stl", ".glb", ".ply"])
+def test_the_button_saves_a_mesh_that_trimesh_opens(ending, shown, lab):
+    line = shown.page.locator(".p2v-line").inner_text()
+    length = float(re.search(r"length (\d+) mm", line)[1]) / (1 if ending == ".stl" else 1000)
+    mesh = trimesh.load_mesh(saved(shown, lab, ending))
+    assert len(mesh.faces) > 1000
+    assert mesh.extents[0] == pytest.approx(length, rel=0.1), "it is as long as was told, within a voxel or two"
+
+
+def test_the_button_saves_a_picture_a_grid_and_a_page_that_turns(shown, lab, tab):
+    with Image.open(saved(shown, lab, ".png")) as picture:
+        assert not blank(np.asarray(picture.convert("RGB")))
+    assert read_binvox(saved(shown, lab, ".binvox")).volume.any()
+    page = saved(shown, lab, ".html")
+    tab.page.context.set_offline(True)
+    tab.page.goto(page.as_uri())
+    canvas = tab.page.locator(".p2v-scene canvas").first
+    tab.until(lambda: not blank(pixels(canvas)), "the saved page is blank")
+    before = pixels(canvas)
+    drag(tab, canvas)
+    tab.until(lambda: changed(before, pixels(canvas)) > 0.01, "the saved page does not turn")
+    assert (tab.left(), tab.complaints()) == ([], [])
 
 
 def test_nothing_was_complained_of(shown):
