@@ -13,7 +13,7 @@ from lab import Lab
 from PIL import Image
 from tabs import Tab, blank, changed, drag, open_tab, pixels
 
-from p2vlib import inference
+from p2vlib import evaluation, inference
 from p2vlib.grids import iou, read_binvox, voxelise
 from p2vlib.shots import FOOT_CUBE, read_shots
 
