@@ -336,13 +336,13 @@ def ranked(network: Network, captures: Captures, rows: pd.DataFrame, views: int)
     """The best, the middle and the worst of ``captures`` by ``network``, and the scores of all (`best_to_worst`).
 
     Args:
-        rows: the metrics of that network on those captures, with ``views`` photos in one order.
+        rows: the metrics of that network on those captures, under whatever variant, with ``views`` photos in one order.
     """
-    groups = {}
+    rows, groups = rows.assign(variant=network.variant), {}
     for title, samples in evaluation.from_best_to_worst(rows).items():
         named = {f"{title} {place}": sample for place, sample in enumerate(samples, start=1)}
         groups[title] = panels_of({network.name: network}, captures, named, views, rows)
-    return viewer.best_to_worst(groups, rows[rows.selected].iou.to_numpy())
+    return viewer.best_to_worst(groups, rows[rows.selected].iou.tolist())
 
 
 def _selected(metrics: pd.DataFrame, network: Network) -> float:

@@ -254,3 +254,10 @@ def test_f_scores_stand_one_a_capture():
 def test_best_median_and_worst():
     picks = evaluation.best_median_worst(metrics([0.5, 0.9, 0.1]))
     assert picks == {"best": "s1", "median": "s0", "worst": "s2"}
+
+
+def test_several_of_the_best_the_middle_and_the_worst_and_never_one_twice():
+    ranks = evaluation.from_best_to_worst(metrics([0.1 * place for place in range(10)]))
+    assert ranks == {"best": ["s9", "s8", "s7"], "median": ["s6", "s5", "s4"], "worst": ["s2", "s1", "s0"]}
+    few = evaluation.from_best_to_worst(metrics([0.5, 0.9, 0.1, 0.2]))
+    assert few == {"best": ["s1"], "median": ["s0"], "worst": ["s2"]}

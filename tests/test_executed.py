@@ -3,11 +3,12 @@ from __future__ import annotations
 import html
 
 import nbformat
+import pandas as pd
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from validity import checked
 
-from p2vlib.report.executed import SCRIPTS, offline_page, outside_addresses, write_page
-from p2vlib.report.markup import Way
+from p2vlib.report.executed import PLOTLY, WIDGET, offline_page, outside_addresses, write_page, write_pages
 
 
 def executed(folder, *, markdown="# Feet", **data):
@@ -58,6 +59,68 @@ def test_a_picture_fetched_by_an_output_is_refused(tmp_path):
 )
 def test_outside_addresses(page, found):
     assert outside_addresses(page) == found
+
+
+def rich(folder, name="01"):
+    """An executed notebook with every kind of output that the study's have."""
+    data = [
+        {"text/html": pd.DataFrame({"model": ["a<b"], "iou": [0.5]}).to_html(), "text/plain": "a table"},
+        {PLOTLY: {"data": [{"y": [1, 2], "name": "</script>"}], "layout": {}}, "text/html": "<p>plotly's own</p>"},
+        {WIDGET: {"model_id": "x"}, "text/plain": "HBox(children=…)"},
+        {"image/png": "AAAA", "text/plain": "<Figure size 1x1>"},
+        {"image/png": "BBBB"},
+        {"text/markdown": "It is **0.5**."},
+        {"text/plain": "a < b"},
+    ]
+    outputs = [new_output("display_data", data=one) for one in data]
+    outputs += [new_output("stream", name="stderr", text=text) for text in ("\x1b[31mred\x1b[0m &", " warned\n")]
+    told = "# Feet\n\n| a | b |\n|---|---|\n| 1 | 2 |"
+    cells = [new_markdown_cell(told), new_markdown_cell("## Twice"), new_markdown_cell("## Twice")]
+    cells.append(new_code_cell('run.save_figure(figure, "feet", "x")', outputs=outputs))
+    path = folder / "executed" / f"{name}.ipynb"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(new_notebook(cells=cells), path)
+    return path
+
+
+def test_an_executed_notebook_is_a_valid_page_with_its_neighbours_and_captions(tmp_path, home):
+    manifests = []
+    for name in ("01", "02"):
+        rich(tmp_path, name)
+        figures = [{"file": f"figures/{name}-feet.png", "caption": 'Feet, "ranked"'}]
+        manifests.append({"notebook": name, "title": f"Title {name}", "figures": figures})
+    manifests.append({"notebook": "03", "title": "Not executed", "figures": []})
+    for file in ("index.html", "01.html", "02.html", "html/old.js"):
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).write_text("")
+    write_pages(tmp_path, manifests)
+    (script,) = (tmp_path / "html").glob("*.js")
+    assert sorted(file.name for file in (tmp_path / "html").glob("*.html")) == ["01.html", "02.html"]
+    assert script.name != "old.js" and script.stat().st_size > 1e6, "what draws curves"
+    checked(tmp_path / "html" / "01.html", tmp_path)
+    page = (tmp_path / "html" / "01.html").read_text()
+    assert 'href="../index.html"' in page and 'href="../01.html"' in page and "02 · Title 02 →" in page
+    assert """alt='Feet, "ranked"'""" in page and page.count('alt="Figure: Twice"') == 1
+    assert '<figcaption>Feet, "ranked"</figcaption>' in page
+
+
+def test_a_page_shows_one_form_of_each_output_and_no_widget(tmp_path):
+    page = offline_page(rich(tmp_path), "01", tmp_path)
+    assert "HBox" not in page and "plotly's own" not in page and "a table" not in page and "a &lt; b" in page
+    assert "<td>a&lt;b</td>" in page and 'border="1"' not in page, "a table as all of the report"
+    assert page.count("Plotly.newPlot(document") == 1
+    assert '"<\\/script>"' in page, "no text of a figure ends its script"
+    assert "<strong>0.5</strong>" in page and "&amp; warned" in page and "ansi-red-fg" in page
+
+
+def test_a_long_script_of_several_pages_stands_once_beside_them(tmp_path, home):
+    long = f"draw('{'k' * 300_000}');"
+    for name in ("01", "02"):
+        write_page(tmp_path, executed(tmp_path, text__html=f"<script>short()</script><script>{long}</script>"), name)
+    (beside,) = (tmp_path / "html").glob("*.js")
+    assert beside.read_text() == long
+    page = (tmp_path / "html" / "02.html").read_text()
+    assert f'<script src="{beside.name}"></script>' in page and "short()" in page and len(page) < 1e5
 
 
 def test_plotly_and_k3d_show_without_a_network(tmp_path):

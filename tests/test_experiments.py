@@ -98,6 +98,14 @@ def test_panels_are_cut_at_the_threshold_that_the_tables_use():
         experiments.panels_of({"n": network_of("other")}, one, {"best": sample}, 1, metrics)
 
 
+def test_captures_are_ranked_by_a_network_whatever_its_rows_call_it():
+    feet, network = captures(4), network_of("main-06")
+    rows = feet.table.assign(model="n", training="feet-phone", variant="main", threshold=0.5, selected=True)
+    strip = experiments.ranked(network, feet, rows.assign(iou=[0.1, 0.4, 0.3, 0.2]), 1).axes[0]
+    assert [line.get_label() for line in strip.lines] == ["best", "median", "worst"]
+    assert strip.get_xlabel() == "IoU of each of 4"
+
+
 def test_surfaces_of_networks_and_of_the_mean_shape():
     objects = captures(4)
     scores = experiments.surfaces({"n": network_of()}, objects, objects, objects, (1, 4))

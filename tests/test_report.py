@@ -317,7 +317,7 @@ def test_a_page_that_is_too_large_is_named(home: Path, monkeypatch):
         carried.check_sizes(run.folder)
 
 
-# ----------------------------------------------------------------------------------------------- the numbers that matter
+# ---------------------------------------------------------------------------------------------- the numbers that matter
 
 NETWORKS = {"adapted": "pix2vox-a", "recurrent": "pix2vox-lstm"}
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import html
 import io
 import re
 
@@ -13,6 +12,8 @@ from PIL import Image
 from p2vlib import viewer
 from p2vlib.cameras import look_at
 from p2vlib.conventions import Cube
+from p2vlib.pages import outside_addresses
+from p2vlib.viewer import showing
 
 CUBE = Cube((-0.16, 0.0, -0.16), 0.32)
 
@@ -137,6 +138,16 @@ def test_a_gallery_goes_on_in_the_next_line():
     assert [one.get_xlabel() for one in axes[2:6]] == ["IoU 1.000"] * 4 and not axes[7].axison
 
 
+def test_the_best_and_the_worst_stand_below_all_scores():
+    off = np.roll(box(), 1, axis=0)
+    rows = {"best": box(), "median": off, "worst": off}
+    groups = {title: [viewer.Panel(f"{title} 1\nperson", [photo(90)], box(), {"n": of})] for title, of in rows.items()}
+    strip, *cells = viewer.best_to_worst(groups, [1.0, 27 / 29, 27 / 29, 0.95]).axes
+    assert strip.get_xlabel() == "IoU of each of 4" and len(strip.collections[0].get_segments()) == 4
+    assert [line.get_xdata()[0] for line in strip.lines] == pytest.approx([1, 27 / 29, 27 / 29])
+    assert [cell.get_xlabel() for cell in cells[:3]] == ["person", "", "IoU 1.000"] and len(cells) == 9
+
+
 def test_slices_are_in_millimetres_and_the_right_way_round():
     side, above, front = viewer.slices(box(), CUBE, outline=box()).axes
     assert side.get_xlim() == pytest.approx((-160, 160)) and side.get_ylim() == pytest.approx((0, 320))
@@ -144,6 +155,12 @@ def test_slices_are_in_millimetres_and_the_right_way_round():
     shown = np.argwhere(np.asarray(side.images[0].get_array()))
     assert np.ptp(shown, axis=0).tolist() == [3, 27]
     assert np.ptp(np.argwhere(np.asarray(front.images[0].get_array())), axis=0).tolist() == [3, 7]
+
+
+def test_slices_are_cut_where_they_are_told():
+    side, above, front = viewer.slices(box(), CUBE, at=[0, 31, 24]).axes
+    assert [axes.images[0].get_array().any() for axes in (side, above, front)] == [True, False, False]
+    assert side.get_title() == "side, z = 85 mm"
 
 
 def test_histograms_carry_units_and_the_expected_curve():
@@ -220,21 +237,47 @@ def test_history_has_a_curve_for_each_training():
     assert figure.layout.yaxis2.title.text == "IoU"
 
 
-def test_volumes_in_a_batch_run_are_one_page_that_works_offline(monkeypatch: pytest.MonkeyPatch):
+def test_iou_curves_tell_the_interval_and_the_published_numbers():
+    summary = pd.DataFrame(
+        [{"model": m, "views": v, "iou": v / 10, "low": v / 11, "high": v / 9} for m in "ab" for v in (4, 1)]
+    )
+    published = pd.DataFrame({"model": "Pix2Vox-A", "views": [1, 2, 20], "iou": [0.661, 0.686, 0.706]})
+    first, second, theirs = viewer.iou_curves(summary, published).data
+    assert (first.name, list(first.x), list(first.y)) == ("a", [1, 4], [0.1, 0.4])
+    assert np.allclose(first.error_y.array, [1 / 90, 4 / 90]) and "95 % interval" in second.hovertemplate
+    assert list(theirs.x) == [1, 2] and theirs.line.dash == "dot"
+
+
+def scenes_of(bundle: dict) -> list[str]:
+    return re.findall(r'class="p2v-scene"', bundle["text/html"])
+
+
+def test_of_all_snapshots_only_the_first_brings_the_script(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("P2VLIB_BATCH", "1")
-    shown = viewer.volumes({"truth": box(), "prediction": np.roll(box(), 1, axis=0)}, CUBE)
-    assert not shown.is_live
-    bundle = shown._repr_mimebundle_()
-    page = html.unescape(re.search(r'srcdoc="([^"]*)"', bundle["text/html"])[1])
-    assert not re.search(r"""<(script|link|img)[^>]+(src|href)=["']?(https?:)?//""", page)
-    assert len(bundle["text/html"]) < 1.5e6
+    monkeypatch.setattr(showing, "_told", False)
+    bundles = [viewer.volumes({"truth": box(), "other": box()}, CUBE)._repr_mimebundle_() for _ in range(2)]
+    first, second = (bundle["text/html"] for bundle in bundles)
+    assert [len(scenes_of(bundle)) for bundle in bundles] == [1, 1]
+    assert "p2vDrawer" in first and len(first) < 1.3e6
+    assert "p2vDrawer" not in second and len(second) < 6000
+    assert not re.search(r"""<(script|link|img)[^>]+(src|href)=["']?(https?:)?//""", first)
+
+
+def test_a_saved_page_brings_its_own_script_whatever_was_shown_before(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(showing, "_told", True)
+    page = viewer.volumes({"truth": box()}, CUBE).page()
+    assert "p2vDrawer" in page and outside_addresses(page) == []
 
 
 def test_volumes_stand_where_they_are_in_millimetres():
-    surface = viewer.volumes({"truth": box()}, CUBE).plot.objects[0].vertices.reshape(-1, 3)
-    lower, upper = surface.min(axis=0) + [0, 160, 0], surface.max(axis=0) + [0, 160, 0]
-    np.testing.assert_allclose(lower, [-140, 0, 40], atol=0.01)
-    np.testing.assert_allclose(upper, [140, 40, 120], atol=0.01)
+    surface, _, second, _ = viewer.volumes({"truth": box(), "other": box()}, CUBE).plots[0].objects
+    # Samples at the centres of voxels, and one empty voxel all round.
+    lower, upper = np.reshape(surface.get_bounding_box(), (3, 2)).T + [0, 160, 0]
+    np.testing.assert_allclose(lower, [-145, -5, 35], atol=0.01)
+    np.testing.assert_allclose(upper, [145, 45, 125], atol=0.01)
+    assert surface.get_bounding_box()[4] - second.get_bounding_box()[4] == pytest.approx(352)
+    with pytest.raises(ValueError, match="the volume is empty: no voxel above 0.5"):
+        viewer.volumes({"truth": np.zeros_like(box())}, CUBE)
 
 
 def test_the_readers_own_style_is_left_alone():

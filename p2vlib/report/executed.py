@@ -19,7 +19,7 @@ from pygments.formatters import HtmlFormatter
 from traitlets.config import Config
 
 from ..files import write_text
-from ..runs import home
+from ..runs import digest, home
 from .markup import Way, page
 
 PLOTLY = "application/vnd.plotly.v1+json"
@@ -29,8 +29,8 @@ SHOWN = (PLOTLY, "text/html", "text/markdown", "image/svg+xml", "image/png", "im
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
-SCRIPTS = "plotly.min.js"
-"""What draws curves, once beside all pages of a report: 5 MB."""
+LONG = 200_000
+"""Characters from which on a script, such as what draws curves or scenes, stands once beside all pages of a report."""
 
 _LIGHT, _DARK = (HtmlFormatter(style=name).get_style_defs(".highlight") for name in ("default", "github-dark"))
 CODE = f"{_LIGHT}\n@media (prefers-color-scheme: dark) {{ {_DARK} }}"
@@ -51,27 +51,39 @@ def write_pages(folder: Path, manifests: list[dict[str, Any]]) -> None:
     """
     ran = [m for m in manifests if (folder / "executed" / f"{m['notebook']}.ipynb").is_file()]
     titles = {f"{m['notebook']}.html": f"{m['notebook'][:2]} · {m['title']}" for m in ran}
+    asked: set[str] = set()
     for name, manifest in zip(titles, ran, strict=True):
         notebook = manifest["notebook"]
         captions = {Path(one["file"]).stem.removeprefix(f"{notebook}-"): one["caption"] for one in manifest["figures"]}
         way = Way.among(name, titles, "../index.html", aside=(f"../{name}", "Figures and tables"))
-        write_page(folder, folder / "executed" / f"{notebook}.ipynb", notebook, way, captions)
+        asked |= write_page(folder, folder / "executed" / f"{notebook}.ipynb", notebook, way, captions)
+    for script in (folder / "html").glob("*.js"):
+        if script.name not in asked:
+            script.unlink()
 
 
 def write_page(
     folder: Path, executed: Path, name: str, way: Way | None = None, captions: Mapping[str, str] | None = None
-) -> None:
-    """Writes ``html/<name>.html`` of an executed notebook of the report in ``folder``, and the script that it asks for.
+) -> set[str]:
+    """Writes ``html/<name>.html`` of an executed notebook of the report in ``folder``, its long scripts beside it.
+
+    Returns:
+        The names of these scripts.
 
     Raises:
         ValueError: as `offline_page`.
     """
     text = offline_page(executed, name, home() / "notebooks", way, captions)
-    if f'src="{SCRIPTS}"' in text and not (folder / "html" / SCRIPTS).is_file():
-        from plotly.offline import get_plotlyjs
-
-        write_text(folder / "html" / SCRIPTS, get_plotlyjs())
+    scripts = {script for part in text.split("<script>")[1:] if len(script := part.partition("</script>")[0]) > LONG}
+    for script in scripts:
+        write_text(folder / "html" / _beside(script), script)
+        text = text.replace(f"<script>{script}</script>", f'<script src="{_beside(script)}"></script>')
     write_text(folder / "html" / f"{name}.html", text)
+    return {_beside(script) for script in scripts}
+
+
+def _beside(script: str) -> str:
+    return f"{digest(script)}.js"
 
 
 def offline_page(
@@ -101,7 +113,9 @@ def offline_page(
     cells, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": title, "path": str(folder)}})
     body = _FETCHED_SCRIPT.sub("", _once(cells))
     if 'class="sheet plot"' in body:
-        body = f'<script src="{SCRIPTS}"></script>\n{body}'
+        from plotly.offline import get_plotlyjs
+
+        body = f"<script>{get_plotlyjs()}</script>\n{body}"
     text = page(title, (way or Way.among(title, {}, "../index.html")).bar(), body, CODE)
     if outside := outside_addresses(text):
         raise ValueError(f"{title}: its page would fetch {outside[0]} from the network; embed it in the notebook")
@@ -115,7 +129,7 @@ def _prepared(notebook: NotebookNode, captions: Mapping[str, str]) -> NotebookNo
         if cell.cell_type != "code":
             heading = (_HEADING.findall(cell.source) or [heading])[-1]
             continue
-        cell.outputs = [output for output in cell.outputs if not _lives_elsewhere(output.get("data", {}))]
+        cell.outputs = _joined([output for output in cell.outputs if not _lives_elsewhere(output.get("data", {}))])
         named = sorted((cell.source.find(f'"{name}"'), name) for name in captions if f'"{name}"' in cell.source)
         saved = [captions[name] for _, name in named if "save_figure(" in cell.source]
         for output in cell.outputs:
@@ -123,6 +137,17 @@ def _prepared(notebook: NotebookNode, captions: Mapping[str, str]) -> NotebookNo
             caption = saved.pop(0) if pictured and saved else ""
             output.setdefault("metadata", {}).update(caption=caption, heading=heading)
     return notebook
+
+
+def _joined(outputs: list[NotebookNode]) -> list[NotebookNode]:
+    """What was printed bit by bit, as one."""
+    joined: list[NotebookNode] = []
+    for output in outputs:
+        if joined and output.output_type == joined[-1].output_type == "stream" and output.name == joined[-1].name:
+            joined[-1].text += output.text
+        else:
+            joined.append(output)
+    return joined
 
 
 def _lives_elsewhere(data: Mapping[str, Any]) -> bool:

@@ -6,7 +6,7 @@ light, colours are the same everywhere: `style` is the one place for them.
 
 from .app import view
 from .feet import before_and_after, fit_map, landmarks, measured
-from .interactive import camera_poses, history, volumes
+from .interactive import camera_poses, history, iou_curves, volumes
 from .pictures import (
     Panel,
     best_to_worst,
@@ -37,6 +37,7 @@ __all__ = [
     "history",
     "iou_against_cost",
     "iou_against_views",
+    "iou_curves",
     "landmarks",
     "measured",
     "mosaic",

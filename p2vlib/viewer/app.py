@@ -71,7 +71,7 @@ def still(answers: Answers, views: int | None = None) -> Scenes:
             plot += drawn
         plots.append(plot)
         lines.append(_line(name, sample, answer, threshold))
-    above = strip(sample, chosen) + legend("agreement")
+    above = strip(sample, chosen) + legend(sample, answer, "agreement")
     return Scenes(plots, above, lines, f"{sample.name}, {len(chosen)} photos: truth and prediction")
 
 
@@ -82,6 +82,7 @@ class App(widgets.VBox):
         self.answers = answers
         self._settling = False
         self._pictures: dict[int, bytes] = {}
+        self._sliced = 0
         self._around: list[tuple[Any, list[Any]]] = [(None, []), (None, [])]
         self._make_controls(views)
         self.line, self.status, self.saved = (_text(name) for name in ("line", "status", "saved"))
@@ -90,7 +91,7 @@ class App(widgets.VBox):
         self.cutting = widgets.VBox([widgets.HBox(self.along), self.cuts])
         self.plots = [scene.new_plot(HEIGHT) for _ in range(2)]
         widgets.jslink((self.plots[0], "camera"), (self.plots[1], "camera"))
-        self.scenes = widgets.HBox().add_class("p2v-scenes")
+        self.scenes = widgets.HBox(layout={"width": "100%"}).add_class("p2v-scenes")
         self._observe()
         self._settle()
         super().__init__(self._laid_out())
@@ -103,7 +104,7 @@ class App(widgets.VBox):
         self.network = _control(widgets.Dropdown, "network", "network", options=names)
         self.beside = _control(widgets.Dropdown, "beside", "beside it", options=[ALONE, *names])
         counts = {"min": 1, "max": most, "continuous_update": False}
-        self.views = _control(widgets.IntSlider, "views", "photos shown", value=views or most, **counts)
+        self.views = _control(widgets.IntSlider, "views", "photos", value=views or most, **counts)
         self.order = _control(widgets.Dropdown, "order", "their order", options=ORDERS)
         cut = {"min": 0.05, "max": 0.95, "step": 0.01}
         self.threshold = _control(widgets.FloatSlider, "threshold", "threshold", **cut)
@@ -117,7 +118,9 @@ class App(widgets.VBox):
         self.along = [_control(widgets.IntSlider, f"slice-{axis}", f"{axis} [voxel]", min=0, max=31) for axis in "xyz"]
         self.format = _control(widgets.Dropdown, "format", "save as", options=saving.FORMATS)
         self.file = _control(widgets.Text, "file", "file")
-        self.save = widgets.Button(description="Save what is seen", icon="save").add_class("p2v-save")
+        self.save = widgets.Button(
+            description="Save what is seen", icon="save", layout={"margin": "2px 0 2px 108px", "width": "auto"}
+        ).add_class("p2v-save")
 
     def _observe(self) -> None:
         for control in (self.sample, self.network, self.beside):
@@ -136,7 +139,7 @@ class App(widgets.VBox):
         asked = [self.sample, self.network, self.beside, self.views, self.order, self.size]
         looked = [self.shown, self.threshold, self.beside_threshold, self.photo, self.cameras, self.floor]
         saved = [self.format, self.file, self.save, self.saved]
-        side = widgets.VBox([*asked, *looked, self.has_cuts, *saved], layout={"width": "310px", "flex": "0 0 auto"})
+        side = widgets.VBox([*asked, *looked, self.has_cuts, *saved], layout={"width": "326px", "flex": "0 0 auto"})
         told = widgets.HBox([self.line, self.status], layout={"justify_content": "space-between"})
         middle = widgets.VBox(
             [told, self.legend, self.scenes, self.cutting], layout={"flex": "1 1 0", "min_width": "0"}
@@ -213,8 +216,10 @@ class App(widgets.VBox):
         except ValueError as error:
             self.line.value = _wrong(error)
             return
+        for plot in self.plots:
+            plot.layout.width = f"{100 // len(seen)}%"
         self.scenes.children = self.plots[: len(seen)]
-        self.legend.value = legend(self.shown.value)
+        self.legend.value = legend(self._sample, seen[0][0], self.shown.value)
         self.strip.value = strip(self._sample, self.answers.chosen(self.choice), photo)
         self.status.value = _said(f"{time.perf_counter() - began:.2f} s")
 
@@ -225,18 +230,16 @@ class App(widgets.VBox):
             floor = scene.floor(self._sample) if self.floor.value else []
             cameras = scene.frusta(self._sample, answer.chosen, photo, 96) if self.cameras.value else []
             self._around[place] = (key, floor + cameras)
-        self.plots[place].objects = [
-            *scene.solids(self._sample, answer, cut, self.shown.value, photo),
-            *self._around[place][1],
-        ]
+        solids = scene.solids(self._sample, answer, cut, self.shown.value, photo)
+        scene.show(self.plots[place], [*self._around[place][1], *solids])
 
     def _cut(self, answer: Answer, cut: float) -> None:
         self.cutting.layout.display = None if self.has_cuts.value else "none"
         if not self.has_cuts.value:
             return
         solid = answer.probability >= cut
-        if self.along[0].max != len(solid) - 1:
-            self._settling = True
+        if len(solid) != self._sliced:
+            self._settling, self._sliced = True, len(solid)
             for slider, middle in zip(self.along, filled_middle(solid), strict=True):
                 slider.max, slider.value = len(solid) - 1, middle
             self._settling = False
@@ -288,8 +291,8 @@ class App(widgets.VBox):
 
 
 def _control(kind: Callable[..., Any], name: str, description: str, **options: Any) -> Any:
-    style = {"description_width": "90px"}
-    return kind(description=description, style=style, layout={"width": "300px"}, **options).add_class(f"p2v-{name}")
+    style = {"description_width": "100px"}
+    return kind(description=description, style=style, layout={"width": "316px"}, **options).add_class(f"p2v-{name}")
 
 
 def _offer(control: Any, options: Sequence[tuple[str, Any]]) -> None:
@@ -300,7 +303,7 @@ def _offer(control: Any, options: Sequence[tuple[str, Any]]) -> None:
 
 
 def _check(name: str, description: str, value: bool = True) -> Any:
-    check = widgets.Checkbox(value, description=description, indent=False, layout={"margin": "0 0 0 98px"})
+    check = widgets.Checkbox(value, description=description, indent=False, layout={"margin": "0 0 0 108px"})
     return check.add_class(f"p2v-{name}")
 
 
@@ -322,11 +325,10 @@ def _line(name: str, sample: Sample, answer: Answer, cut: float) -> str:
     return f"<b>{html.escape(name)}</b>, {len(answer.chosen)} photos, {size}³, from {cut:.2f} on: {told}"
 
 
-def legend(shown: str) -> str:
+def legend(sample: Sample, answer: Answer, shown: str) -> str:
     """The colours of one of `scene.SHOWN` and what they say."""
-    parts = (
-        f'<span style="color: {colour}">■</span> {html.escape(name)}' for name, colour in scene.legend(shown).items()
-    )
+    told = scene.legend(shown, sample.truth(len(answer.probability)) is not None)
+    parts = (f'<span style="color: {colour}">■</span> {html.escape(name)}' for name, colour in told.items())
     return "&emsp;".join(parts)
 
 

@@ -13,9 +13,13 @@ from plotly.subplots import make_subplots
 
 from ..cameras import Camera
 from ..conventions import Cube
+from .pictures import looks
 from .scene import isosurface
 from .showing import Scenes
-from .style import INK, PALETTE, SOLID, dress_plotly
+from .style import FAINTER, INK, PALETTE, SOLID, dress_plotly
+
+DASHES = {"-": "solid", "--": "dash", ":": "dot"}
+"""matplotlib's names of lines -> plotly's."""
 
 
 def camera_poses(cameras: Sequence[Camera], cube: Cube, names: Sequence[str] = ()) -> go.Figure:
@@ -104,6 +108,38 @@ def history(history: pd.DataFrame, by: str | None = None) -> go.Figure:
     figure.update_yaxes(title_text="loss", row=1, col=1)
     figure.update_yaxes(title_text="IoU", row=1, col=2)
     figure.update_layout(height=360, margin={"t": 50})
+    return figure
+
+
+def iou_curves(summary: pd.DataFrame, published: pd.DataFrame | None = None, by: str = "model") -> go.Figure:
+    """IoU against the number of photos with hover: as `iou_against_views`, with the same arguments."""
+    dress_plotly()
+    figure = go.Figure()
+    for name, (colour, _, line) in looks(str(name) for name in summary[by].unique()).items():
+        rows = summary[summary[by] == name].sort_values("views")
+        spread = {"low", "high"} <= set(rows)
+        bars = {"array": rows.high - rows.iou, "arrayminus": rows.iou - rows.low, "thickness": 1} if spread else None
+        told = f"<br>95 % interval {'%{customdata[0]:.3f} to %{customdata[1]:.3f}'}" if spread else ""
+        figure.add_scatter(
+            x=rows.views,
+            y=rows.iou,
+            error_y=bars,
+            customdata=rows[["low", "high"]] if spread else None,
+            name=name,
+            mode="lines+markers",
+            line={"color": colour, "dash": DASHES[line]},
+            hovertemplate=f"{html.escape(name)}<br>%{{x}} photos<br>IoU %{{y:.3f}}{told}<extra></extra>",
+        )
+    if published is not None:
+        shown = published[published.views <= summary.views.max()].sort_values("views")
+        for name, rows in shown.groupby("model", sort=False):
+            line = {"color": FAINTER, "dash": "dot", "width": 1}
+            hover = f"{html.escape(str(name))}, published<br>%{{x}} photos<br>IoU %{{y:.3f}}<extra></extra>"
+            title = f"{name}, published"
+            figure.add_scatter(x=rows.views, y=rows.iou, name=title, mode="lines", line=line, hovertemplate=hover)
+    figure.update_xaxes(title_text="photos [count]", tickvals=sorted(summary.views.unique()))
+    figure.update_yaxes(title_text="IoU")
+    figure.update_layout(height=420)
     return figure
 
 

@@ -253,7 +253,7 @@ def iou_against_views(summary: pd.DataFrame, published: pd.DataFrame | None = No
     figure = new_figure(7.2, 4.4)
     axes = figure.add_subplot()
     groups = {str(name): rows.sort_values("views") for name, rows in summary.groupby(by, sort=False)}
-    for name, (colour, marker, line) in _looks(groups).items():
+    for name, (colour, marker, line) in looks(groups).items():
         rows = groups[name]
         how = {"marker": marker, "linestyle": line, "markersize": 4.5, "color": colour, "label": name, "zorder": 3}
         axes.plot(rows["views"], rows["iou"], **how)
@@ -274,7 +274,7 @@ def iou_against_views(summary: pd.DataFrame, published: pd.DataFrame | None = No
     return figure
 
 
-def _looks(names: Iterable[str]) -> dict[str, tuple[str, str, str]]:
+def looks(names: Iterable[str]) -> dict[str, tuple[str, str, str]]:
     """Name -> colour, marker and line of its own; the mean shape, which learns nothing, is grey everywhere."""
     found, others = {}, 0
     for name in names:
@@ -297,9 +297,9 @@ def iou_against_cost(costs: pd.DataFrame) -> Figure:
     """
     figure = new_figure(7.2, 4.4)
     axes = figure.add_subplot()
-    looks = _looks(costs["system"])
+    found = looks(costs["system"])
     for row in costs.itertuples():
-        colour, marker, _ = looks[row.system]
+        colour, marker, _ = found[row.system]
         if np.isnan(row.milliseconds):
             axes.axhline(row.iou, linestyle="--", linewidth=1.1, color=colour, label=row.system)
             continue
@@ -320,7 +320,7 @@ def reliability(tables: Mapping[str, pd.DataFrame]) -> Figure:
     figure = new_figure(6.2, 4.4)
     axes = figure.add_subplot()
     axes.plot([0, 1], [0, 1], color=FAINTER, linewidth=1.0, label="as it says")
-    for name, (colour, marker, line) in _looks(tables).items():
+    for name, (colour, marker, line) in looks(tables).items():
         told = tables[name]
         axes.plot(told.predicted, told.occupied, marker=marker, linestyle=line, color=colour, label=name)
     axes.set(xlabel="probability given [1]", ylabel="share occupied [1]", aspect="equal")

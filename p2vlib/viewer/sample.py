@@ -95,6 +95,7 @@ class Facts:
         return f"IoU {agreed} · volume {self.volume:.0f} cm³ · length {long}"
 
 
+@torch.no_grad()
 def ask(sample: Sample, network: tuple[nn.Module, float], chosen: Sequence[int], size: int = 32) -> Answer:
     """What ``network`` says of ``sample`` when it is shown the photos ``chosen``, in that order.
 
@@ -152,15 +153,13 @@ def samples(what: Path | Shots | Captures) -> list[Sample]:
     Where a foot stands in a capture is found by the weights that come with the project.
 
     Raises:
-        ValueError: what `shots.read_shots` or `inference.find` cannot use, or something else than these three.
+        ValueError: what `shots.read_shots` or `inference.find` cannot use.
     """
     if isinstance(what, Captures):
         return [_row(what, number) for number in range(len(what))]
-    if isinstance(what, Path):
-        return [_captured(read_shots(what), what.name, what / "model.obj")]
     if isinstance(what, Shots):
         return [_captured(what, "photos", None)]
-    raise ValueError(f"a view needs a capture folder (Path), Shots or Captures; found {type(what).__name__}")
+    return [_captured(read_shots(what), what.name, what / "model.obj")]
 
 
 def _captured(shots: Shots, name: str, solid: Path | None) -> Sample:
@@ -170,7 +169,6 @@ def _captured(shots: Shots, name: str, solid: Path | None) -> Sample:
     def framed(size: int) -> Captures:
         return inference.framed(shots, pose, FOOT_CUBE, size)
 
-    @torch.no_grad()
     def said(model: nn.Module, chosen: Sequence[int]) -> Reconstruction:
         one = framed(model.config.image_size)
         return model.eval()(as_input(one.photos[:, list(chosen)]), one.cameras[:, list(chosen)])

@@ -61,13 +61,23 @@ def new_plot(height: int = 460) -> k3d.Plot:
         height=height,
         camera_auto_fit=False,
         camera_fov=30,
+        screenshot_scale=1.0,
         camera_mode="orbit",
         grid_visible=False,
         menu_visibility=False,
         axes_helper=0,
     )
-    plot.camera = [620, 520, 760, 0, 40, 0, 0, 1, 0]
+    plot.camera = [880, 780, 1080, 0, 130, 0, 0, 1, 0]  # far enough for most cameras to be seen
     return plot
+
+
+def show(plot: k3d.Plot, drawn: Sequence[Any]) -> None:
+    """Lets ``plot`` show ``drawn`` and nothing else; what it showed before and shows still is not sent again."""
+    with plot.hold_sync():
+        for old in [one for one in plot.objects if one not in drawn]:
+            plot -= old
+        for new in [one for one in drawn if one not in plot.objects]:
+            plot += new
 
 
 def solids(sample: Sample, answer: Answer, threshold: float, shown: str, photo: int = 0) -> list[Any]:
@@ -110,16 +120,16 @@ def labelled(
     return labels, list(AGREEMENT.values())
 
 
-def legend(shown: str) -> dict[str, str]:
+def legend(shown: str, has_truth: bool) -> dict[str, str]:
     """What colours say -> the colour, for one of `SHOWN`."""
     if shown == "weight of the photo":
         ends = (to_hex(colormaps[HEAT](end)) for end in (0.0, 0.5, 1.0))
         return dict(zip(("0: the photo does not count", "0.5", "1: it alone counts"), ends, strict=True))
     if shown == "change by the refiner":
         return CHANGED
-    if shown == "surface":
-        return {"predicted": SOLID, "truth": AGREEMENT["missed"]}
-    return {"predicted": SOLID} if shown == "voxels" else AGREEMENT
+    if shown == "voxels" or not has_truth:
+        return {"predicted": SOLID}
+    return {"predicted": SOLID, "truth": AGREEMENT["missed"]} if shown == "surface" else AGREEMENT
 
 
 def voxels(labels: UInt8[np.ndarray, "x y z"], colours: Sequence[str]) -> Any:
@@ -207,7 +217,7 @@ def frusta(sample: Sample, chosen: Sequence[int], photo: int | None = None, pixe
                 indices_type="segment",
                 color=colour,
                 color_map=UNUSED,
-                width=3.0 if is_marked else 1.0,
+                width=1.5 if is_marked else 1.0,
                 shader="mesh" if is_marked else "simple",
                 name=f"camera {sample.names[number_]}",
             )

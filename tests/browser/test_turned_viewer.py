@@ -44,7 +44,7 @@ def expected(weights, right_foot: Path) -> Callable[[float], str]:
     pose = inference.find(weights, shots)
     placed = inference.framed(shots, pose, FOOT_CUBE, weights.model.config.image_size)
     ((said, _),) = evaluation.asked(weights.model, placed, range(len(shots.photos)))
-    found = said.probability[0].flip(-1).float().numpy()  # right feet are shown mirrored
+    found = said.probability[0].flip(-1).detach().float().numpy()  # right feet are shown mirrored
     mesh = trimesh.load_mesh(right_foot / "model.obj", process=False).apply_transform(np.linalg.inv(pose))
     truth = voxelise(np.asarray(mesh.vertices), np.asarray(mesh.faces), FOOT_CUBE, 32).volume
     return lambda threshold: f"{iou(found >= threshold, truth):.3f}"
