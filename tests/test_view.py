@@ -124,11 +124,18 @@ def test_every_way_to_look_is_drawn(app):
     for _, way in app.shown.options:
         app.shown.value = way
         assert "alert" not in app.line.value
-        names = [one.name for one in app.plots[0].objects]
-        assert "floor" in names and len(app.plots[0].object_ids) == len(names)
-        assert ("surface" if way == "surface" else "solid") in names
+        expected = {"surface", "truth"} if way == "surface" else {"solid"}
+        assert expected | {"floor"} <= visible(app) and len(visible(app) & {"surface", "truth", "solid"}) == len(
+            expected
+        )
     app.cameras.value = app.floor.value = False
-    assert {one.name for one in app.plots[0].objects} == {"solid"}
+    assert visible(app) == {"solid"}
+    app.cameras.value = True
+    assert len(visible(app)) == 9, "the solid, and four cameras with their photos"
+
+
+def visible(app: App) -> set[str]:
+    return {one.name for one in app.plots[0].objects if one.visible}
 
 
 def test_the_marked_photo_is_marked_in_both_places(app):

@@ -231,7 +231,8 @@ class App(widgets.VBox):
             cameras = scene.frusta(self._sample, answer.chosen, photo, 96) if self.cameras.value else []
             self._around[place] = (key, floor + cameras)
         solids = scene.solids(self._sample, answer, cut, self.shown.value, photo)
-        scene.show(self.plots[place], [*self._around[place][1], *solids])
+        standing = scene.show(self.plots[place], [*self._around[place][1], *solids])
+        self._around[place] = (key, standing[: len(standing) - len(solids)])
 
     def _cut(self, answer: Answer, cut: float) -> None:
         self.cutting.layout.display = None if self.has_cuts.value else "none"

@@ -71,13 +71,28 @@ def new_plot(height: int = 460) -> k3d.Plot:
     return plot
 
 
-def show(plot: k3d.Plot, drawn: Sequence[Any]) -> None:
-    """Lets ``plot`` show ``drawn`` and nothing else; what it showed before and shows still is not sent again."""
-    with plot.hold_sync():
-        for old in [one for one in plot.objects if one not in drawn]:
-            plot -= old
-        for new in [one for one in drawn if one not in plot.objects]:
+def show(plot: k3d.Plot, drawn: Sequence[Any]) -> list[Any]:
+    """Lets ``plot`` show ``drawn`` and nothing else; returns the objects that now stand for them.
+
+    Objects go by their names: one that is there already takes on the new one's looks, and one that is not wanted is
+    hidden. Taken away while a browser is still busy with it, it would stay in sight.
+    """
+    known = {one.name: one for one in plot.objects}
+    standing = []
+    for new in drawn:
+        old = known.get(new.name)
+        if old is None:
             plot += new
+        elif old is not new:
+            with old.hold_sync():
+                for trait in new._synced_props:
+                    if trait not in ("id", "type"):
+                        setattr(old, trait, getattr(new, trait))
+        standing.append(old or new)
+    for one in plot.objects:
+        wanted = any(one is other for other in standing)
+        one.visible = wanted and (one.name != "solid" or bool(one.sparse_voxels[:, 3].any()))
+    return standing
 
 
 def solids(sample: Sample, answer: Answer, threshold: float, shown: str, photo: int = 0) -> list[Any]:
@@ -94,7 +109,9 @@ def solids(sample: Sample, answer: Answer, threshold: float, shown: str, photo: 
     found, truth = [], sample.truth(len(answer.probability))
     if (answer.probability > threshold).any():
         found.append(isosurface(answer.probability, EDGE, SOLID, threshold, MIDDLE))
-    return found if truth is None else [*found, isosurface(truth, EDGE, AGREEMENT["missed"], 0.5, MIDDLE, 0.25)]
+    return (
+        found if truth is None else [*found, isosurface(truth, EDGE, AGREEMENT["missed"], 0.5, MIDDLE, 0.25, "truth")]
+    )
 
 
 def labelled(
@@ -161,6 +178,7 @@ def isosurface(
     level: float = 0.5,
     middle: Sequence[float] = (0.0, 0.0, 0.0),
     opacity: float = 1.0,
+    name: str = "surface",
 ) -> Any:
     """The smooth surface of a volume whose cube has its ``edge`` and ``middle`` in millimetres, found by the browser.
 
@@ -188,7 +206,7 @@ def isosurface(
         opacity=opacity,
         flat_shading=False,
         bounds=bounds,
-        name="surface",
+        name=name,
         compression_level=9,
     )
 
