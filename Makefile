@@ -56,7 +56,7 @@ evaluate: setup
 	$(P2V) evaluate
 
 lab: setup
-	$(BIN) -m jupyterlab notebooks
+	$(BIN) -m jupyterlab notebooks/00_start_here.ipynb
 
 # The README's own; that of the viewer is a browser's.
 pictures: setup

@@ -40,7 +40,9 @@ def numbers(text: str) -> list[str]:
 
 def parser() -> argparse.ArgumentParser:
     """The commands and their options."""
-    commands = argparse.ArgumentParser(prog="p2vlib", description="The study of feet from photos, and its tools.")
+    commands = argparse.ArgumentParser(
+        prog="python -m p2vlib", description="The study of feet from photos, and its tools."
+    )
     commands.add_argument("--debug", action="store_true", help="show the whole traceback of an error")
     choice = commands.add_subparsers(dest="command", required=True)
     study = choice.add_parser("study", help="run the notebooks in order and build the report; resumes")
