@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin/python
 P2V := $(BIN) -m p2vlib
 
-.PHONY: setup test smoke report report-all evaluate lab pictures clean
+.PHONY: setup test test-browser smoke report report-all evaluate lab pictures clean
 
 setup: .venv/.installed
 
@@ -27,6 +27,18 @@ test: setup
 	$(BIN) -m pytest tests
 	$(P2V) data --scale smoke
 	$(BIN) -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 notebooks/
+
+# Beyond the rest it needs Chromium, which apt-get installs for root on Debian, and what drives it. Where either cannot be
+# had, all of it is skipped, and says so.
+test-browser: setup
+	@if ! command -v chromium >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  apt-get -qq update && DEBIAN_FRONTEND=noninteractive \
+	  apt-get -qq install --yes --no-install-recommends chromium fonts-dejavu-core >/dev/null || true; \
+	fi
+	@$(BIN) -c 'import playwright' 2>/dev/null || \
+	  $(BIN) -m pip install --quiet --disable-pip-version-check --editable '.[browser]' || true
+	$(P2V) data --scale smoke
+	$(BIN) -m pytest tests/browser
 
 smoke: setup
 	$(P2V) data --scale smoke

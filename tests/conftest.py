@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 from jaxtyping import install_import_hook
 
+collect_ignore = ["browser"]  # `make test-browser`, which needs Chromium
+
 # As in every type checker, an int is good where a float is asked for.
 install_import_hook("p2vlib", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
 

@@ -41,6 +41,10 @@ def test_pyproject_has_the_pins_of_requirements():
     assert pins(told["dependencies"] + told["optional-dependencies"]["study"]) == required()
 
 
+def test_what_only_the_browser_suite_needs_is_pinned_and_no_requirement():
+    assert not set(pins(project()["optional-dependencies"]["browser"])) & set(required())
+
+
 def test_environment_has_the_pins_of_requirements():
     parts = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
     assert pins(parts[-1]["pip"]) == required()

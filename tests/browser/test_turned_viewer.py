@@ -1,0 +1,136 @@
+"""The viewer in JupyterLab, moved by hand: what it then tells is what the library computes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trimesh
+from lab import Lab
+from PIL import Image
+from tabs import Tab, blank, changed, drag, open_tab, pixels
+
+from p2vlib import evaluation, inference
+from p2vlib.grids import iou, read_binvox, voxelise
+from p2vlib.shots import FOOT_CUBE, read_shots
+
+NAME = "viewer.ipynb"
+SOURCE = """
+from p2vlib import runs, viewer
+
+viewer.view(runs.data_folder("feet", "smoke") / "phone" / "person-test-0000-right")
+"""
+
+
+@pytest.fixture(scope="module")
+def shown(chromium, lab: Lab, right_foot: Path) -> Iterator[Tab]:
+    """The viewer of a right foot, from its photos alone."""
+    lab.write(NAME, SOURCE)
+    with open_tab(chromium) as tab:
+        lab.open(tab, NAME)
+        lab.run_all(tab, 60)
+        tab.until(lambda: told(tab) is not None, "the viewer tells no IoU")
+        yield tab
+        lab.close()
+
+
+@pytest.fixture(scope="module")
+def expected(weights, right_foot: Path) -> Callable[[float], str]:
+    """Threshold -> the IoU of that foot, asked as evaluations ask, in the place where it is found."""
+    shots = read_shots(right_foot)
+    pose = inference.find(weights, shots)
+    placed = inference.framed(shots, pose, FOOT_CUBE, weights.model.config.image_size)
+    ((said, _),) = evaluation.asked(weights.model, placed, range(len(shots.photos)))
+    found = said.probability[0].flip(-1).detach().float().numpy()  # right feet are shown mirrored
+    mesh = trimesh.load_mesh(right_foot / "model.obj", process=False).apply_transform(np.linalg.inv(pose))
+    truth = voxelise(np.asarray(mesh.vertices), np.asarray(mesh.faces), FOOT_CUBE, 32).volume
+    return lambda threshold: f"{iou(found >= threshold, truth):.3f}"
+
+
+def told(tab: Tab) -> str | None:
+    """The IoU in the viewer's line."""
+    found = re.search(r"IoU (\d\.\d{3})", tab.page.locator(".p2v-line").inner_text())
+    return found[1] if found else None
+
+
+def threshold(tab: Tab) -> float:
+    """Where its slider stands."""
+    return float(tab.page.locator(".p2v-threshold").get_by_role("slider").get_attribute("aria-valuenow"))
+
+
+def test_the_threshold_is_moved_by_mouse(shown, expected, album):
+    before = threshold(shown), told(shown)
+    assert before[1] == expected(before[0])
+    handle = shown.page.locator(".p2v-threshold").get_by_role("slider")
+    box = handle.bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    shown.page.mouse.move(x, y)
+    shown.page.mouse.down()
+    shown.page.mouse.move(x + 40, y, steps=5)
+    shown.page.mouse.up()
+    assert threshold(shown) > before[0] + 0.1
+    shown.until(lambda: told(shown) == expected(threshold(shown)), f"IoU {told(shown)} as before")
+    assert told(shown) != before[1]
+
+
+def test_the_threshold_is_moved_by_keyboard(shown, expected):
+    before = threshold(shown), told(shown)
+    handle = shown.page.locator(".p2v-threshold").get_by_role("slider")
+    handle.focus()
+    for _ in range(15):
+        shown.page.keyboard.press("ArrowLeft")
+    assert threshold(shown) < before[0] - 0.1
+    shown.until(lambda: told(shown) == expected(threshold(shown)), f"IoU {told(shown)} as before")
+    assert told(shown) != before[1]
+
+
+def test_a_drag_turns_the_scene(shown, album):
+    shown.page.locator(".p2v-viewer").scroll_into_view_if_needed()
+    canvas = shown.page.locator(".p2v-scenes canvas").first
+    shown.until(lambda: not blank(pixels(canvas)), "the scene is blank")
+    album.keep(shown, "viewer", as_document="viewer")
+    before = pixels(canvas)
+    drag(shown, canvas)
+    shown.until(lambda: changed(before, pixels(canvas)) > 0.01, "the scene does not turn")
+    album.keep(shown, "viewer-turned")
+
+
+def saved(tab: Tab, lab: Lab, ending: str) -> Path:
+    """The file that the button wrote, once the viewer says so."""
+    tab.page.locator(".p2v-format select").select_option(ending)
+    tab.page.get_by_role("button", name="Save what is seen").click()
+    path = lab.folder / "saved" / f"person-test-0000-right{ending}"
+    said = tab.page.locator(".p2v-saved")
+    tab.until(lambda: f"{path.name}: written" in said.inner_text(), f"{path.name} is not told to be written")
+    return path
+
+
+@pytest.mark.parametrize("ending", [".obj", ".stl", ".glb", ".ply"])
+def test_the_button_saves_a_mesh_that_trimesh_opens(ending, shown, lab):
+    line = shown.page.locator(".p2v-line").inner_text()
+    length = float(re.search(r"length (\d+) mm", line)[1]) / (1 if ending == ".stl" else 1000)
+    mesh = trimesh.load_mesh(saved(shown, lab, ending))
+    assert len(mesh.faces) > 1000
+    assert mesh.extents[0] == pytest.approx(length, rel=0.1), "it is as long as was told, within a voxel or two"
+
+
+def test_the_button_saves_a_picture_a_grid_and_a_page_that_turns(shown, lab, tab):
+    with Image.open(saved(shown, lab, ".png")) as picture:
+        assert not blank(np.asarray(picture.convert("RGB")))
+    assert read_binvox(saved(shown, lab, ".binvox")).volume.any()
+    page = saved(shown, lab, ".html")
+    tab.page.context.set_offline(True)
+    tab.page.goto(page.as_uri())
+    canvas = tab.page.locator(".p2v-scene canvas").first
+    tab.until(lambda: not blank(pixels(canvas)), "the saved page is blank")
+    before = pixels(canvas)
+    drag(tab, canvas)
+    tab.until(lambda: changed(before, pixels(canvas)) > 0.01, "the saved page does not turn")
+    assert (tab.left(), tab.complaints()) == ([], [])
+
+
+def test_nothing_was_complained_of(shown):
+    assert shown.complaints() == []
