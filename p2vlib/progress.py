@@ -7,9 +7,10 @@ and a notebook that is saved keeps no widget that nobody serves: a live bar goes
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from typing import Any
 
 from tqdm.std import tqdm
@@ -37,6 +38,32 @@ def tell(line: str) -> None:
     """Prints a line, above the bars where there are any."""
     tqdm.write(line, file=sys.stdout)
     sys.stdout.flush()
+
+
+class Board:
+    """A line for each of several works: redrawn in a terminal, printed anew every few seconds where nothing moves."""
+
+    def __init__(self) -> None:
+        self.moves = sys.stdout.isatty()
+        self.shown: list[str] = []
+        self.began = self.due = time.monotonic()
+
+    def show(self, lines: Sequence[str], last: bool = False) -> None:
+        """Shows ``lines``, as many each time; where nothing moves, those that changed and only when it is time."""
+        now = time.monotonic()
+        if self.moves:
+            width = shutil.get_terminal_size().columns - 1
+            up = f"\x1b[{len(self.shown)}F" if self.shown else ""
+            print(up + "".join(f"\x1b[2K{line[:width]}\n" for line in lines), end="", flush=True)
+        elif last or now >= self.due:
+            self.due = now + min(SELDOM, max(OFTEN, (now - self.began) / 10))
+            before = self.shown or [""] * len(lines)
+            for old, line in zip(before, lines, strict=True):
+                if old != line:
+                    print(line, flush=True)
+        else:
+            return
+        self.shown = list(lines)
 
 
 def clock(seconds: float) -> str:

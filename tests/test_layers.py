@@ -47,7 +47,11 @@ report
 tables
 experiments
 systems
+parameters
+execution
 study
+compare
+grid
 __main__
 """.split()
 """From the bottom of the house to its top; a package (`capture`, `models`) is one line."""

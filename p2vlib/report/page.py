@@ -15,8 +15,10 @@ from .markup import figure, link, own_file, page, prose, table
 from .numbers import published, read_text
 
 
-def build(scale: str) -> Path:
-    """Writes ``metrics.csv`` and ``index.html`` of ``reports/<scale>`` from its notebooks' parts; returns the page.
+def build(scale: str, run: str | None = None) -> Path:
+    """Writes ``metrics.csv`` and ``index.html`` of ``reports/<run>`` from its notebooks' parts; returns the page.
+
+    The ``run`` is the scale's own, or one of a grid.
 
     A notebook without a manifest has not ended well, and is left out whatever else it wrote.
 
@@ -24,7 +26,7 @@ def build(scale: str) -> Path:
         FileNotFoundError: no notebook of this scale has run, or a table or figure that a manifest names is missing.
         ValueError: a part of the metrics whose columns or cells are not as they should be.
     """
-    folder = home() / "reports" / scale
+    folder = home() / "reports" / (run or scale)
     paths = sorted(path for path in folder.glob("parts/*.json") if not path.name.endswith(".config.json"))
     if not paths:
         raise FileNotFoundError(f"{folder / 'parts'}: no notebook of scale {scale} has run; expected NN.json")
