@@ -135,8 +135,8 @@ class Job:
             return rest
         name, cell, cells = self.place
         passed = time.monotonic() - self.since
-        if name[:2] in known:
-            return rest + max(0.0, known[name[:2]] - passed)
+        if known.get(name[:2], 0.0) > passed:
+            return rest + known[name[:2]] - passed
         return rest + passed / (cell - 1) * (cells - cell + 1) if cell > 1 else None
 
     def line(self) -> str:
@@ -222,7 +222,7 @@ def _run_one(run: Job, threads: int) -> None:
         env={**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": os.pathsep.join(paths)},
         start_new_session=True,
     )
-    with run.process as process, open(run.log, "w") as log:
+    with run.process as process, open(run.log, "a") as log:
         process.stdin.write(json.dumps(told) + "\n")
         process.stdin.flush()
         for line in process.stdout:

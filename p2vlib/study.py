@@ -19,8 +19,7 @@ from typing import Any
 
 import nbformat
 
-from . import packing, report, shipped
-from .capture import collection
+from . import report
 from .config import estimate, from_params
 from .execution import LIBRARY, StudyError, Watch, execute
 from .files import only_one, write_text
@@ -82,6 +81,9 @@ def run_notebooks(
 
 def build_data(scale: str) -> None:
     """Makes the embedded data of a scale, or finds them whole; the longest such call is kept as what they cost."""
+    from . import packing  # as the line below, heavy, and nothing that a run of notebooks needs
+    from .capture import collection
+
     config = from_params(scale)
     if scale == "full":
         print(estimate(config), flush=True)
@@ -151,6 +153,8 @@ def _digest(path: Path, values: dict[str, Any], scale: str, run: str) -> str:
 
     A notebook that asks for the shipped weights also depends on their card.
     """
+    from . import shipped  # brings all that trains
+
     cells = [[c.cell_type, c.source, c.metadata.get("tags", [])] for c in nbformat.read(path, as_version=4).cells]
     earlier = [_stamps(run) / f"{other.stem}.json" for other in notebooks() if other.name < path.name]
     card = shipped.path().with_suffix(".json")
