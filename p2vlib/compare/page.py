@@ -14,8 +14,8 @@ from .changes import FEWEST
 from .results import Result
 from .words import SHOWN, ordered, readable, verdicts
 
-ROW, LABEL, PLOT = 22, 460, 420
-"""Pixels of the picture: height of a row, width of what is written, width of what is drawn."""
+ROW, PLOT, LABEL = 22, 340, 560
+"""Pixels of the picture: height of a row, width of what is drawn, and of what is written beside it."""
 
 
 def side_by_side(
@@ -77,7 +77,7 @@ def _forest(rows: pd.DataFrame) -> str:
     label = f"Differences in IoU with 95 % intervals; the {len(rows)} that stand out most"
     return (
         f'<div class="scroll" role="region" aria-label="{label}" tabindex="0"><svg role="img" aria-label="{label}" '
-        f'viewBox="0 0 {LABEL + PLOT + 20} {bottom + 16}" width="{LABEL + PLOT + 20}" height="{bottom + 16}" '
+        f'viewBox="0 0 {PLOT + LABEL} {bottom + 16}" width="{PLOT + LABEL}" height="{bottom + 16}" '
         f'font-size="13" fill="currentColor">{"".join(axis + parts)}</svg></div>'
     )
 
@@ -87,7 +87,7 @@ def _mark(number: int, row: Any, cells: Any, reach: float) -> str:
     y, (low, high, middle) = ROW * (number + 0.8), (_x(value, reach) for value in (row.low, row.high, row.difference))
     label = f"{cells.notebook} {cells.network} on {row.look} {row.dataset}, {cells.photos} photos"
     return (
-        f'<text x="{LABEL - 12}" y="{y + 4:.0f}" text-anchor="end">{escape(label.replace("->", "→"))}</text>'
+        f'<text x="{PLOT + 16}" y="{y + 4:.0f}">{escape(label.replace("->", "→"))}</text>'
         f'<g style="color: var({colour}, currentColor)" stroke="currentColor" fill="currentColor">'
         f'<line x1="{low:.1f}" x2="{high:.1f}" y1="{y:.0f}" y2="{y:.0f}" stroke-width="2.5"/>'
         f'<circle cx="{middle:.1f}" cy="{y:.0f}" r="4.5"/></g>'
@@ -95,4 +95,4 @@ def _mark(number: int, row: Any, cells: Any, reach: float) -> str:
 
 
 def _x(difference: float, reach: float) -> float:
-    return LABEL + PLOT * (difference / reach + 1) / 2
+    return PLOT * (difference / reach + 1) / 2

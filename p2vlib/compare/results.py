@@ -73,11 +73,11 @@ def settings(runs: Sequence[Result]) -> pd.DataFrame:
     ran = tuple(", ".join(name[:2] for name in run.manifests) for run in runs)
     if len(set(ran)) > 1:
         table.insert(0, ("notebooks that ran", "", *ran))
-    spent = {
-        "minutes": [sum(run.manifests[notebook]["seconds"] for notebook in shared) / 60 for run in runs],
-        "peak memory [GiB]": [max(run.manifests[notebook]["peak_memory_gib"] for notebook in shared) for run in runs],
-    }
-    table += [(name, "together", *(f"{value:.1f}" for value in values)) for name, values in spent.items()]
+    manifests = [[run.manifests[notebook] for notebook in shared] for run in runs]
+    minutes = (sum(manifest["seconds"] for manifest in several) / 60 for several in manifests)
+    memory = (max(manifest["peak_memory_gib"] for manifest in several) for several in manifests)
+    table.append(("time", "together", *(f"{value:.1f} min" for value in minutes)))
+    table.append(("peak memory", "largest", *(f"{value:.1f} GiB" for value in memory)))
     return pd.DataFrame(table, columns=["setting", "notebooks", *(run.name for run in runs)])
 
 
