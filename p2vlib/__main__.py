@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import ast
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -20,22 +19,26 @@ if TYPE_CHECKING:
     from .phone.captured import Intake
 
 
-def parameter(text: str) -> tuple[str, Any]:
-    """``name=value``, where the value is a Python literal or, failing that, text."""
-    name, equals, value = text.partition("=")
-    if not (name.isidentifier() and equals):
-        raise argparse.ArgumentTypeError(f"{text!r} is not name=value")
-    if name == "scale":
-        raise argparse.ArgumentTypeError("the scale is chosen by --scale")
+def parameter(text: str) -> tuple[str, list[Any]]:
+    """``name=value``, ``05.name=value`` or several values, as `parameters.read`."""
+    from .parameters import read
+
     try:
-        return name, ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-        return name, value
+        return read(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def numbers(text: str) -> list[str]:
     """``03,05`` as a list of notebook numbers."""
     return [number.strip() for number in text.split(",") if number.strip()]
+
+
+def jobs(text: str) -> int:
+    """A number of runs at once, from 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of runs; expected 1 or more")
+    return int(text)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -52,10 +55,12 @@ def parser() -> argparse.ArgumentParser:
         type=parameter,
         action="append",
         default=[],
-        metavar="NAME=VALUE",
+        metavar="[NN.]NAME=VALUE[,VALUE]",
         dest="parameters",
-        help="a parameter of the notebooks, for instance seed=1",
+        help="a parameter of the notebooks that have it, seed=1, or of one, 05.views=8; several values, 05.views=4,8, "
+        "make as many runs, below reports/grids, and compare them (a list in brackets is one value)",
     )
+    study.add_argument("--jobs", type=jobs, help="so many such runs at once, on a share of the cores each")
     pages = choice.add_parser("report", help="lay the pages of a run anew from what it wrote; nothing is run")
     pages.add_argument("run", choices=[*PRESETS, "evaluate"], help="a scale, or what `evaluate` found")
     data = choice.add_parser("data", help="generate the embedded data; resumes")
@@ -64,6 +69,11 @@ def parser() -> argparse.ArgumentParser:
         choices=["stop", "skip"],
         help="with the real archives (--only 03): stop at what cannot be read, or skip it and list it in the report",
     )
+    beside = choice.add_parser(
+        "compare", help="what got better or worse from one run to others, and what they differ in"
+    )
+    beside.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="two or more folders like reports/quick")
+    beside.add_argument("--out", type=Path, help="the page to write, HTML in one file")
     convert = choice.add_parser("convert", help="turn a published checkpoint of Pix2Vox or Pix2Vox++ into safetensors")
     convert.add_argument("checkpoint", type=Path, help="the published .pth")
     convert.add_argument("--out", type=Path, required=True, help="the .safetensors to write")
@@ -125,6 +135,33 @@ def _add_feet(choice: argparse._SubParsersAction) -> None:
     judge = choice.add_parser("evaluate", help="how right cameras, scans and measures are on unseen people; resumes")
     judge.add_argument("--share", type=float, default=1.0, help="of its cases, above 0 and at most 1 (default: all)")
     judge.add_argument("--out", type=Path, help="where tables go (default: reports/evaluate)")
+
+
+def _study(options: argparse.Namespace) -> None:
+    told = dict(options.parameters)
+    if len(told) < len(options.parameters):
+        names = [name for name, _ in options.parameters]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{twice} is given twice; several values stand in one: {twice}=1,2")
+    if options.on_error:
+        told["on_error"] = [options.on_error]
+    if options.jobs or any(len(values) > 1 for values in told.values()):
+        from .grid import run_grid
+
+        print(f"page: {run_grid(options.scale, options.only, told, options.jobs or 1)}")
+        return
+    from .study import run_study
+
+    run_study(options.scale, options.only, {name: values[0] for name, values in told.items()})
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from .compare import compare
+
+    print(compare(options.runs, options.out))
+    if options.out:
+        print(f"page: {options.out}")
+    return 0
 
 
 def _reconstruct(options: argparse.Namespace) -> int:
@@ -346,16 +383,16 @@ def main(arguments: list[str] | None = None) -> int:
             "clean": _clean,
             "evaluate": _evaluate,
             "report": _report,
+            "compare": _compare,
         }
         if options.command in commands:
             return commands[options.command](options)
-        from . import study
-
         if options.command == "data":
-            study.build_data(options.scale)
+            from .study import build_data
+
+            build_data(options.scale)
         else:
-            told = [("on_error", options.on_error)] if options.on_error else []
-            study.run_study(options.scale, options.only, dict(options.parameters + told))
+            _study(options)
     except KeyboardInterrupt:
         print("p2vlib: stopped; the same command goes on from here", file=sys.stderr)
         return 130

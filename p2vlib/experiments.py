@@ -6,8 +6,12 @@ a later notebook finds what an earlier one trained, and a killed one goes on whe
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import json
+import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,11 +22,12 @@ import torch
 from matplotlib.figure import Figure
 from torch import nn
 
-from . import evaluation, models, pix3d, shapenet, viewer
+from . import checkpoints, evaluation, models, pix3d, progress, shapenet, viewer
 from .config import Config, Training
 from .datasets import Captures
+from .files import only_one
 from .runs import Run, home
-from .training import train
+from .training import origin, train
 
 TRAININGS = ("objects", "shapenet", "things3d", "feet-studio", "feet-phone")
 
@@ -178,16 +183,34 @@ def train_network(
         torch.manual_seed(recipe.seed)
         model = models.build(name, image_size=run.config.image_size, **overrides)
     folder = run.work / "weights" / "_".join([name, training, variant])
-    history = train(
-        model,
-        training_captures(captures, training, "train"),
-        training_captures(captures, training, "validation"),
-        recipe,
-        folder,
-        start=start.weights if start else None,
-        report=_tell,
-    )
+    learn, validation = (training_captures(captures, training, split) for split in ("train", "validation"))
+    begun = start.weights if start else None
+    with _trained_once(run, folder, lambda: origin(model, learn, recipe, begun)):
+        history = train(model, learn, validation, recipe, folder, start=begun, report=_tell)
     return Network(name, training, variant, model, history, folder / "weights.safetensors")
+
+
+@contextlib.contextmanager
+def _trained_once(run: Run, folder: Path, origin_of: Callable[[], dict]) -> Iterator[None]:
+    """Where runs of a grid stand side by side, one trains what several would train alike, and the others take it.
+
+    What is taken has the same origin to the last setting; the plain run is looked at first.
+    """
+    if run.name == run.config.scale:
+        yield
+        return
+    told = origin_of()
+    name = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+    with only_one(run.work.parent / "trainings" / f"{name}.lock", waiting=_check_stop):
+        own = folder / "weights.safetensors"
+        plain = home() / ".runs" / run.config.scale
+        for place in (plain, *sorted(run.work.parent.glob("*"))):
+            found = place / "weights" / folder.name / own.name
+            if not own.is_file() and found.is_file() and not checkpoints.differing(found, told):
+                own.parent.mkdir(parents=True, exist_ok=True)
+                os.link(found, own)
+                _tell(f"  {folder.name}: the same as in {place.name}")
+        yield
 
 
 def published_network(path: str) -> Network:
@@ -236,9 +259,13 @@ def side_by_side(jobs: Mapping[str, Callable[[], Result]]) -> dict[str, Result]:
 
 
 def _tell(line: str) -> None:
+    _check_stop()
+    progress.tell(line)
+
+
+def _check_stop() -> None:
     if _STOP.is_set():
         raise InterruptedError("another of the trainings side by side has stopped")
-    print(line, flush=True)
 
 
 def test_network(

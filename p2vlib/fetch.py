@@ -23,8 +23,8 @@ from typing import IO
 
 import pooch
 import requests
-from tqdm.auto import tqdm
 
+from . import progress
 from .files import write_text
 from .runs import home
 
@@ -211,7 +211,7 @@ class _Resuming:
             self.version.write_text(mark)
         else:
             self.version.unlink(missing_ok=True)
-        bar = tqdm(desc=self.source.name, total=total or None, initial=begun, unit="B", unit_scale=True, mininterval=2)
+        bar = progress.bar(title=self.source.name, total=total or None, initial=begun, unit="B", unit_scale=True)
         with bar, open(self.part, "ab" if begun else "wb") as file:
             for chunk in answer.iter_content(CHUNK):
                 begun += file.write(chunk)
@@ -232,7 +232,7 @@ def _unpack(archive: Path, folder: Path, limit: int) -> None:
     try:
         with contextlib.closing(_members(archive)) as members:
             for number, (name, content) in enumerate(
-                tqdm(members, f"unpacking {archive.name}", unit="file", mininterval=5), 1
+                progress.bar(members, f"unpacking {archive.name}", unit="file"), 1
             ):
                 if number > MEMBERS:
                     raise ValueError(f"{archive}: holds more than {MEMBERS:,} files; it is not what it should be")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -65,3 +67,27 @@ def whole_folder(folder: Path) -> Iterator[Path]:
         partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def only_one(lock: Path, waiting: Callable[[], object] | None = None) -> Iterator[None]:
+    """Lets one process at a time in; the lock ends with the process, however it ends.
+
+    Args:
+        waiting: called now and then while another is inside; without it nobody waits.
+
+    Raises:
+        BlockingIOError: another is inside, and ``waiting`` is None.
+    """
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with open(lock, "w") as stream:
+        while True:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if waiting is None:
+                    raise
+                waiting()
+                time.sleep(0.2)
+        yield

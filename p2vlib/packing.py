@@ -20,8 +20,8 @@ from jaxtyping import Bool, Float32, Int64, UInt8
 from PIL import Image
 from safetensors import safe_open
 from safetensors.numpy import save
-from tqdm.auto import tqdm
 
+from . import progress
 from .config import DATA_RECIPE, Config
 from .conventions import FOOT_CUT_HEIGHT, FOOT_SHARE, Cube, object_cube
 from .files import write_bytes
@@ -177,7 +177,7 @@ def fine_truth(config: Config, table: pd.DataFrame) -> Bool[np.ndarray, "capture
             return np.packbits(voxelise(solid.vertices, solid.faces, cube, FINE).volume[:, :layers])
 
         with ThreadPoolExecutor() as pool:
-            made = tqdm(pool.map(grid_of, missing), "fine grids", len(missing), unit="foot", mininterval=5)
+            made = progress.bar(pool.map(grid_of, missing), "fine grids", len(missing), unit="foot")
             stored |= dict(zip(missing, made, strict=True))
         write_bytes(path, save(stored, told))
     bits = np.unpackbits(np.stack([stored[name] for name in table["sample"]]), axis=1)

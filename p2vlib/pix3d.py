@@ -21,8 +21,8 @@ import pandas as pd
 import torch
 from jaxtyping import Float, UInt8
 from PIL import Image
-from tqdm.auto import tqdm
 
+from . import progress
 from .cameras import Camera
 from .conventions import Cube, Volume
 from .datasets import COLUMNS, Captures
@@ -227,7 +227,7 @@ def load(
         )
     wanted = tested(read_index(root))[: limit or None]
     rows, photos, grids, skipped = [], [], [], []
-    for picture in tqdm(wanted, "pictures", unit="picture", mininterval=5):
+    for picture in progress.bar(wanted, "pictures", unit="picture"):
         try:
             capture = read_picture(root, picture)
         except ValueError as error:

@@ -8,7 +8,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from typing import Any
 
-from tqdm.auto import tqdm
+from . import progress
 
 
 def each(
@@ -24,7 +24,7 @@ def each(
     with ProcessPoolExecutor(workers, get_context("spawn"), _alone) as pool:
         futures = [pool.submit(work, *job) for job in jobs]
         try:
-            for future in tqdm(as_completed(futures), title, len(futures), unit=unit, mininterval=5):
+            for future in progress.bar(as_completed(futures), title, len(futures), unit=unit):
                 future.result()
             return [future.result() for future in futures]
         except BaseException:

@@ -2,7 +2,8 @@
 
 A run of scale ``s`` writes below ``reports/s``: its figures, its tables and one manifest (``parts/<notebook>.json``)
 from which `p2vlib.report` makes the pages. Weights, stamps, half-done work and its part of the metrics, until that is
-joined with the others', live in ``.runs/s``, which git ignores.
+joined with the others', live in ``.runs/s``, which git ignores. A run of a grid has a name of its own in the place of
+``s``: ``grids/s/05.views=8``.
 """
 
 from __future__ import annotations
@@ -93,14 +94,19 @@ class Run:
     started: float = field(default_factory=time.perf_counter)
 
     @property
+    def name(self) -> str:
+        """The scale, or what the study calls this run of a grid (``P2VLIB_RUN``)."""
+        return os.environ.get("P2VLIB_RUN") or self.config.scale
+
+    @property
     def folder(self) -> Path:
-        """``reports/<scale>``."""
-        return home() / "reports" / self.config.scale
+        """``reports/<name>``."""
+        return home() / "reports" / self.name
 
     @property
     def work(self) -> Path:
-        """``.runs/<scale>``: weights and half-done work."""
-        return home() / ".runs" / self.config.scale
+        """``.runs/<name>``: weights and half-done work."""
+        return home() / ".runs" / self.name
 
     @property
     def is_smoke(self) -> bool:

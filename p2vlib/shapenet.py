@@ -23,8 +23,8 @@ import pandas as pd
 import torch
 from jaxtyping import Float32
 from PIL import Image
-from tqdm.auto import tqdm
 
+from . import progress
 from .cameras import r2n2_camera, read_metadata
 from .conventions import FOOT_SYNSET, Cube
 from .datasets import COLUMNS, R2N2_MIDDLE, R2N2_PIXELS, Captures
@@ -310,7 +310,7 @@ def _decode(root: Path, wanted: list[tuple[str, str, str]], store: Path, views: 
 
 def _read_all(root: Path, wanted: list[tuple[str, str, str]], views: int) -> Iterator:
     """Each of ``wanted`` with what `_read` gives; in order."""
-    with ThreadPoolExecutor() as pool, tqdm(desc="objects", total=len(wanted), unit="object", mininterval=5) as bar:
+    with ThreadPoolExecutor() as pool, progress.bar(title="objects", total=len(wanted), unit="object") as bar:
         for first in range(0, len(wanted), TOGETHER):
             some = wanted[first : first + TOGETHER]
             yield from zip(some, pool.map(lambda one: _read(root, *one[1:], views), some), strict=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +22,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from . import checkpoints, placement
+from . import checkpoints, placement, progress
 from .augmentation import augmented, jittered, named
 from .config import Training
 from .datasets import Captures, mirrored, mirrored_boxes, mirrored_cameras, spread
@@ -219,7 +219,7 @@ def train(
     *,
     start: Path | None = None,
     device: torch.device | str | None = None,
-    report: Callable[[str], None] = print,
+    report: Callable[[str], None] = progress.tell,
 ) -> pd.DataFrame:
     """Trains ``model`` in place, or goes on where ``folder`` says that it stopped, or loads what is finished there.
 
@@ -238,13 +238,11 @@ def train(
     """
     _check(captures, recipe)
     finished, checkpoint = folder / "weights.safetensors", folder / "checkpoint.safetensors"
-    recipe = counted(recipe, len(captures))
-    if not model.needs_cameras:  # nor is their error drawn for it
-        captures = replace(captures, cameras=None)
+    told = origin(model, captures, recipe, start)
+    recipe, captures = counted(recipe, len(captures)), _shown(model, captures)
     accelerator = _accelerator(device)
     if not accelerator.is_main_process:
         report = _say_nothing
-    told = checkpoints.origin(model, captures, recipe, start)
     if accelerator.is_main_process:
         _forget((finished, checkpoint), told, report)
     accelerator.wait_for_everyone()
@@ -263,7 +261,7 @@ def train(
         report(f"  {folder.name}: goes on at step {first} of {recipe.steps}")
     captures, validation = captures.to(accelerator.device), validation.to(accelerator.device)
     losses, began = [], time.perf_counter()
-    for step in range(first, recipe.steps):
+    for step in _steps(first, recipe, folder.name, accelerator.is_main_process):
         losses.append(_step(accelerator, network, optimizer, captures, recipe, step))
         if (step + 1) % recipe.epoch and step + 1 < recipe.steps:
             continue
@@ -280,6 +278,21 @@ def train(
         checkpoint.unlink(missing_ok=True)
     accelerator.wait_for_everyone()
     return history
+
+
+def origin(model: nn.Module, captures: Captures, recipe: Training, start: Path | None) -> dict[str, Any]:
+    """What the weights that `train` leaves depend on: those of the same origin are the same."""
+    return checkpoints.origin(model, _shown(model, captures), counted(recipe, len(captures)), start)
+
+
+def _shown(model: nn.Module, captures: Captures) -> Captures:
+    """Without cameras for a network that needs none: nor is their error drawn for it."""
+    return captures if model.needs_cameras else replace(captures, cameras=None)
+
+
+def _steps(first: int, recipe: Training, name: str, is_told: bool) -> Iterable[int]:
+    steps = range(first, recipe.steps)
+    return progress.bar(steps, name, unit="step") if is_told else steps
 
 
 def _check(captures: Captures, recipe: Training) -> None:

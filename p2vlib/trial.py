@@ -14,9 +14,8 @@ import trimesh
 from jaxtyping import Bool, Float
 from matplotlib.figure import Figure
 from scipy.spatial.transform import Rotation
-from tqdm.auto import tqdm
 
-from . import datasets, rough, shipped, uncertainty, viewer
+from . import datasets, progress, rough, shipped, uncertainty, viewer
 from .capture.collection import ON_MAT
 from .capture.feet import make_feet
 from .capture.landmarks import truths
@@ -62,7 +61,7 @@ def examine(weights: Weights, folders: Sequence[Path], seed: int = 0) -> pd.Data
     wrong, seconds at 32 and at 128.
     """
     rng, rows = np.random.default_rng(seed), []
-    for folder in tqdm(folders, "feet", unit="foot", mininterval=5):
+    for folder in progress.bar(folders, "feet", unit="foot"):
         shots, mesh = read_shots(folder), trimesh.load_mesh(folder / "model.obj", process=False)
         truth = {size: voxelise(mesh.vertices, mesh.faces, FOOT_CUBE, size).volume for size in (32, 128)}
         given = reconstruct(weights, shots, 128, "given")

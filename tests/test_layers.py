@@ -13,7 +13,8 @@ import pytest
 LIBRARY = Path(__file__).parents[1] / "p2vlib"
 
 LINES = """
-conventions files processes
+conventions files progress
+processes
 config
 runs grids cameras sight measure
 placement refinement
@@ -45,13 +46,17 @@ report
 tables
 experiments
 systems
+parameters
+execution
 study
+compare
+grid
 __main__
 """.split()
 """From the bottom of the house to its top; a package (`capture`, `models`) is one line."""
 
 CORE = """
-conventions files config runs grids cameras sight placement augmentation folders packing datasets
+conventions files progress config runs grids cameras sight placement augmentation folders packing datasets
 models evaluation checkpoints training
 """.split()
 """What runs on a bare GPU box."""

@@ -15,8 +15,9 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from p2vlib import study
+from p2vlib import execution, study
 from p2vlib.__main__ import main, parameter
+from p2vlib.parameters import given_to
 from p2vlib.study import StudyError, run_notebooks
 
 PARAMETERS = """
@@ -61,7 +62,7 @@ def test_notebooks_run_in_order_once_and_again_only_when_stale(home, capfd):
     assert run_notebooks("smoke") == {"01_first": "done", "02_second": "done"}
     said = capfd.readouterr().out
     assert f"epoch 1 {home / 'notebooks'} {sys.executable} 0\n" in said, "its prints, its folder, this interpreter"
-    assert str(study.LIBRARY / "__init__.py") in said
+    assert str(execution.LIBRARY / "__init__.py") in said
     lines = [line.split(" in ")[0] for line in said.splitlines() if " · " in line]
     assert lines == ["01_first · start", "01_first · done", "02_second · start", "02_second · done"]
     for name in ("01_first", "02_second"):
@@ -115,7 +116,7 @@ def test_an_output_in_the_file_makes_no_notebook_stale(home):
 @pytest.mark.parametrize(
     ("parameters", "sentence"),
     [
-        ({"sede": 1}, r"01_first.ipynb has no parameter 'sede'.*declares: scale, seed, noise"),
+        ({"sede": 1}, "no parameter 'sede' in 01_first.ipynb; .* declares: scale, seed, noise"),
         ({"seed": "1"}, r"01_first.ipynb: parameter 'seed' is '1'; expected int, as its default 0"),
         ({"seed": True}, "parameter 'seed' is True; expected int"),
         ({"seed": 1.0}, "parameter 'seed' is 1.0; expected int"),
@@ -130,7 +131,7 @@ def test_a_wrong_parameter_is_refused_before_anything_runs(home, parameters, sen
 
 def test_an_int_is_a_good_float(home):
     path = write_notebook(home, "01_first")
-    assert study.check_parameters(path, {"noise": 1}) == {"noise": 1}
+    assert given_to([path], "smoke", {"noise": 1}) == {path: {"scale": "smoke", "noise": 1}}
 
 
 def test_wrong_names_of_scales_and_notebooks_are_refused(home):
@@ -237,7 +238,7 @@ def test_killed_in_the_middle_it_goes_on_where_it_stopped(home):
 def test_kernels_use_every_core_unless_told(home, monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.delenv("JUPYTER_PATH", raising=False)
-    with study._own_kernel() as name:
+    with execution.own_kernel("smoke") as name:
         spec = json.loads((Path(os.environ["JUPYTER_PATH"]) / "kernels" / name / "kernel.json").read_text())
     assert spec["env"]["OMP_NUM_THREADS"] == str(len(os.sched_getaffinity(0)))
     assert spec["argv"][0] == sys.executable
@@ -249,7 +250,7 @@ def test_the_command_line_tells_an_error_in_one_sentence(home):
     command = [sys.executable, "-m", "p2vlib", "study", "--only", "01", "-p", "sede=3"]
     outcome = subprocess.run(command, capture_output=True, text=True, cwd=home)
     assert outcome.returncode == 1
-    assert outcome.stderr.startswith("p2vlib: 01_first.ipynb has no parameter 'sede'")
+    assert outcome.stderr.startswith("p2vlib: no parameter 'sede' in 01_first.ipynb")
     assert outcome.stderr.count("\n") == 1
     with pytest.raises(ValueError, match="no parameter 'sede'"):
         main(["--debug", "study", "-p", "sede=3"])
@@ -259,6 +260,9 @@ def test_the_command_line_tells_an_error_in_one_sentence(home):
     ("arguments", "sentence"),
     [
         (["study", "-p", "seed"], "'seed' is not name=value"),
+        (["study", "-p", "5.seed=1"], "'5.seed=1' is not name=value, nor a notebook's 05.name=value"),
+        (["study", "-p", "seed=1,2,1"], "'seed=1,2,1' has the value 1 twice"),
+        (["study", "--jobs", "0"], "'0' is not a number of runs"),
         (["study", "-p", "scale='full'"], "the scale is chosen by --scale"),
         (["study", "--scale", "x"], "invalid choice: 'x'"),
         ([], "required: command"),
@@ -272,11 +276,22 @@ def test_the_command_line_refuses_what_it_cannot_read(arguments, sentence, capsy
 
 
 @pytest.mark.parametrize(
-    ("text", "value"),
-    [("seed=3", 3), ("noise=.5", 0.5), ("views=[1, 4]", [1, 4]), ("look=phone", "phone"), ("a=b=c", "b=c")],
+    ("text", "values"),
+    [
+        ("seed=3", [3]),
+        ("noise=.5", [0.5]),
+        ("views=[1, 4]", [[1, 4]]),
+        ("look=phone", ["phone"]),
+        ("a=b=c", ["b=c"]),
+        ("root=", [""]),
+        ("05.views=4,8", [4, 8]),
+        ("views=[1, 4],[1, 8]", [[1, 4], [1, 8]]),
+        ("look=phone,studio", ["phone", "studio"]),
+        ("root='a,b'", ["a,b"]),
+    ],
 )
-def test_parameters_are_literals_or_text(text, value):
-    assert parameter(text) == (text.partition("=")[0], value)
+def test_parameters_are_literals_or_text_and_several_stand_between_commas(text, values):
+    assert parameter(text) == (text.partition("=")[0], values)
 
 
 def test_paths_are_meant_from_where_one_stands_and_what_they_name_is_watched(home, monkeypatch, capfd):

@@ -25,10 +25,10 @@ from PIL import Image
 from ..cameras import Camera, Row, write_cameras, write_metadata
 from ..config import DATA_RECIPE, Config
 from ..conventions import FOOT_SYNSET, R2N2_DISTANCE_SCALE, R2N2_FOV, SIDES, Cube, foot_cube, object_cube
-from ..files import write_bytes, write_text
+from ..files import only_one, write_bytes, write_text
 from ..grids import voxelise, write_binvox
 from ..processes import each
-from ..runs import data_folder
+from ..runs import data_folder, home
 from .legs import prepare
 
 if TYPE_CHECKING:
@@ -94,7 +94,15 @@ def root(job: Job, config: Config) -> Path:
 
 
 def ensure(config: Config, workers: int | None = None) -> None:
-    """Makes what is missing or stale of the data set of ``config``, with a progress bar; what is there stays."""
+    """Makes what is missing or stale of the data set of ``config``, with a progress bar; what is there stays.
+
+    Two that want it at once do not both make it.
+    """
+    with only_one(home() / ".runs" / config.scale / "data.lock", waiting=lambda: None):
+        _complete(config, workers)
+
+
+def _complete(config: Config, workers: int | None) -> None:
     wanted = list(jobs(config))
     missing = [
         job for job in wanted if not all(_is_current(folder, job) for folder in job.folders(root(job, config)).values())

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-from tqdm.auto import tqdm
 
+from .. import progress
 from ..conventions import FOOT_SYNSET
 from ..shapenet import RENDERINGS, SPLITS, VOXELS, read_taxonomy
 from ..shipped import Weights
@@ -36,7 +36,7 @@ def validate(tree: Path, weights: Weights) -> Validation:
         ValueError: there is no capture.
     """
     folders = captures_in(tree)
-    checked = [check(folder, tree, weights) for folder in tqdm(folders, "captures", unit="capture", mininterval=5)]
+    checked = [check(folder, tree, weights) for folder in progress.bar(folders, "captures", unit="capture")]
     repeats = repeated_photos([photo for one in checked for photo in one.photos])
     repeats += repeated_solids([one.solid for one in checked if one.solid])
     by_name = {one.name: one for one in checked}

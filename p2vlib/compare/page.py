@@ -1,0 +1,98 @@
+"""A comparison as one HTML page that needs nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+import pandas as pd
+
+from ..report.markup import page, table
+from ..runs import SMOKE_NOTE
+from .changes import FEWEST
+from .results import Result
+from .words import SHOWN, ordered, readable, verdicts
+
+ROW, PLOT, LABEL = 22, 340, 560
+"""Pixels of the picture: height of a row, width of what is drawn, and of what is written beside it."""
+
+
+def side_by_side(
+    first: Result,
+    others: Sequence[Result],
+    differing: pd.DataFrame,
+    found: dict[str, pd.DataFrame],
+    reasons: dict[str, list[str]],
+) -> str:
+    """The page: how many tests changed, what the runs differ in, then every run against the first."""
+    kinds = ("better", "worse", "open", "same")
+    counts = [
+        {"run": name, **{word: str((rows.verdict == word).sum()) for word in kinds}, "tests": str(len(rows))}
+        for name, rows in found.items()
+    ]
+    note = (
+        f"The first run, {first.name}, is what the others are compared with: IoU on the same samples, each run at the "
+        "thresholds that its validation chose; 95 % intervals over people, or objects. Better and worse are those "
+        f"whose interval holds no zero; the others are open, and so are all with fewer than {FEWEST} people. Of a "
+        "hundred tests between equals about five look better or worse by chance. A row is the mean over the numbers of "
+        "photos and orders that both runs have; 4 → 8 compares one number of photos with the other."
+    )
+    smoke = any(config["scale"] == "smoke" for run in (first, *others) for config in run.configs.values())
+    banner = f'<p class="banner" role="note">{SMOKE_NOTE.capitalize()}.</p>\n' if smoke else ""
+    caption = "Tests in both runs, and how many got better or worse, are open or the same"
+    head = f"{banner}<p>{escape(note)}</p>\n{table(pd.DataFrame(counts), caption)}"
+    caption = "What differs between the runs; a setting that is not here is the same in all"
+    sections = [f"<section><h2>What differs</h2>\n{table(differing, caption)}</section>"]
+    sections += [_section(first.name, name, rows, reasons[name]) for name, rows in found.items()]
+    names = ", ".join(found) if len(found) < 4 else f"{len(found)} runs"
+    return page(f"Runs side by side: {first.name} and {names}", head, "\n".join(sections))
+
+
+def _section(first: str, name: str, rows: pd.DataFrame, reasons: Sequence[str]) -> str:
+    warned = "".join(f'<p class="banner" role="note">Not compared: {escape(reason)}.</p>' for reason in reasons)
+    body = ""
+    if len(rows):
+        cells = readable(ordered(rows)).map(lambda cell: cell.replace("->", "→"))
+        drawn = rows[rows.verdict != "same"]
+        body = f"<p>{verdicts(rows)}.</p>\n{_forest(drawn) if len(drawn) else ''}\n"
+        body += table(cells, f"IoU in {first} (before) and in {name} (after); those that stand out first")
+    return f"<section><h2>{escape(name)} against {escape(first)}</h2>{warned}\n{body}</section>"
+
+
+def _forest(rows: pd.DataFrame) -> str:
+    """Differences with their intervals as a picture in the page's own colours; the table has the same in numbers."""
+    rows = ordered(rows).head(SHOWN).sort_values("difference", ascending=False, kind="stable")
+    reach = 1.1 * float(rows[["low", "high"]].abs().to_numpy().max())
+    bottom = ROW * (len(rows) + 1)
+    marks = zip(rows.itertuples(), readable(rows).itertuples(), strict=True)
+    parts = [_mark(number, row, cells, reach) for number, (row, cells) in enumerate(marks)]
+    worst, zero, best = (f"{_x(value, reach):.0f}" for value in (-reach, 0, reach))
+    axis = [
+        f'<line x1="{zero}" x2="{zero}" y1="6" y2="{bottom - 8}" stroke="var(--line, currentColor)"/>',
+        f'<text x="{worst}" y="{bottom + 8}">worse, −{reach:.3f}</text>',
+        f'<text x="{zero}" y="{bottom + 8}" text-anchor="middle">0</text>',
+        f'<text x="{best}" y="{bottom + 8}" text-anchor="end">+{reach:.3f} IoU, better</text>',
+    ]
+    label = f"Differences in IoU with 95 % intervals; the {len(rows)} that stand out most"
+    return (
+        f'<div class="scroll" role="region" aria-label="{label}" tabindex="0"><svg role="img" aria-label="{label}" '
+        f'viewBox="0 0 {PLOT + LABEL} {bottom + 16}" width="{PLOT + LABEL}" height="{bottom + 16}" '
+        f'font-size="13" fill="currentColor">{"".join(axis + parts)}</svg></div>'
+    )
+
+
+def _mark(number: int, row: Any, cells: Any, reach: float) -> str:
+    colour = {"better": "--accent", "worse": "--warn"}.get(row.verdict, "--soft")
+    y, (low, high, middle) = ROW * (number + 0.8), (_x(value, reach) for value in (row.low, row.high, row.difference))
+    label = f"{cells.notebook} {cells.network} on {row.look} {row.dataset}, {cells.photos} photos"
+    return (
+        f'<text x="{PLOT + 16}" y="{y + 4:.0f}">{escape(label.replace("->", "→"))}</text>'
+        f'<g style="color: var({colour}, currentColor)" stroke="currentColor" fill="currentColor">'
+        f'<line x1="{low:.1f}" x2="{high:.1f}" y1="{y:.0f}" y2="{y:.0f}" stroke-width="2.5"/>'
+        f'<circle cx="{middle:.1f}" cy="{y:.0f}" r="4.5"/></g>'
+    )
+
+
+def _x(difference: float, reach: float) -> float:
+    return PLOT * (difference / reach + 1) / 2
