@@ -100,7 +100,7 @@ def test_a_volume_in_a_batch_run_is_on_its_page_and_not_a_widget_that_nobody_ser
     )
     run_notebooks("smoke")
     page = report(home, "html/01_first.html").read_text()
-    assert '<iframe srcdoc="' in page and "widget-view+json" not in page
+    assert 'class="p2v-scene"' in page and "widget-view+json" not in page
 
 
 def test_an_output_in_the_file_makes_no_notebook_stale(home):
