@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pathlib
 from functools import partial
 
@@ -11,7 +12,7 @@ import torch
 from test_evaluation import FirstPhoto, captures
 from test_training import RECIPE, data, same_weights, tiny
 
-from p2vlib import evaluation, experiments, training
+from p2vlib import evaluation, experiments, runs, training
 
 
 def test_side_by_side_gives_the_same_weights_as_one_after_the_other(tmp_path):
@@ -50,6 +51,27 @@ def test_an_error_stops_the_others_and_is_the_one_that_is_told():
         experiments.side_by_side({"endless": endless, "broken": broken})
     assert ended == [True]
     experiments._tell("and later ones are not stopped")
+
+
+def test_of_runs_side_by_side_one_trains_and_the_others_take_what_is_the_same(home, monkeypatch, capsys):
+    network = tiny(1)
+    monkeypatch.setattr(experiments.models, "build", lambda name, **_: copy.deepcopy(network))
+    monkeypatch.setattr(experiments, "training_captures", lambda captures, *_: captures)
+
+    def weights(run: str, seed: int) -> pathlib.Path:
+        monkeypatch.setenv("P2VLIB_RUN", run)
+        begun = runs.begin("05", seed=seed)
+        return experiments.train_network(begun, data(), "tiny", "objects", recipe=RECIPE).weights
+
+    plain, same, other = weights("smoke", 0), weights("grids/smoke/a", 0), weights("grids/smoke/b", 1)
+    again = weights("grids/smoke/c", 1)
+    assert len({plain, same, other, again}) == 4
+    assert plain.samefile(same) and other.samefile(again) and not plain.samefile(other)
+    said = capsys.readouterr().out
+    assert "tiny_objects_main: the same as in smoke" in said and "tiny_objects_main: the same as in b" in said
+    begun = plain.read_bytes()
+    weights("smoke", 2)
+    assert same.read_bytes() == begun, "what was taken stays when its giver is trained anew"
 
 
 class Counted(FirstPhoto):

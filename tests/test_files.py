@@ -7,7 +7,7 @@ import textwrap
 
 import pytest
 
-from p2vlib.files import write_atomically, write_bytes, write_text
+from p2vlib.files import only_one, write_atomically, write_bytes, write_text
 
 
 def test_text_is_utf8_and_folders_are_made(tmp_path):
@@ -71,7 +71,7 @@ def test_a_kill_while_writing_leaves_the_old_file(tmp_path):
     target.write_bytes(b"old")
     program = """
         import os, pathlib, signal, sys
-        from p2vlib.files import write_atomically
+        from p2vlib.files import only_one, write_atomically
         def write(partial):
             partial.write_bytes(b"half")
             os.kill(os.getpid(), signal.SIGKILL)
@@ -81,3 +81,19 @@ def test_a_kill_while_writing_leaves_the_old_file(tmp_path):
     assert outcome.returncode == -9
     assert target.read_bytes() == b"old"
     assert [name for name in os.listdir(tmp_path) if not name.startswith(".")] == ["checkpoint.bin"]
+
+
+def test_only_one_is_inside_and_others_wait_or_are_told(tmp_path):
+    lock, asked = tmp_path / "deep" / "lock", []
+    inside = only_one(lock)
+    inside.__enter__()
+    with pytest.raises(BlockingIOError), only_one(lock):
+        raise AssertionError("two are inside")
+
+    def waiting() -> None:
+        asked.append(True)
+        if len(asked) == 2:
+            inside.__exit__(None, None, None)
+
+    with only_one(lock, waiting):
+        assert len(asked) == 2
