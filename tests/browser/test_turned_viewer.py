@@ -13,7 +13,7 @@ from lab import Lab
 from PIL import Image
 from tabs import Tab, blank, changed, drag, open_tab, pixels
 
-from p2vlib import evaluation, inference
+from p2vlib import inference
 from p2vlib.grids import iou, read_binvox, voxelise
 from p2vlib.shots import FOOT_CUBE, read_shots
 
@@ -39,15 +39,11 @@ def shown(chromium, lab: Lab, right_foot: Path) -> Iterator[Tab]:
 
 @pytest.fixture(scope="module")
 def expected(weights, right_foot: Path) -> Callable[[float], str]:
-    """Threshold -> the IoU of that foot, asked as evaluations ask, in the place where it is found."""
-    shots = read_shots(right_foot)
-    pose = inference.find(weights, shots)
-    placed = inference.framed(shots, pose, FOOT_CUBE, weights.model.config.image_size)
-    ((said, _),) = evaluation.asked(weights.model, placed, range(len(shots.photos)))
-    found = said.probability[0].flip(-1).detach().float().numpy()  # right feet are shown mirrored
-    mesh = trimesh.load_mesh(right_foot / "model.obj", process=False).apply_transform(np.linalg.inv(pose))
+    """Threshold -> the IoU of that foot, as the library reconstructs it from its folder."""
+    foot = inference.reconstruct(weights, read_shots(right_foot), 32)
+    mesh = trimesh.load_mesh(right_foot / "model.obj", process=False).apply_transform(np.linalg.inv(foot.pose))
     truth = voxelise(np.asarray(mesh.vertices), np.asarray(mesh.faces), FOOT_CUBE, 32).volume
-    return lambda threshold: f"{iou(found >= threshold, truth):.3f}"
+    return lambda threshold: f"{iou(foot.probability >= threshold, truth):.3f}"
 
 
 def told(tab: Tab) -> str | None:
