@@ -64,6 +64,6 @@ pictures: setup
 
 # Generated data, weights, stamps and smoke results; .venv and the committed results stay.
 clean:
-	rm -rf .runs data/feet data/objects data/packed reports/smoke reports/*/executed reports/*/html
+	rm -rf .runs data/feet data/objects data/packed reports/smoke reports/grids reports/*/executed reports/*/html
 	rm -rf .pytest_cache .ruff_cache .hypothesis *.egg-info
 	find p2vlib tests notebooks benchmarks -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf

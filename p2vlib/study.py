@@ -97,10 +97,16 @@ def build_data(scale: str) -> None:
 
 
 def study_costs(scale: str, run: str | None = None) -> dict[str, Any]:
-    """Wall minutes of the data and of each notebook as last run, their sum, and the largest peak memory, GiB."""
+    """Wall minutes of the data and of each notebook as last run, their sum, and the largest peak memory, GiB.
+
+    What was run elsewhere, and came here with git, keeps the minutes that it has in ``study.json``.
+    """
     names, run = [path.stem for path in notebooks()], run or scale
     stamps = {name: _stamps(run) / f"{name}.json" for name in ["data", *names]}
-    minutes = {name: json.loads(stamp.read_text())["minutes"] for name, stamp in stamps.items() if stamp.exists()}
+    kept = home() / "reports" / run / "study.json"
+    before = json.loads(kept.read_text())["minutes_of"] if kept.is_file() else {}
+    here = {name: json.loads(stamp.read_text())["minutes"] for name, stamp in stamps.items() if stamp.exists()}
+    minutes = {name: told for name in stamps if (told := here.get(name, before.get(name))) is not None}
     manifests = [home() / "reports" / run / "parts" / f"{name}.json" for name in names]
     peaks = [json.loads(file.read_text()).get("peak_memory_gib", 0.0) for file in manifests if file.exists()]
     return {

@@ -17,6 +17,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from p2vlib import execution, study
 from p2vlib.__main__ import main, parameter
+from p2vlib.files import write_text
 from p2vlib.parameters import given_to
 from p2vlib.study import StudyError, run_notebooks
 
@@ -233,6 +234,14 @@ def test_killed_in_the_middle_it_goes_on_where_it_stopped(home):
     costs = study.study_costs("smoke")
     assert list(costs["minutes_of"]) == ["01_first", "02_second"] and costs["peak_memory_gib"] == 0.02
     assert costs["minutes"] == pytest.approx(sum(costs["minutes_of"].values()))
+
+
+def test_what_came_with_git_keeps_its_minutes(home):
+    for name in ("01_first", "02_second"):
+        write_notebook(home, name, "pass")
+    write_text(report(home, "study.json"), json.dumps({"minutes_of": {"data": 3.0, "01_first": 7.0, "09_gone": 1.0}}))
+    write_text(stamp(home, "02_second"), json.dumps({"minutes": 5.0}))
+    assert study.study_costs("smoke")["minutes_of"] == {"data": 3.0, "01_first": 7.0, "02_second": 5.0}
 
 
 def test_kernels_use_every_core_unless_told(home, monkeypatch):
