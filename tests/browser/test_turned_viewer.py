@@ -78,7 +78,7 @@ def test_the_threshold_is_moved_by_keyboard(shown, expected):
     handle.focus()
     for _ in range(15):
         shown.page.keyboard.press("ArrowLeft")
-    assert threshold(shown) < before[0] - 0.1
+    shown.until(lambda: threshold(shown) < before[0] - 0.1, f"the slider still stands at {before[0]}")
     shown.until(lambda: told(shown) == expected(threshold(shown)), f"IoU {told(shown)} as before")
     assert told(shown) != before[1]
 
