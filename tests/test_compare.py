@@ -11,7 +11,7 @@ import pytest
 from p2vlib import runs
 from p2vlib.__main__ import main
 from p2vlib.compare import changes, compare, read_runs, settings, unlike
-from p2vlib.pages import outside_addresses
+from p2vlib.report.executed import outside_addresses
 
 PEOPLE = 12
 

@@ -12,7 +12,7 @@ from PIL import Image
 from p2vlib import viewer
 from p2vlib.cameras import look_at
 from p2vlib.conventions import Cube
-from p2vlib.pages import outside_addresses
+from p2vlib.report.executed import outside_addresses
 from p2vlib.viewer import showing
 
 CUBE = Cube((-0.16, 0.0, -0.16), 0.32)
