@@ -53,8 +53,8 @@ def told(tab: Tab) -> str | None:
 
 
 def threshold(tab: Tab) -> float:
-    """Where its slider stands."""
-    return float(tab.page.locator(".p2v-threshold").get_by_role("slider").get_attribute("aria-valuenow"))
+    """Where its slider says that it stands; `aria-valuenow` has one decimal only."""
+    return float(tab.page.locator(".p2v-threshold .widget-readout").inner_text())
 
 
 def test_the_threshold_is_moved_by_mouse(shown, expected, album):
