@@ -313,7 +313,7 @@ def _text(name: str) -> Any:
 
 
 def _said(text: str) -> str:
-    return f'<span role="status" style="color: {FAINTER}">{html.escape(text)}</span>'
+    return f'<span role="status" style="color: {FAINTER}; white-space: nowrap">{html.escape(text)}</span>'
 
 
 def _wrong(error: Exception) -> str:
