@@ -156,6 +156,8 @@ class Job:
 
 def work() -> None:
     """Does one run, told on the first line of stdin, and stops as by ctrl-C when stdin ends: nobody waits for it."""
+    # What a shell started in the background ignores ctrl-C, and so would all that it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     told = json.loads(sys.stdin.readline())
     threading.Thread(target=_stop_when_alone, daemon=True).start()
     scale, run = told["scale"], told["run"]

@@ -73,6 +73,11 @@ def is_alive(pid: int) -> bool:
         return False
 
 
+def hears_ctrl_c() -> None:
+    """These tests may run in the background, where a shell lets ctrl-C be ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_stopped_by_ctrl_c_a_grid_goes_on_and_is_compared(home, notebook):
     plain = home / "reports" / "smoke" / "metrics.csv"
     plain.parent.mkdir(parents=True)
@@ -81,7 +86,7 @@ def test_stopped_by_ctrl_c_a_grid_goes_on_and_is_compared(home, notebook):
     facts = dict(cwd=home, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     environment = {**os.environ, "OMP_NUM_THREADS": "6", "PYTHONPATH": str(grid.LIBRARY.parent)}
     began = notebook.with_name("began-8")
-    with subprocess.Popen(command, env=environment, **facts) as process:
+    with subprocess.Popen(command, env=environment, preexec_fn=hears_ctrl_c, **facts) as process:
         wait_for(lambda: stamp(home, "05.views=2").exists() and began.exists() and began.read_text())
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=120)
