@@ -48,7 +48,7 @@ def write(home, monkeypatch):
         run = runs.begin(notebook, scale="quick", parameters=parameters or {}, **changes)
         run.save_metrics(pd.DataFrame(tests))
         run.answer("An answer.")
-        parts = [pd.read_csv(part, dtype=str) for part in sorted(run.folder.glob("parts/*.csv"))]
+        parts = [pd.read_csv(part, dtype=str) for part in sorted(run.work.glob("metrics/*.csv"))]
         pd.concat(parts).to_csv(run.folder / "metrics.csv", index=False)
         return run.folder
 

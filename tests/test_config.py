@@ -95,7 +95,7 @@ def test_recipes_by_name():
 
 def test_the_shipped_weights_are_tested_on_the_people_of_quick():
     ours, quick = shipped().feet, PRESETS["quick"].feet
-    more = {"train": ours.train, "validation": ours.validation}
+    more = {"train": ours.train, "validation": ours.validation, "mats": True}
     assert dataclasses.replace(quick, **more) == ours
     assert ours.train > quick.train and ours.validation > quick.validation
     assert (shipped().objects.train, shipped().finetuning.mirror) == (0, False)

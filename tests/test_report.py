@@ -109,7 +109,9 @@ def test_the_committed_report_is_valid_and_small():
         checked(path, path.parent)
     for kept in (committed / "quick", committed / "evaluate"):
         carried.check_sizes(kept)
-    assert sum(file.stat().st_size for file in (committed / "quick").rglob("*") if file.is_file()) < 60e6
+    made_anew = {committed / "quick" / name for name in ("executed", "html")}
+    kept = [file for file in (committed / "quick").rglob("*") if file.is_file() and not made_anew & {*file.parents}]
+    assert sum(file.stat().st_size for file in kept) < 60e6
 
 
 def test_pages_lead_to_each_other_and_to_all_files(folder: Path, page: Page, index: Page):
@@ -380,7 +382,7 @@ def test_what_an_evaluation_found_has_a_page(home: Path, tmp_path_factory):
     page = build_evaluation(folder)
     checked(page, folder)
     words = Page(page.read_text()).words
-    assert "Length is off by, from photos" in words and "12 of 20 people were found" in words
+    assert "Length is off by, from photos" in words and "25 of 40 people were found" in words
     assert "Where photos on a mat were taken from" in words
     with pytest.raises(FileNotFoundError, match="make evaluate"):
         build_evaluation(home / "nowhere")
