@@ -131,7 +131,7 @@ def test_every_way_to_look_is_drawn(app):
     app.cameras.value = app.floor.value = False
     assert visible(app) == {"solid"}
     app.cameras.value = True
-    assert len(visible(app)) == 9, "the solid, and four cameras with their photos"
+    assert visible(app) == {"solid", "cameras", "camera 00.jpg", "photos"}
 
 
 def visible(app: App) -> set[str]:
@@ -140,8 +140,8 @@ def visible(app: App) -> set[str]:
 
 def test_the_marked_photo_is_marked_in_both_places(app):
     app.photo.value = 2
-    marked = [one.name for one in app.plots[0].objects if one.name.startswith("camera") and one.shader == "mesh"]
-    assert marked == ["camera 03.jpg"], "a right foot's photos come in the other order"
+    marked = {name for name in visible(app) if name.startswith("camera ")}
+    assert marked == {"camera 03.jpg"}, "a right foot's photos come in the other order"
     assert app.strip.value.index("#D55E00") > app.strip.value.index("photo 1")
 
 
@@ -169,6 +169,10 @@ def test_a_grid_and_a_page_are_saved(app):
     app.save.click()
     solid = app.answers.of("rays", app.choice).probability >= app.threshold.value
     assert np.array_equal(read_binvox(Path(app.file.value)).volume, solid)
+    app.beside.value = app.network.value
+    app.save.click()
+    assert "one grid, that of rays" in app.saved.value
+    app.beside.value = "none"
     app.format.value = ".html"
     app.save.click()
     page = Path(app.file.value).read_text()
@@ -195,7 +199,8 @@ def test_pictures_of_two_scenes_become_one(tmp_path):
 def test_a_batch_run_shows_the_first_two_still(folder, networks):
     shown = still(Answers([folder], networks), 2)
     assert len(shown.plots) == 2 and not shown.is_live
-    assert len(shown.html()) < 60_000 and shown.html().count("<b>") == 2
+    assert max(len(plot.get_binary_snapshot(9)) for plot in shown.plots) < 6000, "bytes of a scene"
+    assert len(shown.html()) < 30_000 and shown.html().count("<b>") == 2
 
 
 def test_what_a_network_cannot_do_is_told_in_a_sentence(folder):

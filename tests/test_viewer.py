@@ -161,6 +161,8 @@ def test_slices_are_cut_where_they_are_told():
     side, above, front = viewer.slices(box(), CUBE, at=[0, 31, 24]).axes
     assert [axes.images[0].get_array().any() for axes in (side, above, front)] == [True, False, False]
     assert side.get_title() == "side, z = 85 mm"
+    side = viewer.slices(box(), CUBE, at=[0, 31, 24], is_metric=False).axes[0]
+    assert side.get_title() == "side, z = 0.27 edges" and side.get_xlabel() == "x [edges]"
 
 
 def test_histograms_carry_units_and_the_expected_curve():

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import ipywidgets as widgets
+import numpy as np
+from PIL import Image
 
 from .. import shipped
 from ..datasets import Captures
@@ -252,22 +254,34 @@ class App(widgets.VBox):
     def _save(self) -> None:
         """Writes what is seen; a picture when the browser has sent it."""
         path = Path(self.file.value)
-        try:
-            if path.suffix == ".png":
-                self._pictures = {}
-                self.saved.value = _said("asking the browser for its picture …")
-                for plot in self.plots[: len(self.names)]:
-                    plot.fetch_screenshot()
-                return
+        if path.suffix != ".png":
             self._write(path)
+            return
+        self._pictures = {}
+        self.saved.value = _said("asking the browser for its picture …")
+        for plot in self.plots[: len(self.names)]:
+            plot.fetch_screenshot()
+
+    def _pictured(self, place: int, content: str) -> None:
+        self._pictures[place] = base64.b64decode(content)
+        if len(self._pictures) == len(self.names):
+            self._write(Path(self.file.value))
+
+    def _write(self, path: Path) -> None:
+        try:
+            self._write_as(path)
+            told = f"{path}: written, {path.stat().st_size / 1000:.0f} kB"
         except (ValueError, OSError) as error:
             self.saved.value = _wrong(error)
             return
-        self._tell_saved(path)
+        alone = path.suffix == ".binvox" and len(self.names) > 1
+        self.saved.value = _said(told + f"; a .binvox holds one grid, that of {self.names[0]}" * alone)
 
-    def _write(self, path: Path) -> None:
+    def _write_as(self, path: Path) -> None:
         sample, seen = self._sample, self.seen
-        if path.suffix == ".binvox":
+        if path.suffix == ".png":
+            saving.save_picture(path, [self._pictures[place] for place in sorted(self._pictures)])
+        elif path.suffix == ".binvox":
             saving.save_grid(path, sample, *seen[0])
         elif path.suffix == ".html":
             told = [_line(name, sample, *one) for name, one in zip(self.names, seen, strict=True)]
@@ -276,16 +290,6 @@ class App(widgets.VBox):
             )
         else:
             saving.save_mesh(path, sample, seen, self.shown.value, self.photo.value - 1)
-
-    def _pictured(self, place: int, content: str) -> None:
-        self._pictures[place] = base64.b64decode(content)
-        if len(self._pictures) == len(self.names):
-            path = Path(self.file.value)
-            saving.save_picture(path, [self._pictures[place] for place in sorted(self._pictures)])
-            self._tell_saved(path)
-
-    def _tell_saved(self, path: Path) -> None:
-        self.saved.value = _said(f"{path}: written, {path.stat().st_size / 1000:.0f} kB")
 
 
 # --------------------------------------------------------------------------------------------------------------- parts
@@ -339,18 +343,24 @@ def strip(sample: Sample, chosen: Sequence[int], photo: int | None = None) -> st
     for place, number in enumerate(chosen):
         colour = PALETTE[1] if place == photo else FAINT
         name = html.escape(f"photo {place + 1}" + (f", {sample.names[number]}" if sample.names else ""))
-        source = base64.b64encode(scene.encoded(sample.photos[number], 96)).decode()
+        source = base64.b64encode(scene.encoded(_small(sample.photos[number]))).decode()
         cells.append(
             '<figure style="margin: 0 6px 0 0; flex: 0 0 auto">'
-            f'<img alt="{name}" src="data:image/jpeg;base64,{source}" '
+            f'<img alt="{name}" src="data:image/{scene.PICTURES};base64,{source}" '
             f'style="height: 84px; border: 3px solid {colour}; display: block; margin: 0">'
             f'<figcaption style="font-size: 11px">{name}</figcaption></figure>'
         )
     return f'<div style="display: flex; overflow-x: auto; line-height: 1.4">{"".join(cells)}</div>'
 
 
+def _small(photo: np.ndarray) -> np.ndarray:
+    picture = Image.fromarray(photo)
+    picture.thumbnail((96, 96))
+    return np.asarray(picture)
+
+
 def _png(volume: Probability, sample: Sample, at: Sequence[int]) -> bytes:
     truth = sample.truth(len(volume))
-    figure, buffer = slices(volume, sample.cube, truth, at), io.BytesIO()
+    figure, buffer = slices(volume, sample.cube, truth, at, sample.is_metric), io.BytesIO()
     figure.savefig(buffer, format="png", dpi=90)
     return buffer.getvalue()

@@ -340,7 +340,11 @@ def _apart(levels: list[float], gap: float) -> list[float]:
 
 @styled
 def slices(
-    volume: np.ndarray, cube: Cube, outline: np.ndarray | None = None, at: Sequence[int] | None = None
+    volume: np.ndarray,
+    cube: Cube,
+    outline: np.ndarray | None = None,
+    at: Sequence[int] | None = None,
+    is_metric: bool = True,
 ) -> Figure:
     """Three cuts through a ``volume`` ``[x, y, z]``: from the side, above and the front, in mm.
 
@@ -348,12 +352,14 @@ def slices(
         volume: boolean, or occupancy in [0, 1].
         outline: a second volume over the same cube, drawn as a line at one half (the truth, say).
         at: the voxel of each axis through which it is cut; None: the middle of what is filled.
+        is_metric: whether the cube has a size; else its edge is the unit.
     """
+    scale, unit, digits = (1000, "mm", 0) if is_metric else (1 / cube.edge, "edges", 2)
     middle = filled_middle(volume) if at is None else at
     figure = new_figure(10, 3.3)
     for index, (across, up, cut, title) in enumerate([(0, 1, 2, "side"), (0, 2, 1, "above"), (2, 1, 0, "front")]):
         axes = figure.add_subplot(1, 3, index + 1)
-        extent = [1000 * (cube.lower[axis] + end) for axis in (across, up) for end in (0, cube.edge)]
+        extent = [scale * (cube.lower[axis] + end) for axis in (across, up) for end in (0, cube.edge)]
         for grid, draw in ((volume, True), (outline, False)):
             if grid is None:
                 continue
@@ -364,11 +370,11 @@ def slices(
                 axes.grid(False)
             else:
                 # A border of nothing closes the line where the solid meets the wall of its cube.
-                rim = 1000 * cube.edge / len(grid) * np.array([-1, 1, -1, 1])
+                rim = scale * cube.edge / len(grid) * np.array([-1, 1, -1, 1])
                 axes.contour(np.pad(plane, 1), [0.5], origin="lower", extent=extent + rim, colors=PALETTE[1])
-        at = 1000 * (cube.lower[cut] + cube.edge * (middle[cut] + 0.5) / len(volume))
-        axes.set(xlim=extent[:2], ylim=extent[2:], xlabel=f"{'xyz'[across]} [mm]", ylabel=f"{'xyz'[up]} [mm]")
-        axes.set_title(f"{title}, {'xyz'[cut]} = {at:.0f} mm")
+        at = scale * (cube.lower[cut] + cube.edge * (middle[cut] + 0.5) / len(volume))
+        axes.set(xlim=extent[:2], ylim=extent[2:], xlabel=f"{'xyz'[across]} [{unit}]", ylabel=f"{'xyz'[up]} [{unit}]")
+        axes.set_title(f"{title}, {'xyz'[cut]} = {at:.{digits}f} {unit}")
         # +z is the foot's right: it lies below in a view from above, and to the left for who faces the toes.
         if up == 2:
             axes.invert_yaxis()

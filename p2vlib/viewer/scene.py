@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import html
 import io
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -46,6 +47,9 @@ MIDDLE = (0.0, EDGE / 2, 0.0)
 FINE = np.float32(128)
 """Steps of occupancy that a surface is told in: a hundredth of a voxel, and a fifth of the bytes."""
 
+PICTURES = "webp"
+"""What photos are told in: half the bytes of a JPEG, and no header to speak of."""
+
 UNUSED = np.zeros((2, 4), np.float32)
 """A map of colours for what has one colour: k3d's own would be most of a snapshot's bytes."""
 
@@ -67,7 +71,7 @@ def new_plot(height: int = 460) -> k3d.Plot:
         menu_visibility=False,
         axes_helper=0,
     )
-    plot.camera = [880, 780, 1080, 0, 130, 0, 0, 1, 0]  # far enough for most cameras to be seen
+    plot.camera = [880, 850, 1080, 0, 200, 0, 0, 1, 0]  # far enough for most cameras to be seen
     return plot
 
 
@@ -222,44 +226,48 @@ def _placed(points: np.ndarray, cube: Cube) -> Float[np.ndarray, "points 3"]:
 
 def frusta(sample: Sample, chosen: Sequence[int], photo: int | None = None, pixels: int = 48) -> list[Any]:
     """The cameras of ``chosen`` photos with what they saw, ``pixels`` a side; that of ``chosen[photo]`` is marked."""
-    drawn = []
-    for place, number_ in enumerate(chosen if sample.cameras else ()):
-        is_marked = place == photo
-        corners = _corners(sample.cameras[number_], sample.cube)
-        colour = number(PALETTE[1] if is_marked else FAINTER)
-        edges = [[0, 1], [0, 2], [0, 3], [0, 4], [1, 2], [2, 3], [3, 4], [4, 1]]
-        drawn.append(
-            k3d.lines(
-                corners,
-                np.array(edges, np.uint32),
-                indices_type="segment",
-                color=colour,
-                color_map=UNUSED,
-                width=1.5 if is_marked else 1.0,
-                shader="mesh" if is_marked else "simple",
-                name=f"camera {sample.names[number_]}",
-            )
-        )
-        # From the lower left corner of the photo along its lower and its left edge.
-        upper_left, _, lower_right, lower_left = corners[1:]
-        puv = np.concatenate([lower_left, lower_right - lower_left, upper_left - lower_left])
-        drawn.append(
-            k3d.texture(
-                binary=encoded(sample.photos[number_], pixels),
-                file_format="jpg",
-                puv=puv.astype(np.float32),
-                name=f"photo {sample.names[number_]}",
-            )
-        )
-    return drawn
+    if not sample.cameras:
+        return []
+    corners = [_corners(sample.cameras[place], sample.cube) for place in chosen]
+    others = [one for place, one in enumerate(corners) if place != photo]
+    drawn = [_pyramids(others, FAINTER, "cameras")] if others else []
+    if len(others) < len(corners):
+        marked = _pyramids([corners[photo]], PALETTE[1], f"camera {sample.names[chosen[photo]]}")
+        marked.shader, marked.width = "mesh", 1.5
+        drawn.append(marked)
+    return [*drawn, _pictures([sample.photos[place] for place in chosen], corners, pixels)]
 
 
-def encoded(photo: np.ndarray, pixels: int) -> bytes:
-    """A small JPEG of a photo."""
-    picture = Image.fromarray(photo)
-    picture.thumbnail((pixels, pixels))
+def _pyramids(corners: Sequence[np.ndarray], colour: str, name: str) -> Any:
+    edges = np.array([[0, 1], [0, 2], [0, 3], [0, 4], [1, 2], [2, 3], [3, 4], [4, 1]])
+    return _segments(np.concatenate([one[edges] for one in corners]), colour, name)
+
+
+def _pictures(photos: Sequence[np.ndarray], corners: Sequence[np.ndarray], pixels: int) -> Any:
+    """Photos before their cameras as one mesh with one picture, which a snapshot holds in a third of the bytes."""
+    row = np.hstack([np.asarray(Image.fromarray(photo).resize((pixels, pixels))) for photo in photos])
+    ends = np.arange(len(photos) + 1) / len(photos)
+    places = [[[left, 0], [right, 0], [right, 1], [left, 1]] for left, right in itertools.pairwise(ends)]
+    quads = 4 * np.arange(len(photos), dtype=np.uint32)[:, None]
+    return k3d.mesh(
+        np.concatenate([one[1:] for one in corners]),
+        np.concatenate([quads + [0, 1, 2], quads + [0, 2, 3]]).astype(np.uint32),
+        uvs=np.array(places, np.float32).reshape(-1, 2),
+        # It shines by itself: no lamp of the scene may darken a photo.
+        color=0,
+        emissive=0xFFFFFF,
+        emissive_map=encoded(row),
+        texture_file_format=PICTURES,
+        color_map=UNUSED,
+        side="double",
+        name="photos",
+    )
+
+
+def encoded(picture: np.ndarray) -> bytes:
+    """A picture in as few bytes as a browser can read."""
     buffer = io.BytesIO()
-    picture.save(buffer, "jpeg", quality=70)
+    Image.fromarray(picture).save(buffer, PICTURES, quality=60, method=6)
     return buffer.getvalue()
 
 
@@ -287,17 +295,18 @@ def floor(sample: Sample, step: float = 20.0) -> list[Any]:
     drawn.append(
         _segments([[[half, 0, 0], [tip, 0, 0]], *([[tip, 0, 0], [tip - 10, 0, s]] for s in (-6, 6))], INK, "x")
     )
-    drawn.append(words("toes" if sample.side != "none" else "front", [tip + 6, 0, 0]))
+    drawn.append(words("toes" if sample.side != "none" else "front", [tip + 26, 0, 0]))
     if not sample.is_metric:
         return drawn
     ticks = np.arange(0, EDGE + 1e-6, 10)
     edge = [[[-half, 0, half + 8], [half, 0, half + 8]]]
     edge += [[[x - half, 0, half + 8], [x - half, 0, half + (20 if x % 100 == 0 else 13)]] for x in ticks]
     drawn.append(_segments(edge, INK, "ruler"))
-    return drawn + [words(f"{mm} mm" if mm else "0", [mm - half, 0, half + 32]) for mm in (0, 100, 200, 300)]
+    return drawn + [words(f"{mm} mm" if mm else "0", [mm - half, 0, half + 40]) for mm in (0, 100, 200, 300)]
 
 
-def _segments(lines: Sequence[Sequence[Sequence[float]]], colour: str, name: str) -> Any:
+def _segments(lines: Any, colour: str, name: str) -> Any:
+    """Lines ``[number, 2, 3]`` from point to point as one object."""
     points = np.asarray(lines, np.float32).reshape(-1, 3)
     pairs = np.arange(len(points), dtype=np.uint32).reshape(-1, 2)
     return k3d.lines(

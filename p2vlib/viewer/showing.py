@@ -32,6 +32,8 @@ _DRAW = """(async () => {
   const groups = {};
   const draw = async ([id, group, data]) => {
     const scene = await k3d.CreateK3DAndLoadBinarySnapshot(bytes(data), document.getElementById(id));
+    scene.setCamera(scene.parameters.camera);  // else words stay out of sight until somebody turns it
+    scene.render();
     const others = groups[group] = groups[group] || [];
     others.push(scene);
     scene.on(scene.events.CAMERA_CHANGE, place => {
