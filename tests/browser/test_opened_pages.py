@@ -116,6 +116,16 @@ def test_the_page_of_a_notebook_shows_every_table(stick, offline):
         assert any(columns <= headings for headings in shown), f"{file.name}: no table has all of {sorted(columns)}"
 
 
+def test_the_scale_of_a_still_scene_can_be_read(stick, offline):
+    visit(offline, stick / "smoke" / f"html/{NOTEBOOK}.html")
+    scene = offline.page.locator(".p2v-scene:has-text('300 mm')").first
+    scene.scroll_into_view_if_needed()
+    left, top, width, height = scene.bounding_box().values()
+    for word in ("toes", "100 mm", "200 mm", "300 mm"):
+        x, y, *_ = scene.get_by_text(word, exact=True).bounding_box().values()
+        assert left < x < left + width and top < y < top + height, f"{word} stands outside of its scene"
+
+
 def test_the_volume_on_the_page_of_a_notebook_turns(stick, offline, album):
     visit(offline, stick / "smoke" / f"html/{NOTEBOOK}.html")
     canvas = offline.page.locator(".p2v-scene canvas").first

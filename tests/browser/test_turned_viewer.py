@@ -83,6 +83,43 @@ def test_the_threshold_is_moved_by_keyboard(shown, expected):
     assert told(shown) != before[1]
 
 
+CONTROLS = (
+    "sample network beside views order resolution shown threshold photo cameras floor slices format file save".split()
+)
+"""In the order in which the tab key goes through them."""
+
+
+def test_every_control_is_reached_by_the_tab_key(shown):
+    shown.page.locator(".p2v-sample select").focus()
+    reached = []
+    for _ in range(2 * len(CONTROLS)):  # the number beside a slider is reached as well
+        reached.append(shown.page.evaluate("document.activeElement.closest('[class*=p2v-]')?.className ?? ''"))
+        shown.page.keyboard.press("Tab")
+    found = dict.fromkeys(name for classes in reached for name in CONTROLS if f"p2v-{name}" in classes.split())
+    assert list(found) == CONTROLS
+
+
+def test_lists_and_boxes_are_changed_by_keyboard(shown):
+    names = shown.page.locator(".p2v-photos figcaption")
+    before = names.all_inner_texts()
+    order = shown.page.locator(".p2v-order select")
+    # JupyterLab keeps the arrow keys for its cells unless a list is open; a letter goes to the list.
+    order.press("s")
+    shown.until(lambda: names.all_inner_texts() != before, f"the photos still stand as {before}")
+    assert sorted(name.split(", ")[1] for name in names.all_inner_texts()) == ["00.jpg", "01.jpg", "02.jpg", "03.jpg"]
+    order.press("Alt+ArrowDown")
+    shown.page.keyboard.press("ArrowUp")
+    shown.page.keyboard.press("Enter")
+    shown.until(lambda: names.all_inner_texts() == before, "the photos do not go back to their order")
+    cuts = shown.page.locator(".p2v-cuts")
+    assert not cuts.is_visible()
+    box = shown.page.locator(".p2v-slices input")
+    box.press("Space")
+    shown.until(cuts.is_visible, "no slices are shown")
+    box.press("Space")
+    shown.until(lambda: not cuts.is_visible(), "the slices stay")
+
+
 def test_a_drag_turns_the_scene(shown, album):
     shown.page.locator(".p2v-viewer").scroll_into_view_if_needed()
     canvas = shown.page.locator(".p2v-scenes canvas").first
