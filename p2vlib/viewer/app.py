@@ -38,6 +38,9 @@ SAVED = "saved"
 HEIGHT = 480
 """Of a scene, pixels."""
 
+DISTANCE = {1: 1600.0, 2: 2400.0}
+"""Number of scenes -> millimetres from which they are looked at: two are narrow, and show as much."""
+
 
 def view(what: Path | Shots | Captures, models: Networks | None = None, views: int | None = None) -> App | Scenes:
     """A sample in three dimensions, with what networks make of its photos: to be named last in a cell.
@@ -218,8 +221,10 @@ class App(widgets.VBox):
         except ValueError as error:
             self.line.value = _wrong(error)
             return
-        for plot in self.plots:
-            plot.layout.width = f"{100 // len(seen)}%"
+        if len(seen) != len(self.scenes.children):
+            for plot in self.plots:
+                plot.layout.width = f"{100 // len(seen)}%"
+                plot.camera = scene.standpoint(DISTANCE[len(seen)])
         self.scenes.children = self.plots[: len(seen)]
         self.legend.value = legend(self._sample, seen[0][0], self.shown.value)
         self.strip.value = strip(self._sample, self.answers.chosen(self.choice), photo)

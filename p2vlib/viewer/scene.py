@@ -71,8 +71,14 @@ def new_plot(height: int = 460) -> k3d.Plot:
         menu_visibility=False,
         axes_helper=0,
     )
-    plot.camera = [880, 850, 1080, 0, 200, 0, 0, 1, 0]  # far enough for most cameras to be seen
+    plot.camera = standpoint()
     return plot
+
+
+def standpoint(distance: float = 1600.0) -> list[float]:
+    """A camera of k3d so many millimetres before the scene, to its front and right; from 1600 all photos are seen."""
+    towards, away = np.array([0.0, 200.0, 0.0]), np.array([0.57, 0.42, 0.70])
+    return np.concatenate([towards + distance * away, towards, [0, 1, 0]]).tolist()
 
 
 def show(plot: k3d.Plot, drawn: Sequence[Any]) -> list[Any]:
