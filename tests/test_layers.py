@@ -51,6 +51,7 @@ execution
 study
 compare
 grid
+commands
 __main__
 """.split()
 """From the bottom of the house to its top; a package (`capture`, `models`) is one line."""

@@ -16,7 +16,8 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from p2vlib import execution, study
-from p2vlib.__main__ import main, parameter
+from p2vlib.__main__ import main
+from p2vlib.commands.study import parameter
 from p2vlib.files import write_text
 from p2vlib.parameters import given_to
 from p2vlib.study import StudyError, run_notebooks
