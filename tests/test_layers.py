@@ -30,6 +30,7 @@ models
 evaluation
 calibration
 checkpoints
+losses batches
 training
 ensemble
 rough
@@ -58,7 +59,7 @@ __main__
 
 CORE = """
 conventions files progress config runs grids cameras sight placement augmentation folders packing datasets
-models evaluation checkpoints training
+models evaluation checkpoints losses batches training
 """.split()
 """What runs on a bare GPU box."""
 
