@@ -142,8 +142,9 @@ def _shown(model: nn.Module, captures: Captures) -> Captures:
 
 
 def _steps(first: int, recipe: Training, name: str, is_told: bool) -> Iterable[int]:
+    """The steps, with a bar where it can move; elsewhere the line of each epoch says how far it is."""
     steps = range(first, recipe.steps)
-    return progress.bar(steps, name, unit="step") if is_told else steps
+    return progress.bar(steps, name, unit="step") if is_told and progress.moves() else steps
 
 
 def _check(captures: Captures, recipe: Training) -> None:
