@@ -73,7 +73,8 @@ def origin(model: nn.Module, captures: Captures, recipe: Training, start: Path |
     """What a training depends on; weights of another origin are not taken for this one's."""
     package = Path(__file__).parent
     sources = [*sorted((package / "models").glob("*.py")), Path(__file__)]
-    sources += [package / f"{name}.py" for name in ("sight", "placement", "datasets", "augmentation", "training")]
+    names = ("sight", "placement", "datasets", "augmentation", "losses", "batches", "training")
+    sources += [package / f"{name}.py" for name in names]
     code = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:16]
     begun = hashlib.sha256(start.read_bytes()).hexdigest()[:16] if start else ""
     network = repr(getattr(model, "config", type(model).__name__))

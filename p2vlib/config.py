@@ -67,7 +67,7 @@ class Training:
     the number of views, and `epoch` is one pass."""
     single_view: float = 0.1
     """The share of the steps that sees one photo, first, as in the paper's own schedule. It is short here, since the
-    later steps, too, ask every view for itself (`training.loss_of`)."""
+    later steps, too, ask every view for itself (`losses.loss_of`)."""
     batch: int = 4
     """Photos a step: ``batch // views`` captures, at least two, so that a step costs the same at any view count."""
     views: int = 4
@@ -91,7 +91,7 @@ class Training:
     mirror: bool = True
     """Mirror picture and volume together, so that a left foot teaches right ones: chirality stays true."""
     loss: str = "own"
-    """What is minimised: `own` or `published` (see `training.loss_of`)."""
+    """What is minimised: `own` or `published` (see `losses.loss_of`)."""
     fusion_rate: float = 1.0
     """The learning rate of the fusion as a share of the others'."""
     hold: bool = False

@@ -74,22 +74,32 @@ class _Watched(NBClientEngine):
 papermill_engines.register("watched", _Watched)
 
 
+def cores() -> int:
+    """How many cores may be used: ``OMP_NUM_THREADS`` where it is set, else all that there are."""
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return int(told) if told.isdecimal() else there
+
+
+def before(variable: str, folder: Path | str) -> str:
+    """``folder``, and behind it what a variable of the environment has: a path on which it is looked for first."""
+    return os.pathsep.join(filter(None, [str(folder), os.environ.get(variable)]))
+
+
 @contextlib.contextmanager
 def own_kernel(run: str) -> Iterator[str]:
     """Offers Jupyter a private kernel of this very interpreter, whatever is installed, and yields its name.
 
-    It imports this copy of the library, uses every core unless OMP_NUM_THREADS says otherwise, draws for the page,
-    and reads nobody's IPython start-up files.
+    It imports this copy of the library, uses `cores`, draws for the page, and reads nobody's IPython start-up files.
     """
     with tempfile.TemporaryDirectory(prefix="p2vlib-kernel-") as folder:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         spec = {
             "argv": [sys.executable, "-m", "ipykernel_launcher", "--log-level=ERROR", "-f", "{connection_file}"],
             "display_name": "Python 3",
             "language": "python",
             "env": {
-                "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or str(cores),
-                "PYTHONPATH": _joined(str(LIBRARY.parent), os.environ.get("PYTHONPATH")),
+                "OMP_NUM_THREADS": str(cores()),
+                "PYTHONPATH": before("PYTHONPATH", LIBRARY.parent),
                 "IPYTHONDIR": folder,
                 "MPLBACKEND": "module://matplotlib_inline.backend_inline",
                 "PLOTLY_RENDERER": "plotly_mimetype",
@@ -98,16 +108,12 @@ def own_kernel(run: str) -> Iterator[str]:
             },
         }
         write_text(Path(folder) / "kernels" / "p2vlib-study" / "kernel.json", json.dumps(spec))
-        before = os.environ.get("JUPYTER_PATH")
-        os.environ["JUPYTER_PATH"] = _joined(folder, before)
+        kept = os.environ.get("JUPYTER_PATH")
+        os.environ["JUPYTER_PATH"] = before("JUPYTER_PATH", folder)
         try:
             yield "p2vlib-study"
         finally:
-            if before is None:
+            if kept is None:
                 del os.environ["JUPYTER_PATH"]
             else:
-                os.environ["JUPYTER_PATH"] = before
-
-
-def _joined(first: str, rest: str | None) -> str:
-    return os.pathsep.join(filter(None, [first, rest]))
+                os.environ["JUPYTER_PATH"] = kept

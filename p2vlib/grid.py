@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from . import compare, progress
-from .execution import LIBRARY, StudyError
+from .execution import LIBRARY, StudyError, before, cores
 from .parameters import given_to
 from .runs import home
 from .study import build_report, chosen, notebooks, run_notebooks
@@ -43,7 +43,7 @@ def run_grid(scale: str, only: Iterable[str] | None, parameters: Mapping[str, Se
         parameters: name (``views``, or ``05.views`` for one notebook) -> the values that it takes in turn.
 
     Returns:
-        The page that compares them; of one run alone its own.
+        The page that compares them; of one run alone, or where nothing can be compared, that of the last run.
 
     Raises:
         ValueError: as `study.run_study`, of any of the runs and before anything runs.
@@ -56,18 +56,27 @@ def run_grid(scale: str, only: Iterable[str] | None, parameters: Mapping[str, Se
     expected = _known_minutes(scale)
     for run in runs:
         run.expected = {name: 60 * minutes for name, minutes in expected.items() if name[:2] in only}
-    _run_all(runs, max(1, _cores() // jobs), jobs)
+    _run_all(runs, max(1, cores() // jobs), jobs)
     done = [run.folder for run in runs if run.outcome == "done"]
     if len(runs) == 1 and (home() / "reports" / scale / "metrics.csv").is_file():
         done.insert(0, home() / "reports" / scale)
-    page = done[-1] / "index.html" if done else None
-    if len(done) > 1:
-        page = _grids("reports", scale) / f"{name_of({key: list(values) for key, values in parameters.items()})}.html"
-        print(compare.compare(done, page), flush=True)
+    name = name_of({key: list(values) for key, values in parameters.items()})
+    page = _compared(done, _grids("reports", scale) / f"{name}.html") if done else None
     if failed := [run for run in runs if run.outcome != "done"]:
         why = "; ".join(f"{run.name}: {run.outcome} (all of it: {run.log})" for run in failed)
         raise StudyError(f"{len(failed)} of {len(runs)} runs failed; {why}")
     return page
+
+
+def _compared(done: Sequence[Path], page: Path) -> Path:
+    """Compares the runs in the folders ``done`` on ``page``, and returns it; else the last run's own, and says why."""
+    if len(done) > 1:
+        try:
+            print(compare.compare(done, page), flush=True)
+            return page
+        except ValueError as error:  # as of notebooks that test nothing; the runs have gone well all the same
+            print(f"not compared: {error}", flush=True)
+    return done[-1] / "index.html"
 
 
 def combinations(parameters: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
@@ -141,17 +150,21 @@ class Job:
 
     def line(self) -> str:
         """How far it is, on one line."""
-        now = time.monotonic()
         if self.outcome:
-            return (
-                f"{self.outcome if self.outcome == 'done' else 'failed'} in {progress.clock(self.ended - self.began)}"
-            )
+            ended = "done" if self.outcome == "done" else "failed"
+            return f"{ended} in {progress.clock(self.ended - self.began)}"
         if not self.process:
             return "waits"
         where = "{}, cell {} of {}".format(*self.place) if self.place else "starts"
         left = self.left()
         told = f", about {progress.clock(left)} left" if left else ""
-        return f"{where} · {progress.clock(now - self.began)}{told}"
+        return f"{where} · {progress.clock(time.monotonic() - self.began)}{told}"
+
+    def enter(self, name: str, cell: str, cells: str) -> None:
+        """Notes that a cell begins."""
+        if not self.place or self.place[0] != name:
+            self.since = time.monotonic()
+        self.place = (name, int(cell), int(cells))
 
 
 def work() -> None:
@@ -163,11 +176,11 @@ def work() -> None:
     scale, run = told["scale"], told["run"]
     try:
         run_notebooks(scale, told["only"], told["parameters"], run, lambda *place: print(CELL, *place, flush=True))
-        build_report(scale, run)
+        build_report(scale, run, told["parameters"])
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
-        print(f"{error}", flush=True)
+        print(str(error) or repr(error), flush=True)  # its last line is told as the reason
         sys.exit(1)
 
 
@@ -177,17 +190,16 @@ def _stop_when_alone() -> None:
 
 
 def _run_all(runs: Sequence[Job], threads: int, jobs: int) -> None:
-    board, began = progress.Board(), time.monotonic()
+    board, began, stopped = progress.Board(), time.monotonic(), threading.Event()
     with ThreadPoolExecutor(jobs) as pool:
-        asked = [pool.submit(_run_one, run, threads) for run in runs]
+        asked = [pool.submit(_run_one, run, threads, stopped) for run in runs]
         try:
             while not all(future.done() for future in asked):
                 board.show(_lines(runs, jobs, began))
                 time.sleep(0.25)
             board.show(_lines(runs, jobs, began), last=True)
         except BaseException:
-            for future in asked:
-                future.cancel()
+            stopped.set()  # for one whose process is only just being started
             for run in runs:
                 if run.process:
                     run.process.stdin.close()
@@ -207,11 +219,12 @@ def _lines(runs: Sequence[Job], jobs: int, began: float) -> list[str]:
     return [*(f"{run.name.ljust(width)}  {run.line()}" for run in runs), told]
 
 
-def _run_one(run: Job, threads: int) -> None:
+def _run_one(run: Job, threads: int, stopped: threading.Event) -> None:
     """Lets a process of its own do it, in a session of its own: ctrl-C reaches it once, through the grid."""
+    if stopped.is_set():
+        return
     told = {"scale": run.scale, "only": run.only, "parameters": run.told}
     told["run"] = str(run.folder.relative_to(home() / "reports"))
-    paths = filter(None, [str(LIBRARY.parent), os.environ.get("PYTHONPATH")])
     run.log.parent.mkdir(parents=True, exist_ok=True)
     run.began, last = time.monotonic(), ""
     run.process = subprocess.Popen(
@@ -221,31 +234,23 @@ def _run_one(run: Job, threads: int) -> None:
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-        env={**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": os.pathsep.join(paths)},
+        env={**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": before("PYTHONPATH", LIBRARY.parent)},
         start_new_session=True,
     )
     with run.process as process, open(run.log, "a") as log:
         process.stdin.write(json.dumps(told) + "\n")
         process.stdin.flush()
+        if stopped.is_set():
+            process.stdin.close()
         for line in process.stdout:
-            if line.startswith(CELL):
-                name, cell, cells = line.removeprefix(CELL).split()
-                if not run.place or run.place[0] != name:
-                    run.since = time.monotonic()
-                run.place = (name, int(cell), int(cells))
-                continue
-            log.write(line)
+            said, begins, place = line.partition(CELL)  # a notebook may have left its last line open
+            if begins:
+                run.enter(*place.split())
+            log.write(said)
             log.flush()
-            last = line.strip() or last
+            last = said.strip() or last
     run.ended = time.monotonic()
     run.outcome = "done" if process.returncode == 0 else last or f"ended with status {process.returncode}"
-
-
-def _cores() -> int:
-    """What this grid may use: OMP_NUM_THREADS where it is set, else every core."""
-    told = os.environ.get("OMP_NUM_THREADS", "")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return int(told) if told.isdecimal() else cores
 
 
 def _grids(top: str, scale: str) -> Path:

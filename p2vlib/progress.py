@@ -29,9 +29,14 @@ def bar(work: Iterable[Any] | None = None, title: str = "", total: int | None = 
         from tqdm.notebook import tqdm as widget
 
         return widget(work, title, total, leave=False, **facts)
-    if sys.stderr.isatty():
+    if moves():
         return tqdm(work, title, total, dynamic_ncols=True, leave=False, **facts)
     return Lines(work, title, total, **facts)
+
+
+def moves() -> bool:
+    """Whether `bar` is one that moves, and lines of one's own would only repeat what it shows."""
+    return _in_live_notebook() or sys.stderr.isatty()
 
 
 def tell(line: str) -> None:

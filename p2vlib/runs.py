@@ -78,6 +78,12 @@ def peak_memory_gib() -> float:
     return max(resource.getrusage(kind).ru_maxrss for kind in kinds) / 2**20
 
 
+def manifests(folder: Path) -> dict[str, dict[str, Any]]:
+    """What the notebooks that ended well left in a run's ``folder``, by their names, in order."""
+    files = sorted(file for file in folder.glob("parts/*.json") if not file.name.endswith(".config.json"))
+    return {file.stem: json.loads(file.read_text()) for file in files}
+
+
 @dataclass
 class Run:
     """One notebook at one scale. Use `begin` to make it, `save_*` while it goes, `answer` as its last act."""

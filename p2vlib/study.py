@@ -13,8 +13,9 @@ import hashlib
 import json
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import nbformat
@@ -39,10 +40,13 @@ def run_study(scale: str, only: Iterable[str] | None = None, parameters: dict[st
     print(f"report: {build_report(scale, scale)}", flush=True)
 
 
-def build_report(scale: str, run: str) -> Path:
-    """Writes ``study.json`` and the page of ``run``, a folder below ``reports``; returns the page."""
+def build_report(scale: str, run: str, parameters: Mapping[str, Any] = MappingProxyType({})) -> Path:
+    """Writes ``study.json`` and the page of ``run``, a folder below ``reports``; returns the page.
+
+    ``parameters``: what it was told, where it is one of a grid.
+    """
     write_text(home() / "reports" / run / "study.json", json.dumps(study_costs(scale, run), indent=2))
-    return report.build(scale, run)
+    return report.build(scale, run, parameters)
 
 
 def run_notebooks(
@@ -157,12 +161,13 @@ def _outputs(run: str, path: Path) -> list[Path]:
 def _digest(path: Path, values: dict[str, Any], scale: str, run: str) -> str:
     """SHA-256 over the notebook's cells (not its outputs), its parameters, the config, the code and earlier stamps.
 
-    A notebook that asks for the shipped weights also depends on their card.
+    A notebook that asks for the shipped weights also depends on their card. Notebook 00 shows what comes with the
+    project: it leaves nothing that others read.
     """
     from . import shipped  # brings all that trains
 
     cells = [[c.cell_type, c.source, c.metadata.get("tags", [])] for c in nbformat.read(path, as_version=4).cells]
-    earlier = [_stamps(run) / f"{other.stem}.json" for other in notebooks() if other.name < path.name]
+    earlier = [_stamps(run) / f"{other.stem}.json" for other in notebooks() if "01" <= other.name < path.name]
     card = shipped.path().with_suffix(".json")
     asks = card.exists() and any("shipped." in source for _, source, _ in cells)
     told = {

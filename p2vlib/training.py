@@ -12,83 +12,27 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.utils import broadcast
-from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.nn import functional
 
-from . import checkpoints, placement, progress
-from .augmentation import augmented, jittered, named
+from . import checkpoints, progress
+from .batches import draw
 from .config import Training
-from .datasets import Captures, mirrored, mirrored_boxes, mirrored_cameras, spread
+from .datasets import Captures
 from .evaluation import evaluate, headline
-from .models import Reconstruction, fast_bf16, to_fast_layout
-from .models.finer import near_surface
-from .models.psgn import chamfer, surface_points
-from .sight import silhouettes
-
-CROSS_ENTROPY_WEIGHT = 10.0
-"""Published: ten times the mean voxel-wise binary cross entropy, of the fused and of the refined volume."""
+from .losses import loss_of
+from .models import fast_bf16, to_fast_layout
 
 WATCHED_VIEWS = 8
 """Most photos at which validation is watched: with an archive's 24 it would take longer than the training."""
 
 FIRST_STAGE = ("encoder", "recurrent", "decoder")
 """The parts that a recipe may hold after its first stage."""
-
-DICE_WEIGHT = 6.0
-"""Chosen on validation objects: 1 was no better than 0, 3 was, and 6, tried with a sixth more steps, did best."""
-
-
-def loss_of(
-    result: Reconstruction,
-    truth: Bool[Tensor, "batch x y z"],
-    name: str = "own",
-    cameras: Float[Tensor, "batch views 3 7"] | None = None,
-    inside: Bool[Tensor, "batch points"] | None = None,
-) -> Tensor:
-    """10 BCE + 6 (1 - Dice), of the refined volume, of the fused one, and of what each view says for itself.
-
-    `published` is the cross entropy of the first two. *Each view for itself*: through the fusion alone the loss hardly
-    tells a view what it did wrong, so that most steps had to show one photo only, and the refiner and the recurrence
-    idled. *Dice* (Milletari et al., V-Net, 2016): a mean over voxels hardly counts a thin thing. A finer head, which
-    learns alone, has the cross entropy of what is ``inside``.
-    """
-    if result.points is not None:
-        # As unit: a hundredth of the cube's edge squared, or the optimiser's weight decay would outweigh it.
-        return chamfer(result.points, surface_points(truth, result.points.shape[1])).mean() * 1e4
-    if inside is not None:
-        return functional.binary_cross_entropy_with_logits(result.near, inside.float())
-    if name == "published":
-        volumes = [result.probability, *([result.coarse] if result.coarse is not result.probability else [])]
-        return CROSS_ENTROPY_WEIGHT * sum(_cross_entropy(volume, truth) for volume in volumes)
-    if name != "own":
-        raise ValueError(f"no loss is called {name!r}; there are own, published")
-    loss = _shape_loss(result.probability, truth)
-    if result.coarse is not result.probability:
-        loss = loss + _shape_loss(result.coarse, truth)
-    if result.volumes.shape[1] > 1:
-        loss = loss + _shape_loss(result.volumes, truth[:, None].expand_as(result.volumes))
-    if result.masks is not None:
-        shown = silhouettes(truth.float(), cameras, result.masks.shape[-1]) > 0.5
-        loss = loss + _shape_loss(result.masks, shown, (-2, -1))
-    return loss
-
-
-def _shape_loss(probability: Tensor, truth: Tensor, space: tuple[int, ...] = (-3, -2, -1)) -> Tensor:
-    hit = (probability * truth).sum(space)
-    dice = (2 * hit + 1) / (probability.sum(space) + truth.sum(space) + 1)
-    return CROSS_ENTROPY_WEIGHT * _cross_entropy(probability, truth) + DICE_WEIGHT * (1 - dice).mean()
-
-
-def _cross_entropy(probability: Tensor, truth: Tensor) -> Tensor:
-    """Written out, since torch's own stops with an assertion on the device where this lets a NaN be seen and named."""
-    return -torch.where(truth, probability, 1 - probability).clamp(min=1e-6).log().mean()
 
 
 def counted(recipe: Training, captures: int) -> Training:
@@ -115,99 +59,6 @@ def learning_rate(recipe: Training, step: int) -> float:
         return recipe.learning_rate * 0.5 ** (done >= 0.6)
     warm = min(1.0, (step + 1) / max(1, round(0.03 * steps)))
     return recipe.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * done))
-
-
-class Batch(NamedTuple):
-    """What a step learns from."""
-
-    views: Float[Tensor, "batch views 3 size size"]
-    cameras: Float[Tensor, "batch views 3 7"] | None
-    """As the network is told them."""
-    truth: Bool[Tensor, "batch x y z"]
-    true_cameras: Float[Tensor, "batch views 3 7"] | None
-    points: Float[Tensor, "batch points 3"] | None = None
-    """Where a finer head is asked."""
-    inside: Bool[Tensor, "batch points"] | None = None
-    """Whether that is in the solid."""
-
-
-def draw(captures: Captures, recipe: Training, step: int, share: tuple[int, int] = (0, 1)) -> Batch:
-    """The batch of a step; it follows from seed and step alone.
-
-    ``share`` is (which, of how many) processes: each takes its part of the batch, with draws of its own for the rest.
-    """
-    process, processes = share
-    seed = recipe.seed * 1_000_003 + step
-    generator = torch.Generator().manual_seed(seed)
-    available = captures.photos.shape[1]
-    views = 1
-    if step >= round(recipe.single_view * recipe.steps):
-        views = 1 + int(torch.randint(min(recipe.views, available), (1,), generator=generator))
-    if recipe.epochs:
-        number, place = divmod(step, recipe.epoch)
-        shuffling = torch.Generator().manual_seed(2**40 + recipe.seed * 1_000_003 + number)
-        rows = torch.randperm(len(captures), generator=shuffling).tensor_split(recipe.epoch)[place]
-    else:
-        rows = torch.randint(len(captures), (max(2, recipe.batch // views, processes),), generator=generator)
-    if len(rows) < processes:
-        raise ValueError(f"{len(rows)} captures a step for {processes} processes; take a larger batch or fewer of them")
-    rows = rows[process::processes]
-    if processes > 1:
-        generator.manual_seed(seed + (2 + process) * 2**40)
-    if recipe.choice == "any":
-        chosen = torch.randperm(available, generator=generator)[:views].sort().values
-    else:
-        # Any start of the walk and even spacing; they stay in clockwise order, the one nearest the front first.
-        start = int(torch.randint(available, (1,), generator=generator))
-        chosen = torch.tensor(sorted((start + i) % available for i in spread(available, views)))
-    if recipe.order == "shuffled":
-        chosen = chosen[torch.randperm(views, generator=generator)]
-    device, kept = captures.truth.device, captures.photos.device
-    photos = captures.photos[rows[:, None].to(kept), chosen.to(kept)].to(device)
-    rows, chosen = rows.to(device), chosen.to(device)
-    truth = captures.truth[rows]
-    boxes = None if captures.boxes is None else captures.boxes[rows[:, None], chosen]
-    cameras = None if captures.cameras is None else captures.cameras[rows[:, None], chosen]
-    if recipe.mirror:
-        which = (torch.rand(len(rows), generator=generator) < 0.5).to(device)
-        if boxes is not None:
-            boxes = mirrored_boxes(boxes, photos.shape[-1], which)
-        if cameras is not None:
-            cameras = mirrored_cameras(cameras, which)
-        photos, truth = mirrored(photos, truth, which)
-    points = inside = None
-    if captures.fine is not None and cameras is not None and (any(recipe.placement_noise) or recipe.lift_noise):
-        moves = placement.drawn(len(rows), *recipe.placement_noise, generator, recipe.lift_noise).to(device)
-        room, fine = placement.LARGEST * recipe.lift_noise, captures.fine[rows]
-        truth, cameras, boxes = placement.moved(fine, cameras, boxes, moves, truth.shape[-1], room)
-        if recipe.points:
-            points = near_points(truth, recipe.points, fine.shape[2] / fine.shape[1], generator)
-            inside = placement.inside(fine, moves, points)
-    true_cameras = cameras
-    if cameras is not None and recipe.camera_noise != (0.0, 0.0):
-        cameras = jittered(cameras, *recipe.camera_noise, generator)
-    return Batch(
-        augmented(photos, generator, named(recipe.augmentation), boxes, captures.size),
-        cameras,
-        truth,
-        true_cameras,
-        points,
-        inside,
-    )
-
-
-def near_points(
-    truth: Bool[Tensor, "batch x y z"], number: int, height: float, generator: torch.Generator
-) -> Float[Tensor, "batch number 3"]:
-    """Points within two voxels of the surface of ``truth``, in the lower ``height`` of the unit cube."""
-    edge = truth.shape[-1]
-    near = near_surface(truth)
-    near[:, :, round(height * edge) :] = False
-    near = near.flatten(1).float().cpu()
-    chosen = torch.multinomial(near, number, replacement=True, generator=generator)
-    voxels = torch.stack(torch.unravel_index(chosen, truth.shape[1:]), -1)
-    points = (voxels + torch.rand(voxels.shape, generator=generator)) / edge
-    return points.to(truth.device)
 
 
 def train(
@@ -291,8 +142,9 @@ def _shown(model: nn.Module, captures: Captures) -> Captures:
 
 
 def _steps(first: int, recipe: Training, name: str, is_told: bool) -> Iterable[int]:
+    """The steps, with a bar where it can move; elsewhere the line of each epoch says how far it is."""
     steps = range(first, recipe.steps)
-    return progress.bar(steps, name, unit="step") if is_told else steps
+    return progress.bar(steps, name, unit="step") if is_told and progress.moves() else steps
 
 
 def _check(captures: Captures, recipe: Training) -> None:

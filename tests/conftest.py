@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -63,6 +64,22 @@ def right_foot(smoke: Smoke) -> Path:
     from p2vlib.runs import data_folder
 
     return data_folder("feet", "smoke") / "phone" / "person-test-0000-right"
+
+
+@pytest.fixture(scope="session")
+def furniture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small archive in Pix3D's layout: one chair."""
+    from furniture import write_archive
+
+    root = tmp_path_factory.mktemp("pix3d")
+    write_archive(root)
+    return root
+
+
+@pytest.fixture
+def own_furniture(furniture: Path, tmp_path: Path) -> Path:
+    """A copy of it, to be spoilt."""
+    return Path(shutil.copytree(furniture, tmp_path / "pix3d"))
 
 
 def photographed(floor: str, views: int, pixels: int) -> tuple[list[bytes], Walk]:

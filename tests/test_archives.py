@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from test_pix3d import write_archive
+from furniture import write_archive
 from test_published import checkpoint_of
 from test_shapenet import CHAIR, entry, write_object
 

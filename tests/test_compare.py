@@ -82,12 +82,12 @@ def test_where_the_numbers_of_photos_differ_the_ones_told_are_compared(write):
     eight = rows("rays", 8, 0.1, "shuffled") + rows("rays", 1, 0.02) + rows("rays", 4, 0.02) + rows("rays", 8, 0.02)
     one, other = read_runs([write("four", four), write("eight", eight, parameters={"views": 8})])
     found = changes(one, other).set_index("photos")
-    assert found.orders.to_dict() == {"1, 4, 8": "clockwise", "4 -> 8": "shuffled"}
+    assert found.orders.to_dict() == {"1, 4, 8": "clockwise", "4 → 8": "shuffled"}
     assert found.difference["1, 4, 8"] == pytest.approx(0.02, abs=1e-5)
     expected = np.mean([row["iou"] for row in rows("rays", 8, 0.1)]) - np.mean(
         [row["iou"] for row in rows("rays", 4, 0)]
     )
-    assert found.difference["4 -> 8"] == pytest.approx(expected, abs=1e-5)
+    assert found.difference["4 → 8"] == pytest.approx(expected, abs=1e-5)
     told = settings([one, other]).set_index("setting")
     assert told.loc["views (parameter)", ["four", "eight"]].tolist() == ["default", "8"]
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import pytest
 import torch
 
-from p2vlib import datasets, models, training
+from p2vlib import batches, datasets, models, training
 from p2vlib.ensemble import Ensemble
 
 TINY = models.configure("rays", encoder=(4, 4, 4, 4), features=4, volume=(4, 4, 4), height=0.375)
 
 
 @pytest.fixture(scope="module")
-def batch(smoke) -> training.Batch:
+def batch(smoke) -> batches.Batch:
     feet = datasets.load_feet(smoke.config, "phone").select(light="drift")
-    return training.draw(feet, training.Training(batch=6, views=3), 1)
+    return batches.draw(feet, training.Training(batch=6, views=3), 1)
 
 
 def build(members: int) -> Ensemble:

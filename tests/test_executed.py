@@ -46,7 +46,9 @@ def test_a_picture_fetched_by_an_output_is_refused(tmp_path):
         ('<script src="//cdn.example/x.js"></script>', ["//cdn.example/x.js"]),
         ('<link rel="stylesheet" href="http://example.org/x.css">', ["http://example.org/x.css"]),
         ('<img src="figures/01-feet.png"><img src="data:image/png;base64,AAAA">', []),
-        ('<a href="https://example.org">the paper</a>', []),
+        ('<a href="https://example.org">the paper</a><svg><a xlink:href="https://example.org">it</a></svg>', []),
+        ('<svg><image xlink:href="https://example.org/x.png"/><use href="#x"/></svg>', ["https://example.org/x.png"]),
+        ('<img srcset="x.png, https://example.org/x.png 2x">', ["https://example.org/x.png 2x"]),
         ('<script>"<img src=https://example.org/x.png>"</script>', []),
         (
             f'<iframe srcdoc="{html.escape("<img src=https://example.org/x.png>")}"></iframe>',

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from p2vlib import datasets, models, placement, training
+from p2vlib import batches, datasets, models, placement, training
 from p2vlib.conventions import FOOT_SHARE
 from p2vlib.ensemble import Ensemble
 from p2vlib.models.finer import coarse_at, near_surface
@@ -31,7 +31,7 @@ def build():
 
 
 def test_points_are_near_the_surface_and_know_their_side(feet, recipe):
-    batch = training.draw(feet, recipe, 3)
+    batch = batches.draw(feet, recipe, 3)
     assert batch.points.shape == (*batch.inside.shape, 3) and batch.inside.shape[1] == 256
     assert 0.2 < batch.inside.float().mean() < 0.8, "both sides"
     voxels = (batch.points * 32).long()
@@ -69,7 +69,7 @@ def test_a_head_without_a_finer_truth_says_what_it_needs(smoke, recipe, tmp_path
 
 
 def test_it_begins_as_the_interpolated_answer(feet):
-    model, batch = build().eval(), training.draw(feet, training.Training(batch=4, views=2), 0)
+    model, batch = build().eval(), batches.draw(feet, training.Training(batch=4, views=2), 0)
     points = torch.rand(len(batch.views), 50, 3) * torch.tensor([1.0, FOOT_SHARE, 1.0])
     with torch.no_grad():
         said = model(batch.views, batch.cameras, points)
@@ -82,7 +82,7 @@ def test_it_begins_as_the_interpolated_answer(feet):
 @pytest.mark.parametrize("size", [64, 128])
 def test_the_head_is_asked_near_the_surface_alone(feet, size):
     """Whoever answers 9 wherever he is asked shows where that was."""
-    model, batch = build().eval(), training.draw(feet, training.Training(batch=4, views=2), 0)
+    model, batch = build().eval(), batches.draw(feet, training.Training(batch=4, views=2), 0)
     with torch.no_grad():
         known = model(batch.views, batch.cameras).known
     known = known._replace(volume=known.volume.clone())

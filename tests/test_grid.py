@@ -31,7 +31,7 @@ told = dict(model="rays", variant="main", training="feet-phone", dataset="feet",
             placement="true", taxonomy="foot", order="clockwise", threshold=0.4, selected=True, views=views)
 who = [dict(subject=f"p{n}", sample=f"p{n}-left", iou=0.5 + views / 100 + n / 1000) for n in range(6)]
 run.save_metrics(pd.DataFrame([{**told, **one} for one in who]))
-print("threads", __import__("os").environ["OMP_NUM_THREADS"], flush=True)
+print("threads", __import__("os").environ["OMP_NUM_THREADS"], end="", flush=True)
 """
 
 WAIT = """
@@ -103,8 +103,10 @@ def test_stopped_by_ctrl_c_a_grid_goes_on_and_is_compared(home, notebook):
     page = home / "reports" / "grids" / "smoke" / "05.views=2,8.html"
     assert f"page: {page}\n" in done.stdout and "05.views=8" in page.read_text()
     own = page.with_suffix("").with_name("05.views=8")
-    assert (own / "index.html").exists() and json.loads((own / "study.json").read_text())["minutes"] > 0
-    assert "threads 3" in (home / ".runs" / "grids" / "smoke" / "05.views=8" / "log.txt").read_text()
+    assert "<h1>Feet from photos: 05.views = 8 in a grid at scale smoke</h1>" in (own / "index.html").read_text()
+    assert json.loads((own / "study.json").read_text())["minutes"] > 0
+    said = (home / ".runs" / "grids" / "smoke" / "05.views=8" / "log.txt").read_text()
+    assert "threads 3" in said and grid.CELL not in said
     assert plain.read_text() == "an older result" and len(list(plain.parent.iterdir())) == 1
 
 
@@ -119,6 +121,12 @@ def test_a_run_that_fails_is_told_and_a_wrong_one_keeps_all_from_running(home, n
     nbformat.write(broken, notebook)
     with pytest.raises(grid.StudyError, match=r"1 of 1 runs failed; seed=3: 05_last.ipynb failed .* no heel.*log.txt"):
         grid.run_grid("smoke", ["05"], {"seed": [3]})
+
+
+def test_runs_that_cannot_be_compared_have_gone_well_all_the_same(tmp_path, capsys):
+    runs = [tmp_path / "one", tmp_path / "other"]
+    assert grid._compared(runs, tmp_path / "both.html") == tmp_path / "other" / "index.html"
+    assert capsys.readouterr().out.startswith(f"not compared: {runs[0]}: holds no run")
 
 
 def test_every_combination_is_a_run_with_a_name_of_its_own():

@@ -30,6 +30,7 @@ models
 evaluation
 calibration
 checkpoints
+losses batches
 training
 ensemble
 rough
@@ -51,13 +52,14 @@ execution
 study
 compare
 grid
+commands
 __main__
 """.split()
 """From the bottom of the house to its top; a package (`capture`, `models`) is one line."""
 
 CORE = """
 conventions files progress config runs grids cameras sight placement augmentation folders packing datasets
-models evaluation checkpoints training
+models evaluation checkpoints losses batches training
 """.split()
 """What runs on a bare GPU box."""
 

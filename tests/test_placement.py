@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from p2vlib import datasets, placement, training
+from p2vlib import batches, datasets, placement
 from p2vlib.augmentation import cut
 from p2vlib.config import Training, from_params
 from p2vlib.conventions import FOOT_SHARE
@@ -92,14 +92,14 @@ def test_lifts_are_drawn_only_where_they_are_asked_for(feet):
     assert (level[:, 1, 3] == 0).all() and lifted[:, 1, 3].std() == pytest.approx(0.03, rel=0.2)
     assert lifted[:, 1, 3].abs().max() <= placement.LARGEST * 0.03
     recipe = Training(batch=8, views=4, single_view=0.0, mirror=False, lift_noise=0.03)
-    assert not any(torch.equal(truth, known) for truth in training.draw(feet, recipe, 3).truth for known in feet.truth)
+    assert not any(torch.equal(truth, known) for truth in batches.draw(feet, recipe, 3).truth for known in feet.truth)
 
 
 def test_a_step_draws_moved_cubes_and_knows_the_true_cameras(feet):
     recipe = Training(batch=8, views=4, single_view=0.0, mirror=False, placement_noise=(5.0, 0.03))
-    batch = training.draw(feet, recipe, 3)
+    batch = batches.draw(feet, recipe, 3)
     assert batch.views.shape[2:] == (3, 96, 96) and batch.views.shape[:2] == batch.cameras.shape[:2]
     assert not torch.equal(batch.cameras, batch.true_cameras)
     assert not any(torch.equal(truth, known) for truth in batch.truth for known in feet.truth)
-    again = training.draw(feet, recipe, 3)
+    again = batches.draw(feet, recipe, 3)
     assert torch.equal(again.views, batch.views) and torch.equal(again.truth, batch.truth)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from p2vlib import models, training
+from p2vlib import models
+from p2vlib.losses import loss_of
 from p2vlib.models.psgn import chamfer, enclosed, surface_points
 
 
@@ -54,7 +55,7 @@ def test_it_learns_one_shape_from_one_photo():
     for _ in range(40):
         result = model(views)
         assert result.points.shape == (2, 1024, 3) and not result.probability.any()
-        loss = training.loss_of(result, truth)
+        loss = loss_of(result, truth)
         optimizer.zero_grad()
         loss.backward()
         assert all(parameter.grad is not None for parameter in model.parameters())

@@ -49,7 +49,8 @@ def test_pictures_are_told_in_words_and_small():
 
 @pytest.mark.parametrize("line", [line for line in typed() if line.startswith("python -m p2vlib")])
 def test_a_command_is_understood(line):
-    parser().parse_args(shlex.split(line, comments=True)[3:])
+    told = shlex.split(line, comments=True)[3:]
+    assert parser().parse_args(told).command == told[0]
 
 
 def test_make_knows_its_targets():

@@ -10,11 +10,9 @@ import pytest
 from PIL import Image
 from validity import checked
 
-from p2vlib import report, runs
+from p2vlib import report
 from p2vlib.__main__ import main
 from p2vlib.report import carried
-from p2vlib.report.evaluation import build_evaluation
-from p2vlib.report.findings import findings
 from p2vlib.report.markup import prose, table
 from p2vlib.runs import METRICS, Run, begin, part_of_metrics
 
@@ -250,14 +248,6 @@ def test_a_notebook_that_did_not_end_is_left_out(home: Path):
     assert set(report.committed("quick")["notebook"]) == {"03"}
 
 
-def test_metrics_come_back_with_their_types(home: Path):
-    finish(home, "03")
-    report.build("quick")
-    row = report.committed("quick").iloc[0]
-    assert (row["taxonomy"], row["subject"], row["cameras"]) == ("02691156", "007", "none")
-    assert row["views"] == 4 and row["selected"] is not False and row["iou"] == 0.5
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -274,14 +264,6 @@ def test_metrics_that_do_not_fit_are_named(home: Path, change, message: str):
     with pytest.raises(ValueError, match=message):
         report.build("quick")
     assert (run.folder / "metrics.csv").read_text() == before and not (run.folder / "index.html").exists()
-
-
-@pytest.mark.parametrize(("column", "value"), [("views", "4.5"), ("iou", "high"), ("selected", "yes")])
-def test_values_of_a_wrong_type_are_named(tmp_path: Path, column: str, value: str):
-    path = tmp_path / "metrics.csv"
-    metrics(**{column: value}).to_csv(path, index=False)
-    with pytest.raises(ValueError, match=f"metrics.csv: .*{column}"):
-        report.read_metrics(path)
 
 
 def test_a_missing_figure_is_named(home: Path):
@@ -319,75 +301,6 @@ def test_a_page_that_is_too_large_is_named(home: Path, monkeypatch):
         carried.check_sizes(run.folder)
 
 
-# ---------------------------------------------------------------------------------------------- the numbers that matter
-
-NETWORKS = {"adapted": "pix2vox-a", "recurrent": "pix2vox-lstm"}
-
-
-def on_feet(notebook: str, model: str, ious: tuple[float, ...], **facts) -> pd.DataFrame:
-    """A network trained on feet, tested on phone looks of the feet ``p0``, ``p1`` …"""
-    told = {"training": "feet-phone", "dataset": "feet", "look": "phone", "taxonomy": "05563266", "views": 4, **facts}
-    rows = [
-        metrics(notebook, model=model, subject=f"p{n}", sample=f"p{n}-left", iou=iou, **told)
-        for n, iou in enumerate(ious)
-    ]
-    return pd.concat(rows)
-
-
-def test_the_best_system_stands_beside_the_mean_foot_of_its_own_test():
-    rows = [
-        on_feet("05", "mean-shape", (0.1, 0.1)),
-        on_feet("06", "mean-shape", (0.6, 0.7)),
-        on_feet("05", "pix2vox-a", (0.7, 0.72)),
-        on_feet("06", "rays", (0.8, 0.84)),
-        on_feet("06", "rays", (0.99, 0.99), variant="shipped"),
-        on_feet("06", "rays", (0.95, 0.95), cameras="noisy"),
-        on_feet("06", "visual-hull", (0.97, 0.97), training="none"),
-    ]
-    best, shipped = findings(pd.concat(rows), NETWORKS)
-    assert best.value == pytest.approx(0.82) and best.low == pytest.approx(0.8) and best.high == pytest.approx(0.84)
-    beside = {one.name: one for one in best.beside}
-    assert beside["mean foot"].value == pytest.approx(0.65) and beside["mean foot"].mark == "guess"
-    assert beside["the gain over it, paired"].value == pytest.approx(0.17)
-    assert beside["slides, Pix2Vox-LSTM"].value == 0.3225
-    assert "2 systems" in best.note and "2 feet of 2 people" in best.note
-    assert shipped.value == pytest.approx(0.99)
-
-
-def test_the_lstm_is_compared_as_on_the_slides_and_as_tuned():
-    slides = dict(training="objects", look="studio", views=4)
-    rows = [
-        on_feet("05_lstm", "pix2vox-a", (0.30, 0.40), **slides),
-        on_feet("05_lstm", "pix2vox-lstm", (0.34, 0.42), **slides),
-        on_feet("05_lstm", "pix2vox-a", (0.8, 0.8)),
-        on_feet("05_lstm", "pix2vox-lstm", (0.7, 0.8)),
-        on_feet("04_tuned", "pix2vox-a", (0.9, 0.9)),
-    ]
-    _, lstm = findings(pd.concat(rows), NETWORKS)
-    assert lstm.value == pytest.approx(0.03) and lstm.low == pytest.approx(0.02) and lstm.high == pytest.approx(0.04)
-    beside = {one.name: one.value for one in lstm.beside}
-    assert beside["slides"] == pytest.approx(0.3225 - 0.2923) and beside["fine-tuned on feet"] == pytest.approx(-0.05)
-
-
-def test_objects_stand_in_where_no_weights_were_shipped():
-    rows = [metrics("03", model=model, views=1, iou=iou) for model, iou in (("pix2vox-a", 0.5), ("mean-shape", 0.4))]
-    (objects,) = findings(pd.concat(rows), NETWORKS)
-    assert objects.value == 0.5 and [one.value for one in objects.beside] == [0.4, 0.6608]
-    assert findings(pd.concat(rows).iloc[:0], NETWORKS) == []
-
-
-def test_what_an_evaluation_found_has_a_page(home: Path, tmp_path_factory):
-    kept = Path(__file__).parents[1] / "reports" / "evaluate"
-    folder = shutil.copytree(kept, home / "evaluate")
-    page = build_evaluation(folder)
-    checked(page, folder)
-    words = Page(page.read_text()).words
-    assert "Length is off by, from photos" in words and "25 of 40 people were found" in words
-    assert "Where photos on a mat were taken from" in words
-    with pytest.raises(FileNotFoundError, match="make evaluate"):
-        build_evaluation(home / "nowhere")
-
-
 # --------------------------------------------------------------------------------------------------------------- tables
 
 
@@ -396,100 +309,3 @@ def test_tables_show_one_number_of_decimals_a_column():
     assert words.split() == ["x", "id", "a", "b", "c", "d", "03", "0.123", "0.2923", "7", "–"]
     columns = Page(table(pd.DataFrame({"id": ["p", "q"], "a": ["0.5", "0.25"]}), "x")).words.split()
     assert columns[-4:] == ["p", "0.50", "q", "0.25"]
-
-
-# ------------------------------------------------------------------------------------------------- published numbers
-
-
-def value(**where) -> float:
-    rows = report.published()
-    for column, wanted in where.items():
-        rows = rows[rows[column] == wanted]
-    assert len(rows) == 1, where
-    return float(rows["value"].iloc[0])
-
-
-def test_the_slides_numbers():
-    slides = {"source": "slides 2021", "metric": "iou"}
-    assert value(**slides, model="Pix2Vox-A", taxonomy="foot", threshold=0.4) == 0.2923
-    assert value(**slides, model="Pix2Vox-LSTM", taxonomy="foot", threshold=0.4) == 0.3225
-    assert value(**slides, model="Pix2Vox-LSTM", taxonomy="overall", threshold=0.2) == 0.5852
-    assert value(**slides, model="Pix2Vox-A", taxonomy="overall", threshold=0.3) == 0.6607
-    assert value(**slides, model="Pix2Vox-A", taxonomy="chair", threshold=0.3) == 0.5666
-    assert value(**slides, model="Pix2Vox++/A", training="things3d-chairs") == 0.269
-
-
-def test_the_papers_numbers():
-    papers = {"source": "papers, by views"}
-    assert value(**papers, model="LRGT+", views=20, metric="iou") == 0.7922
-    assert value(**papers, model="3D-R2N2", views=3, metric="f-score@1%") == 0.372
-    assert value(source="papers, single view", model="Pix2Vox-F", taxonomy="telephone") == 0.77
-
-
-def test_the_slides_samples_add_up_and_weight_the_overall_row_to_a_thousandth():
-    table = report.published()
-    slides = table[(table["source"] == "slides 2021") & (table["dataset"] == "shapenet")]
-    samples = slides[slides["metric"] == "samples"].set_index("taxonomy")["value"]
-    assert len(samples) == 13 and samples.sum() == 8770
-    at = slides[(slides["model"] == "Pix2Vox-A") & (slides["threshold"] == 0.3)].set_index("taxonomy")["value"]
-    overall = ((at * samples).sum() + 20 * 0.2824) / 8790
-    # The slides' own row (.6607) is not the exact weighted mean of the rows above it (.6601).
-    assert overall == pytest.approx(0.6607, abs=0.001)
-
-
-def test_published_categories_carry_their_synset():
-    ids = report.published().set_index("taxonomy")["taxonomy_id"]
-    assert set(ids["chair"]) == {"03001627"} and set(ids["foot"]) == {"05563266"} and set(ids["overall"]) == {"overall"}
-
-
-def test_the_taxonomy_names_the_embedded_categories():
-    from p2vlib.capture.objects import FAMILIES
-    from p2vlib.conventions import FOOT_SYNSET
-
-    entries = json.loads((report.numbers.TAXONOMY).read_text())
-    names = {entry["taxonomy_id"]: entry["taxonomy_name"] for entry in entries}
-    assert names == {**{synset: family.name for synset, family in FAMILIES.items()}, FOOT_SYNSET: "foot"}
-    baseline = {entry["taxonomy_name"]: entry["baseline"] for entry in entries}
-    assert baseline["chair"] == 0.466 and baseline["foot"] is None
-
-
-# ------------------------------------------------------------------------------------------------------ committed run
-
-
-def committed_run(home: Path) -> None:
-    rows = [metrics(subject=s, sample=s, iou=iou, views=v) for v in (1, 4) for s, iou in (("a", 0.5), ("b", 0.7))]
-    rows.append(metrics(subject="a", sample="a", iou=0.1, threshold=0.2, selected=False))
-    rows.append(metrics(notebook="04", subject="a", sample="a", iou=0.2))
-    path = home / "reports" / "quick" / "metrics.csv"
-    path.parent.mkdir(parents=True)
-    pd.concat(rows).to_csv(path, index=False)
-
-
-def test_a_smoke_run_shows_the_committed_number_beside_its_own(home: Path):
-    committed_run(home)
-    summary = pd.DataFrame({"model": ["pix2vox-f-narrow", "new"], "views": 4, "iou": 0.3, "low": 0.2, "high": 0.4})
-    beside = report.beside_committed(summary, begin("03", scale="smoke"))
-    assert list(beside) == [*summary, "quick iou", "quick low", "quick high"]
-    assert beside["quick iou"][0] == pytest.approx(0.6) and beside["quick low"][0] == pytest.approx(0.5)
-    assert pd.isna(beside["quick iou"][1])
-
-
-def test_committed_rows_are_narrowed_like_the_summary(home: Path):
-    committed_run(home)
-    summary = pd.DataFrame({"model": ["pix2vox-f-narrow"], "iou": [0.3], "low": 0.2, "high": 0.4})
-    run = begin("03", scale="smoke")
-    assert report.beside_committed(summary, run, views=[8])["quick iou"].isna().all()
-    assert report.beside_committed(summary, run, views=4)["quick iou"][0] == pytest.approx(0.6)
-
-
-def test_other_runs_and_fresh_checkouts_show_their_own_numbers_only(home: Path):
-    summary = pd.DataFrame({"model": ["a"], "iou": [0.3], "low": 0.2, "high": 0.4})
-    assert report.committed() is None
-    assert report.beside_committed(summary, begin("03", scale="smoke")) is summary
-    committed_run(home)
-    assert report.beside_committed(summary, begin("03", scale="quick")) is summary
-
-
-def test_home_moves_the_runs_but_not_the_published_numbers(home: Path):
-    assert runs.home() == home
-    assert len(report.published()) > 200

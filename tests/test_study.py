@@ -16,7 +16,8 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from p2vlib import execution, study
-from p2vlib.__main__ import main, parameter
+from p2vlib.__main__ import main
+from p2vlib.commands.study import parameter
 from p2vlib.files import write_text
 from p2vlib.parameters import given_to
 from p2vlib.study import StudyError, run_notebooks
@@ -86,6 +87,15 @@ def test_notebooks_run_in_order_once_and_again_only_when_stale(home, capfd):
     assert run_notebooks("smoke") == {"01_first": "done", "02_second": "up to date"}, (
         "made again, it is what the second one read"
     )
+
+
+def test_what_notebook_00_was_told_makes_no_other_stale(home):
+    _, first, second = (write_notebook(home, name) for name in ("00_start", "01_first", "02_second"))
+    before = [study._digest(path, {}, "smoke", "smoke") for path in (first, second)]
+    write_text(stamp(home, "00_start"), json.dumps({"digest": "another"}))
+    assert [study._digest(path, {}, "smoke", "smoke") for path in (first, second)] == before
+    write_text(stamp(home, "01_first"), json.dumps({"digest": "another"}))
+    assert study._digest(second, {}, "smoke", "smoke") != before[1]
 
 
 def test_a_volume_in_a_batch_run_is_on_its_page_and_not_a_widget_that_nobody_serves(home):
@@ -254,13 +264,11 @@ def test_kernels_use_every_core_unless_told(home, monkeypatch):
     assert "JUPYTER_PATH" not in os.environ
 
 
-def test_the_command_line_tells_an_error_in_one_sentence(home):
+def test_the_command_line_tells_an_error_in_one_sentence(home, capfd):
     write_notebook(home, "01_first")
-    command = [sys.executable, "-m", "p2vlib", "study", "--only", "01", "-p", "sede=3"]
-    outcome = subprocess.run(command, capture_output=True, text=True, cwd=home)
-    assert outcome.returncode == 1
-    assert outcome.stderr.startswith("p2vlib: no parameter 'sede' in 01_first.ipynb")
-    assert outcome.stderr.count("\n") == 1
+    assert main(["study", "--only", "01", "-p", "sede=3"]) == 1
+    told = capfd.readouterr().err
+    assert told.startswith("p2vlib: no parameter 'sede' in 01_first.ipynb") and told.count("\n") == 1
     with pytest.raises(ValueError, match="no parameter 'sede'"):
         main(["--debug", "study", "-p", "sede=3"])
 

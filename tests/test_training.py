@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 from test_evaluation import captures
 
-from p2vlib import checkpoints, models, training
+from p2vlib import batches, checkpoints, losses, models, training
 from p2vlib.config import RECIPES, Training
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
@@ -38,20 +38,6 @@ def same_weights(first: Path, second: Path) -> bool:
     """Whether two files hold the same tensors bit for bit."""
     one, two = load_file(first), load_file(second)
     return one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
-
-
-def test_the_loss_asks_every_view_and_both_volumes():
-    """At p = 1/2 the cross entropy is log 2 a voxel; Dice of half a box against a box follows from its count."""
-    truth = torch.zeros(1, 4, 4, 4, dtype=torch.bool)
-    truth[0, :2] = True
-    half = torch.full((1, 4, 4, 4), 0.5)
-    once = 10 * torch.log(torch.tensor(2.0)) + 6 * (1 - (2 * 16 + 1) / (32 + 32 + 1))
-    for views, terms in ((1, 1), (3, 2)):
-        each = half[:, None].expand(-1, views, -1, -1, -1)
-        unrefined = models.Reconstruction(half, half, each, each)
-        assert training.loss_of(unrefined, truth).item() == pytest.approx(terms * once.item(), rel=1e-5)
-        refined = models.Reconstruction(half.clone(), half, each, each)
-        assert training.loss_of(refined, truth).item() == pytest.approx((terms + 1) * once.item(), rel=1e-5)
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -138,32 +124,6 @@ def test_a_loss_that_is_no_number_stops(tmp_path):
         training.train(tiny(), data(), data(), replace(RECIPE, learning_rate=1e30, clip=1e30), tmp_path, device="cpu")
 
 
-def test_a_batch_follows_from_seed_and_step():
-    batch = training.draw(data(), RECIPE, 3)
-    photos, truth = batch.views, batch.truth
-    again = training.draw(data(), RECIPE, 3).views
-    other = training.draw(data(), RECIPE, 4).views
-    assert torch.equal(photos, again) and (photos.shape != other.shape or not torch.equal(photos, other))
-    assert photos.shape[2] == 3 and truth.dtype == torch.bool
-
-
-def test_one_photo_first_then_several():
-    counts = [training.draw(data(), replace(RECIPE, steps=30), step)[0].shape[1] for step in range(30)]
-    assert set(counts[:10]) == {1} and set(counts[11:]) == {1, 2}
-
-
-def test_clockwise_batches_stay_clockwise_and_shuffled_ones_do_not():
-    numbered = data()
-    numbered.photos[:, :, :3] = torch.arange(4, dtype=torch.uint8)[None, :, None, None, None] * 40
-    recipe = replace(RECIPE, views=4, single_view=0.0, mirror=False, batch=1)
-    rising = {"clockwise": 0, "shuffled": 0}
-    for order in rising:
-        for step in range(30):
-            photos = training.draw(numbered, replace(recipe, order=order), step).views
-            rising[order] += bool((photos.mean((0, 2, 3, 4)).diff() >= 0).all())
-    assert rising["clockwise"] == 30 and rising["shuffled"] < 25
-
-
 @pytest.mark.parametrize(("schedule", "first", "last"), [("cosine", 1 / 3, 0.0), ("step", 1.0, 0.5)])
 def test_schedules(schedule, first, last):
     recipe = replace(RECIPE, steps=100, schedule=schedule, learning_rate=1.0)
@@ -186,64 +146,12 @@ def test_the_published_recipe_is_counted_in_passes():
     assert [training.is_held(recipe, epoch * 479) for epoch in (0, 249, 250, 349)] == [False, False, True, True]
 
 
-def test_a_pass_shows_every_capture_once():
-    numbered = data()
-    numbered = replace(numbered, truth=torch.arange(4)[:, None, None, None] == torch.arange(32)[None, None, None])
-    numbered = replace(numbered, truth=numbered.truth.expand(4, 32, 32, 32))
-    recipe = training.counted(replace(RECIPE, epochs=2, batch=3, mirror=False), len(numbered))
-    assert (recipe.epoch, recipe.steps) == (2, 4)
-    for shares in ([(0, 1)], [(0, 2), (1, 2)]):
-        orders = []
-        for number in range(2):
-            shown = [
-                int(truth.float().mean((0, 1)).argmax())
-                for step in range(2 * number, 2 * number + 2)
-                for share in shares
-                for truth in training.draw(numbered, recipe, step, share).truth
-            ]
-            assert sorted(shown) == [0, 1, 2, 3]
-            orders.append(shown)
-    assert orders[0] != orders[1], "the next pass has another order"
-
-
 def test_cameras_mean_nothing_to_a_network_that_needs_none(tmp_path):
     told = replace(data(), cameras=torch.rand(4, 4, 3, 7))
     for name, learnt in (("without", data()), ("with", told)):
         training.train(tiny(), learnt, data(), RECIPE, tmp_path / name, device="cpu")
     assert same_weights(*(tmp_path / name / "weights.safetensors" for name in ("without", "with")))
     assert told.digest() != data().digest() != replace(told, cameras=2 * told.cameras).digest()
-
-
-def test_photos_are_chosen_evenly_or_at_random(monkeypatch):
-    numbered = data()
-    numbered.photos[:] = torch.arange(4, dtype=torch.uint8)[None, :, None, None, None]
-    monkeypatch.setattr(training, "augmented", lambda photos, *_: photos)  # else the numbers could not be read
-    recipe = replace(RECIPE, views=2, single_view=0.0, mirror=False, batch=2)
-    gaps = {}
-    for choice in ("even", "any"):
-        shown = [training.draw(numbered, replace(recipe, choice=choice), step)[0][0, :, 0, 0, 0] for step in range(60)]
-        gaps[choice] = {int(pair[1]) - int(pair[0]) for pair in shown if len(pair) == 2}
-    assert gaps == {"even": {2}, "any": {1, 2, 3}}, "and both stay in clockwise order"
-
-
-def test_no_process_is_left_without_captures():
-    recipe = replace(RECIPE, views=4, single_view=0.0, batch=4)
-    for step in range(10):
-        assert all(len(training.draw(data(), recipe, step, (process, 4)).truth) for process in range(4))
-    with pytest.raises(ValueError, match="2 captures a step for 3 processes; take a larger batch"):
-        training.draw(data(), training.counted(replace(RECIPE, epochs=1, batch=2), 4), 0, (0, 3))
-
-
-def test_the_published_loss_is_the_cross_entropy_of_two_volumes():
-    truth, half = torch.ones(1, 4, 4, 4, dtype=torch.bool), torch.full((1, 4, 4, 4), 0.5)
-    each = half[:, None].expand(-1, 3, -1, -1, -1)
-    unrefined = models.Reconstruction(half, half, each, each)
-    once = 10 * torch.log(torch.tensor(2.0)).item()
-    assert training.loss_of(unrefined, truth, "published").item() == pytest.approx(once)
-    refined = models.Reconstruction(half.clone(), half, each, each)
-    assert training.loss_of(refined, truth, "published").item() == pytest.approx(2 * once)
-    with pytest.raises(ValueError, match="no loss is called 'mine'; there are own, published"):
-        training.loss_of(refined, truth, "mine")
 
 
 def test_in_the_second_stage_only_fusion_and_refiner_learn(tmp_path):
@@ -333,11 +241,11 @@ def test_two_processes_average_the_gradients_of_their_halves(together):
     torch.set_num_threads(1)  # as each of the two had: sums in another order would differ by more than the two do
     for share in ((0, 2), (1, 2)):
         model = models.to_fast_layout(tiny()).train()
-        batch = training.draw(data(), recipe, 0, share)
+        batch = batches.draw(data(), recipe, 0, share)
         photos, truth = batch.views, batch.truth
         with training._accelerator("cpu").autocast():
             result = model(photos)
-        training.loss_of(result, truth).backward()
+        losses.loss_of(result, truth).backward()
         halves.append({name: p.grad for name, p in model.named_parameters() if p.grad is not None})
     torch.set_num_threads(cores)
     for rank in (0, 1):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -26,32 +27,35 @@ FEWEST = 5
 
 def unlike(one: Result, other: Result) -> list[str]:
     """Why some of two runs' tests cannot be compared, in sentences; empty where all that are in both can."""
-    reasons = []
-    for notebook in sorted(set(one.configs) & set(other.configs)):
-        for dataset in PHOTOGRAPHED:
-            told = [run.configs[notebook][dataset] for run in (one, other)]
-            reasons += [
-                f"other test data, {dataset}: {key} is {told[0][key]} in {one.name} and {told[1][key]} in {other.name}"
-                for key in PHOTOGRAPHED[dataset]
-                if told[0][key] != told[1][key]
-            ]
+    reasons = [
+        f"other test data, {dataset}: {key} is {mine} in {one.name} and {theirs} in {other.name}"
+        for notebook in sorted(set(one.configs) & set(other.configs))
+        for dataset in PHOTOGRAPHED
+        for key, mine, theirs in _differing(one.configs[notebook], other.configs[notebook], dataset)
+    ]
     if missing := sorted(set(one.configs) ^ set(other.configs)):
         reasons.append(f"in one of {one.name} and {other.name} only: {', '.join(missing)}")
     return list(dict.fromkeys(reasons))
+
+
+def _differing(one: dict[str, Any], other: dict[str, Any], dataset: str) -> list[tuple[str, Any, Any]]:
+    """What two configs say otherwise of the test photos of a data set: setting, one, other."""
+    told = [(key, one[dataset].get(key), other[dataset].get(key)) for key in PHOTOGRAPHED[dataset]]
+    return [(key, mine, theirs) for key, mine, theirs in told if mine != theirs]
 
 
 def changes(one: Result, other: Result) -> pd.DataFrame:
     """The difference in IoU from ``one`` to ``other`` for every network and test that both have.
 
     A row is the mean over numbers of photos, orders and samples that are in both. Where each run has one number of
-    photos that the other has not, as when that is what they were told, those two are compared: ``4 -> 8``.
+    photos that the other has not, as when that is what they were told, those two are compared: ``4 → 8``.
 
     Columns: `TESTS`, photos, orders, one, other (mean IoU), difference, low, high, subjects (people, or objects),
     samples, and verdict: ``better``, ``worse``, ``open`` (the interval holds zero, or is of fewer than `FEWEST`) or
     ``same`` (every number is the same).
     """
     rows = []
-    theirs = dict(list(_comparable(other, one).groupby(TESTS, sort=False)))
+    theirs = dict(iter(_comparable(other, one).groupby(TESTS, sort=False)))
     for key, mine in _comparable(one, other).groupby(TESTS, sort=False):
         if key in theirs:
             rows += [(*key, *row) for row in _paired(mine, theirs[key])]
@@ -64,8 +68,8 @@ def _comparable(run: Result, other: Result) -> pd.DataFrame:
     keep = pd.Series(True, run.metrics.index)
     for notebook, config in run.configs.items():
         theirs = other.configs.get(notebook)
-        for dataset, keys in PHOTOGRAPHED.items():
-            if theirs is None or any(config[dataset][key] != theirs[dataset][key] for key in keys):
+        for dataset in PHOTOGRAPHED:
+            if theirs is None or _differing(config, theirs, dataset):
                 keep &= ~((run.metrics.notebook == notebook) & (run.metrics.dataset == dataset))
     return run.metrics[keep]
 
@@ -80,7 +84,7 @@ def _paired(one: pd.DataFrame, other: pd.DataFrame) -> list[tuple]:
         if len(alone[0]) == len(alone[1]) == 1:
             (before,), (after,) = alone
             pairs = mine[mine.views == before].merge(theirs[theirs.views == after], on=SAMPLE, suffixes=("", "_other"))
-            found.append(pairs.assign(told=f"{before} -> {after}"))
+            found.append(pairs.assign(told=f"{before} → {after}"))
     rows = []
     for told, pairs in pd.concat(found).groupby("told", sort=True):
         difference = pairs.iou_other - pairs.iou

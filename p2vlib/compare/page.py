@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..report.markup import page, table
+from ..report.markup import banner, page, table
 from ..runs import SMOKE_NOTE
 from .changes import FEWEST
 from .results import Result
@@ -39,9 +39,9 @@ def side_by_side(
         "photos and orders that both runs have; 4 → 8 compares one number of photos with the other."
     )
     smoke = any(config["scale"] == "smoke" for run in (first, *others) for config in run.configs.values())
-    banner = f'<p class="banner" role="note">{SMOKE_NOTE.capitalize()}.</p>\n' if smoke else ""
     caption = "Tests in both runs, and how many got better or worse, are open or the same"
-    head = f"{banner}<p>{escape(note)}</p>\n{table(pd.DataFrame(counts), caption)}"
+    warning = banner(f"{SMOKE_NOTE.capitalize()}." if smoke else "")
+    head = f"{warning}<p>{escape(note)}</p>\n{table(pd.DataFrame(counts), caption)}"
     caption = "What differs between the runs; a setting that is not here is the same in all"
     sections = [f"<section><h2>What differs</h2>\n{table(differing, caption)}</section>"]
     sections += [_section(first.name, name, rows, reasons[name]) for name, rows in found.items()]
@@ -50,20 +50,20 @@ def side_by_side(
 
 
 def _section(first: str, name: str, rows: pd.DataFrame, reasons: Sequence[str]) -> str:
-    warned = "".join(f'<p class="banner" role="note">Not compared: {escape(reason)}.</p>' for reason in reasons)
+    warned = "".join(banner(f"Not compared: {reason}.") for reason in reasons)
     body = ""
     if len(rows):
-        cells = readable(ordered(rows)).map(lambda cell: cell.replace("->", "→"))
         drawn = rows[rows.verdict != "same"]
         body = f"<p>{verdicts(rows)}.</p>\n{_forest(drawn) if len(drawn) else ''}\n"
-        body += table(cells, f"IoU in {first} (before) and in {name} (after); those that stand out first")
+        caption = f"IoU in {first} (before) and in {name} (after); those that stand out first"
+        body += table(readable(ordered(rows)), caption)
     return f"<section><h2>{escape(name)} against {escape(first)}</h2>{warned}\n{body}</section>"
 
 
 def _forest(rows: pd.DataFrame) -> str:
     """Differences with their intervals as a picture in the page's own colours; the table has the same in numbers."""
     rows = ordered(rows).head(SHOWN).sort_values("difference", ascending=False, kind="stable")
-    reach = 1.1 * float(rows[["low", "high"]].abs().to_numpy().max())
+    reach = 1.1 * float(rows[["low", "high", "difference"]].abs().to_numpy().max()) or 1.0
     bottom = ROW * (len(rows) + 1)
     marks = zip(rows.itertuples(), readable(rows).itertuples(), strict=True)
     parts = [_mark(number, row, cells, reach) for number, (row, cells) in enumerate(marks)]
@@ -87,7 +87,7 @@ def _mark(number: int, row: Any, cells: Any, reach: float) -> str:
     y, (low, high, middle) = ROW * (number + 0.8), (_x(value, reach) for value in (row.low, row.high, row.difference))
     label = f"{cells.notebook} {cells.network} on {row.look} {row.dataset}, {cells.photos} photos"
     return (
-        f'<text x="{PLOT + 16}" y="{y + 4:.0f}">{escape(label.replace("->", "→"))}</text>'
+        f'<text x="{PLOT + 16}" y="{y + 4:.0f}">{escape(label)}</text>'
         f'<g style="color: var({colour}, currentColor)" stroke="currentColor" fill="currentColor">'
         f'<line x1="{low:.1f}" x2="{high:.1f}" y1="{y:.0f}" y2="{y:.0f}" stroke-width="2.5"/>'
         f'<circle cx="{middle:.1f}" cy="{y:.0f}" r="4.5"/></g>'

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from ..report import read_metrics
+from ..runs import manifests
 
 PLACES = ("version", "commit", "torch", "device", "machine")
 
@@ -20,7 +21,6 @@ class Result:
     """What a run left in its folder."""
 
     name: str
-    folder: Path
     metrics: pd.DataFrame
     """At the selected thresholds."""
     manifests: dict[str, dict[str, Any]]
@@ -39,14 +39,13 @@ def read_runs(folders: Sequence[Path]) -> list[Result]:
     names = [folder.resolve().name for folder in folders]
     runs = []
     for name, folder in zip(names, folders, strict=True):
-        parts = sorted(file for file in folder.glob("parts/*.json") if not file.name.endswith(".config.json"))
-        if not parts or not (folder / "metrics.csv").is_file():
+        ended = manifests(folder)
+        if not ended or not (folder / "metrics.csv").is_file():
             raise ValueError(f"{folder}: holds no run; expected metrics.csv and parts/NN.json, as `study` leaves them")
         metrics = read_metrics(folder / "metrics.csv")
-        configs = {part.stem: json.loads(part.with_suffix(".config.json").read_text()) for part in parts}
-        manifests = {part.stem: json.loads(part.read_text()) for part in parts}
+        configs = {part: json.loads((folder / "parts" / f"{part}.config.json").read_text()) for part in ended}
         unique = name if names.count(name) == 1 else str(folder)
-        runs.append(Result(unique, folder, metrics[metrics.selected], manifests, configs))
+        runs.append(Result(unique, metrics[metrics.selected], ended, configs))
     return runs
 
 
@@ -59,6 +58,8 @@ def settings(runs: Sequence[Result]) -> pd.DataFrame:
         ValueError: they have no notebook in common.
     """
     shared = [name for name in runs[0].manifests if all(name in run.manifests for run in runs)]
+    if not shared:
+        raise ValueError("the runs have no notebook in common")
     rows: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     for notebook in shared:
         told = [_told(run, notebook) for run in runs]
@@ -68,14 +69,11 @@ def settings(runs: Sequence[Result]) -> pd.DataFrame:
             if len(set(values)) > 1:
                 rows.setdefault((key, values), []).append(notebook[:2])
     table = [(key, "all" if len(at) == len(shared) else ", ".join(at), *values) for (key, values), at in rows.items()]
-    if not shared:
-        raise ValueError("the runs have no notebook in common")
     ran = tuple(", ".join(name[:2] for name in run.manifests) for run in runs)
     if len(set(ran)) > 1:
         table.insert(0, ("notebooks that ran", "", *ran))
-    manifests = [[run.manifests[notebook] for notebook in shared] for run in runs]
-    minutes = (sum(manifest["seconds"] for manifest in several) / 60 for several in manifests)
-    memory = (max(manifest["peak_memory_gib"] for manifest in several) for several in manifests)
+    minutes = (sum(run.manifests[notebook]["seconds"] for notebook in shared) / 60 for run in runs)
+    memory = (max(run.manifests[notebook]["peak_memory_gib"] for notebook in shared) for run in runs)
     table.append(("time", "together", *(f"{value:.1f} min" for value in minutes)))
     table.append(("peak memory", "largest", *(f"{value:.1f} GiB" for value in memory)))
     return pd.DataFrame(table, columns=["setting", "notebooks", *(run.name for run in runs)])

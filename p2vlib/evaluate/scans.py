@@ -107,14 +107,14 @@ def turned(matrix: Float[np.ndarray, "4 4"]) -> tuple[float, float]:
 
 def summary(rows: pd.DataFrame) -> pd.DataFrame:
     """What came of scans, with 95 % bootstrap intervals over people: of, measure, value, low, high, scans."""
-    measures: dict[str, tuple[str, Callable[[np.ndarray], float]]] = {
+    measures: dict[str, tuple[str, Callable[..., np.ndarray]]] = {
         "IoU at 64, median": ("iou", np.median),
-        "IoU at 64, 5th percentile": ("iou", lambda values: np.quantile(values, 0.05)),
-        "yaw error, median degrees": ("yaw error", lambda values: np.nanmedian(np.abs(values))),
+        "IoU at 64, 5th percentile": ("iou", lambda values, axis: np.quantile(values, 0.05, axis)),
+        "yaw error, median degrees": ("yaw error", lambda values, axis: np.nanmedian(np.abs(values), axis)),
         "tilt error, median degrees": ("tilt error", np.nanmedian),
         "side right, share": ("side right", np.mean),
         "unit right, share": ("unit right", np.mean),
-        "refused, share": ("refused", lambda values: np.mean(values != "")),
+        "refused, share": ("refused", lambda values, axis: np.mean(values != "", axis)),
     }
     rng, told = np.random.default_rng(0), []
     for group, chosen in GROUPS.items():
@@ -124,6 +124,6 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
         draws = rng.integers(len(of), size=(DRAWS, len(of)))
         for name, (column, statistic) in measures.items():
             values = of[column].to_numpy()
-            low, high = np.nanquantile([statistic(values[draw]) for draw in draws], [0.025, 0.975])
-            told.append((group, name, float(statistic(values)), float(low), float(high), len(of)))
+            low, high = np.nanquantile(statistic(values[draws], axis=-1), [0.025, 0.975])
+            told.append((group, name, float(statistic(values, axis=-1)), float(low), float(high), len(of)))
     return pd.DataFrame(told, columns=["of", "measure", "value", "low", "high", "scans"])

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from ..evaluate import scans, summary
+from ..evaluate import summary
 from ..files import write_text
 from ..measure import HALF_SIZE
 from .carried import check_sizes
@@ -25,10 +26,11 @@ def build_evaluation(folder: Path | None = None) -> Path:
     """
     folder = folder or summary.folder()
     rows = summary.read(folder)
-    tables = [table(_cells(one), title.replace("^3", "³")) for title, one in summary.told(rows).items()]
+    told = summary.told(rows)
+    tables = [table(_cells(one), title.replace("^3", "³")) for title, one in told.items()]
     files = ", ".join(link(f"{part}.csv") for part in summary.PARTS)
     readme = (folder / "README.md").read_text().split("\n\n")
-    articles = "".join(shown(finding) for finding in _findings(rows))
+    articles = "".join(shown(finding) for finding in [*_lengths(rows["fits"]), _cleaned(told["Scans cleaned"])])
     note = f"Medians with 95 % intervals over people (bands). Upright: half an English size, {HALF_SIZE:.1f} mm."
     parts = [
         f'<h1>{TITLE}</h1><div class="lead">{prose(readme[1])}</div>',
@@ -44,40 +46,40 @@ def build_evaluation(folder: Path | None = None) -> Path:
     return folder / "index.html"
 
 
-def _cells(told: pd.DataFrame | pd.Series) -> pd.DataFrame:
+def _cells(kept: pd.DataFrame | pd.Series) -> pd.DataFrame:
     """A table with its index as columns, numbers to two places, and nothing where there is none."""
-    return told.round(2).reset_index().convert_dtypes().astype(object).fillna("")
+    return kept.round(2).reset_index().convert_dtypes().astype(object).fillna("")
 
 
-def _findings(rows: dict[str, pd.DataFrame]) -> list[Finding]:
-    """The length from photos on a mat and from a scan, and what is left of a shape when scans are cleaned."""
-    lengths = rows["fits"][rows["fits"].measure == "length"]
+def _lengths(fits: pd.DataFrame) -> Iterator[Finding]:
+    """The length from photos on a mat and from a scan."""
+    lengths = fits[fits.measure == "length"]
     most = lengths[lengths.views == lengths.views.max()]
-    ways = {"mat": most[most.way == "mat"], "scan": lengths[lengths.way == "scan"]}
-    off = {way: _off(part) for way, part in ways.items() if part.found.notna().any()}
-    right = summary.sizes_right(rows["fits"])["within a half"]
+    exact, right = most[most.way == "exact"], summary.sizes_right(fits)["within a half"]
     half = Beside("half an English size", HALF_SIZE, f"{HALF_SIZE:.1f} mm", "guess")
-    found = []
-    for way, (value, low, high) in off.items():
-        part = ways[way]
+    for way, part in {"mat": most[most.way == "mat"], "scan": lengths[lengths.way == "scan"]}.items():
+        if part.found.isna().all():
+            continue
         views = part.views.iloc[0]
         beside = [half, Beside("size right within a half", np.nan, f"{right[way, views]:.0f} % of people")]
-        exact = most[most.way == "exact"]
         if way == "mat" and exact.found.notna().any():
             beside.insert(0, Beside("with true cameras", np.nan, "{:.1f} [{:.1f}, {:.1f}] mm".format(*_off(exact))))
         what = f"{views} photos on a mat" if way == "mat" else "a scan that was cleaned"
         note = f"From {what}: {part.found.notna().sum()} of {len(part)} people were found."
         title = f"Length is off by, from {'photos' if way == 'mat' else 'a scan'}"
-        found.append(Finding(title, value, low, high, tuple(beside), note, ".1f", " mm"))
-    cleaned = scans.summary(rows["scans"]).set_index(["of", "measure"])
-    value, low, high, count = cleaned.loc["all", "IoU at 64, median"]
-    side = cleaned.loc[("all", "side right, share"), "value"]
-    beside = [Beside("side right", np.nan, f"{side:.0%}")]
-    worst = cleaned.loc[("all", "IoU at 64, 5th percentile")]
-    beside.append(Beside("one in twenty below", np.nan, f"{worst.value:.3f} [{worst.low:.3f}, {worst.high:.3f}]"))
-    note = f"{count:.0f} scans made worse on purpose: floors, holes, noise, legs, any unit and direction."
-    found.append(Finding("IoU of cleaned scans", value, low, high, tuple(beside), note))
-    return found
+        yield Finding(title, *_off(part), tuple(beside), note, ".1f", " mm")
+
+
+def _cleaned(scans: pd.DataFrame) -> Finding:
+    """What is left of a shape when scans are cleaned; ``scans`` as `summary.told` has them."""
+    of_all = scans.loc["all"].set_index("measure")
+    median, worst = of_all.loc["IoU at 64, median"], of_all.loc["IoU at 64, 5th percentile"]
+    beside = (
+        Beside("side right", np.nan, f"{of_all.value['side right, share']:.0%}"),
+        Beside("one in twenty below", np.nan, f"{worst.value:.3f} [{worst.low:.3f}, {worst.high:.3f}]"),
+    )
+    note = f"{median.scans:.0f} scans made worse on purpose: floors, holes, noise, legs, any unit and direction."
+    return Finding("IoU of cleaned scans", median.value, median.low, median.high, beside, note)
 
 
 def _off(part: pd.DataFrame) -> tuple[float, float, float]:

@@ -20,7 +20,7 @@ from traitlets.config import Config
 
 from ..files import write_text
 from ..runs import digest, home
-from .markup import Way, page
+from .markup import Way, figures_of, page, title_of
 
 PLOTLY = "application/vnd.plotly.v1+json"
 
@@ -39,6 +39,7 @@ CODE = f"{_LIGHT}\n@media (prefers-color-scheme: dark) {{ {_DARK} }}"
 _FETCHED_SCRIPT = re.compile(r"""<script\b[^>]*\bsrc=["']?(?:https?:)?//[^>]*>\s*</script>""", re.IGNORECASE)
 _OUTSIDE = re.compile(r"\s*([a-z]+:)?//", re.IGNORECASE)
 _OUTSIDE_STYLE = re.compile(r"""(?:url\(|@import)\s*["']?((?:https?:)?//[^"')\s;]+)""", re.IGNORECASE)
+_LINKS = {"href", "xlink:href"}
 _HEADING = re.compile(r"^#+\s+(.+)$", re.MULTILINE)
 _NAMED = re.compile(r'(<h[1-6] id=")([^"]*)"')
 
@@ -50,11 +51,11 @@ def write_pages(folder: Path, manifests: list[dict[str, Any]]) -> None:
         ValueError: as `offline_page`.
     """
     ran = [m for m in manifests if (folder / "executed" / f"{m['notebook']}.ipynb").is_file()]
-    titles = {f"{m['notebook']}.html": f"{m['notebook'][:2]} · {m['title']}" for m in ran}
+    titles = {f"{manifest['notebook']}.html": title_of(manifest) for manifest in ran}
     asked: set[str] = set()
     for name, manifest in zip(titles, ran, strict=True):
         notebook = manifest["notebook"]
-        captions = {Path(one["file"]).stem.removeprefix(f"{notebook}-"): one["caption"] for one in manifest["figures"]}
+        captions = {saved: one["caption"] for saved, one in figures_of(manifest).items()}
         way = Way.among(name, titles, "../index.html", aside=(f"../{name}", "Figures and tables"))
         asked |= write_page(folder, folder / "executed" / f"{notebook}.ipynb", notebook, way, captions)
     for script in (folder / "html").glob("*.js"):
@@ -210,7 +211,7 @@ def outside_addresses(page: str) -> list[str]:
 
 
 class _Addresses(HTMLParser):
-    """Collects what a browser would fetch: sources of elements, linked files, styles, and framed pages."""
+    """Collects what a browser would fetch: sources of elements, all links but those to click, styles, framed pages."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -220,9 +221,11 @@ class _Addresses(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.inside_style = tag == "style"
         for name, value in attrs:
-            fetched = name in {"src", "srcset", "data", "poster"} or (name == "href" and tag == "link")
-            if value and fetched and _OUTSIDE.match(value):
-                self.found.append(value)
+            fetched = name in {"src", "srcset", "data", "poster"} or (name in _LINKS and tag not in {"a", "area"})
+            # A set holds several addresses, and what is embedded has commas of its own, but none before a space.
+            addresses = re.split(r",\s+", value or "") if name == "srcset" else [value or ""]
+            if fetched and (outside := [address for address in addresses if _OUTSIDE.match(address)]):
+                self.found.extend(outside)
             elif value and name == "style":
                 self.found.extend(_OUTSIDE_STYLE.findall(value))
             elif value and name == "srcdoc":

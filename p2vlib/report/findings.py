@@ -56,43 +56,38 @@ def findings(metrics: pd.DataFrame, config: dict[str, Any]) -> list[Finding]:
 def _best(feet: pd.DataFrame) -> Iterator[Finding]:
     """The best of all that this run trained on feet, and the mean foot that it has to beat."""
     own = feet[(feet.variant == "main") & feet.cameras.isin(["none", "true"])]
-    cells = summarise(own[own.model != "mean-shape"], ["notebook", "model", "training", "views"])
+    systems = own[own.model != "mean-shape"]
+    cells = summarise(systems, ["notebook", "model", "training", "views"])
     if cells.empty:
         return
     best = cells.loc[cells.iou.idxmax()]
-    same = own[(own.notebook == best.notebook) & (own.views == best.views)]
-    network = same[(same.model == best.model) & (same.training == best.training)]
-    mean = same[(same.model == "mean-shape") & (same.training == best.training)]
-    beside = [_slides("foot")]
-    if len(mean):
-        guess, *interval = summarise(mean, ["model"]).iloc[0][["iou", "low", "high"]]
-        gain, low, high = paired(network, mean)
-        beside = [
-            Beside("mean foot", guess, _with_interval(guess, *interval), "guess"),
-            Beside("the gain over it, paired", gain, _with_interval(gain, low, high, "+.3f")),
-            *beside,
-        ]
-    note = f"{best.model}, {_photos(best)}, the best of {own.model.nunique() - 1} systems trained on feet here; "
+    same = own[(own.notebook == best.notebook) & (own.views == best.views) & (own.training == best.training)]
+    network, mean = same[same.model == best.model], same[same.model == "mean-shape"]
+    beside = _guess("mean foot", mean)
+    if beside:
+        gain = paired(network, mean)
+        beside.append(Beside("the gain over it, paired", gain[0], _with_interval(*gain, "+.3f")))
+    note = f"{best.model}, {_photos(best)}, the best of {systems.model.nunique()} systems trained on feet here; "
     note += f"{_who(network)} in phone looks. The slides' feet are others, and no foot was learnt from there."
-    yield Finding("IoU on unseen feet", best.iou, best.low, best.high, tuple(beside), note)
+    yield Finding("IoU on unseen feet", best.iou, best.low, best.high, (*beside, _slides("foot")), note)
 
 
 def _recurrence(chosen: pd.DataFrame, feet: pd.DataFrame, config: dict[str, Any]) -> Iterator[Finding]:
     """What the LSTM adds on feet where nothing but objects was learnt from, as on the slides; and tuned on feet."""
-    names = config["recurrent"], config["adapted"]
-    zero_shot = chosen[(chosen.dataset == "feet") & (chosen.training == "objects")]
-    both = [
-        [rows[(rows.model == name) & (rows.variant == "main") & (rows.views == 4)] for name in names]
-        for rows in (zero_shot, feet)
-    ]
-    both = [[rows[rows.notebook.str.startswith("05")] for rows in pair] for pair in both]
-    if not all(len(rows) for rows in both[0]):
+
+    def with_and_without(rows: pd.DataFrame) -> list[pd.DataFrame]:
+        rows = rows[rows.notebook.str.startswith("05") & (rows.variant == "main") & (rows.views == 4)]
+        return [rows[rows.model == config[part]] for part in ("recurrent", "adapted")]
+
+    lstm, plain = with_and_without(chosen[(chosen.dataset == "feet") & (chosen.training == "objects")])
+    if lstm.empty or plain.empty:
         return
-    (difference, low, high), (lstm, plain) = paired(*both[0]), both[0]
+    difference, low, high = paired(lstm, plain)
     slides = [_slides("foot", model).value for model in ("Pix2Vox-A", "Pix2Vox-LSTM")]
     beside = [Beside("slides", slides[1] - slides[0], f"{slides[1] - slides[0]:+.3f}", mark="slides")]
-    if all(len(rows) for rows in both[1]):
-        tuned = paired(*both[1])
+    lstm_tuned, plain_tuned = with_and_without(feet)
+    if len(lstm_tuned) and len(plain_tuned):
+        tuned = paired(lstm_tuned, plain_tuned)
         beside.append(Beside("fine-tuned on feet", tuned[0], _with_interval(*tuned, "+.3f")))
     note = f"{plain.iou.mean():.3f} → {lstm.iou.mean():.3f} (slides: {slides[0]:.3f} → {slides[1]:.3f}); trained on "
     note += f"objects alone, four photos clockwise, {_who(lstm)}, paired."
@@ -101,19 +96,15 @@ def _recurrence(chosen: pd.DataFrame, feet: pd.DataFrame, config: dict[str, Any]
 
 def _shipped(feet: pd.DataFrame) -> Iterator[Finding]:
     """What the weights that come with the project reach on the same feet."""
-    cells = summarise(feet[feet.variant == "shipped"], ["notebook", "views"])
+    rows = feet[feet.variant == "shipped"]
+    cells = summarise(rows, ["notebook", "views"])
     if cells.empty:
         return
     best = cells.loc[cells.views.idxmax()]
     mean = feet[(feet.model == "mean-shape") & (feet.notebook == best.notebook) & (feet.views == best.views)]
-    rows = feet[feet.variant == "shipped"]
-    beside = [_slides("foot")]
-    if len(mean):
-        guess = summarise(mean, ["model"]).iloc[0]
-        told = _with_interval(guess.iou, guess.low, guess.high)
-        beside.insert(0, Beside("mean foot", guess.iou, told, "guess"))
+    beside = (*_guess("mean foot", mean), _slides("foot"))
     note = f"{_photos(best)} with their cameras, {_who(rows)} in phone looks; they learnt for longer, from more."
-    yield Finding("IoU of the weights that come along", best.iou, best.low, best.high, tuple(beside), note)
+    yield Finding("IoU of the weights that come along", best.iou, best.low, best.high, beside, note)
 
 
 def _objects(chosen: pd.DataFrame, config: dict[str, Any]) -> Iterator[Finding]:
@@ -123,13 +114,15 @@ def _objects(chosen: pd.DataFrame, config: dict[str, Any]) -> Iterator[Finding]:
     if own.empty:
         return
     cell = summarise(own, ["model"]).iloc[0]
-    beside = [_slides("overall", "Pix2Vox-A")]
-    if len(mean):
-        guess = summarise(mean, ["model"]).iloc[0]
-        told = _with_interval(guess.iou, guess.low, guess.high)
-        beside.insert(0, Beside("mean object of the category", guess.iou, told, "guess"))
+    beside = (*_guess("mean object of the category", mean), _slides("overall", "Pix2Vox-A"))
     note = f"{cell.model}, one photo, {cell.samples} objects. The slides' objects are ShapeNet's."
-    yield Finding("IoU on unseen objects", cell.iou, cell.low, cell.high, tuple(beside), note)
+    yield Finding("IoU on unseen objects", cell.iou, cell.low, cell.high, beside, note)
+
+
+def _guess(name: str, mean: pd.DataFrame) -> list[Beside]:
+    """What the mean shape reaches without a photo, where the same test has it."""
+    cells = summarise(mean, ["model"])[["iou", "low", "high"]].to_numpy()
+    return [Beside(name, cell[0], _with_interval(*cell), "guess") for cell in cells]
 
 
 def _slides(taxonomy: str, model: str | None = None) -> Beside:

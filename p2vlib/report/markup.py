@@ -6,9 +6,11 @@ Whatever text comes in is escaped, and no piece can point outside the report's f
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import mistune
@@ -94,6 +96,32 @@ def link(file: str, name: str | None = None) -> str:
     return f'<a href="{escape(quote(file))}">{escape(name or file)}</a>'
 
 
+def banner(words: str) -> str:
+    """What a reader has to know before the rest."""
+    return f'<p class="banner" role="note">{escape(words)}</p>' if words else ""
+
+
+def title_of(manifest: dict[str, Any]) -> str:
+    """The title of a notebook's page, as text: ``03 · Objects``."""
+    return f"{manifest['notebook'][:2]} · {manifest['title']}"
+
+
+def told(parameters: Mapping[str, Any]) -> str:
+    """Parameters that did not keep their defaults, as text: ``views = 8, seed = 1``."""
+    return ", ".join(f"{name} = {value}" for name, value in parameters.items())
+
+
+def run_with(manifest: dict[str, Any]) -> str:
+    """A banner that says what a notebook was told; nothing where that was nothing."""
+    parameters = manifest.get("parameters")
+    return banner(f"Run with {told(parameters)}." if parameters else "")
+
+
+def figures_of(manifest: dict[str, Any]) -> dict[str, dict[str, str]]:
+    """The figures of a notebook by the names under which it saved them."""
+    return {Path(one["file"]).stem.removeprefix(f"{manifest['notebook']}-"): one for one in manifest["figures"]}
+
+
 def own_file(folder: Path, name: str) -> Path:
     """A file of the report that a manifest names.
 
@@ -117,16 +145,14 @@ def figure(folder: Path, entry: dict[str, str], *, alone: bool = False) -> str:
     with Image.open(own_file(folder, entry["file"])) as picture:
         width, height = picture.size
     source, caption = escape(quote(entry["file"])), escape(entry["caption"])
-    told = "" if alone else caption
-    image = (
-        f'<div class="sheet"><img src="{source}" alt="{told}" width="{width}" height="{height}" loading="lazy"></div>'
-    )
+    facts = f'src="{source}" alt="{"" if alone else caption}" width="{width}" height="{height}" loading="lazy"'
+    image = f'<div class="sheet"><img {facts}></div>'
     return image if alone else f"<figure>{image}<figcaption>{caption}</figcaption></figure>"
 
 
-def facts(told: dict[str, str]) -> str:
+def facts(by_name: dict[str, str]) -> str:
     """A list of facts, each HTML, by its name."""
-    return f"<dl>{''.join(f'<dt>{escape(name)}</dt><dd>{fact}</dd>' for name, fact in told.items())}</dl>"
+    return f"<dl>{''.join(f'<dt>{escape(name)}</dt><dd>{fact}</dd>' for name, fact in by_name.items())}</dl>"
 
 
 def table_of(folder: Path, name: str) -> pd.DataFrame:

@@ -2,58 +2,61 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
 
 from ..files import write_text
-from ..runs import METRICS, digest, home, part_of_metrics
+from ..runs import METRICS, digest, home, manifests, part_of_metrics
 from .carried import check_sizes
 from .index import index_page
-from .markup import Way, facts, figure, link, page, prose, table, table_of
+from .markup import Way, facts, figure, link, page, prose, run_with, table, table_of, title_of
 from .numbers import read_text
 from .slides import slides_page
 
 
-def build(scale: str, run: str | None = None) -> Path:
+def build(scale: str, run: str | None = None, parameters: Mapping[str, Any] = MappingProxyType({})) -> Path:
     """Writes ``metrics.csv`` and the pages of ``reports/<run>``; returns ``index.html``.
 
-    The ``run`` is the scale's own, or one of a grid. A notebook without a manifest has not ended well, and is left out
-    whatever else it wrote.
+    A notebook without a manifest has not ended well, and is left out whatever else it wrote.
+
+    Args:
+        run: one of a grid; None: the scale's own.
+        parameters: what that run of a grid was told.
 
     Raises:
         FileNotFoundError: no notebook of this run has ended, or a table or figure that a manifest names is missing.
         ValueError: metrics whose columns or cells are not as they should be, a page that would fetch something from
             the network, or pages that are too large to be carried along.
     """
-    name = run or scale
-    folder = home() / "reports" / name
-    paths = sorted(path for path in folder.glob("parts/*.json") if not path.name.endswith(".config.json"))
-    if not paths:
+    run = run or scale
+    folder = home() / "reports" / run
+    ran = list(manifests(folder).values())
+    if not ran:
         raise FileNotFoundError(f"{folder / 'parts'}: no notebook of scale {scale} has run; expected NN.json")
-    manifests = [json.loads(path.read_text()) for path in paths]
-    rows = _joined(folder / "metrics.csv", home() / ".runs" / name, manifests)
+    rows = _joined(folder / "metrics.csv", home() / ".runs" / run, ran)
     write_text(folder / "metrics.csv", rows.to_csv(index=False))
-    titles = {f"{m['notebook']}.html": f"{m['notebook'][:2]} · {m['title']}" for m in manifests}
+    titles = {f"{manifest['notebook']}.html": title_of(manifest) for manifest in ran}
     if (folder / "executed").is_dir():
-        from .executed import write_pages
+        from .executed import write_pages  # heavy, and of no use in a fresh checkout
 
-        write_pages(folder, manifests)
-    pages = {name: _notebook_page(folder, m, titles) for name, m in zip(titles, manifests, strict=True)}
-    pages |= {"published.html": slides_page(Way.among("published.html", titles))}
-    pages |= {"index.html": index_page(folder, scale, manifests)}
+        write_pages(folder, ran)
+    pages = {file: _notebook_page(folder, manifest, titles) for file, manifest in zip(titles, ran, strict=True)}
+    pages["published.html"] = slides_page(Way.among("published.html", titles))
+    pages["index.html"] = index_page(folder, scale, ran, parameters)
     for left in {path.name for path in folder.glob("*.html")} - set(pages):
         (folder / left).unlink()
-    for name, text in pages.items():
-        write_text(folder / name, text)
+    for file, text in pages.items():
+        write_text(folder / file, text)
     check_sizes(folder)
     return folder / "index.html"
 
 
-def _joined(kept: Path, work: Path, manifests: list[dict[str, Any]]) -> pd.DataFrame:
+def _joined(kept: Path, work: Path, ran: Sequence[dict[str, Any]]) -> pd.DataFrame:
     """The metrics of all notebooks, as text: of each the part that its manifest tells of, or else what is kept.
 
     Parts are not in git. Without them, as in a fresh checkout, or where they are of another run than the manifest, the
@@ -61,7 +64,7 @@ def _joined(kept: Path, work: Path, manifests: list[dict[str, Any]]) -> pd.DataF
     """
     before = read_text(kept) if kept.is_file() else pd.DataFrame(columns=METRICS)
     parts = []
-    for manifest in manifests:
+    for manifest in ran:
         part = part_of_metrics(work, manifest["notebook"])
         if part.is_file() and digest(part.read_text()) == manifest.get("metrics"):
             parts.append(read_text(part))
@@ -73,22 +76,18 @@ def _joined(kept: Path, work: Path, manifests: list[dict[str, Any]]) -> pd.DataF
 def _notebook_page(folder: Path, manifest: dict[str, Any], titles: dict[str, str]) -> str:
     """One notebook: its answer, its figures, its tables, and the way to all files."""
     notebook = manifest["notebook"]
-    title = titles[f"{notebook}.html"]
-    parts = [f"<h1>{escape(title)}</h1>"]
-    if told := manifest.get("parameters"):
-        given = ", ".join(f"{name} = {value}" for name, value in told.items())
-        parts.append(f'<p class="banner" role="note">Run with {escape(given)}.</p>')
-    parts.append(f'<div class="answer">{prose(manifest["answer"])}</div>')
+    title, answer = title_of(manifest), prose(manifest["answer"])
+    parts = [f"<h1>{escape(title)}</h1>", run_with(manifest), f'<div class="answer">{answer}</div>']
     if manifest["figures"]:
         parts += ["<h2>Figures</h2>", *(figure(folder, entry) for entry in manifest["figures"])]
     if manifest["tables"]:
         parts.append("<h2>Tables</h2>")
         parts += [table(table_of(folder, one["file"]), one["caption"], one["file"]) for one in manifest["tables"]]
-    parts += ["<h2>How it was run</h2>", facts(_told(folder, manifest))]
-    return page(title, Way.among(f"{notebook}.html", titles).bar(), "\n".join(parts))
+    parts += ["<h2>How it was run</h2>", facts(_how(folder, manifest))]
+    return page(title, Way.among(f"{notebook}.html", titles).bar(), "\n".join(filter(None, parts)))
 
 
-def _told(folder: Path, manifest: dict[str, Any]) -> dict[str, str]:
+def _how(folder: Path, manifest: dict[str, Any]) -> dict[str, str]:
     """What the foot of a notebook's page says, as HTML: cost, machine, code, and the files there are."""
     notebook = manifest["notebook"]
     files = {
@@ -100,5 +99,5 @@ def _told(folder: Path, manifest: dict[str, Any]) -> dict[str, str]:
     cost = f"{manifest['seconds'] / 60:.1f} minutes, {manifest['peak_memory_gib']:.2f} GiB at most"
     machine = f"{manifest['machine']}, networks on {manifest['device']}"
     code = f"p2vlib {manifest['version']}, commit {manifest['commit']}, torch {manifest['torch']}"
-    told = {"Cost": cost, "Machine": machine, "Code": code}
-    return {**{name: escape(fact) for name, fact in told.items()}, "Files": ", ".join(links) or "none"}
+    words = {"Cost": cost, "Machine": machine, "Code": code}
+    return {**{name: escape(fact) for name, fact in words.items()}, "Files": ", ".join(links) or "none"}

@@ -133,4 +133,6 @@ def test_the_volume_on_the_page_of_a_notebook_turns(stick, offline, album):
     before = pixels(canvas)
     drag(offline, canvas)
     offline.until(lambda: changed(before, pixels(canvas)) > 0.01, "the volume does not turn")
+    turned = pixels(canvas)
+    assert not blank(turned) and changed(before, turned) > 0.01
     album.keep(offline, f"{NOTEBOOK}-turned")

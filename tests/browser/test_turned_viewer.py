@@ -128,6 +128,8 @@ def test_a_drag_turns_the_scene(shown, album):
     before = pixels(canvas)
     drag(shown, canvas)
     shown.until(lambda: changed(before, pixels(canvas)) > 0.01, "the scene does not turn")
+    turned = pixels(canvas)
+    assert not blank(turned) and changed(before, turned) > 0.01
     album.keep(shown, "viewer-turned")
 
 
