@@ -24,12 +24,7 @@ import pandas as pd
 from . import __version__
 from .config import Config, from_params
 from .files import write_atomically, write_text
-
-METRICS = (
-    *("notebook", "model", "variant", "training", "dataset", "look", "cameras", "placement"),
-    *("taxonomy", "subject", "sample", "views", "order", "threshold", "selected", "iou"),
-)
-"""The columns of `metrics.csv`: one row per test evaluation."""
+from .metrics import METRICS, to_text
 
 SMOKE_NOTE = "smoke run: shows that it runs, not a result"
 
@@ -144,20 +139,13 @@ class Run:
         """Keeps this notebook's rows of `metrics.csv` (without the first column, which is added); returns them.
 
         Raises:
-            ValueError: a missing or unknown column, an empty cell, or a key that stands twice.
+            ValueError: as `metrics.to_text`.
         """
         metrics = metrics.assign(notebook=self.notebook)
-        if set(metrics) != set(METRICS):
-            raise ValueError(f"metrics have the columns {sorted(metrics)}; expected {sorted(METRICS)}")
-        metrics = metrics[list(METRICS)].reset_index(drop=True)
-        if metrics.isna().to_numpy().any() or (metrics.astype(str) == "").to_numpy().any():
-            raise ValueError(f"an empty cell in {metrics.columns[metrics.isna().any()].tolist()} of the metrics")
-        if (twice := metrics.duplicated(list(METRICS[:-2]))).any():
-            raise ValueError(f"the metrics hold a test evaluation twice: {metrics[twice].iloc[0].to_dict()}")
-        text = metrics.to_csv(index=False, float_format="%.6g")
+        text = to_text(metrics)
         write_text(part_of_metrics(self.work, self.notebook), text)
         self.metrics = digest(text)
-        return metrics
+        return metrics[list(METRICS)].reset_index(drop=True)
 
     def answer(self, text: str) -> None:
         """Shows the notebook's answer, one paragraph with its numbers, and closes the run's manifest with it."""

@@ -13,8 +13,9 @@ from furniture import write_archive
 from test_published import checkpoint_of
 from test_shapenet import CHAIR, entry, write_object
 
-from p2vlib import models, shapenet, study
+from p2vlib import metrics, models, shapenet, study
 from p2vlib.__main__ import main
+from p2vlib.runs import part_of_metrics
 
 CHECKOUT = Path(__file__).parents[1]
 NAME = "03_shapenet_baseline"
@@ -32,7 +33,7 @@ def checkout(home, smoke) -> Path:
 
 
 def metrics_of(checkout: Path) -> pd.DataFrame:
-    return pd.read_csv(checkout / ".runs" / "smoke" / "metrics" / f"{NAME}.csv", dtype={"taxonomy": str})
+    return metrics.read(part_of_metrics(checkout / ".runs" / "smoke", NAME))
 
 
 def table_of(checkout: Path, name: str) -> pd.DataFrame:
@@ -47,8 +48,8 @@ def test_it_trains_and_tests_on_the_archive_and_lists_what_it_skipped(checkout):
     (root / shapenet.TAXONOMY).write_text(json.dumps(content))
     command = ["study", "--only", "03", "--on-error", "skip", "-p", "dataset=shapenet", "-p", f"root={root}"]
     assert main(command) == 0
-    metrics = metrics_of(checkout)
-    own = metrics[metrics.dataset == "shapenet"]
+    rows = metrics_of(checkout)
+    own = rows[rows.dataset == "shapenet"]
     assert set(own.subject) == {"c3", "a1"} and set(own.training) == {"shapenet"} and set(own.model) >= {"mean-shape"}
     assert table_of(checkout, "skipped").object.tolist() == [f"{CHAIR}/gone"]
     assert table_of(checkout, "leaks").object.tolist() == ["a1"] and set(own.views) >= {1, 4, 16, 20}
@@ -66,8 +67,8 @@ def test_it_tests_a_published_checkpoint_on_pix3d(checkout, monkeypatch):
     monkeypatch.chdir(checkout)
     given = {"dataset": "pix3d", "root": "pix3d", "checkpoint": "published.pth"}
     study.run_notebooks("smoke", ["03"], given)
-    metrics = metrics_of(checkout)
-    assert set(metrics.model) == {"pix2vox-f", "mean-shape"} and set(metrics.dataset) == {"pix3d", "feet"}
-    assert set(metrics[metrics.dataset == "pix3d"].views) == {1}
+    rows = metrics_of(checkout)
+    assert set(rows.model) == {"pix2vox-f", "mean-shape"} and set(rows.dataset) == {"pix3d", "feet"}
+    assert set(rows[rows.dataset == "pix3d"].views) == {1}
     assert table_of(checkout, "pix3d").iou.tolist() == [0.179, 0.204, 0.256, 0.269]
     assert not (checkout / ".runs" / "smoke" / "weights").exists(), "nothing was trained"

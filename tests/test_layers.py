@@ -13,7 +13,7 @@ import pytest
 LIBRARY = Path(__file__).parents[1] / "p2vlib"
 
 LINES = """
-conventions files progress
+conventions files progress metrics
 processes
 config
 runs grids cameras sight measure
@@ -58,7 +58,7 @@ __main__
 """From the bottom of the house to its top; a package (`capture`, `models`) is one line."""
 
 CORE = """
-conventions files progress config runs grids cameras sight placement augmentation folders packing datasets
+conventions files progress metrics config runs grids cameras sight placement augmentation folders packing datasets
 models evaluation checkpoints losses batches training
 """.split()
 """What runs on a bare GPU box."""

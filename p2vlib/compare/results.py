@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..report import read_metrics
+from .. import metrics
 from ..runs import manifests
 
 PLACES = ("version", "commit", "torch", "device", "machine")
@@ -42,10 +42,10 @@ def read_runs(folders: Sequence[Path]) -> list[Result]:
         ended = manifests(folder)
         if not ended or not (folder / "metrics.csv").is_file():
             raise ValueError(f"{folder}: holds no run; expected metrics.csv and parts/NN.json, as `study` leaves them")
-        metrics = read_metrics(folder / "metrics.csv")
+        rows = metrics.read(folder / "metrics.csv")
         configs = {part: json.loads((folder / "parts" / f"{part}.config.json").read_text()) for part in ended}
         unique = name if names.count(name) == 1 else str(folder)
-        runs.append(Result(unique, metrics[metrics.selected], ended, configs))
+        runs.append(Result(unique, rows[rows.selected], ended, configs))
     return runs
 
 

@@ -5,7 +5,7 @@ there: ``index.html``, one for each notebook, one for each that was executed (``
 the network and holds no address outside its folder. `p2vlib.report.evaluation` does the same for ``reports/evaluate``.
 """
 
-from .numbers import beside_committed, committed, published, read_metrics
+from .numbers import beside_committed, committed, published
 from .page import build
 
-__all__ = ["beside_committed", "build", "committed", "published", "read_metrics"]
+__all__ = ["beside_committed", "build", "committed", "published"]

@@ -8,7 +8,7 @@ PAGE = 8
 """Megabytes (10^6 bytes) that a page may have."""
 
 FOLDER = 60
-"""Megabytes that all may have together but ``metrics.csv``, whose rows grow with the data and are no page."""
+"""Megabytes that all may have together."""
 
 
 def check_sizes(folder: Path) -> None:
@@ -21,10 +21,9 @@ def check_sizes(folder: Path) -> None:
     for path, size in sizes.items():
         if path.suffix == ".html" and size > PAGE:
             raise ValueError(f"{path}: has {size:.1f} MB, and a page may have {PAGE}; show fewer pictures or volumes")
-    shown = {path: size for path, size in sizes.items() if path.name != "metrics.csv"}
-    if sum(shown.values()) > FOLDER:
-        largest = max(shown, key=shown.__getitem__)
+    if sum(sizes.values()) > FOLDER:
+        largest = max(sizes, key=sizes.__getitem__)
         raise ValueError(
-            f"{folder}: has {sum(shown.values()):.0f} MB beside metrics.csv, and may have {FOLDER}; the largest is "
-            f"{largest.relative_to(folder)} with {shown[largest]:.1f}"
+            f"{folder}: has {sum(sizes.values()):.0f} MB, and may have {FOLDER}; the largest is "
+            f"{largest.relative_to(folder)} with {sizes[largest]:.1f}"
         )

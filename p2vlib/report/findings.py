@@ -44,7 +44,7 @@ def findings(metrics: pd.DataFrame, config: dict[str, Any]) -> list[Finding]:
     """At most three: the best system on feet, what the LSTM adds, and the shipped weights, or else objects.
 
     Args:
-        metrics: of one run, as `read_metrics` gives them.
+        metrics: of one run, as `p2vlib.metrics.read` gives them.
         config: the run's, whose ``adapted`` and ``recurrent`` networks are compared.
     """
     chosen = metrics[metrics.selected & (metrics.placement == "true") & (metrics.order == "clockwise")]

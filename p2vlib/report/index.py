@@ -11,10 +11,10 @@ from typing import Any
 
 import pandas as pd
 
+from .. import metrics
 from ..runs import SMOKE_NOTE
 from .findings import findings, shown
 from .markup import Way, banner, facts, figure, figures_of, link, page, prose, run_with, table, title_of, told
-from .numbers import read_metrics
 
 GALLERIES = ("feet", "panels")
 """Names of the figures that show the best, the median and the worst, the fullest first."""
@@ -49,8 +49,8 @@ def index_page(
 
 
 def _findings(folder: Path, config: dict[str, Any]) -> str:
-    metrics = folder / "metrics.csv"
-    found = findings(read_metrics(metrics), config) if metrics.is_file() else []
+    rows = folder / "metrics.csv"
+    found = findings(metrics.read(rows), config) if rows.is_file() else []
     if not found:
         return ""
     note = "Means with 95 % intervals over people (bands). Upright: what looks at no photo; dashed: the slides."
@@ -90,7 +90,7 @@ def _summary(folder: Path, config: dict[str, Any], manifests: list[dict[str, Any
         "Code": f"p2vlib {_every(manifests, 'version')}, commit {_every(manifests, 'commit')}, "
         f"torch {_every(manifests, 'torch')}",
     }
-    files = {"metrics.csv": "one test evaluation a row", "config.json": "all settings"}
+    files = {"metrics.csv": "one test evaluation a row, with its IoU at four thresholds", "config.json": "all settings"}
     links = ", ".join(f"{link(file)} ({what})" for file, what in files.items() if (folder / file).is_file())
     return {**{name: escape(fact) for name, fact in words.items()}, "Files": links}
 

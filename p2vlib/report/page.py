@@ -11,11 +11,11 @@ from typing import Any
 import pandas as pd
 
 from ..files import write_text
-from ..runs import METRICS, digest, home, manifests, part_of_metrics
+from ..metrics import COLUMNS, read_text
+from ..runs import digest, home, manifests, part_of_metrics
 from .carried import check_sizes
 from .index import index_page
 from .markup import Way, facts, figure, link, page, prose, run_with, table, table_of, title_of
-from .numbers import read_text
 from .slides import slides_page
 
 
@@ -62,7 +62,7 @@ def _joined(kept: Path, work: Path, ran: Sequence[dict[str, Any]]) -> pd.DataFra
     Parts are not in git. Without them, as in a fresh checkout, or where they are of another run than the manifest, the
     rows that ``kept`` already has stay.
     """
-    before = read_text(kept) if kept.is_file() else pd.DataFrame(columns=METRICS)
+    before = read_text(kept) if kept.is_file() else pd.DataFrame(columns=COLUMNS)
     parts = []
     for manifest in ran:
         part = part_of_metrics(work, manifest["notebook"])
