@@ -140,12 +140,12 @@ def test_every_combination_is_a_run_with_a_name_of_its_own():
 def test_the_time_left_is_that_of_the_last_run_or_of_the_cells_so_far(monkeypatch):
     now = 100.0
     monkeypatch.setattr(grid.time, "monotonic", lambda: now)
-    job = Job("smoke", ["03", "05"], {}, {"03_a": 60.0, "05_b": 30.0}, began=80.0)
+    job = Job("smoke", ["03", "05"], {}, {"03": 60.0, "05": 30.0}, began=80.0)
     assert job.left() == 90.0 and job.line() == "waits"
     job.process, job.place, job.since = "a process", ("03_a", 4, 11), 80.0
     assert job.left() == 70.0
     assert job.line() == "03_a, cell 4 of 11 · 0:20, about 1:10 left"
-    job.expected = {"05_b": 30.0}
+    job.expected = {"05": 30.0}
     assert job.left() == pytest.approx(20 / 3 * 8 + 30)
     job.expected = {}
     assert job.left() is None and job.line() == "03_a, cell 4 of 11 · 0:20"
