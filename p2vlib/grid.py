@@ -50,18 +50,16 @@ def run_grid(scale: str, only: Iterable[str] | None, parameters: Mapping[str, Se
         StudyError: some run failed; the others have run, and were compared.
     """
     only = [path.name[:2] for path in chosen(only)]
-    runs = [Job(scale, only, told) for told in combinations(parameters)]
+    expected = {name[:2]: 60 * minutes for name, minutes in _known_minutes(scale).items()}
+    runs = [Job(scale, only, told, expected) for told in combinations(parameters)]
     for run in runs:
         given_to(chosen(only), scale, run.told)
-    expected = _known_minutes(scale)
-    for run in runs:
-        run.expected = {name: 60 * minutes for name, minutes in expected.items() if name[:2] in only}
     _run_all(runs, max(1, cores() // jobs), jobs)
     done = [run.folder for run in runs if run.outcome == "done"]
     if len(runs) == 1 and (home() / "reports" / scale / "metrics.csv").is_file():
         done.insert(0, home() / "reports" / scale)
     name = name_of({key: list(values) for key, values in parameters.items()})
-    page = _compared(done, _grids("reports", scale) / f"{name}.html") if done else None
+    page = _compared(done, home() / "reports" / "grids" / scale / f"{name}.html") if done else None
     if failed := [run for run in runs if run.outcome != "done"]:
         why = "; ".join(f"{run.name}: {run.outcome} (all of it: {run.log})" for run in failed)
         raise StudyError(f"{len(failed)} of {len(runs)} runs failed; {why}")
@@ -107,7 +105,7 @@ class Job:
     only: list[str]
     told: dict[str, Any]
     expected: dict[str, float] = field(default_factory=dict)
-    """Notebook -> the seconds that it took before, where it ever ran."""
+    """A notebook's number -> the seconds that it took before, where it ever ran."""
     outcome: str = ""
     """``done``, or why it failed; empty until then."""
     process: subprocess.Popen | None = None
@@ -123,29 +121,33 @@ class Job:
         return name_of(self.told)
 
     @property
+    def run(self) -> str:
+        """Its folder below ``reports`` and ``.runs``."""
+        return f"grids/{self.scale}/{self.name}"
+
+    @property
     def folder(self) -> Path:
-        return _grids("reports", self.scale) / self.name
+        return home() / "reports" / self.run
 
     @property
     def log(self) -> Path:
         """All that it said."""
-        return _grids(".runs", self.scale) / self.name / "log.txt"
+        return home() / ".runs" / self.run / "log.txt"
 
     def left(self) -> float | None:
         """About how many seconds it still takes: as long as before, else as its cells so far; None: nobody knows."""
         if self.outcome:
             return 0.0
         later = [number for number in self.only if not self.place or number > self.place[0][:2]]
-        known = {name[:2]: seconds for name, seconds in self.expected.items()}
-        if not set(later) <= set(known):
+        if not set(later) <= set(self.expected):
             return None
-        rest = sum(known[number] for number in later)
+        rest = sum(self.expected[number] for number in later)
         if not self.place:
             return rest
         name, cell, cells = self.place
         passed = time.monotonic() - self.since
-        if known.get(name[:2], 0.0) > passed:
-            return rest + known[name[:2]] - passed
+        if self.expected.get(name[:2], 0.0) > passed:
+            return rest + self.expected[name[:2]] - passed
         return rest + passed / (cell - 1) * (cells - cell + 1) if cell > 1 else None
 
     def line(self) -> str:
@@ -223,8 +225,7 @@ def _run_one(run: Job, threads: int, stopped: threading.Event) -> None:
     """Lets a process of its own do it, in a session of its own: ctrl-C reaches it once, through the grid."""
     if stopped.is_set():
         return
-    told = {"scale": run.scale, "only": run.only, "parameters": run.told}
-    told["run"] = str(run.folder.relative_to(home() / "reports"))
+    told = {"scale": run.scale, "run": run.run, "only": run.only, "parameters": run.told}
     run.log.parent.mkdir(parents=True, exist_ok=True)
     run.began, last = time.monotonic(), ""
     run.process = subprocess.Popen(
@@ -253,17 +254,13 @@ def _run_one(run: Job, threads: int, stopped: threading.Event) -> None:
     run.outcome = "done" if process.returncode == 0 else last or f"ended with status {process.returncode}"
 
 
-def _grids(top: str, scale: str) -> Path:
-    return home() / top / "grids" / scale
-
-
 def _known_minutes(scale: str) -> dict[str, float]:
     """Minutes of each notebook as it last ran at this scale, in any run that is still here or in the committed one."""
     committed = home() / "reports" / scale / "study.json"
     known = json.loads(committed.read_text())["minutes_of"] if committed.is_file() else {}
     for path in notebooks():
-        name = f"stamps/{path.stem}.json"
-        stamps = [*_grids(".runs", scale).glob(f"*/{name}"), home() / ".runs" / scale / name]
+        stamp, work = f"stamps/{path.stem}.json", home() / ".runs"
+        stamps = [*(work / "grids" / scale).glob(f"*/{stamp}"), work / scale / stamp]
         if there := [stamp for stamp in stamps if stamp.is_file()]:
             newest = max(there, key=lambda stamp: stamp.stat().st_mtime)
             known[path.stem] = json.loads(newest.read_text())["minutes"]

@@ -9,7 +9,6 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from furniture import write_archive
 from test_published import checkpoint_of
 from test_shapenet import CHAIR, entry, write_object
 
@@ -59,13 +58,11 @@ def test_it_trains_and_tests_on_the_archive_and_lists_what_it_skipped(checkout):
     assert "published, on the same data" in page and "unseen objects (shapenet)" in page
 
 
-def test_it_tests_a_published_checkpoint_on_pix3d(checkout, monkeypatch):
-    root = checkout / "pix3d"
-    write_archive(root)
+def test_it_tests_a_published_checkpoint_on_pix3d(checkout, own_furniture, monkeypatch):
     torch.manual_seed(0)
     torch.save(checkpoint_of(models.build("pix2vox-f"), "module."), checkout / "published.pth")
-    monkeypatch.chdir(checkout)
-    given = {"dataset": "pix3d", "root": "pix3d", "checkpoint": "published.pth"}
+    monkeypatch.chdir(own_furniture.parent)
+    given = {"dataset": "pix3d", "root": "pix3d", "checkpoint": str(checkout / "published.pth")}
     study.run_notebooks("smoke", ["03"], given)
     rows = metrics_of(checkout)
     assert set(rows.model) == {"pix2vox-f", "mean-shape"} and set(rows.dataset) == {"pix3d", "feet"}
