@@ -7,7 +7,6 @@ Every control has a class of its own, ``p2v-…``, by which a page finds it. Wha
 from __future__ import annotations
 
 import base64
-import html
 import io
 import time
 from collections.abc import Callable, Sequence
@@ -15,19 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import ipywidgets as widgets
-import numpy as np
-from PIL import Image
 
 from .. import shipped
 from ..datasets import Captures
 from ..grids import Probability
 from ..shots import Shots
-from . import saving, scene
+from . import saving, scene, words
 from .answers import ORDERS, Answers, Choice
 from .pictures import filled_middle, slices
-from .sample import Answer, Networks, Sample, facts, samples
+from .sample import Answer, Networks, Sample, samples
 from .showing import Scenes, is_live
-from .style import FAINT, FAINTER, PALETTE
 
 ALONE = "none"
 """No second network beside the first."""
@@ -75,8 +71,8 @@ def still(answers: Answers, views: int | None = None) -> Scenes:
         ):
             plot += drawn
         plots.append(plot)
-        lines.append(_line(name, sample, answer, threshold))
-    above = strip(sample, chosen) + legend(sample, answer, "agreement")
+        lines.append(words.line(name, sample, answer, threshold))
+    above = words.strip(sample, chosen) + words.legend(sample, answer, "agreement")
     return Scenes(plots, above, lines, f"{sample.name}, {len(chosen)} photos: truth and prediction")
 
 
@@ -179,7 +175,7 @@ class App(widgets.VBox):
             return
         self._settling = True
         try:
-            self.status.value = _said("working …")
+            self.status.value = words.said("working …")
             self.views.max = self.answers.most(self.sample.value)
             names, networks = self.names, self.answers.networks
             sizes = [self.answers.sizes(name, self.sample.value) for name in names]
@@ -193,7 +189,7 @@ class App(widgets.VBox):
             self.photo.disabled = not self._sample.cameras
             self._name_file()
         except ValueError as error:
-            self.line.value = _wrong(error)
+            self.line.value = words.wrong(error)
             return
         finally:
             self._settling = False
@@ -209,26 +205,26 @@ class App(widgets.VBox):
         """Draws and tells what the controls ask for."""
         if self._settling:
             return
-        self.status.value, began = _said("working …"), time.perf_counter()
+        self.status.value, began = words.said("working …"), time.perf_counter()
         try:
             self.photo.max = self.views.value
             seen, photo = self.seen, self.photo.value - 1
             for place, (answer, cut) in enumerate(seen):
                 self._draw(place, answer, cut, photo)
-            told = (_line(name, self._sample, *one) for name, one in zip(self.names, seen, strict=True))
+            told = (words.line(name, self._sample, *one) for name, one in zip(self.names, seen, strict=True))
             self.line.value = "<br>".join(told)
             self._cut(*seen[0])
         except ValueError as error:
-            self.line.value = _wrong(error)
+            self.line.value = words.wrong(error)
             return
         if len(seen) != len(self.scenes.children):
             for plot in self.plots:
                 plot.layout.width = f"{100 // len(seen)}%"
                 plot.camera = scene.standpoint(DISTANCE[len(seen)])
         self.scenes.children = self.plots[: len(seen)]
-        self.legend.value = legend(self._sample, seen[0][0], self.shown.value)
-        self.strip.value = strip(self._sample, self.answers.chosen(self.choice), photo)
-        self.status.value = _said(f"{time.perf_counter() - began:.2f} s")
+        self.legend.value = words.legend(self._sample, seen[0][0], self.shown.value)
+        self.strip.value = words.strip(self._sample, self.answers.chosen(self.choice), photo)
+        self.status.value = words.said(f"{time.perf_counter() - began:.2f} s")
 
     def _draw(self, place: int, answer: Answer, cut: float, photo: int) -> None:
         """What is around the solid stays as it is where it can: most of what is drawn, and of what is sent."""
@@ -263,7 +259,7 @@ class App(widgets.VBox):
             self._write(path)
             return
         self._pictures = {}
-        self.saved.value = _said("asking the browser for its picture …")
+        self.saved.value = words.said("asking the browser for its picture …")
         for plot in self.plots[: len(self.names)]:
             plot.fetch_screenshot()
 
@@ -277,10 +273,10 @@ class App(widgets.VBox):
             self._write_as(path)
             told = f"{path}: written, {path.stat().st_size / 1000:.0f} kB"
         except (ValueError, OSError) as error:
-            self.saved.value = _wrong(error)
+            self.saved.value = words.wrong(error)
             return
         alone = path.suffix == ".binvox" and len(self.names) > 1
-        self.saved.value = _said(told + f"; a .binvox holds one grid, that of {self.names[0]}" * alone)
+        self.saved.value = words.said(told + f"; a .binvox holds one grid, that of {self.names[0]}" * alone)
 
     def _write_as(self, path: Path) -> None:
         sample, seen = self._sample, self.seen
@@ -289,7 +285,7 @@ class App(widgets.VBox):
         elif path.suffix == ".binvox":
             saving.save_grid(path, sample, *seen[0])
         elif path.suffix == ".html":
-            told = [_line(name, sample, *one) for name, one in zip(self.names, seen, strict=True)]
+            told = [words.line(name, sample, *one) for name, one in zip(self.names, seen, strict=True)]
             saving.save_page(
                 path, Scenes(self.plots[: len(seen)], self.strip.value + self.legend.value, told, sample.name)
             )
@@ -319,49 +315,6 @@ def _check(name: str, description: str, value: bool = True) -> Any:
 
 def _text(name: str) -> Any:
     return widgets.HTML().add_class(f"p2v-{name}")
-
-
-def _said(text: str) -> str:
-    return f'<span role="status" style="color: {FAINTER}; white-space: nowrap">{html.escape(text)}</span>'
-
-
-def _wrong(error: Exception) -> str:
-    return f'<span role="alert" style="color: firebrick">{html.escape(str(error))}</span>'
-
-
-def _line(name: str, sample: Sample, answer: Answer, cut: float) -> str:
-    told = facts(sample, answer.probability, cut)
-    size = len(answer.probability)
-    return f"<b>{html.escape(name)}</b>, {len(answer.chosen)} photos, {size}³, from {cut:.2f} on: {told}"
-
-
-def legend(sample: Sample, answer: Answer, shown: str) -> str:
-    """The colours of one of `scene.SHOWN` and what they say."""
-    told = scene.legend(shown, sample.truth(len(answer.probability)) is not None)
-    parts = (f'<span style="color: {colour}">■</span> {html.escape(name)}' for name, colour in told.items())
-    return "&emsp;".join(parts)
-
-
-def strip(sample: Sample, chosen: Sequence[int], photo: int | None = None) -> str:
-    """The photos that networks are shown as a row of pictures in their order, the marked one framed."""
-    cells = []
-    for place, number in enumerate(chosen):
-        colour = PALETTE[1] if place == photo else FAINT
-        name = html.escape(f"photo {place + 1}" + (f", {sample.names[number]}" if sample.names else ""))
-        source = base64.b64encode(scene.encoded(_small(sample.photos[number]))).decode()
-        cells.append(
-            '<figure style="margin: 0 6px 0 0; flex: 0 0 auto">'
-            f'<img alt="{name}" src="data:image/{scene.PICTURES};base64,{source}" '
-            f'style="height: 84px; border: 3px solid {colour}; display: block; margin: 0">'
-            f'<figcaption style="font-size: 11px">{name}</figcaption></figure>'
-        )
-    return f'<div style="display: flex; overflow-x: auto; line-height: 1.4">{"".join(cells)}</div>'
-
-
-def _small(photo: np.ndarray) -> np.ndarray:
-    picture = Image.fromarray(photo)
-    picture.thumbnail((96, 96))
-    return np.asarray(picture)
 
 
 def _png(volume: Probability, sample: Sample, at: Sequence[int]) -> bytes:

@@ -1,0 +1,60 @@
+"""What the viewer says around its scenes, as HTML: a line for each network, what colours mean, the photos in a row."""
+
+from __future__ import annotations
+
+import base64
+import html
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+from . import scene
+from .sample import Answer, Sample, facts
+from .style import FAINT, FAINTER, PALETTE
+
+
+def said(text: str) -> str:
+    """How things stand, softly."""
+    return f'<span role="status" style="color: {FAINTER}; white-space: nowrap">{html.escape(text)}</span>'
+
+
+def wrong(error: Exception) -> str:
+    """What could not be done."""
+    return f'<span role="alert" style="color: firebrick">{html.escape(str(error))}</span>'
+
+
+def line(name: str, sample: Sample, answer: Answer, cut: float) -> str:
+    """What the network called ``name`` says, and how right it is."""
+    told, photos = facts(sample, answer.probability, cut), len(answer.chosen)
+    asked = f"{photos} photo{'s' * (photos > 1)}, {len(answer.probability)}³, from {cut:.2f} on"
+    return f"<b>{html.escape(name)}</b>, {asked}: {told}"
+
+
+def legend(sample: Sample, answer: Answer, shown: str) -> str:
+    """The colours of one of `scene.SHOWN` and what they say."""
+    told = scene.legend(shown, sample.truth(len(answer.probability)) is not None)
+    parts = (f'<span style="color: {colour}">■</span> {html.escape(name)}' for name, colour in told.items())
+    return "&emsp;".join(parts)
+
+
+def strip(sample: Sample, chosen: Sequence[int], photo: int | None = None) -> str:
+    """The photos that networks are shown as a row of pictures in their order, the marked one framed."""
+    cells = []
+    for place, number in enumerate(chosen):
+        colour = PALETTE[1] if place == photo else FAINT
+        name = html.escape(f"photo {place + 1}" + (f", {sample.names[number]}" if sample.names else ""))
+        source = base64.b64encode(scene.encoded(_small(sample.photos[number]))).decode()
+        cells.append(
+            '<figure style="margin: 0 6px 0 0; flex: 0 0 auto">'
+            f'<img alt="{name}" src="data:image/{scene.PICTURES};base64,{source}" '
+            f'style="height: 84px; border: 3px solid {colour}; display: block; margin: 0">'
+            f'<figcaption style="font-size: 11px">{name}</figcaption></figure>'
+        )
+    return f'<div style="display: flex; overflow-x: auto; line-height: 1.4">{"".join(cells)}</div>'
+
+
+def _small(photo: np.ndarray) -> np.ndarray:
+    picture = Image.fromarray(photo)
+    picture.thumbnail((96, 96))
+    return np.asarray(picture)
