@@ -77,6 +77,13 @@ def test_only_samples_that_both_have_are_compared_and_few_people_prove_nothing(w
     assert found.samples.tolist() == [14, 8] and found.verdict.tolist() == ["better", "open"]
 
 
+def test_one_person_whose_feet_change_against_each_other_has_a_page(write, tmp_path):
+    feet = [{**row, "iou": 0.5} for row in rows("rays", 4, 0.0, people=1)]
+    changed = [{**row, "iou": iou} for row, iou in zip(feet, (0.6, 0.4), strict=True)]
+    said = compare([write("one", feet), write("other", changed)], tmp_path / "page.html")
+    assert "1 open" in said and "<svg" in (tmp_path / "page.html").read_text()
+
+
 def test_where_the_numbers_of_photos_differ_the_ones_told_are_compared(write):
     four = rows("rays", 4, 0.0, "shuffled") + rows("rays", 1, 0.0) + rows("rays", 4, 0.0) + rows("rays", 8, 0.0)
     eight = rows("rays", 8, 0.1, "shuffled") + rows("rays", 1, 0.02) + rows("rays", 4, 0.02) + rows("rays", 8, 0.02)

@@ -1,3 +1,5 @@
+"""Executed notebooks as pages: what is shown of their outputs, and that nothing is fetched from a network."""
+
 from __future__ import annotations
 
 import html

@@ -103,7 +103,7 @@ def test_stopped_by_ctrl_c_a_grid_goes_on_and_is_compared(home, notebook, monkey
     page = home / "reports" / "grids" / "smoke" / "05.views=2,8.html"
     assert f"page: {page}\n" in out and "05.views=8" in page.read_text()
     own = page.with_suffix("").with_name("05.views=8")
-    assert "<h1>Feet from photos: 05.views = 8 in a grid at scale smoke</h1>" in (own / "index.html").read_text()
+    assert "a grid&#x27;s run at scale smoke with 05.views = 8</h1>" in (own / "index.html").read_text()
     assert json.loads((own / "study.json").read_text())["minutes"] > 0
     said = (home / ".runs" / "grids" / "smoke" / "05.views=8" / "log.txt").read_text()
     assert "threads 3" in said and grid.CELL not in said

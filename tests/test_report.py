@@ -1,3 +1,5 @@
+"""Pages of small runs: what they show, what they lead to, what they refuse."""
+
 from __future__ import annotations
 
 import json

@@ -29,8 +29,9 @@ def index_page(
     """
     config = json.loads((folder / "config.json").read_text())
     costs = _costs(folder, manifests)
-    which = f"{told(parameters)} in a grid" if parameters else "the study"
-    title, minutes = f"Feet from photos: {which} at scale {scale}", costs["minutes"].astype(float).sum()
+    title, minutes = f"Feet from photos: the study at scale {scale}", costs["minutes"].astype(float).sum()
+    if parameters:
+        title = f"Feet from photos: a grid's run at scale {scale} with {told(parameters)}"
     lead = (
         f"From a few photos to a solid foot: {_number_of(manifests)} in {minutes:.0f} minutes on "
         f"{_every(manifests, 'machine')}; tested on {config['feet']['test']} people who were never seen."

@@ -145,8 +145,8 @@ def figure(folder: Path, entry: dict[str, str], *, alone: bool = False) -> str:
     with Image.open(own_file(folder, entry["file"])) as picture:
         width, height = picture.size
     source, caption = escape(quote(entry["file"])), escape(entry["caption"])
-    facts = f'src="{source}" alt="{"" if alone else caption}" width="{width}" height="{height}" loading="lazy"'
-    image = f'<div class="sheet"><img {facts}></div>'
+    details = f'src="{source}" alt="{"" if alone else caption}" width="{width}" height="{height}" loading="lazy"'
+    image = f'<div class="sheet"><img {details}></div>'
     return image if alone else f"<figure>{image}<figcaption>{caption}</figcaption></figure>"
 
 
