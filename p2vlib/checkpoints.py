@@ -82,11 +82,24 @@ def origin(model: nn.Module, captures: Captures, recipe: Training, start: Path |
     return json.loads(json.dumps(told))  # as it will be read back: a tuple becomes a list
 
 
+def told_of(path: Path) -> dict:
+    """What the file at ``path`` was made from: its `origin`.
+
+    Raises:
+        ValueError: a broken file.
+    """
+    return json.loads(_read(path)[1].get("recipe", "{}"))
+
+
 def differing(path: Path, told: dict) -> list[str]:
     """The names of what the file at ``path`` was made from otherwise than ``told``."""
-    _, facts = _read(path)
-    stored = json.loads(facts.get("recipe", "{}"))
+    stored = told_of(path)
     return sorted(key for key in told | stored if told.get(key) != stored.get(key))
+
+
+def name_of(told: dict) -> str:
+    """A short name of an `origin`, by which its weights are found again."""
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _history(facts: dict[str, str]) -> pd.DataFrame:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -47,12 +48,17 @@ def execute(path: Path, partial: Path, values: dict[str, Any], run: str, watch: 
                 stderr_file=sys.stderr,
             )
     except PapermillExecutionError as error:
-        first = error.source.strip().split("\n")[0]
-        raise StudyError(
-            f"{path.name} failed in cell [{error.exec_count}], `{first}`: {error.ename}: {error.evalue}; {look}"
-        ) from error
+        place = f"cell [{error.exec_count}], `{_failing_line(error)}`"
+        raise StudyError(f"{path.name} failed in {place}: {error.ename}: {error.evalue}; {look}") from error
     except DeadKernelError as error:
         raise StudyError(f"{path.name} failed: its kernel died, most often for want of memory; {look}") from error
+
+
+def _failing_line(error: PapermillExecutionError) -> str:
+    """The line of the cell that failed, to which its traceback points; the cell's first where that says nothing."""
+    plain = re.sub(r"\x1b\[[\d;]*m", "", "\n".join(error.traceback))
+    pointed = re.search(r"^-+> *\d+ (.+)$", plain, re.MULTILINE)
+    return (pointed[1] if pointed else error.source.strip().split("\n")[0]).strip()
 
 
 class _Watched(NBClientEngine):

@@ -7,8 +7,6 @@ a later notebook finds what an earlier one trained, and a killed one goes on whe
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -200,8 +198,7 @@ def _trained_once(run: Run, folder: Path, origin_of: Callable[[], dict]) -> Iter
         yield
         return
     told = origin_of()
-    name = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
-    with only_one(run.work.parent / "trainings" / f"{name}.lock", waiting=_check_stop):
+    with only_one(run.work.parent / "trainings" / f"{checkpoints.name_of(told)}.lock", waiting=_check_stop):
         own = folder / "weights.safetensors"
         plain = home() / ".runs" / run.config.scale
         for place in (plain, *sorted(run.work.parent.glob("*"))):

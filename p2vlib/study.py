@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import shutil
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -201,24 +202,54 @@ def _is_current(run: str, path: Path, digest: str) -> bool:
 def _run(path: Path, values: dict[str, Any], run: str, digest: str, watch: Watch | None) -> float:
     """Runs one notebook from a clean slate and stamps it; returns its wall minutes."""
     name, reports = path.stem, home() / "reports" / run
-    stamp = _stamps(run) / f"{name}.json"
-    stamp.unlink(missing_ok=True)
-    for left in _outputs(run, path):
-        left.unlink()
     partial = reports / "executed" / f"{name}.partial.ipynb"
-    partial.parent.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
-    execute(path, partial, values, run, watch)
-    if not (manifest := reports / "parts" / f"{name}.json").exists():
-        raise StudyError(
-            f"{path.name} ended without {manifest}: it must begin({name!r}, ...) and end with run.answer(...)"
-        )
-    write_page(reports, partial, name)
-    partial.replace(reports / "executed" / f"{name}.ipynb")
+    with _in_place_of_the_last(path, run, partial):
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        execute(path, partial, values, run, watch)
+        if not (manifest := reports / "parts" / f"{name}.json").exists():
+            raise StudyError(
+                f"{path.name} ended without {manifest}: it must begin({name!r}, ...) and end with run.answer(...)"
+            )
+        write_page(reports, partial, name)
+        partial.replace(reports / "executed" / f"{name}.ipynb")
     minutes = (time.perf_counter() - started) / 60
     outputs = [str(file.relative_to(reports)) for file in _outputs(run, path)]
-    write_text(stamp, json.dumps({"digest": digest, "minutes": round(minutes, 2), "outputs": outputs}, indent=2))
+    stamp = {"digest": digest, "minutes": round(minutes, 2), "outputs": outputs}
+    write_text(_stamps(run) / f"{name}.json", json.dumps(stamp, indent=2))
     return minutes
+
+
+@contextlib.contextmanager
+def _in_place_of_the_last(path: Path, run: str, partial: Path) -> Iterator[None]:
+    """Sets aside what a notebook left before, its stamp too, and brings it back unless the block ends well.
+
+    Of a failed run only ``partial`` stays, for a look at its error.
+    """
+    aside = home() / ".runs" / run / "aside" / path.stem
+    _bring_back(aside)  # the study that set it aside was killed
+    for file in [*_outputs(run, path), _stamps(run) / f"{path.stem}.json"]:
+        if file.is_file():
+            kept = aside / file.relative_to(home())
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            file.replace(kept)
+    try:
+        yield
+    except BaseException:
+        for file in _outputs(run, path):
+            if file != partial:
+                file.unlink()
+        _bring_back(aside)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _bring_back(aside: Path) -> None:
+    for kept in [file for file in aside.rglob("*") if file.is_file()]:
+        target = home() / kept.relative_to(aside)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        kept.replace(target)
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -95,7 +95,7 @@ def train(
     if not accelerator.is_main_process:
         report = _say_nothing
     if accelerator.is_main_process:
-        _forget((finished, checkpoint), told, report)
+        _make_room((finished, checkpoint), told, report)
     accelerator.wait_for_everyone()
     if finished.is_file():
         history = checkpoints.load_weights(model, finished)
@@ -155,12 +155,26 @@ def _check(captures: Captures, recipe: Training) -> None:
         )
 
 
-def _forget(files: Sequence[Path], told: dict[str, Any], report: Callable[[str], None]) -> None:
-    """Removes those of ``files`` that another training than the one ``told`` left."""
+def _make_room(files: Sequence[Path], told: dict[str, Any], report: Callable[[str], None]) -> None:
+    """Sets aside those of ``files`` that another training than the one ``told`` left, and brings back its own.
+
+    What other code left is of no use any more, and goes.
+    """
     for path in files:
         if path.is_file() and (differing := checkpoints.differing(path, told)):
+            told_before = checkpoints.told_of(path)
             report(f"  {path.parent.name}: was trained with another {', '.join(differing)}; begins anew")
-            path.unlink()
+            if "code" in differing:
+                path.unlink()
+            else:
+                _aside(path, told_before).parent.mkdir(exist_ok=True)
+                path.replace(_aside(path, told_before))
+        if not path.is_file() and _aside(path, told).is_file():
+            _aside(path, told).replace(path)
+
+
+def _aside(path: Path, told: dict[str, Any]) -> Path:
+    return path.parent / "aside" / f"{checkpoints.name_of(told)}-{path.name}"
 
 
 def _say_nothing(line: str) -> None:

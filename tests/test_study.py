@@ -168,24 +168,39 @@ def test_a_failing_cell_stops_the_study_with_its_error(home):
     broken = "total = 1\nraise ValueError('the foot has no heel')"
     write_notebook(home, "01_first", "print('before')", broken)
     write_notebook(home, "02_second")
-    report(home, "parts").mkdir(parents=True)
-    report(home, "parts/01_first.csv").write_text("an older result")
-    report(home, "parts/01_former_name.json").write_text("{}")
     with pytest.raises(StudyError) as failure:
         run_notebooks("smoke")
     told = str(failure.value)
-    assert "01_first.ipynb failed in cell [4], `total = 1`: ValueError: the foot has no heel" in told
+    assert (
+        "01_first.ipynb failed in cell [4], `raise ValueError('the foot has no heel')`: ValueError: the foot has no"
+        in told
+    )
     partial = report(home, "executed/01_first.partial.ipynb")
     assert str(partial) in told and "\n" not in told
     outputs = [output for cell in nbformat.read(partial, 4).cells for output in cell.get("outputs", [])]
     assert [output.get("text", output.get("ename")) for output in outputs] == ["before\n", "ValueError"]
     assert not stamp(home, "01_first").exists() and not stamp(home, "02_second").exists()
     left = sorted(str(file.relative_to(report(home, "."))) for file in report(home, ".").rglob("*") if file.is_file())
-    assert left == ["executed/01_first.partial.ipynb"], "nothing of it, and nothing older, passes for a result"
+    assert left == ["executed/01_first.partial.ipynb"], "nothing of it passes for a result"
 
     write_notebook(home, "01_first", "print('mended')")
     assert run_notebooks("smoke") == {"01_first": "done", "02_second": "done"}
     assert not partial.exists()
+
+
+def test_a_failed_run_leaves_the_results_of_the_run_before(home):
+    write_notebook(home, "01_first", "print('good')")
+    run_notebooks("smoke")
+    files = [file for file in [*report(home, ".").rglob("*"), stamp(home, "01_first")] if file.is_file()]
+    before = {file: file.read_bytes() for file in files}
+    assert len(before) >= 4
+    write_notebook(home, "01_first", "raise ValueError('no heel')")
+    with pytest.raises(StudyError, match="no heel"):
+        run_notebooks("smoke")
+    partial = report(home, "executed/01_first.partial.ipynb")
+    assert partial.exists() and {file: file.read_bytes() for file in before if file.is_file()} == before
+    write_notebook(home, "01_first", "print('good')")
+    assert run_notebooks("smoke") == {"01_first": "up to date"}
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,8 @@ def test_what_is_finished_is_loaded_and_what_is_stale_begins_anew(tmp_path):
     assert again.equals(first) and "trained before" in said[-1]
     training.train(tiny(), data(), data(), replace(RECIPE, views=1), tmp_path, device="cpu", report=said.append)
     assert any("another views; begins anew" in line for line in said)
+    back = training.train(tiny(1), data(), data(), RECIPE, tmp_path, device="cpu", report=said.append)
+    assert back.equals(first) and "trained before" in said[-1], "a trial with other settings costs no training"
 
 
 def test_fine_tuning_begins_with_the_given_weights(tmp_path):

@@ -39,8 +39,9 @@ def _add_runs(choice: argparse._SubParsersAction) -> None:
         default=[],
         metavar="[NN.]NAME=VALUE[,VALUE]",
         dest="parameters",
-        help="a parameter of the notebooks that have it, seed=1, or of one, 05.views=8; several values, 05.views=4,8, "
-        "make as many runs, below reports/grids, and compare them (a list in brackets is one value)",
+        help="a parameter of the notebooks that have it, seed=1, or of one, 05.views=2 (their first cells declare "
+        "them), for this scale's own report; several values, 05.views=2,4, make as many runs, below reports/grids, and "
+        "compare them (a list in brackets is one value)",
     )
     study.add_argument("--jobs", type=_jobs, help="so many such runs at once, on a share of the cores each")
     study.add_argument(
