@@ -101,5 +101,7 @@ def open_picture(path: Path, content: bytes, limit: int = 0, draft: int = 0) -> 
                 picture.draft(None, (draft, draft))
             picture.load()
             return picture
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+    except UnidentifiedImageError:
+        raise ValueError(f"{path}: not a readable picture; expected PNG or JPEG") from None
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path}: not a readable picture ({error}); expected PNG or JPEG") from None

@@ -79,7 +79,8 @@ def read_shots(folder: Path, side: str | None = None, kept: int = KEPT) -> Shots
         ValueError: no photos, one that cannot be read or is too large, cameras that do not fit, no side.
     """
     if not folder.is_dir():
-        raise ValueError(f"{folder}: no such folder; expected a capture folder with photos and their cameras")
+        found = "a file" if folder.is_file() else "no such folder"
+        raise ValueError(f"{folder}: {found}; expected a capture folder with photos and their cameras")
     inside = folder / "rendering" if (folder / "rendering").is_dir() else folder
     listing = inside / "renderings.txt"
     if listing.is_file():

@@ -108,6 +108,8 @@ def solve(sightings: Sequence[Sighting], mat: Mat, focal: float | None = None) -
     Raises:
         ValueError: photos of different sizes, or too few that show enough of the mat.
     """
+    if focal is None and len(sightings) < FEWEST_PHOTOS:
+        raise ValueError(f"{len(sightings)} photos are too few; walk once around the foot and take 8 to 16")
     left_out = {
         one.name: one.wrong
         or f"shows {len(one.ids)} of {len(mat.corners())} corners of the mat; {FEWEST_CORNERS} are needed"
