@@ -110,6 +110,9 @@ def test_the_command_measures_and_draws(tmp_path, capsys):
         assert main(["measure", str(tmp_path / name), "--side", "right", "--out", str(tmp_path / "foot.png")]) == 0
         told.append(capsys.readouterr().out.split("\n", 1)[1])
     assert told[0] == told[1] and "length" in told[0] and "Mondopoint" in told[0], "millimetres and metres"
+    assert "looks like" not in told[0]
+    assert main(["measure", str(tmp_path / "foot.obj"), "--side", "left"]) == 0
+    assert "it looks like a right foot, and was measured as a left one" in capsys.readouterr().out
     assert (tmp_path / "foot.png").stat().st_size > 20_000
     (tmp_path / "text.obj").write_text("nothing")
     for file, sentence in (("none.obj", "no such file"), ("text.obj", "text.obj: holds no triangles")):

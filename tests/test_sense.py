@@ -20,7 +20,7 @@ from p2vlib.conventions import foot_cube
 from p2vlib.grids import voxelise
 from p2vlib.inference import pose_of
 from p2vlib.phone.checks import check
-from p2vlib.phone.sense import nonsense_in, side_of_grid
+from p2vlib.phone.sense import nonsense_in, side_of_grid, side_of_mesh
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +53,8 @@ def test_the_side_of_solids(weights):
         for side, foot in make_feet(person).items():
             cube = foot_cube(foot.solid.bounds)
             assert side_of_grid(voxelise(foot.solid.vertices, foot.solid.faces, cube), weights) == side
+            elsewhere = foot.solid.copy().apply_translation([0.1, 0, -0.07])
+            assert side_of_mesh(elsewhere, weights) == side
 
 
 def test_a_capture_with_its_side_swapped_is_told(captures, tmp_path, weights):

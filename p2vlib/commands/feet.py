@@ -107,10 +107,11 @@ def _tell_sizes(measures: Measures, within: Mapping[str, float] = MappingProxyTy
 
 
 def _measure(options: argparse.Namespace) -> None:
-    from .. import last, measure, viewer
+    from .. import last, measure, shipped, viewer
     from ..conventions import UNITS
     from ..files import write_atomically
     from ..phone.scans import read_scan
+    from ..phone.sense import side_of_mesh
 
     mesh = read_scan(options.mesh)
     if options.mesh.suffix.lower() == ".stl":
@@ -118,6 +119,8 @@ def _measure(options: argparse.Namespace) -> None:
     measures, marks = measure.measure(mesh, options.side)
     print(f"{options.mesh}:")
     _tell_sizes(measures)
+    if (seen := side_of_mesh(mesh, shipped.load(shipped.path()))) not in (options.side, None):
+        print(f"  it looks like a {seen} foot, and was measured as a {options.side} one, as told")
     if options.out:
         figure = viewer.measured(mesh, measures, marks, f"{options.mesh.name}, {options.side} foot, millimetres")
         write_atomically(options.out, lambda partial: figure.savefig(partial, dpi=110, format="png"))

@@ -36,6 +36,15 @@ def _side_of(foot: trimesh.Trimesh, typical: Bool[np.ndarray, "x y z"]) -> str:
     return max(scores, key=lambda side: max(iou(one, scores[side]) for one in beside))
 
 
+def side_of_mesh(mesh: trimesh.Trimesh, weights: Weights) -> str | None:
+    """The side of a surface in metres with its toes along +x, wherever it stands; None: as `side_of_grid`."""
+    if weights.typical is None:
+        return None
+    middle = mesh.bounds.mean(axis=0) * [1, 0, 1]
+    foot = trimesh.Trimesh(mesh.vertices - middle, mesh.faces, process=False)
+    return _side_of(foot, weights.typical.solid.numpy())
+
+
 def side_of_grid(grid: VoxelGrid, weights: Weights) -> str | None:
     """The side of a solid with its toes along +x; None: these weights came without a typical foot."""
     if weights.typical is None:
