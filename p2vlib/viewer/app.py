@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import io
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from ..grids import Probability
 from ..shots import Shots
 from . import saving, scene, words
 from .answers import ORDERS, Answers, Choice
+from .controls import LOOK, check, control, offer, text
 from .pictures import filled_middle, slices
 from .sample import Answer, Networks, Sample, samples
 from .showing import Scenes, is_live
@@ -86,10 +87,12 @@ class App(widgets.VBox):
         self._sliced = 0
         self._around: list[tuple[Any, list[Any]]] = [(None, []), (None, [])]
         self._make_controls(views)
-        self.line, self.status, self.saved = (_text(name) for name in ("line", "status", "saved"))
-        self.legend, self.strip = _text("legend"), _text("photos")
-        self.cuts = widgets.Image(format="png", layout={"max_width": "900px"}).add_class("p2v-cuts")
-        self.cutting = widgets.VBox([widgets.HBox(self.along), self.cuts])
+        self.line, self.status, self.saved = (text(name) for name in ("line", "status", "saved"))
+        self.legend, self.strip = text("legend"), text("photos")
+        self.saved.layout.flex = "1 1 100%"
+        self.cuts = widgets.Image(format="png", layout={"width": "100%"}).add_class("p2v-cuts")
+        # Side, above, front: as the pictures stand, each of which is cut across another axis.
+        self.cutting = widgets.VBox([widgets.HBox(self.along[::-1]), self.cuts], layout={"max_width": "900px"})
         self.plots = [scene.new_plot(HEIGHT) for _ in range(2)]
         widgets.jslink((self.plots[0], "camera"), (self.plots[1], "camera"))
         self.scenes = widgets.HBox(layout={"width": "100%"}).add_class("p2v-scenes")
@@ -101,36 +104,38 @@ class App(widgets.VBox):
     def _make_controls(self, views: int | None) -> None:
         names, most = list(self.answers.networks), self.answers.most(0)
         found = [(sample.name, number) for number, sample in enumerate(self.answers.samples)]
-        self.sample = _control(widgets.Dropdown, "sample", "sample", options=found)
-        self.network = _control(widgets.Dropdown, "network", "network", options=names)
-        self.beside = _control(widgets.Dropdown, "beside", "beside it", options=[ALONE, *names])
+        self.sample = control(widgets.Dropdown, "sample", "sample", options=found)
+        self.network = control(widgets.Dropdown, "network", "network", options=names)
+        self.beside = control(widgets.Dropdown, "beside", "beside it", options=[ALONE, *names])
         counts = {"min": 1, "max": most, "continuous_update": False}
-        self.views = _control(widgets.IntSlider, "views", "photos", value=views or most, **counts)
-        self.order = _control(widgets.Dropdown, "order", "their order", options=ORDERS)
+        self.views = control(widgets.IntSlider, "views", "photos", value=views or most, **counts)
+        self.order = control(widgets.Dropdown, "order", "their order", options=ORDERS)
         cut = {"min": 0.05, "max": 0.95, "step": 0.01}
-        self.threshold = _control(widgets.FloatSlider, "threshold", "threshold", **cut)
-        self.beside_threshold = _control(widgets.FloatSlider, "beside-threshold", "its threshold", **cut)
-        self.size = _control(widgets.Dropdown, "resolution", "resolution")
-        self.shown = _control(widgets.Dropdown, "shown", "shown")
-        self.photo = _control(widgets.IntSlider, "photo", "marked photo", min=1, max=most)
-        self.cameras = _check("cameras", "cameras and their photos")
-        self.floor = _check("floor", "floor and scale")
-        self.has_cuts = _check("slices", "slices", value=False)
-        self.along = [_control(widgets.IntSlider, f"slice-{axis}", f"{axis} [voxel]", min=0, max=31) for axis in "xyz"]
-        self.format = _control(widgets.Dropdown, "format", "save as", options=saving.FORMATS)
-        self.file = _control(widgets.Text, "file", "file")
+        self.threshold = control(widgets.FloatSlider, "threshold", "threshold", **cut)
+        self.beside_threshold = control(widgets.FloatSlider, "beside-threshold", "its threshold", **cut)
+        self.size = control(widgets.Dropdown, "resolution", "resolution")
+        self.shown = control(widgets.Dropdown, "shown", "shown")
+        self.photo = control(widgets.IntSlider, "photo", "marked photo", min=1, max=most)
+        self.cameras = check("cameras", "cameras and their photos")
+        self.floor = check("floor", "floor and scale")
+        self.has_cuts = check("slices", "slices", value=False)
+        self.along = [control(widgets.IntSlider, f"slice-{axis}", f"{axis} [voxel]", min=0, max=31) for axis in "xyz"]
+        for slider in self.along:
+            slider.style.description_width = "64px"
+        self.format = control(widgets.Dropdown, "format", "save as", options=saving.FORMATS)
+        self.file = control(widgets.Text, "file", "file")
         self.save = widgets.Button(
-            description="Save what is seen", icon="save", layout={"margin": "2px 0 2px 108px", "width": "auto"}
+            description="Save what is seen", icon="save", layout={"margin": "2px 2px 2px 102px", "flex": "1 1 150px"}
         ).add_class("p2v-save")
 
     def _observe(self) -> None:
-        for control in (self.sample, self.network, self.beside):
-            control.observe(lambda _: self._settle(), "value")
-        for control in (self.views, self.order, self.size):
-            control.observe(lambda _: self._look(), "value")
+        for one in (self.sample, self.network, self.beside):
+            one.observe(lambda _: self._settle(), "value")
+        for one in (self.views, self.order, self.size):
+            one.observe(lambda _: self._look(), "value")
         looks = (self.threshold, self.beside_threshold, self.shown, self.photo, self.cameras, self.floor)
-        for control in (*looks, self.has_cuts, *self.along):
-            control.observe(lambda _: self._look(), "value")
+        for one in (*looks, self.has_cuts, *self.along):
+            one.observe(lambda _: self._look(), "value")
         self.format.observe(lambda _: self._name_file(), "value")
         self.save.on_click(lambda _: self._save())
         for place, plot in enumerate(self.plots):
@@ -140,12 +145,13 @@ class App(widgets.VBox):
         asked = [self.sample, self.network, self.beside, self.views, self.order, self.size]
         looked = [self.shown, self.threshold, self.beside_threshold, self.photo, self.cameras, self.floor]
         saved = [self.format, self.file, self.save, self.saved]
-        side = widgets.VBox([*asked, *looked, self.has_cuts, *saved], layout={"width": "326px", "flex": "0 0 auto"})
+        # In a wide window one column beside the scene; in a narrow one two of them above it.
+        side = widgets.Box([*asked, *looked, self.has_cuts, *saved], layout=_wrapped("1 1 310px"))
         told = widgets.HBox([self.line, self.status], layout={"justify_content": "space-between"})
         middle = widgets.VBox(
-            [told, self.legend, self.scenes, self.cutting], layout={"flex": "1 1 0", "min_width": "0"}
+            [told, self.legend, self.scenes, self.cutting], layout={"flex": "1000 1 440px", "min_width": "0"}
         )
-        return [self.strip, widgets.HBox([side, middle])]
+        return [widgets.HTML(LOOK), self.strip, widgets.Box([side, middle], layout=_wrapped("1 1 auto"))]
 
     # --------------------------------------------------------------------------------------------------------- choosing
 
@@ -180,9 +186,9 @@ class App(widgets.VBox):
             names, networks = self.names, self.answers.networks
             sizes = [self.answers.sizes(name, self.sample.value) for name in names]
             both = [size for size in sizes[0] if size in sizes[-1]]
-            _offer(self.size, [(f"{size} voxels a side", size) for size in both])
+            offer(self.size, [(f"{size} voxels a side", size) for size in both])
             refines = all(self.answers.refines(name, self.sample.value) for name in names)
-            _offer(self.shown, [(way, way) for way in scene.SHOWN if refines or "refiner" not in way])
+            offer(self.shown, [(way, way) for way in scene.SHOWN if refines or "refiner" not in way])
             for slider, name in zip((self.threshold, self.beside_threshold), names, strict=False):
                 slider.value = networks[name][1]
             self.beside_threshold.layout.display = None if len(names) > 1 else "none"
@@ -293,28 +299,8 @@ class App(widgets.VBox):
             saving.save_mesh(path, sample, seen, self.shown.value, self.photo.value - 1)
 
 
-# --------------------------------------------------------------------------------------------------------------- parts
-
-
-def _control(kind: Callable[..., Any], name: str, description: str, **options: Any) -> Any:
-    style = {"description_width": "100px"}
-    return kind(description=description, style=style, layout={"width": "316px"}, **options).add_class(f"p2v-{name}")
-
-
-def _offer(control: Any, options: Sequence[tuple[str, Any]]) -> None:
-    """Lets a dropdown offer ``options``; what was chosen stays chosen where it can."""
-    values = [value for _, value in options]
-    kept = control.value if control.value in values else values[0]
-    control.options, control.value = options, kept
-
-
-def _check(name: str, description: str, value: bool = True) -> Any:
-    check = widgets.Checkbox(value, description=description, indent=False, layout={"margin": "0 0 0 108px"})
-    return check.add_class(f"p2v-{name}")
-
-
-def _text(name: str) -> Any:
-    return widgets.HTML().add_class(f"p2v-{name}")
+def _wrapped(flex: str) -> dict[str, str]:
+    return {"flex": flex, "flex_flow": "row wrap", "align_content": "flex-start", "grid_gap": "0 12px"}
 
 
 def _png(volume: Probability, sample: Sample, at: Sequence[int]) -> bytes:
