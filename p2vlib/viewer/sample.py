@@ -91,8 +91,8 @@ class Facts:
         agreed = unknown if self.iou is None else f"{self.iou:.3f}"
         if not self.is_metric:
             return f"IoU {agreed} · volume {self.volume:.1%} of the cube · length {self.length or 0:.1%} of its edge"
-        long = unknown if self.length is None else f"{self.length:.0f} mm"
-        return f"IoU {agreed} · volume {self.volume:.0f} cm³ · length {long}"
+        long = unknown if self.length is None else f"{self.length:.0f}\N{NO-BREAK SPACE}mm"
+        return f"IoU {agreed} · volume {self.volume:.0f}\N{NO-BREAK SPACE}cm³ · length {long}"
 
 
 @torch.no_grad()
