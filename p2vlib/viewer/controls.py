@@ -12,9 +12,16 @@ LOOK = """<style>
 .p2v-viewer .widget-readout { width: 48px; min-width: 0; }
 :is(.p2v-line, .p2v-status) .widget-html-content { line-height: 1.5; }
 .p2v-scenes { gap: 8px; }
-:is(.p2v-scenes > *, .p2v-cuts) { margin: 0; box-sizing: border-box; overflow: hidden; }
+:is(.p2v-scenes > *, .p2v-cuts) { margin: 0; box-sizing: border-box; overflow: hidden; background: #fff;
+  border: 1px solid var(--jp-border-color2, #c9ced6); border-radius: 8px; }
+.p2v-cuts { padding: 6px; }
+[data-jp-theme-light="false"] :is(.p2v-scenes > *, .p2v-cuts) { border-color: transparent; filter: brightness(.92); }
+.p2v-viewer .jupyter-widgets :focus-visible {
+  outline: 2px solid var(--jp-brand-color1, #0072B2) !important; outline-offset: 1px; }
 </style>"""
 """Boxes of ipywidgets scroll when a canvas is three pixels taller than they are; here nothing has to.
+
+Scenes and slices are white in every theme, so that their colours are the same everywhere: panels in a dark one.
 """
 
 LABEL = "92px"

@@ -21,7 +21,7 @@ def said(text: str) -> str:
 
 def wrong(error: Exception) -> str:
     """What could not be done."""
-    return f'<span role="alert" style="color: firebrick">{html.escape(str(error))}</span>'
+    return f'<span role="alert" style="color: var(--jp-error-color1, firebrick)">{html.escape(str(error))}</span>'
 
 
 def line(name: str, sample: Sample, answer: Answer, cut: float) -> str:

@@ -99,6 +99,15 @@ def test_every_control_is_reached_by_the_tab_key(shown):
     assert list(found) == CONTROLS
 
 
+def test_who_goes_by_keyboard_sees_where_he_is(shown):
+    shown.page.locator(".p2v-network select").focus()
+    shown.page.keyboard.press("Tab")
+    outline = "getComputedStyle(document.activeElement).outline"
+    for _ in CONTROLS:
+        assert "solid 2px" in shown.page.evaluate(outline), shown.page.evaluate("document.activeElement.outerHTML")
+        shown.page.keyboard.press("Tab")
+
+
 def test_lists_and_boxes_are_changed_by_keyboard(shown):
     names = shown.page.locator(".p2v-photos figcaption")
     before = names.all_inner_texts()
