@@ -91,6 +91,19 @@ def test_the_line_follows_the_threshold(app, folder, weights):
     assert "mm" in app.line.value and "cm³" in app.line.value
 
 
+def test_the_line_tells_of_what_is_shown(app):
+    app.network.value = "narrow"
+    app.threshold.value = 0.45
+    answer, sample = app.answers.of("narrow", app.choice), app.answers.samples[0]
+    after, before = (looked_at.facts(sample, volume, 0.45) for volume in (answer.refined, answer.coarse))
+    assert (before.agreed, before.size) != (after.agreed, after.size)
+    for way in scene.SHOWN:
+        app.shown.value = way
+        of = before if way == "before the refiner" else after
+        agreed = f"{before.agreed} → {after.agreed}" if way == "change by the refiner" else of.agreed
+        assert app.line.value.endswith(f": IoU {agreed} · {of.size}"), way
+
+
 def test_fewer_photos_are_asked_anew_within_a_second(app, folder, weights):
     before = told(app)
     app.views.value = 2

@@ -72,7 +72,7 @@ def still(answers: Answers, views: int | None = None) -> Scenes:
         ):
             plot += drawn
         plots.append(plot)
-        lines.append(words.line(name, sample, answer, threshold))
+        lines.append(words.line(name, sample, answer, threshold, "agreement"))
     above = words.strip(sample, chosen) + words.legend(sample, answer, "agreement")
     return Scenes(plots, above, lines, f"{sample.name}, {len(chosen)} photos: truth and prediction")
 
@@ -217,9 +217,8 @@ class App(widgets.VBox):
             seen, photo = self.seen, self.photo.value - 1
             for place, (answer, cut) in enumerate(seen):
                 self._draw(place, answer, cut, photo)
-            told = (words.line(name, self._sample, *one) for name, one in zip(self.names, seen, strict=True))
-            self.line.value = "<br>".join(told)
-            self._cut(*seen[0])
+            self.line.value = "<br>".join(self._lines(seen))
+            self._cut(scene.looked_at(seen[0][0], self.shown.value), seen[0][1])
         except ValueError as error:
             self.line.value = words.wrong(error)
             return
@@ -232,6 +231,10 @@ class App(widgets.VBox):
         self.strip.value = words.strip(self._sample, self.answers.chosen(self.choice), photo)
         self.status.value = words.said(f"{time.perf_counter() - began:.2f} s")
 
+    def _lines(self, seen: Sequence[tuple[Answer, float]]) -> list[str]:
+        shown = self.shown.value
+        return [words.line(name, self._sample, *one, shown) for name, one in zip(self.names, seen, strict=True)]
+
     def _draw(self, place: int, answer: Answer, cut: float, photo: int) -> None:
         """What is around the solid stays as it is where it can: most of what is drawn, and of what is sent."""
         key = (self.sample.value, answer.chosen, photo, self.floor.value, self.cameras.value)
@@ -243,18 +246,18 @@ class App(widgets.VBox):
         standing = scene.show(self.plots[place], [*self._around[place][1], *solids])
         self._around[place] = (key, standing[: len(standing) - len(solids)])
 
-    def _cut(self, answer: Answer, cut: float) -> None:
+    def _cut(self, volume: Probability, cut: float) -> None:
         self.cutting.layout.display = None if self.has_cuts.value else "none"
         if not self.has_cuts.value:
             return
-        solid = answer.probability >= cut
+        solid = volume >= cut
         if len(solid) != self._sliced:
             self._settling, self._sliced = True, len(solid)
             for slider, middle in zip(self.along, filled_middle(solid), strict=True):
                 slider.max, slider.value = len(solid) - 1, middle
             self._settling = False
         at = [slider.value for slider in self.along]
-        self.cuts.value = _png(answer.probability, self._sample, at)
+        self.cuts.value = _png(volume, self._sample, at)
 
     # ----------------------------------------------------------------------------------------------------------- saving
 
@@ -289,12 +292,11 @@ class App(widgets.VBox):
         if path.suffix == ".png":
             saving.save_picture(path, [self._pictures[place] for place in sorted(self._pictures)])
         elif path.suffix == ".binvox":
-            saving.save_grid(path, sample, *seen[0])
+            answer, cut = seen[0]
+            saving.save_grid(path, sample, scene.looked_at(answer, self.shown.value), cut)
         elif path.suffix == ".html":
-            told = [words.line(name, sample, *one) for name, one in zip(self.names, seen, strict=True)]
-            saving.save_page(
-                path, Scenes(self.plots[: len(seen)], self.strip.value + self.legend.value, told, sample.name)
-            )
+            above = self.strip.value + self.legend.value
+            saving.save_page(path, Scenes(self.plots[: len(seen)], above, self._lines(seen), sample.name))
         else:
             saving.save_mesh(path, sample, seen, self.shown.value, self.photo.value - 1)
 

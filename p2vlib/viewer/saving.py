@@ -12,9 +12,9 @@ from PIL import Image
 
 from ..conventions import Cube
 from ..files import write_atomically, write_bytes, write_text
-from ..grids import VoxelGrid, to_mesh, write_binvox
+from ..grids import Probability, VoxelGrid, to_mesh, write_binvox
 from .sample import Answer, Sample
-from .scene import labelled, outer
+from .scene import labelled, looked_at, outer
 from .showing import Scenes
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def save_mesh(path: Path, sample: Sample, seen: Sequence[tuple[Answer, float]], 
         raise ValueError(f"{path}: not a mesh; expected {', '.join(MESHES)}")
     parts = []
     for place, (answer, threshold) in enumerate(seen):
-        if not (answer.probability > threshold).any():
+        if not (looked_at(answer, shown) > threshold).any():
             raise ValueError(f"{path}: nothing is solid at a threshold of {threshold:.2f}; lower it")
         if shown == "surface":
             part = trimesh.Trimesh(*to_mesh(answer.probability, sample.cube, threshold), process=False)
@@ -67,9 +67,9 @@ def boxes(labels: np.ndarray, colours: Sequence[str], cube: Cube) -> trimesh.Tri
     return trimesh.voxel.ops.multibox(centres, cube.edge / len(labels), tones)
 
 
-def save_grid(path: Path, sample: Sample, answer: Answer, threshold: float) -> None:
+def save_grid(path: Path, sample: Sample, volume: Probability, threshold: float) -> None:
     """Writes what is occupied from ``threshold`` on as ``.binvox`` over the sample's cube."""
-    write_binvox(path, VoxelGrid(answer.probability >= threshold, sample.cube))
+    write_binvox(path, VoxelGrid(volume >= threshold, sample.cube))
 
 
 def save_picture(path: Path, screenshots: Sequence[bytes]) -> None:

@@ -132,19 +132,28 @@ def labelled(
     Raises:
         ValueError: an unknown way to look.
     """
-    solid, before, after = (volume >= threshold for volume in (answer.probability, answer.coarse, answer.refined))
+    solid = looked_at(answer, shown) >= threshold
     if shown == "weight of the photo":
         step = 1 + np.clip((answer.scores[photo] * STEPS).astype(int), 0, STEPS - 1)
         colours = colormaps[HEAT](np.linspace(0, 1, STEPS))
-        return np.where(after, step, 0).astype(np.uint8), [to_hex(colour) for colour in colours]
+        return np.where(solid, step, 0).astype(np.uint8), [to_hex(colour) for colour in colours]
     if shown == "change by the refiner":
-        return agreement(before, after), list(CHANGED.values())
-    known = {"agreement": solid, "voxels": solid, "before the refiner": before}
-    if shown not in known:
-        raise ValueError(f"cannot show {shown!r}; expected one of {', '.join(SHOWN)}")
-    truth = None if shown == "voxels" else sample.truth(len(known[shown]))
-    labels = known[shown].astype(np.uint8) if truth is None else agreement(truth, known[shown])
+        return agreement(answer.coarse >= threshold, solid), list(CHANGED.values())
+    truth = None if shown == "voxels" else sample.truth(len(solid))
+    labels = solid.astype(np.uint8) if truth is None else agreement(truth, solid)
     return labels, list(AGREEMENT.values())
+
+
+def looked_at(answer: Answer, shown: str) -> Float[np.ndarray, "x y z"]:
+    """The occupancy that is looked at as ``shown`` (one of `SHOWN`).
+
+    Raises:
+        ValueError: an unknown way to look.
+    """
+    if shown not in SHOWN:
+        raise ValueError(f"cannot show {shown!r}; expected one of {', '.join(SHOWN)}")
+    own = {"weight of the photo": answer.refined, "change by the refiner": answer.refined}
+    return {"before the refiner": answer.coarse, **own}.get(shown, answer.probability)
 
 
 def legend(shown: str, has_truth: bool) -> dict[str, str]:

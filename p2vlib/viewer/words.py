@@ -24,16 +24,21 @@ def wrong(error: Exception) -> str:
     return f'<span role="alert" style="color: var(--jp-error-color1, firebrick)">{html.escape(str(error))}</span>'
 
 
-def line(name: str, sample: Sample, answer: Answer, cut: float) -> str:
-    """What the network called ``name`` says, and how right it is."""
-    told, photos = facts(sample, answer.probability, cut), len(answer.chosen)
-    asked = f"{photos} photo{'s' * (photos > 1)}, {len(answer.probability)}³, from {cut:.2f} on"
-    return f"<b>{html.escape(name)}</b>, {asked}: {told}"
+def line(name: str, sample: Sample, answer: Answer, cut: float, shown: str) -> str:
+    """What the network called ``name`` says, and how right it is: of what is looked at as ``shown``."""
+    volume, photos = scene.looked_at(answer, shown), len(answer.chosen)
+    asked = f"{photos} photo{'s' * (photos > 1)}, {len(volume)}³, from {cut:.2f} on"
+    told = facts(sample, volume, cut)
+    agreed = told.agreed
+    if shown == "change by the refiner":
+        agreed = f"{facts(sample, answer.coarse, cut).agreed} → {agreed}"
+    which = f", {shown}" if shown == "before the refiner" else ""
+    return f"<b>{html.escape(name)}</b>, {asked}{which}: IoU {agreed} · {told.size}"
 
 
 def legend(sample: Sample, answer: Answer, shown: str) -> str:
     """The colours of one of `scene.SHOWN` and what they say."""
-    told = scene.legend(shown, sample.truth(len(answer.probability)) is not None)
+    told = scene.legend(shown, sample.truth(len(scene.looked_at(answer, shown))) is not None)
     parts = (f'<span style="color: {colour}">■</span> {html.escape(name)}' for name, colour in told.items())
     return "&emsp;".join(parts)
 
