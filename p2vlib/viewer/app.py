@@ -19,7 +19,7 @@ from .. import shipped
 from ..datasets import Captures
 from ..grids import Probability
 from ..shots import Shots
-from . import saving, scene, words
+from . import saving, scene, surroundings, words
 from .answers import ORDERS, Answers, Choice
 from .controls import LOOK, check, control, offer, text
 from .pictures import filled_middle, slices
@@ -67,8 +67,8 @@ def still(answers: Answers, views: int | None = None) -> Scenes:
         answer, plot = answers.of(name, choice), scene.new_plot(HEIGHT)
         for drawn in (
             *scene.solids(sample, answer, threshold, "agreement"),
-            *scene.floor(sample),
-            *scene.frusta(sample, chosen),
+            *surroundings.floor(sample),
+            *surroundings.frusta(sample, chosen),
         ):
             plot += drawn
         plots.append(plot)
@@ -239,8 +239,8 @@ class App(widgets.VBox):
         """What is around the solid stays as it is where it can: most of what is drawn, and of what is sent."""
         key = (self.sample.value, answer.chosen, photo, self.floor.value, self.cameras.value)
         if key != self._around[place][0]:
-            floor = scene.floor(self._sample) if self.floor.value else []
-            cameras = scene.frusta(self._sample, answer.chosen, photo, 96) if self.cameras.value else []
+            floor = surroundings.floor(self._sample) if self.floor.value else []
+            cameras = surroundings.frusta(self._sample, answer.chosen, photo, 96) if self.cameras.value else []
             self._around[place] = (key, floor + cameras)
         solids = scene.solids(self._sample, answer, cut, self.shown.value, photo)
         standing = scene.show(self.plots[place], [*self._around[place][1], *solids])

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from . import scene
+from . import scene, surroundings
 from .sample import Answer, Sample, facts
 from .style import FAINT, FAINTER, PALETTE
 
@@ -49,10 +49,10 @@ def strip(sample: Sample, chosen: Sequence[int], photo: int | None = None) -> st
     for place, number in enumerate(chosen):
         colour = PALETTE[1] if place == photo else FAINT
         name = html.escape(f"photo {place + 1}" + (f", {sample.names[number]}" if sample.names else ""))
-        source = base64.b64encode(scene.encoded(_small(sample.photos[number]))).decode()
+        source = base64.b64encode(surroundings.encoded(_small(sample.photos[number]))).decode()
         cells.append(
             '<figure style="margin: 0 6px 0 0; flex: 0 0 auto">'
-            f'<img alt="{name}" src="data:image/{scene.PICTURES};base64,{source}" '
+            f'<img alt="{name}" src="data:image/{surroundings.PICTURES};base64,{source}" '
             f'style="height: 84px; border: 3px solid {colour}; display: block; margin: 0">'
             f'<figcaption style="font-size: 11px">{name}</figcaption></figure>'
         )
