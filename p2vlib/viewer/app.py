@@ -21,7 +21,7 @@ from ..grids import Probability
 from ..shots import Shots
 from . import saving, scene, surroundings, words
 from .answers import ORDERS, Answers, Choice
-from .controls import LOOK, check, control, offer, text
+from .controls import LOOK, check, control, offer, text, wrapped
 from .pictures import filled_middle, slices
 from .sample import Answer, Networks, Sample, samples
 from .showing import Scenes, is_live
@@ -83,6 +83,8 @@ class App(widgets.VBox):
     def __init__(self, answers: Answers, views: int | None = None) -> None:
         self.answers = answers
         self._settling = False
+        self._thresholds = {name: threshold for name, (_, threshold) in answers.networks.items()}
+        self._path = Path()
         self._pictures: dict[int, bytes] = {}
         self._sliced = 0
         self._around: list[tuple[Any, list[Any]]] = [(None, []), (None, [])]
@@ -98,6 +100,7 @@ class App(widgets.VBox):
         self.scenes = widgets.HBox(layout={"width": "100%"}).add_class("p2v-scenes")
         self._observe()
         self._settle()
+        self._name_file()
         super().__init__(self._laid_out())
         self.add_class("p2v-viewer")
 
@@ -106,7 +109,7 @@ class App(widgets.VBox):
         found = [(sample.name, number) for number, sample in enumerate(self.answers.samples)]
         self.sample = control(widgets.Dropdown, "sample", "sample", options=found)
         self.network = control(widgets.Dropdown, "network", "network", options=names)
-        self.beside = control(widgets.Dropdown, "beside", "beside it", options=[ALONE, *names])
+        self.beside = control(widgets.Dropdown, "beside", "beside it", options=[ALONE])
         counts = {"min": 1, "max": most, "continuous_update": False}
         self.views = control(widgets.IntSlider, "views", "photos", value=views or most, **counts)
         self.order = control(widgets.Dropdown, "order", "their order", options=ORDERS)
@@ -136,7 +139,9 @@ class App(widgets.VBox):
         looks = (self.threshold, self.beside_threshold, self.shown, self.photo, self.cameras, self.floor)
         for one in (*looks, self.has_cuts, *self.along):
             one.observe(lambda _: self._look(), "value")
-        self.format.observe(lambda _: self._name_file(), "value")
+        self.sample.observe(lambda _: self._name_file(), "value")
+        self.format.observe(lambda _: self._end_file(), "value")
+        self.file.observe(lambda _: self._follow_file(), "value")
         self.save.on_click(lambda _: self._save())
         for place, plot in enumerate(self.plots):
             plot.observe(lambda change, place=place: self._pictured(place, change.new), "screenshot")
@@ -146,12 +151,12 @@ class App(widgets.VBox):
         looked = [self.shown, self.threshold, self.beside_threshold, self.photo, self.cameras, self.floor]
         saved = [self.format, self.file, self.save, self.saved]
         # In a wide window one column beside the scene; in a narrow one two of them above it.
-        side = widgets.Box([*asked, *looked, self.has_cuts, *saved], layout=_wrapped("1 1 310px"))
+        side = widgets.Box([*asked, *looked, self.has_cuts, *saved], layout=wrapped("1 1 310px"))
         told = widgets.HBox([self.line, self.status], layout={"justify_content": "space-between"})
         middle = widgets.VBox(
             [told, self.legend, self.scenes, self.cutting], layout={"flex": "1000 1 440px", "min_width": "0"}
         )
-        return [widgets.HTML(LOOK), self.strip, widgets.Box([side, middle], layout=_wrapped("1 1 auto"))]
+        return [widgets.HTML(LOOK), self.strip, widgets.Box([side, middle], layout=wrapped("1 1 auto"))]
 
     # --------------------------------------------------------------------------------------------------------- choosing
 
@@ -168,8 +173,7 @@ class App(widgets.VBox):
     @property
     def seen(self) -> list[tuple[Answer, float]]:
         """What they say, and where it is cut."""
-        cuts = (self.threshold.value, self.beside_threshold.value)
-        return [(self.answers.of(name, self.choice), cut) for name, cut in zip(self.names, cuts, strict=False)]
+        return [(self.answers.of(name, self.choice), self._thresholds[name]) for name in self.names]
 
     @property
     def _sample(self) -> Sample:
@@ -183,27 +187,25 @@ class App(widgets.VBox):
         try:
             self.status.value = words.said("working …")
             self.views.max = self.answers.most(self.sample.value)
-            names, networks = self.names, self.answers.networks
+            others = [name for name in self._thresholds if name != self.network.value]
+            offer(self.beside, [(name, name) for name in (ALONE, *others)])
+            names = self.names
             sizes = [self.answers.sizes(name, self.sample.value) for name in names]
             both = [size for size in sizes[0] if size in sizes[-1]]
             offer(self.size, [(f"{size} voxels a side", size) for size in both])
             refines = all(self.answers.refines(name, self.sample.value) for name in names)
             offer(self.shown, [(way, way) for way in scene.SHOWN if refines or "refiner" not in way])
             for slider, name in zip((self.threshold, self.beside_threshold), names, strict=False):
-                slider.value = networks[name][1]
+                slider.value = self._thresholds[name]
+            self.beside.layout.display = None if others else "none"
             self.beside_threshold.layout.display = None if len(names) > 1 else "none"
             self.photo.disabled = not self._sample.cameras
-            self._name_file()
         except ValueError as error:
             self.line.value = words.wrong(error)
             return
         finally:
             self._settling = False
         self._look()
-
-    def _name_file(self) -> None:
-        name = self._sample.name.replace(", ", "-").replace(" ", "-")
-        self.file.value = f"{SAVED}/{name}{self.format.value}"
 
     # ---------------------------------------------------------------------------------------------------------- looking
 
@@ -214,6 +216,7 @@ class App(widgets.VBox):
         self.status.value, began = words.said("working …"), time.perf_counter()
         try:
             self.photo.max = self.views.value
+            self._thresholds.update(zip(self.names, (self.threshold.value, self.beside_threshold.value), strict=False))
             seen, photo = self.seen, self.photo.value - 1
             for place, (answer, cut) in enumerate(seen):
                 self._draw(place, answer, cut, photo)
@@ -261,11 +264,33 @@ class App(widgets.VBox):
 
     # ----------------------------------------------------------------------------------------------------------- saving
 
+    def _name_file(self) -> None:
+        name = self._sample.name.replace(", ", "-").replace(" ", "-")
+        self.file.value = f"{SAVED}/{name}{self.format.value}"
+
+    def _end_file(self) -> None:
+        """The name takes the ending that is chosen."""
+        path = Path(self.file.value)
+        if path.suffix in saving.FORMATS and path.suffix != self.format.value:
+            self.file.value = str(path.with_suffix(self.format.value))
+
+    def _follow_file(self) -> None:
+        """The list says the ending that is typed."""
+        ending = Path(self.file.value).suffix
+        if ending in saving.FORMATS:
+            self.format.value = ending
+
     def _save(self) -> None:
         """Writes what is seen; a picture when the browser has sent it."""
-        path = Path(self.file.value)
-        if path.suffix != ".png":
-            self._write(path)
+        if not self.file.value.strip():
+            self._name_file()
+        try:
+            self._path = saving.free(Path(self.file.value), self.format.value)
+        except ValueError as error:
+            self.saved.value = words.wrong(error)
+            return
+        if self._path.suffix != ".png":
+            self._write(self._path)
             return
         self._pictures = {}
         self.saved.value = words.said("asking the browser for its picture …")
@@ -275,7 +300,7 @@ class App(widgets.VBox):
     def _pictured(self, place: int, content: str) -> None:
         self._pictures[place] = base64.b64decode(content)
         if len(self._pictures) == len(self.names):
-            self._write(Path(self.file.value))
+            self._write(self._path)
 
     def _write(self, path: Path) -> None:
         try:
@@ -284,8 +309,9 @@ class App(widgets.VBox):
         except (ValueError, OSError) as error:
             self.saved.value = words.wrong(error)
             return
-        alone = path.suffix == ".binvox" and len(self.names) > 1
-        self.saved.value = words.said(told + f"; a .binvox holds one grid, that of {self.names[0]}" * alone)
+        if path.suffix == ".binvox" and len(self.names) > 1:
+            told += f"; a .binvox holds one grid, that of {self.names[0]}"
+        self.saved.value = words.said(told)
 
     def _write_as(self, path: Path) -> None:
         sample, seen = self._sample, self.seen
@@ -299,10 +325,6 @@ class App(widgets.VBox):
             saving.save_page(path, Scenes(self.plots[: len(seen)], above, self._lines(seen), sample.name))
         else:
             saving.save_mesh(path, sample, seen, self.shown.value, self.photo.value - 1)
-
-
-def _wrapped(flex: str) -> dict[str, str]:
-    return {"flex": flex, "flex_flow": "row wrap", "align_content": "flex-start", "grid_gap": "0 12px"}
 
 
 def _png(volume: Probability, sample: Sample, at: Sequence[int]) -> bytes:

@@ -52,3 +52,8 @@ def offer(chosen: Any, options: Sequence[tuple[str, Any]]) -> None:
     values = [value for _, value in options]
     kept = chosen.value if chosen.value in values else values[0]
     chosen.options, chosen.value = options, kept
+
+
+def wrapped(flex: str) -> dict[str, str]:
+    """The layout of a box whose parts go on in the next row where one is full."""
+    return {"flex": flex, "flex_flow": "row wrap", "align_content": "flex-start", "grid_gap": "0 12px"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +26,20 @@ FORMATS = (*MESHES, ".binvox", ".png", ".html")
 
 APART = 1.1
 """Between what two networks say, in edges of the cube along z."""
+
+
+def free(path: Path, ending: str) -> Path:
+    """Where to write what is called ``path``, with ``ending`` where it has none: no file is there yet, for the name is
+    followed by ``-2``, ``-3`` … where there is.
+
+    Raises:
+        ValueError: an ending that nothing can be saved as.
+    """
+    path = path if path.suffix else path.with_name(path.name + ending)
+    if path.suffix not in FORMATS:
+        raise ValueError(f"{path}: cannot be saved as {path.suffix}; expected {', '.join(FORMATS)}")
+    others = (path.with_stem(f"{path.stem}-{number}") for number in itertools.count(2))
+    return next(one for one in itertools.chain([path], others) if not one.exists())
 
 
 def save_mesh(path: Path, sample: Sample, seen: Sequence[tuple[Answer, float]], shown: str, photo: int = 0) -> None:

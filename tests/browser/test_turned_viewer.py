@@ -83,9 +83,7 @@ def test_the_threshold_is_moved_by_keyboard(shown, expected):
     assert told(shown) != before[1]
 
 
-CONTROLS = (
-    "sample network beside views order resolution shown threshold photo cameras floor slices format file save".split()
-)
+CONTROLS = "sample network views order resolution shown threshold photo cameras floor slices format file save".split()
 """In the order in which the tab key goes through them."""
 
 
