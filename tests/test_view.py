@@ -91,6 +91,19 @@ def test_the_line_follows_the_threshold(app, folder, weights):
     assert "mm" in app.line.value and "cm³" in app.line.value
 
 
+def test_the_line_tells_of_what_is_shown(app):
+    app.network.value = "narrow"
+    app.threshold.value = 0.45
+    answer, sample = app.answers.of("narrow", app.choice), app.answers.samples[0]
+    after, before = (looked_at.facts(sample, volume, 0.45) for volume in (answer.refined, answer.coarse))
+    assert (before.agreed, before.size) != (after.agreed, after.size)
+    for way in scene.SHOWN:
+        app.shown.value = way
+        of = before if way == "before the refiner" else after
+        agreed = f"{before.agreed} → {after.agreed}" if way == "change by the refiner" else of.agreed
+        assert app.line.value.endswith(f": IoU {agreed} · {of.size}"), way
+
+
 def test_fewer_photos_are_asked_anew_within_a_second(app, folder, weights):
     before = told(app)
     app.views.value = 2
@@ -114,9 +127,21 @@ def test_controls_offer_what_a_network_can_do(app):
 def test_two_networks_stand_side_by_side(app):
     app.beside.value = "narrow"
     assert len(app.scenes.children) == 2 and "<br>" in app.line.value
+    assert [name for _, name in app.beside.options] == ["none", "narrow"], "no network stands beside itself"
     assert app.beside_threshold.value == 0.5 and app.beside_threshold.layout.display is None
     app.beside.value = "none"
     assert len(app.scenes.children) == 1 and app.beside_threshold.layout.display == "none"
+
+
+def test_each_network_keeps_its_threshold(app, weights):
+    app.threshold.value = 0.62
+    app.beside.value = "narrow"
+    app.beside_threshold.value = 0.31
+    assert app.threshold.value == 0.62
+    app.network.value = "narrow"
+    assert app.threshold.value == 0.31 and app.beside.value == "none"
+    app.network.value = "rays"
+    assert app.threshold.value == 0.62 != weights.threshold
 
 
 def test_every_way_to_look_is_drawn(app):
@@ -157,7 +182,7 @@ def test_slices_open_in_the_middle_and_follow_their_sliders(app):
 def test_meshes_are_saved_as_they_are_seen(app, folder, ending):
     app.format.value = ending
     for way in ("surface", "agreement"):
-        app.shown.value = way
+        app.shown.value, app.file.value = way, f"{way}{ending}"
         app.save.click()
         assert "written" in app.saved.value
         extent = trimesh.load(app.file.value, force="mesh").extents / (1000 if ending == ".stl" else 1)
@@ -169,7 +194,7 @@ def test_a_grid_and_a_page_are_saved(app):
     app.save.click()
     solid = app.answers.of("rays", app.choice).probability >= app.threshold.value
     assert np.array_equal(read_binvox(Path(app.file.value)).volume, solid)
-    app.beside.value = app.network.value
+    app.beside.value = "narrow"
     app.save.click()
     assert "one grid, that of rays" in app.saved.value
     app.beside.value = "none"
@@ -182,8 +207,32 @@ def test_a_grid_and_a_page_are_saved(app):
 def test_what_cannot_be_saved_is_told_in_a_sentence(app):
     app.file.value = "foot.step"
     app.save.click()
-    assert "foot.step: not a mesh; expected .obj, .stl, .glb, .ply" in app.saved.value
-    assert not Path("foot.step").exists()
+    expected = "foot.step: cannot be saved as .step; expected .obj, .stl, .glb, .ply, .binvox, .png, .html"
+    assert expected in app.saved.value and not Path("foot.step").exists()
+
+
+def test_a_name_and_the_list_of_endings_follow_each_other(app):
+    app.file.value = "mine.binvox"
+    assert app.format.value == ".binvox"
+    app.format.value = ".stl"
+    assert app.file.value == "mine.stl"
+    app.network.value = "narrow"
+    assert app.file.value == "mine.stl"
+    app.file.value = "endless"
+    app.save.click()
+    assert "endless.stl: written" in app.saved.value and Path("endless.stl").is_file()
+    app.file.value = " "
+    app.save.click()
+    assert app.file.value.endswith(".stl") and f"{app.file.value}: written" in app.saved.value
+
+
+def test_no_file_is_overwritten(app):
+    app.file.value = "mine.binvox"
+    Path("mine.binvox").write_text("another")
+    for name in ("mine-2.binvox", "mine-3.binvox"):
+        app.save.click()
+        assert f"{name}: written" in app.saved.value and read_binvox(Path(name)).volume.any()
+    assert Path("mine.binvox").read_text() == "another"
 
 
 def test_pictures_of_two_scenes_become_one(tmp_path):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import io
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,9 @@ from .. import shipped
 from ..datasets import Captures
 from ..grids import Probability
 from ..shots import Shots
-from . import saving, scene, words
+from . import saving, scene, surroundings, words
 from .answers import ORDERS, Answers, Choice
+from .controls import LOOK, check, control, offer, text, wrapped
 from .pictures import filled_middle, slices
 from .sample import Answer, Networks, Sample, samples
 from .showing import Scenes, is_live
@@ -66,12 +67,12 @@ def still(answers: Answers, views: int | None = None) -> Scenes:
         answer, plot = answers.of(name, choice), scene.new_plot(HEIGHT)
         for drawn in (
             *scene.solids(sample, answer, threshold, "agreement"),
-            *scene.floor(sample),
-            *scene.frusta(sample, chosen),
+            *surroundings.floor(sample),
+            *surroundings.frusta(sample, chosen),
         ):
             plot += drawn
         plots.append(plot)
-        lines.append(words.line(name, sample, answer, threshold))
+        lines.append(words.line(name, sample, answer, threshold, "agreement"))
     above = words.strip(sample, chosen) + words.legend(sample, answer, "agreement")
     return Scenes(plots, above, lines, f"{sample.name}, {len(chosen)} photos: truth and prediction")
 
@@ -82,56 +83,65 @@ class App(widgets.VBox):
     def __init__(self, answers: Answers, views: int | None = None) -> None:
         self.answers = answers
         self._settling = False
+        self._thresholds = {name: threshold for name, (_, threshold) in answers.networks.items()}
+        self._path = Path()
         self._pictures: dict[int, bytes] = {}
         self._sliced = 0
         self._around: list[tuple[Any, list[Any]]] = [(None, []), (None, [])]
         self._make_controls(views)
-        self.line, self.status, self.saved = (_text(name) for name in ("line", "status", "saved"))
-        self.legend, self.strip = _text("legend"), _text("photos")
-        self.cuts = widgets.Image(format="png", layout={"max_width": "900px"}).add_class("p2v-cuts")
-        self.cutting = widgets.VBox([widgets.HBox(self.along), self.cuts])
+        self.line, self.status, self.saved = (text(name) for name in ("line", "status", "saved"))
+        self.legend, self.strip = text("legend"), text("photos")
+        self.saved.layout.flex = "1 1 100%"
+        self.cuts = widgets.Image(format="png", layout={"width": "100%"}).add_class("p2v-cuts")
+        # Side, above, front: as the pictures stand, each of which is cut across another axis.
+        self.cutting = widgets.VBox([widgets.HBox(self.along[::-1]), self.cuts], layout={"max_width": "900px"})
         self.plots = [scene.new_plot(HEIGHT) for _ in range(2)]
         widgets.jslink((self.plots[0], "camera"), (self.plots[1], "camera"))
         self.scenes = widgets.HBox(layout={"width": "100%"}).add_class("p2v-scenes")
         self._observe()
         self._settle()
+        self._name_file()
         super().__init__(self._laid_out())
         self.add_class("p2v-viewer")
 
     def _make_controls(self, views: int | None) -> None:
         names, most = list(self.answers.networks), self.answers.most(0)
         found = [(sample.name, number) for number, sample in enumerate(self.answers.samples)]
-        self.sample = _control(widgets.Dropdown, "sample", "sample", options=found)
-        self.network = _control(widgets.Dropdown, "network", "network", options=names)
-        self.beside = _control(widgets.Dropdown, "beside", "beside it", options=[ALONE, *names])
+        self.sample = control(widgets.Dropdown, "sample", "sample", options=found)
+        self.network = control(widgets.Dropdown, "network", "network", options=names)
+        self.beside = control(widgets.Dropdown, "beside", "beside it", options=[ALONE])
         counts = {"min": 1, "max": most, "continuous_update": False}
-        self.views = _control(widgets.IntSlider, "views", "photos", value=views or most, **counts)
-        self.order = _control(widgets.Dropdown, "order", "their order", options=ORDERS)
+        self.views = control(widgets.IntSlider, "views", "photos", value=views or most, **counts)
+        self.order = control(widgets.Dropdown, "order", "their order", options=ORDERS)
         cut = {"min": 0.05, "max": 0.95, "step": 0.01}
-        self.threshold = _control(widgets.FloatSlider, "threshold", "threshold", **cut)
-        self.beside_threshold = _control(widgets.FloatSlider, "beside-threshold", "its threshold", **cut)
-        self.size = _control(widgets.Dropdown, "resolution", "resolution")
-        self.shown = _control(widgets.Dropdown, "shown", "shown")
-        self.photo = _control(widgets.IntSlider, "photo", "marked photo", min=1, max=most)
-        self.cameras = _check("cameras", "cameras and their photos")
-        self.floor = _check("floor", "floor and scale")
-        self.has_cuts = _check("slices", "slices", value=False)
-        self.along = [_control(widgets.IntSlider, f"slice-{axis}", f"{axis} [voxel]", min=0, max=31) for axis in "xyz"]
-        self.format = _control(widgets.Dropdown, "format", "save as", options=saving.FORMATS)
-        self.file = _control(widgets.Text, "file", "file")
+        self.threshold = control(widgets.FloatSlider, "threshold", "threshold", **cut)
+        self.beside_threshold = control(widgets.FloatSlider, "beside-threshold", "its threshold", **cut)
+        self.size = control(widgets.Dropdown, "resolution", "resolution")
+        self.shown = control(widgets.Dropdown, "shown", "shown")
+        self.photo = control(widgets.IntSlider, "photo", "marked photo", min=1, max=most)
+        self.cameras = check("cameras", "cameras and their photos")
+        self.floor = check("floor", "floor and scale")
+        self.has_cuts = check("slices", "slices", value=False)
+        self.along = [control(widgets.IntSlider, f"slice-{axis}", f"{axis} [voxel]", min=0, max=31) for axis in "xyz"]
+        for slider in self.along:
+            slider.style.description_width = "64px"
+        self.format = control(widgets.Dropdown, "format", "save as", options=saving.FORMATS)
+        self.file = control(widgets.Text, "file", "file")
         self.save = widgets.Button(
-            description="Save what is seen", icon="save", layout={"margin": "2px 0 2px 108px", "width": "auto"}
+            description="Save what is seen", icon="save", layout={"margin": "2px 2px 2px 102px", "flex": "1 1 150px"}
         ).add_class("p2v-save")
 
     def _observe(self) -> None:
-        for control in (self.sample, self.network, self.beside):
-            control.observe(lambda _: self._settle(), "value")
-        for control in (self.views, self.order, self.size):
-            control.observe(lambda _: self._look(), "value")
+        for one in (self.sample, self.network, self.beside):
+            one.observe(lambda _: self._settle(), "value")
+        for one in (self.views, self.order, self.size):
+            one.observe(lambda _: self._look(), "value")
         looks = (self.threshold, self.beside_threshold, self.shown, self.photo, self.cameras, self.floor)
-        for control in (*looks, self.has_cuts, *self.along):
-            control.observe(lambda _: self._look(), "value")
-        self.format.observe(lambda _: self._name_file(), "value")
+        for one in (*looks, self.has_cuts, *self.along):
+            one.observe(lambda _: self._look(), "value")
+        self.sample.observe(lambda _: self._name_file(), "value")
+        self.format.observe(lambda _: self._end_file(), "value")
+        self.file.observe(lambda _: self._follow_file(), "value")
         self.save.on_click(lambda _: self._save())
         for place, plot in enumerate(self.plots):
             plot.observe(lambda change, place=place: self._pictured(place, change.new), "screenshot")
@@ -140,12 +150,13 @@ class App(widgets.VBox):
         asked = [self.sample, self.network, self.beside, self.views, self.order, self.size]
         looked = [self.shown, self.threshold, self.beside_threshold, self.photo, self.cameras, self.floor]
         saved = [self.format, self.file, self.save, self.saved]
-        side = widgets.VBox([*asked, *looked, self.has_cuts, *saved], layout={"width": "326px", "flex": "0 0 auto"})
+        # In a wide window one column beside the scene; in a narrow one two of them above it.
+        side = widgets.Box([*asked, *looked, self.has_cuts, *saved], layout=wrapped("1 1 310px"))
         told = widgets.HBox([self.line, self.status], layout={"justify_content": "space-between"})
         middle = widgets.VBox(
-            [told, self.legend, self.scenes, self.cutting], layout={"flex": "1 1 0", "min_width": "0"}
+            [told, self.legend, self.scenes, self.cutting], layout={"flex": "1000 1 440px", "min_width": "0"}
         )
-        return [self.strip, widgets.HBox([side, middle])]
+        return [widgets.HTML(LOOK), self.strip, widgets.Box([side, middle], layout=wrapped("1 1 auto"))]
 
     # --------------------------------------------------------------------------------------------------------- choosing
 
@@ -162,8 +173,7 @@ class App(widgets.VBox):
     @property
     def seen(self) -> list[tuple[Answer, float]]:
         """What they say, and where it is cut."""
-        cuts = (self.threshold.value, self.beside_threshold.value)
-        return [(self.answers.of(name, self.choice), cut) for name, cut in zip(self.names, cuts, strict=False)]
+        return [(self.answers.of(name, self.choice), self._thresholds[name]) for name in self.names]
 
     @property
     def _sample(self) -> Sample:
@@ -177,27 +187,25 @@ class App(widgets.VBox):
         try:
             self.status.value = words.said("working …")
             self.views.max = self.answers.most(self.sample.value)
-            names, networks = self.names, self.answers.networks
+            others = [name for name in self._thresholds if name != self.network.value]
+            offer(self.beside, [(name, name) for name in (ALONE, *others)])
+            names = self.names
             sizes = [self.answers.sizes(name, self.sample.value) for name in names]
             both = [size for size in sizes[0] if size in sizes[-1]]
-            _offer(self.size, [(f"{size} voxels a side", size) for size in both])
+            offer(self.size, [(f"{size} voxels a side", size) for size in both])
             refines = all(self.answers.refines(name, self.sample.value) for name in names)
-            _offer(self.shown, [(way, way) for way in scene.SHOWN if refines or "refiner" not in way])
+            offer(self.shown, [(way, way) for way in scene.SHOWN if refines or "refiner" not in way])
             for slider, name in zip((self.threshold, self.beside_threshold), names, strict=False):
-                slider.value = networks[name][1]
+                slider.value = self._thresholds[name]
+            self.beside.layout.display = None if others else "none"
             self.beside_threshold.layout.display = None if len(names) > 1 else "none"
             self.photo.disabled = not self._sample.cameras
-            self._name_file()
         except ValueError as error:
             self.line.value = words.wrong(error)
             return
         finally:
             self._settling = False
         self._look()
-
-    def _name_file(self) -> None:
-        name = self._sample.name.replace(", ", "-").replace(" ", "-")
-        self.file.value = f"{SAVED}/{name}{self.format.value}"
 
     # ---------------------------------------------------------------------------------------------------------- looking
 
@@ -208,12 +216,12 @@ class App(widgets.VBox):
         self.status.value, began = words.said("working …"), time.perf_counter()
         try:
             self.photo.max = self.views.value
+            self._thresholds.update(zip(self.names, (self.threshold.value, self.beside_threshold.value), strict=False))
             seen, photo = self.seen, self.photo.value - 1
             for place, (answer, cut) in enumerate(seen):
                 self._draw(place, answer, cut, photo)
-            told = (words.line(name, self._sample, *one) for name, one in zip(self.names, seen, strict=True))
-            self.line.value = "<br>".join(told)
-            self._cut(*seen[0])
+            self.line.value = "<br>".join(self._lines(seen))
+            self._cut(scene.looked_at(seen[0][0], self.shown.value), seen[0][1])
         except ValueError as error:
             self.line.value = words.wrong(error)
             return
@@ -226,37 +234,63 @@ class App(widgets.VBox):
         self.strip.value = words.strip(self._sample, self.answers.chosen(self.choice), photo)
         self.status.value = words.said(f"{time.perf_counter() - began:.2f} s")
 
+    def _lines(self, seen: Sequence[tuple[Answer, float]]) -> list[str]:
+        shown = self.shown.value
+        return [words.line(name, self._sample, *one, shown) for name, one in zip(self.names, seen, strict=True)]
+
     def _draw(self, place: int, answer: Answer, cut: float, photo: int) -> None:
         """What is around the solid stays as it is where it can: most of what is drawn, and of what is sent."""
         key = (self.sample.value, answer.chosen, photo, self.floor.value, self.cameras.value)
         if key != self._around[place][0]:
-            floor = scene.floor(self._sample) if self.floor.value else []
-            cameras = scene.frusta(self._sample, answer.chosen, photo, 96) if self.cameras.value else []
+            floor = surroundings.floor(self._sample) if self.floor.value else []
+            cameras = surroundings.frusta(self._sample, answer.chosen, photo, 96) if self.cameras.value else []
             self._around[place] = (key, floor + cameras)
         solids = scene.solids(self._sample, answer, cut, self.shown.value, photo)
         standing = scene.show(self.plots[place], [*self._around[place][1], *solids])
         self._around[place] = (key, standing[: len(standing) - len(solids)])
 
-    def _cut(self, answer: Answer, cut: float) -> None:
+    def _cut(self, volume: Probability, cut: float) -> None:
         self.cutting.layout.display = None if self.has_cuts.value else "none"
         if not self.has_cuts.value:
             return
-        solid = answer.probability >= cut
+        solid = volume >= cut
         if len(solid) != self._sliced:
             self._settling, self._sliced = True, len(solid)
             for slider, middle in zip(self.along, filled_middle(solid), strict=True):
                 slider.max, slider.value = len(solid) - 1, middle
             self._settling = False
         at = [slider.value for slider in self.along]
-        self.cuts.value = _png(answer.probability, self._sample, at)
+        self.cuts.value = _png(volume, self._sample, at)
 
     # ----------------------------------------------------------------------------------------------------------- saving
 
+    def _name_file(self) -> None:
+        name = self._sample.name.replace(", ", "-").replace(" ", "-")
+        self.file.value = f"{SAVED}/{name}{self.format.value}"
+
+    def _end_file(self) -> None:
+        """The name takes the ending that is chosen."""
+        path = Path(self.file.value)
+        if path.suffix in saving.FORMATS and path.suffix != self.format.value:
+            self.file.value = str(path.with_suffix(self.format.value))
+
+    def _follow_file(self) -> None:
+        """The list says the ending that is typed."""
+        ending = Path(self.file.value).suffix
+        if ending in saving.FORMATS:
+            self.format.value = ending
+
     def _save(self) -> None:
         """Writes what is seen; a picture when the browser has sent it."""
-        path = Path(self.file.value)
-        if path.suffix != ".png":
-            self._write(path)
+        if not self.file.value.strip():
+            self._name_file()
+        try:
+            self._path = saving.free(Path(self.file.value), self.format.value)
+        except ValueError as error:
+            self.saved.value = words.wrong(error)
+            return
+        if self._path.suffix != ".png":
+            self._write(self._path)
             return
         self._pictures = {}
         self.saved.value = words.said("asking the browser for its picture …")
@@ -266,7 +300,7 @@ class App(widgets.VBox):
     def _pictured(self, place: int, content: str) -> None:
         self._pictures[place] = base64.b64decode(content)
         if len(self._pictures) == len(self.names):
-            self._write(Path(self.file.value))
+            self._write(self._path)
 
     def _write(self, path: Path) -> None:
         try:
@@ -275,46 +309,22 @@ class App(widgets.VBox):
         except (ValueError, OSError) as error:
             self.saved.value = words.wrong(error)
             return
-        alone = path.suffix == ".binvox" and len(self.names) > 1
-        self.saved.value = words.said(told + f"; a .binvox holds one grid, that of {self.names[0]}" * alone)
+        if path.suffix == ".binvox" and len(self.names) > 1:
+            told += f"; a .binvox holds one grid, that of {self.names[0]}"
+        self.saved.value = words.said(told)
 
     def _write_as(self, path: Path) -> None:
         sample, seen = self._sample, self.seen
         if path.suffix == ".png":
             saving.save_picture(path, [self._pictures[place] for place in sorted(self._pictures)])
         elif path.suffix == ".binvox":
-            saving.save_grid(path, sample, *seen[0])
+            answer, cut = seen[0]
+            saving.save_grid(path, sample, scene.looked_at(answer, self.shown.value), cut)
         elif path.suffix == ".html":
-            told = [words.line(name, sample, *one) for name, one in zip(self.names, seen, strict=True)]
-            saving.save_page(
-                path, Scenes(self.plots[: len(seen)], self.strip.value + self.legend.value, told, sample.name)
-            )
+            above = self.strip.value + self.legend.value
+            saving.save_page(path, Scenes(self.plots[: len(seen)], above, self._lines(seen), sample.name))
         else:
             saving.save_mesh(path, sample, seen, self.shown.value, self.photo.value - 1)
-
-
-# --------------------------------------------------------------------------------------------------------------- parts
-
-
-def _control(kind: Callable[..., Any], name: str, description: str, **options: Any) -> Any:
-    style = {"description_width": "100px"}
-    return kind(description=description, style=style, layout={"width": "316px"}, **options).add_class(f"p2v-{name}")
-
-
-def _offer(control: Any, options: Sequence[tuple[str, Any]]) -> None:
-    """Lets a dropdown offer ``options``; what was chosen stays chosen where it can."""
-    values = [value for _, value in options]
-    kept = control.value if control.value in values else values[0]
-    control.options, control.value = options, kept
-
-
-def _check(name: str, description: str, value: bool = True) -> Any:
-    check = widgets.Checkbox(value, description=description, indent=False, layout={"margin": "0 0 0 108px"})
-    return check.add_class(f"p2v-{name}")
-
-
-def _text(name: str) -> Any:
-    return widgets.HTML().add_class(f"p2v-{name}")
 
 
 def _png(volume: Probability, sample: Sample, at: Sequence[int]) -> bytes:

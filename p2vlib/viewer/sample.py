@@ -37,6 +37,9 @@ THUMBNAIL = 128
 UNIT_CUBE = Cube((-0.5, -0.5, -0.5), 1.0)
 """The cube of what was normalised: its size in metres is not known."""
 
+UNKNOWN = "–"
+"""In place of a number that cannot be told."""
+
 
 @dataclass(frozen=True, eq=False)
 class Sample:
@@ -86,13 +89,18 @@ class Facts:
     """mm, or the share of the cube's edge."""
     is_metric: bool = True
 
-    def __str__(self) -> str:
-        unknown = "–"
-        agreed = unknown if self.iou is None else f"{self.iou:.3f}"
+    @property
+    def agreed(self) -> str:
+        """The IoU in words."""
+        return UNKNOWN if self.iou is None else f"{self.iou:.3f}"
+
+    @property
+    def size(self) -> str:
+        """Volume and length in words."""
         if not self.is_metric:
-            return f"IoU {agreed} · volume {self.volume:.1%} of the cube · length {self.length or 0:.1%} of its edge"
-        long = unknown if self.length is None else f"{self.length:.0f} mm"
-        return f"IoU {agreed} · volume {self.volume:.0f} cm³ · length {long}"
+            return f" volume {self.volume:.1%} of the cube · length {self.length or 0:.1%} of its edge"
+        long = UNKNOWN if self.length is None else f"{self.length:.0f}\N{NO-BREAK SPACE}mm"
+        return f"volume {self.volume:.0f}\N{NO-BREAK SPACE}cm³ · length {long}"
 
 
 @torch.no_grad()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,9 +13,9 @@ from PIL import Image
 
 from ..conventions import Cube
 from ..files import write_atomically, write_bytes, write_text
-from ..grids import VoxelGrid, to_mesh, write_binvox
+from ..grids import Probability, VoxelGrid, to_mesh, write_binvox
 from .sample import Answer, Sample
-from .scene import labelled, outer
+from .scene import labelled, looked_at, outer
 from .showing import Scenes
 
 if TYPE_CHECKING:
@@ -25,6 +26,20 @@ FORMATS = (*MESHES, ".binvox", ".png", ".html")
 
 APART = 1.1
 """Between what two networks say, in edges of the cube along z."""
+
+
+def free(path: Path, ending: str) -> Path:
+    """Where to write what is called ``path``, with ``ending`` where it has none: no file is there yet, for the name is
+    followed by ``-2``, ``-3`` … where there is.
+
+    Raises:
+        ValueError: an ending that nothing can be saved as.
+    """
+    path = path if path.suffix else path.with_name(path.name + ending)
+    if path.suffix not in FORMATS:
+        raise ValueError(f"{path}: cannot be saved as {path.suffix}; expected {', '.join(FORMATS)}")
+    others = (path.with_stem(f"{path.stem}-{number}") for number in itertools.count(2))
+    return next(one for one in itertools.chain([path], others) if not one.exists())
 
 
 def save_mesh(path: Path, sample: Sample, seen: Sequence[tuple[Answer, float]], shown: str, photo: int = 0) -> None:
@@ -44,7 +59,7 @@ def save_mesh(path: Path, sample: Sample, seen: Sequence[tuple[Answer, float]], 
         raise ValueError(f"{path}: not a mesh; expected {', '.join(MESHES)}")
     parts = []
     for place, (answer, threshold) in enumerate(seen):
-        if not (answer.probability > threshold).any():
+        if not (looked_at(answer, shown) > threshold).any():
             raise ValueError(f"{path}: nothing is solid at a threshold of {threshold:.2f}; lower it")
         if shown == "surface":
             part = trimesh.Trimesh(*to_mesh(answer.probability, sample.cube, threshold), process=False)
@@ -67,9 +82,9 @@ def boxes(labels: np.ndarray, colours: Sequence[str], cube: Cube) -> trimesh.Tri
     return trimesh.voxel.ops.multibox(centres, cube.edge / len(labels), tones)
 
 
-def save_grid(path: Path, sample: Sample, answer: Answer, threshold: float) -> None:
+def save_grid(path: Path, sample: Sample, volume: Probability, threshold: float) -> None:
     """Writes what is occupied from ``threshold`` on as ``.binvox`` over the sample's cube."""
-    write_binvox(path, VoxelGrid(answer.probability >= threshold, sample.cube))
+    write_binvox(path, VoxelGrid(volume >= threshold, sample.cube))
 
 
 def save_picture(path: Path, screenshots: Sequence[bytes]) -> None:

@@ -1,13 +1,10 @@
-"""A sample in three dimensions, as k3d objects: solids, the cameras with their photos, the floor and a scale.
+"""A sample in three dimensions, as k3d objects: solids and how they are looked at.
 
 Millimetres, y up, the middle of the cube's floor at the origin; of what has no size the cube's edge counts as 320.
 """
 
 from __future__ import annotations
 
-import html
-import io
-import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,15 +13,13 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from matplotlib import colormaps
 from matplotlib.colors import to_hex
-from PIL import Image
 from scipy.ndimage import binary_erosion
 
-from ..cameras import Camera
-from ..conventions import FOOT_CUBE_EDGE, Cube
+from ..conventions import FOOT_CUBE_EDGE
 from ..grids import Probability
 from .sample import Answer, Sample
 from .shading import agreement
-from .style import AGREEMENT, FAINT, FAINTER, INK, PALETTE, SOLID
+from .style import AGREEMENT, FAINTER, SOLID
 
 SHOWN = ("agreement", "voxels", "surface", "weight of the photo", "before the refiner", "change by the refiner")
 """How a solid can be looked at."""
@@ -35,9 +30,6 @@ HEAT = "cividis"
 CHANGED = {"kept": SOLID, "taken away": AGREEMENT["missed"], "added": AGREEMENT["invented"]}
 """What a refiner does to voxels."""
 
-DEPTH = 80.0
-"""Millimetres before a camera at which its photo stands."""
-
 STEPS = 16
 """Colours of `HEAT` that are told apart."""
 
@@ -46,9 +38,6 @@ MIDDLE = (0.0, EDGE / 2, 0.0)
 
 FINE = np.float32(128)
 """Steps of occupancy that a surface is told in: a hundredth of a voxel, and a fifth of the bytes."""
-
-PICTURES = "webp"
-"""What photos are told in: half the bytes of a JPEG, and no header to speak of."""
 
 UNUSED = np.zeros((2, 4), np.float32)
 """A map of colours for what has one colour: k3d's own would be most of a snapshot's bytes."""
@@ -132,19 +121,28 @@ def labelled(
     Raises:
         ValueError: an unknown way to look.
     """
-    solid, before, after = (volume >= threshold for volume in (answer.probability, answer.coarse, answer.refined))
+    solid = looked_at(answer, shown) >= threshold
     if shown == "weight of the photo":
         step = 1 + np.clip((answer.scores[photo] * STEPS).astype(int), 0, STEPS - 1)
         colours = colormaps[HEAT](np.linspace(0, 1, STEPS))
-        return np.where(after, step, 0).astype(np.uint8), [to_hex(colour) for colour in colours]
+        return np.where(solid, step, 0).astype(np.uint8), [to_hex(colour) for colour in colours]
     if shown == "change by the refiner":
-        return agreement(before, after), list(CHANGED.values())
-    known = {"agreement": solid, "voxels": solid, "before the refiner": before}
-    if shown not in known:
-        raise ValueError(f"cannot show {shown!r}; expected one of {', '.join(SHOWN)}")
-    truth = None if shown == "voxels" else sample.truth(len(known[shown]))
-    labels = known[shown].astype(np.uint8) if truth is None else agreement(truth, known[shown])
+        return agreement(answer.coarse >= threshold, solid), list(CHANGED.values())
+    truth = None if shown == "voxels" else sample.truth(len(solid))
+    labels = solid.astype(np.uint8) if truth is None else agreement(truth, solid)
     return labels, list(AGREEMENT.values())
+
+
+def looked_at(answer: Answer, shown: str) -> Float[np.ndarray, "x y z"]:
+    """The occupancy that is looked at as ``shown`` (one of `SHOWN`).
+
+    Raises:
+        ValueError: an unknown way to look.
+    """
+    if shown not in SHOWN:
+        raise ValueError(f"cannot show {shown!r}; expected one of {', '.join(SHOWN)}")
+    own = {"weight of the photo": answer.refined, "change by the refiner": answer.refined}
+    return {"before the refiner": answer.coarse, **own}.get(shown, answer.probability)
 
 
 def legend(shown: str, has_truth: bool) -> dict[str, str]:
@@ -218,118 +216,4 @@ def isosurface(
         bounds=bounds,
         name=name,
         compression_level=9,
-    )
-
-
-def _placed(points: np.ndarray, cube: Cube) -> Float[np.ndarray, "points 3"]:
-    """Points of the world in the scene's millimetres."""
-    middle = cube.centre - [0, cube.edge / 2, 0]
-    return ((np.asarray(points) - middle) * EDGE / cube.edge).astype(np.float32)
-
-
-# ----------------------------------------------------------------------------------------------------------- around it
-
-
-def frusta(sample: Sample, chosen: Sequence[int], photo: int | None = None, pixels: int = 48) -> list[Any]:
-    """The cameras of ``chosen`` photos with what they saw, ``pixels`` a side; that of ``chosen[photo]`` is marked."""
-    if not sample.cameras:
-        return []
-    corners = [_corners(sample.cameras[place], sample.cube) for place in chosen]
-    others = [one for place, one in enumerate(corners) if place != photo]
-    drawn = [_pyramids(others, FAINTER, "cameras")] if others else []
-    if len(others) < len(corners):
-        marked = _pyramids([corners[photo]], PALETTE[1], f"camera {sample.names[chosen[photo]]}")
-        marked.shader, marked.width = "mesh", 1.5
-        drawn.append(marked)
-    return [*drawn, _pictures([sample.photos[place] for place in chosen], corners, pixels)]
-
-
-def _pyramids(corners: Sequence[np.ndarray], colour: str, name: str) -> Any:
-    edges = np.array([[0, 1], [0, 2], [0, 3], [0, 4], [1, 2], [2, 3], [3, 4], [4, 1]])
-    return _segments(np.concatenate([one[edges] for one in corners]), colour, name)
-
-
-def _pictures(photos: Sequence[np.ndarray], corners: Sequence[np.ndarray], pixels: int) -> Any:
-    """Photos before their cameras as one mesh with one picture, which a snapshot holds in a third of the bytes."""
-    row = np.hstack([np.asarray(Image.fromarray(photo).resize((pixels, pixels))) for photo in photos])
-    ends = np.arange(len(photos) + 1) / len(photos)
-    places = [[[left, 0], [right, 0], [right, 1], [left, 1]] for left, right in itertools.pairwise(ends)]
-    quads = 4 * np.arange(len(photos), dtype=np.uint32)[:, None]
-    return k3d.mesh(
-        np.concatenate([one[1:] for one in corners]),
-        np.concatenate([quads + [0, 1, 2], quads + [0, 2, 3]]).astype(np.uint32),
-        uvs=np.array(places, np.float32).reshape(-1, 2),
-        # It shines by itself: no lamp of the scene may darken a photo.
-        color=0,
-        emissive=0xFFFFFF,
-        emissive_map=encoded(row),
-        texture_file_format=PICTURES,
-        color_map=UNUSED,
-        side="double",
-        name="photos",
-    )
-
-
-def encoded(picture: np.ndarray) -> bytes:
-    """A picture in as few bytes as a browser can read."""
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, PICTURES, quality=60, method=6)
-    return buffer.getvalue()
-
-
-def _corners(camera: Camera, cube: Cube) -> Float[np.ndarray, "5 3"]:
-    """Where a camera stands, and the corners of its photo before it, clockwise from the upper left one."""
-    width, height = camera.width, camera.height
-    pixels = np.array([[0, 0, 1], [width, 0, 1], [width, height, 1], [0, height, 1.0]])
-    rays = pixels @ np.linalg.inv(camera.intrinsics).T
-    # All photos are as large as each other, whatever was in front of the lens.
-    rays *= DEPTH / np.linalg.norm(rays.mean(0)) * cube.edge / EDGE
-    return _placed(np.vstack([camera.position, rays @ camera.extrinsics[:3, :3] + camera.position]), cube)
-
-
-def floor(sample: Sample, step: float = 20.0) -> list[Any]:
-    """The cube's floor as a net of lines, and where the toes (or the front) point; with a ruler where there is a size.
-
-    Args:
-        step: between lines, mm.
-    """
-    half = EDGE / 2
-    along = np.arange(-half, half + 1e-6, step)
-    net = [[[x, 0, -half], [x, 0, half]] for x in along] + [[[-half, 0, z], [half, 0, z]] for z in along]
-    drawn = [_segments(net, FAINT, "floor")]
-    tip = half + 30
-    drawn.append(
-        _segments([[[half, 0, 0], [tip, 0, 0]], *([[tip, 0, 0], [tip - 10, 0, s]] for s in (-6, 6))], INK, "x")
-    )
-    drawn.append(words("toes" if sample.side != "none" else "front", [tip + 26, 0, 0]))
-    if not sample.is_metric:
-        return drawn
-    ticks = np.arange(0, EDGE + 1e-6, 10)
-    edge = [[[-half, 0, half + 8], [half, 0, half + 8]]]
-    edge += [[[x - half, 0, half + 8], [x - half, 0, half + (20 if x % 100 == 0 else 13)]] for x in ticks]
-    drawn.append(_segments(edge, INK, "ruler"))
-    return drawn + [words(f"{mm} mm" if mm else "0", [mm - half, 0, half + 40]) for mm in (0, 100, 200, 300)]
-
-
-def _segments(lines: Any, colour: str, name: str) -> Any:
-    """Lines ``[number, 2, 3]`` from point to point as one object."""
-    points = np.asarray(lines, np.float32).reshape(-1, 3)
-    pairs = np.arange(len(points), dtype=np.uint32).reshape(-1, 2)
-    return k3d.lines(
-        points, pairs, indices_type="segment", color=number(colour), shader="simple", name=name, color_map=UNUSED
-    )
-
-
-def words(text: str, place: Sequence[float]) -> Any:
-    """A word in the scene that always faces who looks."""
-    return k3d.text(
-        html.escape(text),
-        position=np.asarray(place, np.float32),
-        color=number(INK),
-        size=0.7,
-        reference_point="cc",
-        label_box=False,
-        is_html=True,
-        on_top=False,
-        name=text,
     )

@@ -102,7 +102,8 @@ class Scenes:
             columns.append(
                 '<div style="flex: 1 1 320px; min-width: 0">'
                 f'<div id="{place}" class="p2v-scene" role="img" aria-label="{html.escape(self.title)}" '
-                f'style="position: relative; height: {plot.height}px"></div><div>{told}</div></div>'
+                f'style="position: relative; height: {plot.height}px; border-radius: 8px; overflow: hidden"></div>'
+                f"<div>{told}</div></div>"
                 f'<script>(window.p2vScenes = window.p2vScenes || []).push(["{place}", "{group}", "{data}"]);</script>'
             )
         return f'{self.above}<div style="display: flex; flex-wrap: wrap; gap: 8px">{"".join(columns)}</div>'
@@ -113,7 +114,8 @@ class Scenes:
         return (
             f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
             '<meta name="viewport" content="width=device-width, initial-scale=1">'
-            "<style>body { font: 15px/1.5 system-ui, sans-serif; margin: 16px; color: #222; background: #fff }</style>"
+            "<style>:root { color-scheme: light dark } body { font: 15px/1.5 system-ui, sans-serif; margin: 16px }"
+            "@media (prefers-color-scheme: dark) { .p2v-scene { filter: brightness(.92) } }</style>"
             f"</head><body><h1>{title}</h1>{self.html()}<script>{drawer()}</script></body></html>"
         )
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from . import scene
+from . import scene, surroundings
 from .sample import Answer, Sample, facts
 from .style import FAINT, FAINTER, PALETTE
 
@@ -21,19 +21,24 @@ def said(text: str) -> str:
 
 def wrong(error: Exception) -> str:
     """What could not be done."""
-    return f'<span role="alert" style="color: firebrick">{html.escape(str(error))}</span>'
+    return f'<span role="alert" style="color: var(--jp-error-color1, firebrick)">{html.escape(str(error))}</span>'
 
 
-def line(name: str, sample: Sample, answer: Answer, cut: float) -> str:
-    """What the network called ``name`` says, and how right it is."""
-    told, photos = facts(sample, answer.probability, cut), len(answer.chosen)
-    asked = f"{photos} photo{'s' * (photos > 1)}, {len(answer.probability)}³, from {cut:.2f} on"
-    return f"<b>{html.escape(name)}</b>, {asked}: {told}"
+def line(name: str, sample: Sample, answer: Answer, cut: float, shown: str) -> str:
+    """What the network called ``name`` says, and how right it is: of what is looked at as ``shown``."""
+    volume, photos = scene.looked_at(answer, shown), len(answer.chosen)
+    asked = f"{photos} photo{'s' * (photos > 1)}, {len(volume)}³, from {cut:.2f} on"
+    told = facts(sample, volume, cut)
+    agreed = told.agreed
+    if shown == "change by the refiner":
+        agreed = f"{facts(sample, answer.coarse, cut).agreed} → {agreed}"
+    which = f", {shown}" if shown == "before the refiner" else ""
+    return f"<b>{html.escape(name)}</b>, {asked}{which}: IoU {agreed} · {told.size}"
 
 
 def legend(sample: Sample, answer: Answer, shown: str) -> str:
     """The colours of one of `scene.SHOWN` and what they say."""
-    told = scene.legend(shown, sample.truth(len(answer.probability)) is not None)
+    told = scene.legend(shown, sample.truth(len(scene.looked_at(answer, shown))) is not None)
     parts = (f'<span style="color: {colour}">■</span> {html.escape(name)}' for name, colour in told.items())
     return "&emsp;".join(parts)
 
@@ -44,10 +49,10 @@ def strip(sample: Sample, chosen: Sequence[int], photo: int | None = None) -> st
     for place, number in enumerate(chosen):
         colour = PALETTE[1] if place == photo else FAINT
         name = html.escape(f"photo {place + 1}" + (f", {sample.names[number]}" if sample.names else ""))
-        source = base64.b64encode(scene.encoded(_small(sample.photos[number]))).decode()
+        source = base64.b64encode(surroundings.encoded(_small(sample.photos[number]))).decode()
         cells.append(
             '<figure style="margin: 0 6px 0 0; flex: 0 0 auto">'
-            f'<img alt="{name}" src="data:image/{scene.PICTURES};base64,{source}" '
+            f'<img alt="{name}" src="data:image/{surroundings.PICTURES};base64,{source}" '
             f'style="height: 84px; border: 3px solid {colour}; display: block; margin: 0">'
             f'<figcaption style="font-size: 11px">{name}</figcaption></figure>'
         )

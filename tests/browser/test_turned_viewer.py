@@ -83,9 +83,7 @@ def test_the_threshold_is_moved_by_keyboard(shown, expected):
     assert told(shown) != before[1]
 
 
-CONTROLS = (
-    "sample network beside views order resolution shown threshold photo cameras floor slices format file save".split()
-)
+CONTROLS = "sample network views order resolution shown threshold photo cameras floor slices format file save".split()
 """In the order in which the tab key goes through them."""
 
 
@@ -97,6 +95,15 @@ def test_every_control_is_reached_by_the_tab_key(shown):
         shown.page.keyboard.press("Tab")
     found = dict.fromkeys(name for classes in reached for name in CONTROLS if f"p2v-{name}" in classes.split())
     assert list(found) == CONTROLS
+
+
+def test_who_goes_by_keyboard_sees_where_he_is(shown):
+    shown.page.locator(".p2v-network select").focus()
+    shown.page.keyboard.press("Tab")
+    outline = "getComputedStyle(document.activeElement).outline"
+    for _ in CONTROLS:
+        assert "solid 2px" in shown.page.evaluate(outline), shown.page.evaluate("document.activeElement.outerHTML")
+        shown.page.keyboard.press("Tab")
 
 
 def test_lists_and_boxes_are_changed_by_keyboard(shown):
@@ -118,6 +125,46 @@ def test_lists_and_boxes_are_changed_by_keyboard(shown):
     shown.until(cuts.is_visible, "no slices are shown")
     box.press("Space")
     shown.until(lambda: not cuts.is_visible(), "the slices stay")
+
+
+SCROLLING = """() => [...document.querySelectorAll('.p2v-viewer, .p2v-viewer *')].filter(part => {
+  const style = getComputedStyle(part), wide = part.scrollWidth > part.clientWidth;
+  return wide && /auto|scroll/.test(style.overflowX)
+    || part.scrollHeight > part.clientHeight && /auto|scroll/.test(style.overflowY);
+}).map(part => part.className)"""
+"""What has a scroll bar."""
+
+
+def test_a_slice_is_moved_by_the_slider_above_it(shown):
+    shown.page.locator(".p2v-slices input").press("Space")
+    cuts = shown.page.locator(".p2v-cuts")
+    shown.until(cuts.is_visible, "no slices are shown")
+    picture = cuts.bounding_box()
+    for place, axis in enumerate("zyx"):  # side, above, front
+        handle = shown.page.locator(f".p2v-slice-{axis}").get_by_role("slider")
+        handle.scroll_into_view_if_needed()
+        box, before = handle.bounding_box(), cuts.get_attribute("src")
+        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        assert int(3 * (x - picture["x"]) / picture["width"]) == place, f"{axis} is not above its cut"
+        shown.page.mouse.move(x, y)
+        shown.page.mouse.down()
+        shown.page.mouse.move(x + 25, y, steps=5)
+        shown.page.mouse.up()
+        shown.until(lambda before=before: cuts.get_attribute("src") != before, f"{axis} moves no cut")
+    assert shown.page.evaluate(SCROLLING) == []
+    shown.page.locator(".p2v-slices input").press("Space")
+
+
+def test_a_narrow_window_has_the_controls_above_the_scene(shown):
+    def box(name: str) -> dict:
+        return shown.page.locator(name).bounding_box()
+
+    wide = shown.page.viewport_size
+    assert box(".p2v-sample")["x"] + box(".p2v-sample")["width"] < box(".p2v-scenes")["x"]
+    shown.page.set_viewport_size({"width": 1000, "height": 900})
+    shown.until(lambda: box(".p2v-save")["y"] < box(".p2v-scenes")["y"], "the controls stay beside the scene")
+    assert box(".p2v-scenes")["width"] > 500 and shown.page.evaluate(SCROLLING) == []
+    shown.page.set_viewport_size(wide)
 
 
 def test_a_drag_turns_the_scene(shown, album):
@@ -146,7 +193,7 @@ def saved(tab: Tab, lab: Lab, ending: str) -> Path:
 @pytest.mark.parametrize("ending", [".obj", ".stl", ".glb", ".ply"])
 def test_the_button_saves_a_mesh_that_trimesh_opens(ending, shown, lab):
     line = shown.page.locator(".p2v-line").inner_text()
-    length = float(re.search(r"length (\d+) mm", line)[1]) / (1 if ending == ".stl" else 1000)
+    length = float(re.search(r"length (\d+)\smm", line)[1]) / (1 if ending == ".stl" else 1000)
     mesh = trimesh.load_mesh(saved(shown, lab, ending))
     assert len(mesh.faces) > 1000
     assert mesh.extents[0] == pytest.approx(length, rel=0.1), "it is as long as was told, within a voxel or two"
