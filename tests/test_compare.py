@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from validity import checked
 
 from p2vlib import runs
 from p2vlib.__main__ import main
@@ -82,6 +83,7 @@ def test_one_person_whose_feet_change_against_each_other_has_a_page(write, tmp_p
     changed = [{**row, "iou": iou} for row, iou in zip(feet, (0.6, 0.4), strict=True)]
     said = compare([write("one", feet), write("other", changed)], tmp_path / "page.html")
     assert "1 open" in said and "<svg" in (tmp_path / "page.html").read_text()
+    checked(tmp_path / "page.html", tmp_path)
 
 
 def test_where_the_numbers_of_photos_differ_the_ones_told_are_compared(write):
@@ -126,14 +128,14 @@ def test_what_differs_is_told_once(write):
 
 def test_the_page_needs_nothing_else_and_the_terminal_has_its_table(write, capsys, tmp_path):
     one = write("one", rows("rays", 4, 0.0))
-    other = write("other", rows("rays", 4, 0.02), seed=1, parameters={"look": "<b>"})
+    other = write("other", rows("rays", 4, 0.02), seed=1, parameters={"look": "<u>"})
     page = tmp_path / "page.html"
     assert main(["compare", str(one), str(other), "--out", str(page)]) == 0
     said = capsys.readouterr().out
     assert "other against one: 1 better, 0 worse, 0 open, 0 the same" in said
     assert "+0.020 [+0.020, +0.020]" in said and f"page: {page}" in said
     content = page.read_text()
-    assert outside_addresses(content) == [] and "<svg" in content and "&lt;b&gt;" in content and "<b>" not in content
+    assert outside_addresses(content) == [] and "<svg" in content and "&lt;u&gt;" in content and "<u>" not in content
 
 
 def test_a_folder_without_a_run_and_one_run_alone_are_refused(write, tmp_path):

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..report.markup import banner, page, table
+from ..report.markup import Way, banner, page, table
 from ..runs import SMOKE_NOTE
 from .changes import FEWEST
 from .results import Result
@@ -41,12 +41,13 @@ def side_by_side(
     smoke = any(config["scale"] == "smoke" for run in (first, *others) for config in run.configs.values())
     caption = "Tests in both runs, and how many got better or worse, are open or the same"
     warning = banner(f"{SMOKE_NOTE.capitalize()}." if smoke else "")
-    head = f"{warning}<p>{escape(note)}</p>\n{table(pd.DataFrame(counts), caption)}"
-    caption = "What differs between the runs; a setting that is not here is the same in all"
-    sections = [f"<section><h2>What differs</h2>\n{table(differing, caption)}</section>"]
-    sections += [_section(first.name, name, rows, reasons[name]) for name, rows in found.items()]
     names = ", ".join(found) if len(found) < 4 else f"{len(found)} runs"
-    return page(f"Runs side by side: {first.name} and {names}", head, "\n".join(sections))
+    title = f"Runs side by side: {first.name} and {names}"
+    parts = [f"<h1>{escape(title)}</h1>", warning, f"<p>{escape(note)}</p>", table(pd.DataFrame(counts), caption)]
+    caption = "What differs between the runs; a setting that is not here is the same in all"
+    parts.append(f"<section><h2>What differs</h2>\n{table(differing, caption)}</section>")
+    parts += [_section(first.name, name, rows, reasons[name]) for name, rows in found.items()]
+    return page(title, Way(None, None, None).bar(), "\n".join(filter(None, parts)))
 
 
 def _section(first: str, name: str, rows: pd.DataFrame, reasons: Sequence[str]) -> str:
