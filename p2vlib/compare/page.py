@@ -8,8 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..report.markup import Way, banner, page, table
-from ..runs import SMOKE_NOTE
+from ..report.markup import Way, banner, page, smoke_banner, table
 from .changes import FEWEST
 from .results import Result
 from .words import SHOWN, ordered, readable, verdicts
@@ -39,7 +38,7 @@ def side_by_side(
         "photos and orders that both runs have; 4\u00a0→\u00a08 compares one number of photos with the other."
     )
     caption = "Tests in both runs, and how many got better or worse, are open or the same"
-    warning = banner(f"{SMOKE_NOTE.capitalize()}." if any(run.is_smoke for run in (first, *others)) else "")
+    warning = smoke_banner("smoke" if any(run.is_smoke for run in (first, *others)) else "")
     names = ", ".join(found) if len(found) < 4 else f"{len(found)} runs"
     title = f"Runs side by side: {first.name} and {names}"
     parts = [f"<h1>{escape(title)}</h1>", warning, f"<p>{escape(note)}</p>", table(pd.DataFrame(counts), caption)]
