@@ -67,6 +67,15 @@ def given_to(paths: Iterable[Path], scale: str, parameters: dict[str, Any]) -> d
     return given
 
 
+def defaults(path: Path) -> dict[str, Any]:
+    """The values that a notebook's parameters have where nothing is told; None where one is no plain literal.
+
+    Raises:
+        ValueError: it cannot be read.
+    """
+    return {name: _literal(told["default"]) for name, told in _declared(path).items()}
+
+
 def _declared(path: Path) -> dict[str, Any]:
     try:
         return papermill.inspect_notebook(str(path))

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+from nbformat.v4 import new_code_cell, new_notebook
+from validity import checked
 
 from p2vlib import runs
 from p2vlib.__main__ import main
@@ -45,7 +48,7 @@ def write(home, monkeypatch):
 
     def write(name: str, tests: list[dict], notebook: str = "04", parameters: dict | None = None, **changes):
         monkeypatch.setenv("P2VLIB_RUN", name)
-        run = runs.begin(notebook, scale="quick", parameters=parameters or {}, **changes)
+        run = runs.begin(notebook, parameters=parameters or {}, **{"scale": "quick", **changes})
         run.save_metrics(pd.DataFrame(tests))
         run.answer("An answer.")
         parts = [pd.read_csv(part, dtype=str) for part in sorted(run.work.glob("metrics/*.csv"))]
@@ -82,6 +85,7 @@ def test_one_person_whose_feet_change_against_each_other_has_a_page(write, tmp_p
     changed = [{**row, "iou": iou} for row, iou in zip(feet, (0.6, 0.4), strict=True)]
     said = compare([write("one", feet), write("other", changed)], tmp_path / "page.html")
     assert "1 open" in said and "<svg" in (tmp_path / "page.html").read_text()
+    checked(tmp_path / "page.html", tmp_path)
 
 
 def test_where_the_numbers_of_photos_differ_the_ones_told_are_compared(write):
@@ -105,10 +109,46 @@ def test_other_data_are_not_compared_and_that_is_said(write, capsys):
     third = write("third", rows("rays", 4, 0.0), notebook="05")
     sentence = "other test data, feet: test_seed is 31886926 in one and 5 in other"
     assert unlike(*read_runs([one, other])) == [sentence]
-    with pytest.raises(ValueError, match=f"nothing to compare with one: {sentence}"):
+    with pytest.raises(ValueError, match=f"^{sentence}; nothing is left to compare with one$"):
         compare([one, other])
     assert main(["compare", str(one), str(third)]) == 1
     assert capsys.readouterr().err == "p2vlib: the runs have no notebook in common\n"
+
+
+def test_runs_of_different_scales_are_refused_in_a_few_words(write):
+    quick, smoke = (write(scale, rows("rays", 4, 0.0), scale=scale) for scale in ("quick", "smoke"))
+    with pytest.raises(ValueError, match="^different scales: quick and smoke have other test photos; nothing is left"):
+        compare([quick, smoke])
+
+
+def test_a_smoke_run_says_so_everywhere(write, tmp_path):
+    one, other = (write(name, rows("rays", 4, gain), scale="smoke") for name, gain in (("one", 0.0), ("other", 0.1)))
+    said = compare([one, other], tmp_path / "page.html")
+    assert said.startswith("smoke run: shows that it runs, not a result\n\n")
+    assert 'class="banner"' in (tmp_path / "page.html").read_text()
+    assert "not a result" not in compare([write("third", rows("rays", 4, 0.0)), write("fourth", rows("rays", 4, 0.1))])
+
+
+def test_a_small_change_has_the_decimals_that_it_takes_and_few_people_are_open(write):
+    one, other = write("one", rows("rays", 4, 0.0)), write("other", rows("rays", 4, 0.0002))
+    few = write("few", rows("rays", 4, 0.01, people=4))
+    said = [line.split("  ") for line in compare([one, other, few]).splitlines()]
+    found = [[cell.strip() for cell in line if cell] for line in said if line[0].startswith("04 ")]
+    assert [row[:3] for row in found] == [
+        ["04 rays", "better", "+0.0002 [+0.0002, +0.0002]"],
+        ["04 rays", "open, few", "+0.010 [+0.010, +0.010]"],
+    ]
+    assert ["", "open: the interval holds zero, or is of fewer than 5 people or objects (few)"] in said
+
+
+def test_a_default_is_told_by_its_value(write, home):
+    (home / "notebooks").mkdir()
+    cell = new_code_cell("views = 4  # photos", metadata={"tags": ["parameters"]})
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(new_notebook(cells=[cell], metadata={"kernelspec": kernel}), home / "notebooks" / "04.ipynb")
+    told = [("two", {"views": 2}), ("plain", {})]
+    both = [write(name, rows("rays", 4, 0.0), parameters=parameters) for name, parameters in told]
+    assert settings(read_runs(both)).loc[0].tolist() == ["views (parameter)", "all", "2", "4 (default)"]
 
 
 def test_what_differs_is_told_once(write):
@@ -126,14 +166,14 @@ def test_what_differs_is_told_once(write):
 
 def test_the_page_needs_nothing_else_and_the_terminal_has_its_table(write, capsys, tmp_path):
     one = write("one", rows("rays", 4, 0.0))
-    other = write("other", rows("rays", 4, 0.02), seed=1, parameters={"look": "<b>"})
+    other = write("other", rows("rays", 4, 0.02), seed=1, parameters={"look": "<u>"})
     page = tmp_path / "page.html"
     assert main(["compare", str(one), str(other), "--out", str(page)]) == 0
     said = capsys.readouterr().out
     assert "other against one: 1 better, 0 worse, 0 open, 0 the same" in said
     assert "+0.020 [+0.020, +0.020]" in said and f"page: {page}" in said
     content = page.read_text()
-    assert outside_addresses(content) == [] and "<svg" in content and "&lt;b&gt;" in content and "<b>" not in content
+    assert outside_addresses(content) == [] and "<svg" in content and "&lt;u&gt;" in content and "<u>" not in content
 
 
 def test_a_folder_without_a_run_and_one_run_alone_are_refused(write, tmp_path):

@@ -117,6 +117,15 @@ def test_a_page_shows_one_form_of_each_output_and_no_widget(tmp_path):
     assert "<strong>0.5</strong>" in page and "&amp; warned" in page and "ansi-red-fg" in page
 
 
+def test_the_page_of_a_smoke_run_says_so_and_tables_of_prose_scroll(tmp_path, home):
+    for scale, times in (("smoke", 1), ("quick", 0)):
+        (tmp_path / "config.json").write_text(f'{{"scale": "{scale}"}}')
+        write_page(tmp_path, rich(tmp_path), "01")
+        page = (tmp_path / "html" / "01.html").read_text()
+        assert page.count('<p class="banner" role="note">Smoke run') == times
+    assert page.count("<table") == page.count('class="scroll"') == 2
+
+
 def test_a_long_script_of_several_pages_stands_once_beside_them(tmp_path, home):
     long = f"draw('{'k' * 300_000}');"
     for name in ("01", "02"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from test_report import Page, metrics
 from validity import checked
 
 from p2vlib.report.evaluation import build_evaluation
-from p2vlib.report.findings import findings
+from p2vlib.report.findings import Beside, Finding, findings, shown
 
 NETWORKS = {"adapted": "pix2vox-a", "recurrent": "pix2vox-lstm"}
 
@@ -66,6 +67,14 @@ def test_objects_stand_in_where_no_weights_were_shipped():
     (objects,) = findings(pd.concat(rows), NETWORKS)
     assert objects.value == 0.5 and [one.value for one in objects.beside] == [0.4, 0.6608]
     assert findings(pd.concat(rows).iloc[:0], NETWORKS) == []
+
+
+def test_a_drawing_says_where_its_rail_begins_and_ends():
+    slides = Beside("slides", 0.04, "+0.040", "slides")
+    share, change = Finding("a", 0.8, 0.7, 0.9, (), ""), Finding("b", 0.004, -0.002, 0.01, (slides,), "", "+.3f")
+    length = Finding("c", 2.6, 2.0, 4.0, (), "", ".1f", " mm")
+    ends = [re.findall("<text[^>]*>([^<]*)", shown(one)) for one in (share, change, length)]
+    assert [sorted(words) for words in ends] == [["0", "1"], ["+0.046", "0", "−0.046"], ["0", "4.6 mm"]]
 
 
 def test_what_an_evaluation_found_has_a_page(home: Path):

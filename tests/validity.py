@@ -22,6 +22,7 @@ def checked(page: Path, report: Path) -> None:
     assert len(ids) == len(set(ids)), f"{page}: an id stands twice"
     assert tree.get("lang") == "en" and tree.find(".//title").text
     assert len(tree.findall(".//h1")) == 1, f"{page}: not one heading above all"
+    assert {part.tag for part in tree.find("body")} <= {"header", "main", "script"}, f"{page}: text beside its main"
     for picture in tree.findall(".//img"):
         assert picture.get("alt") is not None, f"{page}: a picture without words"
     for frame in tree.findall(".//iframe"):

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..files import write_text
+from ..runs import SMOKE_NOTE
 from .changes import changes, unlike
 from .page import side_by_side
 from .results import read_runs, settings
@@ -36,8 +37,9 @@ def compare(folders: Sequence[Path], out: Path | None = None) -> str:
     reasons = {other.name: unlike(first, other) for other in others}
     if all(rows.empty for rows in found.values()):
         why = "; ".join(dict.fromkeys(reason for several in reasons.values() for reason in several))
-        raise ValueError(f"nothing to compare with {first.name}: {why or 'no test is in both'}")
+        raise ValueError(f"{why or 'no test is in both'}; nothing is left to compare with {first.name}")
     if out:
         write_text(out, side_by_side(first, others, differing, found, reasons))
     parts = [text(first.name, name, rows, reasons[name]) for name, rows in found.items()]
-    return "\n\n".join([f"what differs\n{aligned(differing)}", *parts])
+    warning = [SMOKE_NOTE] if any(run.is_smoke for run in (first, *others)) else []
+    return "\n\n".join([*warning, f"what differs\n{aligned(differing)}", *parts])

@@ -33,6 +33,8 @@ def unlike(one: Result, other: Result) -> list[str]:
         for dataset in PHOTOGRAPHED
         for key, mine, theirs in _differing(one.configs[notebook], other.configs[notebook], dataset)
     ]
+    if reasons and one.scale != other.scale:
+        return [f"different scales: {one.scale} and {other.scale} have other test photos"]
     if missing := sorted(set(one.configs) ^ set(other.configs)):
         reasons.append(f"in one of {one.name} and {other.name} only: {', '.join(missing)}")
     return list(dict.fromkeys(reasons))

@@ -8,8 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..report.markup import banner, page, table
-from ..runs import SMOKE_NOTE
+from ..report.markup import Way, banner, page, smoke_banner, table
 from .changes import FEWEST
 from .results import Result
 from .words import SHOWN, ordered, readable, verdicts
@@ -34,19 +33,19 @@ def side_by_side(
     note = (
         f"The first run, {first.name}, is what the others are compared with: IoU on the same samples, each run at the "
         "thresholds that its validation chose; 95 % intervals over people, or objects. Better and worse are those "
-        f"whose interval holds no zero; the others are open, and so are all with fewer than {FEWEST} people. Of a "
+        f"whose interval holds no zero; the others are open, as are all with fewer than {FEWEST} people (few). Of a "
         "hundred tests between equals about five look better or worse by chance. A row is the mean over the numbers of "
-        "photos and orders that both runs have; 4 → 8 compares one number of photos with the other."
+        "photos and orders that both runs have; 4\u00a0→\u00a08 compares one number of photos with the other."
     )
-    smoke = any(config["scale"] == "smoke" for run in (first, *others) for config in run.configs.values())
     caption = "Tests in both runs, and how many got better or worse, are open or the same"
-    warning = banner(f"{SMOKE_NOTE.capitalize()}." if smoke else "")
-    head = f"{warning}<p>{escape(note)}</p>\n{table(pd.DataFrame(counts), caption)}"
-    caption = "What differs between the runs; a setting that is not here is the same in all"
-    sections = [f"<section><h2>What differs</h2>\n{table(differing, caption)}</section>"]
-    sections += [_section(first.name, name, rows, reasons[name]) for name, rows in found.items()]
+    warning = smoke_banner("smoke" if any(run.is_smoke for run in (first, *others)) else "")
     names = ", ".join(found) if len(found) < 4 else f"{len(found)} runs"
-    return page(f"Runs side by side: {first.name} and {names}", head, "\n".join(sections))
+    title = f"Runs side by side: {first.name} and {names}"
+    parts = [f"<h1>{escape(title)}</h1>", warning, f"<p>{escape(note)}</p>", table(pd.DataFrame(counts), caption)]
+    caption = "What differs between the runs; a setting that is not here is the same in all"
+    parts.append(f"<section><h2>What differs</h2>\n{table(differing, caption)}</section>")
+    parts += [_section(first.name, name, rows, reasons[name]) for name, rows in found.items()]
+    return page(title, Way(None, None, None).bar(), "\n".join(filter(None, parts)))
 
 
 def _section(first: str, name: str, rows: pd.DataFrame, reasons: Sequence[str]) -> str:
@@ -55,7 +54,7 @@ def _section(first: str, name: str, rows: pd.DataFrame, reasons: Sequence[str]) 
     if len(rows):
         drawn = rows[rows.verdict != "same"]
         body = f"<p>{verdicts(rows)}.</p>\n{_forest(drawn) if len(drawn) else ''}\n"
-        caption = f"IoU in {first} (before) and in {name} (after); those that stand out first"
+        caption = f"IoU in {first} → in {name}; those that stand out first"
         body += table(readable(ordered(rows)), caption)
     return f"<section><h2>{escape(name)} against {escape(first)}</h2>{warned}\n{body}</section>"
 
@@ -65,7 +64,8 @@ def _forest(rows: pd.DataFrame) -> str:
     rows = ordered(rows).head(SHOWN).sort_values("difference", ascending=False, kind="stable")
     reach = 1.1 * float(rows[["low", "high", "difference"]].abs().to_numpy().max()) or 1.0
     bottom = ROW * (len(rows) + 1)
-    marks = zip(rows.itertuples(), readable(rows).itertuples(), strict=True)
+    cells = readable(rows).rename(columns={"notebook, network": "network"})
+    marks = zip(rows.itertuples(), cells.itertuples(), strict=True)
     parts = [_mark(number, row, cells, reach) for number, (row, cells) in enumerate(marks)]
     worst, zero, best = (f"{_x(value, reach):.0f}" for value in (-reach, 0, reach))
     axis = [
@@ -85,7 +85,7 @@ def _forest(rows: pd.DataFrame) -> str:
 def _mark(number: int, row: Any, cells: Any, reach: float) -> str:
     colour = {"better": "--accent", "worse": "--warn"}.get(row.verdict, "--soft")
     y, (low, high, middle) = ROW * (number + 0.8), (_x(value, reach) for value in (row.low, row.high, row.difference))
-    label = f"{cells.notebook} {cells.network} on {row.look} {row.dataset}, {cells.photos} photos"
+    label = f"{cells.network} on {row.look} {row.dataset}, {cells.photos} photos"
     return (
         f'<text x="{PLOT + 16}" y="{y + 4:.0f}">{escape(label)}</text>'
         f'<g style="color: var({colour}, currentColor)" stroke="currentColor" fill="currentColor">'

@@ -11,7 +11,10 @@ from typing import Any
 import pandas as pd
 
 from .. import metrics
-from ..runs import manifests
+from ..parameters import defaults
+from ..runs import home, manifests
+
+PARAMETER = " (parameter)"
 
 PLACES = ("version", "commit", "torch", "device", "machine")
 
@@ -26,6 +29,15 @@ class Result:
     manifests: dict[str, dict[str, Any]]
     configs: dict[str, dict[str, Any]]
     """By notebook, as are the manifests."""
+
+    @property
+    def scale(self) -> str:
+        return next(iter(self.configs.values()))["scale"]
+
+    @property
+    def is_smoke(self) -> bool:
+        """Whether its numbers only show that it runs."""
+        return self.scale == "smoke"
 
 
 def read_runs(folders: Sequence[Path]) -> list[Result]:
@@ -64,7 +76,7 @@ def settings(runs: Sequence[Result]) -> pd.DataFrame:
     for notebook in shared:
         told = [_told(run, notebook) for run in runs]
         for key in dict.fromkeys(key for facts in told for key in facts):
-            default = "default" if key.endswith("(parameter)") else "not there"
+            default = _default(notebook, key) if key.endswith(PARAMETER) else "not there"
             values = tuple(facts.get(key, default) for facts in told)
             if len(set(values)) > 1:
                 rows.setdefault((key, values), []).append(notebook[:2])
@@ -81,9 +93,16 @@ def settings(runs: Sequence[Result]) -> pd.DataFrame:
 
 def _told(run: Result, notebook: str) -> dict[str, str]:
     manifest = run.manifests[notebook]
-    given = {f"{key} (parameter)": value for key, value in manifest["parameters"].items()}
+    given = {key + PARAMETER: value for key, value in manifest["parameters"].items()}
     facts = {**given, **_flat(run.configs[notebook]), **{key: manifest[key] for key in PLACES}}
     return {key: str(value) for key, value in facts.items()}
+
+
+def _default(notebook: str, key: str) -> str:
+    """What a parameter is of which a run was told nothing: the value that this checkout's notebook declares."""
+    path = home() / "notebooks" / f"{notebook}.ipynb"
+    value = defaults(path).get(key.removesuffix(PARAMETER)) if path.is_file() else None
+    return "default" if value is None else f"{value} (default)"
 
 
 def _flat(config: dict[str, Any], above: str = "") -> dict[str, Any]:

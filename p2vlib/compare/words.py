@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
+
+from .changes import FEWEST
 
 SHOWN, WIDEST = 20, 48
 """Most rows of a table in the terminal, and most characters of its cells."""
@@ -26,21 +29,30 @@ def ordered(rows: pd.DataFrame) -> pd.DataFrame:
 
 def readable(rows: pd.DataFrame) -> pd.DataFrame:
     """`changes` as cells, in the same order."""
-    changed = [f"{row.difference:+.3f} [{row.low:+.3f}, {row.high:+.3f}]" for row in rows.itertuples()]
+    few = (rows.verdict == "open") & (rows.subjects < FEWEST)
     return pd.DataFrame(
         {
-            "notebook": rows.notebook.str[:2],
-            "network": rows.model + rows.variant.map(lambda variant: "" if variant == "main" else f", {variant}"),
-            "trained on": rows.training,
-            "tested on": rows.dataset.where(rows.dataset == rows.look, rows.dataset + ", " + rows.look),
+            "notebook, network": rows.notebook.str[:2] + " " + rows.model + rows.variant.map(_unless_main),
+            "verdict": rows.verdict.where(~few, "open, few"),
+            "difference": [_change(row) for row in rows.itertuples()],
+            "mean IoU": rows.one.map("{:.3f}".format) + rows.other.map(" → {:.3f}".format),
+            "trained → tested on": rows.training + " → " + rows.look + " " + rows.dataset,
             "photos": rows.photos,
-            "verdict": rows.verdict,
-            "difference": pd.Series(changed, rows.index).where(rows.verdict != "same", "0"),
-            "before": rows.one.map("{:.3f}".format),
-            "after": rows.other.map("{:.3f}".format),
             "subjects": rows.subjects.astype(str),
         }
     )
+
+
+def _unless_main(variant: str) -> str:
+    return "" if variant == "main" else f", {variant}"
+
+
+def _change(row: Any) -> str:
+    """A difference with its interval, to three decimals, or as many more, up to five, as keep it from reading zero."""
+    told = [value for value in (row.difference, row.low, row.high) if value]
+    places = next((places for places in (3, 4) if all(round(value, places) for value in told)), 5)
+    change, low, high = (f"{value:+.{places}f}" for value in (row.difference, row.low, row.high))
+    return f"{change} [{low}, {high}]" if told else "0"
 
 
 def aligned(cells: pd.DataFrame) -> str:
@@ -54,6 +66,8 @@ def aligned(cells: pd.DataFrame) -> str:
 def text(first: str, name: str, rows: pd.DataFrame, reasons: Sequence[str]) -> str:
     """One run against the first: how many of each verdict, what is not compared and why, and what stands out."""
     lines = [f"{name} against {first}: {verdicts(rows)}", *(f"  not compared: {reason}" for reason in reasons)]
+    if (rows.verdict == "open").any():
+        lines.append(f"  open: the interval holds zero, or is of fewer than {FEWEST} people or objects (few)")
     if len(rows):
         lines.append(aligned(readable(ordered(rows).head(SHOWN))))
     if len(rows) > SHOWN:

@@ -20,7 +20,7 @@ from traitlets.config import Config
 
 from ..files import write_text
 from ..runs import digest, home
-from .markup import Way, figures_of, page, title_of
+from .markup import Way, figures_of, page, smoke_banner, title_of
 
 PLOTLY = "application/vnd.plotly.v1+json"
 
@@ -41,6 +41,7 @@ _OUTSIDE = re.compile(r"\s*([a-z]+:)?//", re.IGNORECASE)
 _OUTSIDE_STYLE = re.compile(r"""(?:url\(|@import)\s*["']?((?:https?:)?//[^"')\s;]+)""", re.IGNORECASE)
 _LINKS = {"href", "xlink:href"}
 _HEADING = re.compile(r"^#+\s+(.+)$", re.MULTILINE)
+_TABLE = re.compile(r"<table>.*?</table>", re.DOTALL)
 _NAMED = re.compile(r'(<h[1-6] id=")([^"]*)"')
 
 
@@ -74,7 +75,9 @@ def write_page(
     Raises:
         ValueError: as `offline_page`.
     """
-    text = offline_page(executed, name, home() / "notebooks", way, captions)
+    config = folder / "config.json"
+    scale = json.loads(config.read_text())["scale"] if config.is_file() else ""
+    text = offline_page(executed, name, home() / "notebooks", way, captions, smoke_banner(scale))
     scripts = {script for part in text.split("<script>")[1:] if len(script := part.partition("</script>")[0]) > LONG}
     for script in scripts:
         write_text(folder / "html" / _beside(script), script)
@@ -88,7 +91,12 @@ def _beside(script: str) -> str:
 
 
 def offline_page(
-    executed: Path, title: str, folder: Path, way: Way | None = None, captions: Mapping[str, str] | None = None
+    executed: Path,
+    title: str,
+    folder: Path,
+    way: Way | None = None,
+    captions: Mapping[str, str] | None = None,
+    warning: str = "",
 ) -> str:
     """An executed notebook as one HTML page that asks nothing of the network (so TeX stays as it was typed).
 
@@ -96,6 +104,7 @@ def offline_page(
         folder: where pictures that its prose names are looked for, to be embedded.
         way: where the page leads, if not to the index alone.
         captions: what figures show that the notebook saved, by the name under which it did.
+        warning: HTML that stands above the notebook.
 
     Raises:
         ValueError: an output still points at an address outside, for instance a picture.
@@ -109,7 +118,8 @@ def offline_page(
         exclude_anchor_links=True,
         config=Config({"NbConvertBase": {"display_data_priority": list(SHOWN)}}),
     )
-    for name, form in {"picture": _picture, "plot": _plot, "table_or_html": _table_or_html}.items():
+    forms = {"picture": _picture, "plot": _plot, "table_or_html": _table_or_html, "tables_scroll": _tables_scroll}
+    for name, form in forms.items():
         exporter.register_filter(name, form)
     cells, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": title, "path": str(folder)}})
     body = _FETCHED_SCRIPT.sub("", _once(cells))
@@ -117,7 +127,7 @@ def offline_page(
         from plotly.offline import get_plotlyjs
 
         body = f"<script>{get_plotlyjs()}</script>\n{body}"
-    text = page(title, (way or Way.among(title, {}, "../index.html")).bar(), body, CODE)
+    text = page(title, (way or Way.among(title, {}, "../index.html")).bar(), f"{warning}\n{body}".lstrip(), CODE)
     if outside := outside_addresses(text):
         raise ValueError(f"{title}: its page would fetch {outside[0]} from the network; embed it in the notebook")
     return text
@@ -200,6 +210,11 @@ def _once(text: str) -> str:
         return f'{found[1]}{found[2]}{f"-{known[found[2]]}" if known[found[2]] > 1 else ""}"'
 
     return _NAMED.sub(named, text)
+
+
+def _tables_scroll(told: str) -> str:
+    """Prose whose tables scroll by themselves, as all of a report."""
+    return _TABLE.sub(r'<div class="scroll" role="region" aria-label="Table" tabindex="0">\g<0></div>', told)
 
 
 def outside_addresses(page: str) -> list[str]:

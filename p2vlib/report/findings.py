@@ -158,7 +158,7 @@ def shown(finding: Finding) -> str:
 
 
 def _rail(finding: Finding) -> str:
-    """Where the number stands: its interval, beside what it is held against (the slides' dashed)."""
+    """Where the number stands between two ends: its interval, beside what it is held against (the slides' dashed)."""
     signed = finding.form.startswith("+")
     others = [one for one in finding.beside if one.mark]
     reach = max(abs(value) for value in (finding.low, finding.high, *(one.value for one in others)))
@@ -171,10 +171,15 @@ def _rail(finding: Finding) -> str:
     def mark(kind: str, value: float) -> str:
         return f'<line class="{kind}" x1="{at(value)}" x2="{at(value)}" y1="5" y2="27"/>'
 
+    def end(value: float, anchor: str) -> str:
+        told = f"{value:.0f}" if value in (0.0, 1.0) else f"{value:{finding.form}}".replace("-", "−") + finding.unit
+        return f'<text x="{at(value)}" y="44" text-anchor="{anchor}">{escape(told)}</text>'
+
     marks = "".join(mark(one.mark, one.value) for one in others)
-    zero = mark("rail", 0.0) if signed else ""
+    zero = mark("rail", 0.0) + end(0.0, "middle") if signed else ""
     return (
-        f'<svg aria-hidden="true" height="32"><line class="rail" x1="3%" x2="97%" y1="16" y2="16"/>{zero}'
+        f'<svg aria-hidden="true" height="46"><line class="rail" x1="3%" x2="97%" y1="16" y2="16"/>{zero}'
         f'<line class="span" x1="{at(finding.low)}" x2="{at(finding.high)}" y1="16" y2="16"/>{marks}'
-        f'<circle class="dot" cx="{at(finding.value)}" cy="16" r="5.5"/></svg>'
+        f'<circle class="dot" cx="{at(finding.value)}" cy="16" r="5.5"/>'
+        f"{end(least, 'start')}{end(most, 'end')}</svg>"
     )

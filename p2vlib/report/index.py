@@ -12,9 +12,13 @@ from typing import Any
 import pandas as pd
 
 from .. import metrics
-from ..runs import SMOKE_NOTE
 from .findings import findings, shown
-from .markup import Way, banner, facts, figure, figures_of, link, page, prose, run_with, table, title_of, told
+from .markup import Way, facts, figure, figures_of, link, page, prose, run_with, smoke_banner, table, title_of, told
+
+SLIDES = (
+    "“The slides” are those of a course of 2021, from which this study began: Pix2Vox and Pix2Vox-LSTM on ShapeNet and "
+    "on twenty feet."
+)
 
 GALLERIES = ("feet", "panels")
 """Names of the figures that show the best, the median and the worst, the fullest first."""
@@ -38,7 +42,8 @@ def index_page(
     )
     parts = [
         f'<h1>{escape(title)}</h1><p class="lead">{escape(lead)}</p>',
-        banner(f"{SMOKE_NOTE.capitalize()}. Results are on the page of scale quick." if scale == "smoke" else ""),
+        f'<p class="soft">{SLIDES} {link("published.html", "Their numbers")}.</p>',
+        smoke_banner(scale),
         _findings(folder, config),
         f"<h2>What was run</h2>{facts(_summary(folder, config, manifests, minutes))}",
         _gallery(folder, manifests),

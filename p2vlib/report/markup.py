@@ -17,6 +17,8 @@ import mistune
 import pandas as pd
 from PIL import Image
 
+from ..runs import SMOKE_NOTE
+
 _HERE = Path(__file__).parent
 
 STYLE = (_HERE / "page.css").read_text()
@@ -101,6 +103,11 @@ def banner(words: str) -> str:
     return f'<p class="banner" role="note">{escape(words)}</p>' if words else ""
 
 
+def smoke_banner(scale: str) -> str:
+    """What every page of a smoke run begins with; nothing on those of other scales."""
+    return banner(f"{SMOKE_NOTE.capitalize()}. Results are on the pages of scale quick." if scale == "smoke" else "")
+
+
 def title_of(manifest: dict[str, Any]) -> str:
     """The title of a notebook's page, as text: ``03 · Objects``."""
     return f"{manifest['notebook'][:2]} · {manifest['title']}"
@@ -140,12 +147,12 @@ def own_file(folder: Path, name: str) -> Path:
 def figure(folder: Path, entry: dict[str, str], *, alone: bool = False) -> str:
     """A figure that a manifest names, with its caption, which is also its alternative text; its size is read here.
 
-    ``alone``: without caption, where words beside it say what it is.
+    ``alone``: without the caption below it.
     """
     with Image.open(own_file(folder, entry["file"])) as picture:
         width, height = picture.size
     source, caption = escape(quote(entry["file"])), escape(entry["caption"])
-    details = f'src="{source}" alt="{"" if alone else caption}" width="{width}" height="{height}" loading="lazy"'
+    details = f'src="{source}" alt="{caption}" width="{width}" height="{height}" loading="lazy"'
     image = f'<div class="sheet"><img {details}></div>'
     return image if alone else f"<figure>{image}<figcaption>{caption}</figcaption></figure>"
 

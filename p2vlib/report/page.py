@@ -15,7 +15,7 @@ from ..metrics import COLUMNS, read_text
 from ..runs import digest, home, manifests, part_of_metrics
 from .carried import check_sizes
 from .index import index_page
-from .markup import Way, facts, figure, link, page, prose, run_with, table, table_of, title_of
+from .markup import Way, facts, figure, link, page, prose, run_with, smoke_banner, table, table_of, title_of
 from .slides import slides_page
 
 
@@ -45,7 +45,7 @@ def build(scale: str, run: str | None = None, parameters: Mapping[str, Any] = Ma
         from .executed import write_pages  # heavy, and of no use in a fresh checkout
 
         write_pages(folder, ran)
-    pages = {file: _notebook_page(folder, manifest, titles) for file, manifest in zip(titles, ran, strict=True)}
+    pages = {file: _notebook_page(folder, scale, one, titles) for file, one in zip(titles, ran, strict=True)}
     pages["published.html"] = slides_page(Way.among("published.html", titles))
     pages["index.html"] = index_page(folder, scale, ran, parameters)
     for left in {path.name for path in folder.glob("*.html")} - set(pages):
@@ -73,11 +73,12 @@ def _joined(kept: Path, work: Path, ran: Sequence[dict[str, Any]]) -> pd.DataFra
     return pd.concat(parts) if parts else before[:0]
 
 
-def _notebook_page(folder: Path, manifest: dict[str, Any], titles: dict[str, str]) -> str:
+def _notebook_page(folder: Path, scale: str, manifest: dict[str, Any], titles: dict[str, str]) -> str:
     """One notebook: its answer, its figures, its tables, and the way to all files."""
     notebook = manifest["notebook"]
     title, answer = title_of(manifest), prose(manifest["answer"])
-    parts = [f"<h1>{escape(title)}</h1>", run_with(manifest), f'<div class="answer">{answer}</div>']
+    parts = [f"<h1>{escape(title)}</h1>", smoke_banner(scale), run_with(manifest)]
+    parts.append(f'<div class="answer">{answer}</div>')
     if manifest["figures"]:
         parts += ["<h2>Figures</h2>", *(figure(folder, entry) for entry in manifest["figures"])]
     if manifest["tables"]:
