@@ -159,6 +159,18 @@ def test_every_way_to_look_is_drawn(app):
     assert visible(app) == {"solid", "cameras", "camera 00.jpg", "photos"}
 
 
+def test_the_colours_of_weights_go_from_nothing_to_twice_an_even_share(app):
+    app.shown.value = "weight of the photo"
+    answer = app.answers.of("rays", app.choice)
+    labels, colours = scene.labelled(app.answers.samples[0], answer, 0.5, "weight of the photo", 1)
+    solid, share = answer.refined >= 0.5, answer.scores[1] / 0.5
+    assert set(labels[solid & (share >= 1)]) == {len(colours)}
+    np.testing.assert_allclose(labels[solid], np.minimum(1, share[solid]) * len(colours) + 0.5, atol=0.51)
+    assert all(words in app.legend.value for words in ("0.25: an even share of 4", "0.50 or more"))
+    app.views.value = 2
+    assert "0.50: an even share of 2" in app.legend.value and "1.00" in app.legend.value
+
+
 def visible(app: App) -> set[str]:
     return {one.name for one in app.plots[0].objects if one.visible}
 

@@ -108,9 +108,10 @@ def solids(sample: Sample, answer: Answer, threshold: float, shown: str, photo: 
     found, truth = [], sample.truth(len(answer.probability))
     if (answer.probability > threshold).any():
         found.append(isosurface(answer.probability, EDGE, SOLID, threshold, MIDDLE))
-    return (
-        found if truth is None else [*found, isosurface(truth, EDGE, AGREEMENT["missed"], 0.5, MIDDLE, 0.25, "truth")]
-    )
+    if truth is not None:
+        found.append(isosurface(truth, EDGE, AGREEMENT["missed"], 0.5, MIDDLE, name="truth"))
+        found[-1].wireframe = True  # it lets the prediction be seen where that is within it
+    return found
 
 
 def labelled(
@@ -123,7 +124,7 @@ def labelled(
     """
     solid = looked_at(answer, shown) >= threshold
     if shown == "weight of the photo":
-        step = 1 + np.clip((answer.scores[photo] * STEPS).astype(int), 0, STEPS - 1)
+        step = 1 + np.clip((answer.scores[photo] / full(answer) * STEPS).astype(int), 0, STEPS - 1)
         colours = colormaps[HEAT](np.linspace(0, 1, STEPS))
         return np.where(solid, step, 0).astype(np.uint8), [to_hex(colour) for colour in colours]
     if shown == "change by the refiner":
@@ -145,16 +146,23 @@ def looked_at(answer: Answer, shown: str) -> Float[np.ndarray, "x y z"]:
     return {"before the refiner": answer.coarse, **own}.get(shown, answer.probability)
 
 
-def legend(shown: str, has_truth: bool) -> dict[str, str]:
+def full(answer: Answer) -> float:
+    """The weight from which on a photo has the last colour: twice an even share, or all of it."""
+    return min(1.0, 2 / len(answer.chosen))
+
+
+def legend(sample: Sample, answer: Answer, shown: str) -> dict[str, str]:
     """What colours say -> the colour, for one of `SHOWN`."""
     if shown == "weight of the photo":
-        ends = (to_hex(colormaps[HEAT](end)) for end in (0.0, 0.5, 1.0))
-        return dict(zip(("0: the photo does not count", "0.5", "1: it alone counts"), ends, strict=True))
+        top, photos = full(answer), len(answer.chosen)
+        ends = [to_hex(colormaps[HEAT](end)) for end in (0.0, 0.5, 1.0)]
+        half = f"{top / 2:.2f}" + f": an even share of {photos}" * (photos > 1)
+        return dict(zip(("0: it does not count", half, f"{top:.2f}" + " or more" * (top < 1)), ends, strict=True))
     if shown == "change by the refiner":
         return CHANGED
-    if shown == "voxels" or not has_truth:
+    if shown == "voxels" or sample.truth(len(looked_at(answer, shown))) is None:
         return {"predicted": SOLID}
-    return {"predicted": SOLID, "truth": AGREEMENT["missed"]} if shown == "surface" else AGREEMENT
+    return {"predicted": SOLID, "truth, as a net": AGREEMENT["missed"]} if shown == "surface" else AGREEMENT
 
 
 def voxels(labels: UInt8[np.ndarray, "x y z"], colours: Sequence[str]) -> Any:
@@ -185,7 +193,6 @@ def isosurface(
     colour: str,
     level: float = 0.5,
     middle: Sequence[float] = (0.0, 0.0, 0.0),
-    opacity: float = 1.0,
     name: str = "surface",
 ) -> Any:
     """The smooth surface of a volume whose cube has its ``edge`` and ``middle`` in millimetres, found by the browser.
@@ -211,7 +218,6 @@ def isosurface(
         level=level,
         color=number(colour),
         color_map=UNUSED,
-        opacity=opacity,
         flat_shading=False,
         bounds=bounds,
         name=name,

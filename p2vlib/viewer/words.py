@@ -38,8 +38,8 @@ def line(name: str, sample: Sample, answer: Answer, cut: float, shown: str) -> s
 
 def legend(sample: Sample, answer: Answer, shown: str) -> str:
     """The colours of one of `scene.SHOWN` and what they say."""
-    told = scene.legend(shown, sample.truth(len(scene.looked_at(answer, shown))) is not None)
-    parts = (f'<span style="color: {colour}">■</span> {html.escape(name)}' for name, colour in told.items())
+    told = scene.legend(sample, answer, shown).items()
+    parts = (f'<span style="color: {colour}">■</span> {html.escape(name)}' for name, colour in told)
     return "&emsp;".join(parts)
 
 
