@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import html
+import io
 
 import nbformat
+import numpy as np
 import pandas as pd
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from PIL import Image
+from scipy.ndimage import gaussian_filter
 from validity import checked
 
 from p2vlib.report.executed import PLOTLY, WIDGET, offline_page, outside_addresses, write_page, write_pages
@@ -27,6 +32,19 @@ def test_a_page_asks_nothing_of_the_network(tmp_path):
     assert "IoU .63" in page and "data:image/png;base64,AAAA" in page and "<title>01_collection</title>" in page
     assert outside_addresses(page) == []
     assert "embed-amd.js" not in page and "cdnjs" not in page, "a script that loads another later"
+
+
+def test_a_large_picture_of_photos_is_told_in_fewer_bytes_and_a_chart_stays_as_it_is(tmp_path):
+    rng = np.random.default_rng(0)
+    photo = gaussian_filter(rng.uniform(0, 255, (600, 600, 3)), (3, 3, 0)) + rng.normal(0, 1, (600, 600, 3))
+    chart = np.where(rng.uniform(size=(600, 600, 1)) < 0.5, 0, 255).repeat(3, axis=2)
+    for pixels, kind in ((photo, "jpeg"), (chart, "png")):
+        buffer = io.BytesIO()
+        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(buffer, "png")
+        content = base64.b64encode(buffer.getvalue()).decode()
+        page = offline_page(executed(tmp_path, image__png=content), "01", tmp_path)
+        assert f'src="data:image/{kind};base64,' in page
+        assert len(page) < len(content) if kind == "jpeg" else content in page
 
 
 def test_a_script_fetched_by_an_output_is_dropped(tmp_path):

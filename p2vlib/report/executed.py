@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import re
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ import nbformat
 from jinja2 import FileSystemLoader
 from nbconvert import HTMLExporter
 from nbformat import NotebookNode
+from PIL import Image
 from pygments.formatters import HtmlFormatter
 from traitlets.config import Config
 
@@ -31,6 +33,9 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 
 LONG = 200_000
 """Characters from which on a script, such as what draws curves or scenes, stands once beside all pages of a report."""
+
+LARGE = 100_000
+"""Characters of a picture from which on it may become a JPEG; the report keeps the figure itself."""
 
 _LIGHT, _DARK = (HtmlFormatter(style=name).get_style_defs(".highlight") for name in ("default", "github-dark"))
 CODE = f"{_LIGHT}\n@media (prefers-color-scheme: dark) {{ {_DARK} }}"
@@ -172,10 +177,22 @@ def _picture(output: NotebookNode, kind: str) -> str:
     data, caption = output.data[kind], output.metadata.caption
     if kind == "image/svg+xml":
         data = base64.b64encode(data.encode()).decode()
+    elif kind == "image/png" and len(data) > LARGE:
+        kind, data = _smaller(data)
     told = escape(caption or f"Figure: {output.metadata.heading}")
     below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
     image = f'<img src="data:{kind};base64,{"".join(data.split())}" alt="{told}">'
     return f'<figure><div class="sheet">{image}</div>{below}</figure>'
+
+
+def _smaller(data: str) -> tuple[str, str]:
+    """A PNG as its type and base64, or as those of a JPEG where that has half the bytes, as where photos are shown."""
+    with Image.open(io.BytesIO(base64.b64decode(data))) as picture:
+        shown = picture.convert("RGBA")
+    ground, buffer = Image.new("RGBA", shown.size, "white"), io.BytesIO()
+    Image.alpha_composite(ground, shown).convert("RGB").save(buffer, "jpeg", quality=90, optimize=True)
+    encoded = base64.b64encode(buffer.getvalue()).decode()
+    return ("image/jpeg", encoded) if 2 * len(encoded) < len(data) else ("image/png", data)
 
 
 def _plot(output: NotebookNode) -> str:
