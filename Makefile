@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin/python
-P2V := $(BIN) -m p2vlib
+P2V := $(BIN) -m p2vtools
 
 .PHONY: setup test test-browser smoke report report-all evaluate lab pictures clean
 
@@ -66,4 +66,4 @@ pictures: setup
 clean:
 	rm -rf .runs data/feet data/objects data/packed reports/smoke reports/grids reports/*/executed reports/*/html
 	rm -rf .pytest_cache .ruff_cache .hypothesis *.egg-info
-	find p2vlib tests notebooks benchmarks -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
+	find p2vlib p2vtools tests notebooks benchmarks -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 import torch
 
-from p2vlib.augmentation import EIGENVALUES, EIGENVECTORS, PUBLISHED, Augmentation, augmented
+from p2vlib.data.augmentation import EIGENVALUES, EIGENVECTORS, PUBLISHED, Augmentation, augmented
 
 PHOTO, CROP, SIZE, VIEWS = 137, 128, 224, 4
 LUMA = np.array(PUBLISHED.grey, np.float32)

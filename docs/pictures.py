@@ -17,17 +17,20 @@ from matplotlib.figure import Figure
 from PIL import Image
 from scipy.ndimage import zoom
 
-from p2vlib import config, inference, last, shipped, uncertainty, viewer
-from p2vlib.capture import feet, looks
-from p2vlib.capture.landmarks import truths
-from p2vlib.capture.people import population
-from p2vlib.capture.photos import phone_photos
-from p2vlib.conventions import SIDES
-from p2vlib.inference import Foot
-from p2vlib.measure import measure, sizes
-from p2vlib.shots import Shots, shots_of
-from p2vlib.uncertainty import Sized
-from p2vlib.viewer.style import FAINTER, INK, STYLE, new_figure
+from p2vlib import config
+from p2vlib.data.photo_set import Shots, shots_of
+from p2vlib.geometry.frames import SIDES
+from p2vtools import viewer
+from p2vtools.fit import pretrained, reconstruct, shoe_last, uncertainty
+from p2vtools.fit.measure import measure, sizes
+from p2vtools.fit.reconstruct import Foot
+from p2vtools.fit.uncertainty import Sized
+from p2vtools.synthesis.feet import foot as feet
+from p2vtools.synthesis.feet.landmarks import truths
+from p2vtools.synthesis.feet.population import population
+from p2vtools.synthesis.photos import trajectories
+from p2vtools.synthesis.photos.rendering import phone_photos
+from p2vtools.viewer.style import FAINTER, INK, STYLE, new_figure
 
 PEOPLE, PERSON, SIDE, VIEWS = config.shipped().feet.test_seed, 14, "right", 8
 
@@ -38,7 +41,7 @@ PIXELS, SAMPLES = 384, 12
 def photographed(foot: feet.Foot) -> Shots:
     """The walk around the foot that the data have, photographed once more."""
     rng = np.random.default_rng([PEOPLE, PERSON, SIDES.index(SIDE), False])
-    walk = looks.phone_walk(rng, VIEWS, np.array([0.0, 0.05, 0.0]), pixels=PIXELS)
+    walk = trajectories.phone_walk(rng, VIEWS, np.array([0.0, 0.05, 0.0]), pixels=PIXELS)
     files = phone_photos(foot.photographed, walk, SAMPLES)
     pictures = [np.asarray(Image.open(io.BytesIO(file)).convert("RGB")) for file in files]
     return shots_of(pictures, walk.cameras, [f"{view:02d}.jpg" for view in range(VIEWS)], SIDE)
@@ -92,13 +95,13 @@ def raster(figure: Figure) -> np.ndarray:
 
 def main() -> None:
     (person,) = population(PEOPLE, 1, first=PERSON)
-    true_foot, weights = feet.make_feet(person)[SIDE], shipped.load(shipped.path())
+    true_foot, weights = feet.make_feet(person)[SIDE], pretrained.load(pretrained.path())
     shots = photographed(true_foot)
-    foot = inference.reconstruct(weights, shots, 128, report=print)
+    foot = reconstruct.reconstruct(weights, shots, 128, report=print)
     known, truth = uncertainty.sized(weights, shots, foot), truths(true_foot)["length"]
     figures = {
         "foot.jpg": from_photos_to_millimetres(shots, foot, known, truth),
-        "fit.jpg": viewer.fit_map(last.fits(lengthened(foot.mesh, known), SIDE)),
+        "fit.jpg": viewer.fit_map(shoe_last.fits(lengthened(foot.mesh, known), SIDE)),
     }
     for name, figure in figures.items():
         path = Path(__file__).with_name(name)

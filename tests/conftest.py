@@ -13,14 +13,14 @@ from jaxtyping import install_import_hook
 collect_ignore = ["browser"]  # `make test-browser`, which needs Chromium
 
 # As in every type checker, an int is good where a float is asked for.
-install_import_hook("p2vlib", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
+install_import_hook(["p2vlib", "p2vtools"], "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
 
 
 if TYPE_CHECKING:
-    from p2vlib.capture.looks import Walk
     from p2vlib.config import Config
-    from p2vlib.datasets import Captures
-    from p2vlib.shipped import Weights
+    from p2vlib.data.dataset import Captures
+    from p2vtools.fit.pretrained import Weights
+    from p2vtools.synthesis.photos.trajectories import Walk
 
 
 @pytest.fixture
@@ -43,8 +43,8 @@ class Smoke:
 def smoke() -> Smoke:
     """The smoke data of the checkout itself, which the notebooks then find as well."""
     from p2vlib.config import from_params
-    from p2vlib.datasets import load
-    from p2vlib.runs import data_folder
+    from p2vlib.data.dataset import load
+    from p2vlib.provenance import data_folder
 
     config = from_params("smoke")
     return Smoke(config, load(config), data_folder("objects", "smoke"))
@@ -53,15 +53,15 @@ def smoke() -> Smoke:
 @pytest.fixture(scope="session")
 def weights() -> Weights:
     """Those that come with the project."""
-    from p2vlib import shipped
+    from p2vtools.fit import pretrained
 
-    return shipped.load(shipped.path())
+    return pretrained.load(pretrained.path())
 
 
 @pytest.fixture(scope="session")
 def right_foot(smoke: Smoke) -> Path:
     """The capture folder of a right foot of a person whom the weights were not learnt from."""
-    from p2vlib.runs import data_folder
+    from p2vlib.provenance import data_folder
 
     return data_folder("feet", "smoke") / "phone" / "person-test-0000-right"
 
@@ -69,7 +69,7 @@ def right_foot(smoke: Smoke) -> Path:
 @pytest.fixture(scope="session")
 def furniture(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small archive in Pix3D's layout: one chair."""
-    from furniture import write_archive
+    from tests.furniture import write_archive
 
     root = tmp_path_factory.mktemp("pix3d")
     write_archive(root)
@@ -86,15 +86,15 @@ def photographed(floor: str, views: int, pixels: int) -> tuple[list[bytes], Walk
     """Phone photos of an unseen person's left foot on that floor, in steady light."""
     import numpy as np
 
-    from p2vlib.capture import looks
-    from p2vlib.capture.feet import make_feet
-    from p2vlib.capture.floors import Floor
-    from p2vlib.capture.people import population
-    from p2vlib.capture.photos import phone_photos
+    from p2vtools.synthesis.feet.foot import make_feet
+    from p2vtools.synthesis.feet.population import population
+    from p2vtools.synthesis.photos import trajectories
+    from p2vtools.synthesis.photos.floors import Floor
+    from p2vtools.synthesis.photos.rendering import phone_photos
 
     (person,) = population(5, 1)
     rng = np.random.default_rng(3)
-    walk = looks.phone_walk(rng, views, np.array([0, 0.05, 0]), drift=False, pixels=pixels)
+    walk = trajectories.phone_walk(rng, views, np.array([0, 0.05, 0]), drift=False, pixels=pixels)
     walk = replace(walk, floor=Floor(floor, walk.floor.seed, walk.floor.turn))
     return phone_photos(make_feet(person)["left"].photographed, walk, 4), walk
 

@@ -14,7 +14,7 @@ import trimesh
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
-from p2vlib.cameras import Camera
+from p2vlib.geometry.cameras import Camera
 
 LONG, SHORT, VIEWS = 320, 240, 8
 """Pixels of a phone's sensor, and photos of the walk."""

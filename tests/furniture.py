@@ -10,12 +10,12 @@ import trimesh
 from PIL import Image
 from scipy.io import savemat
 
-from p2vlib import pix3d
-from p2vlib.cameras import Camera, look_at
-from p2vlib.capture import photos
-from p2vlib.capture.objects import make_object
-from p2vlib.conventions import Cube
-from p2vlib.grids import voxelise
+from p2vlib.data.archives import pix3d
+from p2vlib.geometry.cameras import Camera, look_at
+from p2vlib.geometry.frames import Cube
+from p2vlib.geometry.grids import voxelise
+from p2vtools.synthesis.objects import make_object
+from p2vtools.synthesis.photos import rendering
 
 CHAIR, UNIT = "03001627", Cube((-0.5, -0.5, -0.5), 1.0)
 WIDTH, HEIGHT, FIELD = 200, 150, 42.0
@@ -36,7 +36,7 @@ def write_archive(root: Path) -> None:
     mesh = trimesh.util.concatenate([make_object(CHAIR, seed=1, index=3), board])
     assert np.abs(mesh.bounds).max() < 0.5, "the solid's cube holds it"
     camera = look_at((35.0, 20.0, 6.0, 1.5, FIELD), np.array([0.02, 0.04, -0.06]), WIDTH, HEIGHT)
-    (picture,) = photos.studio_photos(mesh, [camera], 4)
+    (picture,) = rendering.studio_photos(mesh, [camera], 4)
     model = "model/chair/OWN_ONE"
     for folder in ("img/chair", "mask/chair", model):
         (root / folder).mkdir(parents=True)

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from p2vlib.cameras import Camera, look_at
-from p2vlib.capture.mat import Mat
+from p2vlib.geometry.cameras import Camera, look_at
+from p2vtools.synthesis.mat import Mat
 
 
 def bare(mat: Mat, azimuth: float, width: int = 640, height: int = 480) -> np.ndarray:

@@ -14,7 +14,7 @@ import yaml
 from jaxtyping import TypeCheckError
 
 import p2vlib
-from p2vlib.cameras import look_at
+from p2vlib.geometry.cameras import look_at
 
 ROOT = Path(__file__).parents[1]
 PIN = re.compile(r"([A-Za-z0-9_.-]+)==([0-9][0-9A-Za-z.]*)")

@@ -1,8 +1,9 @@
-"""The house: a module imports only from lines above its own, and the training core stays light."""
+"""The layers: packages are folders, imports between folders run one way, and the training core stays light."""
 
 from __future__ import annotations
 
 import ast
+import functools
 import subprocess
 import sys
 import tomllib
@@ -10,107 +11,72 @@ from pathlib import Path
 
 import pytest
 
-LIBRARY = Path(__file__).parents[1] / "p2vlib"
+from p2vlib.provenance import imported_modules
 
-LINES = """
-conventions files progress metrics
-processes
-config
-runs grids cameras sight measure
-placement refinement
-capture
-augmentation
-folders packing
-datasets
-shots
-shapenet
-pix3d
-fetch
-models
-evaluation
-calibration
-checkpoints
-losses batches
-training
-ensemble
-rough
-shipped
-inference
-uncertainty
-sensitivity
-last
-viewer
-phone
-trial
-evaluate
-report
-tables
-experiments
-systems
-parameters
-execution
-study
-compare
-grid
-commands
-__main__
-""".split()
-"""From the bottom of the house to its top; a package (`capture`, `models`) is one line."""
+ROOT = Path(__file__).parents[1]
 
-CORE = """
-conventions files progress metrics config runs grids cameras sight placement augmentation folders packing datasets
-models evaluation checkpoints losses batches training
-""".split()
-"""What runs on a bare GPU box."""
+MOST_FLOORS = 8
 
 DISTRIBUTIONS = {"pillow": "PIL"}
 
-FILES = sorted(file for file in LIBRARY.rglob("*.py") if file != LIBRARY / "__init__.py")
+FILES = sorted(file for package in ("p2vlib", "p2vtools") for file in (ROOT / package).rglob("*.py"))
+CORE = [file for file in FILES if file.relative_to(ROOT).parts[0] == "p2vlib"]
 
 
-def line_of(file: Path) -> str:
-    return file.relative_to(LIBRARY).parts[0].removesuffix(".py")
+def name_of(file: Path) -> str:
+    parts = file.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def absolute(node: ast.Import | ast.ImportFrom, file: Path) -> list[str]:
-    """The dotted names that an import statement of ``file`` reaches."""
-    if isinstance(node, ast.Import):
-        return [alias.name for alias in node.names]
-    base = ["p2vlib", *file.relative_to(LIBRARY).parts[:-1]]
-    prefix = base[: len(base) - node.level + 1] if node.level else []
-    module = [*prefix, *([node.module] if node.module else [])]
-    return [".".join([*module, alias.name]) for alias in node.names]
+def room_of(module: str) -> str:
+    """The folder, or the file beside the folders, that a module belongs to: ``p2vlib.models``."""
+    return ".".join(module.split(".")[:2])
 
 
-def imports(file: Path, *, top_only: bool = False) -> list[str]:
-    tree = ast.parse(file.read_text())
-    nodes = tree.body if top_only else ast.walk(tree)
-    return [name for node in nodes if isinstance(node, ast.Import | ast.ImportFrom) for name in absolute(node, file)]
+@functools.cache
+def arrows() -> dict[str, set[str]]:
+    """Which rooms each room imports from. Imports inside functions count too: they would only hide a circle."""
+    found: dict[str, set[str]] = {}
+    for file in FILES:
+        imported = imported_modules(file.read_text(encoding="utf-8"), name_of(file))
+        room = room_of(name_of(file))
+        found.setdefault(room, set()).update(room_of(module) for module in imported)
+    return {room: reached - {room, "p2vlib", "p2vtools"} for room, reached in found.items()}
 
 
-def test_every_module_has_its_line():
-    assert {line_of(file) for file in FILES} <= set(LINES), "a new module: give it a line in LINES"
+def floor_of(room: str, above: tuple[str, ...] = ()) -> int:
+    assert room not in above, f"a circle of imports: {' -> '.join([*above, room])}"
+    return 1 + max((floor_of(other, (*above, room)) for other in arrows()[room]), default=0)
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(LIBRARY)))
-def test_a_module_imports_only_from_lines_above_its_own(file):
-    """Lazy imports inside functions count too: they would only hide the circle."""
-    inside = [name.split(".")[1] for name in imports(file) if name.startswith("p2vlib.")]
-    reached = {line for line in inside if line in LINES} - {line_of(file)}
-    assert all(LINES.index(line) < LINES.index(line_of(file)) for line in reached), sorted(reached)
+def test_imports_between_folders_make_no_circle_and_at_most_eight_floors():
+    floors = {room: floor_of(room) for room in arrows()}
+    assert max(floors.values()) <= MOST_FLOORS, sorted(floors.items(), key=lambda pair: -pair[1])
 
 
-@pytest.mark.parametrize("file", [f for f in FILES if line_of(f) in CORE], ids=lambda f: str(f.relative_to(LIBRARY)))
-def test_the_training_core_imports_only_its_own_dependencies(file):
-    told = tomllib.loads((LIBRARY.parent / "pyproject.toml").read_text())["project"]["dependencies"]
-    names = [pin.partition("==")[0] for pin in told]
+def test_the_core_never_imports_the_tools():
+    assert {room: others for room in arrows() if room.startswith("p2vlib") and (others := _tools(arrows()[room]))} == {}
+
+
+def _tools(rooms: set[str]) -> set[str]:
+    return {room for room in rooms if room.startswith("p2vtools")}
+
+
+@pytest.mark.parametrize("file", CORE, ids=lambda file: str(file.relative_to(ROOT)))
+def test_a_module_of_the_core_imports_only_its_own_dependencies_at_its_top(file):
+    pins = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    names = [pin.partition("==")[0] for pin in pins]
     allowed = {DISTRIBUTIONS.get(name, name) for name in names} | set(sys.stdlib_module_names) | {"p2vlib"}
-    assert {name.split(".")[0] for name in imports(file, top_only=True)} <= allowed
+    top = ast.parse(file.read_text(encoding="utf-8")).body
+    imported = {alias.name for node in top if isinstance(node, ast.Import) for alias in node.names}
+    imported |= {node.module for node in top if isinstance(node, ast.ImportFrom)}
+    assert {name.split(".")[0] for name in imported} <= allowed
 
 
-def test_the_training_core_loads_without_the_heavy_packages():
-    heavy = "igl trimesh mitsuba anny k3d plotly matplotlib skimage scipy manifold3d IPython papermill".split()
-    modules = ", ".join(f"p2vlib.{name}" for name in CORE if any(line_of(file) == name for file in FILES))
-    program = f"import sys\nfor name in {heavy}: sys.modules[name] = None\nimport {modules}"
-    outcome = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=LIBRARY.parent)
+def test_the_core_loads_without_heavy_packages_and_without_modules_that_only_unix_has():
+    absent = "igl trimesh mitsuba anny k3d plotly matplotlib skimage scipy manifold3d IPython papermill dask cv2"
+    names = [name_of(file) for file in CORE if file.name != "__main__.py"]
+    program = f"import sys\nfor name in {absent.split() + ['fcntl', 'resource']}: sys.modules[name] = None\n"
+    program += "".join(f"import {name}\n" for name in names)
+    outcome = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
     assert outcome.returncode == 0, outcome.stderr

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from p2vlib.__main__ import parser
+from p2vtools.__main__ import parser
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -47,7 +47,7 @@ def test_pictures_are_told_in_words_and_small():
         assert (ROOT / target).stat().st_size < 300_000, target
 
 
-@pytest.mark.parametrize("line", [line for line in typed() if line.startswith("python -m p2vlib")])
+@pytest.mark.parametrize("line", [line for line in typed() if line.startswith("python -m p2vtools")])
 def test_a_command_is_understood(line):
     told = shlex.split(line, comments=True)[3:]
     assert parser().parse_args(told).command == told[0]

@@ -6,11 +6,11 @@ RGB in [0, 1]; volumes are ``[x, y, z]``.
 
 from __future__ import annotations
 
-from .layout import fast_bf16, to_fast_layout, to_plain_layout
-from .pix2vox import Pix2Vox, Pix2VoxConfig
-from .published import Published, load_published
-from .reconstruction import Reconstruction
-from .registry import CONFIGS, build, configure, names
+from p2vlib.models.layout import fast_bf16, to_fast_layout, to_plain_layout
+from p2vlib.models.pix2vox import Pix2Vox, Pix2VoxConfig
+from p2vlib.models.published import Published, load_published
+from p2vlib.models.reconstruction import Reconstruction
+from p2vlib.models.registry import CONFIGS, build, configure, names
 
 __all__ = [
     "CONFIGS",

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from .resnet import resnet_trunk, trunk_channels
+from p2vlib.models.resnet import resnet_trunk, trunk_channels
 
 Trunk = tuple[int, int, int, int] | str
 """Widths of the four blocks of a VGG16-bn, or `resnet18` or `resnet50`."""

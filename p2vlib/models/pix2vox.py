@@ -8,13 +8,13 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from .decoder import SEED_EDGE, Decoder
-from .encoder import Encoder, Trunk, feature_shape
-from .fusion import ContextAwareFusion, MeanFusion, MultiScaleFusion
-from .reconstruction import Reconstruction, check_views
-from .recurrent import RecurrentViews
-from .refiner import Refiner
-from .weights import initialise, load_trunk
+from p2vlib.models.conv_lstm import RecurrentViews
+from p2vlib.models.decoder import SEED_EDGE, Decoder
+from p2vlib.models.encoder import Encoder, Trunk, feature_shape
+from p2vlib.models.fusion import ContextAwareFusion, MeanFusion, MultiScaleFusion
+from p2vlib.models.initialisation import initialise, load_trunk
+from p2vlib.models.reconstruction import Reconstruction, check_views
+from p2vlib.models.refiner import Refiner
 
 HeadBlock = tuple[int, int, int]
 MAX_VIEWS = 24

@@ -15,8 +15,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .reconstruction import Reconstruction, check_views
-from .weights import initialise
+from p2vlib.models.initialisation import initialise
+from p2vlib.models.reconstruction import Reconstruction, check_views
 
 LOOSE, SMOOTH = 256, 768
 """Points of the fully connected branch and of the convolutional one, which is a map of 24 x 32 of them."""

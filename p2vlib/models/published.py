@@ -20,10 +20,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ..files import write_atomically
-from .layout import to_fast_layout
-from .pix2vox import Pix2Vox
-from .registry import configure
+from p2vlib.files import write_atomically
+from p2vlib.models.layout import to_fast_layout
+from p2vlib.models.pix2vox import Pix2Vox
+from p2vlib.models.registry import configure
 
 PUBLISHED = ("pix2vox-f", "pix2vox-a", "pix2vox++-f", "pix2vox++-a")
 

@@ -16,8 +16,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .reconstruction import Reconstruction, check_views
-from .weights import initialise
+from p2vlib.models.initialisation import initialise
+from p2vlib.models.reconstruction import Reconstruction, check_views
 
 STATE_EDGE = 4
 """The state is a grid of 4^3 cells; the decoder doubles it three times."""

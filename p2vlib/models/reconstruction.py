@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from jaxtyping import Float32
 from torch import Tensor
 
-from .finer import Known
+from p2vlib.models.point_head import Known
 
 
 @dataclass(frozen=True, eq=False)

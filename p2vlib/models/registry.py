@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 
-from .layout import to_fast_layout
-from .pix2vox import Pix2Vox, Pix2VoxConfig
-from .psgn import PSGN, PSGNConfig
-from .r2n2 import R2N2, R2N2Config
-from .rays import Rays, RaysConfig
+from p2vlib.models.layout import to_fast_layout
+from p2vlib.models.pix2vox import Pix2Vox, Pix2VoxConfig
+from p2vlib.models.psgn import PSGN, PSGNConfig
+from p2vlib.models.r2n2 import R2N2, R2N2Config
+from p2vlib.models.unprojection import Rays, RaysConfig
 
 PIX2VOX_A = Pix2VoxConfig()
 PIX2VOX_F = replace(PIX2VOX_A, head=((512, 1, 1), (256, 3, 4), (128, 3, 1)), decoder=(128, 64, 32, 8), refiner=None)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import nbformat
 import requests
-from tabs import Tab
+from tests.browser.tabs import Tab
 
 import p2vlib
 

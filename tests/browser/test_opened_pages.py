@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from tabs import Tab, blank, changed, drag, pixels
+from tests.browser.tabs import Tab, blank, changed, drag, pixels
 
-from p2vlib.runs import home
+from p2vlib.provenance import home
 
 NOTEBOOK = "05_lstm_ablation"
 
@@ -20,7 +20,7 @@ NOTEBOOK = "05_lstm_ablation"
 @pytest.fixture(scope="module")
 def stick(chromium, tmp_path_factory) -> Path:
     """The reports of this checkout, notebook 05 among them, carried to where nothing else lies."""
-    command = [sys.executable, "-m", "p2vlib", "study", "--scale", "smoke", "--only", NOTEBOOK[:2]]
+    command = [sys.executable, "-m", "p2vtools", "study", "--scale", "smoke", "--only", NOTEBOOK[:2]]
     made = subprocess.run(command, capture_output=True, text=True, cwd=home())
     assert made.returncode == 0, made.stderr
     stick = tmp_path_factory.mktemp("stick")

@@ -1,0 +1,1 @@
+"""Capture folders, data sets in memory, the packed file, augmentation and archives."""

@@ -1,0 +1,1 @@
+"""Public archives: ShapeNet with its R2N2 renderings, and Pix3D."""

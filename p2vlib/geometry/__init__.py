@@ -1,0 +1,1 @@
+"""Frames, solid voxel grids, cameras and projection."""

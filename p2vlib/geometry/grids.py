@@ -1,0 +1,243 @@
+"""Solid voxel grids: from a mesh, to and from `.binvox`, back to a mesh, and how much two of them overlap."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float, Integer
+
+from p2vlib.files import write_bytes
+from p2vlib.geometry.frames import Cube, Points, Volume
+
+Faces = Integer[np.ndarray, "faces 3"]
+Probability = Bool[np.ndarray, "x y z"] | Float[np.ndarray, "x y z"]
+
+LARGEST_SIZE = 1024
+"""No grid in a file may have more voxels a side; it is refused before memory is taken for it."""
+
+LONGEST_RUN = 255
+LONGEST_HEADER = 4096
+
+
+@dataclass(frozen=True, eq=False)
+class VoxelGrid:
+    """A solid ``volume[x, y, z]``, centre-sampled over ``cube`` (world frame, metres)."""
+
+    volume: Volume
+    cube: Cube
+
+    def __post_init__(self) -> None:
+        shape = np.shape(self.volume)
+        if len(shape) != 3 or len(set(shape)) != 1 or shape[0] < 1 or self.volume.dtype != bool:
+            raise ValueError(f"a grid is a cube of booleans [n, n, n], n at least 1; found {self.volume.dtype} {shape}")
+
+    @property
+    def size(self) -> int:
+        """Voxels a side."""
+        return self.volume.shape[0]
+
+    @property
+    def pitch(self) -> float:
+        """Edge of one voxel, metres."""
+        return self.cube.edge / self.size
+
+    @property
+    def cubic_metres(self) -> float:
+        """Volume of the solid."""
+        return float(self.volume.sum() * self.pitch**3)
+
+
+def voxelise(vertices: Points, faces: Faces, cube: Cube, size: int = 32) -> VoxelGrid:
+    """The solid inside a mesh: a voxel is occupied where the winding number at its centre exceeds one half.
+
+    Small holes and overlapping parts do no harm (generalised winding number: Jacobson et al. 2013; fast evaluation:
+    Barill et al. 2018). What reaches beyond the cube is cut off.
+
+    Args:
+        vertices: world frame, metres.
+        faces: vertex numbers, anticlockwise seen from outside.
+        cube: where the grid lies.
+        size: voxels a side.
+
+    Raises:
+        ValueError: no vertices or faces, a coordinate that is no number, a face that names no vertex, a size below one,
+            a mesh wholly outside the cube, or faces that point inwards.
+    """
+    from igl import fast_winding_number
+
+    vertices, faces = np.ascontiguousarray(vertices, dtype=float), np.ascontiguousarray(faces, dtype=np.int64)
+    _check_mesh(vertices, faces)
+    if size < 1:
+        raise ValueError(f"a grid needs at least one voxel a side; found size {size}")
+    bounds = (np.stack([vertices.min(axis=0), vertices.max(axis=0)]) - cube.lower) / cube.edge
+    if (bounds[1] < 0).any() or (bounds[0] > 1).any():
+        raise ValueError(
+            f"the mesh, {vertices.min(axis=0)} to {vertices.max(axis=0)}, lies outside its cube, {cube.lower} with "
+            f"edge {cube.edge}; expected both in the world frame and in metres"
+        )
+    # Nothing outside the mesh's bounding box is inside it, and most of a foot's cube is outside.
+    first, last = np.clip(
+        np.stack([np.ceil(bounds[0] * size - 0.5), np.floor(bounds[1] * size + 0.5)]), 0, size
+    ).astype(int)
+    box = tuple(slice(start, stop) for start, stop in zip(first, last, strict=True))
+    centres = cube.voxel_centres(size)[box]
+    volume = np.zeros((size, size, size), dtype=bool)
+    if centres.size:
+        winding = fast_winding_number(vertices, faces, centres.reshape(-1, 3))
+        if winding.max() <= 0.5 and winding.min() < -0.5:
+            raise ValueError("the mesh is inside out: its faces are clockwise seen from outside; turn them round")
+        volume[box] = (winding > 0.5).reshape(centres.shape[:3])
+    return VoxelGrid(volume, cube)
+
+
+def _check_mesh(vertices: np.ndarray, faces: np.ndarray) -> None:
+    if vertices.size == 0 or faces.size == 0:
+        raise ValueError(f"an empty mesh ({len(vertices)} vertices, {len(faces)} faces) has no inside to voxelise")
+    if vertices.shape[1:] != (3,) or faces.shape[1:] != (3,):
+        raise ValueError(f"expected vertices [n, 3] and triangles [m, 3]; found {vertices.shape} and {faces.shape}")
+    broken = np.count_nonzero(~np.isfinite(vertices).all(axis=1))
+    if broken:
+        raise ValueError(f"{broken} of {len(vertices)} vertices are not finite numbers; expected metres; mend the mesh")
+    if faces.min() < 0 or faces.max() >= len(vertices):
+        raise ValueError(f"faces name vertices {faces.min()} to {faces.max()}; the mesh has 0 to {len(vertices) - 1}")
+
+
+def to_mesh(probability: Probability, cube: Cube, level: float = 0.5) -> tuple[Points, Faces]:
+    """The surface of a volume (marching cubes; Lewiner et al. 2003): closed, its faces seen anticlockwise from outside.
+
+    Args:
+        probability: occupancy in [0, 1], or a boolean volume.
+        cube: where the volume lies.
+        level: occupancy at which the surface is drawn, above 0 and below 1.
+
+    Returns:
+        Vertices ``[n, 3]`` in the world frame, metres, and faces ``[m, 3]``.
+
+    Raises:
+        ValueError: a volume that is not cubic, holds no voxel above the level or something that is not a number.
+    """
+    from skimage.measure import marching_cubes
+
+    if probability.ndim != 3 or len(set(probability.shape)) != 1:
+        raise ValueError(f"expected a cubic volume [n, n, n]; found {probability.shape}")
+    if not 0 < level < 1:
+        raise ValueError(f"a surface lies at an occupancy above 0 and below 1; found level {level}")
+    if np.isnan(probability).any():
+        raise ValueError("the volume holds values that are not numbers; expected occupancies in [0, 1]")
+    if not (probability > level).any():
+        raise ValueError(f"the volume is empty: no voxel above {level}, so there is no surface to draw")
+    # One empty voxel all round closes the surface of a solid that touches the wall of its cube.
+    padded = np.pad(probability.astype(np.float32), 1)
+    indices, faces, _, _ = marching_cubes(padded, level, gradient_direction="ascent")
+    centres = (indices.astype(float) - 1 + 0.5) / len(probability)
+    return np.asarray(cube.lower) + cube.edge * centres, faces.astype(np.int64)
+
+
+def iou(a: Volume, b: Volume) -> float:
+    """Intersection over union of two volumes of one shape; two empty volumes agree, so theirs is 1.
+
+    Raises:
+        ValueError: volumes of different shapes or not of booleans.
+    """
+    if a.shape != b.shape or a.dtype != bool or b.dtype != bool:
+        raise ValueError(
+            f"IoU compares two boolean volumes of one shape; found {a.dtype} {a.shape}, {b.dtype} {b.shape}"
+        )
+    union = np.count_nonzero(a | b)
+    return np.count_nonzero(a & b) / union if union else 1.0
+
+
+def write_binvox(path: Path, grid: VoxelGrid) -> None:
+    """Writes `.binvox` (version 1, P. Min); ``translate`` and ``scale`` are the cube's least corner and edge, metres.
+
+    Raises:
+        OSError: the disk is full or the folder cannot be written; nothing is left behind.
+    """
+    voxels = grid.volume.transpose(0, 2, 1).ravel()
+    starts = np.concatenate([[0], np.flatnonzero(np.diff(voxels)) + 1])
+    lengths = np.diff(starts, append=voxels.size)
+    # A run longer than 255 becomes some runs of 255 and the rest, which is at least 1.
+    pieces = (lengths - 1) // LONGEST_RUN + 1
+    pairs = np.empty((pieces.sum(), 2), dtype=np.uint8)
+    pairs[:, 0] = np.repeat(voxels[starts], pieces)
+    pairs[:, 1] = LONGEST_RUN
+    pairs[np.cumsum(pieces) - 1, 1] = (lengths - 1) % LONGEST_RUN + 1
+    corner = " ".join(_shortest(value) for value in grid.cube.lower)
+    dims = " ".join([str(grid.size)] * 3)
+    header = f"#binvox 1\ndim {dims}\ntranslate {corner}\nscale {_shortest(grid.cube.edge)}\ndata\n"
+    write_bytes(path, header.encode("ascii") + pairs.tobytes())
+
+
+def _shortest(value: float) -> str:
+    """The shortest decimal that reads back as ``value``; whole numbers without a point, as binvox prints them."""
+    return repr(float(value)).removesuffix(".0")
+
+
+def read_binvox(path: Path) -> VoxelGrid:
+    """Reads `.binvox`, version 1 or 2 (where each value from 1 to 255 counts as occupied).
+
+    Some phone tools leave out voxels at the end: a file that ends in an empty run and lacks at most a layer, or ends
+    with a whole empty layer, is filled up with empty voxels and a warning.
+
+    Raises:
+        ValueError: not binvox, a grid that is not cubic or above 1024 voxels a side, or runs that do not fill it.
+        FileNotFoundError: there is no such file.
+    """
+    content = path.read_bytes()
+    version, size, cube, start = _parse_header(path, content)
+    if (len(content) - start) % 2:
+        raise ValueError(f"{path}: ends in the middle of a (value, count) pair; the file is cut off: fetch it again")
+    values, counts = np.frombuffer(content, dtype=np.uint8, offset=start).reshape(-1, 2).T
+    if (counts == 0).any() or (version == 1 and (values > 1).any()):
+        raise ValueError(
+            f"{path}: runs of no voxels, or values above 1 in version 1; the file is damaged: fetch it again"
+        )
+    found, expected = int(counts.sum(dtype=np.int64)), size**3
+    if found > expected:
+        raise ValueError(
+            f"{path}: its runs add up to {found} voxels; dim {size} expects {expected}; the file is damaged"
+        )
+    voxels = np.repeat(values > 0, counts)
+    if found < expected:
+        missing, layer = expected - found, size**2
+        ends_empty = found > 0 and not voxels[-1]
+        if not (ends_empty and voxels.any() and (missing <= layer or not voxels[-layer:].any())):
+            raise ValueError(
+                f"{path}: its runs add up to {found} voxels; dim {size} expects {expected}, and what is missing need "
+                "not be empty; the file is cut off: fetch or export it again"
+            )
+        warnings.warn(f"{path}: {missing} voxels are missing at its end; taken as empty", stacklevel=2)
+        voxels = np.pad(voxels, (0, missing))
+    return VoxelGrid(np.ascontiguousarray(voxels.reshape(size, size, size).transpose(0, 2, 1)), cube)
+
+
+def _parse_header(path: Path, content: bytes) -> tuple[int, int, Cube, int]:
+    """Version, voxels a side, cube, and where the runs start."""
+    magic = re.match(rb"#binvox ([12])\r?\n", content)
+    if not magic:
+        raise ValueError(
+            f"{path}: starts with {content[:12]!r}; expected '#binvox 1' or '#binvox 2': not a binvox file"
+        )
+    end = re.compile(rb"\ndata\r?\n").search(content, 0, LONGEST_HEADER)
+    if not end:
+        raise ValueError(f"{path}: no line 'data' after the header; the file is cut off or not binvox")
+    lines = [line.split() for line in content[magic.end() : end.start()].decode("ascii", "replace").splitlines()]
+    fields = {words[0]: words[1:] for words in lines if words}
+    try:
+        dims = [int(word) for word in fields["dim"]]
+        corner = tuple(float(word) for word in fields["translate"])
+        (edge,) = (float(word) for word in fields["scale"])
+    except (KeyError, ValueError) as error:
+        raise ValueError(
+            f"{path}: the header needs dim d d d, translate x y z and scale s; found {fields} ({error})"
+        ) from None
+    if len(dims) != 3 or len(set(dims)) != 1 or not 1 <= dims[0] <= LARGEST_SIZE or len(corner) != 3:
+        raise ValueError(f"{path}: dim {dims}, translate {corner}; expected three equal sizes from 1 to {LARGEST_SIZE}")
+    try:
+        return int(magic[1]), dims[0], Cube(corner, edge), end.end()
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None

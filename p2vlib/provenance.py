@@ -1,0 +1,141 @@
+"""Where a checkout keeps its files, and what a result depends on: the commit, and the meaning of the code.
+
+A cached result is stale when the code that made it has changed its meaning. The digest of a module is therefore taken
+over its syntax tree without docstrings and comments, and only over the modules that the result reaches by imports.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import os
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+"""The folder that holds the packages."""
+
+PACKAGES = ("p2vlib", "p2vtools")
+
+
+def home() -> Path:
+    """The checkout that holds notebooks, data and reports; the variable ``P2VLIB_HOME`` overrides it."""
+    return Path(os.environ.get("P2VLIB_HOME") or ROOT)
+
+
+def data_folder(name: str, scale: str) -> Path:
+    """The folder of a generated data set of a scale: ``data/<name>/<scale>``."""
+    return home() / "data" / name / scale
+
+
+def text_digest(text: str) -> str:
+    """The first 16 hexadecimal digits of the SHA-256 of a text."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def commit() -> str:
+    """The commit of the checkout, with ``+`` appended if files differ from it; ``unknown`` outside git."""
+    answer = subprocess.run(
+        ["git", "describe", "--always", "--dirty=+", "--exclude=*"],
+        cwd=home(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return answer.stdout.strip() or "unknown"
+
+
+def code_digest(modules: Iterable[str]) -> str:
+    """A digest of the meaning of ``modules`` and of every module of the project that they import, also indirectly.
+
+    Args:
+        modules: dotted names, such as ``p2vlib.models.pix2vox``.
+
+    Returns:
+        16 hexadecimal digits. They do not change when a docstring, a comment or the layout of a file changes, nor when
+        a module is added that none of ``modules`` imports.
+    """
+    parts = [f"{name} {_module_digest(name, _source(name))}" for name in sorted(reachable_modules(modules))]
+    return text_digest("\n".join(parts))
+
+
+def reachable_modules(modules: Iterable[str]) -> set[str]:
+    """``modules`` and all modules of the project that they import, directly or indirectly, also inside functions.
+
+    Importing ``a.b.c`` also runs the ``__init__`` files of ``a`` and ``a.b``, but a package is followed only where a
+    name is imported from it: a registry that lists all networks does not make one network depend on the others.
+    """
+    reached: set[str] = set()
+    waiting = [name for name in modules if _file(name)]
+    while waiting:
+        name = waiting.pop()
+        if name not in reached:
+            reached.add(name)
+            waiting += imported_modules(_source(name), name)
+    return reached
+
+
+def imported_modules(source: str, name: str = "") -> set[str]:
+    """The modules of the project that the import statements of a ``source`` name.
+
+    Args:
+        source: the text of a module, or of a notebook's code.
+        name: the dotted name of that module, for relative imports.
+    """
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = _absolute(node, name)
+            found |= {inner if _file(inner := f"{base}.{alias.name}") else base for alias in node.names}
+    return {module for module in found if module.split(".")[0] in PACKAGES and _file(module)}
+
+
+def _absolute(node: ast.ImportFrom, name: str) -> str:
+    if not node.level:
+        return node.module or ""
+    path = _file(name)
+    package = name.split(".") if path is not None and path.name == "__init__.py" else name.split(".")[:-1]
+    package = package[: len(package) - node.level + 1]
+    return ".".join([*package, *([node.module] if node.module else [])])
+
+
+def _file(name: str) -> Path | None:
+    path = ROOT.joinpath(*name.split("."))
+    candidates = (path.with_suffix(".py"), path / "__init__.py")
+    return next((file for file in candidates if file.is_file()), None) if name else None
+
+
+def _source(name: str) -> str:
+    path = _file(name)
+    if path is None:
+        raise ValueError(f"{name}: no such module below {ROOT}")
+    return path.read_text(encoding="utf-8")
+
+
+@functools.lru_cache(maxsize=1024)
+def _module_digest(name: str, source: str) -> str:
+    return syntax_digest(source)
+
+
+def syntax_digest(source: str) -> str:
+    """The digest of a Python source without its docstrings, comments and layout.
+
+    Any string that stands as a statement of its own counts as a docstring.
+    """
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(body := getattr(node, "body", None), list):
+            node.body = [statement for statement in body if not _is_docstring(statement)]
+    return text_digest(ast.dump(tree))
+
+
+def _is_docstring(statement: ast.stmt) -> bool:
+    return (
+        isinstance(statement, ast.Expr)
+        and isinstance(statement.value, ast.Constant)
+        and isinstance(statement.value.value, str)
+    )

@@ -1,0 +1,1 @@
+"""Synthetic data: feet, objects, photos of them, and the whole collection."""

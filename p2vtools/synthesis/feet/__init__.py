@@ -1,0 +1,1 @@
+"""Anatomical feet of a synthetic population."""

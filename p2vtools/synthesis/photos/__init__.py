@@ -1,0 +1,1 @@
+"""Rendered photos: trajectories, floors, light, lens and sensor."""

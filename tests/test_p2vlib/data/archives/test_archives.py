@@ -1,0 +1,74 @@
+"""Notebook 03 on the real archives' layout, with small ones written here, and with a published checkpoint."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from p2vlib import models
+from p2vlib.data.archives import shapenet
+from p2vlib.evaluation import metrics_csv
+from p2vtools.__main__ import main
+from p2vtools.study import runner
+from p2vtools.study.notebook_run import part_of_metrics
+from tests.test_p2vlib.data.archives.test_shapenet import CHAIR, entry, write_object
+from tests.test_p2vlib.models.test_published import checkpoint_of
+
+CHECKOUT = Path(__file__).parents[4]
+NAME = "03_shapenet_baseline"
+
+
+@pytest.fixture
+def checkout(home, smoke) -> Path:
+    """An empty checkout with notebook 03 and the data that are made once."""
+    for name in ("published.csv", "taxonomy.json", "packed"):
+        (home / "data").mkdir(exist_ok=True)
+        (home / "data" / name).symlink_to(CHECKOUT / "data" / name)
+    (home / "notebooks").mkdir()
+    shutil.copy(CHECKOUT / "notebooks" / f"{NAME}.ipynb", home / "notebooks")
+    return home
+
+
+def metrics_of(checkout: Path) -> pd.DataFrame:
+    return metrics_csv.read(part_of_metrics(checkout / ".runs" / "smoke", NAME))
+
+
+def table_of(checkout: Path, name: str) -> pd.DataFrame:
+    return pd.read_csv(checkout / "reports" / "smoke" / "tables" / f"{NAME}-{name}.csv")
+
+
+def test_it_trains_and_tests_on_the_archive_and_lists_what_it_skipped(checkout):
+    root = checkout / "archive"
+    for name in ("a1", "b2", "c3"):
+        write_object(root, name, views=shapenet.VIEWS)
+    content = [entry(CHAIR, train=["a1"], val=["b2"], test=["c3", "gone", "a1"])]
+    (root / shapenet.TAXONOMY).write_text(json.dumps(content))
+    command = ["study", "--only", "03", "--on-error", "skip", "-p", "dataset=shapenet", "-p", f"root={root}"]
+    assert main(command) == 0
+    rows = metrics_of(checkout)
+    own = rows[rows.dataset == "shapenet"]
+    assert set(own.subject) == {"c3", "a1"} and set(own.training) == {"shapenet"} and set(own.model) >= {"mean-shape"}
+    assert table_of(checkout, "skipped").object.tolist() == [f"{CHAIR}/gone"]
+    assert table_of(checkout, "leaks").object.tolist() == ["a1"] and set(own.views) >= {1, 4, 16, 20}
+    page = (checkout / "reports" / "smoke" / f"{NAME}.html").read_text()
+    assert f"Run with root = {root}, on_error = skip, dataset = shapenet." in page and "/gone" in page
+    page = (checkout / "reports" / "smoke" / "executed" / f"{NAME}.ipynb").read_text()
+    assert "published, on the same data" in page and "unseen objects (shapenet)" in page
+
+
+def test_it_tests_a_published_checkpoint_on_pix3d(checkout, own_furniture, monkeypatch):
+    torch.manual_seed(0)
+    torch.save(checkpoint_of(models.build("pix2vox-f"), "module."), checkout / "published.pth")
+    monkeypatch.chdir(own_furniture.parent)
+    given = {"dataset": "pix3d", "root": "pix3d", "checkpoint": str(checkout / "published.pth")}
+    runner.run_notebooks("smoke", ["03"], given)
+    rows = metrics_of(checkout)
+    assert set(rows.model) == {"pix2vox-f", "mean-shape"} and set(rows.dataset) == {"pix3d", "feet"}
+    assert set(rows[rows.dataset == "pix3d"].views) == {1}
+    assert table_of(checkout, "pix3d").iou.tolist() == [0.179, 0.204, 0.256, 0.269]
+    assert not (checkout / ".runs" / "smoke" / "weights").exists(), "nothing was trained"

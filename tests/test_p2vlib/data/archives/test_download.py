@@ -1,0 +1,272 @@
+"""Downloads, from a server on this machine that breaks off, lies and sends what nobody should unpack."""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import io
+import tarfile
+import threading
+import zipfile
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+import requests
+
+from p2vlib.data.archives import download
+from p2vlib.data.archives.download import Source
+from p2vtools.__main__ import main
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """Sends ``content`` in one file, with ranges; hangs up after ``breaks`` bytes as often as told."""
+
+    content = b""
+    breaks: list[int]
+    status = 200
+    mark = '"1"'
+    says_length = True
+
+    def address(self, name: str) -> str:
+        return f"http://127.0.0.1:{self.server_port}/{name}"
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        server = self.server
+        server.asked.append(self.headers.get("Range"))
+        if server.status != 200:
+            self.send_error(server.status)
+            return
+        first = 0
+        if self.headers.get("Range") and self.headers.get("If-Range") == server.mark:
+            first = int(self.headers["Range"].removeprefix("bytes=").rstrip("-"))
+        body = server.content[first:]
+        self.send_response(206 if first else 200)
+        self.send_header("ETag", server.mark)
+        if server.says_length:
+            self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        cut = server.breaks.pop(0) if server.breaks else len(body)
+        self.wfile.write(body[:cut])
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def server():
+    with Server(("127.0.0.1", 0), Handler) as running:
+        running.breaks, running.asked = [], []
+        threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True).start()
+        yield running
+        running.shutdown()
+
+
+def tgz(members: dict[str, bytes], kind: bytes = tarfile.REGTYPE, linkname: str = "") -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname, info.size = kind, linkname, len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+NOISE = hashlib.shake_256(b"noise").digest(500_000)
+OBJECT = {
+    "ShapeNetVox32/02691156/abc/model.binvox": NOISE,
+    "ShapeNetVox32/02691156/def/model.binvox": b"voxels",
+}
+
+
+@pytest.fixture
+def source(server, monkeypatch):
+    """The registry with one archive of R2N2's layout, on the loopback."""
+    monkeypatch.setattr(download, "PAUSE", 0.0)
+    server.content = tgz(OBJECT)
+    made = Source(server.address("ShapeNetVox32.tgz"), 600_000, 600_000, "ShapeNetVox32")
+    monkeypatch.setattr(download, "SOURCES", {"shapenet": (made,)})
+    return made
+
+
+def names(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_an_archive_is_fetched_unpacked_and_its_hash_recorded(source, server, tmp_path):
+    download.fetch("shapenet", tmp_path)
+    assert (tmp_path / "ShapeNetVox32/02691156/abc/model.binvox").read_bytes() == NOISE
+    assert hashlib.sha256(server.content).hexdigest() in (tmp_path / "hashes.json").read_text()
+    assert names(tmp_path) == sorted([*OBJECT, "ShapeNetVox32.tgz", "hashes.json"])
+    download.fetch("shapenet", tmp_path)
+    assert len(server.asked) == 1, "the second time nothing is asked for"
+
+
+def test_a_broken_connection_is_taken_up_where_it_broke(source, server, tmp_path, capsys):
+    server.breaks = [70_000, 70_000]
+    download.fetch("shapenet", tmp_path)
+    assert server.asked == [None, "bytes=65536-", "bytes=131072-"]
+    assert (tmp_path / "ShapeNetVox32/02691156/abc/model.binvox").read_bytes() == NOISE
+    assert "broke off at 65,536 bytes" in capsys.readouterr().out
+
+
+def test_what_keeps_breaking_is_kept_for_the_next_command(source, server, tmp_path):
+    server.breaks = [70_000] + [30_000] * download.ATTEMPTS
+    with pytest.raises(OSError, match=r"keeps breaking, 65,536 bytes are kept"):
+        download.fetch("shapenet", tmp_path)
+    download.fetch("shapenet", tmp_path)
+    assert server.asked[-1] == "bytes=65536-"
+    assert (tmp_path / "ShapeNetVox32").is_dir()
+
+
+def test_half_of_one_version_is_never_glued_to_another(source, server, tmp_path):
+    server.breaks = [70_000] + [30_000] * download.ATTEMPTS
+    with pytest.raises(OSError, match="are kept"):
+        download.fetch("shapenet", tmp_path)
+    server.content, server.mark = tgz({"ShapeNetVox32/x": b"new"}), '"2"'
+    download.fetch("shapenet", tmp_path)
+    assert names(tmp_path / "ShapeNetVox32") == ["x"]
+
+
+def test_another_file_than_the_first_time_is_refused(source, server, tmp_path):
+    download.fetch("shapenet", tmp_path)
+    for name in ("ShapeNetVox32.tgz", *OBJECT):
+        (tmp_path / name).unlink()
+    (tmp_path / "ShapeNetVox32/02691156/abc").rmdir()
+    (tmp_path / "ShapeNetVox32/02691156/def").rmdir()
+    (tmp_path / "ShapeNetVox32/02691156").rmdir()
+    (tmp_path / "ShapeNetVox32").rmdir()
+    server.content = tgz({"ShapeNetVox32/x": b"another"})
+    with pytest.raises(ValueError, match=r"ShapeNetVox32.tgz: what .* is not the file it was .* nothing was kept"):
+        download.fetch("shapenet", tmp_path)
+    assert names(tmp_path) == ["hashes.json"]
+
+
+def test_a_file_put_there_by_hand_is_held_to_the_registry(source, server, tmp_path, monkeypatch):
+    monkeypatch.setattr(download, "SOURCES", {"shapenet": (replace(source, sha256="0" * 64),)})
+    (tmp_path / source.name).write_bytes(server.content)
+    with pytest.raises(ValueError, match=r"its sha256 is .*; expected 0000"):
+        download.fetch("shapenet", tmp_path)
+    assert (tmp_path / source.name).is_file(), "somebody's own file is not deleted"
+    monkeypatch.setattr(download, "SOURCES", {"shapenet": (source,)})
+    download.fetch("shapenet", tmp_path)
+    assert not server.asked
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (tgz({"../outside": b"x"}), "leads out of the folder"),
+        (tgz({"/outside": b"x"}), "leads out of the folder"),
+        (tgz({"ShapeNetVox32/link": b""}, tarfile.SYMTYPE, "/etc/passwd"), "a link or a device"),
+        (tgz({"ShapeNetVox32/link": b""}, tarfile.LNKTYPE, "../../secret"), "a link or a device"),
+        (tgz({"ShapeNetVox32/pipe": b""}, tarfile.FIFOTYPE), "a link or a device"),
+        (tgz({"ShapeNetVox32/bomb": bytes(10**7)}), "unpacks to more than 900,000 bytes"),
+        (tgz(OBJECT)[:-5000], "not a whole archive"),
+        (tgz(OBJECT)[:100], "not a whole archive"),
+        (b"<html>moved</html>", "not a whole archive"),
+        (tgz({}), "an empty archive"),
+        (tgz(OBJECT)[:90_000] + b"\xff" * 2000 + tgz(OBJECT)[92_000:], "not a whole archive"),
+    ],
+    ids="climbs absolute symlink hardlink fifo bomb truncated stub html empty garbled".split(),
+)
+def test_a_hostile_or_broken_archive_leaves_nothing(source, server, tmp_path, content, message):
+    server.content = content
+    with pytest.raises(ValueError, match=rf"ShapeNetVox32.tgz: .*{message}"):
+        download.fetch("shapenet", tmp_path / "root")
+    assert names(tmp_path) == ["root/ShapeNetVox32.tgz"], "neither unpacked files nor a recorded hash"
+
+
+def zipped(name: str, content: bytes = b"x", mode: int = 0o100644) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        info = zipfile.ZipInfo(name)
+        info.external_attr = mode << 16
+        archive.writestr(info, content, zipfile.ZIP_DEFLATED)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (zipped("../outside"), "leads out of the folder"),
+        (zipped("link", b"/etc/passwd", 0o120777), "a link or a device"),
+        (zipped("bomb", bytes(10**7)), "unpacks to more than 900,000 bytes"),
+        (zipped("pix3d.json")[:-30], "not a whole archive"),
+    ],
+    ids="climbs symlink bomb truncated".split(),
+)
+def test_a_zip_is_held_to_the_same(server, tmp_path, monkeypatch, content, message):
+    server.content = content
+    made = Source(server.address("pix3d.zip"), 600_000, 600_000, "pix3d")
+    monkeypatch.setattr(download, "SOURCES", {"pix3d": (made,)})
+    with pytest.raises(ValueError, match=rf"pix3d.zip: .*{message}"):
+        download.fetch("pix3d", tmp_path)
+    assert names(tmp_path) == ["pix3d.zip"]
+
+
+def test_a_zip_without_a_folder_of_its_own_gets_one(server, tmp_path, monkeypatch):
+    server.content = zipped("img/chair/0001.png", b"picture")
+    monkeypatch.setattr(download, "SOURCES", {"pix3d": (Source(server.address("pix3d.zip"), 600_000, 9, "pix3d"),)})
+    download.fetch("pix3d", tmp_path)
+    assert (tmp_path / "pix3d/img/chair/0001.png").read_bytes() == b"picture"
+
+
+@pytest.mark.parametrize("says_length", [True, False])
+def test_more_bytes_than_the_registry_allows_are_not_taken(source, server, tmp_path, says_length):
+    server.content, server.says_length = bytes(10**6), says_length
+    with pytest.raises(ValueError, match=r"ShapeNetVox32.tgz: .*660,000"):
+        download.fetch("shapenet", tmp_path)
+    assert not (tmp_path / "ShapeNetVox32.tgz").exists()
+
+
+def test_without_a_network_it_says_which_file_to_put_where(source, tmp_path, monkeypatch, capsys):
+    gone = replace(source, address="http://127.0.0.1:9/ShapeNetVox32.tgz")
+    monkeypatch.setattr(download, "SOURCES", {"shapenet": (gone,)})
+    assert main(["fetch", "shapenet", "--root", str(tmp_path)]) == 1
+    told = capsys.readouterr().err
+    assert "no connection" in told and f"put it at {tmp_path / 'ShapeNetVox32.tgz'}" in told
+    assert "Traceback" not in told
+
+
+def test_as_long_as_something_comes_it_goes_on(source, server, tmp_path):
+    server.breaks = [70_000] * (download.ATTEMPTS + 1)
+    download.fetch("shapenet", tmp_path)
+    assert len(server.asked) == download.ATTEMPTS + 2
+
+
+def test_a_busy_server_is_asked_again(source, server, tmp_path):
+    server.status = 503
+    with pytest.raises(OSError, match="not fetched"):
+        download.fetch("shapenet", tmp_path)
+    assert len(server.asked) == download.ATTEMPTS
+
+
+def test_a_page_in_place_of_the_taxonomy_is_refused(server, tmp_path, monkeypatch):
+    server.content = b"<html>log in</html>"
+    monkeypatch.setattr(download, "SOURCES", {"shapenet": (Source(server.address("ShapeNet.json"), 1000),)})
+    with pytest.raises(ValueError, match="ShapeNet.json: not JSON; delete it"):
+        download.fetch("shapenet", tmp_path)
+    assert names(tmp_path) == ["ShapeNet.json"]
+
+
+def test_an_address_that_is_gone_says_so(source, server, tmp_path):
+    server.status = 404
+    with pytest.raises(OSError, match=r"answers 404.*put it at") as told:
+        download.fetch("shapenet", tmp_path)
+    assert isinstance(told.value.__cause__, requests.HTTPError)
+    assert len(server.asked) == 1, "asking again would not help"
+
+
+def test_a_full_disk_is_noticed_before_the_first_byte(source, server, tmp_path, monkeypatch):
+    monkeypatch.setattr(download.shutil, "disk_usage", lambda _: SimpleNamespace(free=900_000))
+    with pytest.raises(OSError, match=r"are free, and ShapeNetVox32.tgz needs about"):
+        download.fetch("shapenet", tmp_path)
+    assert not server.asked
+
+
+def test_a_set_nobody_knows(tmp_path):
+    with pytest.raises(ValueError, match=r"nothing called 'imagenet'.*shapenet, pix3d"):
+        download.fetch("imagenet", tmp_path)

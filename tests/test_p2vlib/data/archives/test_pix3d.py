@@ -1,0 +1,186 @@
+"""Pix3D's layout and axes: a small archive, written by the words of its README, is read back in our frame."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from p2vlib.data.archives import pix3d
+from p2vlib.geometry.frames import object_cube
+from p2vtools.synthesis.objects import make_object
+from p2vtools.synthesis.photos import trajectories
+from tests.furniture import CHAIR, HEIGHT, UNIT, WIDTH, entries_of, in_model_axes, write_index, write_solid
+
+
+def silhouette_iou(capture, volume: np.ndarray) -> float:
+    """IoU of the picture's alpha with the outline of ``volume``: every voxel as a small cube of points, projected."""
+    seen = np.asarray(Image.open(io.BytesIO(capture.photos[0])))[..., 3] > 127
+    steps = 256 // len(volume)
+    fine = np.stack(np.meshgrid(*[(np.arange(steps) + 0.5) / steps] * 3, indexing="ij"), -1).reshape(-1, 3)
+    cells = (np.argwhere(volume)[:, None] + fine).reshape(-1, 3) / len(volume)
+    points = np.asarray(capture.truth.cube.lower) + capture.truth.cube.edge * cells
+    column, row, _ = np.floor(capture.cameras[0].project(points)).astype(int).T
+    inside = (column >= 0) & (column < WIDTH) & (row >= 0) & (row < HEIGHT)
+    drawn = np.zeros_like(seen)
+    drawn[row[inside], column[inside]] = True
+    return float((seen & drawn).sum() / (seen | drawn).sum())
+
+
+def test_the_solid_lies_where_the_picture_shows_it(furniture):
+    (picture,) = pix3d.read_index(furniture)
+    capture = pix3d.read_picture(furniture, picture, grid=128)
+    truth = capture.truth.volume
+    score = silhouette_iou(capture, truth)
+    assert score >= 0.93
+    assert silhouette_iou(capture, truth.transpose(2, 0, 1)) < 0.4, "the archive's axes as if they were ours"
+    assert silhouette_iou(capture, truth[::-1]) < 0.6, "back to front"
+    assert silhouette_iou(capture, truth[:, :, ::-1]) < 0.75, "left for right"
+    aside = [silhouette_iou(capture, np.roll(truth, step, axis)) for axis in range(3) for step in (-1, 1)]
+    assert max(aside) < score - 0.005, "one voxel of 128 to any side is worse: there is no half voxel either"
+
+
+def test_a_coarser_solid_is_fatter_and_stays_in_its_place(furniture):
+    (picture,) = pix3d.read_index(furniture)
+    fine, coarse = (pix3d.read_picture(furniture, picture, grid=grid).truth for grid in (128, 64))
+    assert coarse.cube == fine.cube == UNIT and coarse.size == 64
+    assert (coarse.volume.repeat(2, 0).repeat(2, 1).repeat(2, 2) >= fine.volume).all()
+    capture = pix3d.read_picture(furniture, picture, grid=64)
+    assert silhouette_iou(capture, capture.truth.volume) >= 0.87
+    assert pix3d.read_picture(furniture, picture).truth.size == 32
+
+
+def test_the_camera_is_the_one_of_the_readme(furniture):
+    """A 32 mm sensor, x to the left and y up: u = W/2 - f x/z, v = H/2 - f y/z, for points of the model's own axes."""
+    (picture,) = pix3d.read_index(furniture)
+    (entry,) = entries_of(furniture)
+    ours = np.random.default_rng(0).uniform(-0.5, 0.5, (50, 3))
+    x, y, z = np.array(entry["rot_mat"]) @ in_model_axes(ours).T + np.array(entry["trans_mat"])[:, None]
+    focal = entry["focal_length"] / 32 * WIDTH
+    expected = np.column_stack([WIDTH / 2 - focal * x / z, HEIGHT / 2 - focal * y / z, z])
+    (camera,) = pix3d.read_picture(furniture, picture).cameras
+    assert np.allclose(camera.project(ours), expected)
+    assert (camera.width, camera.height) == (WIDTH, HEIGHT)
+
+
+def test_neither_step_into_our_frame_mirrors():
+    """Both of the archive's frames are right-handed, as ours is: left x up = inward, and left x outward = up."""
+    outward, up, left = np.eye(3)  # of the object's front: +x, +y, +z in our frame
+    assert np.allclose(np.cross(left, up), -outward) and np.allclose(np.cross(left, outward), up)
+    assert np.linalg.det(pix3d.FROM_MODEL) == pytest.approx(1)
+    assert np.allclose(pix3d.FROM_MODEL, np.column_stack([left, up, -outward]))
+    assert np.linalg.det(np.eye(3)[list(pix3d.FROM_SOLID)]) == pytest.approx(1)
+    assert np.linalg.det(pix3d.FROM_CAMERA) == pytest.approx(1)
+
+
+def test_left_outward_and_up_of_a_solid_are_told_apart(own_furniture):
+    """A block 3 voxels to the left, 2 outward and 1 up from the least corner: ours is [2, 1, 3], on its right."""
+    solid = np.zeros((8, 8, 8))
+    solid[3, 2, 1] = 1
+    write_solid(own_furniture, solid)
+    (picture,) = pix3d.read_index(own_furniture)
+    truth = pix3d.read_picture(own_furniture, picture, grid=8).truth
+    assert np.argwhere(truth.volume).tolist() == [[2, 1, 3]] and truth.cube == UNIT
+
+
+def test_a_thin_leg_survives_the_reduction(own_furniture):
+    solid = np.zeros((32, 32, 32), bool)
+    solid[9, 13, :16] = True
+    write_solid(own_furniture, solid)
+    (picture,) = pix3d.read_index(own_furniture)
+    volume = pix3d.read_picture(own_furniture, picture, grid=8).truth.volume
+    assert np.argwhere(volume).tolist() == [[3, up, 2] for up in range(4)]
+
+
+def test_a_picture_is_read_as_a_capture(furniture):
+    (picture,) = pix3d.read_index(furniture)
+    assert picture.name == "chair-0001" and picture.img == Path("img/chair/0001.png")
+    capture = pix3d.read_picture(furniture, picture)
+    assert capture.folder.name == "chair-0001"
+    assert capture.subject == {
+        "subject": "model/chair/OWN_ONE",
+        "taxonomy": "chair",
+        "look": "photo",
+        "metadata": "pix3d",
+        "box": [40, 10, 160, 140],
+    }
+    (content,) = capture.photos
+    pixels = Image.open(io.BytesIO(content))
+    assert pixels.format == "PNG" and pixels.mode == "RGBA"
+    assert np.array_equal(np.asarray(pixels)[..., :3], np.asarray(Image.open(furniture / picture.img)))
+    assert np.array_equal(np.asarray(pixels)[..., 3], np.asarray(Image.open(furniture / picture.mask)))
+
+
+def test_grey_pictures_and_coloured_masks_are_read(own_furniture):
+    (picture,) = pix3d.read_index(own_furniture)
+    grey = Image.open(own_furniture / picture.img).convert("L")
+    grey.save(own_furniture / picture.img)
+    Image.open(own_furniture / picture.mask).convert("RGBA").save(own_furniture / picture.mask)
+    alpha = np.asarray(Image.open(io.BytesIO(pix3d.read_picture(own_furniture, picture).photos[0])))
+    assert np.array_equal(alpha[..., 0], np.asarray(grey)) and np.array_equal(alpha[..., 0], alpha[..., 2])
+    assert set(np.unique(alpha[..., 3])) >= {0, 255}
+
+
+def test_ids_are_unique(furniture, tmp_path):
+    (entry,) = entries_of(furniture)
+    names = ["img/chair/0001.png", "img/chair/0001.jpg", "img/bed/0001.png"]
+    write_index(tmp_path, [{**entry, "img": names[0]}, {**entry, "img": names[2]}])
+    assert [p.name for p in pix3d.read_index(tmp_path)] == ["chair-0001", "bed-0001"]
+    write_index(tmp_path, [{**entry, "img": name} for name in names])
+    with pytest.raises(ValueError, match="entry 1 is a second chair-0001"):
+        pix3d.read_index(tmp_path)
+
+
+def test_tables_are_made_from_whole_objects_of_one_category(furniture, tmp_path):
+    (entry,) = entries_of(furniture)
+    kinds = [{}, {"truncated": True}, {"occluded": True}, {"slightly_occluded": True}, {"category": "sofa"}]
+    write_index(tmp_path, [{**entry, "img": f"img/any/{n}.png", **kind} for n, kind in enumerate(kinds)])
+    pictures = pix3d.read_index(tmp_path)
+    assert [p.occluded for p in pictures] == [False, False, True, True, False]
+    assert [p.name for p in pix3d.tested(pictures)] == ["any-0"]
+    assert [p.name for p in pix3d.tested(pictures, "sofa")] == ["any-4"]
+
+
+def test_tested_chairs_become_captures_of_one_view(own_furniture):
+    chair = entries_of(own_furniture)[0]
+    (own_furniture / "img/chair/0002.png").write_bytes(b"no picture")
+    broken = {**chair, "img": "img/chair/0002.png"}
+    hidden = {**chair, "img": "img/chair/0003.png", "occluded": True}
+    write_index(own_furniture, [chair, broken, hidden])
+    with pytest.raises(ValueError, match="0002.png: not a readable picture"):
+        pix3d.load(own_furniture, 96)
+    captures, skipped = pix3d.load(own_furniture, 96, on_error="skip")
+    assert captures.table["sample"].tolist() == ["chair-0001"] and skipped.object.tolist() == ["chair-0002"]
+    assert captures.photos.shape == (1, 1, 4, 96, 96) and captures.truth.shape == (1, 32, 32, 32)
+    assert pix3d.load(own_furniture, 96, limit=1)[1].empty
+
+
+def test_a_chair_fills_its_photo_as_those_do_that_were_learnt_from(furniture, own_furniture):
+    seen = np.asarray(Image.open(furniture / "mask/chair/0001.png")) > 127
+    rows, columns = np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))
+    box = [int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1]
+    write_index(own_furniture, [{**entries_of(own_furniture)[0], "bbox": box}])
+    photo = pix3d.load(own_furniture, 96)[0].photos[0, 0, 3].numpy() > 127
+    extent = max(np.ptp(np.flatnonzero(photo.any(axis))) + 1 for axis in (0, 1))
+    assert extent == pytest.approx(96 * pix3d.FILLED, abs=2)
+    assert np.flatnonzero(photo.any(0)).mean() == pytest.approx(48, abs=6)
+
+
+def test_filled_is_what_embedded_chairs_take_of_their_photos():
+    shares = []
+    for index in range(40):
+        mesh = make_object(CHAIR, seed=21, index=index)
+        _, cameras = trajectories.studio_cameras(np.random.default_rng(index), 8, 1.0, np.zeros(3))
+        for camera in cameras:
+            left, upper, right, lower = camera.box(object_cube(mesh.bounds))
+            across = np.ptp(camera.project(mesh.vertices)[:, :2], axis=0) / [right - left, lower - upper]
+            shares.append(across.max())
+    assert np.median(shares) == pytest.approx(pix3d.FILLED, abs=0.02)
+
+
+def test_without_the_archive_it_says_how_to_get_it(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no pix3d.json; get it with `python -m p2vtools fetch pix3d"):
+        pix3d.load(tmp_path / "pix3d", 96)

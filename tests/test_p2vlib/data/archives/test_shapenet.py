@@ -1,0 +1,292 @@
+"""The real archive's layout: a small one is written here to the published form, with its quirks, and read back."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from p2vlib import evaluation, training
+from p2vlib.config import Training
+from p2vlib.data import dataset
+from p2vlib.data.archives import shapenet
+from p2vlib.data.augmentation import as_input, cut
+from p2vlib.geometry.cameras import look_at, read_metadata, write_metadata
+from p2vlib.geometry.frames import object_cube
+from p2vlib.geometry.grids import VoxelGrid, voxelise, write_binvox
+from p2vlib.geometry.projection import look, voxel_centres
+from p2vlib.models import build
+from p2vtools.study import experiments
+from p2vtools.synthesis.objects import make_object
+from p2vtools.synthesis.photos import rendering as photos
+
+CHAIR, VIEWS = "03001627", shapenet.VIEWS
+
+
+def write_object(root: Path, name: str, grid: int = 32, views: int = VIEWS) -> None:
+    """Renders a chair as R2N2 did, from all sides in no order, and files it as its archive does."""
+    mesh = make_object(CHAIR, seed=1, index=3)
+    rows = [(137.0 * view % 360 + 17, 25 + view / 4, 0.0, 0.7 + 0.01 * view, 25.0) for view in range(views)]
+    cameras = [shapenet.r2n2_camera(row, 1.0, np.zeros(3), 137, 137) for row in rows]
+    rendering = root / shapenet.RENDERINGS / CHAIR / name / "rendering"
+    rendering.mkdir(parents=True)
+    for number, picture in enumerate(photos.studio_photos(mesh, cameras, 4)):
+        Image.fromarray(picture).save(rendering / f"{number:02d}.png")
+    (rendering / "renderings.txt").write_text("".join(f"{number:02d}.png\n" for number in range(views)))
+    write_metadata(rendering / "rendering_metadata.txt", rows)
+    voxels = root / shapenet.VOXELS / CHAIR / name / "model.binvox"
+    voxels.parent.mkdir(parents=True)
+    truth = voxelise(mesh.vertices, mesh.faces, object_cube(mesh.bounds), grid)
+    # As in the archive, the header's translate is not where the grid stands.
+    write_binvox(voxels, VoxelGrid(truth.volume, replace(truth.cube, lower=(0.3, 0.1, -0.2))))
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("shapenet")
+    write_object(root, "a1", grid=64)
+    return root
+
+
+def silhouette_iou(capture, cameras) -> float:
+    """IoU of the pictures' alpha with the grid's own silhouette: every voxel as a small cube of points, projected."""
+    volume, cube = capture.truth.volume, capture.truth.cube
+    fine = np.stack(np.meshgrid(*[(np.arange(3) - 1) / 3] * 3, indexing="ij"), -1).reshape(-1, 3)
+    cells = (np.argwhere(volume)[:, None] + 0.5 + fine).reshape(-1, 3) / len(volume)
+    points = np.asarray(cube.lower) + cube.edge * cells
+    scores = []
+    for content, camera in zip(capture.photos, cameras, strict=True):
+        seen = np.asarray(Image.open(io.BytesIO(content)))[..., 3] > 127
+        column, row, _ = np.floor(camera.project(points)).astype(int).T
+        inside = (column >= 0) & (column < 137) & (row >= 0) & (row < 137)
+        drawn = np.zeros_like(seen)
+        drawn[row[inside], column[inside]] = True
+        scores.append((seen & drawn).sum() / (seen | drawn).sum())
+    return float(np.mean(scores))
+
+
+def test_the_grid_lies_where_the_pictures_show_it(archive):
+    capture = shapenet.read_object(archive, CHAIR, "a1", grid=64)
+    assert silhouette_iou(capture, capture.cameras) >= 0.93
+    rows = read_metadata(capture.folder / "rendering" / "rendering_metadata.txt", VIEWS)
+    files = capture.subject["files"]
+    literal = [look_at(rows[files.index(place)], np.zeros(3), 137, 137) for place in range(VIEWS)]
+    assert silhouette_iou(capture, literal) < 0.7, "column 5 is not the field of view, nor column 4 the distance"
+
+
+def test_an_object_that_is_not_as_published_is_named(archive, tmp_path):
+    with pytest.raises(ValueError, match=r"model.binvox: a grid of 64\^3; expected 32\^3"):
+        shapenet.read_object(archive, CHAIR, "a1")
+    write_object(tmp_path, "b2")
+    metadata = tmp_path / shapenet.RENDERINGS / CHAIR / "b2" / "rendering" / "rendering_metadata.txt"
+    rows = metadata.read_text()
+    metadata.write_text("\n".join(rows.splitlines()[:23]))
+    with pytest.raises(ValueError, match=r"rendering_metadata.txt: 23 rows for 24 photos"):
+        shapenet.read_object(tmp_path, CHAIR, "b2")
+    metadata.write_text(rows)
+    picture = tmp_path / shapenet.RENDERINGS / CHAIR / "b2" / "rendering" / "02.png"
+    picture.write_bytes(b"no picture")
+    with pytest.raises(ValueError, match=f"{re.escape(str(picture))}: not a readable picture"):
+        shapenet.read_object(tmp_path, CHAIR, "b2")
+
+
+def entry(synset: str, **members: list[str]) -> dict:
+    return {"taxonomy_id": synset, "taxonomy_name": f"n{synset}", "train": [], "val": [], "test": [], **members}
+
+
+def test_leaks_between_splits_are_reported_and_can_be_dropped(tmp_path):
+    path = tmp_path / "ShapeNet.json"
+    content = [entry("1", train=["a", "b"], test=["c"]), entry("2", train=["d"], val=["e"], test=["b", "f"])]
+    path.write_text(json.dumps(content))
+    categories = shapenet.read_taxonomy(path)
+    assert shapenet.cross_listed(categories) == {"b": ["1 train", "2 test"]}
+    clean = shapenet.without_leaks(categories)
+    assert [c.test for c in clean] == [("c",), ("f",)] and shapenet.cross_listed(clean) == {}
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("not json", "not JSON"),
+        ("{}", "no list of categories"),
+        (json.dumps([{"taxonomy_id": "1"}]), "category 0 has no taxonomy_name"),
+        (json.dumps([entry("1", train=["../../etc"])]), "'../../etc' is no id"),
+    ],
+)
+def test_a_broken_taxonomy_names_itself(tmp_path, content, sentence):
+    path = tmp_path / "taxonomy.json"
+    path.write_text(content)
+    with pytest.raises(ValueError, match=f"{re.escape(str(path))}: .*{re.escape(sentence)}"):
+        shapenet.read_taxonomy(path)
+    with pytest.raises(FileNotFoundError, match="expected the taxonomy"):
+        shapenet.read_taxonomy(tmp_path / "gone.json")
+
+
+def test_the_embedded_objects_have_the_same_layout(archive):
+    """The cube that `object_cube` gives a normalised object is the one that the reader puts its grid in."""
+    capture = shapenet.read_object(archive, CHAIR, "a1", grid=64)
+    mesh = make_object(CHAIR, seed=1, index=3)
+    own = object_cube(mesh.bounds)
+    assert np.allclose(capture.truth.cube.lower, own.lower) and capture.truth.cube.edge == pytest.approx(own.edge)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    """An archive of one category with an object in each split."""
+    root = tmp_path_factory.mktemp("whole")
+    for name in ("a1", "b2", "c3"):
+        write_object(root, name)
+    (root / shapenet.TAXONOMY).write_text(json.dumps([entry(CHAIR, train=["a1"], val=["b2"], test=["c3", "a1"])]))
+    return root
+
+
+def test_the_archive_becomes_captures_whose_photos_stay_a_file(whole):
+    captures, skipped = shapenet.load(whole, 96)
+    assert captures.table["sample"].tolist() == [f"{CHAIR}-{name}" for name in ("a1", "b2", "c3", "a1")]
+    assert captures.table.split.tolist() == ["train", "validation", "test", "test"] and skipped.empty
+    assert captures.photos.shape == (4, VIEWS, 4, 137, 137) and captures.truth.shape == (4, 32, 32, 32)
+    test = captures.select(split="test")
+    assert test.photos.data_ptr() == captures.photos[2:].data_ptr(), "a split is looked at in place"
+    one = shapenet.read_object(whole, CHAIR, "c3")
+    assert np.array_equal(test.truth[0], one.truth.volume)
+    first = np.asarray(Image.open(io.BytesIO(one.photos[0])))
+    assert np.array_equal(test.photos[0, 0].permute(1, 2, 0), first)
+    maps = [line.split() for line in Path("/proc/self/maps").read_text().splitlines() if "/decoded/" in line]
+    assert maps and all(line[1] == "r--s" for line in maps), "a writable map of 79 GB would be reserved as a whole"
+    zero = np.asarray(Image.open(one.folder / "rendering" / "00.png"))
+    assert np.array_equal(test.photos[0, test.files[0, 0]].permute(1, 2, 0), zero)
+    assert test.boxes[0, 0].tolist() == pytest.approx(one.cameras[0].box(one.truth.cube), abs=1e-3)
+
+
+def test_leaks_can_be_left_out_and_objects_be_fewer(whole):
+    clean, _ = shapenet.load(whole, 96, drop_leaks=True)
+    assert clean.table[clean.table.split == "test"].subject.tolist() == ["c3"]
+    fewer, _ = shapenet.load(whole, 96, limit=1)
+    assert fewer.table.subject.tolist() == ["a1", "b2", "c3"]
+
+
+def test_photos_stand_clockwise_whatever_order_they_were_filed_in(whole):
+    capture = shapenet.read_object(whole, CHAIR, "c3")
+    rows = read_metadata(capture.folder / "rendering" / "rendering_metadata.txt", VIEWS)
+    azimuths = [row[0] for row in rows]
+    assert azimuths != sorted(azimuths)
+    files = capture.subject["files"]
+    turned = np.diff([azimuths[files.index(place)] for place in range(VIEWS)]) % 360
+    assert (turned > 0).all() and turned.sum() < 360
+    nearest = np.abs((np.array(azimuths) + 180) % 360 - 180).argmin()
+    assert files[nearest] == 0, "the one nearest the front comes first"
+
+
+def test_it_is_decoded_once_and_told_apart_by_its_crop(whole, monkeypatch):
+    box, _ = shapenet.load(whole, 96)
+    monkeypatch.setattr(shapenet, "_read_object", None)
+    middle, _ = shapenet.load(whole, 96, as_published=True)
+    assert (middle.boxes == torch.tensor(dataset.R2N2_MIDDLE)).all() and middle.as_published
+    assert box.digest() != middle.digest() and box.digest() == shapenet.load(whole, 96)[0].digest()
+
+
+def test_the_cameras_fit_the_photos_however_they_are_cut(whole):
+    """The solid, projected by the packed cameras, is covered by the object in the cut photo."""
+    for as_published in (False, True):
+        captures, _ = shapenet.load(whole, 96, as_published=as_published)
+        inside = voxel_centres(32)[captures.truth[0].flatten()]
+        place = look(captures.cameras[:1], inside).place[0]
+        whole_alpha = captures.photos[:1, :, 3:].float() / 255
+        alpha = cut(whole_alpha, captures.boxes[:1], 96)[0, :, 0]
+        pixels = ((place + 1) / 2 * 96).long().clamp(0, 95)
+        for view, where in enumerate(pixels):
+            assert (alpha[view, where[:, 1], where[:, 0]] > 0.2).float().mean() > 0.9
+
+
+def test_what_is_broken_stops_or_is_skipped_and_listed(tmp_path):
+    for name in ("a1", "b2", "c3"):
+        write_object(tmp_path, name)
+    (tmp_path / shapenet.TAXONOMY).write_text(json.dumps([entry(CHAIR, train=["a1", "gone"], val=["b2"], test=["c3"])]))
+    (tmp_path / shapenet.RENDERINGS / CHAIR / "b2" / "rendering" / "01.png").write_bytes(b"no picture")
+    with pytest.raises(ValueError, match=r"gone.*missing; the taxonomy lists 03001627/gone"):
+        shapenet.load(tmp_path, 96)
+    assert not list((tmp_path / "decoded").iterdir()), "nothing half-decoded is left"
+    captures, skipped = shapenet.load(tmp_path, 96, on_error="skip")
+    assert captures.table.subject.tolist() == ["a1", "c3"]
+    with pytest.raises(ValueError, match="gone"):
+        shapenet.load(tmp_path, 96)
+    captures, skipped = shapenet.load(tmp_path, 96, on_error="skip")
+    assert skipped.object.tolist() == [f"{CHAIR}/gone", f"{CHAIR}/b2"]
+    assert "01.png: not a readable picture" in skipped.reason[1]
+    picture = tmp_path / shapenet.RENDERINGS / CHAIR / "b2" / "rendering" / "01.png"
+    shutil.copy(picture.with_name("02.png"), picture)
+    captures, skipped = shapenet.load(tmp_path, 96, on_error="skip")
+    assert skipped.object.tolist() == [f"{CHAIR}/gone"], "what was mended meanwhile is read again"
+
+
+def test_every_kind_of_broken_object_is_named_with_its_file(tmp_path):
+    """Each of these once stopped the whole archive, or did not say where."""
+    write_object(tmp_path, "a1")
+    (tmp_path / shapenet.TAXONOMY).write_text(json.dumps([entry(CHAIR, train=["a1", "b2"])]))
+    rendering = tmp_path / shapenet.RENDERINGS / CHAIR / "b2" / "rendering"
+    rows = [(17.0, 25.0, 0.0, 0.1, 25.0), *[(20.0, 25.0, 0.0, 0.7, 25.0)] * 23]
+    for spoil, sentence in {
+        "camera": "rendering_metadata.txt: the camera stands inside the cube",
+        "bomb": "05.png: ",
+        "opaque": r"a picture of 137 x 137 pixels, RGB; expected 137 square, RGBA",
+    }.items():
+        shutil.rmtree(rendering.parent, ignore_errors=True)
+        write_object(tmp_path, "b2") if not (tmp_path / shapenet.VOXELS / CHAIR / "b2").exists() else shutil.copytree(
+            rendering.parents[1] / "a1", rendering.parent
+        )
+        if spoil == "camera":
+            write_metadata(rendering / "rendering_metadata.txt", rows)
+        elif spoil == "bomb":
+            Image.new("L", (20000, 10000)).save(rendering / "05.png")
+        else:
+            Image.new("RGB", (137, 137)).save(rendering / "05.png")
+        _, skipped = shapenet.load(tmp_path, 96, on_error="skip")
+        assert skipped.object.tolist() == [f"{CHAIR}/b2"] and re.search(sentence, skipped.reason[0]), spoil
+        shutil.rmtree(tmp_path / "decoded")
+
+
+def test_things3d_lies_in_the_same_layout_with_fewer_photos(tmp_path):
+    write_object(tmp_path, "a1", views=shapenet.THINGS3D_VIEWS)
+    (tmp_path / shapenet.TAXONOMY).write_text(json.dumps([entry(CHAIR, train=["a1"])]))
+    captures = experiments.read_archive("things3d", str(tmp_path), 96).captures
+    assert captures.photos.shape[1] == 6 and captures.table.dataset.tolist() == ["things3d"]
+    assert len(experiments.training_captures(captures, "things3d", "train")) == 1
+
+
+def test_without_the_archive_it_says_how_to_get_it(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no ShapeNet.json; get it with `python -m p2vtools fetch shapenet"):
+        shapenet.load(tmp_path, 96)
+    with pytest.raises(FileNotFoundError, match=r"no ShapeNet.json; put ShapeNet.json, ShapeNetRendering"):
+        shapenet.load(tmp_path, 96, dataset="things3d")
+
+
+def test_a_network_trains_on_it_and_is_tested(whole, tmp_path):
+    """The photos are cut on the way to the network, in training and in the test."""
+    captures, _ = shapenet.load(whole, 32)
+    torch.manual_seed(0)
+    small = dict(image_size=32, trunk=(4, 4, 8, 16), head=((16, 1, 1), (16, 1, 1), (16, 1, 2)), decoder=(8, 8, 8, 8))
+    model = build("pix2vox-f-narrow", **small)
+    train, test = captures.select(split="train"), captures.select(split="test")
+    recipe = Training(steps=3, batch=4, epoch=3)
+    history = training.train(model, train, captures.select(split="validation"), recipe, tmp_path, device="cpu")
+    assert len(history) == 1 and (tmp_path / "weights.safetensors").is_file()
+    scores = evaluation.evaluate(model, test, views=(1, VIEWS))
+    assert set(scores.views) == {1, VIEWS} and scores.iou.between(0, 1).all()
+
+
+def test_a_mirrored_photo_is_cut_where_its_mirror_image_is(whole):
+    captures, _ = shapenet.load(whole, 96)
+    both = torch.tensor([True] * 4)
+    photos, _ = dataset.mirrored(captures.photos, captures.truth, both)
+    boxes = dataset.mirrored_boxes(captures.boxes, 137, both)
+    straight = as_input(captures.photos, boxes=captures.boxes, size=96)
+    turned = as_input(photos, boxes=boxes, size=96)
+    assert torch.allclose(turned, straight.flip(-1).roll(-1, dims=1).flip(1), atol=1e-4)

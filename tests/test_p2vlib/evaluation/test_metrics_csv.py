@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from p2vlib.evaluation import metrics_csv
+from tests.test_p2vtools.study.report.test_report import metrics as row
+
+
+def sweep(chosen: float = 0.3, **facts) -> pd.DataFrame:
+    """One test evaluation at two thresholds."""
+    return pd.concat([row(threshold=t, selected=t == chosen, iou=t / 2, **facts) for t in (0.2, 0.3)])
+
+
+def test_a_file_has_a_row_for_each_evaluation_and_comes_back_as_it_was(tmp_path: Path):
+    known = pd.concat([sweep(views=4), sweep(0.2, views=8)], ignore_index=True)
+    path = tmp_path / "metrics.csv"
+    path.write_text(metrics_csv.to_text(known))
+    header, *rows = path.read_text().splitlines()
+    assert header == (
+        "notebook,model,variant,training,dataset,look,cameras,placement,taxonomy,subject,sample,views,order,"
+        "selected,iou@0.2,iou@0.3,iou@0.4,iou@0.5"
+    )
+    assert [line.rsplit(",007-a,", 1)[1] for line in rows] == [
+        "4,clockwise,0.3,0.1,0.15,,",
+        "8,clockwise,0.2,0.1,0.15,,",
+    ]
+    assert metrics_csv.read(path).equals(known), "numbers as numbers, and 007 and none as text"
+
+
+def test_rows_stay_in_their_order(tmp_path: Path):
+    samples = ["c", "a", "b"]
+    path = tmp_path / "metrics.csv"
+    path.write_text(metrics_csv.to_text(pd.concat([row(sample=sample) for sample in samples])))
+    assert metrics_csv.read(path)["sample"].tolist() == samples
+
+
+@pytest.mark.parametrize(
+    ("rows", "sentence"),
+    [
+        (row().drop(columns="look"), "metrics have the columns"),
+        (row(extra=1).assign(extra=1), "metrics have the columns"),
+        (pd.concat([row(), row(views=8, iou=float("nan"))]), r"an empty cell in \['iou'\]"),
+        (row(look=""), "an empty cell"),
+        (row(threshold=0.35), r"at a threshold of 0.35; expected \(0.2, 0.3, 0.4, 0.5\)"),
+        (pd.concat([row(), row(iou=0.7)]), "a test evaluation twice"),
+        (row(selected=False), "1 test evaluations with 0 selected thresholds; expected one for each"),
+        (pd.concat([row(), row(threshold=0.2)]), "1 test evaluations with 2 selected thresholds"),
+    ],
+)
+def test_metrics_that_are_not_tidy_are_refused(rows, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        metrics_csv.to_text(rows)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "sentence"),
+    [
+        ("views", "4.5", "not a number where views"),
+        ("iou@0.3", "high", "not a number where views, selected and IoU need one"),
+        ("selected", "yes", "not a number where views, selected"),
+        ("selected", "0.35", "column selected holds 0.35; expected one of"),
+        ("look", "", "column look is empty in row 1; expected a value"),
+    ],
+)
+def test_values_of_a_file_that_do_not_fit_are_named(tmp_path: Path, column: str, value: str, sentence: str):
+    path = tmp_path / "metrics.csv"
+    path.write_text(metrics_csv.to_text(row()))
+    pd.read_csv(path, dtype=str).assign(**{column: value}).to_csv(path, index=False)
+    with pytest.raises(ValueError, match=f"metrics.csv: {sentence}"):
+        metrics_csv.read(path)

@@ -1,0 +1,139 @@
+"""Cameras: where they stand, what they see, and the files they are kept in."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from p2vlib.geometry.cameras import look_at, r2n2_camera, read_cameras, read_metadata, write_cameras, write_metadata
+from p2vlib.geometry.frames import Cube, foot_cube, object_cube
+
+ORIGIN = np.zeros(3)
+
+
+def test_azimuth_0_stands_in_front_and_90_at_the_right_side():
+    front, right = (look_at((azimuth, 0, 0, 2.0, 40), ORIGIN, 100, 100).position for azimuth in (0, 90))
+    assert front == pytest.approx([2, 0, 0]) and right == pytest.approx([0, 0, 2])
+
+
+def test_elevation_looks_down_from_above():
+    position = look_at((0, 30, 0, 2.0, 40), ORIGIN, 100, 100).position
+    assert position == pytest.approx([2 * np.cos(np.pi / 6), 1, 0])
+
+
+def test_the_target_is_seen_in_the_middle_at_its_distance():
+    camera = look_at((33, 41, 12, 0.6, 50), np.array([0.1, 0.05, -0.2]), 160, 120)
+    assert camera.project(np.array([[0.1, 0.05, -0.2]]))[0] == pytest.approx([80, 60, 0.6])
+
+
+def test_seen_from_the_front_right_is_left_and_up_is_up():
+    camera = look_at((0, 0, 0, 1.0, 90), ORIGIN, 100, 100)
+    (z, y) = camera.project(np.array([[0, 0, 0.1], [0, 0.1, 0]]))
+    # Face to face with the object, its right side (+z) is on the viewer's left; a metre away 90 degrees span 2 m.
+    assert z == pytest.approx([45, 50, 1]) and y == pytest.approx([50, 45, 1])
+
+
+def test_in_plane_rotation_turns_the_camera_clockwise():
+    camera = look_at((0, 0, 90, 1.0, 90), ORIGIN, 100, 100)
+    # The camera turned clockwise, so the picture turns the other way: what was above is now on the left.
+    assert camera.project(np.array([[0, 0.1, 0]]))[0] == pytest.approx([45, 50, 1])
+
+
+def test_the_shapenet_camera_has_its_fitted_focal_length_and_ignores_column_5():
+    camera = r2n2_camera((0, 0, 0, 0.8, 25), 1.0, ORIGIN, 137, 137)
+    assert camera.intrinsics[0, 0] == pytest.approx(149.84, abs=0.05)
+    assert np.linalg.norm(camera.position) == pytest.approx(1.75 * 0.8)
+
+
+def test_the_box_of_a_cube_by_hand():
+    camera = look_at((0, 0, 0, 2.0, 90), ORIGIN, 100, 100)
+    # The near face of the cube is 1 m away, where 90 degrees span 2 m: it fills the picture.
+    assert camera.box(Cube((-1, -1, -1), 2.0)) == pytest.approx((0, 0, 100, 100))
+
+
+def test_the_box_of_the_lower_part_is_smaller_and_square():
+    camera = look_at((10, 45, 0, 0.6, 50), np.array([0, 0.05, 0]), 100, 100)
+    cube = foot_cube(np.array([[-0.12, 0, -0.05], [0.13, 0.12, 0.05]]))
+    whole, low = (np.array(camera.box(cube, height)) for height in (None, 0.12))
+    assert low[2] - low[0] == pytest.approx(low[3] - low[1]) and low[2] - low[0] < whole[2] - whole[0]
+
+
+def test_a_point_shows_at_the_same_place_of_the_scene_in_a_picture_that_was_cut():
+    camera = look_at((33, 41, 12, 0.6, 50), np.array([0.1, 0.05, -0.2]), 160, 120)
+    points = np.random.default_rng(0).uniform(-0.2, 0.2, (20, 3))
+    cut = camera.cropped((10, 30, 150, 120))
+    assert cut.project(points) == pytest.approx(camera.project(points) - [10, 30, 0])
+    assert (cut.width, cut.height) == (140, 90)
+    with pytest.raises(ValueError, match="left < right"):
+        camera.cropped((10, 30, 150, 30))
+
+
+def test_a_camera_inside_the_cube_has_no_box():
+    with pytest.raises(ValueError, match="inside the cube"):
+        look_at((0, 0, 0, 0.5, 60), ORIGIN, 100, 100).box(Cube((-1, -1, -1), 2.0))
+
+
+@pytest.mark.parametrize("row", [(0, 0, 0, 0.0, 40), (0, 0, 0, 1.0, 180), (0, 90, 0, 1.0, 40)])
+def test_impossible_rows_are_refused(row):
+    with pytest.raises(ValueError, match="a camera needs distance"):
+        look_at(row, ORIGIN, 100, 100)
+
+
+def test_metadata_round_trip(tmp_path):
+    rows = [(0.0, 60.0, 0.0, 0.5, 40.0), (90.25, 45.5, -1.5, 0.625, 40.0)]
+    write_metadata(tmp_path / "m.txt", rows)
+    assert read_metadata(tmp_path / "m.txt", 2) == rows
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("0 60 0 .5 40\n", "1 rows for 2 photos"),
+        ("0 60 0 .5 40\n0 60 zero .5 40\n", "not five numbers"),
+        ("0 60 0 .5 40\n0 60 0 nan 40\n", "line 2"),
+        ("0 60 0 .5 40\n0 60 0 .5\n", "line 2"),
+    ],
+)
+def test_broken_metadata_name_the_file(tmp_path, content, message):
+    path = tmp_path / "rendering_metadata.txt"
+    path.write_text(content)
+    with pytest.raises(ValueError, match=message) as caught:
+        read_metadata(path, 2)
+    assert str(path) in str(caught.value)
+
+
+def test_cameras_round_trip(tmp_path):
+    camera = look_at((33, 41, 12, 0.6, 50), np.array([0.1, 0.05, -0.2]), 160, 120)
+    write_cameras(tmp_path / "cameras.json", [camera])
+    (again,) = read_cameras(tmp_path / "cameras.json")
+    assert np.array_equal(again.extrinsics, camera.extrinsics) and (again.width, again.height) == (160, 120)
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"frames": [{}]}'])
+def test_a_broken_camera_file_names_itself(tmp_path, content):
+    path = tmp_path / "cameras.json"
+    path.write_text(content)
+    with pytest.raises(ValueError, match="not a camera file") as caught:
+        read_cameras(path)
+    assert str(path) in str(caught.value)
+
+
+def test_cubes():
+    foot = foot_cube(np.array([[-0.12, 0, -0.05], [0.14, 0.12, 0.05]]))
+    assert foot.centre == pytest.approx([0.01, 0.16, 0]) and foot.lower[1] == 0
+    table = object_cube(np.array([[-0.4, -0.1, -0.2], [0.4, 0.1, 0.2]]))
+    assert table.edge == pytest.approx(0.8) and table.centre == pytest.approx([0, 0, 0])
+    # Centres, not corners: the first voxel of two lies a quarter of the edge from the lower corner.
+    assert foot.voxel_centres(2)[0, 1, 0] == pytest.approx([foot.lower[0] + 0.08, 0.24, foot.lower[2] + 0.08])
+
+
+def test_a_foot_that_leaves_its_cube_is_refused():
+    with pytest.raises(ValueError, match="leaves its cube"):
+        foot_cube(np.array([[-0.2, 0, -0.05], [0.14, 0.12, 0.05]]))
+
+
+@pytest.mark.parametrize(
+    ("size", "fits"), [((320, 240), True), ((4032, 3024), True), ((240, 320), False), ((320, 250), False)]
+)
+def test_a_camera_takes_pictures_of_its_own_shape_at_any_size(size, fits):
+    assert look_at((30.0, 40.0, 0.0, 0.5, 50.0), np.zeros(3), 640, 480).takes(*size) == fits

@@ -1,0 +1,331 @@
+"""Voxel grids against analytic solids, an independent ray-casting oracle, the binvox specification and bad input."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trimesh
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jaxtyping import TypeCheckError
+
+from p2vlib.geometry.frames import Cube
+from p2vlib.geometry.grids import VoxelGrid, iou, read_binvox, to_mesh, voxelise, write_binvox
+
+UNIT = Cube((0.0, 0.0, 0.0), 1.0)
+HEADER = b"#binvox 1\ndim 2 2 2\ntranslate 0 0 0\nscale 1\ndata\n"
+
+
+def brick(lower: tuple[float, ...], upper: tuple[float, ...]) -> trimesh.Trimesh:
+    return trimesh.creation.box(bounds=[lower, upper])
+
+
+def columns(mesh: trimesh.Trimesh, centres: np.ndarray, axis: int) -> np.ndarray:
+    """Parity of the surfaces below each voxel centre, by embreex rays along one axis: the oracle's single vote."""
+    direction = np.eye(3)[axis]
+    starts = centres.take(0, axis=axis).reshape(-1, 3) - 2 * mesh.extents.max() * direction
+    directions = np.tile(direction, (len(starts), 1))
+    hits, rays, _ = mesh.ray.intersects_location(starts, directions, multiple_hits=True)
+    depth = np.moveaxis(centres, axis, -2)[..., axis].reshape(len(starts), -1)
+    below = np.zeros(depth.shape, dtype=int)
+    np.add.at(below, rays, hits[:, axis, None] < depth[rays])
+    others = [centres.shape[other] for other in range(3) if other != axis]
+    return np.moveaxis((below % 2 == 1).reshape(*others, -1), -1, axis)
+
+
+# ---------------------------------------------------------------- mesh -> grid
+
+
+def test_a_brick_of_three_lengths_keeps_its_axes() -> None:
+    grid = voxelise(*parts(brick((0.1, 0.2, 0.3), (0.9, 0.6, 0.5))), UNIT, 10)
+    expected = np.zeros((10, 10, 10), dtype=bool)
+    expected[1:9, 2:6, 3:5] = True
+    assert np.array_equal(grid.volume, expected)
+    assert grid.cubic_metres == pytest.approx(0.8 * 0.4 * 0.2)
+
+
+def parts(mesh: trimesh.Trimesh) -> tuple[np.ndarray, np.ndarray]:
+    return np.asarray(mesh.vertices), np.asarray(mesh.faces)
+
+
+def test_centres_decide_and_not_touching() -> None:
+    """A brick that covers voxel 3 up to just before, or just past, the centre of voxel 4."""
+    for end, last in ((0.449, 4), (0.451, 5)):
+        grid = voxelise(*parts(brick((0.3, 0.0, 0.0), (end, 1.0, 1.0))), UNIT, 10)
+        assert np.flatnonzero(grid.volume[:, 5, 5]).tolist() == list(range(3, last))
+
+
+def test_a_sphere_is_the_analytic_one() -> None:
+    cube = Cube((-0.2, 0.1, 0.3), 0.32)
+    centre = cube.centre + [0.01, -0.02, 0.03]
+    mesh = trimesh.creation.icosphere(5, radius=0.1).apply_translation(centre)
+    grid = voxelise(*parts(mesh), cube, 64)
+    analytic = np.linalg.norm(cube.voxel_centres(64) - centre, axis=-1) < 0.1
+    assert iou(grid.volume, analytic) > 0.998
+
+
+def test_a_bent_solid_agrees_with_rays_along_three_axes() -> None:
+    torus = trimesh.creation.torus(0.3, 0.12, 60, 40)
+    torus.apply_transform(trimesh.transformations.rotation_matrix(0.7, [1.0, 2.0, 3.0]))
+    torus.apply_translation([0.5, 0.5, 0.5])
+    centres = UNIT.voxel_centres(24)
+    votes = sum(columns(torus, centres, axis).astype(int) for axis in range(3))
+    grid = voxelise(*parts(torus), UNIT, 24)
+    assert 0.05 < grid.volume.mean() < 0.2
+    assert iou(grid.volume, votes >= 2) > 0.999
+
+
+def test_missing_faces_do_no_harm() -> None:
+    mesh = trimesh.creation.icosphere(4, radius=0.4).apply_translation([0.5, 0.5, 0.5])
+    vertices, faces = parts(mesh)
+    kept = np.random.default_rng(3).random(len(faces)) > 0.02
+    assert kept.sum() < len(faces)
+    whole, holed = voxelise(vertices, faces, UNIT, 32), voxelise(vertices, faces[kept], UNIT, 32)
+    assert iou(whole.volume, holed.volume) > 0.995
+
+
+def test_what_leaves_the_cube_is_cut_off() -> None:
+    grid = voxelise(*parts(brick((-1.0, 0.0, 0.0), (0.5, 2.0, 0.25))), UNIT, 8)
+    expected = np.zeros((8, 8, 8), dtype=bool)
+    expected[:4, :, :2] = True
+    assert np.array_equal(grid.volume, expected)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda v, f: (np.where(v > 0.8, np.nan, v), f, UNIT, 8), "4 of 8 vertices are not finite"),
+        (lambda v, f: (v[:0], f[:0], UNIT, 8), "empty mesh"),
+        (lambda v, f: (v, f[:0], UNIT, 8), "empty mesh"),
+        (lambda v, f: (v, f, UNIT, 0), "at least one voxel"),
+        (lambda v, f: (v, f, UNIT, -4), "at least one voxel"),
+        (lambda v, f: (v, f + 1, UNIT, 8), "faces name vertices 1 to 8; the mesh has 0 to 7"),
+        (lambda v, f: (v, f[:, ::-1], UNIT, 8), "inside out"),
+        (lambda v, f: (1000 * v + 200, f, UNIT, 8), "outside its cube"),
+    ],
+)
+def test_bad_meshes_are_refused(change, message: str) -> None:
+    vertices, faces = parts(brick((0.1, 0.1, 0.1), (0.6, 0.7, 0.9)))
+    with pytest.raises(ValueError, match=message):
+        voxelise(*change(vertices, faces))
+
+
+@pytest.mark.parametrize("volume", [np.zeros((2, 2, 3), bool), np.zeros((0, 0, 0), bool)])
+def test_a_grid_is_a_cube(volume: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="cube of booleans"):
+        VoxelGrid(volume, UNIT)
+
+
+@pytest.mark.parametrize("volume", [np.zeros((2, 2), bool), np.zeros((2, 2, 2), np.uint8)])
+def test_a_grid_holds_booleans_along_three_axes(volume: np.ndarray) -> None:
+    """The tests' shape checker may speak first."""
+    with pytest.raises((ValueError, TypeCheckError)):
+        VoxelGrid(volume, UNIT)
+
+
+# ---------------------------------------------------------------- grid -> mesh
+
+
+def test_one_voxel_becomes_the_octahedron_around_its_centre() -> None:
+    volume = np.zeros((4, 4, 4), dtype=bool)
+    volume[0, 1, 3] = True
+    vertices, faces = to_mesh(volume, Cube((10.0, 20.0, 30.0), 4.0))
+    centre = np.array([10.5, 21.5, 33.5])
+    expected = centre + 0.5 * np.concatenate([np.eye(3), -np.eye(3)])
+    assert sorted(map(tuple, vertices)) == sorted(map(tuple, expected))
+    assert trimesh.Trimesh(vertices, faces).volume == pytest.approx(4 / 3 * 0.5**3)
+
+
+def test_a_probability_places_the_surface_between_voxels() -> None:
+    """A linear ramp along x passes one half at x = 0.37 although no voxel lies there."""
+    centres = UNIT.voxel_centres(10)
+    ramp = np.clip(0.5 + (0.37 - centres[..., 0]), 0, 1)
+    vertices, _ = to_mesh(ramp, UNIT)
+    inner = vertices[(np.abs(vertices[:, 1:] - 0.5) < 0.3).all(axis=1)]
+    assert inner[:, 0].max() == pytest.approx(0.37, abs=1e-6)
+
+
+def test_there_and_back_keeps_a_sphere() -> None:
+    cube = Cube((-0.16, 0.0, -0.16), 0.32)
+    sphere = trimesh.creation.icosphere(4, radius=0.1).apply_translation(cube.centre)
+    grid = voxelise(*parts(sphere), cube, 48)
+    surface = trimesh.Trimesh(*to_mesh(grid.volume, cube))
+    assert surface.is_watertight
+    assert surface.volume == pytest.approx(sphere.volume, rel=0.01)
+    assert np.linalg.norm(surface.vertices - cube.centre, axis=1) == pytest.approx(0.1, abs=grid.pitch)
+    assert iou(voxelise(*parts(surface), cube, 48).volume, grid.volume) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("volume", "level", "message"),
+    [
+        (np.zeros((4, 4, 4), bool), 0.5, "empty"),
+        (np.full((4, 4, 4), 0.3), 0.5, "empty"),
+        (np.full((4, 4, 4), np.nan), 0.5, "not numbers"),
+        (np.ones((4, 4, 5)), 0.5, "cubic"),
+        (np.ones((4, 4, 4)), 0.0, "level 0"),
+    ],
+)
+def test_volumes_without_a_surface_are_refused(volume: np.ndarray, level: float, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        to_mesh(volume, UNIT, level)
+
+
+# ---------------------------------------------------------------- IoU
+
+
+def test_iou_by_hand() -> None:
+    a, b = np.zeros((4, 4, 4), bool), np.zeros((4, 4, 4), bool)
+    a[:2], b[1:3] = True, True
+    assert iou(a, b) == pytest.approx(1 / 3)
+    assert iou(a, a) == 1.0
+    assert iou(a, ~a) == 0.0
+    assert iou(a & ~a, b & ~b) == 1.0
+
+
+def test_iou_refuses_to_broadcast() -> None:
+    """Beneath the tests' shape checker the function itself refuses, as it does in a run without the checker."""
+    plain = inspect.unwrap(iou)
+    with pytest.raises(ValueError, match="one shape"):
+        plain(np.ones((4, 4, 4), bool), np.ones((1, 4, 4), bool))
+    with pytest.raises(ValueError, match="boolean"):
+        plain(np.ones((4, 4, 4), bool), np.ones((4, 4, 4), np.uint8))
+
+
+# ---------------------------------------------------------------- binvox
+
+
+def test_the_bytes_of_a_tiny_file(tmp_path: Path) -> None:
+    """y runs fastest, then z, then x: [0,1,0] is voxel 1, [0,0,1] voxel 2, [1,0,0] voxel 4."""
+    volume = np.zeros((2, 2, 2), dtype=bool)
+    volume[0, 1, 0] = volume[0, 0, 1] = volume[1, 0, 0] = True
+    path = tmp_path / "tiny.binvox"
+    write_binvox(path, VoxelGrid(volume, Cube((-0.5, 0.0, 0.25), 0.32)))
+    header = b"#binvox 1\ndim 2 2 2\ntranslate -0.5 0 0.25\nscale 0.32\ndata\n"
+    assert path.read_bytes() == header + bytes([0, 1, 1, 2, 0, 1, 1, 1, 0, 3])
+    back = read_binvox(path)
+    assert np.array_equal(back.volume, volume)
+    assert back.cube == Cube((-0.5, 0.0, 0.25), 0.32)
+
+
+@pytest.mark.parametrize(("side", "value", "counts"), [(8, 0, [255, 255, 2]), (8, 1, [255, 255, 2]), (1, 1, [1])])
+def test_long_runs_are_split_at_255(tmp_path: Path, side: int, value: int, counts: list[int]) -> None:
+    path = tmp_path / "long.binvox"
+    write_binvox(path, VoxelGrid(np.full((side,) * 3, bool(value)), UNIT))
+    runs = path.read_bytes().partition(b"data\n")[2]
+    assert list(runs[::2]) == [value] * len(counts)
+    assert list(runs[1::2]) == counts
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    size=st.integers(1, 17),
+    density=st.floats(0, 1),
+    lower=st.tuples(*[st.floats(-1e6, 1e6)] * 3),
+    edge=st.floats(1e-6, 1e6),
+)
+def test_round_trips_are_exact_to_the_byte(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, size: int, density: float, lower: tuple, edge: float
+) -> None:
+    path = tmp_path_factory.mktemp("binvox") / "grid.binvox"
+    grid = VoxelGrid(np.random.default_rng(seed).random((size,) * 3) < density, Cube(lower, edge))
+    write_binvox(path, grid)
+    content = path.read_bytes()
+    back = read_binvox(path)
+    assert np.array_equal(back.volume, grid.volume)
+    assert back.cube == grid.cube
+    write_binvox(path, back)
+    assert path.read_bytes() == content
+
+
+def test_version_2_counts_every_value_above_zero(tmp_path: Path) -> None:
+    path = tmp_path / "two.binvox"
+    path.write_bytes(HEADER.replace(b"#binvox 1", b"#binvox 2") + bytes([0, 3, 17, 1, 255, 2, 0, 2]))
+    assert read_binvox(path).volume.transpose(0, 2, 1).ravel().tolist() == [False] * 3 + [True] * 3 + [False] * 2
+
+
+@pytest.mark.parametrize("cut", ["count", "pair", "layers"])
+def test_missing_empty_voxels_at_the_end_are_filled_with_a_warning(tmp_path: Path, cut: str) -> None:
+    volume = np.zeros((20, 20, 20), dtype=bool)
+    volume[4:9, :5, 3:17] = True
+    path = tmp_path / "phone.binvox"
+    write_binvox(path, VoxelGrid(volume, UNIT))
+    content = path.read_bytes()
+    short = {"count": content[:-1] + bytes([content[-1] - 1]), "pair": content[:-2], "layers": content[:-16]}[cut]
+    path.write_bytes(short)
+    with pytest.warns(UserWarning, match=r"phone\.binvox: \d+ voxels are missing at its end; taken as empty"):
+        assert np.array_equal(read_binvox(path).volume, volume)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "not a binvox file"),
+        (b"solid cube\nfacet", "starts with b'solid cube"),
+        (HEADER.replace(b"binvox 1", b"binvox 3") + bytes([0, 8]), "expected '#binvox 1' or '#binvox 2'"),
+        (b"#binvox 1\ndim 2 2 2\ntranslate 0 0 0\nscale 1\n", "no line 'data'"),
+        (HEADER.replace(b"dim 2 2 2\n", b"") + bytes([0, 8]), "header needs dim"),
+        (HEADER.replace(b"scale 1", b"scale one") + bytes([0, 8]), "header needs dim"),
+        (HEADER.replace(b"2 2 2", b"2 2 3") + bytes([0, 12]), r"dim \[2, 2, 3\]"),
+        (HEADER.replace(b"2 2 2", b"0 0 0"), r"dim \[0, 0, 0\]"),
+        (HEADER.replace(b"2 2 2", b"-2 -2 -2") + bytes([0, 8]), r"dim \[-2, -2, -2\]"),
+        (HEADER.replace(b"2 2 2", b"2000000 2000000 2000000") + bytes([0, 8]), "sizes from 1 to 1024"),
+        (HEADER.replace(b"2 2 2", b"1025 1025 1025") + bytes([0, 8]), "sizes from 1 to 1024"),
+        (HEADER.replace(b"scale 1", b"scale 0") + bytes([0, 8]), "edge above zero"),
+        (HEADER.replace(b"translate 0", b"translate nan") + bytes([0, 8]), "finite corner"),
+        (HEADER + bytes([0, 4, 1, 5]), "add up to 9 voxels; dim 2 expects 8"),
+        (HEADER + bytes([0, 4, 1, 3]), "add up to 7 voxels; dim 2 expects 8"),
+        (HEADER + bytes([1, 1, 0, 2]), "add up to 3 voxels; dim 2 expects 8"),
+        (HEADER, "add up to 0 voxels; dim 2 expects 8"),
+        (HEADER + bytes([0, 4, 1]), "middle of a"),
+        (HEADER + bytes([0, 4, 1, 0, 0, 4]), "runs of no voxels"),
+        (HEADER + bytes([0, 4, 2, 4]), "values above 1"),
+    ],
+)
+def test_bad_files_are_refused_by_name(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "bad.binvox"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=message) as error:
+        read_binvox(path)
+    assert str(error.value).startswith(str(path))
+
+
+def test_a_file_cut_in_the_middle_of_the_solid_is_refused_wherever_it_is_cut(tmp_path: Path) -> None:
+    ball = np.linalg.norm(UNIT.voxel_centres(16) - 0.5, axis=-1) < 0.4
+    path = tmp_path / "cut.binvox"
+    write_binvox(path, VoxelGrid(ball, UNIT))
+    content = path.read_bytes()
+    half = content.index(b"data\n") + (len(content) - content.index(b"data\n")) // 2
+    for length in range(half - 12, half + 12):
+        path.write_bytes(content[:length])
+        with pytest.raises(ValueError, match="cut off"):
+            read_binvox(path)
+
+
+def test_a_full_disk_leaves_nothing_behind(tmp_path: Path) -> None:
+    """A limit on the file size stands in for the full disk: the write stops half-way with an OSError."""
+    script = """
+import resource, signal, sys
+from pathlib import Path
+import numpy as np
+from p2vlib.geometry.frames import Cube
+from p2vlib.geometry.grids import VoxelGrid, write_binvox
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+grid = VoxelGrid(np.random.default_rng(0).random((32, 32, 32)) < 0.5, Cube((0.0, 0.0, 0.0), 1.0))
+try:
+    write_binvox(Path(sys.argv[1]), grid)
+except OSError as error:
+    sys.exit(str(error))
+"""
+    path = tmp_path / "full.binvox"
+    outcome = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=False)
+    assert outcome.returncode == 1
+    assert f"{path}: could not be written whole" in outcome.stderr
+    assert list(tmp_path.iterdir()) == []

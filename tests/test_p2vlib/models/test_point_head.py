@@ -1,0 +1,99 @@
+"""From coarse to fine: what the head between the voxels learns from, and where it is asked."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from p2vlib import models, training
+from p2vlib.data import dataset
+from p2vlib.geometry import placement
+from p2vlib.geometry.frames import FOOT_SHARE
+from p2vlib.models.point_head import coarse_at, near_surface
+from p2vlib.training import batches
+from p2vtools.fit.ensemble import Ensemble
+
+TINY = {"encoder": (4, 4, 4, 4), "features": 4, "volume": (4, 4, 4), "height": FOOT_SHARE}
+
+
+@pytest.fixture(scope="module")
+def feet(smoke) -> dataset.Captures:
+    return dataset.load_feet(smoke.config, "phone").select(light="drift")
+
+
+@pytest.fixture(scope="module")
+def recipe(smoke):
+    return replace(smoke.config.finetuning, placement_noise=(4.0, 0.025), points=256, batch=8, single_view=0.0)
+
+
+def build():
+    torch.manual_seed(0)
+    return Ensemble(models.configure("rays", **TINY), 1, 4)
+
+
+def test_points_are_near_the_surface_and_know_their_side(feet, recipe):
+    batch = batches.draw(feet, recipe, 3)
+    assert batch.points.shape == (*batch.inside.shape, 3) and batch.inside.shape[1] == 256
+    assert 0.2 < batch.inside.float().mean() < 0.8, "both sides"
+    voxels = (batch.points * 32).long()
+    assert (batch.points[..., 1] < FOOT_SHARE).all()
+    for solid, near, places, inside in zip(batch.truth, near_surface(batch.truth), voxels, batch.inside, strict=True):
+        x, y, z = places.unbind(1)
+        assert near[x, y, z].all()
+        assert (solid[x, y, z] == inside).float().mean() > 0.7, "most points are on the side of their voxel's centre"
+
+
+def test_a_point_at_a_voxels_centre_is_inside_when_the_voxel_is_solid(feet):
+    moves = placement.drawn(len(feet), 10.0, 0.05, torch.Generator().manual_seed(0))
+    truth = placement.moved_truth(feet.fine, moves, 32)
+    layers = round(32 * FOOT_SHARE)
+    centres = placement.voxel_centres(32, layers).expand(len(feet), -1, 3)
+    inside = placement.inside(feet.fine, moves, centres).view(len(feet), 32, layers, 32)
+    # At the floor and at the cut the finer grid ends half a voxel outside the outermost centres.
+    assert torch.equal(inside[:, :, 1:-1], truth[:, :, 1 : layers - 1])
+
+
+def test_only_the_head_learns_and_it_learns(feet, recipe, tmp_path):
+    learn, validation = (feet.select(split=split) for split in ("train", "validation"))
+    model = build()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    history = training.train(model, learn, validation, replace(recipe, steps=40, epoch=10), tmp_path, report=str)
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name]) != name.startswith("finer.") or "num_batches" in name, name
+    assert history.loss.iloc[-1] < history.loss.iloc[0]
+
+
+def test_a_head_without_a_finer_truth_says_what_it_needs(smoke, recipe, tmp_path):
+    plain = smoke.captures.select(dataset="feet", cube="metric", look="phone", light="drift")
+    with pytest.raises(ValueError, match="a finer head learns from captures with a finer truth"):
+        training.train(build(), plain, plain, recipe, tmp_path)
+
+
+def test_it_begins_as_the_interpolated_answer(feet):
+    model, batch = build().eval(), batches.draw(feet, training.Training(batch=4, views=2), 0)
+    points = torch.rand(len(batch.views), 50, 3) * torch.tensor([1.0, FOOT_SHARE, 1.0])
+    with torch.no_grad():
+        said = model(batch.views, batch.cameras, points)
+    assert torch.allclose(said.near, coarse_at(said.known, points)[:, -1], atol=1e-5)
+    centre = (torch.tensor([[[5, 3, 9]]]) + 0.5) / 32
+    exact = torch.logit(said.probability[0, 5, 3, 9]).item()
+    assert coarse_at(said.known, centre.expand(len(batch.views), 1, 3))[0, -1, 0] == pytest.approx(exact, abs=1e-4)
+
+
+@pytest.mark.parametrize("size", [64, 128])
+def test_the_head_is_asked_near_the_surface_alone(feet, size):
+    """Whoever answers 9 wherever he is asked shows where that was."""
+    model, batch = build().eval(), batches.draw(feet, training.Training(batch=4, views=2), 0)
+    with torch.no_grad():
+        known = model(batch.views, batch.cameras).known
+    known = known._replace(volume=known.volume.clone())
+    known.volume[:, -1] = batch.truth[:, :, :12] * 8.0 - 4.0
+    asked = []
+    model.finer.forward = lambda maps, part, points: asked.append(points) or torch.full(points.shape[:2], 9.0)
+    shown = model.enlarged(known, size, 0.5)
+    assert shown.shape == (len(batch.views), size, size, size) and not shown[:, :, round(FOOT_SHARE * size) :].any()
+    there = shown == torch.sigmoid(torch.tensor(9.0))
+    assert 0.001 < there.float().mean() < 0.1
+    assert sum(points.shape[1] for points in asked) < 0.15 * shown.numel()

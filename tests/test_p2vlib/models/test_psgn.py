@@ -1,0 +1,74 @@
+"""PSGN: its points, their distance, the solid they enclose, and that it learns."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from p2vlib import models
+from p2vlib.models.psgn import chamfer, enclosed, surface_points
+from p2vlib.training.losses import loss_of
+
+
+def ball(radius: float = 0.3, size: int = 32) -> np.ndarray:
+    line = (np.arange(size) + 0.5) / size - 0.5
+    x, y, z = np.meshgrid(line, line, line, indexing="ij")
+    return x**2 + y**2 + z**2 < radius**2
+
+
+def test_chamfer_by_hand():
+    one = torch.tensor([[[0.0, 0, 0], [1, 0, 0]]])
+    two = torch.tensor([[[0.0, 0, 0], [1, 0, 2], [0, 0, 1]]])
+    # There: 0 and min(4, 1 + 1, 1) = 1, mean 1/2; back: 0, 4, 1, mean 5/3.
+    assert chamfer(one, two).item() == pytest.approx(0.5 + 5 / 3)
+    assert chamfer(one, one).item() == 0.0
+
+
+def test_points_of_a_surface_lie_on_it():
+    truth = torch.from_numpy(ball())[None]
+    points = surface_points(truth, 4000, torch.Generator().manual_seed(0))[0] - 0.5
+    radius = points.norm(dim=1)
+    assert radius.min() > 0.27 and radius.max() < 0.33
+    for axis in range(3):
+        assert abs(points[:, axis].mean()) < 0.01, "drawn from all sides alike"
+    with pytest.raises(ValueError, match="without a surface"):
+        surface_points(torch.zeros(1, 4, 4, 4, dtype=torch.bool), 5)
+
+
+def test_a_cloud_on_a_surface_encloses_its_solid():
+    rng = np.random.default_rng(0)
+    way = rng.normal(size=(1024, 3))
+    points = 0.5 + 0.3 * way / np.linalg.norm(way, axis=1, keepdims=True)
+    solid = enclosed(points)
+    truth = ball()
+    assert (solid & truth).sum() / (solid | truth).sum() > 0.85
+    assert not enclosed(points[:3]).all() and enclosed(points[:3]).sum() <= 20, "three points enclose nothing"
+
+
+def test_it_learns_one_shape_from_one_photo():
+    torch.manual_seed(0)
+    model = models.build("psgn", image_size=32, encoder=(4, 8, 8, 16), hidden=32, decoder=(8, 8)).train()
+    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
+    views, truth = torch.rand(2, 3, 3, 32, 32), torch.from_numpy(np.stack([ball(), ball(0.2)]))
+    losses = []
+    for _ in range(40):
+        result = model(views)
+        assert result.points.shape == (2, 1024, 3) and not result.probability.any()
+        loss = loss_of(result, truth)
+        optimizer.zero_grad()
+        loss.backward()
+        assert all(parameter.grad is not None for parameter in model.parameters())
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.3 * losses[0]
+    model.eval()
+    with torch.no_grad():
+        first, alone = model(views).probability, model(views[:, :1]).probability
+    assert torch.equal(first, alone), "further photos are not looked at"
+    assert first.unique().tolist() in ([0.0, 1.0], [0.0])
+
+
+def test_sizes_that_do_not_fit():
+    with pytest.raises(ValueError, match="multiple of 32 pixels"):
+        models.build("psgn-narrow", image_size=40)

@@ -1,0 +1,140 @@
+"""Published checkpoints: written here in the published key layout, read back, recognised, and refused when hostile."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+
+import pytest
+import torch
+
+from p2vlib import models
+from p2vlib.models import published
+from p2vlib.training import checkpoints
+from p2vtools.__main__ import main
+
+
+def checkpoint_of(model: models.Pix2Vox, prefix: str) -> dict:
+    """What the published code would have saved of ``model``: blue-first trunk, solver states, module. prefixes."""
+    checkpoint: dict = {
+        "epoch_idx": 249,
+        "best_iou": 0.66,
+        "best_epoch": 201,
+        "encoder_solver_state_dict": {"state": {}},
+    }
+    for part in published.PARTS:
+        network = getattr(model, part)
+        state = dict(network.state_dict()) if network is not None else {"layer1.0.weight": torch.zeros(32, 1, 4, 4, 4)}
+        if part == "encoder":
+            first = next(iter(state))
+            state[first] = state[first].flip(1)
+        counted = {name: value for name, value in state.items() if not name.endswith("num_batches_tracked")}
+        checkpoint[f"{part}_state_dict"] = {prefix + name: value for name, value in counted.items()}
+    return checkpoint
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize("name", ["pix2vox-f", "pix2vox++-f"])
+def test_a_published_file_becomes_the_network_that_it_holds(tmp_path, name: str, prefix: str, legacy: bool) -> None:
+    torch.manual_seed(1)
+    source, path = models.build(name), tmp_path / "published.pth"
+    torch.save(checkpoint_of(source, prefix), path, _use_new_zipfile_serialization=not legacy)
+    found = models.load_published(path)
+    assert found.name == name and not found.model.training
+    unused = ("best_epoch", "best_iou", "encoder_solver_state_dict", "epoch_idx", "refiner_state_dict")
+    assert found.left_out == unused
+    for key, value in source.state_dict().items():
+        assert torch.equal(found.model.state_dict()[key], value), key
+    views = torch.rand(1, 1, 3, 224, 224)
+    with torch.no_grad():
+        assert torch.allclose(found.model(views).probability, source.eval()(views).probability, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", published.PUBLISHED)
+def test_all_four_are_told_apart_by_their_shapes(tmp_path, name: str) -> None:
+    with torch.device("meta"):
+        model = models.Pix2Vox(models.configure(name))
+    states = {part: published._own_state(model, part) for part in published.PARTS}
+    assert published._recognised(tmp_path, states)[0] == name
+
+
+def test_it_is_kept_as_safetensors_and_loaded_as_any_training(tmp_path, capsys) -> None:
+    torch.manual_seed(2)
+    source, path, kept = models.build("pix2vox++-f"), tmp_path / "published.pth", tmp_path / "weights.safetensors"
+    torch.save(checkpoint_of(source, "module."), path)
+    assert main(["convert", str(path), "--out", str(kept)]) == 0
+    told = capsys.readouterr().out
+    assert "pix2vox++-f" in told and "encoder_solver_state_dict" in told
+    other = models.build("pix2vox++-f")
+    checkpoints.load_weights(other, kept)
+    for key, value in source.state_dict().items():
+        assert torch.equal(other.state_dict()[key], value), key
+    again = models.load_published(kept)
+    assert again.name == "pix2vox++-f" and again.left_out == ()
+    assert torch.equal(again.model.state_dict()["decoder.layer5.0.weight"], source.decoder.layer5[0].weight)
+    kept.write_bytes(kept.read_bytes()[:-50])
+    with pytest.raises(ValueError, match=f"{re.escape(str(kept))}: not a whole safetensors file"):
+        models.load_published(kept)
+
+
+def test_a_file_of_another_network_names_the_nearest_and_what_differs(tmp_path) -> None:
+    path = tmp_path / "other.pth"
+    checkpoint = checkpoint_of(models.build("pix2vox++-f"), "")
+    checkpoint["decoder_state_dict"]["layer5.0.weight"] = torch.zeros(8, 2, 1, 1, 1)
+    torch.save(checkpoint, path)
+    sentence = (
+        "nearest is pix2vox++-f, but decoder.layer5.0.weight is (8, 2, 1, 1, 1) where (8, 1, 1, 1, 1) is expected"
+    )
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        models.load_published(path)
+    checkpoint["decoder_state_dict"]["layer5.0.weight"] = torch.zeros(8, 1, 1, 1, 1)
+    del checkpoint["merger_state_dict"]
+    torch.save(checkpoint, path)
+    with pytest.raises(ValueError, match="merger.layer1.0.weight is missing where"):
+        models.load_published(path)
+
+
+class Hostile:
+    """Pickles to a call of a function, as an attacker's file would."""
+
+    def __reduce__(self):
+        return print, ("run from a file",)
+
+
+def test_a_hostile_file_is_refused_and_nothing_of_it_runs(tmp_path, capsys) -> None:
+    path = tmp_path / "hostile.pth"
+    torch.save({"encoder_state_dict": Hostile()}, path)
+    with pytest.raises(ValueError, match=f"{re.escape(str(path))}: not a whole checkpoint of tensors"):
+        models.load_published(path)
+    assert "run from a file" not in capsys.readouterr().out
+
+
+def test_what_is_no_checkpoint_is_named(tmp_path) -> None:
+    path = tmp_path / "a.pth"
+    with pytest.raises(FileNotFoundError, match="no such file; expected a published checkpoint"):
+        models.load_published(path)
+    path.write_bytes(b"no pickle at all")
+    with pytest.raises(ValueError, match="not a whole checkpoint"):
+        models.load_published(path)
+    torch.save([1, 2], path)
+    with pytest.raises(ValueError, match="holds a list; expected"):
+        models.load_published(path)
+    torch.save({"encoder_state_dict": {"a": 3}}, path)
+    with pytest.raises(ValueError, match="encoder_state_dict is not a dictionary of tensors"):
+        models.load_published(path)
+    whole = checkpoint_of(models.build("pix2vox++-f"), "")
+    torch.save(whole, path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(ValueError, match="not a whole checkpoint"):
+        models.load_published(path)
+
+
+def test_an_archive_that_grows_beyond_bounds_is_refused_before_it_is_unpacked(tmp_path, monkeypatch) -> None:
+    path = tmp_path / "bomb.pth"
+    monkeypatch.setattr(published, "SIZE_LIMIT", 2**20)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", bytes(2**22))
+    assert path.stat().st_size < 2**16
+    with pytest.raises(ValueError, match="GiB unpacked; a published checkpoint has at most"):
+        models.load_published(path)

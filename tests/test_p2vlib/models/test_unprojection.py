@@ -1,0 +1,162 @@
+"""Rays: voxels are read where cameras show them, whatever the order and number of views."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from p2vlib import evaluation, models, training
+from p2vlib.config import Training
+from p2vlib.data.augmentation import jittered
+from p2vlib.data.dataset import mirrored, mirrored_cameras
+from p2vlib.geometry.cameras import look_at
+from p2vlib.geometry.frames import FOOT_SHARE, Cube
+from p2vlib.geometry.projection import look, voxel_centres
+
+DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+CUBE = Cube((-0.16, 0.0, -0.16), 0.32)
+SMALL = dict(image_size=32, encoder=(4, 4, 8, 8), features=4, volume=(4, 4, 8))
+
+
+def walk(views: int = 4, size: int = 32) -> torch.Tensor:
+    """Cameras clockwise around the cube, each cut to its box, ``[1, views, 3, 7]``."""
+    cameras = []
+    for view in range(views):
+        camera = look_at((360 * view / views + 10, 40 + 3 * view, 5.0, 0.6, 50.0), np.array([0, 0.05, 0]), 128, 128)
+        cameras.append(camera.seen_from(CUBE, camera.box(CUBE)))
+    return torch.tensor(np.stack(cameras), dtype=torch.float32)[None]
+
+
+def rays(**overrides) -> models.Reconstruction:
+    torch.manual_seed(0)
+    return models.build("rays", **{**SMALL, **overrides})
+
+
+def test_a_voxel_is_read_where_the_camera_shows_it():
+    camera = look_at((30.0, 45.0, 10.0, 0.6, 50.0), np.array([0.02, 0.05, 0.01]), 128, 96)
+    box = (5.0, -7.0, 110.0, 98.0)
+    points = voxel_centres(4)
+    sight = look(torch.tensor(camera.seen_from(CUBE, box), dtype=torch.float32)[None, None], points)
+    shown = camera.project(np.array(CUBE.lower) + CUBE.edge * points.numpy())
+    left, top, right, bottom = box
+    wanted = np.stack([2 * (shown[:, 0] - left) / (right - left) - 1, 2 * (shown[:, 1] - top) / (bottom - top) - 1], 1)
+    assert np.allclose(sight.place[0, 0], wanted, atol=1e-4)
+    middle = camera.project(np.array([[0.0, 0.16, 0.0]]))[0, 2]
+    assert np.allclose(sight.beside[0, 0, 1], (shown[:, 2] - middle) / CUBE.edge, atol=1e-4)
+    towards = np.array(CUBE.lower) + CUBE.edge * points.numpy() - camera.position
+    assert np.allclose(sight.beside[0, 0, 2:].T, towards / np.linalg.norm(towards, axis=1, keepdims=True), atol=1e-4)
+    assert np.array_equal(sight.seen[0, 0], (np.abs(wanted) <= 1).all(1))
+
+
+def test_what_is_outside_the_photo_or_behind_the_camera_is_not_seen():
+    cameras = walk(1)
+    cameras[..., 6] -= cameras.new_tensor([0, 0, 3.0])  # the cube behind the camera
+    assert not look(cameras, voxel_centres(4)).seen.any()
+    aside = walk(1)
+    aside[..., 0, 2] += 1.0
+    seen = look(aside, voxel_centres(4)).seen.float().mean()
+    assert 0.2 < seen < 0.8
+
+
+def test_mirrored_photos_have_mirrored_cameras():
+    """A point and its mirror image show in a photo and its mirror image at mirrored places, in the turned order."""
+    cameras, points = walk(), voxel_centres(4)
+    turned = mirrored_cameras(cameras, torch.tensor([True]))
+    across = points * torch.tensor([1.0, 1, -1]) + torch.tensor([0.0, 0, 1])
+    place, other = look(cameras, points).place[0], look(turned, across).place[0]
+    order = [0, 3, 2, 1]
+    photos = torch.arange(4, dtype=torch.uint8)[None, :, None, None, None].expand(1, 4, 4, 2, 2)
+    shown, _ = mirrored(photos, torch.zeros(1, 2, 2, 2, dtype=torch.bool), torch.tensor([True]))
+    assert shown[0, :, 0, 0, 0].tolist() == order
+    assert torch.allclose(other, place[order] * torch.tensor([-1.0, 1]), atol=1e-4)
+    assert torch.linalg.det(turned[..., 3:6]).flatten().tolist() == pytest.approx([1.0] * 4, abs=1e-5)
+    assert torch.equal(mirrored_cameras(cameras, torch.tensor([False])), cameras)
+
+
+def test_jittered_cameras_err_as_told():
+    cameras = walk().expand(3000, -1, -1, -1)
+    generator = torch.Generator().manual_seed(1)
+    same = jittered(cameras, 0.0, 0.0, generator)
+    assert torch.allclose(same, cameras, atol=1e-6)
+    moved = jittered(cameras, 2.0, 0.01, generator)
+    turn = moved[..., 3:6] @ cameras[..., 3:6].transpose(2, 3)
+    angle = torch.rad2deg(torch.acos(((turn.diagonal(dim1=2, dim2=3).sum(-1) - 1) / 2).clamp(-1, 1)))
+    # Of three axes and an even share between none and all of it, whose mean square is a third.
+    assert angle.square().mean().sqrt() == pytest.approx(2.0, rel=0.05)
+    stand = [-(c[..., 3:6].transpose(2, 3) @ c[..., 6:]) for c in (cameras, moved)]
+    assert (stand[1] - stand[0]).std() == pytest.approx(0.01 / 3**0.5, rel=0.05), (
+        "the camera's own place moves by the shift"
+    )
+    assert torch.allclose(turn @ turn.transpose(2, 3), torch.eye(3), atol=1e-5)
+
+
+@pytest.mark.parametrize("aggregation", ["attention", "moments", "mean"])
+def test_neither_order_nor_number_of_views_matters_to_it(aggregation):
+    model, cameras = rays(aggregation=aggregation).eval(), walk(5)
+    views = torch.rand(1, 5, 3, 32, 32)
+    order = torch.tensor([3, 0, 4, 1, 2])
+    with torch.no_grad():
+        one = model(views, cameras)
+        two = model(views[:, order], cameras[:, order])
+        twice = model(views.repeat(1, 2, 1, 1, 1), cameras.repeat(1, 2, 1, 1))
+        for number in (1, 24):
+            some = torch.arange(number) % 5
+            assert model(views[:, some], cameras[:, some]).probability.shape == (1, 32, 32, 32)
+    assert torch.allclose(one.probability, two.probability, atol=1e-5)
+    assert torch.allclose(one.probability, twice.probability, atol=1e-5), "a view told twice says no more"
+    assert torch.allclose(one.scores[:, order], two.scores, atol=1e-5)
+    assert torch.allclose(one.scores.sum(1), (one.scores.sum(1) > 0).float(), atol=1e-5)
+
+
+def test_it_says_what_it_needs():
+    with pytest.raises(ValueError, match="rays need the camera of every photo; found none"):
+        rays()(torch.rand(1, 2, 3, 32, 32))
+    with pytest.raises(ValueError, match=r"expected views \[batch, views, 3, 32, 32\]; found \[1, 2, 3, 16, 16\]"):
+        rays()(torch.rand(1, 2, 3, 16, 16), walk(2))
+    with pytest.raises(ValueError, match="multiple of 16 pixels, a grid of a multiple of 4 .*; found 40, 32 and 1.0"):
+        rays(image_size=40)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_it_learns_on_real_photos_and_is_tested_with_their_cameras(smoke, tmp_path, device):
+    feet = smoke.captures.select(dataset="feet", look="phone", light="drift", cube="metric")
+    train, validation = feet.select(split="train"), feet.select(split="validation")
+    torch.manual_seed(0)
+    model = models.build("rays", encoder=(8, 8, 8, 8), features=4, volume=(4, 8, 8))
+    recipe = Training(steps=8, batch=4, epoch=4, single_view=1.0, mirror=False, learning_rate=1e-2)
+    history = training.train(model, train, validation, recipe, tmp_path / "rays", device=device)
+    assert history.loss.iloc[1] < history.loss.iloc[0]
+    told = evaluation.predict(model, validation, [0, 1])
+    wrong = replace(validation, cameras=validation.cameras.roll(1, dims=1))
+    assert not torch.allclose(told, evaluation.predict(model, wrong, [0, 1]))
+
+
+def test_the_true_solid_shows_where_the_photo_has_it(smoke):
+    """Projected by the packed cameras, the solid foot covers the foot of the cut studio photo: one frame throughout."""
+    feet = smoke.captures.select(dataset="feet", look="studio", cube="metric")
+    for row in range(len(feet)):  # right feet among them, which enter mirrored
+        inside = voxel_centres(32)[feet.truth[row].flatten()]
+        place = look(feet.cameras[row][None], inside).place[0]
+        size = feet.photos.shape[-1]
+        pixels = ((place + 1) / 2 * size).long().clamp(0, size - 1)
+        for view, where in enumerate(pixels):
+            alpha = feet.photos[row, view, 3]
+            assert (alpha[where[:, 1], where[:, 0]] > 127).float().mean() > 0.97
+
+
+def test_a_visual_hull_holds_the_truth_and_shrinks_with_every_view(smoke):
+    feet = smoke.captures.select(dataset="feet", look="studio", cube="metric")
+    hulls = {number: evaluation.visual_hull(feet, number, FOOT_SHARE) for number in (1, 4)}
+    for hull in hulls.values():
+        assert (hull & feet.truth).sum() > 0.98 * feet.truth.sum(), "what is there is never carved away"
+        assert not hull[:, :, 12:].any()
+    assert hulls[4].sum() < 0.8 * hulls[1].sum()
+    four = evaluation.iou_at(hulls[4].float(), feet.truth, (0.5,)).mean()
+    assert evaluation.iou_at(hulls[1].float(), feet.truth, (0.5,)).mean() < four and four > 0.5
+    with pytest.raises(ValueError, match="needs silhouettes; these photos are opaque"):
+        evaluation.visual_hull(smoke.captures.select(dataset="feet", look="phone"), 2)
+    with pytest.raises(ValueError, match="whose cameras are known"):
+        evaluation.visual_hull(replace(feet, cameras=None), 2)

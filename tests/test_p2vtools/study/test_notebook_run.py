@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import json
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import pytest
+
+from p2vlib import provenance
+from p2vlib.config import PRESETS
+from p2vlib.evaluation import metrics_csv
+from p2vtools.study import notebook_run
+
+ROW = {
+    "model": "mean-shape",
+    "variant": "main",
+    "training": "feet-phone",
+    "dataset": "feet",
+    "look": "phone",
+    "cameras": "none",
+    "placement": "true",
+    "taxonomy": "foot",
+    "subject": "p001",
+    "sample": "p001-left",
+    "views": 4,
+    "order": "clockwise",
+    "threshold": 0.4,
+    "selected": True,
+    "iou": 0.63,
+}
+
+
+@pytest.fixture
+def run(home):
+    return notebook_run.begin("04", "Finetuning", scale="quick", seed=3)
+
+
+def test_home_is_the_checkout_unless_moved(home, monkeypatch):
+    assert provenance.home() == home
+    monkeypatch.delenv("P2VLIB_HOME")
+    assert (provenance.home() / "p2vlib" / "provenance.py").exists()
+
+
+def test_begin_keeps_both_configs_and_says_what_runs_where(home, capsys):
+    run = notebook_run.begin("04", scale="quick", seed=3, finetuning__steps=9)
+    said = capsys.readouterr().out
+    assert "04 · scale quick · seed 3" in said and "torch" in said and said.count("\n") == 1
+    folder = home / "reports" / "quick"
+    assert json.loads((folder / "config.json").read_text())["seed"] == PRESETS["quick"].seed
+    own = json.loads((folder / "parts" / "04.config.json").read_text())
+    assert own["seed"] == 3 and own["finetuning"]["steps"] == 9
+    assert run.folder == folder and run.work == home / ".runs" / "quick" and not run.is_smoke
+
+
+def test_begin_refuses_what_the_config_does_not_know(home):
+    with pytest.raises(ValueError, match="unknown parameter 'stepps'"):
+        notebook_run.begin("04", scale="smoke", stepps=3)
+    assert not (home / "reports").exists()
+
+
+def test_metrics_are_kept_as_their_notebooks_own(run):
+    kept = run.save_metrics(pd.DataFrame([ROW]))
+    assert kept.to_dict("records") == [{"notebook": "04", **ROW}]
+    assert metrics_csv.read(notebook_run.part_of_metrics(run.work, "04")).equals(kept)
+
+
+def test_metrics_that_are_not_tidy_are_not_kept(run):
+    with pytest.raises(ValueError, match="metrics have the columns"):
+        run.save_metrics(pd.DataFrame([{**ROW, "extra": 1}]))
+    assert not notebook_run.part_of_metrics(run.work, "04").exists()
+
+
+@pytest.mark.parametrize(("scale", "marks"), [("smoke", [notebook_run.SMOKE_NOTE]), ("quick", [])])
+def test_only_figures_of_a_smoke_run_are_marked(home, scale, marks):
+    run = notebook_run.begin("01", scale=scale)
+    figure = run.save_figure(plt.figure(), "feet", "Forty feet")
+    assert [text.get_text() for text in figure.texts] == marks
+    assert (run.folder / "figures" / "01-feet.png").read_bytes().startswith(b"\x89PNG")
+    run.save_figure(figure, "sheet", "Photos", photos=True)
+    assert (run.folder / "figures" / "01-sheet.jpg").read_bytes().startswith(b"\xff\xd8")
+    assert [kept["file"] for kept in run.figures] == ["figures/01-feet.png", "figures/01-sheet.jpg"]
+    plt.close(figure)
+
+
+def test_the_answer_closes_the_manifest(run):
+    run.save_table(pd.DataFrame({"views": [4], "iou": [0.63]}), "views", "IoU by views")
+    run.answer("The foot is .63.")
+    manifest = json.loads((run.folder / "parts" / "04.json").read_text())
+    assert manifest["notebook"] == "04" and manifest["title"] == "Finetuning"
+    assert manifest["answer"] == "The foot is .63."
+    assert manifest["tables"] == [{"file": "tables/04-views.csv", "caption": "IoU by views"}]
+    assert (run.folder / "tables" / "04-views.csv").read_text() == "views,iou\n4,0.63\n"
+    assert manifest["metrics"] == "", "it saved none"
+    run.save_metrics(pd.DataFrame([ROW]))
+    run.answer("The foot is .63.")
+    told = json.loads((run.folder / "parts" / "04.json").read_text())["metrics"]
+    assert told == provenance.text_digest(notebook_run.part_of_metrics(run.work, "04").read_text())
+    assert manifest["seconds"] >= 0 and 0.01 < manifest["peak_memory_gib"] < 64
+    assert {"version", "commit", "torch", "device", "machine"} <= set(manifest)
+
+
+def test_a_smoke_answer_says_that_it_is_no_result(home):
+    run = notebook_run.begin("04")
+    run.answer("The foot is .63.")
+    assert json.loads((run.folder / "parts" / "04.json").read_text())["answer"].startswith(
+        f"*({notebook_run.SMOKE_NOTE})*"
+    )
+
+
+def test_outside_git_the_commit_is_unknown(home):
+    assert provenance.commit() == "unknown"
+
+
+def test_peak_memory_sees_what_was_allocated():
+    before = notebook_run.peak_memory_gib()
+    block = bytearray(200 * 2**20)
+    assert len(block) and notebook_run.peak_memory_gib() >= max(before, 0.19)
