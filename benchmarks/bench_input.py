@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 import torch
 
-from p2vlib.data.augmentation import EIGENVALUES, EIGENVECTORS, PUBLISHED, Augmentation, augmented
+from p2vlib.data.augmentation import EIGENVALUES, EIGENVECTORS, PUBLISHED, Augmentation, augment
 
 PHOTO, CROP, SIZE, VIEWS = 137, 128, 224, 4
 LUMA = np.array(PUBLISHED.grey, np.float32)
@@ -63,7 +63,7 @@ def together(photos: torch.Tensor, recipe: Augmentation, generator: torch.Genera
     """``[batch, views, 4, 137, 137]`` bytes on a device to ``[batch, views, 3, 224, 224]``."""
     edge = (PHOTO - CROP) // 2
     box = torch.tensor([edge, edge, edge + CROP, edge + CROP], dtype=torch.float32, device=photos.device)
-    return augmented(photos, generator, recipe, box.expand(*photos.shape[:2], 4), SIZE).mul_(2).sub_(1)
+    return augment(photos, generator, recipe, box.expand(*photos.shape[:2], 4), SIZE).mul_(2).sub_(1)
 
 
 def pictures(batch: int) -> np.ndarray:

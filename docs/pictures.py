@@ -18,42 +18,42 @@ from PIL import Image
 from scipy.ndimage import zoom
 
 from p2vlib import config
-from p2vlib.data.photo_set import Shots, shots_of
+from p2vlib.data.photo_set import PhotoSet, photo_set_from_arrays
 from p2vlib.geometry.frames import SIDES
 from p2vtools import viewer
 from p2vtools.fit import pretrained, reconstruct, shoe_last, uncertainty
-from p2vtools.fit.measure import measure, sizes
+from p2vtools.fit.measure import measure, shoe_sizes
 from p2vtools.fit.reconstruct import Foot
-from p2vtools.fit.uncertainty import Sized
+from p2vtools.fit.uncertainty import MeasureIntervals
 from p2vtools.synthesis.feet import foot as feet
-from p2vtools.synthesis.feet.landmarks import truths
+from p2vtools.synthesis.feet.landmarks import true_measures
 from p2vtools.synthesis.feet.population import population
 from p2vtools.synthesis.photos import trajectories
 from p2vtools.synthesis.photos.rendering import phone_photos
 from p2vtools.viewer.style import FAINTER, INK, STYLE, new_figure
 
-PEOPLE, PERSON, SIDE, VIEWS = config.shipped().feet.test_seed, 14, "right", 8
+PEOPLE, PERSON, SIDE, VIEWS = config.pretrained_config().feet.test_seed, 14, "right", 8
 
 PIXELS, SAMPLES = 384, 12
 """Of a photo, and light paths for each of them: three times a side and twice as many as in the data."""
 
 
-def photographed(foot: feet.Foot) -> Shots:
+def photographed(foot: feet.SyntheticFoot) -> PhotoSet:
     """The walk around the foot that the data have, photographed once more."""
     rng = np.random.default_rng([PEOPLE, PERSON, SIDES.index(SIDE), False])
     walk = trajectories.phone_walk(rng, VIEWS, np.array([0.0, 0.05, 0.0]), pixels=PIXELS)
     files = phone_photos(foot.photographed, walk, SAMPLES)
     pictures = [np.asarray(Image.open(io.BytesIO(file)).convert("RGB")) for file in files]
-    return shots_of(pictures, walk.cameras, [f"{view:02d}.jpg" for view in range(VIEWS)], SIDE)
+    return photo_set_from_arrays(pictures, walk.cameras, [f"{view:02d}.jpg" for view in range(VIEWS)], SIDE)
 
 
-def lengthened(mesh: trimesh.Trimesh, known: Sized) -> trimesh.Trimesh:
+def lengthened(mesh: trimesh.Trimesh, known: MeasureIntervals) -> trimesh.Trimesh:
     """A reconstructed surface with what is missing at the tips of its toes, which are thinner than a voxel."""
     longer = known.measures.length / measure(mesh, SIDE)[0].length
     return mesh.copy().apply_transform(np.diag([longer, 1.0, 1.0, 1.0]))
 
 
-def from_photos_to_millimetres(shots: Shots, foot: Foot, known: Sized, truth: float) -> Figure:
+def from_photos_to_millimetres(shots: PhotoSet, foot: Foot, known: MeasureIntervals, truth: float) -> Figure:
     """Photos, the solid and what was measured side by side; ``truth``: the true length, mm."""
     mesh = lengthened(foot.mesh, known)
     drawn = viewer.measured(mesh, known.measures, replace(measure(mesh, SIDE)[1], arch=None))
@@ -62,7 +62,7 @@ def from_photos_to_millimetres(shots: Shots, foot: Foot, known: Sized, truth: fl
     smooth = zoom(foot.probability, 2, order=1, mode="grid-constant", grid_mode=True) >= foot.threshold
     solid = viewer.render(smooth, azimuth=40, elevation=22, pixels=900)
     pictures = [viewer.mosaic([photos[:2], photos[2:]], gap=8), cut(solid), raster(drawn)]
-    size = sizes(known.measures.length, known.measures.ball_breadth, known.within["length"])["EU"]
+    size = shoe_sizes(known.measures.length, known.measures.ball_breadth, known.within["length"])["EU"]
     titles = [
         f"{VIEWS} photos (here: every second)",
         "a solid foot",
@@ -98,10 +98,10 @@ def main() -> None:
     true_foot, weights = feet.make_feet(person)[SIDE], pretrained.load(pretrained.path())
     shots = photographed(true_foot)
     foot = reconstruct.reconstruct(weights, shots, 128, report=print)
-    known, truth = uncertainty.sized(weights, shots, foot), truths(true_foot)["length"]
+    known, truth = uncertainty.measure_with_intervals(weights, shots, foot), true_measures(true_foot)["length"]
     figures = {
         "foot.jpg": from_photos_to_millimetres(shots, foot, known, truth),
-        "fit.jpg": viewer.fit_map(shoe_last.fits(lengthened(foot.mesh, known), SIDE)),
+        "fit.jpg": viewer.fit_map(shoe_last.fit_shoes(lengthened(foot.mesh, known), SIDE)),
     }
     for name, figure in figures.items():
         path = Path(__file__).with_name(name)

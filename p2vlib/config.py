@@ -134,7 +134,7 @@ stage began is not told: here it is the first again.
 """
 
 
-def recipe_named(name: str) -> Training:
+def training_recipe(name: str) -> Training:
     """One of `RECIPES`.
 
     Raises:
@@ -220,7 +220,7 @@ PRESETS = {
 }
 
 
-def shipped() -> Config:
+def pretrained_config() -> Config:
     """What the weights in ``data/weights`` are trained on and how: feet alone, three times as many people as at quick.
 
     The people of the test are those of quick; validation has four times as many, since the length of a foot is
@@ -235,22 +235,22 @@ def shipped() -> Config:
     )
 
 
-def by_hand(exact: Training) -> Training:
+def noted_cameras_recipe(exact: Training) -> Training:
     """``exact`` for cameras as a hand measures them, 1 degree and 3 mm off: told twice as wrongly, and for longer."""
     return replace(exact, steps=-(-exact.steps * 4 // 3), camera_noise=(1.2, 0.011))
 
 
-def on_mats(before: Training) -> Training:
+def mat_recipe(before: Training) -> Training:
     """How a network trained by ``before`` goes on, on mats and other floors alike: a quarter as long, more gently."""
     return replace(before, steps=-(-before.steps // 4), learning_rate=before.learning_rate / 3)
 
 
-def finer(coarse: Training) -> Training:
+def point_head_recipe(coarse: Training) -> Training:
     """How a finer head learns once the networks that it corrects are trained by ``coarse``: near the surface alone."""
     return replace(coarse, steps=-(-coarse.steps // 5), points=2048)
 
 
-def estimate(config: Config) -> str:
+def estimate_cost(config: Config) -> str:
     """What a run of ``config`` will cost, in a sentence: photos, gigabytes in memory, hours of rendering and training.
 
     Rendering was measured at 0.1 CPU-seconds a photo at six samples a pixel and grows with them. A training step of

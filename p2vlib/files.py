@@ -42,7 +42,7 @@ def write_text(path: Path, content: str) -> None:
     write_bytes(path, content.encode())
 
 
-def check_new(folder: Path) -> None:
+def ensure_absent(folder: Path) -> None:
     """Says before the work that nothing is written over.
 
     Raises:
@@ -53,13 +53,13 @@ def check_new(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def whole_folder(folder: Path) -> Iterator[Path]:
+def atomic_directory(folder: Path) -> Iterator[Path]:
     """A folder to be filled, which becomes ``folder`` when that has gone well, and is removed when it has not.
 
     Raises:
         ValueError: ``folder`` is there already.
     """
-    check_new(folder)
+    ensure_absent(folder)
     partial = folder.with_name(f".{os.getpid()}.partial.{folder.name}")
     try:
         partial.mkdir(parents=True)
@@ -70,7 +70,7 @@ def whole_folder(folder: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def only_one(lock: Path, waiting: Callable[[], object] | None = None) -> Iterator[None]:
+def file_lock(lock: Path, waiting: Callable[[], object] | None = None) -> Iterator[None]:
     """Lets one process at a time in; the lock ends with the process, however it ends.
 
     Args:

@@ -29,17 +29,17 @@ def bar(work: Iterable[Any] | None = None, title: str = "", total: int | None = 
         from tqdm.notebook import tqdm as widget
 
         return widget(work, title, total, leave=False, **facts)
-    if moves():
+    if is_interactive():
         return tqdm(work, title, total, dynamic_ncols=True, leave=False, **facts)
     return Lines(work, title, total, **facts)
 
 
-def moves() -> bool:
+def is_interactive() -> bool:
     """Whether `bar` is one that moves, and lines of one's own would only repeat what it shows."""
     return _in_live_notebook() or sys.stderr.isatty()
 
 
-def tell(line: str) -> None:
+def log(line: str) -> None:
     """Prints a line, above the bars where there are any."""
     tqdm.write(line, file=sys.stdout)
     sys.stdout.flush()

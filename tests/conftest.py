@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from p2vlib.config import Config
     from p2vlib.data.dataset import Captures
     from p2vtools.fit.pretrained import Weights
-    from p2vtools.synthesis.photos.trajectories import Walk
+    from p2vtools.synthesis.photos.trajectories import PhotoWalk
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def own_furniture(furniture: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(furniture, tmp_path / "pix3d"))
 
 
-def photographed(floor: str, views: int, pixels: int) -> tuple[list[bytes], Walk]:
+def photographed(floor: str, views: int, pixels: int) -> tuple[list[bytes], PhotoWalk]:
     """Phone photos of an unseen person's left foot on that floor, in steady light."""
     import numpy as np
 
@@ -100,12 +100,12 @@ def photographed(floor: str, views: int, pixels: int) -> tuple[list[bytes], Walk
 
 
 @pytest.fixture(scope="session")
-def on_wood() -> tuple[list[bytes], Walk]:
+def on_wood() -> tuple[list[bytes], PhotoWalk]:
     """Enough to match photos with each other."""
     return photographed("wood", 14, 224)
 
 
 @pytest.fixture(scope="session")
-def on_plain() -> tuple[list[bytes], Walk]:
+def on_plain() -> tuple[list[bytes], PhotoWalk]:
     """Nothing to match."""
     return photographed("plain", 6, 128)

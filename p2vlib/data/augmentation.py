@@ -92,7 +92,7 @@ PUBLISHED = Augmentation(
 RECIPES = {"own": OWN, "published": PUBLISHED}
 
 
-def named(name: str) -> Augmentation:
+def augmentation_recipe(name: str) -> Augmentation:
     """The augmentation that a configuration calls ``name``.
 
     Raises:
@@ -103,7 +103,7 @@ def named(name: str) -> Augmentation:
     return RECIPES[name]
 
 
-def as_input(
+def preprocess(
     photos: Photos,
     background: float | Tensor = TEST_BACKGROUND,
     sharp: bool = False,
@@ -116,16 +116,16 @@ def as_input(
     outlines are sharp, as published, and otherwise after it, so that what is transparent lends no colour to an outline.
     """
     if boxes is not None and sharp:
-        values = cut(photos / 255, boxes, size)
+        values = crop_boxes(photos / 255, boxes, size)
         return torch.where(values[:, :, 3:] > 0, values[:, :, :3], background)
     alpha = photos[:, :, 3:].float() / 255
     if sharp:
         alpha = (alpha > 0).float()
     pictures = torch.lerp(torch.as_tensor(background, device=photos.device), photos[:, :, :3] / 255, alpha)
-    return pictures if boxes is None else cut(pictures, boxes, size)
+    return pictures if boxes is None else crop_boxes(pictures, boxes, size)
 
 
-def cut(
+def crop_boxes(
     photos: Float[Tensor, "batch views channels height width"], boxes: Boxes, size: int
 ) -> Float[Tensor, "batch views channels {size} {size}"]:
     """Every photo cut to its own box and resized bilinearly, all at once; beyond a border its last pixel goes on.
@@ -147,7 +147,7 @@ def cut(
     return resized.unflatten(0, photos.shape[:2])
 
 
-def loosened(boxes: Boxes, generator: torch.Generator) -> Boxes:
+def jitter_boxes(boxes: Boxes, generator: torch.Generator) -> Boxes:
     """The published random crop: .8 to 1.2 times the box's longer side; each edge .4 to .6 of that from its middle."""
     drawn = torch.rand(*boxes.shape[:2], 5, generator=generator).to(boxes.device)
     lower, upper = boxes[..., :2], boxes[..., 2:]
@@ -170,7 +170,7 @@ class _Draw(NamedTuple):
     boxes: Boxes | None
 
 
-def augmented(
+def augment(
     photos: Photos, generator: torch.Generator, recipe: Augmentation = OWN, boxes: Boxes | None = None, size: int = 0
 ) -> Pictures:
     """``photos`` as the network sees them in training, in [0, 1]; what is drawn follows from ``generator`` alone.
@@ -201,7 +201,7 @@ def _drawn(batch: int, views: int, generator: torch.Generator, recipe: Augmentat
 
     background = uniform(*recipe.background, 1, 3 if recipe.coloured_background else 1, 1, 1)
     if boxes is not None and recipe.loose:
-        boxes = loosened(boxes, generator)
+        boxes = jitter_boxes(boxes, generator)
     factors = uniform(1 - recipe.jitter, 1 + recipe.jitter, 3)
     steps = orders(not recipe.steps_in_order)
     noise = torch.zeros(batch, 3)
@@ -219,7 +219,7 @@ def _drawn(batch: int, views: int, generator: torch.Generator, recipe: Augmentat
 
 def _change(photos: Photos, draw: _Draw, recipe: Augmentation, size: int, out: Pictures) -> None:
     """Fills ``out``; every fresh block of memory costs a walk through it, so the last step writes where it belongs."""
-    pictures = as_input(photos, draw.background, recipe.sharp_alpha, draw.boxes, size)
+    pictures = preprocess(photos, draw.background, recipe.sharp_alpha, draw.boxes, size)
     colours, shift = _colours(pictures.mean(dim=(3, 4)), draw, recipe)
     if draw.flipped.any():
         pictures = torch.where(draw.flipped, pictures.flip(-1), pictures)
@@ -257,7 +257,7 @@ def _colours(
     return colours.gather(2, channels.expand(-1, -1, -1, 3)), shift.gather(2, channels)
 
 
-def jittered(
+def perturb_cameras(
     cameras: Float[Tensor, "batch views 3 7"],
     degrees: float,
     shift: float,

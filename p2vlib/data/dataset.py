@@ -94,7 +94,7 @@ class Captures:
         Raises:
             ValueError: there are not so many.
         """
-        chosen = torch.tensor(spread(self.photos.shape[1], number)).expand(len(self), -1)
+        chosen = torch.tensor(evenly_spaced(self.photos.shape[1], number)).expand(len(self), -1)
         if not self.as_published:
             return chosen
         # As they come: the order in which the published code shows them, whose networks know none.
@@ -122,7 +122,7 @@ def load(config: Config, crop: Literal["box", "centre", "whole"] = "box") -> Cap
     foot enters mirrored, as the left foot that it would be: whoever takes photos knows which foot it is, so does the
     mean foot that a network is compared with, and no network has to learn both.
     """
-    packed, size = packing.read(config), config.image_size
+    packed, size = packing.read_packed(config), config.image_size
     records = packed.records
 
     def views_of(record: dict) -> np.ndarray:
@@ -130,16 +130,16 @@ def load(config: Config, crop: Literal["box", "centre", "whole"] = "box") -> Cap
         boxes = record["boxes"] if crop == "box" else [None] * len(pictures)
         if crop == "centre":
             boxes = [np.array(R2N2_MIDDLE) * picture.width / R2N2_PIXELS for picture in pictures]
-        return np.stack([cropped(picture, box, size) for picture, box in zip(pictures, boxes, strict=True)])
+        return np.stack([crop_and_resize(picture, box, size) for picture, box in zip(pictures, boxes, strict=True)])
 
     with ThreadPoolExecutor() as pool:
         photos = np.stack(list(pool.map(views_of, records)))
     truth = packed.truth(records)
     table = pd.DataFrame([{column: record[column] for column in COLUMNS} for record in records])
     right = torch.tensor((table.side == "right").tolist())
-    turned = mirrored(torch.from_numpy(photos).permute(0, 1, 4, 2, 3), torch.from_numpy(truth), right)
+    turned = mirror_views(torch.from_numpy(photos).permute(0, 1, 4, 2, 3), torch.from_numpy(truth), right)
     # The cameras are those of the cut photos; of whole ones no network that asks for cameras is trained.
-    seen = mirrored_cameras(torch.from_numpy(packed.cameras), right) if crop == "box" else None
+    seen = mirror_cameras(torch.from_numpy(packed.cameras), right) if crop == "box" else None
     return Captures(table, *(tensor.contiguous() for tensor in turned), seen, as_published=crop == "centre")
 
 
@@ -149,7 +149,7 @@ def load_feet(config: Config, *looks: str) -> Captures:
     For networks that are told cameras: with the finer truth at hand the cube can be moved about a foot (`placement`),
     and every photo is cut anew to where it then stands.
     """
-    packed = packing.read(config)
+    packed = packing.read_packed(config)
     rows = [
         number
         for number, one in enumerate(packed.records)
@@ -166,14 +166,14 @@ def load_feet(config: Config, *looks: str) -> Captures:
     table = pd.DataFrame([{column: record[column] for column in COLUMNS} for record in records])
     fine = torch.from_numpy(packing.fine_truth(config, table))
     right = torch.tensor((table.side == "right").tolist())
-    photos, truth = mirrored(photos, torch.from_numpy(packed.truth(records)), right)
-    seen = mirrored_cameras(torch.from_numpy(packed.cameras[rows]), right)
-    boxes = mirrored_boxes(boxes, photos.shape[-1], right)
+    photos, truth = mirror_views(photos, torch.from_numpy(packed.truth(records)), right)
+    seen = mirror_cameras(torch.from_numpy(packed.cameras[rows]), right)
+    boxes = mirror_boxes(boxes, photos.shape[-1], right)
     fine = torch.where(right[:, None, None, None], fine.flip(-1), fine)
     return Captures(table, photos.contiguous(), truth.contiguous(), seen, boxes, config.image_size, fine=fine)
 
 
-def cropped(
+def crop_and_resize(
     picture: Image.Image, box: Sequence[float] | np.ndarray | None, size: int
 ) -> UInt8[np.ndarray, "size size 4"]:
     """``picture`` as RGBA, cut to ``box`` (pixels; beyond the border the last row or column goes on), resized."""
@@ -190,7 +190,7 @@ def cropped(
 # ------------------------------------------------------------------------------------------------------ orders of views
 
 
-def spread(available: int, views: int) -> list[int]:
+def evenly_spaced(available: int, views: int) -> list[int]:
     """``views`` of ``available`` clockwise photos: evenly spaced, starting nearest the front."""
     if not 1 <= views <= available:
         raise ValueError(f"{views} views of {available} photos; expected between 1 and {available}")
@@ -200,7 +200,7 @@ def spread(available: int, views: int) -> list[int]:
 # ------------------------------------------------------------------------------------------------------------- mirror
 
 
-def mirrored(
+def mirror_views(
     photos: UInt8[Tensor, "batch views 4 height width"],
     truth: Bool[Tensor, "batch x y z"],
     which: Bool[Tensor, " batch"],
@@ -217,7 +217,7 @@ def mirrored(
     )
 
 
-def mirrored_boxes(
+def mirror_boxes(
     boxes: Float32[Tensor, "batch views 4"], width: int, which: Bool[Tensor, " batch"]
 ) -> Float32[Tensor, "batch views 4"]:
     """The boxes of the photos that `mirrored` makes, which are ``width`` pixels wide."""
@@ -226,7 +226,7 @@ def mirrored_boxes(
     return torch.where(which[:, None, None], turned, boxes)
 
 
-def mirrored_cameras(
+def mirror_cameras(
     cameras: Float32[Tensor, "batch views 3 7"], which: Bool[Tensor, " batch"]
 ) -> Float32[Tensor, "batch views 3 7"]:
     """The cameras of the photos that `mirrored` makes: right-handed again, since picture and world turn together."""

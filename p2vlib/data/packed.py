@@ -54,9 +54,9 @@ def pack(config: Config) -> Path:
         with safe_open(path, "numpy") as stored:
             if (stored.metadata() or {}).get("fingerprint") == fingerprint(config):
                 return path
-    from p2vtools.synthesis.collection import ensure, jobs, root
+    from p2vtools.synthesis.collection import ensure_collection, jobs, root
 
-    ensure(config)
+    ensure_collection(config)
     folders = [folder for job in jobs(config) for folder in job.folders(root(job, config)).values()]
     photos, grids, cameras, records = [], [], [], []
     with ThreadPoolExecutor() as pool:
@@ -100,7 +100,7 @@ class Packed:
         return bits.reshape(-1, edge, edge, edge).astype(bool)
 
 
-def read(config: Config) -> Packed:
+def read_packed(config: Config) -> Packed:
     """The packed file of ``config``, made first where it is missing or stale."""
     with safe_open(pack(config), "numpy") as stored:
         records = json.loads(stored.metadata()["records"])

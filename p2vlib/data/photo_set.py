@@ -13,7 +13,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image, ImageOps
 
 from p2vlib.data.capture_folder import open_picture
-from p2vlib.data.dataset import spread
+from p2vlib.data.dataset import evenly_spaced
 from p2vlib.geometry.cameras import Camera, look_at, read_cameras, read_metadata
 from p2vlib.geometry.frames import FOOT_CUBE_EDGE, SIDES, Cube
 
@@ -36,7 +36,7 @@ FOOT_CUBE = Cube((-FOOT_CUBE_EDGE / 2, 0.0, -FOOT_CUBE_EDGE / 2), FOOT_CUBE_EDGE
 
 
 @dataclass(frozen=True, eq=False)
-class Shots:
+class PhotoSet:
     """A capture as it was taken: photos upright, at most so large, their cameras in the world's frame."""
 
     photos: list[Image.Image]
@@ -50,25 +50,25 @@ class Shots:
     length: float | None = None
     """The foot's length in metres as a ruler gave it, which then makes the result metric."""
 
-    def only(self, chosen: Sequence[int]) -> Shots:
+    def only(self, chosen: Sequence[int]) -> PhotoSet:
         """The capture with these of its photos alone."""
         parts = {name: [getattr(self, name)[number] for number in chosen] for name in ("photos", "cameras", "names")}
         return replace(self, **parts)
 
 
-def shots_of(
+def photo_set_from_arrays(
     pictures: Sequence[UInt8[np.ndarray, "_ _ 3"]], cameras: Sequence[Camera], names: list[str], side: str, **more: Any
-) -> Shots:
+) -> PhotoSet:
     """Upright ``pictures`` that are not in a folder, with their cameras, looked for about the origin; for ``more`` see
     `Shots`."""
     photos = [Image.fromarray(picture) for picture in pictures]
     for photo in photos:
         photo.thumbnail((KEPT, KEPT), reducing_gap=2.0)
     seen = [camera.resized(*photo.size) for camera, photo in zip(cameras, photos, strict=True)]
-    return Shots([photo.convert("RGBA") for photo in photos], seen, names, side, np.zeros(3), **more)
+    return PhotoSet([photo.convert("RGBA") for photo in photos], seen, names, side, np.zeros(3), **more)
 
 
-def read_shots(folder: Path, side: str | None = None, kept: int = KEPT) -> Shots:
+def read_photo_set(folder: Path, side: str | None = None, kept: int = KEPT) -> PhotoSet:
     """The photos and cameras of a capture folder.
 
     The photos are those that ``renderings.txt`` names, or all in the folder (or its ``rendering``) by name; they keep
@@ -100,7 +100,7 @@ def read_shots(folder: Path, side: str | None = None, kept: int = KEPT) -> Shots
         raise ValueError(f"{folder}: no cameras; expected cameras.json, or rendering_metadata.txt with a row a photo")
     if known is not None and len(known) != len(names):
         raise ValueError(f"{cameras_file}: {len(known)} cameras for {len(names)} photos; expected one a photo")
-    chosen = spread(len(names), min(len(names), MOST_VIEWS))
+    chosen = evenly_spaced(len(names), min(len(names), MOST_VIEWS))
     target = _middle(subject)
     photos, cameras = [], []
     for number in chosen:
@@ -118,7 +118,7 @@ def read_shots(folder: Path, side: str | None = None, kept: int = KEPT) -> Shots
     if length is not None and not isinstance(length, int | float):
         raise ValueError(f"{folder}: subject.json has {RULER!r} {length!r}; expected a number")
     told = None if length is None else length / 1000
-    return Shots(photos, cameras, [names[number] for number in chosen], side, start, metric, told)
+    return PhotoSet(photos, cameras, [names[number] for number in chosen], side, start, metric, told)
 
 
 def _rows(inside: Path) -> bool:
@@ -180,10 +180,10 @@ def _aim(cameras: list[Camera]) -> np.ndarray:
         if axis[1] >= -1e-3:
             return np.zeros(3)
         return (stand - axis * stand[1] / axis[1]) * [1, 0, 1]
-    return looked_at(cameras) * [1, 0, 1]
+    return common_target(cameras) * [1, 0, 1]
 
 
-def looked_at(cameras: Sequence[Camera]) -> Float[np.ndarray, "3"]:
+def common_target(cameras: Sequence[Camera]) -> Float[np.ndarray, "3"]:
     """The point that is nearest to the axes of all ``cameras``, of which there are two or more."""
     stands = np.stack([camera.position for camera in cameras])
     axes = np.stack([camera.extrinsics[2, :3] for camera in cameras])

@@ -17,7 +17,7 @@ Volumes = Float[Tensor, "captures x y z"]
 Truth = Bool[Tensor, "captures x y z"]
 
 
-def reliability(volumes: Volumes, truth: Truth, bins: int = 10) -> pd.DataFrame:
+def reliability_table(volumes: Volumes, truth: Truth, bins: int = 10) -> pd.DataFrame:
     """How often a voxel that is given a probability is occupied, by tenths of the probability.
 
     Columns: predicted (the mean in its bin), occupied, voxels. A calibrated network has the first two equal.
@@ -30,7 +30,7 @@ def reliability(volumes: Volumes, truth: Truth, bins: int = 10) -> pd.DataFrame:
     return table[table.voxels > 0].reset_index(drop=True)
 
 
-def expected_error(table: pd.DataFrame) -> float:
+def expected_calibration_error(table: pd.DataFrame) -> float:
     """How far what is predicted is from what is occupied, the mean over the voxels of undecided bins (`reliability`).
 
     Undecided: between the first tenth and the last. Nearly all voxels of a cube are surely empty, and would hide it.

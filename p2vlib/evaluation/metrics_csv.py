@@ -27,7 +27,7 @@ COLUMNS = (*EVALUATION, "selected", *AT)
 """The columns of a file; ``selected`` is the threshold that validation chose."""
 
 
-def to_text(metrics: pd.DataFrame) -> str:
+def format_metrics(metrics: pd.DataFrame) -> str:
     """Metrics with the columns `METRICS` as the text of a file.
 
     Raises:
@@ -52,13 +52,13 @@ def to_text(metrics: pd.DataFrame) -> str:
     return wide.reset_index().to_csv(index=False, float_format="%.6g")
 
 
-def read(path: Path) -> pd.DataFrame:
+def read_metrics(path: Path) -> pd.DataFrame:
     """A file's metrics, with the columns `METRICS`: text stays text (``none``, ``02691156``).
 
     Raises:
         ValueError: as `read_text`, or a value of the wrong type.
     """
-    text = read_text(path)
+    text = parse_metrics(path)
     try:
         wide = text.assign(
             **{name: pd.to_numeric(text[name]) for name in ("selected", *AT)}, views=text.views.astype(int)
@@ -74,7 +74,7 @@ def read(path: Path) -> pd.DataFrame:
     return long.dropna(ignore_index=True)
 
 
-def read_text(path: Path) -> pd.DataFrame:
+def parse_metrics(path: Path) -> pd.DataFrame:
     """A file's rows as they stand there, columns and cells checked; only IoU at an unselected threshold may be empty.
 
     Raises:

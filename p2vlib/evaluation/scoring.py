@@ -15,11 +15,11 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional
 
-from p2vlib.data.augmentation import as_input
+from p2vlib.data.augmentation import preprocess
 from p2vlib.data.dataset import Captures
 from p2vlib.geometry.frames import FOOT_SYNSET, THRESHOLDS, Cube
 from p2vlib.geometry.grids import to_mesh
-from p2vlib.geometry.projection import look, voxel_centres
+from p2vlib.geometry.projection import project_points, voxel_centres
 from p2vlib.models import Reconstruction, fast_bf16
 
 SHUFFLES = 10
@@ -92,7 +92,7 @@ def _surface_points(volume: Bool[np.ndarray, "n n n"], points: int, seed: int) -
     return np.asarray(trimesh.sample.sample_surface(surface, points, seed=seed)[0])
 
 
-def orders_of(order: str, views: int) -> list[list[int]]:
+def view_orders(order: str, views: int) -> list[list[int]]:
     """The orders in which ``views`` photos are shown: one, or ten seeded ones for `shuffled`."""
     if order == "clockwise":
         return [list(range(views))]
@@ -103,7 +103,7 @@ def orders_of(order: str, views: int) -> list[list[int]]:
     raise ValueError(f"unknown order {order!r}; expected clockwise, shuffled or reversed")
 
 
-def asked(
+def iter_predictions(
     model: nn.Module, captures: Captures, views: Sequence[int] | Int64[Tensor, "captures number"], batch: int = 16
 ) -> Iterator[tuple[Reconstruction, Float[Tensor, "batch views 3 7"] | None]]:
     """All that ``model`` says of the photos at the positions ``views``, in that order, and the cameras it was told.
@@ -129,7 +129,7 @@ def _asked(
             value if value is None else value[tuple(index.to(value.device) for index in at)].to(device)
             for value in (captures.photos, captures.boxes, captures.cameras)
         )
-        shown = as_input(photos, sharp=captures.as_published, boxes=boxes, size=captures.size)
+        shown = preprocess(photos, sharp=captures.as_published, boxes=boxes, size=captures.size)
         places = [torch.searchsorted(used, views).to(device) for views in chosen]
         yield rows, _answers(model, shown, cameras, places)
 
@@ -153,7 +153,7 @@ def predict(
     model: nn.Module, captures: Captures, views: Sequence[int] | Int64[Tensor, "captures number"], batch: int = 16
 ) -> Float[Tensor, "captures x y z"]:
     """Occupancy probabilities from the photos at the positions ``views``, in that order; a row for each capture."""
-    return torch.cat([said.probability for said, _ in asked(model, captures, views, batch)])
+    return torch.cat([said.probability for said, _ in iter_predictions(model, captures, views, batch)])
 
 
 def evaluate(
@@ -162,7 +162,7 @@ def evaluate(
     """One row per capture x view count x order x threshold: `FACTS`, views, order, threshold, iou."""
     truth = captures.truth.to(next(model.parameters()).device)
     kinds = [(number, order) for number in views for order in orders]
-    tests = {kind: [captures.shown(kind[0])[:, at] for at in orders_of(kind[1], kind[0])] for kind in kinds}
+    tests = {kind: [captures.shown(kind[0])[:, at] for at in view_orders(kind[1], kind[0])] for kind in kinds}
     found: dict[tuple[int, str], list[Tensor]] = {kind: [] for kind in kinds}
     for rows, answers in _asked(model, captures, [views for several in tests.values() for views in several]):
         for kind, several in tests.items():
@@ -171,7 +171,7 @@ def evaluate(
     return pd.concat([_rows(captures, torch.cat(scores), *kind) for kind, scores in found.items()], ignore_index=True)
 
 
-def scored(captures: Captures, volumes: Tensor, views: int) -> pd.DataFrame:
+def score_volumes(captures: Captures, volumes: Tensor, views: int) -> pd.DataFrame:
     """Rows of `evaluate` for ``volumes`` ``[captures, x, y, z]`` that something else made of ``views`` photos."""
     return _rows(captures, iou_at(volumes.float(), captures.truth).cpu(), views, "clockwise")
 
@@ -208,7 +208,7 @@ def mean_shape(
     return pd.concat([_rows(test, iou, number, order) for number in views for order in orders], ignore_index=True)
 
 
-def visual_hull(captures: Captures, number: int, height: float = 1.0) -> Bool[Tensor, "captures x y z"]:
+def dataset_visual_hulls(captures: Captures, number: int, height: float = 1.0) -> Bool[Tensor, "captures x y z"]:
     """The largest solid that ``number`` silhouettes allow: the bar for whoever knows cameras (Laurentini 1994).
 
     The silhouettes are the photos' own transparency, and the cameras are believed. A voxel stays where every view that
@@ -226,17 +226,17 @@ def visual_hull(captures: Captures, number: int, height: float = 1.0) -> Bool[Te
         raise ValueError("a visual hull needs silhouettes; these photos are opaque everywhere")
     chosen, rows = captures.shown(number), torch.arange(len(captures))[:, None]
     masks = captures.photos[rows, chosen, 3].float() / 255
-    return carved(masks, captures.cameras[rows, chosen], captures.truth.shape[-1], height)
+    return visual_hull(masks, captures.cameras[rows, chosen], captures.truth.shape[-1], height)
 
 
-def carved(
+def visual_hull(
     masks: Float[Tensor, "batch views rows columns"],
     cameras: Float[Tensor, "batch views 3 7"],
     edge: int,
     height: float = 1.0,
 ) -> Bool[Tensor, "batch x y z"]:
     """The largest solid of ``edge``^3 voxels that silhouettes (`visual_hull`) in [0, 1] allow."""
-    sight = look(cameras, voxel_centres(edge, device=masks.device))
+    sight = project_points(cameras, voxel_centres(edge, device=masks.device))
     read = functional.grid_sample(masks.flatten(0, 1)[:, None], sight.place.flatten(0, 1)[:, None], align_corners=False)
     inside = read[:, 0, 0].unflatten(0, masks.shape[:2]) > 0.5
     allowed = (inside | ~sight.seen).all(1).unflatten(1, (edge,) * 3)
@@ -244,20 +244,20 @@ def carved(
     return allowed
 
 
-def f_scores(solids: Bool[Tensor, "captures x y z"], captures: Captures) -> pd.DataFrame:
+def f_score_rows(solids: Bool[Tensor, "captures x y z"], captures: Captures) -> pd.DataFrame:
     """`f_score` of each of ``solids`` with the truth of its capture: `FACTS` and f_score, one row a capture."""
     pairs = (solids.cpu().numpy(), captures.truth.cpu().numpy())
     with ThreadPoolExecutor() as pool:
         return captures.table[FACTS].assign(f_score=list(pool.map(f_score, *pairs)))
 
 
-def headline(scores: pd.DataFrame) -> tuple[float, float]:
+def best_threshold(scores: pd.DataFrame) -> tuple[float, float]:
     """(threshold, mean IoU) at the threshold that is best on these (validation) scores."""
     by_threshold = scores.groupby("threshold").iou.mean()
     return float(by_threshold.idxmax()), float(by_threshold.max())
 
 
-def tidy(
+def metric_rows(
     scores: pd.DataFrame,
     threshold: float,
     *,
@@ -276,7 +276,9 @@ def tidy(
 # ----------------------------------------------------------------------------------------------------------- intervals
 
 
-def interval(values: np.ndarray, subjects: np.ndarray, draws: int = 2000, seed: int = 0) -> tuple[float, float, float]:
+def bootstrap_interval(
+    values: np.ndarray, subjects: np.ndarray, draws: int = 2000, seed: int = 0
+) -> tuple[float, float, float]:
     """Mean of ``values`` and its 95 % bootstrap interval; ``subjects`` are drawn whole, since their feet are alike."""
     sums = (
         pd.DataFrame({"value": values, "subject": subjects}).groupby("subject").value.agg(["sum", "count"]).to_numpy()
@@ -294,12 +296,12 @@ def summarise(metrics: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     """
     rows = []
     for key, group in metrics[metrics.selected].groupby(list(by), sort=False):
-        iou, low, high = interval(group.iou.to_numpy(), group.subject.to_numpy())
+        iou, low, high = bootstrap_interval(group.iou.to_numpy(), group.subject.to_numpy())
         rows.append((*key, iou, low, high, group["sample"].nunique()))
     return pd.DataFrame(rows, columns=[*by, "iou", "low", "high", "samples"])
 
 
-def paired(metrics: pd.DataFrame, reference: pd.DataFrame) -> tuple[float, float, float]:
+def paired_difference(metrics: pd.DataFrame, reference: pd.DataFrame) -> tuple[float, float, float]:
     """Mean difference in IoU to ``reference`` on the same samples at the selected thresholds, with its interval.
 
     Raises:
@@ -310,16 +312,16 @@ def paired(metrics: pd.DataFrame, reference: pd.DataFrame) -> tuple[float, float
     if len(one) != len(two) or not one.index.is_unique or set(one.index) != set(two.index):
         raise ValueError(f"{len(one)} and {len(two)} test evaluations do not pair up sample by sample")
     difference = one.iou - two.iou.reindex(one.index)
-    return interval(difference.to_numpy(), one.index.get_level_values("subject").to_numpy())
+    return bootstrap_interval(difference.to_numpy(), one.index.get_level_values("subject").to_numpy())
 
 
-def averages(metrics: pd.DataFrame) -> dict[str, float]:
+def class_and_sample_means(metrics: pd.DataFrame) -> dict[str, float]:
     """Both averages that papers mix up, at the selected threshold: over samples, and over categories."""
     chosen = metrics[metrics.selected]
     return {"sample mean": float(chosen.iou.mean()), "class mean": float(chosen.groupby("taxonomy").iou.mean().mean())}
 
 
-def by_threshold(metrics: pd.DataFrame) -> pd.DataFrame:
+def iou_by_threshold(metrics: pd.DataFrame) -> pd.DataFrame:
     """The slides' table of one model: by category #samples and mean IoU at each threshold; then both averages.
 
     The overall rows weigh samples, as the published protocol does, that of the slides with their feet; the class mean
@@ -340,7 +342,7 @@ def by_threshold(metrics: pd.DataFrame) -> pd.DataFrame:
     return table.astype({"#sample": int}).reset_index()
 
 
-def from_best_to_worst(metrics: pd.DataFrame, each: int = 3) -> dict[str, list[str]]:
+def rank_samples(metrics: pd.DataFrame, each: int = 3) -> dict[str, list[str]]:
     """The ``each`` best, middle and worst samples by their IoU at the selected threshold, fewer where few are."""
     ranked = metrics[metrics.selected].sort_values("iou", ascending=False)["sample"].tolist()
     each = max(1, min(each, len(ranked) // 3))
@@ -350,4 +352,4 @@ def from_best_to_worst(metrics: pd.DataFrame, each: int = 3) -> dict[str, list[s
 
 def best_median_worst(metrics: pd.DataFrame) -> dict[str, str]:
     """Three samples by their IoU at the selected threshold: never only the best."""
-    return {title: samples[0] for title, samples in from_best_to_worst(metrics, each=1).items()}
+    return {title: samples[0] for title, samples in rank_samples(metrics, each=1).items()}

@@ -25,7 +25,7 @@ Cameras = Float[Tensor, "batch views 3 7"]
 Boxes = Float[Tensor, "batch views 4"]
 
 
-def placed(
+def placement_matrix(
     degrees: Float[Tensor, " batch"], shift: Float[Tensor, "batch 2"], lift: Float[Tensor, " batch"] | None = None
 ) -> Placement:
     """The cube turned about its vertical middle line by ``degrees``, then moved along x and z by ``shift`` edges.
@@ -41,20 +41,22 @@ def placed(
     return torch.cat([turn, (middle + moved - turn @ middle)[..., None]], -1)
 
 
-def drawn(number: int, degrees: float, shift: float, generator: torch.Generator, lift: float = 0.0) -> Placement:
+def sample_placements(
+    number: int, degrees: float, shift: float, generator: torch.Generator, lift: float = 0.0
+) -> Placement:
     """Placements with errors of these standard deviations, none beyond `LARGEST` of them."""
     errors = torch.randn(number, 4 if lift else 3, generator=generator).clamp(-LARGEST, LARGEST)
-    return placed(degrees * errors[:, 0], shift * errors[:, 1:3], lift * errors[:, 3] if lift else None)
+    return placement_matrix(degrees * errors[:, 0], shift * errors[:, 1:3], lift * errors[:, 3] if lift else None)
 
 
-def moved_cameras(cameras: Cameras, placement: Placement) -> Cameras:
+def move_cameras(cameras: Cameras, placement: Placement) -> Cameras:
     """``cameras`` as they see the moved cube."""
     intrinsics, rotation, translation = cameras.split([3, 3, 1], dim=-1)
     turn, offset = placement[:, None, :, :3], placement[:, None, :, 3:]
     return torch.cat([intrinsics, rotation @ turn, rotation @ offset + translation], -1)
 
 
-def moved_truth(
+def resample_truth(
     fine: Bool[Tensor, "batch fine_x fine_y fine_z"], placement: Placement, size: int
 ) -> Bool[Tensor, "batch x y z"]:
     """The solid in the moved cube, ``size``^3; ``fine`` are the lowest layers of a finer grid in the old one.
@@ -72,7 +74,7 @@ def moved_truth(
     return functional.pad(lower, (0, 0, 0, size - lower.shape[2]))
 
 
-def inside(
+def occupancy_at(
     fine: Bool[Tensor, "batch fine_x fine_y fine_z"], placement: Placement, points: Float[Tensor, "batch points 3"]
 ) -> Bool[Tensor, "batch points"]:
     """Whether ``points`` of the moved cube are in the solid, as `moved_truth` says it of voxels' centres."""
@@ -84,7 +86,7 @@ def inside(
     return full[:, 0, 0, 0] > 0.5
 
 
-def moved(
+def move_cube(
     fine: Bool[Tensor, "batch fine_x fine_y fine_z"],
     cameras: Cameras,
     boxes: Boxes,
@@ -96,12 +98,12 @@ def moved(
 
     ``room``: how far, in edges, photos show the cube above the layers of ``fine``.
     """
-    there = moved_cameras(cameras, placement)
-    after = boxes_of(there, boxes, fine.shape[2] / fine.shape[1] + room)
-    return moved_truth(fine, placement, size), recut(there, boxes, after), after
+    there = move_cameras(cameras, placement)
+    after = projected_boxes(there, boxes, fine.shape[2] / fine.shape[1] + room)
+    return resample_truth(fine, placement, size), recrop(there, boxes, after), after
 
 
-def boxes_of(cameras: Cameras, boxes: Boxes, height: float) -> Boxes:
+def projected_boxes(cameras: Cameras, boxes: Boxes, height: float) -> Boxes:
     """The smallest squares over the cube's lower part, up to ``height`` edges, in pixels (as `Camera.box`).
 
     ``boxes`` are what the photos of ``cameras`` are cut to.
@@ -117,7 +119,7 @@ def boxes_of(cameras: Cameras, boxes: Boxes, height: float) -> Boxes:
     return torch.cat([middle - half, middle + half], -1)
 
 
-def recut(cameras: Cameras, before: Boxes, after: Boxes) -> Cameras:
+def recrop(cameras: Cameras, before: Boxes, after: Boxes) -> Cameras:
     """Cameras of photos that were cut to the boxes ``before``, for the same photos cut to those ``after``."""
     size, new = before[..., 2:] - before[..., :2], after[..., 2:] - after[..., :2]
     scale = size / new

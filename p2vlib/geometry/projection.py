@@ -16,7 +16,7 @@ STEPS = 32
 """Places that a ray looks at on its way through the cube: at 32^3, never more than two voxels apart."""
 
 
-class Sight(NamedTuple):
+class Projection(NamedTuple):
     """How a view sees every point."""
 
     place: Float[Tensor, "batch views points 2"]
@@ -35,7 +35,7 @@ def voxel_centres(
     return torch.stack(torch.meshgrid(line, line[:layers], line, indexing="ij"), -1).reshape(-1, 3)
 
 
-def look(cameras: Float[Tensor, "batch views 3 7"], points: Float[Tensor, "*batch points 3"]) -> Sight:
+def project_points(cameras: Float[Tensor, "batch views 3 7"], points: Float[Tensor, "*batch points 3"]) -> Projection:
     """How ``cameras`` see ``points`` of their cube, the same ones in every cube or each cube's own."""
     intrinsics, rotation, translation = cameras.float().split([3, 3, 1], dim=-1)
     columns = points.transpose(-1, -2).unsqueeze(-3)  # [batch, 1, 3, points]
@@ -48,10 +48,10 @@ def look(cameras: Float[Tensor, "batch views 3 7"], points: Float[Tensor, "*batc
     towards = functional.normalize(columns - stand, dim=2)
     middle = rotation @ points.new_full((3, 1), 0.5) + translation
     beside = torch.cat([seen[:, :, None].float(), (depth - middle[:, :, 2])[:, :, None], towards], 2)
-    return Sight(place.clamp(-2, 2), seen, beside)
+    return Projection(place.clamp(-2, 2), seen, beside)
 
 
-def silhouettes(
+def render_silhouettes(
     volume: Float[Tensor, "batch x y z"], cameras: Float[Tensor, "batch views 3 7"], size: int
 ) -> Float[Tensor, "batch views size size"]:
     """How much the fullest place on each pixel's ray is occupied: the silhouette of ``volume`` in every view.

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from p2vlib.geometry.projection import Sight
+from p2vlib.geometry.projection import Projection
 
 BESIDE_FEATURES = 5
 """What a point knows of a view beside its features: whether it is seen, how far off, and from where."""
@@ -22,8 +22,8 @@ def convolution(channels: int, width: int, stride: int = 1) -> nn.Sequential:
     return nn.Sequential(layer, nn.BatchNorm2d(width), nn.ReLU(inplace=True))
 
 
-def read_at(
-    maps: Float[Tensor, "photos read rows columns"], sight: Sight, beside: nn.Linear
+def sample_features(
+    maps: Float[Tensor, "photos read rows columns"], sight: Projection, beside: nn.Linear
 ) -> tuple[Float[Tensor, "batch views channels points"], Float[Tensor, "batch views points"]]:
     """Features of each view at each point, and the last of ``maps``, the logit of being inside the silhouette.
 
@@ -35,7 +35,7 @@ def read_at(
     return functional.relu(read[:, :, :-1] + told), read[:, :, -1]
 
 
-def hull(
+def silhouette_consensus(
     inside: Float[Tensor, "batch views points"], seen: Bool[Tensor, "batch views points"]
 ) -> Float[Tensor, "batch 2 points"]:
     """Mean and least logit of the silhouettes of the views that see a point, about -1 to 1."""
@@ -44,12 +44,12 @@ def hull(
     return torch.stack([mean, inside.masked_fill(~seen, 1.0).amin(1)], 1)
 
 
-def counted(seen: Bool[Tensor, "batch views points"]) -> Float[Tensor, "batch views points"]:
+def uniform_weights(seen: Bool[Tensor, "batch views points"]) -> Float[Tensor, "batch views points"]:
     """Weights of the mean over the views that see a point."""
     return seen.float() / seen.sum(1, keepdim=True).clamp(min=1)
 
 
-def weighed(
+def weighted_sum(
     weights: Float[Tensor, "batch views points"], read: Float[Tensor, "batch views channels points"]
 ) -> Float[Tensor, "batch channels points"]:
     """The weighed sum over views, one after the other: no product is ever held for all of them."""
@@ -59,10 +59,10 @@ def weighed(
     return total
 
 
-def spread(
+def weighted_variance(
     weights: Float[Tensor, "batch views points"],
     read: Float[Tensor, "batch views channels points"],
     mean: Float[Tensor, "batch channels points"],
 ) -> Float[Tensor, "batch channels points"]:
     """The variance about ``mean``: E[x^2] - E[x]^2, since torch.var over views costs more than the convolutions."""
-    return (weighed(weights, read.square()) - mean.square()).clamp(min=0)
+    return (weighted_sum(weights, read.square()) - mean.square()).clamp(min=0)

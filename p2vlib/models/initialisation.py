@@ -21,7 +21,7 @@ REFERENCE_INPUTS = 8192
 """Inputs of the layer for which the published deviation of .01 was chosen."""
 
 
-def initialise(model: nn.Module) -> None:
+def initialise_weights(model: nn.Module) -> None:
     """He initialisation of convolutions, batch norms 1 and 0, as published; two scales are put right for any width.
 
     A linear layer's deviation is the published .01 at 8,192 inputs and keeps the size of its outputs elsewhere. A

@@ -12,7 +12,7 @@ from p2vlib.models.conv_lstm import RecurrentViews
 from p2vlib.models.decoder import SEED_EDGE, Decoder
 from p2vlib.models.encoder import Encoder, Trunk, feature_shape
 from p2vlib.models.fusion import ContextAwareFusion, MeanFusion, MultiScaleFusion
-from p2vlib.models.initialisation import initialise, load_trunk
+from p2vlib.models.initialisation import initialise_weights, load_trunk
 from p2vlib.models.reconstruction import Reconstruction, check_views
 from p2vlib.models.refiner import Refiner
 
@@ -124,7 +124,7 @@ class Pix2Vox(nn.Module):
         elif config.fusion == "multi-scale":
             self.merger = MultiScaleFusion(config.decoder[-1] + 1, config.merger_stride)
         self.refiner = Refiner(config.grid, config.refiner, config.refiner_strided) if config.refiner else None
-        initialise(self)
+        initialise_weights(self)
         if config.trunk_weights:
             load_trunk(self.encoder, config.trunk_weights)
 

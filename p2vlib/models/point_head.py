@@ -14,11 +14,19 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from p2vlib.geometry.projection import look
-from p2vlib.models.feature_sampling import BESIDE_FEATURES, convolution, counted, hull, read_at, spread, weighed
+from p2vlib.geometry.projection import project_points
+from p2vlib.models.feature_sampling import (
+    BESIDE_FEATURES,
+    convolution,
+    sample_features,
+    silhouette_consensus,
+    uniform_weights,
+    weighted_sum,
+    weighted_variance,
+)
 
 
-class Known(NamedTuple):
+class CoarseState(NamedTuple):
     """What the finer answer starts from."""
 
     photos: Float[Tensor, "photos 3 rows columns"]
@@ -31,7 +39,7 @@ class Known(NamedTuple):
     """Which share of the cube that part is."""
 
 
-class Finer(nn.Module):
+class PointHead(nn.Module):
     """The logit of occupancy at any point of the cube, as a correction of the interpolated coarse one."""
 
     def __init__(self, channels: int, whole: int, features: int, hidden: int = 64) -> None:
@@ -50,7 +58,7 @@ class Finer(nn.Module):
         for value in self.decide[-1].parameters():
             nn.init.zeros_(value)  # it begins as the interpolated coarse answer
 
-    def maps(self, known: Known) -> Float[Tensor, "photos read rows columns"]:
+    def maps(self, known: CoarseState) -> Float[Tensor, "photos read rows columns"]:
         """What is read at a point, at the photos' own pixels: features, and a logit of being inside the silhouette."""
         larger = functional.interpolate(known.maps, known.photos.shape[-2:], mode="bilinear")
         features = self.photo(torch.cat([known.photos, larger], 1))
@@ -59,21 +67,21 @@ class Finer(nn.Module):
     def forward(
         self,
         maps: Float[Tensor, "photos read rows columns"],
-        known: Known,
+        known: CoarseState,
         points: Float[Tensor, "batch points 3"],
     ) -> Float[Tensor, "batch points"]:
         """``maps`` of the photos of ``known``, and points in the unit cube."""
-        sight = look(known.cameras, points)
-        read, inside = read_at(maps, sight, self.beside)
-        alike = counted(sight.seen)
-        mean = weighed(alike, read)
-        coarse = coarse_at(known, points)
-        variance, silhouettes = spread(alike, read, mean), hull(inside, sight.seen)
+        sight = project_points(known.cameras, points)
+        read, inside = sample_features(maps, sight, self.beside)
+        alike = uniform_weights(sight.seen)
+        mean = weighted_sum(alike, read)
+        coarse = sample_coarse(known, points)
+        variance, silhouettes = weighted_variance(alike, read, mean), silhouette_consensus(inside, sight.seen)
         joined = torch.cat([coarse, mean, variance, silhouettes, (2 * points - 1).transpose(1, 2)], 1)
         return coarse[:, -1] + self.decide(joined.transpose(1, 2)).float()[..., 0]
 
 
-def coarse_at(known: Known, points: Float[Tensor, "batch points 3"]) -> Float[Tensor, "batch whole points"]:
+def sample_coarse(known: CoarseState, points: Float[Tensor, "batch points 3"]) -> Float[Tensor, "batch whole points"]:
     """The coarse map between the centres of its voxels; beyond the outer ones it goes on as it is there."""
     places = 2 * points / points.new_tensor([1.0, known.height, 1.0]) - 1
     there = functional.grid_sample(

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from p2vlib.models.initialisation import initialise
+from p2vlib.models.initialisation import initialise_weights
 from p2vlib.models.reconstruction import Reconstruction, check_views
 
 LOOSE, SMOOTH = 256, 768
@@ -76,7 +76,7 @@ class PSGN(nn.Module):
             nn.ConvTranspose2d(first, second, 4, 2, 1), nn.BatchNorm2d(second), nn.ReLU(inplace=True),
             nn.Conv2d(second, 3, 3, padding=1),
         )  # fmt: skip
-        initialise(self)
+        initialise_weights(self)
         with torch.no_grad():  # points that begin in one heap are slow to spread
             self.loose[-1].bias.uniform_(-1, 1)
 

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from p2vlib.models.initialisation import initialise
+from p2vlib.models.initialisation import initialise_weights
 from p2vlib.models.reconstruction import Reconstruction, check_views
 
 STATE_EDGE = 4
@@ -61,7 +61,7 @@ class R2N2(nn.Module):
             self.merger = AttSets(config.features)
             self.grow = nn.Linear(config.features, channels * STATE_EDGE**3)
         self.decoder = R2N2Decoder(config.decoder)
-        initialise(self)
+        initialise_weights(self)
         self.decoder.head.bias.data = torch.tensor([1.5, -1.5])  # most of a volume is empty
 
     @property

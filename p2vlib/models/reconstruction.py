@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from jaxtyping import Float32
 from torch import Tensor
 
-from p2vlib.models.point_head import Known
+from p2vlib.models.point_head import CoarseState
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +38,7 @@ class Reconstruction:
     near: Float32[Tensor, "batch asked"] | None = None
     """Logits of occupancy at the points that were asked for, where the network has a finer head."""
 
-    known: Known | None = None
+    known: CoarseState | None = None
     """What a finer head needs to be asked at more points."""
 
 

@@ -8,7 +8,7 @@ from p2vlib.models.layout import to_fast_layout
 from p2vlib.models.pix2vox import Pix2Vox, Pix2VoxConfig
 from p2vlib.models.psgn import PSGN, PSGNConfig
 from p2vlib.models.r2n2 import R2N2, R2N2Config
-from p2vlib.models.unprojection import Rays, RaysConfig
+from p2vlib.models.unprojection import Unprojection, UnprojectionConfig
 
 PIX2VOX_A = Pix2VoxConfig()
 PIX2VOX_F = replace(PIX2VOX_A, head=((512, 1, 1), (256, 3, 4), (128, 3, 1)), decoder=(128, 64, 32, 8), refiner=None)
@@ -75,10 +75,10 @@ CONFIGS = {
     "attsets-narrow": replace(R2N2_NARROW, aggregation="attsets"),
     "psgn": PSGNConfig(),
     "psgn-narrow": PSGNConfig(image_size=96, encoder=(16, 32, 64, 128, 128, 128), hidden=512, decoder=(64, 32)),
-    "rays": RaysConfig(),
+    "rays": UnprojectionConfig(),
 }
 
-KINDS = {Pix2VoxConfig: Pix2Vox, R2N2Config: R2N2, PSGNConfig: PSGN, RaysConfig: Rays}
+KINDS = {Pix2VoxConfig: Pix2Vox, R2N2Config: R2N2, PSGNConfig: PSGN, UnprojectionConfig: Unprojection}
 
 
 def names() -> tuple[str, ...]:
@@ -86,7 +86,7 @@ def names() -> tuple[str, ...]:
     return tuple(CONFIGS)
 
 
-def configure(name: str, **overrides: object) -> Pix2VoxConfig | R2N2Config | PSGNConfig | RaysConfig:
+def configure(name: str, **overrides: object) -> Pix2VoxConfig | R2N2Config | PSGNConfig | UnprojectionConfig:
     """The config of ``name`` with ``overrides``; lists, as JSON gives them, become tuples.
 
     Raises:
@@ -101,7 +101,7 @@ def configure(name: str, **overrides: object) -> Pix2VoxConfig | R2N2Config | PS
     return replace(CONFIGS[name], **{key: _tuples(value) for key, value in overrides.items()})
 
 
-def build(name: str, **overrides: object) -> Pix2Vox | R2N2 | PSGN | Rays:
+def build(name: str, **overrides: object) -> Pix2Vox | R2N2 | PSGN | Unprojection:
     """A new network on the CPU in the fast layout, initialised from torch's random state.
 
     Raises:

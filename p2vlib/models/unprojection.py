@@ -16,10 +16,18 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from p2vlib.geometry.projection import look, voxel_centres
-from p2vlib.models.feature_sampling import BESIDE_FEATURES, convolution, counted, hull, read_at, spread, weighed
-from p2vlib.models.initialisation import initialise
-from p2vlib.models.point_head import Known
+from p2vlib.geometry.projection import project_points, voxel_centres
+from p2vlib.models.feature_sampling import (
+    BESIDE_FEATURES,
+    convolution,
+    sample_features,
+    silhouette_consensus,
+    uniform_weights,
+    weighted_sum,
+    weighted_variance,
+)
+from p2vlib.models.initialisation import initialise_weights
+from p2vlib.models.point_head import CoarseState
 from p2vlib.models.reconstruction import Reconstruction, check_views
 
 BESIDE_VIEWS = 6
@@ -28,7 +36,7 @@ it least; its own place; by how many views it is seen."""
 
 
 @dataclass(frozen=True)
-class RaysConfig:
+class UnprojectionConfig:
     """Everything that makes one network of rays; the defaults learn in minutes on two processor cores."""
 
     image_size: int = 96
@@ -54,7 +62,7 @@ class RaysConfig:
     """The lower share of the cube that can be occupied; above it nothing is computed and all is empty."""
 
 
-class Rays(nn.Module):
+class Unprojection(nn.Module):
     """Photos and their cameras to the occupancy of the cube that the cameras are given in.
 
     Each photo is also asked for its silhouette. The least of what the silhouettes say of a voxel is a visual hull, from
@@ -67,7 +75,7 @@ class Rays(nn.Module):
     needs_cameras = True
     order_free = True
 
-    def __init__(self, config: RaysConfig) -> None:
+    def __init__(self, config: UnprojectionConfig) -> None:
         super().__init__()
         self.layers = round(config.height * config.grid)
         if config.image_size % 16 or config.grid % 4 or self.layers % 4 or not 0 < self.layers <= config.grid:
@@ -78,7 +86,7 @@ class Rays(nn.Module):
         self.config = config
         self.height = self.layers / config.grid
         channels = config.features
-        self.encoder = RaysEncoder(config.encoder, channels)
+        self.encoder = UnprojectionEncoder(config.encoder, channels)
         self.mask = nn.Conv2d(channels, 1, 1)
         self.beside = nn.Linear(BESIDE_FEATURES, channels)
         self.score = nn.Linear(channels, 1) if config.aggregation == "attention" else None
@@ -86,7 +94,7 @@ class Rays(nn.Module):
         # On a par with the voxels' places: else these, which know the mean shape, are all that is listened to.
         self.level = nn.BatchNorm1d(joined)
         self.unet = UNet3d(joined + BESIDE_VIEWS, config.volume)
-        initialise(self)
+        initialise_weights(self)
         for layer in (self.mask, self.unet.head):
             nn.init.constant_(layer.bias, -3.0)  # most of a photo and of a cube is empty
 
@@ -104,23 +112,27 @@ class Rays(nn.Module):
             raise ValueError("rays need the camera of every photo; found none: Pix2Vox does without")
         check_views(views, self.config.image_size)
         centres = voxel_centres(self.config.grid, self.layers, views.device)
-        sight = look(cameras, centres)
+        sight = project_points(cameras, centres)
         features = self.encoder(views.flatten(0, 1))  # [batch * views, 16, 48, 48]
         masks = self.mask(features)
         maps = torch.cat([features, masks], 1).float()
-        read, inside = read_at(maps, sight, self.beside)
+        read, inside = sample_features(maps, sight, self.beside)
         joined, weights = self._together(read, sight.seen)
         places = (2 * centres.T - 1).expand(len(views), 3, -1)
         count = sight.seen.float().mean(1, keepdim=True)
         shape = (self.config.grid, self.layers, self.config.grid)
-        volume = torch.cat([self.level(joined), hull(inside, sight.seen), places, count], 1)  # [batch, 48 + 6, voxels]
+        volume = torch.cat(
+            [self.level(joined), silhouette_consensus(inside, sight.seen), places, count], 1
+        )  # [batch, 48 + 6, voxels]
         volume = volume.unflatten(2, shape)  # -> [batch, 48 + 6, 32, 32, 32]
         last = self.unet(volume)
         logits = self.unet.head(last)
         # As in Pix2Vox, the sigmoid runs in float32.
         probability = self._whole(torch.sigmoid(logits.float()).squeeze(1))
         scores = self._whole(weights.unflatten(2, shape).detach().float())
-        known = Known(views.flatten(0, 1) * 2 - 1, maps, cameras, torch.cat([last, logits], 1).float(), self.height)
+        known = CoarseState(
+            views.flatten(0, 1) * 2 - 1, maps, cameras, torch.cat([last, logits], 1).float(), self.height
+        )
         masks = torch.sigmoid(masks.float())[:, 0].unflatten(0, views.shape[:2])
         return Reconstruction(probability, probability, probability[:, None], scores, masks, known=known)
 
@@ -132,19 +144,19 @@ class Rays(nn.Module):
         self, read: Float[Tensor, "batch views channels voxels"], seen: Bool[Tensor, "batch views voxels"]
     ) -> tuple[Float[Tensor, "batch joined voxels"], Float[Tensor, "batch views voxels"]]:
         """Mean and variance over the views that see a voxel, the attended mean, and each view's weight in it."""
-        alike = counted(seen)
-        mean = weighed(alike, read)
+        alike = uniform_weights(seen)
+        mean = weighted_sum(alike, read)
         if self.config.aggregation == "mean":
             return mean, alike
-        variance = spread(alike, read, mean)
+        variance = weighted_variance(alike, read, mean)
         if self.score is None:
             return torch.cat([mean, variance], 1), alike
         scores = torch.einsum("c,bvcn->bvn", self.score.weight[0], read)
         weights = torch.softmax(scores.masked_fill(~seen, -1e4), 1) * seen.any(1, keepdim=True)
-        return torch.cat([mean, variance, weighed(weights, read)], 1), weights
+        return torch.cat([mean, variance, weighted_sum(weights, read)], 1), weights
 
 
-class RaysEncoder(nn.Module):
+class UnprojectionEncoder(nn.Module):
     """A photo to a map of features at half its size, which have seen all of it.
 
     Strided convolutions down to a sixteenth, and the coarse maps added to the finer ones on the way back.

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from p2vlib.training.loop import learning_rate, origin, train
+from p2vlib.training.loop import learning_rate, train, training_provenance
 
-__all__ = ["learning_rate", "origin", "train"]
+__all__ = ["learning_rate", "training_provenance", "train"]

@@ -9,8 +9,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from p2vlib.config import Training
-from p2vlib.data.augmentation import augmented, jittered, named
-from p2vlib.data.dataset import Captures, mirrored, mirrored_boxes, mirrored_cameras, spread
+from p2vlib.data.augmentation import augment, augmentation_recipe, perturb_cameras
+from p2vlib.data.dataset import Captures, evenly_spaced, mirror_boxes, mirror_cameras, mirror_views
 from p2vlib.geometry import placement
 from p2vlib.models.point_head import near_surface
 
@@ -29,7 +29,7 @@ class Batch(NamedTuple):
     """Whether that is in the solid."""
 
 
-def draw(captures: Captures, recipe: Training, step: int, share: tuple[int, int] = (0, 1)) -> Batch:
+def sample_batch(captures: Captures, recipe: Training, step: int, share: tuple[int, int] = (0, 1)) -> Batch:
     """The batch of a step; it follows from seed and step alone.
 
     ``share`` is (which, of how many) processes: each takes its part of the batch, with draws of its own for the rest.
@@ -57,7 +57,7 @@ def draw(captures: Captures, recipe: Training, step: int, share: tuple[int, int]
     else:
         # Any start of the walk and even spacing; they stay in clockwise order, the one nearest the front first.
         start = int(torch.randint(available, (1,), generator=generator))
-        chosen = torch.tensor(sorted((start + i) % available for i in spread(available, views)))
+        chosen = torch.tensor(sorted((start + i) % available for i in evenly_spaced(available, views)))
     if recipe.order == "shuffled":
         chosen = chosen[torch.randperm(views, generator=generator)]
     device, kept = captures.truth.device, captures.photos.device
@@ -69,23 +69,23 @@ def draw(captures: Captures, recipe: Training, step: int, share: tuple[int, int]
     if recipe.mirror:
         which = (torch.rand(len(rows), generator=generator) < 0.5).to(device)
         if boxes is not None:
-            boxes = mirrored_boxes(boxes, photos.shape[-1], which)
+            boxes = mirror_boxes(boxes, photos.shape[-1], which)
         if cameras is not None:
-            cameras = mirrored_cameras(cameras, which)
-        photos, truth = mirrored(photos, truth, which)
+            cameras = mirror_cameras(cameras, which)
+        photos, truth = mirror_views(photos, truth, which)
     points = inside = None
     if captures.fine is not None and cameras is not None and (any(recipe.placement_noise) or recipe.lift_noise):
-        moves = placement.drawn(len(rows), *recipe.placement_noise, generator, recipe.lift_noise).to(device)
+        moves = placement.sample_placements(len(rows), *recipe.placement_noise, generator, recipe.lift_noise).to(device)
         room, fine = placement.LARGEST * recipe.lift_noise, captures.fine[rows]
-        truth, cameras, boxes = placement.moved(fine, cameras, boxes, moves, truth.shape[-1], room)
+        truth, cameras, boxes = placement.move_cube(fine, cameras, boxes, moves, truth.shape[-1], room)
         if recipe.points:
             points = near_points(truth, recipe.points, fine.shape[2] / fine.shape[1], generator)
-            inside = placement.inside(fine, moves, points)
+            inside = placement.occupancy_at(fine, moves, points)
     true_cameras = cameras
     if cameras is not None and recipe.camera_noise != (0.0, 0.0):
-        cameras = jittered(cameras, *recipe.camera_noise, generator)
+        cameras = perturb_cameras(cameras, *recipe.camera_noise, generator)
     return Batch(
-        augmented(photos, generator, named(recipe.augmentation), boxes, captures.size),
+        augment(photos, generator, augmentation_recipe(recipe.augmentation), boxes, captures.size),
         cameras,
         truth,
         true_cameras,

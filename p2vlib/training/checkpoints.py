@@ -70,7 +70,7 @@ def _load_state(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> Non
         ) from None
 
 
-def origin(model: nn.Module, captures: Captures, recipe: Training, start: Path | None) -> dict:
+def provenance(model: nn.Module, captures: Captures, recipe: Training, start: Path | None) -> dict:
     """What a training depends on; weights of another origin are not taken for this one's."""
     code = code_digest([type(model).__module__, "p2vlib.training.loop"])
     begun = hashlib.sha256(start.read_bytes()).hexdigest()[:16] if start else ""
@@ -79,7 +79,7 @@ def origin(model: nn.Module, captures: Captures, recipe: Training, start: Path |
     return json.loads(json.dumps(told))  # as it will be read back: a tuple becomes a list
 
 
-def told_of(path: Path) -> dict:
+def read_provenance(path: Path) -> dict:
     """What the file at ``path`` was made from: its `origin`.
 
     Raises:
@@ -88,13 +88,13 @@ def told_of(path: Path) -> dict:
     return json.loads(_read(path)[1].get("recipe", "{}"))
 
 
-def differing(path: Path, told: dict) -> list[str]:
+def provenance_diff(path: Path, told: dict) -> list[str]:
     """The names of what the file at ``path`` was made from otherwise than ``told``."""
-    stored = told_of(path)
+    stored = read_provenance(path)
     return sorted(key for key in told | stored if told.get(key) != stored.get(key))
 
 
-def name_of(told: dict) -> str:
+def provenance_id(told: dict) -> str:
     """A short name of an `origin`, by which its weights are found again."""
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 

@@ -23,11 +23,11 @@ from torch import Tensor, nn
 from p2vlib import progress
 from p2vlib.config import Training
 from p2vlib.data.dataset import Captures
-from p2vlib.evaluation import evaluate, headline
+from p2vlib.evaluation import best_threshold, evaluate
 from p2vlib.models import fast_bf16, to_fast_layout
 from p2vlib.training import checkpoints
-from p2vlib.training.batches import draw
-from p2vlib.training.losses import loss_of
+from p2vlib.training.batches import sample_batch
+from p2vlib.training.losses import training_loss
 
 WATCHED_VIEWS = 8
 """Most photos at which validation is watched: with an archive's 24 it would take longer than the training."""
@@ -36,7 +36,7 @@ FIRST_STAGE = ("encoder", "recurrent", "decoder")
 """The parts that a recipe may hold after its first stage."""
 
 
-def counted(recipe: Training, captures: int) -> Training:
+def resolve_epochs(recipe: Training, captures: int) -> Training:
     """``recipe`` in steps, where it is told in passes over ``captures`` of them."""
     if not recipe.epochs:
         return recipe
@@ -44,7 +44,7 @@ def counted(recipe: Training, captures: int) -> Training:
     return replace(recipe, steps=recipe.epochs * once, epoch=once)
 
 
-def is_held(recipe: Training, step: int) -> bool:
+def is_frozen(recipe: Training, step: int) -> bool:
     """Whether encoder and decoder stay as they are at ``step``."""
     return recipe.hold and step >= round(recipe.single_view * recipe.steps)
 
@@ -71,7 +71,7 @@ def train(
     *,
     start: Path | None = None,
     device: torch.device | str | None = None,
-    report: Callable[[str], None] = progress.tell,
+    report: Callable[[str], None] = progress.log,
 ) -> pd.DataFrame:
     """Trains ``model`` in place, or goes on where ``folder`` says that it stopped, or loads what is finished there.
 
@@ -90,8 +90,8 @@ def train(
     """
     _check(captures, recipe)
     finished, checkpoint = folder / "weights.safetensors", folder / "checkpoint.safetensors"
-    told = origin(model, captures, recipe, start)
-    recipe, captures = counted(recipe, len(captures)), _shown(model, captures)
+    told = training_provenance(model, captures, recipe, start)
+    recipe, captures = resolve_epochs(recipe, len(captures)), _shown(model, captures)
     accelerator = _accelerator(device)
     if not accelerator.is_main_process:
         report = _say_nothing
@@ -132,9 +132,9 @@ def train(
     return history
 
 
-def origin(model: nn.Module, captures: Captures, recipe: Training, start: Path | None) -> dict[str, Any]:
+def training_provenance(model: nn.Module, captures: Captures, recipe: Training, start: Path | None) -> dict[str, Any]:
     """What the weights that `train` leaves depend on: those of the same origin are the same."""
-    return checkpoints.origin(model, _shown(model, captures), counted(recipe, len(captures)), start)
+    return checkpoints.provenance(model, _shown(model, captures), resolve_epochs(recipe, len(captures)), start)
 
 
 def _shown(model: nn.Module, captures: Captures) -> Captures:
@@ -145,7 +145,7 @@ def _shown(model: nn.Module, captures: Captures) -> Captures:
 def _steps(first: int, recipe: Training, name: str, is_told: bool) -> Iterable[int]:
     """The steps, with a bar where it can move; elsewhere the line of each epoch says how far it is."""
     steps = range(first, recipe.steps)
-    return progress.bar(steps, name, unit="step") if is_told and progress.moves() else steps
+    return progress.bar(steps, name, unit="step") if is_told and progress.is_interactive() else steps
 
 
 def _check(captures: Captures, recipe: Training) -> None:
@@ -162,8 +162,8 @@ def _make_room(files: Sequence[Path], told: dict[str, Any], report: Callable[[st
     What other code left is of no use any more, and goes.
     """
     for path in files:
-        if path.is_file() and (differing := checkpoints.differing(path, told)):
-            told_before = checkpoints.told_of(path)
+        if path.is_file() and (differing := checkpoints.provenance_diff(path, told)):
+            told_before = checkpoints.read_provenance(path)
             report(f"  {path.parent.name}: was trained with another {', '.join(differing)}; begins anew")
             if "code" in differing:
                 path.unlink()
@@ -175,7 +175,7 @@ def _make_room(files: Sequence[Path], told: dict[str, Any], report: Callable[[st
 
 
 def _aside(path: Path, told: dict[str, Any]) -> Path:
-    return path.parent / "aside" / f"{checkpoints.name_of(told)}-{path.name}"
+    return path.parent / "aside" / f"{checkpoints.provenance_id(told)}-{path.name}"
 
 
 def _say_nothing(line: str) -> None:
@@ -203,17 +203,17 @@ def _step(
 ) -> Tensor:
     """One optimiser step; the loss stays on the device, so that nothing waits for it."""
     network.train()
-    held, rate = is_held(recipe, step), learning_rate(recipe, step)
+    held, rate = is_frozen(recipe, step), learning_rate(recipe, step)
     for name, part in accelerator.unwrap_model(network).named_children():
         if (held and name in FIRST_STAGE) or (recipe.points and name != "finer"):
             part.eval().requires_grad_(False)  # nothing of it is computed backwards any more
     for group in optimizer.param_groups:
         group["lr"] = 0.0 if held and group["first"] else rate * group["share"]
-    batch = draw(captures, recipe, step, (accelerator.process_index, accelerator.num_processes))
+    batch = sample_batch(captures, recipe, step, (accelerator.process_index, accelerator.num_processes))
     with accelerator.autocast():
         asked = () if batch.points is None else (batch.points,)
         result = network(batch.views, batch.cameras, *asked)
-    loss = loss_of(result, batch.truth, recipe.loss, batch.true_cameras, batch.inside)
+    loss = training_loss(result, batch.truth, recipe.loss, batch.true_cameras, batch.inside)
     if not loss.requires_grad:  # one view, no refiner, and the rest is held: nothing is left that could learn
         return loss
     accelerator.backward(loss)
@@ -254,7 +254,7 @@ def _epoch(
     trained = time.perf_counter() - began
     views = min(recipe.views, WATCHED_VIEWS, validation.photos.shape[1])
     scores = evaluate(model, validation, views=(views,))
-    threshold, iou = headline(scores)
+    threshold, iou = best_threshold(scores)
     before = history.seconds.iloc[-1] if len(history) else 0.0
     return {
         "step": step,

@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
-from p2vlib.geometry.projection import silhouettes
+from p2vlib.geometry.projection import render_silhouettes
 from p2vlib.models import Reconstruction
 from p2vlib.models.psgn import chamfer, surface_points
 
@@ -18,7 +18,7 @@ DICE_WEIGHT = 6.0
 """Chosen on validation objects: 1 was no better than 0, 3 was, and 6, tried with a sixth more steps, did best."""
 
 
-def loss_of(
+def training_loss(
     result: Reconstruction,
     truth: Bool[Tensor, "batch x y z"],
     name: str = "own",
@@ -48,7 +48,7 @@ def loss_of(
     if result.volumes.shape[1] > 1:
         loss = loss + _shape_loss(result.volumes, truth[:, None].expand_as(result.volumes))
     if result.masks is not None:
-        shown = silhouettes(truth.float(), cameras, result.masks.shape[-1]) > 0.5
+        shown = render_silhouettes(truth.float(), cameras, result.masks.shape[-1]) > 0.5
         loss = loss + _shape_loss(result.masks, shown, (-2, -1))
     return loss
 

@@ -21,7 +21,7 @@ from scipy.spatial.transform import Rotation
 
 from p2vlib.geometry.cameras import Camera
 from p2vtools.capture import APPS
-from p2vtools.capture.archive import Bundle
+from p2vtools.capture.archive import ExportArchive
 from p2vtools.capture.depth_maps import LARGEST_MAP, NO_POINTS, points_of, record3d_depth
 from p2vtools.capture.scan_files import read_scan
 
@@ -83,7 +83,7 @@ def read_export(app: str, path: Path) -> Export:
                "nerfstudio": _nerfstudio, "colmap": _colmap}  # fmt: skip
     if app not in readers:
         raise ValueError(f"no export of {app!r} is read; expected one of {', '.join(APPS)}")
-    export = readers[app](Bundle(path.parent if path.name == TRANSFORMS else path))
+    export = readers[app](ExportArchive(path.parent if path.name == TRANSFORMS else path))
     if not export.frames:
         raise ValueError(f"{path}: no photo with a camera in it; was it exported with its pictures?")
     return export
@@ -121,7 +121,7 @@ def _listed(where: str, told: dict, keys: str) -> list[float]:
     return _numbers(where, keys, [told.get(key) for key in keys.split()], (len(keys.split()),)).tolist()
 
 
-def _surface(bundle: Bundle, name: str) -> trimesh.Trimesh:
+def _surface(bundle: ExportArchive, name: str) -> trimesh.Trimesh:
     with bundle.copied([name]) as folder:
         return read_scan(folder / PurePosixPath(name).name)
 
@@ -129,7 +129,7 @@ def _surface(bundle: Bundle, name: str) -> trimesh.Trimesh:
 # -------------------------------------------------------------------------------------------------------------- readers
 
 
-def _polycam(bundle: Bundle) -> Export:
+def _polycam(bundle: ExportArchive) -> Export:
     base = bundle.base_of("keyframes/")
     kind = "corrected_" if bundle.under(f"{base}keyframes/corrected_cameras/", ".json") else ""
     frames = []
@@ -158,7 +158,7 @@ def _polycam(bundle: Bundle) -> Export:
     return Export("polycam", frames, bundle.picture, GRAVITY, True, mesh, points, notes)
 
 
-def _scannerapp(bundle: Bundle) -> Export:
+def _scannerapp(bundle: ExportArchive) -> Export:
     base = bundle.base_of("frame_")
     frames, size = [], None
     for name in bundle.under(f"{base}frame_", ".json"):
@@ -175,7 +175,7 @@ def _scannerapp(bundle: Bundle) -> Export:
     return Export("scannerapp", frames, bundle.picture, GRAVITY, True, mesh)
 
 
-def _record3d(bundle: Bundle) -> Export:
+def _record3d(bundle: ExportArchive) -> Export:
     base = bundle.base_of("metadata")
     told = bundle.json(f"{base}metadata")
     width, height = _listed("metadata", told, "w h")
@@ -207,7 +207,7 @@ def _record3d(bundle: Bundle) -> Export:
     return Export("record3d", frames, bundle.picture, GRAVITY, True, None, points, notes)
 
 
-def _nerfstudio(bundle: Bundle) -> Export:
+def _nerfstudio(bundle: ExportArchive) -> Export:
     base = bundle.base_of(TRANSFORMS)
     told = bundle.json(f"{base}{TRANSFORMS}")
     listed = told.get("frames")
@@ -233,7 +233,7 @@ def _nerfstudio(bundle: Bundle) -> Export:
                   points=points)  # fmt: skip
 
 
-def _cloud(bundle: Bundle, name: str) -> Float[np.ndarray, "points 3"]:
+def _cloud(bundle: ExportArchive, name: str) -> Float[np.ndarray, "points 3"]:
     with bundle.copied([name]) as folder:
         try:
             cloud = trimesh.load(folder / PurePosixPath(name).name)
@@ -243,7 +243,7 @@ def _cloud(bundle: Bundle, name: str) -> Float[np.ndarray, "points 3"]:
     return points[np.isfinite(points).all(1)]
 
 
-def _colmap(bundle: Bundle) -> Export:
+def _colmap(bundle: ExportArchive) -> Export:
     import pycolmap
 
     ending = ".bin" if any(name.endswith("images.bin") for name in bundle.names) else ".txt"

@@ -29,7 +29,7 @@ MOST_PACKED, UNSUSPECTED = 100, 2**20
 """How many times as large as in the zip a file may be, from so many bytes on: text of numbers gives ten."""
 
 
-class Bundle:
+class ExportArchive:
     """The files of a folder or a zip by their names, which are paths with slashes."""
 
     def __init__(self, path: Path) -> None:

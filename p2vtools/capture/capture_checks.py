@@ -19,8 +19,8 @@ from p2vlib.data.photo_set import FOOT_CUBE, PICTURES, open_photo
 from p2vlib.geometry.cameras import Camera, Row, look_at, read_cameras, read_metadata
 from p2vlib.geometry.frames import FOOT_CUT_HEIGHT, FOOT_SYNSET, SIDES, Cube
 from p2vlib.geometry.grids import VoxelGrid, read_binvox
-from p2vtools.capture.duplicates import Pictured, Solid, look_of, solid_of
-from p2vtools.capture.sanity_checks import nonsense_in, side_of_grid
+from p2vtools.capture.duplicates import PhotoFingerprint, SolidFingerprint, look_of, solid_of
+from p2vtools.capture.sanity_checks import implausible_photos, side_of_grid
 from p2vtools.capture.submission import GRID, PERSON
 from p2vtools.fit.pretrained import Weights
 
@@ -44,16 +44,16 @@ PLAIN = {"APP0", "APP14"}
 
 
 @dataclass
-class Checked:
+class CaptureReport:
     """One capture, and what is wrong with it."""
 
     name: str
     subject: str = "?"
     side: str = "?"
-    photos: list[Pictured] = field(default_factory=list)
+    photos: list[PhotoFingerprint] = field(default_factory=list)
     cameras: str = "none"
     model: str = "none"
-    solid: Solid | None = None
+    solid: SolidFingerprint | None = None
     licence: str = "none"
     consent: str = "none"
     problems: list[str] = field(default_factory=list)
@@ -85,9 +85,9 @@ class Checked:
             self.problems.append(str(error))
 
 
-def check(folder: Path, tree: Path, weights: Weights) -> Checked:
+def check_capture(folder: Path, tree: Path, weights: Weights) -> CaptureReport:
     """One capture by itself."""
-    found = Checked(folder.name)
+    found = CaptureReport(folder.name)
     if folder.name.startswith("."):
         found.problems.append(f"{folder}: left by a run that was stopped; remove it")
         return found
@@ -105,7 +105,7 @@ def check(folder: Path, tree: Path, weights: Weights) -> Checked:
     if found.side in SIDES and not found.problems:
         if grid is None:
             # Of cameras noted by hand nothing can be concluded.
-            found.problems += nonsense_in(folder, found.side, weights) if found.cameras == IN_FULL else []
+            found.problems += implausible_photos(folder, found.side, weights) if found.cameras == IN_FULL else []
         elif side_of_grid(grid, weights) not in (found.side, None):
             other = next(side for side in SIDES if side != found.side)
             sentence = f"told to be a {found.side} foot; by its solid it is a {other} one: was the side swapped?"
@@ -126,7 +126,7 @@ def _text(path: Path) -> str:
     return path.read_text(errors="replace")
 
 
-def _described(folder: Path, found: Checked) -> dict:
+def _described(folder: Path, found: CaptureReport) -> dict:
     """What ``subject.json`` tells, and what it should."""
     path = folder / "subject.json"
     try:
@@ -170,7 +170,7 @@ def _cube(folder: Path, told: object) -> Cube:
 # ------------------------------------------------------------------------------------------------- photos and cameras
 
 
-def _photos(folder: Path, found: Checked, cube: Cube) -> None:
+def _photos(folder: Path, found: CaptureReport, cube: Cube) -> None:
     """Pictures, their list, their metadata and their cameras."""
     inside = folder / "rendering"
     names = _text(inside / "renderings.txt").split()
@@ -196,7 +196,7 @@ def _photos(folder: Path, found: Checked, cube: Cube) -> None:
                 _check_camera(inside / name, known[number] if known else rows[number], size, cube)
 
 
-def _photo(inside: Path, name: str, found: Checked) -> tuple[int, int]:
+def _photo(inside: Path, name: str, found: CaptureReport) -> tuple[int, int]:
     """Notes a photo and what its file tells beside it; returns its size when it is upright."""
     path = inside / name
     if path.resolve().parent != inside.resolve() or not path.is_file():
@@ -208,7 +208,7 @@ def _photo(inside: Path, name: str, found: Checked) -> tuple[int, int]:
         found.problems.append(f"{path}: tells more than a picture ({', '.join(more)}); file it anew, without")
     upright = ImageOps.exif_transpose(picture)
     digest = hashlib.sha256(content).hexdigest()
-    found.photos.append(Pictured(found.name, found.subject, name, digest, look_of(upright)))
+    found.photos.append(PhotoFingerprint(found.name, found.subject, name, digest, look_of(upright)))
     return upright.size
 
 
@@ -248,7 +248,7 @@ def _check_camera(path: Path, told: Camera | Row, size: tuple[int, int], cube: C
 # -------------------------------------------------------------------------------------------------------------- solids
 
 
-def _grid(folder: Path, tree: Path, cube: Cube, found: Checked) -> VoxelGrid | None:
+def _grid(folder: Path, tree: Path, cube: Cube, found: CaptureReport) -> VoxelGrid | None:
     """The solid in the capture and, where the tree has one, beside it."""
     own, beside = folder / "model.binvox", tree / VOXELS / FOOT_SYNSET / folder.name / "model.binvox"
     grids = []

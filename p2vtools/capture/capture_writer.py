@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from p2vlib.data.photo_set import FOOT_CUBE
-from p2vlib.files import whole_folder, write_text
+from p2vlib.files import atomic_directory, write_text
 from p2vlib.geometry.cameras import Camera, Row, write_cameras, write_metadata
 from p2vlib.geometry.frames import FOOT_SYNSET
 from p2vtools.capture.charuco import sharpness
@@ -27,7 +27,7 @@ FEW = 6
 
 
 @dataclass(frozen=True, eq=False)
-class Intake:
+class WrittenCapture:
     """A capture that is filed."""
 
     folder: Path
@@ -68,7 +68,7 @@ def clockwise(rows: Sequence[Row]) -> list[int]:
     return sorted(range(len(rows)), key=lambda number: (rows[number][0] + 15) % 360)
 
 
-def file_photos(
+def write_capture(
     out: Path,
     side: str,
     names: list[str],
@@ -78,7 +78,7 @@ def file_photos(
     words: Sequence[str] = (),
     notes: Sequence[str] = (),
     more: Callable[[Path], object] = lambda folder: None,
-) -> Intake:
+) -> WrittenCapture:
     """Writes a capture folder, whole or not at all.
 
     Args:
@@ -93,8 +93,8 @@ def file_photos(
         ValueError: ``out`` is there already.
     """
     rows = [row_of(camera, FOOT_CUBE.centre) for camera in cameras]
-    intake = Intake(out, names, cameras, rows, [*advice(rows, names, pictures), *words], list(notes))
-    with whole_folder(out) as folder:
+    intake = WrittenCapture(out, names, cameras, rows, [*advice(rows, names, pictures), *words], list(notes))
+    with atomic_directory(out) as folder:
         rendering = folder / "rendering"
         rendering.mkdir()
         files = [f"{number:02d}.jpg" for number in range(len(rows))]
@@ -148,7 +148,7 @@ def _side_of(azimuth: float) -> str:
 
 
 @styled
-def coverage(intake: Intake) -> Figure:
+def coverage(intake: WrittenCapture) -> Figure:
     """From where the foot was photographed, seen from above: photos, and in orange what is missing."""
     figure = new_figure(5.6, 5.2)
     axes = figure.add_subplot(projection="polar")

@@ -32,7 +32,7 @@ USUAL_FOCAL = 0.8
 
 
 @dataclass(frozen=True, eq=False)
-class Sighting:
+class BoardDetection:
     """The corners of the board that a photo shows."""
 
     name: str
@@ -47,7 +47,7 @@ class Sighting:
 
 
 @dataclass(frozen=True, eq=False)
-class Solution:
+class CameraSolution:
     """Lens and places of all photos that could be solved."""
 
     names: list[str]
@@ -61,13 +61,13 @@ class Solution:
     """Photo -> why it is not used."""
 
 
-def sighting(name: str, picture: UInt8[np.ndarray, "height width 3"], mat: Mat) -> Sighting:
+def detect_board(name: str, picture: UInt8[np.ndarray, "height width 3"], mat: Mat) -> BoardDetection:
     """Looks for the board of ``mat`` in an RGB ``picture``."""
     grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
     corners, ids, markers = _board(grey, mat)
     size = (picture.shape[1], picture.shape[0])
     wrong = _instead(grey, mat, markers) if len(ids) < FEWEST_CORNERS else ""
-    return Sighting(name, size, ids, corners, sharpness(picture), wrong)
+    return BoardDetection(name, size, ids, corners, sharpness(picture), wrong)
 
 
 def _board(
@@ -98,7 +98,7 @@ def sharpness(picture: UInt8[np.ndarray, "height width 3"]) -> float:
     return float(cv2.Laplacian(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.CV_32F).var())
 
 
-def solve(sightings: Sequence[Sighting], mat: Mat, focal: float | None = None) -> Solution:
+def solve_cameras(sightings: Sequence[BoardDetection], mat: Mat, focal: float | None = None) -> CameraSolution:
     """Lens and places of the photos.
 
     Args:
@@ -140,10 +140,10 @@ def solve(sightings: Sequence[Sighting], mat: Mat, focal: float | None = None) -
         left_out[used[worst].name] = f"its corners are {errors[worst]:.1f} pixels off: did mat or foot move?"
         del used[worst]
     cameras = [_camera(one, mat, lens, pose) for one, pose in zip(used, poses, strict=True)]
-    return Solution([one.name for one in used], cameras, errors, distortion, left_out)
+    return CameraSolution([one.name for one in used], cameras, errors, distortion, left_out)
 
 
-def whats_wrong(sightings: Sequence[Sighting]) -> str:
+def whats_wrong(sightings: Sequence[BoardDetection]) -> str:
     """What most pictures are that do not show the mat, and what to do; a question where nothing can be told."""
     told = Counter(one.wrong for one in sightings if one.wrong)
     if not told:
@@ -153,7 +153,7 @@ def whats_wrong(sightings: Sequence[Sighting]) -> str:
     return f"{first} {wrong}" + (f" (and {count - 1} more)" if count > 1 else "")
 
 
-def undistorted(picture: UInt8[np.ndarray, "height width 3"], camera: Camera, distortion: np.ndarray) -> np.ndarray:
+def undistort(picture: UInt8[np.ndarray, "height width 3"], camera: Camera, distortion: np.ndarray) -> np.ndarray:
     """``picture`` as the pinhole ``camera`` would have taken it."""
     return cv2.undistort(picture, _as_opencv(camera.intrinsics), distortion)
 
@@ -166,7 +166,7 @@ def _as_opencv(intrinsics: np.ndarray) -> np.ndarray:
 
 
 def _calibrated(
-    used: Sequence[Sighting], mat: Mat, focal: float | None
+    used: Sequence[BoardDetection], mat: Mat, focal: float | None
 ) -> tuple[np.ndarray, np.ndarray, list[tuple[np.ndarray, np.ndarray]]]:
     """Intrinsics, distortion and (rotation vector, translation) of each photo, of the board's own frame."""
     board = np.asarray(mat.board().getChessboardCorners(), dtype=np.float32)
@@ -187,13 +187,13 @@ def _calibrated(
     return lens, np.asarray(distortion).ravel()[:5], list(zip(turns, shifts, strict=True))
 
 
-def _error(one: Sighting, mat: Mat, lens: np.ndarray, distortion: np.ndarray, pose: tuple) -> float:
+def _error(one: BoardDetection, mat: Mat, lens: np.ndarray, distortion: np.ndarray, pose: tuple) -> float:
     board = np.asarray(mat.board().getChessboardCorners(), dtype=float)[one.ids]
     expected, _ = cv2.projectPoints(board, *pose, lens, distortion)
     return float(np.linalg.norm(expected[:, 0] - one.places, axis=1).mean())
 
 
-def _camera(one: Sighting, mat: Mat, lens: np.ndarray, pose: tuple) -> Camera:
+def _camera(one: BoardDetection, mat: Mat, lens: np.ndarray, pose: tuple) -> Camera:
     """In the frame of the mat: the board's x is where the toes point, its y their right, and up is against its z."""
     turn, shift = pose
     from_board, to_board = np.eye(4), np.eye(4)

@@ -10,14 +10,14 @@ import pandas as pd
 from p2vlib import progress
 from p2vlib.data.archives.shapenet import RENDERINGS, SPLITS, VOXELS, read_taxonomy
 from p2vlib.geometry.frames import FOOT_SYNSET
-from p2vtools.capture.capture_checks import check
-from p2vtools.capture.duplicates import repeated_photos, repeated_solids
+from p2vtools.capture.capture_checks import check_capture
+from p2vtools.capture.duplicates import duplicate_photos, duplicate_solids
 from p2vtools.capture.submission import TAXONOMY
 from p2vtools.fit.pretrained import Weights
 
 
 @dataclass(frozen=True, eq=False)
-class Validation:
+class ValidationReport:
     """What is wrong in a data set."""
 
     table: pd.DataFrame
@@ -26,7 +26,7 @@ class Validation:
     """A sentence for each; nothing where all is well."""
 
 
-def validate(tree: Path, weights: Weights) -> Validation:
+def validate_dataset(tree: Path, weights: Weights) -> ValidationReport:
     """Looks at every capture in ``tree``, a tree as `filing` makes it or a folder of capture folders.
 
     Args:
@@ -36,15 +36,15 @@ def validate(tree: Path, weights: Weights) -> Validation:
         ValueError: there is no capture.
     """
     folders = captures_in(tree)
-    checked = [check(folder, tree, weights) for folder in progress.bar(folders, "captures", unit="capture")]
-    repeats = repeated_photos([photo for one in checked for photo in one.photos])
-    repeats += repeated_solids([one.solid for one in checked if one.solid])
+    checked = [check_capture(folder, tree, weights) for folder in progress.bar(folders, "captures", unit="capture")]
+    repeats = duplicate_photos([photo for one in checked for photo in one.photos])
+    repeats += duplicate_solids([one.solid for one in checked if one.solid])
     by_name = {one.name: one for one in checked}
     for name in (name for repeat in repeats for name in set(repeat.captures)):
         by_name[name].repeats += 1
     problems = [problem for one in checked for problem in one.problems]
     problems += [repeat.sentence for repeat in repeats] + _tree(tree, folders)
-    return Validation(pd.DataFrame([one.row for one in checked]), problems)
+    return ValidationReport(pd.DataFrame([one.row for one in checked]), problems)
 
 
 def captures_in(tree: Path) -> list[Path]:

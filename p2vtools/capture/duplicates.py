@@ -24,7 +24,7 @@ TOGETHER = 1024
 """Pictures that are compared with all others at a time."""
 
 
-class Pictured(NamedTuple):
+class PhotoFingerprint(NamedTuple):
     """A photo of a capture, as it is compared."""
 
     capture: str
@@ -35,7 +35,7 @@ class Pictured(NamedTuple):
     look: Float32[np.ndarray, " pixels"]
 
 
-class Solid(NamedTuple):
+class SolidFingerprint(NamedTuple):
     """The solid of a capture, as it is compared."""
 
     capture: str
@@ -44,16 +44,18 @@ class Solid(NamedTuple):
     """The digest of its mirror image."""
 
 
-class Repeat(NamedTuple):
+class Duplicate(NamedTuple):
     """Two captures that share something."""
 
     captures: tuple[str, str]
     sentence: str
 
 
-def solid_of(capture: str, volume: Bool[np.ndarray, "x y z"]) -> Solid:
+def solid_of(capture: str, volume: Bool[np.ndarray, "x y z"]) -> SolidFingerprint:
     """What is kept of a solid to compare it."""
-    return Solid(capture, *(hashlib.sha256(np.packbits(turned)).hexdigest() for turned in (volume, volume[:, :, ::-1])))
+    return SolidFingerprint(
+        capture, *(hashlib.sha256(np.packbits(turned)).hexdigest() for turned in (volume, volume[:, :, ::-1]))
+    )
 
 
 def look_of(picture: Image.Image) -> Float32[np.ndarray, " pixels"]:
@@ -63,9 +65,9 @@ def look_of(picture: Image.Image) -> Float32[np.ndarray, " pixels"]:
     return away / max(float(np.linalg.norm(away)), 1e-6)
 
 
-def repeated_photos(photos: Sequence[Pictured]) -> list[Repeat]:
+def duplicate_photos(photos: Sequence[PhotoFingerprint]) -> list[Duplicate]:
     """A sentence for each pair of captures that share photos, by their bytes, their look or its mirror image."""
-    shared: dict[tuple[str, str, str], list[tuple[Pictured, Pictured]]] = {}
+    shared: dict[tuple[str, str, str], list[tuple[PhotoFingerprint, PhotoFingerprint]]] = {}
     for one, other, how in _alike(photos):
         if one.capture != other.capture or one.digest == other.digest:
             shared.setdefault((one.capture, other.capture, how), []).append((one, other))
@@ -81,11 +83,11 @@ def repeated_photos(photos: Sequence[Pictured]) -> list[Repeat]:
             else "one capture is filed twice, or a photo is in the wrong folder"
         )
         sentence = f"{first}/{one.name} and {second}/{other.name} are {how}{more}: {verdict}"
-        told.append(Repeat((first, second), sentence))
+        told.append(Duplicate((first, second), sentence))
     return told
 
 
-def _alike(photos: Sequence[Pictured]) -> Iterator[tuple[Pictured, Pictured, str]]:
+def _alike(photos: Sequence[PhotoFingerprint]) -> Iterator[tuple[PhotoFingerprint, PhotoFingerprint, str]]:
     """Pairs of photos that show the same, and how."""
     if not photos:
         return
@@ -100,16 +102,16 @@ def _alike(photos: Sequence[Pictured]) -> Iterator[tuple[Pictured, Pictured, str
                     yield one, other, "the same photo" if one.digest == other.digest else how
 
 
-def repeated_solids(solids: Sequence[Solid]) -> list[Repeat]:
+def duplicate_solids(solids: Sequence[SolidFingerprint]) -> list[Duplicate]:
     """A sentence for each capture with the solid of another one, as it is or mirrored."""
     first, told = {}, []
     for solid in solids:
         same, turned = first.get(solid.digest), first.get(solid.mirrored)
         if same:
             sentence = f"{same} and {solid.capture} have the same solid: one of them is not its own"
-            told.append(Repeat((same, solid.capture), sentence))
+            told.append(Duplicate((same, solid.capture), sentence))
         elif turned:
             sentence = f"{turned} and {solid.capture} have solids that are mirror images: one of them was not measured"
-            told.append(Repeat((turned, solid.capture), sentence))
+            told.append(Duplicate((turned, solid.capture), sentence))
         first.setdefault(solid.digest, solid.capture)
     return told

@@ -15,18 +15,18 @@ import trimesh
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from p2vlib.data.photo_set import FOOT_CUBE, KEPT, MOST_VIEWS, RULER, Shots, looked_at, shots_of
-from p2vlib.files import check_new
+from p2vlib.data.photo_set import FOOT_CUBE, KEPT, MOST_VIEWS, RULER, PhotoSet, common_target, photo_set_from_arrays
+from p2vlib.files import ensure_absent
 from p2vlib.geometry.cameras import Camera
 from p2vlib.geometry.frames import FOOT_CUBE_EDGE, SIDES, Cube
 from p2vtools.capture.app_exports import Export, Frame
-from p2vtools.capture.capture_writer import Intake, clockwise, file_photos, row_of
-from p2vtools.capture.charuco import sharpness, undistorted
+from p2vtools.capture.capture_writer import WrittenCapture, clockwise, row_of, write_capture
+from p2vtools.capture.charuco import sharpness, undistort
 from p2vtools.capture.ground_plane import through
 from p2vtools.capture.mat_capture import LOOKED_AT, SIDE
-from p2vtools.capture.scan_cleaning import Cleaned, clean, write_model
+from p2vtools.capture.scan_cleaning import CleanedScan, clean_scan, write_model
 from p2vtools.fit.pretrained import Weights
-from p2vtools.fit.reconstruct import SEARCHED, hull, pose_of, stance
+from p2vtools.fit.reconstruct import SEARCHED, foot_visual_hull, pose_matrix, stance
 
 AROUND, ABOVE = 0.28, 0.45
 """Radius about where the cameras look and height over it within which a mesh is the foot's, metres."""
@@ -52,14 +52,14 @@ TYPICAL = 0.25
 """Metres: how long a foot without a scale is made, so that it looks to the network as the feet that it knows."""
 
 
-def file_export(
+def capture_from_export(
     export: Export,
     side: str,
     out: Path,
     weights: Weights,
     length: float | None = None,
     report: Callable[[str], object] = lambda line: None,
-) -> Intake:
+) -> WrittenCapture:
     """Files an export as a capture folder ``out``: photos, cameras, and where there is a mesh the scan and clean foot.
 
     Cameras without a scale are scaled until the foot is as long as feet usually are, and ``subject.json`` says ``scale:
@@ -76,7 +76,7 @@ def file_export(
     """
     if side not in SIDES:
         raise ValueError(f"side is {side!r}; expected left or right: which foot is in the photos?")
-    check_new(out)
+    ensure_absent(out)
     check_length(length)
     if length is not None and export.metric:
         raise ValueError(f"{export.app} exports metres; leave the foot's length away, it is measured")
@@ -90,7 +90,7 @@ def file_export(
     photos = [_upright(export, frame, moved(frame.camera, to_foot)) for frame in frames]
     pictures, cameras = [picture for picture, _ in photos], [camera for _, camera in photos]
     if cleaned is None:
-        shots = shots_of(pictures, cameras, [frame.name for frame in frames], side, metric=export.metric)
+        shots = photo_set_from_arrays(pictures, cameras, [frame.name for frame in frames], side, metric=export.metric)
         settled = np.linalg.inv(facing(weights, shots, (length or 1000 * TYPICAL) / 1000))
         cameras, to_foot = [moved(camera, settled) for camera in cameras], settled @ to_foot
     order = clockwise([row_of(camera, FOOT_CUBE.centre) for camera in cameras])
@@ -108,7 +108,7 @@ def file_export(
             trimesh.Trimesh(scan.vertices, scan.faces, process=False).export(folder / "scan.obj")
             write_model(cleaned, folder)
 
-    return file_photos(out, side, names, pictures, cameras, told, notes=notes, more=more)
+    return write_capture(out, side, names, pictures, cameras, told, notes=notes, more=more)
 
 
 def check_length(length: float | None) -> None:
@@ -138,7 +138,7 @@ def _middle(cameras: Sequence[Camera]) -> tuple[Float[np.ndarray, "3"], float]:
     """
     kept = np.arange(len(cameras))
     for _ in range(4):
-        point = looked_at([cameras[number] for number in kept])
+        point = common_target([cameras[number] for number in kept])
         away = np.stack([camera.position - point for camera in cameras])
         axes = np.stack([camera.extrinsics[2, :3] for camera in cameras])
         beside = np.linalg.norm(np.cross(away, axes), axis=1)
@@ -146,7 +146,7 @@ def _middle(cameras: Sequence[Camera]) -> tuple[Float[np.ndarray, "3"], float]:
     return point, float(np.median(np.linalg.norm(away[kept], axis=1)))
 
 
-def _in_mesh(export: Export, weights: Weights) -> tuple[Cleaned, trimesh.Trimesh]:
+def _in_mesh(export: Export, weights: Weights) -> tuple[CleanedScan, trimesh.Trimesh]:
     """The clean foot in the mesh where the cameras look, and the mesh around it in the foot's frame."""
     point, _ = _middle([frame.camera for frame in export.frames])
     away = export.mesh.triangles_center - point
@@ -156,7 +156,7 @@ def _in_mesh(export: Export, weights: Weights) -> tuple[Cleaned, trimesh.Trimesh
     if not len(kept):
         raise ValueError(f"{export.app}: its mesh has nothing where the cameras look; is it of the same scan?")
     scan = export.mesh.submesh([kept], append=True, repair=False)
-    cleaned = clean(scan, weights.typical.solid.numpy(), "m")
+    cleaned = clean_scan(scan, weights.typical.solid.numpy(), "m")
     if (cleaned.to_foot[:3, :3] @ export.up)[1] < UPRIGHT:
         raise ValueError(f"{export.app}: what looks like a foot in its mesh does not stand upright; is one foot in the"
                          " middle of the scan, on the floor?")  # fmt: skip
@@ -216,7 +216,7 @@ def _plane(
     return normal, level
 
 
-def facing(weights: Weights, shots: Shots, long: float) -> Float[np.ndarray, "4 4"]:
+def facing(weights: Weights, shots: PhotoSet, long: float) -> Float[np.ndarray, "4 4"]:
     """From the foot's frame to that of cameras which only know the floor; the foot may point anywhere.
 
     The silhouettes that the network sees are carved; the leg stands over the heel. Where the cameras are not metric,
@@ -229,14 +229,14 @@ def facing(weights: Weights, shots: Shots, long: float) -> Float[np.ndarray, "4 
     cube, pose = Cube((-edge / 2, 0.0, -edge / 2), edge), np.eye(4)
     for _ in range(2 if shots.metric else 4):
         around = replace(shots, cameras=[moved(camera, np.linalg.inv(pose)) for camera in shots.cameras])
-        carved = hull(weights, around, np.eye(4), cube)
+        carved = foot_visual_hull(weights, around, np.eye(4), cube)
         found = stance(carved, cube)
         if found is None:
             raise ValueError(
                 f"no foot is seen where the {len(shots.photos)} cameras look; expected one bare foot in the middle of"
                 " most photos: is it the export of another scan?"
             )
-        turn = pose_of(*found)
+        turn = pose_matrix(*found)
         points = trimesh.transform_points(cube.voxel_centres(len(carved))[carved > 0.5], np.linalg.inv(turn))
         if points[points[:, 1] > LEG * points[:, 1].max(), 0].mean() > 0:
             turn = turn @ np.diag([-1.0, 1, -1, 1])
@@ -286,7 +286,7 @@ def _upright(export: Export, frame: Frame, camera: Camera) -> tuple[UInt8[np.nda
     photo.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS, reducing_gap=2.0)
     camera, picture = camera.resized(*photo.size), np.asarray(photo)
     if frame.distortion.any():
-        picture = undistorted(picture, camera, frame.distortion)
+        picture = undistort(picture, camera, frame.distortion)
     for _ in range(3):
         right, down, _ = camera.extrinsics[:3, 1]
         if -down >= abs(right):

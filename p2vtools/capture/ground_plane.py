@@ -9,7 +9,7 @@ import trimesh
 from jaxtyping import Bool, Float
 from scipy import ndimage
 
-from p2vtools.capture.template_registration import HIGH, LOW, Fit, Likeness
+from p2vtools.capture.template_registration import HIGH, LOW, Registration, TemplateRegistration
 
 SAMPLES = 4000
 """Points of a scan that are looked at."""
@@ -46,7 +46,7 @@ Plane = Float[np.ndarray, " 4"]
 
 
 @dataclass(frozen=True, eq=False)
-class Standing:
+class GroundPlane:
     """A foot that stands: ``foot`` and the rest in a frame whose floor is y = 0 and whose direction is any."""
 
     to_upright: Float[np.ndarray, "4 4"]
@@ -55,12 +55,14 @@ class Standing:
     """The surface above `ground`, in the upright frame."""
     ground: list[Plane]
     """Below these nothing was seen: the floor and its noise, a rim."""
-    fit: Fit
+    fit: Registration
     """The typical foot in it."""
     notes: list[str]
 
 
-def standing(scan: trimesh.Trimesh, like: Likeness, rng: np.random.Generator) -> Standing | None:
+def find_ground_plane(
+    scan: trimesh.Trimesh, like: TemplateRegistration, rng: np.random.Generator
+) -> GroundPlane | None:
     """The foot that stands in a scan, whose unit is believed to be metres; None: nothing stands like a foot.
 
     A scan stands on its floor, or on a facet of its convex hull, if it is long and narrow low down and compact higher
@@ -215,8 +217,8 @@ def _upright(up: Float[np.ndarray, " 3"], level: float) -> Float[np.ndarray, "4 
 
 
 def _on_its_sole(
-    scan: trimesh.Trimesh, upright: Float[np.ndarray, "4 4"], floor: bool, fit: Fit, rng: np.random.Generator
-) -> Standing:
+    scan: trimesh.Trimesh, upright: Float[np.ndarray, "4 4"], floor: bool, fit: Registration, rng: np.random.Generator
+) -> GroundPlane:
     """The foot of an upright ``scan``, turned until its own sole is the floor."""
     lowest = -0.02
     if floor:
@@ -230,7 +232,7 @@ def _on_its_sole(
         to_scan = np.linalg.inv(fit.to_foot)
         sole, is_rim = _turned(sole, is_rim, to_scan[:3, 1] / np.linalg.norm(to_scan[:3, 1]), to_scan[:3, 3])
     if sole is None:
-        return Standing(upright, foot, [ground], fit, notes)
+        return GroundPlane(upright, foot, [ground], fit, notes)
     below = 0.0 if not is_rim else BELOW_OVERHANG if floor else BELOW_RIM
     turn = _upright(sole[:3], float(sole[3]) - below)
     grounds = [_flat(0.0015 + below)]
@@ -239,7 +241,7 @@ def _on_its_sole(
         normal = turn[:3, :3] @ ground[:3]
         grounds.append(np.array([*normal, ground[3] + normal @ turn[:3, 3]]))
     foot.apply_transform(turn)
-    return Standing(turn @ upright, foot, grounds, replace(fit, to_foot=fit.to_foot @ np.linalg.inv(turn)), notes)
+    return GroundPlane(turn @ upright, foot, grounds, replace(fit, to_foot=fit.to_foot @ np.linalg.inv(turn)), notes)
 
 
 def _turned(

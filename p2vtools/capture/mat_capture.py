@@ -14,10 +14,18 @@ from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
 from p2vlib.data.photo_set import FOOT_CUBE, MOST_VIEWS, PICTURES, open_photo
-from p2vlib.files import check_new
+from p2vlib.files import ensure_absent
 from p2vlib.geometry.frames import SIDES
-from p2vtools.capture.capture_writer import Intake, clockwise, file_photos, row_of
-from p2vtools.capture.charuco import FEWEST_CORNERS, FEWEST_PHOTOS, Sighting, sighting, solve, undistorted, whats_wrong
+from p2vtools.capture.capture_writer import WrittenCapture, clockwise, row_of, write_capture
+from p2vtools.capture.charuco import (
+    FEWEST_CORNERS,
+    FEWEST_PHOTOS,
+    BoardDetection,
+    detect_board,
+    solve_cameras,
+    undistort,
+    whats_wrong,
+)
 from p2vtools.synthesis.mat import Mat
 
 FILMS = (".mp4", ".mov", ".m4v")
@@ -35,7 +43,9 @@ EXIF_FOCAL, FULL_FRAME = 0xA405, 36.0
 """EXIF's focal length as on 35 mm film, and the width of that film, mm."""
 
 
-def take(source: Path, mat: Mat, side: str, out: Path, report: Callable[[str], object] = lambda line: None) -> Intake:
+def capture_on_mat(
+    source: Path, mat: Mat, side: str, out: Path, report: Callable[[str], object] = lambda line: None
+) -> WrittenCapture:
     """Files the photos in the folder ``source``, or the film that it is, as a capture folder ``out``.
 
     Raises:
@@ -44,28 +54,28 @@ def take(source: Path, mat: Mat, side: str, out: Path, report: Callable[[str], o
     """
     if side not in SIDES:
         raise ValueError(f"side is {side!r}; expected left or right: which foot stands on the mat?")
-    check_new(out)
+    ensure_absent(out)
     seen, pictures, focal = _seen(source, mat, report)
-    solution = solve(seen, mat, focal)
+    solution = solve_cameras(seen, mat, focal)
     for name, reason in solution.left_out.items():
         report(f"{name}: left out, {reason}")
     order = clockwise([row_of(camera, FOOT_CUBE.centre) for camera in solution.cameras])  # as walked, at most so many
     order = [order[round(step)] for step in np.linspace(0, len(order) - 1, min(len(order), MOST_VIEWS))]
     names, cameras = ([part[number] for number in order] for part in (solution.names, solution.cameras))
     pairs = zip(names, cameras, strict=True)
-    straight = [undistorted(pictures[name], camera, solution.distortion) for name, camera in pairs]
+    straight = [undistort(pictures[name], camera, solution.distortion) for name, camera in pairs]
     errors, focal = solution.errors[order], cameras[0].intrinsics[0, 0]
     median, words = float(np.median(errors)), []
     if median > 1.5:
         words = [f"corners are {median:.1f} pixels off in the middle; is the mat flat and still, are photos sharp?"]
     notes = [f"corners off by {errors.mean():.2f} pixels, focal length {focal:.0f} pixels"]
     told = {"cameras": f"mat {mat.name}", "pixels off": round(median, 3)}
-    return file_photos(out, side, names, straight, cameras, told, words, notes)
+    return write_capture(out, side, names, straight, cameras, told, words, notes)
 
 
 def _seen(
     source: Path, mat: Mat, report: Callable[[str], object]
-) -> tuple[list[Sighting], dict[str, np.ndarray], float | None]:
+) -> tuple[list[BoardDetection], dict[str, np.ndarray], float | None]:
     """What each photo or chosen frame shows of the mat, the pictures by name, and the focal length EXIF tells."""
     if source.is_file() and source.suffix.lower() in FILMS:
         seen, pictures = _from_film(source, mat)
@@ -78,7 +88,7 @@ def _seen(
     for number, path in enumerate(paths, start=1):
         picture, focal = read_photo(path)
         pictures[path.name] = picture
-        seen.append(sighting(path.name, picture, mat))
+        seen.append(detect_board(path.name, picture, mat))
         focals.append(focal)
         report(f"{path.name}: {len(seen[-1].ids)} corners of the mat ({number} of {len(paths)})")
     known = [focal for focal in focals if focal]
@@ -111,11 +121,11 @@ def read_photo(path: Path) -> tuple[UInt8[np.ndarray, "height width 3"], float |
     return np.asarray(upright), focal
 
 
-def _from_film(path: Path, mat: Mat) -> tuple[list[Sighting], dict[str, np.ndarray]]:
+def _from_film(path: Path, mat: Mat) -> tuple[list[BoardDetection], dict[str, np.ndarray]]:
     """The sharpest frames of the walk around the foot, none within `APART` degrees of a sharper one."""
     count = _length(path)
     wanted = np.linspace(0, count - 1, min(count, LOOKED_AT)).round().astype(int).tolist()
-    seen = {number: sighting(f"frame {number}", picture, mat) for number, picture in _frames(path, wanted)}
+    seen = {number: detect_board(f"frame {number}", picture, mat) for number, picture in _frames(path, wanted)}
     placed = {number: _azimuth(one, mat) for number, one in seen.items() if len(one.ids) >= FEWEST_CORNERS}
     if not placed:
         wrong = whats_wrong([*seen.values()])
@@ -162,6 +172,6 @@ def _frames(path: Path, wanted: Sequence[int]) -> Iterator[tuple[int, np.ndarray
         film.release()
 
 
-def _azimuth(one: Sighting, mat: Mat) -> float:
+def _azimuth(one: BoardDetection, mat: Mat) -> float:
     """Roughly, with the usual lens: it only says which part of the walk a frame belongs to."""
-    return row_of(solve([one], mat, 0.8).cameras[0], FOOT_CUBE.centre)[0]
+    return row_of(solve_cameras([one], mat, 0.8).cameras[0], FOOT_CUBE.centre)[0]

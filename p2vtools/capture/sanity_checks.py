@@ -10,7 +10,7 @@ import numpy as np
 import trimesh
 from jaxtyping import Bool
 
-from p2vlib.data.photo_set import FOOT_CUBE, read_shots
+from p2vlib.data.photo_set import FOOT_CUBE, read_photo_set
 from p2vlib.geometry.frames import FOOT_SHARE, SIDES
 from p2vlib.geometry.grids import VoxelGrid, iou, to_mesh, voxelise
 from p2vtools.fit import reconstruct
@@ -54,7 +54,7 @@ def side_of_grid(grid: VoxelGrid, weights: Weights) -> str | None:
     return _side_of(foot, weights.typical.solid.numpy())
 
 
-def nonsense_in(folder: Path, told: str, weights: Weights) -> list[str]:
+def implausible_photos(folder: Path, told: str, weights: Weights) -> list[str]:
     """What does not fit in the photos of a capture whose cameras are known exactly: foot and place, and the side.
 
     A foot that is told to be the other one comes out with a silhouette that no photo quite shows, so the side is that
@@ -65,7 +65,7 @@ def nonsense_in(folder: Path, told: str, weights: Weights) -> list[str]:
     agreement = {}
     for side in SIDES:
         try:
-            agreement[side] = reconstruct.reconstruct(weights, read_shots(folder, side)).agreement
+            agreement[side] = reconstruct.reconstruct(weights, read_photo_set(folder, side)).agreement
         except ValueError as error:
             return [f"{folder}: {error}"]
     seen = max(SIDES, key=lambda side: _forgiving(agreement[side].values()))

@@ -15,14 +15,14 @@ import trimesh
 from jaxtyping import Bool, Float
 from scipy import ndimage
 
-from p2vlib.files import whole_folder, write_text
+from p2vlib.files import atomic_directory, write_text
 from p2vlib.geometry.frames import FOOT_CUBE_EDGE, FOOT_CUT_HEIGHT, FOOT_SYNSET, UNITS, Cube, foot_cube
 from p2vlib.geometry.grids import VoxelGrid, to_mesh, voxelise, write_binvox
 from p2vtools import viewer
-from p2vtools.capture.ground_plane import Plane, Standing, standing
-from p2vtools.capture.scan_files import thinned
-from p2vtools.capture.template_registration import Likeness
-from p2vtools.fit.reconstruct import pose_of, stance
+from p2vtools.capture.ground_plane import GroundPlane, Plane, find_ground_plane
+from p2vtools.capture.scan_files import decimate
+from p2vtools.capture.template_registration import TemplateRegistration
+from p2vtools.fit.reconstruct import pose_matrix, stance
 
 UNKNOWN = "unknown"
 """The unit of a scan in which no unit makes a foot of what stands."""
@@ -57,7 +57,7 @@ DRAWN = 60_000
 
 
 @dataclass(frozen=True, eq=False)
-class Cleaned:
+class CleanedScan:
     """A clean foot in its own frame: metres, floor at 0, toes along +x, cut at 0.12 m."""
 
     mesh: trimesh.Trimesh
@@ -76,7 +76,9 @@ class Cleaned:
         return voxelise(self.mesh.vertices, self.mesh.faces, cube, size)
 
 
-def clean(mesh: trimesh.Trimesh, typical: Bool[np.ndarray, "x y z"], unit: str | None = None, seed: int = 0) -> Cleaned:
+def clean_scan(
+    mesh: trimesh.Trimesh, typical: Bool[np.ndarray, "x y z"], unit: str | None = None, seed: int = 0
+) -> CleanedScan:
     """The foot in a scan.
 
     Args:
@@ -91,8 +93,8 @@ def clean(mesh: trimesh.Trimesh, typical: Bool[np.ndarray, "x y z"], unit: str |
         raise ValueError(f"a scan needs a surface of finite points; found {len(mesh.faces)} triangles")
     if unit is not None and unit not in UNITS:
         raise ValueError(f"unit is {unit!r}; expected one of {', '.join(UNITS)}")
-    scan = thinned(mesh)
-    rng, like = np.random.default_rng(seed), Likeness(typical)
+    scan = decimate(mesh)
+    rng, like = np.random.default_rng(seed), TemplateRegistration(typical)
     scale, known, found, notes = _in_metres(scan, unit, like, rng)
     occupied = _closed(found, like)
     cube = _room(found)
@@ -109,7 +111,7 @@ def clean(mesh: trimesh.Trimesh, typical: Bool[np.ndarray, "x y z"], unit: str |
         )
     told = f"{found.fit.side} foot, {1000 * long:.0f} mm long with its leg cut at {1000 * FOOT_CUT_HEIGHT:.0f} mm"
     to_foot = centred @ turn @ found.to_upright @ np.diag([scale] * 3 + [1.0])
-    return Cleaned(foot, found.fit.side, to_foot, known, [*notes, *found.notes, told])
+    return CleanedScan(foot, found.fit.side, to_foot, known, [*notes, *found.notes, told])
 
 
 def guessed_units(mesh: trimesh.Trimesh) -> list[str]:
@@ -119,21 +121,23 @@ def guessed_units(mesh: trimesh.Trimesh) -> list[str]:
 
 
 def _in_metres(
-    scan: trimesh.Trimesh, unit: str | None, like: Likeness, rng: np.random.Generator
-) -> tuple[float, str, Standing, list[str]]:
+    scan: trimesh.Trimesh, unit: str | None, like: TemplateRegistration, rng: np.random.Generator
+) -> tuple[float, str, GroundPlane, list[str]]:
     """Metres to one of the scan's own length, its unit, how it then stands, and what was thought of its unit."""
     for known in [unit] if unit else guessed_units(scan):
-        if found := standing(scan.copy().apply_scale(UNITS[known]), like, rng):
+        if found := find_ground_plane(scan.copy().apply_scale(UNITS[known]), like, rng):
             return UNITS[known], known, found, [f"unit {known}" + ("" if unit else ", guessed from its size")]
     longest = float(np.ptp(scan.vertices, axis=0).max())
     if unit is None and longest > 0:
-        tried = [(standing(scan.copy().apply_scale(edge / longest), like, rng), edge / longest) for edge in EDGES]
+        tried = [
+            (find_ground_plane(scan.copy().apply_scale(edge / longest), like, rng), edge / longest) for edge in EDGES
+        ]
         tried = [(found.fit.apart, scale, found) for found, scale in tried if found]
         if tried:
             _, scale, found = min(tried, key=lambda one: one[0])
             # The typical foot lies in it at its own size: so much longer or shorter is the scan's.
             scale *= LENGTH / like.length * float(np.cbrt(np.linalg.det(found.fit.to_foot[:3, :3])))
-            if found := standing(scan.copy().apply_scale(scale), like, rng):
+            if found := find_ground_plane(scan.copy().apply_scale(scale), like, rng):
                 told = f"its unit is not known: its foot is taken to be about {1000 * LENGTH:.0f} mm long"
                 return scale, UNKNOWN, found, [told]
     raise ValueError(
@@ -142,7 +146,7 @@ def _in_metres(
     )
 
 
-def _room(found: Standing) -> Cube:
+def _room(found: GroundPlane) -> Cube:
     """The cube about the foot whose lowest voxels stand on the floor."""
     low = found.foot.vertices[found.foot.vertices[:, 1] < 0.06]
     middle = (low.min(0) + low.max(0)) / 2
@@ -150,7 +154,7 @@ def _room(found: Standing) -> Cube:
     return Cube((float(middle[0]) - edge / 2, 0.0, float(middle[2]) - edge / 2), edge)
 
 
-def _closed(found: Standing, like: Likeness) -> Float[np.ndarray, "x y z"]:
+def _closed(found: GroundPlane, like: TemplateRegistration) -> Float[np.ndarray, "x y z"]:
     """Occupancy of the foot below the cut over `_room`, 0 to 1, its sole, its holes and its noise closed and smooth."""
     from igl import fast_winding_number
 
@@ -212,12 +216,12 @@ def _doubled(foot: trimesh.Trimesh, ground: list[Plane]) -> tuple[Float[np.ndarr
     return np.concatenate([vertices, *images]), np.concatenate([faces, *turned]).astype(np.int64)
 
 
-def _ahead(occupied: Float[np.ndarray, "x y z"], cube: Cube, found: Standing) -> Float[np.ndarray, "4 4"]:
+def _ahead(occupied: Float[np.ndarray, "x y z"], cube: Cube, found: GroundPlane) -> Float[np.ndarray, "4 4"]:
     """The turn that makes the toes point along +x: by the foot's principal axis, its end told by the typical foot."""
     half = ROOM // 2
     coarse = occupied.reshape(half, 2, half, 2, half, 2).mean((1, 3, 5))
     yaw, centre = stance((coarse > LEVEL).astype(np.float32), cube)
-    turn = np.linalg.inv(pose_of(yaw, centre))
+    turn = np.linalg.inv(pose_matrix(yaw, centre))
     toes = np.linalg.inv(found.fit.to_foot)[:3, 0]
     return turn if (turn[:3, :3] @ toes)[0] > 0 else np.diag([-1.0, 1, -1, 1]) @ turn
 
@@ -232,20 +236,20 @@ def _longer(vertices: Float[np.ndarray, "vertices 3"]) -> Float[np.ndarray, "ver
 # -------------------------------------------------------------------------------------------------------------- filing
 
 
-def write_model(cleaned: Cleaned, folder: Path) -> None:
+def write_model(cleaned: CleanedScan, folder: Path) -> None:
     """Writes the mesh and its grids as a capture folder has them."""
     cleaned.mesh.export(folder / "model.obj")
     for size in (32, 64, 128):
         write_binvox(folder / ("model.binvox" if size == 32 else f"model-{size}.binvox"), cleaned.grid(size))
 
 
-def file_scan(cleaned: Cleaned, scan: trimesh.Trimesh, out: Path) -> None:
+def file_scan(cleaned: CleanedScan, scan: trimesh.Trimesh, out: Path) -> None:
     """Writes a capture folder without photos: the mesh, its grids, what was done, and a picture of before and after.
 
     Raises:
         ValueError: ``out`` is there already.
     """
-    with whole_folder(out) as folder:
+    with atomic_directory(out) as folder:
         write_model(cleaned, folder)
         cube = foot_cube(cleaned.mesh.bounds)
         subject = {
@@ -259,6 +263,6 @@ def file_scan(cleaned: Cleaned, scan: trimesh.Trimesh, out: Path) -> None:
             "notes": cleaned.notes,
         }
         write_text(folder / "subject.json", json.dumps(subject, indent=1) + "\n")
-        shown = [thinned(one, DRAWN) for one in (scan.copy().apply_transform(cleaned.to_foot), cleaned.mesh)]
+        shown = [decimate(one, DRAWN) for one in (scan.copy().apply_transform(cleaned.to_foot), cleaned.mesh)]
         figure = viewer.before_and_after(*shown)
         figure.savefig(folder / "cleaned.png", dpi=110)

@@ -45,7 +45,7 @@ def read_scan(path: Path) -> trimesh.Trimesh:
         raise ValueError(f"{path}: has corners that are no numbers; export it again")
     if not scan.area > 0:
         raise ValueError(f"{path}: its triangles have no area; expected the surface of a foot")
-    return thinned(scan)
+    return decimate(scan)
 
 
 def _read_package(path: Path) -> trimesh.Trimesh:
@@ -70,11 +70,11 @@ def _read_voxels(path: Path) -> trimesh.Trimesh:
         raise ValueError(f"{path}: no voxel of it is occupied; expected the shell or the solid of a scan")
     if grid.size > MOST_VOXELS:
         raise ValueError(f"{path}: {grid.size} voxels a side; at most {MOST_VOXELS} are read: voxelise it coarser")
-    vertices, faces = to_mesh(ndimage.gaussian_filter(filled(grid.volume).astype(np.float32), 0.8), grid.cube)
+    vertices, faces = to_mesh(ndimage.gaussian_filter(fill_shell(grid.volume).astype(np.float32), 0.8), grid.cube)
     return trimesh.Trimesh(vertices, faces, process=False)
 
 
-def filled(shell: Bool[np.ndarray, "x y z"]) -> Bool[np.ndarray, "x y z"]:
+def fill_shell(shell: Bool[np.ndarray, "x y z"]) -> Bool[np.ndarray, "x y z"]:
     """What a shell encloses, in space or in a layer across any axis: a leg cut open is still closed in its layers."""
     solid = ndimage.binary_fill_holes(shell)
     for axis in range(3):
@@ -83,7 +83,7 @@ def filled(shell: Bool[np.ndarray, "x y z"]) -> Bool[np.ndarray, "x y z"]:
     return solid
 
 
-def thinned(scan: trimesh.Trimesh, most: int = MOST_FACES) -> trimesh.Trimesh:
+def decimate(scan: trimesh.Trimesh, most: int = MOST_FACES) -> trimesh.Trimesh:
     """The scan with its repeated corners made one, and with larger triangles where it has more than ``most``.
 
     Corners in one cell of a grid become their mean, and triangles that lose their area go (Rossignac, Borrel 1993).

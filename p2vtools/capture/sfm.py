@@ -34,7 +34,7 @@ ALPHA = 0.03
 
 
 @dataclass(frozen=True, eq=False)
-class Sparse:
+class SparseModel:
     """What structure from motion found."""
 
     points: Float[np.ndarray, "points 3"]
@@ -46,7 +46,7 @@ class Sparse:
     seconds: float
 
 
-def structure_from_motion(photos: list[bytes], cameras: list[Camera], threads: int = 1) -> Sparse:
+def run_sfm(photos: list[bytes], cameras: list[Camera], threads: int = 1) -> SparseModel:
     """Features, matching and incremental mapping of ``photos`` (file contents, JPEG or PNG), focal lengths known.
 
     The model is turned, moved and scaled to the places of ``cameras``; where they look is found, not told.
@@ -57,7 +57,7 @@ def structure_from_motion(photos: list[bytes], cameras: list[Camera], threads: i
     focal = cameras[0].intrinsics
     model = mapped(photos, "PINHOLE", [focal[0, 0], focal[1, 1], focal[0, 2], focal[1, 2]], threads=threads)
     if model is None:
-        return Sparse(np.zeros((0, 3)), (), float("nan"), time.perf_counter() - began)
+        return SparseModel(np.zeros((0, 3)), (), float("nan"), time.perf_counter() - began)
     images = sorted((image for image in model.images.values() if image.has_pose), key=lambda image: image.name)
     registered = tuple(number_of(image) for image in images)
     found = np.stack([image.projection_center() for image in images])
@@ -65,7 +65,7 @@ def structure_from_motion(photos: list[bytes], cameras: list[Camera], threads: i
     to_world, there, _ = trimesh.registration.procrustes(found, known, reflection=False)
     points = np.stack([point.xyz for point in model.points3D.values()])
     error = float(np.median(np.linalg.norm(there - known, axis=1)))
-    return Sparse(trimesh.transform_points(points, to_world), registered, error, time.perf_counter() - began)
+    return SparseModel(trimesh.transform_points(points, to_world), registered, error, time.perf_counter() - began)
 
 
 def number_of(image: pycolmap.Image) -> int:

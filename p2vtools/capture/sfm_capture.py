@@ -26,7 +26,7 @@ MOST_PHOTOS = 40
 APP = "structure from motion"
 
 
-def read_plain(source: Path, report: Callable[[str], object] = lambda line: None) -> Export:
+def read_photos_without_mat(source: Path, report: Callable[[str], object] = lambda line: None) -> Export:
     """The photos in the folder ``source`` as structure from motion places them; for `placing.file_export`.
 
     The focal length in EXIF is where the search for it begins.

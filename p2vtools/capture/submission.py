@@ -23,8 +23,8 @@ from jaxtyping import Float
 from PIL import Image
 
 from p2vlib.data.archives.shapenet import RENDERINGS, SPLITS, VOXELS, read_taxonomy
-from p2vlib.data.photo_set import Shots, read_shots, read_subject
-from p2vlib.files import check_new, whole_folder, write_text
+from p2vlib.data.photo_set import PhotoSet, read_photo_set, read_subject
+from p2vlib.files import atomic_directory, ensure_absent, write_text
 from p2vlib.geometry.cameras import Camera, write_cameras, write_metadata
 from p2vlib.geometry.frames import FOOT_CUBE_EDGE, FOOT_SYNSET, SIDES, Cube, foot_cube
 from p2vlib.geometry.grids import VoxelGrid, read_binvox, voxelise, write_binvox
@@ -50,7 +50,7 @@ PERSON = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,39}")
 
 
 @dataclass(frozen=True)
-class Filing:
+class Submission:
     """Who is filed where, and on which terms.
 
     Raises:
@@ -108,13 +108,13 @@ class Filing:
         Raises:
             ValueError: this foot of this person is there already, or the taxonomy cannot be read.
         """
-        check_new(self.folder)
-        check_new(self.voxels)
+        ensure_absent(self.folder)
+        ensure_absent(self.voxels)
         if (self.tree / TAXONOMY).is_file():
             read_taxonomy(self.tree / TAXONOMY)
 
 
-def file_capture(capture: Path, filing: Filing, report: Callable[[str], object] = lambda line: None) -> Path:
+def submit_capture(capture: Path, filing: Submission, report: Callable[[str], object] = lambda line: None) -> Path:
     """Files the capture folder ``capture``; returns where.
 
     Raises:
@@ -125,7 +125,7 @@ def file_capture(capture: Path, filing: Filing, report: Callable[[str], object] 
     told = read_subject(capture)
     if told.get("side", filing.side) != filing.side:
         raise ValueError(f"{capture}: is told to be a {told['side']} foot; it cannot be filed as a {filing.side} one")
-    shots = read_shots(capture, filing.side, SIDE)
+    shots = read_photo_set(capture, filing.side, SIDE)
     if not shots.metric:
         raise ValueError(f"{capture}: its photos have no scale, and a data set is in metres; take them on the mat")
     mesh, grid = _model(capture)
@@ -144,10 +144,10 @@ def file_capture(capture: Path, filing: Filing, report: Callable[[str], object] 
     }
     with ExitStack() as whole:
         if grid:
-            voxels = whole.enter_context(whole_folder(filing.voxels))
+            voxels = whole.enter_context(atomic_directory(filing.voxels))
             write_binvox(voxels / "model.binvox", grid)
             subject["voxels"] = "occupied where the centre is inside"
-        folder = whole.enter_context(whole_folder(filing.folder))
+        folder = whole.enter_context(atomic_directory(filing.folder))
         _write_photos(folder, shots, cube, report)
         if grid:
             write_binvox(folder / "model.binvox", grid)
@@ -176,7 +176,7 @@ def _model(capture: Path) -> tuple[trimesh.Trimesh | None, VoxelGrid | None]:
     return None, None
 
 
-def _write_photos(folder: Path, shots: Shots, cube: Cube, report: Callable[[str], object]) -> None:
+def _write_photos(folder: Path, shots: PhotoSet, cube: Cube, report: Callable[[str], object]) -> None:
     """Photos, their list, metadata and cameras, clockwise as in every capture folder."""
     rendering = folder / "rendering"
     rendering.mkdir()
@@ -221,7 +221,7 @@ def below_knee(camera: Camera, place: Float[np.ndarray, "3"]) -> tuple[int, int,
     return tuple(box)
 
 
-def _list(filing: Filing) -> None:
+def _list(filing: Submission) -> None:
     """Adds the capture to its split in the tree's taxonomy, whose other categories stay as they are."""
     path = filing.tree / TAXONOMY
     taxonomy = json.loads(path.read_text()) if path.is_file() else []

@@ -30,7 +30,7 @@ KEPT = 0.85
 
 
 @dataclass(frozen=True, eq=False)
-class Fit:
+class Registration:
     """A typical foot laid into a scan."""
 
     side: str
@@ -40,7 +40,7 @@ class Fit:
     """Mean distance of the nearest points both ways, `KEPT` of them, metres of the typical foot."""
 
 
-class Likeness:
+class TemplateRegistration:
     """A typical left foot (a solid in its cube, of any size) and its mirror image, to compare scans with."""
 
     def __init__(self, typical: Bool[np.ndarray, "x y z"]) -> None:
@@ -53,7 +53,7 @@ class Likeness:
         self.length = float(np.ptp(points[:, 0]))
         self.middle = (points.min(0) + points.max(0)) / 2
 
-    def fit(self, points: Points, rng: np.random.Generator) -> Fit:
+    def fit(self, points: Points, rng: np.random.Generator) -> Registration:
         """The typical foot in ``points`` of a scan that stands on y = 0, whose direction and size are not known."""
         flat = points[:, [0, 2]] - points[:, [0, 2]].mean(0)
         axis = np.linalg.svd(flat, full_matrices=False)[2][0]
@@ -65,7 +65,7 @@ class Likeness:
         settled = [self._settled(chosen, fit.side, fit.to_foot, SETTLED) for fit in better]
         return min(settled, key=lambda fit: fit.apart)
 
-    def occupied(self, points: Float[np.ndarray, "x y z 3"], fit: Fit) -> Float[np.ndarray, "x y z"]:
+    def occupied(self, points: Float[np.ndarray, "x y z 3"], fit: Registration) -> Float[np.ndarray, "x y z"]:
         """Occupancy of the typical foot, as it lies in the scan, at ``points`` of that."""
         there = trimesh.transform_points(points.reshape(-1, 3), fit.to_foot) * [1, 1, 1 if fit.side == "left" else -1]
         places = (there - FOOT_CUBE.lower) / FOOT_CUBE.edge * len(self.soft) - 0.5
@@ -80,7 +80,7 @@ class Likeness:
         turn[[0, 2], 3] = (self.middle - middle)[[0, 2]]
         return turn
 
-    def _settled(self, points: Points, side: str, to_foot: Float[np.ndarray, "4 4"], rounds: int) -> Fit:
+    def _settled(self, points: Points, side: str, to_foot: Float[np.ndarray, "4 4"], rounds: int) -> Registration:
         """Nearest points brought together again and again (Besl, McKay 1992), both ways: so no size is favoured."""
         typical, tree = self.surfaces[side], self.trees[side]
         for _ in range(rounds):
@@ -92,4 +92,4 @@ class Likeness:
             mine = np.concatenate([there[near], there[nearer[close]]])
             its = np.concatenate([typical[nearest[near]], typical[close]])
             to_foot = trimesh.registration.procrustes(mine, its, reflection=False, return_cost=False) @ to_foot
-        return Fit(side, to_foot, apart)
+        return Registration(side, to_foot, apart)

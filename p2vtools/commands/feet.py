@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from p2vtools.capture import APPS
 
 if TYPE_CHECKING:
-    from p2vtools.capture.capture_writer import Intake
+    from p2vtools.capture.capture_writer import WrittenCapture
     from p2vtools.fit.measure import Measures
 
 
@@ -66,21 +66,21 @@ def add(choice: argparse._SubParsersAction) -> None:
 
 
 def _reconstruct(options: argparse.Namespace) -> None:
-    from p2vlib.data.photo_set import read_shots
+    from p2vlib.data.photo_set import read_photo_set
     from p2vtools.fit import pretrained, reconstruct, uncertainty
 
-    reconstruct.check_target(options.out)
+    reconstruct.check_output_path(options.out)
     weights = pretrained.load(options.weights or pretrained.path())
-    shots = read_shots(options.folder, options.side)
+    shots = read_photo_set(options.folder, options.side)
     foot = reconstruct.reconstruct(weights, shots, options.size, options.placement, options.cameras, print)
     try:
-        known = uncertainty.sized(weights, shots, foot, options.cameras)
+        known = uncertainty.measure_with_intervals(weights, shots, foot, options.cameras)
     except ValueError as error:  # what came out is no foot, but it is what came out
-        reconstruct.write(foot, options.out)
+        reconstruct.write_foot(foot, options.out)
         print(f"{options.out}: written, but it cannot be measured: {error}")
         return
     foot = replace(foot, scale=known.scale)
-    reconstruct.write(foot, options.out)
+    reconstruct.write_foot(foot, options.out)
     worst = min(foot.agreement, key=foot.agreement.get)
     has_scale = shots.metric or shots.length is not None
     long = f"{known.measures.length:.0f} mm long" if has_scale else "in proportion only, of no known size"
@@ -98,11 +98,11 @@ def _reconstruct(options: argparse.Namespace) -> None:
 
 def _tell_sizes(measures: Measures, within: Mapping[str, float] = MappingProxyType({})) -> None:
     """Millimetres and sizes; ``within``: measure -> half of its interval, mm."""
-    from p2vtools.fit.measure import sizes
+    from p2vtools.fit.measure import shoe_sizes
 
     told = {name.replace("_", " "): f" (± {value:.0f})" for name, value in within.items()}
     print("  " + ", ".join(f"{name} {value:.0f} mm{told.get(name, '')}" for name, value in measures.items()))
-    named = sizes(measures.length, measures.ball_breadth, within.get("length", 0.0))
+    named = shoe_sizes(measures.length, measures.ball_breadth, within.get("length", 0.0))
     print("  " + ", ".join(f"{name} {size}" for name, size in named.items()))
 
 
@@ -126,7 +126,7 @@ def _measure(options: argparse.Namespace) -> None:
         figure = viewer.measured(mesh, measures, marks, f"{options.mesh.name}, {options.side} foot, millimetres")
         write_atomically(options.out, lambda partial: figure.savefig(partial, dpi=110, format="png"))
     if options.fit:
-        figure = viewer.fit_map(shoe_last.fits(mesh, options.side), f"{options.mesh.name}, {options.side} foot")
+        figure = viewer.fit_map(shoe_last.fit_shoes(mesh, options.side), f"{options.mesh.name}, {options.side} foot")
         write_atomically(options.fit, lambda partial: figure.savefig(partial, dpi=130, format="png"))
 
 
@@ -153,16 +153,16 @@ def _capture(options: argparse.Namespace) -> None:
 
 
 def _take(options: argparse.Namespace, out: Path) -> None:
-    from p2vtools.capture.sanity_checks import nonsense_in
+    from p2vtools.capture.sanity_checks import implausible_photos
     from p2vtools.fit import pretrained
 
     taken = _taken(options, out)
     print("; ".join([f"{options.source}: {taken.verdict}", f"{len(taken.rows)} photos", *taken.notes]))
-    for line in taken.advice + nonsense_in(out, options.side, pretrained.load(pretrained.path())):
+    for line in taken.advice + implausible_photos(out, options.side, pretrained.load(pretrained.path())):
         print(f"  {line}")
 
 
-def _taken(options: argparse.Namespace, out: Path) -> Intake:
+def _taken(options: argparse.Namespace, out: Path) -> WrittenCapture:
     """Files what the mat, an app, or structure from motion placed."""
     if not options.app and options.mat != "none":
         from p2vtools.capture import mat_capture
@@ -170,39 +170,41 @@ def _taken(options: argparse.Namespace, out: Path) -> Intake:
 
         if options.foot_length:
             raise ValueError("the mat tells how long the foot is; leave --foot-length away")
-        return mat_capture.take(options.source, mat_for(options.mat), options.side, out, print)
-    from p2vlib.files import check_new
+        return mat_capture.capture_on_mat(options.source, mat_for(options.mat), options.side, out, print)
+    from p2vlib.files import ensure_absent
     from p2vtools.capture.app_exports import read_export
-    from p2vtools.capture.export_capture import check_length, file_export
-    from p2vtools.capture.sfm_capture import read_plain
+    from p2vtools.capture.export_capture import capture_from_export, check_length
+    from p2vtools.capture.sfm_capture import read_photos_without_mat
     from p2vtools.fit import pretrained
 
-    check_new(out)
+    ensure_absent(out)
     check_length(options.foot_length)
-    export = read_export(options.app, options.source) if options.app else read_plain(options.source, print)
-    return file_export(export, options.side, out, pretrained.load(pretrained.path()), options.foot_length, print)
+    export = read_export(options.app, options.source) if options.app else read_photos_without_mat(options.source, print)
+    return capture_from_export(
+        export, options.side, out, pretrained.load(pretrained.path()), options.foot_length, print
+    )
 
 
 def _file(options: argparse.Namespace) -> None:
-    from p2vtools.capture.submission import Filing, file_capture
+    from p2vtools.capture.submission import Submission, submit_capture
 
-    filing = Filing(options.into, options.subject, options.side, options.consent, options.licence)
+    filing = Submission(options.into, options.subject, options.side, options.consent, options.licence)
     filing.check_new()
     with TemporaryDirectory() as folder:
         capture = options.source
         if not (capture / "subject.json").is_file():
             capture = options.out or Path(folder) / filing.name
             _take(options, capture)
-        file_capture(capture, filing, print)
+        submit_capture(capture, filing, print)
     print(f"{filing.folder}: filed under {filing.licence}, for {filing.split}; next:")
     print(f"  python -m p2vtools validate {options.into}")
 
 
 def _validate(options: argparse.Namespace) -> int:
-    from p2vtools.capture.dataset_validation import validate
+    from p2vtools.capture.dataset_validation import validate_dataset
     from p2vtools.fit import pretrained
 
-    found = validate(options.tree, pretrained.load(pretrained.path()))
+    found = validate_dataset(options.tree, pretrained.load(pretrained.path()))
     print(found.table.to_string(index=False))
     for problem in found.problems:
         print(problem)
@@ -210,14 +212,14 @@ def _validate(options: argparse.Namespace) -> int:
 
 
 def _clean(options: argparse.Namespace) -> None:
-    from p2vlib.files import check_new
-    from p2vtools.capture.scan_cleaning import clean, file_scan
+    from p2vlib.files import ensure_absent
+    from p2vtools.capture.scan_cleaning import clean_scan, file_scan
     from p2vtools.capture.scan_files import read_scan
     from p2vtools.fit import pretrained
 
-    check_new(options.out)
+    ensure_absent(options.out)
     scan = read_scan(options.scan)
-    cleaned = clean(scan, pretrained.load(pretrained.path()).typical.solid.numpy(), options.unit)
+    cleaned = clean_scan(scan, pretrained.load(pretrained.path()).typical.solid.numpy(), options.unit)
     if options.side and options.side != cleaned.side:
         cleaned.notes.append(f"looks like a {cleaned.side} foot; filed as {options.side}, as told")
         cleaned = replace(cleaned, side=options.side)

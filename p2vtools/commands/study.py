@@ -72,10 +72,10 @@ def _add_runs(choice: argparse._SubParsersAction) -> None:
 
 def parameter(text: str) -> tuple[str, list[Any]]:
     """``name=value``, ``05.name=value`` or several values, as `parameters.read`."""
-    from p2vtools.study.parameters import read
+    from p2vtools.study.parameters import parse_parameter
 
     try:
-        return read(text)
+        return parse_parameter(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 
@@ -100,9 +100,9 @@ def _study(options: argparse.Namespace) -> None:
     if options.on_error:
         told["on_error"] = [options.on_error]
     if options.jobs or any(len(values) > 1 for values in told.values()):
-        from p2vtools.study.sweep import run_grid
+        from p2vtools.study.sweep import run_sweep
 
-        print(f"page: {run_grid(options.scale, options.only, told, options.jobs or 1)}")
+        print(f"page: {run_sweep(options.scale, options.only, told, options.jobs or 1)}")
         return
     from p2vtools.study.runner import run_study
 
@@ -154,9 +154,9 @@ def _weights(_: argparse.Namespace) -> None:
     from p2vtools.fit import pretrained
     from p2vtools.study import model_card
 
-    path = pretrained.make()
+    path = pretrained.train_pretrained()
     print(path)
-    print(model_card.complete(path, config.shipped()))
+    print(model_card.complete(path, config.pretrained_config()))
 
 
 def _evaluate(options: argparse.Namespace) -> None:

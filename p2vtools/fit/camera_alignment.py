@@ -17,13 +17,13 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from p2vlib.data.augmentation import jittered
+from p2vlib.data.augmentation import perturb_cameras
 from p2vlib.data.dataset import Captures
-from p2vlib.evaluation import asked, iou_at, predict
+from p2vlib.evaluation import iou_at, iter_predictions, predict
 from p2vlib.geometry.frames import FOOT_CUBE_EDGE, FOOT_SHARE
-from p2vlib.geometry.placement import boxes_of, recut
+from p2vlib.geometry.placement import projected_boxes, recrop
 from p2vlib.geometry.projection import voxel_centres
-from p2vtools.fit.silhouette_fitting import MIDDLE, Change, aligned, changed
+from p2vtools.fit.silhouette_fitting import MIDDLE, CameraUpdate, align_cameras, update_cameras
 
 NOISE = {"a mat": (0.3, 0.001), "a hand": (1.0, 0.003)}
 """Who measured the cameras -> degrees about each axis and metres along it, standard deviations of each view's error."""
@@ -50,7 +50,7 @@ SCALES = torch.linspace(0.8, 1.25, 19)
 """Sizes that are tried for the best one."""
 
 
-class Typical(NamedTuple):
+class TypicalFoot(NamedTuple):
     """What is known of feet before any is seen."""
 
     solid: Bool[Tensor, "x y z"]
@@ -59,32 +59,32 @@ class Typical(NamedTuple):
     """Variance of the logarithm of their lengths."""
 
 
-def typical(learnt: Captures) -> Typical:
+def typical_foot(learnt: Captures) -> TypicalFoot:
     """The typical one of the feet in ``learnt``."""
     lengths = learnt.truth.any(3).any(2).sum(1).float().log()
-    return Typical(learnt.truth.float().mean(0) > 0.5, float(lengths.var()))
+    return TypicalFoot(learnt.truth.float().mean(0) > 0.5, float(lengths.var()))
 
 
-def with_noise(captures: Captures, degrees: float, metres: float, seed: int = 0) -> Captures:
+def add_camera_noise(captures: Captures, degrees: float, metres: float, seed: int = 0) -> Captures:
     """``captures`` (feet) whose cameras were measured with an error of their own in each view."""
     generator = torch.Generator().manual_seed(seed)
     # `jittered` gives each sample a share of the error; here all have all of it.
-    wrong = jittered(captures.cameras, degrees, metres / FOOT_CUBE_EDGE, generator, share=False)
+    wrong = perturb_cameras(captures.cameras, degrees, metres / FOOT_CUBE_EDGE, generator, share=False)
     return replace(captures, cameras=wrong)
 
 
-def recropped(captures: Captures, cameras: Float[Tensor, "captures views 3 7"], grown: float = 1.0) -> Captures:
+def recrop_captures(captures: Captures, cameras: Float[Tensor, "captures views 3 7"], grown: float = 1.0) -> Captures:
     """``captures`` (`datasets.load_feet`) seen by other ``cameras``, which belong to their present boxes.
 
     The photos are then cut where these cameras think that the cube is, ``grown`` times as large.
     """
-    boxes = boxes_of(cameras, captures.boxes, FOOT_SHARE)
+    boxes = projected_boxes(cameras, captures.boxes, FOOT_SHARE)
     middle, half = (boxes[..., :2] + boxes[..., 2:]) / 2, (boxes[..., 2:] - boxes[..., :2]) / 2
     boxes = torch.cat([middle - grown * half, middle + grown * half], -1)
-    return replace(captures, cameras=recut(cameras, captures.boxes, boxes), boxes=boxes)
+    return replace(captures, cameras=recrop(cameras, captures.boxes, boxes), boxes=boxes)
 
 
-def by_hand(captures: Captures, focal: float = 0.0, seed: int = 0) -> Captures:
+def noted_cameras(captures: Captures, focal: float = 0.0, seed: int = 0) -> Captures:
     """``captures`` with cameras as somebody noted them down: every number evenly drawn within its largest error.
 
     ``focal`` is the largest relative error of the focal length, one for all photos of a capture: 0 where it is known,
@@ -101,11 +101,15 @@ def by_hand(captures: Captures, focal: float = 0.0, seed: int = 0) -> Captures:
     turn = rotation[..., :, 1] * torch.deg2rad(AZIMUTH * drawn(1))
     turn = turn + torch.deg2rad(ELEVATION * drawn(1)) * torch.tensor([1.0, 0, 0])
     wrong = 2 * torch.rand(shape[0], 1, generator=generator).expand(shape) - 1
-    change = Change(turn, AIM / FOOT_CUBE_EDGE * drawn(2), (1 + STRETCH * drawn()).log(), (1 + focal * wrong).log())
-    return recropped(captures, changed(captures.cameras, change))
+    change = CameraUpdate(
+        turn, AIM / FOOT_CUBE_EDGE * drawn(2), (1 + STRETCH * drawn()).log(), (1 + focal * wrong).log()
+    )
+    return recrop_captures(captures, update_cameras(captures.cameras, change))
 
 
-def realigned(model: nn.Module, captures: Captures, known: Typical, threshold: float, focal: float = 0.0) -> Captures:
+def realign_cameras(
+    model: nn.Module, captures: Captures, known: TypicalFoot, threshold: float, focal: float = 0.0
+) -> Captures:
     """``captures`` with cameras that agree with the silhouettes that ``model`` sees in the photos.
 
     First those of the typical foot, from which every camera is found by itself; then those of the model's own answer in
@@ -117,7 +121,7 @@ def realigned(model: nn.Module, captures: Captures, known: Typical, threshold: f
     noted = captures
     for grown, steps, rate in GUESSING:
         captures = _aligned(model, captures, grown, steps, rate, known.solid, threshold)
-    captures = sized(captures, noted, known.spread, focal)
+    captures = rescale_to_prior(captures, noted, known.spread, focal)
     for grown, steps, rate in ANSWERING:
         captures = _aligned(model, captures, grown, steps, rate, None, threshold)
     return captures
@@ -133,14 +137,14 @@ def _aligned(
     threshold: float,
 ) -> Captures:
     """One round: photos cut ``grown`` times as large, cameras aligned to ``solid`` or to what ``model`` answers."""
-    wide, found = recropped(captures, captures.cameras, grown), []
-    for said, cameras in asked(model, wide, range(captures.photos.shape[1])):
+    wide, found = recrop_captures(captures, captures.cameras, grown), []
+    for said, cameras in iter_predictions(model, wide, range(captures.photos.shape[1])):
         own = said.probability >= threshold
-        found.append(aligned(own if solid is None else solid.expand_as(own), said.masks, cameras, steps, rate))
-    return recropped(wide, torch.cat(found))
+        found.append(align_cameras(own if solid is None else solid.expand_as(own), said.masks, cameras, steps, rate))
+    return recrop_captures(wide, torch.cat(found))
 
 
-def sized(captures: Captures, noted: Captures, spread: float, focal: float) -> Captures:
+def rescale_to_prior(captures: Captures, noted: Captures, spread: float, focal: float) -> Captures:
     """``captures``, aligned to the typical foot, in cubes as much larger or smaller as their feet likely are.
 
     A foot k times as long as the typical one shows as that one does from 1 / k of the distance. So the distances, which
@@ -154,7 +158,7 @@ def sized(captures: Captures, noted: Captures, spread: float, focal: float) -> C
     intrinsics, rotation, translation = captures.cameras.split([3, 3, 1], -1)
     floor = rotation @ captures.cameras.new_tensor(FLOOR)[:, None]
     moved = factor * (floor + translation) - floor
-    return recropped(captures, torch.cat([intrinsics, rotation, moved], -1))
+    return recrop_captures(captures, torch.cat([intrinsics, rotation, moved], -1))
 
 
 def _middles(cameras: Float[Tensor, "captures views 3 7"]) -> Float[Tensor, "captures views 3 1"]:
@@ -162,7 +166,7 @@ def _middles(cameras: Float[Tensor, "captures views 3 7"]) -> Float[Tensor, "cap
     return cameras[..., 3:6] @ cameras.new_tensor(MIDDLE)[:, None] + cameras[..., 6:]
 
 
-def at_best_scale(
+def best_scale(
     volumes: Float[Tensor, "captures x y z"], truth: Bool[Tensor, "captures x y z"], threshold: float
 ) -> Float[Tensor, "captures x y z"]:
     """Each of ``volumes`` at the size, about the middle of the floor, at which it agrees best with the truth.
@@ -180,7 +184,7 @@ def at_best_scale(
     return torch.stack(tried)[scores.argmax(0), torch.arange(len(volumes))]
 
 
-def table(
+def alignment_table(
     model: nn.Module,
     test: Captures,
     learnt: Captures,
@@ -191,17 +195,17 @@ def table(
 
     Columns: focal length, true cameras, rough, realigned, realigned at the best scale, won back (of what was lost).
     """
-    every, known_before = range(test.photos.shape[1]), typical(learnt)
+    every, known_before = range(test.photos.shape[1]), typical_foot(learnt)
 
     def scored(volumes: Tensor) -> float:
         return float(iou_at(volumes, test.truth, (threshold,)).mean())
 
     best, rows = scored(predict(model, test, every)), []
     for title, focal in known.items():
-        wrong = by_hand(test, focal)
-        right = predict(model, realigned(model, wrong, known_before, threshold, focal), every)
+        wrong = noted_cameras(test, focal)
+        right = predict(model, realign_cameras(model, wrong, known_before, threshold, focal), every)
         before, after = scored(predict(model, wrong, every)), scored(right)
-        scaled = scored(at_best_scale(right, test.truth, threshold))
+        scaled = scored(best_scale(right, test.truth, threshold))
         rows.append((title, best, before, after, scaled, (after - before) / max(best - before, 1e-6)))
     names = ["focal length", "true cameras", "rough", "realigned", "realigned, best scale", "won back"]
     return pd.DataFrame(rows, columns=names)

@@ -16,8 +16,8 @@ from torch.nn import functional
 
 from p2vlib.geometry.projection import voxel_centres
 from p2vlib.models import Reconstruction, to_fast_layout
-from p2vlib.models.point_head import Finer, Known, near_surface
-from p2vlib.models.unprojection import Rays, RaysConfig
+from p2vlib.models.point_head import CoarseState, PointHead, near_surface
+from p2vlib.models.unprojection import Unprojection, UnprojectionConfig
 
 
 class Ensemble(nn.Module):
@@ -26,12 +26,12 @@ class Ensemble(nn.Module):
     needs_cameras = True
     order_free = True
 
-    def __init__(self, config: RaysConfig, members: int, finer: int) -> None:
+    def __init__(self, config: UnprojectionConfig, members: int, finer: int) -> None:
         """``finer``: channels of the head on top."""
         super().__init__()
         self.config = config
-        self.members = nn.ModuleList(Rays(config) for _ in range(members))
-        self.finer = Finer(config.features + 1, config.volume[0] + 1, finer)
+        self.members = nn.ModuleList(Unprojection(config) for _ in range(members))
+        self.finer = PointHead(config.features + 1, config.volume[0] + 1, finer)
         self.register_buffer("line", torch.tensor([1.0, 0.0]))
         to_fast_layout(self)
 
@@ -56,7 +56,7 @@ class Ensemble(nn.Module):
         return Reconstruction(probability, probability, probability[:, None], scores, masks, near=near, known=known)
 
     @torch.no_grad()
-    def enlarged(self, known: Known, size: int, threshold: float) -> Float[Tensor, "batch x y z"]:
+    def enlarged(self, known: CoarseState, size: int, threshold: float) -> Float[Tensor, "batch x y z"]:
         """Occupancy at ``size``, the grid doubled as often as it takes, asked anew wherever the surface is near.
 
         ``threshold``: where the surface is.

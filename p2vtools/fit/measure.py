@@ -188,7 +188,7 @@ def _around(tape: Float[np.ndarray, "around 3"]) -> float:
 # ---------------------------------------------------------------------------------------------------------------- sizes
 
 
-def sizes(length: float, width: float | None = None, within: float = 0.0) -> dict[str, str]:
+def shoe_sizes(length: float, width: float | None = None, within: float = 0.0) -> dict[str, str]:
     """Shoe sizes for a foot ``length`` mm long, give or take ``within`` (and ``width`` mm wide at the ball), by system.
 
     Mondopoint first (ISO 9407: the foot itself); the others by the formula that is most used, since makers differ: EU =

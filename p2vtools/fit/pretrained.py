@@ -18,16 +18,16 @@ from safetensors.torch import save_file
 from torch import nn
 
 from p2vlib import evaluation, models
-from p2vlib.config import Config, Training, by_hand, finer, on_mats, shipped
+from p2vlib.config import Config, Training, mat_recipe, noted_cameras_recipe, point_head_recipe, pretrained_config
 from p2vlib.data import dataset
 from p2vlib.evaluation import calibration
 from p2vlib.files import write_atomically, write_text
 from p2vlib.geometry.frames import FOOT_SHARE
 from p2vlib.models.registry import configure
-from p2vlib.models.unprojection import RaysConfig
+from p2vlib.models.unprojection import UnprojectionConfig
 from p2vlib.provenance import commit, home
 from p2vlib.training import checkpoints, train
-from p2vtools.fit.camera_alignment import Typical, typical
+from p2vtools.fit.camera_alignment import TypicalFoot, typical_foot
 from p2vtools.fit.ensemble import Ensemble
 
 FOLDER = "data/weights"
@@ -52,7 +52,7 @@ class Weights:
     threshold: float
     """Occupancy from which a voxel is solid, chosen on validation people."""
     card: dict[str, Any]
-    typical: Typical | None = None
+    typical_foot: TypicalFoot | None = None
     """The foot that cameras measured by hand are first aligned to; None: these weights came without one."""
 
 
@@ -61,7 +61,7 @@ def path() -> Path:
     return home() / FOLDER / f"{NAME}.safetensors"
 
 
-def make(config: Config | None = None, target: Path | None = None, work: Path | None = None) -> Path:
+def train_pretrained(config: Config | None = None, target: Path | None = None, work: Path | None = None) -> Path:
     """Trains two networks of rays on the feet of ``config`` (`config.shipped`), tests them together, and stores them.
 
     One learns with good cameras, one with those of a hand (`ensemble`); both go on with feet that stand on a mat. Then
@@ -69,20 +69,20 @@ def make(config: Config | None = None, target: Path | None = None, work: Path | 
     are tested on are in neither training nor validation, and the threshold is validation's. What is half done is kept
     in ``work``.
     """
-    config, target, work = config or shipped(), target or path(), work or home() / ".runs" / "weights" / NAME
+    config, target, work = config or pretrained_config(), target or path(), work or home() / ".runs" / "weights" / NAME
     feet = dataset.load_feet(config, "phone", "mat").select(light="drift")
     learn, validation, test = (feet.select(split=split) for split in ("train", "validation", "test"))
     on_floors, watched = (part.select(look="phone") for part in (learn, validation))
     exact = config.finetuning
-    recipes = {"exact": exact, "by hand": by_hand(exact)}
+    recipes = {"exact": exact, "by hand": noted_cameras_recipe(exact)}
     with torch.random.fork_rng():
         torch.manual_seed(exact.seed + config.seed)
-        model = Ensemble(RaysConfig(image_size=config.image_size, height=FOOT_SHARE), members=2, finer=CHANNELS)
+        model = Ensemble(UnprojectionConfig(image_size=config.image_size, height=FOOT_SHARE), members=2, finer=CHANNELS)
     histories = {}
     for member, name in zip(model.members, ("exact", "by hand"), strict=True):
         histories[name] = train(member, on_floors, watched, recipes[name], work / name)
         later, start = f"{name}, on mats", work / name / "weights.safetensors"
-        recipes[later] = on_mats(recipes[name])
+        recipes[later] = mat_recipe(recipes[name])
         histories[later] = train(member, learn, validation, recipes[later], work / later, start=start)
     return finish(config, model, feet, recipes, histories, target, work)
 
@@ -104,15 +104,15 @@ def finish(
     model.calibrate(*calibration.fitted(evaluation.predict(model, validation, every), validation.truth))
     begun = work / "coarse.safetensors"
     checkpoints.save(begun, model, {}, next(iter(histories.values())))
-    recipes = recipes | {"finer": finer(config.finetuning)}
+    recipes = recipes | {"finer": point_head_recipe(config.finetuning)}
     histories = histories | {"finer": train(model, learn, validation, recipes["finer"], work / "finer", start=begun)}
-    threshold, at_validation = evaluation.headline(evaluation.evaluate(model, validation, views=(most,)))
+    threshold, at_validation = evaluation.best_threshold(evaluation.evaluate(model, validation, views=(most,)))
     tested = {look: _scores(model, test.select(look=look), threshold) for look in test.table.look.unique()}
     test, learn = test.select(look="phone"), learn.select(look="phone")
-    trusted = calibration.reliability(evaluation.predict(model, test, every), test.truth)
+    trusted = calibration.reliability_table(evaluation.predict(model, test, every), test.truth)
     mean = evaluation.mean_shape(learn, test, "side", (most,))
-    least, _ = evaluation.headline(evaluation.mean_shape(learn, validation.select(look="phone"), "side"))
-    mean = evaluation.tidy(mean, least, model="mean-shape", training="feet-phone", dataset="feet")
+    least, _ = evaluation.best_threshold(evaluation.mean_shape(learn, validation.select(look="phone"), "side"))
+    mean = evaluation.metric_rows(mean, least, model="mean-shape", training="feet-phone", dataset="feet")
     card = {
         "network": "rays",
         "members": len(model.members),
@@ -137,7 +137,7 @@ def finish(
         "probability, predicted and occupied": trusted[["predicted", "occupied"]].round(3).to_numpy().tolist(),
         "limits": "synthetic feet in synthetic photos; the cube within about 1 cm and 4 degrees",
     }
-    save(target, model, card, typical(learn))
+    save(target, model, card, typical_foot(learn))
     return target
 
 
@@ -145,11 +145,11 @@ def _scores(model: Ensemble, test: dataset.Captures, threshold: float) -> list[d
     """IoU and its interval over people by number of photos."""
     views = [number for number in (1, 2, 4, 8) if number <= test.photos.shape[1]]
     scores = evaluation.evaluate(model, test, views)
-    scores = evaluation.tidy(scores, threshold, model="rays", training="feet-phone", dataset="feet")
+    scores = evaluation.metric_rows(scores, threshold, model="rays", training="feet-phone", dataset="feet")
     return evaluation.summarise(scores, ["views"]).round(4).to_dict("records")
 
 
-def tell(path: Path, more: dict[str, Any]) -> None:
+def update_card(path: Path, more: dict[str, Any]) -> None:
     """Adds ``more`` to the card of the weights at ``path``."""
     weights = load(path)
     save(path, weights.model, {**weights.card, **more}, weights.typical)
@@ -163,7 +163,7 @@ def _machine() -> str:
     return f"{threads} thread{'s' * (threads > 1)} of a {platform.machine()} CPU {fast}"
 
 
-def save(path: Path, model: nn.Module, card: dict[str, Any], typical: Typical | None = None) -> None:
+def save(path: Path, model: nn.Module, card: dict[str, Any], typical: TypicalFoot | None = None) -> None:
     """Writes the weights as float16 safetensors with their card inside, and the card once more beside them as JSON."""
     tensors = {
         name: (value.half() if value.is_floating_point() else value).contiguous().cpu()
@@ -197,9 +197,9 @@ def load(path: Path) -> Weights:
     try:
         with torch.random.fork_rng():
             model = Ensemble(configure("rays", **card["config"]), int(card["members"]), int(card["finer"]))
-        known = {name: tensors.pop(f"{TYPICAL}.{name}", None) for name in Typical._fields}
+        known = {name: tensors.pop(f"{TYPICAL}.{name}", None) for name in TypicalFoot._fields}
         model.load_state_dict(tensors)
-        typical = Typical(known["solid"] > 0, float(known["spread"])) if known["solid"] is not None else None
+        typical = TypicalFoot(known["solid"] > 0, float(known["spread"])) if known["solid"] is not None else None
         return Weights(model.eval(), float(card["threshold"]), card, typical)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ValueError(

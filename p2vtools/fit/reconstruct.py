@@ -21,15 +21,15 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from p2vlib.data.augmentation import as_input
-from p2vlib.data.dataset import Captures, cropped, mirrored, mirrored_boxes, mirrored_cameras
-from p2vlib.data.photo_set import FOOT_CUBE, Shots
-from p2vlib.evaluation import asked
+from p2vlib.data.augmentation import preprocess
+from p2vlib.data.dataset import Captures, crop_and_resize, mirror_boxes, mirror_cameras, mirror_views
+from p2vlib.data.photo_set import FOOT_CUBE, PhotoSet
+from p2vlib.evaluation import iter_predictions
 from p2vlib.files import write_atomically
 from p2vlib.geometry.cameras import Camera
 from p2vlib.geometry.frames import FOOT_CUBE_EDGE, FOOT_SHARE, Cube
 from p2vlib.geometry.grids import VoxelGrid, to_mesh, write_binvox
-from p2vlib.geometry.projection import look, silhouettes, voxel_centres
+from p2vlib.geometry.projection import project_points, render_silhouettes, voxel_centres
 from p2vlib.models import Reconstruction
 from p2vtools.fit import camera_alignment
 from p2vtools.fit.pretrained import Weights
@@ -85,7 +85,7 @@ class Foot:
 # ------------------------------------------------------------------------------------------------------------ placement
 
 
-def pose_of(yaw: float, place: np.ndarray) -> Float[np.ndarray, "4 4"]:
+def pose_matrix(yaw: float, place: np.ndarray) -> Float[np.ndarray, "4 4"]:
     """From the frame of a foot that stands at ``place`` (metres) with its toes ``yaw`` degrees clockwise of +x."""
     cos, sin = np.cos(np.deg2rad(yaw)), np.sin(np.deg2rad(yaw))
     pose = np.eye(4)
@@ -115,7 +115,7 @@ def stance(weight: Float[np.ndarray, "x y z"], cube: Cube) -> tuple[float, np.nd
     return float(np.rad2deg(np.arctan2(axis[1], axis[0]))), np.array([middle[0], 0.0, middle[1]])
 
 
-def framed(shots: Shots, pose: Float[np.ndarray, "4 4"], cube: Cube, size: int) -> Captures:
+def crop_to_cube(shots: PhotoSet, pose: Float[np.ndarray, "4 4"], cube: Cube, size: int) -> Captures:
     """A capture as networks of ``size`` pixels are shown it: its photos cut to ``cube`` in the frame of ``pose``.
 
     A right foot enters mirrored. What is true of it is not known.
@@ -127,7 +127,7 @@ def framed(shots: Shots, pose: Float[np.ndarray, "4 4"], cube: Cube, size: int) 
     for photo, own, box, name in _placed(shots, pose, cube):
         if box[2] < 0 or box[3] < 0 or box[0] > photo.width or box[1] > photo.height:
             raise ValueError(f"{name}: its camera does not see the foot's place at all; check the row of this photo")
-        photos.append(cropped(photo, box, size))
+        photos.append(crop_and_resize(photo, box, size))
         seen.append(own.seen_from(cube, box))
     pictures, cameras = _as_left(photos, seen, shots.side)
     nothing = torch.zeros(1, 1, 1, 1, dtype=torch.bool)
@@ -135,16 +135,16 @@ def framed(shots: Shots, pose: Float[np.ndarray, "4 4"], cube: Cube, size: int) 
 
 
 def _ask(
-    weights: Weights, shots: Shots, pose: np.ndarray, cube: Cube
+    weights: Weights, shots: PhotoSet, pose: np.ndarray, cube: Cube
 ) -> tuple[Reconstruction, Float[Tensor, "1 views 3 7"]]:
     """What the network says of ``cube`` in the frame of ``pose``, and the cameras it is told; a right foot mirrored."""
-    one = framed(shots, pose, cube, weights.model.config.image_size)
+    one = crop_to_cube(shots, pose, cube, weights.model.config.image_size)
     with torch.no_grad():
-        return weights.model(as_input(one.photos), one.cameras), one.cameras
+        return weights.model(preprocess(one.photos), one.cameras), one.cameras
 
 
 def _placed(
-    shots: Shots, pose: Float[np.ndarray, "4 4"], cube: Cube
+    shots: PhotoSet, pose: Float[np.ndarray, "4 4"], cube: Cube
 ) -> Iterator[tuple[Image.Image, Camera, tuple[float, ...], str]]:
     """Each photo, its camera in the frame of ``pose``, where the lower part of ``cube`` shows in it, and its name."""
     for photo, camera, name in zip(shots.photos, shots.cameras, shots.names, strict=True):
@@ -162,11 +162,13 @@ def _as_left(
     """Photos and cameras of one foot as a batch; a right foot mirrored."""
     pictures = torch.from_numpy(np.stack(photos)).permute(0, 3, 1, 2)[None]
     right = torch.tensor([side == "right"])
-    pictures, _ = mirrored(pictures, torch.zeros(1, 1, 1, 1, dtype=torch.bool), right)
-    return pictures, mirrored_cameras(torch.tensor(np.stack(cameras), dtype=torch.float32)[None], right)
+    pictures, _ = mirror_views(pictures, torch.zeros(1, 1, 1, 1, dtype=torch.bool), right)
+    return pictures, mirror_cameras(torch.tensor(np.stack(cameras), dtype=torch.float32)[None], right)
 
 
-def _realigned(weights: Weights, shots: Shots, pose: np.ndarray) -> tuple[Reconstruction, Float[Tensor, "1 views 3 7"]]:
+def _realigned(
+    weights: Weights, shots: PhotoSet, pose: np.ndarray
+) -> tuple[Reconstruction, Float[Tensor, "1 views 3 7"]]:
     """What the network says once the cameras agree with the foot in the photos, and these cameras (`rough`)."""
     if weights.typical is None:
         raise ValueError("these weights came without a typical foot to align cameras to; say --cameras exact")
@@ -175,24 +177,24 @@ def _realigned(weights: Weights, shots: Shots, pose: np.ndarray) -> tuple[Recons
         box = np.array(place)
         middle, half = (box[:2] + box[2:]) / 2, NOTED_ROOM * (box[2:] - box[:2]) / 2
         wide = np.concatenate([middle - half, middle + half])
-        photos.append(cropped(photo, wide, NOTED_PIXELS))
+        photos.append(crop_and_resize(photo, wide, NOTED_PIXELS))
         seen.append(own.seen_from(FOOT_CUBE, place))
         boxes.append((box - np.tile(wide[:2], 2)) * NOTED_PIXELS / (wide[2] - wide[0]))
     pictures, cameras = _as_left(photos, seen, shots.side)
     right = torch.tensor([shots.side == "right"])
-    places = mirrored_boxes(torch.tensor(np.stack(boxes), dtype=torch.float32)[None], NOTED_PIXELS, right)
+    places = mirror_boxes(torch.tensor(np.stack(boxes), dtype=torch.float32)[None], NOTED_PIXELS, right)
     table = pd.DataFrame({"sample": ["noted"]})
     nothing = torch.zeros(1, 1, 1, 1, dtype=torch.bool)
     noted = Captures(table, pictures, nothing, cameras, places, weights.model.config.image_size)
-    known = camera_alignment.realigned(weights.model, noted, weights.typical, weights.threshold, NOTED_FOCAL)
+    known = camera_alignment.realign_cameras(weights.model, noted, weights.typical, weights.threshold, NOTED_FOCAL)
     with torch.no_grad():
-        (answer,) = asked(weights.model, known, range(len(photos)))
+        (answer,) = iter_predictions(weights.model, known, range(len(photos)))
     return answer
 
 
 def _carved(said: Reconstruction, cameras: Float[Tensor, "1 views 3 7"], size: int) -> Float[np.ndarray, "x y z"]:
     """A visual hull of the silhouettes that the network sees, forgiving one photo in four."""
-    sight = look(cameras, voxel_centres(size))
+    sight = project_points(cameras, voxel_centres(size))
     read = functional.grid_sample(said.masks[0][:, None], sight.place[0][:, None], align_corners=False)[:, 0, 0]
     told = torch.where(sight.seen[0], read, torch.nan)
     hull = torch.nan_to_num(torch.nanquantile(told, 0.25, dim=0)).reshape((size,) * 3)
@@ -200,8 +202,8 @@ def _carved(said: Reconstruction, cameras: Float[Tensor, "1 views 3 7"], size: i
     return hull.numpy()
 
 
-def hull(
-    weights: Weights, shots: Shots, pose: Float[np.ndarray, "4 4"], cube: Cube, size: int = 48
+def foot_visual_hull(
+    weights: Weights, shots: PhotoSet, pose: Float[np.ndarray, "4 4"], cube: Cube, size: int = 48
 ) -> Float[np.ndarray, "x y z"]:
     """What the silhouettes that the network sees in the photos carve out of ``cube`` in the frame of ``pose``.
 
@@ -213,18 +215,18 @@ def hull(
     return carved[:, :, ::-1] if shots.side == "right" else carved
 
 
-def find(weights: Weights, shots: Shots) -> Float[np.ndarray, "4 4"]:
+def find_foot(weights: Weights, shots: PhotoSet) -> Float[np.ndarray, "4 4"]:
     """The pose of the foot: carved roughly from silhouettes first, then twice from what the network makes of it.
 
     Raises:
         ValueError: nothing that looks like a foot is seen where the cameras look.
     """
-    pose = pose_of(0.0, shots.start)
+    pose = pose_matrix(0.0, shots.start)
     for carving in (True, True, False, False):
         edge = FOOT_CUBE_EDGE * (SEARCHED if carving else 1.0)
         cube = Cube((-edge / 2, 0.0, -edge / 2), edge)
         if carving:
-            volume = hull(weights, shots, pose, cube)
+            volume = foot_visual_hull(weights, shots, pose, cube)
         else:
             said, _ = _ask(weights, shots, pose, cube)
             volume = said.probability[0].numpy() / weights.threshold / 2
@@ -236,13 +238,13 @@ def find(weights: Weights, shots: Shots) -> Float[np.ndarray, "4 4"]:
                 " within 4 cm and 30 degrees of the middle: check the cameras, or say --placement given"
             )
         yaw, middle = found
-        pose = pose @ pose_of(yaw, middle)
+        pose = pose @ pose_matrix(yaw, middle)
     return pose
 
 
 def reconstruct(
     weights: Weights,
-    shots: Shots,
+    shots: PhotoSet,
     size: int = 32,
     placement: str = "found",
     cameras: str = "exact",
@@ -262,12 +264,12 @@ def reconstruct(
     if size not in SIZES:
         raise ValueError(f"size is {size}; expected one of {', '.join(map(str, SIZES))}")
     began = time.perf_counter()
-    pose = pose_of(0.0, shots.start)
+    pose = pose_matrix(0.0, shots.start)
     if cameras == "noted":
         said, seen = _realigned(weights, shots, pose)
         placement = "by the cameras, aligned to the foot"
     else:
-        pose = find(weights, shots) if placement == "found" else pose
+        pose = find_foot(weights, shots) if placement == "found" else pose
         said, seen = _ask(weights, shots, pose, FOOT_CUBE)
     yaw = np.rad2deg(np.arctan2(pose[2, 0], pose[0, 0]))
     shift = pose[:3, 3] - shots.start
@@ -292,13 +294,13 @@ def reconstruct(
 
 def _agreement(said: Reconstruction, cameras: Float[Tensor, "1 views 3 7"], threshold: float) -> list[float]:
     solid = (said.probability >= threshold).float()
-    drawn = silhouettes(solid, cameras, said.masks.shape[-1])[0] > 0.5
+    drawn = render_silhouettes(solid, cameras, said.masks.shape[-1])[0] > 0.5
     seen = said.masks[0] > 0.5
     hit, union = (drawn & seen).sum((1, 2)), (drawn | seen).sum((1, 2))
     return (hit / union.clamp(min=1)).tolist()
 
 
-def check_target(path: Path) -> None:
+def check_output_path(path: Path) -> None:
     """Says before the work whether `write` knows the ending of ``path``.
 
     Raises:
@@ -309,14 +311,14 @@ def check_target(path: Path) -> None:
         raise ValueError(f"{path}: cannot write {found}; expected {', '.join(FORMATS)}")
 
 
-def write(foot: Foot, path: Path) -> None:
+def write_foot(foot: Foot, path: Path) -> None:
     """Writes the foot as a mesh or a grid, by the ending of ``path``: metres, and millimetres in ``.stl``.
 
     Raises:
         ValueError: an unknown ending.
         OSError: it cannot be written.
     """
-    check_target(path)
+    check_output_path(path)
     ending = path.suffix.lower()
     if ending == ".binvox":
         lower = tuple(foot.scale * edge for edge in FOOT_CUBE.lower)

@@ -65,7 +65,7 @@ ALONG, AROUND = 160, 40
 
 
 @dataclass(frozen=True, eq=False)
-class Last:
+class ShoeLast:
     """A last for feet of one length and one ball girth."""
 
     length: float
@@ -77,10 +77,10 @@ class Last:
 
 
 @dataclass(frozen=True, eq=False)
-class Fit:
+class ShoeFit:
     """A foot in a last."""
 
-    last: Last
+    last: ShoeLast
     side: str
     foot: trimesh.Trimesh
     """In the last's frame, metres."""
@@ -90,7 +90,7 @@ class Fit:
     """From the longest toe to the end of the last, along the axis, mm."""
 
 
-def make_last(length: float, girth: float) -> Last:
+def make_last(length: float, girth: float) -> ShoeLast:
     """The last for a foot ``length`` mm long and ``girth`` mm around the ball.
 
     Raises:
@@ -112,7 +112,7 @@ def make_last(length: float, girth: float) -> Last:
     bottom = [np.stack([edge, np.full(ALONG, -BELOW)], -1)[:, None] for edge in (outer, inner)]
     ring = np.concatenate([bottom[0], rows[0], rows[1][:, -2::-1], bottom[1]], axis=1)
     points = np.concatenate([np.broadcast_to(x[:, None, None], (*ring.shape[:2], 1)), ring[..., ::-1]], -1)
-    return Last(float(length), float(girth), _closed(points))
+    return ShoeLast(float(length), float(girth), _closed(points))
 
 
 def _stations(
@@ -147,7 +147,7 @@ def _closed(points: Float[np.ndarray, "sections around 3"]) -> trimesh.Trimesh:
     return mesh
 
 
-def clearance(last: Last, points: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, " points"]:
+def clearance(last: ShoeLast, points: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, " points"]:
     """Distance of points in the last's frame to its surface, mm: positive inside; nan above the shoe's opening."""
     import igl
 
@@ -159,7 +159,7 @@ def clearance(last: Last, points: Float[np.ndarray, "points 3"]) -> Float[np.nda
     return np.where(points[:, 1] < edge, -1000 * away, np.nan)
 
 
-def fits(mesh: trimesh.Trimesh, side: str) -> list[Fit]:
+def fit_shoes(mesh: trimesh.Trimesh, side: str) -> list[ShoeFit]:
     """A foot (`measure`) in lasts of three neighbouring Mondopoint sizes, the nearest in the middle.
 
     All three are made for its own ball girth, graded with their length by `GIRTH_STEP`.
@@ -175,7 +175,7 @@ def fits(mesh: trimesh.Trimesh, side: str) -> list[Fit]:
     for length in (nearest - MONDOPOINT_STEP, nearest, nearest + MONDOPOINT_STEP):
         last = make_last(length, measures.ball_girth + GIRTH_STEP * (length - measures.length))
         room = np.where(is_sole, np.nan, clearance(last, np.asarray(foot.vertices)))
-        found.append(Fit(last, side, foot, room, length + TOE_ROOM - measures.length))
+        found.append(ShoeFit(last, side, foot, room, length + TOE_ROOM - measures.length))
     return found
 
 

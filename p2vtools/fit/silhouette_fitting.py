@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
-from p2vlib.geometry.projection import silhouettes
+from p2vlib.geometry.projection import render_silhouettes
 
 FAITH = 0.05
 """Weight of staying with the network's logits, in mean squares, beside the silhouettes' cross entropy."""
@@ -28,7 +28,7 @@ EXPECTED = 0.15
 """Turns (radians), shifts (edges) and stretches of the distance that cost as much as a hundredth of the overlap."""
 
 
-class Change(NamedTuple):
+class CameraUpdate(NamedTuple):
     """How cameras differ from others: all zeros change nothing."""
 
     turn: Float[Tensor, "batch views 3"]
@@ -41,7 +41,7 @@ class Change(NamedTuple):
     """Logarithm of the factor on the focal length."""
 
 
-def changed(cameras: Float[Tensor, "batch views 3 7"], by: Change) -> Float[Tensor, "batch views 3 7"]:
+def update_cameras(cameras: Float[Tensor, "batch views 3 7"], by: CameraUpdate) -> Float[Tensor, "batch views 3 7"]:
     """``cameras`` (`Camera.seen_from`) after a `Change`."""
     intrinsics, rotation, translation = cameras.split([3, 3, 1], -1)
     middle = cameras.new_tensor(MIDDLE)[:, None]
@@ -57,7 +57,7 @@ def changed(cameras: Float[Tensor, "batch views 3 7"], by: Change) -> Float[Tens
 
 
 @torch.enable_grad()
-def aligned(
+def align_cameras(
     solid: Bool[Tensor, "batch x y z"],
     masks: Float[Tensor, "batch views rows columns"],
     cameras: Float[Tensor, "batch views 3 7"],
@@ -77,7 +77,7 @@ def aligned(
     optimizer = torch.optim.Adam(free, rate)
     slower = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.05, steps)
     for _ in range(steps):
-        shown = silhouettes(solid.float(), changed(cameras, Change(*free, still)), size)
+        shown = render_silhouettes(solid.float(), update_cameras(cameras, CameraUpdate(*free, still)), size)
         hit = (shown * seen).sum((2, 3))
         dice = (2 * hit + 1) / (shown.sum((2, 3)) + seen.sum((2, 3)) + 1)
         pull = sum((value / EXPECTED).square().mean() for value in free)
@@ -86,11 +86,11 @@ def aligned(
         loss.backward()
         optimizer.step()
         slower.step()
-    return changed(cameras, Change(*(value.detach() for value in free), still.detach()))
+    return update_cameras(cameras, CameraUpdate(*(value.detach() for value in free), still.detach()))
 
 
 @torch.enable_grad()
-def refined(
+def refine_volume(
     probability: Float[Tensor, "batch x y z"],
     masks: Float[Tensor, "batch views rows columns"],
     cameras: Float[Tensor, "batch views 3 7"],
@@ -105,7 +105,7 @@ def refined(
     logits = begun.clone().requires_grad_()
     optimizer = torch.optim.Adam([logits], RATE)
     for _ in range(steps):
-        shown = silhouettes(torch.sigmoid(logits) * free, cameras, masks.shape[-1]).clamp(1e-4, 1 - 1e-4)
+        shown = render_silhouettes(torch.sigmoid(logits) * free, cameras, masks.shape[-1]).clamp(1e-4, 1 - 1e-4)
         loss = (
             functional.binary_cross_entropy(shown, masks.detach().clamp(0, 1))
             + FAITH * (logits - begun).square().mean()

@@ -18,7 +18,7 @@ import pandas as pd
 import trimesh
 from jaxtyping import Float
 
-from p2vlib.data.photo_set import FOOT_CUBE, Shots
+from p2vlib.data.photo_set import FOOT_CUBE, PhotoSet
 from p2vlib.geometry.grids import to_mesh
 from p2vtools.fit.measure import Measures, measure
 from p2vtools.fit.pretrained import Weights
@@ -45,7 +45,7 @@ NAMES = tuple(field.name for field in fields(Measures) if field.name != "arch_he
 
 
 @dataclass(frozen=True)
-class Sized:
+class MeasureIntervals:
     """What is known of the size of a reconstructed foot."""
 
     measures: Measures
@@ -56,7 +56,7 @@ class Sized:
     """By which the foot is larger than the cameras say, where a ruler gave its length."""
 
 
-def sized(weights: Weights, shots: Shots, foot: Foot, cameras: str = "exact") -> Sized:
+def measure_with_intervals(weights: Weights, shots: PhotoSet, foot: Foot, cameras: str = "exact") -> MeasureIntervals:
     """Measures ``foot``, which ``weights`` made of ``shots`` (`inference.reconstruct`, with the same ``cameras``).
 
     Raises:
@@ -69,20 +69,20 @@ def sized(weights: Weights, shots: Shots, foot: Foot, cameras: str = "exact") ->
     if cameras == "exact" and len(shots.photos) >= FEWEST:
         scale = readings(weights, shots, foot).scale
         within = {name: float(known[name]["factor"] * scale[name]) for name in known}
-    values = told.value + (correction(told.loc[list(known)], known) if known else 0.0)
+    values = told.value + (fit_correction(told.loc[list(known)], known) if known else 0.0)
     scale = 1000 * shots.length / values["length"] if shots.length else 1.0
     if shots.length:
         within = {name: scale * half for name, half in within.items() if name != "length"}
-    return Sized(Measures(**{name: float(scale * values[name]) for name in NAMES}), within, float(scale))
+    return MeasureIntervals(Measures(**{name: float(scale * values[name]) for name in NAMES}), within, float(scale))
 
 
-def correction(told: pd.DataFrame, known: Mapping[str, Mapping[str, float]]) -> pd.Series:
+def fit_correction(told: pd.DataFrame, known: Mapping[str, Mapping[str, float]]) -> pd.Series:
     """What is to be added to measures, mm: to rows of `readings` (by measure), as the card ``known`` says."""
     card = pd.DataFrame(known).T.loc[told.index]
     return card["correction, mm"] + card["softness"] * told.surface
 
 
-def readings(weights: Weights, shots: Shots, foot: Foot) -> pd.DataFrame:
+def readings(weights: Weights, shots: PhotoSet, foot: Foot) -> pd.DataFrame:
     """What each measure of a reconstruction is, uncorrected, and what it changes with: a row a measure, mm.
 
     Columns: value; surface, grid and photos, the three parts of its scale; scale.
@@ -115,14 +115,14 @@ def _measured(foot: Foot, side: str, level: float) -> pd.Series:
     return pd.Series({name: getattr(found, name) for name in NAMES})
 
 
-def _placed(shots: Shots, foot: Foot, chosen: Sequence[int]) -> Shots:
+def _placed(shots: PhotoSet, foot: Foot, chosen: Sequence[int]) -> PhotoSet:
     """Some photos of a capture whose foot was found: it stands where they say."""
     some = shots.only(chosen)
     cameras = [replace(camera, extrinsics=camera.extrinsics @ foot.pose) for camera in some.cameras]
     return replace(some, cameras=cameras, start=np.zeros(3))
 
 
-def fitted(rows: pd.DataFrame) -> dict[str, dict[str, float]]:
+def fit_intervals(rows: pd.DataFrame) -> dict[str, dict[str, float]]:
     """Correction and factor of each measure: what the card keeps under `CALIBRATION`.
 
     Args:

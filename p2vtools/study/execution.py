@@ -32,7 +32,7 @@ def execute(path: Path, partial: Path, values: dict[str, Any], run: str, watch: 
     """Lets papermill fill ``partial`` cell by cell; what the notebook prints goes on to the terminal."""
     look = f"what ran so far is in {partial}"
     try:
-        with own_kernel(run) as kernel:
+        with private_kernel(run) as kernel:
             papermill.execute_notebook(
                 str(path),
                 str(partial),
@@ -92,7 +92,7 @@ def before(variable: str, folder: Path | str) -> str:
 
 
 @contextlib.contextmanager
-def own_kernel(run: str) -> Iterator[str]:
+def private_kernel(run: str) -> Iterator[str]:
     """Offers Jupyter a private kernel of this very interpreter, whatever is installed, and yields its name.
 
     It imports this copy of the library, uses `cores`, draws for the page, and reads nobody's IPython start-up files.

@@ -24,11 +24,11 @@ from p2vlib import evaluation, models, progress
 from p2vlib.config import Config, Training
 from p2vlib.data.archives import pix3d, shapenet
 from p2vlib.data.dataset import Captures
-from p2vlib.files import only_one
+from p2vlib.files import file_lock
 from p2vlib.provenance import home
-from p2vlib.training import checkpoints, origin, train
+from p2vlib.training import checkpoints, train, training_provenance
 from p2vtools import viewer
-from p2vtools.study.notebook_run import Run
+from p2vtools.study.notebook_run import NotebookRun
 
 TRAININGS = ("objects", "shapenet", "things3d", "feet-studio", "feet-phone")
 
@@ -90,7 +90,7 @@ class Network:
         known = validation.digest()
         if known not in self.thresholds:
             scores = evaluation.evaluate(self.model, validation, views=(validation.photos.shape[1],))
-            self.thresholds[known], _ = evaluation.headline(scores)
+            self.thresholds[known], _ = evaluation.best_threshold(scores)
         return self.thresholds[known]
 
 
@@ -160,7 +160,7 @@ def training_captures(captures: Captures, training: str, split: str) -> Captures
 
 
 def train_network(
-    run: Run,
+    run: NotebookRun,
     captures: Captures,
     name: str,
     training: str,
@@ -186,13 +186,13 @@ def train_network(
     folder = run.work / "weights" / "_".join([name, training, variant])
     learn, validation = (training_captures(captures, training, split) for split in ("train", "validation"))
     begun = start.weights if start else None
-    with _trained_once(run, folder, lambda: origin(model, learn, recipe, begun)):
+    with _trained_once(run, folder, lambda: training_provenance(model, learn, recipe, begun)):
         history = train(model, learn, validation, recipe, folder, start=begun, report=_tell)
     return Network(name, training, variant, model, history, folder / "weights.safetensors")
 
 
 @contextlib.contextmanager
-def _trained_once(run: Run, folder: Path, origin_of: Callable[[], dict]) -> Iterator[None]:
+def _trained_once(run: NotebookRun, folder: Path, origin_of: Callable[[], dict]) -> Iterator[None]:
     """Where runs of a grid stand side by side, one trains what several would train alike, and the others take it.
 
     What is taken has the same origin to the last setting; the plain run is looked at first.
@@ -201,12 +201,12 @@ def _trained_once(run: Run, folder: Path, origin_of: Callable[[], dict]) -> Iter
         yield
         return
     told = origin_of()
-    with only_one(run.work.parent / "trainings" / f"{checkpoints.name_of(told)}.lock", waiting=_check_stop):
+    with file_lock(run.work.parent / "trainings" / f"{checkpoints.provenance_id(told)}.lock", waiting=_check_stop):
         own = folder / "weights.safetensors"
         plain = home() / ".runs" / run.config.scale
         for place in (plain, *sorted(run.work.parent.glob("*"))):
             found = place / "weights" / folder.name / own.name
-            if not own.is_file() and found.is_file() and not checkpoints.differing(found, told):
+            if not own.is_file() and found.is_file() and not checkpoints.provenance_diff(found, told):
                 own.parent.mkdir(parents=True, exist_ok=True)
                 os.link(found, own)
                 _tell(f"  {folder.name}: the same as in {place.name}")
@@ -224,7 +224,7 @@ def published_network(path: str) -> Network:
     return Network(found.name, "shapenet", "published", found.model, pd.DataFrame(), Path(path))
 
 
-def train_arm(run: Run, captures: Captures, arm: Arm, training: str, start: Network | None = None) -> Network:
+def train_arm(run: NotebookRun, captures: Captures, arm: Arm, training: str, start: Network | None = None) -> Network:
     """`train_network` for an arm of the ablation."""
     facts = {"variant": arm.variant, "order": arm.order, "repeat": arm.repeat, **dict(arm.overrides)}
     return train_network(run, captures, arm.name, training, start=start, **facts)
@@ -260,7 +260,7 @@ def side_by_side(jobs: Mapping[str, Callable[[], Result]]) -> dict[str, Result]:
 
 def _tell(line: str) -> None:
     _check_stop()
-    progress.tell(line)
+    progress.log(line)
 
 
 def _check_stop() -> None:
@@ -293,7 +293,7 @@ def test_network(
         scores = pd.concat([scores.assign(order=order) for order in orders], ignore_index=True)
     else:
         scores = evaluation.evaluate(model, test, views, orders)
-    return evaluation.tidy(scores, threshold, dataset=dataset, **facts)
+    return evaluation.metric_rows(scores, threshold, dataset=dataset, **facts)
 
 
 def test_mean_shape(
@@ -309,9 +309,11 @@ def test_mean_shape(
     variant: str = "main",
 ) -> pd.DataFrame:
     """Metrics of the mean training shape of the same ``by`` (side or taxonomy), its threshold chosen on validation."""
-    threshold, _ = evaluation.headline(evaluation.mean_shape(train, validation, by))
+    threshold, _ = evaluation.best_threshold(evaluation.mean_shape(train, validation, by))
     scores = evaluation.mean_shape(train, test, by, views, orders)
-    return evaluation.tidy(scores, threshold, model="mean-shape", training=training, dataset=dataset, variant=variant)
+    return evaluation.metric_rows(
+        scores, threshold, model="mean-shape", training=training, dataset=dataset, variant=variant
+    )
 
 
 def surfaces(
@@ -326,13 +328,18 @@ def surfaces(
         threshold = network.threshold_on(validation)
         for number in views:
             solids = evaluation.predict(network.model, test, test.shown(number)) >= threshold
-            rows.append((network.name, number, evaluation.f_scores(solids, test)))
-    threshold, _ = evaluation.headline(evaluation.mean_shape(train, validation, "taxonomy"))
-    mean = evaluation.f_scores(evaluation.mean_grids(train, test, "taxonomy") >= threshold, test)
+            rows.append((network.name, number, evaluation.f_score_rows(solids, test)))
+    threshold, _ = evaluation.best_threshold(evaluation.mean_shape(train, validation, "taxonomy"))
+    mean = evaluation.f_score_rows(evaluation.mean_grids(train, test, "taxonomy") >= threshold, test)
     rows += [("mean-shape", number, mean) for number in views]
     return pd.DataFrame(
         [
-            (model, number, *evaluation.interval(found.f_score.to_numpy(), found.subject.to_numpy()), len(found))
+            (
+                model,
+                number,
+                *evaluation.bootstrap_interval(found.f_score.to_numpy(), found.subject.to_numpy()),
+                len(found),
+            )
             for model, number, found in rows
         ],
         columns=["model", "views", "f_score", "low", "high", "samples"],
@@ -359,14 +366,14 @@ def panels_of(
     return rows
 
 
-def ranked(network: Network, captures: Captures, rows: pd.DataFrame, views: int) -> Figure:
+def ranked_panels(network: Network, captures: Captures, rows: pd.DataFrame, views: int) -> Figure:
     """The best, the middle and the worst of ``captures`` by ``network``, and the scores of all (`best_to_worst`).
 
     Args:
         rows: the metrics of that network on those captures, under whatever variant, with ``views`` photos in one order.
     """
     rows, groups = rows.assign(variant=network.variant), {}
-    for title, samples in evaluation.from_best_to_worst(rows).items():
+    for title, samples in evaluation.rank_samples(rows).items():
         named = {f"{title} {place}": sample for place, sample in enumerate(samples, start=1)}
         groups[title] = panels_of({network.name: network}, captures, named, views, rows)
     return viewer.best_to_worst(groups, rows[rows.selected].iou.tolist())

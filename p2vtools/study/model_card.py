@@ -18,9 +18,9 @@ from scipy.spatial.transform import Rotation
 from p2vlib import progress
 from p2vlib.config import Config
 from p2vlib.data import dataset
-from p2vlib.data.dataset import spread
-from p2vlib.data.photo_set import FOOT_CUBE, Shots, read_shots
-from p2vlib.evaluation import interval, iou_at, predict
+from p2vlib.data.dataset import evenly_spaced
+from p2vlib.data.photo_set import FOOT_CUBE, PhotoSet, read_photo_set
+from p2vlib.evaluation import bootstrap_interval, iou_at, predict
 from p2vlib.files import write_atomically
 from p2vlib.geometry.frames import FOOT_SHARE
 from p2vlib.geometry.grids import iou, voxelise
@@ -28,12 +28,12 @@ from p2vlib.provenance import data_folder
 from p2vtools import viewer
 from p2vtools.fit import camera_alignment, pretrained, uncertainty
 from p2vtools.fit.pretrained import Weights
-from p2vtools.fit.reconstruct import Foot, pose_of, reconstruct
+from p2vtools.fit.reconstruct import Foot, pose_matrix, reconstruct
 from p2vtools.fit.uncertainty import CALIBRATION, FINEST
 from p2vtools.processes import each
 from p2vtools.synthesis.collection import ON_MAT
 from p2vtools.synthesis.feet.foot import make_feet
-from p2vtools.synthesis.feet.landmarks import truths
+from p2vtools.synthesis.feet.landmarks import true_measures
 from p2vtools.synthesis.feet.population import population
 
 CAPTURED = {
@@ -65,7 +65,7 @@ def examine(weights: Weights, folders: Sequence[Path], seed: int = 0) -> pd.Data
     """
     rng, rows = np.random.default_rng(seed), []
     for folder in progress.bar(folders, "feet", unit="foot"):
-        shots, mesh = read_shots(folder), trimesh.load_mesh(folder / "model.obj", process=False)
+        shots, mesh = read_photo_set(folder), trimesh.load_mesh(folder / "model.obj", process=False)
         truth = {size: voxelise(mesh.vertices, mesh.faces, FOOT_CUBE, size).volume for size in (32, 128)}
         given = reconstruct(weights, shots, 128, "given")
         coarse = reconstruct(weights, shots, 32, "given")
@@ -92,16 +92,16 @@ def examine(weights: Weights, folders: Sequence[Path], seed: int = 0) -> pd.Data
     return pd.DataFrame(rows)
 
 
-def elsewhere(shots: Shots, rng: np.random.Generator) -> tuple[Shots, Float[np.ndarray, "4 4"]]:
+def elsewhere(shots: PhotoSet, rng: np.random.Generator) -> tuple[PhotoSet, Float[np.ndarray, "4 4"]]:
     """A capture whose foot stands up to 4 cm and 30 degrees away from where it is looked for, and its true pose."""
     angle, away = rng.uniform(0, 2 * np.pi), 0.04 * rng.uniform() ** 0.5
-    pose = pose_of(rng.uniform(-30, 30), away * np.array([np.cos(angle), 0, np.sin(angle)]))
+    pose = pose_matrix(rng.uniform(-30, 30), away * np.array([np.cos(angle), 0, np.sin(angle)]))
     back = np.linalg.inv(pose)
     moved = [replace(camera, extrinsics=camera.extrinsics @ back) for camera in shots.cameras]
     return replace(shots, cameras=moved, start=np.zeros(3)), pose
 
 
-def shaken(shots: Shots, degrees: float, metres: float, rng: np.random.Generator) -> Shots:
+def shaken(shots: PhotoSet, degrees: float, metres: float, rng: np.random.Generator) -> PhotoSet:
     """A capture whose cameras were measured with an error of their own each: standard deviations about and along the
     camera's axes."""
     cameras = []
@@ -113,11 +113,11 @@ def shaken(shots: Shots, degrees: float, metres: float, rng: np.random.Generator
     return replace(shots, cameras=cameras)
 
 
-def true_measures(folder: Path) -> dict[str, float]:
+def measures_of_capture(folder: Path) -> dict[str, float]:
     """The measures of the foot in a rendered capture folder, by anny's landmarks (`capture.landmarks`), mm."""
     subject = json.loads((folder / "subject.json").read_text())
     (person,) = population(subject["recipe"]["seed"], 1, first=subject["recipe"]["index"])
-    return truths(make_feet(person)[subject["side"]])
+    return true_measures(make_feet(person)[subject["side"]])
 
 
 def measured(weights: Weights, folders: Sequence[Path], who: str | None = "a mat", seed: int = 0) -> pd.DataFrame:
@@ -135,12 +135,12 @@ def measured_foot(weights: Weights, folder: Path, who: str | None, rng: np.rando
 
     Columns: sample, subject, measure, value, grid, surface, photos, scale, truth (mm).
     """
-    shots = read_shots(folder)
+    shots = read_photo_set(folder)
     if who:
         shots, _ = elsewhere(shaken(shots, *camera_alignment.NOISE[who], rng), rng)
     foot = reconstruct(weights, shots, FINEST, "found" if who else "given")
     table = uncertainty.readings(weights, shots, foot).rename_axis("measure").reset_index()
-    truth = table.measure.map(true_measures(folder))
+    truth = table.measure.map(measures_of_capture(folder))
     return table.assign(sample=folder.name, subject=folder.name.rsplit("-", 1)[0], truth=truth)
 
 
@@ -150,7 +150,7 @@ def reached(rows: pd.DataFrame, known: Mapping[str, Mapping[str, float]]) -> dic
     told = {}
     for name, one in rows.groupby("measure", sort=False):
         off = one.value - one.truth
-        left = off + uncertainty.correction(one.set_index("measure"), known).to_numpy()
+        left = off + uncertainty.fit_correction(one.set_index("measure"), known).to_numpy()
         within = known[name]["factor"] * one.scale
         told[str(name).replace("_", " ")] = {
             "uncorrected, mean": round(float(off.mean()), 2),
@@ -167,7 +167,9 @@ def summary(rows: pd.DataFrame) -> dict[str, object]:
     """What `examine` found, as a card says it."""
     told: dict[str, object] = {"feet": len(rows)}
     for column in ("iou", "iou at 128", "found"):
-        told[column] = [round(value, 4) for value in interval(rows[column].to_numpy(), rows.subject.to_numpy())]
+        told[column] = [
+            round(value, 4) for value in bootstrap_interval(rows[column].to_numpy(), rows.subject.to_numpy())
+        ]
     told["placed wrong, median degrees"] = round(float(rows.degrees.abs().median()), 2)
     told["placed wrong, median mm"] = round(float(rows.mm.median()), 2)
     told["seconds"] = round(float(rows.seconds.median()), 2)
@@ -188,7 +190,7 @@ def complete(path: Path, config: Config) -> dict[str, object]:
     weights = pretrained.load(path)
     tested = examine(weights, folders["phone"])
     told |= {"reconstruct, all photos of unseen feet": summary(tested), "wrong cameras": withstood(weights, config)}
-    pretrained.tell(path, told)
+    pretrained.update_card(path, told)
     picture = portrait(weights, tested, feet / "phone")
     write_atomically(path.with_suffix(".png"), lambda partial: picture.savefig(partial, dpi=110))
     return told
@@ -201,9 +203,9 @@ def calibrate(path: Path, known: pd.DataFrame, tested: Mapping[str, pd.DataFrame
         known: validation people, `measured`; both come from them.
         tested: people of the test, likewise, by how they were captured.
     """
-    told: dict[str, object] = {CALIBRATION: uncertainty.fitted(known)}
+    told: dict[str, object] = {CALIBRATION: uncertainty.fit_intervals(known)}
     told["measures, mm"] = {title: reached(rows, told[CALIBRATION]) for title, rows in tested.items()}
-    pretrained.tell(path, told)
+    pretrained.update_card(path, told)
     return told
 
 
@@ -214,10 +216,10 @@ def withstood(weights: Weights, config: Config) -> dict[str, float]:
     every = range(test.photos.shape[1])
     told = {}
     for who, (degrees, metres) in {"true": (0.0, 0.0), **camera_alignment.NOISE}.items():
-        volumes = predict(weights.model, camera_alignment.with_noise(test, degrees, metres), every)
+        volumes = predict(weights.model, camera_alignment.add_camera_noise(test, degrees, metres), every)
         title = who if who == "true" else f"of {who}: {degrees} degrees, {1000 * metres:.0f} mm"
         told[title] = float(iou_at(volumes, test.truth, (weights.threshold,)).mean())
-    by_hand = camera_alignment.table(weights.model, test, learnt, weights.threshold, {"known": 0.0}).iloc[0]
+    by_hand = camera_alignment.alignment_table(weights.model, test, learnt, weights.threshold, {"known": 0.0}).iloc[0]
     told["noted by hand, focal length known"] = by_hand["rough"]
     told["and realigned by silhouettes"] = by_hand["realigned"]
     told["and at the best scale"] = by_hand["realigned, best scale"]
@@ -229,9 +231,9 @@ def portrait(weights: Weights, rows: pd.DataFrame, feet: Path, size: int = 128) 
     ranked = rows.sort_values("iou at 128")["sample"].tolist()
     panels = []
     for title, sample in (("best", ranked[-1]), ("median", ranked[len(ranked) // 2]), ("worst", ranked[0])):
-        shots, mesh = read_shots(feet / sample), trimesh.load_mesh(feet / sample / "model.obj", process=False)
+        shots, mesh = read_photo_set(feet / sample), trimesh.load_mesh(feet / sample / "model.obj", process=False)
         truth = voxelise(mesh.vertices, mesh.faces, FOOT_CUBE, size).volume
-        photos = [np.asarray(shots.photos[i]) for i in spread(len(shots.photos), min(4, len(shots.photos)))]
+        photos = [np.asarray(shots.photos[i]) for i in evenly_spaced(len(shots.photos), min(4, len(shots.photos)))]
         found = reconstruct(weights, shots, size, "given").solid
         panels.append(viewer.Panel(f"{title}\n{sample}", photos, truth, {f"{len(shots.photos)} photos": found}))
     return viewer.panels(panels)

@@ -21,7 +21,7 @@ import pandas as pd
 
 from p2vlib import __version__
 from p2vlib.config import Config, from_params
-from p2vlib.evaluation.metrics_csv import METRICS, to_text
+from p2vlib.evaluation.metrics_csv import METRICS, format_metrics
 from p2vlib.files import write_atomically, write_text
 from p2vlib.provenance import commit, home, text_digest
 
@@ -46,7 +46,7 @@ def manifests(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 @dataclass
-class Run:
+class NotebookRun:
     """One notebook at one scale. Use `begin` to make it, `save_*` while it goes, `answer` as its last act."""
 
     notebook: str
@@ -108,7 +108,7 @@ class Run:
             ValueError: as `metrics.to_text`.
         """
         metrics = metrics.assign(notebook=self.notebook)
-        text = to_text(metrics)
+        text = format_metrics(metrics)
         write_text(part_of_metrics(self.work, self.notebook), text)
         self.metrics = text_digest(text)
         return metrics[list(METRICS)].reset_index(drop=True)
@@ -157,13 +157,13 @@ def begin(
     seed: int = 0,
     parameters: dict[str, Any] | None = None,
     **changes: Any,
-) -> Run:
+) -> NotebookRun:
     """Starts a notebook's run: the strict config from its parameters, saved, and one line that says what runs where.
 
     ``parameters`` are those that are none of the config's, as far as they are no default: the report tells them.
     """
     config = from_params(scale, seed=seed, **changes)
-    run = Run(notebook, config, title, parameters or {})
+    run = NotebookRun(notebook, config, title, parameters or {})
     write_text(run.folder / "config.json", from_params(scale).to_json())
     write_text(run.folder / "parts" / f"{notebook}.config.json", config.to_json())
     facts = provenance()

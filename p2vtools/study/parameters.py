@@ -18,7 +18,7 @@ PATHS = ("root", "checkpoint")
 from where they stand."""
 
 
-def read(text: str) -> tuple[str, list[Any]]:
+def parse_parameter(text: str) -> tuple[str, list[Any]]:
     """The name and the values in ``name=value,value`` or ``05.name=value,value``.
 
     A value is a Python literal or, failing that, text. What is in brackets or in quotes is one value, commas and all.
@@ -41,7 +41,7 @@ def read(text: str) -> tuple[str, list[Any]]:
     return key, found
 
 
-def given_to(paths: Iterable[Path], scale: str, parameters: dict[str, Any]) -> dict[Path, dict[str, Any]]:
+def parameters_by_notebook(paths: Iterable[Path], scale: str, parameters: dict[str, Any]) -> dict[Path, dict[str, Any]]:
     """What each notebook is told: ``name`` goes to all that have it, ``05.name`` to that one, whatever all are told.
 
     Names of files and folders are made absolute.

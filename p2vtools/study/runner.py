@@ -21,12 +21,12 @@ from typing import Any
 
 import nbformat
 
-from p2vlib.config import estimate, from_params
-from p2vlib.files import only_one, write_text
+from p2vlib.config import estimate_cost, from_params
+from p2vlib.files import file_lock, write_text
 from p2vlib.provenance import ROOT, code_digest, home, imported_modules
 from p2vtools.study import report
 from p2vtools.study.execution import StudyError, Watch, execute
-from p2vtools.study.parameters import PATHS, given_to
+from p2vtools.study.parameters import PATHS, parameters_by_notebook
 from p2vtools.study.report.executed import write_page
 
 
@@ -68,8 +68,8 @@ def run_notebooks(
     """
     config, run = from_params(scale), run or scale
     if scale == "full":
-        print(estimate(config), flush=True)
-    given, done = given_to(chosen(only), scale, parameters or {}), {}
+        print(estimate_cost(config), flush=True)
+    given, done = parameters_by_notebook(chosen(only), scale, parameters or {}), {}
     with _alone(run):
         for path, values in given.items():
             digest = _digest(path, values, scale, run)
@@ -91,9 +91,9 @@ def build_data(scale: str) -> None:
 
     config = from_params(scale)
     if scale == "full":
-        print(estimate(config), flush=True)
+        print(estimate_cost(config), flush=True)
     started = time.perf_counter()
-    collection.ensure(config)
+    collection.ensure_collection(config)
     packed.pack(config)
     minutes = round((time.perf_counter() - started) / 60, 2)
     record = _stamps(scale) / "data.json"
@@ -262,7 +262,7 @@ def _bring_back(aside: Path) -> None:
 def _alone(run: str) -> Iterator[None]:
     """Keeps a second study of the same name out; the lock ends with the process, however it ends."""
     try:
-        with only_one(home() / ".runs" / run / "lock"):
+        with file_lock(home() / ".runs" / run / "lock"):
             yield
     except BlockingIOError:
         raise StudyError(f"another study of scale {run} is running here; wait for it or end it") from None

@@ -27,7 +27,7 @@ from p2vlib import progress
 from p2vlib.provenance import ROOT, home
 from p2vtools.study import comparison
 from p2vtools.study.execution import StudyError, before, cores
-from p2vtools.study.parameters import given_to
+from p2vtools.study.parameters import parameters_by_notebook
 from p2vtools.study.runner import build_report, chosen, notebooks, run_notebooks
 
 CELL = "\x1e"
@@ -37,7 +37,7 @@ LONGEST = 100
 """Characters of a run's name."""
 
 
-def run_grid(scale: str, only: Iterable[str] | None, parameters: Mapping[str, Sequence[Any]], jobs: int = 1) -> Path:
+def run_sweep(scale: str, only: Iterable[str] | None, parameters: Mapping[str, Sequence[Any]], jobs: int = 1) -> Path:
     """Makes what is missing of every run, ``jobs`` at once on a share of the cores each, and compares them.
 
     Args:
@@ -52,9 +52,9 @@ def run_grid(scale: str, only: Iterable[str] | None, parameters: Mapping[str, Se
     """
     only = [path.name[:2] for path in chosen(only)]
     expected = {name[:2]: 60 * minutes for name, minutes in _known_minutes(scale).items()}
-    runs = [Job(scale, only, told, expected) for told in combinations(parameters)]
+    runs = [SweepJob(scale, only, told, expected) for told in combinations(parameters)]
     for run in runs:
-        given_to(chosen(only), scale, run.told)
+        parameters_by_notebook(chosen(only), scale, run.told)
     _run_all(runs, max(1, cores() // jobs), jobs)
     done = [run.folder for run in runs if run.outcome == "done"]
     if len(runs) == 1 and (home() / "reports" / scale / "metrics.csv").is_file():
@@ -99,7 +99,7 @@ def name_of(told: Mapping[str, Any]) -> str:
 
 
 @dataclass(eq=False)
-class Job:
+class SweepJob:
     """One run of the grid, and how far it is."""
 
     scale: str
@@ -192,7 +192,7 @@ def _stop_when_alone() -> None:
     os.kill(os.getpid(), signal.SIGINT)
 
 
-def _run_all(runs: Sequence[Job], threads: int, jobs: int) -> None:
+def _run_all(runs: Sequence[SweepJob], threads: int, jobs: int) -> None:
     board, began, stopped = progress.Board(), time.monotonic(), threading.Event()
     with ThreadPoolExecutor(jobs) as pool:
         asked = [pool.submit(_run_one, run, threads, stopped) for run in runs]
@@ -211,7 +211,7 @@ def _run_all(runs: Sequence[Job], threads: int, jobs: int) -> None:
         future.result()
 
 
-def _lines(runs: Sequence[Job], jobs: int, began: float) -> list[str]:
+def _lines(runs: Sequence[SweepJob], jobs: int, began: float) -> list[str]:
     """A line a run, and one for all."""
     width = max(len(run.name) for run in runs)
     left = [run.left() for run in runs]
@@ -222,7 +222,7 @@ def _lines(runs: Sequence[Job], jobs: int, began: float) -> list[str]:
     return [*(f"{run.name.ljust(width)}  {run.line()}" for run in runs), told]
 
 
-def _run_one(run: Job, threads: int, stopped: threading.Event) -> None:
+def _run_one(run: SweepJob, threads: int, stopped: threading.Event) -> None:
     """Lets a process of its own do it, in a session of its own: ctrl-C reaches it once, through the grid."""
     if stopped.is_set():
         return

@@ -28,10 +28,10 @@ from p2vlib.models.psgn import surface_points
 from p2vlib.provenance import data_folder
 from p2vtools import viewer
 from p2vtools.fit.pretrained import load
-from p2vtools.fit.silhouette_fitting import refined
+from p2vtools.fit.silhouette_fitting import refine_volume
 from p2vtools.study import experiments
 from p2vtools.study.experiments import Network
-from p2vtools.study.notebook_run import Run
+from p2vtools.study.notebook_run import NotebookRun
 from p2vtools.study.tables import with_interval
 
 LIFT = 0.03125
@@ -53,7 +53,7 @@ class System:
 
 
 def train(
-    run: Run,
+    run: NotebookRun,
     captures: Captures,
     name: str,
     training: str,
@@ -106,16 +106,16 @@ def without_poses(captures: Captures) -> Captures:
     return replace(captures, cameras=captures.cameras[:1, :1].expand_as(captures.cameras).contiguous())
 
 
-def lifted(captures: Captures, seed: int = 0) -> Captures:
+def with_floor_noise(captures: Captures, seed: int = 0) -> Captures:
     """``captures`` (`datasets.load_feet`) in cubes whose floor is not the one that the foot stands on (`LIFT`)."""
     generator = torch.Generator().manual_seed(seed)
-    moves = placement.drawn(len(captures), 0.0, 0.0, generator, LIFT)
+    moves = placement.sample_placements(len(captures), 0.0, 0.0, generator, LIFT)
     room, size = placement.LARGEST * LIFT, captures.truth.shape[-1]
-    truth, cameras, boxes = placement.moved(captures.fine, captures.cameras, captures.boxes, moves, size, room)
+    truth, cameras, boxes = placement.move_cube(captures.fine, captures.cameras, captures.boxes, moves, size, room)
     return replace(captures, truth=truth, cameras=cameras, boxes=boxes, fine=None)
 
 
-def in_the_box(path: Path) -> Network:
+def pretrained_network(path: Path) -> Network:
     """The weights at ``path`` as a network of the comparison."""
     weights = load(path)
     return Network("rays", "feet-phone", "shipped", weights.model, pd.DataFrame(), path)
@@ -124,48 +124,50 @@ def in_the_box(path: Path) -> Network:
 # ------------------------------------------------------------------------------------------ systems that learn nothing
 
 
-def hulls(captures: Captures, views: Iterable[int], height: float = 1.0) -> pd.DataFrame:
+def score_visual_hulls(captures: Captures, views: Iterable[int], height: float = 1.0) -> pd.DataFrame:
     """Rows of the visual hull of exact silhouettes, by number of photos; ``height`` as in `evaluation.visual_hull`."""
-    parts = [evaluation.scored(captures, evaluation.visual_hull(captures, n, height), n) for n in views]
+    parts = [evaluation.score_volumes(captures, evaluation.dataset_visual_hulls(captures, n, height), n) for n in views]
     return pd.concat(parts, ignore_index=True)
 
 
 def predicted_hull(network: Network, captures: Captures, number: int, height: float) -> Tensor:
     """Visual hulls, bool [captures, x, y, z], of the silhouettes that a network of rays sees in ``number`` photos."""
     volumes = [
-        evaluation.carved(said.masks, cameras, captures.truth.shape[-1], height)
-        for said, cameras in evaluation.asked(network.model, captures, captures.shown(number))
+        evaluation.visual_hull(said.masks, cameras, captures.truth.shape[-1], height)
+        for said, cameras in evaluation.iter_predictions(network.model, captures, captures.shown(number))
     ]
     return torch.cat(volumes)
 
 
 def predicted_hulls(network: Network, captures: Captures, views: Iterable[int], height: float) -> pd.DataFrame:
     """Rows of `predicted_hull` by number of photos."""
-    parts = [evaluation.scored(captures, predicted_hull(network, captures, n, height), n) for n in views]
+    parts = [evaluation.score_volumes(captures, predicted_hull(network, captures, n, height), n) for n in views]
     return pd.concat(parts, ignore_index=True)
 
 
-def rendered(network: Network, captures: Captures, number: int) -> tuple[Tensor, float]:
+def refine_volumes(network: Network, captures: Captures, number: int) -> tuple[Tensor, float]:
     """The volumes of ``network`` bent until their silhouettes agree with those it sees; and seconds for each."""
     began, volumes = time.perf_counter(), []
-    for said, cameras in evaluation.asked(network.model, captures, captures.shown(number)):
-        volumes.append(refined(said.probability, said.masks, cameras))
+    for said, cameras in evaluation.iter_predictions(network.model, captures, captures.shown(number)):
+        volumes.append(refine_volume(said.probability, said.masks, cameras))
     return torch.cat(volumes), (time.perf_counter() - began) / len(captures)
 
 
-def structures(config: Config, captures: Captures, number: int, limit: int) -> tuple[Captures, Tensor, pd.DataFrame]:
+def run_sfm_on_captures(
+    config: Config, captures: Captures, number: int, limit: int
+) -> tuple[Captures, Tensor, pd.DataFrame]:
     """Structure from motion on the first ``limit`` captures (feet): the captures, their solids, and how each went.
 
     The last has a row a capture: sample, photos, registered, points, seconds. Where nothing registers nothing is solid.
     """
-    from p2vtools.capture.sfm import solid_of, structure_from_motion
+    from p2vtools.capture.sfm import run_sfm, solid_of
 
     some = captures.select(sample=captures.table["sample"].tolist()[:limit])
     solids, rows = [], []
     for sample, side, look in some.table[["sample", "side", "look"]].itertuples(index=False):
         capture = read_capture(data_folder("feet", config.scale) / look / sample)
         chosen = some.shown(number)[0].tolist()
-        found = structure_from_motion([capture.photos[i] for i in chosen], [capture.cameras[i] for i in chosen])
+        found = run_sfm([capture.photos[i] for i in chosen], [capture.cameras[i] for i in chosen])
         solid = solid_of(found.points, capture.truth.cube, captures.truth.shape[-1], FOOT_SHARE)
         solids.append(solid[:, :, ::-1].copy() if side == "right" else solid)
         rows.append((sample, number, len(found.registered), len(found.points), found.seconds))
@@ -178,7 +180,7 @@ def on_floors(config: Config, kinds: Iterable[str], people: int, photos: int, pi
 
     Columns: floor, feet, photos (of all feet), registered (their share), cameras off (median, mm), seconds (mean).
     """
-    from p2vtools.capture.sfm import structure_from_motion
+    from p2vtools.capture.sfm import run_sfm
     from p2vtools.synthesis.feet.foot import make_feet
     from p2vtools.synthesis.feet.population import population
     from p2vtools.synthesis.photos import trajectories as looks
@@ -192,7 +194,7 @@ def on_floors(config: Config, kinds: Iterable[str], people: int, photos: int, pi
             walk = looks.phone_walk(rng, photos, np.array([0, 0.05, 0]), pixels=pixels)
             walk = replace(walk, floor=replace(walk.floor, kind=kind))
             pictures = phone_photos(make_feet(person)["left"].photographed, walk, config.feet.phone_samples)
-            found.append(structure_from_motion(pictures, walk.cameras))
+            found.append(run_sfm(pictures, walk.cameras))
         registered = sum(len(one.registered) for one in found) / (people * photos)
         errors = [1000 * one.error for one in found if one.registered]
         off = float(np.median(errors)) if errors else float("nan")
@@ -242,7 +244,7 @@ def points_off(network: Network, captures: Captures, number: int) -> np.ndarray:
     """The same of the points that a point-set network itself gives, before they enclose a solid."""
     found = []
     rows = iter(captures.truth.split(1))
-    for said, _ in evaluation.asked(network.model, captures, captures.shown(number)):
+    for said, _ in evaluation.iter_predictions(network.model, captures, captures.shown(number)):
         for points in said.points.detach().cpu():
             surface = surface_points(next(rows).cpu(), 8192, torch.Generator().manual_seed(0))[0]
             away = torch.cdist(points, surface)
@@ -259,7 +261,7 @@ def true_lengths(config: Config, captures: Captures) -> np.ndarray:
     return np.array([np.ptp(trimesh.load_mesh(folder / a / b / "model.obj").vertices[:, 0]) * 1000 for a, b in places])
 
 
-def trusted(
+def calibration_report(
     networks: Mapping[str, Network], test: Captures, validation: Captures, number: int
 ) -> tuple[dict[str, pd.DataFrame], pd.DataFrame, dict[str, float]]:
     """How far the probabilities of ``networks`` can be believed on ``test``, also calibrated on ``validation``.
@@ -272,10 +274,10 @@ def trusted(
         known, tried = (evaluation.predict(network.model, some, range(number)) for some in (validation, test))
         slope, offset = calibration.fitted(known, validation.truth)
         mended = torch.sigmoid(slope * torch.logit(tried, eps=1e-7) + offset) * (tried > 0)
-        tables[name] = calibration.reliability(tried, test.truth)
-        tables[f"{name}, calibrated"] = calibration.reliability(mended, test.truth)
+        tables[name] = calibration.reliability_table(tried, test.truth)
+        tables[f"{name}, calibrated"] = calibration.reliability_table(mended, test.truth)
     told = pd.concat([table.assign(network=name) for name, table in tables.items()], ignore_index=True)
-    errors = {name: calibration.expected_error(table) for name, table in tables.items()}
+    errors = {name: calibration.expected_calibration_error(table) for name, table in tables.items()}
     return tables, told[["network", "predicted", "occupied", "voxels"]], errors
 
 
@@ -302,13 +304,13 @@ def order_spread(network: Network, captures: Captures, threshold: float, number:
         return 0.0
     chosen = captures.shown(number)
     volumes = (
-        evaluation.predict(network.model, captures, chosen[:, o]) for o in evaluation.orders_of("shuffled", number)
+        evaluation.predict(network.model, captures, chosen[:, o]) for o in evaluation.view_orders("shuffled", number)
     )
     scores = [evaluation.iou_at(volume, captures.truth, (threshold,))[:, 0] for volume in volumes]
     return float(torch.stack(scores).std(0).mean())
 
 
-def measured(
+def shape_metrics(
     volumes: Mapping[str, Tensor],
     levels: Mapping[str, float],
     networks: Mapping[str, Network],
@@ -323,7 +325,7 @@ def measured(
     found: dict[str, dict[str, float]] = {}
     truth = true_lengths(config, captures)
     for name, volume in volumes.items():
-        f_scores = evaluation.f_scores(volume >= levels[name], captures).f_score
+        f_scores = evaluation.f_score_rows(volume >= levels[name], captures).f_score
         facts = {
             "F-score@1%": f_scores.mean(),
             "Chamfer, mm": pd.Series(surfaces_off(volume, levels[name], captures)).mean(),

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from p2vlib.evaluation import by_threshold, paired, summarise
+from p2vlib.evaluation import iou_by_threshold, paired_difference, summarise
 from p2vlib.geometry.frames import FOOT_SYNSET
 from p2vtools.study.report import published
 
@@ -33,7 +33,7 @@ def category_names() -> dict[str, str]:
 def slide_table(metrics: pd.DataFrame, model: str) -> pd.DataFrame:
     """The slides' table for ``model``: samples, baselines, IoU at four thresholds; then Pix2Vox-A as published."""
     names = category_names()
-    own = by_threshold(metrics[metrics.model == model])
+    own = iou_by_threshold(metrics[metrics.model == model])
     own.insert(0, "category", own.taxonomy.map(names).fillna(own.taxonomy))
     mean = metrics[(metrics.model == "mean-shape") & metrics.selected].groupby("taxonomy").iou.mean()
     own.insert(3, "mean shape", own.taxonomy.map(mean))
@@ -104,7 +104,7 @@ def paired_table(metrics: pd.DataFrame, reference: str = "mean-shape") -> pd.Dat
         ["model", "training", "variant"], sort=False
     ):
         iou = group[group.selected].iou.mean()
-        rows.append((f"{model}, {training}, {variant}", iou, *paired(group, base)))
+        rows.append((f"{model}, {training}, {variant}", iou, *paired_difference(group, base)))
     return pd.DataFrame(rows, columns=["what", "iou", "difference", "low", "high"]).round(4)
 
 
@@ -160,14 +160,19 @@ def order_effects(metrics: pd.DataFrame, named: Named, reference: str) -> pd.Dat
     for title in named:
         if title != reference:
             one = (rows_of(title, "clockwise"), rows_of(reference, "clockwise"))
-            effects.append((f"{title} - {reference}", *paired(*one)))
+            effects.append((f"{title} - {reference}", *paired_difference(*one)))
             if len(steady := rows_of(title, "clockwise", "-steady")):
                 still = (steady, rows_of(reference, "clockwise", "-steady"))
-                effects.append((f"{title} - {reference}, without drift", *paired(*still)))
-                effects.append((f"{title} - {reference}: drift - steady", *paired(_gain(*one), _gain(*still))))
+                effects.append((f"{title} - {reference}, without drift", *paired_difference(*still)))
+                effects.append(
+                    (f"{title} - {reference}: drift - steady", *paired_difference(_gain(*one), _gain(*still)))
+                )
         for order in ORDERS[1:]:
             if title not in (reference, "mean foot"):
                 effects.append(
-                    (f"{title}: {order} - clockwise", *paired(rows_of(title, order), rows_of(title, "clockwise")))
+                    (
+                        f"{title}: {order} - clockwise",
+                        *paired_difference(rows_of(title, order), rows_of(title, "clockwise")),
+                    )
                 )
     return pd.DataFrame(effects, columns=["effect", "difference", "low", "high"]).round(4)

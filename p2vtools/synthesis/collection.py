@@ -23,7 +23,7 @@ import trimesh
 from PIL import Image
 
 from p2vlib.config import DATA_RECIPE, Config
-from p2vlib.files import only_one, write_bytes, write_text
+from p2vlib.files import file_lock, write_bytes, write_text
 from p2vlib.geometry.cameras import Camera, Row, write_cameras, write_metadata
 from p2vlib.geometry.frames import FOOT_SYNSET, R2N2_DISTANCE_SCALE, R2N2_FOV, SIDES, Cube, foot_cube, object_cube
 from p2vlib.geometry.grids import voxelise, write_binvox
@@ -32,7 +32,7 @@ from p2vtools.processes import each
 from p2vtools.synthesis.feet.legs import prepare
 
 if TYPE_CHECKING:
-    from p2vtools.synthesis.feet.foot import Foot
+    from p2vtools.synthesis.feet.foot import SyntheticFoot
 
 LOOKS = {"studio": "studio", "phone": "phone", "steady": "phone"}
 """Folder of a foot's captures -> look. ``steady`` is the phone look without the drift of light along the walk."""
@@ -93,12 +93,12 @@ def root(job: Job, config: Config) -> Path:
     return data_folder("objects" if job.kind == "object" else "feet", config.scale)
 
 
-def ensure(config: Config, workers: int | None = None) -> None:
+def ensure_collection(config: Config, workers: int | None = None) -> None:
     """Makes what is missing or stale of the data set of ``config``, with a progress bar; what is there stays.
 
     Two that want it at once do not both make it.
     """
-    with only_one(home() / ".runs" / config.scale / "data.lock", waiting=lambda: None):
+    with file_lock(home() / ".runs" / config.scale / "data.lock", waiting=lambda: None):
         _complete(config, workers)
 
 
@@ -115,7 +115,7 @@ def _complete(config: Config, workers: int | None) -> None:
     _write_taxonomy(data_folder("objects", config.scale) / "taxonomy.json", objects)
 
 
-def unseen(config: Config, person: int, side: str) -> Path:
+def unseen_capture(config: Config, person: int, side: str) -> Path:
     """The phone photos of one foot of the test people of ``config``, as a capture folder: found, or made in seconds.
 
     It is the one that `ensure` makes or leaves alone; the rest of the data set is not needed for it.
@@ -155,7 +155,7 @@ def _capture_person(job: Job, root: Path) -> None:
             _capture_foot(job, feet[side], look, folder)
 
 
-def _feet_of(job: Job) -> dict[str, Foot]:
+def _feet_of(job: Job) -> dict[str, SyntheticFoot]:
     from p2vtools.synthesis.feet.foot import make_feet
     from p2vtools.synthesis.feet.population import population
 
@@ -163,7 +163,7 @@ def _feet_of(job: Job) -> dict[str, Foot]:
     return make_feet(person)
 
 
-def _capture_foot(job: Job, foot: Foot, look: str, folder: Path) -> None:
+def _capture_foot(job: Job, foot: SyntheticFoot, look: str, folder: Path) -> None:
     from p2vtools.synthesis.mat import MATS, laid
     from p2vtools.synthesis.photos import trajectories as looks
     from p2vtools.synthesis.photos.rendering import phone_photos

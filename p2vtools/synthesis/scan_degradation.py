@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from p2vlib.geometry.frames import UNITS, Cube
 from p2vlib.geometry.grids import to_mesh, voxelise
-from p2vtools.synthesis.feet.foot import Foot
+from p2vtools.synthesis.feet.foot import SyntheticFoot
 
 ROOM, SIZE = Cube((-0.27, -0.08, -0.27), 0.54), 135
 """What is scanned, metres, and the app's voxels along it: 4 mm."""
@@ -44,7 +44,7 @@ one the scan ends at such a height: there the app cut it off the floor."""
 
 
 @dataclass(frozen=True)
-class Truth:
+class ScanTruth:
     """Where the foot is in a scan, and what was done to it."""
 
     side: str
@@ -68,7 +68,7 @@ class Truth:
     """Pieces that are no foot."""
 
 
-def scanned(foot: Foot, rng: np.random.Generator) -> tuple[trimesh.Trimesh, Truth]:
+def degrade_scan(foot: SyntheticFoot, rng: np.random.Generator) -> tuple[trimesh.Trimesh, ScanTruth]:
     """A scan of ``foot`` as an app exports it, and what is true of it.
 
     The floor is there in two of three scans. In half of these it is turned against the sole by up to `TILT`, as when
@@ -105,10 +105,10 @@ def scanned(foot: Foot, rng: np.random.Generator) -> tuple[trimesh.Trimesh, Trut
     to_scan[:3, 3] = rng.uniform(-0.5, 0.5, 3)
     to_scan[:3] /= UNITS[unit]
     mesh.apply_transform(to_scan)
-    return mesh, Truth(foot.side, to_scan, unit, floor, tilt, noise, holes, sole, leg, specks + int(post))
+    return mesh, ScanTruth(foot.side, to_scan, unit, floor, tilt, noise, holes, sole, leg, specks + int(post))
 
 
-def _above(foot: Foot, tilt: float, rng: np.random.Generator) -> Float[np.ndarray, "x y z"]:
+def _above(foot: SyntheticFoot, tilt: float, rng: np.random.Generator) -> Float[np.ndarray, "x y z"]:
     """Height of every voxel above a floor that is turned by ``tilt`` degrees about a point under the foot."""
     lower, upper = foot.solid.bounds
     pivot = np.array([lower[0] + rng.uniform(0.15, 0.75) * (upper[0] - lower[0]), 0.0, (lower[2] + upper[2]) / 2])
@@ -120,7 +120,7 @@ def _above(foot: Foot, tilt: float, rng: np.random.Generator) -> Float[np.ndarra
 def _with_floor(
     solid: Bool[np.ndarray, "x y z"],
     above: Float[np.ndarray, "x y z"],
-    foot: Foot,
+    foot: SyntheticFoot,
     post: bool,
     rng: np.random.Generator,
 ) -> Bool[np.ndarray, "x y z"]:

@@ -16,13 +16,13 @@ from typing import Any
 import ipywidgets as widgets
 
 from p2vlib.data.dataset import Captures
-from p2vlib.data.photo_set import Shots
+from p2vlib.data.photo_set import PhotoSet
 from p2vlib.geometry.grids import Probability
 from p2vtools.fit import pretrained
 from p2vtools.viewer import captions, saving, scene, scene_context
 from p2vtools.viewer.figures import filled_middle, slices
 from p2vtools.viewer.prediction_cache import ORDERS, Answers, Choice
-from p2vtools.viewer.sample import Answer, Networks, Sample, samples
+from p2vtools.viewer.sample import Networks, Prediction, Sample, samples
 from p2vtools.viewer.static_html import Scenes, is_live
 from p2vtools.viewer.widgets import LOOK, check, control, offer, text, wrapped
 
@@ -39,7 +39,7 @@ DISTANCE = {1: 1600.0, 2: 2400.0}
 """Number of scenes -> millimetres from which they are looked at: two are narrow, and show as much."""
 
 
-def view(what: Path | Shots | Captures, models: Networks | None = None, views: int | None = None) -> App | Scenes:
+def view(what: Path | PhotoSet | Captures, models: Networks | None = None, views: int | None = None) -> App | Scenes:
     """A sample in three dimensions, with what networks make of its photos: to be named last in a cell.
 
     In JupyterLab it has controls; in a batch run it is one scene for each of the first two networks.
@@ -171,7 +171,7 @@ class App(widgets.VBox):
         return [self.network.value] + ([] if self.beside.value == ALONE else [self.beside.value])
 
     @property
-    def seen(self) -> list[tuple[Answer, float]]:
+    def seen(self) -> list[tuple[Prediction, float]]:
         """What they say, and where it is cut."""
         return [(self.answers.of(name, self.choice), self._thresholds[name]) for name in self.names]
 
@@ -221,7 +221,7 @@ class App(widgets.VBox):
             for place, (answer, cut) in enumerate(seen):
                 self._draw(place, answer, cut, photo)
             self.line.value = "<br>".join(self._lines(seen))
-            self._cut(scene.looked_at(seen[0][0], self.shown.value), seen[0][1])
+            self._cut(scene.selected_volume(seen[0][0], self.shown.value), seen[0][1])
         except ValueError as error:
             self.line.value = captions.wrong(error)
             return
@@ -234,11 +234,11 @@ class App(widgets.VBox):
         self.strip.value = captions.strip(self._sample, self.answers.chosen(self.choice), photo)
         self.status.value = captions.said(f"{time.perf_counter() - began:.2f} s")
 
-    def _lines(self, seen: Sequence[tuple[Answer, float]]) -> list[str]:
+    def _lines(self, seen: Sequence[tuple[Prediction, float]]) -> list[str]:
         shown = self.shown.value
         return [captions.line(name, self._sample, *one, shown) for name, one in zip(self.names, seen, strict=True)]
 
-    def _draw(self, place: int, answer: Answer, cut: float, photo: int) -> None:
+    def _draw(self, place: int, answer: Prediction, cut: float, photo: int) -> None:
         """What is around the solid stays as it is where it can: most of what is drawn, and of what is sent."""
         key = (self.sample.value, answer.chosen, photo, self.floor.value, self.cameras.value)
         if key != self._around[place][0]:
@@ -319,7 +319,7 @@ class App(widgets.VBox):
             saving.save_picture(path, [self._pictures[place] for place in sorted(self._pictures)])
         elif path.suffix == ".binvox":
             answer, cut = seen[0]
-            saving.save_grid(path, sample, scene.looked_at(answer, self.shown.value), cut)
+            saving.save_grid(path, sample, scene.selected_volume(answer, self.shown.value), cut)
         elif path.suffix == ".html":
             above = self.strip.value + self.legend.value
             saving.save_page(path, Scenes(self.plots[: len(seen)], above, self._lines(seen), sample.name))

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from p2vtools.viewer import scene, scene_context
-from p2vtools.viewer.sample import Answer, Sample, facts
+from p2vtools.viewer.sample import Prediction, Sample, facts
 from p2vtools.viewer.style import FAINT, FAINTER, PALETTE
 
 
@@ -24,9 +24,9 @@ def wrong(error: Exception) -> str:
     return f'<span role="alert" style="color: var(--jp-error-color1, firebrick)">{html.escape(str(error))}</span>'
 
 
-def line(name: str, sample: Sample, answer: Answer, cut: float, shown: str) -> str:
+def line(name: str, sample: Sample, answer: Prediction, cut: float, shown: str) -> str:
     """What the network called ``name`` says, and how right it is: of what is looked at as ``shown``."""
-    volume, photos = scene.looked_at(answer, shown), len(answer.chosen)
+    volume, photos = scene.selected_volume(answer, shown), len(answer.chosen)
     asked = f"{photos} photo{'s' * (photos > 1)}, {len(volume)}³, from {cut:.2f} on"
     told = facts(sample, volume, cut)
     agreed = told.agreed
@@ -36,7 +36,7 @@ def line(name: str, sample: Sample, answer: Answer, cut: float, shown: str) -> s
     return f"<b>{html.escape(name)}</b>, {asked}{which}: IoU {agreed} · {told.size}"
 
 
-def legend(sample: Sample, answer: Answer, shown: str) -> str:
+def legend(sample: Sample, answer: Prediction, shown: str) -> str:
     """The colours of one of `scene.SHOWN` and what they say."""
     told = scene.legend(sample, answer, shown).items()
     parts = (f'<span style="color: {colour}">■</span> {html.escape(name)}' for name, colour in told)

@@ -14,8 +14,8 @@ from matplotlib.collections import PolyCollection
 from matplotlib.colors import Normalize, to_rgb
 from matplotlib.figure import Figure
 
-from p2vtools.fit.measure import TOE_ROOM, Marks, Measures, sizes
-from p2vtools.fit.shoe_last import ALONG, OPENING, Fit
+from p2vtools.fit.measure import TOE_ROOM, Marks, Measures, shoe_sizes
+from p2vtools.fit.shoe_last import ALONG, OPENING, ShoeFit
 from p2vtools.viewer.style import FAINT, FAINTER, INK, PALETTE, SOLID, new_figure, styled
 
 COLOURS = "RdBu"
@@ -48,7 +48,7 @@ CAPTION = (
 
 
 @styled
-def fit_map(fits: Sequence[Fit], title: str = "") -> Figure:
+def fit_map(fits: Sequence[ShoeFit], title: str = "") -> Figure:
     """A foot in lasts of neighbouring sizes (`last.fits`), side by side: how much room it has, as colours on it."""
     figure = new_figure(4.2 * len(fits) + 0.6, 7.4)
     rows = figure.subplots(len(VIEWS), len(fits), squeeze=False)
@@ -77,16 +77,16 @@ def fit_map(fits: Sequence[Fit], title: str = "") -> Figure:
     return figure
 
 
-def _told(fit: Fit, places: list[int]) -> str:
+def _told(fit: ShoeFit, places: list[int]) -> str:
     worst = -min((fit.clearance[place] for place in places), default=0.0)
     pressed = f"{len(places)} place{'s' * (len(places) > 1)} pressed, up to {worst:.1f} mm" if places else "not pressed"
     return (
-        f"Mondopoint {fit.last.length:.0f}, EU {sizes(fit.last.length)['EU']}\n"
+        f"Mondopoint {fit.last.length:.0f}, EU {shoe_sizes(fit.last.length)['EU']}\n"
         f"toe room {fit.toe_room:.0f} mm; {pressed}"
     )
 
 
-def _coloured(fit: Fit) -> Float[np.ndarray, "faces 3"]:
+def _coloured(fit: ShoeFit) -> Float[np.ndarray, "faces 3"]:
     """The colour of each face of the foot: grey outside the shoe."""
     room = fit.clearance[fit.foot.faces].mean(1)
     colours = matplotlib.colormaps[COLOURS](Normalize(-MOST, MOST, clip=True)(np.nan_to_num(room)))[:, :3]
@@ -110,7 +110,7 @@ def _shown(axes: Axes, mesh: trimesh.Trimesh, axis: int, sign: float, colours: F
     axes.spines[:].set_visible(False)
 
 
-def _outlined(axes: Axes, fit: Fit, axis: int) -> None:
+def _outlined(axes: Axes, fit: ShoeFit, axis: int) -> None:
     """The last around the foot: its outline from above, or its profile up to the shoe's opening."""
     rings = 1000 * np.asarray(fit.last.mesh.vertices)[:-2].reshape(ALONG, -1, 3)
     along = rings[:, 0, 0]
@@ -123,7 +123,7 @@ def _outlined(axes: Axes, fit: Fit, axis: int) -> None:
         axes.plot([0, *along, along[-1], 0], [0, *top, 0, 0], color=INK, linewidth=1.2)
 
 
-def _pressed(fit: Fit) -> list[int]:
+def _pressed(fit: ShoeFit) -> list[int]:
     """The vertex that is pressed most of each pressed place, the worst first."""
     faces = np.asarray(fit.foot.faces)
     tight = np.flatnonzero((np.nan_to_num(fit.clearance)[faces] < PRESSED).all(1))
@@ -134,7 +134,7 @@ def _pressed(fit: Fit) -> list[int]:
     return sorted((int(vertex) for vertex in deepest), key=lambda vertex: fit.clearance[vertex])
 
 
-def _marked(axes: Axes, fit: Fit, axis: int, sign: float, places: list[int]) -> None:
+def _marked(axes: Axes, fit: ShoeFit, axis: int, sign: float, places: list[int]) -> None:
     """Circles and millimetres at the pressed places that face the viewer."""
     for place in places:
         if sign * fit.foot.vertex_normals[place, axis] < 0.2:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from p2vlib.data.dataset import spread
-from p2vlib.evaluation import orders_of
-from p2vtools.viewer.sample import Answer, Networks, Sample, ask, is_finer
+from p2vlib.data.dataset import evenly_spaced
+from p2vlib.evaluation import view_orders
+from p2vtools.viewer.sample import Networks, Prediction, Sample, is_finer, predict_sample
 
 SIZES = (32, 64, 128)
 """Voxels a side."""
@@ -39,7 +39,7 @@ class Answers:
             raise ValueError(f"a view needs a sample and a network; found {len(samples)} and {len(networks)}")
         self.samples = list(samples)
         self.networks = dict(networks)
-        self._kept: OrderedDict[tuple[str, Choice], Answer] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, Choice], Prediction] = OrderedDict()
 
     def most(self, sample: int) -> int:
         """How many photos a sample has."""
@@ -47,8 +47,8 @@ class Answers:
 
     def chosen(self, choice: Choice) -> list[int]:
         """The photos that are shown, in their order: evenly spaced, then ordered (shuffled always alike)."""
-        some = spread(self.most(choice.sample), choice.views)
-        return [some[place] for place in orders_of(choice.order, choice.views)[0]]
+        some = evenly_spaced(self.most(choice.sample), choice.views)
+        return [some[place] for place in view_orders(choice.order, choice.views)[0]]
 
     def sizes(self, name: str, sample: int) -> list[int]:
         """Voxels a side at which the network called ``name`` can be asked, and its answer be compared."""
@@ -62,12 +62,12 @@ class Answers:
         answer = self.of(name, Choice(sample))
         return not np.array_equal(answer.coarse, answer.refined)
 
-    def of(self, name: str, choice: Choice) -> Answer:
+    def of(self, name: str, choice: Choice) -> Prediction:
         """What the network called ``name`` says."""
         key = (name, choice)
         if key not in self._kept:
             sample = self.samples[choice.sample]
-            self._kept[key] = ask(sample, self.networks[name], self.chosen(choice), choice.size)
+            self._kept[key] = predict_sample(sample, self.networks[name], self.chosen(choice), choice.size)
             if len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(key)

@@ -17,10 +17,10 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from p2vlib.data.augmentation import as_input
-from p2vlib.data.dataset import Captures, mirrored_cameras
-from p2vlib.data.photo_set import FOOT_CUBE, Shots, read_shots
-from p2vlib.evaluation import asked
+from p2vlib.data.augmentation import preprocess
+from p2vlib.data.dataset import Captures, mirror_cameras
+from p2vlib.data.photo_set import FOOT_CUBE, PhotoSet, read_photo_set
+from p2vlib.evaluation import iter_predictions
 from p2vlib.geometry.cameras import Camera
 from p2vlib.geometry.frames import Cube, Volume
 from p2vlib.geometry.grids import iou, to_mesh, voxelise
@@ -63,7 +63,7 @@ class Sample:
 
 
 @dataclass(frozen=True, eq=False)
-class Answer:
+class Prediction:
     """What a network says of a sample."""
 
     probability: Float[np.ndarray, "x y z"]
@@ -79,7 +79,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Facts:
+class ShapeFacts:
     """What a line of text tells of a solid; None: it cannot be told."""
 
     iou: float | None
@@ -104,7 +104,9 @@ class Facts:
 
 
 @torch.no_grad()
-def ask(sample: Sample, network: tuple[nn.Module, float], chosen: Sequence[int], size: int = 32) -> Answer:
+def predict_sample(
+    sample: Sample, network: tuple[nn.Module, float], chosen: Sequence[int], size: int = 32
+) -> Prediction:
     """What ``network`` says of ``sample`` when it is shown the photos ``chosen``, in that order.
 
     Raises:
@@ -123,7 +125,7 @@ def ask(sample: Sample, network: tuple[nn.Module, float], chosen: Sequence[int],
     if sample.side == "right":
         parts = tuple(part.flip(-1) for part in parts)
     volumes = (part.float().cpu().numpy() for part in parts)
-    return Answer(*volumes, tuple(chosen), time.perf_counter() - began)
+    return Prediction(*volumes, tuple(chosen), time.perf_counter() - began)
 
 
 def is_finer(model: nn.Module) -> bool:
@@ -131,15 +133,15 @@ def is_finer(model: nn.Module) -> bool:
     return hasattr(model, "enlarged")
 
 
-def facts(sample: Sample, probability: Float[np.ndarray, "x y z"], threshold: float) -> Facts:
+def facts(sample: Sample, probability: Float[np.ndarray, "x y z"], threshold: float) -> ShapeFacts:
     """IoU with the truth, volume and length of what is occupied from ``threshold`` on."""
     solid, truth = probability >= threshold, sample.truth(len(probability))
     agreed = None if truth is None else float(iou(solid, truth))
     share = float(solid.mean())
     if not sample.is_metric:
         along = np.flatnonzero(solid.any((1, 2)))
-        return Facts(agreed, share, float(np.ptp(along) + 1) / len(solid) if len(along) else 0.0, False)
-    return Facts(agreed, 1e6 * sample.cube.edge**3 * share, _length(sample, probability, threshold))
+        return ShapeFacts(agreed, share, float(np.ptp(along) + 1) / len(solid) if len(along) else 0.0, False)
+    return ShapeFacts(agreed, 1e6 * sample.cube.edge**3 * share, _length(sample, probability, threshold))
 
 
 def _length(sample: Sample, probability: Float[np.ndarray, "x y z"], threshold: float) -> float | None:
@@ -155,7 +157,7 @@ def _length(sample: Sample, probability: Float[np.ndarray, "x y z"], threshold: 
 # ------------------------------------------------------------------------------------------------------------- reading
 
 
-def samples(what: Path | Shots | Captures) -> list[Sample]:
+def samples(what: Path | PhotoSet | Captures) -> list[Sample]:
     """The samples of a capture folder, of photos in memory, or of a table.
 
     Where a foot stands in a capture is found by the weights that come with the project.
@@ -165,21 +167,21 @@ def samples(what: Path | Shots | Captures) -> list[Sample]:
     """
     if isinstance(what, Captures):
         return [_row(what, number) for number in range(len(what))]
-    if isinstance(what, Shots):
+    if isinstance(what, PhotoSet):
         return [_captured(what, "photos", None)]
-    return [_captured(read_shots(what), what.name, what / "model.obj")]
+    return [_captured(read_photo_set(what), what.name, what / "model.obj")]
 
 
-def _captured(shots: Shots, name: str, solid: Path | None) -> Sample:
-    pose = reconstruct.find(pretrained.load(pretrained.path()), shots)
+def _captured(shots: PhotoSet, name: str, solid: Path | None) -> Sample:
+    pose = reconstruct.find_foot(pretrained.load(pretrained.path()), shots)
 
     @functools.lru_cache(maxsize=2)
     def framed(size: int) -> Captures:
-        return reconstruct.framed(shots, pose, FOOT_CUBE, size)
+        return reconstruct.crop_to_cube(shots, pose, FOOT_CUBE, size)
 
     def said(model: nn.Module, chosen: Sequence[int]) -> Reconstruction:
         one = framed(model.config.image_size)
-        return model.eval()(as_input(one.photos[:, list(chosen)]), one.cameras[:, list(chosen)])
+        return model.eval()(preprocess(one.photos[:, list(chosen)]), one.cameras[:, list(chosen)])
 
     @functools.lru_cache(maxsize=3)
     def truth(size: int) -> Volume | None:
@@ -212,16 +214,16 @@ def _row(captures: Captures, number: int) -> Sample:
     one = replace(captures, table=captures.table.iloc[some].reset_index(drop=True), **values)
     right, metric = facts["side"] == "right", facts["cube"] == "metric"
     cube = FOOT_CUBE if metric else UNIT_CUBE
-    shown = as_input(one.photos, sharp=one.as_published, boxes=one.boxes, size=one.size)[0]
+    shown = preprocess(one.photos, sharp=one.as_published, boxes=one.boxes, size=one.size)[0]
     pictures = (255 * (shown.flip(-1) if right else shown)).round().byte().permute(0, 2, 3, 1).numpy()
 
     def said(model: nn.Module, chosen: Sequence[int]) -> Reconstruction:
-        return next(asked(model, one, chosen))[0]
+        return next(iter_predictions(model, one, chosen))[0]
 
     cameras = []
     if one.cameras is not None:
         told = one.cameras[0][:, None]  # each by itself, so that mirroring leaves their order
-        told = mirrored_cameras(told, torch.full((len(told),), bool(right)))[:, 0]
+        told = mirror_cameras(told, torch.full((len(told),), bool(right)))[:, 0]
         cameras = [_camera(matrix, cube, pictures.shape[1]) for matrix in told]
     solid = (one.truth[0].flip(-1) if right else one.truth[0]).numpy()
     names = [str(number) for number in range(len(pictures))]

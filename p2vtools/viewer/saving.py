@@ -14,8 +14,8 @@ from PIL import Image
 from p2vlib.files import write_atomically, write_bytes, write_text
 from p2vlib.geometry.frames import Cube
 from p2vlib.geometry.grids import Probability, VoxelGrid, to_mesh, write_binvox
-from p2vtools.viewer.sample import Answer, Sample
-from p2vtools.viewer.scene import labelled, looked_at, outer
+from p2vtools.viewer.sample import Prediction, Sample
+from p2vtools.viewer.scene import labelled, outer, selected_volume
 from p2vtools.viewer.static_html import Scenes
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def free(path: Path, ending: str) -> Path:
     return next(one for one in itertools.chain([path], others) if not one.exists())
 
 
-def save_mesh(path: Path, sample: Sample, seen: Sequence[tuple[Answer, float]], shown: str, photo: int = 0) -> None:
+def save_mesh(path: Path, sample: Sample, seen: Sequence[tuple[Prediction, float]], shown: str, photo: int = 0) -> None:
     """Writes what is seen of one or two answers, side by side: the surface, or the voxels in their colours.
 
     Metres, and millimetres in ``.stl``, in the sample's own frame; of what has no size the cube's edge is the unit.
@@ -59,7 +59,7 @@ def save_mesh(path: Path, sample: Sample, seen: Sequence[tuple[Answer, float]], 
         raise ValueError(f"{path}: not a mesh; expected {', '.join(MESHES)}")
     parts = []
     for place, (answer, threshold) in enumerate(seen):
-        if not (looked_at(answer, shown) > threshold).any():
+        if not (selected_volume(answer, shown) > threshold).any():
             raise ValueError(f"{path}: nothing is solid at a threshold of {threshold:.2f}; lower it")
         if shown == "surface":
             part = trimesh.Trimesh(*to_mesh(answer.probability, sample.cube, threshold), process=False)

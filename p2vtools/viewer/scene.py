@@ -17,7 +17,7 @@ from scipy.ndimage import binary_erosion
 
 from p2vlib.geometry.frames import FOOT_CUBE_EDGE
 from p2vlib.geometry.grids import Probability
-from p2vtools.viewer.sample import Answer, Sample
+from p2vtools.viewer.sample import Prediction, Sample
 from p2vtools.viewer.shading import agreement
 from p2vtools.viewer.style import AGREEMENT, FAINTER, SOLID
 
@@ -94,7 +94,7 @@ def show(plot: k3d.Plot, drawn: Sequence[Any]) -> list[Any]:
     return standing
 
 
-def solids(sample: Sample, answer: Answer, threshold: float, shown: str, photo: int = 0) -> list[Any]:
+def solids(sample: Sample, answer: Prediction, threshold: float, shown: str, photo: int = 0) -> list[Any]:
     """What ``answer`` says is solid from ``threshold`` on, looked at as ``shown`` (one of `SHOWN`).
 
     Args:
@@ -115,14 +115,14 @@ def solids(sample: Sample, answer: Answer, threshold: float, shown: str, photo: 
 
 
 def labelled(
-    sample: Sample, answer: Answer, threshold: float, shown: str, photo: int = 0
+    sample: Sample, answer: Prediction, threshold: float, shown: str, photo: int = 0
 ) -> tuple[UInt8[np.ndarray, "x y z"], list[str]]:
     """The voxels that `solids` draws as labels, 0 is empty, and the colours of 1, 2 …
 
     Raises:
         ValueError: an unknown way to look.
     """
-    solid = looked_at(answer, shown) >= threshold
+    solid = selected_volume(answer, shown) >= threshold
     if shown == "weight of the photo":
         step = 1 + np.clip((answer.scores[photo] / full(answer) * STEPS).astype(int), 0, STEPS - 1)
         colours = colormaps[HEAT](np.linspace(0, 1, STEPS))
@@ -134,7 +134,7 @@ def labelled(
     return labels, list(AGREEMENT.values())
 
 
-def looked_at(answer: Answer, shown: str) -> Float[np.ndarray, "x y z"]:
+def selected_volume(answer: Prediction, shown: str) -> Float[np.ndarray, "x y z"]:
     """The occupancy that is looked at as ``shown`` (one of `SHOWN`).
 
     Raises:
@@ -146,12 +146,12 @@ def looked_at(answer: Answer, shown: str) -> Float[np.ndarray, "x y z"]:
     return {"before the refiner": answer.coarse, **own}.get(shown, answer.probability)
 
 
-def full(answer: Answer) -> float:
+def full(answer: Prediction) -> float:
     """The weight from which on a photo has the last colour: twice an even share, or all of it."""
     return min(1.0, 2 / len(answer.chosen))
 
 
-def legend(sample: Sample, answer: Answer, shown: str) -> dict[str, str]:
+def legend(sample: Sample, answer: Prediction, shown: str) -> dict[str, str]:
     """What colours say -> the colour, for one of `SHOWN`."""
     if shown == "weight of the photo":
         top, photos = full(answer), len(answer.chosen)
@@ -160,7 +160,7 @@ def legend(sample: Sample, answer: Answer, shown: str) -> dict[str, str]:
         return dict(zip(("0: it does not count", half, f"{top:.2f}" + " or more" * (top < 1)), ends, strict=True))
     if shown == "change by the refiner":
         return CHANGED
-    if shown == "voxels" or sample.truth(len(looked_at(answer, shown))) is None:
+    if shown == "voxels" or sample.truth(len(selected_volume(answer, shown))) is None:
         return {"predicted": SOLID}
     return {"predicted": SOLID, "truth, as a net": AGREEMENT["missed"]} if shown == "surface" else AGREEMENT
 

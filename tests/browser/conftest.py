@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.browser.lab import Lab, lab_in
-from tests.browser.tabs import FLAGS, Album, Tab, open_tab
 
 from p2vlib.provenance import home
+from tests.browser.lab import Lab, lab_in
+from tests.browser.tabs import FLAGS, Album, Tab, open_tab
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import nbformat
 import requests
-from tests.browser.tabs import Tab
 
 import p2vlib
+from tests.browser.tabs import Tab
 
 LIBRARY = Path(p2vlib.__file__).parents[1]
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from tests.browser.tabs import Tab, blank, changed, drag, pixels
 
 from p2vlib.provenance import home
+from tests.browser.tabs import Tab, blank, changed, drag, pixels
 
 NOTEBOOK = "05_lstm_ablation"
 

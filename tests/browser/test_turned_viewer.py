@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import trimesh
-from tests.browser.lab import Lab
 from PIL import Image
-from tests.browser.tabs import Tab, blank, changed, drag, open_tab, pixels
 
-from p2vlib.data.photo_set import FOOT_CUBE, read_shots
+from p2vlib.data.photo_set import FOOT_CUBE, read_photo_set
 from p2vlib.geometry.grids import iou, read_binvox, voxelise
 from p2vtools.fit import reconstruct
+from tests.browser.lab import Lab
+from tests.browser.tabs import Tab, blank, changed, drag, open_tab, pixels
 
 NAME = "viewer.ipynb"
 SOURCE = """
@@ -40,7 +40,7 @@ def shown(chromium, lab: Lab, right_foot: Path) -> Iterator[Tab]:
 @pytest.fixture(scope="module")
 def expected(weights, right_foot: Path) -> Callable[[float], str]:
     """Threshold -> the IoU of that foot, as the library reconstructs it from its folder."""
-    foot = reconstruct.reconstruct(weights, read_shots(right_foot), 32)
+    foot = reconstruct.reconstruct(weights, read_photo_set(right_foot), 32)
     mesh = trimesh.load_mesh(right_foot / "model.obj", process=False).apply_transform(np.linalg.inv(foot.pose))
     truth = voxelise(np.asarray(mesh.vertices), np.asarray(mesh.faces), FOOT_CUBE, 32).volume
     return lambda threshold: f"{iou(foot.probability >= threshold, truth):.3f}"

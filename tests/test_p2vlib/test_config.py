@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from p2vlib.config import PRESETS, estimate, from_params, recipe_named, shipped
+from p2vlib.config import PRESETS, estimate_cost, from_params, pretrained_config, training_recipe
 
 
 def test_no_change_is_the_preset():
@@ -83,19 +83,19 @@ def test_the_estimate_counts_every_training_of_the_study():
 
     Notebook 06 adds every one of nine systems twice, and rays six times more.
     """
-    assert "33 trainings" in estimate(PRESETS["quick"])
-    assert "51 trainings" in estimate(PRESETS["full"])
+    assert "33 trainings" in estimate_cost(PRESETS["quick"])
+    assert "51 trainings" in estimate_cost(PRESETS["full"])
 
 
 def test_recipes_by_name():
-    assert recipe_named("published").epochs == 350
+    assert training_recipe("published").epochs == 350
     with pytest.raises(ValueError, match="no recipe is called 'mine'; there are own, published"):
-        recipe_named("mine")
+        training_recipe("mine")
 
 
 def test_the_shipped_weights_are_tested_on_the_people_of_quick():
-    ours, quick = shipped().feet, PRESETS["quick"].feet
+    ours, quick = pretrained_config().feet, PRESETS["quick"].feet
     more = {"train": ours.train, "validation": ours.validation, "mats": True}
     assert dataclasses.replace(quick, **more) == ours
     assert ours.train > quick.train and ours.validation > quick.validation
-    assert (shipped().objects.train, shipped().finetuning.mirror) == (0, False)
+    assert (pretrained_config().objects.train, pretrained_config().finetuning.mirror) == (0, False)

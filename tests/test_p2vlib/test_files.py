@@ -7,7 +7,7 @@ import textwrap
 
 import pytest
 
-from p2vlib.files import only_one, write_atomically, write_bytes, write_text
+from p2vlib.files import file_lock, write_atomically, write_bytes, write_text
 
 
 def test_text_is_utf8_and_folders_are_made(tmp_path):
@@ -85,9 +85,9 @@ def test_a_kill_while_writing_leaves_the_old_file(tmp_path):
 
 def test_only_one_is_inside_and_others_wait_or_are_told(tmp_path):
     lock, asked = tmp_path / "deep" / "lock", []
-    inside = only_one(lock)
+    inside = file_lock(lock)
     inside.__enter__()
-    with pytest.raises(BlockingIOError), only_one(lock):
+    with pytest.raises(BlockingIOError), file_lock(lock):
         raise AssertionError("two are inside")
 
     def waiting() -> None:
@@ -95,5 +95,5 @@ def test_only_one_is_inside_and_others_wait_or_are_told(tmp_path):
         if len(asked) == 2:
             inside.__exit__(None, None, None)
 
-    with only_one(lock, waiting):
+    with file_lock(lock, waiting):
         assert len(asked) == 2

@@ -12,20 +12,20 @@ import pandas as pd
 from jaxtyping import Bool
 from scipy.spatial.transform import Rotation
 
-from p2vlib.data.dataset import spread
-from p2vlib.data.photo_set import FOOT_CUBE, Shots, read_shots, shots_of
+from p2vlib.data.dataset import evenly_spaced
+from p2vlib.data.photo_set import FOOT_CUBE, PhotoSet, photo_set_from_arrays, read_photo_set
 from p2vlib.geometry.frames import FOOT_SHARE
 from p2vlib.geometry.grids import iou, voxelise
-from p2vtools.capture.capture_writer import Intake
-from p2vtools.capture.charuco import undistorted
-from p2vtools.capture.mat_capture import take
+from p2vtools.capture.capture_writer import WrittenCapture
+from p2vtools.capture.charuco import undistort
+from p2vtools.capture.mat_capture import capture_on_mat
 from p2vtools.fit import pretrained
 from p2vtools.fit.pretrained import Weights
 from p2vtools.fit.reconstruct import reconstruct
-from p2vtools.fit.uncertainty import NAMES, sized
+from p2vtools.fit.uncertainty import NAMES, measure_with_intervals
 from p2vtools.study.benchmark.walks import Walked, walked
 from p2vtools.study.model_card import seen_from
-from p2vtools.synthesis.feet.landmarks import truths
+from p2vtools.synthesis.feet.landmarks import true_measures
 
 VIEWS = (1, 2, 4, 8)
 
@@ -43,8 +43,8 @@ def examined(case: int, views: int = 8) -> dict[str, pd.DataFrame]:
     with tempfile.TemporaryDirectory() as name:
         filed, intake, on_mat = Path(name) / "capture", None, None
         with contextlib.suppress(ValueError):
-            intake = take(walk.write(Path(name) / "photos"), walk.mat, walk.foot.side, filed)
-            on_mat = read_shots(filed)
+            intake = capture_on_mat(walk.write(Path(name) / "photos"), walk.mat, walk.foot.side, filed)
+            on_mat = read_photo_set(filed)
     ways = {"mat": (on_mat, walk.to_mat), "exact": (_as_taken(walk), np.eye(4))}
     rows = [row for way, (shots, to_world) in ways.items() for row in _fits(walk, weights, way, shots, to_world)]
     photos = list(_photo_rows(walk, intake))
@@ -52,7 +52,7 @@ def examined(case: int, views: int = 8) -> dict[str, pd.DataFrame]:
     return {"photos": pd.DataFrame(photos).assign(**who), "fits": pd.DataFrame(rows).assign(**who)}
 
 
-def _photo_rows(walk: Walked, intake: Intake | None) -> Iterator[dict]:
+def _photo_rows(walk: Walked, intake: WrittenCapture | None) -> Iterator[dict]:
     found = dict(zip(intake.names, intake.cameras, strict=True)) if intake else {}
     for view, true in enumerate(walk.on_mat):
         row = {"view": view, "board": float(walk.corners_seen(view).mean())}
@@ -70,26 +70,26 @@ def _photo_rows(walk: Walked, intake: Intake | None) -> Iterator[dict]:
         }
 
 
-def _as_taken(walk: Walked) -> Shots:
+def _as_taken(walk: Walked) -> PhotoSet:
     """The photos straightened with the true lens, and their true cameras, in the foot's own frame."""
     bend = np.array([walk.lens.distortion, 0, 0, 0, 0])
     pairs = zip(walk.pictures(), walk.cameras, strict=True)
-    straight = [undistorted(np.asarray(picture), camera, bend) for picture, camera in pairs]
+    straight = [undistort(np.asarray(picture), camera, bend) for picture, camera in pairs]
     names = [f"{number:02d}.jpg" for number in range(len(straight))]
-    return shots_of(straight, walk.cameras, names, walk.foot.side)
+    return photo_set_from_arrays(straight, walk.cameras, names, walk.foot.side)
 
 
-def _fits(walk: Walked, weights: Weights, way: str, shots: Shots | None, to_world: np.ndarray) -> Iterator[dict]:
+def _fits(walk: Walked, weights: Weights, way: str, shots: PhotoSet | None, to_world: np.ndarray) -> Iterator[dict]:
     """Measures by number of photos; ``to_world`` is where the foot really stands in the frame of the cameras."""
-    solid, true = _solid(walk), truths(walk.foot)
+    solid, true = _solid(walk), true_measures(walk.foot)
     for views in VIEWS:
         found, within, agrees = {}, {}, np.nan
         if shots and views <= len(shots.photos):
-            some = shots.only(spread(len(shots.photos), views))
+            some = shots.only(evenly_spaced(len(shots.photos), views))
             with contextlib.suppress(ValueError):  # nothing seen, or nothing that can be measured as a foot
                 foot = reconstruct(weights, some, 128)
                 agrees = iou(seen_from(foot, to_world), solid)
-                known = sized(weights, some, foot)
+                known = measure_with_intervals(weights, some, foot)
                 found, within = dict(known.measures.items()), known.within
         for name in NAMES:
             spoken = name.replace("_", " ")

@@ -7,7 +7,7 @@ import pandas as pd
 from p2vtools.fit.measure import measure
 from p2vtools.study.benchmark.walks import SEED
 from p2vtools.synthesis.feet.foot import make_feet
-from p2vtools.synthesis.feet.landmarks import truths
+from p2vtools.synthesis.feet.landmarks import true_measures
 from p2vtools.synthesis.feet.population import population
 
 FIRST = 1000
@@ -20,7 +20,7 @@ def examined(case: int) -> dict[str, pd.DataFrame]:
     rows = []
     for side, foot in make_feet(person).items():
         found = dict(measure(foot.solid, side)[0].items())
-        for key, truth in truths(foot).items():
+        for key, truth in true_measures(foot).items():
             if (name := key.replace("_", " ")) in found:
                 rows.append({"side": side, "measure": name, "truth": truth, "found": found[name]})
     return {"meshes": pd.DataFrame(rows).assign(case=case, person=person.id)}

@@ -18,15 +18,15 @@ from jaxtyping import Bool, Float
 
 from p2vlib.geometry.frames import SIDES, foot_cube
 from p2vlib.geometry.grids import iou, voxelise
-from p2vtools.capture.scan_cleaning import Cleaned, clean
+from p2vtools.capture.scan_cleaning import CleanedScan, clean_scan
 from p2vtools.fit import pretrained
 from p2vtools.fit.measure import measure
 from p2vtools.fit.uncertainty import NAMES
 from p2vtools.study.benchmark.walks import SEED
-from p2vtools.synthesis.feet.foot import Foot, make_feet
-from p2vtools.synthesis.feet.landmarks import truths
+from p2vtools.synthesis.feet.foot import SyntheticFoot, make_feet
+from p2vtools.synthesis.feet.landmarks import true_measures
 from p2vtools.synthesis.feet.population import population
-from p2vtools.synthesis.scan_degradation import Truth, scanned
+from p2vtools.synthesis.scan_degradation import ScanTruth, degrade_scan
 
 SIZE = 64
 
@@ -51,12 +51,12 @@ def examined(case: int) -> dict[str, pd.DataFrame]:
     """
     (person,) = population(SEED, 1, first=case)
     foot = make_feet(person)[SIDES[case % 2]]
-    scan, truth = scanned(foot, np.random.default_rng([SEED, 0, case]))
+    scan, truth = degrade_scan(foot, np.random.default_rng([SEED, 0, case]))
     facts = asdict(truth)
     del facts["to_scan"]
     found, refused, began = None, "", time.perf_counter()
     try:
-        found = clean(scan, _typical())
+        found = clean_scan(scan, _typical())
     except ValueError as error:
         refused = str(error)
     seconds = time.perf_counter() - began
@@ -65,7 +65,7 @@ def examined(case: int) -> dict[str, pd.DataFrame]:
     return {"scans": pd.DataFrame([{**row, "refused": refused, "seconds": seconds}]), "fits": fits}
 
 
-def _compared(found: Cleaned | None, foot: Foot, truth: Truth) -> dict[str, object]:
+def _compared(found: CleanedScan | None, foot: SyntheticFoot, truth: ScanTruth) -> dict[str, object]:
     """How far a cleaned scan is from the truth."""
     if found is None:
         return {"yaw error": np.nan, "tilt error": np.nan, "iou": 0.0, "side right": False, "unit right": False}
@@ -75,12 +75,12 @@ def _compared(found: Cleaned | None, foot: Foot, truth: Truth) -> dict[str, obje
     return {"yaw error": yaw, "tilt error": tilt, "iou": iou(found.grid(SIZE).volume, true), **right}
 
 
-def _fits(found: Cleaned | None, foot: Foot) -> list[dict[str, object]]:
+def _fits(found: CleanedScan | None, foot: SyntheticFoot) -> list[dict[str, object]]:
     """Its measures beside the true ones, mm."""
     said = {}
     with contextlib.suppress(ValueError):  # what was found is no foot that can be measured
         said = vars(measure(found.mesh, found.side)[0]) if found else {}
-    true = truths(foot)
+    true = true_measures(foot)
     return [
         {
             "way": "scan",

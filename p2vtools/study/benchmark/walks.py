@@ -13,8 +13,8 @@ from PIL import Image
 from p2vlib.files import write_bytes
 from p2vlib.geometry.cameras import Camera
 from p2vlib.geometry.frames import SIDES
-from p2vtools.fit.reconstruct import pose_of
-from p2vtools.synthesis.feet.foot import Foot, make_feet
+from p2vtools.fit.reconstruct import pose_matrix
+from p2vtools.synthesis.feet.foot import SyntheticFoot, make_feet
 from p2vtools.synthesis.feet.population import population
 from p2vtools.synthesis.mat import Mat, laid, mat_for
 from p2vtools.synthesis.photos import trajectories
@@ -41,7 +41,7 @@ DISTORTION, SHAKE = 0.10, 1.5
 class Walked:
     """One walk around one foot on a mat."""
 
-    foot: Foot
+    foot: SyntheticFoot
     mat: Mat
     photos: list[bytes]
     """JPEG, without EXIF."""
@@ -90,7 +90,7 @@ def walked(case: int, views: int) -> Walked:
     sheet = laid(mat, rng)
     lens = Lens(float(rng.uniform(-DISTORTION, DISTORTION)), SHAKE * rng.standard_normal((views, 2)))
     photos = phone_photos(foot.photographed, replace(walk, cameras=cameras), SAMPLES, sheet, lens)
-    to_mat = np.linalg.inv(pose_of(sheet.turn, np.array([sheet.place[0], 0.0, sheet.place[1]])))
+    to_mat = np.linalg.inv(pose_matrix(sheet.turn, np.array([sheet.place[0], 0.0, sheet.place[1]])))
     return Walked(foot, mat, photos, cameras, lens, to_mat)
 
 

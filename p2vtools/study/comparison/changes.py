@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from p2vlib.evaluation import interval
+from p2vlib.evaluation import bootstrap_interval
 from p2vtools.study.comparison.results import Result
 
 TESTS = ["notebook", "model", "variant", "training", "dataset", "look", "cameras", "placement"]
@@ -90,7 +90,7 @@ def _paired(one: pd.DataFrame, other: pd.DataFrame) -> list[tuple]:
     rows = []
     for told, pairs in pd.concat(found).groupby("told", sort=True):
         difference = pairs.iou_other - pairs.iou
-        mean, low, high = interval(difference.to_numpy(), pairs.subject.to_numpy())
+        mean, low, high = bootstrap_interval(difference.to_numpy(), pairs.subject.to_numpy())
         subjects = pairs.subject.nunique()
         verdict = "open" if (difference != 0).any() else "same"
         if subjects >= FEWEST and low * high > 0:

@@ -11,7 +11,7 @@ import pandas as pd
 from p2vtools.study.comparison.changes import FEWEST
 from p2vtools.study.comparison.results import Result
 from p2vtools.study.comparison.text import SHOWN, ordered, readable, verdicts
-from p2vtools.study.report.markup import Way, banner, page, smoke_banner, table
+from p2vtools.study.report.markup import Navigation, banner, page, smoke_banner, table
 
 ROW, PLOT, LABEL = 22, 340, 560
 """Pixels of the picture: height of a row, width of what is drawn, and of what is written beside it."""
@@ -45,7 +45,7 @@ def side_by_side(
     caption = "What differs between the runs; a setting that is not here is the same in all"
     parts.append(f"<section><h2>What differs</h2>\n{table(differing, caption)}</section>")
     parts += [_section(first.name, name, rows, reasons[name]) for name, rows in found.items()]
-    return page(title, Way(None, None, None).bar(), "\n".join(filter(None, parts)))
+    return page(title, Navigation(None, None, None).bar(), "\n".join(filter(None, parts)))
 
 
 def _section(first: str, name: str, rows: pd.DataFrame, reasons: Sequence[str]) -> str:

@@ -55,7 +55,7 @@ def read_runs(folders: Sequence[Path]) -> list[Result]:
         ended = manifests(folder)
         if not ended or not (folder / "metrics.csv").is_file():
             raise ValueError(f"{folder}: holds no run; expected metrics.csv and parts/NN.json, as `study` leaves them")
-        rows = metrics.read(folder / "metrics.csv")
+        rows = metrics.read_metrics(folder / "metrics.csv")
         configs = {part: json.loads((folder / "parts" / f"{part}.config.json").read_text()) for part in ended}
         unique = name if names.count(name) == 1 else str(folder)
         runs.append(Result(unique, rows[rows.selected], ended, configs))

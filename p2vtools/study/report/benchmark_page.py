@@ -12,7 +12,7 @@ from p2vlib.files import write_text
 from p2vtools.fit.measure import HALF_SIZE
 from p2vtools.study.benchmark import summary
 from p2vtools.study.report.findings import Beside, Finding, shown
-from p2vtools.study.report.markup import Way, facts, link, page, prose, table
+from p2vtools.study.report.markup import Navigation, facts, link, page, prose, table
 from p2vtools.study.report.size_limits import check_sizes
 
 TITLE = "From a phone to a shoe size, evaluated"
@@ -41,7 +41,7 @@ def build_evaluation(folder: Path | None = None) -> Path:
         *["<h2>Tables</h2>", *tables],
         f"<h2>Files</h2>{facts({'Rows': files, 'Tables': link('README.md', 'the same in Markdown')})}",
     ]
-    write_text(folder / "index.html", page(TITLE, Way(None, None, None).bar(), "\n".join(parts)))
+    write_text(folder / "index.html", page(TITLE, Navigation(None, None, None).bar(), "\n".join(parts)))
     check_sizes(folder)
     return folder / "index.html"
 

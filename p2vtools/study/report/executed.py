@@ -22,7 +22,7 @@ from traitlets.config import Config
 
 from p2vlib.files import write_text
 from p2vlib.provenance import home, text_digest
-from p2vtools.study.report.markup import Way, figures_of, page, smoke_banner, title_of
+from p2vtools.study.report.markup import Navigation, figures_of, page, smoke_banner, title_of
 
 PLOTLY = "application/vnd.plotly.v1+json"
 
@@ -62,7 +62,7 @@ def write_pages(folder: Path, manifests: list[dict[str, Any]]) -> None:
     for name, manifest in zip(titles, ran, strict=True):
         notebook = manifest["notebook"]
         captions = {saved: one["caption"] for saved, one in figures_of(manifest).items()}
-        way = Way.among(name, titles, "../index.html", aside=(f"../{name}", "Figures and tables"))
+        way = Navigation.among(name, titles, "../index.html", aside=(f"../{name}", "Figures and tables"))
         asked |= write_page(folder, folder / "executed" / f"{notebook}.ipynb", notebook, way, captions)
     for script in (folder / "html").glob("*.js"):
         if script.name not in asked:
@@ -70,7 +70,7 @@ def write_pages(folder: Path, manifests: list[dict[str, Any]]) -> None:
 
 
 def write_page(
-    folder: Path, executed: Path, name: str, way: Way | None = None, captions: Mapping[str, str] | None = None
+    folder: Path, executed: Path, name: str, way: Navigation | None = None, captions: Mapping[str, str] | None = None
 ) -> set[str]:
     """Writes ``html/<name>.html`` of an executed notebook of the report in ``folder``, its long scripts beside it.
 
@@ -99,7 +99,7 @@ def offline_page(
     executed: Path,
     title: str,
     folder: Path,
-    way: Way | None = None,
+    way: Navigation | None = None,
     captions: Mapping[str, str] | None = None,
     warning: str = "",
 ) -> str:
@@ -132,7 +132,7 @@ def offline_page(
         from plotly.offline import get_plotlyjs
 
         body = f"<script>{get_plotlyjs()}</script>\n{body}"
-    text = page(title, (way or Way.among(title, {}, "../index.html")).bar(), f"{warning}\n{body}".lstrip(), CODE)
+    text = page(title, (way or Navigation.among(title, {}, "../index.html")).bar(), f"{warning}\n{body}".lstrip(), CODE)
     if outside := outside_addresses(text):
         raise ValueError(f"{title}: its page would fetch {outside[0]} from the network; embed it in the notebook")
     return text

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from p2vlib.evaluation import paired, summarise
+from p2vlib.evaluation import paired_difference, summarise
 from p2vtools.study.report.numbers import published
 
 
@@ -65,7 +65,7 @@ def _best(feet: pd.DataFrame) -> Iterator[Finding]:
     network, mean = same[same.model == best.model], same[same.model == "mean-shape"]
     beside = _guess("mean foot", mean)
     if beside:
-        gain = paired(network, mean)
+        gain = paired_difference(network, mean)
         beside.append(Beside("the gain over it, paired", gain[0], _with_interval(*gain, "+.3f")))
     note = f"{best.model}, {_photos(best)}, the best of {systems.model.nunique()} systems trained on feet here; "
     note += f"{_who(network)} in phone looks. The slides' feet are others, and no foot was learnt from there."
@@ -82,12 +82,12 @@ def _recurrence(chosen: pd.DataFrame, feet: pd.DataFrame, config: dict[str, Any]
     lstm, plain = with_and_without(chosen[(chosen.dataset == "feet") & (chosen.training == "objects")])
     if lstm.empty or plain.empty:
         return
-    difference, low, high = paired(lstm, plain)
+    difference, low, high = paired_difference(lstm, plain)
     slides = [_slides("foot", model).value for model in ("Pix2Vox-A", "Pix2Vox-LSTM")]
     beside = [Beside("slides", slides[1] - slides[0], f"{slides[1] - slides[0]:+.3f}", mark="slides")]
     lstm_tuned, plain_tuned = with_and_without(feet)
     if len(lstm_tuned) and len(plain_tuned):
-        tuned = paired(lstm_tuned, plain_tuned)
+        tuned = paired_difference(lstm_tuned, plain_tuned)
         beside.append(Beside("fine-tuned on feet", tuned[0], _with_interval(*tuned, "+.3f")))
     note = f"{plain.iou.mean():.3f} → {lstm.iou.mean():.3f} (slides: {slides[0]:.3f} → {slides[1]:.3f}); trained on "
     note += f"objects alone, four photos clockwise, {_who(lstm)}, paired."

@@ -14,7 +14,7 @@ import pandas as pd
 from p2vlib.evaluation import metrics_csv
 from p2vtools.study.report.findings import findings, shown
 from p2vtools.study.report.markup import (
-    Way,
+    Navigation,
     facts,
     figure,
     figures_of,
@@ -63,13 +63,13 @@ def index_page(
         f'<h2>The notebooks</h2><ol class="notebooks">{"".join(_entry(folder, m) for m in manifests)}</ol>',
         f"<h2>What it cost</h2>{table(costs, 'Minutes and peak memory')}",
     ]
-    way = Way(None, None, None, ("published.html", "Published numbers"))
+    way = Navigation(None, None, None, ("published.html", "Published numbers"))
     return page(title, way.bar(), "\n".join(filter(None, parts)))
 
 
 def _findings(folder: Path, config: dict[str, Any]) -> str:
     rows = folder / "metrics.csv"
-    found = findings(metrics_csv.read(rows), config) if rows.is_file() else []
+    found = findings(metrics_csv.read_metrics(rows), config) if rows.is_file() else []
     if not found:
         return ""
     note = "Means with 95 % intervals over people (bands). Upright: what looks at no photo; dashed: the slides."

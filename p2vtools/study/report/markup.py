@@ -29,7 +29,7 @@ SCRIPT = (_HERE / "page.js").read_text()
 
 
 @dataclass(frozen=True)
-class Way:
+class Navigation:
     """Where a page leads, each an address and words: up to the index, to the page before it and to the next one."""
 
     up: tuple[str, str] | None
@@ -38,7 +38,7 @@ class Way:
     aside: tuple[str, str] | None = None
 
     @classmethod
-    def among(cls, own: str, titles: dict[str, str], up: str = "index.html", **more: tuple[str, str]) -> Way:
+    def among(cls, own: str, titles: dict[str, str], up: str = "index.html", **more: tuple[str, str]) -> Navigation:
         """The way of page ``own`` among pages whose ``titles`` stand in order, by address; others have no neighbour."""
         names = list(titles)
         place = names.index(own) if own in names else len(names)

@@ -10,7 +10,7 @@ import pandas as pd
 
 from p2vlib.evaluation import metrics_csv, summarise
 from p2vlib.provenance import home
-from p2vtools.study.notebook_run import Run
+from p2vtools.study.notebook_run import NotebookRun
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "data" / "published.csv"
 """The slides' and papers' numbers; they belong to the code, not to a run."""
@@ -34,10 +34,10 @@ def published() -> pd.DataFrame:
 def committed(scale: str = "quick") -> pd.DataFrame | None:
     """The metrics of a finished run as they are kept in git, or None where there are none."""
     path = home() / "reports" / scale / "metrics.csv"
-    return metrics_csv.read(path) if path.is_file() else None
+    return metrics_csv.read_metrics(path) if path.is_file() else None
 
 
-def beside_committed(summary: pd.DataFrame, run: Run, **chosen: Any) -> pd.DataFrame:
+def beside_committed(summary: pd.DataFrame, run: NotebookRun, **chosen: Any) -> pd.DataFrame:
     """A smoke run's ``summary`` with the committed quick numbers beside its own; of any other run unchanged.
 
     Args:

@@ -10,13 +10,13 @@ from typing import Any
 
 import pandas as pd
 
-from p2vlib.evaluation.metrics_csv import COLUMNS, read_text
+from p2vlib.evaluation.metrics_csv import COLUMNS, parse_metrics
 from p2vlib.files import write_text
 from p2vlib.provenance import home, text_digest
 from p2vtools.study.notebook_run import manifests, part_of_metrics
 from p2vtools.study.report.index import index_page
 from p2vtools.study.report.markup import (
-    Way,
+    Navigation,
     facts,
     figure,
     link,
@@ -59,7 +59,7 @@ def build(scale: str, run: str | None = None, parameters: Mapping[str, Any] = Ma
 
         write_pages(folder, ran)
     pages = {file: _notebook_page(folder, scale, one, titles) for file, one in zip(titles, ran, strict=True)}
-    pages["published.html"] = slides_page(Way.among("published.html", titles))
+    pages["published.html"] = slides_page(Navigation.among("published.html", titles))
     pages["index.html"] = index_page(folder, scale, ran, parameters)
     for left in {path.name for path in folder.glob("*.html")} - set(pages):
         (folder / left).unlink()
@@ -75,12 +75,12 @@ def _joined(kept: Path, work: Path, ran: Sequence[dict[str, Any]]) -> pd.DataFra
     Parts are not in git. Without them, as in a fresh checkout, or where they are of another run than the manifest, the
     rows that ``kept`` already has stay.
     """
-    before = read_text(kept) if kept.is_file() else pd.DataFrame(columns=COLUMNS)
+    before = parse_metrics(kept) if kept.is_file() else pd.DataFrame(columns=COLUMNS)
     parts = []
     for manifest in ran:
         part = part_of_metrics(work, manifest["notebook"])
         if part.is_file() and text_digest(part.read_text()) == manifest.get("metrics"):
-            parts.append(read_text(part))
+            parts.append(parse_metrics(part))
         elif manifest.get("metrics") != "":
             parts.append(before[before["notebook"] == manifest["notebook"]])
     return pd.concat(parts) if parts else before[:0]
@@ -98,7 +98,7 @@ def _notebook_page(folder: Path, scale: str, manifest: dict[str, Any], titles: d
         parts.append("<h2>Tables</h2>")
         parts += [table(table_of(folder, one["file"]), one["caption"], one["file"]) for one in manifest["tables"]]
     parts += ["<h2>How it was run</h2>", facts(_how(folder, manifest))]
-    return page(title, Way.among(f"{notebook}.html", titles).bar(), "\n".join(filter(None, parts)))
+    return page(title, Navigation.among(f"{notebook}.html", titles).bar(), "\n".join(filter(None, parts)))
 
 
 def _how(folder: Path, manifest: dict[str, Any]) -> dict[str, str]:

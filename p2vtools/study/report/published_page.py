@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from p2vtools.study.report.markup import Way, page, table
+from p2vtools.study.report.markup import Navigation, page, table
 from p2vtools.study.report.numbers import published
 
 NOTE = (
@@ -14,7 +14,7 @@ NOTE = (
 )
 
 
-def slides_page(way: Way) -> str:
+def slides_page(way: Navigation) -> str:
     """The published numbers that the notebooks are held against."""
     numbers = published()
     numbers["value"] = numbers["value"].map(lambda value: f"{value:.4g}")

@@ -22,7 +22,7 @@ _HEEL_HEIGHT = 0.06
 
 
 @dataclass(frozen=True, eq=False)
-class Foot:
+class SyntheticFoot:
     """One foot of one person in the world frame, metres."""
 
     subject: str
@@ -47,7 +47,7 @@ class Foot:
     """Highest point of the back of the foot at 60 % of the length."""
 
 
-def make_feet(person: Person) -> dict[str, Foot]:
+def make_feet(person: Person) -> dict[str, SyntheticFoot]:
     """Both feet of a person, by side. Takes some hundredths of a second after the first call of a process.
 
     Raises:
@@ -89,7 +89,7 @@ def _turn(about_x: float, about_y: float, about_z: float, reach: float = 0.0) ->
     return matrix
 
 
-def _foot(person: Person, side: str, posed: np.ndarray) -> Foot:
+def _foot(person: Person, side: str, posed: np.ndarray) -> SyntheticFoot:
     leg, shape = template(side), getattr(person, side)
     vertices = _level(leg.smooth @ posed, leg)
     vertices = _rest_toes(vertices, leg)
@@ -104,7 +104,7 @@ def _foot(person: Person, side: str, posed: np.ndarray) -> Foot:
     photographed = trimesh.Trimesh(vertices, leg.faces, process=False)
     photographed.vertex_attributes["albedo"] = _albedo(person, vertices, leg)
     heel, toe = _landmarks(vertices, leg)
-    return Foot(
+    return SyntheticFoot(
         subject=person.id,
         side=side,
         photographed=photographed,

@@ -15,7 +15,7 @@ import trimesh
 from jaxtyping import Bool, Float, Int
 from scipy.spatial import ConvexHull, cKDTree
 
-from p2vtools.synthesis.feet.foot import Foot
+from p2vtools.synthesis.feet.foot import SyntheticFoot
 from p2vtools.synthesis.feet.template import pose_legs, template
 
 VERTICES: dict[str, tuple[int, ...]] = {
@@ -63,7 +63,7 @@ def numbers(side: str) -> dict[str, Int[np.ndarray, " vertices"]]:
     return {name: twin[listed] for name, listed in chosen.items()}
 
 
-def landmarks(foot: Foot) -> dict[str, Float[np.ndarray, "points 3"]]:
+def landmarks(foot: SyntheticFoot) -> dict[str, Float[np.ndarray, "points 3"]]:
     """Where a foot's true measures are taken, metres: a point a name, and two closed outlines, ``ball`` and ``instep``.
 
     The points of heel, instep and arch lie on edges between vertices, where these cross the plane of the measure.
@@ -99,7 +99,7 @@ def landmarks(foot: Foot) -> dict[str, Float[np.ndarray, "points 3"]]:
     return marks
 
 
-def truths(foot: Foot) -> dict[str, float]:
+def true_measures(foot: SyntheticFoot) -> dict[str, float]:
     """A foot's true measures in millimetres, by the names that `p2vtools.fit.measure.Measures` gives them."""
     marks = landmarks(foot)
     inner, outer = marks["first metatarsal"][0], marks["fifth metatarsal"][0]

@@ -16,7 +16,7 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 from trimesh.ray.ray_pyembree import RayMeshIntersector
 
 from p2vtools.synthesis.photos.floors import PIXELS, SPAN
-from p2vtools.synthesis.photos.trajectories import Light, Walk
+from p2vtools.synthesis.photos.trajectories import Light, PhotoWalk
 
 Backdrop = Float[np.ndarray, "rows columns 3"]
 
@@ -43,7 +43,9 @@ class Fill:
     backdrop: Backdrop
 
 
-def gather(mesh: trimesh.Trimesh, trousers: trimesh.Trimesh, walk: Walk, floor: np.ndarray, skin: np.ndarray) -> Fill:
+def gather(
+    mesh: trimesh.Trimesh, trousers: trimesh.Trimesh, walk: PhotoWalk, floor: np.ndarray, skin: np.ndarray
+) -> Fill:
     """Gathers the fill light on ``mesh`` and the floor around it, of mean colours ``skin`` and ``floor`` ``[3]``."""
     blockers = RayMeshIntersector(trimesh.util.concatenate([mesh, trousers]))
     backdrop, open_floor = _backdrop(walk.light)
@@ -61,7 +63,7 @@ def gather(mesh: trimesh.Trimesh, trousers: trimesh.Trimesh, walk: Walk, floor: 
     return Fill(_softened(mesh, on_mesh), _on_texture(on_floor) * open_floor, open_floor, backdrop)
 
 
-def floor_frame(walk: Walk) -> Float[np.ndarray, "4 4"]:
+def floor_frame(walk: PhotoWalk) -> Float[np.ndarray, "4 4"]:
     """Texture axes (x: columns, y: rows, z: up; metres from the middle of the floor) to the world."""
     turn = np.deg2rad(walk.floor.turn)
     frame = np.eye(4)
@@ -73,7 +75,7 @@ def floor_frame(walk: Walk) -> Float[np.ndarray, "4 4"]:
 
 
 def on_floor(
-    light: Float[np.ndarray, "height width 3"], walk: Walk, places: Float[np.ndarray, "rows columns 3"]
+    light: Float[np.ndarray, "height width 3"], walk: PhotoWalk, places: Float[np.ndarray, "rows columns 3"]
 ) -> Float[np.ndarray, "rows columns 3"]:
     """``light`` on the texture of the floor, read at ``places`` of the world (metres)."""
     local = (places - walk.target * [1, 0, 1]) @ floor_frame(walk)[:3, :2]
@@ -82,7 +84,7 @@ def on_floor(
     return np.stack(read, axis=-1)
 
 
-def _ground(walk: Walk) -> Float[np.ndarray, "points 3"]:
+def _ground(walk: PhotoWalk) -> Float[np.ndarray, "points 3"]:
     """World points of the floor's shadow grid, rows of the texture first."""
     steps = (np.arange(SHADOW_GRID) + 0.5 - SHADOW_GRID / 2) * SHADOW_CELL * SPAN / PIXELS
     y, x = np.meshgrid(steps, steps, indexing="ij")

@@ -22,7 +22,7 @@ class Lens(NamedTuple):
     """Pixels to the right and down by which each picture moves while its shutter is open."""
 
 
-def wider(camera: Camera) -> Camera:
+def widened_camera(camera: Camera) -> Camera:
     """``camera`` with a margin about its picture: what `through` needs to see."""
     margin = _margin(camera)
     intrinsics = camera.intrinsics.copy()
@@ -30,7 +30,7 @@ def wider(camera: Camera) -> Camera:
     return Camera(intrinsics, camera.extrinsics, camera.width + 2 * margin, camera.height + 2 * margin)
 
 
-def through(radiance: Float[np.ndarray, "rows columns 3"], camera: Camera, lens: Lens, view: int) -> np.ndarray:
+def distort(radiance: Float[np.ndarray, "rows columns 3"], camera: Camera, lens: Lens, view: int) -> np.ndarray:
     """What ``camera`` shows through ``lens`` of the ``radiance`` that `wider` sees: ``[height, width, 3]``."""
     import cv2
 

@@ -20,10 +20,10 @@ from p2vlib.geometry.cameras import Camera
 from p2vtools.synthesis.mat import Sheet
 from p2vtools.synthesis.photos.fill_light import floor_frame, gather, on_floor
 from p2vtools.synthesis.photos.floors import SPAN, texture
-from p2vtools.synthesis.photos.lens import Lens, through, wider
+from p2vtools.synthesis.photos.lens import Lens, distort, widened_camera
 from p2vtools.synthesis.photos.sensor import develop, jpeg, srgb
 from p2vtools.synthesis.photos.surfaces import MATT, SKIN, Corners, corner_normals, mitsuba_scalar, reflectance, surface
-from p2vtools.synthesis.photos.trajectories import Light, Walk
+from p2vtools.synthesis.photos.trajectories import Light, PhotoWalk
 
 Scene = dict[str, Any]
 
@@ -60,7 +60,7 @@ def studio_photos(mesh: trimesh.Trimesh, cameras: list[Camera], spp: int) -> lis
 
 
 def phone_photos(
-    mesh: trimesh.Trimesh, walk: Walk, spp: int, sheet: Sheet | None = None, lens: Lens | None = None
+    mesh: trimesh.Trimesh, walk: PhotoWalk, spp: int, sheet: Sheet | None = None, lens: Lens | None = None
 ) -> list[bytes]:
     """One JPEG a view of the whole scene of ``walk`` around ``mesh`` (foot and lower leg, standing on y = 0).
 
@@ -80,9 +80,9 @@ def phone_photos(
         seed = np.random.SeedSequence((walk.seed, view)).generate_state(2)
         key = _key_light(walk.light, walk.key[view], walk.swing[view], walk.target)
         scene = {**still, **_walker(walk.walker[view], walk.phones[view]), "key": key}
-        radiance = _render(scene, wider(camera) if lens else camera, spp, int(seed[0]))[..., :3]
+        radiance = _render(scene, widened_camera(camera) if lens else camera, spp, int(seed[0]))[..., :3]
         if lens:
-            radiance = through(radiance, camera, lens, view)
+            radiance = distort(radiance, camera, lens, view)
         noise = np.random.default_rng(seed[1])
         picture = develop(radiance, walk.sensor, metered * walk.exposure[view], walk.white[view], noise)
         photos.append(jpeg(picture, walk.sensor.quality))
@@ -92,7 +92,7 @@ def phone_photos(
 def _still_scene(
     mesh: trimesh.Trimesh,
     skin: Corners,
-    walk: Walk,
+    walk: PhotoWalk,
     pattern: Float[np.ndarray, "height width 3"],
     sheet: Sheet | None = None,
 ) -> Scene:
@@ -169,7 +169,7 @@ def _rgb(colour: np.ndarray) -> Scene:
     return {"type": "rgb", "value": np.asarray(colour, dtype=float).tolist()}
 
 
-def _floor(walk: Walk, pattern: np.ndarray, glow: np.ndarray, height: float, reach: float) -> Any:
+def _floor(walk: PhotoWalk, pattern: np.ndarray, glow: np.ndarray, height: float, reach: float) -> Any:
     """A square of floor reaching ``reach`` metres from the target, covered with the pattern and its glow."""
     frame = floor_frame(walk) @ np.diag([reach, reach, 1.0, 1.0])
     frame[1, 3] = height
@@ -177,7 +177,7 @@ def _floor(walk: Walk, pattern: np.ndarray, glow: np.ndarray, height: float, rea
     return _covered(frame, pattern, glow, 2 * reach / SPAN)
 
 
-def _paper(sheet: Sheet, walk: Walk, fill: Float[np.ndarray, "height width 3"]) -> Any:
+def _paper(sheet: Sheet, walk: PhotoWalk, fill: Float[np.ndarray, "height width 3"]) -> Any:
     """The sheet a tenth of a millimetre above the floor, in the light that the floor under it has."""
     turn = np.deg2rad(sheet.turn)
     along, towards = np.array([np.cos(turn), 0, np.sin(turn)]), np.array([-np.sin(turn), 0, np.cos(turn)])

@@ -62,7 +62,7 @@ class Light:
 
 
 @dataclass(frozen=True, eq=False)
-class Walk:
+class PhotoWalk:
     """A phone capture before the shutter: its cameras, its scene, and what drifts while the walker goes round.
 
     The last six fields have one entry a view, in the order of the walk: ``exposure`` and ``white`` (RGB) multiply the
@@ -104,7 +104,7 @@ def studio_cameras(
 
 def phone_walk(
     rng: np.random.Generator, views: int, target: np.ndarray, drift: bool = True, pixels: int = PHONE_PIXELS
-) -> Walk:
+) -> PhotoWalk:
     """Draws a whole phone capture around ``target`` (the middle of the foot, metres).
 
     With ``drift`` off the scene and the cameras are those of the same ``rng`` with it on, and nothing changes along
@@ -126,7 +126,7 @@ def phone_walk(
     key = time[:, 0] * _either(rng, 0.2, 0.9)
     swing = time[:, 0] * _either(rng, 10, 50)
     seen_from = cameras if drift else cameras[:1] * views
-    return Walk(
+    return PhotoWalk(
         rows=rows,
         cameras=cameras,
         target=target,

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from p2vlib.data.augmentation import OWN, PUBLISHED, _drawn, as_input, augmented, loosened, named
+from p2vlib.data.augmentation import OWN, PUBLISHED, _drawn, augment, augmentation_recipe, jitter_boxes, preprocess
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 STILL = replace(OWN, background=(0.9, 0.9), jitter=0.0)
@@ -24,25 +24,25 @@ def photos(batch: int = 64, views: int = 3, size: int = 8) -> torch.Tensor:
 
 
 def test_an_unknown_name_is_refused():
-    assert named("own") is OWN and named("published") is PUBLISHED
+    assert augmentation_recipe("own") is OWN and augmentation_recipe("published") is PUBLISHED
     with pytest.raises(ValueError, match="no augmentation is called 'none'; there are own, published"):
-        named("none")
+        augmentation_recipe("none")
 
 
 def test_what_is_transparent_shows_the_background():
     picture = torch.zeros(1, 1, 4, 2, 2, dtype=torch.uint8)
     picture[..., 0] = 255
-    assert torch.equal(as_input(picture, 0.25)[0, 0, :, 0], torch.tensor([[1, 0.25]] * 3))
+    assert torch.equal(preprocess(picture, 0.25)[0, 0, :, 0], torch.tensor([[1, 0.25]] * 3))
 
 
 def test_a_sharp_outline_keeps_its_dark_seam():
     picture = torch.tensor([0, 0, 0, 1], dtype=torch.uint8).reshape(1, 1, 4, 1, 1)
-    assert as_input(picture, 1.0).min() > 0.99 and as_input(picture, 1.0, sharp=True).max() == 0
+    assert preprocess(picture, 1.0).min() > 0.99 and preprocess(picture, 1.0, sharp=True).max() == 0
 
 
 @pytest.mark.parametrize("recipe", [OWN, PUBLISHED])
 def test_draws_follow_from_the_generator(recipe):
-    one, two, other = (augmented(photos(), generator(seed), recipe) for seed in (1, 1, 2))
+    one, two, other = (augment(photos(), generator(seed), recipe) for seed in (1, 1, 2))
     assert torch.equal(one, two) and not torch.equal(one, other)
     assert not recipe.clip or (one.min() >= 0 and one.max() <= 1)
 
@@ -50,13 +50,13 @@ def test_draws_follow_from_the_generator(recipe):
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("recipe", [OWN, replace(PUBLISHED, flip="joint")])
 def test_all_views_of_a_sample_are_treated_alike(recipe, device):
-    pictures = augmented(photos().to(device), generator(), recipe)
+    pictures = augment(photos().to(device), generator(), recipe)
     assert torch.equal(pictures[:, 0], pictures[:, 2]) and pictures.device.type == device
 
 
 def test_views_flipped_each_by_itself_lose_their_order():
-    pictures = augmented(photos(), generator(), replace(STILL, flip="each view"))
-    plain = augmented(photos(), generator(), STILL)
+    pictures = augment(photos(), generator(), replace(STILL, flip="each view"))
+    plain = augment(photos(), generator(), STILL)
     turned = (pictures == plain.flip(-1)).flatten(2).all(2)
     assert ((pictures == plain).flatten(2).all(2) | turned).all()
     assert 0.4 < turned.float().mean() < 0.6 and (turned[:, 0] != turned[:, 1]).any()
@@ -66,12 +66,12 @@ def test_cut_photos_are_flipped_as_whole_ones():
     boxes = torch.tensor([0.0, 0.0, 8.0, 8.0]).expand(64, 3, 4)
     for flip in ("joint", "each view"):
         recipe = replace(STILL, flip=flip)
-        whole, cut_out = augmented(photos(), generator(), recipe), augmented(photos(), generator(), recipe, boxes, 8)
+        whole, cut_out = augment(photos(), generator(), recipe), augment(photos(), generator(), recipe, boxes, 8)
         assert torch.allclose(whole, cut_out, atol=1e-5)
 
 
 def test_channels_are_shuffled_the_same_way_in_all_views():
-    plain, shuffled = (augmented(photos(), generator(), replace(STILL, permutation=on)) for on in (False, True))
+    plain, shuffled = (augment(photos(), generator(), replace(STILL, permutation=on)) for on in (False, True))
     assert torch.allclose(plain.sort(2).values, shuffled.sort(2).values)
     moved = (plain != shuffled).flatten(1).any(1)
     assert 0.7 < moved.float().mean() < 0.95, "five of six permutations move a channel"
@@ -81,7 +81,7 @@ def test_noise_lies_along_the_principal_axes_of_colour():
     """Three quarters of 0.2175 * 0.1 a channel, along a nearly grey axis: all channels go up and down together."""
     grey = torch.full((4000, 1, 4, 1, 1), 128, dtype=torch.uint8)
     grey[:, :, 3] = 255
-    change = augmented(grey, generator(), replace(STILL, noise=0.1))[:, 0, :, 0, 0] - 128 / 255
+    change = augment(grey, generator(), replace(STILL, noise=0.1))[:, 0, :, 0, 0] - 128 / 255
     assert change.std(0) == pytest.approx([0.0124, 0.0126, 0.0127], abs=0.0008)
     assert torch.corrcoef(change.T).min() > 0.95
 
@@ -108,8 +108,8 @@ def test_the_colours_are_what_the_steps_would_make_one_after_the_other():
     views = photos(40)
     views[:, 1] = views[:, 1] // 2  # another mean than its neighbours'
     draw = _drawn(40, 3, generator(3), recipe, None)
-    found = augmented(views, generator(3), recipe)
-    plain = as_input(views, draw.background, sharp=True)
+    found = augment(views, generator(3), recipe)
+    plain = preprocess(views, draw.background, sharp=True)
     assert len({tuple(order) for order in draw.steps.tolist()}) == 6
     for row in range(40):
         for view in range(3):
@@ -124,9 +124,9 @@ def test_our_contrast_turns_about_the_mean_of_all_views():
     views[:, 1] = views[:, 1] // 2
     views[:, :, 3] = 255
     flat = replace(OWN, background=(0.9, 0.9), jitter=0.999)
-    grey = augmented(views, generator(1), flat)
+    grey = augment(views, generator(1), flat)
     draw = _drawn(2, 3, generator(1), flat, None)
-    plain = as_input(views) * draw.factors[:, :1, None, None, None]
+    plain = preprocess(views) * draw.factors[:, :1, None, None, None]
     mean = plain.mean(dim=(1, 2, 3, 4), keepdim=True)
     wanted = mean + (plain - mean) * draw.factors[:, 1, None, None, None, None]
     level = wanted.mean(2, keepdim=True)
@@ -146,7 +146,7 @@ def ramp(size: int = 16) -> torch.Tensor:
 def test_every_photo_is_cut_to_its_own_box():
     pictures = ramp().repeat(1, 2, 1, 1, 1)
     boxes = torch.tensor([[[0.0, 0.0, 16.0, 16.0], [4.0, 8.0, 12.0, 12.0]]])
-    shown = 255 * as_input(pictures, boxes=boxes, size=8)
+    shown = 255 * preprocess(pictures, boxes=boxes, size=8)
     # The centre of a pixel that spans two is halfway between the two values.
     assert torch.allclose(shown[0, 0, 0, 0], torch.arange(8) * 2 + 0.5, atol=1e-3)
     assert torch.allclose(shown[0, 1, 0, 0], torch.arange(8) + 4.0, atol=1e-3)
@@ -154,7 +154,7 @@ def test_every_photo_is_cut_to_its_own_box():
 
 
 def test_beyond_the_border_the_last_pixel_goes_on():
-    shown = 255 * as_input(ramp(), boxes=torch.tensor([[[-16.0, 0.0, 0.0, 16.0]]]), size=4)
+    shown = 255 * preprocess(ramp(), boxes=torch.tensor([[[-16.0, 0.0, 0.0, 16.0]]]), size=4)
     assert shown[0, 0, 0].abs().max() < 1e-3
 
 
@@ -162,20 +162,20 @@ def test_a_soft_outline_stays_free_of_what_lies_under_the_transparent_pixels():
     picture = torch.zeros(1, 1, 4, 8, 8, dtype=torch.uint8)  # black and transparent, with a white solid half
     picture[..., :4] = 255  # an edge that is half as wide as a pixel shows then lies between white and black
     boxes = torch.tensor([[[0.0, 0.0, 8.0, 8.0]]])
-    soft, sharp = (as_input(picture, 1.0, sharp, boxes, 13) for sharp in (False, True))
+    soft, sharp = (preprocess(picture, 1.0, sharp, boxes, 13) for sharp in (False, True))
     assert soft.min() > 0.999 and sharp.min() == 0.5
 
 
 def test_a_loose_crop_stays_near_its_box():
     boxes = torch.tensor([20.0, 30.0, 60.0, 50.0]).expand(2000, 1, 4)
-    away = (loosened(boxes, generator()) - torch.tensor([40.0, 40.0, 40.0, 40.0])).abs()
+    away = (jitter_boxes(boxes, generator()) - torch.tensor([40.0, 40.0, 40.0, 40.0])).abs()
     assert 0.32 * 40 <= away.min() < 0.35 * 40 and 0.69 * 40 < away.max() <= 0.72 * 40
-    assert (loosened(boxes, generator())[..., :2] < 40).all()
+    assert (jitter_boxes(boxes, generator())[..., :2] < 40).all()
 
 
 @pytest.mark.parametrize("recipe", [OWN, replace(PUBLISHED, loose=True)])
 def test_photos_of_an_archive_are_cut_and_changed_in_one_go(recipe):
     boxes = torch.tensor([1.0, 1.0, 7.0, 7.0]).expand(64, 3, 4)
-    one, two = (augmented(photos(), generator(), recipe, boxes, 12) for _ in range(2))
+    one, two = (augment(photos(), generator(), recipe, boxes, 12) for _ in range(2))
     assert one.shape == (64, 3, 3, 12, 12) and torch.equal(one, two)
     assert not recipe.clip or (one.min() >= 0 and one.max() <= 1)

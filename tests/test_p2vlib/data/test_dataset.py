@@ -150,7 +150,7 @@ def test_the_photo_of_a_capture_shows_its_truth(smoke):
 def test_cropping_reaches_beyond_the_border_and_scales():
     pixels = np.zeros((10, 10, 3), np.uint8)
     pixels[:, 5:] = 200
-    cropped = dataset.cropped(Image.fromarray(pixels), (-10, -10, 10, 10), 20)
+    cropped = dataset.crop_and_resize(Image.fromarray(pixels), (-10, -10, 10, 10), 20)
     assert cropped.shape == (20, 20, 4) and (cropped[:, :14, :3] == 0).all() and (cropped[:, 15:, :3] == 200).all()
 
 
@@ -161,23 +161,23 @@ def test_selecting_nothing_says_what_there_is(smoke):
 
 @pytest.mark.parametrize(("views", "chosen"), [(1, [0]), (2, [0, 4]), (4, [0, 2, 4, 6]), (3, [0, 2, 5])])
 def test_views_are_evenly_spread(views, chosen):
-    assert dataset.spread(8, views) == chosen
+    assert dataset.evenly_spaced(8, views) == chosen
 
 
 def test_too_many_views_are_refused():
     with pytest.raises(ValueError, match="9 views of 8 photos"):
-        dataset.spread(8, 9)
+        dataset.evenly_spaced(8, 9)
 
 
 def test_mirroring_turns_pictures_volume_and_walk():
     photos = torch.arange(4 * 4 * 3 * 3).reshape(1, 4, 4, 3, 3).to(torch.uint8)
     truth = torch.rand(1, 3, 4, 5) > 0.5
-    turned, solid = dataset.mirrored(photos, truth, torch.tensor([True]))
+    turned, solid = dataset.mirror_views(photos, truth, torch.tensor([True]))
     # Clockwise around the mirror image means the first photo, then the others backwards.
     assert torch.equal(turned[0], photos[0, [0, 3, 2, 1]].flip(-1)) and torch.equal(solid, truth.flip(3))
-    again, solid = dataset.mirrored(turned, solid, torch.tensor([True]))
+    again, solid = dataset.mirror_views(turned, solid, torch.tensor([True]))
     assert torch.equal(again, photos) and torch.equal(solid, truth)
-    same, _ = dataset.mirrored(photos, truth, torch.tensor([False]))
+    same, _ = dataset.mirror_views(photos, truth, torch.tensor([False]))
     assert torch.equal(same, photos)
 
 

@@ -18,7 +18,7 @@ def overconfident(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tens
 
 def test_reliability_counts_by_tenths():
     volume = torch.tensor([0.05, 0.05, 0.93, 0.97, 1.0]).view(1, 1, 1, 5)
-    table = calibration.reliability(volume, torch.tensor([False, True, True, True, False]).view(1, 1, 1, 5))
+    table = calibration.reliability_table(volume, torch.tensor([False, True, True, True, False]).view(1, 1, 1, 5))
     assert table.voxels.tolist() == [2, 3] and table.occupied.tolist() == pytest.approx([0.5, 2 / 3])
     assert table.predicted.tolist() == pytest.approx([0.05, 2.9 / 3], abs=1e-6)
 
@@ -28,7 +28,9 @@ def test_the_line_is_the_one_that_makes_them_true():
     slope, offset = calibration.fitted(volumes, truth)
     assert slope == pytest.approx(1 / 3, rel=0.05) and offset == pytest.approx(-1 / 3, abs=0.05)
     mended = torch.sigmoid(slope * torch.logit(volumes, eps=1e-7) + offset)
-    before, after = (calibration.expected_error(calibration.reliability(v, truth)) for v in (volumes, mended))
+    before, after = (
+        calibration.expected_calibration_error(calibration.reliability_table(v, truth)) for v in (volumes, mended)
+    )
     assert before > 0.1 > 0.02 > after and torch.allclose(mended, right, atol=0.05)
 
 

@@ -104,13 +104,13 @@ def test_shapes_that_differ_are_refused():
 
 
 def test_orders():
-    assert evaluation.orders_of("clockwise", 4) == [[0, 1, 2, 3]]
-    assert evaluation.orders_of("reversed", 4) == [[3, 2, 1, 0]]
-    shuffled = evaluation.orders_of("shuffled", 4)
+    assert evaluation.view_orders("clockwise", 4) == [[0, 1, 2, 3]]
+    assert evaluation.view_orders("reversed", 4) == [[3, 2, 1, 0]]
+    shuffled = evaluation.view_orders("shuffled", 4)
     assert len(shuffled) == 10 and all(sorted(order) == [0, 1, 2, 3] for order in shuffled)
-    assert shuffled == evaluation.orders_of("shuffled", 4) and len(set(map(tuple, shuffled))) > 4
+    assert shuffled == evaluation.view_orders("shuffled", 4) and len(set(map(tuple, shuffled))) > 4
     with pytest.raises(ValueError, match="unknown order"):
-        evaluation.orders_of("counter-clockwise", 4)
+        evaluation.view_orders("counter-clockwise", 4)
 
 
 def test_views_arrive_in_the_order_asked_for():
@@ -132,7 +132,7 @@ def test_a_photo_is_looked_at_once_and_the_answers_stay_the_same(name):
     found = evaluation.evaluate(model, known, (1, 2, 4), ("clockwise", "reversed"))
     assert sum(looked) == 8, "two captures of four photos"
     for (number, order), rows in found.groupby(["views", "order"]):
-        shown = [known.shown(number)[0, places].tolist() for places in evaluation.orders_of(order, number)]
+        shown = [known.shown(number)[0, places].tolist() for places in evaluation.view_orders(order, number)]
         volumes = evaluation.predict(model, known, shown[0], batch=1)
         expected = evaluation.iou_at(volumes, known.truth).flatten()
         assert rows.iou.tolist() == pytest.approx(expected.tolist(), abs=1e-3)
@@ -170,45 +170,48 @@ def test_an_interval_covers_the_mean_about_19_times_in_20():
     covered = 0
     for trial in range(200):
         values = 0.6 + np.repeat(rng.normal(0, 0.05, 30), 2) + rng.normal(0, 0.01, 60)
-        _, low, high = evaluation.interval(values, people, draws=400, seed=trial)
+        _, low, high = evaluation.bootstrap_interval(values, people, draws=400, seed=trial)
         covered += low <= 0.6 <= high
     assert 180 <= covered <= 198
 
 
 def test_feet_of_one_person_are_drawn_together():
     values = np.repeat([0.4, 0.6, 0.5, 0.7], 2)
-    whole = evaluation.interval(values, np.repeat(np.arange(4), 2))
-    alone = evaluation.interval(values, np.arange(8))
+    whole = evaluation.bootstrap_interval(values, np.repeat(np.arange(4), 2))
+    alone = evaluation.bootstrap_interval(values, np.arange(8))
     assert whole[2] - whole[1] > 1.2 * (alone[2] - alone[1])
 
 
 def test_paired_differences_see_through_the_spread_of_people():
     rng = np.random.default_rng(1)
     base = rng.uniform(0.3, 0.9, 40)
-    difference, low, high = evaluation.paired(metrics(list(base + 0.02)), metrics(list(base)))
+    difference, low, high = evaluation.paired_difference(metrics(list(base + 0.02)), metrics(list(base)))
     assert difference == pytest.approx(0.02) and low == pytest.approx(0.02) and high == pytest.approx(0.02)
 
 
 def test_pairs_that_do_not_pair_are_refused():
     with pytest.raises(ValueError, match="do not pair up"):
-        evaluation.paired(metrics([0.5, 0.6]), metrics([0.5, 0.6, 0.7]))
+        evaluation.paired_difference(metrics([0.5, 0.6]), metrics([0.5, 0.6, 0.7]))
 
 
 def test_headline_and_tidy():
     scores = pd.DataFrame({"threshold": [0.2, 0.3, 0.2, 0.3], "iou": [0.5, 0.6, 0.5, 0.7]})
-    assert evaluation.headline(scores) == (0.3, pytest.approx(0.65))
-    rows = evaluation.tidy(scores, 0.3, model="m", training="objects", dataset="feet")
+    assert evaluation.best_threshold(scores) == (0.3, pytest.approx(0.65))
+    rows = evaluation.metric_rows(scores, 0.3, model="m", training="objects", dataset="feet")
     assert rows.selected.tolist() == [False, True, False, True] and set(rows.placement) == {"true"}
 
 
 def test_both_averages():
     rows = pd.DataFrame({"selected": True, "taxonomy": ["a", "a", "a", "b"], "iou": [0.3, 0.3, 0.3, 0.7]})
-    assert evaluation.averages(rows) == {"sample mean": pytest.approx(0.4), "class mean": pytest.approx(0.5)}
+    assert evaluation.class_and_sample_means(rows) == {
+        "sample mean": pytest.approx(0.4),
+        "class mean": pytest.approx(0.5),
+    }
 
 
 def test_the_slides_table_weighs_samples():
     rows = pd.concat([metrics([0.3, 0.3, 0.3]).assign(taxonomy="a"), metrics([0.7]).assign(taxonomy="b", sample="t")])
-    table = evaluation.by_threshold(rows).set_index("taxonomy")
+    table = evaluation.iou_by_threshold(rows).set_index("taxonomy")
     assert table.loc["overall", "t=0.40"] == pytest.approx(0.4) and table.loc["overall", "#sample"] == 4
     assert table.loc["class mean, objects", "t=0.40"] == pytest.approx(0.5)
 
@@ -216,7 +219,7 @@ def test_the_slides_table_weighs_samples():
 def test_feet_are_no_class_of_objects():
     foot = metrics([0.1]).assign(taxonomy=FOOT_SYNSET, sample="f")
     rows = pd.concat([metrics([0.3, 0.3]).assign(taxonomy="a"), metrics([0.7]).assign(taxonomy="b", sample="t"), foot])
-    table = evaluation.by_threshold(rows).set_index("taxonomy")
+    table = evaluation.iou_by_threshold(rows).set_index("taxonomy")
     assert table["t=0.40"].drop(["a", "b", FOOT_SYNSET]).to_dict() == {
         "overall": pytest.approx(0.35),
         "overall, objects": pytest.approx(1.3 / 3),
@@ -246,7 +249,7 @@ def test_the_published_test_keeps_the_dark_seam():
 
 def test_f_scores_stand_one_a_capture():
     boxes = captures(4)
-    found = evaluation.f_scores(boxes.truth.roll(1, 0), boxes)
+    found = evaluation.f_score_rows(boxes.truth.roll(1, 0), boxes)
     one = evaluation.f_score(boxes.truth[0].numpy(), boxes.truth[1].numpy())
     assert found["sample"].tolist() == ["s0", "s1", "s2", "s3"] and found.f_score[1] == one
 
@@ -257,7 +260,7 @@ def test_best_median_and_worst():
 
 
 def test_several_of_the_best_the_middle_and_the_worst_and_never_one_twice():
-    ranks = evaluation.from_best_to_worst(metrics([0.1 * place for place in range(10)]))
+    ranks = evaluation.rank_samples(metrics([0.1 * place for place in range(10)]))
     assert ranks == {"best": ["s9", "s8", "s7"], "median": ["s6", "s5", "s4"], "worst": ["s2", "s1", "s0"]}
-    few = evaluation.from_best_to_worst(metrics([0.5, 0.9, 0.1, 0.2]))
+    few = evaluation.rank_samples(metrics([0.5, 0.9, 0.1, 0.2]))
     assert few == {"best": ["s1"], "median": ["s0"], "worst": ["s2"]}

@@ -17,7 +17,7 @@ def sweep(chosen: float = 0.3, **facts) -> pd.DataFrame:
 def test_a_file_has_a_row_for_each_evaluation_and_comes_back_as_it_was(tmp_path: Path):
     known = pd.concat([sweep(views=4), sweep(0.2, views=8)], ignore_index=True)
     path = tmp_path / "metrics.csv"
-    path.write_text(metrics_csv.to_text(known))
+    path.write_text(metrics_csv.format_metrics(known))
     header, *rows = path.read_text().splitlines()
     assert header == (
         "notebook,model,variant,training,dataset,look,cameras,placement,taxonomy,subject,sample,views,order,"
@@ -27,14 +27,14 @@ def test_a_file_has_a_row_for_each_evaluation_and_comes_back_as_it_was(tmp_path:
         "4,clockwise,0.3,0.1,0.15,,",
         "8,clockwise,0.2,0.1,0.15,,",
     ]
-    assert metrics_csv.read(path).equals(known), "numbers as numbers, and 007 and none as text"
+    assert metrics_csv.read_metrics(path).equals(known), "numbers as numbers, and 007 and none as text"
 
 
 def test_rows_stay_in_their_order(tmp_path: Path):
     samples = ["c", "a", "b"]
     path = tmp_path / "metrics.csv"
-    path.write_text(metrics_csv.to_text(pd.concat([row(sample=sample) for sample in samples])))
-    assert metrics_csv.read(path)["sample"].tolist() == samples
+    path.write_text(metrics_csv.format_metrics(pd.concat([row(sample=sample) for sample in samples])))
+    assert metrics_csv.read_metrics(path)["sample"].tolist() == samples
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_rows_stay_in_their_order(tmp_path: Path):
 )
 def test_metrics_that_are_not_tidy_are_refused(rows, sentence):
     with pytest.raises(ValueError, match=sentence):
-        metrics_csv.to_text(rows)
+        metrics_csv.format_metrics(rows)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_metrics_that_are_not_tidy_are_refused(rows, sentence):
 )
 def test_values_of_a_file_that_do_not_fit_are_named(tmp_path: Path, column: str, value: str, sentence: str):
     path = tmp_path / "metrics.csv"
-    path.write_text(metrics_csv.to_text(row()))
+    path.write_text(metrics_csv.format_metrics(row()))
     pd.read_csv(path, dtype=str).assign(**{column: value}).to_csv(path, index=False)
     with pytest.raises(ValueError, match=f"metrics.csv: {sentence}"):
-        metrics_csv.read(path)
+        metrics_csv.read_metrics(path)

@@ -7,10 +7,10 @@ import torch
 
 from p2vlib.config import Training, from_params
 from p2vlib.data import dataset
-from p2vlib.data.augmentation import cut
+from p2vlib.data.augmentation import crop_boxes
 from p2vlib.geometry import placement
 from p2vlib.geometry.frames import FOOT_SHARE
-from p2vlib.geometry.projection import look, voxel_centres
+from p2vlib.geometry.projection import project_points, voxel_centres
 from p2vlib.training import batches
 
 
@@ -24,31 +24,31 @@ def test_what_is_loaded_whole_is_what_is_loaded_cut(feet, smoke):
     known = smoke.captures.select(dataset="feet", look="studio", cube="metric")
     assert known.table.equals(feet.table) and torch.equal(known.truth, feet.truth)
     assert torch.equal(known.cameras, feet.cameras)
-    shown = cut(feet.photos.float(), feet.boxes, 96)
+    shown = crop_boxes(feet.photos.float(), feet.boxes, 96)
     away, next_one = ((shown - photos).abs().mean() for photos in (known.photos, known.photos.roll(1, 1)))
     assert away < next_one / 4, "the same pictures but for the way of resizing"
     assert (feet.fine[:, 1::3, 1::3, 1::3] != feet.truth[:, :, :12]).float().mean() < 1e-3
 
 
 def test_a_cube_that_stays_changes_nothing(feet):
-    still = placement.placed(torch.zeros(len(feet)), torch.zeros(len(feet), 2))
-    assert torch.allclose(placement.moved_cameras(feet.cameras, still), feet.cameras, atol=1e-6)
-    assert (placement.moved_truth(feet.fine, still, 32) != feet.truth).float().mean() < 1e-3
-    boxes = placement.boxes_of(feet.cameras, feet.boxes, FOOT_SHARE)
+    still = placement.placement_matrix(torch.zeros(len(feet)), torch.zeros(len(feet), 2))
+    assert torch.allclose(placement.move_cameras(feet.cameras, still), feet.cameras, atol=1e-6)
+    assert (placement.resample_truth(feet.fine, still, 32) != feet.truth).float().mean() < 1e-3
+    boxes = placement.projected_boxes(feet.cameras, feet.boxes, FOOT_SHARE)
     assert torch.allclose(boxes, feet.boxes, atol=1e-3)
-    assert torch.allclose(placement.recut(feet.cameras, feet.boxes, boxes), feet.cameras, atol=1e-4)
+    assert torch.allclose(placement.recrop(feet.cameras, feet.boxes, boxes), feet.cameras, atol=1e-4)
 
 
 def test_a_point_is_seen_where_it_was(feet):
-    move = placement.placed(torch.full((len(feet),), 20.0), torch.tensor([[0.1, -0.05]]).expand(len(feet), 2))
+    move = placement.placement_matrix(torch.full((len(feet),), 20.0), torch.tensor([[0.1, -0.05]]).expand(len(feet), 2))
     points = voxel_centres(8, 3)
     there = points @ move[0, :, :3].T + move[0, :, 3]
-    moved = placement.moved_cameras(feet.cameras, move)
-    assert torch.allclose(look(moved, points).place, look(feet.cameras, there).place, atol=1e-4)
-    boxes = placement.boxes_of(moved, feet.boxes, FOOT_SHARE)
-    seen = look(placement.recut(moved, feet.boxes, boxes), points).place
+    moved = placement.move_cameras(feet.cameras, move)
+    assert torch.allclose(project_points(moved, points).place, project_points(feet.cameras, there).place, atol=1e-4)
+    boxes = placement.projected_boxes(moved, feet.boxes, FOOT_SHARE)
+    seen = project_points(placement.recrop(moved, feet.boxes, boxes), points).place
     pixels = boxes[..., None, :2] + (seen + 1) / 2 * (boxes[..., None, 2:] - boxes[..., None, :2])
-    before = look(feet.cameras, there).place
+    before = project_points(feet.cameras, there).place
     known = feet.boxes[..., None, :2] + (before + 1) / 2 * (feet.boxes[..., None, 2:] - feet.boxes[..., None, :2])
     assert torch.allclose(pixels, known, atol=0.02)
     assert move[0, :, :3] @ torch.tensor([1.0, 0, 0]) @ torch.tensor([0.0, 0, 1]) > 0, "+x goes towards +z"
@@ -56,14 +56,14 @@ def test_a_point_is_seen_where_it_was(feet):
 
 def test_the_moved_solid_shows_where_the_photo_has_it(feet):
     generator = torch.Generator().manual_seed(1)
-    move = placement.drawn(len(feet), 10.0, 0.03, generator)
-    truth, cameras = placement.moved_truth(feet.fine, move, 32), placement.moved_cameras(feet.cameras, move)
-    boxes = placement.boxes_of(cameras, feet.boxes, FOOT_SHARE)
-    cameras = placement.recut(cameras, feet.boxes, boxes)
-    alpha = cut(feet.photos[:, :, 3:].float() / 255, boxes, 96)[:, :, 0]
+    move = placement.sample_placements(len(feet), 10.0, 0.03, generator)
+    truth, cameras = placement.resample_truth(feet.fine, move, 32), placement.move_cameras(feet.cameras, move)
+    boxes = placement.projected_boxes(cameras, feet.boxes, FOOT_SHARE)
+    cameras = placement.recrop(cameras, feet.boxes, boxes)
+    alpha = crop_boxes(feet.photos[:, :, 3:].float() / 255, boxes, 96)[:, :, 0]
     for row, solid in enumerate(truth):
         assert abs(int(solid.sum()) / int(feet.truth[row].sum()) - 1) < 0.06, "no part of it is lost"
-        place = look(cameras[row][None], voxel_centres(32)[solid.flatten()]).place[0]
+        place = project_points(cameras[row][None], voxel_centres(32)[solid.flatten()]).place[0]
         pixels = ((place + 1) / 2 * 96).long().clamp(0, 95)
         for view, where in enumerate(pixels):
             assert (alpha[row, view, where[:, 1], where[:, 0]] > 0.5).float().mean() > 0.97
@@ -72,36 +72,40 @@ def test_the_moved_solid_shows_where_the_photo_has_it(feet):
 def test_a_cube_off_the_floor_sees_the_whole_foot_higher_or_lower(feet):
     zeros = torch.zeros(len(feet))
     for voxels in (-2, 1):
-        lift = placement.placed(zeros, torch.zeros(len(feet), 2), zeros + voxels / 32)
-        truth, cameras, boxes = placement.moved(feet.fine, feet.cameras, feet.boxes, lift, 32, 2 / 32)
+        lift = placement.placement_matrix(zeros, torch.zeros(len(feet), 2), zeros + voxels / 32)
+        truth, cameras, boxes = placement.move_cube(feet.fine, feet.cameras, feet.boxes, lift, 32, 2 / 32)
         known = feet.truth.roll(-voxels, 2)
         if voxels > 0:
             known[:, :, 32 - voxels :] = False  # what the cube has left below itself
         assert (truth != known).float().mean() < 1e-3
-        moved = placement.moved_cameras(feet.cameras, lift)
-        least = placement.boxes_of(moved, feet.boxes, FOOT_SHARE)
+        moved = placement.move_cameras(feet.cameras, lift)
+        least = placement.projected_boxes(moved, feet.boxes, FOOT_SHARE)
         assert (boxes[..., 3] - boxes[..., 1] > least[..., 3] - least[..., 1]).all(), "room above is shown"
         point = torch.tensor([[0.5, 0.1, 0.5]])
-        there = look(feet.cameras, point + torch.tensor([0.0, voxels / 32, 0.0])).place
-        assert torch.allclose(look(placement.moved_cameras(feet.cameras, lift), point).place, there, atol=1e-4)
+        there = project_points(feet.cameras, point + torch.tensor([0.0, voxels / 32, 0.0])).place
+        assert torch.allclose(project_points(placement.move_cameras(feet.cameras, lift), point).place, there, atol=1e-4)
         assert torch.allclose(
-            placement.recut(cameras, boxes, feet.boxes), placement.moved_cameras(feet.cameras, lift), atol=1e-4
+            placement.recrop(cameras, boxes, feet.boxes), placement.move_cameras(feet.cameras, lift), atol=1e-4
         )
 
 
 def test_lifts_are_drawn_only_where_they_are_asked_for(feet):
-    level, lifted = (placement.drawn(99, 4.0, 0.02, torch.Generator().manual_seed(2), lift) for lift in (0.0, 0.03))
+    level, lifted = (
+        placement.sample_placements(99, 4.0, 0.02, torch.Generator().manual_seed(2), lift) for lift in (0.0, 0.03)
+    )
     assert (level[:, 1, 3] == 0).all() and lifted[:, 1, 3].std() == pytest.approx(0.03, rel=0.2)
     assert lifted[:, 1, 3].abs().max() <= placement.LARGEST * 0.03
     recipe = Training(batch=8, views=4, single_view=0.0, mirror=False, lift_noise=0.03)
-    assert not any(torch.equal(truth, known) for truth in batches.draw(feet, recipe, 3).truth for known in feet.truth)
+    assert not any(
+        torch.equal(truth, known) for truth in batches.sample_batch(feet, recipe, 3).truth for known in feet.truth
+    )
 
 
 def test_a_step_draws_moved_cubes_and_knows_the_true_cameras(feet):
     recipe = Training(batch=8, views=4, single_view=0.0, mirror=False, placement_noise=(5.0, 0.03))
-    batch = batches.draw(feet, recipe, 3)
+    batch = batches.sample_batch(feet, recipe, 3)
     assert batch.views.shape[2:] == (3, 96, 96) and batch.views.shape[:2] == batch.cameras.shape[:2]
     assert not torch.equal(batch.cameras, batch.true_cameras)
     assert not any(torch.equal(truth, known) for truth in batch.truth for known in feet.truth)
-    again = batches.draw(feet, recipe, 3)
+    again = batches.sample_batch(feet, recipe, 3)
     assert torch.equal(again.views, batch.views) and torch.equal(again.truth, batch.truth)

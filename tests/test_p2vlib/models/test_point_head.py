@@ -11,7 +11,7 @@ from p2vlib import models, training
 from p2vlib.data import dataset
 from p2vlib.geometry import placement
 from p2vlib.geometry.frames import FOOT_SHARE
-from p2vlib.models.point_head import coarse_at, near_surface
+from p2vlib.models.point_head import near_surface, sample_coarse
 from p2vlib.training import batches
 from p2vtools.fit.ensemble import Ensemble
 
@@ -34,7 +34,7 @@ def build():
 
 
 def test_points_are_near_the_surface_and_know_their_side(feet, recipe):
-    batch = batches.draw(feet, recipe, 3)
+    batch = batches.sample_batch(feet, recipe, 3)
     assert batch.points.shape == (*batch.inside.shape, 3) and batch.inside.shape[1] == 256
     assert 0.2 < batch.inside.float().mean() < 0.8, "both sides"
     voxels = (batch.points * 32).long()
@@ -46,11 +46,11 @@ def test_points_are_near_the_surface_and_know_their_side(feet, recipe):
 
 
 def test_a_point_at_a_voxels_centre_is_inside_when_the_voxel_is_solid(feet):
-    moves = placement.drawn(len(feet), 10.0, 0.05, torch.Generator().manual_seed(0))
-    truth = placement.moved_truth(feet.fine, moves, 32)
+    moves = placement.sample_placements(len(feet), 10.0, 0.05, torch.Generator().manual_seed(0))
+    truth = placement.resample_truth(feet.fine, moves, 32)
     layers = round(32 * FOOT_SHARE)
     centres = placement.voxel_centres(32, layers).expand(len(feet), -1, 3)
-    inside = placement.inside(feet.fine, moves, centres).view(len(feet), 32, layers, 32)
+    inside = placement.occupancy_at(feet.fine, moves, centres).view(len(feet), 32, layers, 32)
     # At the floor and at the cut the finer grid ends half a voxel outside the outermost centres.
     assert torch.equal(inside[:, :, 1:-1], truth[:, :, 1 : layers - 1])
 
@@ -72,20 +72,20 @@ def test_a_head_without_a_finer_truth_says_what_it_needs(smoke, recipe, tmp_path
 
 
 def test_it_begins_as_the_interpolated_answer(feet):
-    model, batch = build().eval(), batches.draw(feet, training.Training(batch=4, views=2), 0)
+    model, batch = build().eval(), batches.sample_batch(feet, training.Training(batch=4, views=2), 0)
     points = torch.rand(len(batch.views), 50, 3) * torch.tensor([1.0, FOOT_SHARE, 1.0])
     with torch.no_grad():
         said = model(batch.views, batch.cameras, points)
-    assert torch.allclose(said.near, coarse_at(said.known, points)[:, -1], atol=1e-5)
+    assert torch.allclose(said.near, sample_coarse(said.known, points)[:, -1], atol=1e-5)
     centre = (torch.tensor([[[5, 3, 9]]]) + 0.5) / 32
     exact = torch.logit(said.probability[0, 5, 3, 9]).item()
-    assert coarse_at(said.known, centre.expand(len(batch.views), 1, 3))[0, -1, 0] == pytest.approx(exact, abs=1e-4)
+    assert sample_coarse(said.known, centre.expand(len(batch.views), 1, 3))[0, -1, 0] == pytest.approx(exact, abs=1e-4)
 
 
 @pytest.mark.parametrize("size", [64, 128])
 def test_the_head_is_asked_near_the_surface_alone(feet, size):
     """Whoever answers 9 wherever he is asked shows where that was."""
-    model, batch = build().eval(), batches.draw(feet, training.Training(batch=4, views=2), 0)
+    model, batch = build().eval(), batches.sample_batch(feet, training.Training(batch=4, views=2), 0)
     with torch.no_grad():
         known = model(batch.views, batch.cameras).known
     known = known._replace(volume=known.volume.clone())

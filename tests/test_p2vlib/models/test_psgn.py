@@ -8,7 +8,7 @@ import torch
 
 from p2vlib import models
 from p2vlib.models.psgn import chamfer, enclosed, surface_points
-from p2vlib.training.losses import loss_of
+from p2vlib.training.losses import training_loss
 
 
 def ball(radius: float = 0.3, size: int = 32) -> np.ndarray:
@@ -55,7 +55,7 @@ def test_it_learns_one_shape_from_one_photo():
     for _ in range(40):
         result = model(views)
         assert result.points.shape == (2, 1024, 3) and not result.probability.any()
-        loss = loss_of(result, truth)
+        loss = training_loss(result, truth)
         optimizer.zero_grad()
         loss.backward()
         assert all(parameter.grad is not None for parameter in model.parameters())

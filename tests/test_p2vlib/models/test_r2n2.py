@@ -7,7 +7,7 @@ import torch
 
 from p2vlib import models
 from p2vlib.models.r2n2 import AttSets, ConvGRU, _unpool
-from p2vlib.training.losses import loss_of
+from p2vlib.training.losses import training_loss
 
 SMALL = dict(image_size=32, encoder=(4, 4, 8, 8, 8, 8), features=16, decoder=(8, 8, 4, 4))
 
@@ -31,7 +31,7 @@ def test_two_training_steps(name):
     losses = []
     for _ in range(2):
         result = model(views)
-        loss = loss_of(result, truth)
+        loss = training_loss(result, truth)
         optimizer.zero_grad()
         loss.backward()
         assert all(parameter.grad is not None for parameter in model.parameters())

@@ -10,11 +10,11 @@ import torch
 
 from p2vlib import evaluation, models, training
 from p2vlib.config import Training
-from p2vlib.data.augmentation import jittered
-from p2vlib.data.dataset import mirrored, mirrored_cameras
+from p2vlib.data.augmentation import perturb_cameras
+from p2vlib.data.dataset import mirror_cameras, mirror_views
 from p2vlib.geometry.cameras import look_at
 from p2vlib.geometry.frames import FOOT_SHARE, Cube
-from p2vlib.geometry.projection import look, voxel_centres
+from p2vlib.geometry.projection import project_points, voxel_centres
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 CUBE = Cube((-0.16, 0.0, -0.16), 0.32)
@@ -39,7 +39,7 @@ def test_a_voxel_is_read_where_the_camera_shows_it():
     camera = look_at((30.0, 45.0, 10.0, 0.6, 50.0), np.array([0.02, 0.05, 0.01]), 128, 96)
     box = (5.0, -7.0, 110.0, 98.0)
     points = voxel_centres(4)
-    sight = look(torch.tensor(camera.seen_from(CUBE, box), dtype=torch.float32)[None, None], points)
+    sight = project_points(torch.tensor(camera.seen_from(CUBE, box), dtype=torch.float32)[None, None], points)
     shown = camera.project(np.array(CUBE.lower) + CUBE.edge * points.numpy())
     left, top, right, bottom = box
     wanted = np.stack([2 * (shown[:, 0] - left) / (right - left) - 1, 2 * (shown[:, 1] - top) / (bottom - top) - 1], 1)
@@ -54,34 +54,34 @@ def test_a_voxel_is_read_where_the_camera_shows_it():
 def test_what_is_outside_the_photo_or_behind_the_camera_is_not_seen():
     cameras = walk(1)
     cameras[..., 6] -= cameras.new_tensor([0, 0, 3.0])  # the cube behind the camera
-    assert not look(cameras, voxel_centres(4)).seen.any()
+    assert not project_points(cameras, voxel_centres(4)).seen.any()
     aside = walk(1)
     aside[..., 0, 2] += 1.0
-    seen = look(aside, voxel_centres(4)).seen.float().mean()
+    seen = project_points(aside, voxel_centres(4)).seen.float().mean()
     assert 0.2 < seen < 0.8
 
 
 def test_mirrored_photos_have_mirrored_cameras():
     """A point and its mirror image show in a photo and its mirror image at mirrored places, in the turned order."""
     cameras, points = walk(), voxel_centres(4)
-    turned = mirrored_cameras(cameras, torch.tensor([True]))
+    turned = mirror_cameras(cameras, torch.tensor([True]))
     across = points * torch.tensor([1.0, 1, -1]) + torch.tensor([0.0, 0, 1])
-    place, other = look(cameras, points).place[0], look(turned, across).place[0]
+    place, other = project_points(cameras, points).place[0], project_points(turned, across).place[0]
     order = [0, 3, 2, 1]
     photos = torch.arange(4, dtype=torch.uint8)[None, :, None, None, None].expand(1, 4, 4, 2, 2)
-    shown, _ = mirrored(photos, torch.zeros(1, 2, 2, 2, dtype=torch.bool), torch.tensor([True]))
+    shown, _ = mirror_views(photos, torch.zeros(1, 2, 2, 2, dtype=torch.bool), torch.tensor([True]))
     assert shown[0, :, 0, 0, 0].tolist() == order
     assert torch.allclose(other, place[order] * torch.tensor([-1.0, 1]), atol=1e-4)
     assert torch.linalg.det(turned[..., 3:6]).flatten().tolist() == pytest.approx([1.0] * 4, abs=1e-5)
-    assert torch.equal(mirrored_cameras(cameras, torch.tensor([False])), cameras)
+    assert torch.equal(mirror_cameras(cameras, torch.tensor([False])), cameras)
 
 
 def test_jittered_cameras_err_as_told():
     cameras = walk().expand(3000, -1, -1, -1)
     generator = torch.Generator().manual_seed(1)
-    same = jittered(cameras, 0.0, 0.0, generator)
+    same = perturb_cameras(cameras, 0.0, 0.0, generator)
     assert torch.allclose(same, cameras, atol=1e-6)
-    moved = jittered(cameras, 2.0, 0.01, generator)
+    moved = perturb_cameras(cameras, 2.0, 0.01, generator)
     turn = moved[..., 3:6] @ cameras[..., 3:6].transpose(2, 3)
     angle = torch.rad2deg(torch.acos(((turn.diagonal(dim1=2, dim2=3).sum(-1) - 1) / 2).clamp(-1, 1)))
     # Of three axes and an even share between none and all of it, whose mean square is a third.
@@ -139,7 +139,7 @@ def test_the_true_solid_shows_where_the_photo_has_it(smoke):
     feet = smoke.captures.select(dataset="feet", look="studio", cube="metric")
     for row in range(len(feet)):  # right feet among them, which enter mirrored
         inside = voxel_centres(32)[feet.truth[row].flatten()]
-        place = look(feet.cameras[row][None], inside).place[0]
+        place = project_points(feet.cameras[row][None], inside).place[0]
         size = feet.photos.shape[-1]
         pixels = ((place + 1) / 2 * size).long().clamp(0, size - 1)
         for view, where in enumerate(pixels):
@@ -149,7 +149,7 @@ def test_the_true_solid_shows_where_the_photo_has_it(smoke):
 
 def test_a_visual_hull_holds_the_truth_and_shrinks_with_every_view(smoke):
     feet = smoke.captures.select(dataset="feet", look="studio", cube="metric")
-    hulls = {number: evaluation.visual_hull(feet, number, FOOT_SHARE) for number in (1, 4)}
+    hulls = {number: evaluation.dataset_visual_hulls(feet, number, FOOT_SHARE) for number in (1, 4)}
     for hull in hulls.values():
         assert (hull & feet.truth).sum() > 0.98 * feet.truth.sum(), "what is there is never carved away"
         assert not hull[:, :, 12:].any()
@@ -157,6 +157,6 @@ def test_a_visual_hull_holds_the_truth_and_shrinks_with_every_view(smoke):
     four = evaluation.iou_at(hulls[4].float(), feet.truth, (0.5,)).mean()
     assert evaluation.iou_at(hulls[1].float(), feet.truth, (0.5,)).mean() < four and four > 0.5
     with pytest.raises(ValueError, match="needs silhouettes; these photos are opaque"):
-        evaluation.visual_hull(smoke.captures.select(dataset="feet", look="phone"), 2)
+        evaluation.dataset_visual_hulls(smoke.captures.select(dataset="feet", look="phone"), 2)
     with pytest.raises(ValueError, match="whose cameras are known"):
-        evaluation.visual_hull(replace(feet, cameras=None), 2)
+        evaluation.dataset_visual_hulls(replace(feet, cameras=None), 2)

@@ -18,9 +18,9 @@ def test_the_loss_asks_every_view_and_both_volumes():
     for views, terms in ((1, 1), (3, 2)):
         each = half[:, None].expand(-1, views, -1, -1, -1)
         unrefined = models.Reconstruction(half, half, each, each)
-        assert losses.loss_of(unrefined, truth).item() == pytest.approx(terms * once.item(), rel=1e-5)
+        assert losses.training_loss(unrefined, truth).item() == pytest.approx(terms * once.item(), rel=1e-5)
         refined = models.Reconstruction(half.clone(), half, each, each)
-        assert losses.loss_of(refined, truth).item() == pytest.approx((terms + 1) * once.item(), rel=1e-5)
+        assert losses.training_loss(refined, truth).item() == pytest.approx((terms + 1) * once.item(), rel=1e-5)
 
 
 def test_the_published_loss_is_the_cross_entropy_of_two_volumes():
@@ -28,8 +28,8 @@ def test_the_published_loss_is_the_cross_entropy_of_two_volumes():
     each = half[:, None].expand(-1, 3, -1, -1, -1)
     unrefined = models.Reconstruction(half, half, each, each)
     once = 10 * torch.log(torch.tensor(2.0)).item()
-    assert losses.loss_of(unrefined, truth, "published").item() == pytest.approx(once)
+    assert losses.training_loss(unrefined, truth, "published").item() == pytest.approx(once)
     refined = models.Reconstruction(half.clone(), half, each, each)
-    assert losses.loss_of(refined, truth, "published").item() == pytest.approx(2 * once)
+    assert losses.training_loss(refined, truth, "published").item() == pytest.approx(2 * once)
     with pytest.raises(ValueError, match="no loss is called 'mine'; there are own, published"):
-        losses.loss_of(refined, truth, "mine")
+        losses.training_loss(refined, truth, "mine")

@@ -245,11 +245,11 @@ def test_two_processes_average_the_gradients_of_their_halves(together):
     torch.set_num_threads(1)  # as each of the two had: sums in another order would differ by more than the two do
     for share in ((0, 2), (1, 2)):
         model = models.to_fast_layout(tiny()).train()
-        batch = batches.draw(data(), recipe, 0, share)
+        batch = batches.sample_batch(data(), recipe, 0, share)
         photos, truth = batch.views, batch.truth
         with training._accelerator("cpu").autocast():
             result = model(photos)
-        losses.loss_of(result, truth).backward()
+        losses.training_loss(result, truth).backward()
         halves.append({name: p.grad for name, p in model.named_parameters() if p.grad is not None})
     torch.set_num_threads(cores)
     for rank in (0, 1):

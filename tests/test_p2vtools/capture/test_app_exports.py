@@ -17,13 +17,13 @@ from PIL import Image
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
-from p2vlib.data.photo_set import FOOT_CUBE, read_shots
+from p2vlib.data.photo_set import FOOT_CUBE, read_photo_set
 from p2vlib.geometry.cameras import Camera, look_at, read_cameras
 from p2vlib.geometry.grids import iou, read_binvox, voxelise
 from p2vtools.__main__ import main
 from p2vtools.capture.app_exports import Export, read_export
-from p2vtools.capture.export_capture import file_export
-from p2vtools.synthesis.feet.foot import Foot, make_feet
+from p2vtools.capture.export_capture import capture_from_export
+from p2vtools.synthesis.feet.foot import SyntheticFoot, make_feet
 from p2vtools.synthesis.feet.population import population
 from tests.exported import (
     BENDS,
@@ -42,7 +42,7 @@ SKIN, FLOOR = (205, 150, 120), (34, 40, 48)
 
 
 @pytest.fixture(scope="session")
-def person() -> Foot:
+def person() -> SyntheticFoot:
     """An unseen person's left foot."""
     return make_feet(population(4714, 1)[0])["left"]
 
@@ -133,9 +133,9 @@ def off(to_foot: np.ndarray) -> tuple[float, float, float, float]:
 
 def filed(export: Export, folder: Path, weights, world: np.ndarray, **more) -> np.ndarray:
     """From the known foot's frame to that of the capture folder that ``export`` became."""
-    taken = file_export(export, "left", folder, weights, **more)
+    taken = capture_from_export(export, "left", folder, weights, **more)
     assert len(taken.rows) == VIEWS and taken.verdict == "good", taken.advice
-    shots = read_shots(folder)
+    shots = read_photo_set(folder)
     assert shots.side == "left" and shots.metric == export.metric
     return np.array(json.loads((folder / "subject.json").read_text())["from the export"]) @ world
 
@@ -231,7 +231,7 @@ def test_colmap_knows_no_scale(person, foot, cameras, bent, points, weights, tmp
     yaw, aside, floor, scale = off(to_foot)
     assert overlap(foot, tmp_path / "out", to_foot) > 0.985
     assert abs(yaw) < 15 and aside < 30 and floor < 4 and 0.9 < scale < 1.1, (yaw, aside, floor, scale)
-    assert read_shots(tmp_path / "out").length == pytest.approx(person.length)
+    assert read_photo_set(tmp_path / "out").length == pytest.approx(person.length)
 
 
 # --------------------------------------------------------------------------------------------------------- what it asks

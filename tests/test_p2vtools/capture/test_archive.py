@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from p2vtools.capture import archive as bundle
-from p2vtools.capture.archive import Bundle
+from p2vtools.capture.archive import ExportArchive
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def packed(folder) -> Path:
 
 
 def test_a_folder_and_a_zip_of_it_are_the_same(folder, packed):
-    one, other = Bundle(folder), Bundle(packed)
+    one, other = ExportArchive(folder), ExportArchive(packed)
     assert one.names == other.names and len(one.names) == 3
     for files in (one, other):
         assert files.base_of("keyframes/") == "Foot 1/" and files.base_of("Foot 1/") == ""
@@ -56,7 +56,7 @@ def test_a_folder_and_a_zip_of_it_are_the_same(folder, packed):
 
 
 def test_errors_of_a_copy_name_the_bundle(packed):
-    with pytest.raises(ValueError, match=f"{packed}/a.json: wrong"), Bundle(packed).copied([]) as copy:
+    with pytest.raises(ValueError, match=f"{packed}/a.json: wrong"), ExportArchive(packed).copied([]) as copy:
         raise ValueError(f"{copy / 'a.json'}: wrong")
 
 
@@ -65,7 +65,7 @@ def test_a_path_that_leads_out(tmp_path, name):
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr(name, b"")
     with pytest.raises(ValueError, match="outside itself; no app writes such a zip"):
-        Bundle(tmp_path / "a.zip")
+        ExportArchive(tmp_path / "a.zip")
 
 
 def test_what_would_unpack_to_far_more(tmp_path, monkeypatch):
@@ -73,16 +73,16 @@ def test_what_would_unpack_to_far_more(tmp_path, monkeypatch):
     with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a.json", bytes(3_000_000))
     with pytest.raises(ValueError, match=r"a.json would unpack from \d+ to 3000000 bytes; no capture does"):
-        Bundle(bomb)
+        ExportArchive(bomb)
     many = tmp_path / "many.zip"
     with zipfile.ZipFile(many, "w", zipfile.ZIP_DEFLATED) as archive:
         for number in range(40):
             archive.writestr(f"{number}.json", bytes(900_000))
     with pytest.raises(ValueError, match=r"would unpack to 36000000 bytes; no capture does"):
-        Bundle(many)
+        ExportArchive(many)
     monkeypatch.setattr(bundle, "MOST_FILES", 39)
     with pytest.raises(ValueError, match="more than 39 files"):
-        Bundle(many)
+        ExportArchive(many)
 
 
 def test_what_is_damaged(packed, tmp_path):
@@ -91,9 +91,9 @@ def test_what_is_damaged(packed, tmp_path):
     content[at : at + 30] = os.urandom(30)
     packed.write_bytes(content)
     with pytest.raises(ValueError, match=r"c.jpg cannot be unpacked \(.*\); export it once more"):
-        Bundle(packed).read("Foot 1/keyframes/c.jpg")
+        ExportArchive(packed).read("Foot 1/keyframes/c.jpg")
     (tmp_path / "text.zip").write_text("not a zip")
     with pytest.raises(ValueError, match=r"text.zip: not a zip; expected what the app exported"):
-        Bundle(tmp_path / "text.zip")
+        ExportArchive(tmp_path / "text.zip")
     with pytest.raises(ValueError, match=r"none: no such file or folder"):
-        Bundle(tmp_path / "none")
+        ExportArchive(tmp_path / "none")

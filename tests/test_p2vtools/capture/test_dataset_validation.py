@@ -17,9 +17,9 @@ from p2vlib.geometry.frames import FOOT_SYNSET, foot_cube
 from p2vlib.geometry.grids import VoxelGrid, read_binvox, voxelise, write_binvox
 from p2vtools.__main__ import main
 from p2vtools.capture import capture_checks
-from p2vtools.capture.dataset_validation import validate
-from p2vtools.capture.submission import Filing, file_capture
-from p2vtools.synthesis.feet.foot import Foot, make_feet
+from p2vtools.capture.dataset_validation import validate_dataset
+from p2vtools.capture.submission import Submission, submit_capture
+from p2vtools.synthesis.feet.foot import SyntheticFoot, make_feet
 from p2vtools.synthesis.feet.population import population
 
 RENDERED, VOXELS = Path("ShapeNetRendering") / FOOT_SYNSET, Path("ShapeNetVox32") / FOOT_SYNSET
@@ -33,7 +33,7 @@ def noise(seed: int, size: int = 160) -> Image.Image:
     return Image.fromarray(cells).resize((size, size), Image.Resampling.BICUBIC)
 
 
-def capture_of(folder: Path, foot: Foot, seed: int) -> Path:
+def capture_of(folder: Path, foot: SyntheticFoot, seed: int) -> Path:
     """A capture folder with the foot's own solid and cameras; its pictures show nothing, which no check here sees."""
     (folder / "rendering").mkdir(parents=True)
     rows = ""
@@ -53,7 +53,7 @@ def tree(tmp_path_factory) -> Path:
     one, two = (make_feet(person) for person in population(4714, 2))
     for name, foot, seed in ((LEFT, one["left"], 0), (RIGHT, one["right"], 10), (OTHER, two["left"], 20)):
         capture = capture_of(work / name, foot, seed)
-        file_capture(capture, Filing(work / "tree", name.partition("-")[0], foot.side, "yes"))
+        submit_capture(capture, Submission(work / "tree", name.partition("-")[0], foot.side, "yes"))
     return work / "tree"
 
 
@@ -72,8 +72,8 @@ def test_a_whole_tree_is_good(tree, capsys):
 
 
 def test_a_folder_of_captures_and_a_single_one_are_looked_at_as_well(tree, weights):
-    assert not validate(tree / RENDERED, weights).problems
-    found = validate(tree / RENDERED / OTHER, weights)
+    assert not validate_dataset(tree / RENDERED, weights).problems
+    found = validate_dataset(tree / RENDERED / OTHER, weights)
     assert found.table.capture.tolist() == [OTHER] and not found.problems
 
 
@@ -240,7 +240,7 @@ FAULTS = {
 def test_a_fault_is_found_and_said(fault, copy, weights):
     put, sentence = FAULTS[fault]
     put(copy)
-    found = validate(copy, weights)
+    found = validate_dataset(copy, weights)
     told = [problem for problem in found.problems if sentence in problem]
     assert len(told) == 1, found.problems
     assert all("\n" not in problem for problem in found.problems)
@@ -259,7 +259,7 @@ def test_the_command_tells_every_problem_and_ends_with_one(copy, capsys):
 
 def test_a_foot_from_a_seed_needs_no_consent(copy, weights):
     described(consent=None, recipe={"seed": 1})(copy)
-    found = validate(copy, weights)
+    found = validate_dataset(copy, weights)
     assert not found.problems and found.table.consent[0] == "nobody's foot"
 
 

@@ -8,7 +8,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from p2vtools.capture.duplicates import Pictured, look_of, repeated_photos, repeated_solids, solid_of
+from p2vtools.capture.duplicates import PhotoFingerprint, duplicate_photos, duplicate_solids, look_of, solid_of
 from p2vtools.synthesis.mat import mat_for
 from tests.mats import bare
 
@@ -19,26 +19,26 @@ def jpeg(picture: Image.Image, quality: int = 95) -> bytes:
     return stream.getvalue()
 
 
-def photo(capture: str, name: str, content: bytes) -> Pictured:
+def photo(capture: str, name: str, content: bytes) -> PhotoFingerprint:
     look = look_of(Image.open(io.BytesIO(content)))
-    return Pictured(capture, capture.partition("-")[0], name, hashlib.sha256(content).hexdigest(), look)
+    return PhotoFingerprint(capture, capture.partition("-")[0], name, hashlib.sha256(content).hexdigest(), look)
 
 
-def views(capture: str, first: int) -> list[Pictured]:
+def views(capture: str, first: int) -> list[PhotoFingerprint]:
     """A walk around the mat, eight photos; ``first`` degrees turn it."""
     pictures = [Image.fromarray(bare(mat_for("a3"), first + 45 * number)) for number in range(8)]
     return [photo(capture, f"{number:02d}.jpg", jpeg(picture)) for number, picture in enumerate(pictures)]
 
 
 def test_two_walks_around_one_mat_are_no_repeat():
-    assert not repeated_photos([*views("p1-left", 0), *views("p2-left", 22)])
-    assert not repeated_photos([])
+    assert not duplicate_photos([*views("p1-left", 0), *views("p2-left", 22)])
+    assert not duplicate_photos([])
 
 
 def test_the_same_file_in_two_captures_of_two_people():
     one = views("p1-left", 0)
     moved = [photo._replace(capture="p2-left", subject="p2", name=f"1{photo.name}") for photo in one[:3]]
-    (found,) = repeated_photos([*one, *moved])
+    (found,) = duplicate_photos([*one, *moved])
     assert found.captures == ("p1-left", "p2-left")
     assert found.sentence == (
         "p1-left/00.jpg and p2-left/100.jpg are the same photo, and 2 more: is p1 the same person as p2?"
@@ -47,9 +47,9 @@ def test_the_same_file_in_two_captures_of_two_people():
 
 def test_the_same_file_in_both_feet_of_a_person_and_twice_in_one():
     one = views("p1-left", 0)
-    (other,) = repeated_photos([*one, one[2]._replace(capture="p1-right")])
+    (other,) = duplicate_photos([*one, one[2]._replace(capture="p1-right")])
     assert other.sentence.endswith("one capture is filed twice, or a photo is in the wrong folder")
-    (twice,) = repeated_photos([*one, one[2]._replace(name="09.jpg")])
+    (twice,) = duplicate_photos([*one, one[2]._replace(name="09.jpg")])
     assert twice.sentence == "p1-left/02.jpg and p1-left/09.jpg are the same photo: keep one of them"
 
 
@@ -57,7 +57,7 @@ def test_a_picture_made_smaller_darker_and_compressed_anew_is_the_same_one():
     before = Image.fromarray(bare(mat_for("a3"), 30))
     dark = (np.asarray(before.resize((311, 233), Image.Resampling.LANCZOS)) * 0.8).astype(np.uint8)
     pair = [photo("p1-left", "00.jpg", jpeg(before)), photo("p2-left", "00.jpg", jpeg(Image.fromarray(dark), 50))]
-    (found,) = repeated_photos(pair)
+    (found,) = duplicate_photos(pair)
     assert "are the same picture: is p1 the same person as p2?" in found.sentence
 
 
@@ -65,7 +65,7 @@ def test_a_mirrored_picture_is_told_to_be_one():
     before = Image.fromarray(bare(mat_for("a3"), 30))
     turned = before.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     pair = [photo("p1-left", "00.jpg", jpeg(before)), photo("p1-right", "00.jpg", jpeg(turned))]
-    (found,) = repeated_photos(pair)
+    (found,) = duplicate_photos(pair)
     assert "p1-left/00.jpg and p1-right/00.jpg are mirror images of each other" in found.sentence
 
 
@@ -73,6 +73,6 @@ def test_solids():
     rng = np.random.default_rng(0)
     one, other = rng.random((2, 8, 8, 8)) > 0.5
     solids = [solid_of("a", one), solid_of("b", other), solid_of("c", one), solid_of("d", other[:, :, ::-1])]
-    same, turned = repeated_solids(solids)
+    same, turned = duplicate_solids(solids)
     assert same.captures == ("a", "c") and "have the same solid" in same.sentence
     assert turned.captures == ("b", "d") and "mirror images" in turned.sentence

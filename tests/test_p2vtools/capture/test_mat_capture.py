@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from p2vlib.data.photo_set import FOOT_CUBE, read_shots
+from p2vlib.data.photo_set import FOOT_CUBE, read_photo_set
 from p2vlib.geometry.cameras import Camera, look_at, read_cameras, read_metadata
 from p2vtools.__main__ import main
 from p2vtools.capture import charuco, mat_capture
-from p2vtools.capture.capture_writer import Intake, row_of
+from p2vtools.capture.capture_writer import WrittenCapture, row_of
 from p2vtools.synthesis.feet.foot import make_feet
 from p2vtools.synthesis.feet.population import population
 from p2vtools.synthesis.mat import mat_for
@@ -62,8 +62,8 @@ def photos(walk, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def taken(photos, tmp_path_factory) -> Intake:
-    return mat_capture.take(photos, MAT, "left", tmp_path_factory.mktemp("filed") / "person")
+def taken(photos, tmp_path_factory) -> WrittenCapture:
+    return mat_capture.capture_on_mat(photos, MAT, "left", tmp_path_factory.mktemp("filed") / "person")
 
 
 def picture_of(content: bytes) -> np.ndarray:
@@ -106,25 +106,25 @@ def test_a_lens_that_bends_is_straightened(walk):
         grid = np.stack(np.meshgrid(np.arange(WIDTH), np.arange(HEIGHT)), -1).reshape(-1, 1, 2).astype(np.float32)
         source = cv2.undistortPoints(grid, lens, bend, P=lens).reshape(HEIGHT, WIDTH, 2)
         bent[str(number)] = cv2.remap(picture_of(content), source, None, cv2.INTER_LINEAR)
-        seen.append(charuco.sighting(str(number), bent[str(number)], MAT))
-    found = charuco.solve(seen, MAT)
+        seen.append(charuco.detect_board(str(number), bent[str(number)], MAT))
+    found = charuco.solve_cameras(seen, MAT)
     assert found.distortion[0] == pytest.approx(-0.1, abs=0.02) and not found.distortion[1:].any()
     errors = np.array([off(a, cameras[int(name)]) for name, a in zip(found.names, found.cameras, strict=True)])
     assert np.median(errors[:, 0]) < 2 and found.cameras[0].intrinsics[0, 0] == pytest.approx(
         cameras[0].intrinsics[0, 0], rel=0.01
     )
-    again = charuco.sighting("0", charuco.undistorted(bent["0"], found.cameras[0], found.distortion), MAT)
+    again = charuco.detect_board("0", charuco.undistort(bent["0"], found.cameras[0], found.distortion), MAT)
     expected = found.cameras[0].project(MAT.corners()[again.ids])[:, :2] - 0.5
     assert np.linalg.norm(again.places - expected, axis=1).mean() < 0.6, "a pinhole camera now"
 
 
 def test_a_photo_in_which_the_mat_was_moved_is_left_out(walk):
-    seen = [charuco.sighting(str(n), picture_of(content), MAT) for n, content in enumerate(walk[0])]
+    seen = [charuco.detect_board(str(n), picture_of(content), MAT) for n, content in enumerate(walk[0])]
     bad = seen[2]
     moved = bad.places.copy()
     moved[: len(moved) // 2] += [14, -9]
     seen[2] = replace(bad, places=moved)
-    found = charuco.solve(seen, MAT)
+    found = charuco.solve_cameras(seen, MAT)
     assert list(found.left_out) == ["2"] and "did mat or foot move" in found.left_out["2"]
     assert len(found.cameras) == PHOTOS - 1
 
@@ -133,7 +133,7 @@ def test_a_photo_in_which_the_mat_was_moved_is_left_out(walk):
 
 
 def test_the_folder_is_a_capture(taken, walk):
-    shots = read_shots(taken.folder)
+    shots = read_photo_set(taken.folder)
     assert shots.side == "left" and len(shots.photos) == PHOTOS
     rows = read_metadata(taken.folder / "rendering" / "rendering_metadata.txt", PHOTOS)
     assert rows == [pytest.approx(row, rel=1e-4, abs=1e-3) for row in taken.rows]
@@ -171,7 +171,7 @@ def test_a_film_gives_the_sharpest_frames_of_the_walk(walk, tmp_path):
         soft = cv2.GaussianBlur(sharp, (0, 0), 1.2)
         frames += [soft, sharp, soft]
     film_of(file, frames)
-    taken = mat_capture.take(file, MAT, "left", tmp_path / "filed")
+    taken = mat_capture.capture_on_mat(file, MAT, "left", tmp_path / "filed")
     assert len(taken.rows) == PHOTOS
     assert [int(name.split()[1]) % 3 for name in taken.names] == [1] * PHOTOS, "the sharp one of three"
 
@@ -197,7 +197,7 @@ def test_a_mat_of_another_paper_is_named(paper, tmp_path, capsys):
 
 
 def test_two_sheets_are_the_same_mat_as_one_large_one():
-    sighting = charuco.sighting("a", bare(mat_for("a3"), 10), mat_for("a4x2"))
+    sighting = charuco.detect_board("a", bare(mat_for("a3"), 10), mat_for("a4x2"))
     assert len(sighting.ids) == len(MAT.corners()) and not sighting.wrong
 
 
@@ -210,9 +210,9 @@ def test_mirrored_photos_are_told(tmp_path, capsys):
 
 
 def test_one_mirrored_photo_is_left_out(walk):
-    seen = [charuco.sighting(str(n), picture_of(content), MAT) for n, content in enumerate(walk[0])]
-    seen[4] = charuco.sighting("4", np.ascontiguousarray(picture_of(walk[0][4])[:, ::-1]), MAT)
-    found = charuco.solve(seen, MAT)
+    seen = [charuco.detect_board(str(n), picture_of(content), MAT) for n, content in enumerate(walk[0])]
+    seen[4] = charuco.detect_board("4", np.ascontiguousarray(picture_of(walk[0][4])[:, ::-1]), MAT)
+    found = charuco.solve_cameras(seen, MAT)
     assert len(found.names) == PHOTOS - 1 and "is a mirror image" in found.left_out["4"]
 
 

@@ -13,13 +13,13 @@ from p2vlib.geometry.frames import Cube, foot_cube
 from p2vlib.geometry.grids import VoxelGrid, iou, read_binvox, voxelise, write_binvox
 from p2vtools.__main__ import main
 from p2vtools.capture import scan_cleaning as cleaning
-from p2vtools.capture.scan_files import read_scan, thinned
+from p2vtools.capture.scan_files import decimate, read_scan
 from p2vtools.fit.pretrained import load, path
 from p2vtools.study.benchmark.scans import turned
-from p2vtools.synthesis.feet.foot import Foot, make_feet
+from p2vtools.synthesis.feet.foot import SyntheticFoot, make_feet
 from p2vtools.synthesis.feet.population import population
 from p2vtools.synthesis.objects import make_object
-from p2vtools.synthesis.scan_degradation import Truth, scanned
+from p2vtools.synthesis.scan_degradation import ScanTruth, degrade_scan
 
 CHAIR = "03001627"
 
@@ -30,14 +30,16 @@ def typical() -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def feet() -> list[Foot]:
+def feet() -> list[SyntheticFoot]:
     return [foot for person in population(4713, 2) for foot in make_feet(person).values()]
 
 
 @pytest.fixture(scope="module")
-def degraded(feet) -> list[tuple[Foot, trimesh.Trimesh, Truth]]:
+def degraded(feet) -> list[tuple[SyntheticFoot, trimesh.Trimesh, ScanTruth]]:
     """Scans with a level floor, with a turned one and without."""
-    made = [(foot, *scanned(foot, np.random.default_rng(seed))) for foot, seed in zip(feet, (1, 6, 11), strict=False)]
+    made = [
+        (foot, *degrade_scan(foot, np.random.default_rng(seed))) for foot, seed in zip(feet, (1, 6, 11), strict=False)
+    ]
     assert [(truth.floor != "none", truth.tilt > 3) for *_, truth in made] == [
         (True, False),
         (True, True),
@@ -46,7 +48,7 @@ def degraded(feet) -> list[tuple[Foot, trimesh.Trimesh, Truth]]:
     return made
 
 
-def off(cleaned: cleaning.Cleaned, to_scan: np.ndarray, foot: Foot) -> tuple[float, float, float]:
+def off(cleaned: cleaning.CleanedScan, to_scan: np.ndarray, foot: SyntheticFoot) -> tuple[float, float, float]:
     """IoU at 64^3 of the solid in its own cube with the true one in its own, degrees of yaw and of tilt."""
     truth = voxelise(foot.solid.vertices, foot.solid.faces, foot_cube(foot.solid.bounds), 64).volume
     return iou(cleaned.grid(64).volume, truth), *turned(cleaned.to_foot @ to_scan)
@@ -54,7 +56,7 @@ def off(cleaned: cleaning.Cleaned, to_scan: np.ndarray, foot: Foot) -> tuple[flo
 
 def test_a_foot_is_found_in_what_an_app_made_of_it(degraded, typical):
     for foot, scan, truth in degraded:
-        cleaned = cleaning.clean(scan, typical)
+        cleaned = cleaning.clean_scan(scan, typical)
         same, yaw, tilt = off(cleaned, truth.to_scan, foot)
         assert same > 0.7 and abs(yaw) < 5 and tilt < 5, truth
         assert (cleaned.side, cleaned.unit) == (foot.side, truth.unit)
@@ -64,7 +66,7 @@ def test_a_foot_is_found_in_what_an_app_made_of_it(degraded, typical):
 
 def test_where_the_foot_is_said_to_be_is_where_its_mesh_is(degraded, typical):
     foot, scan, _ = degraded[0]
-    cleaned = cleaning.clean(scan, typical)
+    cleaned = cleaning.clean_scan(scan, typical)
     there = trimesh.transform_points(scan.vertices, cleaned.to_foot)
     inside = there[(there[:, 1] > 0.03) & (there[:, 1] < 0.11) & (np.abs(there[:, 2]) < 0.06)]
     away, _ = KDTree(trimesh.sample.sample_surface(cleaned.mesh, 40_000, seed=0)[0]).query(inside)
@@ -73,15 +75,15 @@ def test_where_the_foot_is_said_to_be_is_where_its_mesh_is(degraded, typical):
 
 def test_a_clean_foot_with_its_whole_leg_stays_what_it_is(feet, typical):
     foot = feet[0]
-    cleaned = cleaning.clean(foot.photographed, typical)
+    cleaned = cleaning.clean_scan(foot.photographed, typical)
     same, yaw, tilt = off(cleaned, np.eye(4), foot)
     assert same > 0.88 and abs(yaw) < 3 and tilt < 1.5 and cleaned.side == foot.side
 
 
 def test_a_unit_that_is_told_is_believed(feet, typical):
     with pytest.raises(ValueError, match="stands like a foot on a floor in mm"):
-        cleaning.clean(feet[0].photographed, typical, unit="mm")
-    assert cleaning.clean(feet[0].photographed, typical, unit="m").unit == "m"
+        cleaning.clean_scan(feet[0].photographed, typical, unit="mm")
+    assert cleaning.clean_scan(feet[0].photographed, typical, unit="m").unit == "m"
 
 
 def test_the_command_files_a_scan(degraded, tmp_path, capsys):
@@ -100,7 +102,7 @@ def test_the_command_files_a_scan(degraded, tmp_path, capsys):
     assert length == pytest.approx(1000 * foot.length, abs=8)
 
 
-def shell(foot: Foot, size: int = 150, edge: float = 0.42) -> tuple[VoxelGrid, np.ndarray]:
+def shell(foot: SyntheticFoot, size: int = 150, edge: float = 0.42) -> tuple[VoxelGrid, np.ndarray]:
     """As a voxeliser makes it of a scan: the surface of leg and floor, no inside, its cube's edge called 1.
 
     Returns:
@@ -120,7 +122,7 @@ def test_a_shell_of_voxels_with_floor_and_leg_and_without_a_unit(feet, typical, 
     foot = feet[1]
     grid, to_grid = shell(foot)
     write_binvox(tmp_path / "shell.binvox", grid)
-    cleaned = cleaning.clean(read_scan(tmp_path / "shell.binvox"), typical)
+    cleaned = cleaning.clean_scan(read_scan(tmp_path / "shell.binvox"), typical)
     assert cleaned.side == foot.side and cleaned.unit == cleaning.UNKNOWN and "about 250 mm" in cleaned.notes[0]
     _, yaw, tilt = off(cleaned, to_grid, foot)
     assert abs(yaw) < 3 and tilt < 2
@@ -131,10 +133,10 @@ def test_a_shell_of_voxels_with_floor_and_leg_and_without_a_unit(feet, typical, 
 
 def test_a_scan_of_very_many_triangles_is_a_foot_with_fewer(degraded, typical):
     foot, scan, truth = degraded[0]
-    many = thinned(scan).subdivide().subdivide()
-    fewer = thinned(many, 60_000)
+    many = decimate(scan).subdivide().subdivide()
+    fewer = decimate(many, 60_000)
     assert len(many.faces) > 5 * len(fewer.faces)
-    assert off(cleaning.clean(fewer, typical), truth.to_scan, foot)[0] > 0.7
+    assert off(cleaning.clean_scan(fewer, typical), truth.to_scan, foot)[0] > 0.7
 
 
 def test_what_is_no_foot_is_one_clear_sentence(tmp_path, capsys):

@@ -8,7 +8,7 @@ import trimesh
 
 from p2vlib.geometry.frames import Cube
 from p2vlib.geometry.grids import VoxelGrid, write_binvox
-from p2vtools.capture.scan_files import MOST_FACES, filled, read_scan, thinned
+from p2vtools.capture.scan_files import MOST_FACES, decimate, fill_shell, read_scan
 
 
 def test_a_mesh_is_the_same_whatever_it_is_kept_in(tmp_path):
@@ -22,7 +22,7 @@ def test_a_mesh_is_the_same_whatever_it_is_kept_in(tmp_path):
 def test_a_scan_of_many_triangles_gets_larger_ones():
     ball, most = trimesh.creation.icosphere(subdivisions=6, radius=0.2), 20_000
     assert len(ball.faces) > 4 * most and most < MOST_FACES
-    thin = thinned(ball, most)
+    thin = decimate(ball, most)
     assert 0.4 * most < len(thin.faces) <= most
     assert thin.volume == pytest.approx(ball.volume, rel=0.01) and thin.area == pytest.approx(ball.area, rel=0.02)
 
@@ -30,14 +30,14 @@ def test_a_scan_of_many_triangles_gets_larger_ones():
 def test_repeated_corners_become_one():
     ball = trimesh.creation.icosphere(subdivisions=2)
     loose = trimesh.Trimesh(ball.triangles.reshape(-1, 3), np.arange(ball.faces.size).reshape(-1, 3), process=False)
-    assert not loose.is_watertight and thinned(loose).is_watertight
+    assert not loose.is_watertight and decimate(loose).is_watertight
 
 
 def test_a_shell_is_filled_also_where_it_is_open_at_both_ends():
     around = np.linalg.norm(np.stack(np.meshgrid(*[np.arange(20) - 9.5] * 2, indexing="ij")), axis=0)
     ring = (around < 8) & (around > 6)
     tube = np.repeat(ring[:, None], 20, axis=1)
-    assert (filled(tube) == (around < 8)[:, None]).all()
+    assert (fill_shell(tube) == (around < 8)[:, None]).all()
 
 
 def test_what_is_no_scan_is_one_sentence(tmp_path):

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from p2vlib.geometry.frames import Cube
-from p2vtools.capture.sfm import solid_of, structure_from_motion
+from p2vtools.capture.sfm import run_sfm, solid_of
 
 CUBE = Cube((-0.16, 0.0, -0.16), 0.32)
 
 
 def test_a_textured_floor_registers_the_photos_and_tells_where_they_were_taken(on_wood):
     photos, walk = on_wood
-    sparse = structure_from_motion(photos, walk.cameras)
+    sparse = run_sfm(photos, walk.cameras)
     assert len(sparse.registered) >= 0.95 * len(photos)
     assert sparse.error < 0.02, "camera places to centimetres, from photos of 4 mm a pixel"
     on_floor = np.abs(sparse.points[:, 1]) < 0.02
@@ -21,7 +21,7 @@ def test_a_textured_floor_registers_the_photos_and_tells_where_they_were_taken(o
 
 def test_a_plain_floor_and_smooth_skin_give_no_model(on_plain):
     photos, walk = on_plain
-    sparse = structure_from_motion(photos, walk.cameras)
+    sparse = run_sfm(photos, walk.cameras)
     assert sparse.registered == () and len(sparse.points) == 0 and np.isnan(sparse.error)
     assert sparse.seconds > 0 and not solid_of(sparse.points, CUBE).any()
 

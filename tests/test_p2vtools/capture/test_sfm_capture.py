@@ -12,8 +12,8 @@ from PIL import Image
 
 from p2vlib.geometry.grids import read_binvox
 from p2vtools.__main__ import main
-from p2vtools.capture.export_capture import file_export, moved
-from p2vtools.capture.sfm_capture import read_plain
+from p2vtools.capture.export_capture import capture_from_export, moved
+from p2vtools.capture.sfm_capture import read_photos_without_mat
 
 
 def saved(photos: list[bytes], folder: Path) -> Path:
@@ -30,7 +30,9 @@ def folder(on_wood, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def taken(folder, weights, tmp_path_factory):
-    return file_export(read_plain(folder), "left", tmp_path_factory.mktemp("filed") / "foot", weights)
+    return capture_from_export(
+        read_photos_without_mat(folder), "left", tmp_path_factory.mktemp("filed") / "foot", weights
+    )
 
 
 def test_photos_on_a_patterned_floor_are_placed_in_proportion(on_wood, taken):

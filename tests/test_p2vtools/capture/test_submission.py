@@ -11,13 +11,13 @@ import trimesh
 from PIL import Image
 
 from p2vlib.data.archives import shapenet
-from p2vlib.data.photo_set import FOOT_CUBE, read_shots
+from p2vlib.data.photo_set import FOOT_CUBE, read_photo_set
 from p2vlib.geometry.cameras import Camera, look_at, read_cameras
 from p2vlib.geometry.frames import FOOT_SYNSET
 from p2vlib.geometry.grids import read_binvox
 from p2vtools.__main__ import main
 from p2vtools.capture import charuco
-from p2vtools.capture.submission import KNEE, LEG, Filing, below_knee, file_capture
+from p2vtools.capture.submission import KNEE, LEG, Submission, below_knee, submit_capture
 from p2vtools.synthesis.mat import mat_for
 from tests.mats import seen_by
 
@@ -89,7 +89,7 @@ def test_the_tree_is_that_of_the_slides(tree):
     pictures = {f"{folder}/rendering/{number:02d}.jpg" for number in range(4)}
     lists = {f"{folder}/rendering/{name}" for name in ("renderings.txt", "rendering_metadata.txt")}
     assert names == {"taxonomy.json", f"{folder}/cameras.json", f"{folder}/subject.json"} | pictures | lists
-    shots = read_shots(tree / folder)
+    shots = read_photo_set(tree / folder)
     assert shots.side == "left" and shots.names == ["00.jpg", "01.jpg", "02.jpg", "03.jpg"]
 
 
@@ -117,7 +117,7 @@ def test_both_feet_of_a_person_are_in_one_split_and_other_categories_stay(photos
     (capture / "subject.json").unlink()
     for number in range(12):
         for side in ("left", "right"):
-            file_capture(capture, Filing(tmp_path, f"p{number}", side, "yes"))
+            submit_capture(capture, Submission(tmp_path, f"p{number}", side, "yes"))
     other, feet = shapenet.read_taxonomy(tmp_path / "taxonomy.json")
     assert other.train == ("a",)
     places = [{name.rsplit("-", 1)[0] for name in split} for split in (feet.train, feet.validation, feet.test)]
@@ -139,7 +139,7 @@ def test_nothing_tells_who_where_or_when(tree, photos):
 
 
 def test_of_a_capture_only_how_it_was_made_is_kept(tmp_path):
-    folder = file_capture(capture_of(tmp_path / "capture"), Filing(tmp_path / "tree", "p9", "left", "yes"))
+    folder = submit_capture(capture_of(tmp_path / "capture"), Submission(tmp_path / "tree", "p9", "left", "yes"))
     subject = json.loads((folder / "subject.json").read_text())
     assert subject.pop("consent").keys() == {"given", "filed"} and len(subject.pop("cube")) == 2
     made = {"made": "photos, cameras: noted by hand", "licence": "CC-BY-4.0", "look": "phone", "metadata": "metric"}
@@ -160,7 +160,7 @@ def test_a_picture_is_cut_above_the_knee_and_its_camera_stays_right(tree):
         angle = np.linspace(0, 2 * np.pi, 60)
         rim = camera.project(np.column_stack([LEG * np.cos(angle), np.full(60, KNEE), LEG * np.sin(angle)]))
         assert 0 <= rim[:, 1].min() < 2.5
-        seen = charuco.sighting("cut", picture, MAT)
+        seen = charuco.detect_board("cut", picture, MAT)
         expected = camera.project(MAT.corners()[seen.ids])[:, :2] - 0.5
         assert len(seen.ids) > 40 and np.linalg.norm(seen.places - expected, axis=1).mean() < 0.7
 
@@ -230,5 +230,5 @@ def test_a_camera_that_looks_away_is_named(tmp_path):
     write_cameras(capture / "cameras.json", [away])
     (capture / "subject.json").write_text(json.dumps({"cube": {"lower": [-0.16, 0, -0.16], "edge": 0.32}}))
     with pytest.raises(ValueError, match="ANNA-0.png: its camera sees nothing of the leg below the knee"):
-        file_capture(capture, Filing(tmp_path / "tree", "p9", "left", "yes"))
+        submit_capture(capture, Submission(tmp_path / "tree", "p9", "left", "yes"))
     assert not list((tmp_path / "tree").rglob("*.*"))

@@ -16,7 +16,7 @@ TINY = models.configure("rays", encoder=(4, 4, 4, 4), features=4, volume=(4, 4, 
 @pytest.fixture(scope="module")
 def batch(smoke) -> batches.Batch:
     feet = dataset.load_feet(smoke.config, "phone").select(light="drift")
-    return batches.draw(feet, training.Training(batch=6, views=3), 1)
+    return batches.sample_batch(feet, training.Training(batch=6, views=3), 1)
 
 
 def build(members: int) -> Ensemble:

@@ -7,7 +7,7 @@ import pytest
 import trimesh
 
 from p2vtools.__main__ import main
-from p2vtools.fit.measure import INSTEP_AT, measure, sizes
+from p2vtools.fit.measure import INSTEP_AT, measure, shoe_sizes
 from p2vtools.synthesis.feet.foot import make_feet
 from p2vtools.synthesis.feet.population import population
 
@@ -134,7 +134,7 @@ def test_the_command_measures_and_draws(tmp_path, capsys):
     ],
 )
 def test_sizes_by_their_formulas(length, expected):
-    assert expected.items() <= sizes(length).items()
+    assert expected.items() <= shoe_sizes(length).items()
 
 
 @pytest.mark.parametrize(
@@ -147,11 +147,11 @@ def test_sizes_by_their_formulas(length, expected):
     ],
 )
 def test_sizes_that_an_interval_spans_are_named(length, within, expected):
-    assert expected.items() <= sizes(length, within=within).items()
+    assert expected.items() <= shoe_sizes(length, within=within).items()
 
 
 def test_sizes_name_the_breadth_and_refuse_what_is_no_foot():
-    assert sizes(250, 97.6)["Mondopoint"] == "250/98"
-    assert "US men" not in sizes(150)
+    assert shoe_sizes(250, 97.6)["Mondopoint"] == "250/98"
+    assert "US men" not in shoe_sizes(150)
     with pytest.raises(ValueError, match="90 to 350 mm long; found 25"):
-        sizes(25)
+        shoe_sizes(25)

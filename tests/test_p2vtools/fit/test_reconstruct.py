@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from scipy.spatial.transform import Rotation
 
 from p2vlib import models
-from p2vlib.data.photo_set import FOOT_CUBE, MOST_VIEWS, read_shots
+from p2vlib.data.photo_set import FOOT_CUBE, MOST_VIEWS, read_photo_set
 from p2vlib.geometry.cameras import Camera, look_at, read_cameras, write_cameras
 from p2vlib.geometry.grids import iou, read_binvox, voxelise
 from p2vlib.provenance import data_folder
@@ -75,9 +75,9 @@ def test_unseen_feet_are_found_and_rebuilt(weights, smoke):
 
 @pytest.mark.parametrize("ending", reconstruct.FORMATS)
 def test_every_format_is_written_and_reads_back(weights, right_foot, tmp_path, ending):
-    foot = reconstruct.reconstruct(weights, read_shots(right_foot), 32, "given")
+    foot = reconstruct.reconstruct(weights, read_photo_set(right_foot), 32, "given")
     path = tmp_path / f"foot{ending}"
-    reconstruct.write(foot, path)
+    reconstruct.write_foot(foot, path)
     if ending == ".binvox":
         assert np.array_equal(read_binvox(path).volume, foot.solid)
         return
@@ -90,12 +90,12 @@ def test_every_format_is_written_and_reads_back(weights, right_foot, tmp_path, e
 def test_a_finer_grid_is_the_same_foot_and_as_long_as_it_is(weights, right_foot):
     off = []
     for one in sorted(right_foot.parent.glob("person-test-*")):
-        shots = read_shots(one)
+        shots = read_photo_set(one)
         coarse, fine = (reconstruct.reconstruct(weights, shots, size, "given") for size in (32, 128))
         assert fine.solid.shape == (128,) * 3 and not fine.solid[:, 48:].any()
         assert fine.solid.mean() == pytest.approx(coarse.solid.mean(), rel=0.1)
-        length = uncertainty.sized(weights, shots, fine).measures.length
-        off.append(length - model_card.true_measures(one)["length"])
+        length = uncertainty.measure_with_intervals(weights, shots, fine).measures.length
+        off.append(length - model_card.measures_of_capture(one)["length"])
     assert len(off) == 4 and abs(np.mean(off)) < 5 and np.abs(off).max() < 12, off
 
 
@@ -103,7 +103,7 @@ def test_cameras_noted_by_hand_are_aligned_first(weights, right_foot):
     """Azimuth off by up to 8 degrees, elevation by 15, distance by 30 %, aim by 4 cm, as on the slides."""
     rng, before, after = np.random.default_rng(5), [], []
     for one in sorted(right_foot.parent.glob("person-test-*")):
-        shots, mesh = read_shots(one), trimesh.load_mesh(one / "model.obj", process=False)
+        shots, mesh = read_photo_set(one), trimesh.load_mesh(one / "model.obj", process=False)
         truth = voxelise(mesh.vertices, mesh.faces, FOOT_CUBE, 32).volume
         for _ in range(2):
             wrong = replace(shots, cameras=[noted(camera, rng) for camera in shots.cameras])
@@ -123,7 +123,7 @@ def test_the_command_says_what_it_did_and_how_sure_it_is(copy, capsys):
 
 def test_left_and_right_are_mirror_images(weights, right_foot):
     """A capture and its mirror image, told as the other foot, give mirrored solids."""
-    shots = read_shots(right_foot)
+    shots = read_photo_set(right_foot)
     across = np.diag([1.0, 1, -1, 1])
     turn = np.diag([-1.0, 1, 1, 1])
     photos = [photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for photo in shots.photos]
@@ -139,13 +139,13 @@ def test_left_and_right_are_mirror_images(weights, right_foot):
 
 def test_photos_of_any_size_and_turn(copy, weights):
     """Larger photos that lie on their side in the file, as a phone writes them, give the same foot."""
-    known = reconstruct.reconstruct(weights, read_shots(copy), 32, "given")
+    known = reconstruct.reconstruct(weights, read_photo_set(copy), 32, "given")
     for path in sorted((copy / "rendering").glob("*.jpg")):
         photo = Image.open(path).convert("RGB").resize((1500, 1500), Image.Resampling.BICUBIC)
         exif = Image.Exif()
         exif[0x0112] = 6  # to be turned clockwise when shown
         photo.transpose(Image.Transpose.ROTATE_90).save(path, quality=95, exif=exif)
-    again = reconstruct.reconstruct(weights, read_shots(copy), 32, "given")
+    again = reconstruct.reconstruct(weights, read_photo_set(copy), 32, "given")
     assert iou(known.solid, again.solid) > 0.93
 
 
@@ -156,15 +156,15 @@ def test_without_a_list_the_pictures_are_taken_by_name_and_the_side_is_asked_for
     (copy / "rendering" / "renderings.txt").unlink()
     (copy / "subject.json").unlink()
     with pytest.raises(ValueError, match="which foot is it.*--side left or --side right"):
-        read_shots(copy)
-    shots = read_shots(copy, "right")
+        read_photo_set(copy)
+    shots = read_photo_set(copy, "right")
     assert len(shots.photos) == MOST and np.linalg.norm(shots.start) < 0.05, "where the cameras look, on the floor"
 
 
 def test_without_camera_matrices_the_metadata_rows_are_taken(copy):
     (copy / "cameras.json").unlink()
     rows = [line.split() for line in (copy / "rendering" / "rendering_metadata.txt").read_text().splitlines()]
-    shots = read_shots(copy)
+    shots = read_photo_set(copy)
     for camera, row in zip(shots.cameras, rows, strict=True):
         wanted = look_at(tuple(map(float, row)), FOOT_CUBE.centre, camera.width, camera.height)
         assert np.allclose(camera.extrinsics, wanted.extrinsics)
@@ -175,7 +175,7 @@ def test_one_photo_is_enough_to_begin_with(copy, weights):
     name = (only / "renderings.txt").read_text().split()[0]
     (only / "renderings.txt").write_text(name)
     write_cameras(copy / "cameras.json", read_cameras(copy / "cameras.json")[:1])
-    foot = reconstruct.reconstruct(weights, read_shots(copy), 32)
+    foot = reconstruct.reconstruct(weights, read_photo_set(copy), 32)
     assert foot.solid.any() and list(foot.agreement) == [name]
 
 
@@ -183,7 +183,7 @@ def test_of_two_hundred_photos_some_are_taken(copy):
     names = (copy / "rendering" / "renderings.txt").read_text().split() * 50
     (copy / "rendering" / "renderings.txt").write_text("\n".join(names))
     write_cameras(copy / "cameras.json", read_cameras(copy / "cameras.json") * 50)
-    assert len(read_shots(copy).photos) == MOST_VIEWS
+    assert len(read_photo_set(copy).photos) == MOST_VIEWS
 
 
 # ------------------------------------------------------------------------------------------------------ what it refuses
@@ -269,12 +269,12 @@ def test_targets_that_cannot_be_written(copy, capsys):
 def test_weights_are_made_tested_and_kept_with_their_card(smoke, tmp_path):
     learning = replace(smoke.config.finetuning, placement_noise=(4.0, 0.025))
     target = tmp_path / "kept" / "tiny.safetensors"
-    assert pretrained.make(replace(smoke.config, finetuning=learning), target, tmp_path / "work") == target
+    assert pretrained.train_pretrained(replace(smoke.config, finetuning=learning), target, tmp_path / "work") == target
     weights = pretrained.load(target)
     assert weights.card["data"]["captures"] == [4, 4, 4] and len(weights.card["test IoU by photos"]) == 3
     assert set(weights.card["minutes"]) == {"exact", "exact, on mats", "by hand", "by hand, on mats", "finer"}
     assert weights.card["mean foot IoU"]["iou"] > 0.5 and weights.threshold == weights.card["threshold"]
-    pretrained.tell(target, {"told": 1})
+    pretrained.update_card(target, {"told": 1})
     assert pretrained.load(target).card["told"] == 1 == json.loads(target.with_suffix(".json").read_text())["told"]
 
 

@@ -40,7 +40,7 @@ def test_what_is_the_last_itself_less_an_allowance_has_that_much_room(allowance)
 
 
 def test_a_smaller_size_has_less_room_and_presses_more(foot):
-    fits = shoe_last.fits(foot, "right")
+    fits = shoe_last.fit_shoes(foot, "right")
     assert np.diff([fit.last.length for fit in fits]).tolist() == [5, 5]
     for smaller, larger in zip(fits, fits[1:], strict=False):
         judged = ~np.isnan(smaller.clearance) & ~np.isnan(larger.clearance)
@@ -57,12 +57,12 @@ def test_left_and_right_fit_alike(foot):
     mirrored = foot.copy()
     mirrored.vertices = foot.vertices * [1, 1, -1]
     mirrored.faces = foot.faces[:, ::-1]
-    for one, two in zip(shoe_last.fits(foot, "right"), shoe_last.fits(mirrored, "left"), strict=True):
+    for one, two in zip(shoe_last.fit_shoes(foot, "right"), shoe_last.fit_shoes(mirrored, "left"), strict=True):
         assert np.nanmax(np.abs(one.clearance - two.clearance)) < 0.05
 
 
 def test_what_is_above_the_opening_and_the_sole_are_not_judged(foot):
-    fit = shoe_last.fits(foot, "right")[1]
+    fit = shoe_last.fit_shoes(foot, "right")[1]
     heights = fit.foot.vertices[:, 1]
     assert np.isnan(fit.clearance[(heights > 0.1) & (fit.foot.vertices[:, 0] < 0.4 * fit.last.length / 1000)]).all()
     assert np.isnan(fit.clearance[fit.foot.vertex_normals[:, 1] < -0.9]).all()
@@ -77,7 +77,7 @@ def test_lasts_of_no_foot_are_refused():
 
 
 def test_the_map_says_what_it_shows(foot, tmp_path, capsys):
-    figure = viewer.fit_map(shoe_last.fits(foot, "right"))
+    figure = viewer.fit_map(shoe_last.fit_shoes(foot, "right"))
     told = " ".join(text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text")))
     for part in ("Mondopoint 2", "toe room 1", "15 mm of toe allowance", "no maker's last", "clearance [mm]"):
         assert part in told, part

@@ -9,7 +9,7 @@ import pytest
 from p2vlib import config
 from p2vtools.__main__ import main
 from p2vtools.fit.measure import HALF_SIZE
-from p2vtools.fit.reconstruct import pose_of
+from p2vtools.fit.reconstruct import pose_matrix
 from p2vtools.study.benchmark import captures, meshes, run, scans, summary, walks
 
 
@@ -60,7 +60,7 @@ def test_a_row_says_what_was_done_and_what_came_of_it():
 
 
 def test_a_turn_about_the_vertical_is_yaw_whatever_the_size():
-    assert scans.turned(3 * pose_of(-12.0, np.zeros(3))) == pytest.approx((12.0, 0.0), abs=1e-5)
+    assert scans.turned(3 * pose_matrix(-12.0, np.zeros(3))) == pytest.approx((12.0, 0.0), abs=1e-5)
 
 
 def test_rows_are_read_as_they_were_written(tmp_path):

@@ -124,7 +124,7 @@ def test_panels_are_cut_at_the_threshold_that_the_tables_use():
 def test_captures_are_ranked_by_a_network_whatever_its_rows_call_it():
     feet, network = captures(4), network_of("main-06")
     rows = feet.table.assign(model="n", training="feet-phone", variant="main", threshold=0.5, selected=True)
-    strip = experiments.ranked(network, feet, rows.assign(iou=[0.1, 0.4, 0.3, 0.2]), 1).axes[0]
+    strip = experiments.ranked_panels(network, feet, rows.assign(iou=[0.1, 0.4, 0.3, 0.2]), 1).axes[0]
     assert [line.get_label() for line in strip.lines] == ["best", "median", "worst"]
     assert strip.get_xlabel() == "IoU of each of 4"
 

@@ -61,7 +61,7 @@ def test_begin_refuses_what_the_config_does_not_know(home):
 def test_metrics_are_kept_as_their_notebooks_own(run):
     kept = run.save_metrics(pd.DataFrame([ROW]))
     assert kept.to_dict("records") == [{"notebook": "04", **ROW}]
-    assert metrics_csv.read(notebook_run.part_of_metrics(run.work, "04")).equals(kept)
+    assert metrics_csv.read_metrics(notebook_run.part_of_metrics(run.work, "04")).equals(kept)
 
 
 def test_metrics_that_are_not_tidy_are_not_kept(run):

@@ -20,7 +20,7 @@ from p2vlib.provenance import ROOT
 from p2vtools.__main__ import main
 from p2vtools.commands.study import parameter
 from p2vtools.study import execution, runner
-from p2vtools.study.parameters import given_to
+from p2vtools.study.parameters import parameters_by_notebook
 from p2vtools.study.runner import StudyError, run_notebooks
 
 PARAMETERS = """
@@ -143,7 +143,7 @@ def test_a_wrong_parameter_is_refused_before_anything_runs(home, parameters, sen
 
 def test_an_int_is_a_good_float(home):
     path = write_notebook(home, "01_first")
-    assert given_to([path], "smoke", {"noise": 1}) == {path: {"scale": "smoke", "noise": 1}}
+    assert parameters_by_notebook([path], "smoke", {"noise": 1}) == {path: {"scale": "smoke", "noise": 1}}
 
 
 def test_wrong_names_of_scales_and_notebooks_are_refused(home):
@@ -273,7 +273,7 @@ def test_what_came_with_git_keeps_its_minutes(home):
 def test_kernels_use_every_core_unless_told(home, monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.delenv("JUPYTER_PATH", raising=False)
-    with execution.own_kernel("smoke") as name:
+    with execution.private_kernel("smoke") as name:
         spec = json.loads((Path(os.environ["JUPYTER_PATH"]) / "kernels" / name / "kernel.json").read_text())
     assert spec["env"]["OMP_NUM_THREADS"] == str(len(os.sched_getaffinity(0)))
     assert spec["argv"][0] == sys.executable

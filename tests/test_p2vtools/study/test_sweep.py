@@ -16,7 +16,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 from p2vlib import progress
 from p2vtools.__main__ import main
 from p2vtools.study import sweep
-from p2vtools.study.sweep import Job, combinations, name_of
+from p2vtools.study.sweep import SweepJob, combinations, name_of
 
 PARAMETERS = """
 scale = "smoke"
@@ -113,15 +113,15 @@ def test_stopped_by_ctrl_c_a_grid_goes_on_and_is_compared(home, notebook, monkey
 
 def test_a_run_that_fails_is_told_and_a_wrong_one_keeps_all_from_running(home, notebook):
     with pytest.raises(ValueError, match=r"05_last.ipynb: parameter 'views' is 'x'; expected int"):
-        sweep.run_grid("smoke", None, {"views": [2, "x"]})
+        sweep.run_sweep("smoke", None, {"views": [2, "x"]})
     with pytest.raises(ValueError, match=r"03.views is for notebook 03, and those to run are 05"):
-        sweep.run_grid("smoke", None, {"03.views": [2]})
+        sweep.run_sweep("smoke", None, {"03.views": [2]})
     assert not (home / "reports").exists()
     broken = nbformat.read(notebook, 4)
     broken.cells[1].source = "raise ValueError('the foot has no heel')"
     nbformat.write(broken, notebook)
     with pytest.raises(sweep.StudyError, match=r"1 of 1 runs failed; seed=3: 05_last.ipynb failed .* no heel.*log.txt"):
-        sweep.run_grid("smoke", ["05"], {"seed": [3]})
+        sweep.run_sweep("smoke", ["05"], {"seed": [3]})
 
 
 def test_runs_that_cannot_be_compared_have_gone_well_all_the_same(tmp_path, capsys):
@@ -141,7 +141,7 @@ def test_every_combination_is_a_run_with_a_name_of_its_own():
 def test_the_time_left_is_that_of_the_last_run_or_of_the_cells_so_far(monkeypatch):
     now = 100.0
     monkeypatch.setattr(sweep.time, "monotonic", lambda: now)
-    job = Job("smoke", ["03", "05"], {}, {"03": 60.0, "05": 30.0}, began=80.0)
+    job = SweepJob("smoke", ["03", "05"], {}, {"03": 60.0, "05": 30.0}, began=80.0)
     assert job.left() == 90.0 and job.line() == "waits"
     job.process, job.place, job.since = "a process", ("03_a", 4, 11), 80.0
     assert job.left() == 70.0

@@ -57,11 +57,11 @@ def test_points_of_a_network_of_points_are_measured_themselves(smoke):
 
 def test_without_the_floor_cubes_stand_too_high_or_too_low(smoke):
     whole = dataset.load_feet(smoke.config, "phone").select(split=["validation", "test"])
-    lifted = systems.lifted(whole)
+    lifted = systems.with_floor_noise(whole)
     assert torch.equal(lifted.photos, whole.photos) and lifted.fine is None and lifted.table.equals(whole.table)
     high = [solid.any(2).any(0).nonzero().max().item() for solid in lifted.truth]
     assert len(set(high)) > 1 and max(high) < systems.LIFTED_SHARE * 32
-    assert torch.equal(systems.lifted(whole).truth, lifted.truth), "the same for every network"
+    assert torch.equal(systems.with_floor_noise(whole).truth, lifted.truth), "the same for every network"
 
 
 def test_a_wooden_floor_registers_the_photos(smoke):
@@ -83,8 +83,8 @@ def test_the_spread_over_orders_is_none_where_there_is_no_order(smoke):
 def test_a_hull_of_seen_silhouettes_is_one_of_exact_ones_when_they_are_exact(smoke):
     feet = smoke.captures.select(dataset="feet", look="studio", cube="metric", split="test")
     masks = feet.photos[:, :, 3].float() / 255
-    same = evaluation.carved(masks, feet.cameras, 32, FOOT_SHARE)
-    assert torch.equal(same, evaluation.visual_hull(feet, masks.shape[1], FOOT_SHARE))
+    same = evaluation.visual_hull(masks, feet.cameras, 32, FOOT_SHARE)
+    assert torch.equal(same, evaluation.dataset_visual_hulls(feet, masks.shape[1], FOOT_SHARE))
 
 
 def test_the_table_says_what_is_known_and_leaves_out_what_is_not(smoke):

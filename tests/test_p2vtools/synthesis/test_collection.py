@@ -31,7 +31,7 @@ def test_the_smoke_data_hold_everybody_once(smoke):
 def test_a_second_run_renders_nothing(smoke, monkeypatch):
     monkeypatch.setattr(collection, "each", None)
     made = {path: path.stat().st_mtime_ns for path in smoke.objects.rglob("*") if path.is_file()}
-    collection.ensure(smoke.config)
+    collection.ensure_collection(smoke.config)
     assert made and all(path.stat().st_mtime_ns == time for path, time in made.items())
 
 
@@ -130,23 +130,23 @@ def test_a_capture_that_fails_stops_the_collection(home, smoke):
     """A data set that silently lacked a person would be another data set."""
     broken = replace(smoke.config, feet=replace(smoke.config.feet, train_seed=-1))
     with pytest.raises(ValueError, match="found -1"):
-        collection.ensure(broken, workers=1)
+        collection.ensure_collection(broken, workers=1)
     assert not list(data_folder("feet", "smoke").glob("*/[!.]*"))
 
 
 def test_one_unseen_foot_is_the_one_that_the_whole_data_set_has(home, smoke, monkeypatch):
-    made = collection.unseen(smoke.config, 1, "left")
+    made = collection.unseen_capture(smoke.config, 1, "left")
     monkeypatch.undo()
     whole = data_folder("feet", "smoke") / "phone" / "person-test-0001-left"
     assert made.is_relative_to(home) and made.name == whole.name
     assert read_capture(made).photos == read_capture(whole).photos
     assert [folder.name for folder in (home / "data" / "feet" / "smoke").iterdir()] == ["phone"]
     monkeypatch.setattr(collection, "_capture_foot", None)
-    assert collection.unseen(smoke.config, 1, "left") == whole, "what is there is not made again"
+    assert collection.unseen_capture(smoke.config, 1, "left") == whole, "what is there is not made again"
 
 
 @pytest.mark.parametrize(("person", "side"), [(2, "left"), (-1, "left"), (0, "middle")])
 def test_a_foot_that_nobody_has_is_refused(home, smoke, person, side):
     with pytest.raises(ValueError, match="expected a test person from 0 to 1, left or right"):
-        collection.unseen(smoke.config, person, side)
+        collection.unseen_capture(smoke.config, person, side)
     assert not (home / "data").exists()

@@ -9,7 +9,7 @@ import pytest
 
 from p2vtools.__main__ import main
 from p2vtools.capture import mat_printing
-from p2vtools.capture.charuco import sighting
+from p2vtools.capture.charuco import detect_board
 from p2vtools.synthesis.mat import MATS, mat_for
 
 PIXELS = 4
@@ -32,7 +32,7 @@ def test_the_squares_are_the_board(paper):
     mat = mat_for(paper)
     across, down = mat.size
     page = drawn([shape + 10 for shape in mat_printing.squares(mat)], across + 20, down + 20)
-    seen = sighting("page", page, mat)
+    seen = detect_board("page", page, mat)
     assert len(seen.ids) == (mat.columns - 1) * (mat.rows - 1) == len(mat.corners())
     world = mat.corners()[seen.ids][:, [0, 2]] * 1000
     expected = (world + np.array(mat.size) / 2 + 10) * PIXELS - 0.5
@@ -87,5 +87,5 @@ def test_a_mat_of_another_paper_is_not_mistaken():
     """It would give millimetres that are none."""
     page = np.repeat(mat_for("a4").picture(6)[..., None], 3, 2)
     page = np.pad(page, ((40, 40), (40, 40), (0, 0)), constant_values=255)
-    assert len(sighting("page", page, mat_for("a4")).ids) == 96
-    assert all(not len(sighting("page", page, mat_for(paper)).ids) for paper in ("a3", "tabloid", "letter"))
+    assert len(detect_board("page", page, mat_for("a4")).ids) == 96
+    assert all(not len(detect_board("page", page, mat_for(paper)).ids) for paper in ("a3", "tabloid", "letter"))

@@ -7,23 +7,23 @@ import pytest
 import trimesh
 from scipy.spatial import KDTree
 
-from p2vtools.synthesis.feet.foot import Foot, make_feet
+from p2vtools.synthesis.feet.foot import SyntheticFoot, make_feet
 from p2vtools.synthesis.feet.population import population
-from p2vtools.synthesis.scan_degradation import NOISE, UNITS, Truth, scanned
+from p2vtools.synthesis.scan_degradation import NOISE, UNITS, ScanTruth, degrade_scan
 
 
 @pytest.fixture(scope="module")
-def foot() -> Foot:
+def foot() -> SyntheticFoot:
     return make_feet(population(4713, 1)[0])["left"]
 
 
 @pytest.fixture(scope="module")
-def scans(foot) -> list[tuple[trimesh.Trimesh, Truth]]:
-    return [scanned(foot, np.random.default_rng(seed)) for seed in (1, 6, 11)]
+def scans(foot) -> list[tuple[trimesh.Trimesh, ScanTruth]]:
+    return [degrade_scan(foot, np.random.default_rng(seed)) for seed in (1, 6, 11)]
 
 
 def test_a_seed_gives_the_same_scan_and_another_seed_another(foot, scans):
-    again, truth = scanned(foot, np.random.default_rng(1))
+    again, truth = degrade_scan(foot, np.random.default_rng(1))
     assert np.array_equal(again.vertices, scans[0][0].vertices) and truth.unit == scans[0][1].unit
     assert len({len(scan.faces) for scan, _ in scans}) == len(scans)
 

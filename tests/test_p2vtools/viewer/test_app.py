@@ -12,7 +12,7 @@ import trimesh
 from PIL import Image
 
 from p2vlib import evaluation, models
-from p2vlib.data.photo_set import FOOT_CUBE, read_shots
+from p2vlib.data.photo_set import FOOT_CUBE, read_photo_set
 from p2vlib.geometry.grids import iou, read_binvox
 from p2vtools import viewer
 from p2vtools.fit import reconstruct
@@ -55,8 +55,8 @@ def told(app: App) -> str:
 
 def test_a_folder_is_answered_as_reconstruct_answers_it(folder, weights, right_foot):
     for size in (32, 64):
-        foot = reconstruct.reconstruct(weights, read_shots(right_foot), size)
-        own = looked_at.ask(folder, (weights.model, weights.threshold), range(4), size).probability
+        foot = reconstruct.reconstruct(weights, read_photo_set(right_foot), size)
+        own = looked_at.predict_sample(folder, (weights.model, weights.threshold), range(4), size).probability
         np.testing.assert_allclose(own, foot.probability, atol=1e-4)
 
 
@@ -65,7 +65,7 @@ def test_a_table_is_answered_as_it_is_evaluated(table, weights, smoke):
     captures = smoke.captures.select(**pick)
     expected = evaluation.predict(weights.model, captures, [0, 2]).detach().numpy()
     for row, sample in enumerate(table):
-        answer = looked_at.ask(sample, (weights.model, weights.threshold), [0, 2])
+        answer = looked_at.predict_sample(sample, (weights.model, weights.threshold), [0, 2])
         there = answer.probability[..., ::-1] if sample.side == "right" else answer.probability
         np.testing.assert_allclose(there, expected[row], atol=0.02)
         truth = captures.truth[row].numpy()
@@ -76,7 +76,7 @@ def test_a_table_is_answered_as_it_is_evaluated(table, weights, smoke):
 def test_cameras_of_a_table_are_those_of_the_capture(table, right_foot):
     (right,) = (sample for sample in table if sample.side == "right")
     (left,) = (sample for sample in table if sample.side == "left")
-    shots = read_shots(right_foot)
+    shots = read_photo_set(right_foot)
     cube = read_binvox(right_foot / "model.binvox").cube
     shift = np.array(cube.lower) - np.array(FOOT_CUBE.lower)
     true = {tuple(np.round(camera.position - shift, 3)) for camera in shots.cameras}
@@ -85,7 +85,7 @@ def test_cameras_of_a_table_are_those_of_the_capture(table, right_foot):
 
 
 def test_the_line_follows_the_threshold(app, folder, weights):
-    answer = looked_at.ask(folder, (weights.model, weights.threshold), range(4))
+    answer = looked_at.predict_sample(folder, (weights.model, weights.threshold), range(4))
     for threshold in (weights.threshold, 0.7, 0.31):
         app.threshold.value = threshold
         expected = iou(answer.probability >= app.threshold.value, folder.truth(32))
@@ -109,7 +109,7 @@ def test_the_line_tells_of_what_is_shown(app):
 def test_fewer_photos_are_asked_anew_within_a_second(app, folder, weights):
     before = told(app)
     app.views.value = 2
-    expected = looked_at.ask(folder, (weights.model, weights.threshold), [0, 2])
+    expected = looked_at.predict_sample(folder, (weights.model, weights.threshold), [0, 2])
     assert told(app) == f"{iou(expected.probability >= weights.threshold, folder.truth(32)):.3f}" != before
     assert app.strip.value.count("<img") == 2 and app.photo.max == 2
     assert expected.seconds < 1

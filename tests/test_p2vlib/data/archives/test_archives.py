@@ -35,7 +35,7 @@ def checkout(home, smoke) -> Path:
 
 
 def metrics_of(checkout: Path) -> pd.DataFrame:
-    return metrics_csv.read(part_of_metrics(checkout / ".runs" / "smoke", NAME))
+    return metrics_csv.read_metrics(part_of_metrics(checkout / ".runs" / "smoke", NAME))
 
 
 def table_of(checkout: Path, name: str) -> pd.DataFrame:

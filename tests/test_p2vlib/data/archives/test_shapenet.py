@@ -18,11 +18,11 @@ from p2vlib import evaluation, training
 from p2vlib.config import Training
 from p2vlib.data import dataset
 from p2vlib.data.archives import shapenet
-from p2vlib.data.augmentation import as_input, cut
+from p2vlib.data.augmentation import crop_boxes, preprocess
 from p2vlib.geometry.cameras import look_at, read_metadata, write_metadata
 from p2vlib.geometry.frames import object_cube
 from p2vlib.geometry.grids import VoxelGrid, voxelise, write_binvox
-from p2vlib.geometry.projection import look, voxel_centres
+from p2vlib.geometry.projection import project_points, voxel_centres
 from p2vlib.models import build
 from p2vtools.study import experiments
 from p2vtools.synthesis.objects import make_object
@@ -198,9 +198,9 @@ def test_the_cameras_fit_the_photos_however_they_are_cut(whole):
     for as_published in (False, True):
         captures, _ = shapenet.load(whole, 96, as_published=as_published)
         inside = voxel_centres(32)[captures.truth[0].flatten()]
-        place = look(captures.cameras[:1], inside).place[0]
+        place = project_points(captures.cameras[:1], inside).place[0]
         whole_alpha = captures.photos[:1, :, 3:].float() / 255
-        alpha = cut(whole_alpha, captures.boxes[:1], 96)[0, :, 0]
+        alpha = crop_boxes(whole_alpha, captures.boxes[:1], 96)[0, :, 0]
         pixels = ((place + 1) / 2 * 96).long().clamp(0, 95)
         for view, where in enumerate(pixels):
             assert (alpha[view, where[:, 1], where[:, 0]] > 0.2).float().mean() > 0.9
@@ -285,8 +285,8 @@ def test_a_network_trains_on_it_and_is_tested(whole, tmp_path):
 def test_a_mirrored_photo_is_cut_where_its_mirror_image_is(whole):
     captures, _ = shapenet.load(whole, 96)
     both = torch.tensor([True] * 4)
-    photos, _ = dataset.mirrored(captures.photos, captures.truth, both)
-    boxes = dataset.mirrored_boxes(captures.boxes, 137, both)
-    straight = as_input(captures.photos, boxes=captures.boxes, size=96)
-    turned = as_input(photos, boxes=boxes, size=96)
+    photos, _ = dataset.mirror_views(captures.photos, captures.truth, both)
+    boxes = dataset.mirror_boxes(captures.boxes, 137, both)
+    straight = preprocess(captures.photos, boxes=captures.boxes, size=96)
+    turned = preprocess(photos, boxes=boxes, size=96)
     assert torch.allclose(turned, straight.flip(-1).roll(-1, dims=1).flip(1), atol=1e-4)

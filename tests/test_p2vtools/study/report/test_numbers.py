@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from p2vlib import provenance
-from p2vlib.evaluation.metrics_csv import to_text
+from p2vlib.evaluation.metrics_csv import format_metrics
 from p2vtools.study import report
 from p2vtools.study.notebook_run import begin
 from tests.test_p2vtools.study.report.test_report import metrics
@@ -78,7 +78,7 @@ def committed_run(home: Path) -> None:
     rows.append(metrics(notebook="04", subject="a", sample="a", iou=0.2))
     path = home / "reports" / "quick" / "metrics.csv"
     path.parent.mkdir(parents=True)
-    path.write_text(to_text(pd.concat(rows)))
+    path.write_text(format_metrics(pd.concat(rows)))
 
 
 def test_a_smoke_run_shows_the_committed_number_beside_its_own(home: Path):

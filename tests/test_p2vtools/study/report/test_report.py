@@ -14,7 +14,7 @@ from PIL import Image
 from p2vlib.evaluation.metrics_csv import COLUMNS, METRICS
 from p2vtools.__main__ import main
 from p2vtools.study import report
-from p2vtools.study.notebook_run import Run, begin, part_of_metrics
+from p2vtools.study.notebook_run import NotebookRun, begin, part_of_metrics
 from p2vtools.study.report import size_limits
 from p2vtools.study.report.markup import prose, table
 from tests.validity import checked
@@ -32,7 +32,7 @@ def metrics(notebook: str = "03", **facts) -> pd.DataFrame:
     return pd.DataFrame([row])[list(METRICS)]
 
 
-def finish(home: Path, notebook: str, answer: str = "It is **0.5**.", scale: str = "quick") -> Run:
+def finish(home: Path, notebook: str, answer: str = "It is **0.5**.", scale: str = "quick") -> NotebookRun:
     """A whole small run of one notebook."""
     run = begin(notebook, f"Notebook {notebook}", scale=scale)
     picture = run.folder / "figures" / f"{notebook}-a b.png"
@@ -202,7 +202,7 @@ def test_a_page_of_a_notebook_that_is_gone_goes(home: Path):
 # ------------------------------------------------------------------------------------------------------------ metrics
 
 
-def lines_of(run: Run) -> list[str]:
+def lines_of(run: NotebookRun) -> list[str]:
     return (run.folder / "metrics.csv").read_text().splitlines()
 
 

@@ -24,12 +24,12 @@ def crowd() -> list[population.Person]:
 
 
 @pytest.fixture(scope="module")
-def pairs(crowd) -> list[dict[str, feet.Foot]]:
+def pairs(crowd) -> list[dict[str, feet.SyntheticFoot]]:
     return [feet.make_feet(person) for person in crowd]
 
 
 @pytest.fixture(scope="module")
-def every_foot(pairs) -> list[feet.Foot]:
+def every_foot(pairs) -> list[feet.SyntheticFoot]:
     return [foot for pair in pairs for foot in pair.values()]
 
 

@@ -9,13 +9,13 @@ from matplotlib.figure import Figure
 
 from p2vtools import viewer
 from p2vtools.fit.measure import measure
-from p2vtools.synthesis.feet.foot import Foot, make_feet
-from p2vtools.synthesis.feet.landmarks import VERTICES, landmarks, numbers, truths
+from p2vtools.synthesis.feet.foot import SyntheticFoot, make_feet
+from p2vtools.synthesis.feet.landmarks import VERTICES, landmarks, numbers, true_measures
 from p2vtools.synthesis.feet.population import population
 
 
 @pytest.fixture(scope="module")
-def feet() -> list[Foot]:
+def feet() -> list[SyntheticFoot]:
     return [foot for person in population(77, 4) for foot in make_feet(person).values()]
 
 
@@ -50,7 +50,7 @@ def test_measures_are_those_of_the_landmarks(feet):
     """Half a millimetre for lengths, one per cent for girths; nothing of the truth comes from `measure`."""
     for foot in feet:
         found = vars(measure(foot.solid, foot.side)[0])
-        for name, truth in truths(foot).items():
+        for name, truth in true_measures(foot).items():
             allowed = 0.01 * truth if "girth" in name else 0.5
             assert found[name] == pytest.approx(truth, abs=allowed), (foot.subject, foot.side, name)
 

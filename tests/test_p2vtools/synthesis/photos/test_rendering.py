@@ -28,7 +28,7 @@ def leg() -> trimesh.Trimesh:
     return trimesh.util.concatenate([box((0.25, 0.06, 0.09), (0, 0.03, 0)), box((0.08, 0.4, 0.08), (-0.08, 0.2, 0))])
 
 
-def walk(views: int = 8, drift: bool = True, seed: int = 3, pixels: int = 40) -> trajectories.Walk:
+def walk(views: int = 8, drift: bool = True, seed: int = 3, pixels: int = 40) -> trajectories.PhotoWalk:
     return trajectories.phone_walk(np.random.default_rng(seed), views, TARGET, drift, pixels)
 
 
