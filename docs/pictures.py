@@ -22,8 +22,8 @@ from p2vlib.data.photo_set import PhotoSet, photo_set_from_arrays
 from p2vlib.geometry.frames import SIDES
 from p2vtools import viewer
 from p2vtools.fit import pretrained, reconstruct, shoe_last, uncertainty
-from p2vtools.fit.measure import measure, shoe_sizes
-from p2vtools.fit.reconstruct import Foot
+from p2vtools.fit.measure import measure_foot, shoe_sizes
+from p2vtools.fit.reconstruct import ReconstructedFoot
 from p2vtools.fit.uncertainty import MeasureIntervals
 from p2vtools.synthesis.feet import foot as feet
 from p2vtools.synthesis.feet.landmarks import true_measures
@@ -49,24 +49,26 @@ def photographed(foot: feet.SyntheticFoot) -> PhotoSet:
 
 def lengthened(mesh: trimesh.Trimesh, known: MeasureIntervals) -> trimesh.Trimesh:
     """A reconstructed surface with what is missing at the tips of its toes, which are thinner than a voxel."""
-    longer = known.measures.length / measure(mesh, SIDE)[0].length
+    longer = known.measures.length / measure_foot(mesh, SIDE)[0].length
     return mesh.copy().apply_transform(np.diag([longer, 1.0, 1.0, 1.0]))
 
 
-def from_photos_to_millimetres(shots: PhotoSet, foot: Foot, known: MeasureIntervals, truth: float) -> Figure:
+def from_photos_to_millimetres(
+    shots: PhotoSet, foot: ReconstructedFoot, known: MeasureIntervals, truth: float
+) -> Figure:
     """Photos, the solid and what was measured side by side; ``truth``: the true length, mm."""
     mesh = lengthened(foot.mesh, known)
-    drawn = viewer.measured(mesh, known.measures, replace(measure(mesh, SIDE)[1], arch=None))
+    drawn = viewer.measurement_figure(mesh, known.measures, replace(measure_foot(mesh, SIDE)[1], arch=None))
     drawn.set_size_inches(5.4, 4.9)
     photos = [np.asarray(photo) for photo in shots.photos[::2]]
     smooth = zoom(foot.probability, 2, order=1, mode="grid-constant", grid_mode=True) >= foot.threshold
-    solid = viewer.render(smooth, azimuth=40, elevation=22, pixels=900)
+    solid = viewer.render_voxels(smooth, azimuth=40, elevation=22, pixels=900)
     pictures = [viewer.mosaic([photos[:2], photos[2:]], gap=8), cut(solid), raster(drawn)]
-    size = shoe_sizes(known.measures.length, known.measures.ball_breadth, known.within["length"])["EU"]
+    size = shoe_sizes(known.measures.length, known.measures.ball_breadth, known.half_widths["length"])["EU"]
     titles = [
         f"{VIEWS} photos (here: every second)",
         "a solid foot",
-        f"{known.measures.length:.0f} ± {known.within['length']:.0f} mm long (true: {truth:.0f}), EU {size}",
+        f"{known.measures.length:.0f} ± {known.half_widths['length']:.0f} mm long (true: {truth:.0f}), EU {size}",
     ]
     with matplotlib.rc_context(STYLE):
         figure = new_figure(15, 5.0)
@@ -95,7 +97,7 @@ def raster(figure: Figure) -> np.ndarray:
 
 def main() -> None:
     (person,) = population(PEOPLE, 1, first=PERSON)
-    true_foot, weights = feet.make_feet(person)[SIDE], pretrained.load(pretrained.path())
+    true_foot, weights = feet.make_feet(person)[SIDE], pretrained.load_pretrained()
     shots = photographed(true_foot)
     foot = reconstruct.reconstruct(weights, shots, 128, report=print)
     known, truth = uncertainty.measure_with_intervals(weights, shots, foot), true_measures(true_foot)["length"]

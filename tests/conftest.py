@@ -19,7 +19,7 @@ install_import_hook(["p2vlib", "p2vtools"], "beartype.beartype(conf=beartype.Bea
 if TYPE_CHECKING:
     from p2vlib.config import Config
     from p2vlib.data.dataset import Captures
-    from p2vtools.fit.pretrained import Weights
+    from p2vtools.fit.pretrained import PretrainedModel
     from p2vtools.synthesis.photos.trajectories import PhotoWalk
 
 
@@ -51,11 +51,11 @@ def smoke() -> Smoke:
 
 
 @pytest.fixture(scope="session")
-def weights() -> Weights:
+def weights() -> PretrainedModel:
     """Those that come with the project."""
     from p2vtools.fit import pretrained
 
-    return pretrained.load(pretrained.path())
+    return pretrained.load_pretrained()
 
 
 @pytest.fixture(scope="session")

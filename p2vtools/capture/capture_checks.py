@@ -22,7 +22,7 @@ from p2vlib.geometry.grids import VoxelGrid, read_binvox
 from p2vtools.capture.duplicates import PhotoFingerprint, SolidFingerprint, look_of, solid_of
 from p2vtools.capture.sanity_checks import implausible_photos, side_of_grid
 from p2vtools.capture.submission import GRID, PERSON
-from p2vtools.fit.pretrained import Weights
+from p2vtools.fit.pretrained import PretrainedModel
 
 LARGEST_TEXT, LARGEST_FILE = 2**20, 64 * 2**20
 """Bytes of lists and descriptions, and of pictures and grids, that are read."""
@@ -85,7 +85,7 @@ class CaptureReport:
             self.problems.append(str(error))
 
 
-def check_capture(folder: Path, tree: Path, weights: Weights) -> CaptureReport:
+def check_capture(folder: Path, tree: Path, weights: PretrainedModel) -> CaptureReport:
     """One capture by itself."""
     found = CaptureReport(folder.name)
     if folder.name.startswith("."):

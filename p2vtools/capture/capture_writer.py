@@ -17,7 +17,7 @@ from p2vlib.files import atomic_directory, write_text
 from p2vlib.geometry.cameras import Camera, Row, write_cameras, write_metadata
 from p2vlib.geometry.frames import FOOT_SYNSET
 from p2vtools.capture.charuco import sharpness
-from p2vtools.viewer.style import AGREEMENT, FAINT, INK, PALETTE, new_figure, styled
+from p2vtools.viewer.style import AGREEMENT, FAINT, INK, PALETTE, new_figure, study_style
 
 WIDEST = 75.0
 """Degrees between neighbouring photos from which a side counts as not seen."""
@@ -147,7 +147,7 @@ def _side_of(azimuth: float) -> str:
     return names[round(azimuth / 45) % 8]
 
 
-@styled
+@study_style
 def coverage(intake: WrittenCapture) -> Figure:
     """From where the foot was photographed, seen from above: photos, and in orange what is missing."""
     figure = new_figure(5.6, 5.2)

@@ -13,7 +13,7 @@ from p2vlib.geometry.frames import FOOT_SYNSET
 from p2vtools.capture.capture_checks import check_capture
 from p2vtools.capture.duplicates import duplicate_photos, duplicate_solids
 from p2vtools.capture.submission import TAXONOMY
-from p2vtools.fit.pretrained import Weights
+from p2vtools.fit.pretrained import PretrainedModel
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +26,7 @@ class ValidationReport:
     """A sentence for each; nothing where all is well."""
 
 
-def validate_dataset(tree: Path, weights: Weights) -> ValidationReport:
+def validate_dataset(tree: Path, weights: PretrainedModel) -> ValidationReport:
     """Looks at every capture in ``tree``, a tree as `filing` makes it or a folder of capture folders.
 
     Args:

@@ -25,8 +25,8 @@ from p2vtools.capture.charuco import sharpness, undistort
 from p2vtools.capture.ground_plane import through
 from p2vtools.capture.mat_capture import LOOKED_AT, SIDE
 from p2vtools.capture.scan_cleaning import CleanedScan, clean_scan, write_model
-from p2vtools.fit.pretrained import Weights
-from p2vtools.fit.reconstruct import SEARCHED, foot_visual_hull, pose_matrix, stance
+from p2vtools.fit.pretrained import PretrainedModel
+from p2vtools.fit.reconstruct import SEARCH_SCALE, estimate_placement, foot_visual_hull, pose_matrix
 
 AROUND, ABOVE = 0.28, 0.45
 """Radius about where the cameras look and height over it within which a mesh is the foot's, metres."""
@@ -56,7 +56,7 @@ def capture_from_export(
     export: Export,
     side: str,
     out: Path,
-    weights: Weights,
+    weights: PretrainedModel,
     length: float | None = None,
     report: Callable[[str], object] = lambda line: None,
 ) -> WrittenCapture:
@@ -146,7 +146,7 @@ def _middle(cameras: Sequence[Camera]) -> tuple[Float[np.ndarray, "3"], float]:
     return point, float(np.median(np.linalg.norm(away[kept], axis=1)))
 
 
-def _in_mesh(export: Export, weights: Weights) -> tuple[CleanedScan, trimesh.Trimesh]:
+def _in_mesh(export: Export, weights: PretrainedModel) -> tuple[CleanedScan, trimesh.Trimesh]:
     """The clean foot in the mesh where the cameras look, and the mesh around it in the foot's frame."""
     point, _ = _middle([frame.camera for frame in export.frames])
     away = export.mesh.triangles_center - point
@@ -156,7 +156,7 @@ def _in_mesh(export: Export, weights: Weights) -> tuple[CleanedScan, trimesh.Tri
     if not len(kept):
         raise ValueError(f"{export.app}: its mesh has nothing where the cameras look; is it of the same scan?")
     scan = export.mesh.submesh([kept], append=True, repair=False)
-    cleaned = clean_scan(scan, weights.typical.solid.numpy(), "m")
+    cleaned = clean_scan(scan, weights.typical_foot.solid.numpy(), "m")
     if (cleaned.to_foot[:3, :3] @ export.up)[1] < UPRIGHT:
         raise ValueError(f"{export.app}: what looks like a foot in its mesh does not stand upright; is one foot in the"
                          " middle of the scan, on the floor?")  # fmt: skip
@@ -216,7 +216,7 @@ def _plane(
     return normal, level
 
 
-def facing(weights: Weights, shots: PhotoSet, long: float) -> Float[np.ndarray, "4 4"]:
+def facing(weights: PretrainedModel, shots: PhotoSet, long: float) -> Float[np.ndarray, "4 4"]:
     """From the foot's frame to that of cameras which only know the floor; the foot may point anywhere.
 
     The silhouettes that the network sees are carved; the leg stands over the heel. Where the cameras are not metric,
@@ -225,12 +225,12 @@ def facing(weights: Weights, shots: PhotoSet, long: float) -> Float[np.ndarray, 
     Raises:
         ValueError: no foot is seen where the cameras look.
     """
-    edge = FOOT_CUBE_EDGE * SEARCHED
+    edge = FOOT_CUBE_EDGE * SEARCH_SCALE
     cube, pose = Cube((-edge / 2, 0.0, -edge / 2), edge), np.eye(4)
     for _ in range(2 if shots.metric else 4):
         around = replace(shots, cameras=[moved(camera, np.linalg.inv(pose)) for camera in shots.cameras])
         carved = foot_visual_hull(weights, around, np.eye(4), cube)
-        found = stance(carved, cube)
+        found = estimate_placement(carved, cube)
         if found is None:
             raise ValueError(
                 f"no foot is seen where the {len(shots.photos)} cameras look; expected one bare foot in the middle of"

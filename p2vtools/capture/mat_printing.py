@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from p2vlib.files import write_atomically
 from p2vtools.synthesis.mat import INCH, MARKER_SHARE, Mat
-from p2vtools.viewer.style import new_figure, styled
+from p2vtools.viewer.style import new_figure, study_style
 
 INK, HINT = "#000000", "#8fa3bd"
 
@@ -62,7 +62,7 @@ def print_mat(mat: Mat, path: Path) -> None:
     write_atomically(path, save)
 
 
-@styled
+@study_style
 def _sheet(mat: Mat, number: int) -> Figure:
     """One sheet. The board is in the middle of all sheets; what lies beyond this one is cut off."""
     width, height = mat.sheet
@@ -136,7 +136,7 @@ def _ruler(axes: Axes, x: float, y: float, length: int = 100) -> None:
     axes.text(x + length + 2, y + 1.5, "100 mm: measure it", fontsize=6, va="center", color="#555555")
 
 
-@styled
+@study_style
 def _instructions(mat: Mat) -> Figure:
     """A page of four pictures."""
     width, height = max(mat.sheet), min(mat.sheet)

@@ -14,7 +14,7 @@ from p2vlib.data.photo_set import FOOT_CUBE, read_photo_set
 from p2vlib.geometry.frames import FOOT_SHARE, SIDES
 from p2vlib.geometry.grids import VoxelGrid, iou, to_mesh, voxelise
 from p2vtools.fit import reconstruct
-from p2vtools.fit.pretrained import Weights
+from p2vtools.fit.pretrained import PretrainedModel
 
 TOGETHER = 0.80
 """Mean agreement of silhouettes below which photos do not show one foot in one place.
@@ -36,25 +36,25 @@ def _side_of(foot: trimesh.Trimesh, typical: Bool[np.ndarray, "x y z"]) -> str:
     return max(scores, key=lambda side: max(iou(one, scores[side]) for one in beside))
 
 
-def side_of_mesh(mesh: trimesh.Trimesh, weights: Weights) -> str | None:
+def side_of_mesh(mesh: trimesh.Trimesh, weights: PretrainedModel) -> str | None:
     """The side of a surface in metres with its toes along +x, wherever it stands; None: as `side_of_grid`."""
-    if weights.typical is None:
+    if weights.typical_foot is None:
         return None
     middle = mesh.bounds.mean(axis=0) * [1, 0, 1]
     foot = trimesh.Trimesh(mesh.vertices - middle, mesh.faces, process=False)
-    return _side_of(foot, weights.typical.solid.numpy())
+    return _side_of(foot, weights.typical_foot.solid.numpy())
 
 
-def side_of_grid(grid: VoxelGrid, weights: Weights) -> str | None:
+def side_of_grid(grid: VoxelGrid, weights: PretrainedModel) -> str | None:
     """The side of a solid with its toes along +x; None: these weights came without a typical foot."""
-    if weights.typical is None:
+    if weights.typical_foot is None:
         return None
     vertices, faces = to_mesh(grid.volume, grid.cube)
     foot = trimesh.Trimesh(vertices - grid.cube.centre * [1, 0, 1], faces, process=False)
-    return _side_of(foot, weights.typical.solid.numpy())
+    return _side_of(foot, weights.typical_foot.solid.numpy())
 
 
-def implausible_photos(folder: Path, told: str, weights: Weights) -> list[str]:
+def implausible_photos(folder: Path, told: str, weights: PretrainedModel) -> list[str]:
     """What does not fit in the photos of a capture whose cameras are known exactly: foot and place, and the side.
 
     A foot that is told to be the other one comes out with a silhouette that no photo quite shows, so the side is that

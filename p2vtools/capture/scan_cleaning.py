@@ -22,7 +22,7 @@ from p2vtools import viewer
 from p2vtools.capture.ground_plane import GroundPlane, Plane, find_ground_plane
 from p2vtools.capture.scan_files import decimate
 from p2vtools.capture.template_registration import TemplateRegistration
-from p2vtools.fit.reconstruct import pose_matrix, stance
+from p2vtools.fit.reconstruct import estimate_placement, pose_matrix
 
 UNKNOWN = "unknown"
 """The unit of a scan in which no unit makes a foot of what stands."""
@@ -220,7 +220,7 @@ def _ahead(occupied: Float[np.ndarray, "x y z"], cube: Cube, found: GroundPlane)
     """The turn that makes the toes point along +x: by the foot's principal axis, its end told by the typical foot."""
     half = ROOM // 2
     coarse = occupied.reshape(half, 2, half, 2, half, 2).mean((1, 3, 5))
-    yaw, centre = stance((coarse > LEVEL).astype(np.float32), cube)
+    yaw, centre = estimate_placement((coarse > LEVEL).astype(np.float32), cube)
     turn = np.linalg.inv(pose_matrix(yaw, centre))
     toes = np.linalg.inv(found.fit.to_foot)[:3, 0]
     return turn if (turn[:3, :3] @ toes)[0] > 0 else np.diag([-1.0, 1, -1, 1]) @ turn
@@ -264,5 +264,5 @@ def file_scan(cleaned: CleanedScan, scan: trimesh.Trimesh, out: Path) -> None:
         }
         write_text(folder / "subject.json", json.dumps(subject, indent=1) + "\n")
         shown = [decimate(one, DRAWN) for one in (scan.copy().apply_transform(cleaned.to_foot), cleaned.mesh)]
-        figure = viewer.before_and_after(*shown)
+        figure = viewer.cleaning_figure(*shown)
         figure.savefig(folder / "cleaned.png", dpi=110)

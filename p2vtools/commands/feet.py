@@ -70,7 +70,7 @@ def _reconstruct(options: argparse.Namespace) -> None:
     from p2vtools.fit import pretrained, reconstruct, uncertainty
 
     reconstruct.check_output_path(options.out)
-    weights = pretrained.load(options.weights or pretrained.path())
+    weights = pretrained.load_pretrained(options.weights)
     shots = read_photo_set(options.folder, options.side)
     foot = reconstruct.reconstruct(weights, shots, options.size, options.placement, options.cameras, print)
     try:
@@ -89,7 +89,7 @@ def _reconstruct(options: argparse.Namespace) -> None:
         f"{sum(foot.agreement.values()) / len(foot.agreement):.2f}, least in {worst} ({foot.agreement[worst]:.2f})"
     )
     if has_scale:
-        _tell_sizes(known.measures, known.within)
+        _tell_sizes(known.measures, known.half_widths)
         return
     parts = known.measures.items()[1:]
     print("  of its length: " + ", ".join(f"{name} {value / known.measures.length:.0%}" for name, value in parts))
@@ -117,13 +117,15 @@ def _measure(options: argparse.Namespace) -> None:
     mesh = read_scan(options.mesh)
     if options.mesh.suffix.lower() == ".stl":
         mesh.apply_scale(UNITS["mm"])
-    measures, marks = measure.measure(mesh, options.side)
+    measures, marks = measure.measure_foot(mesh, options.side)
     print(f"{options.mesh}:")
     _tell_sizes(measures)
-    if (seen := side_of_mesh(mesh, pretrained.load(pretrained.path()))) not in (options.side, None):
+    if (seen := side_of_mesh(mesh, pretrained.load_pretrained())) not in (options.side, None):
         print(f"  it looks like a {seen} foot, and was measured as a {options.side} one, as told")
     if options.out:
-        figure = viewer.measured(mesh, measures, marks, f"{options.mesh.name}, {options.side} foot, millimetres")
+        figure = viewer.measurement_figure(
+            mesh, measures, marks, f"{options.mesh.name}, {options.side} foot, millimetres"
+        )
         write_atomically(options.out, lambda partial: figure.savefig(partial, dpi=110, format="png"))
     if options.fit:
         figure = viewer.fit_map(shoe_last.fit_shoes(mesh, options.side), f"{options.mesh.name}, {options.side} foot")
@@ -158,7 +160,7 @@ def _take(options: argparse.Namespace, out: Path) -> None:
 
     taken = _taken(options, out)
     print("; ".join([f"{options.source}: {taken.verdict}", f"{len(taken.rows)} photos", *taken.notes]))
-    for line in taken.advice + implausible_photos(out, options.side, pretrained.load(pretrained.path())):
+    for line in taken.advice + implausible_photos(out, options.side, pretrained.load_pretrained()):
         print(f"  {line}")
 
 
@@ -180,9 +182,7 @@ def _taken(options: argparse.Namespace, out: Path) -> WrittenCapture:
     ensure_absent(out)
     check_length(options.foot_length)
     export = read_export(options.app, options.source) if options.app else read_photos_without_mat(options.source, print)
-    return capture_from_export(
-        export, options.side, out, pretrained.load(pretrained.path()), options.foot_length, print
-    )
+    return capture_from_export(export, options.side, out, pretrained.load_pretrained(), options.foot_length, print)
 
 
 def _file(options: argparse.Namespace) -> None:
@@ -204,7 +204,7 @@ def _validate(options: argparse.Namespace) -> int:
     from p2vtools.capture.dataset_validation import validate_dataset
     from p2vtools.fit import pretrained
 
-    found = validate_dataset(options.tree, pretrained.load(pretrained.path()))
+    found = validate_dataset(options.tree, pretrained.load_pretrained())
     print(found.table.to_string(index=False))
     for problem in found.problems:
         print(problem)
@@ -219,7 +219,7 @@ def _clean(options: argparse.Namespace) -> None:
 
     ensure_absent(options.out)
     scan = read_scan(options.scan)
-    cleaned = clean_scan(scan, pretrained.load(pretrained.path()).typical.solid.numpy(), options.unit)
+    cleaned = clean_scan(scan, pretrained.load_pretrained().typical_foot.solid.numpy(), options.unit)
     if options.side and options.side != cleaned.side:
         cleaned.notes.append(f"looks like a {cleaned.side} foot; filed as {options.side}, as told")
         cleaned = replace(cleaned, side=options.side)

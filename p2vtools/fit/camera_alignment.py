@@ -25,7 +25,7 @@ from p2vlib.geometry.placement import projected_boxes, recrop
 from p2vlib.geometry.projection import voxel_centres
 from p2vtools.fit.silhouette_fitting import MIDDLE, CameraUpdate, align_cameras, update_cameras
 
-NOISE = {"a mat": (0.3, 0.001), "a hand": (1.0, 0.003)}
+CAMERA_NOISE = {"a mat": (0.3, 0.001), "a hand": (1.0, 0.003)}
 """Who measured the cameras -> degrees about each axis and metres along it, standard deviations of each view's error."""
 
 AZIMUTH, ELEVATION = 8.0, 15.0
@@ -34,7 +34,7 @@ AZIMUTH, ELEVATION = 8.0, 15.0
 AIM = 0.04
 """Most metres by which a camera looks beside the foot."""
 
-STRETCH = 0.3
+DISTANCE_ERROR = 0.3
 """Largest relative error of distance and field of view."""
 
 GUESSING = ((1.35, 80, 0.03), (1.15, 60, 0.01), (1.0, 40, 0.005))
@@ -88,7 +88,7 @@ def noted_cameras(captures: Captures, focal: float = 0.0, seed: int = 0) -> Capt
     """``captures`` with cameras as somebody noted them down: every number evenly drawn within its largest error.
 
     ``focal`` is the largest relative error of the focal length, one for all photos of a capture: 0 where it is known,
-    .03 as EXIF tells it, `STRETCH` where nothing is known.
+    .03 as EXIF tells it, `DISTANCE_ERROR` where nothing is known.
     """
     generator = torch.Generator().manual_seed(seed)
     shape = captures.cameras.shape[:2]
@@ -102,7 +102,7 @@ def noted_cameras(captures: Captures, focal: float = 0.0, seed: int = 0) -> Capt
     turn = turn + torch.deg2rad(ELEVATION * drawn(1)) * torch.tensor([1.0, 0, 0])
     wrong = 2 * torch.rand(shape[0], 1, generator=generator).expand(shape) - 1
     change = CameraUpdate(
-        turn, AIM / FOOT_CUBE_EDGE * drawn(2), (1 + STRETCH * drawn()).log(), (1 + focal * wrong).log()
+        turn, AIM / FOOT_CUBE_EDGE * drawn(2), (1 + DISTANCE_ERROR * drawn()).log(), (1 + focal * wrong).log()
     )
     return recrop_captures(captures, update_cameras(captures.cameras, change))
 
@@ -153,7 +153,7 @@ def rescale_to_prior(captures: Captures, noted: Captures, spread: float, focal: 
     """
     away, before = (torch.linalg.norm(_middles(one.cameras), dim=(2, 3)) for one in (captures, noted))
     shorter = (away / before).log().mean(1)
-    error = (STRETCH**2 / captures.photos.shape[1] + focal**2) / 3  # both are even between their largest
+    error = (DISTANCE_ERROR**2 / captures.photos.shape[1] + focal**2) / 3  # both are even between their largest
     factor = (-shorter * spread / (spread + error)).exp()[:, None, None, None]
     intrinsics, rotation, translation = captures.cameras.split([3, 3, 1], -1)
     floor = rotation @ captures.cameras.new_tensor(FLOOR)[:, None]
@@ -166,7 +166,7 @@ def _middles(cameras: Float[Tensor, "captures views 3 7"]) -> Float[Tensor, "cap
     return cameras[..., 3:6] @ cameras.new_tensor(MIDDLE)[:, None] + cameras[..., 6:]
 
 
-def best_scale(
+def rescale_to_truth(
     volumes: Float[Tensor, "captures x y z"], truth: Bool[Tensor, "captures x y z"], threshold: float
 ) -> Float[Tensor, "captures x y z"]:
     """Each of ``volumes`` at the size, about the middle of the floor, at which it agrees best with the truth.
@@ -205,7 +205,7 @@ def alignment_table(
         wrong = noted_cameras(test, focal)
         right = predict(model, realign_cameras(model, wrong, known_before, threshold, focal), every)
         before, after = scored(predict(model, wrong, every)), scored(right)
-        scaled = scored(best_scale(right, test.truth, threshold))
+        scaled = scored(rescale_to_truth(right, test.truth, threshold))
         rows.append((title, best, before, after, scaled, (after - before) / max(best - before, 1e-6)))
     names = ["focal length", "true cameras", "rough", "realigned", "realigned, best scale", "won back"]
     return pd.DataFrame(rows, columns=names)

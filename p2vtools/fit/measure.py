@@ -80,7 +80,7 @@ class Measures:
 
 
 @dataclass(frozen=True, eq=False)
-class Marks:
+class Landmarks:
     """Where measures were taken, metres, to be drawn on the foot."""
 
     heel: Float[np.ndarray, " 3"]
@@ -99,7 +99,7 @@ class Marks:
     """The sole above the floor; None: it is flat."""
 
 
-def measure(mesh: trimesh.Trimesh, side: str) -> tuple[Measures, Marks]:
+def measure_foot(mesh: trimesh.Trimesh, side: str) -> tuple[Measures, Landmarks]:
     """Measures a foot whose surface is ``mesh``, and says where.
 
     Raises:
@@ -146,7 +146,7 @@ def measure(mesh: trimesh.Trimesh, side: str) -> tuple[Measures, Marks]:
     )
     measures = {name: None if value is None else 1000 * float(value) for name, value in vars(measures).items()}
     edges = rear[[rear[:, 2].argmin(), rear[:, 2].argmax()]]
-    return Measures(**measures), Marks(heel, toe, inner, outer, edges, ball_tape, instep_tape, arch)
+    return Measures(**measures), Landmarks(heel, toe, inner, outer, edges, ball_tape, instep_tape, arch)
 
 
 def _section(

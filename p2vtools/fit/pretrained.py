@@ -45,7 +45,7 @@ LARGEST = 64 * 2**20
 
 
 @dataclass(frozen=True, eq=False)
-class Weights:
+class PretrainedModel:
     """A network that is ready, and what is known of it."""
 
     model: nn.Module
@@ -56,7 +56,7 @@ class Weights:
     """The foot that cameras measured by hand are first aligned to; None: these weights came without one."""
 
 
-def path() -> Path:
+def pretrained_path() -> Path:
     """Where the weights are that come with the project."""
     return home() / FOLDER / f"{NAME}.safetensors"
 
@@ -69,7 +69,11 @@ def train_pretrained(config: Config | None = None, target: Path | None = None, w
     are tested on are in neither training nor validation, and the threshold is validation's. What is half done is kept
     in ``work``.
     """
-    config, target, work = config or pretrained_config(), target or path(), work or home() / ".runs" / "weights" / NAME
+    config, target, work = (
+        config or pretrained_config(),
+        target or pretrained_path(),
+        work or home() / ".runs" / "weights" / NAME,
+    )
     feet = dataset.load_feet(config, "phone", "mat").select(light="drift")
     learn, validation, test = (feet.select(split=split) for split in ("train", "validation", "test"))
     on_floors, watched = (part.select(look="phone") for part in (learn, validation))
@@ -137,7 +141,7 @@ def finish(
         "probability, predicted and occupied": trusted[["predicted", "occupied"]].round(3).to_numpy().tolist(),
         "limits": "synthetic feet in synthetic photos; the cube within about 1 cm and 4 degrees",
     }
-    save(target, model, card, typical_foot(learn))
+    save_pretrained(target, model, card, typical_foot(learn))
     return target
 
 
@@ -151,8 +155,8 @@ def _scores(model: Ensemble, test: dataset.Captures, threshold: float) -> list[d
 
 def update_card(path: Path, more: dict[str, Any]) -> None:
     """Adds ``more`` to the card of the weights at ``path``."""
-    weights = load(path)
-    save(path, weights.model, {**weights.card, **more}, weights.typical)
+    weights = load_pretrained(path)
+    save_pretrained(path, weights.model, {**weights.card, **more}, weights.typical_foot)
 
 
 def _machine() -> str:
@@ -163,7 +167,7 @@ def _machine() -> str:
     return f"{threads} thread{'s' * (threads > 1)} of a {platform.machine()} CPU {fast}"
 
 
-def save(path: Path, model: nn.Module, card: dict[str, Any], typical: TypicalFoot | None = None) -> None:
+def save_pretrained(path: Path, model: nn.Module, card: dict[str, Any], typical: TypicalFoot | None = None) -> None:
     """Writes the weights as float16 safetensors with their card inside, and the card once more beside them as JSON."""
     tensors = {
         name: (value.half() if value.is_floating_point() else value).contiguous().cpu()
@@ -175,12 +179,13 @@ def save(path: Path, model: nn.Module, card: dict[str, Any], typical: TypicalFoo
     write_text(path.with_suffix(".json"), json.dumps(card, indent=1) + "\n")
 
 
-def load(path: Path) -> Weights:
-    """The network in ``path``, ready to be asked.
+def load_pretrained(path: Path | None = None) -> PretrainedModel:
+    """Loads the network of ``path``; None: the one that comes with the project.
 
     Raises:
         ValueError: no such file, not safetensors, or weights of another network.
     """
+    path = path or pretrained_path()
     wanted = "expected weights of the network of rays, as `python -m p2vtools weights` writes them"
     if not path.is_file():
         raise ValueError(f"{path}: no such file; {wanted}")
@@ -200,7 +205,7 @@ def load(path: Path) -> Weights:
         known = {name: tensors.pop(f"{TYPICAL}.{name}", None) for name in TypicalFoot._fields}
         model.load_state_dict(tensors)
         typical = TypicalFoot(known["solid"] > 0, float(known["spread"])) if known["solid"] is not None else None
-        return Weights(model.eval(), float(card["threshold"]), card, typical)
+        return PretrainedModel(model.eval(), float(card["threshold"]), card, typical)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ValueError(
             f"{path}: its card and its weights do not fit ({str(error).splitlines()[0]}); {wanted}"

@@ -32,12 +32,12 @@ from p2vlib.geometry.grids import VoxelGrid, to_mesh, write_binvox
 from p2vlib.geometry.projection import project_points, render_silhouettes, voxel_centres
 from p2vlib.models import Reconstruction
 from p2vtools.fit import camera_alignment
-from p2vtools.fit.pretrained import Weights
+from p2vtools.fit.pretrained import PretrainedModel
 
-SEARCHED = 1.35
+SEARCH_SCALE = 1.35
 """Edge of the cube in which the foot is looked for at first, in edges of its own."""
 
-SIZES = (32, 64, 128)
+GRID_SIZES = (32, 64, 128)
 
 NOTED_ROOM = 1.8
 """How much more than the cube's place in a photo is looked at where cameras were measured by hand."""
@@ -48,11 +48,11 @@ NOTED_PIXELS = 224
 NOTED_FOCAL = 0.03
 """Largest relative error of a focal length that is told by EXIF or by the phone's maker."""
 
-FORMATS = (".obj", ".stl", ".glb", ".ply", ".binvox")
+OUTPUT_FORMATS = (".obj", ".stl", ".glb", ".ply", ".binvox")
 
 
 @dataclass(frozen=True, eq=False)
-class Foot:
+class ReconstructedFoot:
     """A reconstructed foot, in its own frame: `FOOT_CUBE`."""
 
     probability: Float32[np.ndarray, "x y z"]
@@ -94,7 +94,7 @@ def pose_matrix(yaw: float, place: np.ndarray) -> Float[np.ndarray, "4 4"]:
     return pose
 
 
-def stance(weight: Float[np.ndarray, "x y z"], cube: Cube) -> tuple[float, np.ndarray] | None:
+def estimate_placement(weight: Float[np.ndarray, "x y z"], cube: Cube) -> tuple[float, np.ndarray] | None:
     """Which way a rough solid points (degrees clockwise of +x, within 90) and the middle of its box over the floor.
 
     The direction is the principal axis seen from above: on 600 training feet it stands -0.03 degrees from where the
@@ -135,7 +135,7 @@ def crop_to_cube(shots: PhotoSet, pose: Float[np.ndarray, "4 4"], cube: Cube, si
 
 
 def _ask(
-    weights: Weights, shots: PhotoSet, pose: np.ndarray, cube: Cube
+    weights: PretrainedModel, shots: PhotoSet, pose: np.ndarray, cube: Cube
 ) -> tuple[Reconstruction, Float[Tensor, "1 views 3 7"]]:
     """What the network says of ``cube`` in the frame of ``pose``, and the cameras it is told; a right foot mirrored."""
     one = crop_to_cube(shots, pose, cube, weights.model.config.image_size)
@@ -167,10 +167,10 @@ def _as_left(
 
 
 def _realigned(
-    weights: Weights, shots: PhotoSet, pose: np.ndarray
+    weights: PretrainedModel, shots: PhotoSet, pose: np.ndarray
 ) -> tuple[Reconstruction, Float[Tensor, "1 views 3 7"]]:
     """What the network says once the cameras agree with the foot in the photos, and these cameras (`rough`)."""
-    if weights.typical is None:
+    if weights.typical_foot is None:
         raise ValueError("these weights came without a typical foot to align cameras to; say --cameras exact")
     photos, seen, boxes = [], [], []
     for photo, own, place, _ in _placed(shots, pose, FOOT_CUBE):
@@ -186,7 +186,7 @@ def _realigned(
     table = pd.DataFrame({"sample": ["noted"]})
     nothing = torch.zeros(1, 1, 1, 1, dtype=torch.bool)
     noted = Captures(table, pictures, nothing, cameras, places, weights.model.config.image_size)
-    known = camera_alignment.realign_cameras(weights.model, noted, weights.typical, weights.threshold, NOTED_FOCAL)
+    known = camera_alignment.realign_cameras(weights.model, noted, weights.typical_foot, weights.threshold, NOTED_FOCAL)
     with torch.no_grad():
         (answer,) = iter_predictions(weights.model, known, range(len(photos)))
     return answer
@@ -203,7 +203,7 @@ def _carved(said: Reconstruction, cameras: Float[Tensor, "1 views 3 7"], size: i
 
 
 def foot_visual_hull(
-    weights: Weights, shots: PhotoSet, pose: Float[np.ndarray, "4 4"], cube: Cube, size: int = 48
+    weights: PretrainedModel, shots: PhotoSet, pose: Float[np.ndarray, "4 4"], cube: Cube, size: int = 48
 ) -> Float[np.ndarray, "x y z"]:
     """What the silhouettes that the network sees in the photos carve out of ``cube`` in the frame of ``pose``.
 
@@ -215,7 +215,7 @@ def foot_visual_hull(
     return carved[:, :, ::-1] if shots.side == "right" else carved
 
 
-def find_foot(weights: Weights, shots: PhotoSet) -> Float[np.ndarray, "4 4"]:
+def find_foot(weights: PretrainedModel, shots: PhotoSet) -> Float[np.ndarray, "4 4"]:
     """The pose of the foot: carved roughly from silhouettes first, then twice from what the network makes of it.
 
     Raises:
@@ -223,7 +223,7 @@ def find_foot(weights: Weights, shots: PhotoSet) -> Float[np.ndarray, "4 4"]:
     """
     pose = pose_matrix(0.0, shots.start)
     for carving in (True, True, False, False):
-        edge = FOOT_CUBE_EDGE * (SEARCHED if carving else 1.0)
+        edge = FOOT_CUBE_EDGE * (SEARCH_SCALE if carving else 1.0)
         cube = Cube((-edge / 2, 0.0, -edge / 2), edge)
         if carving:
             volume = foot_visual_hull(weights, shots, pose, cube)
@@ -231,7 +231,7 @@ def find_foot(weights: Weights, shots: PhotoSet) -> Float[np.ndarray, "4 4"]:
             said, _ = _ask(weights, shots, pose, cube)
             volume = said.probability[0].numpy() / weights.threshold / 2
             volume = volume[:, :, ::-1] if shots.side == "right" else volume
-        found = stance(volume, cube)
+        found = estimate_placement(volume, cube)
         if found is None:
             raise ValueError(
                 f"no foot is seen where the {len(shots.photos)} cameras look; expected one on the floor at y = 0,"
@@ -243,13 +243,13 @@ def find_foot(weights: Weights, shots: PhotoSet) -> Float[np.ndarray, "4 4"]:
 
 
 def reconstruct(
-    weights: Weights,
+    weights: PretrainedModel,
     shots: PhotoSet,
     size: int = 32,
     placement: str = "found",
     cameras: str = "exact",
     report: Callable[[str], object] = lambda line: None,
-) -> Foot:
+) -> ReconstructedFoot:
     """The foot in ``shots``.
 
     Args:
@@ -261,8 +261,8 @@ def reconstruct(
     Raises:
         ValueError: cameras that do not see the foot, no foot to be seen, or weights that cannot align cameras.
     """
-    if size not in SIZES:
-        raise ValueError(f"size is {size}; expected one of {', '.join(map(str, SIZES))}")
+    if size not in GRID_SIZES:
+        raise ValueError(f"size is {size}; expected one of {', '.join(map(str, GRID_SIZES))}")
     began = time.perf_counter()
     pose = pose_matrix(0.0, shots.start)
     if cameras == "noted":
@@ -283,7 +283,7 @@ def reconstruct(
     if shots.side == "right":
         volume = volume.flip(-1)
         names = [names[0], *names[:0:-1]]  # mirrored photos come in the other order
-    foot = Foot(volume.numpy(), weights.threshold, pose, dict(zip(names, agreement, strict=True)))
+    foot = ReconstructedFoot(volume.numpy(), weights.threshold, pose, dict(zip(names, agreement, strict=True)))
     if not foot.solid.any():
         raise ValueError(
             "the network sees no foot in these photos: nothing is occupied; check photos, side and cameras"
@@ -306,12 +306,12 @@ def check_output_path(path: Path) -> None:
     Raises:
         ValueError: an unknown ending.
     """
-    if path.suffix.lower() not in FORMATS:
+    if path.suffix.lower() not in OUTPUT_FORMATS:
         found = path.suffix or "a file without ending"
-        raise ValueError(f"{path}: cannot write {found}; expected {', '.join(FORMATS)}")
+        raise ValueError(f"{path}: cannot write {found}; expected {', '.join(OUTPUT_FORMATS)}")
 
 
-def write_foot(foot: Foot, path: Path) -> None:
+def write_foot(foot: ReconstructedFoot, path: Path) -> None:
     """Writes the foot as a mesh or a grid, by the ending of ``path``: metres, and millimetres in ``.stl``.
 
     Raises:

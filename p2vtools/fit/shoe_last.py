@@ -15,7 +15,7 @@ import trimesh
 from jaxtyping import Float
 from scipy.interpolate import PchipInterpolator
 
-from p2vtools.fit.measure import MONDOPOINT_STEP, TOE_ROOM, Marks, measure
+from p2vtools.fit.measure import MONDOPOINT_STEP, TOE_ROOM, Landmarks, measure_foot
 
 GIRTH_STEP = 0.75
 """By how much the ball girth grows with the length of the size: a Paris point of 6.67 mm takes 5 mm of girth, an
@@ -167,7 +167,7 @@ def fit_shoes(mesh: trimesh.Trimesh, side: str) -> list[ShoeFit]:
     Raises:
         ValueError: a surface that is no foot, or one that no last is made for.
     """
-    measures, marks = measure(mesh, side)
+    measures, marks = measure_foot(mesh, side)
     foot = _laid(mesh, side, marks)
     is_sole = foot.vertex_normals[:, 1] < SOLE
     nearest = MONDOPOINT_STEP * round(measures.length / MONDOPOINT_STEP)
@@ -179,7 +179,7 @@ def fit_shoes(mesh: trimesh.Trimesh, side: str) -> list[ShoeFit]:
     return found
 
 
-def _laid(mesh: trimesh.Trimesh, side: str, marks: Marks) -> trimesh.Trimesh:
+def _laid(mesh: trimesh.Trimesh, side: str, marks: Landmarks) -> trimesh.Trimesh:
     """A foot in the frame of its last: a right one mirrored, the middle of its heel and of its ball on the last's."""
     across = np.array([1.0, 1.0, 1.0 if side == "left" else -1.0])
     heel, ball = across * marks.rear.mean(0), across * (marks.inner + marks.outer) / 2

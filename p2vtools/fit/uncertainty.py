@@ -20,11 +20,11 @@ from jaxtyping import Float
 
 from p2vlib.data.photo_set import FOOT_CUBE, PhotoSet
 from p2vlib.geometry.grids import to_mesh
-from p2vtools.fit.measure import Measures, measure
-from p2vtools.fit.pretrained import Weights
-from p2vtools.fit.reconstruct import Foot, reconstruct
+from p2vtools.fit.measure import Measures, measure_foot
+from p2vtools.fit.pretrained import PretrainedModel
+from p2vtools.fit.reconstruct import ReconstructedFoot, reconstruct
 
-SURE = 0.9
+COVERAGE = 0.9
 """Share of feet whose measure lies inside what is told."""
 
 LEVELS = 0.5
@@ -33,14 +33,14 @@ LEVELS = 0.5
 FEWEST = 4
 """Photos from which on they are told apart in two halves, and an interval is told."""
 
-FINEST = 128
+CALIBRATED_SIZE = 128
 """Voxels a side at which all this is calibrated: of a coarser answer the network is asked once more, so finely."""
 
-CALIBRATION = "measures"
+CALIBRATION_KEY = "measures"
 """What the card calls corrections and factors: measure -> ``correction, mm``, to which ``softness`` times the change
 with the surface is added, and ``factor`` of the scale."""
 
-NAMES = tuple(field.name for field in fields(Measures) if field.name != "arch_height")
+MEASURE_NAMES = tuple(field.name for field in fields(Measures) if field.name != "arch_height")
 """What is measured of a reconstruction: its sole was never seen."""
 
 
@@ -50,39 +50,43 @@ class MeasureIntervals:
 
     measures: Measures
     """Corrected."""
-    within: dict[str, float]
-    """Measure -> half of the interval that `SURE` of feet lie in, mm; empty where nobody has calibrated it."""
+    half_widths: dict[str, float]
+    """Measure -> half of the interval that `COVERAGE` of feet lie in, mm; empty where nobody has calibrated it."""
     scale: float = 1.0
     """By which the foot is larger than the cameras say, where a ruler gave its length."""
 
 
-def measure_with_intervals(weights: Weights, shots: PhotoSet, foot: Foot, cameras: str = "exact") -> MeasureIntervals:
+def measure_with_intervals(
+    weights: PretrainedModel, shots: PhotoSet, foot: ReconstructedFoot, cameras: str = "exact"
+) -> MeasureIntervals:
     """Measures ``foot``, which ``weights`` made of ``shots`` (`inference.reconstruct`, with the same ``cameras``).
 
     Raises:
         ValueError: what was reconstructed cannot be measured as a foot.
     """
-    known, within = weights.card.get(CALIBRATION, {}), {}
-    if len(foot.probability) != FINEST:
-        foot = reconstruct(weights, _placed(shots, foot, range(len(shots.photos))), FINEST, "given", cameras)
+    known, within = weights.card.get(CALIBRATION_KEY, {}), {}
+    if len(foot.probability) != CALIBRATED_SIZE:
+        foot = reconstruct(weights, _placed(shots, foot, range(len(shots.photos))), CALIBRATED_SIZE, "given", cameras)
     told = _readings(foot, shots.side)
     if cameras == "exact" and len(shots.photos) >= FEWEST:
-        scale = readings(weights, shots, foot).scale
+        scale = uncalibrated_measures(weights, shots, foot).scale
         within = {name: float(known[name]["factor"] * scale[name]) for name in known}
-    values = told.value + (fit_correction(told.loc[list(known)], known) if known else 0.0)
+    values = told.value + (predict_correction(told.loc[list(known)], known) if known else 0.0)
     scale = 1000 * shots.length / values["length"] if shots.length else 1.0
     if shots.length:
         within = {name: scale * half for name, half in within.items() if name != "length"}
-    return MeasureIntervals(Measures(**{name: float(scale * values[name]) for name in NAMES}), within, float(scale))
+    return MeasureIntervals(
+        Measures(**{name: float(scale * values[name]) for name in MEASURE_NAMES}), within, float(scale)
+    )
 
 
-def fit_correction(told: pd.DataFrame, known: Mapping[str, Mapping[str, float]]) -> pd.Series:
-    """What is to be added to measures, mm: to rows of `readings` (by measure), as the card ``known`` says."""
+def predict_correction(told: pd.DataFrame, known: Mapping[str, Mapping[str, float]]) -> pd.Series:
+    """What is to be added to measures, mm: to rows of `uncalibrated_measures`, as the card ``known`` says."""
     card = pd.DataFrame(known).T.loc[told.index]
     return card["correction, mm"] + card["softness"] * told.surface
 
 
-def readings(weights: Weights, shots: PhotoSet, foot: Foot) -> pd.DataFrame:
+def uncalibrated_measures(weights: PretrainedModel, shots: PhotoSet, foot: ReconstructedFoot) -> pd.DataFrame:
     """What each measure of a reconstruction is, uncorrected, and what it changes with: a row a measure, mm.
 
     Columns: value; surface, grid and photos, the three parts of its scale; scale.
@@ -99,40 +103,40 @@ def readings(weights: Weights, shots: PhotoSet, foot: Foot) -> pd.DataFrame:
     return told
 
 
-def _readings(foot: Foot, side: str) -> pd.DataFrame:
+def _readings(foot: ReconstructedFoot, side: str) -> pd.DataFrame:
     """What each measure is and how it changes with the surface."""
     lower, upper = (1 - LEVELS) * foot.threshold, foot.threshold + LEVELS * (1 - foot.threshold)
     looser, tighter = (_measured(foot, side, level) for level in (lower, upper))
     return pd.DataFrame({"value": _measured(foot, side, foot.threshold), "surface": (looser - tighter).abs() / 2})
 
 
-def _measured(foot: Foot, side: str, level: float) -> pd.Series:
+def _measured(foot: ReconstructedFoot, side: str, level: float) -> pd.Series:
     """Measures of the surface where the probability is ``level``, by name."""
     mesh = foot.mesh
     if level != foot.threshold:
         mesh = trimesh.Trimesh(*to_mesh(foot.probability, FOOT_CUBE, level), process=False)
-    found = measure(mesh, side)[0]
-    return pd.Series({name: getattr(found, name) for name in NAMES})
+    found = measure_foot(mesh, side)[0]
+    return pd.Series({name: getattr(found, name) for name in MEASURE_NAMES})
 
 
-def _placed(shots: PhotoSet, foot: Foot, chosen: Sequence[int]) -> PhotoSet:
+def _placed(shots: PhotoSet, foot: ReconstructedFoot, chosen: Sequence[int]) -> PhotoSet:
     """Some photos of a capture whose foot was found: it stands where they say."""
     some = shots.only(chosen)
     cameras = [replace(camera, extrinsics=camera.extrinsics @ foot.pose) for camera in some.cameras]
     return replace(some, cameras=cameras, start=np.zeros(3))
 
 
-def fit_intervals(rows: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """Correction and factor of each measure: what the card keeps under `CALIBRATION`.
+def fit_calibration(rows: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """Correction and factor of each measure: what the card keeps under `CALIBRATION_KEY`.
 
     Args:
-        rows: `readings` of many feet whose truth is known: columns measure, value, surface, scale, truth (mm).
+        rows: `uncalibrated_measures` of many feet whose truth is known: columns measure, value, surface, scale, truth.
     """
     told = {}
     for name, one in rows.groupby("measure"):
         constant, softness = _line(one.surface.to_numpy(), (one.truth - one.value).to_numpy())
         score = (one.value + constant + softness * one.surface - one.truth).abs() / one.scale
-        share = min(1.0, np.ceil(SURE * (len(score) + 1)) / len(score))
+        share = min(1.0, np.ceil(COVERAGE * (len(score) + 1)) / len(score))
         factor = float(np.quantile(score, share, method="higher"))
         told[str(name)] = {
             "correction, mm": round(constant, 2),

@@ -27,9 +27,9 @@ from p2vlib.geometry.grids import iou, voxelise
 from p2vlib.provenance import data_folder
 from p2vtools import viewer
 from p2vtools.fit import camera_alignment, pretrained, uncertainty
-from p2vtools.fit.pretrained import Weights
-from p2vtools.fit.reconstruct import Foot, pose_matrix, reconstruct
-from p2vtools.fit.uncertainty import CALIBRATION, FINEST
+from p2vtools.fit.pretrained import PretrainedModel
+from p2vtools.fit.reconstruct import ReconstructedFoot, pose_matrix, reconstruct
+from p2vtools.fit.uncertainty import CALIBRATED_SIZE, CALIBRATION_KEY
 from p2vtools.processes import each
 from p2vtools.synthesis.collection import ON_MAT
 from p2vtools.synthesis.feet.foot import make_feet
@@ -44,7 +44,7 @@ CAPTURED = {
 """How feet of the test are captured to be measured -> their look, and who measured the cameras (`measured_foot`)."""
 
 
-def seen_from(foot: Foot, pose: Float[np.ndarray, "4 4"], size: int = 32) -> Bool[np.ndarray, "x y z"]:
+def seen_from(foot: ReconstructedFoot, pose: Float[np.ndarray, "4 4"], size: int = 32) -> Bool[np.ndarray, "x y z"]:
     """The solid of ``foot`` on the grid of a foot whose true ``pose`` is known, interpolated."""
     from scipy.ndimage import map_coordinates
 
@@ -56,7 +56,7 @@ def seen_from(foot: Foot, pose: Float[np.ndarray, "4 4"], size: int = 32) -> Boo
     return volume >= foot.threshold
 
 
-def examine(weights: Weights, folders: Sequence[Path], seed: int = 0) -> pd.DataFrame:
+def examine(weights: PretrainedModel, folders: Sequence[Path], seed: int = 0) -> pd.DataFrame:
     """How well unseen feet are reconstructed from all photos of their capture folders: a row a foot.
 
     Columns: sample, subject, iou (placement given), iou at 128 (likewise), found (IoU when the foot stands up to 4 cm
@@ -120,13 +120,15 @@ def measures_of_capture(folder: Path) -> dict[str, float]:
     return true_measures(make_feet(person)[subject["side"]])
 
 
-def measured(weights: Weights, folders: Sequence[Path], who: str | None = "a mat", seed: int = 0) -> pd.DataFrame:
+def measured(
+    weights: PretrainedModel, folders: Sequence[Path], who: str | None = "a mat", seed: int = 0
+) -> pd.DataFrame:
     """`readings` of unseen feet, `measured_foot` each: a row a foot and measure."""
     jobs = [(weights, folder, who, np.random.default_rng([seed, number])) for number, folder in enumerate(folders)]
     return pd.concat(each(measured_foot, jobs, "feet measured", "foot"), ignore_index=True)
 
 
-def measured_foot(weights: Weights, folder: Path, who: str | None, rng: np.random.Generator) -> pd.DataFrame:
+def measured_foot(weights: PretrainedModel, folder: Path, who: str | None, rng: np.random.Generator) -> pd.DataFrame:
     """What `uncertainty.readings` says of the foot in a capture folder beside the truth: a row a measure.
 
     Args:
@@ -137,9 +139,9 @@ def measured_foot(weights: Weights, folder: Path, who: str | None, rng: np.rando
     """
     shots = read_photo_set(folder)
     if who:
-        shots, _ = elsewhere(shaken(shots, *camera_alignment.NOISE[who], rng), rng)
-    foot = reconstruct(weights, shots, FINEST, "found" if who else "given")
-    table = uncertainty.readings(weights, shots, foot).rename_axis("measure").reset_index()
+        shots, _ = elsewhere(shaken(shots, *camera_alignment.CAMERA_NOISE[who], rng), rng)
+    foot = reconstruct(weights, shots, CALIBRATED_SIZE, "found" if who else "given")
+    table = uncertainty.uncalibrated_measures(weights, shots, foot).rename_axis("measure").reset_index()
     truth = table.measure.map(measures_of_capture(folder))
     return table.assign(sample=folder.name, subject=folder.name.rsplit("-", 1)[0], truth=truth)
 
@@ -150,7 +152,7 @@ def reached(rows: pd.DataFrame, known: Mapping[str, Mapping[str, float]]) -> dic
     told = {}
     for name, one in rows.groupby("measure", sort=False):
         off = one.value - one.truth
-        left = off + uncertainty.fit_correction(one.set_index("measure"), known).to_numpy()
+        left = off + uncertainty.predict_correction(one.set_index("measure"), known).to_numpy()
         within = known[name]["factor"] * one.scale
         told[str(name).replace("_", " ")] = {
             "uncorrected, mean": round(float(off.mean()), 2),
@@ -182,12 +184,12 @@ def complete(path: Path, config: Config) -> dict[str, object]:
 
     Measures are calibrated on floors and mats alike.
     """
-    feet, weights = data_folder("feet", config.scale), pretrained.load(path)
+    feet, weights = data_folder("feet", config.scale), pretrained.load_pretrained(path)
     known = [folder for look in ("phone", ON_MAT) for folder in sorted((feet / look).glob("person-validation-*"))]
     folders = {look: sorted((feet / look).glob("person-test-*")) for look in ("phone", ON_MAT)}
     tested = {title: measured(weights, folders[look], who, seed=1) for title, (look, who) in CAPTURED.items()}
     told = calibrate(path, measured(weights, known), tested)
-    weights = pretrained.load(path)
+    weights = pretrained.load_pretrained(path)
     tested = examine(weights, folders["phone"])
     told |= {"reconstruct, all photos of unseen feet": summary(tested), "wrong cameras": withstood(weights, config)}
     pretrained.update_card(path, told)
@@ -203,19 +205,19 @@ def calibrate(path: Path, known: pd.DataFrame, tested: Mapping[str, pd.DataFrame
         known: validation people, `measured`; both come from them.
         tested: people of the test, likewise, by how they were captured.
     """
-    told: dict[str, object] = {CALIBRATION: uncertainty.fit_intervals(known)}
-    told["measures, mm"] = {title: reached(rows, told[CALIBRATION]) for title, rows in tested.items()}
+    told: dict[str, object] = {CALIBRATION_KEY: uncertainty.fit_calibration(known)}
+    told["measures, mm"] = {title: reached(rows, told[CALIBRATION_KEY]) for title, rows in tested.items()}
     pretrained.update_card(path, told)
     return told
 
 
-def withstood(weights: Weights, config: Config) -> dict[str, float]:
+def withstood(weights: PretrainedModel, config: Config) -> dict[str, float]:
     """IoU on the test people with all photos by how well the cameras are known; placement true."""
     feet = dataset.load_feet(config, "phone").select(light="drift")
     test, learnt = feet.select(split="test"), feet.select(split="train")
     every = range(test.photos.shape[1])
     told = {}
-    for who, (degrees, metres) in {"true": (0.0, 0.0), **camera_alignment.NOISE}.items():
+    for who, (degrees, metres) in {"true": (0.0, 0.0), **camera_alignment.CAMERA_NOISE}.items():
         volumes = predict(weights.model, camera_alignment.add_camera_noise(test, degrees, metres), every)
         title = who if who == "true" else f"of {who}: {degrees} degrees, {1000 * metres:.0f} mm"
         told[title] = float(iou_at(volumes, test.truth, (weights.threshold,)).mean())
@@ -226,7 +228,7 @@ def withstood(weights: Weights, config: Config) -> dict[str, float]:
     return {title: round(float(value), 4) for title, value in told.items()}
 
 
-def portrait(weights: Weights, rows: pd.DataFrame, feet: Path, size: int = 128) -> Figure:
+def portrait(weights: PretrainedModel, rows: pd.DataFrame, feet: Path, size: int = 128) -> Figure:
     """The best, the median and the worst of the feet that were examined (`examine`), placement given."""
     ranked = rows.sort_values("iou at 128")["sample"].tolist()
     panels = []

@@ -169,7 +169,7 @@ def _digest(path: Path, values: dict[str, Any], scale: str, run: str) -> str:
 
     cells = [[c.cell_type, c.source, c.metadata.get("tags", [])] for c in nbformat.read(path, as_version=4).cells]
     earlier = [_stamps(run) / f"{other.stem}.json" for other in notebooks() if "01" <= other.name < path.name]
-    card = pretrained.path().with_suffix(".json")
+    card = pretrained.pretrained_path().with_suffix(".json")
     asks = card.exists() and any("shipped." in source for _, source, _ in cells)
     told = {
         "name": path.stem,

@@ -27,7 +27,7 @@ from p2vlib.geometry.grids import to_mesh
 from p2vlib.models.psgn import surface_points
 from p2vlib.provenance import data_folder
 from p2vtools import viewer
-from p2vtools.fit.pretrained import load
+from p2vtools.fit.pretrained import load_pretrained
 from p2vtools.fit.silhouette_fitting import refine_volume
 from p2vtools.study import experiments
 from p2vtools.study.experiments import Network
@@ -117,7 +117,7 @@ def with_floor_noise(captures: Captures, seed: int = 0) -> Captures:
 
 def pretrained_network(path: Path) -> Network:
     """The weights at ``path`` as a network of the comparison."""
-    weights = load(path)
+    weights = load_pretrained(path)
     return Network("rays", "feet-phone", "shipped", weights.model, pd.DataFrame(), path)
 
 

@@ -15,36 +15,36 @@ from p2vtools.viewer.figures import (
     iou_against_views,
     mosaic,
     panels,
-    reliability,
+    reliability_diagram,
     slices,
 )
-from p2vtools.viewer.foot_figures import before_and_after, fit_map, landmarks, measured
-from p2vtools.viewer.interactive import camera_poses, history, iou_curves, volumes
-from p2vtools.viewer.shading import agreement, render
+from p2vtools.viewer.foot_figures import cleaning_figure, fit_map, landmark_figure, measurement_figure
+from p2vtools.viewer.interactive import camera_poses, iou_curves, training_curves, volume_scene
+from p2vtools.viewer.shading import label_agreement, render_voxels
 from p2vtools.viewer.static_html import Scenes
 
 __all__ = [
     "Panel",
     "Scenes",
-    "agreement",
-    "before_and_after",
+    "label_agreement",
+    "cleaning_figure",
     "best_to_worst",
     "camera_poses",
     "contact_sheet",
     "fit_map",
     "gallery",
     "histograms",
-    "history",
+    "training_curves",
     "iou_against_cost",
     "iou_against_views",
     "iou_curves",
-    "landmarks",
-    "measured",
+    "landmark_figure",
+    "measurement_figure",
     "mosaic",
     "panels",
-    "reliability",
-    "render",
+    "reliability_diagram",
+    "render_voxels",
     "slices",
     "view",
-    "volumes",
+    "volume_scene",
 ]

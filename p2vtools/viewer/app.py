@@ -53,13 +53,13 @@ def view(what: Path | PhotoSet | Captures, models: Networks | None = None, views
         ValueError: as `sample.samples`, or networks that do not fit the photos.
     """
     if models is None:
-        weights = pretrained.load(pretrained.path())
+        weights = pretrained.load_pretrained()
         models = {pretrained.NAME: (weights.model, weights.threshold)}
     answers = Answers(samples(what), models)
-    return App(answers, views) if is_live() else still(answers, views)
+    return App(answers, views) if is_live() else static_view(answers, views)
 
 
-def still(answers: Answers, views: int | None = None) -> Scenes:
+def static_view(answers: Answers, views: int | None = None) -> Scenes:
     """The first sample with what the first two networks say, to be turned but not changed."""
     sample, choice = answers.samples[0], Choice(views=views or answers.most(0))
     chosen, plots, lines = answers.chosen(choice), [], []

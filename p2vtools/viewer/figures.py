@@ -14,8 +14,8 @@ from PIL import Image
 
 from p2vlib.geometry.frames import Cube
 from p2vlib.geometry.grids import iou
-from p2vtools.viewer.shading import agreement, render
-from p2vtools.viewer.style import AGREEMENT, FAINT, FAINTER, INK, PALETTE, new_figure, styled
+from p2vtools.viewer.shading import label_agreement, render_voxels
+from p2vtools.viewer.style import AGREEMENT, FAINT, FAINTER, INK, PALETTE, new_figure, study_style
 
 
 def on_paper(photo: np.ndarray) -> np.ndarray:
@@ -48,7 +48,7 @@ def mosaic(photos: Sequence[Sequence[np.ndarray]], gap: int = 3) -> np.ndarray:
     return sheet
 
 
-@styled
+@study_style
 def contact_sheet(
     photos: Sequence[Sequence[np.ndarray]],
     row_titles: Sequence[str] = (),
@@ -73,7 +73,7 @@ def contact_sheet(
     return figure
 
 
-@styled
+@study_style
 def histograms(
     frame: pd.DataFrame,
     columns: Sequence[str],
@@ -122,7 +122,7 @@ class Panel:
     predictions: Mapping[str, np.ndarray]
 
 
-@styled
+@study_style
 def panels(rows: Sequence[Panel]) -> Figure:
     """Photos, truth and predictions side by side, a row each; predictions in the colours of agreement, with their IoU.
 
@@ -143,7 +143,7 @@ def panels(rows: Sequence[Panel]) -> Figure:
     return figure
 
 
-@styled
+@study_style
 def gallery(row: Panel, across: int = 5) -> Figure:
     """One `Panel` of many predictions on several lines of ``across`` pictures, each under its own name."""
     titles = ["input", "truth", *row.predictions]
@@ -160,7 +160,7 @@ def gallery(row: Panel, across: int = 5) -> Figure:
     return figure
 
 
-@styled
+@study_style
 def best_to_worst(groups: Mapping[str, Sequence[Panel]], every: Sequence[float]) -> Figure:
     """The best, the middle and the worst, a line each, every one with its photos, truth and prediction.
 
@@ -204,14 +204,14 @@ def _strip(axes: Axes, groups: Mapping[str, Sequence[Panel]], every: Sequence[fl
 
 def _seen(row: Panel, names: Sequence[str]) -> tuple[list[np.ndarray], list[str]]:
     """Photos, truth and the predictions called ``names`` as pictures, and what stands under each."""
-    pictures, notes = [mosaic(_squarish(row.photos)), render(row.truth)], ["", ""]
+    pictures, notes = [mosaic(_squarish(row.photos)), render_voxels(row.truth)], ["", ""]
     for name in names:
         if name not in row.predictions:
             pictures.append(np.zeros_like(pictures[1]))
             notes.append("not run")
             continue
-        labels = agreement(row.truth, row.predictions[name])
-        pictures.append(render(labels, list(AGREEMENT.values())))
+        labels = label_agreement(row.truth, row.predictions[name])
+        pictures.append(render_voxels(labels, list(AGREEMENT.values())))
         notes.append(f"IoU {iou(row.truth, row.predictions[name]):.3f}")
     return [pictures[0], *_cut(pictures[1:])], notes
 
@@ -242,7 +242,7 @@ def _patches(colours: Mapping[str, str]) -> list[Patch]:
     return [Patch(color=colour, label=name) for name, colour in colours.items()]
 
 
-@styled
+@study_style
 def iou_against_views(summary: pd.DataFrame, published: pd.DataFrame | None = None, by: str = "model") -> Figure:
     """IoU against the number of photos, a line for each value of column ``by``.
 
@@ -253,7 +253,7 @@ def iou_against_views(summary: pd.DataFrame, published: pd.DataFrame | None = No
     figure = new_figure(7.2, 4.4)
     axes = figure.add_subplot()
     groups = {str(name): rows.sort_values("views") for name, rows in summary.groupby(by, sort=False)}
-    for name, (colour, marker, line) in looks(groups).items():
+    for name, (colour, marker, line) in line_styles(groups).items():
         rows = groups[name]
         how = {"marker": marker, "linestyle": line, "markersize": 4.5, "color": colour, "label": name, "zorder": 3}
         axes.plot(rows["views"], rows["iou"], **how)
@@ -274,7 +274,7 @@ def iou_against_views(summary: pd.DataFrame, published: pd.DataFrame | None = No
     return figure
 
 
-def looks(names: Iterable[str]) -> dict[str, tuple[str, str, str]]:
+def line_styles(names: Iterable[str]) -> dict[str, tuple[str, str, str]]:
     """Name -> colour, marker and line of its own; the mean shape, which learns nothing, is grey everywhere."""
     found, others = {}, 0
     for name in names:
@@ -287,7 +287,7 @@ def looks(names: Iterable[str]) -> dict[str, tuple[str, str, str]]:
     return found
 
 
-@styled
+@study_style
 def iou_against_cost(costs: pd.DataFrame) -> Figure:
     """IoU against the time for one object, a point with its interval for each row.
 
@@ -297,7 +297,7 @@ def iou_against_cost(costs: pd.DataFrame) -> Figure:
     """
     figure = new_figure(7.2, 4.4)
     axes = figure.add_subplot()
-    found = looks(costs["system"])
+    found = line_styles(costs["system"])
     for row in costs.itertuples():
         colour, marker, _ = found[row.system]
         if np.isnan(row.milliseconds):
@@ -310,8 +310,8 @@ def iou_against_cost(costs: pd.DataFrame) -> Figure:
     return figure
 
 
-@styled
-def reliability(tables: Mapping[str, pd.DataFrame]) -> Figure:
+@study_style
+def reliability_diagram(tables: Mapping[str, pd.DataFrame]) -> Figure:
     """How often voxels are occupied against the probability that they were given, a line for each of ``tables``.
 
     Args:
@@ -320,7 +320,7 @@ def reliability(tables: Mapping[str, pd.DataFrame]) -> Figure:
     figure = new_figure(6.2, 4.4)
     axes = figure.add_subplot()
     axes.plot([0, 1], [0, 1], color=FAINTER, linewidth=1.0, label="as it says")
-    for name, (colour, marker, line) in looks(tables).items():
+    for name, (colour, marker, line) in line_styles(tables).items():
         told = tables[name]
         axes.plot(told.predicted, told.occupied, marker=marker, linestyle=line, color=colour, label=name)
     axes.set(xlabel="probability given [1]", ylabel="share occupied [1]", aspect="equal")
@@ -338,7 +338,7 @@ def _apart(levels: list[float], gap: float) -> list[float]:
     return placed.tolist()
 
 
-@styled
+@study_style
 def slices(
     volume: np.ndarray,
     cube: Cube,

@@ -14,9 +14,9 @@ from matplotlib.collections import PolyCollection
 from matplotlib.colors import Normalize, to_rgb
 from matplotlib.figure import Figure
 
-from p2vtools.fit.measure import TOE_ROOM, Marks, Measures, shoe_sizes
+from p2vtools.fit.measure import TOE_ROOM, Landmarks, Measures, shoe_sizes
 from p2vtools.fit.shoe_last import ALONG, OPENING, ShoeFit
-from p2vtools.viewer.style import FAINT, FAINTER, INK, PALETTE, SOLID, new_figure, styled
+from p2vtools.viewer.style import FAINT, FAINTER, INK, PALETTE, SOLID, new_figure, study_style
 
 COLOURS = "RdBu"
 """From pressed to roomy; colour-blind readers tell its ends apart (ColorBrewer)."""
@@ -47,7 +47,7 @@ CAPTION = (
 )
 
 
-@styled
+@study_style
 def fit_map(fits: Sequence[ShoeFit], title: str = "") -> Figure:
     """A foot in lasts of neighbouring sizes (`last.fits`), side by side: how much room it has, as colours on it."""
     figure = new_figure(4.2 * len(fits) + 0.6, 7.4)
@@ -146,8 +146,10 @@ def _marked(axes: Axes, fit: ShoeFit, axis: int, sign: float, places: list[int])
         )
 
 
-@styled
-def landmarks(mesh: trimesh.Trimesh, marks: Mapping[str, Float[np.ndarray, "points 3"]], title: str = "") -> Figure:
+@study_style
+def landmark_figure(
+    mesh: trimesh.Trimesh, marks: Mapping[str, Float[np.ndarray, "points 3"]], title: str = ""
+) -> Figure:
     """Where true measures are taken (`capture.landmarks`): points by name and closed outlines, on the foot.
 
     Args:
@@ -175,8 +177,8 @@ def landmarks(mesh: trimesh.Trimesh, marks: Mapping[str, Float[np.ndarray, "poin
     return figure
 
 
-@styled
-def measured(mesh: trimesh.Trimesh, measures: Measures, marks: Marks, title: str = "") -> Figure:
+@study_style
+def measurement_figure(mesh: trimesh.Trimesh, measures: Measures, marks: Landmarks, title: str = "") -> Figure:
     """A foot from above and from the side, with the lines along which it was measured and their millimetres."""
     points = 1000 * np.asarray(mesh.vertices)
     deep, high = np.ptp(points[:, 2]) + 40, 1.1 * np.ptp(points[:, 1])
@@ -215,8 +217,8 @@ AROUND = np.array([90.0, 150.0, 90.0])
 """How much of a scan is shown on each side of the foot that was found in it, mm."""
 
 
-@styled
-def before_and_after(scan: trimesh.Trimesh, foot: trimesh.Trimesh) -> Figure:
+@study_style
+def cleaning_figure(scan: trimesh.Trimesh, foot: trimesh.Trimesh) -> Figure:
     """A scan and the foot that was found in it, both in the foot's frame, from above and from the right side.
 
     Surfaces that show their inner side, through a hole or an open end, are dark; the line is the floor.

@@ -13,10 +13,10 @@ from plotly.subplots import make_subplots
 
 from p2vlib.geometry.cameras import Camera
 from p2vlib.geometry.frames import Cube
-from p2vtools.viewer.figures import looks
+from p2vtools.viewer.figures import line_styles
 from p2vtools.viewer.scene import isosurface
 from p2vtools.viewer.static_html import Scenes
-from p2vtools.viewer.style import FAINTER, INK, PALETTE, SOLID, dress_plotly
+from p2vtools.viewer.style import FAINTER, INK, PALETTE, SOLID, use_plotly_style
 
 DASHES = {"-": "solid", "--": "dash", ":": "dot"}
 """matplotlib's names of lines -> plotly's."""
@@ -27,7 +27,7 @@ def camera_poses(cameras: Sequence[Camera], cube: Cube, names: Sequence[str] = (
 
     The hover says azimuth, elevation (degrees) and distance (m) as seen from the cube's centre.
     """
-    dress_plotly()
+    use_plotly_style()
     figure = go.Figure()
     _add_lines(figure, _cube_edges(cube), INK, "cube")
     floor = np.array([cube.centre[0], cube.lower[1], cube.centre[2]])
@@ -80,14 +80,14 @@ def _pyramid(camera: Camera, depth: float) -> list[np.ndarray]:
     return [np.vstack([corners, corners[:1]]), *[np.vstack([camera.position, corner]) for corner in corners]]
 
 
-def history(history: pd.DataFrame, by: str | None = None) -> go.Figure:
+def training_curves(history: pd.DataFrame, by: str | None = None) -> go.Figure:
     """Training curves with hover: loss and validation IoU against the step.
 
     Args:
         history: as `p2vlib.training` keeps it: columns ``step``, ``loss`` and ``validation_iou``; several trainings
             may stand in one table, told apart by column ``by``.
     """
-    dress_plotly()
+    use_plotly_style()
     names = {"loss": "training loss", "validation_iou": "validation IoU"}
     figure = make_subplots(rows=1, cols=2, subplot_titles=tuple(names.values()))
     for index, (name, rows) in enumerate(history.groupby(by, sort=False) if by else [("training", history)]):
@@ -113,9 +113,9 @@ def history(history: pd.DataFrame, by: str | None = None) -> go.Figure:
 
 def iou_curves(summary: pd.DataFrame, published: pd.DataFrame | None = None, by: str = "model") -> go.Figure:
     """IoU against the number of photos with hover: as `iou_against_views`, with the same arguments."""
-    dress_plotly()
+    use_plotly_style()
     figure = go.Figure()
-    for name, (colour, _, line) in looks(str(name) for name in summary[by].unique()).items():
+    for name, (colour, _, line) in line_styles(str(name) for name in summary[by].unique()).items():
         rows = summary[summary[by] == name].sort_values("views")
         spread = {"low", "high"} <= set(rows)
         bars = {"array": rows.high - rows.iou, "arrayminus": rows.iou - rows.low, "thickness": 1} if spread else None
@@ -143,7 +143,7 @@ def iou_curves(summary: pd.DataFrame, published: pd.DataFrame | None = None, by:
     return figure
 
 
-def volumes(grids: Mapping[str, np.ndarray], cube: Cube, level: float = 0.5) -> Scenes:
+def volume_scene(grids: Mapping[str, np.ndarray], cube: Cube, level: float = 0.5) -> Scenes:
     """Surfaces of volumes over one ``cube``, side by side along z and named, in millimetres, to be turned by hand.
 
     Args:

@@ -26,7 +26,7 @@ from p2vlib.geometry.frames import Cube, Volume
 from p2vlib.geometry.grids import iou, to_mesh, voxelise
 from p2vlib.models import Reconstruction
 from p2vtools.fit import pretrained, reconstruct
-from p2vtools.fit.measure import measure
+from p2vtools.fit.measure import measure_foot
 
 Networks = Mapping[str, tuple[nn.Module, float]]
 """Name -> a network, and the occupancy from which a voxel of its answers is solid."""
@@ -149,7 +149,7 @@ def _length(sample: Sample, probability: Float[np.ndarray, "x y z"], threshold: 
 
     try:
         surface = trimesh.Trimesh(*to_mesh(probability, sample.cube, threshold), process=False)
-        return measure(surface, sample.side)[0].length
+        return measure_foot(surface, sample.side)[0].length
     except ValueError:  # too little is left of it to be a foot
         return None
 
@@ -173,7 +173,7 @@ def samples(what: Path | PhotoSet | Captures) -> list[Sample]:
 
 
 def _captured(shots: PhotoSet, name: str, solid: Path | None) -> Sample:
-    pose = reconstruct.find_foot(pretrained.load(pretrained.path()), shots)
+    pose = reconstruct.find_foot(pretrained.load_pretrained(), shots)
 
     @functools.lru_cache(maxsize=2)
     def framed(size: int) -> Captures:

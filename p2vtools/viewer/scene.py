@@ -18,7 +18,7 @@ from scipy.ndimage import binary_erosion
 from p2vlib.geometry.frames import FOOT_CUBE_EDGE
 from p2vlib.geometry.grids import Probability
 from p2vtools.viewer.sample import Prediction, Sample
-from p2vtools.viewer.shading import agreement
+from p2vtools.viewer.shading import label_agreement
 from p2vtools.viewer.style import AGREEMENT, FAINTER, SOLID
 
 SHOWN = ("agreement", "voxels", "surface", "weight of the photo", "before the refiner", "change by the refiner")
@@ -128,9 +128,9 @@ def labelled(
         colours = colormaps[HEAT](np.linspace(0, 1, STEPS))
         return np.where(solid, step, 0).astype(np.uint8), [to_hex(colour) for colour in colours]
     if shown == "change by the refiner":
-        return agreement(answer.coarse >= threshold, solid), list(CHANGED.values())
+        return label_agreement(answer.coarse >= threshold, solid), list(CHANGED.values())
     truth = None if shown == "voxels" else sample.truth(len(solid))
-    labels = solid.astype(np.uint8) if truth is None else agreement(truth, solid)
+    labels = solid.astype(np.uint8) if truth is None else label_agreement(truth, solid)
     return labels, list(AGREEMENT.values())
 
 

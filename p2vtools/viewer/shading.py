@@ -11,7 +11,7 @@ from scipy.ndimage import affine_transform, gaussian_filter, map_coordinates
 from p2vtools.viewer.style import SOLID
 
 
-def agreement(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+def label_agreement(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     """Labels ``[x, y, z]`` uint8: 0 empty, 1 hit, 2 missed (truth alone), 3 invented (prediction alone).
 
     Raises:
@@ -25,7 +25,7 @@ def agreement(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     return np.where(truth & prediction, 1, np.where(truth, 2, np.where(prediction, 3, 0))).astype(np.uint8)
 
 
-def render(
+def render_voxels(
     labels: np.ndarray,
     colours: Sequence[str] = (SOLID,),
     *,

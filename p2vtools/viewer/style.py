@@ -38,15 +38,15 @@ STYLE = {
 }
 
 
-def styled(make: Callable[..., Figure]) -> Callable[..., Figure]:
+def study_style(make: Callable[..., Figure]) -> Callable[..., Figure]:
     """Lets ``make`` draw in the study's style and leaves the reader's own settings alone."""
 
     @functools.wraps(make)
-    def styled(*arguments: Any, **options: Any) -> Figure:
+    def wrapper(*arguments: Any, **options: Any) -> Figure:
         with matplotlib.rc_context(STYLE):
             return make(*arguments, **options)
 
-    return styled
+    return wrapper
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -59,7 +59,7 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def dress_plotly() -> None:
+def use_plotly_style() -> None:
     """Sets plotly to the study's look, and so that its figures live on in exported pages without a network.
 
     In a batch run they are kept as what they show: the report's pages bring the script that draws it, once for all.

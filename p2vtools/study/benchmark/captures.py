@@ -20,9 +20,9 @@ from p2vtools.capture.capture_writer import WrittenCapture
 from p2vtools.capture.charuco import undistort
 from p2vtools.capture.mat_capture import capture_on_mat
 from p2vtools.fit import pretrained
-from p2vtools.fit.pretrained import Weights
+from p2vtools.fit.pretrained import PretrainedModel
 from p2vtools.fit.reconstruct import reconstruct
-from p2vtools.fit.uncertainty import NAMES, measure_with_intervals
+from p2vtools.fit.uncertainty import MEASURE_NAMES, measure_with_intervals
 from p2vtools.study.benchmark.walks import Walked, walked
 from p2vtools.study.model_card import seen_from
 from p2vtools.synthesis.feet.landmarks import true_measures
@@ -39,7 +39,7 @@ def examined(case: int, views: int = 8) -> dict[str, pd.DataFrame]:
     number: it was refused), within (half of the interval that was told), iou of the solid at 32^3 with the true one,
     placed as it was found.
     """
-    walk, weights = walked(case, views), pretrained.load(pretrained.path())
+    walk, weights = walked(case, views), pretrained.load_pretrained()
     with tempfile.TemporaryDirectory() as name:
         filed, intake, on_mat = Path(name) / "capture", None, None
         with contextlib.suppress(ValueError):
@@ -79,7 +79,9 @@ def _as_taken(walk: Walked) -> PhotoSet:
     return photo_set_from_arrays(straight, walk.cameras, names, walk.foot.side)
 
 
-def _fits(walk: Walked, weights: Weights, way: str, shots: PhotoSet | None, to_world: np.ndarray) -> Iterator[dict]:
+def _fits(
+    walk: Walked, weights: PretrainedModel, way: str, shots: PhotoSet | None, to_world: np.ndarray
+) -> Iterator[dict]:
     """Measures by number of photos; ``to_world`` is where the foot really stands in the frame of the cameras."""
     solid, true = _solid(walk), true_measures(walk.foot)
     for views in VIEWS:
@@ -90,8 +92,8 @@ def _fits(walk: Walked, weights: Weights, way: str, shots: PhotoSet | None, to_w
                 foot = reconstruct(weights, some, 128)
                 agrees = iou(seen_from(foot, to_world), solid)
                 known = measure_with_intervals(weights, some, foot)
-                found, within = dict(known.measures.items()), known.within
-        for name in NAMES:
+                found, within = dict(known.measures.items()), known.half_widths
+        for name in MEASURE_NAMES:
             spoken = name.replace("_", " ")
             told = {"truth": true[name], "found": found.get(spoken, np.nan), "within": within.get(name, np.nan)}
             yield {"way": way, "views": views, "measure": spoken, **told, "iou": agrees}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from p2vtools.fit.measure import measure
+from p2vtools.fit.measure import measure_foot
 from p2vtools.study.benchmark.walks import SEED
 from p2vtools.synthesis.feet.foot import make_feet
 from p2vtools.synthesis.feet.landmarks import true_measures
@@ -19,7 +19,7 @@ def examined(case: int) -> dict[str, pd.DataFrame]:
     (person,) = population(SEED, 1, first=FIRST + case)
     rows = []
     for side, foot in make_feet(person).items():
-        found = dict(measure(foot.solid, side)[0].items())
+        found = dict(measure_foot(foot.solid, side)[0].items())
         for key, truth in true_measures(foot).items():
             if (name := key.replace("_", " ")) in found:
                 rows.append({"side": side, "measure": name, "truth": truth, "found": found[name]})

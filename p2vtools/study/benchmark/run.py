@@ -56,7 +56,7 @@ def evaluate(share: float = 1.0, out: Path | None = None, workers: int | None = 
 
 
 def _digest() -> str:
-    told = [code_digest([__name__]), pretrained.path().with_suffix(".json").read_text()]
+    told = [code_digest([__name__]), pretrained.pretrained_path().with_suffix(".json").read_text()]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
 
 

@@ -20,8 +20,8 @@ from p2vlib.geometry.frames import SIDES, foot_cube
 from p2vlib.geometry.grids import iou, voxelise
 from p2vtools.capture.scan_cleaning import CleanedScan, clean_scan
 from p2vtools.fit import pretrained
-from p2vtools.fit.measure import measure
-from p2vtools.fit.uncertainty import NAMES
+from p2vtools.fit.measure import measure_foot
+from p2vtools.fit.uncertainty import MEASURE_NAMES
 from p2vtools.study.benchmark.walks import SEED
 from p2vtools.synthesis.feet.foot import SyntheticFoot, make_feet
 from p2vtools.synthesis.feet.landmarks import true_measures
@@ -79,7 +79,7 @@ def _fits(found: CleanedScan | None, foot: SyntheticFoot) -> list[dict[str, obje
     """Its measures beside the true ones, mm."""
     said = {}
     with contextlib.suppress(ValueError):  # what was found is no foot that can be measured
-        said = vars(measure(found.mesh, found.side)[0]) if found else {}
+        said = vars(measure_foot(found.mesh, found.side)[0]) if found else {}
     true = true_measures(foot)
     return [
         {
@@ -89,13 +89,13 @@ def _fits(found: CleanedScan | None, foot: SyntheticFoot) -> list[dict[str, obje
             "truth": true[name],
             "found": said.get(name, np.nan),
         }
-        for name in NAMES
+        for name in MEASURE_NAMES
     ]
 
 
 @functools.cache
 def _typical() -> Bool[np.ndarray, "x y z"]:
-    return pretrained.load(pretrained.path()).typical.solid.numpy()
+    return pretrained.load_pretrained().typical_foot.solid.numpy()
 
 
 def turned(matrix: Float[np.ndarray, "4 4"]) -> tuple[float, float]:

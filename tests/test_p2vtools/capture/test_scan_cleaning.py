@@ -14,7 +14,7 @@ from p2vlib.geometry.grids import VoxelGrid, iou, read_binvox, voxelise, write_b
 from p2vtools.__main__ import main
 from p2vtools.capture import scan_cleaning as cleaning
 from p2vtools.capture.scan_files import decimate, read_scan
-from p2vtools.fit.pretrained import load, path
+from p2vtools.fit.pretrained import load_pretrained
 from p2vtools.study.benchmark.scans import turned
 from p2vtools.synthesis.feet.foot import SyntheticFoot, make_feet
 from p2vtools.synthesis.feet.population import population
@@ -26,7 +26,7 @@ CHAIR = "03001627"
 
 @pytest.fixture(scope="module")
 def typical() -> np.ndarray:
-    return load(path()).typical.solid.numpy()
+    return load_pretrained().typical_foot.solid.numpy()
 
 
 @pytest.fixture(scope="module")

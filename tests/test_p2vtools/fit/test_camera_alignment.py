@@ -12,7 +12,7 @@ from p2vlib.data import dataset
 from p2vlib.evaluation import iou_at
 from p2vlib.geometry.projection import project_points, render_silhouettes
 from p2vtools.fit import camera_alignment
-from p2vtools.fit.pretrained import load, path
+from p2vtools.fit.pretrained import load_pretrained
 from p2vtools.fit.silhouette_fitting import CameraUpdate, align_cameras, update_cameras
 from tests.test_p2vtools.fit.test_silhouette_fitting import ball, walk
 
@@ -73,7 +73,7 @@ def test_notes_err_as_told_and_are_cut_where_they_think(feet):
 
 
 def test_the_photos_put_rough_cameras_right(feet):
-    weights = load(path())
+    weights = load_pretrained()
     test = feet.select(split="test")
     others = feet.select(split=["train", "validation"])
     (row,) = camera_alignment.alignment_table(weights.model, test, others, weights.threshold, {"known": 0.0}).to_dict(
@@ -104,7 +104,7 @@ def test_a_foot_that_shows_as_from_nearer_is_larger(feet):
 
 def test_the_best_scale_is_found():
     small, large = ball((0.5, 0.0, 0.5), 0.2), ball((0.5, 0.0, 0.5), 0.24)
-    scaled = camera_alignment.best_scale(small.float(), large, 0.5)
+    scaled = camera_alignment.rescale_to_truth(small.float(), large, 0.5)
     assert iou_at(scaled, large, (0.5,)) > 0.9 > iou_at(small.float(), large, (0.5,)) + 0.2
 
 

@@ -7,7 +7,7 @@ import pytest
 import trimesh
 
 from p2vtools.__main__ import main
-from p2vtools.fit.measure import INSTEP_AT, measure, shoe_sizes
+from p2vtools.fit.measure import INSTEP_AT, measure_foot, shoe_sizes
 from p2vtools.synthesis.feet.foot import make_feet
 from p2vtools.synthesis.feet.population import population
 
@@ -29,7 +29,7 @@ def half_girth(breadth: float, height: float) -> float:
 
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_an_ellipsoid_has_the_measures_of_one(side):
-    found, marks = measure(ellipsoid(), side)
+    found, marks = measure_foot(ellipsoid(), side)
     assert found.length == pytest.approx(250, abs=0.1)
     # The inner joint is sought from 62 %, the outer one from 55: there an ellipse is broadest.
     inner, outer = 50 * np.sqrt(1 - 0.24**2), 50 * np.sqrt(1 - 0.1**2)
@@ -50,11 +50,11 @@ def test_the_arch_is_as_high_as_it_was_hollowed(side):
     x, y, z = mesh.vertices.T
     hollow = 0.012 * np.exp(-((x / 0.04) ** 2)) * (inwards * z > 0.01)
     mesh.vertices[:, 1] = np.where(y == 0, hollow, y)
-    found, marks = measure(mesh, side)
+    found, marks = measure_foot(mesh, side)
     assert found.arch_height == pytest.approx(12, abs=0.05)
     assert marks.arch == pytest.approx([0, 0.012, inwards * 0.025], abs=5e-4)
     other = "right" if side == "left" else "left"
-    assert measure(mesh, other)[0].arch_height is None, "the outer side is flat"
+    assert measure_foot(mesh, other)[0].arch_height is None, "the outer side is flat"
 
 
 def test_a_leg_that_leans_over_the_ball_is_not_measured_with_it():
@@ -62,12 +62,12 @@ def test_a_leg_that_leans_over_the_ball_is_not_measured_with_it():
     foot = ellipsoid()
     leg = trimesh.creation.cylinder(0.03, segment=[[0.09, 0.16, 0], [-0.20, 0.40, 0]])
     whole = trimesh.util.concatenate([foot, leg])
-    a, b = (dict(measure(mesh, "left")[0].items()) for mesh in (foot, whole))
+    a, b = (dict(measure_foot(mesh, "left")[0].items()) for mesh in (foot, whole))
     assert a == pytest.approx(b, abs=1e-6)
 
 
 def test_measures_do_not_depend_on_the_triangles():
-    a, b = (dict(measure(ellipsoid(fine=fine), "left")[0].items()) for fine in (6, 4))
+    a, b = (dict(measure_foot(ellipsoid(fine=fine), "left")[0].items()) for fine in (6, 4))
     for name in a:
         assert a[name] == pytest.approx(b[name], abs=0.6), name
 
@@ -75,7 +75,7 @@ def test_measures_do_not_depend_on_the_triangles():
 def test_clean_feet_are_measured_where_their_makers_say():
     for person in population(99, 3):
         for side, foot in make_feet(person).items():
-            found, marks = measure(foot.solid, side)
+            found, marks = measure_foot(foot.solid, side)
             assert found.length == pytest.approx(1000 * foot.length, abs=0.5)
             assert np.linalg.norm(marks.heel - foot.pternion) < 0.001
             assert 2.0 < found.ball_girth / found.ball_width < 2.8 and found.ball_width >= found.ball_breadth
@@ -87,18 +87,18 @@ def test_a_mirrored_foot_measures_the_same():
     foot = make_feet(population(99, 1)[0])["left"].solid
     mirrored = foot.copy()
     mirrored.vertices = foot.vertices * [1, 1, -1]
-    a, b = measure(foot, "left")[0], measure(mirrored, "right")[0]
+    a, b = measure_foot(foot, "left")[0], measure_foot(mirrored, "right")[0]
     assert [value for _, value in a.items()] == pytest.approx([value for _, value in b.items()], abs=0.05)
 
 
 def test_what_is_no_foot_is_told():
     mesh = ellipsoid()
     with pytest.raises(ValueError, match="side is 'both'; expected left or right"):
-        measure(mesh, "both")
+        measure_foot(mesh, "both")
     with pytest.raises(ValueError, match="80 to 400 mm long, in metres.*found 250000 mm"):
-        measure(mesh.copy().apply_scale(1000).apply_translation([0, -20, 0]), "left")
+        measure_foot(mesh.copy().apply_scale(1000).apply_translation([0, -20, 0]), "left")
     with pytest.raises(ValueError, match="found nothing near the floor"):
-        measure(mesh.copy().apply_translation([0, 1, 0]), "left")
+        measure_foot(mesh.copy().apply_translation([0, 1, 0]), "left")
 
 
 def test_the_command_measures_and_draws(tmp_path, capsys):

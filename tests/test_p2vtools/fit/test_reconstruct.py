@@ -56,8 +56,8 @@ def noted(camera: Camera, rng: np.random.Generator) -> Camera:
 def test_the_card_says_what_the_weights_are(weights):
     for key in ("data", "recipe", "minutes", "machine", "commit", "threshold", "limits", "retrain"):
         assert weights.card[key], key
-    assert pretrained.path().stat().st_size < 10e6
-    assert json.loads(pretrained.path().with_suffix(".json").read_text()) == weights.card
+    assert pretrained.pretrained_path().stat().st_size < 10e6
+    assert json.loads(pretrained.pretrained_path().with_suffix(".json").read_text()) == weights.card
     assert 0 < weights.threshold < 1 and sum(p.numel() for p in weights.model.parameters()) < 2e6
 
 
@@ -73,7 +73,7 @@ def test_unseen_feet_are_found_and_rebuilt(weights, smoke):
     assert told["feet"] == 2 and told["iou"][1] <= told["iou"][0] <= told["iou"][2]
 
 
-@pytest.mark.parametrize("ending", reconstruct.FORMATS)
+@pytest.mark.parametrize("ending", reconstruct.OUTPUT_FORMATS)
 def test_every_format_is_written_and_reads_back(weights, right_foot, tmp_path, ending):
     foot = reconstruct.reconstruct(weights, read_photo_set(right_foot), 32, "given")
     path = tmp_path / f"foot{ending}"
@@ -111,7 +111,7 @@ def test_cameras_noted_by_hand_are_aligned_first(weights, right_foot):
                 scores.append(iou(reconstruct.reconstruct(weights, wrong, 32, "given", how).solid, truth))
     assert np.mean(after) > np.mean(before) + 0.03, (before, after)
     with pytest.raises(ValueError, match="without a typical foot"):
-        reconstruct.reconstruct(replace(weights, typical=None), wrong, 32, cameras="noted")
+        reconstruct.reconstruct(replace(weights, typical_foot=None), wrong, 32, cameras="noted")
 
 
 def test_the_command_says_what_it_did_and_how_sure_it_is(copy, capsys):
@@ -270,12 +270,16 @@ def test_weights_are_made_tested_and_kept_with_their_card(smoke, tmp_path):
     learning = replace(smoke.config.finetuning, placement_noise=(4.0, 0.025))
     target = tmp_path / "kept" / "tiny.safetensors"
     assert pretrained.train_pretrained(replace(smoke.config, finetuning=learning), target, tmp_path / "work") == target
-    weights = pretrained.load(target)
+    weights = pretrained.load_pretrained(target)
     assert weights.card["data"]["captures"] == [4, 4, 4] and len(weights.card["test IoU by photos"]) == 3
     assert set(weights.card["minutes"]) == {"exact", "exact, on mats", "by hand", "by hand, on mats", "finer"}
     assert weights.card["mean foot IoU"]["iou"] > 0.5 and weights.threshold == weights.card["threshold"]
     pretrained.update_card(target, {"told": 1})
-    assert pretrained.load(target).card["told"] == 1 == json.loads(target.with_suffix(".json").read_text())["told"]
+    assert (
+        pretrained.load_pretrained(target).card["told"]
+        == 1
+        == json.loads(target.with_suffix(".json").read_text())["told"]
+    )
 
 
 def test_weights_of_something_else(copy, tmp_path, capsys):
@@ -300,11 +304,13 @@ def test_weights_with_a_card_that_lies(tmp_path):
         "finer": 4,
         "threshold": 0.4,
     }
-    pretrained.save(tmp_path / "right.safetensors", model, card)
-    again = pretrained.load(tmp_path / "right.safetensors")
+    pretrained.save_pretrained(tmp_path / "right.safetensors", model, card)
+    again = pretrained.load_pretrained(tmp_path / "right.safetensors")
     for name, value in model.state_dict().items():
         assert torch.allclose(value.float(), again.model.state_dict()[name].float(), atol=1e-2)
     for wrong in ({"features": 5}, {"nothing": 1}, {"image_size": 40}):
-        pretrained.save(tmp_path / "wrong.safetensors", model, {**card, "config": {**card["config"], **wrong}})
+        pretrained.save_pretrained(
+            tmp_path / "wrong.safetensors", model, {**card, "config": {**card["config"], **wrong}}
+        )
         with pytest.raises(ValueError, match=r"wrong.safetensors: its card and its weights do not fit"):
-            pretrained.load(tmp_path / "wrong.safetensors")
+            pretrained.load_pretrained(tmp_path / "wrong.safetensors")

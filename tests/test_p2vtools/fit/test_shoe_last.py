@@ -9,7 +9,7 @@ import trimesh
 from p2vtools import viewer
 from p2vtools.__main__ import main
 from p2vtools.fit import shoe_last
-from p2vtools.fit.measure import TOE_ROOM, measure
+from p2vtools.fit.measure import TOE_ROOM, measure_foot
 from p2vtools.synthesis.feet.foot import make_feet
 from p2vtools.synthesis.feet.population import population
 
@@ -49,7 +49,7 @@ def test_a_smaller_size_has_less_room_and_presses_more(foot):
         assert np.median(gained) > 0.2 and (gained > -0.3).mean() > 0.98
         assert larger.last.girth == pytest.approx(smaller.last.girth + 3.75)
     middle = fits[1]
-    assert abs(middle.last.length - measure(foot, "right")[0].length) <= 2.5
+    assert abs(middle.last.length - measure_foot(foot, "right")[0].length) <= 2.5
     assert abs(middle.toe_room - TOE_ROOM) <= 2.5
 
 

@@ -14,7 +14,7 @@ import pytest
 from p2vlib.data.photo_set import read_photo_set
 from p2vtools.__main__ import main
 from p2vtools.fit import pretrained, reconstruct, uncertainty
-from p2vtools.fit.uncertainty import CALIBRATION, FINEST, NAMES
+from p2vtools.fit.uncertainty import CALIBRATED_SIZE, CALIBRATION_KEY, MEASURE_NAMES
 from p2vtools.study import model_card
 
 
@@ -29,7 +29,7 @@ def made_up(rng: np.random.Generator, feet: int, softness: float = 0.0) -> pd.Da
 
 @pytest.mark.parametrize("softness", [0.0, 2.0])
 def test_corrections_and_factors_are_those_that_were_put_in(softness):
-    known = uncertainty.fit_intervals(made_up(np.random.default_rng(1), 4000, softness))["length"]
+    known = uncertainty.fit_calibration(made_up(np.random.default_rng(1), 4000, softness))["length"]
     assert known["correction, mm"] + 5.5 * known["softness"] == pytest.approx(5.0 + 5.5 * softness, abs=0.1)
     assert known["softness"] == pytest.approx(softness, abs=0.05)
     assert known["factor"] == pytest.approx(0.5 * 1.645, abs=0.05), "nine of ten normal errors"
@@ -39,33 +39,35 @@ def test_intervals_hold_for_whom_they_were_not_made():
     rng = np.random.default_rng(2)
     inside = []
     for _ in range(60):
-        known = uncertainty.fit_intervals(made_up(rng, 120))
+        known = uncertainty.fit_calibration(made_up(rng, 120))
         inside.append(model_card.reached(made_up(rng, 80), known)["length"]["inside"])
     assert np.mean(inside) == pytest.approx(0.9, abs=0.02)
 
 
 def test_the_card_says_how_measures_are_corrected_and_how_sure_they_are(weights):
-    assert set(weights.card[CALIBRATION]) == set(NAMES)
+    assert set(weights.card[CALIBRATION_KEY]) == set(MEASURE_NAMES)
     for title, rows in weights.card["measures, mm"].items():
-        assert set(rows) == {name.replace("_", " ") for name in NAMES}, title
+        assert set(rows) == {name.replace("_", " ") for name in MEASURE_NAMES}, title
         assert np.mean([row["inside"] for row in rows.values()]) > 0.87 and rows["length"]["inside"] > 0.87, title
 
 
 def test_a_foot_is_measured_with_its_interval(weights, right_foot):
     shots, truth = read_photo_set(right_foot), model_card.measures_of_capture(right_foot)
-    foot = reconstruct.reconstruct(weights, shots, FINEST, "given")
+    foot = reconstruct.reconstruct(weights, shots, CALIBRATED_SIZE, "given")
     known = uncertainty.measure_with_intervals(weights, shots, foot)
-    assert set(known.within) == set(NAMES) and known.measures.arch_height is None, "its sole was never seen"
-    for name in NAMES:
-        assert 1 < known.within[name] < 25, name
-        assert getattr(known.measures, name) == pytest.approx(truth[name], abs=2.5 * known.within[name]), name
+    assert set(known.half_widths) == set(MEASURE_NAMES) and known.measures.arch_height is None, (
+        "its sole was never seen"
+    )
+    for name in MEASURE_NAMES:
+        assert 1 < known.half_widths[name] < 25, name
+        assert getattr(known.measures, name) == pytest.approx(truth[name], abs=2.5 * known.half_widths[name]), name
     # A coarser answer is measured at the same voxels.
     coarse = uncertainty.measure_with_intervals(weights, shots, reconstruct.reconstruct(weights, shots, 32, "given"))
     assert coarse.measures.length == pytest.approx(known.measures.length, abs=0.01)
     # Two photos tell no halves apart, and cameras noted by hand are another matter.
     few = replace(shots, photos=shots.photos[:2], cameras=shots.cameras[:2], names=shots.names[:2])
-    assert not uncertainty.measure_with_intervals(weights, few, foot).within
-    assert not uncertainty.measure_with_intervals(weights, shots, foot, "noted").within
+    assert not uncertainty.measure_with_intervals(weights, few, foot).half_widths
+    assert not uncertainty.measure_with_intervals(weights, shots, foot, "noted").half_widths
 
 
 def test_wrong_cameras_make_it_less_sure(weights, right_foot):
@@ -74,7 +76,7 @@ def test_wrong_cameras_make_it_less_sure(weights, right_foot):
     for degrees, metres in ((0.0, 0.0), (1.5, 0.006)):
         wrong = model_card.shaken(shots, degrees, metres, rng)
         foot = reconstruct.reconstruct(weights, wrong, 32, "given")
-        scales.append(uncertainty.readings(weights, wrong, foot).photos.mean())
+        scales.append(uncertainty.uncalibrated_measures(weights, wrong, foot).photos.mean())
     assert scales[1] > scales[0]
 
 
@@ -87,12 +89,14 @@ def test_the_command_tells_the_interval(right_foot, tmp_path, capsys):
 
 def test_calibrating_renews_the_card(weights, right_foot, tmp_path):
     path, rng = tmp_path / "some.safetensors", np.random.default_rng(4)
-    bare = {key: value for key, value in weights.card.items() if key != CALIBRATION}
-    pretrained.save(path, weights.model, bare, weights.typical)
+    bare = {key: value for key, value in weights.card.items() if key != CALIBRATION_KEY}
+    pretrained.save_pretrained(path, weights.model, bare, weights.typical_foot)
     told = model_card.calibrate(path, made_up(rng, 120), {"others": made_up(rng, 80)})
     assert json.loads(path.with_suffix(".json").read_text()) == {**bare, **told}
-    assert pretrained.load(path).card[CALIBRATION]["length"]["correction, mm"] == pytest.approx(5, abs=0.5)
+    assert pretrained.load_pretrained(path).card[CALIBRATION_KEY]["length"]["correction, mm"] == pytest.approx(
+        5, abs=0.5
+    )
     assert abs(told["measures, mm"]["others"]["length"]["mean"]) < 0.5
     rows = model_card.measured(weights, [right_foot])
-    assert rows.measure.tolist() == list(NAMES) and not rows.isna().any(axis=None)
-    assert rows.truth.tolist() == [model_card.measures_of_capture(right_foot)[name] for name in NAMES]
+    assert rows.measure.tolist() == list(MEASURE_NAMES) and not rows.isna().any(axis=None)
+    assert rows.truth.tolist() == [model_card.measures_of_capture(right_foot)[name] for name in MEASURE_NAMES]

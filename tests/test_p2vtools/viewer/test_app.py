@@ -18,7 +18,7 @@ from p2vtools import viewer
 from p2vtools.fit import reconstruct
 from p2vtools.viewer import sample as looked_at
 from p2vtools.viewer import saving, scene
-from p2vtools.viewer.app import App, still
+from p2vtools.viewer.app import App, static_view
 from p2vtools.viewer.prediction_cache import Answers, Choice
 
 
@@ -260,7 +260,7 @@ def test_pictures_of_two_scenes_become_one(tmp_path):
 
 
 def test_a_batch_run_shows_the_first_two_still(folder, networks):
-    shown = still(Answers([folder], networks), 2)
+    shown = static_view(Answers([folder], networks), 2)
     assert len(shown.plots) == 2 and not shown.is_live
     assert max(len(plot.get_binary_snapshot(9)) for plot in shown.plots) < 6000, "bytes of a scene"
     assert len(shown.html()) < 30_000 and shown.html().count("<b>") == 2

@@ -44,23 +44,23 @@ def extent(picture: np.ndarray) -> tuple[float, float, float, float]:
 
 def test_a_box_is_drawn_where_it_stands_seen_from_the_right_side():
     # From azimuth 90 (the camera on +z) x runs to the right and y up; nothing else is visible.
-    left, right, top, bottom = extent(viewer.render(box(), azimuth=90, elevation=0, pixels=128))
+    left, right, top, bottom = extent(viewer.render_voxels(box(), azimuth=90, elevation=0, pixels=128))
     assert (left, right, top, bottom) == pytest.approx((2 / 32, 30 / 32, 28 / 32, 1), abs=0.01)
 
 
 def test_a_box_is_drawn_where_it_stands_seen_from_the_front():
     # From azimuth 0 (the camera on +x) the right side, +z, lies to the left.
-    left, right, top, bottom = extent(viewer.render(box(), azimuth=0, elevation=0, pixels=128))
+    left, right, top, bottom = extent(viewer.render_voxels(box(), azimuth=0, elevation=0, pixels=128))
     assert (left, right, top, bottom) == pytest.approx((1 - 28 / 32, 1 - 20 / 32, 28 / 32, 1), abs=0.01)
 
 
 def test_from_above_the_right_side_is_below():
-    left, right, top, bottom = extent(viewer.render(box(), azimuth=90, elevation=89.999, pixels=128))
+    left, right, top, bottom = extent(viewer.render_voxels(box(), azimuth=90, elevation=89.999, pixels=128))
     assert (left, right, top, bottom) == pytest.approx((2 / 32, 30 / 32, 20 / 32, 28 / 32), abs=0.01)
 
 
 def test_the_frame_does_not_depend_on_the_grid():
-    coarse, fine = viewer.render(box()), viewer.render(box().repeat(2, 0).repeat(2, 1).repeat(2, 2))
+    coarse, fine = viewer.render_voxels(box()), viewer.render_voxels(box().repeat(2, 0).repeat(2, 1).repeat(2, 2))
     assert coarse.shape == fine.shape
     assert extent(coarse) == pytest.approx(extent(fine), abs=0.01)
 
@@ -68,32 +68,32 @@ def test_the_frame_does_not_depend_on_the_grid():
 def test_nearer_voxels_hide_those_behind():
     labels = np.zeros((8, 8, 8), dtype=np.uint8)
     labels[6, 2:6, 2:6], labels[1, 2:6, 2:6] = 1, 2
-    seen = [viewer.render(labels, ("#ff0000", "#0000ff"), azimuth=azimuth, elevation=0) for azimuth in (0, 180)]
+    seen = [viewer.render_voxels(labels, ("#ff0000", "#0000ff"), azimuth=azimuth, elevation=0) for azimuth in (0, 180)]
     reds, blues = ([picture[100, 100, channel] for picture in seen] for channel in (0, 2))
     assert reds[0] > 60 and blues[0] == 0
     assert reds[1] == 0 and blues[1] > 60
 
 
 def test_an_empty_volume_is_an_empty_picture():
-    picture = viewer.render(np.zeros((8, 8, 8), dtype=bool))
+    picture = viewer.render_voxels(np.zeros((8, 8, 8), dtype=bool))
     assert picture.shape[1:] == (200, 4) and picture.dtype == np.uint8 and not picture.any()
 
 
 def test_a_label_without_a_colour_is_refused():
     with pytest.raises(ValueError, match=r"labels \[x, y, z\] up to 1.*up to 3"):
-        viewer.render(np.full((4, 4, 4), 3, dtype=np.uint8))
+        viewer.render_voxels(np.full((4, 4, 4), 3, dtype=np.uint8))
 
 
 def test_agreement_counts():
     truth, prediction = box(), np.roll(box(), 1, axis=0)
-    counts = np.bincount(viewer.agreement(truth, prediction).ravel(), minlength=4)
+    counts = np.bincount(viewer.label_agreement(truth, prediction).ravel(), minlength=4)
     slab = 4 * 8
     assert counts.tolist() == [32**3 - 29 * slab, 27 * slab, slab, slab]
 
 
 def test_agreement_refuses_probabilities():
     with pytest.raises(ValueError, match="two boolean volumes.*float64"):
-        viewer.agreement(box(), box().astype(float))
+        viewer.label_agreement(box(), box().astype(float))
 
 
 def test_mosaic_puts_clear_pixels_on_white_and_resizes():
@@ -207,7 +207,7 @@ def test_the_mean_shape_is_grey_and_colours_that_come_again_look_otherwise():
 
 def test_reliability_draws_what_would_be_right_and_a_line_for_each():
     table = pd.DataFrame({"predicted": [0.1, 0.5, 0.9], "occupied": [0.2, 0.5, 0.7]})
-    right, line = viewer.reliability({"rays": table}).axes[0].lines
+    right, line = viewer.reliability_diagram({"rays": table}).axes[0].lines
     assert list(right.get_xdata()) == list(right.get_ydata()) == [0, 1]
     assert line.get_xdata().tolist() == [0.1, 0.5, 0.9] and line.get_ydata().tolist() == [0.2, 0.5, 0.7]
 
@@ -234,7 +234,7 @@ def test_viewing_pyramids_point_at_the_cube():
 
 def test_history_has_a_curve_for_each_training():
     table = pd.DataFrame({"training": ["a", "a", "b"], "step": [50, 100, 50], "loss": 0.5, "validation_iou": 0.4})
-    figure = viewer.history(table, by="training")
+    figure = viewer.training_curves(table, by="training")
     assert [list(curve.x) for curve in figure.data] == [[50, 100], [50, 100], [50], [50]]
     assert figure.layout.yaxis2.title.text == "IoU"
 
@@ -257,7 +257,7 @@ def scenes_of(bundle: dict) -> list[str]:
 def test_of_all_snapshots_only_the_first_brings_the_script(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("P2VLIB_BATCH", "1")
     monkeypatch.setattr(static_html, "_told", False)
-    bundles = [viewer.volumes({"truth": box(), "other": box()}, CUBE)._repr_mimebundle_() for _ in range(2)]
+    bundles = [viewer.volume_scene({"truth": box(), "other": box()}, CUBE)._repr_mimebundle_() for _ in range(2)]
     first, second = (bundle["text/html"] for bundle in bundles)
     assert [len(scenes_of(bundle)) for bundle in bundles] == [1, 1]
     assert "p2vDrawer" in first and len(first) < 1.3e6
@@ -267,19 +267,19 @@ def test_of_all_snapshots_only_the_first_brings_the_script(monkeypatch: pytest.M
 
 def test_a_saved_page_brings_its_own_script_whatever_was_shown_before(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(static_html, "_told", True)
-    page = viewer.volumes({"truth": box()}, CUBE).page()
+    page = viewer.volume_scene({"truth": box()}, CUBE).page()
     assert "p2vDrawer" in page and outside_addresses(page) == []
 
 
 def test_volumes_stand_where_they_are_in_millimetres():
-    surface, _, second, _ = viewer.volumes({"truth": box(), "other": box()}, CUBE).plots[0].objects
+    surface, _, second, _ = viewer.volume_scene({"truth": box(), "other": box()}, CUBE).plots[0].objects
     # Samples at the centres of voxels, and one empty voxel all round.
     lower, upper = np.reshape(surface.get_bounding_box(), (3, 2)).T + [0, 160, 0]
     np.testing.assert_allclose(lower, [-145, -5, 35], atol=0.01)
     np.testing.assert_allclose(upper, [145, 45, 125], atol=0.01)
     assert surface.get_bounding_box()[4] - second.get_bounding_box()[4] == pytest.approx(352)
     with pytest.raises(ValueError, match="the volume is empty: no voxel above 0.5"):
-        viewer.volumes({"truth": np.zeros_like(box())}, CUBE)
+        viewer.volume_scene({"truth": np.zeros_like(box())}, CUBE)
 
 
 def test_the_readers_own_style_is_left_alone():

@@ -8,7 +8,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from p2vtools import viewer
-from p2vtools.fit.measure import measure
+from p2vtools.fit.measure import measure_foot
 from p2vtools.synthesis.feet.foot import SyntheticFoot, make_feet
 from p2vtools.synthesis.feet.landmarks import VERTICES, landmarks, numbers, true_measures
 from p2vtools.synthesis.feet.population import population
@@ -49,14 +49,14 @@ def test_landmarks_lie_on_the_foot_and_in_its_order(feet):
 def test_measures_are_those_of_the_landmarks(feet):
     """Half a millimetre for lengths, one per cent for girths; nothing of the truth comes from `measure`."""
     for foot in feet:
-        found = vars(measure(foot.solid, foot.side)[0])
+        found = vars(measure_foot(foot.solid, foot.side)[0])
         for name, truth in true_measures(foot).items():
             allowed = 0.01 * truth if "girth" in name else 0.5
             assert found[name] == pytest.approx(truth, abs=allowed), (foot.subject, foot.side, name)
 
 
 def test_landmarks_are_drawn_with_their_names(feet):
-    figure = viewer.landmarks(feet[0].solid, landmarks(feet[0]), "title")
+    figure = viewer.landmark_figure(feet[0].solid, landmarks(feet[0]), "title")
     assert isinstance(figure, Figure)
     told = {text.get_text() for axes in figure.axes for text in axes.texts}
     assert {"pternion", "toe 5", "first metatarsal", "heel, outer", "arch"} <= told
