@@ -19,27 +19,30 @@ from p2vlib.data.photo_set import FOOT_CUBE, PICTURES, open_photo
 from p2vlib.geometry.cameras import Camera, Row, look_at, read_cameras, read_metadata
 from p2vlib.geometry.frames import FOOT_CUT_HEIGHT, FOOT_SYNSET, SIDES, Cube
 from p2vlib.geometry.grids import VoxelGrid, read_binvox
-from p2vtools.capture.duplicates import PhotoFingerprint, SolidFingerprint, look_of, solid_of
-from p2vtools.capture.sanity_checks import implausible_photos, side_of_grid
-from p2vtools.capture.submission import GRID, PERSON
+from p2vtools.capture.duplicates import PhotoFingerprint, SolidFingerprint, fingerprint_solid, normalised_thumbnail
+from p2vtools.capture.sanity_checks import photo_problems, side_of_grid
+from p2vtools.capture.submission import GRID_SIZE, SUBJECT_ID
 from p2vtools.fit.pretrained import PretrainedModel
 
-LARGEST_TEXT, LARGEST_FILE = 2**20, 64 * 2**20
+MAX_TEXT_BYTES = 2**20
+MAX_FILE_BYTES = 64 * 2**20
 """Bytes of lists and descriptions, and of pictures and grids, that are read."""
 
-FINEST = 256
+MAX_GRID = 256
 """Voxels a side of a grid that is looked at."""
 
-SEEN = 0.5
+MIN_VISIBLE = 0.5
 """Share of the place of a foot in a photo that has to be inside it."""
 
-LONG, BROAD, HIGH = (0.10, 0.32), (0.04, 0.16), (0.04, FOOT_CUT_HEIGHT)
+LENGTH = (0.10, 0.32)
+BREADTH = (0.04, 0.16)
+HEIGHT = (0.04, FOOT_CUT_HEIGHT)
 """Metres that a foot measures, cut off above."""
 
-IN_FULL = "in full"
+MATRICES = "in full"
 """How the table calls cameras with their matrices, which were measured or made; others were noted by hand."""
 
-PLAIN = {"APP0", "APP14"}
+HARMLESS_SEGMENTS = {"APP0", "APP14"}
 """Parts of a JPEG that say how its colours are stored and nothing else."""
 
 
@@ -105,7 +108,7 @@ def check_capture(folder: Path, tree: Path, weights: PretrainedModel) -> Capture
     if found.side in SIDES and not found.problems:
         if grid is None:
             # Of cameras noted by hand nothing can be concluded.
-            found.problems += implausible_photos(folder, found.side, weights) if found.cameras == IN_FULL else []
+            found.problems += photo_problems(folder, found.side, weights) if found.cameras == MATRICES else []
         elif side_of_grid(grid, weights) not in (found.side, None):
             other = next(side for side in SIDES if side != found.side)
             sentence = f"told to be a {found.side} foot; by its solid it is a {other} one: was the side swapped?"
@@ -121,8 +124,8 @@ def _text(path: Path) -> str:
     """
     if not path.is_file():
         raise ValueError(f"{path}: missing")
-    if path.stat().st_size > LARGEST_TEXT:
-        raise ValueError(f"{path}: {path.stat().st_size / 2**20:.0f} MiB; at most {LARGEST_TEXT / 2**20:.0f} are read")
+    if path.stat().st_size > MAX_TEXT_BYTES:
+        raise ValueError(f"{path}: {path.stat().st_size / 2**20:.0f} MiB; at most {MAX_TEXT_BYTES / 2**20:.0f} are read")
     return path.read_text(errors="replace")
 
 
@@ -136,7 +139,7 @@ def _described(folder: Path, found: CaptureReport) -> dict:
     if not isinstance(told, dict):
         raise ValueError(f"{path}: not a description; expected a JSON object with subject, side, licence, consent")
     subject, side = told.get("subject"), told.get("side")
-    if isinstance(subject, str) and PERSON.fullmatch(subject):
+    if isinstance(subject, str) and SUBJECT_ID.fullmatch(subject):
         found.subject = subject
     else:
         found.problems.append(f"{path}: subject is {subject!r}; expected an id of letters, digits and dashes")
@@ -186,7 +189,7 @@ def _photos(folder: Path, found: CaptureReport, cube: Cube) -> None:
     known = None
     if (folder / "cameras.json").is_file():
         _text(folder / "cameras.json")
-        known, found.cameras = read_cameras(folder / "cameras.json"), IN_FULL
+        known, found.cameras = read_cameras(folder / "cameras.json"), MATRICES
         if len(known) != len(names):
             raise ValueError(f"{folder / 'cameras.json'}: {len(known)} cameras for {len(names)} photos")
     for number, name in enumerate(names):
@@ -201,21 +204,21 @@ def _photo(inside: Path, name: str, found: CaptureReport) -> tuple[int, int]:
     path = inside / name
     if path.resolve().parent != inside.resolve() or not path.is_file():
         raise ValueError(f"{path}: missing; renderings.txt names it")
-    if path.stat().st_size > LARGEST_FILE:
-        raise ValueError(f"{path}: {path.stat().st_size / 2**20:.0f} MiB; at most {LARGEST_FILE / 2**20:.0f} are read")
+    if path.stat().st_size > MAX_FILE_BYTES:
+        raise ValueError(f"{path}: {path.stat().st_size / 2**20:.0f} MiB; at most {MAX_FILE_BYTES / 2**20:.0f} are read")
     picture, content = open_photo(path, 0), path.read_bytes()
-    if more := tells(content):
+    if more := extra_content(content):
         found.problems.append(f"{path}: tells more than a picture ({', '.join(more)}); file it anew, without")
     upright = ImageOps.exif_transpose(picture)
     digest = hashlib.sha256(content).hexdigest()
-    found.photos.append(PhotoFingerprint(found.name, found.subject, name, digest, look_of(upright)))
+    found.photos.append(PhotoFingerprint(found.name, found.subject, name, digest, normalised_thumbnail(upright)))
     return upright.size
 
 
-def tells(content: bytes) -> list[str]:
+def extra_content(content: bytes) -> list[str]:
     """What the file of a picture holds beside the picture: EXIF, comments, texts, and what comes after its end."""
     with Image.open(io.BytesIO(content)) as picture:
-        parts = [name for name, part in getattr(picture, "applist", []) if name not in PLAIN]
+        parts = [name for name, part in getattr(picture, "applist", []) if name not in HARMLESS_SEGMENTS]
         words = [name for name in ("exif", "xmp", "comment", "photoshop") if name in picture.info]
         words += list(getattr(picture, "text", {}))
         end = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}.get(picture.format, b"")
@@ -241,8 +244,8 @@ def _check_camera(path: Path, told: Camera | Row, size: tuple[int, int], cube: C
         raise ValueError(f"{path}: {error}") from None
     shown = max(0.0, min(right, camera.width) - max(left, 0)) * max(0.0, min(bottom, camera.height) - max(top, 0))
     share = shown / ((right - left) * (bottom - top))
-    if not share >= SEEN:  # nor where a number is none
-        raise ValueError(f"{path}: its camera sees {share:.0%} of the place where the foot stands; expected {SEEN:.0%}")
+    if not share >= MIN_VISIBLE:  # nor where a number is none
+        raise ValueError(f"{path}: its camera sees {share:.0%} of the place where the foot stands; expected {MIN_VISIBLE:.0%}")
 
 
 # -------------------------------------------------------------------------------------------------------------- solids
@@ -254,23 +257,23 @@ def _grid(folder: Path, tree: Path, cube: Cube, found: CaptureReport) -> VoxelGr
     grids = []
     for path in (own, beside):
         if path.is_file():
-            if path.stat().st_size > LARGEST_FILE:
-                raise ValueError(f"{path}: {path.stat().st_size / 2**20:.0f} MiB; at most {LARGEST_FILE / 2**20:.0f}")
+            if path.stat().st_size > MAX_FILE_BYTES:
+                raise ValueError(f"{path}: {path.stat().st_size / 2**20:.0f} MiB; at most {MAX_FILE_BYTES / 2**20:.0f}")
             grids.append(read_binvox(path))
-            if grids[-1].size > FINEST:
-                raise ValueError(f"{path}: a grid of {grids[-1].size}^3; at most {FINEST}^3, and {GRID}^3 in a tree")
+            if grids[-1].size > MAX_GRID:
+                raise ValueError(f"{path}: a grid of {grids[-1].size}^3; at most {MAX_GRID}^3, and {GRID_SIZE}^3 in a tree")
     if not grids:
         return None
     if len(grids) == 2 and not np.array_equal(grids[0].volume, grids[1].volume):
         found.problems.append(f"{beside}: another solid than {own}")
     if not np.allclose([*grids[0].cube.lower, grids[0].cube.edge], [*cube.lower, cube.edge], atol=1e-4):
         found.problems.append(f"{own}: lies in another cube than subject.json tells")
-    found.problems += [f"{own if own.is_file() else beside}: {reason}" for reason in implausible(grids[0])]
-    found.model, found.solid = f"{grids[0].size}^3", solid_of(found.name, grids[0].volume)
+    found.problems += [f"{own if own.is_file() else beside}: {reason}" for reason in solid_problems(grids[0])]
+    found.model, found.solid = f"{grids[0].size}^3", fingerprint_solid(found.name, grids[0].volume)
     return grids[0]
 
 
-def implausible(grid: VoxelGrid) -> list[str]:
+def solid_problems(grid: VoxelGrid) -> list[str]:
     """Why a solid is no foot that stands on the floor with its toes along +x; nothing for one that is."""
     if not grid.volume.any():
         return ["empty; expected a solid foot"]
@@ -278,7 +281,7 @@ def implausible(grid: VoxelGrid) -> list[str]:
     lower, upper = places.min(0) - grid.pitch / 2, places.max(0) + grid.pitch / 2
     long, high, broad = upper - lower
     told = []
-    for name, value, (least, most) in (("long", long, LONG), ("high", high, HIGH), ("broad", broad, BROAD)):
+    for name, value, (least, most) in (("long", long, LENGTH), ("high", high, HEIGHT), ("broad", broad, BREADTH)):
         if not least - grid.pitch <= value <= most + grid.pitch:
             told.append(
                 f"{1000 * value:.0f} mm {name}; expected {1000 * least:.0f} to {1000 * most:.0f}, in metres, toes to +x"

@@ -19,10 +19,10 @@ from p2vlib.geometry.frames import FOOT_SYNSET
 from p2vtools.capture.charuco import sharpness
 from p2vtools.viewer.style import AGREEMENT, FAINT, INK, PALETTE, new_figure, study_style
 
-WIDEST = 75.0
+MAX_GAP = 75.0
 """Degrees between neighbouring photos from which a side counts as not seen."""
 
-FEW = 6
+RECOMMENDED_PHOTOS = 6
 """Photos below which the card of the weights shows a reconstruction to fall off (`data/weights`)."""
 
 
@@ -37,7 +37,7 @@ class WrittenCapture:
     """Pinhole cameras of the photos as they are filed."""
     rows: list[Row]
     """Azimuth, elevation, in-plane rotation, distance and field of view of each photo about the middle of the foot."""
-    advice: list[str]
+    capture_advice: list[str]
     """What to photograph again and why; nothing where nothing is missing."""
     notes: list[str] = field(default_factory=list)
     """How it was made, in sentences."""
@@ -45,10 +45,10 @@ class WrittenCapture:
     @property
     def verdict(self) -> str:
         """In a word."""
-        return "good" if not self.advice else "usable" if len(self.rows) >= FEW else "poor"
+        return "good" if not self.advice else "usable" if len(self.rows) >= RECOMMENDED_PHOTOS else "poor"
 
 
-def row_of(camera: Camera, target: Float[np.ndarray, "3"]) -> Row:
+def metadata_row(camera: Camera, target: Float[np.ndarray, "3"]) -> Row:
     """The metadata row of ``camera`` about ``target`` (metres): what `look_at` makes a camera of, as far as it can.
 
     A camera that does not look at the target exactly is more than five numbers; `cameras.json` holds all of it.
@@ -63,7 +63,7 @@ def row_of(camera: Camera, target: Float[np.ndarray, "3"]) -> Row:
     return azimuth, elevation, roll, distance, fov
 
 
-def clockwise(rows: Sequence[Row]) -> list[int]:
+def clockwise_order(rows: Sequence[Row]) -> list[int]:
     """Numbers of the ``rows`` in the order of a walk: clockwise seen from above, the one nearest the front first."""
     return sorted(range(len(rows)), key=lambda number: (rows[number][0] + 15) % 360)
 
@@ -92,8 +92,8 @@ def write_capture(
     Raises:
         ValueError: ``out`` is there already.
     """
-    rows = [row_of(camera, FOOT_CUBE.centre) for camera in cameras]
-    intake = WrittenCapture(out, names, cameras, rows, [*advice(rows, names, pictures), *words], list(notes))
+    rows = [metadata_row(camera, FOOT_CUBE.centre) for camera in cameras]
+    intake = WrittenCapture(out, names, cameras, rows, [*capture_advice(rows, names, pictures), *words], list(notes))
     with atomic_directory(out) as folder:
         rendering = folder / "rendering"
         rendering.mkdir()
@@ -118,12 +118,12 @@ def write_capture(
     return intake
 
 
-def advice(rows: Sequence[Row], names: Sequence[str], pictures: Sequence[np.ndarray]) -> list[str]:
+def capture_advice(rows: Sequence[Row], names: Sequence[str], pictures: Sequence[np.ndarray]) -> list[str]:
     """What is missing, in sentences: sides that nobody photographed, photos that are too few, too flat or blurred."""
     told = []
     for middle, gap in _gaps(rows):
         told.append(f"photograph the {_side_of(middle)}: {gap:.0f} degrees are not seen")
-    if len(rows) < FEW:
+    if len(rows) < RECOMMENDED_PHOTOS:
         told.append(f"{len(rows)} photos are few; take 8 to 16")
     if max(row[1] for row in rows) < 30:
         told.append("all photos are from low down; hold the phone higher, 35 to 60 degrees above the floor")
@@ -138,7 +138,7 @@ def _gaps(rows: Sequence[Row]) -> list[tuple[float, float]]:
     """Middle and width in degrees of what lies between neighbouring photos further apart than `WIDEST`."""
     azimuths = np.sort([row[0] for row in rows])
     widths = np.diff([*azimuths, azimuths[0] + 360])
-    return [((start + gap / 2) % 360, gap) for start, gap in zip(azimuths, widths, strict=True) if gap > WIDEST]
+    return [((start + gap / 2) % 360, gap) for start, gap in zip(azimuths, widths, strict=True) if gap > MAX_GAP]
 
 
 def _side_of(azimuth: float) -> str:

@@ -15,19 +15,19 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from p2vlib.geometry.cameras import Camera
-from p2vtools.synthesis.mat import Mat, mats_with
+from p2vtools.synthesis.mat import Mat, find_mats
 
-FEWEST_CORNERS = 8
+MIN_CORNERS = 8
 """Corners of the board from which a photo is placed: of 96 on the large mats."""
 
-FEWEST_PHOTOS = 3
+MIN_PHOTOS = 3
 """Photos from which a lens can be calibrated."""
 
-WORST = 2.5
+MAX_ERROR = 2.5
 """Mean distance in pixels of a photo of a thousand pixels between corners seen and expected, from which it is left
 out: somebody moved the mat, or it was not flat."""
 
-USUAL_FOCAL = 0.8
+DEFAULT_FOCAL = 0.8
 """A phone's focal length in widths of its long side, to begin with: 64 degrees."""
 
 
@@ -66,7 +66,7 @@ def detect_board(name: str, picture: UInt8[np.ndarray, "height width 3"], mat: M
     grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
     corners, ids, markers = _board(grey, mat)
     size = (picture.shape[1], picture.shape[0])
-    wrong = _instead(grey, mat, markers) if len(ids) < FEWEST_CORNERS else ""
+    wrong = _instead(grey, mat, markers) if len(ids) < MIN_CORNERS else ""
     return BoardDetection(name, size, ids, corners, sharpness(picture), wrong)
 
 
@@ -81,11 +81,11 @@ def _board(
 
 def _instead(grey: UInt8[np.ndarray, "height width"], mat: Mat, markers: Int[np.ndarray, " markers"]) -> str:
     """What a picture without enough of ``mat`` is: one of another mat, or a mirror image, in which no marker is one."""
-    other = mats_with(markers)
+    other = find_mats(markers)
     if other and mat not in other:
         names = " or ".join(repr(one.name) for one in other)
         return f"shows the mat {names}, not {mat.name!r}: say --mat {other[0].name}"
-    if not other and mats_with(_board(np.ascontiguousarray(grey[:, ::-1]), mat)[2]):
+    if not other and find_mats(_board(np.ascontiguousarray(grey[:, ::-1]), mat)[2]):
         return (
             "is a mirror image, as selfie cameras make them: take it with the camera at the back of the phone, or turn"
             " mirroring off"
@@ -108,19 +108,19 @@ def solve_cameras(sightings: Sequence[BoardDetection], mat: Mat, focal: float | 
     Raises:
         ValueError: photos of different sizes, or too few that show enough of the mat.
     """
-    if focal is None and len(sightings) < FEWEST_PHOTOS:
+    if focal is None and len(sightings) < MIN_PHOTOS:
         raise ValueError(f"{len(sightings)} photos are too few; walk once around the foot and take 8 to 16")
     left_out = {
         one.name: one.wrong
-        or f"shows {len(one.ids)} of {len(mat.corners())} corners of the mat; {FEWEST_CORNERS} are needed"
+        or f"shows {len(one.ids)} of {len(mat.corners())} corners of the mat; {MIN_CORNERS} are needed"
         for one in sightings
-        if len(one.ids) < FEWEST_CORNERS
+        if len(one.ids) < MIN_CORNERS
     }
     used = [one for one in sightings if one.name not in left_out]
-    if len(used) < (FEWEST_PHOTOS if focal is None else 1):
+    if len(used) < (MIN_PHOTOS if focal is None else 1):
         raise ValueError(
             f"{len(used)} of {len(sightings)} photos show the mat {mat.name!r} well enough; expected at least"
-            f" {FEWEST_PHOTOS}: {whats_wrong(sightings)}"
+            f" {MIN_PHOTOS}: {most_common_problem(sightings)}"
         )
     sizes = Counter(one.size for one in used)
     if len(sizes) > 1:
@@ -134,8 +134,8 @@ def solve_cameras(sightings: Sequence[BoardDetection], mat: Mat, focal: float | 
     while True:
         lens, distortion, poses = _calibrated(used, mat, focal)
         errors = np.array([_error(one, mat, lens, distortion, pose) for one, pose in zip(used, poses, strict=True)])
-        worst, limit = int(errors.argmax()), max(WORST * max(used[0].size) / 1000, 3 * float(np.median(errors)))
-        if errors[worst] <= limit or len(used) <= FEWEST_PHOTOS:
+        worst, limit = int(errors.argmax()), max(MAX_ERROR * max(used[0].size) / 1000, 3 * float(np.median(errors)))
+        if errors[worst] <= limit or len(used) <= MIN_PHOTOS:
             break
         left_out[used[worst].name] = f"its corners are {errors[worst]:.1f} pixels off: did mat or foot move?"
         del used[worst]
@@ -143,7 +143,7 @@ def solve_cameras(sightings: Sequence[BoardDetection], mat: Mat, focal: float | 
     return CameraSolution([one.name for one in used], cameras, errors, distortion, left_out)
 
 
-def whats_wrong(sightings: Sequence[BoardDetection]) -> str:
+def most_common_problem(sightings: Sequence[BoardDetection]) -> str:
     """What most pictures are that do not show the mat, and what to do; a question where nothing can be told."""
     told = Counter(one.wrong for one in sightings if one.wrong)
     if not told:
@@ -171,11 +171,11 @@ def _calibrated(
     """Intrinsics, distortion and (rotation vector, translation) of each photo, of the board's own frame."""
     board = np.asarray(mat.board().getChessboardCorners(), dtype=np.float32)
     width, height = used[0].size
-    begun = (focal or USUAL_FOCAL) * max(width, height)
+    begun = (focal or DEFAULT_FOCAL) * max(width, height)
     lens = np.array([[begun, 0, (width - 1) / 2], [0, begun, (height - 1) / 2], [0, 0, 1]])
     shapes = [board[one.ids] for one in used]
     places = [one.places.astype(np.float32) for one in used]
-    if len(used) < FEWEST_PHOTOS:
+    if len(used) < MIN_PHOTOS:
         none = np.zeros(5)
         solved = [cv2.solvePnP(s, p, lens, none) for s, p in zip(shapes, places, strict=True)]
         return lens, none, [(turn, shift) for _, turn, shift in solved]

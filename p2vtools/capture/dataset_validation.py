@@ -12,7 +12,7 @@ from p2vlib.data.archives.shapenet import RENDERINGS, SPLITS, VOXELS, read_taxon
 from p2vlib.geometry.frames import FOOT_SYNSET
 from p2vtools.capture.capture_checks import check_capture
 from p2vtools.capture.duplicates import duplicate_photos, duplicate_solids
-from p2vtools.capture.submission import TAXONOMY
+from p2vtools.capture.submission import TAXONOMY_FILE
 from p2vtools.fit.pretrained import PretrainedModel
 
 
@@ -35,7 +35,7 @@ def validate_dataset(tree: Path, weights: PretrainedModel) -> ValidationReport:
     Raises:
         ValueError: there is no capture.
     """
-    folders = captures_in(tree)
+    folders = list_captures(tree)
     checked = [check_capture(folder, tree, weights) for folder in progress.bar(folders, "captures", unit="capture")]
     repeats = duplicate_photos([photo for one in checked for photo in one.photos])
     repeats += duplicate_solids([one.solid for one in checked if one.solid])
@@ -47,7 +47,7 @@ def validate_dataset(tree: Path, weights: PretrainedModel) -> ValidationReport:
     return ValidationReport(pd.DataFrame([one.row for one in checked]), problems)
 
 
-def captures_in(tree: Path) -> list[Path]:
+def list_captures(tree: Path) -> list[Path]:
     """The capture folders in a tree of feet, or in a folder of them, or the one that it is.
 
     Raises:
@@ -76,19 +76,19 @@ def _tree(tree: Path, folders: list[Path]) -> list[str]:
         return []
     names = {folder.name for folder in folders if not folder.name.startswith(".")}
     try:
-        feet = [category for category in read_taxonomy(tree / TAXONOMY) if category.synset == FOOT_SYNSET]
+        feet = [category for category in read_taxonomy(tree / TAXONOMY_FILE) if category.synset == FOOT_SYNSET]
     except (ValueError, OSError) as error:
         return [str(error)]
     splits = {split: set(getattr(one, split)) for one in feet for split in SPLITS}
     listed = set().union(*splits.values())
-    told = [f"{tree / TAXONOMY}: lacks {name}" for name in sorted(names - listed)]
-    told += [f"{tree / TAXONOMY}: lists {name}, which is not there" for name in sorted(listed - names)]
+    told = [f"{tree / TAXONOMY_FILE}: lacks {name}" for name in sorted(names - listed)]
+    told += [f"{tree / TAXONOMY_FILE}: lists {name}, which is not there" for name in sorted(listed - names)]
     people: dict[str, set[str]] = {}
     for split, members in splits.items():
         for name in members:
             people.setdefault(name.rpartition("-")[0], set()).add(split)
     told += [
-        f"{tree / TAXONOMY}: {person} is in {' and '.join(sorted(where))}; one person belongs in one split"
+        f"{tree / TAXONOMY_FILE}: {person} is in {' and '.join(sorted(where))}; one person belongs in one split"
         for person, where in sorted(people.items())
         if len(where) > 1
     ]

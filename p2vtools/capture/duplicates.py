@@ -10,17 +10,17 @@ import numpy as np
 from jaxtyping import Bool, Float32
 from PIL import Image
 
-EDGE = 32
+THUMBNAIL_SIZE = 32
 """Pixels a side of what a picture is compared by."""
 
-ALIKE = 0.98
+MIN_CORRELATION = 0.98
 """Correlation from which two pictures are taken for the same one.
 
 Of 880 rendered photos of 55 people no two of different captures reach 0.91, mirrored 0.93; the same photo made smaller,
 brighter or darker and compressed anew keeps 0.982 at the least, but cut by 3 % it falls to 0.96 (median). Of photos of
 six feet on one mat from exactly the same places, one pair in a hundred reaches 0.97."""
 
-TOGETHER = 1024
+BATCH_SIZE = 1024
 """Pictures that are compared with all others at a time."""
 
 
@@ -51,16 +51,16 @@ class Duplicate(NamedTuple):
     sentence: str
 
 
-def solid_of(capture: str, volume: Bool[np.ndarray, "x y z"]) -> SolidFingerprint:
+def fingerprint_solid(capture: str, volume: Bool[np.ndarray, "x y z"]) -> SolidFingerprint:
     """What is kept of a solid to compare it."""
     return SolidFingerprint(
         capture, *(hashlib.sha256(np.packbits(turned)).hexdigest() for turned in (volume, volume[:, :, ::-1]))
     )
 
 
-def look_of(picture: Image.Image) -> Float32[np.ndarray, " pixels"]:
+def normalised_thumbnail(picture: Image.Image) -> Float32[np.ndarray, " pixels"]:
     """Light and dark of a picture, free of brightness and contrast: the product of two is their correlation."""
-    grey = np.asarray(picture.convert("L").resize((EDGE, EDGE), Image.Resampling.BOX), np.float32)
+    grey = np.asarray(picture.convert("L").resize((THUMBNAIL_SIZE, THUMBNAIL_SIZE), Image.Resampling.BOX), np.float32)
     away = (grey - grey.mean()).ravel()
     return away / max(float(np.linalg.norm(away)), 1e-6)
 
@@ -92,11 +92,11 @@ def _alike(photos: Sequence[PhotoFingerprint]) -> Iterator[tuple[PhotoFingerprin
     if not photos:
         return
     looks = np.stack([photo.look for photo in photos])
-    mirrored = looks.reshape(-1, EDGE, EDGE)[:, :, ::-1].reshape(looks.shape)
-    for first in range(0, len(photos), TOGETHER):
-        some = looks[first : first + TOGETHER]
+    mirrored = looks.reshape(-1, THUMBNAIL_SIZE, THUMBNAIL_SIZE)[:, :, ::-1].reshape(looks.shape)
+    for first in range(0, len(photos), BATCH_SIZE):
+        some = looks[first : first + BATCH_SIZE]
         for others, how in ((looks, "the same picture"), (mirrored, "mirror images of each other")):
-            for row, number in np.argwhere(some @ others.T >= ALIKE):
+            for row, number in np.argwhere(some @ others.T >= MIN_CORRELATION):
                 one, other = photos[first + row], photos[number]
                 if first + row < number:
                     yield one, other, "the same photo" if one.digest == other.digest else how

@@ -20,10 +20,10 @@ from p2vlib.files import ensure_absent
 from p2vlib.geometry.cameras import Camera
 from p2vlib.geometry.frames import FOOT_CUBE_EDGE, SIDES, Cube
 from p2vtools.capture.app_exports import Export, Frame
-from p2vtools.capture.capture_writer import WrittenCapture, clockwise, row_of, write_capture
+from p2vtools.capture.capture_writer import WrittenCapture, clockwise_order, metadata_row, write_capture
 from p2vtools.capture.charuco import sharpness, undistort
 from p2vtools.capture.ground_plane import through
-from p2vtools.capture.mat_capture import LOOKED_AT, SIDE
+from p2vtools.capture.mat_capture import MAX_FRAMES, MAX_PHOTO_SIDE
 from p2vtools.capture.scan_cleaning import CleanedScan, clean_scan, write_model
 from p2vtools.fit.pretrained import PretrainedModel
 from p2vtools.fit.reconstruct import SEARCH_SCALE, estimate_placement, foot_visual_hull, pose_matrix
@@ -93,7 +93,7 @@ def capture_from_export(
         shots = photo_set_from_arrays(pictures, cameras, [frame.name for frame in frames], side, metric=export.metric)
         settled = np.linalg.inv(facing(weights, shots, (length or 1000 * TYPICAL) / 1000))
         cameras, to_foot = [moved(camera, settled) for camera in cameras], settled @ to_foot
-    order = clockwise([row_of(camera, FOOT_CUBE.centre) for camera in cameras])
+    order = clockwise_order([metadata_row(camera, FOOT_CUBE.centre) for camera in cameras])
     names, pictures, cameras = ([part[n] for n in order] for part in ([f.name for f in frames], pictures, cameras))
     notes = [*export.notes, *([] if cleaned is None else cleaned.notes)]
     if cleaned is not None and cleaned.side != side:
@@ -256,14 +256,14 @@ def _chosen(export: Export, to_foot: Float[np.ndarray, "4 4"], report: Callable[
         camera = moved(frame.camera, to_foot)
         across, down, depth = camera.project(FOOT_CUBE.centre[None])[0]
         if depth > 0 and 0 < across < camera.width and 0 < down < camera.height:
-            seeing.append((row_of(camera, FOOT_CUBE.centre)[0], frame))
+            seeing.append((metadata_row(camera, FOOT_CUBE.centre)[0], frame))
     report(f"{len(seeing)} of {len(export.frames)} photos show where the foot stands")
     if not seeing:
         raise ValueError(f"none of {len(export.frames)} photos shows where the foot stands; is it all of one scan?")
     if len(seeing) <= MOST_VIEWS:
         return [frame for _, frame in seeing]
     best: dict[int, tuple[float, Frame]] = {}
-    for azimuth, frame in seeing[:: -(-len(seeing) // LOOKED_AT)]:
+    for azimuth, frame in seeing[:: -(-len(seeing) // MAX_FRAMES)]:
         sector, value = int(azimuth * MOST_VIEWS / 360) % MOST_VIEWS, frame.sharpness
         if value is None:
             small = export.picture(frame.name, KEPT).convert("RGB")
@@ -279,11 +279,11 @@ def _upright(export: Export, frame: Frame, camera: Camera) -> tuple[UInt8[np.nda
 
     A phone's sensor lies along the device, whichever way that is held.
     """
-    photo = export.picture(frame.name, SIDE).convert("RGB")
+    photo = export.picture(frame.name, MAX_PHOTO_SIDE).convert("RGB")
     if not camera.takes(*photo.size):
         found = f"{photo.width} x {photo.height} pixels"
         raise ValueError(f"{frame.name}: {found}; its camera was told {camera.width} x {camera.height}: another shape")
-    photo.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS, reducing_gap=2.0)
+    photo.thumbnail((MAX_PHOTO_SIDE, MAX_PHOTO_SIDE), Image.Resampling.LANCZOS, reducing_gap=2.0)
     camera, picture = camera.resized(*photo.size), np.asarray(photo)
     if frame.distortion.any():
         picture = undistort(picture, camera, frame.distortion)

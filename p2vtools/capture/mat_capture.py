@@ -16,27 +16,19 @@ from PIL import Image, ImageOps
 from p2vlib.data.photo_set import FOOT_CUBE, MOST_VIEWS, PICTURES, open_photo
 from p2vlib.files import ensure_absent
 from p2vlib.geometry.frames import SIDES
-from p2vtools.capture.capture_writer import WrittenCapture, clockwise, row_of, write_capture
-from p2vtools.capture.charuco import (
-    FEWEST_CORNERS,
-    FEWEST_PHOTOS,
-    BoardDetection,
-    detect_board,
-    solve_cameras,
-    undistort,
-    whats_wrong,
-)
+from p2vtools.capture.capture_writer import WrittenCapture, clockwise_order, metadata_row, write_capture
+from p2vtools.capture.charuco import (BoardDetection, MIN_CORNERS, MIN_PHOTOS, detect_board, most_common_problem, solve_cameras, undistort)
 from p2vtools.synthesis.mat import Mat
 
-FILMS = (".mp4", ".mov", ".m4v")
+VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v")
 
-SIDE = 2048
+MAX_PHOTO_SIDE = 2048
 """Pixels of a photo's longer side in which the board is looked for, and that are kept: phones make twice as many."""
 
-LOOKED_AT = 150
+MAX_FRAMES = 150
 """Frames of a film that are looked at, evenly spread."""
 
-APART = 13.5
+MIN_AZIMUTH_STEP = 13.5
 """Degrees of azimuth between frames of a film that are taken, at least: a walk gives up to 26."""
 
 EXIF_FOCAL, FULL_FRAME = 0xA405, 36.0
@@ -59,7 +51,7 @@ def capture_on_mat(
     solution = solve_cameras(seen, mat, focal)
     for name, reason in solution.left_out.items():
         report(f"{name}: left out, {reason}")
-    order = clockwise([row_of(camera, FOOT_CUBE.centre) for camera in solution.cameras])  # as walked, at most so many
+    order = clockwise_order([metadata_row(camera, FOOT_CUBE.centre) for camera in solution.cameras])  # as walked, at most so many
     order = [order[round(step)] for step in np.linspace(0, len(order) - 1, min(len(order), MOST_VIEWS))]
     names, cameras = ([part[number] for number in order] for part in (solution.names, solution.cameras))
     pairs = zip(names, cameras, strict=True)
@@ -77,14 +69,14 @@ def _seen(
     source: Path, mat: Mat, report: Callable[[str], object]
 ) -> tuple[list[BoardDetection], dict[str, np.ndarray], float | None]:
     """What each photo or chosen frame shows of the mat, the pictures by name, and the focal length EXIF tells."""
-    if source.is_file() and source.suffix.lower() in FILMS:
+    if source.is_file() and source.suffix.lower() in VIDEO_SUFFIXES:
         seen, pictures = _from_film(source, mat)
         return seen, pictures, None
     if not source.is_dir():
         raise ValueError(f"{source}: no such folder of photos or film; expected photos ({', '.join(PICTURES)}) in a"
-                         f" folder, or a film ({', '.join(FILMS)})")  # fmt: skip
+                         f" folder, or a film ({', '.join(VIDEO_SUFFIXES)})")  # fmt: skip
     seen, pictures, focals = [], {}, []
-    paths = photos_in(source)
+    paths = list_photos(source)
     for number, path in enumerate(paths, start=1):
         picture, focal = read_photo(path)
         pictures[path.name] = picture
@@ -95,7 +87,7 @@ def _seen(
     return seen, pictures, float(np.median(known)) if known else None
 
 
-def photos_in(folder: Path) -> list[Path]:
+def list_photos(folder: Path) -> list[Path]:
     """The photos in ``folder`` by name.
 
     Raises:
@@ -113,10 +105,10 @@ def read_photo(path: Path) -> tuple[UInt8[np.ndarray, "height width 3"], float |
     Raises:
         ValueError: none that can be read, or one that is too large.
     """
-    picture = open_photo(path, SIDE)
+    picture = open_photo(path, MAX_PHOTO_SIDE)
     told = picture.getexif().get_ifd(0x8769).get(EXIF_FOCAL)
     upright = ImageOps.exif_transpose(picture).convert("RGB")
-    upright.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS, reducing_gap=2.0)
+    upright.thumbnail((MAX_PHOTO_SIDE, MAX_PHOTO_SIDE), Image.Resampling.LANCZOS, reducing_gap=2.0)
     focal = float(told) / FULL_FRAME if isinstance(told, int | float) and 5 < told < 500 else None
     return np.asarray(upright), focal
 
@@ -124,18 +116,18 @@ def read_photo(path: Path) -> tuple[UInt8[np.ndarray, "height width 3"], float |
 def _from_film(path: Path, mat: Mat) -> tuple[list[BoardDetection], dict[str, np.ndarray]]:
     """The sharpest frames of the walk around the foot, none within `APART` degrees of a sharper one."""
     count = _length(path)
-    wanted = np.linspace(0, count - 1, min(count, LOOKED_AT)).round().astype(int).tolist()
+    wanted = np.linspace(0, count - 1, min(count, MAX_FRAMES)).round().astype(int).tolist()
     seen = {number: detect_board(f"frame {number}", picture, mat) for number, picture in _frames(path, wanted)}
-    placed = {number: _azimuth(one, mat) for number, one in seen.items() if len(one.ids) >= FEWEST_CORNERS}
+    placed = {number: _azimuth(one, mat) for number, one in seen.items() if len(one.ids) >= MIN_CORNERS}
     if not placed:
-        wrong = whats_wrong([*seen.values()])
+        wrong = most_common_problem([*seen.values()])
         raise ValueError(f"{path}: none of {len(seen)} frames shows the mat {mat.name!r} well enough: {wrong}")
     kept: list[int] = []
     for number in sorted(placed, key=lambda number: -seen[number].sharpness):
         away = [abs((placed[number] - placed[other] + 180) % 360 - 180) for other in kept]
-        if min(away, default=360) > APART:
+        if min(away, default=360) > MIN_AZIMUTH_STEP:
             kept.append(number)
-    if len(kept) < FEWEST_PHOTOS:
+    if len(kept) < MIN_PHOTOS:
         raise ValueError(
             f"{path}: filmed from {'one place' if len(kept) == 1 else 'two places'} alone, as the {len(placed)} frames"
             " say that show the mat; start the film and walk once around the foot"
@@ -165,7 +157,7 @@ def _frames(path: Path, wanted: Sequence[int]) -> Iterator[tuple[int, np.ndarray
                 continue
             fine, frame = film.retrieve()
             if fine:
-                shrink = min(1.0, SIDE / max(frame.shape[:2]))
+                shrink = min(1.0, MAX_PHOTO_SIDE / max(frame.shape[:2]))
                 frame = cv2.resize(frame, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
                 yield number, cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
     finally:
@@ -174,4 +166,4 @@ def _frames(path: Path, wanted: Sequence[int]) -> Iterator[tuple[int, np.ndarray
 
 def _azimuth(one: BoardDetection, mat: Mat) -> float:
     """Roughly, with the usual lens: it only says which part of the walk a frame belongs to."""
-    return row_of(solve_cameras([one], mat, 0.8).cameras[0], FOOT_CUBE.centre)[0]
+    return metadata_row(solve_cameras([one], mat, 0.8).cameras[0], FOOT_CUBE.centre)[0]

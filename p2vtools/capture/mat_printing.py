@@ -12,13 +12,13 @@ from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 
 from p2vlib.files import write_atomically
-from p2vtools.synthesis.mat import INCH, MARKER_SHARE, Mat
+from p2vtools.synthesis.mat import INCH, MARKER_RATIO, Mat
 from p2vtools.viewer.style import new_figure, study_style
 
 INK, HINT = "#000000", "#8fa3bd"
 
 
-def squares(mat: Mat) -> list[Float[np.ndarray, "4 2"]]:
+def board_squares(mat: Mat) -> list[Float[np.ndarray, "4 2"]]:
     """Everything that is black on the board as squares, millimetres from its upper left corner, x right and y down.
 
     Black squares of the chessboard, and of every marker its black frame and cells.
@@ -26,7 +26,7 @@ def squares(mat: Mat) -> list[Float[np.ndarray, "4 2"]]:
     board, shapes = mat.board(), []
     places = (1000 * np.asarray(board.getObjPoints())[:, 0, :2] // mat.square).astype(int).tolist()
     white = {tuple(place): number for number, place in enumerate(places)}
-    kind, edge = board.getDictionary(), MARKER_SHARE * mat.square
+    kind, edge = board.getDictionary(), MARKER_RATIO * mat.square
     cells = kind.markerSize + 2
     cell, margin = edge / cells, (mat.square - edge) / 2
     ids = np.asarray(board.getIds()).ravel()
@@ -46,7 +46,7 @@ def _square(corner: np.ndarray, edge: float) -> Float[np.ndarray, "4 2"]:
     return corner + edge * np.array([[0, 0], [1, 0], [1, 1], [0, 1]], dtype=float)
 
 
-def print_mat(mat: Mat, path: Path) -> None:
+def write_mat_pdf(mat: Mat, path: Path) -> None:
     """Writes the mat as a PDF in true size: its sheets first, then a page that says in pictures how to use it.
 
     Raises:
@@ -74,7 +74,7 @@ def _sheet(mat: Mat, number: int) -> Figure:
     across, down = mat.size
     left = _left(mat, number)
     top = (height - down) / 2 - 2
-    shapes = [shape + [left, top] for shape in squares(mat)]
+    shapes = [shape + [left, top] for shape in board_squares(mat)]
     kept = _halves(mat, number, left, shapes)
     axes.add_collection(PolyCollection(kept, facecolors=INK, edgecolors="none", antialiased=False))
     _zone(axes, left + across / 2, top + down / 2)
@@ -90,7 +90,7 @@ def _sheet(mat: Mat, number: int) -> Figure:
     return figure
 
 
-GLUE = 10.0
+GLUE_STRIP = 10.0
 """Millimetres of paper beyond the middle of the board on either of two sheets."""
 
 
@@ -99,7 +99,7 @@ def _left(mat: Mat, number: int) -> float:
     width, across = mat.sheet[0], mat.size[0]
     if mat.sheets == 1:
         return (width - across) / 2
-    return (width - GLUE if number == 0 else GLUE) - across / 2
+    return (width - GLUE_STRIP if number == 0 else GLUE_STRIP) - across / 2
 
 
 def _halves(mat: Mat, number: int, left: float, shapes: list[np.ndarray]) -> list[np.ndarray]:
@@ -112,7 +112,7 @@ def _halves(mat: Mat, number: int, left: float, shapes: list[np.ndarray]) -> lis
     return [shape for shape in clipped if np.ptp(shape[:, 0]) > 1e-6]
 
 
-def outline(length: float = 265.0, width: float = 100.0) -> Float[np.ndarray, "points 2"]:
+def foot_outline(length: float = 265.0, width: float = 100.0) -> Float[np.ndarray, "points 2"]:
     """A rounded outline about a foot of this size, mm about its middle, toes to +x; it fits left and right alike."""
     angle = np.linspace(0, 2 * np.pi, 121)
     x = length / 2 * np.cos(angle)
@@ -121,7 +121,7 @@ def outline(length: float = 265.0, width: float = 100.0) -> Float[np.ndarray, "p
 
 def _zone(axes: Axes, x: float, y: float) -> None:
     """Where the foot stands: an outline to stand in, its long axis, and where the heel goes."""
-    shape = outline() + [x, y]
+    shape = foot_outline() + [x, y]
     axes.plot(*shape.T, color=HINT, linewidth=1.2)
     axes.plot([x - 150, x + 150], [y, y], "-.", color=HINT, linewidth=0.6)
     box = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
@@ -160,13 +160,13 @@ def _instructions(mat: Mat) -> Figure:
     grid[0].text(0, -1.05, "100 mm", fontsize=8, ha="center")
     for axes in grid[1:3]:
         _little_mat(axes)
-        axes.fill(*(outline() / 240).T, color="#d9b38c", zorder=3)
+        axes.fill(*(foot_outline() / 240).T, color="#d9b38c", zorder=3)
     grid[1].annotate("", (0.95, 0), (0.62, 0), arrowprops={"arrowstyle": "->", "color": "#0072B2"}, zorder=4)
     for angle in np.deg2rad(np.arange(0, 360, 45)):
         x, y = np.cos(angle), np.sin(angle)
         grid[2].plot(x, y, "s", color="#0072B2", markersize=6)
         grid[2].plot([0.9 * x, 0.7 * x], [0.9 * y, 0.7 * y], color="#0072B2", linewidth=0.8)
-    grid[3].fill(*(outline() / 150).T, color="#b9c2cf")
+    grid[3].fill(*(foot_outline() / 150).T, color="#b9c2cf")
     grid[3].text(0, 0, "mm", fontsize=14, ha="center", va="center")
     figure.suptitle("A foot from photos on the mat", fontsize=13, y=0.93)
     return figure

@@ -16,7 +16,7 @@ from p2vlib.geometry.grids import VoxelGrid, iou, to_mesh, voxelise
 from p2vtools.fit import reconstruct
 from p2vtools.fit.pretrained import PretrainedModel
 
-TOGETHER = 0.80
+MIN_AGREEMENT = 0.80
 """Mean agreement of silhouettes below which photos do not show one foot in one place.
 
 Of 110 rendered captures none has less than 0.82, with cameras off by 0.3 degrees and 1 mm as well. Where the foot moved
@@ -54,7 +54,7 @@ def side_of_grid(grid: VoxelGrid, weights: PretrainedModel) -> str | None:
     return _side_of(foot, weights.typical_foot.solid.numpy())
 
 
-def implausible_photos(folder: Path, told: str, weights: PretrainedModel) -> list[str]:
+def photo_problems(folder: Path, told: str, weights: PretrainedModel) -> list[str]:
     """What does not fit in the photos of a capture whose cameras are known exactly: foot and place, and the side.
 
     A foot that is told to be the other one comes out with a silhouette that no photo quite shows, so the side is that
@@ -71,10 +71,10 @@ def implausible_photos(folder: Path, told: str, weights: PretrainedModel) -> lis
     seen = max(SIDES, key=lambda side: _forgiving(agreement[side].values()))
     own = agreement[seen]
     mean, worst = statistics.fmean(own.values()), min(own, key=own.get)
-    if mean < TOGETHER:
+    if mean < MIN_AGREEMENT:
         return [
             f"{folder}: the photos agree to {mean:.2f} with one foot in one place, least in {worst} ({own[worst]:.2f});"
-            f" expected {TOGETHER:.2f}: did the foot move, or are there photos of two feet? Take them anew"
+            f" expected {MIN_AGREEMENT:.2f}: did the foot move, or are there photos of two feet? Take them anew"
         ]
     if seen != told:
         return [f"{folder}: told to be a {told} foot; by its photos it is a {seen} one: was the side swapped?"]

@@ -21,15 +21,15 @@ from p2vlib.geometry.frames import Cube
 if TYPE_CHECKING:
     import pycolmap
 
-FEWEST = 3
+MIN_REGISTERED = 3
 """Photos that have to be registered: fewer camera places do not say how the model lies in the world."""
 
-TRIES = 5
+RESTARTS = 5
 
-FLOOR = 0.006
+FLOOR_HEIGHT = 0.006
 """Points below this height are the floor's, metres."""
 
-ALPHA = 0.03
+MAX_CIRCUMRADIUS = 0.03
 """Largest circumradius of a tetrahedron that counts as solid, metres: wider gaps between points stay open."""
 
 
@@ -55,11 +55,11 @@ def run_sfm(photos: list[bytes], cameras: list[Camera], threads: int = 1) -> Spa
 
     began = time.perf_counter()
     focal = cameras[0].intrinsics
-    model = mapped(photos, "PINHOLE", [focal[0, 0], focal[1, 1], focal[0, 2], focal[1, 2]], threads=threads)
+    model = map_photos(photos, "PINHOLE", [focal[0, 0], focal[1, 1], focal[0, 2], focal[1, 2]], threads=threads)
     if model is None:
         return SparseModel(np.zeros((0, 3)), (), float("nan"), time.perf_counter() - began)
     images = sorted((image for image in model.images.values() if image.has_pose), key=lambda image: image.name)
-    registered = tuple(number_of(image) for image in images)
+    registered = tuple(photo_index(image) for image in images)
     found = np.stack([image.projection_center() for image in images])
     known = np.stack([cameras[number].position for number in registered])
     to_world, there, _ = trimesh.registration.procrustes(found, known, reflection=False)
@@ -68,12 +68,12 @@ def run_sfm(photos: list[bytes], cameras: list[Camera], threads: int = 1) -> Spa
     return SparseModel(trimesh.transform_points(points, to_world), registered, error, time.perf_counter() - began)
 
 
-def number_of(image: pycolmap.Image) -> int:
+def photo_index(image: pycolmap.Image) -> int:
     """Which of the photos that were `mapped` it is."""
     return int(Path(image.name).stem)
 
 
-def mapped(
+def map_photos(
     photos: list[bytes], lens: str, parameters: list[float], refine: bool = False, threads: int = 1
 ) -> pycolmap.Reconstruction | None:
     """The model that registers most of the ``photos`` and explains most in them; None where it is fewer than `FEWEST`.
@@ -121,15 +121,15 @@ def mapped(
         )
         pycolmap.match_exhaustive(database, matching_options=matching, device=cpu)
         models = []
-        for seed in range(TRIES) if refine else [mapping.random_seed]:
+        for seed in range(RESTARTS) if refine else [mapping.random_seed]:
             mapping.random_seed = seed
             found = pycolmap.incremental_mapping(database, folder, folder / f"models{seed}", options=mapping)
             models += found.values()
     best = max(models, key=lambda model: (model.num_reg_images(), model.compute_num_observations()), default=None)
-    return None if best is None or best.num_reg_images() < FEWEST else best
+    return None if best is None or best.num_reg_images() < MIN_REGISTERED else best
 
 
-def solid_of(
+def alpha_shape(
     points: Float[np.ndarray, "points 3"], cube: Cube, size: int = 32, height: float = 1.0
 ) -> Bool[np.ndarray, "x y z"]:
     """The alpha shape (Edelsbrunner and Mücke 1994) of the points in ``cube`` and above the floor, as a solid grid.
@@ -141,7 +141,7 @@ def solid_of(
 
     solid = np.zeros((size,) * 3, bool)
     lower = np.asarray(cube.lower)
-    inside = ((points > lower) & (points < lower + cube.edge)).all(1) & (points[:, 1] > FLOOR)
+    inside = ((points > lower) & (points < lower + cube.edge)).all(1) & (points[:, 1] > FLOOR_HEIGHT)
     if inside.sum() < 5:
         return solid
     try:
@@ -153,7 +153,7 @@ def solid_of(
     flat = np.abs(np.linalg.det(edges)) < 1e-15
     edges[flat] = np.eye(3)
     radius = np.linalg.norm(np.linalg.solve(2 * edges, (edges**2).sum(2)[..., None])[..., 0], axis=1)
-    kept = (radius < ALPHA) & ~flat
+    kept = (radius < MAX_CIRCUMRADIUS) & ~flat
     layers = round(height * size)
     where = mesh.find_simplex(cube.voxel_centres(size)[:, :layers].reshape(-1, 3))
     solid[:, :layers] = (kept[where] & (where >= 0)).reshape(size, layers, size)

@@ -16,11 +16,11 @@ import numpy as np
 from PIL import Image
 
 from p2vtools.capture.app_exports import Export, of_model
-from p2vtools.capture.charuco import USUAL_FOCAL
-from p2vtools.capture.mat_capture import photos_in, read_photo
-from p2vtools.capture.sfm import mapped
+from p2vtools.capture.charuco import DEFAULT_FOCAL
+from p2vtools.capture.mat_capture import list_photos, read_photo
+from p2vtools.capture.sfm import map_photos
 
-MOST_PHOTOS = 40
+MAX_PHOTOS = 40
 """Every photo is matched with every other; of more, as many evenly spaced ones are taken."""
 
 APP = "structure from motion"
@@ -36,8 +36,8 @@ def read_photos_without_mat(source: Path, report: Callable[[str], object] = lamb
     """
     if not source.is_dir():
         raise ValueError(f"{source}: no such folder of photos; without a mat photos are needed, 15 to 30 of them")
-    paths = photos_in(source)
-    paths = [paths[round(step)] for step in np.linspace(0, len(paths) - 1, min(len(paths), MOST_PHOTOS))]
+    paths = list_photos(source)
+    paths = [paths[round(step)] for step in np.linspace(0, len(paths) - 1, min(len(paths), MAX_PHOTOS))]
     contents, sizes, focals = [], set(), []
     for path in paths:
         picture, focal = read_photo(path)
@@ -50,10 +50,10 @@ def read_photos_without_mat(source: Path, report: Callable[[str], object] = lamb
         told = ", ".join(f"{width} x {height}" for width, height in sorted(sizes))
         raise ValueError(f"photos of different sizes ({told}); take all of them upright, or all of them lying")
     width, height = sizes.pop()
-    focal = float(np.median(focals)) if focals else USUAL_FOCAL
+    focal = float(np.median(focals)) if focals else DEFAULT_FOCAL
     report(f"matching {len(paths)} photos with each other")
     begin = [focal * max(width, height), width / 2, height / 2, 0.0]
-    model = mapped(contents, "SIMPLE_RADIAL", begin, refine=True, threads=os.cpu_count() or 1)
+    model = map_photos(contents, "SIMPLE_RADIAL", begin, refine=True, threads=os.cpu_count() or 1)
     if model is None:
         raise ValueError(
             f"{source}: none of {len(paths)} photos fits the others: smooth skin and a plain floor have nothing to"

@@ -28,25 +28,26 @@ from p2vlib.files import atomic_directory, ensure_absent, write_text
 from p2vlib.geometry.cameras import Camera, write_cameras, write_metadata
 from p2vlib.geometry.frames import FOOT_CUBE_EDGE, FOOT_SYNSET, SIDES, Cube, foot_cube
 from p2vlib.geometry.grids import VoxelGrid, read_binvox, voxelise, write_binvox
-from p2vtools.capture.capture_writer import clockwise, row_of
-from p2vtools.capture.mat_capture import SIDE
+from p2vtools.capture.capture_writer import clockwise_order, metadata_row
+from p2vtools.capture.mat_capture import MAX_PHOTO_SIDE
 from p2vtools.capture.scan_files import read_scan
 
-TAXONOMY = "taxonomy.json"
+TAXONOMY_FILE = "taxonomy.json"
 
 LICENCES = ("CC-BY-4.0", "CC-BY-SA-4.0", "CC-BY-NC-4.0", "CC0-1.0")
 """Under which photos of people are filed; the first unless another is told."""
 
-KNEE, LEG = 0.45, FOOT_CUBE_EDGE / 2
+KNEE_HEIGHT = 0.45
+LEG_RADIUS = FOOT_CUBE_EDGE / 2
 """Height and radius of the cylinder about a foot that stays in its photos, metres.
 
 The knees of anny's adults are at 0.46 to 0.54 m; those of its school children, one person in seven, begin at 0.33 m, so
 that of the smallest some thigh can be seen."""
 
-GRID = 32
+GRID_SIZE = 32
 """Voxels a side in the tree, whose name says so."""
 
-PERSON = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,39}")
+SUBJECT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,39}")
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Submission:
                 "not filed: others may see and use what is in a data set, so the person in the photos, or who answers"
                 " for a child, has to agree to that first; say --consent yes once they have"
             )
-        if not self.subject or not PERSON.fullmatch(self.subject):
+        if not self.subject or not SUBJECT_ID.fullmatch(self.subject):
             raise ValueError(
                 f"subject is {self.subject!r}; expected an id of 1 to 40 letters, digits and dashes that says nothing"
                 " of the person: neither name nor e-mail"
@@ -110,8 +111,8 @@ class Submission:
         """
         ensure_absent(self.folder)
         ensure_absent(self.voxels)
-        if (self.tree / TAXONOMY).is_file():
-            read_taxonomy(self.tree / TAXONOMY)
+        if (self.tree / TAXONOMY_FILE).is_file():
+            read_taxonomy(self.tree / TAXONOMY_FILE)
 
 
 def submit_capture(capture: Path, filing: Submission, report: Callable[[str], object] = lambda line: None) -> Path:
@@ -125,11 +126,11 @@ def submit_capture(capture: Path, filing: Submission, report: Callable[[str], ob
     told = read_subject(capture)
     if told.get("side", filing.side) != filing.side:
         raise ValueError(f"{capture}: is told to be a {told['side']} foot; it cannot be filed as a {filing.side} one")
-    shots = read_photo_set(capture, filing.side, SIDE)
+    shots = read_photo_set(capture, filing.side, MAX_PHOTO_SIDE)
     if not shots.metric:
         raise ValueError(f"{capture}: its photos have no scale, and a data set is in metres; take them on the mat")
     mesh, grid = _model(capture)
-    cube = grid.cube if grid else Cube((shots.start[0] - LEG, 0.0, shots.start[2] - LEG), FOOT_CUBE_EDGE)
+    cube = grid.cube if grid else Cube((shots.start[0] - LEG_RADIUS, 0.0, shots.start[2] - LEG_RADIUS), FOOT_CUBE_EDGE)
     subject = {
         "subject": filing.subject,
         "side": filing.side,
@@ -165,13 +166,13 @@ def _model(capture: Path) -> tuple[trimesh.Trimesh | None, VoxelGrid | None]:
         scan = read_scan(capture / "model.obj")
         mesh = trimesh.Trimesh(scan.vertices, scan.faces, process=False)
         try:
-            return mesh, voxelise(mesh.vertices, mesh.faces, foot_cube(mesh.bounds), GRID)
+            return mesh, voxelise(mesh.vertices, mesh.faces, foot_cube(mesh.bounds), GRID_SIZE)
         except ValueError as error:
             raise ValueError(f"{capture / 'model.obj'}: {error}; expected a foot, in metres, on the floor") from None
     if (capture / "model.binvox").is_file():
         grid = read_binvox(capture / "model.binvox")
-        if grid.size != GRID:
-            raise ValueError(f"{capture / 'model.binvox'}: a grid of {grid.size}^3; expected {GRID}^3, or a model.obj")
+        if grid.size != GRID_SIZE:
+            raise ValueError(f"{capture / 'model.binvox'}: a grid of {grid.size}^3; expected {GRID_SIZE}^3, or a model.obj")
         return None, grid
     return None, None
 
@@ -180,11 +181,11 @@ def _write_photos(folder: Path, shots: PhotoSet, cube: Cube, report: Callable[[s
     """Photos, their list, metadata and cameras, clockwise as in every capture folder."""
     rendering = folder / "rendering"
     rendering.mkdir()
-    order = clockwise([row_of(camera, cube.centre) for camera in shots.cameras])
+    order = clockwise_order([metadata_row(camera, cube.centre) for camera in shots.cameras])
     names, cameras = [], []
     for number, at in enumerate(order):
         photo, camera, before = shots.photos[at], shots.cameras[at], shots.names[at]
-        box = below_knee(camera, cube.centre * [1, 0, 1])
+        box = below_knee_box(camera, cube.centre * [1, 0, 1])
         if box[0] >= box[2] or box[1] >= box[3]:
             raise ValueError(f"{before}: its camera sees nothing of the leg below the knee; check the cameras")
         if box != (0, 0, camera.width, camera.height):
@@ -196,11 +197,11 @@ def _write_photos(folder: Path, shots: PhotoSet, cube: Cube, report: Callable[[s
         pixels = Image.fromarray(np.asarray(photo.convert("RGBA" if ending == ".png" else "RGB").crop(box)))
         pixels.save(rendering / names[-1], **({} if ending == ".png" else {"quality": 95}))
     write_text(rendering / "renderings.txt", "\n".join(names) + "\n")
-    write_metadata(rendering / "rendering_metadata.txt", [row_of(camera, cube.centre) for camera in cameras])
+    write_metadata(rendering / "rendering_metadata.txt", [metadata_row(camera, cube.centre) for camera in cameras])
     write_cameras(folder / "cameras.json", cameras)
 
 
-def below_knee(camera: Camera, place: Float[np.ndarray, "3"]) -> tuple[int, int, int, int]:
+def below_knee_box(camera: Camera, place: Float[np.ndarray, "3"]) -> tuple[int, int, int, int]:
     """The box (left, top, right, bottom, pixels) that is left of a picture without what is above the knee.
 
     The knee is the upper rim of a cylinder about ``place`` on the floor; the picture ends at its highest point, on the
@@ -208,7 +209,7 @@ def below_knee(camera: Camera, place: Float[np.ndarray, "3"]) -> tuple[int, int,
     """
     box = [0, 0, camera.width, camera.height]
     angle = np.linspace(0, 2 * np.pi, 36, endpoint=False)
-    rim = place + np.column_stack([LEG * np.cos(angle), np.full(36, KNEE), LEG * np.sin(angle)])
+    rim = place + np.column_stack([LEG_RADIUS * np.cos(angle), np.full(36, KNEE_HEIGHT), LEG_RADIUS * np.sin(angle)])
     shown = camera.project(rim)
     if (shown[:, 2] <= 0).any():  # the leg passes beside the camera: it leaves the picture before its knee
         return tuple(box)
@@ -223,7 +224,7 @@ def below_knee(camera: Camera, place: Float[np.ndarray, "3"]) -> tuple[int, int,
 
 def _list(filing: Submission) -> None:
     """Adds the capture to its split in the tree's taxonomy, whose other categories stay as they are."""
-    path = filing.tree / TAXONOMY
+    path = filing.tree / TAXONOMY_FILE
     taxonomy = json.loads(path.read_text()) if path.is_file() else []
     feet = next((entry for entry in taxonomy if entry["taxonomy_id"] == FOOT_SYNSET), None)
     if feet is None:

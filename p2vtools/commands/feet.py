@@ -133,11 +133,11 @@ def _measure(options: argparse.Namespace) -> None:
 
 
 def _mat(options: argparse.Namespace) -> None:
-    from p2vtools.capture.mat_printing import print_mat
-    from p2vtools.synthesis.mat import mat_for
+    from p2vtools.capture.mat_printing import write_mat_pdf
+    from p2vtools.synthesis.mat import get_mat
 
-    mat = mat_for(options.paper)
-    print_mat(mat, options.out)
+    mat = get_mat(options.paper)
+    write_mat_pdf(mat, options.out)
     sheets = f"{mat.sheets} sheets" if mat.sheets > 1 else "one sheet"
     width, height = mat.sheet
     print(f"{options.out}: {sheets} of {width:.0f} x {height:.0f} mm and a page of instructions; print at 100 %")
@@ -155,12 +155,12 @@ def _capture(options: argparse.Namespace) -> None:
 
 
 def _take(options: argparse.Namespace, out: Path) -> None:
-    from p2vtools.capture.sanity_checks import implausible_photos
+    from p2vtools.capture.sanity_checks import photo_problems
     from p2vtools.fit import pretrained
 
     taken = _taken(options, out)
     print("; ".join([f"{options.source}: {taken.verdict}", f"{len(taken.rows)} photos", *taken.notes]))
-    for line in taken.advice + implausible_photos(out, options.side, pretrained.load_pretrained()):
+    for line in taken.advice + photo_problems(out, options.side, pretrained.load_pretrained()):
         print(f"  {line}")
 
 
@@ -168,11 +168,11 @@ def _taken(options: argparse.Namespace, out: Path) -> WrittenCapture:
     """Files what the mat, an app, or structure from motion placed."""
     if not options.app and options.mat != "none":
         from p2vtools.capture import mat_capture
-        from p2vtools.synthesis.mat import mat_for
+        from p2vtools.synthesis.mat import get_mat
 
         if options.foot_length:
             raise ValueError("the mat tells how long the foot is; leave --foot-length away")
-        return mat_capture.capture_on_mat(options.source, mat_for(options.mat), options.side, out, print)
+        return mat_capture.capture_on_mat(options.source, get_mat(options.mat), options.side, out, print)
     from p2vlib.files import ensure_absent
     from p2vtools.capture.app_exports import read_export
     from p2vtools.capture.export_capture import capture_from_export, check_length

@@ -160,7 +160,7 @@ def run_sfm_on_captures(
 
     The last has a row a capture: sample, photos, registered, points, seconds. Where nothing registers nothing is solid.
     """
-    from p2vtools.capture.sfm import run_sfm, solid_of
+    from p2vtools.capture.sfm import alpha_shape, run_sfm
 
     some = captures.select(sample=captures.table["sample"].tolist()[:limit])
     solids, rows = [], []
@@ -168,7 +168,7 @@ def run_sfm_on_captures(
         capture = read_capture(data_folder("feet", config.scale) / look / sample)
         chosen = some.shown(number)[0].tolist()
         found = run_sfm([capture.photos[i] for i in chosen], [capture.cameras[i] for i in chosen])
-        solid = solid_of(found.points, capture.truth.cube, captures.truth.shape[-1], FOOT_SHARE)
+        solid = alpha_shape(found.points, capture.truth.cube, captures.truth.shape[-1], FOOT_SHARE)
         solids.append(solid[:, :, ::-1].copy() if side == "right" else solid)
         rows.append((sample, number, len(found.registered), len(found.points), found.seconds))
     told = pd.DataFrame(rows, columns=["sample", "photos", "registered", "points", "seconds"])

@@ -164,7 +164,7 @@ def _feet_of(job: Job) -> dict[str, SyntheticFoot]:
 
 
 def _capture_foot(job: Job, foot: SyntheticFoot, look: str, folder: Path) -> None:
-    from p2vtools.synthesis.mat import MATS, laid
+    from p2vtools.synthesis.mat import MATS, random_sheet
     from p2vtools.synthesis.photos import trajectories as looks
     from p2vtools.synthesis.photos.rendering import phone_photos
 
@@ -180,7 +180,7 @@ def _capture_foot(job: Job, foot: SyntheticFoot, look: str, folder: Path) -> Non
     else:
         walk = looks.phone_walk(rng, job.views, cube.centre * [1, 0, 1] + [0, 0.05, 0], drift=look != "steady")
         mats = list(MATS.values())
-        sheet = laid(mats[job.index % len(mats)], rng) if look == ON_MAT else None
+        sheet = random_sheet(mats[job.index % len(mats)], rng) if look == ON_MAT else None
         rows, cameras = walk.rows, walk.cameras
         photos = phone_photos(foot.photographed, walk, job.phone_samples, sheet)
         files = {f"{number:02d}.jpg": photo for number, photo in enumerate(photos)}

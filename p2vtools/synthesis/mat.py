@@ -13,10 +13,10 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-MARKER_SHARE = 0.75
+MARKER_RATIO = 0.75
 """Edge of a marker in edges of its square."""
 
-FEWEST_MARKERS = 4
+MIN_MARKERS = 4
 """Markers by which a mat is recognised: single ones are now and then read into a carpet."""
 
 INCH = 25.4
@@ -67,7 +67,7 @@ class Mat:
 
         kind = cv2.aruco.getPredefinedDictionary(cv2.aruco.DICT_5X5_1000)
         edge = self.square / 1000
-        return cv2.aruco.CharucoBoard((self.columns, self.rows), edge, MARKER_SHARE * edge, kind, self.markers)
+        return cv2.aruco.CharucoBoard((self.columns, self.rows), edge, MARKER_RATIO * edge, kind, self.markers)
 
     def corners(self) -> Float[np.ndarray, "corners 3"]:
         """Inner corners of the chessboard in the world, metres, in the order of their ids."""
@@ -115,7 +115,7 @@ MATS = {
 """By the paper they are printed on. On a single A4 or letter sheet a large foot leaves little of the board free."""
 
 
-def mat_for(paper: str) -> Mat:
+def get_mat(paper: str) -> Mat:
     """The mat for a kind of paper.
 
     Raises:
@@ -126,14 +126,14 @@ def mat_for(paper: str) -> Mat:
     return MATS[paper]
 
 
-def mats_with(markers: Int[np.ndarray, " markers"]) -> list[Mat]:
+def find_mats(markers: Int[np.ndarray, " markers"]) -> list[Mat]:
     """The mats that carry the most of these ``markers``; none where fewer than `FEWEST_MARKERS` are on any."""
     shared = {name: int(np.isin(markers, mat.markers).sum()) for name, mat in MATS.items()}
     most = max(shared.values())
-    return [MATS[name] for name, count in shared.items() if count == most >= FEWEST_MARKERS]
+    return [MATS[name] for name, count in shared.items() if count == most >= MIN_MARKERS]
 
 
-def laid(mat: Mat, rng: np.random.Generator) -> Sheet:
+def random_sheet(mat: Mat, rng: np.random.Generator) -> Sheet:
     """A mat as somebody laid it under their foot: printed more or less black, a little askew."""
     ink, paper = rng.uniform([0.03, 0.70], [0.10, 0.90]).tolist()
     place, turn = rng.uniform(-0.012, 0.012, 2).tolist(), float(rng.uniform(-7, 7))

@@ -16,7 +16,7 @@ from p2vlib.geometry.frames import SIDES
 from p2vtools.fit.reconstruct import pose_matrix
 from p2vtools.synthesis.feet.foot import SyntheticFoot, make_feet
 from p2vtools.synthesis.feet.population import population
-from p2vtools.synthesis.mat import Mat, laid, mat_for
+from p2vtools.synthesis.mat import Mat, get_mat, random_sheet
 from p2vtools.synthesis.photos import trajectories
 from p2vtools.synthesis.photos.lens import Lens
 from p2vtools.synthesis.photos.rendering import phone_photos
@@ -86,8 +86,8 @@ def walked(case: int, views: int) -> Walked:
     rng = np.random.default_rng([SEED, case])
     walk = trajectories.phone_walk(rng, views, np.array([0.0, 0.05, 0.0]), pixels=WIDTH)
     cameras = [_landscape(camera) for camera in walk.cameras]
-    mat = mat_for(PAPERS[case % len(PAPERS)])
-    sheet = laid(mat, rng)
+    mat = get_mat(PAPERS[case % len(PAPERS)])
+    sheet = random_sheet(mat, rng)
     lens = Lens(float(rng.uniform(-DISTORTION, DISTORTION)), SHAKE * rng.standard_normal((views, 2)))
     photos = phone_photos(foot.photographed, replace(walk, cameras=cameras), SAMPLES, sheet, lens)
     to_mat = np.linalg.inv(pose_matrix(sheet.turn, np.array([sheet.place[0], 0.0, sheet.place[1]])))

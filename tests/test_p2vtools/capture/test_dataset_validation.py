@@ -269,11 +269,11 @@ def test_png_texts_are_told():
     info, stream = PngInfo(), io.BytesIO()
     info.add_text("Author", "Anna")
     noise(0).save(stream, "png", pnginfo=info)
-    assert capture_checks.tells(stream.getvalue()) == ["Author"]
+    assert capture_checks.extra_content(stream.getvalue()) == ["Author"]
 
 
 def test_a_real_foot_is_plausible_at_every_size(tree):
     for foot in make_feet(population(4714, 1)[0]).values():
         for size in (32, 64):
             grid = voxelise(foot.solid.vertices, foot.solid.faces, foot_cube(foot.solid.bounds), size)
-            assert not capture_checks.implausible(grid)
+            assert not capture_checks.solid_problems(grid)

@@ -8,8 +8,8 @@ import io
 import numpy as np
 from PIL import Image
 
-from p2vtools.capture.duplicates import PhotoFingerprint, duplicate_photos, duplicate_solids, look_of, solid_of
-from p2vtools.synthesis.mat import mat_for
+from p2vtools.capture.duplicates import (PhotoFingerprint, duplicate_photos, duplicate_solids, fingerprint_solid, normalised_thumbnail)
+from p2vtools.synthesis.mat import get_mat
 from tests.mats import bare
 
 
@@ -20,13 +20,13 @@ def jpeg(picture: Image.Image, quality: int = 95) -> bytes:
 
 
 def photo(capture: str, name: str, content: bytes) -> PhotoFingerprint:
-    look = look_of(Image.open(io.BytesIO(content)))
+    look = normalised_thumbnail(Image.open(io.BytesIO(content)))
     return PhotoFingerprint(capture, capture.partition("-")[0], name, hashlib.sha256(content).hexdigest(), look)
 
 
 def views(capture: str, first: int) -> list[PhotoFingerprint]:
     """A walk around the mat, eight photos; ``first`` degrees turn it."""
-    pictures = [Image.fromarray(bare(mat_for("a3"), first + 45 * number)) for number in range(8)]
+    pictures = [Image.fromarray(bare(get_mat("a3"), first + 45 * number)) for number in range(8)]
     return [photo(capture, f"{number:02d}.jpg", jpeg(picture)) for number, picture in enumerate(pictures)]
 
 
@@ -54,7 +54,7 @@ def test_the_same_file_in_both_feet_of_a_person_and_twice_in_one():
 
 
 def test_a_picture_made_smaller_darker_and_compressed_anew_is_the_same_one():
-    before = Image.fromarray(bare(mat_for("a3"), 30))
+    before = Image.fromarray(bare(get_mat("a3"), 30))
     dark = (np.asarray(before.resize((311, 233), Image.Resampling.LANCZOS)) * 0.8).astype(np.uint8)
     pair = [photo("p1-left", "00.jpg", jpeg(before)), photo("p2-left", "00.jpg", jpeg(Image.fromarray(dark), 50))]
     (found,) = duplicate_photos(pair)
@@ -62,7 +62,7 @@ def test_a_picture_made_smaller_darker_and_compressed_anew_is_the_same_one():
 
 
 def test_a_mirrored_picture_is_told_to_be_one():
-    before = Image.fromarray(bare(mat_for("a3"), 30))
+    before = Image.fromarray(bare(get_mat("a3"), 30))
     turned = before.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     pair = [photo("p1-left", "00.jpg", jpeg(before)), photo("p1-right", "00.jpg", jpeg(turned))]
     (found,) = duplicate_photos(pair)
@@ -72,7 +72,7 @@ def test_a_mirrored_picture_is_told_to_be_one():
 def test_solids():
     rng = np.random.default_rng(0)
     one, other = rng.random((2, 8, 8, 8)) > 0.5
-    solids = [solid_of("a", one), solid_of("b", other), solid_of("c", one), solid_of("d", other[:, :, ::-1])]
+    solids = [fingerprint_solid("a", one), fingerprint_solid("b", other), fingerprint_solid("c", one), fingerprint_solid("d", other[:, :, ::-1])]
     same, turned = duplicate_solids(solids)
     assert same.captures == ("a", "c") and "have the same solid" in same.sentence
     assert turned.captures == ("b", "d") and "mirror images" in turned.sentence

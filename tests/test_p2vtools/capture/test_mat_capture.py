@@ -17,16 +17,16 @@ from p2vlib.data.photo_set import FOOT_CUBE, read_photo_set
 from p2vlib.geometry.cameras import Camera, look_at, read_cameras, read_metadata
 from p2vtools.__main__ import main
 from p2vtools.capture import charuco, mat_capture
-from p2vtools.capture.capture_writer import WrittenCapture, row_of
+from p2vtools.capture.capture_writer import WrittenCapture, metadata_row
 from p2vtools.synthesis.feet.foot import make_feet
 from p2vtools.synthesis.feet.population import population
-from p2vtools.synthesis.mat import mat_for
+from p2vtools.synthesis.mat import get_mat
 from p2vtools.synthesis.photos import trajectories
 from p2vtools.synthesis.photos.rendering import phone_photos
 from tests.mats import bare, film_of, folder_of
 
 WIDTH, HEIGHT = 640, 480
-MAT = mat_for("a3")
+MAT = get_mat("a3")
 PHOTOS = 6
 
 
@@ -83,12 +83,12 @@ def off(found: Camera, true: Camera) -> tuple[float, float]:
 @pytest.mark.parametrize("row", [(0, 40, 0, 0.5, 50), (123, 55, 7, 0.62, 44), (300, 21, -5, 0.4, 60)])
 def test_a_row_is_the_camera_that_it_makes(row):
     camera = look_at(row, FOOT_CUBE.centre, 800, 600)
-    assert row_of(camera, FOOT_CUBE.centre) == pytest.approx(row, abs=1e-6)
+    assert metadata_row(camera, FOOT_CUBE.centre) == pytest.approx(row, abs=1e-6)
 
 
 def test_cameras_and_lens_are_found(walk, taken):
     assert taken.verdict == "good" and len(taken.rows) == PHOTOS
-    by_azimuth = sorted(walk[1], key=lambda one: (row_of(one, FOOT_CUBE.centre)[0] + 15) % 360)
+    by_azimuth = sorted(walk[1], key=lambda one: (metadata_row(one, FOOT_CUBE.centre)[0] + 15) % 360)
     errors = np.array([off(*pair) for pair in zip(taken.cameras, by_azimuth, strict=True)])
     assert np.median(errors[:, 0]) < 1.5 and errors[:, 0].max() < 4, errors
     assert errors[:, 1].max() < 0.3
@@ -189,7 +189,7 @@ def refusal(source: Path, mat: str, out: Path, capsys) -> str:
 
 @pytest.mark.parametrize("paper", ["a3", "tabloid", "a4", "letter"])
 def test_a_mat_of_another_paper_is_named(paper, tmp_path, capsys):
-    photos = folder_of(tmp_path / "photos", [bare(mat_for(paper), azimuth) for azimuth in (0, 120, 240)])
+    photos = folder_of(tmp_path / "photos", [bare(get_mat(paper), azimuth) for azimuth in (0, 120, 240)])
     asked = "letter" if paper != "letter" else "a3"
     told = refusal(photos, asked, tmp_path / "out", capsys)
     assert f"0 of 3 photos show the mat '{asked}'" in told and f"say --mat {paper} (and 2 more)" in told
@@ -197,7 +197,7 @@ def test_a_mat_of_another_paper_is_named(paper, tmp_path, capsys):
 
 
 def test_two_sheets_are_the_same_mat_as_one_large_one():
-    sighting = charuco.detect_board("a", bare(mat_for("a3"), 10), mat_for("a4x2"))
+    sighting = charuco.detect_board("a", bare(get_mat("a3"), 10), get_mat("a4x2"))
     assert len(sighting.ids) == len(MAT.corners()) and not sighting.wrong
 
 

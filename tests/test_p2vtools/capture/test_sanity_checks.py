@@ -13,11 +13,11 @@ from p2vlib.geometry.cameras import look_at, read_cameras, write_cameras, write_
 from p2vlib.geometry.frames import foot_cube
 from p2vlib.geometry.grids import voxelise
 from p2vtools.capture.capture_checks import check_capture
-from p2vtools.capture.sanity_checks import implausible_photos, side_of_grid, side_of_mesh
+from p2vtools.capture.sanity_checks import photo_problems, side_of_grid, side_of_mesh
 from p2vtools.fit.reconstruct import pose_matrix
 from p2vtools.synthesis.feet.foot import SyntheticFoot, make_feet
 from p2vtools.synthesis.feet.population import population
-from p2vtools.synthesis.mat import mat_for
+from p2vtools.synthesis.mat import get_mat
 from p2vtools.synthesis.photos import trajectories
 from p2vtools.synthesis.photos.rendering import phone_photos
 from tests.mats import folder_of, seen_by
@@ -68,12 +68,12 @@ def test_a_capture_with_its_side_swapped_is_told(captures, tmp_path, weights):
 
 def test_photos_between_which_the_foot_moved_are_told(captures, weights):
     left = captures["left"]
-    assert implausible_photos(left, "left", weights) == []
+    assert photo_problems(left, "left", weights) == []
     cameras = read_cameras(left / "cameras.json")
     moved = np.linalg.inv(pose_matrix(15, np.array([0, 0, 0.03])))
     later = [replace(camera, extrinsics=camera.extrinsics @ moved) for camera in cameras[2:]]
     write_cameras(left / "cameras.json", [*cameras[:2], *later])
-    (problem,) = implausible_photos(left, "left", weights)
+    (problem,) = photo_problems(left, "left", weights)
     assert (
         "with one foot in one place, least in" in problem and "did the foot move, or are there photos of two" in problem
     )
@@ -81,7 +81,7 @@ def test_photos_between_which_the_foot_moved_are_told(captures, weights):
 
 def test_photos_without_a_foot_are_told(tmp_path, weights):
     cameras = [look_at((azimuth, 45, 0, 0.6, 50), np.zeros(3), 160, 120) for azimuth in (0, 90, 180, 270)]
-    folder_of(tmp_path / "rendering", [seen_by(camera, mat_for("a3")) for camera in cameras])
+    folder_of(tmp_path / "rendering", [seen_by(camera, get_mat("a3")) for camera in cameras])
     write_cameras(tmp_path / "cameras.json", cameras)
-    (problem,) = implausible_photos(tmp_path, "left", weights)
+    (problem,) = photo_problems(tmp_path, "left", weights)
     assert "\n" not in problem and ("no foot is seen" in problem or "with one foot in one place" in problem)

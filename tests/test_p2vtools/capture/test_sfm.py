@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from p2vlib.geometry.frames import Cube
-from p2vtools.capture.sfm import run_sfm, solid_of
+from p2vtools.capture.sfm import alpha_shape, run_sfm
 
 CUBE = Cube((-0.16, 0.0, -0.16), 0.32)
 
@@ -23,7 +23,7 @@ def test_a_plain_floor_and_smooth_skin_give_no_model(on_plain):
     photos, walk = on_plain
     sparse = run_sfm(photos, walk.cameras)
     assert sparse.registered == () and len(sparse.points) == 0 and np.isnan(sparse.error)
-    assert sparse.seconds > 0 and not solid_of(sparse.points, CUBE).any()
+    assert sparse.seconds > 0 and not alpha_shape(sparse.points, CUBE).any()
 
 
 def test_points_of_a_solid_enclose_it():
@@ -32,11 +32,11 @@ def test_points_of_a_solid_enclose_it():
     middle, radius = np.array([0.0, 0.06, 0.0]), 0.05
     points = middle + radius * way / np.linalg.norm(way, axis=1, keepdims=True)
     points = np.concatenate([points, middle + rng.uniform(-0.03, 0.03, (1500, 3))])
-    solid = solid_of(points, CUBE)
+    solid = alpha_shape(points, CUBE)
     truth = np.linalg.norm(CUBE.voxel_centres(32) - middle, axis=-1) < radius
     assert (solid & truth).sum() / (solid | truth).sum() > 0.85
-    assert not solid_of(points, CUBE, height=0.1)[:, 3:].any()
+    assert not alpha_shape(points, CUBE, height=0.1)[:, 3:].any()
     far = np.concatenate([points, [[0.15, 0.01, 0.15]]])
-    assert (solid_of(far, CUBE) ^ solid).sum() < 5, "a stray point far off makes no bridge"
-    assert not solid_of(points * [1, 0, 1] + [0, 0.05, 0], CUBE).any(), "a plane encloses nothing"
-    assert not solid_of(points[:3], CUBE).any()
+    assert (alpha_shape(far, CUBE) ^ solid).sum() < 5, "a stray point far off makes no bridge"
+    assert not alpha_shape(points * [1, 0, 1] + [0, 0.05, 0], CUBE).any(), "a plane encloses nothing"
+    assert not alpha_shape(points[:3], CUBE).any()

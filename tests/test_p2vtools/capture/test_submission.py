@@ -17,11 +17,11 @@ from p2vlib.geometry.frames import FOOT_SYNSET
 from p2vlib.geometry.grids import read_binvox
 from p2vtools.__main__ import main
 from p2vtools.capture import charuco
-from p2vtools.capture.submission import KNEE, LEG, Submission, below_knee, submit_capture
-from p2vtools.synthesis.mat import mat_for
+from p2vtools.capture.submission import KNEE_HEIGHT, LEG_RADIUS, Submission, below_knee_box, submit_capture
+from p2vtools.synthesis.mat import get_mat
 from tests.mats import seen_by
 
-MAT = mat_for("a3")
+MAT = get_mat("a3")
 AZIMUTHS = (0, 90, 180, 270)
 SECRETS = (b"SERIAL-123", b"MAKERNOTE-9", b"Phone 7", b"Maker", b"2026:11:02", b"IMG_", b"GPSLat", b"ANNA", b"Exif")
 
@@ -158,7 +158,7 @@ def test_a_picture_is_cut_above_the_knee_and_its_camera_stays_right(tree):
         assert picture.shape == (camera.height, camera.width, 3) and camera.width == 1280
         assert 880 < camera.height < 1120, "the rim of the knee's cylinder is the upper border"
         angle = np.linspace(0, 2 * np.pi, 60)
-        rim = camera.project(np.column_stack([LEG * np.cos(angle), np.full(60, KNEE), LEG * np.sin(angle)]))
+        rim = camera.project(np.column_stack([LEG_RADIUS * np.cos(angle), np.full(60, KNEE_HEIGHT), LEG_RADIUS * np.sin(angle)]))
         assert 0 <= rim[:, 1].min() < 2.5
         seen = charuco.detect_board("cut", picture, MAT)
         expected = camera.project(MAT.corners()[seen.ids])[:, :2] - 0.5
@@ -168,10 +168,10 @@ def test_a_picture_is_cut_above_the_knee_and_its_camera_stays_right(tree):
 @pytest.mark.parametrize(("roll", "edge"), [(0, 1), (90, 0), (180, 3), (270, 2)])
 def test_up_is_where_the_leg_goes_however_the_phone_was_held(roll, edge):
     camera = look_at((20, 25, roll, 1.1, 60), np.array([0, 0.2, 0]), 400, 400)
-    box = below_knee(camera, np.zeros(3))
+    box = below_knee_box(camera, np.zeros(3))
     whole = (0, 0, 400, 400)
     assert [number for number in range(4) if box[number] != whole[number]] == [edge]
-    leg = np.array([[x, y, z] for x in (-0.11, 0.11) for y in (0, KNEE) for z in (-0.11, 0.11)])
+    leg = np.array([[x, y, z] for x in (-0.11, 0.11) for y in (0, KNEE_HEIGHT) for z in (-0.11, 0.11)])
     shown = camera.cropped(box).project(leg)
     cut = camera.cropped(box)
     assert (shown[:, :2] >= 0).all() and (shown[:, :2] <= [cut.width, cut.height]).all()
@@ -183,7 +183,7 @@ def test_up_is_where_the_leg_goes_however_the_phone_was_held(roll, edge):
 @pytest.mark.parametrize(("elevation", "distance"), [(45, 0.5), (20, 0.3), (60, 0.7)])
 def test_where_the_knee_is_not_in_the_picture_all_of_it_stays(elevation, distance):
     camera = look_at((200, elevation, 0, distance, 50), FOOT_CUBE.centre, 400, 300)
-    assert below_knee(camera, np.zeros(3)) == (0, 0, 400, 300)
+    assert below_knee_box(camera, np.zeros(3)) == (0, 0, 400, 300)
 
 
 # --------------------------------------------------------------------------------------------------------- what it asks

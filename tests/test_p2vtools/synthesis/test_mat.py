@@ -10,7 +10,7 @@ import pytest
 from p2vtools.__main__ import main
 from p2vtools.capture import mat_printing
 from p2vtools.capture.charuco import detect_board
-from p2vtools.synthesis.mat import MATS, mat_for
+from p2vtools.synthesis.mat import MATS, get_mat
 
 PIXELS = 4
 """A millimetre."""
@@ -29,9 +29,9 @@ def drawn(shapes: list[np.ndarray], width: float, height: float) -> np.ndarray:
 
 @pytest.mark.parametrize("paper", list(MATS))
 def test_the_squares_are_the_board(paper):
-    mat = mat_for(paper)
+    mat = get_mat(paper)
     across, down = mat.size
-    page = drawn([shape + 10 for shape in mat_printing.squares(mat)], across + 20, down + 20)
+    page = drawn([shape + 10 for shape in mat_printing.board_squares(mat)], across + 20, down + 20)
     seen = detect_board("page", page, mat)
     assert len(seen.ids) == (mat.columns - 1) * (mat.rows - 1) == len(mat.corners())
     world = mat.corners()[seen.ids][:, [0, 2]] * 1000
@@ -41,17 +41,17 @@ def test_the_squares_are_the_board(paper):
 
 @pytest.mark.parametrize("paper", list(MATS))
 def test_it_fits_its_paper_with_a_printers_margin(paper):
-    mat = mat_for(paper)
+    mat = get_mat(paper)
     width, height = mat.sheet
     across, down = mat.size
-    halves = across / mat.sheets + (mat_printing.GLUE if mat.sheets > 1 else 0)
+    halves = across / mat.sheets + (mat_printing.GLUE_STRIP if mat.sheets > 1 else 0)
     assert halves + 3 <= width and down + 12 <= height
 
 
 def test_two_sheets_meet_in_the_middle():
-    mat = mat_for("a4x2")
+    mat = get_mat("a4x2")
     left_of = [mat_printing._left(mat, number) for number in range(2)]
-    whole = mat_printing.squares(mat)
+    whole = mat_printing.board_squares(mat)
     kept = [mat_printing._halves(mat, n, left_of[n], [shape + [left_of[n], 0] for shape in whole]) for n in range(2)]
     area = [sum(np.ptp(shape[:, 0]) * np.ptp(shape[:, 1]) for shape in part) for part in (*kept, whole)]
     assert area[0] + area[1] == pytest.approx(area[2])
@@ -71,7 +71,7 @@ def test_the_pdf_has_true_size_and_a_page_a_sheet(tmp_path, capsys):
             "vectors alone"
         )
         width, height = (float(edge) / 72 * 25.4 for edge in boxes[0])
-        assert (width, height) == pytest.approx(mat_for(paper).sheet, abs=0.1)
+        assert (width, height) == pytest.approx(get_mat(paper).sheet, abs=0.1)
     assert "print at 100 %" in capsys.readouterr().out
 
 
@@ -85,7 +85,7 @@ def test_unknown_paper_and_a_place_that_is_none(tmp_path, capsys):
 
 def test_a_mat_of_another_paper_is_not_mistaken():
     """It would give millimetres that are none."""
-    page = np.repeat(mat_for("a4").picture(6)[..., None], 3, 2)
+    page = np.repeat(get_mat("a4").picture(6)[..., None], 3, 2)
     page = np.pad(page, ((40, 40), (40, 40), (0, 0)), constant_values=255)
-    assert len(detect_board("page", page, mat_for("a4")).ids) == 96
-    assert all(not len(detect_board("page", page, mat_for(paper)).ids) for paper in ("a3", "tabloid", "letter"))
+    assert len(detect_board("page", page, get_mat("a4")).ids) == 96
+    assert all(not len(detect_board("page", page, get_mat(paper)).ids) for paper in ("a3", "tabloid", "letter"))
