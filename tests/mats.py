@@ -19,7 +19,7 @@ def bare(mat: Mat, azimuth: float, width: int = 640, height: int = 480) -> np.nd
 
 def seen_by(camera: Camera, mat: Mat) -> np.ndarray:
     """The mat without a foot on a grey floor, as ``camera`` shows it: no renderer, a hundredth of a second."""
-    printed = mat.picture(3)
+    printed = mat.image(3)
     down, across = printed.shape
     x, z = mat.size[0] / 2000, mat.size[1] / 2000
     shown = camera.project(np.array([[-x, 0, -z], [x, 0, -z], [x, 0, z], [-x, 0, z]]))[:, :2].astype(np.float32)

@@ -60,13 +60,13 @@ class CaptureReport:
     licence: str = "none"
     consent: str = "none"
     problems: list[str] = field(default_factory=list)
-    repeats: int = 0
+    duplicates: int = 0
     """With how many others it shares something."""
 
     @property
     def row(self) -> dict[str, object]:
         """Of the table."""
-        count = len(self.problems) + self.repeats
+        count = len(self.problems) + self.duplicates
         return {
             "capture": self.name,
             "subject": self.subject,
@@ -80,7 +80,7 @@ class CaptureReport:
         }
 
     @contextmanager
-    def noting(self) -> Iterator[None]:
+    def collect_problems(self) -> Iterator[None]:
         """What cannot be read is a problem, and the next check goes on."""
         try:
             yield
@@ -95,15 +95,15 @@ def check_capture(folder: Path, tree: Path, weights: PretrainedModel) -> Capture
         found.problems.append(f"{folder}: left by a run that was stopped; remove it")
         return found
     told = {}
-    with found.noting():
+    with found.collect_problems():
         told = _described(folder, found)
     cube, grid = FOOT_CUBE, None
     if "cube" in told:
-        with found.noting():
+        with found.collect_problems():
             cube = _cube(folder, told["cube"])
-    with found.noting():
+    with found.collect_problems():
         _photos(folder, found, cube)
-    with found.noting():
+    with found.collect_problems():
         grid = _grid(folder, tree, cube, found)
     if found.side in SIDES and not found.problems:
         if grid is None:
@@ -125,7 +125,9 @@ def _text(path: Path) -> str:
     if not path.is_file():
         raise ValueError(f"{path}: missing")
     if path.stat().st_size > MAX_TEXT_BYTES:
-        raise ValueError(f"{path}: {path.stat().st_size / 2**20:.0f} MiB; at most {MAX_TEXT_BYTES / 2**20:.0f} are read")
+        raise ValueError(
+            f"{path}: {path.stat().st_size / 2**20:.0f} MiB; at most {MAX_TEXT_BYTES / 2**20:.0f} are read"
+        )
     return path.read_text(errors="replace")
 
 
@@ -182,7 +184,7 @@ def _photos(folder: Path, found: CaptureReport, cube: Cube) -> None:
     beside = {path.name for path in inside.iterdir() if path.suffix.lower() in PICTURES}
     if more := sorted(beside - set(names)):
         found.problems.append(f"{inside}: {', '.join(more)} not listed in renderings.txt; list or remove")
-    with found.noting():
+    with found.collect_problems():
         _text(inside / "rendering_metadata.txt")
         rows = read_metadata(inside / "rendering_metadata.txt", len(names))
         found.cameras = "rows"
@@ -193,7 +195,7 @@ def _photos(folder: Path, found: CaptureReport, cube: Cube) -> None:
         if len(known) != len(names):
             raise ValueError(f"{folder / 'cameras.json'}: {len(known)} cameras for {len(names)} photos")
     for number, name in enumerate(names):
-        with found.noting():
+        with found.collect_problems():
             size = _photo(inside, name, found)
             if found.cameras != "none":
                 _check_camera(inside / name, known[number] if known else rows[number], size, cube)
@@ -205,7 +207,9 @@ def _photo(inside: Path, name: str, found: CaptureReport) -> tuple[int, int]:
     if path.resolve().parent != inside.resolve() or not path.is_file():
         raise ValueError(f"{path}: missing; renderings.txt names it")
     if path.stat().st_size > MAX_FILE_BYTES:
-        raise ValueError(f"{path}: {path.stat().st_size / 2**20:.0f} MiB; at most {MAX_FILE_BYTES / 2**20:.0f} are read")
+        raise ValueError(
+            f"{path}: {path.stat().st_size / 2**20:.0f} MiB; at most {MAX_FILE_BYTES / 2**20:.0f} are read"
+        )
     picture, content = open_photo(path, 0), path.read_bytes()
     if more := extra_content(content):
         found.problems.append(f"{path}: tells more than a picture ({', '.join(more)}); file it anew, without")
@@ -245,7 +249,9 @@ def _check_camera(path: Path, told: Camera | Row, size: tuple[int, int], cube: C
     shown = max(0.0, min(right, camera.width) - max(left, 0)) * max(0.0, min(bottom, camera.height) - max(top, 0))
     share = shown / ((right - left) * (bottom - top))
     if not share >= MIN_VISIBLE:  # nor where a number is none
-        raise ValueError(f"{path}: its camera sees {share:.0%} of the place where the foot stands; expected {MIN_VISIBLE:.0%}")
+        raise ValueError(
+            f"{path}: its camera sees {share:.0%} of the place where the foot stands; expected {MIN_VISIBLE:.0%}"
+        )
 
 
 # -------------------------------------------------------------------------------------------------------------- solids
@@ -261,7 +267,9 @@ def _grid(folder: Path, tree: Path, cube: Cube, found: CaptureReport) -> VoxelGr
                 raise ValueError(f"{path}: {path.stat().st_size / 2**20:.0f} MiB; at most {MAX_FILE_BYTES / 2**20:.0f}")
             grids.append(read_binvox(path))
             if grids[-1].size > MAX_GRID:
-                raise ValueError(f"{path}: a grid of {grids[-1].size}^3; at most {MAX_GRID}^3, and {GRID_SIZE}^3 in a tree")
+                raise ValueError(
+                    f"{path}: a grid of {grids[-1].size}^3; at most {MAX_GRID}^3, and {GRID_SIZE}^3 in a tree"
+                )
     if not grids:
         return None
     if len(grids) == 2 and not np.array_equal(grids[0].volume, grids[1].volume):

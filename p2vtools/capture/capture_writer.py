@@ -37,13 +37,13 @@ class WrittenCapture:
     """Pinhole cameras of the photos as they are filed."""
     rows: list[Row]
     """Azimuth, elevation, in-plane rotation, distance and field of view of each photo about the middle of the foot."""
-    capture_advice: list[str]
+    advice: list[str]
     """What to photograph again and why; nothing where nothing is missing."""
     notes: list[str] = field(default_factory=list)
     """How it was made, in sentences."""
 
     @property
-    def verdict(self) -> str:
+    def quality(self) -> str:
         """In a word."""
         return "good" if not self.advice else "usable" if len(self.rows) >= RECOMMENDED_PHOTOS else "poor"
 
@@ -74,26 +74,27 @@ def write_capture(
     names: list[str],
     pictures: Sequence[UInt8[np.ndarray, "_ _ 3"]],
     cameras: list[Camera],
-    told: dict[str, object],
-    words: Sequence[str] = (),
+    subject: dict[str, object],
+    extra_advice: Sequence[str] = (),
     notes: Sequence[str] = (),
-    more: Callable[[Path], object] = lambda folder: None,
+    write_extra: Callable[[Path], object] = lambda folder: None,
 ) -> WrittenCapture:
     """Writes a capture folder, whole or not at all.
 
     Args:
         pictures: upright and straightened, clockwise, of the photos that were called ``names``.
         cameras: of the pictures, in the foot's frame.
-        told: what ``subject.json`` tells beside what every capture does.
-        words: advice beyond what all photos are looked at for.
+        subject: what ``subject.json`` tells beside what every capture does.
+        extra_advice: advice beyond what all photos are looked at for.
         notes: how it was made.
-        more: writes other files into the folder.
+        write_extra: writes other files into the folder.
 
     Raises:
         ValueError: ``out`` is there already.
     """
     rows = [metadata_row(camera, FOOT_CUBE.centre) for camera in cameras]
-    intake = WrittenCapture(out, names, cameras, rows, [*capture_advice(rows, names, pictures), *words], list(notes))
+    advice = [*capture_advice(rows, names, pictures), *extra_advice]
+    intake = WrittenCapture(out, names, cameras, rows, advice, list(notes))
     with atomic_directory(out) as folder:
         rendering = folder / "rendering"
         rendering.mkdir()
@@ -103,18 +104,18 @@ def write_capture(
         write_text(rendering / "renderings.txt", "\n".join(files) + "\n")
         write_metadata(rendering / "rendering_metadata.txt", rows)
         write_cameras(folder / "cameras.json", cameras)
-        subject = {
+        description = {
             "subject": out.name,
             "taxonomy": FOOT_SYNSET,
             "side": side,
             "look": "phone",
             "metadata": "metric",
             "cube": {"lower": list(FOOT_CUBE.lower), "edge": FOOT_CUBE.edge},
-            **told,
+            **subject,
         }
-        write_text(folder / "subject.json", json.dumps(subject, indent=1) + "\n")
+        write_text(folder / "subject.json", json.dumps(description, indent=1) + "\n")
         coverage(intake).savefig(folder / "coverage.png", dpi=110)
-        more(folder)
+        write_extra(folder)
     return intake
 
 
@@ -164,6 +165,6 @@ def coverage(intake: WrittenCapture) -> Figure:
     axes.tick_params(axis="x", pad=12)
     axes.set_yticks([0, 30, 60, 90], ["0°", "30°", "60°", "90°"], color=INK, fontsize=7)
     axes.grid(color=FAINT)
-    title = f"{intake.verdict}: {len(intake.rows)} photos"
+    title = f"{intake.quality}: {len(intake.rows)} photos"
     axes.set_title("\n".join([title, *intake.advice]), fontsize=9)
     return figure

@@ -39,10 +39,10 @@ class BoardDetection:
     size: tuple[int, int]
     """Width and height, pixels."""
     ids: Int[np.ndarray, " corners"]
-    places: Float[np.ndarray, "corners 2"]
+    corners: Float[np.ndarray, "corners 2"]
     """Pixels, the centre of the first one at (0, 0), as OpenCV counts."""
     sharpness: float
-    wrong: str = ""
+    problem: str = ""
     """What the picture is instead of one of the mat, where that can be told, and what to do about it."""
 
 
@@ -57,7 +57,7 @@ class CameraSolution:
     """Mean distance between corners seen and expected, pixels."""
     distortion: Float[np.ndarray, " 5"]
     """OpenCV's coefficients; only the first, radial one is not zero."""
-    left_out: dict[str, str]
+    rejected: dict[str, str]
     """Photo -> why it is not used."""
 
 
@@ -111,7 +111,7 @@ def solve_cameras(sightings: Sequence[BoardDetection], mat: Mat, focal: float | 
     if focal is None and len(sightings) < MIN_PHOTOS:
         raise ValueError(f"{len(sightings)} photos are too few; walk once around the foot and take 8 to 16")
     left_out = {
-        one.name: one.wrong
+        one.name: one.problem
         or f"shows {len(one.ids)} of {len(mat.corners())} corners of the mat; {MIN_CORNERS} are needed"
         for one in sightings
         if len(one.ids) < MIN_CORNERS
@@ -145,11 +145,11 @@ def solve_cameras(sightings: Sequence[BoardDetection], mat: Mat, focal: float | 
 
 def most_common_problem(sightings: Sequence[BoardDetection]) -> str:
     """What most pictures are that do not show the mat, and what to do; a question where nothing can be told."""
-    told = Counter(one.wrong for one in sightings if one.wrong)
+    told = Counter(one.problem for one in sightings if one.problem)
     if not told:
         return "is it this mat, flat, and in the light?"
     ((wrong, count),) = told.most_common(1)
-    first = next(one.name for one in sightings if one.wrong == wrong)
+    first = next(one.name for one in sightings if one.problem == wrong)
     return f"{first} {wrong}" + (f" (and {count - 1} more)" if count > 1 else "")
 
 
@@ -174,7 +174,7 @@ def _calibrated(
     begun = (focal or DEFAULT_FOCAL) * max(width, height)
     lens = np.array([[begun, 0, (width - 1) / 2], [0, begun, (height - 1) / 2], [0, 0, 1]])
     shapes = [board[one.ids] for one in used]
-    places = [one.places.astype(np.float32) for one in used]
+    places = [one.corners.astype(np.float32) for one in used]
     if len(used) < MIN_PHOTOS:
         none = np.zeros(5)
         solved = [cv2.solvePnP(s, p, lens, none) for s, p in zip(shapes, places, strict=True)]
@@ -190,7 +190,7 @@ def _calibrated(
 def _error(one: BoardDetection, mat: Mat, lens: np.ndarray, distortion: np.ndarray, pose: tuple) -> float:
     board = np.asarray(mat.board().getChessboardCorners(), dtype=float)[one.ids]
     expected, _ = cv2.projectPoints(board, *pose, lens, distortion)
-    return float(np.linalg.norm(expected[:, 0] - one.places, axis=1).mean())
+    return float(np.linalg.norm(expected[:, 0] - one.corners, axis=1).mean())
 
 
 def _camera(one: BoardDetection, mat: Mat, lens: np.ndarray, pose: tuple) -> Camera:

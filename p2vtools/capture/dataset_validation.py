@@ -41,9 +41,9 @@ def validate_dataset(tree: Path, weights: PretrainedModel) -> ValidationReport:
     repeats += duplicate_solids([one.solid for one in checked if one.solid])
     by_name = {one.name: one for one in checked}
     for name in (name for repeat in repeats for name in set(repeat.captures)):
-        by_name[name].repeats += 1
+        by_name[name].duplicates += 1
     problems = [problem for one in checked for problem in one.problems]
-    problems += [repeat.sentence for repeat in repeats] + _tree(tree, folders)
+    problems += [repeat.message for repeat in repeats] + _tree(tree, folders)
     return ValidationReport(pd.DataFrame([one.row for one in checked]), problems)
 
 

@@ -32,7 +32,7 @@ class PhotoFingerprint(NamedTuple):
     name: str
     digest: str
     """Of its file."""
-    look: Float32[np.ndarray, " pixels"]
+    thumbnail: Float32[np.ndarray, " pixels"]
 
 
 class SolidFingerprint(NamedTuple):
@@ -40,7 +40,7 @@ class SolidFingerprint(NamedTuple):
 
     capture: str
     digest: str
-    mirrored: str
+    mirrored_digest: str
     """The digest of its mirror image."""
 
 
@@ -48,7 +48,7 @@ class Duplicate(NamedTuple):
     """Two captures that share something."""
 
     captures: tuple[str, str]
-    sentence: str
+    message: str
 
 
 def fingerprint_solid(capture: str, volume: Bool[np.ndarray, "x y z"]) -> SolidFingerprint:
@@ -91,7 +91,7 @@ def _alike(photos: Sequence[PhotoFingerprint]) -> Iterator[tuple[PhotoFingerprin
     """Pairs of photos that show the same, and how."""
     if not photos:
         return
-    looks = np.stack([photo.look for photo in photos])
+    looks = np.stack([photo.thumbnail for photo in photos])
     mirrored = looks.reshape(-1, THUMBNAIL_SIZE, THUMBNAIL_SIZE)[:, :, ::-1].reshape(looks.shape)
     for first in range(0, len(photos), BATCH_SIZE):
         some = looks[first : first + BATCH_SIZE]
@@ -106,7 +106,7 @@ def duplicate_solids(solids: Sequence[SolidFingerprint]) -> list[Duplicate]:
     """A sentence for each capture with the solid of another one, as it is or mirrored."""
     first, told = {}, []
     for solid in solids:
-        same, turned = first.get(solid.digest), first.get(solid.mirrored)
+        same, turned = first.get(solid.digest), first.get(solid.mirrored_digest)
         if same:
             sentence = f"{same} and {solid.capture} have the same solid: one of them is not its own"
             told.append(Duplicate((same, solid.capture), sentence))

@@ -108,7 +108,7 @@ def capture_from_export(
             trimesh.Trimesh(scan.vertices, scan.faces, process=False).export(folder / "scan.obj")
             write_model(cleaned, folder)
 
-    return write_capture(out, side, names, pictures, cameras, told, notes=notes, more=more)
+    return write_capture(out, side, names, pictures, cameras, told, notes=notes, write_extra=more)
 
 
 def check_length(length: float | None) -> None:

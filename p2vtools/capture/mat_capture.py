@@ -17,7 +17,15 @@ from p2vlib.data.photo_set import FOOT_CUBE, MOST_VIEWS, PICTURES, open_photo
 from p2vlib.files import ensure_absent
 from p2vlib.geometry.frames import SIDES
 from p2vtools.capture.capture_writer import WrittenCapture, clockwise_order, metadata_row, write_capture
-from p2vtools.capture.charuco import (BoardDetection, MIN_CORNERS, MIN_PHOTOS, detect_board, most_common_problem, solve_cameras, undistort)
+from p2vtools.capture.charuco import (
+    MIN_CORNERS,
+    MIN_PHOTOS,
+    BoardDetection,
+    detect_board,
+    most_common_problem,
+    solve_cameras,
+    undistort,
+)
 from p2vtools.synthesis.mat import Mat
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v")
@@ -49,9 +57,11 @@ def capture_on_mat(
     ensure_absent(out)
     seen, pictures, focal = _seen(source, mat, report)
     solution = solve_cameras(seen, mat, focal)
-    for name, reason in solution.left_out.items():
+    for name, reason in solution.rejected.items():
         report(f"{name}: left out, {reason}")
-    order = clockwise_order([metadata_row(camera, FOOT_CUBE.centre) for camera in solution.cameras])  # as walked, at most so many
+    order = clockwise_order(
+        [metadata_row(camera, FOOT_CUBE.centre) for camera in solution.cameras]
+    )  # as walked, at most so many
     order = [order[round(step)] for step in np.linspace(0, len(order) - 1, min(len(order), MOST_VIEWS))]
     names, cameras = ([part[number] for number in order] for part in (solution.names, solution.cameras))
     pairs = zip(names, cameras, strict=True)

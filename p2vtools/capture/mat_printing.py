@@ -65,7 +65,7 @@ def write_mat_pdf(mat: Mat, path: Path) -> None:
 @study_style
 def _sheet(mat: Mat, number: int) -> Figure:
     """One sheet. The board is in the middle of all sheets; what lies beyond this one is cut off."""
-    width, height = mat.sheet
+    width, height = mat.sheet_size
     figure = new_figure(width / INCH, height / INCH)
     figure.set_layout_engine("none")
     axes = figure.add_axes((0, 0, 1, 1))
@@ -96,7 +96,7 @@ GLUE_STRIP = 10.0
 
 def _left(mat: Mat, number: int) -> float:
     """Where the board begins on a sheet: of two, the first ends and the second begins a strip beyond its middle."""
-    width, across = mat.sheet[0], mat.size[0]
+    width, across = mat.sheet_size[0], mat.size[0]
     if mat.sheets == 1:
         return (width - across) / 2
     return (width - GLUE_STRIP if number == 0 else GLUE_STRIP) - across / 2
@@ -107,7 +107,7 @@ def _halves(mat: Mat, number: int, left: float, shapes: list[np.ndarray]) -> lis
     if mat.sheets == 1:
         return shapes
     seam = left + mat.size[0] / 2
-    low, high = (0.0, seam) if number == 0 else (seam, mat.sheet[0])
+    low, high = (0.0, seam) if number == 0 else (seam, mat.sheet_size[0])
     clipped = [np.stack([shape[:, 0].clip(low, high), shape[:, 1]], 1) for shape in shapes]
     return [shape for shape in clipped if np.ptp(shape[:, 0]) > 1e-6]
 
@@ -139,7 +139,7 @@ def _ruler(axes: Axes, x: float, y: float, length: int = 100) -> None:
 @study_style
 def _instructions(mat: Mat) -> Figure:
     """A page of four pictures."""
-    width, height = max(mat.sheet), min(mat.sheet)
+    width, height = max(mat.sheet_size), min(mat.sheet_size)
     figure = new_figure(width / INCH, height / INCH)
     figure.set_layout_engine("none")
     grid = [figure.add_axes((0.02 + 0.245 * place, 0.3, 0.225, 0.5)) for place in range(4)]

@@ -103,7 +103,7 @@ class Submission:
         """The folder of the grid."""
         return self.tree / VOXELS / FOOT_SYNSET / self.name
 
-    def check_new(self) -> None:
+    def ensure_absent(self) -> None:
         """Says before the work that nothing is written over, and that the tree's taxonomy is one.
 
         Raises:
@@ -122,7 +122,7 @@ def submit_capture(capture: Path, filing: Submission, report: Callable[[str], ob
         ValueError: a capture that cannot be read or is told to be of the other side, a camera that does not see the
             leg, a model that is no foot, or one that is filed already.
     """
-    filing.check_new()
+    filing.ensure_absent()
     told = read_subject(capture)
     if told.get("side", filing.side) != filing.side:
         raise ValueError(f"{capture}: is told to be a {told['side']} foot; it cannot be filed as a {filing.side} one")
@@ -172,7 +172,9 @@ def _model(capture: Path) -> tuple[trimesh.Trimesh | None, VoxelGrid | None]:
     if (capture / "model.binvox").is_file():
         grid = read_binvox(capture / "model.binvox")
         if grid.size != GRID_SIZE:
-            raise ValueError(f"{capture / 'model.binvox'}: a grid of {grid.size}^3; expected {GRID_SIZE}^3, or a model.obj")
+            raise ValueError(
+                f"{capture / 'model.binvox'}: a grid of {grid.size}^3; expected {GRID_SIZE}^3, or a model.obj"
+            )
         return None, grid
     return None, None
 

@@ -139,7 +139,7 @@ def _mat(options: argparse.Namespace) -> None:
     mat = get_mat(options.paper)
     write_mat_pdf(mat, options.out)
     sheets = f"{mat.sheets} sheets" if mat.sheets > 1 else "one sheet"
-    width, height = mat.sheet
+    width, height = mat.sheet_size
     print(f"{options.out}: {sheets} of {width:.0f} x {height:.0f} mm and a page of instructions; print at 100 %")
 
 
@@ -159,7 +159,7 @@ def _take(options: argparse.Namespace, out: Path) -> None:
     from p2vtools.fit import pretrained
 
     taken = _taken(options, out)
-    print("; ".join([f"{options.source}: {taken.verdict}", f"{len(taken.rows)} photos", *taken.notes]))
+    print("; ".join([f"{options.source}: {taken.quality}", f"{len(taken.rows)} photos", *taken.notes]))
     for line in taken.advice + photo_problems(out, options.side, pretrained.load_pretrained()):
         print(f"  {line}")
 
@@ -189,7 +189,7 @@ def _file(options: argparse.Namespace) -> None:
     from p2vtools.capture.submission import Submission, submit_capture
 
     filing = Submission(options.into, options.subject, options.side, options.consent, options.licence)
-    filing.check_new()
+    filing.ensure_absent()
     with TemporaryDirectory() as folder:
         capture = options.source
         if not (capture / "subject.json").is_file():

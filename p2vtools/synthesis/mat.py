@@ -30,9 +30,9 @@ class Sheet(NamedTuple):
     """Along the sheet's x, metres."""
     depth: float
     """Along its z, metres; its upper edge is towards -z."""
-    place: tuple[float, float] = (0.0, 0.0)
+    position: tuple[float, float] = (0.0, 0.0)
     """x and z of its middle in the world, metres."""
-    turn: float = 0.0
+    rotation: float = 0.0
     """Degrees clockwise, seen from above, from the world's x to its own."""
 
 
@@ -44,9 +44,9 @@ class Mat:
     columns: int
     rows: int
     square: float
-    sheet: tuple[float, float]
+    sheet_size: tuple[float, float]
     """Width and height of one sheet."""
-    first: int = 0
+    first_marker: int = 0
     """Number of the first marker: no two boards share one, so that none is taken for another."""
     sheets: int = 1
     """Side by side; two are glued together in the middle of the board."""
@@ -57,9 +57,9 @@ class Mat:
         return self.columns * self.square, self.rows * self.square
 
     @property
-    def markers(self) -> Int[np.ndarray, " markers"]:
+    def marker_ids(self) -> Int[np.ndarray, " markers"]:
         """Numbers of the markers on it."""
-        return self.first + np.arange(self.columns * self.rows // 2)
+        return self.first_marker + np.arange(self.columns * self.rows // 2)
 
     def board(self) -> object:
         """OpenCV's board, in metres."""
@@ -67,7 +67,7 @@ class Mat:
 
         kind = cv2.aruco.getPredefinedDictionary(cv2.aruco.DICT_5X5_1000)
         edge = self.square / 1000
-        return cv2.aruco.CharucoBoard((self.columns, self.rows), edge, MARKER_RATIO * edge, kind, self.markers)
+        return cv2.aruco.CharucoBoard((self.columns, self.rows), edge, MARKER_RATIO * edge, kind, self.marker_ids)
 
     def corners(self) -> Float[np.ndarray, "corners 3"]:
         """Inner corners of the chessboard in the world, metres, in the order of their ids."""
@@ -76,12 +76,12 @@ class Mat:
         x, z = flat[:, 0] - across / 2000, flat[:, 1] - down / 2000
         return np.stack([x, np.zeros_like(x), z], 1)
 
-    def picture(self, pixels_per_mm: float) -> UInt8[np.ndarray, "height width"]:
+    def image(self, pixels_per_mm: float) -> UInt8[np.ndarray, "height width"]:
         """The board as an image."""
         across, down = (round(edge * pixels_per_mm) for edge in self.size)
         return self.board().generateImage((across, down), marginSize=0)
 
-    def printed(
+    def to_sheet(
         self,
         pixels_per_mm: float,
         ink: float = 0.04,
@@ -93,8 +93,8 @@ class Mat:
 
         ``ink`` and ``paper`` are reflectances.
         """
-        board = self.picture(pixels_per_mm)
-        whole = self.sheet[1], self.sheet[0] * self.sheets
+        board = self.image(pixels_per_mm)
+        whole = self.sheet_size[1], self.sheet_size[0] * self.sheets
         margins = [round((mm * pixels_per_mm - edge) / 2) for mm, edge in zip(whole, board.shape, strict=True)]
         page = np.pad(board, [(margin, margin) for margin in margins], constant_values=255)
         edges = np.array(page.shape[::-1]) / pixels_per_mm / 1000
@@ -128,7 +128,7 @@ def get_mat(paper: str) -> Mat:
 
 def find_mats(markers: Int[np.ndarray, " markers"]) -> list[Mat]:
     """The mats that carry the most of these ``markers``; none where fewer than `FEWEST_MARKERS` are on any."""
-    shared = {name: int(np.isin(markers, mat.markers).sum()) for name, mat in MATS.items()}
+    shared = {name: int(np.isin(markers, mat.marker_ids).sum()) for name, mat in MATS.items()}
     most = max(shared.values())
     return [MATS[name] for name, count in shared.items() if count == most >= MIN_MARKERS]
 
@@ -137,4 +137,4 @@ def random_sheet(mat: Mat, rng: np.random.Generator) -> Sheet:
     """A mat as somebody laid it under their foot: printed more or less black, a little askew."""
     ink, paper = rng.uniform([0.03, 0.70], [0.10, 0.90]).tolist()
     place, turn = rng.uniform(-0.012, 0.012, 2).tolist(), float(rng.uniform(-7, 7))
-    return mat.printed(4, ink, paper, tuple(place), turn)
+    return mat.to_sheet(4, ink, paper, tuple(place), turn)

@@ -90,7 +90,7 @@ def walked(case: int, views: int) -> Walked:
     sheet = random_sheet(mat, rng)
     lens = Lens(float(rng.uniform(-DISTORTION, DISTORTION)), SHAKE * rng.standard_normal((views, 2)))
     photos = phone_photos(foot.photographed, replace(walk, cameras=cameras), SAMPLES, sheet, lens)
-    to_mat = np.linalg.inv(pose_matrix(sheet.turn, np.array([sheet.place[0], 0.0, sheet.place[1]])))
+    to_mat = np.linalg.inv(pose_matrix(sheet.rotation, np.array([sheet.position[0], 0.0, sheet.position[1]])))
     return Walked(foot, mat, photos, cameras, lens, to_mat)
 
 

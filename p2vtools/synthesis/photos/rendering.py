@@ -179,11 +179,11 @@ def _floor(walk: PhotoWalk, pattern: np.ndarray, glow: np.ndarray, height: float
 
 def _paper(sheet: Sheet, walk: PhotoWalk, fill: Float[np.ndarray, "height width 3"]) -> Any:
     """The sheet a tenth of a millimetre above the floor, in the light that the floor under it has."""
-    turn = np.deg2rad(sheet.turn)
+    turn = np.deg2rad(sheet.rotation)
     along, towards = np.array([np.cos(turn), 0, np.sin(turn)]), np.array([-np.sin(turn), 0, np.cos(turn)])
     frame = np.eye(4)
     frame[:3, 0], frame[:3, 1], frame[:3, 2] = sheet.width / 2 * along, -sheet.depth / 2 * towards, (0, 1, 0)
-    frame[:3, 3] = sheet.place[0], 1e-4, sheet.place[1]
+    frame[:3, 3] = sheet.position[0], 1e-4, sheet.position[1]
     # Mitsuba counts the rows of a texture from below.
     printed = np.repeat(sheet.reflectance[::-1, :, None], 3, axis=2)
     y, x = ((np.arange(size) + 0.5) / size * 2 - 1 for size in printed.shape[:2])

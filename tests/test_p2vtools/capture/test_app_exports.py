@@ -134,7 +134,7 @@ def off(to_foot: np.ndarray) -> tuple[float, float, float, float]:
 def filed(export: Export, folder: Path, weights, world: np.ndarray, **more) -> np.ndarray:
     """From the known foot's frame to that of the capture folder that ``export`` became."""
     taken = capture_from_export(export, "left", folder, weights, **more)
-    assert len(taken.rows) == VIEWS and taken.verdict == "good", taken.advice
+    assert len(taken.rows) == VIEWS and taken.quality == "good", taken.advice
     shots = read_photo_set(folder)
     assert shots.side == "left" and shots.metric == export.metric
     return np.array(json.loads((folder / "subject.json").read_text())["from the export"]) @ world

@@ -44,7 +44,7 @@ def walk() -> tuple[list[bytes], list[Camera]]:
         )
         for one in walk.cameras
     ]
-    return phone_photos(mesh, replace(walk, cameras=cameras), 5, MAT.printed(4)), cameras
+    return phone_photos(mesh, replace(walk, cameras=cameras), 5, MAT.to_sheet(4)), cameras
 
 
 @pytest.fixture(scope="session")
@@ -87,7 +87,7 @@ def test_a_row_is_the_camera_that_it_makes(row):
 
 
 def test_cameras_and_lens_are_found(walk, taken):
-    assert taken.verdict == "good" and len(taken.rows) == PHOTOS
+    assert taken.quality == "good" and len(taken.rows) == PHOTOS
     by_azimuth = sorted(walk[1], key=lambda one: (metadata_row(one, FOOT_CUBE.centre)[0] + 15) % 360)
     errors = np.array([off(*pair) for pair in zip(taken.cameras, by_azimuth, strict=True)])
     assert np.median(errors[:, 0]) < 1.5 and errors[:, 0].max() < 4, errors
@@ -115,17 +115,17 @@ def test_a_lens_that_bends_is_straightened(walk):
     )
     again = charuco.detect_board("0", charuco.undistort(bent["0"], found.cameras[0], found.distortion), MAT)
     expected = found.cameras[0].project(MAT.corners()[again.ids])[:, :2] - 0.5
-    assert np.linalg.norm(again.places - expected, axis=1).mean() < 0.6, "a pinhole camera now"
+    assert np.linalg.norm(again.corners - expected, axis=1).mean() < 0.6, "a pinhole camera now"
 
 
 def test_a_photo_in_which_the_mat_was_moved_is_left_out(walk):
     seen = [charuco.detect_board(str(n), picture_of(content), MAT) for n, content in enumerate(walk[0])]
     bad = seen[2]
-    moved = bad.places.copy()
+    moved = bad.corners.copy()
     moved[: len(moved) // 2] += [14, -9]
-    seen[2] = replace(bad, places=moved)
+    seen[2] = replace(bad, corners=moved)
     found = charuco.solve_cameras(seen, MAT)
-    assert list(found.left_out) == ["2"] and "did mat or foot move" in found.left_out["2"]
+    assert list(found.rejected) == ["2"] and "did mat or foot move" in found.rejected["2"]
     assert len(found.cameras) == PHOTOS - 1
 
 
@@ -198,7 +198,7 @@ def test_a_mat_of_another_paper_is_named(paper, tmp_path, capsys):
 
 def test_two_sheets_are_the_same_mat_as_one_large_one():
     sighting = charuco.detect_board("a", bare(get_mat("a3"), 10), get_mat("a4x2"))
-    assert len(sighting.ids) == len(MAT.corners()) and not sighting.wrong
+    assert len(sighting.ids) == len(MAT.corners()) and not sighting.problem
 
 
 def test_mirrored_photos_are_told(tmp_path, capsys):
@@ -213,7 +213,7 @@ def test_one_mirrored_photo_is_left_out(walk):
     seen = [charuco.detect_board(str(n), picture_of(content), MAT) for n, content in enumerate(walk[0])]
     seen[4] = charuco.detect_board("4", np.ascontiguousarray(picture_of(walk[0][4])[:, ::-1]), MAT)
     found = charuco.solve_cameras(seen, MAT)
-    assert len(found.names) == PHOTOS - 1 and "is a mirror image" in found.left_out["4"]
+    assert len(found.names) == PHOTOS - 1 and "is a mirror image" in found.rejected["4"]
 
 
 def test_a_film_from_one_place(tmp_path, capsys):

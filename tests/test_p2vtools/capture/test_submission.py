@@ -158,11 +158,13 @@ def test_a_picture_is_cut_above_the_knee_and_its_camera_stays_right(tree):
         assert picture.shape == (camera.height, camera.width, 3) and camera.width == 1280
         assert 880 < camera.height < 1120, "the rim of the knee's cylinder is the upper border"
         angle = np.linspace(0, 2 * np.pi, 60)
-        rim = camera.project(np.column_stack([LEG_RADIUS * np.cos(angle), np.full(60, KNEE_HEIGHT), LEG_RADIUS * np.sin(angle)]))
+        rim = camera.project(
+            np.column_stack([LEG_RADIUS * np.cos(angle), np.full(60, KNEE_HEIGHT), LEG_RADIUS * np.sin(angle)])
+        )
         assert 0 <= rim[:, 1].min() < 2.5
         seen = charuco.detect_board("cut", picture, MAT)
         expected = camera.project(MAT.corners()[seen.ids])[:, :2] - 0.5
-        assert len(seen.ids) > 40 and np.linalg.norm(seen.places - expected, axis=1).mean() < 0.7
+        assert len(seen.ids) > 40 and np.linalg.norm(seen.corners - expected, axis=1).mean() < 0.7
 
 
 @pytest.mark.parametrize(("roll", "edge"), [(0, 1), (90, 0), (180, 3), (270, 2)])

@@ -36,13 +36,15 @@ def test_the_squares_are_the_board(paper):
     assert len(seen.ids) == (mat.columns - 1) * (mat.rows - 1) == len(mat.corners())
     world = mat.corners()[seen.ids][:, [0, 2]] * 1000
     expected = (world + np.array(mat.size) / 2 + 10) * PIXELS - 0.5
-    assert np.abs(seen.places - expected).max() < 0.6, "x to the right of the page, z down it, the origin in the middle"
+    assert np.abs(seen.corners - expected).max() < 0.6, (
+        "x to the right of the page, z down it, the origin in the middle"
+    )
 
 
 @pytest.mark.parametrize("paper", list(MATS))
 def test_it_fits_its_paper_with_a_printers_margin(paper):
     mat = get_mat(paper)
-    width, height = mat.sheet
+    width, height = mat.sheet_size
     across, down = mat.size
     halves = across / mat.sheets + (mat_printing.GLUE_STRIP if mat.sheets > 1 else 0)
     assert halves + 3 <= width and down + 12 <= height
@@ -58,7 +60,7 @@ def test_two_sheets_meet_in_the_middle():
     seams = [left_of[n] + mat.size[0] / 2 for n in range(2)]
     assert max(shape[:, 0].max() for shape in kept[0]) == pytest.approx(seams[0])
     assert min(shape[:, 0].min() for shape in kept[1]) == pytest.approx(seams[1])
-    assert all(shape[:, 0].min() >= 0 for shape in kept[0]) and all(s[:, 0].max() <= mat.sheet[0] for s in kept[1])
+    assert all(shape[:, 0].min() >= 0 for shape in kept[0]) and all(s[:, 0].max() <= mat.sheet_size[0] for s in kept[1])
 
 
 def test_the_pdf_has_true_size_and_a_page_a_sheet(tmp_path, capsys):
@@ -71,7 +73,7 @@ def test_the_pdf_has_true_size_and_a_page_a_sheet(tmp_path, capsys):
             "vectors alone"
         )
         width, height = (float(edge) / 72 * 25.4 for edge in boxes[0])
-        assert (width, height) == pytest.approx(get_mat(paper).sheet, abs=0.1)
+        assert (width, height) == pytest.approx(get_mat(paper).sheet_size, abs=0.1)
     assert "print at 100 %" in capsys.readouterr().out
 
 
@@ -85,7 +87,7 @@ def test_unknown_paper_and_a_place_that_is_none(tmp_path, capsys):
 
 def test_a_mat_of_another_paper_is_not_mistaken():
     """It would give millimetres that are none."""
-    page = np.repeat(get_mat("a4").picture(6)[..., None], 3, 2)
+    page = np.repeat(get_mat("a4").image(6)[..., None], 3, 2)
     page = np.pad(page, ((40, 40), (40, 40), (0, 0)), constant_values=255)
     assert len(detect_board("page", page, get_mat("a4")).ids) == 96
     assert all(not len(detect_board("page", page, get_mat(paper)).ids) for paper in ("a3", "tabloid", "letter"))
