@@ -1,9 +1,8 @@
-"""What one notebook's run reads, writes and says of itself.
+"""One run of a notebook: its configuration, and the figures, tables, metrics and manifest that it leaves.
 
-A run of scale ``s`` writes below ``reports/s``: its figures, its tables and one manifest (``parts/<notebook>.json``)
-from which `p2vtools.study.report` makes the pages. Weights, stamps, half-done work and its part of the metrics, until
-that is joined with the others', live in ``.runs/s``, which git ignores. A run of a sweep has a name of its own in
-place of ``s``: ``grids/s/05.views=8``.
+A run at scale ``s`` writes below ``reports/s``: figures, tables and one manifest (``parts/<notebook>.json``), which
+`p2vtools.study.report` turns into pages. Weights, stamps, intermediate files and the notebook's part of the metrics go
+to ``.runs/s``, which git ignores. A run of a sweep uses its own name in place of ``s``: ``grids/s/05.views=8``.
 """
 
 from __future__ import annotations
@@ -11,58 +10,87 @@ from __future__ import annotations
 import json
 import os
 import platform
-import resource
+import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import psutil
 
 from p2vlib import __version__
 from p2vlib.config import Config, from_params
 from p2vlib.evaluation.metrics_csv import METRICS, format_metrics
 from p2vlib.files import write_atomically, write_text
 from p2vlib.provenance import commit, home, text_digest
+from p2vtools.study.parameters import default_parameters
 
 SMOKE_NOTE = "smoke run: shows that it runs, not a result"
 
 
 def part_of_metrics(work: Path, notebook: str) -> Path:
-    """Where the rows of `metrics.csv` that a notebook found wait to be joined with the others'."""
+    """The file that holds a notebook's rows of `metrics.csv` until the report joins the notebooks' parts."""
     return work / "metrics" / f"{notebook}.csv"
 
 
-def peak_memory_gib() -> float:
-    """Largest resident memory of this process or of one of its ended children so far, GiB."""
-    kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    return max(resource.getrusage(kind).ru_maxrss for kind in kinds) / 2**20
-
-
 def manifests(folder: Path) -> dict[str, dict[str, Any]]:
-    """What the notebooks that ended well left in a run's ``folder``, by their names, in order."""
+    """The manifests of the notebooks that completed, by notebook name, in order."""
     files = sorted(file for file in folder.glob("parts/*.json") if not file.name.endswith(".config.json"))
     return {file.stem: json.loads(file.read_text()) for file in files}
 
 
+class PeakMemory(threading.Thread):
+    """Samples the resident memory of this process and of its children; ``gib`` is the largest of any one of them.
+
+    Sampling works on every system; a peak shorter than ``interval`` seconds may be missed.
+    """
+
+    def __init__(self, interval: float = 0.5) -> None:
+        super().__init__(daemon=True)
+        self.interval = interval
+        self.ended = threading.Event()
+        self.gib = 0.0
+        self.sample()
+        self.start()
+
+    def run(self) -> None:
+        while not self.ended.wait(self.interval):
+            self.sample()
+
+    def sample(self) -> float:
+        """Takes one sample; returns the peak so far, GiB."""
+        own = psutil.Process()
+        for process in (own, *own.children(recursive=True)):
+            try:
+                self.gib = max(self.gib, process.memory_info().rss / 2**30)
+            except psutil.Error:  # the child has ended
+                continue
+        return self.gib
+
+
 @dataclass
 class NotebookRun:
-    """One notebook at one scale. Use `begin` to make it, `save_*` while it goes, `answer` as its last act."""
+    """One notebook at one scale. Create it with `begin`, save results with `save_*`, close it with `answer`."""
 
     notebook: str
     config: Config
     title: str = ""
     parameters: dict[str, Any] = field(default_factory=dict)
-    """What else the notebook was told, and did not keep to its default."""
-    figures: list[dict[str, str]] = field(default_factory=list)
-    tables: list[dict[str, str]] = field(default_factory=list)
+    """Values of the notebook's own parameters that differ from their defaults."""
+    figures: list[dict[str, Any]] = field(default_factory=list)
+    tables: list[dict[str, Any]] = field(default_factory=list)
     metrics: str = ""
-    """What the saved rows of the metrics are known by (`digest`)."""
+    """Digest of the saved metrics rows; empty without metrics."""
+    provenance: dict[str, Any] = field(default_factory=lambda: provenance())
+    """Version, commit and machine at the start of the run."""
     started: float = field(default_factory=time.perf_counter)
+    memory: PeakMemory = field(default_factory=PeakMemory, repr=False)
 
     @property
     def name(self) -> str:
-        """The scale, or what the study calls this run of a grid (``P2VLIB_RUN``)."""
+        """The scale or, in a sweep, the name that the runner gives this run (``P2VLIB_RUN``)."""
         return os.environ.get("P2VLIB_RUN") or self.config.scale
 
     @property
@@ -72,40 +100,44 @@ class NotebookRun:
 
     @property
     def work(self) -> Path:
-        """``.runs/<name>``: weights and half-done work."""
+        """``.runs/<name>``: weights and intermediate files."""
         return home() / ".runs" / self.name
 
     @property
     def is_smoke(self) -> bool:
-        """Whether numbers of this run only show that it runs."""
+        """Whether the numbers of this run only show that it runs."""
         return self.config.scale == "smoke"
 
     def save_figure(self, figure: Any, name: str, caption: str, *, photos: bool = False) -> Any:
-        """Keeps a matplotlib figure as ``figures/<notebook>-<name>.png``, marked if this is a smoke run; returns it.
+        """Saves a matplotlib figure as ``figures/<notebook>-<name>.png``, marked in a smoke run; returns it.
 
-        One that is mostly ``photos`` is kept as .jpg, a quarter of the size: results are committed.
+        Args:
+            photos: save as JPEG, a quarter of the size, because the figure shows mostly photos.
         """
         if self.is_smoke:
             figure.text(0.995, -0.01, SMOKE_NOTE, ha="right", va="top", fontsize=8, color="firebrick")
         suffix, quality = ("jpg", {"quality": 90}) if photos else ("png", None)
         target = self.folder / "figures" / f"{self.notebook}-{name}.{suffix}"
-        facts = dict(format=suffix, dpi=110, bbox_inches="tight", pil_kwargs=quality)
-        write_atomically(target, lambda partial: figure.savefig(partial, **facts))
-        self.figures.append({"file": f"figures/{target.name}", "caption": caption})
+        kwargs = dict(format=suffix, dpi=110, bbox_inches="tight", pil_kwargs=quality)
+        write_atomically(target, lambda partial: figure.savefig(partial, **kwargs))
+        self.figures.append({"file": f"figures/{target.name}", "caption": caption, "cell": _current_cell()})
         return figure
 
     def save_table(self, table: pd.DataFrame, name: str, caption: str) -> pd.DataFrame:
-        """Keeps a table as ``tables/<notebook>-<name>.csv`` for the report page; returns it."""
+        """Saves a table as ``tables/<notebook>-<name>.csv``; returns it."""
         target = self.folder / "tables" / f"{self.notebook}-{name}.csv"
         write_text(target, table.to_csv(index=False))
-        self.tables.append({"file": f"tables/{target.name}", "caption": caption})
+        self.tables.append({"file": f"tables/{target.name}", "caption": caption, "cell": _current_cell()})
         return table
 
     def save_metrics(self, metrics: pd.DataFrame) -> pd.DataFrame:
-        """Keeps this notebook's rows of `metrics.csv` (without the first column, which is added); returns them.
+        """Saves this notebook's rows of `metrics.csv`; returns them.
+
+        Args:
+            metrics: the columns of `p2vlib.evaluation.metrics_csv`, without ``notebook``, which is added.
 
         Raises:
-            ValueError: as `metrics.to_text`.
+            ValueError: as `format_metrics`.
         """
         metrics = metrics.assign(notebook=self.notebook)
         text = format_metrics(metrics)
@@ -114,35 +146,38 @@ class NotebookRun:
         return metrics[list(METRICS)].reset_index(drop=True)
 
     def answer(self, text: str) -> None:
-        """Shows the notebook's answer, one paragraph with its numbers, and closes the run's manifest with it."""
+        """Displays the notebook's answer, one paragraph with its numbers, and writes the manifest of the run."""
         from IPython.display import Markdown, display
 
         if self.is_smoke:
             text = f"*({SMOKE_NOTE})* {text}"
         display(Markdown(text))
+        self.memory.ended.set()
         manifest = {
             "notebook": self.notebook,
             "title": self.title,
             "parameters": self.parameters,
+            "seed": self.config.seed,
             "answer": text,
             "figures": self.figures,
             "tables": self.tables,
             "metrics": self.metrics,
             "seconds": round(time.perf_counter() - self.started, 1),
-            "peak_memory_gib": round(peak_memory_gib(), 2),
-            **provenance(),
+            "peak_memory_gib": round(self.memory.sample(), 2),
+            **self.provenance,
         }
         write_text(self.folder / "parts" / f"{self.notebook}.json", json.dumps(manifest, indent=2))
 
 
 def provenance() -> dict[str, Any]:
-    """Version, commit, device and machine, as a report tells them."""
+    """Version, commit (with ``+`` and ``dirty`` where files differ from it), torch, device and machine."""
     import torch
 
-    cuda = torch.cuda.is_available()
+    cuda, revision = torch.cuda.is_available(), commit()
     return {
         "version": __version__,
-        "commit": commit(),
+        "commit": revision,
+        "dirty": revision.endswith("+"),
         "torch": torch.__version__,
         "device": torch.cuda.get_device_name() if cuda else "cpu",
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
@@ -152,23 +187,52 @@ def provenance() -> dict[str, Any]:
 def begin(
     notebook: str,
     title: str = "",
+    namespace: Mapping[str, Any] | None = None,
     *,
     scale: str = "smoke",
     seed: int = 0,
     parameters: dict[str, Any] | None = None,
     **changes: Any,
 ) -> NotebookRun:
-    """Starts a notebook's run: the strict config from its parameters, saved, and one line that says what runs where.
+    """Starts the run of a notebook: builds and saves its strict config, and prints one line of provenance.
 
-    ``parameters`` are those that are none of the config's, as far as they are no default: the report tells them.
+    Args:
+        notebook: the name of the notebook's file, such as ``05_lstm_ablation``.
+        namespace: ``globals()`` of the notebook. ``scale`` and ``seed`` are read from it, and the manifest records
+            which of the other declared parameters differ from their defaults.
+        changes: fields of the config that differ from the preset of the scale, as `p2vlib.config.from_params`.
+
+    Raises:
+        ValueError: an unknown scale or config field.
+        FileNotFoundError: ``namespace`` is given, and there is no such notebook.
     """
+    if namespace is not None:
+        scale, seed = namespace["scale"], namespace["seed"]
+        parameters = changed_parameters(notebook, namespace)
     config = from_params(scale, seed=seed, **changes)
     run = NotebookRun(notebook, config, title, parameters or {})
     write_text(run.folder / "config.json", from_params(scale).to_json())
     write_text(run.folder / "parts" / f"{notebook}.config.json", config.to_json())
-    facts = provenance()
+    facts = run.provenance
     print(
         f"{notebook} · scale {scale} · seed {seed} · p2vlib {facts['version']} ({facts['commit']}) · "
         f"torch {facts['torch']} on {facts['device']}, {facts['machine']}"
     )
     return run
+
+
+def changed_parameters(notebook: str, namespace: Mapping[str, Any]) -> dict[str, Any]:
+    """The declared parameters of a notebook, other than scale and seed, whose values differ from their defaults."""
+    path = home() / "notebooks" / f"{notebook}.ipynb"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such notebook; begin() expects the name of a notebook's file")
+    defaults = {name: value for name, value in default_parameters(path).items() if name not in ("scale", "seed")}
+    return {name: namespace[name] for name, default in defaults.items() if namespace[name] != default}
+
+
+def _current_cell() -> int | None:
+    """The execution count of the running notebook cell, as in ``[7]``; None outside a notebook."""
+    from IPython import get_ipython
+
+    shell = get_ipython()
+    return shell.execution_count if shell else None

@@ -1,12 +1,13 @@
-"""What the notebooks are told: ``views=8`` all that have it, ``05.views=8`` that one; ``05.views=4,8`` is two runs.
+"""Parameters of the notebooks: ``views=8`` for all that declare it, ``05.views=8`` for one, ``05.views=4,8`` to sweep.
 
-Papermill only warns where a notebook has no such parameter; here it is refused, and so is a value of another type.
+Papermill only warns about a parameter that a notebook does not declare; here it is rejected, and so is a value of
+another type than its default.
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,84 +15,86 @@ import nbformat
 import papermill
 
 PATHS = ("root", "checkpoint")
-"""Parameters of notebooks that name a file or folder. Notebooks run in a folder of their own; who types a path means it
-from where they stand."""
+"""Parameters that name a file or folder. The command line resolves them against the current directory, because a
+notebook runs in its own."""
 
 
 def parse_parameter(text: str) -> tuple[str, list[Any]]:
-    """The name and the values in ``name=value,value`` or ``05.name=value,value``.
+    """Parses ``name=value,value`` or ``05.name=value,value``.
 
-    A value is a Python literal or, failing that, text. What is in brackets or in quotes is one value, commas and all.
+    A value is a Python literal or, failing that, a string. Brackets or quotes make one value of a list with commas.
+
+    Returns:
+        The name, with the number of its notebook where given, and the values.
 
     Raises:
-        ValueError: it is not that.
+        ValueError: the text has another form, sets the scale, or has a value twice.
     """
     key, equals, values = text.partition("=")
     number, _, name = key.rpartition(".")
-    aimed_well = key == name or (len(number) == 2 and number.isdecimal())
-    if not (name.isidentifier() and equals and aimed_well):
-        raise ValueError(f"{text!r} is not name=value, nor a notebook's 05.name=value")
+    valid_number = key == name or (len(number) == 2 and number.isdecimal())
+    if not (name.isidentifier() and equals and valid_number):
+        raise ValueError(f"{text!r} is not name=value or, for one notebook, 05.name=value")
     if name == "scale":
-        raise ValueError("the scale is chosen by --scale")
+        raise ValueError("the scale is set by --scale")
     found = _literal(f"[{values}]")
     if not (isinstance(found, list) and found):
         found = [value if (literal := _literal(value)) is None else literal for value in values.split(",")]
-    if twice := [value for number, value in enumerate(found) if value in found[:number]]:
-        raise ValueError(f"{text!r} has the value {twice[0]!r} twice")
+    if duplicates := [value for index, value in enumerate(found) if value in found[:index]]:
+        raise ValueError(f"{text!r} has the value {duplicates[0]!r} twice")
     return key, found
 
 
-def parameters_by_notebook(paths: Iterable[Path], scale: str, parameters: dict[str, Any]) -> dict[Path, dict[str, Any]]:
-    """What each notebook is told: ``name`` goes to all that have it, ``05.name`` to that one, whatever all are told.
-
-    Names of files and folders are made absolute.
+def parameters_by_notebook(
+    paths: Iterable[Path], scale: str, parameters: Mapping[str, Any]
+) -> dict[Path, dict[str, Any]]:
+    """The parameters to pass to each notebook: ``05.name`` overrides ``name``; file names become absolute.
 
     Raises:
-        ValueError: a parameter that none of them has, or a value of another type than its default.
+        ValueError: a parameter that no notebook declares, or a value of another type than its default.
     """
-    declared = {path: _declared(path) for path in paths}
-    given: dict[Path, dict[str, Any]] = {path: {"scale": scale} for path in declared}
+    defaults = {path: default_parameters(path) for path in paths}
+    passed: dict[Path, dict[str, Any]] = {path: {"scale": scale} for path in defaults}
     for key in sorted(parameters, key=lambda key: "." in key):
         number, _, name = key.rpartition(".")
-        asked = [path for path in declared if number in ("", path.name[:2])]
-        if not asked:
-            there = ", ".join(path.name[:2] for path in declared)
-            raise ValueError(f"{key} is for notebook {number}, and those to run are {there}; name it in --only")
-        takers = [path for path in asked if name in declared[path]]
-        if not takers:
-            names = ", ".join(dict.fromkeys(known for path in asked for known in declared[path])) or "none"
-            files = " or ".join(path.name for path in asked)
-            raise ValueError(f"no parameter {name!r} in {files}; what a cell tagged `parameters` declares: {names}")
-        for path in takers:
-            given[path][name] = _checked(path, name, parameters[key], _literal(declared[path][name]["default"]))
-    return given
+        candidates = [path for path in defaults if number in ("", path.name[:2])]
+        if not candidates:
+            selected = ", ".join(path.name[:2] for path in defaults)
+            raise ValueError(
+                f"{key} is for notebook {number}, but the selected notebooks are {selected}; add to --only"
+            )
+        receivers = [path for path in candidates if name in defaults[path]]
+        if not receivers:
+            names = ", ".join(dict.fromkeys(known for path in candidates for known in defaults[path])) or "none"
+            files = " or ".join(path.name for path in candidates)
+            raise ValueError(f"no parameter {name!r} in {files}; the cells tagged `parameters` declare: {names}")
+        for path in receivers:
+            passed[path][name] = _validated(path, name, parameters[key], defaults[path][name])
+    return passed
 
 
-def defaults(path: Path) -> dict[str, Any]:
-    """The values that a notebook's parameters have where nothing is told; None where one is no plain literal.
+def default_parameters(path: Path) -> dict[str, Any]:
+    """The parameters that a notebook declares in its cell tagged ``parameters``; None for a default that is no literal.
 
     Raises:
-        ValueError: it cannot be read.
+        ValueError: the file is not a readable notebook.
     """
-    return {name: _literal(told["default"]) for name, told in _declared(path).items()}
-
-
-def _declared(path: Path) -> dict[str, Any]:
     try:
-        return papermill.inspect_notebook(str(path))
+        declared = papermill.inspect_notebook(str(path))
     except (ValueError, nbformat.reader.NotJSONError) as error:
         raise ValueError(f"{path}: not a readable Python notebook ({error})") from None
+    return {name: _literal(parameter["default"]) for name, parameter in declared.items()}
 
 
-def _checked(path: Path, name: str, value: Any, default: Any) -> Any:
+def _validated(path: Path, name: str, value: Any, default: Any) -> Any:
     if default is not None and type(value) is not type(default) and (type(default), type(value)) != (float, int):
-        wanted = f"{type(default).__name__}, as its default {default!r}"
-        raise ValueError(f"{path.name}: parameter {name!r} is {value!r}; expected {wanted}")
+        expected = f"{type(default).__name__}, like its default {default!r}"
+        raise ValueError(f"{path.name}: parameter {name!r} is {value!r}; expected {expected}")
     return str(Path(value).absolute()) if name in PATHS and value else value
 
 
 def _literal(source: str) -> Any:
-    """The value that ``source`` writes down, or None where it is no plain literal."""
+    """The value of a Python literal; None for anything else."""
     try:
         return ast.literal_eval(source)
     except (ValueError, SyntaxError):

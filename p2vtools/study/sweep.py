@@ -230,7 +230,7 @@ def _run_one(run: SweepJob, threads: int, stopped: threading.Event) -> None:
     run.log.parent.mkdir(parents=True, exist_ok=True)
     run.began, last = time.monotonic(), ""
     run.process = subprocess.Popen(
-        [sys.executable, "-c", "from p2vlib import grid; grid.work()"],
+        [sys.executable, "-c", "from p2vtools.study import sweep; sweep.work()"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

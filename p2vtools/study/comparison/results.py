@@ -13,7 +13,7 @@ import pandas as pd
 from p2vlib.evaluation import metrics_csv as metrics
 from p2vlib.provenance import home
 from p2vtools.study.notebook_run import manifests
-from p2vtools.study.parameters import defaults
+from p2vtools.study.parameters import default_parameters
 
 PARAMETER = " (parameter)"
 
@@ -102,7 +102,7 @@ def _told(run: Result, notebook: str) -> dict[str, str]:
 def _default(notebook: str, key: str) -> str:
     """What a parameter is of which a run was told nothing: the value that this checkout's notebook declares."""
     path = home() / "notebooks" / f"{notebook}.ipynb"
-    value = defaults(path).get(key.removesuffix(PARAMETER)) if path.is_file() else None
+    value = default_parameters(path).get(key.removesuffix(PARAMETER)) if path.is_file() else None
     return "default" if value is None else f"{value} (default)"
 
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from p2vlib.evaluation import metrics_csv, summarise
-from p2vlib.provenance import home
+from p2vlib.provenance import ROOT, home
 from p2vtools.study.notebook_run import NotebookRun
 
-PUBLISHED = Path(__file__).resolve().parents[2] / "data" / "published.csv"
+PUBLISHED = ROOT / "data" / "published.csv"
 """The slides' and papers' numbers; they belong to the code, not to a run."""
 
 TAXONOMY = PUBLISHED.with_name("taxonomy.json")

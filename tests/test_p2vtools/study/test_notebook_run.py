@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import matplotlib.pyplot as plt
+import nbformat
 import pandas as pd
 import pytest
+from nbformat.v4 import new_code_cell, new_notebook
 
 from p2vlib import provenance
 from p2vlib.config import PRESETS
@@ -88,7 +92,7 @@ def test_the_answer_closes_the_manifest(run):
     manifest = json.loads((run.folder / "parts" / "04.json").read_text())
     assert manifest["notebook"] == "04" and manifest["title"] == "Finetuning"
     assert manifest["answer"] == "The foot is .63."
-    assert manifest["tables"] == [{"file": "tables/04-views.csv", "caption": "IoU by views"}]
+    assert manifest["tables"] == [{"file": "tables/04-views.csv", "caption": "IoU by views", "cell": None}]
     assert (run.folder / "tables" / "04-views.csv").read_text() == "views,iou\n4,0.63\n"
     assert manifest["metrics"] == "", "it saved none"
     run.save_metrics(pd.DataFrame([ROW]))
@@ -96,7 +100,7 @@ def test_the_answer_closes_the_manifest(run):
     told = json.loads((run.folder / "parts" / "04.json").read_text())["metrics"]
     assert told == provenance.text_digest(notebook_run.part_of_metrics(run.work, "04").read_text())
     assert manifest["seconds"] >= 0 and 0.01 < manifest["peak_memory_gib"] < 64
-    assert {"version", "commit", "torch", "device", "machine"} <= set(manifest)
+    assert {"version", "commit", "dirty", "torch", "device", "machine"} <= set(manifest) and manifest["seed"] == 3
 
 
 def test_a_smoke_answer_says_that_it_is_no_result(home):
@@ -111,7 +115,26 @@ def test_outside_git_the_commit_is_unknown(home):
     assert provenance.commit() == "unknown"
 
 
-def test_peak_memory_sees_what_was_allocated():
-    before = notebook_run.peak_memory_gib()
+def test_peak_memory_includes_an_allocation_and_a_child_process():
+    memory = notebook_run.PeakMemory()
     block = bytearray(200 * 2**20)
-    assert len(block) and notebook_run.peak_memory_gib() >= max(before, 0.19)
+    assert len(block) and memory.sample() >= 0.19
+    program = "block = bytearray(900 * 2**20); print('ready', flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        child.stdout.readline()
+        assert memory.sample() >= 0.87
+        child.communicate(b"\n")
+    memory.ended.set()
+
+
+def test_begin_records_the_parameters_that_differ_from_their_defaults(home):
+    source = "scale = 'smoke'\nseed = 0\nviews: int = 4  # photos\nroot = ''\n"
+    cell = new_code_cell(source, metadata={"tags": ["parameters"]})
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    (home / "notebooks").mkdir()
+    nbformat.write(new_notebook(cells=[cell], metadata={"kernelspec": kernel}), home / "notebooks" / "05_views.ipynb")
+    namespace = {"scale": "quick", "seed": 2, "views": 8, "root": "", "undeclared": 1}
+    run = notebook_run.begin("05_views", "Views", namespace)
+    assert run.parameters == {"views": 8} and (run.config.scale, run.config.seed) == ("quick", 2)
+    with pytest.raises(FileNotFoundError, match="06_other.ipynb: no such notebook"):
+        notebook_run.begin("06_other", "", namespace)

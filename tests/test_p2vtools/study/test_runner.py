@@ -128,8 +128,8 @@ def test_an_output_in_the_file_makes_no_notebook_stale(home):
 @pytest.mark.parametrize(
     ("parameters", "sentence"),
     [
-        ({"sede": 1}, "no parameter 'sede' in 01_first.ipynb; .* declares: scale, seed, noise"),
-        ({"seed": "1"}, r"01_first.ipynb: parameter 'seed' is '1'; expected int, as its default 0"),
+        ({"sede": 1}, "no parameter 'sede' in 01_first.ipynb; .* declare: scale, seed, noise"),
+        ({"seed": "1"}, r"01_first.ipynb: parameter 'seed' is '1'; expected int, like its default 0"),
         ({"seed": True}, "parameter 'seed' is True; expected int"),
         ({"seed": 1.0}, "parameter 'seed' is 1.0; expected int"),
     ],
@@ -293,10 +293,10 @@ def test_the_command_line_tells_an_error_in_one_sentence(home, capfd):
     ("arguments", "sentence"),
     [
         (["study", "-p", "seed"], "'seed' is not name=value"),
-        (["study", "-p", "5.seed=1"], "'5.seed=1' is not name=value, nor a notebook's 05.name=value"),
+        (["study", "-p", "5.seed=1"], "'5.seed=1' is not name=value or, for one notebook, 05.name=value"),
         (["study", "-p", "seed=1,2,1"], "'seed=1,2,1' has the value 1 twice"),
         (["study", "--jobs", "0"], "'0' is not a number of runs"),
-        (["study", "-p", "scale='full'"], "the scale is chosen by --scale"),
+        (["study", "-p", "scale='full'"], "the scale is set by --scale"),
         (["study", "--scale", "x"], "invalid choice: 'x'"),
         ([], "required: command"),
     ],

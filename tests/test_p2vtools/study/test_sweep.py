@@ -27,7 +27,7 @@ views = 4
 TEST = """
 import pandas as pd
 from p2vtools.study import notebook_run
-run = runs.begin("05_last", "A title", scale=scale, seed=seed, parameters={"views": views})
+run = notebook_run.begin("05_last", "A title", scale=scale, seed=seed, parameters={"views": views})
 told = dict(model="rays", variant="main", training="feet-phone", dataset="feet", look="phone", cameras="none",
             placement="true", taxonomy="foot", order="clockwise", threshold=0.4, selected=True, views=views)
 who = [dict(subject=f"p{n}", sample=f"p{n}-left", iou=0.5 + views / 100 + n / 1000) for n in range(6)]
@@ -114,7 +114,7 @@ def test_stopped_by_ctrl_c_a_grid_goes_on_and_is_compared(home, notebook, monkey
 def test_a_run_that_fails_is_told_and_a_wrong_one_keeps_all_from_running(home, notebook):
     with pytest.raises(ValueError, match=r"05_last.ipynb: parameter 'views' is 'x'; expected int"):
         sweep.run_sweep("smoke", None, {"views": [2, "x"]})
-    with pytest.raises(ValueError, match=r"03.views is for notebook 03, and those to run are 05"):
+    with pytest.raises(ValueError, match=r"03.views is for notebook 03, but the selected notebooks are 05"):
         sweep.run_sweep("smoke", None, {"03.views": [2]})
     assert not (home / "reports").exists()
     broken = nbformat.read(notebook, 4)
