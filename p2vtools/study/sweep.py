@@ -59,7 +59,7 @@ def run_sweep(scale: str, only: Iterable[str] | None, parameters: Mapping[str, S
     done = [run.folder for run in runs if run.outcome == "done"]
     if len(runs) == 1 and (home() / "reports" / scale / "metrics.csv").is_file():
         done.insert(0, home() / "reports" / scale)
-    name = name_of({key: list(values) for key, values in parameters.items()})
+    name = run_name({key: list(values) for key, values in parameters.items()})
     page = _compared(done, home() / "reports" / "grids" / scale / f"{name}.html") if done else None
     if failed := [run for run in runs if run.outcome != "done"]:
         why = "; ".join(f"{run.name}: {run.outcome} (all of it: {run.log})" for run in failed)
@@ -83,7 +83,7 @@ def combinations(parameters: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]
     return [dict(zip(parameters, values, strict=True)) for values in itertools.product(*parameters.values())]
 
 
-def name_of(told: Mapping[str, Any]) -> str:
+def run_name(told: Mapping[str, Any]) -> str:
     """What a run was told as the name of a folder: ``05.views=8_seed=1``; ``plain`` if that is nothing.
 
     What no file's name can hold is left out and, so that two names differ where the values do, a hash stands for it.
@@ -119,7 +119,7 @@ class SweepJob:
 
     @property
     def name(self) -> str:
-        return name_of(self.told)
+        return run_name(self.told)
 
     @property
     def run(self) -> str:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from p2vlib.evaluation import iou_by_threshold, paired_difference, summarise
 from p2vlib.geometry.frames import FOOT_SYNSET
-from p2vtools.study.report import published
+from p2vtools.study.report import published_results
 
 Named = Mapping[str, tuple[str, str]]
 """Title in a table -> (model, variant) in the metrics."""
@@ -26,7 +26,7 @@ def with_interval(iou: float, low: float, high: float) -> str:
 
 def category_names() -> dict[str, str]:
     """Synset -> the name that the published tables use."""
-    known = published().dropna(subset=["taxonomy_id"]).drop_duplicates("taxonomy_id")
+    known = published_results().dropna(subset=["taxonomy_id"]).drop_duplicates("taxonomy_id")
     return {**dict(zip(known.taxonomy_id, known.taxonomy, strict=True)), FOOT_SYNSET: "foot"}
 
 
@@ -37,7 +37,7 @@ def slide_table(metrics: pd.DataFrame, model: str) -> pd.DataFrame:
     own.insert(0, "category", own.taxonomy.map(names).fillna(own.taxonomy))
     mean = metrics[(metrics.model == "mean-shape") & metrics.selected].groupby("taxonomy").iou.mean()
     own.insert(3, "mean shape", own.taxonomy.map(mean))
-    theirs = published()
+    theirs = published_results()
     theirs = theirs[(theirs.source == "slides 2021") & (theirs.metric == "iou") & (theirs.dataset != "pix3d")]
     baseline = theirs[theirs.model == "3D-R2N2"].set_index("taxonomy").value
     own.insert(3, "3D-R2N2 (published)", own.category.map(baseline))
@@ -52,7 +52,7 @@ def surface_table(scores: pd.DataFrame) -> pd.DataFrame:
     counts = scores.views.unique()
     cells = scores.assign(shown=[with_interval(*row) for row in scores[["f_score", "low", "high"]].to_numpy()])
     own = cells.pivot(index="model", columns="views", values="shown").loc[scores.model.unique()]
-    numbers = published()
+    numbers = published_results()
     theirs = numbers[(numbers.source == "papers, by views") & (numbers.metric == "f-score@1%")]
     theirs = theirs[theirs.views.isin(counts)].pivot(index="model", columns="views", values="value")
     theirs.index = [f"{model} (published, ShapeNet)" for model in theirs.index]
@@ -63,14 +63,14 @@ def surface_table(scores: pd.DataFrame) -> pd.DataFrame:
 
 def published_pix3d() -> pd.DataFrame:
     """The slides' numbers on Pix3D's chairs: columns model, training, iou."""
-    numbers = published()
+    numbers = published_results()
     theirs = numbers[(numbers.dataset == "pix3d") & (numbers.metric == "iou")].rename(columns={"value": "iou"})
     return theirs[["model", "training", "iou"]].reset_index(drop=True)
 
 
 def published_curves() -> pd.DataFrame:
     """Published IoU on ShapeNet by number of photos: columns model, views, iou."""
-    numbers = published()
+    numbers = published_results()
     curves = numbers[(numbers.source == "papers, by views") & (numbers.metric == "iou")]
     return curves.rename(columns={"value": "iou"})[["model", "views", "iou"]]
 

@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from p2vlib.files import write_text
-from p2vtools.study.comparison.changes import changes, unlike
+from p2vtools.study.comparison.changes import incomparable_reasons, iou_changes
 from p2vtools.study.comparison.page import side_by_side
 from p2vtools.study.comparison.results import read_runs, settings
 from p2vtools.study.comparison.text import aligned, text
 from p2vtools.study.notebook_run import SMOKE_NOTE
 
-__all__ = ["changes", "compare", "read_runs", "settings", "unlike"]
+__all__ = ["iou_changes", "compare", "read_runs", "settings", "incomparable_reasons"]
 
 
 def compare(folders: Sequence[Path], out: Path | None = None) -> str:
@@ -33,8 +33,8 @@ def compare(folders: Sequence[Path], out: Path | None = None) -> str:
         raise ValueError(f"{len(folders)} run to compare; name two or more folders like reports/quick")
     first, *others = read_runs(folders)
     differing = settings([first, *others])
-    found = {other.name: changes(first, other) for other in others}
-    reasons = {other.name: unlike(first, other) for other in others}
+    found = {other.name: iou_changes(first, other) for other in others}
+    reasons = {other.name: incomparable_reasons(first, other) for other in others}
     if all(rows.empty for rows in found.values()):
         why = "; ".join(dict.fromkeys(reason for several in reasons.values() for reason in several))
         raise ValueError(f"{why or 'no test is in both'}; nothing is left to compare with {first.name}")

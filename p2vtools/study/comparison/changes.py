@@ -25,7 +25,7 @@ FEWEST = 5
 """People or objects of which an interval can tell something."""
 
 
-def unlike(one: Result, other: Result) -> list[str]:
+def incomparable_reasons(one: Result, other: Result) -> list[str]:
     """Why some of two runs' tests cannot be compared, in sentences; empty where all that are in both can."""
     reasons = [
         f"other test data, {dataset}: {key} is {mine} in {one.name} and {theirs} in {other.name}"
@@ -46,7 +46,7 @@ def _differing(one: dict[str, Any], other: dict[str, Any], dataset: str) -> list
     return [(key, mine, theirs) for key, mine, theirs in told if mine != theirs]
 
 
-def changes(one: Result, other: Result) -> pd.DataFrame:
+def iou_changes(one: Result, other: Result) -> pd.DataFrame:
     """The difference in IoU from ``one`` to ``other`` for every network and test that both have.
 
     A row is the mean over numbers of photos, orders and samples that are in both. Where each run has one number of

@@ -5,7 +5,7 @@ there: ``index.html``, one for each notebook, one for each that was executed (``
 the network and holds no address outside its folder. `benchmark_page` does the same for ``reports/evaluate``.
 """
 
-from p2vtools.study.report.numbers import beside_committed, committed, published
+from p2vtools.study.report.numbers import committed_metrics, published_results, with_committed
 from p2vtools.study.report.page import build
 
-__all__ = ["beside_committed", "build", "committed", "published"]
+__all__ = ["with_committed", "build", "committed_metrics", "published_results"]

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from p2vlib.evaluation import paired_difference, summarise
-from p2vtools.study.report.numbers import published
+from p2vtools.study.report.numbers import published_results
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def _guess(name: str, mean: pd.DataFrame) -> list[Beside]:
 
 def _slides(taxonomy: str, model: str | None = None) -> Beside:
     """The slides' best IoU of a category (``foot``, ``overall``) over thresholds, of one model or of all."""
-    numbers = published()
+    numbers = published_results()
     rows = numbers[(numbers.source == "slides 2021") & (numbers.taxonomy == taxonomy) & numbers.threshold.notna()]
     best = rows[rows.model == (model or rows.model)].sort_values("value").iloc[-1]
     return Beside(f"slides, {best.model}", float(best.value), f"{best.value:.3f}", mark="slides")

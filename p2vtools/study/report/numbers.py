@@ -17,7 +17,7 @@ PUBLISHED = ROOT / "data" / "published.csv"
 TAXONOMY = PUBLISHED.with_name("taxonomy.json")
 
 
-def published() -> pd.DataFrame:
+def published_results() -> pd.DataFrame:
     """The published numbers: the slides' tables and those of the papers they stand on.
 
     Columns: source, model, training, dataset, taxonomy (a name, or ``overall``), taxonomy_id (its synset), views and
@@ -30,13 +30,13 @@ def published() -> pd.DataFrame:
     return table
 
 
-def committed(scale: str = "quick") -> pd.DataFrame | None:
+def committed_metrics(scale: str = "quick") -> pd.DataFrame | None:
     """The metrics of a finished run as they are kept in git, or None where there are none."""
     path = home() / "reports" / scale / "metrics.csv"
     return metrics_csv.read_metrics(path) if path.is_file() else None
 
 
-def beside_committed(summary: pd.DataFrame, run: NotebookRun, **chosen: Any) -> pd.DataFrame:
+def with_committed(summary: pd.DataFrame, run: NotebookRun, **chosen: Any) -> pd.DataFrame:
     """A smoke run's ``summary`` with the committed quick numbers beside its own; of any other run unchanged.
 
     Args:
@@ -47,7 +47,7 @@ def beside_committed(summary: pd.DataFrame, run: NotebookRun, **chosen: Any) -> 
     Returns:
         ``summary`` with the columns ``quick iou``, ``quick low`` and ``quick high`` added, empty where quick has none.
     """
-    rows = committed() if run.is_smoke else None
+    rows = committed_metrics() if run.is_smoke else None
     if rows is None:
         return summary
     for column, values in {"notebook": run.notebook, **chosen}.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from p2vtools.study.report.markup import Navigation, page, table
-from p2vtools.study.report.numbers import published
+from p2vtools.study.report.numbers import published_results
 
 NOTE = (
     "For comparison only: these networks were trained on 30,643 ShapeNet objects and tested on 8,770; this study's "
@@ -16,7 +16,7 @@ NOTE = (
 
 def slides_page(way: Navigation) -> str:
     """The published numbers that the notebooks are held against."""
-    numbers = published()
+    numbers = published_results()
     numbers["value"] = numbers["value"].map(lambda value: f"{value:.4g}")
     slides = numbers[numbers["source"] == "slides 2021"]
     wide = _wide(slides[slides["threshold"].notna()], ["taxonomy", "model"], "threshold")

@@ -12,7 +12,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from p2vtools.__main__ import main
 from p2vtools.study import notebook_run
-from p2vtools.study.comparison import changes, compare, read_runs, settings, unlike
+from p2vtools.study.comparison import compare, incomparable_reasons, iou_changes, read_runs, settings
 from p2vtools.study.report.executed import outside_addresses
 from tests.validity import checked
 
@@ -64,7 +64,7 @@ def test_it_finds_what_got_better_worse_or_neither(write):
     calm = [rows("mean-shape", 4, 0.0), rows("rays", 4, 0.0), rows("pix2vox", 4, 0.0), rows("luck", 4, 0.0)]
     changed = [rows("mean-shape", 4, 0.0), rows("rays", 4, 0.02), rows("pix2vox", 4, -0.03), noise]
     one, other = read_runs([write("one", sum(calm, [])), write("other", sum(changed, []))])
-    found = changes(one, other).set_index("model")
+    found = iou_changes(one, other).set_index("model")
     assert found.verdict.to_dict() == {"mean-shape": "same", "rays": "better", "pix2vox": "worse", "luck": "open"}
     assert found.difference[["rays", "pix2vox"]].tolist() == pytest.approx([0.02, -0.03], abs=1e-5)
     assert (found.low <= found.difference).all() and (found.difference <= found.high).all()
@@ -76,7 +76,7 @@ def test_only_samples_that_both_have_are_compared_and_few_people_prove_nothing(w
     fewer = write("fewer", rows("rays", 4, 0.01, people=7))
     few = write("few", rows("rays", 4, 0.01, people=4))
     first, *others = read_runs([one, fewer, few])
-    found = pd.concat([changes(first, other) for other in others])
+    found = pd.concat([iou_changes(first, other) for other in others])
     assert found.samples.tolist() == [14, 8] and found.verdict.tolist() == ["better", "open"]
 
 
@@ -92,7 +92,7 @@ def test_where_the_numbers_of_photos_differ_the_ones_told_are_compared(write):
     four = rows("rays", 4, 0.0, "shuffled") + rows("rays", 1, 0.0) + rows("rays", 4, 0.0) + rows("rays", 8, 0.0)
     eight = rows("rays", 8, 0.1, "shuffled") + rows("rays", 1, 0.02) + rows("rays", 4, 0.02) + rows("rays", 8, 0.02)
     one, other = read_runs([write("four", four), write("eight", eight, parameters={"views": 8})])
-    found = changes(one, other).set_index("photos")
+    found = iou_changes(one, other).set_index("photos")
     assert found.orders.to_dict() == {"1, 4, 8": "clockwise", "4 → 8": "shuffled"}
     assert found.difference["1, 4, 8"] == pytest.approx(0.02, abs=1e-5)
     expected = np.mean([row["iou"] for row in rows("rays", 8, 0.1)]) - np.mean(
@@ -108,7 +108,7 @@ def test_other_data_are_not_compared_and_that_is_said(write, capsys):
     other = write("other", rows("rays", 4, 0.0), **{"feet.test_seed": 5})
     third = write("third", rows("rays", 4, 0.0), notebook="05")
     sentence = "other test data, feet: test_seed is 31886926 in one and 5 in other"
-    assert unlike(*read_runs([one, other])) == [sentence]
+    assert incomparable_reasons(*read_runs([one, other])) == [sentence]
     with pytest.raises(ValueError, match=f"^{sentence}; nothing is left to compare with one$"):
         compare([one, other])
     assert main(["compare", str(one), str(third)]) == 1

@@ -16,7 +16,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 from p2vlib import progress
 from p2vtools.__main__ import main
 from p2vtools.study import sweep
-from p2vtools.study.sweep import SweepJob, combinations, name_of
+from p2vtools.study.sweep import SweepJob, combinations, run_name
 
 PARAMETERS = """
 scale = "smoke"
@@ -132,9 +132,9 @@ def test_runs_that_cannot_be_compared_have_gone_well_all_the_same(tmp_path, caps
 
 def test_every_combination_is_a_run_with_a_name_of_its_own():
     told = combinations({"05.views": [4, 8], "seed": [0, 1]})
-    assert [name_of(one) for one in told] == [f"05.views={views}_seed={seed}" for views in (4, 8) for seed in (0, 1)]
-    assert name_of({"views": [1, 4]}) == "views=1,4" and name_of({}) == "plain"
-    odd = {name_of({"root": root}) for root in ("/data/a b", "/data/a:b", "../a", "x" * 300)}
+    assert [run_name(one) for one in told] == [f"05.views={views}_seed={seed}" for views in (4, 8) for seed in (0, 1)]
+    assert run_name({"views": [1, 4]}) == "views=1,4" and run_name({}) == "plain"
+    odd = {run_name({"root": root}) for root in ("/data/a b", "/data/a:b", "../a", "x" * 300)}
     assert len(odd) == 4 and all("/" not in name and " " not in name and len(name) < 120 for name in odd)
 
 

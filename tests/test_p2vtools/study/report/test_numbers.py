@@ -18,7 +18,7 @@ from tests.test_p2vtools.study.report.test_report import metrics
 
 
 def value(**where) -> float:
-    rows = report.published()
+    rows = report.published_results()
     for column, wanted in where.items():
         rows = rows[rows[column] == wanted]
     assert len(rows) == 1, where
@@ -43,7 +43,7 @@ def test_the_papers_numbers():
 
 
 def test_the_slides_samples_add_up_and_weight_the_overall_row_to_a_thousandth():
-    table = report.published()
+    table = report.published_results()
     slides = table[(table["source"] == "slides 2021") & (table["dataset"] == "shapenet")]
     samples = slides[slides["metric"] == "samples"].set_index("taxonomy")["value"]
     assert len(samples) == 13 and samples.sum() == 8770
@@ -54,7 +54,7 @@ def test_the_slides_samples_add_up_and_weight_the_overall_row_to_a_thousandth():
 
 
 def test_published_categories_carry_their_synset():
-    ids = report.published().set_index("taxonomy")["taxonomy_id"]
+    ids = report.published_results().set_index("taxonomy")["taxonomy_id"]
     assert set(ids["chair"]) == {"03001627"} and set(ids["foot"]) == {"05563266"} and set(ids["overall"]) == {"overall"}
 
 
@@ -84,7 +84,7 @@ def committed_run(home: Path) -> None:
 def test_a_smoke_run_shows_the_committed_number_beside_its_own(home: Path):
     committed_run(home)
     summary = pd.DataFrame({"model": ["pix2vox-f-narrow", "new"], "views": 4, "iou": 0.3, "low": 0.2, "high": 0.4})
-    beside = report.beside_committed(summary, begin("03", scale="smoke"))
+    beside = report.with_committed(summary, begin("03", scale="smoke"))
     assert list(beside) == [*summary, "quick iou", "quick low", "quick high"]
     assert beside["quick iou"][0] == pytest.approx(0.6) and beside["quick low"][0] == pytest.approx(0.5)
     assert pd.isna(beside["quick iou"][1])
@@ -94,18 +94,18 @@ def test_committed_rows_are_narrowed_like_the_summary(home: Path):
     committed_run(home)
     summary = pd.DataFrame({"model": ["pix2vox-f-narrow"], "iou": [0.3], "low": 0.2, "high": 0.4})
     run = begin("03", scale="smoke")
-    assert report.beside_committed(summary, run, views=[8])["quick iou"].isna().all()
-    assert report.beside_committed(summary, run, views=4)["quick iou"][0] == pytest.approx(0.6)
+    assert report.with_committed(summary, run, views=[8])["quick iou"].isna().all()
+    assert report.with_committed(summary, run, views=4)["quick iou"][0] == pytest.approx(0.6)
 
 
 def test_other_runs_and_fresh_checkouts_show_their_own_numbers_only(home: Path):
     summary = pd.DataFrame({"model": ["a"], "iou": [0.3], "low": 0.2, "high": 0.4})
-    assert report.committed() is None
-    assert report.beside_committed(summary, begin("03", scale="smoke")) is summary
+    assert report.committed_metrics() is None
+    assert report.with_committed(summary, begin("03", scale="smoke")) is summary
     committed_run(home)
-    assert report.beside_committed(summary, begin("03", scale="quick")) is summary
+    assert report.with_committed(summary, begin("03", scale="quick")) is summary
 
 
 def test_home_moves_the_runs_but_not_the_published_numbers(home: Path):
     assert provenance.home() == home
-    assert len(report.published()) > 200
+    assert len(report.published_results()) > 200

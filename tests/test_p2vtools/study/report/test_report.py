@@ -251,7 +251,7 @@ def test_a_notebook_that_did_not_end_is_left_out(home: Path):
     finish(home, "03")
     begin("04", "Stopped", scale="quick").save_metrics(metrics("04").drop(columns="notebook"))
     report.build("quick")
-    assert set(report.committed("quick")["notebook"]) == {"03"}
+    assert set(report.committed_metrics("quick")["notebook"]) == {"03"}
 
 
 @pytest.mark.parametrize(
