@@ -27,9 +27,9 @@ from p2vtools.fit.reconstruct import ReconstructedFoot
 from p2vtools.fit.uncertainty import MeasureIntervals
 from p2vtools.synthesis.feet import foot as feet
 from p2vtools.synthesis.feet.landmarks import true_measures
-from p2vtools.synthesis.feet.population import population
+from p2vtools.synthesis.feet.population import sample_population
 from p2vtools.synthesis.photos import trajectories
-from p2vtools.synthesis.photos.rendering import phone_photos
+from p2vtools.synthesis.photos.rendering import render_phone_photos
 from p2vtools.viewer.style import FAINTER, INK, STYLE, new_figure
 
 PEOPLE, PERSON, SIDE, VIEWS = config.pretrained_config().feet.test_seed, 14, "right", 8
@@ -41,8 +41,8 @@ PIXELS, SAMPLES = 384, 12
 def photographed(foot: feet.SyntheticFoot) -> PhotoSet:
     """The walk around the foot that the data have, photographed once more."""
     rng = np.random.default_rng([PEOPLE, PERSON, SIDES.index(SIDE), False])
-    walk = trajectories.phone_walk(rng, VIEWS, np.array([0.0, 0.05, 0.0]), pixels=PIXELS)
-    files = phone_photos(foot.photographed, walk, SAMPLES)
+    walk = trajectories.sample_phone_trajectory(rng, VIEWS, np.array([0.0, 0.05, 0.0]), pixels=PIXELS)
+    files = render_phone_photos(foot.leg_mesh, walk, SAMPLES)
     pictures = [np.asarray(Image.open(io.BytesIO(file)).convert("RGB")) for file in files]
     return photo_set_from_arrays(pictures, walk.cameras, [f"{view:02d}.jpg" for view in range(VIEWS)], SIDE)
 
@@ -96,7 +96,7 @@ def raster(figure: Figure) -> np.ndarray:
 
 
 def main() -> None:
-    (person,) = population(PEOPLE, 1, first=PERSON)
+    (person,) = sample_population(PEOPLE, 1, first=PERSON)
     true_foot, weights = feet.make_feet(person)[SIDE], pretrained.load_pretrained()
     shots = photographed(true_foot)
     foot = reconstruct.reconstruct(weights, shots, 128, report=print)

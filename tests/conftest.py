@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from p2vlib.config import Config
     from p2vlib.data.dataset import Captures
     from p2vtools.fit.pretrained import PretrainedModel
-    from p2vtools.synthesis.photos.trajectories import PhotoWalk
+    from p2vtools.synthesis.photos.trajectories import PhoneTrajectory
 
 
 @pytest.fixture
@@ -82,30 +82,30 @@ def own_furniture(furniture: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(furniture, tmp_path / "pix3d"))
 
 
-def photographed(floor: str, views: int, pixels: int) -> tuple[list[bytes], PhotoWalk]:
+def photographed(floor: str, views: int, pixels: int) -> tuple[list[bytes], PhoneTrajectory]:
     """Phone photos of an unseen person's left foot on that floor, in steady light."""
     import numpy as np
 
     from p2vtools.synthesis.feet.foot import make_feet
-    from p2vtools.synthesis.feet.population import population
+    from p2vtools.synthesis.feet.population import sample_population
     from p2vtools.synthesis.photos import trajectories
     from p2vtools.synthesis.photos.floors import Floor
-    from p2vtools.synthesis.photos.rendering import phone_photos
+    from p2vtools.synthesis.photos.rendering import render_phone_photos
 
-    (person,) = population(5, 1)
+    (person,) = sample_population(5, 1)
     rng = np.random.default_rng(3)
-    walk = trajectories.phone_walk(rng, views, np.array([0, 0.05, 0]), drift=False, pixels=pixels)
-    walk = replace(walk, floor=Floor(floor, walk.floor.seed, walk.floor.turn))
-    return phone_photos(make_feet(person)["left"].photographed, walk, 4), walk
+    walk = trajectories.sample_phone_trajectory(rng, views, np.array([0, 0.05, 0]), drift=False, pixels=pixels)
+    walk = replace(walk, floor=Floor(floor, walk.floor.seed, walk.floor.rotation))
+    return render_phone_photos(make_feet(person)["left"].leg_mesh, walk, 4), walk
 
 
 @pytest.fixture(scope="session")
-def on_wood() -> tuple[list[bytes], PhotoWalk]:
+def on_wood() -> tuple[list[bytes], PhoneTrajectory]:
     """Enough to match photos with each other."""
     return photographed("wood", 14, 224)
 
 
 @pytest.fixture(scope="session")
-def on_plain() -> tuple[list[bytes], PhotoWalk]:
+def on_plain() -> tuple[list[bytes], PhoneTrajectory]:
     """Nothing to match."""
     return photographed("plain", 6, 128)

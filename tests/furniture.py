@@ -36,7 +36,7 @@ def write_archive(root: Path) -> None:
     mesh = trimesh.util.concatenate([make_object(CHAIR, seed=1, index=3), board])
     assert np.abs(mesh.bounds).max() < 0.5, "the solid's cube holds it"
     camera = look_at((35.0, 20.0, 6.0, 1.5, FIELD), np.array([0.02, 0.04, -0.06]), WIDTH, HEIGHT)
-    (picture,) = rendering.studio_photos(mesh, [camera], 4)
+    (picture,) = rendering.render_studio_photos(mesh, [camera], 4)
     model = "model/chair/OWN_ONE"
     for folder in ("img/chair", "mask/chair", model):
         (root / folder).mkdir(parents=True)

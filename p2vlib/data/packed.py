@@ -54,10 +54,10 @@ def pack(config: Config) -> Path:
         with safe_open(path, "numpy") as stored:
             if (stored.metadata() or {}).get("fingerprint") == fingerprint(config):
                 return path
-    from p2vtools.synthesis.collection import ensure_collection, jobs, root
+    from p2vtools.synthesis.collection import capture_jobs, dataset_root, ensure_collection
 
     ensure_collection(config)
-    folders = [folder for job in jobs(config) for folder in job.folders(root(job, config)).values()]
+    folders = [folder for job in capture_jobs(config) for folder in job.folders(dataset_root(job, config)).values()]
     photos, grids, cameras, records = [], [], [], []
     with ThreadPoolExecutor() as pool:
         for pictures, truths in pool.map(_packed, folders):

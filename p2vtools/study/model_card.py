@@ -31,15 +31,15 @@ from p2vtools.fit.pretrained import PretrainedModel
 from p2vtools.fit.reconstruct import ReconstructedFoot, pose_matrix, reconstruct
 from p2vtools.fit.uncertainty import CALIBRATED_SIZE, CALIBRATION_KEY
 from p2vtools.processes import each
-from p2vtools.synthesis.collection import ON_MAT
+from p2vtools.synthesis.collection import MAT_DOMAIN
 from p2vtools.synthesis.feet.foot import make_feet
 from p2vtools.synthesis.feet.landmarks import true_measures
-from p2vtools.synthesis.feet.population import population
+from p2vtools.synthesis.feet.population import sample_population
 
 CAPTURED = {
     "a mat's cameras, foot found": ("phone", "a mat"),
     "exact cameras, placement given": ("phone", None),
-    "on a mat, its cameras, foot found": (ON_MAT, "a mat"),
+    "on a mat, its cameras, foot found": (MAT_DOMAIN, "a mat"),
 }
 """How feet of the test are captured to be measured -> their look, and who measured the cameras (`measured_foot`)."""
 
@@ -116,7 +116,7 @@ def shaken(shots: PhotoSet, degrees: float, metres: float, rng: np.random.Genera
 def measures_of_capture(folder: Path) -> dict[str, float]:
     """The measures of the foot in a rendered capture folder, by anny's landmarks (`capture.landmarks`), mm."""
     subject = json.loads((folder / "subject.json").read_text())
-    (person,) = population(subject["recipe"]["seed"], 1, first=subject["recipe"]["index"])
+    (person,) = sample_population(subject["recipe"]["seed"], 1, first=subject["recipe"]["index"])
     return true_measures(make_feet(person)[subject["side"]])
 
 
@@ -185,8 +185,8 @@ def complete(path: Path, config: Config) -> dict[str, object]:
     Measures are calibrated on floors and mats alike.
     """
     feet, weights = data_folder("feet", config.scale), pretrained.load_pretrained(path)
-    known = [folder for look in ("phone", ON_MAT) for folder in sorted((feet / look).glob("person-validation-*"))]
-    folders = {look: sorted((feet / look).glob("person-test-*")) for look in ("phone", ON_MAT)}
+    known = [folder for look in ("phone", MAT_DOMAIN) for folder in sorted((feet / look).glob("person-validation-*"))]
+    folders = {look: sorted((feet / look).glob("person-test-*")) for look in ("phone", MAT_DOMAIN)}
     tested = {title: measured(weights, folders[look], who, seed=1) for title, (look, who) in CAPTURED.items()}
     told = calibrate(path, measured(weights, known), tested)
     weights = pretrained.load_pretrained(path)

@@ -182,18 +182,18 @@ def on_floors(config: Config, kinds: Iterable[str], people: int, photos: int, pi
     """
     from p2vtools.capture.sfm import run_sfm
     from p2vtools.synthesis.feet.foot import make_feet
-    from p2vtools.synthesis.feet.population import population
+    from p2vtools.synthesis.feet.population import sample_population
     from p2vtools.synthesis.photos import trajectories as looks
-    from p2vtools.synthesis.photos.rendering import phone_photos
+    from p2vtools.synthesis.photos.rendering import render_phone_photos
 
     rows = []
     for kind in kinds:
         found = []
-        for index, person in enumerate(population(config.feet.test_seed, people)):
+        for index, person in enumerate(sample_population(config.feet.test_seed, people)):
             rng = np.random.default_rng([config.feet.test_seed, index])
-            walk = looks.phone_walk(rng, photos, np.array([0, 0.05, 0]), pixels=pixels)
+            walk = looks.sample_phone_trajectory(rng, photos, np.array([0, 0.05, 0]), pixels=pixels)
             walk = replace(walk, floor=replace(walk.floor, kind=kind))
-            pictures = phone_photos(make_feet(person)["left"].photographed, walk, config.feet.phone_samples)
+            pictures = render_phone_photos(make_feet(person)["left"].leg_mesh, walk, config.feet.phone_samples)
             found.append(run_sfm(pictures, walk.cameras))
         registered = sum(len(one.registered) for one in found) / (people * photos)
         errors = [1000 * one.error for one in found if one.registered]

@@ -29,22 +29,22 @@ from p2vlib.geometry.frames import FOOT_SYNSET, R2N2_DISTANCE_SCALE, R2N2_FOV, S
 from p2vlib.geometry.grids import voxelise, write_binvox
 from p2vlib.provenance import data_folder, home
 from p2vtools.processes import each
-from p2vtools.synthesis.feet.legs import prepare
+from p2vtools.synthesis.feet.legs import cache_legs
 
 if TYPE_CHECKING:
     from p2vtools.synthesis.feet.foot import SyntheticFoot
 
-LOOKS = {"studio": "studio", "phone": "phone", "steady": "phone"}
+DOMAINS = {"studio": "studio", "phone": "phone", "steady": "phone"}
 """Folder of a foot's captures -> look. ``steady`` is the phone look without the drift of light along the walk."""
 
-ON_MAT = "mat"
+MAT_DOMAIN = "mat"
 """Folder and look of a foot that stands on a printed mat, photographed with a phone."""
 
-GRID = 32
+GRID_SIZE = 32
 
 
 @dataclass(frozen=True)
-class Job:
+class CaptureJob:
     """One person or one object to be captured, in one process."""
 
     kind: str
@@ -66,11 +66,11 @@ class Job:
         """(side, folder of the look) -> capture folder below the data set's ``root``."""
         if self.kind == "object":
             return {("", "studio"): root / "ShapeNetRendering" / self.synset / self.name}
-        looks = (ON_MAT,) if self.kind == "mat" else LOOKS if self.split == "test" else ("studio", "phone")
+        looks = (MAT_DOMAIN,) if self.kind == "mat" else DOMAINS if self.split == "test" else ("studio", "phone")
         return {(side, look): root / look / f"{self.name}-{side}" for side in SIDES for look in looks}
 
 
-def jobs(config: Config) -> Iterator[Job]:
+def capture_jobs(config: Config) -> Iterator[CaptureJob]:
     """Every person and object of ``config``."""
     from p2vtools.synthesis.objects import FAMILIES
 
@@ -78,17 +78,17 @@ def jobs(config: Config) -> Iterator[Job]:
     for split in ("train", "validation", "test"):
         seed = getattr(feet, f"{split}_seed")
         for index in range(getattr(feet, split)):
-            yield Job("foot", split, seed, index, feet.views, feet.studio_samples, feet.phone_samples)
+            yield CaptureJob("foot", split, seed, index, feet.views, feet.studio_samples, feet.phone_samples)
             if feet.mats:
-                yield Job("mat", split, seed, index, feet.views, 0, feet.phone_samples)
+                yield CaptureJob("mat", split, seed, index, feet.views, 0, feet.phone_samples)
     for synset in FAMILIES:
         for split in ("train", "validation", "test"):
             seed = getattr(objects, f"{split}_seed")
             for index in range(getattr(objects, split)):
-                yield Job("object", split, seed, index, objects.views, objects.samples, synset=synset)
+                yield CaptureJob("object", split, seed, index, objects.views, objects.samples, synset=synset)
 
 
-def root(job: Job, config: Config) -> Path:
+def dataset_root(job: CaptureJob, config: Config) -> Path:
     """The data set that a job belongs to."""
     return data_folder("objects" if job.kind == "object" else "feet", config.scale)
 
@@ -103,14 +103,16 @@ def ensure_collection(config: Config, workers: int | None = None) -> None:
 
 
 def _complete(config: Config, workers: int | None) -> None:
-    wanted = list(jobs(config))
+    wanted = list(capture_jobs(config))
     missing = [
-        job for job in wanted if not all(_is_current(folder, job) for folder in job.folders(root(job, config)).values())
+        job
+        for job in wanted
+        if not all(_is_current(folder, job) for folder in job.folders(dataset_root(job, config)).values())
     ]
     if missing:
-        prepare()
+        cache_legs()
         # A failed capture stops the collection: a data set that silently lacks a person would be another data set.
-        each(_capture, [(job, root(job, config)) for job in missing], "captures", "subject", workers)
+        each(_capture, [(job, dataset_root(job, config)) for job in missing], "captures", "subject", workers)
     objects = [job for job in wanted if job.kind == "object"]
     _write_taxonomy(data_folder("objects", config.scale) / "taxonomy.json", objects)
 
@@ -127,76 +129,80 @@ def unseen_capture(config: Config, person: int, side: str) -> Path:
         raise ValueError(
             f"person {person!r}, side {side!r}: expected a test person from 0 to {config.feet.test - 1}, left or right"
         )
-    (job,) = (job for job in jobs(config) if (job.kind, job.split, job.index) == ("foot", "test", person))
+    (job,) = (job for job in capture_jobs(config) if (job.kind, job.split, job.index) == ("foot", "test", person))
     folder = job.folders(data_folder("feet", config.scale))[side, "phone"]
     if not _is_current(folder, job):
-        prepare()
+        cache_legs()
         _capture_foot(job, _feet_of(job)[side], "phone", folder)
     return folder
 
 
-def _recipe(job: Job) -> dict:
+def _recipe(job: CaptureJob) -> dict:
     return {"version": DATA_RECIPE, **asdict(job)}
 
 
-def _is_current(folder: Path, job: Job) -> bool:
+def _is_current(folder: Path, job: CaptureJob) -> bool:
     subject = folder / "subject.json"
     return subject.is_file() and json.loads(subject.read_text())["recipe"] == _recipe(job)
 
 
-def _capture(job: Job, root: Path) -> None:
+def _capture(job: CaptureJob, root: Path) -> None:
     (_capture_object if job.kind == "object" else _capture_person)(job, root)
 
 
-def _capture_person(job: Job, root: Path) -> None:
+def _capture_person(job: CaptureJob, root: Path) -> None:
     feet = _feet_of(job)
     for (side, look), folder in job.folders(root).items():
         if not _is_current(folder, job):
             _capture_foot(job, feet[side], look, folder)
 
 
-def _feet_of(job: Job) -> dict[str, SyntheticFoot]:
+def _feet_of(job: CaptureJob) -> dict[str, SyntheticFoot]:
     from p2vtools.synthesis.feet.foot import make_feet
-    from p2vtools.synthesis.feet.population import population
+    from p2vtools.synthesis.feet.population import sample_population
 
-    (person,) = population(job.seed, 1, first=job.index)
+    (person,) = sample_population(job.seed, 1, first=job.index)
     return make_feet(person)
 
 
-def _capture_foot(job: Job, foot: SyntheticFoot, look: str, folder: Path) -> None:
+def _capture_foot(job: CaptureJob, foot: SyntheticFoot, look: str, folder: Path) -> None:
     from p2vtools.synthesis.mat import MATS, random_sheet
     from p2vtools.synthesis.photos import trajectories as looks
-    from p2vtools.synthesis.photos.rendering import phone_photos
+    from p2vtools.synthesis.photos.rendering import render_phone_photos
 
     cube = foot_cube(foot.solid.bounds)
     # The same stream for both phone looks: they differ in the drift of light and in nothing else.
-    rng = np.random.default_rng([job.seed, job.index, SIDES.index(foot.side), {"studio": 1, ON_MAT: 2}.get(look, 0)])
+    rng = np.random.default_rng(
+        [job.seed, job.index, SIDES.index(foot.side), {"studio": 1, MAT_DOMAIN: 2}.get(look, 0)]
+    )
     if look == "studio":
         box = foot.solid.bounds
         unit, target = float(np.linalg.norm(box[1] - box[0])), box.mean(axis=0)
-        rows, cameras = _clockwise(*looks.studio_cameras(rng, job.views, unit, target))
+        rows, cameras = _clockwise(*looks.sample_studio_cameras(rng, job.views, unit, target))
         rows = [(*row[:3], row[3] * R2N2_DISTANCE_SCALE * unit, R2N2_FOV) for row in rows]
-        files = _pngs(foot.photographed, cameras, job.studio_samples)
+        files = _pngs(foot.leg_mesh, cameras, job.studio_samples)
     else:
-        walk = looks.phone_walk(rng, job.views, cube.centre * [1, 0, 1] + [0, 0.05, 0], drift=look != "steady")
+        walk = looks.sample_phone_trajectory(
+            rng, job.views, cube.centre * [1, 0, 1] + [0, 0.05, 0], drift=look != "steady"
+        )
         mats = list(MATS.values())
-        sheet = random_sheet(mats[job.index % len(mats)], rng) if look == ON_MAT else None
+        sheet = random_sheet(mats[job.index % len(mats)], rng) if look == MAT_DOMAIN else None
         rows, cameras = walk.rows, walk.cameras
-        photos = phone_photos(foot.photographed, walk, job.phone_samples, sheet)
+        photos = render_phone_photos(foot.leg_mesh, walk, job.phone_samples, sheet)
         files = {f"{number:02d}.jpg": photo for number, photo in enumerate(photos)}
-    told = LOOKS.get(look, look)
+    told = DOMAINS.get(look, look)
     facts = {"subject": job.name, "side": foot.side, "look": told, "length": foot.length, "metadata": "metric"}
     _write(folder, job, foot.solid, cube, rows, cameras, files, facts)
 
 
-def _capture_object(job: Job, root: Path) -> None:
+def _capture_object(job: CaptureJob, root: Path) -> None:
     from p2vtools.synthesis.objects import make_object
     from p2vtools.synthesis.photos import trajectories as looks
 
     mesh = make_object(job.synset, job.seed, job.index)
     cube = object_cube(mesh.bounds)
     rng = np.random.default_rng([job.seed, job.index, int(job.synset)])
-    rows, cameras = _clockwise(*looks.studio_cameras(rng, job.views, 1.0, np.zeros(3)))
+    rows, cameras = _clockwise(*looks.sample_studio_cameras(rng, job.views, 1.0, np.zeros(3)))
     (folder,) = job.folders(root).values()
     facts = {"subject": job.name, "look": "studio", "metadata": "r2n2"}
     _write(folder, job, mesh, cube, rows, cameras, _pngs(mesh, cameras, job.studio_samples), facts)
@@ -213,10 +219,10 @@ def _clockwise(rows: list[Row], cameras: list[Camera]) -> tuple[list[Row], list[
 
 
 def _pngs(mesh: trimesh.Trimesh, cameras: list[Camera], samples: int) -> dict[str, bytes]:
-    from p2vtools.synthesis.photos.rendering import studio_photos
+    from p2vtools.synthesis.photos.rendering import render_studio_photos
 
     files = {}
-    for number, photo in enumerate(studio_photos(mesh, cameras, samples)):
+    for number, photo in enumerate(render_studio_photos(mesh, cameras, samples)):
         buffer = io.BytesIO()
         Image.fromarray(photo).save(buffer, "png")
         files[f"{number:02d}.png"] = buffer.getvalue()
@@ -225,7 +231,7 @@ def _pngs(mesh: trimesh.Trimesh, cameras: list[Camera], samples: int) -> dict[st
 
 def _write(
     folder: Path,
-    job: Job,
+    job: CaptureJob,
     solid: trimesh.Trimesh,
     cube: Cube,
     rows: list[Row],
@@ -244,7 +250,7 @@ def _write(
         partial / "model.obj",
         trimesh.exchange.obj.export_obj(solid, include_normals=False, include_color=False, digits=6),
     )
-    write_binvox(partial / "model.binvox", voxelise(solid.vertices, solid.faces, cube, GRID))
+    write_binvox(partial / "model.binvox", voxelise(solid.vertices, solid.faces, cube, GRID_SIZE))
     subject = {
         **facts,
         "split": job.split,
@@ -260,7 +266,7 @@ def _write(
     partial.rename(folder)
 
 
-def _write_taxonomy(path: Path, object_jobs: list[Job]) -> None:
+def _write_taxonomy(path: Path, object_jobs: list[CaptureJob]) -> None:
     """R2N2's taxonomy file: who is in which split, by category."""
     from p2vtools.synthesis.objects import FAMILIES
 

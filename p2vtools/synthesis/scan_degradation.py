@@ -80,7 +80,7 @@ def degrade_scan(foot: SyntheticFoot, rng: np.random.Generator) -> tuple[trimesh
     sole = floor == "none" and rng.uniform() < 0.25
     leg, noise = float(rng.uniform(*LEG)), float(rng.uniform(*NOISE))
     post = floor != "none" and rng.uniform() < 0.3
-    solid = voxelise(foot.photographed.vertices, foot.photographed.faces, ROOM, SIZE).volume
+    solid = voxelise(foot.leg_mesh.vertices, foot.leg_mesh.faces, ROOM, SIZE).volume
     above = np.full(solid.shape, np.inf, np.float32)
     if floor != "none":
         above = _above(foot, tilt, rng)

@@ -8,7 +8,7 @@ from p2vtools.fit.measure import measure_foot
 from p2vtools.study.benchmark.walks import SEED
 from p2vtools.synthesis.feet.foot import make_feet
 from p2vtools.synthesis.feet.landmarks import true_measures
-from p2vtools.synthesis.feet.population import population
+from p2vtools.synthesis.feet.population import sample_population
 
 FIRST = 1000
 """Number of the first person who is measured; those before it are photographed (`walks`)."""
@@ -16,7 +16,7 @@ FIRST = 1000
 
 def examined(case: int) -> dict[str, pd.DataFrame]:
     """Both feet of person number ``case``: side, measure, truth and found, mm."""
-    (person,) = population(SEED, 1, first=FIRST + case)
+    (person,) = sample_population(SEED, 1, first=FIRST + case)
     rows = []
     for side, foot in make_feet(person).items():
         found = dict(measure_foot(foot.solid, side)[0].items())

@@ -19,7 +19,7 @@ from p2vlib.provenance import code_digest, commit, home
 from p2vtools.fit import pretrained
 from p2vtools.processes import each
 from p2vtools.study.benchmark import captures, meshes, scans, summary
-from p2vtools.synthesis.feet.legs import prepare
+from p2vtools.synthesis.feet.legs import cache_legs
 
 CASES = {"captures": 40, "scans": 200, "meshes": 40}
 """People on mats, scans cleaned, and clean meshes measured, by a whole evaluation."""
@@ -44,7 +44,7 @@ def evaluate(share: float = 1.0, out: Path | None = None, workers: int | None = 
     kept = home() / ".runs" / "evaluate" / _digest()
     missing = [job for job in wanted if not _place(kept, *job).is_file()]
     if missing:
-        prepare()
+        cache_legs()
         each(_keep, [(kept, *job) for job in missing], "cases", "case", workers)
     found = [json.loads(_place(kept, *job).read_text()) for job in wanted]
     for part in summary.PARTS:

@@ -25,7 +25,7 @@ from p2vtools.fit.uncertainty import MEASURE_NAMES
 from p2vtools.study.benchmark.walks import SEED
 from p2vtools.synthesis.feet.foot import SyntheticFoot, make_feet
 from p2vtools.synthesis.feet.landmarks import true_measures
-from p2vtools.synthesis.feet.population import population
+from p2vtools.synthesis.feet.population import sample_population
 from p2vtools.synthesis.scan_degradation import ScanTruth, degrade_scan
 
 SIZE = 64
@@ -49,7 +49,7 @@ def examined(case: int) -> dict[str, pd.DataFrame]:
     refused has an iou of 0, no errors, and neither side nor unit right.
     ``fits``: as of `captures`, way ``scan``, without photos.
     """
-    (person,) = population(SEED, 1, first=case)
+    (person,) = sample_population(SEED, 1, first=case)
     foot = make_feet(person)[SIDES[case % 2]]
     scan, truth = degrade_scan(foot, np.random.default_rng([SEED, 0, case]))
     facts = asdict(truth)

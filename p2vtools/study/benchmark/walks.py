@@ -15,11 +15,11 @@ from p2vlib.geometry.cameras import Camera
 from p2vlib.geometry.frames import SIDES
 from p2vtools.fit.reconstruct import pose_matrix
 from p2vtools.synthesis.feet.foot import SyntheticFoot, make_feet
-from p2vtools.synthesis.feet.population import population
+from p2vtools.synthesis.feet.population import sample_population
 from p2vtools.synthesis.mat import Mat, get_mat, random_sheet
 from p2vtools.synthesis.photos import trajectories
-from p2vtools.synthesis.photos.lens import Lens
-from p2vtools.synthesis.photos.rendering import phone_photos
+from p2vtools.synthesis.photos.phone_camera import Optics
+from p2vtools.synthesis.photos.rendering import render_phone_photos
 
 SEED = 31
 """Of the people who are examined; no network and no threshold has met any of them (`config.FeetData`)."""
@@ -47,7 +47,7 @@ class Walked:
     """JPEG, without EXIF."""
     cameras: list[Camera]
     """Where they were taken from, in the foot's frame, without the lens's distortion."""
-    lens: Lens
+    lens: Optics
     to_mat: Float[np.ndarray, "4 4"]
     """From the foot's frame to the mat's, metres."""
 
@@ -64,7 +64,7 @@ class Walked:
         pixels = camera.project(corners)
         inside = ((pixels[:, :2] > 0) & (pixels[:, :2] < [camera.width, camera.height])).all(1)
         towards = camera.position - corners
-        hidden = self.foot.photographed.ray.intersects_any(corners + 1e-3 * towards, towards)
+        hidden = self.foot.leg_mesh.ray.intersects_any(corners + 1e-3 * towards, towards)
         return inside & ~hidden
 
     def write(self, folder: Path) -> Path:
@@ -81,15 +81,15 @@ class Walked:
 def walked(case: int, views: int) -> Walked:
     """Person number ``case`` on a mat; left and right foot in turns. It depends on both numbers alone."""
     side = SIDES[case % 2]
-    (person,) = population(SEED, 1, first=case)
+    (person,) = sample_population(SEED, 1, first=case)
     foot = make_feet(person)[side]
     rng = np.random.default_rng([SEED, case])
-    walk = trajectories.phone_walk(rng, views, np.array([0.0, 0.05, 0.0]), pixels=WIDTH)
+    walk = trajectories.sample_phone_trajectory(rng, views, np.array([0.0, 0.05, 0.0]), pixels=WIDTH)
     cameras = [_landscape(camera) for camera in walk.cameras]
     mat = get_mat(PAPERS[case % len(PAPERS)])
     sheet = random_sheet(mat, rng)
-    lens = Lens(float(rng.uniform(-DISTORTION, DISTORTION)), SHAKE * rng.standard_normal((views, 2)))
-    photos = phone_photos(foot.photographed, replace(walk, cameras=cameras), SAMPLES, sheet, lens)
+    lens = Optics(float(rng.uniform(-DISTORTION, DISTORTION)), SHAKE * rng.standard_normal((views, 2)))
+    photos = render_phone_photos(foot.leg_mesh, replace(walk, cameras=cameras), SAMPLES, sheet, lens)
     to_mat = np.linalg.inv(pose_matrix(sheet.rotation, np.array([sheet.position[0], 0.0, sheet.position[1]])))
     return Walked(foot, mat, photos, cameras, lens, to_mat)
 

@@ -15,7 +15,7 @@ import trimesh
 
 from p2vlib.geometry.frames import FOOT_CUT_HEIGHT, SIDES, foot_cube
 from p2vtools.synthesis.feet.population import FootShape, Person
-from p2vtools.synthesis.feet.template import Template, pose_legs, template
+from p2vtools.synthesis.feet.template import LegTemplate, leg_template, pose_legs
 
 _HEEL_HEIGHT = 0.06
 """Pternion is sought below this height, metres: higher up the calf may lean out behind the heel."""
@@ -27,7 +27,7 @@ class SyntheticFoot:
 
     subject: str
     side: str
-    photographed: trimesh.Trimesh
+    leg_mesh: trimesh.Trimesh
     """Foot and lower leg, closed at the knee; ``vertex_attributes["albedo"]`` is linear RGB, ``[vertices, 3]``."""
     solid: trimesh.Trimesh
     """The true shape: watertight, below `FOOT_CUT_HEIGHT`."""
@@ -39,9 +39,9 @@ class SyntheticFoot:
     """Tip of the second toe, ``[3]``."""
     length: float
     """Pternion to the longest toe along x."""
-    ball_width: float
+    ball_breadth: float
     """Largest width between 55 and 80 % of the length, square to the axis."""
-    heel_width: float
+    heel_breadth: float
     """Width at 16 % of the length."""
     instep_height: float
     """Highest point of the back of the foot at 60 % of the length."""
@@ -90,7 +90,7 @@ def _turn(about_x: float, about_y: float, about_z: float, reach: float = 0.0) ->
 
 
 def _foot(person: Person, side: str, posed: np.ndarray) -> SyntheticFoot:
-    leg, shape = template(side), getattr(person, side)
+    leg, shape = leg_template(side), getattr(person, side)
     vertices = _level(leg.smooth @ posed, leg)
     vertices = _rest_toes(vertices, leg)
     vertices = _along_axis(vertices, leg, shape.length)
@@ -101,13 +101,13 @@ def _foot(person: Person, side: str, posed: np.ndarray) -> SyntheticFoot:
     vertices -= middle
     solid.apply_translation(-middle)
     foot_cube(solid.bounds)
-    photographed = trimesh.Trimesh(vertices, leg.faces, process=False)
-    photographed.vertex_attributes["albedo"] = _albedo(person, vertices, leg)
+    leg_mesh = trimesh.Trimesh(vertices, leg.faces, process=False)
+    leg_mesh.vertex_attributes["albedo"] = _albedo(person, vertices, leg)
     heel, toe = _landmarks(vertices, leg)
     return SyntheticFoot(
         subject=person.id,
         side=side,
-        photographed=photographed,
+        leg_mesh=leg_mesh,
         solid=solid,
         skin=person.skin,
         pternion=heel,
@@ -116,7 +116,7 @@ def _foot(person: Person, side: str, posed: np.ndarray) -> SyntheticFoot:
     )
 
 
-def _level(vertices: np.ndarray, leg: Template) -> np.ndarray:
+def _level(vertices: np.ndarray, leg: LegTemplate) -> np.ndarray:
     """Stands the foot on its tripod: heel, ball of the big toe and ball of the small toe at height zero."""
     for _ in range(3):  # another point of a region may be the lowest once the foot has turned
         points = np.array([vertices[region][vertices[region, 1].argmin()] for region in leg.tripod])
@@ -128,7 +128,7 @@ def _level(vertices: np.ndarray, leg: Template) -> np.ndarray:
     return vertices
 
 
-def _rest_toes(vertices: np.ndarray, leg: Template) -> np.ndarray:
+def _rest_toes(vertices: np.ndarray, leg: LegTemplate) -> np.ndarray:
     """Lifts each toe that would reach below the floor until it rests on it."""
     lifted = vertices.copy()
     for weights in leg.toes:
@@ -136,7 +136,7 @@ def _rest_toes(vertices: np.ndarray, leg: Template) -> np.ndarray:
     return lifted
 
 
-def _along_axis(vertices: np.ndarray, leg: Template, length: float) -> np.ndarray:
+def _along_axis(vertices: np.ndarray, leg: LegTemplate, length: float) -> np.ndarray:
     """Turns the foot until pternion -> second toe runs along +x and scales it to ``length``."""
     vertices = vertices.copy()
     for _ in range(20):
@@ -150,7 +150,7 @@ def _along_axis(vertices: np.ndarray, leg: Template, length: float) -> np.ndarra
     return vertices
 
 
-def _reshape(vertices: np.ndarray, leg: Template, shape: FootShape, side: str) -> np.ndarray:
+def _reshape(vertices: np.ndarray, leg: LegTemplate, shape: FootShape, side: str) -> np.ndarray:
     """What anny has no dial for: the arch, a forefoot wider or narrower than the heel, and one that turns inwards."""
     reshaped = vertices.copy()
     heel, _ = _landmarks(vertices, leg)
@@ -163,7 +163,7 @@ def _reshape(vertices: np.ndarray, leg: Template, shape: FootShape, side: str) -
     return reshaped
 
 
-def _landmarks(vertices: np.ndarray, leg: Template) -> tuple[np.ndarray, np.ndarray]:
+def _landmarks(vertices: np.ndarray, leg: LegTemplate) -> tuple[np.ndarray, np.ndarray]:
     """Pternion and the tip of the second toe of a foot that points along +x, each ``[3]``."""
     heel = vertices[leg.is_foot & (vertices[:, 1] < _HEEL_HEIGHT)]
     toe = vertices[leg.toes[1] > 0.5]
@@ -196,13 +196,13 @@ def _measures(foot: np.ndarray, heel: np.ndarray) -> dict[str, float]:
     rear = foot[(np.abs(along - 0.16) < 0.02) & (foot[:, 1] < 0.05), 2]
     return {
         "length": float(length),
-        "ball_width": float(np.ptp(ball)),
-        "heel_width": float(np.ptp(rear)),
+        "ball_breadth": float(np.ptp(ball)),
+        "heel_breadth": float(np.ptp(rear)),
         "instep_height": float(foot[np.abs(along - 0.6) < 0.02, 1].max()),
     }
 
 
-def _albedo(person: Person, vertices: np.ndarray, leg: Template) -> np.ndarray:
+def _albedo(person: Person, vertices: np.ndarray, leg: LegTemplate) -> np.ndarray:
     """Skin with redder toes and soles, paler nails and a soft mottling, ``[vertices, 3]`` linear RGB."""
     skin = np.asarray(person.skin)
     rng = np.random.default_rng(zlib.crc32(person.id.encode()))

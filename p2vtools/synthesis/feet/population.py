@@ -99,7 +99,7 @@ class Person:
         }
 
 
-def population(seed: int, people: int, first: int = 0) -> list[Person]:
+def sample_population(seed: int, people: int, first: int = 0) -> list[Person]:
     """Draws the people number ``first`` to ``first + people - 1`` of the population ``seed``.
 
     A person depends on the seed and on their own number only, so a longer population begins with the shorter one.

@@ -18,7 +18,7 @@ ANNY_TO_WORLD = np.array([[0.0, -1.0, 0.0], [0.0, 0.0, 1.0], [-1.0, 0.0, 0.0]])
 
 
 @dataclass(frozen=True, eq=False)
-class Template:
+class LegTemplate:
     """A leg after one Loop subdivision. Regions are ``[vertices]``, 0 outside to 1 inside, if they say nothing else."""
 
     smooth: scipy.sparse.csr_matrix
@@ -51,7 +51,7 @@ def pose_legs(phenotypes: dict[str, float], changes: dict[str, float], pose: dic
 
 
 @functools.cache
-def template(side: str) -> Template:
+def leg_template(side: str) -> LegTemplate:
     """The template of one ``side``, made once in a process."""
     model, letter = leg_model(), side[0].upper()
     vertices = pose_legs({}, {}, {})
@@ -74,7 +74,7 @@ def template(side: str) -> Template:
     rest = smooth @ vertices
     tripod, arch = _sole(rest, is_foot, toes)
     height = rest[:, 1] - rest[:, 1].min()
-    return Template(
+    return LegTemplate(
         smooth=smooth,
         faces=faces,
         toes=toes,

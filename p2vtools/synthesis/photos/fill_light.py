@@ -1,8 +1,8 @@
-"""The fill light of a phone capture: what sky or room, floor and skin send onto the foot and the floor around it.
+"""Fill light of a phone capture: the indirect light of sky or room, floor and skin on the foot and the floor.
 
-Gathered once a capture by casting rays over the hemisphere (embree), with one bounce from floor and skin, since it is
-the same from every side. Unit: radiance that a white matt surface would give off; the key and the fill light together
-give 1 on a bare floor.
+It does not depend on the camera, so it is computed once per capture: rays over the hemisphere (embree) with one bounce
+from floor and skin. The unit is the radiance of a white diffuse surface; key light and fill light add up to 1 on a bare
+floor.
 """
 
 from __future__ import annotations
@@ -16,132 +16,144 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 from trimesh.ray.ray_pyembree import RayMeshIntersector
 
 from p2vtools.synthesis.photos.floors import PIXELS, SPAN
-from p2vtools.synthesis.photos.trajectories import Light, PhotoWalk
+from p2vtools.synthesis.photos.trajectories import Lighting, PhoneTrajectory
 
-Backdrop = Float[np.ndarray, "rows columns 3"]
+EnvironmentMap = Float[np.ndarray, "rows columns 3"]
+"""Radiance over the sphere in Mitsuba's layout, the zenith in the first row."""
 
 ROWS, COLUMNS = 16, 32
-"""The backdrop's pixels in elevation and azimuth, the zenith first."""
+"""Pixels of the environment map in elevation and azimuth."""
 
 RAYS = 32
-SHADOW_GRID, SHADOW_CELL = 64, 4
-"""The floor's fill light is gathered at every ``SHADOW_CELL``-th pixel of its texture in a square of this many points
-under the foot (.8 m): further away a foot's contact shadow is too faint to see."""
+"""Per point."""
 
-FLOOR_RETURN, SKIN_RETURN = 0.65, 0.4
-"""Light on the floor and on the skin near a point, as shares of a bare floor's: they are partly in shadow."""
+SHADOW_GRID, SHADOW_STEP = 64, 4
+"""The fill light of the floor is computed for ``SHADOW_GRID`` x ``SHADOW_GRID`` points, every ``SHADOW_STEP``-th pixel
+of its texture, 0.8 m around the foot: further away the contact shadow is invisible."""
+
+FLOOR_LIGHT, SKIN_LIGHT = 0.65, 0.4
+"""Light on floor and skin near a point, as shares of that on a bare floor: they are partly in shadow."""
 
 
 @dataclass(frozen=True, eq=False)
-class Fill:
-    """Fill light on the vertices of the ``mesh``, on the texture of the ``floor`` under it and on the ``open_floor``
-    further away, and the ``backdrop`` that is seen above the horizon."""
+class FillLight:
+    """The fill light of one capture."""
 
     mesh: Float[np.ndarray, "vertices 3"]
     floor: Float[np.ndarray, "height width 3"]
+    """On the texture of the floor under the foot."""
     open_floor: Float[np.ndarray, "3"]
-    backdrop: Backdrop
+    """On the floor further away."""
+    environment: EnvironmentMap
+    """Visible above the horizon."""
 
 
-def gather(
-    mesh: trimesh.Trimesh, trousers: trimesh.Trimesh, walk: PhotoWalk, floor: np.ndarray, skin: np.ndarray
-) -> Fill:
-    """Gathers the fill light on ``mesh`` and the floor around it, of mean colours ``skin`` and ``floor`` ``[3]``."""
+def compute_fill_light(
+    mesh: trimesh.Trimesh, trousers: trimesh.Trimesh, walk: PhoneTrajectory, floor: np.ndarray, skin: np.ndarray
+) -> FillLight:
+    """Computes the fill light on ``mesh`` and the floor around it.
+
+    Args:
+        floor: mean reflectance, ``[3]``.
+        skin: mean reflectance, ``[3]``.
+    """
     blockers = RayMeshIntersector(trimesh.util.concatenate([mesh, trousers]))
-    backdrop, open_floor = _backdrop(walk.light)
+    environment, open_floor = _environment(walk.lighting)
 
-    def arriving(points: np.ndarray, normals: np.ndarray) -> np.ndarray:
+    def irradiance(points: np.ndarray, normals: np.ndarray) -> np.ndarray:
         directions = _hemisphere(normals)
         origins = np.repeat(points + 1e-3 * normals, RAYS, axis=0)
         blocked = blockers.intersects_any(origins, directions.reshape(-1, 3)).reshape(len(points), RAYS)
-        light = np.where(directions[..., 1:2] > 0, _seen(backdrop, directions), FLOOR_RETURN * floor)
-        return np.where(blocked[..., None], SKIN_RETURN * skin, light).mean(axis=1)
+        light = np.where(directions[..., 1:2] > 0, _sample_environment(environment, directions), FLOOR_LIGHT * floor)
+        return np.where(blocked[..., None], SKIN_LIGHT * skin, light).mean(axis=1)
 
-    on_mesh = arriving(np.asarray(mesh.vertices), np.asarray(mesh.vertex_normals))
-    ground = _ground(walk)
-    on_floor = arriving(ground, np.broadcast_to([0.0, 1.0, 0.0], ground.shape)) / open_floor
-    return Fill(_softened(mesh, on_mesh), _on_texture(on_floor) * open_floor, open_floor, backdrop)
+    on_mesh = irradiance(np.asarray(mesh.vertices), np.asarray(mesh.vertex_normals))
+    ground = _shadow_points(walk)
+    on_floor = irradiance(ground, np.broadcast_to([0.0, 1.0, 0.0], ground.shape)) / open_floor
+    return FillLight(_smooth_over_mesh(mesh, on_mesh), _to_texture(on_floor) * open_floor, open_floor, environment)
 
 
-def floor_frame(walk: PhotoWalk) -> Float[np.ndarray, "4 4"]:
-    """Texture axes (x: columns, y: rows, z: up; metres from the middle of the floor) to the world."""
-    turn = np.deg2rad(walk.floor.turn)
+def floor_frame(walk: PhoneTrajectory) -> Float[np.ndarray, "4 4"]:
+    """The transform from texture axes (x: columns, y: rows, z: up; metres from the floor's centre) to the world."""
+    angle = np.deg2rad(walk.floor.rotation)
     frame = np.eye(4)
-    frame[:3, 0] = np.cos(turn), 0, np.sin(turn)
-    frame[:3, 1] = np.sin(turn), 0, -np.cos(turn)
+    frame[:3, 0] = np.cos(angle), 0, np.sin(angle)
+    frame[:3, 1] = np.sin(angle), 0, -np.cos(angle)
     frame[:3, 2] = 0, 1, 0
     frame[[0, 2], 3] = walk.target[[0, 2]]
     return frame
 
 
-def on_floor(
-    light: Float[np.ndarray, "height width 3"], walk: PhotoWalk, places: Float[np.ndarray, "rows columns 3"]
+def sample_floor_light(
+    light: Float[np.ndarray, "height width 3"], walk: PhoneTrajectory, points: Float[np.ndarray, "rows columns 3"]
 ) -> Float[np.ndarray, "rows columns 3"]:
-    """``light`` on the texture of the floor, read at ``places`` of the world (metres)."""
-    local = (places - walk.target * [1, 0, 1]) @ floor_frame(walk)[:3, :2]
+    """Samples the ``light`` on the floor's texture at world ``points`` (metres), bilinearly."""
+    local = (points - walk.target * [1, 0, 1]) @ floor_frame(walk)[:3, :2]
     columns, rows = np.moveaxis(local / SPAN * PIXELS + PIXELS / 2 - 0.5, -1, 0)
-    read = [map_coordinates(light[..., channel], [rows, columns], order=1, mode="wrap") for channel in range(3)]
-    return np.stack(read, axis=-1)
+    samples = [map_coordinates(light[..., channel], [rows, columns], order=1, mode="wrap") for channel in range(3)]
+    return np.stack(samples, axis=-1)
 
 
-def _ground(walk: PhotoWalk) -> Float[np.ndarray, "points 3"]:
-    """World points of the floor's shadow grid, rows of the texture first."""
-    steps = (np.arange(SHADOW_GRID) + 0.5 - SHADOW_GRID / 2) * SHADOW_CELL * SPAN / PIXELS
+def _shadow_points(walk: PhoneTrajectory) -> Float[np.ndarray, "points 3"]:
+    """World positions of the shadow grid, row by row of the texture."""
+    steps = (np.arange(SHADOW_GRID) + 0.5 - SHADOW_GRID / 2) * SHADOW_STEP * SPAN / PIXELS
     y, x = np.meshgrid(steps, steps, indexing="ij")
     local = np.column_stack([x.ravel(), y.ravel(), np.zeros(x.size), np.ones(x.size)])
     return (local @ floor_frame(walk).T)[:, :3]
 
 
-def _on_texture(shadow: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "height width 3"]:
-    """The relative light of the shadow grid, smoothed, in the middle of the texture; 1 around it."""
-    fine = shadow.reshape(SHADOW_GRID, SHADOW_GRID, 3).repeat(SHADOW_CELL, axis=0).repeat(SHADOW_CELL, axis=1)
-    fine = gaussian_filter(fine, (SHADOW_CELL, SHADOW_CELL, 0))
+def _to_texture(shadow: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "height width 3"]:
+    """Smooths the relative light of the shadow grid and pastes it into the centre of a texture of ones."""
+    fine = shadow.reshape(SHADOW_GRID, SHADOW_GRID, 3).repeat(SHADOW_STEP, axis=0).repeat(SHADOW_STEP, axis=1)
+    fine = gaussian_filter(fine, (SHADOW_STEP, SHADOW_STEP, 0))
     fade = np.clip(6 * (0.5 - np.abs((np.arange(len(fine)) + 0.5) / len(fine) - 0.5)), 0, 1)
     light = np.ones((PIXELS, PIXELS, 3))
-    middle = slice((PIXELS - len(fine)) // 2, (PIXELS + len(fine)) // 2)
-    light[middle, middle] += np.minimum.outer(fade, fade)[..., None] * (fine - 1)
+    centre = slice((PIXELS - len(fine)) // 2, (PIXELS + len(fine)) // 2)
+    light[centre, centre] += np.minimum.outer(fade, fade)[..., None] * (fine - 1)
     return light
 
 
-def _backdrop(light: Light) -> tuple[Backdrop, Float[np.ndarray, "3"]]:
-    """The radiance of sky or room and what it gives a bare floor; scaled to the share that the key light leaves."""
-    rng = np.random.default_rng(light.seed)
+def _environment(lighting: Lighting) -> tuple[EnvironmentMap, Float[np.ndarray, "3"]]:
+    """The radiance of sky or room and its light on a bare floor, scaled to what the key light leaves."""
+    rng = np.random.default_rng(lighting.seed)
     elevation = np.pi * (0.5 - (np.arange(ROWS) + 0.5) / ROWS)
     height = np.clip(np.sin(elevation), 0, 1)[:, None, None]
-    tint = np.asarray(light.horizon) * (1 - height) + np.asarray(light.zenith) * height
-    # Walls, curtains and furniture make a room blotchy; a sky is nearly even.
-    depth = 0.6 if light.kind in ("lamp", "window") else 0.15
-    blotches = rng.uniform(1 - depth, 1 + depth, (ROWS // 4, COLUMNS // 4)).repeat(4, axis=0).repeat(4, axis=1)
-    backdrop = tint * gaussian_filter(blotches, (1, 2), mode=("nearest", "wrap"))[..., None]
+    tint = np.asarray(lighting.horizon_tint) * (1 - height) + np.asarray(lighting.zenith_tint) * height
+    # A room is uneven (walls, curtains, furniture), a sky is nearly even.
+    depth = 0.6 if lighting.kind in ("lamp", "window") else 0.15
+    variation = rng.uniform(1 - depth, 1 + depth, (ROWS // 4, COLUMNS // 4)).repeat(4, axis=0).repeat(4, axis=1)
+    environment = tint * gaussian_filter(variation, (1, 2), mode=("nearest", "wrap"))[..., None]
     solid_angle = (np.pi / ROWS) * (2 * np.pi / COLUMNS) * np.cos(elevation)
-    on_floor = np.einsum("rcn,r->n", backdrop, solid_angle * np.clip(np.sin(elevation), 0, None)) / np.pi
-    scale = (1 - light.share) / on_floor.mean()
-    return backdrop * scale, on_floor * scale
+    on_floor = np.einsum("rcn,r->n", environment, solid_angle * np.clip(np.sin(elevation), 0, None)) / np.pi
+    scale = (1 - lighting.key_share) / on_floor.mean()
+    return environment * scale, on_floor * scale
 
 
-def _seen(backdrop: Backdrop, directions: Float[np.ndarray, "*shape 3"]) -> Float[np.ndarray, "*shape 3"]:
-    """The backdrop's radiance along unit ``directions``, in Mitsuba's layout of the sphere."""
+def _sample_environment(
+    environment: EnvironmentMap, directions: Float[np.ndarray, "*shape 3"]
+) -> Float[np.ndarray, "*shape 3"]:
+    """The radiance of the environment along unit ``directions``."""
     row = np.arccos(np.clip(directions[..., 1], -1, 1)) / np.pi * ROWS
     column = (np.arctan2(directions[..., 0], -directions[..., 2]) / (2 * np.pi)) % 1 * COLUMNS
-    return backdrop[np.minimum(row.astype(int), ROWS - 1), np.minimum(column.astype(int), COLUMNS - 1)]
+    return environment[np.minimum(row.astype(int), ROWS - 1), np.minimum(column.astype(int), COLUMNS - 1)]
 
 
 def _hemisphere(normals: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "points rays 3"]:
-    """``RAYS`` directions about each normal, as dense as the cosine law asks for (a spiral on the disc, raised)."""
+    """``RAYS`` cosine-weighted directions around each normal: a spiral on the disc, projected up to the hemisphere."""
     index = np.arange(RAYS)
     radius, angle = np.sqrt((index + 0.5) / RAYS), index * np.pi * (3 - np.sqrt(5))
     spiral = np.column_stack([radius * np.cos(angle), radius * np.sin(angle), np.sqrt(1 - radius**2)])
     helper = np.where(np.abs(normals[:, :1]) > 0.7, [0.0, 0.0, 1.0], [1.0, 0.0, 0.0])
-    first = np.cross(helper, normals)
-    first /= np.linalg.norm(first, axis=1, keepdims=True)
-    return np.einsum("rk,pkc->prc", spiral, np.stack([first, np.cross(normals, first), normals], axis=1))
+    tangent = np.cross(helper, normals)
+    tangent /= np.linalg.norm(tangent, axis=1, keepdims=True)
+    return np.einsum("rk,pkc->prc", spiral, np.stack([tangent, np.cross(normals, tangent), normals], axis=1))
 
 
-def _softened(mesh: trimesh.Trimesh, light: Float[np.ndarray, "vertices 3"]) -> Float[np.ndarray, "vertices 3"]:
-    """Light mixed with that of neighbouring vertices, twice, as skin spreads it under its surface."""
+def _smooth_over_mesh(mesh: trimesh.Trimesh, light: Float[np.ndarray, "vertices 3"]) -> Float[np.ndarray, "vertices 3"]:
+    """Averages the light of neighbouring vertices twice, as subsurface scattering in skin does."""
     ends = np.concatenate([mesh.edges_unique, mesh.edges_unique[:, ::-1]])
     count = np.bincount(ends[:, 0], minlength=len(light))[:, None]
     for _ in range(2):
-        around = np.stack([np.bincount(ends[:, 0], part[ends[:, 1]], len(light)) for part in light.T], axis=1)
+        around = np.stack([np.bincount(ends[:, 0], channel[ends[:, 1]], len(light)) for channel in light.T], axis=1)
         light = (light + around) / (1 + count)
     return light

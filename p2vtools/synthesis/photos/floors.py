@@ -1,4 +1,4 @@
-"""Floors as people have them: wood, tile, carpet, grass and plain, drawn by numpy as repeating linear reflectance."""
+"""Procedural floor textures: wood, tile, carpet, grass and plain, as tileable linear reflectance."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image, ImageDraw
 
-FLOORS = ("wood", "tile", "carpet", "grass", "plain")
+FLOOR_KINDS = ("wood", "tile", "carpet", "grass", "plain")
 PIXELS = 512
 SPAN = 1.6
-"""A texture is ``PIXELS`` wide and covers ``SPAN`` metres (3 mm a pixel, finer than the photos), then repeats."""
+"""A texture is ``PIXELS`` wide and high and covers ``SPAN`` metres: 3 mm per pixel, finer than the photos."""
 
 Texture = Float[np.ndarray, "height width 3"]
 
@@ -24,39 +24,42 @@ GRASSES = ((0.09, 0.17, 0.03), (0.15, 0.21, 0.05), (0.06, 0.13, 0.04), (0.21, 0.
 
 @dataclass(frozen=True)
 class Floor:
-    """One floor: its ``kind``, the ``seed`` of its texture and the ``turn`` of its pattern in degrees."""
+    """A floor."""
 
     kind: str
+    """One of `FLOOR_KINDS`."""
     seed: int
-    turn: float
+    """Of the texture."""
+    rotation: float
+    """Of the texture, degrees."""
 
     def __post_init__(self) -> None:
-        if self.kind not in FLOORS:
-            raise ValueError(f"no floor {self.kind!r}; expected one of {', '.join(FLOORS)}")
+        if self.kind not in FLOOR_KINDS:
+            raise ValueError(f"unknown floor kind {self.kind!r}; expected one of {', '.join(FLOOR_KINDS)}")
 
 
-def texture(floor: Floor) -> Texture:
-    """The floor's linear reflectance, ``[PIXELS, PIXELS, 3]`` in [0.01, 0.9]; it repeats without a seam."""
+def floor_texture(floor: Floor) -> Texture:
+    """The linear reflectance of a floor, ``[PIXELS, PIXELS, 3]`` in [0.01, 0.9], tileable without a seam."""
     paint = {"wood": _wood, "tile": _tile, "carpet": _carpet, "grass": _grass, "plain": _plain}[floor.kind]
     return np.clip(paint(np.random.default_rng(floor.seed)), 0.01, 0.9).astype(np.float32)
 
 
 def _noise(rng: np.random.Generator, across: float, along: float | None = None) -> Float[np.ndarray, "height width"]:
-    """Periodic smooth noise of unit variance; ``across`` and ``along`` are the sizes of its spots in pixels."""
+    """Periodic smooth noise of unit variance; ``across`` and ``along`` are its correlation lengths in pixels."""
     frequency = np.fft.fftfreq(PIXELS), np.fft.rfftfreq(PIXELS)
-    reach = np.hypot(frequency[0][:, None] * across, frequency[1][None, :] * (along or across))
-    spectrum = np.fft.rfft2(rng.standard_normal((PIXELS, PIXELS))) * np.exp(-2 * reach**2)
-    spots = np.fft.irfft2(spectrum, s=(PIXELS, PIXELS))
-    return spots / spots.std()
+    radius = np.hypot(frequency[0][:, None] * across, frequency[1][None, :] * (along or across))
+    spectrum = np.fft.rfft2(rng.standard_normal((PIXELS, PIXELS))) * np.exp(-2 * radius**2)
+    noise = np.fft.irfft2(spectrum, s=(PIXELS, PIXELS))
+    return noise / noise.std()
 
 
 def _colour(rng: np.random.Generator, palette: tuple[tuple[float, float, float], ...]) -> np.ndarray:
-    """One colour of the palette, a little lighter or darker and a little off in hue."""
+    """A colour of the palette with random brightness and a slight variation of hue."""
     return np.array(palette[rng.integers(len(palette))]) * rng.uniform(0.75, 1.3) * rng.uniform(0.93, 1.07, 3)
 
 
 def _wood(rng: np.random.Generator) -> Texture:
-    """Planks with their own tones and shifted ends, grain along them, dark seams between them."""
+    """Planks of differing tones with shifted ends, grain along them and dark seams between them."""
     planks = int(rng.choice([8, 10, 12, 16]))
     rows, columns = np.mgrid[:PIXELS, :PIXELS]
     plank = rows * planks // PIXELS
@@ -76,7 +79,7 @@ def _wood(rng: np.random.Generator) -> Texture:
 
 
 def _tile(rng: np.random.Generator) -> Texture:
-    """Square tiles, some marbled, some in two colours, with grout between them."""
+    """Square tiles with grout between them; some are marbled, some alternate between two colours."""
     tiles = int(rng.choice([4, 6, 8, 16]))
     rows, columns = np.mgrid[:PIXELS, :PIXELS]
     size = PIXELS / tiles
@@ -94,7 +97,7 @@ def _tile(rng: np.random.Generator) -> Texture:
 
 
 def _carpet(rng: np.random.Generator) -> Texture:
-    """Fibres, worn patches, and stripes on every other carpet."""
+    """Fibres and worn patches; half of the carpets are striped."""
     pile = rng.uniform(0.18, 0.4) * _noise(rng, rng.uniform(1.5, 4)) + 0.08 * _noise(rng, 60)
     colour = np.broadcast_to(_colour(rng, CARPETS), (PIXELS, PIXELS, 3))
     if rng.random() < 0.5:
@@ -104,23 +107,23 @@ def _carpet(rng: np.random.Generator) -> Texture:
 
 
 def _grass(rng: np.random.Generator) -> Texture:
-    """Thousands of blades lying over dark soil, in tufts of differing green."""
+    """Thousands of blades over dark soil, in tufts of differing green."""
     colour = _colour(rng, GRASSES)
-    picture = Image.new("RGB", (PIXELS, PIXELS), tuple((255 * np.sqrt(colour * 0.35)).astype(int).tolist()))
-    draw = ImageDraw.Draw(picture)
+    image = Image.new("RGB", (PIXELS, PIXELS), tuple((255 * np.sqrt(colour * 0.35)).astype(int).tolist()))
+    draw = ImageDraw.Draw(image)
     count = 9000
     start = rng.uniform(0, PIXELS, (count, 2))
-    angle, reach = rng.uniform(0, 2 * np.pi, count), rng.uniform(6, 22, count)
-    end = start + reach[:, None] * np.column_stack([np.cos(angle), np.sin(angle)])
+    angle, length = rng.uniform(0, 2 * np.pi, count), rng.uniform(6, 22, count)
+    end = start + length[:, None] * np.column_stack([np.cos(angle), np.sin(angle)])
     shade = colour * np.exp(0.35 * rng.standard_normal((count, 1)) + np.linspace(-0.5, 0.35, count)[:, None])
     shade = np.where(rng.random((count, 1)) < 0.08, shade.mean(axis=1, keepdims=True) * [1.5, 1.3, 0.6], shade)
-    inks = np.clip(255 * np.sqrt(shade), 0, 255).astype(int)
-    for line, ink in zip(np.column_stack([start, end]).tolist(), inks.tolist(), strict=True):
-        draw.line(line, fill=tuple(ink), width=2)
-    return (np.asarray(picture, dtype=float) / 255) ** 2 * np.exp(0.25 * _noise(rng, 80))[..., None]
+    colours = np.clip(255 * np.sqrt(shade), 0, 255).astype(int)
+    for line, fill in zip(np.column_stack([start, end]).tolist(), colours.tolist(), strict=True):
+        draw.line(line, fill=tuple(fill), width=2)
+    return (np.asarray(image, dtype=float) / 255) ** 2 * np.exp(0.25 * _noise(rng, 80))[..., None]
 
 
 def _plain(rng: np.random.Generator) -> Texture:
-    """Concrete, lino or a painted floor: faint clouds and speckles."""
+    """Concrete, linoleum or paint: faint clouds and speckles."""
     clouds = rng.uniform(0.02, 0.12) * _noise(rng, 90) + rng.uniform(0.0, 0.08) * _noise(rng, 2)
     return _colour(rng, PLAINS) * np.exp(clouds)[..., None]

@@ -1,10 +1,9 @@
-"""Photos of meshes by Mitsuba: R2N2's studio look, and a phone's pictures of a bare foot.
+"""Photos of meshes, rendered with Mitsuba: R2N2's studio domain, and phone photos of a bare foot.
 
-Light comes in two parts. The key light (sun, lamp, window) is traced by Mitsuba in every photo, with its shadows and
-the shine of the skin. The fill light (sky, room, what the floor sends back) hardly changes over a foot and does not
-depend on the camera: `fill.py` gathers it once a capture, and surfaces give it off as a glow. So few samples a pixel
-give little noise. Only the variant `scalar_rgb` is used: it needs no compiler on the machine and draws the same
-picture on every one.
+Light has two parts. The key light (sun, lamp, window) is traced by Mitsuba in every photo, with its shadows and the
+gloss of the skin. The fill light (sky, room, reflections from the floor) does not depend on the camera: `fill_light`
+computes it once per capture, and surfaces emit it. Few samples per pixel therefore give little noise. Only the variant
+`scalar_rgb` is used: it needs no compiler and renders the same image on every machine.
 """
 
 from __future__ import annotations
@@ -18,115 +17,138 @@ from jaxtyping import Float, UInt8
 
 from p2vlib.geometry.cameras import Camera
 from p2vtools.synthesis.mat import Sheet
-from p2vtools.synthesis.photos.fill_light import floor_frame, gather, on_floor
-from p2vtools.synthesis.photos.floors import SPAN, texture
-from p2vtools.synthesis.photos.lens import Lens, distort, widened_camera
-from p2vtools.synthesis.photos.sensor import develop, jpeg, srgb
-from p2vtools.synthesis.photos.surfaces import MATT, SKIN, Corners, corner_normals, mitsuba_scalar, reflectance, surface
-from p2vtools.synthesis.photos.trajectories import Light, PhotoWalk
+from p2vtools.synthesis.photos.fill_light import compute_fill_light, floor_frame, sample_floor_light
+from p2vtools.synthesis.photos.floors import SPAN, floor_texture
+from p2vtools.synthesis.photos.phone_camera import (
+    Optics,
+    apply_optics,
+    encode_jpeg,
+    linear_to_srgb,
+    simulate_sensor,
+    widened_camera,
+)
+from p2vtools.synthesis.photos.surfaces import (
+    MATTE,
+    SKIN,
+    Corners,
+    corner_normals,
+    corner_reflectance,
+    mitsuba_mesh,
+    mitsuba_scalar,
+)
+from p2vtools.synthesis.photos.trajectories import Lighting, PhoneTrajectory
 
 Scene = dict[str, Any]
 
 STUDIO_KEY = 1.5
+"""Irradiance of the studio's key light."""
+
 STUDIO_FILL = (0.75, 0.38)
-"""Irradiance of the studio's key light, and radiance of its backdrop above and below: even and soft."""
+"""Radiance of the studio's environment from above and below."""
 
-STUDIO_LAMP = np.array([-0.45, -0.75, -1.0])
-"""Where the key light stands, in the camera's axes (x right, y down, z forward): over the left shoulder."""
+STUDIO_KEY_POSITION = np.array([-0.45, -0.75, -1.0])
+"""Of the key light, in camera axes (x right, y down, z forward): over the photographer's left shoulder."""
 
-METERED, METERING = 0.32, 0.5
-"""A phone shows skin and floor of this mean reflectance as they are and makes up for this share of any difference."""
+METERED_REFLECTANCE, METERING = 0.32, 0.5
+"""Automatic exposure compensates this share of the deviation of the mean reflectance of skin and floor."""
 
 
-def studio_photos(mesh: trimesh.Trimesh, cameras: list[Camera], spp: int) -> list[UInt8[np.ndarray, "height width 4"]]:
-    """RGBA pictures in soft even light, as the ShapeNet renderings: transparent around the object, no floor.
+def render_studio_photos(
+    mesh: trimesh.Trimesh, cameras: list[Camera], spp: int
+) -> list[UInt8[np.ndarray, "height width 4"]]:
+    """Renders RGBA images in soft, even light like the ShapeNet renderings: transparent background, no floor.
 
-    Colours are the mesh's own (see `surfaces.reflectance`), grey without them. A picture depends on the mesh, its
-    camera and ``spp`` (samples a pixel) alone.
+    Colours are the mesh's (see `surfaces.corner_reflectance`), or grey. An image depends only on the mesh, its camera
+    and ``spp`` (samples per pixel).
     """
-    normals, colours = corner_normals(mesh), reflectance(mesh, (0.45, 0.45, 0.45))
+    normals, colours = corner_normals(mesh), corner_reflectance(mesh, (0.45, 0.45, 0.45))
     above, below = STUDIO_FILL
-    glow = colours * (below + (above - below) * (0.5 + 0.5 * normals[..., 1:2]))
-    shape = surface(mesh, normals, colours, glow, MATT)
-    pictures = []
+    emission = colours * (below + (above - below) * (0.5 + 0.5 * normals[..., 1:2]))
+    shape = mitsuba_mesh(mesh, normals, colours, emission, MATTE)
+    images = []
     for camera in cameras:
-        away = -camera.extrinsics[:3, :3].T @ STUDIO_LAMP
-        lamp = {"type": "directional", "direction": away.tolist(), "irradiance": STUDIO_KEY}
-        picture = _render({"mesh": shape, "key": lamp}, camera, spp, seed=0)
-        alpha = np.clip(picture[..., 3:], 0, 1)
-        colour = srgb(picture[..., :3] / np.maximum(alpha, 1e-6))
-        pictures.append(np.round(255 * np.dstack([colour, alpha])).astype(np.uint8))
-    return pictures
+        direction = -camera.extrinsics[:3, :3].T @ STUDIO_KEY_POSITION
+        key = {"type": "directional", "direction": direction.tolist(), "irradiance": STUDIO_KEY}
+        image = _render({"mesh": shape, "key": key}, camera, spp, seed=0)
+        alpha = np.clip(image[..., 3:], 0, 1)
+        colour = linear_to_srgb(image[..., :3] / np.maximum(alpha, 1e-6))
+        images.append(np.round(255 * np.dstack([colour, alpha])).astype(np.uint8))
+    return images
 
 
-def phone_photos(
-    mesh: trimesh.Trimesh, walk: PhotoWalk, spp: int, sheet: Sheet | None = None, lens: Lens | None = None
+def render_phone_photos(
+    mesh: trimesh.Trimesh, walk: PhoneTrajectory, spp: int, sheet: Sheet | None = None, optics: Optics | None = None
 ) -> list[bytes]:
-    """One JPEG a view of the whole scene of ``walk`` around ``mesh`` (foot and lower leg, standing on y = 0).
+    """Renders one JPEG per view of ``mesh`` (foot and lower leg, standing on y = 0) in the scene of ``walk``.
 
-    With a ``sheet`` the foot stands on it; without a ``lens`` the phone is a pinhole that is held still.
+    The photos depend only on the arguments. Skin colour is the mesh's vertex attribute ``albedo``; without it, the
+    skin tone of ``walk`` times the mesh's colours.
 
-    The skin is the mesh's vertex attribute ``albedo``; without it, the walk's skin tone times the mesh's colours. The
-    pictures depend on the mesh, the walk and ``spp`` (samples a pixel) alone.
+    Args:
+        spp: samples per pixel.
+        sheet: on the floor under the foot.
+        optics: None is a pinhole camera without motion blur.
     """
-    skin = reflectance(mesh, (1.0, 1.0, 1.0))
+    skin = corner_reflectance(mesh, (1.0, 1.0, 1.0))
     if "albedo" not in mesh.vertex_attributes:
         skin = skin * walk.skin
-    pattern = texture(walk.floor)
-    still = _still_scene(mesh, skin, walk, pattern, sheet)
-    metered = (METERED / np.sqrt(pattern.mean() * skin.mean())) ** METERING
+    texture = floor_texture(walk.floor)
+    static = _static_scene(mesh, skin, walk, texture, sheet)
+    metering = (METERED_REFLECTANCE / np.sqrt(texture.mean() * skin.mean())) ** METERING
     photos = []
     for view, camera in enumerate(walk.cameras):
         seed = np.random.SeedSequence((walk.seed, view)).generate_state(2)
-        key = _key_light(walk.light, walk.key[view], walk.swing[view], walk.target)
-        scene = {**still, **_walker(walk.walker[view], walk.phones[view]), "key": key}
-        radiance = _render(scene, widened_camera(camera) if lens else camera, spp, int(seed[0]))[..., :3]
-        if lens:
-            radiance = distort(radiance, camera, lens, view)
-        noise = np.random.default_rng(seed[1])
-        picture = develop(radiance, walk.sensor, metered * walk.exposure[view], walk.white[view], noise)
-        photos.append(jpeg(picture, walk.sensor.quality))
+        key = _key_light(walk.lighting, walk.key_strength[view], walk.key_rotation[view], walk.target)
+        scene = {**static, **_photographer(walk.photographer[view], walk.phone_positions[view]), "key": key}
+        radiance = _render(scene, widened_camera(camera) if optics else camera, spp, int(seed[0]))[..., :3]
+        if optics:
+            radiance = apply_optics(radiance, camera, optics, view)
+        rng = np.random.default_rng(seed[1])
+        image = simulate_sensor(radiance, walk.sensor, metering * walk.exposure[view], walk.white_balance[view], rng)
+        photos.append(encode_jpeg(image, walk.sensor.jpeg_quality))
     return photos
 
 
-def _still_scene(
+def _static_scene(
     mesh: trimesh.Trimesh,
     skin: Corners,
-    walk: PhotoWalk,
-    pattern: Float[np.ndarray, "height width 3"],
-    sheet: Sheet | None = None,
+    walk: PhoneTrajectory,
+    texture: Float[np.ndarray, "height width 3"],
+    sheet: Sheet | None,
 ) -> Scene:
-    """What is the same in every view: foot, trousers, floor and backdrop, glowing with the fill light."""
+    """The part of the scene that all views share: foot, trousers, floor and environment, emitting the fill light."""
     mi = mitsuba_scalar()
     trousers = _trousers(mesh)
-    fill = gather(mesh, trousers, walk, pattern.mean(axis=(0, 1)), skin.mean(axis=(0, 1)))
-    cloth = np.broadcast_to(walk.cloth, (len(trousers.faces), 3, 3))
-    backdrop = {"type": "envmap", "bitmap": mi.Bitmap(fill.backdrop.astype(np.float32)), "sampling_weight": 0.0}
-    # The middle of the floor carries the contact shadow; the rest, a hair lower, goes on to the horizon.
+    fill = compute_fill_light(mesh, trousers, walk, texture.mean(axis=(0, 1)), skin.mean(axis=(0, 1)))
+    cloth = np.broadcast_to(walk.trousers, (len(trousers.faces), 3, 3))
+    environment = {"type": "envmap", "bitmap": mi.Bitmap(fill.environment.astype(np.float32)), "sampling_weight": 0.0}
+    # The centre of the floor has the contact shadow; the rest lies slightly lower and extends to the horizon.
     paper = {} if sheet is None else {"paper": _paper(sheet, walk, fill.floor)}
     return {
         **paper,
-        "foot": surface(mesh, mesh.vertex_normals[mesh.faces], skin, skin * fill.mesh[mesh.faces], SKIN),
-        "trousers": surface(trousers, corner_normals(trousers), cloth, cloth * fill.open_floor, MATT),
-        "near": _floor(walk, pattern, pattern * fill.floor, 0.0, SPAN / 2),
-        "far": _floor(walk, pattern, pattern * fill.open_floor, -2e-4, 4.5 * SPAN),
-        "backdrop": mi.load_dict(backdrop),
+        "foot": mitsuba_mesh(mesh, mesh.vertex_normals[mesh.faces], skin, skin * fill.mesh[mesh.faces], SKIN),
+        "trousers": mitsuba_mesh(trousers, corner_normals(trousers), cloth, cloth * fill.open_floor, MATTE),
+        "near": _floor(walk, texture, texture * fill.floor, 0.0, SPAN / 2),
+        "far": _floor(walk, texture, texture * fill.open_floor, -2e-4, 4.5 * SPAN),
+        "backdrop": mi.load_dict(environment),
     }
 
 
 def _render(scene: Scene, camera: Camera, spp: int, seed: int) -> Float[np.ndarray, "height width 4"]:
-    """Linear radiance and alpha: direct light with one shadow ray a sample, and whatever glows."""
+    """Linear radiance and alpha: direct light with one shadow ray per sample, and emission."""
     mi = mitsuba_scalar()
     integrator = {"type": "direct", "emitter_samples": 1, "bsdf_samples": 0}
-    parts = {"type": "scene", "integrator": integrator, "sensor": _sensor(mi, camera), **scene}
-    return np.array(mi.render(mi.load_dict(parts), spp=spp, seed=seed))
+    scene = {"type": "scene", "integrator": integrator, "sensor": _mitsuba_camera(mi, camera), **scene}
+    return np.array(mi.render(mi.load_dict(scene), spp=spp, seed=seed))
 
 
-def _sensor(mi: ModuleType, camera: Camera) -> Scene:
-    """Mitsuba's camera (x left, y up, z forward) of ours (x right, y down, z forward)."""
+def _mitsuba_camera(mi: ModuleType, camera: Camera) -> Scene:
+    """Converts a camera (x right, y down, z forward) to Mitsuba's axes (x left, y up, z forward)."""
     focal, centre = camera.intrinsics[0, 0], camera.intrinsics[:2, 2]
     if not np.allclose([camera.intrinsics[1, 1], *centre], [focal, camera.width / 2, camera.height / 2], rtol=1e-6):
-        raise ValueError(f"a rendered photo needs square pixels and a central axis; found {camera.intrinsics.tolist()}")
+        raise ValueError(
+            f"rendering needs square pixels and a centred principal point; found {camera.intrinsics.tolist()}"
+        )
     to_world = np.linalg.inv(camera.extrinsics) @ np.diag([-1.0, -1.0, 1.0, 1.0])
     return {
         "type": "perspective",
@@ -145,22 +167,22 @@ def _sensor(mi: ModuleType, camera: Camera) -> Scene:
     }
 
 
-def _key_light(light: Light, strength: float, swing: float, target: np.ndarray) -> Scene:
-    """Sun, lamp or bright surface, turned by ``swing`` degrees; at ``strength`` 1 it gives its share of the light."""
+def _key_light(lighting: Lighting, strength: float, rotation: float, target: np.ndarray) -> Scene:
+    """Sun, lamp or bright surface; with ``strength`` 1 it gives its share of the floor's light."""
     mi = mitsuba_scalar()
-    azimuth, elevation = np.deg2rad([light.azimuth + swing, light.elevation])
+    azimuth, elevation = np.deg2rad([lighting.azimuth + rotation, lighting.elevation])
     towards = np.array([np.cos(elevation) * np.cos(azimuth), np.sin(elevation), np.cos(elevation) * np.sin(azimuth)])
-    tint = np.asarray(light.key) / np.mean(light.key)
-    irradiance = strength * np.pi * light.share * tint / towards[1]
-    if light.kind == "sun":
+    tint = np.asarray(lighting.key_tint) / np.mean(lighting.key_tint)
+    irradiance = strength * np.pi * lighting.key_share * tint / towards[1]
+    if lighting.kind == "sun":
         return {"type": "directional", "direction": (-towards).tolist(), "irradiance": _rgb(irradiance)}
-    place = (target + light.distance * towards).tolist()
-    if light.kind == "lamp":
-        radiance = irradiance * (light.distance / light.size) ** 2 / np.pi
-        shape = {"type": "sphere", "center": place, "radius": light.size}
+    position = (target + lighting.distance * towards).tolist()
+    if lighting.kind == "lamp":
+        radiance = irradiance * (lighting.distance / lighting.size) ** 2 / np.pi
+        shape = {"type": "sphere", "center": position, "radius": lighting.size}
     else:
-        radiance = irradiance * (light.distance / light.size) ** 2
-        frame = mi.ScalarTransform4f().look_at(place, target.tolist(), [0, 1, 0]).scale(light.size / 2)
+        radiance = irradiance * (lighting.distance / lighting.size) ** 2
+        frame = mi.ScalarTransform4f().look_at(position, target.tolist(), [0, 1, 0]).scale(lighting.size / 2)
         shape = {"type": "rectangle", "to_world": frame}
     return {**shape, "emitter": {"type": "area", "radiance": _rgb(radiance)}}
 
@@ -169,54 +191,54 @@ def _rgb(colour: np.ndarray) -> Scene:
     return {"type": "rgb", "value": np.asarray(colour, dtype=float).tolist()}
 
 
-def _floor(walk: PhotoWalk, pattern: np.ndarray, glow: np.ndarray, height: float, reach: float) -> Any:
-    """A square of floor reaching ``reach`` metres from the target, covered with the pattern and its glow."""
-    frame = floor_frame(walk) @ np.diag([reach, reach, 1.0, 1.0])
+def _floor(walk: PhoneTrajectory, texture: np.ndarray, emission: np.ndarray, height: float, extent: float) -> Any:
+    """A square of floor that extends ``extent`` metres from the target."""
+    frame = floor_frame(walk) @ np.diag([extent, extent, 1.0, 1.0])
     frame[1, 3] = height
-    # An odd number of repeats puts the middle of the texture under the foot.
-    return _covered(frame, pattern, glow, 2 * reach / SPAN)
+    # With an odd number of repeats the centre of the texture is under the foot.
+    return _textured_rectangle(frame, texture, emission, 2 * extent / SPAN)
 
 
-def _paper(sheet: Sheet, walk: PhotoWalk, fill: Float[np.ndarray, "height width 3"]) -> Any:
-    """The sheet a tenth of a millimetre above the floor, in the light that the floor under it has."""
-    turn = np.deg2rad(sheet.rotation)
-    along, towards = np.array([np.cos(turn), 0, np.sin(turn)]), np.array([-np.sin(turn), 0, np.cos(turn)])
+def _paper(sheet: Sheet, walk: PhoneTrajectory, fill: Float[np.ndarray, "height width 3"]) -> Any:
+    """The sheet, 0.1 mm above the floor, with the fill light of the floor under it."""
+    angle = np.deg2rad(sheet.rotation)
+    along, towards = np.array([np.cos(angle), 0, np.sin(angle)]), np.array([-np.sin(angle), 0, np.cos(angle)])
     frame = np.eye(4)
     frame[:3, 0], frame[:3, 1], frame[:3, 2] = sheet.width / 2 * along, -sheet.depth / 2 * towards, (0, 1, 0)
     frame[:3, 3] = sheet.position[0], 1e-4, sheet.position[1]
     # Mitsuba counts the rows of a texture from below.
-    printed = np.repeat(sheet.reflectance[::-1, :, None], 3, axis=2)
-    y, x = ((np.arange(size) + 0.5) / size * 2 - 1 for size in printed.shape[:2])
-    places = frame[:3, 3] + x[None, :, None] * frame[:3, 0] + y[:, None, None] * frame[:3, 1]
-    return _covered(frame, printed, printed * on_floor(fill, walk, places))
+    texture = np.repeat(sheet.reflectance[::-1, :, None], 3, axis=2)
+    y, x = ((np.arange(size) + 0.5) / size * 2 - 1 for size in texture.shape[:2])
+    points = frame[:3, 3] + x[None, :, None] * frame[:3, 0] + y[:, None, None] * frame[:3, 1]
+    return _textured_rectangle(frame, texture, texture * sample_floor_light(fill, walk, points))
 
 
-def _covered(
+def _textured_rectangle(
     frame: Float[np.ndarray, "4 4"],
-    pattern: Float[np.ndarray, "height width 3"],
-    glow: Float[np.ndarray, "height width 3"],
+    texture: Float[np.ndarray, "height width 3"],
+    emission: Float[np.ndarray, "height width 3"],
     repeat: float = 1.0,
 ) -> Any:
-    """A rectangle from -1 to 1 in ``frame``, covered ``repeat`` times with a pattern for the key light and its glow."""
+    """The rectangle from -1 to 1 in ``frame`` with a reflectance ``texture`` and an ``emission``, both repeated."""
     mi = mitsuba_scalar()
 
-    def cover(picture: np.ndarray) -> Scene:
-        bitmap = {"type": "bitmap", "bitmap": mi.Bitmap(picture.astype(np.float32)), "raw": True}
-        return {**bitmap, "to_uv": mi.ScalarTransform4f().scale([repeat, repeat, 1])}
+    def bitmap(image: np.ndarray) -> Scene:
+        texture = {"type": "bitmap", "bitmap": mi.Bitmap(image.astype(np.float32)), "raw": True}
+        return {**texture, "to_uv": mi.ScalarTransform4f().scale([repeat, repeat, 1])}
 
     return mi.load_dict(
         {
             "type": "rectangle",
             "to_world": mi.ScalarTransform4f(frame),
-            "bsdf": {"type": "diffuse", "reflectance": cover(pattern)},
-            "emitter": {"type": "area", "radiance": cover(glow), "sampling_weight": 0.0},
+            "bsdf": {"type": "diffuse", "reflectance": bitmap(texture)},
+            "emitter": {"type": "area", "radiance": bitmap(emission), "sampling_weight": 0.0},
         }
     )
 
 
-def _walker(stand: Float[np.ndarray, "2"], phone: Float[np.ndarray, "3"]) -> Scene:
-    """The upper body of the person with the phone: no camera sees it, its shadow falls where theirs would."""
-    x, z = stand.tolist()
+def _photographer(position: Float[np.ndarray, "2"], phone: Float[np.ndarray, "3"]) -> Scene:
+    """The upper body of the person with the phone: outside every view, but its shadow is inside."""
+    x, z = position.tolist()
     dark = {"type": "diffuse", "reflectance": 0.05}
     return {
         "torso": {"type": "cylinder", "p0": [x, 0.75, z], "p1": [x, 1.42, z], "radius": 0.17, "bsdf": dark},
@@ -226,9 +248,8 @@ def _walker(stand: Float[np.ndarray, "2"], phone: Float[np.ndarray, "3"]) -> Sce
 
 
 def _trousers(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
-    """A trouser leg from just below the top of the leg upwards, so that no picture shows where the mesh ends."""
-    top = mesh.bounds[1, 1]
-    hem = top - 0.06
+    """A trouser leg from just below the top of the leg upwards, which hides where the mesh ends."""
+    hem = mesh.bounds[1, 1] - 0.06
     knee = mesh.vertices[mesh.vertices[:, 1] > hem - 0.02]
     centre = (knee.min(axis=0) + knee.max(axis=0))[[0, 2]] / 2
     radius = np.linalg.norm(knee[:, [0, 2]] - centre, axis=1).max() + 0.008
@@ -237,10 +258,7 @@ def _trousers(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
     radii = radius * np.array([1.0, 1.02, 1.03, 1.08, 1.15])
     ring = np.column_stack([np.cos(angles), np.zeros(24), np.sin(angles)])
     points = np.concatenate([r * ring + [centre[0], h, centre[1]] for r, h in zip(radii, heights, strict=True)])
-    index = np.arange(24)
-    quads = [
-        np.stack([24 * k + index, 24 * k + 24 + index, 24 * k + 24 + (index + 1) % 24, 24 * k + (index + 1) % 24], 1)
-        for k in range(4)
-    ]
-    faces = np.concatenate(quads)
-    return trimesh.Trimesh(points, np.concatenate([faces[:, [0, 1, 2]], faces[:, [0, 2, 3]]]), process=False)
+    lower = 24 * np.arange(4)[:, None] + np.arange(24)
+    following = 24 * np.arange(4)[:, None] + (np.arange(24) + 1) % 24
+    quads = np.stack([lower, lower + 24, following + 24, following], -1).reshape(-1, 4)
+    return trimesh.Trimesh(points, np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]]), process=False)

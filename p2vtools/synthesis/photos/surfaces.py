@@ -1,4 +1,4 @@
-"""Meshes as Mitsuba surfaces: creased normals, reflectance, and the glow that stands for the fill light."""
+"""Meshes as Mitsuba shapes: corner normals, reflectance, and the emission that stands for the fill light."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import trimesh
 from jaxtyping import Float
 
 Corners = Float[np.ndarray, "faces 3 3"]
-"""Three numbers for each corner of each face."""
+"""Three numbers per corner of each face."""
 
 SKIN = {"type": "principled", "roughness": 0.45, "specular": 0.35}
-MATT = {"type": "diffuse"}
+MATTE = {"type": "diffuse"}
 
-CREASE = np.cos(np.deg2rad(40))
-"""Faces that meet at less than this angle are shaded as one smooth surface."""
+CREASE_COSINE = np.cos(np.deg2rad(40))
+"""Cosine of the crease angle: faces that meet at less than 40 degrees are shaded smoothly."""
 
 
 @cache
 def mitsuba_scalar() -> ModuleType:
-    """Mitsuba on one thread: photos are made in parallel by processes."""
+    """Mitsuba on one thread, since photos are rendered in parallel by processes."""
     import drjit
     import mitsuba
 
@@ -31,8 +31,8 @@ def mitsuba_scalar() -> ModuleType:
     return mitsuba
 
 
-def reflectance(mesh: trimesh.Trimesh, default: tuple[float, float, float]) -> Corners:
-    """Linear RGB of the mesh's corners: its vertex attribute ``albedo``, its sRGB colours, or ``default``."""
+def corner_reflectance(mesh: trimesh.Trimesh, default: tuple[float, float, float]) -> Corners:
+    """Linear RGB of the mesh's corners: its vertex attribute ``albedo``, else its sRGB colours, else ``default``."""
     if "albedo" in mesh.vertex_attributes:
         return np.asarray(mesh.vertex_attributes["albedo"], dtype=float)[mesh.faces]
     if mesh.visual.kind == "face":
@@ -43,43 +43,43 @@ def reflectance(mesh: trimesh.Trimesh, default: tuple[float, float, float]) -> C
 
 
 def _linear(colours: np.ndarray) -> Float[np.ndarray, "colours 3"]:
-    """sRGB 0-255 to linear reflectance (IEC 61966-2-1)."""
+    """sRGB in 0-255 to linear reflectance (IEC 61966-2-1)."""
     srgb = np.asarray(colours)[:, :3] / 255.0
     return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
 
 
 def corner_normals(mesh: trimesh.Trimesh) -> Corners:
-    """A unit normal for each corner: the mean over the faces around it that bend away by less than a crease."""
+    """Unit normals per corner: the area-weighted mean over the adjacent faces within the crease angle."""
     faces, flat, areas = np.asarray(mesh.faces), np.asarray(mesh.face_normals), np.asarray(mesh.area_faces)
     normals = np.empty((len(faces), 3, 3))
     for corner in range(3):
         total = np.zeros((len(faces), 3))
         for other in np.asarray(mesh.vertex_faces)[faces[:, corner]].T:
-            smooth = (other >= 0) & (np.einsum("fc,fc->f", flat[other], flat) > CREASE)
+            smooth = (other >= 0) & (np.einsum("fc,fc->f", flat[other], flat) > CREASE_COSINE)
             total += np.where(smooth, areas[other], 0)[:, None] * flat[other]
         normals[:, corner] = total
     length = np.linalg.norm(normals, axis=-1, keepdims=True)
     return np.where(length > 0, normals / np.maximum(length, 1e-20), flat[:, None])
 
 
-def surface(
-    mesh: trimesh.Trimesh,
-    normals: Corners,
-    colours: Corners,
-    glow: Corners,
-    bsdf: dict[str, Any],
+def mitsuba_mesh(
+    mesh: trimesh.Trimesh, normals: Corners, colours: Corners, emission: Corners, bsdf: dict[str, Any]
 ) -> Any:
-    """A Mitsuba mesh from what its corners have: normals, reflectance under the key light, and glow (both linear)."""
+    """A Mitsuba mesh with per-corner normals, ``colours`` (reflectance of the key light) and ``emission``, linear."""
     mi = mitsuba_scalar()
     slot = "base_color" if bsdf["type"] == "principled" else "reflectance"
-    paint = {**bsdf, slot: {"type": "mesh_attribute", "name": "vertex_color"}}
-    shine = {"type": "area", "radiance": {"type": "mesh_attribute", "name": "vertex_glow"}, "sampling_weight": 0.0}
+    bsdf = {**bsdf, slot: {"type": "mesh_attribute", "name": "vertex_color"}}
+    emitter = {
+        "type": "area",
+        "radiance": {"type": "mesh_attribute", "name": "vertex_emission"},
+        "sampling_weight": 0.0,
+    }
     properties = mi.Properties()
-    properties["bsdf"] = mi.load_dict({"type": "twosided", "inside": paint})
-    properties["glow"] = mi.load_dict(shine)
+    properties["bsdf"] = mi.load_dict({"type": "twosided", "inside": bsdf})
+    properties["emitter"] = mi.load_dict(emitter)
     shape = mi.Mesh("surface", mesh.faces.size, len(mesh.faces), has_vertex_normals=True, props=properties)
     shape.add_attribute("vertex_color", 3, _flat(colours))
-    shape.add_attribute("vertex_glow", 3, _flat(glow))
+    shape.add_attribute("vertex_emission", 3, _flat(emission))
     parameters = mi.traverse(shape)
     parameters["vertex_positions"] = _flat(mesh.triangles)
     parameters["vertex_normals"] = _flat(normals)

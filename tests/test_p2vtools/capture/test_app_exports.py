@@ -24,7 +24,7 @@ from p2vtools.__main__ import main
 from p2vtools.capture.app_exports import Export, read_export
 from p2vtools.capture.export_capture import capture_from_export
 from p2vtools.synthesis.feet.foot import SyntheticFoot, make_feet
-from p2vtools.synthesis.feet.population import population
+from p2vtools.synthesis.feet.population import sample_population
 from tests.exported import (
     BENDS,
     LONG,
@@ -44,13 +44,13 @@ SKIN, FLOOR = (205, 150, 120), (34, 40, 48)
 @pytest.fixture(scope="session")
 def person() -> SyntheticFoot:
     """An unseen person's left foot."""
-    return make_feet(population(4714, 1)[0])["left"]
+    return make_feet(sample_population(4714, 1)[0])["left"]
 
 
 @pytest.fixture(scope="session")
 def foot(person) -> trimesh.Trimesh:
     """With its lower leg, in its own frame."""
-    return person.photographed
+    return person.leg_mesh
 
 
 @pytest.fixture(scope="session")

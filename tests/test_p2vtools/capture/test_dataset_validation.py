@@ -20,7 +20,7 @@ from p2vtools.capture import capture_checks
 from p2vtools.capture.dataset_validation import validate_dataset
 from p2vtools.capture.submission import Submission, submit_capture
 from p2vtools.synthesis.feet.foot import SyntheticFoot, make_feet
-from p2vtools.synthesis.feet.population import population
+from p2vtools.synthesis.feet.population import sample_population
 
 RENDERED, VOXELS = Path("ShapeNetRendering") / FOOT_SYNSET, Path("ShapeNetVox32") / FOOT_SYNSET
 LEFT, RIGHT, OTHER = "p1-left", "p1-right", "p2-left"
@@ -50,7 +50,7 @@ def capture_of(folder: Path, foot: SyntheticFoot, seed: int) -> Path:
 def tree(tmp_path_factory) -> Path:
     """Three captures of two people."""
     work = tmp_path_factory.mktemp("filing")
-    one, two = (make_feet(person) for person in population(4714, 2))
+    one, two = (make_feet(person) for person in sample_population(4714, 2))
     for name, foot, seed in ((LEFT, one["left"], 0), (RIGHT, one["right"], 10), (OTHER, two["left"], 20)):
         capture = capture_of(work / name, foot, seed)
         submit_capture(capture, Submission(work / "tree", name.partition("-")[0], foot.side, "yes"))
@@ -273,7 +273,7 @@ def test_png_texts_are_told():
 
 
 def test_a_real_foot_is_plausible_at_every_size(tree):
-    for foot in make_feet(population(4714, 1)[0]).values():
+    for foot in make_feet(sample_population(4714, 1)[0]).values():
         for size in (32, 64):
             grid = voxelise(foot.solid.vertices, foot.solid.faces, foot_cube(foot.solid.bounds), size)
             assert not capture_checks.solid_problems(grid)

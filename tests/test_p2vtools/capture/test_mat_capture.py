@@ -19,10 +19,10 @@ from p2vtools.__main__ import main
 from p2vtools.capture import charuco, mat_capture
 from p2vtools.capture.capture_writer import WrittenCapture, metadata_row
 from p2vtools.synthesis.feet.foot import make_feet
-from p2vtools.synthesis.feet.population import population
+from p2vtools.synthesis.feet.population import sample_population
 from p2vtools.synthesis.mat import get_mat
 from p2vtools.synthesis.photos import trajectories
-from p2vtools.synthesis.photos.rendering import phone_photos
+from p2vtools.synthesis.photos.rendering import render_phone_photos
 from tests.mats import bare, film_of, folder_of
 
 WIDTH, HEIGHT = 640, 480
@@ -33,8 +33,8 @@ PHOTOS = 6
 @pytest.fixture(scope="session")
 def walk() -> tuple[list[bytes], list[Camera]]:
     """Photos of an unseen person's left foot on the mat, and where they were really taken from."""
-    mesh = make_feet(population(4712, 1)[0])["left"].photographed
-    walk = trajectories.phone_walk(np.random.default_rng(1), PHOTOS, np.array([0, 0.05, 0]), pixels=WIDTH)
+    mesh = make_feet(sample_population(4712, 1)[0])["left"].leg_mesh
+    walk = trajectories.sample_phone_trajectory(np.random.default_rng(1), PHOTOS, np.array([0, 0.05, 0]), pixels=WIDTH)
     cameras = [
         Camera(
             np.array([[one.intrinsics[0, 0], 0, WIDTH / 2], [0, one.intrinsics[0, 0], HEIGHT / 2], [0, 0, 1]]),
@@ -44,7 +44,7 @@ def walk() -> tuple[list[bytes], list[Camera]]:
         )
         for one in walk.cameras
     ]
-    return phone_photos(mesh, replace(walk, cameras=cameras), 5, MAT.to_sheet(4)), cameras
+    return render_phone_photos(mesh, replace(walk, cameras=cameras), 5, MAT.to_sheet(4)), cameras
 
 
 @pytest.fixture(scope="session")

@@ -16,16 +16,16 @@ from p2vtools.capture.capture_checks import check_capture
 from p2vtools.capture.sanity_checks import photo_problems, side_of_grid, side_of_mesh
 from p2vtools.fit.reconstruct import pose_matrix
 from p2vtools.synthesis.feet.foot import SyntheticFoot, make_feet
-from p2vtools.synthesis.feet.population import population
+from p2vtools.synthesis.feet.population import sample_population
 from p2vtools.synthesis.mat import get_mat
 from p2vtools.synthesis.photos import trajectories
-from p2vtools.synthesis.photos.rendering import phone_photos
+from p2vtools.synthesis.photos.rendering import render_phone_photos
 from tests.mats import folder_of, seen_by
 
 
 @pytest.fixture(scope="module")
 def person() -> dict[str, SyntheticFoot]:
-    return make_feet(population(4715, 1)[0])
+    return make_feet(sample_population(4715, 1)[0])
 
 
 @pytest.fixture(scope="module")
@@ -35,9 +35,9 @@ def captures(person, tmp_path_factory) -> dict[str, Path]:
     for side, foot in person.items():
         folder = tmp_path_factory.mktemp("captures") / f"p1-{side}"
         (folder / "rendering").mkdir(parents=True)
-        walk = trajectories.phone_walk(np.random.default_rng(len(side)), 4, np.array([0, 0.05, 0]))
+        walk = trajectories.sample_phone_trajectory(np.random.default_rng(len(side)), 4, np.array([0, 0.05, 0]))
         names = [f"{number:02d}.jpg" for number in range(4)]
-        for name, content in zip(names, phone_photos(foot.photographed, walk, 5), strict=True):
+        for name, content in zip(names, render_phone_photos(foot.leg_mesh, walk, 5), strict=True):
             (folder / "rendering" / name).write_bytes(content)
         (folder / "rendering" / "renderings.txt").write_text("\n".join(names))
         write_metadata(folder / "rendering" / "rendering_metadata.txt", walk.rows)
@@ -49,7 +49,7 @@ def captures(person, tmp_path_factory) -> dict[str, Path]:
 
 
 def test_the_side_of_solids(weights):
-    for person in population(4716, 3):
+    for person in sample_population(4716, 3):
         for side, foot in make_feet(person).items():
             cube = foot_cube(foot.solid.bounds)
             assert side_of_grid(voxelise(foot.solid.vertices, foot.solid.faces, cube), weights) == side

@@ -17,7 +17,7 @@ from p2vtools.capture.scan_files import decimate, read_scan
 from p2vtools.fit.pretrained import load_pretrained
 from p2vtools.study.benchmark.scans import turned
 from p2vtools.synthesis.feet.foot import SyntheticFoot, make_feet
-from p2vtools.synthesis.feet.population import population
+from p2vtools.synthesis.feet.population import sample_population
 from p2vtools.synthesis.objects import make_object
 from p2vtools.synthesis.scan_degradation import ScanTruth, degrade_scan
 
@@ -31,7 +31,7 @@ def typical() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def feet() -> list[SyntheticFoot]:
-    return [foot for person in population(4713, 2) for foot in make_feet(person).values()]
+    return [foot for person in sample_population(4713, 2) for foot in make_feet(person).values()]
 
 
 @pytest.fixture(scope="module")
@@ -75,15 +75,15 @@ def test_where_the_foot_is_said_to_be_is_where_its_mesh_is(degraded, typical):
 
 def test_a_clean_foot_with_its_whole_leg_stays_what_it_is(feet, typical):
     foot = feet[0]
-    cleaned = cleaning.clean_scan(foot.photographed, typical)
+    cleaned = cleaning.clean_scan(foot.leg_mesh, typical)
     same, yaw, tilt = off(cleaned, np.eye(4), foot)
     assert same > 0.88 and abs(yaw) < 3 and tilt < 1.5 and cleaned.side == foot.side
 
 
 def test_a_unit_that_is_told_is_believed(feet, typical):
     with pytest.raises(ValueError, match="stands like a foot on a floor in mm"):
-        cleaning.clean_scan(feet[0].photographed, typical, unit="mm")
-    assert cleaning.clean_scan(feet[0].photographed, typical, unit="m").unit == "m"
+        cleaning.clean_scan(feet[0].leg_mesh, typical, unit="mm")
+    assert cleaning.clean_scan(feet[0].leg_mesh, typical, unit="m").unit == "m"
 
 
 def test_the_command_files_a_scan(degraded, tmp_path, capsys):
@@ -109,7 +109,7 @@ def shell(foot: SyntheticFoot, size: int = 150, edge: float = 0.42) -> tuple[Vox
         The grid, and the matrix from the foot's frame (metres) to that of the grid.
     """
     cube = Cube((-edge / 2, -0.02, -edge / 2), edge)
-    solid = voxelise(foot.photographed.vertices, foot.photographed.faces, cube, size).volume
+    solid = voxelise(foot.leg_mesh.vertices, foot.leg_mesh.faces, cube, size).volume
     solid[:, round(0.3 / edge * size) :] = False
     solid[2:-2, : round(0.02 / edge * size), 10:-10] = True
     inner = np.all([np.roll(solid, shift, axis) for axis in range(3) for shift in (-1, 1)], axis=0)

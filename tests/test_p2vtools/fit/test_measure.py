@@ -9,7 +9,7 @@ import trimesh
 from p2vtools.__main__ import main
 from p2vtools.fit.measure import INSTEP_AT, measure_foot, shoe_sizes
 from p2vtools.synthesis.feet.foot import make_feet
-from p2vtools.synthesis.feet.population import population
+from p2vtools.synthesis.feet.population import sample_population
 
 
 def ellipsoid(length: float = 0.25, breadth: float = 0.10, height: float = 0.05, fine: int = 6) -> trimesh.Trimesh:
@@ -73,7 +73,7 @@ def test_measures_do_not_depend_on_the_triangles():
 
 
 def test_clean_feet_are_measured_where_their_makers_say():
-    for person in population(99, 3):
+    for person in sample_population(99, 3):
         for side, foot in make_feet(person).items():
             found, marks = measure_foot(foot.solid, side)
             assert found.length == pytest.approx(1000 * foot.length, abs=0.5)
@@ -84,7 +84,7 @@ def test_clean_feet_are_measured_where_their_makers_say():
 
 
 def test_a_mirrored_foot_measures_the_same():
-    foot = make_feet(population(99, 1)[0])["left"].solid
+    foot = make_feet(sample_population(99, 1)[0])["left"].solid
     mirrored = foot.copy()
     mirrored.vertices = foot.vertices * [1, 1, -1]
     a, b = measure_foot(foot, "left")[0], measure_foot(mirrored, "right")[0]
@@ -102,7 +102,7 @@ def test_what_is_no_foot_is_told():
 
 
 def test_the_command_measures_and_draws(tmp_path, capsys):
-    foot = make_feet(population(99, 1)[0])["right"].solid
+    foot = make_feet(sample_population(99, 1)[0])["right"].solid
     foot.copy().apply_scale(1000).export(tmp_path / "foot.stl")
     foot.export(tmp_path / "foot.obj")
     told = []

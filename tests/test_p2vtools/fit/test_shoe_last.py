@@ -11,12 +11,12 @@ from p2vtools.__main__ import main
 from p2vtools.fit import shoe_last
 from p2vtools.fit.measure import TOE_ROOM, measure_foot
 from p2vtools.synthesis.feet.foot import make_feet
-from p2vtools.synthesis.feet.population import population
+from p2vtools.synthesis.feet.population import sample_population
 
 
 @pytest.fixture(scope="module")
 def foot() -> trimesh.Trimesh:
-    return make_feet(population(99, 1)[0])["right"].solid
+    return make_feet(sample_population(99, 1)[0])["right"].solid
 
 
 @pytest.mark.parametrize(("length", "girth"), [(150, 150), (250, 235), (310, 290)])

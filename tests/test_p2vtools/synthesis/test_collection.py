@@ -18,12 +18,12 @@ from p2vlib.geometry.grids import read_binvox
 from p2vlib.provenance import data_folder
 from p2vtools.synthesis import collection
 
-FOOT = collection.Job("foot", "train", 5, 0, views=2, studio_samples=2, phone_samples=2)
-TABLE = collection.Job("object", "train", 5, 0, views=2, studio_samples=2, synset="04379243")
+FOOT = collection.CaptureJob("foot", "train", 5, 0, views=2, studio_samples=2, phone_samples=2)
+TABLE = collection.CaptureJob("object", "train", 5, 0, views=2, studio_samples=2, synset="04379243")
 
 
 def test_the_smoke_data_hold_everybody_once(smoke):
-    jobs = list(collection.jobs(smoke.config))
+    jobs = list(collection.capture_jobs(smoke.config))
     assert len({job.name for job in jobs}) == len(jobs) == 6 + 13 * 4
     assert len(smoke.captures.table.drop_duplicates(["sample", "look", "light"])) == 4 * 3 * 2 + 4 + 13 * 4
 
@@ -112,8 +112,10 @@ def contrast(photo: bytes, camera: Camera, middle: np.ndarray) -> float:
 
 def test_mats_are_collected_where_the_config_wants_them(smoke):
     on_mats = replace(smoke.config, feet=replace(smoke.config.feet, mats=True))
-    more = [job for job in collection.jobs(on_mats) if job.kind == "mat"]
-    assert [job.name for job in more] == [job.name for job in collection.jobs(smoke.config) if job.kind == "foot"]
+    more = [job for job in collection.capture_jobs(on_mats) if job.kind == "mat"]
+    assert [job.name for job in more] == [
+        job.name for job in collection.capture_jobs(smoke.config) if job.kind == "foot"
+    ]
 
 
 def test_a_studio_row_is_metric_and_true(foot):

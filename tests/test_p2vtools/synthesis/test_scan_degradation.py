@@ -8,13 +8,13 @@ import trimesh
 from scipy.spatial import KDTree
 
 from p2vtools.synthesis.feet.foot import SyntheticFoot, make_feet
-from p2vtools.synthesis.feet.population import population
+from p2vtools.synthesis.feet.population import sample_population
 from p2vtools.synthesis.scan_degradation import NOISE, UNITS, ScanTruth, degrade_scan
 
 
 @pytest.fixture(scope="module")
 def foot() -> SyntheticFoot:
-    return make_feet(population(4713, 1)[0])["left"]
+    return make_feet(sample_population(4713, 1)[0])["left"]
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def test_the_truth_says_where_the_foot_is(foot, scans):
     for scan, truth in scans:
         there = trimesh.transform_points(scan.vertices, np.linalg.inv(truth.to_scan))
         seen = there[(there[:, 1] > 0.03) & (there[:, 1] < 0.12) & (np.abs(there[:, 2]) < 0.05)]
-        away, _ = KDTree(trimesh.sample.sample_surface(foot.photographed, 40_000, seed=0)[0]).query(seen)
+        away, _ = KDTree(trimesh.sample.sample_surface(foot.leg_mesh, 40_000, seed=0)[0]).query(seen)
         # A blur of millimetres has taken most of the noise, and some of it is left.
         assert 0.0007 < np.median(away) < NOISE[1] / 2 and truth.side == foot.side
         scale = np.cbrt(np.linalg.det(truth.to_scan[:3, :3]))

@@ -173,7 +173,7 @@ def test_filled_is_what_embedded_chairs_take_of_their_photos():
     shares = []
     for index in range(40):
         mesh = make_object(CHAIR, seed=21, index=index)
-        _, cameras = trajectories.studio_cameras(np.random.default_rng(index), 8, 1.0, np.zeros(3))
+        _, cameras = trajectories.sample_studio_cameras(np.random.default_rng(index), 8, 1.0, np.zeros(3))
         for camera in cameras:
             left, upper, right, lower = camera.box(object_cube(mesh.bounds))
             across = np.ptp(camera.project(mesh.vertices)[:, :2], axis=0) / [right - left, lower - upper]

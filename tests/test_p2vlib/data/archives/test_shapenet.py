@@ -38,7 +38,7 @@ def write_object(root: Path, name: str, grid: int = 32, views: int = VIEWS) -> N
     cameras = [shapenet.r2n2_camera(row, 1.0, np.zeros(3), 137, 137) for row in rows]
     rendering = root / shapenet.RENDERINGS / CHAIR / name / "rendering"
     rendering.mkdir(parents=True)
-    for number, picture in enumerate(photos.studio_photos(mesh, cameras, 4)):
+    for number, picture in enumerate(photos.render_studio_photos(mesh, cameras, 4)):
         Image.fromarray(picture).save(rendering / f"{number:02d}.png")
     (rendering / "renderings.txt").write_text("".join(f"{number:02d}.png\n" for number in range(views)))
     write_metadata(rendering / "rendering_metadata.txt", rows)

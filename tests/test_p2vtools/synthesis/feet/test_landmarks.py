@@ -10,28 +10,28 @@ from matplotlib.figure import Figure
 from p2vtools import viewer
 from p2vtools.fit.measure import measure_foot
 from p2vtools.synthesis.feet.foot import SyntheticFoot, make_feet
-from p2vtools.synthesis.feet.landmarks import VERTICES, landmarks, numbers, true_measures
-from p2vtools.synthesis.feet.population import population
+from p2vtools.synthesis.feet.landmarks import LANDMARK_VERTICES, find_landmarks, landmark_vertices, true_measures
+from p2vtools.synthesis.feet.population import sample_population
 
 
 @pytest.fixture(scope="module")
 def feet() -> list[SyntheticFoot]:
-    return [foot for person in population(77, 4) for foot in make_feet(person).values()]
+    return [foot for person in sample_population(77, 4) for foot in make_feet(person).values()]
 
 
 def test_a_right_foot_has_the_mirror_images_of_a_left_ones_vertices():
-    left, right = numbers("left"), numbers("right")
-    assert {name: tuple(found.tolist()) for name, found in left.items()} == VERTICES
-    assert all(len(set(right[name].tolist())) == len(VERTICES[name]) for name in VERTICES)
-    mirrored = make_feet(population(77, 1)[0])
-    for name in VERTICES:
-        one, two = (mirrored[side].photographed.vertices[numbers(side)[name]] for side in ("left", "right"))
+    left, right = landmark_vertices("left"), landmark_vertices("right")
+    assert {name: tuple(found.tolist()) for name, found in left.items()} == LANDMARK_VERTICES
+    assert all(len(set(right[name].tolist())) == len(LANDMARK_VERTICES[name]) for name in LANDMARK_VERTICES)
+    mirrored = make_feet(sample_population(77, 1)[0])
+    for name in LANDMARK_VERTICES:
+        one, two = (mirrored[side].leg_mesh.vertices[landmark_vertices(side)[name]] for side in ("left", "right"))
         assert np.abs(one.mean(0) - two.mean(0) * [1, 1, -1]).max() < 0.015, name
 
 
 def test_landmarks_lie_on_the_foot_and_in_its_order(feet):
     for foot in feet:
-        marks, inwards = landmarks(foot), 1 if foot.side == "left" else -1
+        marks, inwards = find_landmarks(foot), 1 if foot.side == "left" else -1
         assert np.linalg.norm(marks["pternion"][0] - foot.pternion) < 1e-6
         assert np.linalg.norm(marks["toe 2"][0] - foot.second_toe) < 1e-6
         aside = [inwards * marks[f"toe {toe}"][0, 2] for toe in range(1, 6)]
@@ -56,7 +56,7 @@ def test_measures_are_those_of_the_landmarks(feet):
 
 
 def test_landmarks_are_drawn_with_their_names(feet):
-    figure = viewer.landmark_figure(feet[0].solid, landmarks(feet[0]), "title")
+    figure = viewer.landmark_figure(feet[0].solid, find_landmarks(feet[0]), "title")
     assert isinstance(figure, Figure)
     told = {text.get_text() for axes in figure.axes for text in axes.texts}
     assert {"pternion", "toe 5", "first metatarsal", "heel, outer", "arch"} <= told

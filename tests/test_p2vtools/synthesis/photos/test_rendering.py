@@ -12,8 +12,8 @@ from PIL import Image, ImageDraw
 from scipy.spatial import ConvexHull
 
 from p2vlib.geometry.cameras import Camera, look_at
-from p2vtools.synthesis.photos import floors, rendering, sensor, trajectories
-from p2vtools.synthesis.photos.surfaces import corner_normals, reflectance
+from p2vtools.synthesis.photos import floors, phone_camera, rendering, trajectories
+from p2vtools.synthesis.photos.surfaces import corner_normals, corner_reflectance
 
 TARGET = np.array([0.01, 0.05, -0.02])
 
@@ -28,8 +28,8 @@ def leg() -> trimesh.Trimesh:
     return trimesh.util.concatenate([box((0.25, 0.06, 0.09), (0, 0.03, 0)), box((0.08, 0.4, 0.08), (-0.08, 0.2, 0))])
 
 
-def walk(views: int = 8, drift: bool = True, seed: int = 3, pixels: int = 40) -> trajectories.PhotoWalk:
-    return trajectories.phone_walk(np.random.default_rng(seed), views, TARGET, drift, pixels)
+def walk(views: int = 8, drift: bool = True, seed: int = 3, pixels: int = 40) -> trajectories.PhoneTrajectory:
+    return trajectories.sample_phone_trajectory(np.random.default_rng(seed), views, TARGET, drift, pixels)
 
 
 def decoded(photo: bytes) -> np.ndarray:
@@ -55,7 +55,7 @@ def silhouette(mesh: trimesh.Trimesh, camera: Camera) -> np.ndarray:
 def test_mitsuba_sees_what_the_camera_projects(row: tuple, aim: tuple) -> None:
     mesh = box((0.25, 0.09, 0.14), (0.03, 0.02, -0.01))
     camera = look_at(row, np.array(aim), 137, 137)
-    alpha = rendering.studio_photos(mesh, [camera], 16)[0][..., 3] / 255
+    alpha = rendering.render_studio_photos(mesh, [camera], 16)[0][..., 3] / 255
     exact = silhouette(mesh, camera)
     iou = np.minimum(alpha, exact).sum() / np.maximum(alpha, exact).sum()
     assert exact.sum() > 1000
@@ -66,7 +66,7 @@ def test_mitsuba_sees_what_the_camera_projects(row: tuple, aim: tuple) -> None:
 
 
 def test_studio_photos_are_r2n2s() -> None:
-    rows, cameras = trajectories.studio_cameras(np.random.default_rng(0), 50, 0.4, TARGET)
+    rows, cameras = trajectories.sample_studio_cameras(np.random.default_rng(0), 50, 0.4, TARGET)
     azimuth, elevation, inplane, ratio, _ = np.array(rows).T
     assert np.ptp(azimuth) > 270
     assert elevation.min() >= 25
@@ -76,7 +76,7 @@ def test_studio_photos_are_r2n2s() -> None:
     assert ratio.max() <= 0.95
     distances = [np.linalg.norm(camera.position - TARGET) for camera in cameras]
     np.testing.assert_allclose(distances, 1.75 * 0.4 * ratio)
-    picture = rendering.studio_photos(box((0.1, 0.2, 0.1), tuple(TARGET)), cameras[:1], 4)[0]
+    picture = rendering.render_studio_photos(box((0.1, 0.2, 0.1), tuple(TARGET)), cameras[:1], 4)[0]
     assert picture.shape == (137, 137, 4)
     assert picture.dtype == np.uint8
     assert set(np.unique(picture[0, :, 3])) == {0}
@@ -88,7 +88,7 @@ def test_studio_photos_repeat_and_show_the_parts_colours() -> None:
     mesh = box((0.2, 0.2, 0.2), (0, 0, 0))
     mesh.visual = trimesh.visual.ColorVisuals(mesh, face_colors=np.tile([200, 40, 40, 255], (12, 1)))
     camera = look_at((30, 30, 0, 0.8, 45), np.zeros(3), 48, 48)
-    first, second = rendering.studio_photos(mesh, [camera, camera], 2)
+    first, second = rendering.render_studio_photos(mesh, [camera, camera], 2)
     np.testing.assert_array_equal(first, second)
     seen = first[first[..., 3] == 255][:, :3].astype(float)
     assert (seen[:, 0] > 2 * seen[:, 1]).all()
@@ -96,11 +96,11 @@ def test_studio_photos_repeat_and_show_the_parts_colours() -> None:
 
 def test_reflectance_is_linear_and_albedo_goes_first() -> None:
     mesh = box((1, 1, 1), (0, 0, 0))
-    np.testing.assert_allclose(reflectance(mesh, (0.1, 0.2, 0.3))[5, 2], [0.1, 0.2, 0.3])
+    np.testing.assert_allclose(corner_reflectance(mesh, (0.1, 0.2, 0.3))[5, 2], [0.1, 0.2, 0.3])
     mesh.visual.vertex_colors = np.tile([188, 188, 188, 255], (8, 1))
-    np.testing.assert_allclose(reflectance(mesh, (0, 0, 0)), 0.503, atol=1e-3)  # sRGB 188 is half the light
+    np.testing.assert_allclose(corner_reflectance(mesh, (0, 0, 0)), 0.503, atol=1e-3)  # sRGB 188 is half the light
     mesh.vertex_attributes["albedo"] = np.full((8, 3), 0.25)
-    np.testing.assert_allclose(reflectance(mesh, (0, 0, 0)), 0.25)
+    np.testing.assert_allclose(corner_reflectance(mesh, (0, 0, 0)), 0.25)
 
 
 def test_boxes_keep_their_edges_and_balls_are_smooth() -> None:
@@ -140,15 +140,15 @@ def test_rows_tell_where_the_cameras_stand_and_the_aim_is_off() -> None:
 
 def test_drift_changes_light_and_nothing_else() -> None:
     moving, still = walk(drift=True), walk(drift=False)
-    for name in ("exposure", "white", "key", "swing", "walker", "phones"):
+    for name in ("exposure", "white_balance", "key_strength", "key_rotation", "photographer", "phone_positions"):
         with_drift, without = getattr(moving, name), getattr(still, name)
         assert (without == without[0]).all()
         np.testing.assert_array_equal(with_drift[0], without[0])
         assert (with_drift != with_drift[0]).any()
-    for name in ("exposure", "key", "swing"):
+    for name in ("exposure", "key_strength", "key_rotation"):
         steps = np.diff(getattr(moving, name))
         assert (steps > 0).all() or (steps < 0).all()
-    for name in ("rows", "floor", "light", "skin", "cloth", "sensor", "seed"):
+    for name in ("rows", "floor", "lighting", "skin", "trousers", "sensor", "seed"):
         assert getattr(moving, name) == getattr(still, name)
     for one, other in zip(moving.cameras, still.cameras, strict=True):
         np.testing.assert_array_equal(one.extrinsics, other.extrinsics)
@@ -156,7 +156,7 @@ def test_drift_changes_light_and_nothing_else() -> None:
 
 def test_phone_photos_are_plain_jpegs_that_repeat(leg: trimesh.Trimesh) -> None:
     scene = walk(views=3)
-    first, again = rendering.phone_photos(leg, scene, 2), rendering.phone_photos(leg, scene, 2)
+    first, again = rendering.render_phone_photos(leg, scene, 2), rendering.render_phone_photos(leg, scene, 2)
     assert first == again
     assert len(set(first)) == 3
     for photo in first:
@@ -165,16 +165,20 @@ def test_phone_photos_are_plain_jpegs_that_repeat(leg: trimesh.Trimesh) -> None:
         assert picture.size == (40, 40)
         assert not picture.getexif()
         assert b"Exif" not in photo
-    assert rendering.phone_photos(leg, walk(views=3, drift=False), 2)[0] == first[0], "the drift starts from nothing"
+    assert rendering.render_phone_photos(leg, walk(views=3, drift=False), 2)[0] == first[0], (
+        "the drift starts from nothing"
+    )
 
 
 def test_brighter_exposure_and_warmer_white_show(leg: trimesh.Trimesh) -> None:
     scene = walk(views=1)
-    plain = decoded(rendering.phone_photos(leg, scene, 2)[0]).astype(float).mean(axis=(0, 1))
-    bright = decoded(rendering.phone_photos(leg, replace(scene, exposure=2 * scene.exposure), 2)[0]).mean(axis=(0, 1))
-    warm = decoded(rendering.phone_photos(leg, replace(scene, white=scene.white * [1.2, 1, 0.8]), 2)[0]).mean(
+    plain = decoded(rendering.render_phone_photos(leg, scene, 2)[0]).astype(float).mean(axis=(0, 1))
+    bright = decoded(rendering.render_phone_photos(leg, replace(scene, exposure=2 * scene.exposure), 2)[0]).mean(
         axis=(0, 1)
     )
+    warm = decoded(
+        rendering.render_phone_photos(leg, replace(scene, white_balance=scene.white_balance * [1.2, 1, 0.8]), 2)[0]
+    ).mean(axis=(0, 1))
     assert (bright > plain).all()
     assert warm[0] > plain[0]
     assert warm[2] < plain[2]
@@ -185,10 +189,16 @@ def test_the_contact_shadow_lies_at_the_foot() -> None:
     block = box((0.08, 0.3, 0.08), (0.12, 0.15, 0.06))
     camera = look_at((180, 45, 0, 0.9, 50), np.zeros(3), 64, 64)
     scene = replace(
-        walk(views=1), target=np.zeros(3), cameras=[camera], key=np.zeros(1), floor=floors.Floor("plain", 5, 33)
+        walk(views=1),
+        target=np.zeros(3),
+        cameras=[camera],
+        key_strength=np.zeros(1),
+        floor=floors.Floor("plain", 5, 33),
     )
-    scene = replace(scene, sensor=replace(scene.sensor, shot=0.0, read=0.0, quality=95), exposure=np.ones(1))
-    picture = decoded(rendering.phone_photos(block, scene, 4)[0]).astype(float).mean(axis=2)
+    scene = replace(
+        scene, sensor=replace(scene.sensor, shot_noise=0.0, read_noise=0.0, jpeg_quality=95), exposure=np.ones(1)
+    )
+    picture = decoded(rendering.render_phone_photos(block, scene, 4)[0]).astype(float).mean(axis=2)
     spots = camera.project(np.array([[0.07, 0, 0.06], [-0.07, 0, 0.06], [0.07, 0, -0.06], [-0.07, 0, -0.06]]))
     light = [picture[int(v), int(u)] for u, v, _ in spots]
     assert light[0] < 0.93 * min(light[1:])
@@ -197,36 +207,38 @@ def test_the_contact_shadow_lies_at_the_foot() -> None:
 def test_sun_casts_a_shadow_away_from_itself(leg: trimesh.Trimesh) -> None:
     camera = look_at((270, 60, 0, 0.9, 60), np.zeros(3), 64, 64)
     scene = walk(views=1)
-    light = replace(scene.light, kind="sun", azimuth=0.0, elevation=45.0, share=0.9)
-    scene = replace(scene, cameras=[camera], light=light, swing=np.zeros(1), walker=np.array([[0.0, -9.0]]))
-    scene = replace(scene, phones=np.array([[0.0, 0.5, -9.0]]), floor=floors.Floor("plain", 5, 33))
-    picture = decoded(rendering.phone_photos(leg, scene, 2)[0]).astype(float).mean(axis=2)
+    lighting = replace(scene.lighting, kind="sun", azimuth=0.0, elevation=45.0, key_share=0.9)
+    scene = replace(
+        scene, cameras=[camera], lighting=lighting, key_rotation=np.zeros(1), photographer=np.array([[0.0, -9.0]])
+    )
+    scene = replace(scene, phone_positions=np.array([[0.0, 0.5, -9.0]]), floor=floors.Floor("plain", 5, 33))
+    picture = decoded(rendering.render_phone_photos(leg, scene, 2)[0]).astype(float).mean(axis=2)
     (behind, ahead) = (picture[int(v), int(u)] for u, v, _ in camera.project(np.array([[-0.2, 0, 0], [0.2, 0, 0]])))
     assert behind < 0.7 * ahead
 
 
-@pytest.mark.parametrize("kind", floors.FLOORS)
+@pytest.mark.parametrize("kind", floors.FLOOR_KINDS)
 def test_floors_repeat_without_a_seam_and_differ(kind: str) -> None:
-    one = floors.texture(floors.Floor(kind, 1, 0))
+    one = floors.floor_texture(floors.Floor(kind, 1, 0))
     assert one.shape == (floors.PIXELS, floors.PIXELS, 3)
     assert one.min() >= 0.01
     assert one.max() <= 0.9
-    assert np.abs(one - floors.texture(floors.Floor(kind, 2, 0))).mean() > 0.01
-    np.testing.assert_array_equal(one, floors.texture(floors.Floor(kind, 1, 0)))
+    assert np.abs(one - floors.floor_texture(floors.Floor(kind, 2, 0))).mean() > 0.01
+    np.testing.assert_array_equal(one, floors.floor_texture(floors.Floor(kind, 1, 0)))
 
 
 def test_bad_values_are_named() -> None:
-    with pytest.raises(ValueError, match="no floor 'lava'; expected one of wood"):
+    with pytest.raises(ValueError, match="unknown floor kind 'lava'; expected one of wood"):
         floors.Floor("lava", 0, 0)
     with pytest.raises(ValueError, match="at least one view; found 0"):
         walk(views=0)
     camera = look_at((0, 30, 0, 1, 50), np.zeros(3), 32, 32)
     shifted = replace(camera, intrinsics=camera.intrinsics + np.array([[0, 0, 5], [0, 0, 0], [0, 0, 0]]))
-    with pytest.raises(ValueError, match="square pixels and a central axis"):
-        rendering.studio_photos(box((1, 1, 1), (0, 0, 0)), [shifted], 1)
+    with pytest.raises(ValueError, match="square pixels and a centred principal point"):
+        rendering.render_studio_photos(box((1, 1, 1), (0, 0, 0)), [shifted], 1)
 
 
 def test_srgb_by_hand() -> None:
     np.testing.assert_allclose(
-        sensor.srgb(np.array([0.0, 0.002, 0.18, 1.0, 7.0])), [0, 0.02584, 0.4613, 1, 1], atol=1e-4
+        phone_camera.linear_to_srgb(np.array([0.0, 0.002, 0.18, 1.0, 7.0])), [0, 0.02584, 0.4613, 1, 1], atol=1e-4
     )

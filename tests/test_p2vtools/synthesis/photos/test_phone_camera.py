@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from p2vlib.geometry.cameras import look_at
-from p2vtools.synthesis.photos.lens import Lens, distort, widened_camera
+from p2vtools.synthesis.photos.phone_camera import Optics, apply_optics, widened_camera
 
 CAMERA = look_at((30.0, 40.0, 3.0, 0.5, 55.0), np.zeros(3), 320, 240)
 STILL = np.zeros((1, 2))
@@ -39,7 +39,7 @@ def test_the_wider_camera_sees_the_same_with_a_margin():
 @pytest.mark.parametrize("distortion", [-0.1, 0.0, 0.1])
 @pytest.mark.parametrize("point", [(0.0, 0.0, 0.0), (0.12, 0.0, -0.1), (-0.15, 0.05, 0.08)])
 def test_a_point_shows_where_opencv_says(distortion, point):
-    found = middle(distort(with_spot(np.array(point)), CAMERA, Lens(distortion, STILL), 0))
+    found = middle(apply_optics(with_spot(np.array(point)), CAMERA, Optics(distortion, STILL), 0))
     turn, _ = cv2.Rodrigues(CAMERA.extrinsics[:3, :3])
     bend = np.array([distortion, 0, 0, 0, 0])
     expected, _ = cv2.projectPoints(np.array([point]), turn, CAMERA.extrinsics[:3, 3], CAMERA.intrinsics, bend)
@@ -51,13 +51,13 @@ def test_the_margin_covers_what_a_bent_lens_sees():
     wide = widened_camera(CAMERA)
     lit = np.zeros((wide.height, wide.width, 3))
     lit[1:-1, 1:-1] = 1
-    assert distort(lit, CAMERA, Lens(-0.1, STILL), 0).min() == pytest.approx(1)
+    assert apply_optics(lit, CAMERA, Optics(-0.1, STILL), 0).min() == pytest.approx(1)
 
 
 @pytest.mark.parametrize("shake", [(6.0, 0.0), (-3.0, 5.0), (0.2, -0.1)])
 def test_a_shaken_point_becomes_a_line_and_loses_no_light(shake):
     light = with_spot(np.zeros(3), 1.0)
-    still, shaken = (distort(light, CAMERA, Lens(0.0, np.array([one])), 0) for one in ((0.0, 0.0), shake))
+    still, shaken = (apply_optics(light, CAMERA, Optics(0.0, np.array([one])), 0) for one in ((0.0, 0.0), shake))
     np.testing.assert_allclose(middle(shaken), middle(still), atol=0.02)
     assert shaken.sum() == pytest.approx(still.sum(), rel=1e-3)
     rows, columns = np.mgrid[: CAMERA.height, : CAMERA.width]

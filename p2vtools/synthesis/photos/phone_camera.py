@@ -1,0 +1,116 @@
+"""From scene radiance to a phone's JPEG: lens distortion, motion blur, exposure, noise, tone curve, compression."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image
+
+from p2vlib.geometry.cameras import Camera
+
+MARGIN = 0.12
+"""Width of the margin rendered on each side, as a share of the longer image side: distortion samples pixels there."""
+
+
+@dataclass(frozen=True, eq=False)
+class Optics:
+    """Lens distortion and motion blur of one capture."""
+
+    distortion: float
+    """First radial distortion coefficient, k1 of OpenCV's model; negative is barrel distortion."""
+    motion: Float[np.ndarray, "views 2"]
+    """Image motion during each exposure, pixels to the right and down."""
+
+
+@dataclass(frozen=True)
+class Sensor:
+    """Image sensor and processing of one phone."""
+
+    shot_noise: float
+    """Standard deviation of the noise of a white pixel, as a share of white."""
+    read_noise: float
+    """Standard deviation of the noise of a black pixel, as a share of white."""
+    vignetting: float
+    """Share of the light lost in the corners."""
+    contrast: float
+    """Strength of an S-shaped tone curve on top of sRGB; negative values lift the shadows."""
+    jpeg_quality: int
+
+
+def widened_camera(camera: Camera) -> Camera:
+    """Returns ``camera`` with a margin on every side, from which `apply_optics` samples."""
+    margin = _margin(camera)
+    intrinsics = camera.intrinsics.copy()
+    intrinsics[:2, 2] += margin
+    return Camera(intrinsics, camera.extrinsics, camera.width + 2 * margin, camera.height + 2 * margin)
+
+
+def apply_optics(
+    radiance: Float[np.ndarray, "rows columns 3"], camera: Camera, optics: Optics, view: int
+) -> Float[np.ndarray, "height width 3"]:
+    """Applies motion blur and lens distortion to the ``radiance`` rendered with `widened_camera`."""
+    import cv2
+
+    margin = _margin(camera)
+    matrix = camera.intrinsics.copy()
+    matrix[:2, 2] -= 0.5  # OpenCV's origin is the centre of the first pixel
+    pixels = np.stack(np.meshgrid(np.arange(camera.width), np.arange(camera.height)), -1).astype(np.float32)
+    coefficients = np.array([optics.distortion, 0, 0, 0, 0])
+    sources = cv2.undistortPoints(pixels.reshape(-1, 1, 2), matrix, coefficients, P=matrix).reshape(pixels.shape)
+    kernel = _motion_kernel(optics.motion[view])
+    blurred = cv2.filter2D(radiance.astype(np.float32), -1, kernel, borderType=cv2.BORDER_REPLICATE)
+    sources = (sources + margin).astype(np.float32)
+    return cv2.remap(blurred, sources, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def _margin(camera: Camera) -> int:
+    return round(MARGIN * max(camera.width, camera.height))
+
+
+def _motion_kernel(motion: Float[np.ndarray, "2"]) -> Float[np.ndarray, "size size"]:
+    """The blur kernel of a point that moves by ``motion`` pixels during the exposure."""
+    radius = int(np.ceil(np.abs(motion).max() / 2)) + 1
+    kernel = np.zeros((2 * radius + 1,) * 2, np.float32)
+    for time in np.linspace(-0.5, 0.5, 8 * radius + 1):
+        x, y = time * motion + radius
+        column, row = int(x), int(y)
+        for dx, dy in ((0, 0), (1, 0), (0, 1), (1, 1)):
+            kernel[row + dy, column + dx] += abs(1 - dx - (x - column)) * abs(1 - dy - (y - row))
+    return kernel / kernel.sum()
+
+
+def simulate_sensor(
+    radiance: Float[np.ndarray, "height width 3"],
+    sensor: Sensor,
+    exposure: float,
+    white_balance: Float[np.ndarray, "3"],
+    rng: np.random.Generator,
+) -> UInt8[np.ndarray, "height width 3"]:
+    """Converts linear ``radiance`` into the sRGB image of the phone; ``exposure`` and ``white_balance`` scale it."""
+    height, width = radiance.shape[:2]
+    rows, columns = np.mgrid[:height, :width]
+    squared_radius = ((rows + 0.5) / height - 0.5) ** 2 + ((columns + 0.5) / width - 0.5) ** 2
+    light = radiance * exposure * white_balance * (1 - sensor.vignetting * squared_radius / 0.5)[..., None]
+    deviation = np.sqrt(sensor.read_noise**2 + sensor.shot_noise**2 * np.clip(light, 0, 1))
+    light = light + deviation * rng.standard_normal(light.shape)
+    # Highlights are compressed instead of clipped, as phones do: bright skin keeps its colour.
+    light = np.where(light > 0.7, 0.7 + 0.3 * np.tanh((light - 0.7) / 0.6), light)
+    tone = linear_to_srgb(light)
+    tone = tone + sensor.contrast * (tone * tone * (3 - 2 * tone) - tone)
+    return np.round(255 * tone).astype(np.uint8)
+
+
+def linear_to_srgb(linear: np.ndarray) -> np.ndarray:
+    """Linear light in [0, 1] to sRGB in [0, 1] (IEC 61966-2-1)."""
+    linear = np.clip(linear, 0, 1)
+    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+
+
+def encode_jpeg(image: UInt8[np.ndarray, "height width 3"], quality: int) -> bytes:
+    """Encodes an image as a JPEG file without EXIF metadata."""
+    stream = io.BytesIO()
+    Image.fromarray(image).save(stream, "JPEG", quality=quality)
+    return stream.getvalue()
