@@ -26,11 +26,11 @@ from p2vlib.geometry.frames import FOOT_SHARE
 from p2vlib.geometry.grids import iou, voxelise
 from p2vlib.provenance import data_folder
 from p2vtools import viewer
+from p2vtools.executor import run_jobs
 from p2vtools.fit import camera_alignment, pretrained, uncertainty
 from p2vtools.fit.pretrained import PretrainedModel
 from p2vtools.fit.reconstruct import ReconstructedFoot, pose_matrix, reconstruct
 from p2vtools.fit.uncertainty import CALIBRATED_SIZE, CALIBRATION_KEY
-from p2vtools.processes import each
 from p2vtools.synthesis.collection import MAT_DOMAIN
 from p2vtools.synthesis.feet.foot import make_feet
 from p2vtools.synthesis.feet.landmarks import true_measures
@@ -125,7 +125,7 @@ def measured(
 ) -> pd.DataFrame:
     """`readings` of unseen feet, `measured_foot` each: a row a foot and measure."""
     jobs = [(weights, folder, who, np.random.default_rng([seed, number])) for number, folder in enumerate(folders)]
-    return pd.concat(each(measured_foot, jobs, "feet measured", "foot"), ignore_index=True)
+    return pd.concat(run_jobs(measured_foot, jobs, "feet measured", "foot"), ignore_index=True)
 
 
 def measured_foot(weights: PretrainedModel, folder: Path, who: str | None, rng: np.random.Generator) -> pd.DataFrame:

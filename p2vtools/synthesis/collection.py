@@ -28,7 +28,7 @@ from p2vlib.geometry.cameras import Camera, Row, write_cameras, write_metadata
 from p2vlib.geometry.frames import FOOT_SYNSET, R2N2_DISTANCE_SCALE, R2N2_FOV, SIDES, Cube, foot_cube, object_cube
 from p2vlib.geometry.grids import voxelise, write_binvox
 from p2vlib.provenance import data_folder, home
-from p2vtools.processes import each
+from p2vtools.executor import run_jobs
 from p2vtools.synthesis.feet.legs import cache_legs
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def _complete(config: Config, workers: int | None) -> None:
     if missing:
         cache_legs()
         # A failed capture stops the collection: a data set that silently lacks a person would be another data set.
-        each(_capture, [(job, dataset_root(job, config)) for job in missing], "captures", "subject", workers)
+        run_jobs(_capture, [(job, dataset_root(job, config)) for job in missing], "captures", "subject", workers)
     objects = [job for job in wanted if job.kind == "object"]
     _write_taxonomy(data_folder("objects", config.scale) / "taxonomy.json", objects)
 

@@ -16,8 +16,8 @@ import pandas as pd
 
 from p2vlib.files import write_text
 from p2vlib.provenance import code_digest, commit, home
+from p2vtools.executor import run_jobs
 from p2vtools.fit import pretrained
-from p2vtools.processes import each
 from p2vtools.study.benchmark import captures, meshes, scans, summary
 from p2vtools.synthesis.feet.legs import cache_legs
 
@@ -45,7 +45,7 @@ def evaluate(share: float = 1.0, out: Path | None = None, workers: int | None = 
     missing = [job for job in wanted if not _place(kept, *job).is_file()]
     if missing:
         cache_legs()
-        each(_keep, [(kept, *job) for job in missing], "cases", "case", workers)
+        run_jobs(_keep, [(kept, *job) for job in missing], "cases", "case", workers)
     found = [json.loads(_place(kept, *job).read_text()) for job in wanted]
     for part in summary.PARTS:
         table = pd.DataFrame([row for one in found for row in one["rows"].get(part, [])])

@@ -29,7 +29,7 @@ def test_the_smoke_data_hold_everybody_once(smoke):
 
 
 def test_a_second_run_renders_nothing(smoke, monkeypatch):
-    monkeypatch.setattr(collection, "each", None)
+    monkeypatch.setattr(collection, "run_jobs", None)
     made = {path: path.stat().st_mtime_ns for path in smoke.objects.rglob("*") if path.is_file()}
     collection.ensure_collection(smoke.config)
     assert made and all(path.stat().st_mtime_ns == time for path, time in made.items())
