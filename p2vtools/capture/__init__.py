@@ -1,4 +1,1 @@
 """From a person with a phone and a printer to a capture folder."""
-
-APPS = ("polycam", "scannerapp", "record3d", "nerfstudio", "colmap")
-"""Whose exports `exports` reads."""

@@ -1,12 +1,13 @@
-"""A scan as an app gives it, made a clean solid foot: unit, floor, stray pieces, leg, holes, direction and side.
+"""Cleans a scan: finds its unit, floor, foot, direction and side, closes the surface and cuts the leg.
 
-LiDAR scans come with the floor fused to the sole, the leg up to the knee, no sole, any unit and any direction. Nothing
-here learns; what counts as a foot, and as which side's, is told by a typical left foot and its mirror image.
+LiDAR scans come with the floor fused to the foot, the leg up to the knee, no sole, and any unit and direction. No
+network is involved; a template foot and its mirror image decide what is a foot, and of which side.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,236 +19,234 @@ from scipy import ndimage
 from p2vlib.files import atomic_directory, write_text
 from p2vlib.geometry.frames import FOOT_CUBE_EDGE, FOOT_CUT_HEIGHT, FOOT_SYNSET, UNITS, Cube, foot_cube
 from p2vlib.geometry.grids import VoxelGrid, to_mesh, voxelise, write_binvox
-from p2vtools import viewer
 from p2vtools.capture.ground_plane import GroundPlane, Plane, find_ground_plane
 from p2vtools.capture.scan_files import decimate
 from p2vtools.capture.template_registration import TemplateRegistration
 from p2vtools.fit.reconstruct import estimate_placement, pose_matrix
 
-UNKNOWN = "unknown"
-"""The unit of a scan in which no unit makes a foot of what stands."""
+UNKNOWN_UNIT = "unknown"
+"""The unit of a scan that has the size of a foot in none of `UNITS`."""
 
-USUAL = 0.35
-"""Metres that a scan of a foot with some leg or floor measures at most, by order of magnitude."""
+TYPICAL_EXTENT = 0.35
+"""Longest side of a scan of a foot with some leg or floor, metres, to an order of magnitude."""
 
-LENGTH = 0.25
-"""An adult's foot, metres: taken where the unit is not known."""
+ADULT_LENGTH = 0.25
+"""Foot length, metres, that is assumed where the unit is unknown."""
 
-EDGES = 0.3 * 1.25 ** np.arange(5)
-"""What a scan of unknown unit may measure along its longest side, metres."""
+EXTENTS = 0.3 * 1.25 ** np.arange(5)
+"""Longest sides that are tried for a scan of unknown unit, metres."""
 
-PITCH, ROOM, BELOW = 0.0025, 160, 8
-"""The grid on which the surface is closed: voxels in metres, how many of them in a row, and how many under the floor.
-"""
+VOXEL_SIZE, GRID_SIZE, MARGIN = 0.0025, 160, 8
+"""The grid in which the surface is closed: edge of a voxel in metres, voxels a side, and layers below the floor."""
 
 BLUR, LEVEL = 0.005, 0.42
-"""What smooths the surface's noise: a blur in metres, and the occupancy at which the surface then lies; below one half,
-since a blur takes from what bulges. Chosen on people of the training population (`capture.degrade`)."""
+"""Smoothing of the surface: a blur in metres, and the occupancy at which the surface lies; less than one half, because
+blur shrinks convex parts. Both tuned on people of the training population (`p2vtools.synthesis.scan_degradation`)."""
 
 BEVEL = 0.009
-"""The edge of a sole rises so far, metres, over as much breadth: what the floor hides of it is drawn in so far."""
+"""The edge of a sole rises by this height, metres, over the same width; the part that the floor hides is drawn in."""
 
-TOES = 0.0055
-"""What an app's smoothing and ours take from the tips of toes, metres, and `FOREFOOT`: the share of the length over
-which it is given back. Both as on people of the training population."""
-FOREFOOT = 0.3
-
-DRAWN = 60_000
-"""Triangles in a picture, at most."""
+TOE_LENGTHENING, FOREFOOT_SHARE = 0.0055, 0.3
+"""What the smoothing by the app and by `BLUR` takes from the tips of the toes, metres, and the share of the foot length
+over which it is given back. Estimated on the training population."""
 
 
 @dataclass(frozen=True, eq=False)
 class CleanedScan:
-    """A clean foot in its own frame: metres, floor at 0, toes along +x, cut at 0.12 m."""
+    """A clean foot in its own frame: metres, floor at y = 0, toes along +x, cut at 0.12 m."""
 
     mesh: trimesh.Trimesh
-    """Closed."""
+    """Watertight."""
     side: str
     to_foot: Float[np.ndarray, "4 4"]
-    """From the scan's coordinates, in its unit, to the foot's."""
+    """From the scan's coordinates, in its unit, to the foot's frame."""
     unit: str
-    """`UNITS`, or `UNKNOWN`."""
+    """One of `UNITS`, or `UNKNOWN_UNIT`."""
     notes: list[str] = field(default_factory=list)
-    """What was done, in sentences."""
+    """What was done, as sentences."""
 
     def grid(self, size: int) -> VoxelGrid:
-        """The solid in the foot's cube."""
-        cube = foot_cube(self.mesh.bounds)
-        return voxelise(self.mesh.vertices, self.mesh.faces, cube, size)
+        """The solid in the cube around the foot."""
+        return voxelise(self.mesh.vertices, self.mesh.faces, foot_cube(self.mesh.bounds), size)
 
 
 def clean_scan(
-    mesh: trimesh.Trimesh, typical: Bool[np.ndarray, "x y z"], unit: str | None = None, seed: int = 0
+    mesh: trimesh.Trimesh, template: Bool[np.ndarray, "x y z"], unit: str | None = None, seed: int = 0
 ) -> CleanedScan:
-    """The foot in a scan.
+    """Extracts the foot from a scan.
 
     Args:
-        mesh: any unit, any direction, open or closed, a floor or none.
-        typical: a left foot in its cube, at any size (`rough.Typical`).
-        unit: m, cm or mm, where it is known.
+        mesh: in any unit and direction, open or closed, with or without a floor.
+        template: occupancy of a left foot in its cube, at any resolution (`PretrainedModel.typical_foot`).
+        unit: m, cm or mm; by default it is inferred from the size.
 
     Raises:
-        ValueError: an empty scan, an unknown unit, or nothing in it that stands like a foot.
+        ValueError: an empty scan, an unknown unit, or nothing in the scan that stands like a foot.
     """
     if len(mesh.faces) < 20 or not np.isfinite(mesh.vertices).all():
-        raise ValueError(f"a scan needs a surface of finite points; found {len(mesh.faces)} triangles")
+        raise ValueError(f"a scan needs a surface with finite vertices; found {len(mesh.faces)} triangles")
     if unit is not None and unit not in UNITS:
         raise ValueError(f"unit is {unit!r}; expected one of {', '.join(UNITS)}")
-    scan = decimate(mesh)
-    rng, like = np.random.default_rng(seed), TemplateRegistration(typical)
-    scale, known, found, notes = _in_metres(scan, unit, like, rng)
-    occupied = _closed(found, like)
-    cube = _room(found)
-    vertices, faces = to_mesh(occupied, cube, LEVEL)
-    turn = _ahead(occupied, cube, found)
-    foot = trimesh.Trimesh(_longer(trimesh.transform_points(vertices, turn)), faces, process=False)
+    rng, registration = np.random.default_rng(seed), TemplateRegistration(template)
+    scale, unit, ground, notes = _find_unit(decimate(mesh), unit, registration, rng)
+    occupancy, cube = _closed_occupancy(ground, registration), _grid_cube(ground)
+    vertices, faces = to_mesh(occupancy, cube, LEVEL)
+    to_toes = _toes_forward(occupancy, cube, ground)
+    foot = trimesh.Trimesh(_lengthen_toes(trimesh.transform_points(vertices, to_toes)), faces, process=False)
     centred = trimesh.transformations.translation_matrix(-foot.bounds.mean(0) * [1, 0, 1] - [0, foot.bounds[0, 1], 0])
     foot.apply_transform(centred)
-    long = float(np.ptp(foot.vertices[:, 0]))
-    if not 0.10 < long < FOOT_CUBE_EDGE:
+    length = float(np.ptp(foot.vertices[:, 0]))
+    if not 0.10 < length < FOOT_CUBE_EDGE:
         raise ValueError(
-            f"what stands in the scan is {1000 * long:.0f} mm long in {known}; expected a foot of 100 to"
-            f" {1000 * FOOT_CUBE_EDGE:.0f} mm: is that the unit, and is there one foot and little else?"
+            f"the object on the floor of the scan is {1000 * length:.0f} mm long in {unit}; expected a foot of 100 to"
+            f" {1000 * FOOT_CUBE_EDGE:.0f} mm: check the unit, and that the scan shows one foot and little else"
         )
-    told = f"{found.fit.side} foot, {1000 * long:.0f} mm long with its leg cut at {1000 * FOOT_CUT_HEIGHT:.0f} mm"
-    to_foot = centred @ turn @ found.to_upright @ np.diag([scale] * 3 + [1.0])
-    return CleanedScan(foot, found.fit.side, to_foot, known, [*notes, *found.notes, told])
+    side = ground.fit.side
+    notes += [
+        *ground.notes,
+        f"{side} foot, {1000 * length:.0f} mm long with its leg cut at {1000 * FOOT_CUT_HEIGHT:.0f} mm",
+    ]
+    to_foot = centred @ to_toes @ ground.to_upright @ np.diag([scale] * 3 + [1.0])
+    return CleanedScan(foot, side, to_foot, unit, notes)
 
 
-def guessed_units(mesh: trimesh.Trimesh) -> list[str]:
-    """The units in which a scan may be a foot, the likeliest by its size first."""
-    extent = float(np.ptp(mesh.vertices, axis=0).max())
-    return sorted(UNITS, key=lambda unit: abs(np.log(max(extent, 1e-12) * UNITS[unit] / USUAL)))
-
-
-def _in_metres(
-    scan: trimesh.Trimesh, unit: str | None, like: TemplateRegistration, rng: np.random.Generator
+def _find_unit(
+    scan: trimesh.Trimesh, unit: str | None, template: TemplateRegistration, rng: np.random.Generator
 ) -> tuple[float, str, GroundPlane, list[str]]:
-    """Metres to one of the scan's own length, its unit, how it then stands, and what was thought of its unit."""
-    for known in [unit] if unit else guessed_units(scan):
-        if found := find_ground_plane(scan.copy().apply_scale(UNITS[known]), like, rng):
-            return UNITS[known], known, found, [f"unit {known}" + ("" if unit else ", guessed from its size")]
-    longest = float(np.ptp(scan.vertices, axis=0).max())
-    if unit is None and longest > 0:
-        tried = [
-            (find_ground_plane(scan.copy().apply_scale(edge / longest), like, rng), edge / longest) for edge in EDGES
-        ]
-        tried = [(found.fit.apart, scale, found) for found, scale in tried if found]
-        if tried:
-            _, scale, found = min(tried, key=lambda one: one[0])
-            # The typical foot lies in it at its own size: so much longer or shorter is the scan's.
-            scale *= LENGTH / like.length * float(np.cbrt(np.linalg.det(found.fit.to_foot[:3, :3])))
-            if found := find_ground_plane(scan.copy().apply_scale(scale), like, rng):
-                told = f"its unit is not known: its foot is taken to be about {1000 * LENGTH:.0f} mm long"
-                return scale, UNKNOWN, found, [told]
+    """Metres per unit of the scan, the unit, the ground plane in metres, and notes on how the unit was found."""
+
+    def attempt(scale: float) -> GroundPlane | None:
+        return find_ground_plane(scan.copy().apply_scale(scale), template, rng)
+
+    extent = float(np.ptp(scan.vertices, axis=0).max())
+    by_size = sorted(UNITS, key=lambda name: abs(np.log(max(extent, 1e-12) * UNITS[name] / TYPICAL_EXTENT)))
+    for name in [unit] if unit else by_size:
+        if ground := attempt(UNITS[name]):
+            return UNITS[name], name, ground, [f"unit {name}" + ("" if unit else ", inferred from the size")]
+    if unit is None and extent > 0:
+        attempts = [(attempt(assumed / extent), assumed / extent) for assumed in EXTENTS]
+        standing = [(ground, scale) for ground, scale in attempts if ground]
+        if standing:
+            ground, scale = min(standing, key=lambda pair: pair[0].fit.distance)
+            # The registration scales the foot of the scan to the template, whose length is known.
+            scale *= ADULT_LENGTH / template.length * float(np.cbrt(np.linalg.det(ground.fit.to_template[:3, :3])))
+            if ground := attempt(scale):
+                note = f"unknown unit; the foot is assumed to be about {1000 * ADULT_LENGTH:.0f} mm long"
+                return scale, UNKNOWN_UNIT, ground, [note]
     raise ValueError(
-        f"nothing in the scan stands like a foot on a floor{f' in {unit}' if unit else ''}; expected one foot, its leg"
-        " upwards to above the ankle, and little else; cut other things off in the app"
+        f"nothing in the scan stands like a foot on a floor{f' in {unit}' if unit else ''}; expected one foot, with its"
+        " leg upwards to above the ankle, and little else; remove other objects in the app"
     )
 
 
-def _room(found: GroundPlane) -> Cube:
-    """The cube about the foot whose lowest voxels stand on the floor."""
-    low = found.foot.vertices[found.foot.vertices[:, 1] < 0.06]
+def _grid_cube(ground: GroundPlane) -> Cube:
+    """The cube around the foot whose lowest layer stands on the floor."""
+    low = ground.foot.vertices[ground.foot.vertices[:, 1] < 0.06]
     middle = (low.min(0) + low.max(0)) / 2
-    edge = PITCH * ROOM
+    edge = VOXEL_SIZE * GRID_SIZE
     return Cube((float(middle[0]) - edge / 2, 0.0, float(middle[2]) - edge / 2), edge)
 
 
-def _closed(found: GroundPlane, like: TemplateRegistration) -> Float[np.ndarray, "x y z"]:
-    """Occupancy of the foot below the cut over `_room`, 0 to 1, its sole, its holes and its noise closed and smooth."""
+def _closed_occupancy(ground: GroundPlane, template: TemplateRegistration) -> Float[np.ndarray, "x y z"]:
+    """Smooth occupancy in `_grid_cube`, 0 to 1, of the foot below the cut, with its sole and holes closed."""
     from igl import fast_winding_number
 
-    cube = _room(found)
-    vertices, faces = _doubled(found.foot, found.ground)
-    across = np.asarray(cube.lower)[[0, 2]]
+    vertices, faces = _with_reflections(ground.foot, ground.planes)
+    corner = np.asarray(_grid_cube(ground).lower)[[0, 2]]
     first, last = (
-        np.clip((end - across) / PITCH, 0, ROOM).astype(int)
-        for end in (found.foot.bounds[0, [0, 2]] - 2 * PITCH, found.foot.bounds[1, [0, 2]] + 3 * PITCH)
+        np.clip((bound - corner) / VOXEL_SIZE, 0, GRID_SIZE).astype(int)
+        for bound in (
+            ground.foot.bounds[0, [0, 2]] - 2 * VOXEL_SIZE,
+            ground.foot.bounds[1, [0, 2]] + 3 * VOXEL_SIZE,
+        )
     )
-    layers = round(FOOT_CUT_HEIGHT / PITCH) + 2 * BELOW
-    x, z = (across[axis] + PITCH * (np.arange(first[axis], last[axis]) + 0.5) for axis in (0, 1))
-    y = PITCH * (np.arange(layers) - BELOW + 0.5)
+    layers = round(FOOT_CUT_HEIGHT / VOXEL_SIZE) + 2 * MARGIN
+    x, z = (corner[axis] + VOXEL_SIZE * (np.arange(first[axis], last[axis]) + 0.5) for axis in (0, 1))
+    y = VOXEL_SIZE * (np.arange(layers) - MARGIN + 0.5)
     centres = np.stack(np.meshgrid(x, y, z, indexing="ij"), axis=-1)
     inside = fast_winding_number(vertices, faces, centres.reshape(-1, 3)).reshape(centres.shape[:3])
-    hidden = np.any([centres @ plane[:3] < plane[3] for plane in found.ground], axis=0)
-    inside = _down_to_the_floor(inside.clip(0, 1), hidden)
-    if len(found.ground) > 1:  # where a turned floor hides toes or a heel, the typical foot's are the likeliest
-        inside = np.where(hidden & (centres[..., 1] > 0), np.maximum(inside, like.occupied(centres, found.fit)), inside)
-    soft = ndimage.gaussian_filter(inside, BLUR / PITCH, mode="nearest")[:, BELOW:-BELOW]
-    solid = soft > LEVEL
+    hidden = np.any([centres @ plane[:3] < plane[3] for plane in ground.planes], axis=0)
+    inside = _extend_to_floor(inside.clip(0, 1), hidden)
+    if len(ground.planes) > 1:  # a tilted floor may hide toes or a heel: the template fills them in
+        filled = np.maximum(inside, template.occupancy_at(centres, ground.fit))
+        inside = np.where(hidden & (centres[..., 1] > 0), filled, inside)
+    smooth = ndimage.gaussian_filter(inside, BLUR / VOXEL_SIZE, mode="nearest")[:, MARGIN:-MARGIN]
+    solid = smooth > LEVEL
     filled = np.stack([ndimage.binary_fill_holes(solid[:, layer]) for layer in range(solid.shape[1])], 1)
     pieces, count = ndimage.label(filled)
     if not count:
         raise ValueError("nothing in the scan encloses a volume above its floor; expected a foot with few holes")
     largest = pieces == 1 + int(ndimage.sum_labels(filled, pieces, np.arange(1, count + 1)).argmax())
-    soft = np.where(filled & ~solid, 1.0, soft) * (largest | (pieces == 0))
-    whole = np.zeros((ROOM,) * 3)
-    whole[first[0] : last[0], : soft.shape[1], first[1] : last[1]] = soft
-    return whole
+    smooth = np.where(filled & ~solid, 1.0, smooth) * (largest | (pieces == 0))
+    occupancy = np.zeros((GRID_SIZE,) * 3)
+    occupancy[first[0] : last[0], : smooth.shape[1], first[1] : last[1]] = smooth
+    return occupancy
 
 
-def _down_to_the_floor(
+def _extend_to_floor(
     inside: Float[np.ndarray, "x y z"], hidden: Bool[np.ndarray, "x y z"]
 ) -> Float[np.ndarray, "x y z"]:
-    """Occupancy with what is ``hidden`` filled from just above it, the edge of the sole bevelled by `BEVEL`."""
+    """Copies the lowest visible layer into the ``hidden`` voxels below it, and bevels the edge of the sole."""
     first = (~hidden).argmax(1)[:, None]
     layers = np.arange(inside.shape[1])[:, None]
-    filled = np.take_along_axis(inside, np.maximum(layers, first), axis=1)
-    seen = np.take_along_axis(inside, first, axis=1)[:, 0]
-    edge = PITCH * ndimage.distance_transform_edt(seen > 0.5)[:, None]
-    below = PITCH * (first - np.maximum(layers, BELOW))
-    # Where the floor rises into the foot, little is seen of it, and the edge of that is not the sole's.
-    bevelled = hidden & (first <= BELOW + 1.5 * BEVEL / PITCH) & (edge < np.minimum(below, BEVEL))
-    return np.where(bevelled, 0.0, filled)
+    extended = np.take_along_axis(inside, np.maximum(layers, first), axis=1)
+    visible = np.take_along_axis(inside, first, axis=1)[:, 0]
+    to_edge = VOXEL_SIZE * ndimage.distance_transform_edt(visible > 0.5)[:, None]
+    depth = VOXEL_SIZE * (first - np.maximum(layers, MARGIN))
+    # Where the floor rises into the foot, the edge of the visible part is not that of the sole.
+    bevelled = hidden & (first <= MARGIN + 1.5 * BEVEL / VOXEL_SIZE) & (to_edge < np.minimum(depth, BEVEL))
+    return np.where(bevelled, 0.0, extended)
 
 
-def _doubled(foot: trimesh.Trimesh, ground: list[Plane]) -> tuple[Float[np.ndarray, "vertices 3"], np.ndarray]:
-    """The surface with its mirror images below the ground and above the leg's end: so it is not open there."""
+def _with_reflections(foot: trimesh.Trimesh, planes: list[Plane]) -> tuple[Float[np.ndarray, "vertices 3"], np.ndarray]:
+    """The surface with its reflections in the ground and in the end of the leg, which close it there."""
     vertices, faces = np.asarray(foot.vertices), np.asarray(foot.faces)
-    planes = list(ground)
     top = float(np.quantile(vertices[:, 1], 0.99)) - 0.004
     if top < 2 * FOOT_CUT_HEIGHT:
-        planes.append(np.array([0.0, -1.0, 0.0, -top]))
+        planes = [*planes, np.array([0.0, -1.0, 0.0, -top])]
     for plane in planes:
         vertices, faces, _ = trimesh.intersections.slice_faces_plane(vertices, faces, plane[:3], plane[:3] * plane[3])
-    images = [vertices - 2 * (vertices @ plane[:3] - plane[3])[:, None] * plane[:3] for plane in planes]
-    turned = [faces[:, ::-1] + len(vertices) * (number + 1) for number in range(len(images))]
-    return np.concatenate([vertices, *images]), np.concatenate([faces, *turned]).astype(np.int64)
+    reflected = [vertices - 2 * (vertices @ plane[:3] - plane[3])[:, None] * plane[:3] for plane in planes]
+    reversed_faces = [faces[:, ::-1] + len(vertices) * (number + 1) for number in range(len(planes))]
+    return np.concatenate([vertices, *reflected]), np.concatenate([faces, *reversed_faces]).astype(np.int64)
 
 
-def _ahead(occupied: Float[np.ndarray, "x y z"], cube: Cube, found: GroundPlane) -> Float[np.ndarray, "4 4"]:
-    """The turn that makes the toes point along +x: by the foot's principal axis, its end told by the typical foot."""
-    half = ROOM // 2
-    coarse = occupied.reshape(half, 2, half, 2, half, 2).mean((1, 3, 5))
-    yaw, centre = estimate_placement((coarse > LEVEL).astype(np.float32), cube)
-    turn = np.linalg.inv(pose_matrix(yaw, centre))
-    toes = np.linalg.inv(found.fit.to_foot)[:3, 0]
-    return turn if (turn[:3, :3] @ toes)[0] > 0 else np.diag([-1.0, 1, -1, 1]) @ turn
+def _toes_forward(occupancy: Float[np.ndarray, "x y z"], cube: Cube, ground: GroundPlane) -> Float[np.ndarray, "4 4"]:
+    """The transform that turns the toes to +x: the principal axis of the foot, with the sign of the template."""
+    half = GRID_SIZE // 2
+    coarse = occupancy.reshape(half, 2, half, 2, half, 2).mean((1, 3, 5))
+    transform = np.linalg.inv(pose_matrix(*estimate_placement((coarse > LEVEL).astype(np.float32), cube)))
+    template_toes = np.linalg.inv(ground.fit.to_template)[:3, 0]
+    return transform if (transform[:3, :3] @ template_toes)[0] > 0 else np.diag([-1.0, 1, -1, 1]) @ transform
 
 
-def _longer(vertices: Float[np.ndarray, "vertices 3"]) -> Float[np.ndarray, "vertices 3"]:
-    """The foot with its toes as long as they were before they were smoothed."""
-    first, last = vertices[:, 0].min(), vertices[:, 0].max()
-    share = ((vertices[:, 0] - last) / (FOREFOOT * (last - first)) + 1).clip(0, 1)
-    return vertices + TOES * share[:, None] * [1, 0, 0]
+def _lengthen_toes(vertices: Float[np.ndarray, "vertices 3"]) -> Float[np.ndarray, "vertices 3"]:
+    """Gives back the length that smoothing has taken from the toes."""
+    heel, toes = vertices[:, 0].min(), vertices[:, 0].max()
+    share = ((vertices[:, 0] - toes) / (FOREFOOT_SHARE * (toes - heel)) + 1).clip(0, 1)
+    return vertices + TOE_LENGTHENING * share[:, None] * [1, 0, 0]
 
 
-# -------------------------------------------------------------------------------------------------------------- filing
+# -------------------------------------------------------------------------------------------------------------- writing
 
 
 def write_model(cleaned: CleanedScan, folder: Path) -> None:
-    """Writes the mesh and its grids as a capture folder has them."""
+    """Writes the mesh and its grids into a capture folder."""
     cleaned.mesh.export(folder / "model.obj")
     for size in (32, 64, 128):
         write_binvox(folder / ("model.binvox" if size == 32 else f"model-{size}.binvox"), cleaned.grid(size))
 
 
-def file_scan(cleaned: CleanedScan, scan: trimesh.Trimesh, out: Path) -> None:
-    """Writes a capture folder without photos: the mesh, its grids, what was done, and a picture of before and after.
+def write_scan_capture(
+    cleaned: CleanedScan, out: Path, write_extra: Callable[[Path], object] = lambda folder: None
+) -> None:
+    """Writes a capture folder without photos, completely or not at all: the mesh, its grids and what was done.
+
+    Args:
+        write_extra: writes further files into the folder, such as a picture.
 
     Raises:
-        ValueError: ``out`` is there already.
+        ValueError: ``out`` exists.
     """
     with atomic_directory(out) as folder:
         write_model(cleaned, folder)
@@ -263,6 +262,4 @@ def file_scan(cleaned: CleanedScan, scan: trimesh.Trimesh, out: Path) -> None:
             "notes": cleaned.notes,
         }
         write_text(folder / "subject.json", json.dumps(subject, indent=1) + "\n")
-        shown = [decimate(one, DRAWN) for one in (scan.copy().apply_transform(cleaned.to_foot), cleaned.mesh)]
-        figure = viewer.cleaning_figure(*shown)
-        figure.savefig(folder / "cleaned.png", dpi=110)
+        write_extra(folder)

@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from p2vtools.capture.app_exports import Export, of_model
+from p2vtools.capture.app_exports import Export
+from p2vtools.capture.app_formats.colmap import frames_from_model
 from p2vtools.capture.charuco import DEFAULT_FOCAL
 from p2vtools.capture.mat_capture import list_photos, read_photo
 from p2vtools.capture.sfm import map_photos
@@ -60,7 +61,7 @@ def read_photos_without_mat(source: Path, report: Callable[[str], object] = lamb
             " match, or the photos do not overlap; print the mat (python -m p2vtools mat), or stand on a patterned"
             " carpet, and take 15 to 30 photos in one walk"
         )
-    frames, points = of_model(model)
+    frames, points = frames_from_model(model)
     frames = [replace(frame, name=paths[int(Path(frame.name).stem)].name) for frame in frames]
     registered = {frame.name for frame in frames}
     for path in paths:

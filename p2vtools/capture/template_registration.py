@@ -1,4 +1,4 @@
-"""How a typical foot lies in a scan: place, direction, size and side, by points of the two that are near each other."""
+"""Registers a template foot with a scan: position, direction, size and side, by iterative closest points."""
 
 from __future__ import annotations
 
@@ -16,80 +16,87 @@ from p2vlib.geometry.grids import to_mesh
 
 Points = Float[np.ndarray, "points 3"]
 
-LOW, HIGH = 0.010, 0.075
-"""What is compared stands between these heights, metres: below is the floor, above is the leg, which leans as it likes.
-"""
+MIN_HEIGHT, MAX_HEIGHT = 0.010, 0.075
+"""Only points between these heights are compared, metres: below is the floor, above the leg, which may lean."""
 
-POINTS = 600
+NUM_POINTS = 600
+"""Points of the scan and of the template that are compared."""
 
-TRIED, SETTLED = 6, 14
-"""Rounds in which every side and direction is tried, and further ones for the better two."""
+COARSE_ROUNDS, FINE_ROUNDS = 6, 14
+"""Rounds for every side and direction, and further rounds for the best two."""
 
-KEPT = 0.85
-"""The share of the points that count: the rest may be in a hole or of something else."""
+INLIERS = 0.85
+"""Share of the points that count; the rest may lie in a hole or belong to another object."""
 
 
 @dataclass(frozen=True, eq=False)
 class Registration:
-    """A typical foot laid into a scan."""
+    """The pose of the template foot in a scan."""
 
     side: str
-    to_foot: Float[np.ndarray, "4 4"]
-    """From the scan to the frame and the size of the typical foot: a turn, a move and a scale."""
-    apart: float
-    """Mean distance of the nearest points both ways, `KEPT` of them, metres of the typical foot."""
+    to_template: Float[np.ndarray, "4 4"]
+    """Similarity transform from the scan to the frame and size of the template."""
+    distance: float
+    """Mean distance between nearest points in both directions over the `INLIERS`, metres of the template."""
 
 
 class TemplateRegistration:
-    """A typical left foot (a solid in its cube, of any size) and its mirror image, to compare scans with."""
+    """Registers a template foot and its mirror image with scans.
 
-    def __init__(self, typical: Bool[np.ndarray, "x y z"]) -> None:
-        self.soft = ndimage.gaussian_filter(typical.astype(np.float32), 0.6)
-        surface = trimesh.Trimesh(*to_mesh(self.soft, FOOT_CUBE))
-        points = np.asarray(trimesh.sample.sample_surface(surface, 3 * POINTS, seed=0)[0])
-        points = points[(points[:, 1] > LOW) & (points[:, 1] < HIGH)]
-        self.surfaces = {side: points * [1, 1, 1 if side == "left" else -1] for side in SIDES}
-        self.trees = {side: KDTree(points) for side, points in self.surfaces.items()}
+    Args:
+        template: occupancy of a left foot in `FOOT_CUBE`, at any resolution.
+    """
+
+    def __init__(self, template: Bool[np.ndarray, "x y z"]) -> None:
+        self.occupancy = ndimage.gaussian_filter(template.astype(np.float32), 0.6)
+        surface = trimesh.Trimesh(*to_mesh(self.occupancy, FOOT_CUBE))
+        points = np.asarray(trimesh.sample.sample_surface(surface, 3 * NUM_POINTS, seed=0)[0])
+        points = points[(points[:, 1] > MIN_HEIGHT) & (points[:, 1] < MAX_HEIGHT)]
+        self.points = {side: points * [1, 1, 1 if side == "left" else -1] for side in SIDES}
+        self.trees = {side: KDTree(points) for side, points in self.points.items()}
         self.length = float(np.ptp(points[:, 0]))
         self.middle = (points.min(0) + points.max(0)) / 2
 
     def fit(self, points: Points, rng: np.random.Generator) -> Registration:
-        """The typical foot in ``points`` of a scan that stands on y = 0, whose direction and size are not known."""
+        """Finds the template in ``points`` of a scan that stands on y = 0, at any yaw and size."""
         flat = points[:, [0, 2]] - points[:, [0, 2]].mean(0)
         axis = np.linalg.svd(flat, full_matrices=False)[2][0]
         ends = np.quantile(flat @ axis, (0.01, 0.99))
-        chosen = points[rng.choice(len(points), min(POINTS, len(points)), replace=False)]
-        starts = [self._start(points, ahead, self.length / (ends[1] - ends[0])) for ahead in (axis, -axis)]
-        tried = [self._settled(chosen, side, start, TRIED) for side in SIDES for start in starts]
-        better = sorted(tried, key=lambda fit: fit.apart)[:2]
-        settled = [self._settled(chosen, fit.side, fit.to_foot, SETTLED) for fit in better]
-        return min(settled, key=lambda fit: fit.apart)
+        sample = points[rng.choice(len(points), min(NUM_POINTS, len(points)), replace=False)]
+        starts = [self._start(points, toes, self.length / (ends[1] - ends[0])) for toes in (axis, -axis)]
+        coarse = [self._iterate(sample, side, start, COARSE_ROUNDS) for side in SIDES for start in starts]
+        best = sorted(coarse, key=lambda fit: fit.distance)[:2]
+        fine = [self._iterate(sample, fit.side, fit.to_template, FINE_ROUNDS) for fit in best]
+        return min(fine, key=lambda fit: fit.distance)
 
-    def occupied(self, points: Float[np.ndarray, "x y z 3"], fit: Registration) -> Float[np.ndarray, "x y z"]:
-        """Occupancy of the typical foot, as it lies in the scan, at ``points`` of that."""
-        there = trimesh.transform_points(points.reshape(-1, 3), fit.to_foot) * [1, 1, 1 if fit.side == "left" else -1]
-        places = (there - FOOT_CUBE.lower) / FOOT_CUBE.edge * len(self.soft) - 0.5
-        return ndimage.map_coordinates(self.soft, places.T, order=1).reshape(points.shape[:3]).astype(float)
+    def occupancy_at(self, points: Float[np.ndarray, "x y z 3"], fit: Registration) -> Float[np.ndarray, "x y z"]:
+        """Samples the occupancy of the registered template at ``points`` of the scan."""
+        flat = trimesh.transform_points(points.reshape(-1, 3), fit.to_template)
+        flat = flat * [1, 1, 1 if fit.side == "left" else -1]
+        indices = (flat - FOOT_CUBE.lower) / FOOT_CUBE.edge * len(self.occupancy) - 0.5
+        return ndimage.map_coordinates(self.occupancy, indices.T, order=1).reshape(points.shape[:3]).astype(float)
 
-    def _start(self, points: Points, ahead: Float[np.ndarray, " 2"], scale: float) -> Float[np.ndarray, "4 4"]:
-        """Toes to +x along the longest axis, the boxes' middles on each other."""
-        turn = np.eye(4)
-        turn[:3, :3] = scale * np.array([[ahead[0], 0, ahead[1]], [0, 1, 0], [-ahead[1], 0, ahead[0]]])
-        there = trimesh.transform_points(points, turn)
-        middle = (np.quantile(there, 0.01, axis=0) + np.quantile(there, 0.99, axis=0)) / 2
-        turn[[0, 2], 3] = (self.middle - middle)[[0, 2]]
-        return turn
+    def _start(self, points: Points, toes: Float[np.ndarray, " 2"], scale: float) -> Float[np.ndarray, "4 4"]:
+        """The transform that turns ``toes`` to +x and aligns the centres of the bounding boxes."""
+        start = np.eye(4)
+        start[:3, :3] = scale * np.array([[toes[0], 0, toes[1]], [0, 1, 0], [-toes[1], 0, toes[0]]])
+        turned = trimesh.transform_points(points, start)
+        middle = (np.quantile(turned, 0.01, axis=0) + np.quantile(turned, 0.99, axis=0)) / 2
+        start[[0, 2], 3] = (self.middle - middle)[[0, 2]]
+        return start
 
-    def _settled(self, points: Points, side: str, to_foot: Float[np.ndarray, "4 4"], rounds: int) -> Registration:
-        """Nearest points brought together again and again (Besl, McKay 1992), both ways: so no size is favoured."""
-        typical, tree = self.surfaces[side], self.trees[side]
+    def _iterate(self, points: Points, side: str, to_template: Float[np.ndarray, "4 4"], rounds: int) -> Registration:
+        """Iterative closest points (Besl and McKay 1992) in both directions, so that no size is favoured."""
+        template, tree = self.points[side], self.trees[side]
         for _ in range(rounds):
-            there = trimesh.transform_points(points, to_foot)
-            away, nearest = tree.query(there)
-            back, nearer = KDTree(there).query(typical)
-            near, close = away <= np.quantile(away, KEPT), back <= np.quantile(back, KEPT)
-            apart = float(away[near].mean() + back[close].mean()) / 2
-            mine = np.concatenate([there[near], there[nearer[close]]])
-            its = np.concatenate([typical[nearest[near]], typical[close]])
-            to_foot = trimesh.registration.procrustes(mine, its, reflection=False, return_cost=False) @ to_foot
-        return Registration(side, to_foot, apart)
+            moved = trimesh.transform_points(points, to_template)
+            to_nearest, nearest = tree.query(moved)
+            from_nearest, reverse = KDTree(moved).query(template)
+            inlier = to_nearest <= np.quantile(to_nearest, INLIERS)
+            reverse_inlier = from_nearest <= np.quantile(from_nearest, INLIERS)
+            distance = float(to_nearest[inlier].mean() + from_nearest[reverse_inlier].mean()) / 2
+            source = np.concatenate([moved[inlier], moved[reverse[reverse_inlier]]])
+            target = np.concatenate([template[nearest[inlier]], template[reverse_inlier]])
+            step = trimesh.registration.procrustes(source, target, reflection=False, return_cost=False)
+            to_template = step @ to_template
+        return Registration(side, to_template, distance)

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from p2vtools.capture import APPS
+from p2vtools.capture.app_formats import APPS
 
 if TYPE_CHECKING:
     from p2vtools.capture.capture_writer import WrittenCapture
@@ -213,8 +213,9 @@ def _validate(options: argparse.Namespace) -> int:
 
 def _clean(options: argparse.Namespace) -> None:
     from p2vlib.files import ensure_absent
-    from p2vtools.capture.scan_cleaning import clean_scan, file_scan
-    from p2vtools.capture.scan_files import read_scan
+    from p2vtools import viewer
+    from p2vtools.capture.scan_cleaning import clean_scan, write_scan_capture
+    from p2vtools.capture.scan_files import decimate, read_scan
     from p2vtools.fit import pretrained
 
     ensure_absent(options.out)
@@ -223,7 +224,9 @@ def _clean(options: argparse.Namespace) -> None:
     if options.side and options.side != cleaned.side:
         cleaned.notes.append(f"looks like a {cleaned.side} foot; filed as {options.side}, as told")
         cleaned = replace(cleaned, side=options.side)
-    file_scan(cleaned, scan, options.out)
+    before, after = decimate(scan.apply_transform(cleaned.to_foot), 60_000), decimate(cleaned.mesh, 60_000)
+    figure = viewer.cleaning_figure(before, after)
+    write_scan_capture(cleaned, options.out, lambda folder: figure.savefig(folder / "cleaned.png", dpi=110))
     print(f"{options.out}: " + "; ".join(cleaned.notes))
     print(f"{options.out / 'cleaned.png'} shows before and after; next:")
     print(f"  python -m p2vtools measure {options.out / 'model.obj'} --side {cleaned.side}")

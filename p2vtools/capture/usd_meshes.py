@@ -1,0 +1,113 @@
+"""Reads the meshes of a USD file (`.usd`, `.usda`, `.usdc`, `.usdz`) with Pixar's library.
+
+The library is written in C++, and the files come from strangers: `read_usd` runs this file as a script in a process of
+its own, with a time limit. The script imports nothing but NumPy and ``pxr``.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+MAX_SECONDS = 120
+"""Time limit for one file."""
+
+MAX_PRIMS, MAX_POINTS = 10_000, 20_000_000
+"""Limits for one stage; the second also bounds the number of face corners."""
+
+
+def read_usd(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Reads all meshes of a stage as one, in metres with y up.
+
+    Polygons are split into fans of triangles. Subdivision, materials and animation (after its first frame) are ignored.
+
+    Returns:
+        Vertices ``[points, 3]`` and faces ``[triangles, 3]``.
+
+    Raises:
+        ValueError: the file is no USD stage, has no mesh or an inconsistent one, or exceeds a limit.
+    """
+    instead = "export the scan again, or as .glb, .obj or .ply"
+    with tempfile.TemporaryDirectory() as folder:
+        arrays = Path(folder) / "mesh.npz"
+        try:
+            # -P: the modules in the folder of this file must not shadow others.
+            command = [sys.executable, "-P", __file__, str(path), str(arrays)]
+            outcome = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=MAX_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise ValueError(f"{path}: not read within {MAX_SECONDS} seconds; {instead}") from None
+        if outcome.returncode or not arrays.is_file():
+            reason = outcome.stdout.strip() or "the USD library crashed on it"
+            raise ValueError(f"{path}: {reason}; {instead}")
+        with np.load(arrays) as mesh:
+            return mesh["vertices"], mesh["faces"]
+
+
+def _read_stage(path: str) -> tuple[np.ndarray, np.ndarray]:
+    from pxr import Tf, Usd, UsdGeom
+
+    try:
+        stage = Usd.Stage.Open(path)
+    except Tf.ErrorException:
+        raise ValueError("cannot be opened as a USD stage: damaged, cut off, or a compressed package") from None
+    transforms = UsdGeom.XformCache(Usd.TimeCode.EarliestTime())
+    vertices, faces, points = [], [], 0
+    for number, prim in enumerate(stage.Traverse(Usd.TraverseInstanceProxies())):
+        if number == MAX_PRIMS:
+            raise ValueError(f"has more than {MAX_PRIMS} prims")
+        if prim.IsA(UsdGeom.Mesh):
+            to_world = np.array(transforms.GetLocalToWorldTransform(prim)).T  # USD multiplies row vectors
+            own_vertices, own_faces = _read_mesh(UsdGeom.Mesh(prim), to_world)
+            faces.append(own_faces + points)
+            vertices.append(own_vertices)
+            points += len(own_vertices)
+            if max(points, 3 * sum(map(len, faces))) > MAX_POINTS:
+                raise ValueError(f"has more than {MAX_POINTS} points or face corners")
+    if not points:
+        raise ValueError("its stage has no mesh")
+    joined = UsdGeom.GetStageMetersPerUnit(stage) * np.concatenate(vertices)
+    if UsdGeom.GetStageUpAxis(stage) == UsdGeom.Tokens.z:
+        joined = joined[:, [0, 2, 1]] * [1, 1, -1]
+    return joined, np.concatenate(faces)
+
+
+def _read_mesh(mesh: object, to_world: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Vertices of a `UsdGeom.Mesh` in world units, and its triangles."""
+    from pxr import Usd, UsdGeom
+
+    first = Usd.TimeCode.EarliestTime()
+    points, counts, corners = (
+        np.array(attribute.Get(first) or [], dtype=kind)
+        for attribute, kind in (
+            (mesh.GetPointsAttr(), np.float64),
+            (mesh.GetFaceVertexCountsAttr(), np.int64),
+            (mesh.GetFaceVertexIndicesAttr(), np.int64),
+        )
+    )
+    points = points.reshape(-1, 3)
+    if (counts < 3).any() or counts.sum() != len(corners):
+        raise ValueError(f"{mesh.GetPath()}: faceVertexCounts add up to {counts.sum()}, not to {len(corners)} indices")
+    if len(corners) and not 0 <= corners.min() <= corners.max() < len(points):
+        raise ValueError(f"{mesh.GetPath()}: faceVertexIndices up to {corners.max()}, but {len(points)} points")
+    triangles = counts - 2
+    first_corner = np.repeat(np.cumsum(counts) - counts, triangles)
+    within_polygon = np.arange(len(first_corner)) - np.repeat(np.cumsum(triangles) - triangles, triangles)
+    second_corner = first_corner + 1 + within_polygon
+    faces = corners[np.stack([first_corner, second_corner, second_corner + 1], axis=1)]
+    # A reflection turns the surface inside out, as the orientation does.
+    left_handed = mesh.GetOrientationAttr().Get() == UsdGeom.Tokens.leftHanded
+    if left_handed != (np.linalg.det(to_world[:3, :3]) < 0):
+        faces = faces[:, ::-1]
+    return points @ to_world[:3, :3].T + to_world[:3, 3], faces
+
+
+if __name__ == "__main__":
+    try:
+        found_vertices, found_faces = _read_stage(sys.argv[1])
+    except ValueError as error:
+        sys.exit(print(" ".join(str(error).split())) or 1)
+    np.savez(sys.argv[2], vertices=found_vertices, faces=found_faces)
