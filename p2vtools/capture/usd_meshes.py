@@ -89,7 +89,9 @@ def _read_mesh(mesh: object, to_world: np.ndarray) -> tuple[np.ndarray, np.ndarr
         )
     )
     points = points.reshape(-1, 3)
-    if (counts < 3).any() or counts.sum() != len(corners):
+    if (counts < 3).any():
+        raise ValueError(f"{mesh.GetPath()}: a face has {counts.min()} vertices")
+    if counts.sum() != len(corners):
         raise ValueError(f"{mesh.GetPath()}: faceVertexCounts add up to {counts.sum()}, not to {len(corners)} indices")
     if len(corners) and not 0 <= corners.min() <= corners.max() < len(points):
         raise ValueError(f"{mesh.GetPath()}: faceVertexIndices up to {corners.max()}, but {len(points)} points")

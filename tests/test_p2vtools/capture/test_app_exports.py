@@ -1,4 +1,4 @@
-"""Exports of apps, written here as the apps document them, read and filed: the known foot shows where it is seen."""
+"""Exports of every app, written as documented, read, and stored: the known foot appears where the photos show it."""
 
 from __future__ import annotations
 
@@ -25,303 +25,275 @@ from p2vtools.capture.app_exports import Export, read_export
 from p2vtools.capture.export_capture import capture_from_export
 from p2vtools.synthesis.feet.foot import SyntheticFoot, make_feet
 from p2vtools.synthesis.feet.population import sample_population
-from tests.exported import (
-    BENDS,
-    LONG,
-    SHORT,
-    VIEWS,
-    colmap,
-    nerfstudio,
-    polycam,
-    record3d,
-    scannerapp,
-    somewhere,
-)
+from tests import export_writers
+from tests.export_writers import DISTORTION, LONG, SHORT, VIEWS, app_world, replace_members
 
 SKIN, FLOOR = (205, 150, 120), (34, 40, 48)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def person() -> SyntheticFoot:
-    """An unseen person's left foot."""
+    """The left foot of a person outside the training data."""
     return make_feet(sample_population(4714, 1)[0])["left"]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def foot(person) -> trimesh.Trimesh:
     """With its lower leg, in its own frame."""
-    return person.leg_mesh
+    return person.photographed
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def cameras() -> list[Camera]:
-    """A phone held upright, walked once around the foot: its sensor lies on its side. In the foot's frame."""
+    """A walk around the foot with an upright phone, whose sensor lies on its side; in the frame of the foot."""
     rng, walk = np.random.default_rng(2), []
     for azimuth in np.arange(VIEWS) * 360 / VIEWS + rng.uniform(-8, 8, VIEWS):
         row = (azimuth, rng.uniform(35, 50), rng.uniform(-6, 6), rng.uniform(0.45, 0.55), 46)
         upright = look_at(row, np.array([0.0, 0.05, 0]) + rng.uniform(-0.015, 0.015, 3), SHORT, LONG)
         focal = upright.intrinsics[0, 0]
-        lens = np.array([[focal, 0, LONG / 2 + 3.2], [0, focal, SHORT / 2 - 2.1], [0, 0, 1]])
-        turned = np.array([[0.0, 1, 0, 0], [-1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
-        walk.append(Camera(lens, turned @ upright.extrinsics, LONG, SHORT))
+        intrinsics = np.array([[focal, 0, LONG / 2 + 3.2], [0, focal, SHORT / 2 - 2.1], [0, 0, 1]])
+        quarter_turn = np.array([[0.0, 1, 0, 0], [-1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+        walk.append(Camera(intrinsics, quarter_turn @ upright.extrinsics, LONG, SHORT))
     return walk
 
 
-def cast(mesh: trimesh.Trimesh, camera: Camera, bends: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Which face of ``mesh`` each pixel shows, -1 none, and its depth, 0 none."""
+def cast_rays(mesh: trimesh.Trimesh, camera: Camera, distortion=None) -> tuple[np.ndarray, np.ndarray]:
+    """The face of ``mesh`` in each pixel, -1 for none, and its depth, 0 for none."""
     across, down = np.meshgrid(np.arange(camera.width) + 0.5, np.arange(camera.height) + 0.5)
     pixels = np.stack([across, down], -1).reshape(-1, 1, 2)
-    rays = cv2.undistortPoints(pixels, camera.intrinsics, np.zeros(4) if bends is None else bends).reshape(-1, 2)
+    distortion = np.zeros(4) if distortion is None else distortion
+    rays = cv2.undistortPoints(pixels, camera.intrinsics, distortion).reshape(-1, 2)
     rays = np.column_stack([rays, np.ones(len(rays))]) @ camera.extrinsics[:3, :3]
-    starts = np.broadcast_to(camera.position, rays.shape)
-    places, ray, face = mesh.ray.intersects_location(starts, rays, multiple_hits=False)
-    shown, depth = np.full(len(rays), -1), np.zeros(len(rays))
-    shown[ray] = face
-    depth[ray] = places @ camera.extrinsics[2, :3] + camera.extrinsics[2, 3]
-    return shown.reshape(camera.height, camera.width), depth.reshape(camera.height, camera.width)
+    origins = np.broadcast_to(camera.position, rays.shape)
+    hits, ray, face = mesh.ray.intersects_location(origins, rays, multiple_hits=False)
+    faces, depth = np.full(len(rays), -1), np.zeros(len(rays))
+    faces[ray] = face
+    depth[ray] = hits @ camera.extrinsics[2, :3] + camera.extrinsics[2, 3]
+    return faces.reshape(camera.height, camera.width), depth.reshape(camera.height, camera.width)
 
 
-def drawn(foot: trimesh.Trimesh, camera: Camera, bends: np.ndarray | None = None) -> np.ndarray:
-    """The foot in the light of a window, on a plain floor."""
-    shown, _ = cast(foot, camera, bends)
+def render(foot: trimesh.Trimesh, camera: Camera, distortion=None) -> np.ndarray:
+    """The foot, lit from one side, on a plain floor."""
+    faces, _ = cast_rays(foot, camera, distortion)
     light = np.clip(foot.face_normals @ np.array([0.35, 0.85, 0.4]), -0.4, 1) * 0.3 + 0.7
-    picture = np.full((*shown.shape, 3), FLOOR, np.uint8)
-    picture[shown >= 0] = (light[shown[shown >= 0]][:, None] * SKIN).astype(np.uint8)
+    picture = np.full((*faces.shape, 3), FLOOR, np.uint8)
+    picture[faces >= 0] = (light[faces[faces >= 0]][:, None] * SKIN).astype(np.uint8)
     return picture
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def pictures(foot, cameras) -> list[np.ndarray]:
-    return [drawn(foot, camera) for camera in cameras]
+    return [render(foot, camera) for camera in cameras]
 
 
-@pytest.fixture(scope="session")
-def bent(foot, cameras) -> list[np.ndarray]:
-    """The same through a lens that bends."""
-    return [drawn(foot, camera, BENDS) for camera in cameras]
+@pytest.fixture(scope="module")
+def distorted(foot, cameras) -> list[np.ndarray]:
+    return [render(foot, camera, DISTORTION) for camera in cameras]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def scan(foot) -> trimesh.Trimesh:
-    """What a phone's LiDAR makes of it: with a slab of floor."""
+    """As from LiDAR: with a slab of floor."""
     floor = trimesh.creation.box([0.9, 0.01, 0.8]).subdivide_to_size(0.03).apply_translation([0.05, -0.005, 0.02])
     return trimesh.util.concatenate([trimesh.Trimesh(foot.vertices, foot.faces), floor])
 
 
-def overlap(foot: trimesh.Trimesh, folder: Path, to_foot: np.ndarray, every: int = 3) -> float:
-    """IoU of silhouettes in the filed photos with those of the known foot, which ``to_foot`` brings to their frame."""
-    placed, hit, union = foot.copy().apply_transform(to_foot), 0, 0
-    filed = read_cameras(folder / "cameras.json")
-    for number in range(0, len(filed), every):
-        picture = np.asarray(Image.open(folder / f"rendering/{number:02d}.jpg")).astype(int)
-        assert picture.shape[:2] == (LONG, SHORT), "upright"
-        seen = picture.mean(-1) > 66
-        shown = cast(placed, filed[number])[0] >= 0
-        assert shown.mean() > 0.05
-        hit, union = hit + (seen & shown).sum(), union + (seen | shown).sum()
-    return hit / union
-
-
-def off(to_foot: np.ndarray) -> tuple[float, float, float, float]:
-    """Degrees of yaw, mm sideways, mm that the floor under the foot is off, and scale, of what should be nothing."""
-    scale = np.cbrt(np.linalg.det(to_foot[:3, :3]))
-    corners = np.array([[x, 0.0, z] for x in (-0.13, 0.13) for z in (-0.05, 0.05)])
-    floor = np.abs(trimesh.transform_points(corners, to_foot)[:, 1]).max()
-    yaw = np.rad2deg(np.arctan2(to_foot[0, 2], to_foot[0, 0]))
-    return float(yaw), 1000 * float(np.hypot(*to_foot[[0, 2], 3])), 1000 * float(floor), float(scale)
-
-
-def filed(export: Export, folder: Path, weights, world: np.ndarray, **more) -> np.ndarray:
-    """From the known foot's frame to that of the capture folder that ``export`` became."""
-    taken = capture_from_export(export, "left", folder, weights, **more)
-    assert len(taken.rows) == VIEWS and taken.quality == "good", taken.advice
-    shots = read_photo_set(folder)
-    assert shots.side == "left" and shots.metric == export.metric
-    return np.array(json.loads((folder / "subject.json").read_text())["from the export"]) @ world
-
-
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def depths(scan, cameras) -> list[np.ndarray]:
-    return [cast(scan, camera)[1] for camera in cameras]
+    return [cast_rays(scan, camera)[1] for camera in cameras]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def points(scan) -> np.ndarray:
-    """Where features are: on the floor, few on the skin, some nowhere."""
+    """As from feature matching: most on the floor, few on the skin, some outliers."""
     rng = np.random.default_rng(5)
     floor = np.column_stack([rng.uniform(-0.4, 0.4, 500), rng.normal(0, 0.001, 500), rng.uniform(-0.3, 0.3, 500)])
     skin = scan.vertices[rng.integers(len(scan.vertices), size=80)]
     return np.concatenate([floor, skin, rng.uniform(-0.4, 0.6, (40, 3))])
 
 
+def store(export: Export, folder: Path, weights, world: np.ndarray, **options) -> np.ndarray:
+    """Writes the capture folder; returns the transform from the frame of the known foot to that of the folder."""
+    capture = capture_from_export(export, "left", folder, weights, **options)
+    assert len(capture.rows) == VIEWS and capture.quality == "good", capture.advice
+    photo_set = read_photo_set(folder)
+    assert photo_set.side == "left" and photo_set.metric == export.metric
+    return np.array(json.loads((folder / "subject.json").read_text())["from the export"]) @ world
+
+
+def assert_foot_found(
+    foot: trimesh.Trimesh,
+    folder: Path,
+    to_folder: np.ndarray,
+    yaw: float = 15,
+    shift: float = 30,
+    floor: float = 4,
+    scale: float = 1e-6,
+) -> None:
+    """The silhouettes of the stored photos are those of the known foot, whose frame is nearly that of the folder.
+
+    Args:
+        yaw: largest error in degrees.
+        shift: largest error of the position on the floor, mm.
+        floor: largest error of the height of the floor under the foot, mm.
+        scale: largest relative error.
+    """
+    placed, intersection, union = foot.copy().apply_transform(to_folder), 0, 0
+    stored = read_cameras(folder / "cameras.json")
+    for number in range(0, len(stored), 3):
+        picture = np.asarray(Image.open(folder / f"rendering/{number:02d}.jpg")).astype(int)
+        assert picture.shape[:2] == (LONG, SHORT), "upright"
+        in_photo, expected = picture.mean(-1) > 66, cast_rays(placed, stored[number])[0] >= 0
+        assert expected.mean() > 0.05
+        intersection, union = intersection + (in_photo & expected).sum(), union + (in_photo | expected).sum()
+    assert intersection / union > 0.985
+    corners = np.array([[x, 0.0, z] for x in (-0.13, 0.13) for z in (-0.05, 0.05)])
+    assert abs(np.rad2deg(np.arctan2(to_folder[0, 2], to_folder[0, 0]))) < yaw
+    assert 1000 * np.hypot(*to_folder[[0, 2], 3]) < shift
+    assert 1000 * np.abs(trimesh.transform_points(corners, to_folder)[:, 1]).max() < floor
+    assert np.cbrt(np.linalg.det(to_folder[:3, :3])) == pytest.approx(1, abs=scale)
+
+
 def test_polycam(person, foot, cameras, pictures, scan, weights, tmp_path):
-    world = somewhere(1)
-    path = polycam(tmp_path, world, cameras, pictures, scan)
-    export = read_export("polycam", path)
+    world, folder = app_world(1), tmp_path / "out"
+    export = read_export("polycam", export_writers.polycam(tmp_path, world, cameras, pictures, scan))
     assert [frame.sharpness for frame in export.frames] == [100.0 + number for number in range(VIEWS)]
-    to_foot = filed(export, tmp_path / "out", weights, world)
-    yaw, aside, floor, scale = off(to_foot)
-    assert overlap(foot, tmp_path / "out", to_foot) > 0.985
-    assert abs(yaw) < 4 and aside < 15 and floor < 2 and scale == pytest.approx(1), (yaw, aside, floor)
-    again = trimesh.load_mesh(tmp_path / "out" / "scan.obj", process=False)
-    low = trimesh.transform_points(foot.vertices[foot.vertices[:, 1] < 0.2], to_foot)
-    assert cKDTree(again.vertices).query(low)[0].max() < 1e-4, "the scan lies where the cameras see the foot"
-    solid = person.solid.copy().apply_transform(to_foot)
+    to_folder = store(export, folder, weights, world)
+    assert_foot_found(foot, folder, to_folder, yaw=4, shift=15, floor=2)
+    stored_scan = trimesh.load_mesh(folder / "scan.obj", process=False)
+    low = trimesh.transform_points(foot.vertices[foot.vertices[:, 1] < 0.2], to_folder)
+    assert cKDTree(stored_scan.vertices).query(low)[0].max() < 1e-4, "the scan is where the photos show the foot"
+    solid = person.solid.copy().apply_transform(to_folder)
     truth = voxelise(solid.vertices, solid.faces, FOOT_CUBE, 64).volume
-    model = trimesh.load_mesh(tmp_path / "out" / "model.obj", process=False)
+    model = trimesh.load_mesh(folder / "model.obj", process=False)
     assert model.is_watertight and iou(voxelise(model.vertices, model.faces, FOOT_CUBE, 64).volume, truth) > 0.85
-    assert read_binvox(tmp_path / "out" / "model.binvox").size == 32
-    subject = json.loads((tmp_path / "out" / "subject.json").read_text())
+    assert read_binvox(folder / "model.binvox").size == 32
+    subject = json.loads((folder / "subject.json").read_text())
     assert subject["cameras"] == "polycam" and subject["metadata"] == "metric" and "scale" not in subject
 
 
-def test_polycam_without_its_mesh(foot, cameras, pictures, depths, weights, tmp_path):
-    world = somewhere(2)
-    export = read_export("polycam", polycam(tmp_path, world, cameras, pictures, depths=depths))
-    assert export.mesh is None and "depth maps tell the floor" in export.notes[0]
-    to_foot = filed(export, tmp_path / "out", weights, world)
-    yaw, aside, floor, scale = off(to_foot)
-    assert overlap(foot, tmp_path / "out", to_foot) > 0.985
-    assert abs(yaw) < 15 and aside < 30 and floor < 4 and scale == pytest.approx(1), (yaw, aside, floor)
+def test_polycam_without_a_mesh(foot, cameras, pictures, depths, weights, tmp_path):
+    world = app_world(2)
+    export = read_export("polycam", export_writers.polycam(tmp_path, world, cameras, pictures, depths=depths))
+    assert export.mesh is None and "the floor is found in the depth maps" in export.notes[0]
+    assert_foot_found(foot, tmp_path / "out", store(export, tmp_path / "out", weights, world))
 
 
 def test_3d_scanner_app(foot, cameras, pictures, scan, weights, tmp_path):
-    world = somewhere(3)
-    export = read_export("scannerapp", scannerapp(tmp_path / "data", world, cameras, pictures, scan))
-    assert len(export.frames) == VIEWS, "of frames without a photo none"
-    there = trimesh.transform_points(scan.vertices, world)
-    assert cKDTree(export.mesh.vertices).query(there)[0].max() < 1e-5, "in the cameras' world as it is"
-    to_foot = filed(replace(export, mesh=None, points=export.mesh.vertices), tmp_path / "out", weights, world)
-    yaw, aside, floor, scale = off(to_foot)
-    assert overlap(foot, tmp_path / "out", to_foot) > 0.985
-    assert abs(yaw) < 15 and aside < 30 and floor < 2 and scale == pytest.approx(1), (yaw, aside, floor)
+    world = app_world(3)
+    export = read_export("scannerapp", export_writers.scannerapp(tmp_path / "data", world, cameras, pictures, scan))
+    assert len(export.frames) == VIEWS, "frames without a photo are skipped"
+    in_world = trimesh.transform_points(scan.vertices, world)
+    assert cKDTree(export.mesh.vertices).query(in_world)[0].max() < 1e-5, "the mesh is in the world of the cameras"
+    export = replace(export, mesh=None, points=export.mesh.vertices)
+    assert_foot_found(foot, tmp_path / "out", store(export, tmp_path / "out", weights, world), floor=2)
 
 
 def test_record3d(foot, cameras, pictures, depths, weights, tmp_path):
-    world = somewhere(4)
-    export = read_export("record3d", record3d(tmp_path, world, cameras, pictures, depths))
-    to_foot = filed(export, tmp_path / "out", weights, world)
-    yaw, aside, floor, scale = off(to_foot)
-    assert overlap(foot, tmp_path / "out", to_foot) > 0.985
-    assert abs(yaw) < 15 and aside < 30 and floor < 4 and scale == pytest.approx(1), (yaw, aside, floor)
+    world = app_world(4)
+    export = read_export("record3d", export_writers.record3d(tmp_path, world, cameras, pictures, depths))
+    assert_foot_found(foot, tmp_path / "out", store(export, tmp_path / "out", weights, world))
 
 
-def test_nerfstudio(foot, cameras, bent, points, weights, tmp_path):
-    world = somewhere(5, "z")
-    export = read_export("nerfstudio", nerfstudio(tmp_path / "data", world, cameras, bent, points))
+def test_nerfstudio(foot, cameras, distorted, points, weights, tmp_path):
+    world = app_world(5, "z")
+    path = export_writers.nerfstudio(tmp_path / "data", world, cameras, distorted, points)
+    export = read_export("nerfstudio", path)
     assert export.metric
-    to_foot = filed(export, tmp_path / "out", weights, world)
-    yaw, aside, floor, scale = off(to_foot)
-    assert overlap(foot, tmp_path / "out", to_foot) > 0.985
-    assert abs(yaw) < 15 and aside < 30 and floor < 4 and scale == pytest.approx(1), (yaw, aside, floor)
+    assert_foot_found(foot, tmp_path / "out", store(export, tmp_path / "out", weights, world))
+    transforms = json.loads(path.read_text())
+    for number, frame in enumerate(transforms["frames"]):
+        frame["colmap_im_id"] = number
+    path.write_text(json.dumps(transforms))
+    export = read_export("nerfstudio", path)
+    assert not export.metric and export.up is None, "structure from motion has no scale"
 
 
-def test_colmap_knows_no_scale(person, foot, cameras, bent, points, weights, tmp_path):
-    """Neither which way is up nor how long a metre is; a ruler then tells the length."""
-    world = somewhere(6)
-    world = np.diag([3.7, 3.7, 3.7, 1]) @ np.pad(Rotation.random(rng=1).as_matrix(), (0, 1)) @ world
+def test_colmap(person, foot, cameras, distorted, points, weights, tmp_path):
+    """Without a vertical direction and a scale; a ruler gives the length."""
+    world = np.pad(3.7 * Rotation.random(rng=1).as_matrix(), (0, 1)) @ app_world(6)
     world[3, 3] = 1
-    path = colmap(tmp_path / "project", world, cameras, bent, points)
-    export = read_export("colmap", path)
+    export = read_export("colmap", export_writers.colmap(tmp_path / "binary", world, cameras, distorted, points))
     assert not export.metric
-    told = read_export("colmap", colmap(tmp_path / "text", world, cameras, bent, points, text=True))
-    for one, other in zip(export.frames, told.frames, strict=True):
+    text = export_writers.colmap(tmp_path / "text", world, cameras, distorted, points, text=True)
+    for one, other in zip(export.frames, read_export("colmap", text).frames, strict=True):
         assert np.allclose(one.camera.extrinsics, other.camera.extrinsics) and one.name == other.name
-    to_foot = filed(export, tmp_path / "out", weights, world, length=1000 * person.length)
-    yaw, aside, floor, scale = off(to_foot)
-    assert overlap(foot, tmp_path / "out", to_foot) > 0.985
-    assert abs(yaw) < 15 and aside < 30 and floor < 4 and 0.9 < scale < 1.1, (yaw, aside, floor, scale)
+    to_folder = store(export, tmp_path / "out", weights, world, length=1000 * person.length)
+    assert_foot_found(foot, tmp_path / "out", to_folder, scale=0.1)
     assert read_photo_set(tmp_path / "out").length == pytest.approx(person.length)
 
 
-# --------------------------------------------------------------------------------------------------------- what it asks
+# -------------------------------------------------------------------------------------------------------------- errors
 
 
-def refused(capsys, app: str, path: Path, out: Path, *more: str) -> str:
-    assert main(["capture", str(path), "--from", app, "--side", "left", "--out", str(out), *more]) == 1
-    told = capsys.readouterr().err
-    assert told.startswith("p2vlib: ") and told.count("\n") == 1, told
+def error(capsys, app: str, path: Path, *options: str) -> str:
+    """The error of the command: one line, and nothing is written."""
+    out = path.parent / "out"
+    assert main(["capture", str(path), "--from", app, "--side", "left", "--out", str(out), *options]) == 1
+    line = capsys.readouterr().err
+    assert line.startswith("p2vlib: ") and line.count("\n") == 1, line
     assert not out.exists() and not list(out.parent.glob(".*partial*"))
-    return told
+    return line
 
 
-def test_what_is_no_export_is_one_clear_sentence(cameras, pictures, depths, tmp_path, capsys):
+def test_files_that_are_not_an_export(cameras, pictures, depths, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
-    out, world = tmp_path / "out", somewhere(1)
-    assert "no such file or folder" in refused(capsys, "polycam", tmp_path / "none", out)
-    assert "has no keyframes/; is it the export of another app?" in refused(capsys, "polycam", tmp_path / "empty", out)
-    path = record3d(tmp_path, world, cameras, pictures, depths)
-    assert "leave the foot's length away" in refused(capsys, "record3d", path, out, "--foot-length", "250")
-    assert "foot.r3d: has no transforms.json" in refused(capsys, "nerfstudio", path, out)
-    half = tmp_path / "half.r3d"
+    assert "no such file or folder" in error(capsys, "polycam", tmp_path / "none")
+    assert "has no keyframes/; is it the export of another app?" in error(capsys, "polycam", tmp_path / "empty")
+    path = export_writers.record3d(tmp_path, app_world(1), cameras, pictures, depths)
+    assert "omit the foot length" in error(capsys, "record3d", path, "--foot-length", "250")
+    assert "foot.r3d: has no transforms.json" in error(capsys, "nerfstudio", path)
+    half, bomb = tmp_path / "half.r3d", tmp_path / "bomb.r3d"
     half.write_bytes(path.read_bytes()[:-3000])
-    assert "half.r3d: not a zip" in refused(capsys, "record3d", half, out)
-    bomb = tmp_path / "bomb.r3d"
+    assert "half.r3d: not a zip" in error(capsys, "record3d", half)
     with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("metadata", b" " * 30_000_000)
-    assert "no capture does, nothing was unpacked" in refused(capsys, "record3d", bomb, out)
+    assert "too many for a capture; nothing was unpacked" in error(capsys, "record3d", bomb)
 
 
-def test_numbers_that_are_missing(cameras, pictures, depths, tmp_path, capsys):
-    world, out = somewhere(1), tmp_path / "out"
-    path = record3d(tmp_path, world, cameras, pictures, depths)
-    told = json.loads(zipfile.ZipFile(path).read("metadata"))
-    for change, sentence in (
-        ({"poses": [[1, 2, 3]]}, "metadata: poses should be any number of x 7 numbers and is not"),
-        ({"K": None}, "metadata: K should be 3 x 3 numbers"),
-        ({"w": float("nan")}, "metadata: w h should be 2 numbers"),
-        ({"poses": [[0, 0, 0, 0, 1, 1, 1]]}, "rgbd/0.jpg: its pose is no quaternion"),
+def test_invalid_metadata_and_depth_maps_of_record3d(cameras, pictures, depths, tmp_path, capsys):
+    path, changed = export_writers.record3d(tmp_path, app_world(1), cameras, pictures, depths), tmp_path / "changed.r3d"
+    metadata = json.loads(zipfile.ZipFile(path).read("metadata"))
+    for values, reason in (
+        ({"poses": [[1, 2, 3]]}, "metadata: poses is not an array of any number of x 7 numbers"),
+        ({"K": None}, "metadata: K is not an array of 3 x 3 numbers"),
+        ({"w": float("nan")}, "metadata: w h is not an array of 2 numbers"),
+        ({"poses": [[0, 0, 0, 0, 1, 1, 1]]}, "rgbd/0.jpg: its pose is not a quaternion"),
         ({"dw": 7}, "rgbd/0.depth: 19200 bytes are no rows of 7 depths"),
     ):
-        with zipfile.ZipFile(path) as before, zipfile.ZipFile(tmp_path / "changed.r3d", "w") as after:
-            for name in before.namelist():
-                after.writestr(name, json.dumps(told | change) if name == "metadata" else before.read(name))
-        assert sentence in refused(capsys, "record3d", tmp_path / "changed.r3d", out)
-
-
-def test_depth_that_needs_a_package_is_left_out(cameras, pictures, depths, tmp_path, capsys):
-    path = record3d(tmp_path, somewhere(1), cameras, pictures, depths)
-    with zipfile.ZipFile(path) as before, zipfile.ZipFile(tmp_path / "packed.r3d", "w") as after:
-        for name in before.namelist():
-            after.writestr(name, b"bvx2" + bytes(40) if name.endswith(".depth") else before.read(name))
-    told = refused(capsys, "record3d", tmp_path / "packed.r3d", tmp_path / "out")
+        content = json.dumps(metadata | values)
+        replace_members(path, changed, lambda name, old, new=content: new if name == "metadata" else old)
+        assert reason in error(capsys, "record3d", changed)
+    replace_members(path, changed, lambda name, old: b"bvx2" + bytes(40) if name.endswith(".depth") else old)
+    line = error(capsys, "record3d", changed)
     if find_spec("liblzfse"):
-        assert "rgbd/0.depth: not packed as Record3D does" in told
+        assert "rgbd/0.depth: not compressed with LZFSE" in line
     else:
-        assert "nothing tells where the floor is" in told and "LZFSE, which needs the package pyliblzfse" in told
+        assert "no floor found" in line and "LZFSE, which needs the package pyliblzfse" in line
 
 
-def test_a_model_that_is_cut_off(cameras, bent, points, tmp_path, capsys):
-    """pycolmap reads on beyond the end."""
-    path = colmap(tmp_path / "project", somewhere(1), cameras, bent, points[:50])
+def test_truncated_colmap_models(cameras, distorted, points, tmp_path, capsys):
+    """pycolmap would read beyond the end of the file."""
+    path = export_writers.colmap(tmp_path / "project", app_world(1), cameras, distorted, points[:50])
     for name in ("images.bin", "points3D.bin"):
         file = path / "sparse/0" / name
-        whole = file.read_bytes()
-        file.write_bytes(whole[:-10])
-        assert f"{name}: ends before all that it counts" in refused(capsys, "colmap", path, tmp_path / "out")
-        file.write_bytes(struct.pack("<Q", 2**60) + whole[8:])
-        assert f"{name}: ends before all that it counts" in refused(capsys, "colmap", path, tmp_path / "out")
-        file.write_bytes(whole)
+        content = file.read_bytes()
+        for damaged in (content[:-10], struct.pack("<Q", 2**60) + content[8:]):
+            file.write_bytes(damaged)
+            assert f"{name}: is shorter than its counts require" in error(capsys, "colmap", path)
+        file.write_bytes(content)
     (path / "images/IMG_3.jpg").unlink()
-    assert "has no picture IMG_3.jpg" in refused(capsys, "colmap", path, tmp_path / "out")
+    assert "has no photo IMG_3.jpg" in error(capsys, "colmap", path)
 
 
-def test_a_lens_that_is_not_read(cameras, pictures, points, tmp_path, capsys):
-    path = nerfstudio(tmp_path / "data", somewhere(5, "z"), cameras, pictures, points)
-    told = json.loads(path.read_text())
-    path.write_text(json.dumps(told | {"camera_model": "OPENCV_FISHEYE"}))
-    assert "a lens OPENCV_FISHEYE" in refused(capsys, "nerfstudio", path, tmp_path / "out")
-    path.write_text(json.dumps(told | {"frames": [{"file_path": "../../secret.jpg", "transform_matrix": [[1]]}]}))
-    assert "transform_matrix should be 4 x 4 numbers" in refused(capsys, "nerfstudio", path, tmp_path / "out")
-    outside = [{**one, "file_path": "../secret.jpg"} for one in told["frames"]]
-    path.write_text(json.dumps(told | {"frames": outside}))
-    assert "has no ../secret.jpg, which it names itself" in refused(capsys, "nerfstudio", path, tmp_path / "out")
-
-
-def test_frames_that_structure_from_motion_placed_have_no_scale(cameras, pictures, points, tmp_path):
-    path = nerfstudio(tmp_path / "data", somewhere(5, "z"), cameras, pictures, points)
-    told = json.loads(path.read_text())
-    told["frames"] = [{**one, "colmap_im_id": number} for number, one in enumerate(told["frames"])]
-    path.write_text(json.dumps(told))
-    export = read_export("nerfstudio", path)
-    assert not export.metric and export.up is None
+def test_invalid_transforms_of_nerfstudio(cameras, pictures, points, tmp_path, capsys):
+    path = export_writers.nerfstudio(tmp_path / "data", app_world(5, "z"), cameras, pictures, points)
+    transforms = json.loads(path.read_text())
+    outside = [{**frame, "file_path": "../secret.jpg"} for frame in transforms["frames"]]
+    for values, reason in (
+        ({"camera_model": "OPENCV_FISHEYE"}, "the lens model OPENCV_FISHEYE"),
+        ({"frames": [{"file_path": "a.jpg", "transform_matrix": [[1]]}]}, "transform_matrix is not an array of 4 x 4"),
+        ({"frames": outside}, "has no ../secret.jpg, which the export refers to"),
+    ):
+        path.write_text(json.dumps(transforms | values))
+        assert reason in error(capsys, "nerfstudio", path)
