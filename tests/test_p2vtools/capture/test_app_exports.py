@@ -40,7 +40,7 @@ def person() -> SyntheticFoot:
 @pytest.fixture(scope="module")
 def foot(person) -> trimesh.Trimesh:
     """With its lower leg, in its own frame."""
-    return person.photographed
+    return person.leg_mesh
 
 
 @pytest.fixture(scope="module")

@@ -72,15 +72,15 @@ def test_the_transform_leads_from_the_scan_to_the_mesh(degraded, template):
 
 
 def test_a_clean_foot_with_its_leg_hardly_changes(feet, template):
-    cleaned = clean_scan(feet[0].photographed, template)
+    cleaned = clean_scan(feet[0].leg_mesh, template)
     overlap, yaw, tilt = errors(cleaned, np.eye(4), feet[0])
     assert overlap > 0.88 and abs(yaw) < 3 and tilt < 1.5 and cleaned.side == feet[0].side
 
 
 def test_a_given_unit_is_not_replaced(feet, template):
     with pytest.raises(ValueError, match="stands like a foot on a floor in mm"):
-        clean_scan(feet[0].photographed, template, unit="mm")
-    assert clean_scan(feet[0].photographed, template, unit="m").unit == "m"
+        clean_scan(feet[0].leg_mesh, template, unit="mm")
+    assert clean_scan(feet[0].leg_mesh, template, unit="m").unit == "m"
 
 
 def voxel_shell(foot: SyntheticFoot, size: int = 150, edge: float = 0.42) -> tuple[VoxelGrid, np.ndarray]:
@@ -90,7 +90,7 @@ def voxel_shell(foot: SyntheticFoot, size: int = 150, edge: float = 0.42) -> tup
         The grid, and the matrix from the frame of the foot (metres) to that of the grid.
     """
     cube = Cube((-edge / 2, -0.02, -edge / 2), edge)
-    solid = voxelise(foot.photographed.vertices, foot.photographed.faces, cube, size).volume
+    solid = voxelise(foot.leg_mesh.vertices, foot.leg_mesh.faces, cube, size).volume
     solid[:, round(0.3 / edge * size) :] = False
     solid[2:-2, : round(0.02 / edge * size), 10:-10] = True
     inner = np.all([np.roll(solid, shift, axis) for axis in range(3) for shift in (-1, 1)], axis=0)
