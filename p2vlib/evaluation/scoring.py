@@ -20,7 +20,7 @@ from p2vlib.data.dataset import Captures
 from p2vlib.geometry.frames import FOOT_SYNSET, THRESHOLDS, Cube
 from p2vlib.geometry.grids import to_mesh
 from p2vlib.geometry.projection import project_points, voxel_centres
-from p2vlib.models import Reconstruction, fast_bf16
+from p2vlib.models.network import Reconstruction, fast_bf16
 
 SHUFFLES = 10
 """``shuffled`` is the mean over this many seeded orders."""
@@ -138,14 +138,14 @@ def _asked(
 def _answers(
     model: nn.Module, shown: Tensor, cameras: Tensor | None, places: Sequence[Int64[Tensor, "batch _"]]
 ) -> Iterator[tuple[Reconstruction, Tensor | None]]:
-    halves = hasattr(model, "seen")
+    halves = hasattr(model, "encode")
     row = torch.arange(len(shown), device=shown.device)[:, None]
     with torch.autocast(shown.device.type, torch.bfloat16, enabled=fast_bf16(shown.device)):
-        known = model.seen(shown) if halves else (shown,)
+        known = model.encode(shown) if halves else (shown,)
     for place in places:
         part, told = tuple(value[row, place] for value in known), None if cameras is None else cameras[row, place]
         with torch.autocast(shown.device.type, torch.bfloat16, enabled=fast_bf16(shown.device)):
-            said = model.joined(part) if halves else model(*part, told)
+            said = model.fuse(part) if halves else model(*part, told)
         yield said, told
 
 
@@ -236,10 +236,10 @@ def visual_hull(
     height: float = 1.0,
 ) -> Bool[Tensor, "batch x y z"]:
     """The largest solid of ``edge``^3 voxels that silhouettes (`visual_hull`) in [0, 1] allow."""
-    sight = project_points(cameras, voxel_centres(edge, device=masks.device))
-    read = functional.grid_sample(masks.flatten(0, 1)[:, None], sight.place.flatten(0, 1)[:, None], align_corners=False)
+    projection = project_points(cameras, voxel_centres(edge, device=masks.device))
+    read = functional.grid_sample(masks.flatten(0, 1)[:, None], projection.uv.flatten(0, 1)[:, None], align_corners=False)
     inside = read[:, 0, 0].unflatten(0, masks.shape[:2]) > 0.5
-    allowed = (inside | ~sight.seen).all(1).unflatten(1, (edge,) * 3)
+    allowed = (inside | ~projection.visible).all(1).unflatten(1, (edge,) * 3)
     allowed[:, :, round(height * edge) :] = False
     return allowed
 

@@ -19,11 +19,11 @@ STEPS = 32
 class Projection(NamedTuple):
     """How a view sees every point."""
 
-    place: Float[Tensor, "batch views points 2"]
+    uv: Float[Tensor, "batch views points 2"]
     """Where in the photo, -1 to 1 from border to border."""
-    seen: Bool[Tensor, "batch views points"]
+    visible: Bool[Tensor, "batch views points"]
     """Whether that is inside the photo and before the camera."""
-    beside: Float[Tensor, "batch views 5 points"]
+    ray_features: Float[Tensor, "batch views 5 points"]
     """Seen, depth from the cube's middle in its edges, direction from camera to point."""
 
 
@@ -42,13 +42,13 @@ def project_points(cameras: Float[Tensor, "batch views 3 7"], points: Float[Tens
     before = rotation @ columns + translation  # [batch, views, 3, points]
     depth = before[:, :, 2]
     shown = intrinsics @ before
-    place = (shown[:, :, :2] / shown[:, :, 2:].clamp(min=1e-3)).transpose(2, 3)
-    seen = (depth > 0.01) & (place.abs() <= 1).all(-1)
+    uv = (shown[:, :, :2] / shown[:, :, 2:].clamp(min=1e-3)).transpose(2, 3)
+    visible = (depth > 0.01) & (uv.abs() <= 1).all(-1)
     stand = -rotation.transpose(2, 3) @ translation
     towards = functional.normalize(columns - stand, dim=2)
     middle = rotation @ points.new_full((3, 1), 0.5) + translation
-    beside = torch.cat([seen[:, :, None].float(), (depth - middle[:, :, 2])[:, :, None], towards], 2)
-    return Projection(place.clamp(-2, 2), seen, beside)
+    ray_features = torch.cat([visible[:, :, None].float(), (depth - middle[:, :, 2])[:, :, None], towards], 2)
+    return Projection(uv.clamp(-2, 2), visible, ray_features)
 
 
 def render_silhouettes(

@@ -1,28 +1,36 @@
-"""The networks: ``build(name, **overrides)`` makes every one of them from a frozen config.
+"""The networks: ``build(name, **overrides)`` makes each of them from a frozen config.
 
-``model(views, cameras) -> Reconstruction`` is the shape of all. Views are float, ``[batch, views, 3, height, width]``,
-RGB in [0, 1]; volumes are ``[x, y, z]``.
+``model(views, cameras) -> Reconstruction`` is the signature of all; see `Network`.
 """
 
 from __future__ import annotations
 
-from p2vlib.models.layout import fast_bf16, to_fast_layout, to_plain_layout
+from p2vlib.models.network import (
+    Batch,
+    Network,
+    Reconstruction,
+    fast_bf16,
+    to_default_layout,
+    to_fast_layout,
+)
 from p2vlib.models.pix2vox import Pix2Vox, Pix2VoxConfig
 from p2vlib.models.published import Published, load_published
-from p2vlib.models.reconstruction import Reconstruction
-from p2vlib.models.registry import CONFIGS, build, configure, names
+from p2vlib.models.registry import CONFIGS, build, check_names, configure, names
 
 __all__ = [
     "CONFIGS",
+    "Batch",
+    "Network",
     "Pix2Vox",
     "Pix2VoxConfig",
     "Published",
     "Reconstruction",
     "build",
+    "check_names",
     "configure",
     "fast_bf16",
     "load_published",
     "names",
+    "to_default_layout",
     "to_fast_layout",
-    "to_plain_layout",
 ]

@@ -1,21 +1,21 @@
-"""Convolutional LSTMs over the views of a sample: the one part of the study in which the order of photos counts.
+"""Convolutional LSTMs over the views of a sample: the one part of the study in which the order of photos matters.
 
-The slides put a CONV3DLSTM behind the encoder and give neither kernel nor hidden size nor what goes on to the decoder.
-What is built here, and why:
+The slides place a CONV3DLSTM behind the encoder and give neither kernel nor hidden size nor the input of the decoder.
+The choices made here, and their reasons:
 
-- **Where and on what.** Between encoder and decoder. The decoder of Pix2Vox-A reads the 256x8x8 features of a view as
+- **Position and grid.** Between encoder and decoder. The decoder of Pix2Vox-A reads the 256x8x8 features of a view as
   2048x2^3; a 3-D LSTM over that grid with as many hidden channels needs 906 million parameters, eight times the whole
-  network, for eight cells. The same 16,384 numbers read as 256x4^3 leave the kernel room to move in and need
-  14.2 million. The 2-D option keeps the encoder's own 256x8x8 and needs 4.7 million.
-- **Kernel 3**, the smallest that lets neighbouring cells talk, and **as many hidden channels as features**, so that
-  the states fit where the features were, without a projection.
-- **Every state goes on.** View t is decoded from what was seen up to t, then fused with the others as in Pix2Vox.
-  Taking only the last state would do away with the fusion and change two things at once.
+  network, for eight cells. The same 16,384 numbers read as 256x4^3 leave room for a kernel and need 14.2 million. The
+  2-D option keeps the encoder's own 256x8x8 and needs 4.7 million.
+- **Kernel 3**, the smallest that connects neighbouring cells, and **as many hidden channels as features**, so that the
+  states replace the features without a projection.
+- **Every state is decoded.** View t is decoded from the views up to t, then fused with the others as in Pix2Vox.
+  Decoding only the last state would remove the fusion and change two things at once.
 - **The state is added to the features** (a residual connection). The state lies in (-1, 1) and forgets; the addition
-  keeps what Pix2Vox had and lets the LSTM add to it. Replaced by the identity, the network *is* Pix2Vox, so that the
-  difference between the two is the recurrence and nothing else.
+  keeps the features of Pix2Vox and lets the LSTM add to them. Replaced by the identity, the network *is* Pix2Vox, so
+  the difference between the two is the recurrence and nothing else.
 - **The forget gate starts at bias 1** (Jozefowicz et al. 2015), so that early views are remembered from the start;
-  the cell is kept in float32.
+  the cell state is kept in float32.
 
 Shi et al., Convolutional LSTM Network (NeurIPS 2015), equations 3, without the peephole terms.
 """
@@ -51,7 +51,7 @@ class ConvLSTM(nn.Module):
         self.initialise()
 
     def initialise(self) -> None:
-        """Gates of unit variance, forget gate open."""
+        """Gates of unit variance, the forget gate at bias 1."""
         for layer in (self.from_input, self.from_state):
             nn.init.normal_(layer.weight, std=layer.weight[0].numel() ** -0.5)
         nn.init.zeros_(self.from_input.bias)
@@ -60,29 +60,29 @@ class ConvLSTM(nn.Module):
     def forward(self, features: Float[Tensor, "batch views c *cells"]) -> Float[Tensor, "batch views hidden *cells"]:
         """The hidden state after each view, in the order of the views."""
         batch, views, channels, *cells = features.shape
-        # Only the state has to wait for the view before; the features of all views pass in one convolution.
+        # Only the state depends on the view before; the features of all views go through one convolution.
         inputs = self.from_input(features.reshape(-1, channels, *cells))  # [batch * views, 4 * hidden, *cells]
         inputs = inputs.unflatten(0, (batch, views))  # -> [batch, views, 4 * hidden, *cells]
         state = cell = features.new_zeros(batch, self.hidden, *cells, dtype=torch.float32)
         states = []
         for view in range(views):
             gates = inputs[:, view] + self.from_state(state)
-            enter, forget, leave, candidate = gates.float().chunk(4, dim=1)  # each [batch, hidden, *cells]
-            cell = torch.sigmoid(forget) * cell + torch.sigmoid(enter) * torch.tanh(candidate)
-            state = torch.sigmoid(leave) * torch.tanh(cell)
+            input_gate, forget_gate, output_gate, candidate = gates.float().chunk(4, dim=1)  # each [batch, hidden, *cells]
+            cell = torch.sigmoid(forget_gate) * cell + torch.sigmoid(input_gate) * torch.tanh(candidate)
+            state = torch.sigmoid(output_gate) * torch.tanh(cell)
             states.append(state)
         return torch.stack(states, dim=1)  # -> [batch, views, hidden, *cells]
 
 
 class RecurrentViews(nn.Module):
-    """Adds to the features of each view what the views before it told.
+    """Adds to the features of each view the LSTM's state, a summary of the views so far.
 
     Args:
         shape: channels, height and width of the encoder's features.
-        hidden: channels of the state, or None for as many as the features have; any other number is projected back.
+        hidden: channels of the state, or None for as many as the features have; other numbers are projected back.
         kernel: edge of the kernel in cells.
         axes: 3 reads a view's features as 4^3 cells, 2 leaves them as they are.
-        residual: whether the state is added to the features or takes their place.
+        residual: whether the state is added to the features or replaces them.
     """
 
     def __init__(self, shape: tuple[int, int, int], hidden: int | None, kernel: int, axes: int, residual: bool) -> None:

@@ -1,34 +1,56 @@
-"""Pix2Vox and Pix2Vox-LSTM: encoder -> (recurrence) -> decoder -> fusion -> refiner, put together from a config."""
+"""Pix2Vox: photos -> encoder -> (recurrence) -> decoder -> context-aware fusion -> refiner -> occupancy.
+
+Xie et al., Pix2Vox: Context-aware 3D Reconstruction from Single and Multi-view Images (ICCV 2019). The names in the
+state dict are those of the published checkpoints. Shapes in comments are those of Pix2Vox-A at 224 pixels.
+"""
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import ClassVar, Literal
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Float, Float32
+from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn import functional
 
 from p2vlib.models.conv_lstm import RecurrentViews
-from p2vlib.models.decoder import SEED_EDGE, Decoder
-from p2vlib.models.encoder import Encoder, Trunk, feature_shape
-from p2vlib.models.fusion import ContextAwareFusion, MeanFusion, MultiScaleFusion
-from p2vlib.models.initialisation import initialise_weights, load_trunk
-from p2vlib.models.reconstruction import Reconstruction, check_views
-from p2vlib.models.refiner import Refiner
+from p2vlib.models.network import Reconstruction, check_views, initialise_weights
 
 HeadBlock = tuple[int, int, int]
+"""Channels, kernel and pooling of a block of the encoder's head."""
+
+Fused = tuple[Float32[Tensor, "batch x y z"], Float32[Tensor, "batch views x y z"]]
+"""The fused volume, in [0, 1], and the weight of each view in each voxel."""
+
+SEED_EDGE = 2
+"""The decoder starts from a grid of 2^3 cells; every block doubles it."""
+
+VGG_BLOCKS = (2, 2, 3, 1)
+"""Convolutions between the poolings of VGG16, up to layer 27 of its `features`."""
+
+VGG_LAST = 25
+"""Index of the last layer with weights in the trunk of VGG16-bn; the rest of a standard weights file is ignored."""
+
+TRUNK_STRIDE = 8
+"""Pixels of the photo per cell of the trunk's feature map, along each axis."""
+
 MAX_VIEWS = 24
 
 
 @dataclass(frozen=True)
 class Pix2VoxConfig:
-    """Everything that makes one network of the family; the defaults are the published Pix2Vox-A."""
+    """The architecture of one network of the family; the defaults are the published Pix2Vox-A."""
 
     image_size: int = 224
     """Height and width of the photos, pixels."""
 
-    trunk: Trunk = (64, 128, 256, 512)
-    """Channels of the four blocks of the VGG16-bn trunk; Pix2Vox++: `resnet18` or `resnet50`."""
+    trunk: tuple[int, int, int, int] | str = (64, 128, 256, 512)
+    """Channels of the four blocks of the VGG16-bn trunk."""
 
     freeze_trunk: bool = True
     """Published: the trunk gets no gradients."""
@@ -38,19 +60,19 @@ class Pix2VoxConfig:
     which is what the published code in effect does, since it initialises after loading."""
 
     trunk_statistics: Literal["fixed", "drift"] = "fixed"
-    """A frozen trunk's batch-norm statistics: left alone, or, as published, following the training photos."""
+    """A frozen trunk's batch-norm statistics: fixed, or, as published, following the training photos."""
 
     head: tuple[HeadBlock, ...] = ((512, 3, 1), (512, 3, 3), (256, 1, 1))
     """(channels, kernel, pooling) of each block after the trunk."""
 
     padded_head: bool = False
-    """Pix2Vox++: the head's convolutions keep the size of the map and end in ReLU instead of ELU."""
+    """The head's convolutions keep the size of the map and end in ReLU instead of ELU, as in Pix2Vox++."""
 
     mixing: bool = False
-    """A fully connected layer over the features, so that every cell of the decoder hears from the whole photo."""
+    """A fully connected layer over the features (see `Mixing`)."""
 
     recurrent: Literal["identity", "convlstm3d", "convlstm2d"] = "identity"
-    """What stands between encoder and decoder; the identity is Pix2Vox."""
+    """The part between encoder and decoder; the identity is Pix2Vox."""
 
     hidden: int | None = None
     """Channels of the LSTM's state; None: as many as its input has."""
@@ -59,19 +81,19 @@ class Pix2VoxConfig:
     """Edge of the LSTM's kernel."""
 
     residual: bool = True
-    """The LSTM's state is added to the features instead of taking their place."""
+    """The LSTM's state is added to the features instead of replacing them."""
 
     decoder: tuple[int, ...] = (512, 128, 32, 8)
     """Channels after each doubling of the grid, which starts at 2^3."""
 
-    fusion: Literal["context", "multi-scale", "mean"] = "context"
-    """How the views are put together; multi-scale is Pix2Vox++'s."""
+    fusion: str = "context"
+    """How the views are fused: a key of the network's `fusions`."""
 
     merger: tuple[int, ...] = (16, 8, 4, 2, 1)
-    """Channels of the context-aware fusion; the last is the score. The multi-scale one keeps those of its input."""
+    """Channels of the context-aware fusion; the last is the score."""
 
     merger_stride: int = 1
-    """Stride of the fusion's first convolution; 2 finds the scores on a grid half as fine."""
+    """Stride of the fusion's first convolution; 2 computes the scores on a grid of half the resolution."""
 
     refiner: tuple[int, int, int, int] | None = (32, 64, 128, 2048)
     """Channels of the three halvings and width of the bottleneck; None: no refiner."""
@@ -85,15 +107,289 @@ class Pix2VoxConfig:
         return SEED_EDGE * 2 ** len(self.decoder)
 
 
+# ------------------------------------------------------------------------------------------------------------ encoder
+
+
+def vgg_trunk(widths: tuple[int, ...]) -> nn.Sequential:
+    """VGG16-bn up to layer 27, with its standard layer numbers: ``[n, 3, h, w]`` -> ``[n, widths[-1], h / 8, w / 8]``."""
+    layers: list[nn.Module] = []
+    channels = 3
+    for block, (convolutions, width) in enumerate(zip(VGG_BLOCKS, widths, strict=True)):
+        if block:
+            layers.append(nn.MaxPool2d(2))
+        for _ in range(convolutions):
+            layers += [nn.Conv2d(channels, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
+            channels = width
+    return nn.Sequential(*layers)
+
+
+def head_block(channels: int, width: int, kernel: int, pool: int, padded: bool = False) -> nn.Sequential:
+    """Convolution, batch norm, ELU (``padded``: size kept, ReLU) and, where ``pool`` > 1, max pooling."""
+    convolution = nn.Conv2d(channels, width, kernel, padding=kernel // 2 if padded else 0)
+    layers = [convolution, nn.BatchNorm2d(width), nn.ReLU(inplace=True) if padded else nn.ELU(inplace=True)]
+    return nn.Sequential(*layers, *([nn.MaxPool2d(pool)] if pool > 1 else []))
+
+
+def feature_shape(image_size: int, head: tuple[HeadBlock, ...], padded: bool = False) -> tuple[int, int, int]:
+    """Channels, height and width of the features of a square photo of ``image_size`` pixels.
+
+    Raises:
+        ValueError: the map is smaller than the kernels and poolings of the head.
+    """
+    size = image_size // TRUNK_STRIDE
+    for _, kernel, pool in head:
+        size = (size if padded else size - kernel + 1) // pool
+    if size < 1:
+        raise ValueError(f"photos of {image_size} pixels are too small for the head {head}: the feature map is empty")
+    return head[-1][0], size, size
+
+
+class Mixing(nn.Module):
+    """A fully connected layer over the whole feature map, which keeps its shape.
+
+    The decoder reads the *position* of a feature in the map as a position in the cube. Without this layer a corner of
+    the cube depends on one part of the photo only; wide receptive fields make up for that at 224 pixels, those of the
+    narrow networks do not.
+    """
+
+    def __init__(self, shape: tuple[int, int, int]) -> None:
+        super().__init__()
+        size = shape[0] * shape[1] * shape[2]
+        self.linear = nn.Linear(size, size)
+        self.activation = nn.ELU()
+
+    def forward(self, features: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+        mixed = self.activation(self.linear(features.flatten(1)))  # [n, c, h, w] -> [n, c * h * w]
+        return mixed.view(features.shape)  # -> [n, c, h, w]
+
+
+class Encoder(nn.Sequential):
+    """One photo to one map of features (section 3.2); views are folded into the batch and share all weights.
+
+    Args:
+        config: the network's.
+        name: the name of the trunk in the state dict, ``vgg`` or ``resnet``.
+        trunk: the trunk.
+        channels: channels of the trunk's map.
+    """
+
+    def __init__(self, config: Pix2VoxConfig, name: str, trunk: nn.Sequential, channels: int) -> None:
+        parts: OrderedDict[str, nn.Module] = OrderedDict([(name, trunk)])
+        for number, (width, kernel, pool) in enumerate(config.head, start=1):
+            parts[f"layer{number}"] = head_block(channels, width, kernel, pool, config.padded_head)
+            channels = width
+        if config.mixing:
+            parts["mixing"] = Mixing(feature_shape(config.image_size, config.head, config.padded_head))
+        super().__init__(parts)
+        self.fixed_trunk = config.freeze_trunk and config.trunk_statistics == "fixed"
+        trunk.requires_grad_(not config.freeze_trunk)
+
+    @property
+    def trunk(self) -> nn.Sequential:
+        """The part that ImageNet weights are for: `vgg` or `resnet` in the state dict."""
+        return self[0]
+
+    def train(self, mode: bool = True) -> Encoder:
+        """As ``nn.Module.train``, except that a trunk with fixed statistics stays in evaluation mode."""
+        super().train(mode)
+        if self.fixed_trunk:
+            self.trunk.eval()
+        return self
+
+    def forward(self, photos: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n c height width"]:
+        """``photos`` in [0, 1], scaled to [-1, 1] as published."""
+        return super().forward(photos * 2 - 1)  # [n, 3, 224, 224] -> A: [n, 256, 8, 8], F: [n, 128, 4, 4]
+
+
+# ------------------------------------------------------------------------------------------------------------ decoder
+
+
+class Decoder(nn.Sequential):
+    """Transposed 3-D convolutions from the features to one volume per view (section 3.3).
+
+    Doubles a 2^3 grid once per entry of ``widths``, then predicts the occupancy from the last map.
+
+    Args:
+        channels: channels of the 2^3 grid.
+        widths: channels after each doubling.
+    """
+
+    def __init__(self, channels: int, widths: tuple[int, ...]) -> None:
+        parts: OrderedDict[str, nn.Module] = OrderedDict()
+        seed_channels = channels
+        for number, width in enumerate(widths, start=1):
+            parts[f"layer{number}"] = up_block(channels, width)
+            channels = width
+        parts[f"layer{len(widths) + 1}"] = nn.Sequential(nn.ConvTranspose3d(channels, 1, 1, bias=False))
+        super().__init__(parts)
+        self.seed_channels = seed_channels
+
+    def initialise(self) -> None:
+        """Starts the occupancy near .03, as rare as it is in the data (the prior of Lin et al. 2017, section 3.3).
+
+        The published head has no bias, so only the growth of its weights could teach it that most of a volume is
+        empty: hundreds of steps at the published rate. Half its channels start active with negative weights, the other
+        half start almost inactive with positive weights.
+        """
+        *_, last, head = self.children()
+        channels = head[0].in_channels
+        against = torch.arange(channels) % 2 == 0
+        size = 8 / channels
+        head[0].weight.data = torch.where(against, -size, size).reshape(channels, 1, 1, 1, 1)
+        last[1].bias.data = torch.where(against, 1.0, -0.5)
+
+    def forward(
+        self, features: Float[Tensor, "n c height width"]
+    ) -> tuple[Float[Tensor, "n raw x y z"], Float32[Tensor, "n 1 x y z"]]:
+        """The raw features for the fusion (last map and volume concatenated) and the volume itself, in [0, 1]."""
+        *blocks, head = self.children()
+        grid = features.reshape(-1, self.seed_channels, SEED_EDGE, SEED_EDGE, SEED_EDGE)  # A: 256x8x8 -> 2048x2x2x2
+        for block in blocks:
+            grid = block(grid)  # 2^3 -> 4^3 -> 8^3 -> 16^3 -> 32^3
+        # The sigmoid runs in float32: in bfloat16 it is 1 from a logit of 6 on, and the loss would have no gradient.
+        volume = torch.sigmoid(head(grid).float())  # [n, 8, 32, 32, 32] -> [n, 1, 32, 32, 32]
+        return torch.cat([grid, volume.to(grid.dtype)], dim=1), volume  # raw: [n, 9, 32, 32, 32]
+
+
+def up_block(channels: int, width: int) -> nn.Sequential:
+    """A transposed convolution that doubles the grid, batch norm and ReLU."""
+    convolution = nn.ConvTranspose3d(channels, width, 4, stride=2, padding=1, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm3d(width), nn.ReLU(inplace=True))
+
+
+# ------------------------------------------------------------------------------------------------------------- fusion
+
+
+def fusion_block(channels: int, width: int, stride: int = 1) -> nn.Sequential:
+    """A 3x3x3 convolution, batch norm and leaky ReLU."""
+    convolution = nn.Conv3d(channels, width, 3, stride=stride, padding=1)
+    return nn.Sequential(convolution, nn.BatchNorm3d(width), nn.LeakyReLU(0.2, inplace=True))
+
+
+def fuse_by_scores(scores: Float[Tensor, "n 1 sx sy sz"], volumes: Float32[Tensor, "batch views x y z"]) -> Fused:
+    """The sum of the volumes, weighted by the softmax of the scores over the views; equations 1 and 2 of the paper.
+
+    Scores on a coarser grid are first repeated for all voxels of their cells.
+    """
+    if scores.shape[2:] != volumes.shape[2:]:
+        scores = functional.interpolate(scores.float(), size=volumes.shape[2:])  # 16^3 -> 32^3
+    weights = torch.softmax(scores.float().reshape(volumes.shape), dim=1)  # -> [batch, views, 32, 32, 32]
+    fused = (weights * volumes).sum(dim=1).clamp(0, 1)  # -> [batch, 32, 32, 32]
+    return fused, weights
+
+
+def single_view(volumes: Float32[Tensor, "batch 1 x y z"]) -> Fused:
+    """With a single view the weight is 1, so no score is computed and the fusion gets no gradient."""
+    return volumes[:, 0], torch.ones_like(volumes)
+
+
+class ContextAwareFusion(nn.Sequential):
+    """Weights every voxel of every view by a score computed from its neighbourhood (section 3.4).
+
+    Args:
+        channels: channels of the decoder's raw features.
+        widths: channels after each 3x3x3 convolution; the last has to be 1, the score.
+        stride: of the first convolution. With 2 the scores are computed on a grid of half the resolution, one for 8
+            voxels, in a fifth of the time; their receptive field is twice as wide. Published: 1.
+    """
+
+    def __init__(self, channels: int, widths: tuple[int, ...], stride: int = 1) -> None:
+        if widths[-1] != 1:
+            raise ValueError(f"the last width of the merger is the score and has to be 1; found {widths}")
+        parts: OrderedDict[str, nn.Module] = OrderedDict()
+        for number, width in enumerate(widths, start=1):
+            parts[f"layer{number}"] = fusion_block(channels, width, stride if number == 1 else 1)
+            channels = width
+        super().__init__(parts)
+
+    def forward(self, raw: Float[Tensor, "n raw x y z"], volumes: Float32[Tensor, "batch views x y z"]) -> Fused:
+        """The fused volume, in [0, 1], and the weight of each view in each voxel."""
+        if volumes.shape[1] == 1:
+            return single_view(volumes)
+        # [batch * views, 9, 32, 32, 32] -> [batch * views, 1, 32, 32, 32]
+        return fuse_by_scores(super().forward(raw), volumes)
+
+
+class MeanFusion(nn.Module):
+    """The mean over the views: the baseline for context-aware fusion."""
+
+    def forward(self, raw: Float[Tensor, "n raw x y z"], volumes: Float32[Tensor, "batch views x y z"]) -> Fused:
+        """The mean volume and the constant weights."""
+        return volumes.mean(dim=1), torch.full_like(volumes, 1 / volumes.shape[1])
+
+
+# ------------------------------------------------------------------------------------------------------------ refiner
+
+
+class Refiner(nn.Module):
+    """A residual 3-D U-Net that corrects the fused volume (section 3.5).
+
+    Three halvings, a fully connected bottleneck over the whole volume, three doublings, with additive skips.
+
+    Args:
+        grid: edge of the volume in voxels, a multiple of 8.
+        widths: channels after each of the three halvings, then the width of the bottleneck.
+        strided: halve by the stride of the convolution, in an eighth of the time of the published pooling.
+    """
+
+    def __init__(self, grid: int, widths: tuple[int, int, int, int], strided: bool = False) -> None:
+        super().__init__()
+        first, second, third, bottleneck = widths
+        size = third * (grid // 8) ** 3
+        self.layer1 = self._down(1, first, strided)
+        self.layer2 = self._down(first, second, strided)
+        self.layer3 = self._down(second, third, strided)
+        self.layer4 = nn.Sequential(nn.Linear(size, bottleneck), nn.ReLU(inplace=True))
+        self.layer5 = nn.Sequential(nn.Linear(bottleneck, size), nn.ReLU(inplace=True))
+        self.layer6 = up_block(third, second)
+        self.layer7 = up_block(second, first)
+        self.layer8 = nn.Sequential(nn.ConvTranspose3d(first, 1, 4, stride=2, padding=1, bias=False))
+
+    @staticmethod
+    def _down(channels: int, width: int, strided: bool) -> nn.Sequential:
+        """Halves the grid: kernel 4 with padding 2 gives n + 1 of n cells, pooling n / 2 of these."""
+        if strided:
+            convolution, pooling = nn.Conv3d(channels, width, 4, stride=2, padding=1), []
+        else:
+            convolution, pooling = nn.Conv3d(channels, width, 4, padding=2), [nn.MaxPool3d(2)]
+        return nn.Sequential(convolution, nn.BatchNorm3d(width), nn.LeakyReLU(0.2, inplace=True), *pooling)
+
+    def initialise(self) -> None:
+        """Starts the correction near a logit of -3: its inputs are about .6 on eight taps a channel."""
+        self.layer8[0].weight.data -= 3 / (8 * 0.6 * self.layer8[0].in_channels)
+
+    def forward(self, coarse: Float[Tensor, "batch x y z"]) -> Float[Tensor, "batch x y z"]:
+        """The mean of the coarse volume and the correction: stays in [0, 1]."""
+        half = self.layer1(coarse.unsqueeze(1))  # [batch, 1, 32, 32, 32] -> [batch, 32, 16, 16, 16]
+        quarter = self.layer2(half)  # -> [batch, 64, 8, 8, 8]
+        eighth = self.layer3(quarter)  # -> [batch, 128, 4, 4, 4]
+        whole = self.layer5(self.layer4(eighth.flatten(1)))  # -> [batch, 8192] -> [batch, 2048] -> [batch, 8192]
+        eighth = eighth + whole.view(eighth.shape)  # -> [batch, 128, 4, 4, 4]
+        quarter = quarter + self.layer6(eighth)  # -> [batch, 64, 8, 8, 8]
+        half = half + self.layer7(quarter)  # -> [batch, 32, 16, 16, 16]
+        correction = torch.sigmoid(self.layer8(half).float()).squeeze(1)  # -> [batch, 32, 32, 32]
+        return (coarse + correction) / 2
+
+
+# -------------------------------------------------------------------------------------------------- the whole network
+
+
 class Pix2Vox(nn.Module):
-    """Photos of one thing to its occupancy, blind to cameras.
+    """Photos of one object to its occupancy, without cameras.
 
     Raises:
         ValueError: sizes in the config that do not fit each other.
     """
 
     needs_cameras = False
-    """Whether it has to be told where the photos were taken from."""
+    frozen_parts: ClassVar = {"multi-view": ("encoder", "recurrent", "decoder")}
+    """The published second stage trains fusion and refiner alone."""
+
+    fusions: ClassVar[dict[str, Callable[[Pix2VoxConfig], nn.Module]]] = {
+        "context": lambda config: ContextAwareFusion(config.decoder[-1] + 1, config.merger, config.merger_stride),
+        "mean": lambda config: MeanFusion(),
+    }
+    """The fusions that a config may name."""
 
     def __init__(self, config: Pix2VoxConfig) -> None:
         super().__init__()
@@ -101,36 +397,27 @@ class Pix2Vox(nn.Module):
         shape = feature_shape(config.image_size, config.head, config.padded_head)
         size = shape[0] * shape[1] * shape[2]
         if size % SEED_EDGE**3:
-            raise ValueError(
-                f"features {shape} do not fill the decoder's grid of 2^3 cells: {size} is no multiple of 8"
-            )
-        self.encoder = Encoder(
-            config.trunk,
-            config.head,
-            config.padded_head,
-            config.image_size,
-            config.mixing,
-            config.freeze_trunk,
-            config.trunk_statistics == "fixed",
-        )
-        self.recurrent = nn.Identity()
+            raise ValueError(f"features {shape} do not fill the decoder's 2^3 cells: {size} is no multiple of 8")
+        if config.fusion not in self.fusions:
+            raise ValueError(f"no fusion is called {config.fusion!r}; available: {', '.join(self.fusions)}")
+        self.encoder = self._encoder(config)
+        self.recurrent: nn.Module = nn.Identity()
         if config.recurrent != "identity":
             axes = 3 if config.recurrent == "convlstm3d" else 2
             self.recurrent = RecurrentViews(shape, config.hidden, config.kernel, axes, config.residual)
         self.decoder = Decoder(size // SEED_EDGE**3, config.decoder)
-        self.merger = MeanFusion()
-        if config.fusion == "context":
-            self.merger = ContextAwareFusion(config.decoder[-1] + 1, config.merger, config.merger_stride)
-        elif config.fusion == "multi-scale":
-            self.merger = MultiScaleFusion(config.decoder[-1] + 1, config.merger_stride)
+        self.merger = self.fusions[config.fusion](config)
         self.refiner = Refiner(config.grid, config.refiner, config.refiner_strided) if config.refiner else None
         initialise_weights(self)
         if config.trunk_weights:
-            load_trunk(self.encoder, config.trunk_weights)
+            self._load_trunk(Path(config.trunk_weights))
+
+    def _encoder(self, config: Pix2VoxConfig) -> Encoder:
+        return Encoder(config, "vgg", vgg_trunk(config.trunk), config.trunk[-1])
 
     @property
     def order_free(self) -> bool:
-        """Whether the order of the photos means nothing to it."""
+        """Whether the result does not depend on the order of the views."""
         return isinstance(self.recurrent, nn.Identity)
 
     def forward(
@@ -138,17 +425,15 @@ class Pix2Vox(nn.Module):
         views: Float[Tensor, "batch views 3 height width"],
         cameras: Float[Tensor, "batch views rows columns"] | None = None,
     ) -> Reconstruction:
-        """``views`` in [0, 1], 1 to 24 of them, in the order in which they were taken; ``cameras`` are not looked at.
+        """``views`` in [0, 1], 1 to 24 of them, in the order in which they were taken; ``cameras`` are ignored.
 
         Raises:
             ValueError: photos of another size than the config's, or too many.
         """
-        return self.joined(self.seen(views))
+        return self.fuse(self.encode(views))
 
-    def seen(self, views: Float[Tensor, "batch views 3 height width"]) -> tuple[Tensor, ...]:
-        """What the network makes of each photo by itself: tensors ``[batch, views, ...]``.
-
-        The half of the work that a photo needs but once, in however many tests it is shown (`joined`).
+    def encode(self, views: Float[Tensor, "batch views 3 height width"]) -> tuple[Tensor, ...]:
+        """The per-view part of the network: tensors ``[batch, views, ...]`` for `fuse`.
 
         Raises:
             ValueError: as `forward`.
@@ -159,16 +444,36 @@ class Pix2Vox(nn.Module):
             raise ValueError(f"this network takes 1 to {MAX_VIEWS} views; found {number}")
         features = self.encoder(views.flatten(0, 1))  # [batch, views, 3, 224, 224] -> A: [batch * views, 256, 8, 8]
         features = features.unflatten(0, (batch, number))
-        return self._decoded(features) if self.order_free else (features,)
+        return self._decode(features) if self.order_free else (features,)
 
-    def joined(self, seen: tuple[Tensor, ...]) -> Reconstruction:
-        """The object of which photos were ``seen``, any of them in any order."""
-        raw, volumes = seen if self.order_free else self._decoded(self.recurrent(seen[0]))
-        coarse, scores = self.merger(raw.flatten(0, 1), volumes)  # -> [batch, 32, 32, 32], [batch, views, 32, 32, 32]
+    def fuse(self, encoded: tuple[Tensor, ...]) -> Reconstruction:
+        """Fuses the per-view features of `encode`, of any of the views in any order, into one reconstruction."""
+        raw, volumes = encoded if self.order_free else self._decode(self.recurrent(encoded[0]))
+        coarse, weights = self.merger(raw.flatten(0, 1), volumes)  # -> [batch, 32, 32, 32], [batch, views, 32, 32, 32]
         probability = self.refiner(coarse) if self.refiner else coarse  # [batch, 32, 32, 32]
-        return Reconstruction(probability, coarse, volumes, scores)
+        return Reconstruction(probability, coarse, volumes, weights)
 
-    def _decoded(self, features: Float[Tensor, "batch views channels height width"]) -> tuple[Tensor, Tensor]:
+    def _decode(self, features: Float[Tensor, "batch views channels height width"]) -> tuple[Tensor, Tensor]:
         raw, volume = self.decoder(features.flatten(0, 1))  # -> [batch * views, 9 and 1, 32, 32, 32]
         shape = features.shape[:2]
         return raw.unflatten(0, shape), volume.squeeze(1).unflatten(0, shape)  # the latter [batch, views, 32, 32, 32]
+
+    def _load_trunk(self, path: Path) -> None:
+        """Loads the trunk from a file with the standard names of its ImageNet weights.
+
+        Raises:
+            ValueError: not a weights file, or not the weights of this trunk.
+        """
+        try:
+            state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+            self.encoder.trunk.load_state_dict(self._trunk_state(state))
+        except FileNotFoundError:
+            raise ValueError(f"{path}: no such file; expected the ImageNet weights of the trunk") from None
+        except Exception as error:  # the readers raise many types of errors for malformed files
+            reason = " ".join(str(error).split())[:200]
+            raise ValueError(f"{path}: not the weights of this trunk ({reason})") from error
+
+    def _trunk_state(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The entries of a VGG16-bn state dict (``features.0.weight`` …) that belong to the trunk, under its names."""
+        names = {name: name.removeprefix("features.") for name in state if name.startswith("features.")}
+        return {number: state[name] for name, number in names.items() if int(number.split(".")[0]) <= VGG_LAST}

@@ -1,8 +1,9 @@
 """PSGN: one photo to a cloud of points on the surface.
 
 Fan et al., A Point Set Generation Network for 3D Object Reconstruction from a Single Image (CVPR 2017): an encoder with
-two branches, fully connected layers for what is intricate and transposed convolutions for large smooth surfaces, 256
-and 768 points. Learnt by the Chamfer distance. The layers follow the paper's description; their widths are a config.
+two branches, fully connected layers for intricate structures and transposed convolutions for large smooth surfaces,
+256 and 768 points, trained with the Chamfer distance. The layers follow the paper's description; the widths are a
+config.
 """
 
 from __future__ import annotations
@@ -15,21 +16,23 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from p2vlib.models.initialisation import initialise_weights
-from p2vlib.models.reconstruction import Reconstruction, check_views
+from p2vlib.models.network import Batch, Reconstruction, check_views, initialise_weights
 
-LOOSE, SMOOTH = 256, 768
-"""Points of the fully connected branch and of the convolutional one, which is a map of 24 x 32 of them."""
+FC_POINTS = 256
+"""Points of the fully connected branch; the convolutional one gives a map of 24 x 32 more."""
 
 GRID = 32
 
-CLOSED = 2
-"""Voxels by which the cloud is thickened before its inside is filled, and thinned afterwards."""
+CLOSING_RADIUS = 2
+"""Voxels by which the cloud is dilated before its inside is filled, and eroded afterwards."""
+
+CHAMFER_WEIGHT = 1e4
+"""The unit is a hundredth of the cube's edge squared; with larger ones weight decay would outweigh the loss."""
 
 
 @dataclass(frozen=True)
 class PSGNConfig:
-    """Everything that makes one PSGN."""
+    """The architecture of one PSGN."""
 
     image_size: int = 192
     """Height and width of the photos, pixels; halved by all blocks of the encoder but the first."""
@@ -44,12 +47,16 @@ class PSGNConfig:
     """Channels of the convolutional branch at 12 x 16 and at 24 x 32 points."""
 
 
-class PSGN(nn.Module):
-    """The first photo to 1,024 points of the unit cube, and to the solid that they enclose.
+@dataclass(frozen=True, eq=False)
+class PointReconstruction(Reconstruction):
+    """A cloud of points, and the solid that it encloses; in training the solid is left empty."""
 
-    It sees one photo; further ones are not looked at. In training no solid is made, and `Reconstruction.points` is what
-    the loss asks for.
-    """
+    points: Float[Tensor, "batch points 3"]
+    """Points of the surface, in the unit cube."""
+
+
+class PSGN(nn.Module):
+    """The first photo to 1,024 points of the unit cube, and to the solid that they enclose; other photos are ignored."""
 
     needs_cameras = False
     order_free = False
@@ -67,7 +74,7 @@ class PSGN(nn.Module):
         edge = config.image_size // 2 ** (len(config.encoder) - 1)
         flat = channels * edge**2
         self.loose = nn.Sequential(
-            nn.Linear(flat, config.hidden), nn.ReLU(inplace=True), nn.Linear(config.hidden, 3 * LOOSE)
+            nn.Linear(flat, config.hidden), nn.ReLU(inplace=True), nn.Linear(config.hidden, 3 * FC_POINTS)
         )
         first, second = config.decoder
         self.start = nn.Linear(flat, first * 6 * 8)
@@ -77,15 +84,15 @@ class PSGN(nn.Module):
             nn.Conv2d(second, 3, 3, padding=1),
         )  # fmt: skip
         initialise_weights(self)
-        with torch.no_grad():  # points that begin in one heap are slow to spread
+        with torch.no_grad():  # points that start in one place are slow to spread
             self.loose[-1].bias.uniform_(-1, 1)
 
     def forward(
         self,
         views: Float[Tensor, "batch views 3 height width"],
         cameras: Float[Tensor, "batch views rows columns"] | None = None,
-    ) -> Reconstruction:
-        """``views`` in [0, 1]; the first of each sample counts.
+    ) -> PointReconstruction:
+        """``views`` in [0, 1]; only the first of each sample is used.
 
         Raises:
             ValueError: photos of another size than the config's.
@@ -97,11 +104,16 @@ class PSGN(nn.Module):
         points = torch.sigmoid(points.float())  # [batch, 256 + 768, 3]
         solid = points.new_zeros(len(points), GRID, GRID, GRID)
         if not self.training:
-            filled = np.stack([enclosed(cloud) for cloud in points.detach().cpu().numpy()])
+            filled = np.stack([fill_point_cloud(cloud) for cloud in points.detach().cpu().numpy()])
             solid = torch.from_numpy(filled).to(points)
-        scores = solid.new_zeros(len(points), views.shape[1], GRID, GRID, GRID)
-        scores[:, 0] = 1.0
-        return Reconstruction(solid, solid, solid[:, None], scores, points=points)
+        weights = solid.new_zeros(len(points), views.shape[1], GRID, GRID, GRID)
+        weights[:, 0] = 1.0
+        return PointReconstruction(solid, solid, solid[:, None], weights, points)
+
+    def loss(self, result: PointReconstruction, batch: Batch) -> Float[Tensor, ""]:
+        """The Chamfer distance to as many points sampled from the true surface, instead of a loss of volumes."""
+        surface = sample_surface(batch.truth, result.points.shape[1], batch.generator)
+        return chamfer_distance(result.points, surface).mean() * CHAMFER_WEIGHT
 
 
 def _convolution(channels: int, width: int, stride: int = 1) -> nn.Sequential:
@@ -109,50 +121,50 @@ def _convolution(channels: int, width: int, stride: int = 1) -> nn.Sequential:
     return nn.Sequential(convolution, nn.BatchNorm2d(width), nn.ReLU(inplace=True))
 
 
-def enclosed(points: Float[np.ndarray, "points 3"], size: int = GRID) -> Bool[np.ndarray, "size size size"]:
-    """The solid that a cloud in the unit cube encloses: thickened until it is closed, filled, and thinned again.
+def fill_point_cloud(points: Float[np.ndarray, "points 3"], size: int = GRID) -> Bool[np.ndarray, "size size size"]:
+    """The solid that a cloud in the unit cube encloses: dilated, filled, and eroded.
 
-    A morphological closing with a filling in between; holes of up to twice `CLOSED` voxels are bridged.
+    A morphological closing with hole filling in between; gaps of up to twice `CLOSING_RADIUS` voxels are closed.
     """
     from scipy import ndimage
 
-    margin = CLOSED + 1
+    margin = CLOSING_RADIUS + 1
     cells = np.clip((points * size).astype(int), 0, size - 1) + margin
     cloud = np.zeros((size + 2 * margin,) * 3, bool)
     cloud[tuple(cells.T)] = True
-    ball = ndimage.iterate_structure(ndimage.generate_binary_structure(3, 1), CLOSED)
+    ball = ndimage.iterate_structure(ndimage.generate_binary_structure(3, 1), CLOSING_RADIUS)
     filled = ndimage.binary_fill_holes(ndimage.binary_dilation(cloud, ball))
     inner = slice(margin, margin + size)
     return ndimage.binary_erosion(filled, ball)[inner, inner, inner]
 
 
-def surface_points(
+def sample_surface(
     truth: Bool[Tensor, "batch x y z"], number: int, generator: torch.Generator | None = None
 ) -> Float[Tensor, "batch number 3"]:
-    """Points drawn evenly from the faces between occupied and empty voxels, in the unit cube.
+    """Centres of faces between occupied and empty voxels, drawn uniformly with replacement, in the unit cube.
 
     Raises:
         ValueError: a volume without a surface.
     """
     size = truth.shape[-1]
     padded = functional.pad(truth.float(), (1,) * 6)
-    drawn = []
+    samples = []
     for volume in padded:
-        faces = []
+        centres = []
         for axis in range(3):
-            step = volume.diff(dim=axis).nonzero().float()  # the face lies between a cell and the next along the axis
-            middle = step + 0.5
-            middle[:, axis] = step[:, axis] + 1
-            faces.append((middle - 1) / size)
-        faces = torch.cat(faces)
+            cells = volume.diff(dim=axis).nonzero().float()  # the face is between a cell and the next along the axis
+            middle = cells + 0.5
+            middle[:, axis] = cells[:, axis] + 1
+            centres.append((middle - 1) / size)
+        faces = torch.cat(centres)
         if not len(faces):
             raise ValueError("a volume without a surface: it is empty")
-        picked = torch.randint(len(faces), (number,), generator=generator).to(faces.device)
-        drawn.append(faces[picked])
-    return torch.stack(drawn)
+        chosen = torch.randint(len(faces), (number,), generator=generator).to(faces.device)
+        samples.append(faces[chosen])
+    return torch.stack(samples)
 
 
-def chamfer(points: Float[Tensor, "batch n 3"], others: Float[Tensor, "batch m 3"]) -> Float[Tensor, " batch"]:
-    """Mean squared distance to the nearest point of the other cloud, both ways added (equation 1 of the paper)."""
-    away = torch.cdist(points, others).square()
-    return away.amin(2).mean(1) + away.amin(1).mean(1)
+def chamfer_distance(points: Float[Tensor, "batch n 3"], others: Float[Tensor, "batch m 3"]) -> Float[Tensor, " batch"]:
+    """Mean squared distance to the nearest point of the other cloud, summed over both directions (equation 1)."""
+    squared = torch.cdist(points, others).square()
+    return squared.amin(2).mean(1) + squared.amin(1).mean(1)

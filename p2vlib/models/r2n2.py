@@ -1,23 +1,19 @@
-"""3D-R2N2 and AttSets: two ways of putting views together before the volume is made.
+"""3D-R2N2: a 3-D convolutional GRU over the views, between encoder and decoder.
 
-Choy et al., 3D-R2N2 (ECCV 2016), the residual network with a 3-D convolutional GRU: one state of 4^3 cells reads photo
-after photo, so the order counts, and the first photos are half forgotten. Yang et al., Robust Attentional Aggregation
-of Deep Feature Sets (AttSets, IJCV 2020): every feature of every view gets a weight, and the weighed sum knows no
-order. Here both stand between the same encoder and decoder, those of 3D-R2N2; AttSets' own were others.
+Choy et al., 3D-R2N2: A Unified Approach for Single and Multi-view 3D Object Reconstruction (ECCV 2016), the residual
+network: one state of 4^3 cells reads photo after photo, so the order matters, and early photos are partly forgotten.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from p2vlib.models.initialisation import initialise_weights
-from p2vlib.models.reconstruction import Reconstruction, check_views
+from p2vlib.models.network import Reconstruction, check_views, initialise_weights
 
 STATE_EDGE = 4
 """The state is a grid of 4^3 cells; the decoder doubles it three times."""
@@ -27,7 +23,7 @@ LEAK = 0.01
 
 @dataclass(frozen=True)
 class R2N2Config:
-    """Everything that makes one of the two; the defaults are the published 3D-R2N2 (ResidualGRUNet)."""
+    """The architecture of one 3D-R2N2; the defaults are the published one (ResidualGRUNet)."""
 
     image_size: int = 127
     """Height and width of the photos, pixels."""
@@ -36,65 +32,54 @@ class R2N2Config:
     """Channels of the six blocks, each of which halves the map."""
 
     features: int = 1024
-    """Numbers that a photo becomes."""
-
-    aggregation: Literal["gru", "attsets"] = "gru"
-    """What stands between encoder and decoder."""
+    """Features of a photo."""
 
     decoder: tuple[int, int, int, int] = (128, 128, 64, 32)
     """Channels of the state and of the first doubling, of the second, of the third, and of the last block at 32^3."""
 
 
 class R2N2(nn.Module):
-    """Photos of one thing to its occupancy, blind to cameras."""
+    """Photos of one object to its occupancy, without cameras."""
 
     needs_cameras = False
+    order_free = False
 
     def __init__(self, config: R2N2Config) -> None:
         super().__init__()
         self.config = config
         self.encoder = R2N2Encoder(config.image_size, config.encoder, config.features)
-        channels = config.decoder[0]
-        if config.aggregation == "gru":
-            self.recurrent = ConvGRU(config.features, channels)
-        else:
-            self.merger = AttSets(config.features)
-            self.grow = nn.Linear(config.features, channels * STATE_EDGE**3)
+        self._add_aggregation(config)
         self.decoder = R2N2Decoder(config.decoder)
         initialise_weights(self)
         self.decoder.head.bias.data = torch.tensor([1.5, -1.5])  # most of a volume is empty
 
-    @property
-    def order_free(self) -> bool:
-        """Whether the order of the photos means nothing to it."""
-        return self.config.aggregation == "attsets"
+    def _add_aggregation(self, config: R2N2Config) -> None:
+        self.recurrent = ConvGRU(config.features, config.decoder[0])
+
+    def _aggregate(self, features: Float[Tensor, "batch views features"]) -> tuple[Tensor, Tensor]:
+        """The state of each sample, and the weight of each of its views: the same for all, since a GRU has none."""
+        return self.recurrent(features), features.new_full(features.shape[:2], 1 / features.shape[1], dtype=torch.float32)
 
     def forward(
         self,
         views: Float[Tensor, "batch views 3 height width"],
         cameras: Float[Tensor, "batch views rows columns"] | None = None,
     ) -> Reconstruction:
-        """``views`` in [0, 1], in the order in which they were taken; ``cameras`` are not looked at.
+        """``views`` in [0, 1], in the order in which they were taken; ``cameras`` are ignored.
 
         Raises:
             ValueError: photos of another size than the config's.
         """
         check_views(views, self.config.image_size)
         features = self.encoder(views.flatten(0, 1)).unflatten(0, views.shape[:2])  # [batch, views, 1024]
-        if self.config.aggregation == "gru":
-            state = self.recurrent(features)  # -> [batch, 128, 4, 4, 4]
-            weights = torch.full(views.shape[:2], 1 / views.shape[1], device=views.device)
-        else:
-            together, shares = self.merger(features)  # -> [batch, 1024], [batch, views, 1024]
-            state = functional.leaky_relu(self.grow(together), LEAK).unflatten(1, (-1, *(STATE_EDGE,) * 3))
-            weights = shares.mean(-1)
+        state, weights = self._aggregate(features)  # -> [batch, 128, 4, 4, 4], [batch, views]
         probability = torch.softmax(self.decoder(state).float(), 1)[:, 1]  # -> [batch, 2, 32, 32, 32]
-        scores = weights[:, :, None, None, None].expand(-1, -1, *probability.shape[1:])
-        return Reconstruction(probability, probability, probability[:, None], scores)
+        weights = weights[:, :, None, None, None].expand(-1, -1, *probability.shape[1:])
+        return Reconstruction(probability, probability, probability[:, None], weights)
 
 
 class R2N2Encoder(nn.Module):
-    """A photo to ``features`` numbers: six blocks of two convolutions, a skip past most of them, and pooling.
+    """A photo to ``features`` features: six blocks of two convolutions, a skip past most of them, and pooling.
 
     The fourth block has no skip, as published; the sixth adds its own input, which has as many channels.
     """
@@ -122,52 +107,37 @@ class R2N2Encoder(nn.Module):
 
 
 class ConvGRU(nn.Module):
-    """A gated recurrent unit whose state is a grid: photos come in fully connected, cells talk to their neighbours."""
+    """A gated recurrent unit whose state is a grid: fully connected in the features, convolutional in the state."""
 
     def __init__(self, features: int, channels: int) -> None:
         super().__init__()
         self.channels = channels
-        # Update, reset and candidate, each with its own; the bias is one number a channel, as published.
+        # Update, reset and candidate have weights of their own; the bias is one number a channel, as published.
         self.from_input = nn.Linear(features, 3 * channels * STATE_EDGE**3, bias=False)
         self.gates = nn.Conv3d(channels, 2 * channels, 3, padding=1)
         self.candidate = nn.Conv3d(channels, channels, 3, padding=1)
 
     def forward(self, features: Float[Tensor, "batch views features"]) -> Float[Tensor, "batch c x y z"]:
-        """The state after the last photo; it begins at zero."""
-        told = self.from_input(features).unflatten(2, (3 * self.channels, *(STATE_EDGE,) * 3))
-        state = torch.zeros_like(told[:, 0, : self.channels])
-        for now in told.unbind(1):
-            to_gates, to_candidate = now.split([2 * self.channels, self.channels], 1)
+        """The state after the last view; it starts at zero."""
+        inputs = self.from_input(features).unflatten(2, (3 * self.channels, *(STATE_EDGE,) * 3))
+        state = torch.zeros_like(inputs[:, 0, : self.channels])
+        for one in inputs.unbind(1):
+            to_gates, to_candidate = one.split([2 * self.channels, self.channels], 1)
             update, reset = torch.sigmoid(self.gates(state) + to_gates).chunk(2, 1)
             candidate = torch.tanh(self.candidate(reset * state) + to_candidate)
             state = (1 - update) * state + update * candidate
         return state
 
 
-class AttSets(nn.Module):
-    """Weighs each feature of each view by a softmax over the views (equations 1 to 3 of AttSets)."""
-
-    def __init__(self, features: int) -> None:
-        super().__init__()
-        self.score = nn.Linear(features, features, bias=False)
-
-    def forward(
-        self, features: Float[Tensor, "batch views features"]
-    ) -> tuple[Float[Tensor, "batch features"], Float[Tensor, "batch views features"]]:
-        """The weighed sum, and the weights."""
-        weights = torch.softmax(self.score(features).float(), 1)
-        return (weights * features).sum(1), weights
-
-
 def _unpool(x: Float[Tensor, "batch c x y z"]) -> Float[Tensor, "batch c x2 y2 z2"]:
-    """Doubles a grid: each value goes to one corner of its eight cells, the others are zero."""
+    """Doubles a grid: each value goes to one corner of its eight cells; the others are zero."""
     for axis in (2, 3, 4):
         x = torch.stack([x, torch.zeros_like(x)], axis + 1).flatten(axis, axis + 1)
     return x
 
 
-def _doubled(layer: nn.Module, x: Float[Tensor, "batch c x y z"]) -> Float[Tensor, "batch width x2 y2 z2"]:
-    """``layer(_unpool(x))``; a convolution as the transposed one that it then is, without the zeros: 7 of 8."""
+def _apply_to_unpooled(layer: nn.Module, x: Float[Tensor, "batch c x y z"]) -> Float[Tensor, "batch width x2 y2 z2"]:
+    """``layer(_unpool(x))``; for a convolution as a transposed convolution, which skips the zeros: 7 of 8 values."""
     if not isinstance(layer, nn.Conv3d):
         return layer(_unpool(x))
     weight = layer.weight.flip(2, 3, 4).transpose(0, 1)
@@ -200,7 +170,9 @@ class R2N2Decoder(nn.Module):
         x = state
         for number, (block, skip) in enumerate(zip(self.blocks, self.skips, strict=True)):
             doubles = number < 3  # 4^3 -> 8^3 -> 16^3 -> 32^3
-            first = functional.leaky_relu(_doubled(block[0], x) if doubles else block[0](x), LEAK)
+            first = _apply_to_unpooled(block[0], x) if doubles else block[0](x)
+            first = functional.leaky_relu(first, LEAK)
             # The last block's skip starts after its first convolution, as published.
-            x = functional.leaky_relu(block[1](first), LEAK) + (_doubled(skip, x) if doubles else skip(first))
+            shortcut = _apply_to_unpooled(skip, x) if doubles else skip(first)
+            x = functional.leaky_relu(block[1](first), LEAK) + shortcut
         return self.head(x)

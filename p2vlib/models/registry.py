@@ -1,42 +1,34 @@
-"""The registry: every network of the project by its name."""
+"""The registry: every network of the project by its name, and networks from elsewhere as ``package.module:ClassName``."""
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Callable
 from dataclasses import fields, replace
+from typing import Any
 
-from p2vlib.models.layout import to_fast_layout
+from torch import nn
+
+from p2vlib.models.network import Network, to_fast_layout
 from p2vlib.models.pix2vox import Pix2Vox, Pix2VoxConfig
+from p2vlib.models.pix2vox_pp import Pix2VoxPP, Pix2VoxPPConfig
 from p2vlib.models.psgn import PSGN, PSGNConfig
 from p2vlib.models.r2n2 import R2N2, R2N2Config
+from p2vlib.models.attsets import AttSets, AttSetsConfig
 from p2vlib.models.unprojection import Unprojection, UnprojectionConfig
 
-PIX2VOX_A = Pix2VoxConfig()
-PIX2VOX_F = replace(PIX2VOX_A, head=((512, 1, 1), (256, 3, 4), (128, 3, 1)), decoder=(128, 64, 32, 8), refiner=None)
-PIX2VOX_PLUS_A = replace(
-    PIX2VOX_A,
-    trunk="resnet50",
-    freeze_trunk=False,
-    head=((512, 3, 1), (256, 3, 2), (256, 3, 2)),
-    padded_head=True,
-    fusion="multi-scale",
-)
-PIX2VOX_PLUS_F = replace(
-    PIX2VOX_PLUS_A,
-    trunk="resnet18",
-    head=((128, 3, 1), (64, 3, 2), (64, 3, 2)),
-    decoder=(128, 64, 32, 8),
-    refiner=None,
-)
+NetworkConfig = Pix2VoxConfig | R2N2Config | PSGNConfig | UnprojectionConfig
 
-# Narrow networks learn in minutes on two processor cores. Nothing is frozen, for there is nothing worth freezing in a
-# trunk that starts from noise; the 12x12 map of a 96-pixel photo keeps 4x4 places to the end, since the place of a
-# foot's tip and heel in the photo is what tells its length and pose. Half as wide again from
-# the third block on, a step costs a quarter more, and after as many of them validation objects are rebuilt less well.
-PIX2VOX_A_NARROW = Pix2VoxConfig(
+F_PARTS: dict[str, Any] = dict(decoder=(128, 64, 32, 8), refiner=None)
+"""What F is without and has narrower, in both generations."""
+
+# Narrow networks learn in minutes on two processor cores. Nothing is frozen, since a randomly initialised trunk has
+# nothing worth keeping. The 12x12 map of a 96-pixel photo stays 4x4 to the end, since the positions of a foot's tip and
+# heel in the photo determine its length and pose. Half as wide again from the third block on, a step costs a quarter
+# more, and after as many steps validation objects are reconstructed less well.
+NARROW: dict[str, Any] = dict(
     image_size=96,
-    trunk=(16, 32, 64, 128),
     freeze_trunk=False,
-    head=((128, 3, 1), (128, 3, 2), (96, 1, 1)),
     mixing=True,
     decoder=(96, 64, 16, 8),
     merger=(8, 1),
@@ -44,56 +36,74 @@ PIX2VOX_A_NARROW = Pix2VoxConfig(
     refiner=(8, 16, 32, 256),
     refiner_strided=True,
 )
-PIX2VOX_F_NARROW = replace(PIX2VOX_A_NARROW, head=((128, 1, 1), (128, 3, 2), (96, 2, 1)), refiner=None)
-
-PIX2VOX_PLUS_A_NARROW = replace(
-    PIX2VOX_A_NARROW,
-    trunk="resnet18",
-    head=((128, 3, 1), (128, 3, 3), (96, 1, 1)),
-    padded_head=True,
-    fusion="multi-scale",
+A_NARROW = Pix2VoxConfig(trunk=(16, 32, 64, 128), head=((128, 3, 1), (128, 3, 2), (96, 1, 1)), **NARROW)
+PP_A_NARROW = Pix2VoxPPConfig(trunk="resnet18", head=((128, 3, 1), (128, 3, 3), (96, 1, 1)), **NARROW)
+R2N2_NARROW: dict[str, Any] = dict(
+    image_size=96, encoder=(16, 32, 48, 64, 64, 64), features=256, decoder=(32, 32, 16, 8)
 )
-PIX2VOX_PLUS_F_NARROW = replace(PIX2VOX_PLUS_A_NARROW, head=((128, 1, 1), (128, 3, 3), (96, 1, 1)), refiner=None)
 
-R2N2_PUBLISHED = R2N2Config()
-R2N2_NARROW = R2N2Config(image_size=96, encoder=(16, 32, 48, 64, 64, 64), features=256, decoder=(32, 32, 16, 8))
-
-CONFIGS = {
-    "pix2vox-f": PIX2VOX_F,
-    "pix2vox-a": PIX2VOX_A,
-    "pix2vox++-f": PIX2VOX_PLUS_F,
-    "pix2vox++-a": PIX2VOX_PLUS_A,
-    "pix2vox-lstm": replace(PIX2VOX_A, recurrent="convlstm3d"),
-    "pix2vox-f-narrow": PIX2VOX_F_NARROW,
-    "pix2vox-a-narrow": PIX2VOX_A_NARROW,
-    "pix2vox++-f-narrow": PIX2VOX_PLUS_F_NARROW,
-    "pix2vox++-a-narrow": PIX2VOX_PLUS_A_NARROW,
-    "pix2vox-lstm-narrow": replace(PIX2VOX_A_NARROW, recurrent="convlstm3d"),
-    "3d-r2n2": R2N2_PUBLISHED,
-    "3d-r2n2-narrow": R2N2_NARROW,
-    "attsets": replace(R2N2_PUBLISHED, aggregation="attsets"),
-    "attsets-narrow": replace(R2N2_NARROW, aggregation="attsets"),
+CONFIGS: dict[str, NetworkConfig] = {
+    "pix2vox-f": Pix2VoxConfig(head=((512, 1, 1), (256, 3, 4), (128, 3, 1)), **F_PARTS),
+    "pix2vox-a": Pix2VoxConfig(),
+    "pix2vox++-f": Pix2VoxPPConfig(trunk="resnet18", head=((128, 3, 1), (64, 3, 2), (64, 3, 2)), **F_PARTS),
+    "pix2vox++-a": Pix2VoxPPConfig(),
+    "pix2vox-lstm": Pix2VoxConfig(recurrent="convlstm3d"),
+    "pix2vox-f-narrow": replace(A_NARROW, head=((128, 1, 1), (128, 3, 2), (96, 2, 1)), refiner=None),
+    "pix2vox-a-narrow": A_NARROW,
+    "pix2vox++-f-narrow": replace(PP_A_NARROW, head=((128, 1, 1), (128, 3, 3), (96, 1, 1)), refiner=None),
+    "pix2vox++-a-narrow": PP_A_NARROW,
+    "pix2vox-lstm-narrow": replace(A_NARROW, recurrent="convlstm3d"),
+    "3d-r2n2": R2N2Config(),
+    "3d-r2n2-narrow": R2N2Config(**R2N2_NARROW),
+    "attsets": AttSetsConfig(),
+    "attsets-narrow": AttSetsConfig(**R2N2_NARROW),
     "psgn": PSGNConfig(),
     "psgn-narrow": PSGNConfig(image_size=96, encoder=(16, 32, 64, 128, 128, 128), hidden=512, decoder=(64, 32)),
-    "rays": UnprojectionConfig(),
+    "unprojection": UnprojectionConfig(),
 }
 
-KINDS = {Pix2VoxConfig: Pix2Vox, R2N2Config: R2N2, PSGNConfig: PSGN, UnprojectionConfig: Unprojection}
+OLD_NAMES = {"rays": "unprojection"}
+"""Names in older weights, cards and result rows -> today's."""
+
+NETWORKS: dict[type, Callable[[Any], nn.Module]] = {
+    Pix2VoxConfig: Pix2Vox,
+    Pix2VoxPPConfig: Pix2VoxPP,
+    R2N2Config: R2N2,
+    AttSetsConfig: AttSets,
+    PSGNConfig: PSGN,
+    UnprojectionConfig: Unprojection,
+}
 
 
 def names() -> tuple[str, ...]:
-    """The names that `build` takes."""
+    """The names of the project's own networks, as `build` takes them."""
     return tuple(CONFIGS)
 
 
-def configure(name: str, **overrides: object) -> Pix2VoxConfig | R2N2Config | PSGNConfig | UnprojectionConfig:
+def check_names(*given: str) -> None:
+    """Checks that `build` knows each of the ``given`` names.
+
+    Raises:
+        ValueError: neither a name in `CONFIGS` nor ``package.module:ClassName`` of a class that can be imported.
+    """
+    for name in given:
+        if ":" in name:
+            _import_class(name)
+        else:
+            configure(name)
+
+
+def configure(name: str, **overrides: object) -> NetworkConfig:
     """The config of ``name`` with ``overrides``; lists, as JSON gives them, become tuples.
 
     Raises:
         ValueError: an unknown name or field.
     """
+    name = OLD_NAMES.get(name, name)
     if name not in CONFIGS:
-        raise ValueError(f"no network is called {name!r}; there are {', '.join(CONFIGS)}")
+        raise ValueError(
+            f"no network is called {name!r}; expected one of {', '.join(CONFIGS)}, or package.module:ClassName"
+        )
     known = [field.name for field in fields(CONFIGS[name])]
     unknown = sorted(set(overrides) - set(known))
     if unknown:
@@ -101,14 +111,36 @@ def configure(name: str, **overrides: object) -> Pix2VoxConfig | R2N2Config | PS
     return replace(CONFIGS[name], **{key: _tuples(value) for key, value in overrides.items()})
 
 
-def build(name: str, **overrides: object) -> Pix2Vox | R2N2 | PSGN | Unprojection:
+def build(name: str, **overrides: object) -> Any:
     """A new network on the CPU in the fast layout, initialised from torch's random state.
 
+    Args:
+        name: one of `names`, or ``package.module:ClassName`` of an ``nn.Module`` that meets `Network`.
+        overrides: settings of the config that differ from the registry's; for a class, its keyword arguments.
+
     Raises:
-        ValueError: an unknown name or field, or sizes that do not fit each other.
+        ValueError: an unknown name or setting, sizes that do not fit each other, or a class that is not a `Network`.
     """
-    config = configure(name, **overrides)
-    return to_fast_layout(KINDS[type(config)](config))
+    if ":" not in name:
+        config = configure(name, **overrides)
+        return to_fast_layout(NETWORKS[type(config)](config))
+    network = _import_class(name)
+    try:
+        model = network(**overrides)
+    except TypeError as error:
+        raise ValueError(f"{name} does not take the settings {', '.join(overrides)} ({error})") from error
+    if not isinstance(model, nn.Module) or not isinstance(model, Network):
+        raise ValueError(f"{name} is no network: expected an nn.Module with needs_cameras, order_free and forward")
+    return to_fast_layout(model)
+
+
+def _import_class(name: str) -> Callable[..., object]:
+    """The class ``package.module:ClassName``."""
+    module, _, attribute = name.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"no network {name!r} ({error}); expected package.module:ClassName, or {', '.join(CONFIGS)}") from None
 
 
 def _tuples(value: object) -> object:

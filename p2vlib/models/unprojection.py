@@ -1,13 +1,14 @@
-"""Rays: features of the photos, brought into the cube along the cameras that took them.
+"""Unprojection: image features, sampled at every voxel through the cameras of the photos.
 
-Pix2Vox has to guess from a photo where it was taken. Here every voxel is projected into every photo and reads the
-features there; what the views say of it is put together whatever their number and order, and a 3-D U-Net decides with
-its neighbours. Kar et al., Learning a Multi-View Stereo Machine (NeurIPS 2017); Murez et al., Atlas (ECCV 2020), which
-the slides name.
+Pix2Vox has to guess the camera from the photo. Here every voxel is projected into every photo and reads the features
+there; mean, variance and an attention-weighted mean aggregate the views, whatever their number and order, and a 3-D
+U-Net computes the occupancy. Kar et al., Learning a Multi-View Stereo Machine (NeurIPS 2017); Murez et al., Atlas
+(ECCV 2020), which the slides name. Older results call this network ``rays``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,9 +17,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from p2vlib.geometry.projection import project_points, voxel_centres
+from p2vlib.geometry.projection import project_points, render_silhouettes, voxel_centres
 from p2vlib.models.feature_sampling import (
-    BESIDE_FEATURES,
+    RAY_FEATURES,
     convolution,
     sample_features,
     silhouette_consensus,
@@ -26,18 +27,17 @@ from p2vlib.models.feature_sampling import (
     weighted_sum,
     weighted_variance,
 )
-from p2vlib.models.initialisation import initialise_weights
+from p2vlib.models.network import Batch, Reconstruction, check_views, initialise_weights
 from p2vlib.models.point_head import CoarseState
-from p2vlib.models.reconstruction import Reconstruction, check_views
 
-BESIDE_VIEWS = 6
-"""What a voxel knows beside what it reads: how far inside the silhouettes it is, in the mean and in the view that has
-it least; its own place; by how many views it is seen."""
+VOXEL_FEATURES = 6
+"""Channels of a voxel besides the aggregated features: mean and minimum of the silhouette logits, its position, and
+the share of the views that see it."""
 
 
 @dataclass(frozen=True)
 class UnprojectionConfig:
-    """Everything that makes one network of rays; the defaults learn in minutes on two processor cores."""
+    """The architecture of one unprojection network; the defaults learn in minutes on two processor cores."""
 
     image_size: int = 96
     """Height and width of the photos, pixels; a multiple of 16."""
@@ -52,24 +52,39 @@ class UnprojectionConfig:
     """Channels of the 3-D U-Net at the grid, its half and its quarter."""
 
     aggregation: Literal["attention", "moments", "mean"] = "attention"
-    """How views are put together: by their mean alone, also by their variance, and with attention also by a mean that
-    is weighed voxel by voxel."""
+    """Aggregation over the views: `mean`; `moments`: mean and variance; `attention`: also a mean with weights that are
+    computed for every voxel."""
 
     grid: int = 32
     """Edge of the volume in voxels, a multiple of 4."""
 
     height: float = 1.0
-    """The lower share of the cube that can be occupied; above it nothing is computed and all is empty."""
+    """The lower share of the cube that can be occupied; the rest is empty and not computed."""
+
+
+@dataclass(frozen=True, eq=False)
+class UnprojectionReconstruction(Reconstruction):
+    """A reconstruction with the silhouettes of its photos."""
+
+    mask_probability: Float[Tensor, "batch views rows columns"]
+    """The silhouette in each photo, in [0, 1]."""
+
+    coarse_state: CoarseState
+    """The inputs of a point head."""
+
+    point_logits: Float[Tensor, "batch points"] | None = None
+    """Logits of occupancy at the query points; None without points or without a point head."""
 
 
 class Unprojection(nn.Module):
-    """Photos and their cameras to the occupancy of the cube that the cameras are given in.
+    """Photos and their cameras to the occupancy of the cube that is the cameras' frame.
 
-    Each photo is also asked for its silhouette. The least of what the silhouettes say of a voxel is a visual hull, from
-    which the U-Net starts; without it a network of this size stays at the mean shape for hundreds of steps.
+    The network also predicts the silhouette in each photo. The minimum of the silhouette logits of a voxel is a visual
+    hull, the input that the U-Net refines; without it a network of this size stays at the mean shape for hundreds of
+    steps.
 
     Raises:
-        ValueError: sizes in the config that do not fit.
+        ValueError: sizes in the config that do not fit each other.
     """
 
     needs_cameras = True
@@ -80,20 +95,20 @@ class Unprojection(nn.Module):
         self.layers = round(config.height * config.grid)
         if config.image_size % 16 or config.grid % 4 or self.layers % 4 or not 0 < self.layers <= config.grid:
             raise ValueError(
-                "rays need photos of a multiple of 16 pixels, a grid of a multiple of 4 and a height of so many voxels;"
-                f" found {config.image_size}, {config.grid} and {config.height}"
+                "unprojection needs photos of a multiple of 16 pixels, a grid of a multiple of 4 and a height of so "
+                f"many voxels; found {config.image_size}, {config.grid} and {config.height}"
             )
         self.config = config
         self.height = self.layers / config.grid
         channels = config.features
         self.encoder = UnprojectionEncoder(config.encoder, channels)
         self.mask = nn.Conv2d(channels, 1, 1)
-        self.beside = nn.Linear(BESIDE_FEATURES, channels)
+        self.beside = nn.Linear(RAY_FEATURES, channels)  # the name in stored weights
         self.score = nn.Linear(channels, 1) if config.aggregation == "attention" else None
-        joined = {"mean": 1, "moments": 2, "attention": 3}[config.aggregation] * channels
-        # On a par with the voxels' places: else these, which know the mean shape, are all that is listened to.
-        self.level = nn.BatchNorm1d(joined)
-        self.unet = UNet3d(joined + BESIDE_VIEWS, config.volume)
+        aggregated = {"mean": 1, "moments": 2, "attention": 3}[config.aggregation] * channels
+        # Scales the features to the size of the positions, which encode the mean shape and would dominate otherwise.
+        self.level = nn.BatchNorm1d(aggregated)
+        self.unet = UNet3d(aggregated + VOXEL_FEATURES, config.volume)
         initialise_weights(self)
         for layer in (self.mask, self.unet.head):
             nn.init.constant_(layer.bias, -3.0)  # most of a photo and of a cube is empty
@@ -102,64 +117,71 @@ class Unprojection(nn.Module):
         self,
         views: Float[Tensor, "batch views 3 height width"],
         cameras: Float[Tensor, "batch views 3 7"] | None = None,
-    ) -> Reconstruction:
-        """``views`` in [0, 1], any number of them in any order, each with its camera (`Camera.seen_from`).
+    ) -> UnprojectionReconstruction:
+        """``views`` in [0, 1], any number of them in any order, each with its camera (`Camera.normalised`).
 
         Raises:
             ValueError: no cameras, or photos of another size than the config's.
         """
         if cameras is None:
-            raise ValueError("rays need the camera of every photo; found none: Pix2Vox does without")
+            raise ValueError("unprojection needs the camera of every photo; found none: Pix2Vox works without")
         check_views(views, self.config.image_size)
         centres = voxel_centres(self.config.grid, self.layers, views.device)
-        sight = project_points(cameras, centres)
+        projection = project_points(cameras, centres)
         features = self.encoder(views.flatten(0, 1))  # [batch * views, 16, 48, 48]
         masks = self.mask(features)
         maps = torch.cat([features, masks], 1).float()
-        read, inside = sample_features(maps, sight, self.beside)
-        joined, weights = self._together(read, sight.seen)
-        places = (2 * centres.T - 1).expand(len(views), 3, -1)
-        count = sight.seen.float().mean(1, keepdim=True)
+        sampled, inside = sample_features(maps, projection, self.beside)
+        aggregated, weights = self._aggregate(sampled, projection.visible)
+        positions = (2 * centres.T - 1).expand(len(views), 3, -1)
+        count = projection.visible.float().mean(1, keepdim=True)
+        hull = silhouette_consensus(inside, projection.visible)
+        volume = torch.cat([self.level(aggregated), hull, positions, count], 1)  # [batch, 48 + 6, voxels]
         shape = (self.config.grid, self.layers, self.config.grid)
-        volume = torch.cat(
-            [self.level(joined), silhouette_consensus(inside, sight.seen), places, count], 1
-        )  # [batch, 48 + 6, voxels]
-        volume = volume.unflatten(2, shape)  # -> [batch, 48 + 6, 32, 32, 32]
-        last = self.unet(volume)
+        last = self.unet(volume.unflatten(2, shape))  # [batch, 48 + 6, 32, 32, 32] -> [batch, 16, 32, 32, 32]
         logits = self.unet.head(last)
         # As in Pix2Vox, the sigmoid runs in float32.
-        probability = self._whole(torch.sigmoid(logits.float()).squeeze(1))
-        scores = self._whole(weights.unflatten(2, shape).detach().float())
-        known = CoarseState(
+        probability = pad_height(torch.sigmoid(logits.float()).squeeze(1))
+        weights = pad_height(weights.unflatten(2, shape).detach().float())
+        state = CoarseState(
             views.flatten(0, 1) * 2 - 1, maps, cameras, torch.cat([last, logits], 1).float(), self.height
         )
         masks = torch.sigmoid(masks.float())[:, 0].unflatten(0, views.shape[:2])
-        return Reconstruction(probability, probability, probability[:, None], scores, masks, known=known)
+        return UnprojectionReconstruction(probability, probability, probability[:, None], weights, masks, state)
 
-    def _whole(self, lower: Float[Tensor, "*batch x layers z"]) -> Float[Tensor, "*batch x y z"]:
-        """With the empty layers above."""
-        return functional.pad(lower, (0, 0, 0, self.config.grid - self.layers))
+    def loss_terms(
+        self, result: UnprojectionReconstruction, batch: Batch, shape_loss: Callable[..., Tensor]
+    ) -> dict[str, Tensor]:
+        """The loss of the silhouettes, against those of the true volume."""
+        size = result.mask_probability.shape[-1]
+        silhouettes = render_silhouettes(batch.truth.float(), batch.true_cameras, size) > 0.5
+        return {"silhouettes": shape_loss(result.mask_probability, silhouettes, (-2, -1))}
 
-    def _together(
-        self, read: Float[Tensor, "batch views channels voxels"], seen: Bool[Tensor, "batch views voxels"]
-    ) -> tuple[Float[Tensor, "batch joined voxels"], Float[Tensor, "batch views voxels"]]:
-        """Mean and variance over the views that see a voxel, the attended mean, and each view's weight in it."""
-        alike = uniform_weights(seen)
-        mean = weighted_sum(alike, read)
+    def _aggregate(
+        self, features: Float[Tensor, "batch views channels voxels"], visible: Bool[Tensor, "batch views voxels"]
+    ) -> tuple[Float[Tensor, "batch aggregated voxels"], Float[Tensor, "batch views voxels"]]:
+        """Mean and variance over the views that see a voxel, the attention-weighted mean, and the weights of views."""
+        uniform = uniform_weights(visible)
+        mean = weighted_sum(uniform, features)
         if self.config.aggregation == "mean":
-            return mean, alike
-        variance = weighted_variance(alike, read, mean)
+            return mean, uniform
+        variance = weighted_variance(uniform, features, mean)
         if self.score is None:
-            return torch.cat([mean, variance], 1), alike
-        scores = torch.einsum("c,bvcn->bvn", self.score.weight[0], read)
-        weights = torch.softmax(scores.masked_fill(~seen, -1e4), 1) * seen.any(1, keepdim=True)
-        return torch.cat([mean, variance, weighted_sum(weights, read)], 1), weights
+            return torch.cat([mean, variance], 1), uniform
+        scores = torch.einsum("c,bvcn->bvn", self.score.weight[0], features)
+        weights = torch.softmax(scores.masked_fill(~visible, -1e4), 1) * visible.any(1, keepdim=True)
+        return torch.cat([mean, variance, weighted_sum(weights, features)], 1), weights
+
+
+def pad_height(lower: Float[Tensor, "*batch x layers z"]) -> Float[Tensor, "*batch x y z"]:
+    """Appends the empty layers above ``lower``, up to the height of a cube."""
+    return functional.pad(lower, (0, 0, 0, lower.shape[-1] - lower.shape[-2]))
 
 
 class UnprojectionEncoder(nn.Module):
-    """A photo to a map of features at half its size, which have seen all of it.
+    """A photo to a map of features at half its size, each with the whole photo as its receptive field.
 
-    Strided convolutions down to a sixteenth, and the coarse maps added to the finer ones on the way back.
+    Strided convolutions down to a sixteenth; on the way back the coarse maps are added to the finer ones.
     """
 
     def __init__(self, widths: tuple[int, int, int, int], features: int) -> None:
@@ -188,7 +210,7 @@ def _conv3d(channels: int, width: int) -> nn.Sequential:
 
 
 class UNet3d(nn.Module):
-    """Two halvings and two doublings with skips by addition; the last map becomes one logit a voxel."""
+    """Two halvings and two doublings with additive skips; `head` computes the logits from the last map."""
 
     def __init__(self, channels: int, widths: tuple[int, int, int]) -> None:
         super().__init__()
@@ -205,7 +227,7 @@ class UNet3d(nn.Module):
         self.head = nn.Conv3d(whole, 1, 1)
 
     def forward(self, volume: Float[Tensor, "batch c x y z"]) -> Float[Tensor, "batch whole x y z"]:
-        """Features of every voxel to the last map, of which `head` makes its logit."""
+        """Features of every voxel to the last map, the input of `head`."""
         whole = self.enter(volume)  # [batch, 16, 32, 32, 32]
         half = self.down1(whole)  # -> [batch, 32, 16, 16, 16]
         half = self.join2(half + self.up2(self.down2(half)))  # -> [batch, 64, 8, 8, 8] -> [batch, 32, 16, 16, 16]

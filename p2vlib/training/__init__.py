@@ -1,7 +1,8 @@
-"""Training: the loop, its batches and losses, checkpoints."""
+"""Training: the loop, its recipes, batches and losses, and checkpoints."""
 
 from __future__ import annotations
 
-from p2vlib.training.loop import learning_rate, train, training_provenance
+from p2vlib.training.loop import train, training_provenance
+from p2vlib.training.recipes import learning_rate, recipe_summary
 
-__all__ = ["learning_rate", "training_provenance", "train"]
+__all__ = ["learning_rate", "recipe_summary", "train", "training_provenance"]

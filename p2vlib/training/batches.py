@@ -1,67 +1,54 @@
-"""What a step of a training learns from: captures, photos and augmentation, all drawn from its seed and number."""
+"""Batches: captures, views and augmentation of a step, all drawn from the recipe's seed and the step's number."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from dataclasses import replace
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Int64
 from torch import Tensor
 
 from p2vlib.config import Training
 from p2vlib.data.augmentation import augment, augmentation_recipe, perturb_cameras
 from p2vlib.data.dataset import Captures, evenly_spaced, mirror_boxes, mirror_cameras, mirror_views
 from p2vlib.geometry import placement
-from p2vlib.models.point_head import near_surface
+from p2vlib.models.network import Batch
+from p2vlib.training.recipes import first_stage
 
 
-class Batch(NamedTuple):
-    """What a step learns from."""
+def sample_batch(
+    captures: Captures,
+    recipe: Training,
+    step: int,
+    share: tuple[int, int] = (0, 1),
+    query_points: Callable[..., Tensor] | None = None,
+) -> Batch:
+    """The batch of a step; it is a function of seed and step alone.
 
-    views: Float[Tensor, "batch views 3 size size"]
-    cameras: Float[Tensor, "batch views 3 7"] | None
-    """As the network is told them."""
-    truth: Bool[Tensor, "batch x y z"]
-    true_cameras: Float[Tensor, "batch views 3 7"] | None
-    points: Float[Tensor, "batch points 3"] | None = None
-    """Where a finer head is asked."""
-    inside: Bool[Tensor, "batch points"] | None = None
-    """Whether that is in the solid."""
+    Args:
+        captures: what to sample from.
+        recipe: how to sample.
+        step: number of the step.
+        share: (index, count) of the processes: each takes its part of the batch, with its own random numbers for
+            mirroring, noise and augmentation.
+        query_points: the network's (see `Network`), for a recipe with `points`.
 
-
-def sample_batch(captures: Captures, recipe: Training, step: int, share: tuple[int, int] = (0, 1)) -> Batch:
-    """The batch of a step; it follows from seed and step alone.
-
-    ``share`` is (which, of how many) processes: each takes its part of the batch, with draws of its own for the rest.
+    Raises:
+        ValueError: fewer captures a step than processes.
     """
     process, processes = share
     seed = recipe.seed * 1_000_003 + step
     generator = torch.Generator().manual_seed(seed)
-    available = captures.photos.shape[1]
-    views = 1
-    if step >= round(recipe.single_view * recipe.steps):
-        views = 1 + int(torch.randint(min(recipe.views, available), (1,), generator=generator))
-    if recipe.epochs:
-        number, place = divmod(step, recipe.epoch)
-        shuffling = torch.Generator().manual_seed(2**40 + recipe.seed * 1_000_003 + number)
-        rows = torch.randperm(len(captures), generator=shuffling).tensor_split(recipe.epoch)[place]
-    else:
-        rows = torch.randint(len(captures), (max(2, recipe.batch // views, processes),), generator=generator)
+    rows, views = _sample_rows(captures, recipe, step, processes, generator)
     if len(rows) < processes:
-        raise ValueError(f"{len(rows)} captures a step for {processes} processes; take a larger batch or fewer of them")
+        raise ValueError(f"{len(rows)} captures a step for {processes} processes; use a larger batch or fewer of them")
     rows = rows[process::processes]
     if processes > 1:
         generator.manual_seed(seed + (2 + process) * 2**40)
-    if recipe.choice == "any":
-        chosen = torch.randperm(available, generator=generator)[:views].sort().values
-    else:
-        # Any start of the walk and even spacing; they stay in clockwise order, the one nearest the front first.
-        start = int(torch.randint(available, (1,), generator=generator))
-        chosen = torch.tensor(sorted((start + i) % available for i in evenly_spaced(available, views)))
-    if recipe.order == "shuffled":
-        chosen = chosen[torch.randperm(views, generator=generator)]
-    device, kept = captures.truth.device, captures.photos.device
-    photos = captures.photos[rows[:, None].to(kept), chosen.to(kept)].to(device)
+    chosen = _sample_views(captures.photos.shape[1], views, recipe, generator)
+    device, storage = captures.truth.device, captures.photos.device
+    photos = captures.photos[rows[:, None].to(storage), chosen.to(storage)].to(device)
     rows, chosen = rows.to(device), chosen.to(device)
     truth = captures.truth[rows]
     boxes = None if captures.boxes is None else captures.boxes[rows[:, None], chosen]
@@ -78,31 +65,51 @@ def sample_batch(captures: Captures, recipe: Training, step: int, share: tuple[i
         moves = placement.sample_placements(len(rows), *recipe.placement_noise, generator, recipe.lift_noise).to(device)
         room, fine = placement.LARGEST * recipe.lift_noise, captures.fine[rows]
         truth, cameras, boxes = placement.move_cube(fine, cameras, boxes, moves, truth.shape[-1], room)
-        if recipe.points:
-            points = near_points(truth, recipe.points, fine.shape[2] / fine.shape[1], generator)
+        if recipe.points and query_points is not None:
+            points = query_points(truth, recipe.points, fine.shape[2] / fine.shape[1], generator)
             inside = placement.occupancy_at(fine, moves, points)
     true_cameras = cameras
     if cameras is not None and recipe.camera_noise != (0.0, 0.0):
         cameras = perturb_cameras(cameras, *recipe.camera_noise, generator)
-    return Batch(
-        augment(photos, generator, augmentation_recipe(recipe.augmentation), boxes, captures.size),
-        cameras,
-        truth,
-        true_cameras,
-        points,
-        inside,
-    )
+    views = augment(photos, generator, augmentation_recipe(recipe.augmentation), boxes, captures.size)
+    return Batch(views, cameras, truth, true_cameras, points, inside, generator)
 
 
-def near_points(
-    truth: Bool[Tensor, "batch x y z"], number: int, height: float, generator: torch.Generator
-) -> Float[Tensor, "batch number 3"]:
-    """Points within two voxels of the surface of ``truth``, in the lower ``height`` of the unit cube."""
-    edge = truth.shape[-1]
-    near = near_surface(truth)
-    near[:, :, round(height * edge) :] = False
-    near = near.flatten(1).float().cpu()
-    chosen = torch.multinomial(near, number, replacement=True, generator=generator)
-    voxels = torch.stack(torch.unravel_index(chosen, truth.shape[1:]), -1)
-    points = (voxels + torch.rand(voxels.shape, generator=generator)) / edge
-    return points.to(truth.device)
+def without_cameras(captures: Captures) -> Captures:
+    """The captures for a network that needs no cameras: no camera noise is drawn either."""
+    return replace(captures, cameras=None)
+
+
+def _sample_rows(
+    captures: Captures, recipe: Training, step: int, processes: int, generator: torch.Generator
+) -> tuple[Int64[Tensor, " captures"], int]:
+    """The captures of a step, all processes together, and their number of views.
+
+    In a recipe with `epochs` an epoch uses each capture once, in an order of its own, and, as published, the same
+    number of views throughout; else both are drawn for each step.
+    """
+    single, most = step < first_stage(recipe), min(recipe.views, captures.photos.shape[1])
+    if recipe.epochs:
+        number, position = divmod(step, recipe.epoch)
+        generator = torch.Generator().manual_seed(2**40 + recipe.seed * 1_000_003 + number)
+        rows = torch.randperm(len(captures), generator=generator).tensor_split(recipe.epoch)[position]
+        return rows, 1 if single else _sample_count(most, generator)
+    views = 1 if single else _sample_count(most, generator)
+    return torch.randint(len(captures), (max(2, recipe.batch // views, processes),), generator=generator), views
+
+
+def _sample_count(most: int, generator: torch.Generator) -> int:
+    return 1 + int(torch.randint(most, (1,), generator=generator))
+
+
+def _sample_views(available: int, views: int, recipe: Training, generator: torch.Generator) -> Int64[Tensor, " views"]:
+    """Positions of the views of a step among the ``available`` photos, which are in clockwise order."""
+    if recipe.choice == "any":
+        chosen = torch.randperm(available, generator=generator)[:views].sort().values
+    else:
+        # Evenly spaced from a random start; they stay in clockwise order, the one nearest the front first.
+        start = int(torch.randint(available, (1,), generator=generator))
+        chosen = torch.tensor(sorted((start + i) % available for i in evenly_spaced(available, views)))
+    if recipe.order == "shuffled":
+        chosen = chosen[torch.randperm(views, generator=generator)]
+    return chosen

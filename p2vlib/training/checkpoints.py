@@ -1,11 +1,14 @@
-"""What a training leaves behind: weights and checkpoints as safetensors, with what they were made from."""
+"""Weights and checkpoints of a training as safetensors, with the provenance that tells whether they are up to date."""
 
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -16,29 +19,64 @@ from torch import Tensor, nn
 from p2vlib.config import Training
 from p2vlib.data.dataset import Captures
 from p2vlib.files import write_atomically
-from p2vlib.provenance import code_digest
+from p2vlib.provenance import PACKAGES, code_digest, syntax_digest
+
+ARCHIVE = "archive"
+"""The folder, beside the weights, for weights and checkpoints of another provenance."""
 
 
 def save(
     path: Path,
     model: nn.Module,
-    told: dict,
+    provenance: dict[str, Any],
     history: pd.DataFrame,
     optimizer: torch.optim.Optimizer | None = None,
     step: int = 0,
 ) -> None:
-    """Weights, and for a checkpoint the optimiser's moments; schedule and random draws follow from the step."""
+    """Writes the weights, and for a checkpoint the optimiser's moments; all else follows from the step."""
     tensors = {f"model.{name}": value.contiguous() for name, value in model.state_dict().items()}
     if optimizer is not None:
         for number, state in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{number}.{name}": value.contiguous() for name, value in state.items()}
-    facts = {
-        "recipe": json.dumps(told),
+    metadata = {
+        "recipe": json.dumps(provenance),
         "history": json.dumps(history.to_dict("list")),
         "step": str(step),
     }
     tensors = {name: value.cpu().clone() for name, value in tensors.items()}
-    write_atomically(path, lambda partial: save_file(tensors, partial, facts))
+    write_atomically(path, lambda partial: save_file(tensors, partial, metadata))
+
+
+def load_weights(model: nn.Module, path: Path) -> pd.DataFrame:
+    """Loads the weights of a finished training into ``model``; returns its history.
+
+    Raises:
+        ValueError: a broken file, or the weights of another network.
+    """
+    tensors, metadata = _read(path)
+    _load_state(model, tensors, path)
+    return _history(metadata)
+
+
+def resume(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[pd.DataFrame, int]:
+    """Loads a checkpoint into model and optimiser; returns its history and the next step.
+
+    Raises:
+        ValueError: a broken file, or the weights of another network.
+    """
+    tensors, metadata = _read(path)
+    _load_state(model, tensors, path)
+    state: dict[int, dict[str, Tensor]] = {}
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    for name, value in tensors.items():
+        if name.startswith("optimizer."):
+            _, number, key = name.split(".")
+            # The fused optimiser walks through memory, so its moments need the memory layout of their weights.
+            like = trainable[int(number)]
+            moment = torch.empty_like(like, requires_grad=False).copy_(value) if value.dim() else value
+            state.setdefault(int(number), {})[key] = moment
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+    return _history(metadata), int(metadata["step"])
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -46,18 +84,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         with safe_open(path, "pt") as stored:
             return {name: stored.get_tensor(name) for name in stored.keys()}, stored.metadata() or {}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path}: not a whole safetensors file ({error}); delete it and train again") from None
-
-
-def load_weights(model: nn.Module, path: Path) -> pd.DataFrame:
-    """Loads the weights of a finished training into ``model``; returns its history.
-
-    Raises:
-        ValueError: a broken file, or another network.
-    """
-    tensors, facts = _read(path)
-    _load_state(model, tensors, path)
-    return _history(facts)
+        raise ValueError(f"{path}: not a complete safetensors file ({error}); delete it and train again") from None
 
 
 def _load_state(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
@@ -65,22 +92,34 @@ def _load_state(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> Non
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
-        raise ValueError(
-            f"{path}: holds the weights of another network: {str(error).splitlines()[1].strip()}"
-        ) from None
+        reason = str(error).splitlines()[1].strip()
+        raise ValueError(f"{path}: holds the weights of another network: {reason}") from None
 
 
-def provenance(model: nn.Module, captures: Captures, recipe: Training, start: Path | None) -> dict:
-    """What a training depends on; weights of another origin are not taken for this one's."""
-    code = code_digest([type(model).__module__, "p2vlib.training.loop"])
-    begun = hashlib.sha256(start.read_bytes()).hexdigest()[:16] if start else ""
+def _history(metadata: dict[str, str]) -> pd.DataFrame:
+    return pd.DataFrame(json.loads(metadata.get("history", "{}")))
+
+
+# --------------------------------------------------------------------------------------------------------- provenance
+
+
+def provenance(model: nn.Module, captures: Captures, recipe: Training, start: Path | None) -> dict[str, Any]:
+    """Everything the weights of a training depend on; weights of the same provenance are the same."""
+    start_digest = hashlib.sha256(start.read_bytes()).hexdigest()[:16] if start else ""
     network = repr(getattr(model, "config", type(model).__name__))
-    told = {**asdict(recipe), "network": network, "captures": captures.digest(), "start": begun, "code": code}
-    return json.loads(json.dumps(told))  # as it will be read back: a tuple becomes a list
+    inputs = {"network": network, "captures": captures.digest(), "start": start_digest, "code": _code(type(model))}
+    return json.loads(json.dumps({**asdict(recipe), **inputs}))  # as it is read back: tuples become lists
 
 
-def read_provenance(path: Path) -> dict:
-    """What the file at ``path`` was made from: its `origin`.
+def _code(network: type) -> str:
+    """The digest of the training loop and of what the class of a network reaches, also outside the project."""
+    own = network.__module__.split(".")[0] in PACKAGES
+    digest = code_digest(["p2vlib.training.loop", *([network.__module__] if own else [])])
+    return digest if own else f"{digest} {syntax_digest(inspect.getsource(inspect.getmodule(network) or network))}"
+
+
+def read_provenance(path: Path) -> dict[str, Any]:
+    """The `provenance` of the file at ``path``.
 
     Raises:
         ValueError: a broken file.
@@ -88,33 +127,32 @@ def read_provenance(path: Path) -> dict:
     return json.loads(_read(path)[1].get("recipe", "{}"))
 
 
-def provenance_diff(path: Path, told: dict) -> list[str]:
-    """The names of what the file at ``path`` was made from otherwise than ``told``."""
+def provenance_diff(path: Path, expected: dict[str, Any]) -> list[str]:
+    """The keys in which the provenance of the file at ``path`` differs from ``expected``."""
     stored = read_provenance(path)
-    return sorted(key for key in told | stored if told.get(key) != stored.get(key))
+    return sorted(key for key in expected | stored if expected.get(key) != stored.get(key))
 
 
-def provenance_id(told: dict) -> str:
-    """A short name of an `origin`, by which its weights are found again."""
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+def provenance_id(provenance: dict[str, Any]) -> str:
+    """16 hexadecimal digits that identify a `provenance`."""
+    return hashlib.sha256(json.dumps(provenance, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _history(facts: dict[str, str]) -> pd.DataFrame:
-    return pd.DataFrame(json.loads(facts["history"]))
+def archive_stale(paths: Sequence[Path], provenance: dict[str, Any], report: Callable[[str], None]) -> None:
+    """Moves those of ``paths`` with another provenance to `ARCHIVE`, and restores from there those with this one.
+
+    Nothing is deleted: weights of another recipe or another version of the code are found again when it comes back.
+    """
+    for path in paths:
+        if path.is_file() and (differences := provenance_diff(path, provenance)):
+            archived = _archived(path, read_provenance(path))
+            archived.parent.mkdir(exist_ok=True)
+            path.replace(archived)
+            name = f"{path.parent.name}/{ARCHIVE}/{archived.name}"
+            report(f"  {path.parent.name}: another {', '.join(differences)}; moved the older {path.stem} to {name}")
+        if not path.is_file() and _archived(path, provenance).is_file():
+            _archived(path, provenance).replace(path)
 
 
-def resume(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[pd.DataFrame, int]:
-    """Loads a checkpoint into model and optimiser; returns its history and the step to go on with."""
-    tensors, facts = _read(path)
-    _load_state(model, tensors, path)
-    state: dict[int, dict[str, Tensor]] = {}
-    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    for name, value in tensors.items():
-        if name.startswith("optimizer."):
-            _, number, key = name.split(".")
-            # The fused optimiser walks through memory, so its moments have to lie there as their weights do.
-            like = learning[int(number)]
-            laid_out = torch.empty_like(like, requires_grad=False).copy_(value) if value.dim() else value
-            state.setdefault(int(number), {})[key] = laid_out
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
-    return _history(facts), int(facts["step"])
+def _archived(path: Path, provenance: dict[str, Any]) -> Path:
+    return path.parent / ARCHIVE / f"{provenance_id(provenance)}-{path.name}"

@@ -1,65 +1,37 @@
 """The training loop: a GPU loop that also runs on two processor cores.
 
-All captures sit on the device as bytes; a step draws its captures, views and augmentation from a generator seeded by
-(seed, step), so a run that was killed goes on from its last checkpoint exactly as if it had not been. Under `torchrun`
-every process takes its share of each batch, and a checkpoint of several goes on in one.
+All captures are on the device as bytes. A step draws its captures, views and augmentation from a generator seeded by
+(seed, step), so a run that was killed continues from its last checkpoint and ends with the same weights, bit for bit.
+Under `torchrun` every process takes its share of each batch; a checkpoint of several processes can continue in one.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
-from accelerate.utils import broadcast
+from accelerate.utils import AutocastKwargs, broadcast
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from p2vlib import progress
 from p2vlib.config import Training
 from p2vlib.data.dataset import Captures
-from p2vlib.evaluation import best_threshold, evaluate
-from p2vlib.models import fast_bf16, to_fast_layout
+from p2vlib.evaluation.scoring import best_threshold, evaluate
+from p2vlib.models.network import to_fast_layout
 from p2vlib.training import checkpoints
-from p2vlib.training.batches import sample_batch
+from p2vlib.training.batches import sample_batch, without_cameras
 from p2vlib.training.losses import training_loss
+from p2vlib.training.recipes import frozen_parts, learning_rate, precision, resolve_epochs
 
-WATCHED_VIEWS = 8
-"""Most photos at which validation is watched: with an archive's 24 it would take longer than the training."""
-
-FIRST_STAGE = ("encoder", "recurrent", "decoder")
-"""The parts that a recipe may hold after its first stage."""
-
-
-def resolve_epochs(recipe: Training, captures: int) -> Training:
-    """``recipe`` in steps, where it is told in passes over ``captures`` of them."""
-    if not recipe.epochs:
-        return recipe
-    once = math.ceil(captures / recipe.batch)
-    return replace(recipe, steps=recipe.epochs * once, epoch=once)
-
-
-def is_frozen(recipe: Training, step: int) -> bool:
-    """Whether encoder and decoder stay as they are at ``step``."""
-    return recipe.hold and step >= round(recipe.single_view * recipe.steps)
-
-
-def learning_rate(recipe: Training, step: int) -> float:
-    """The rate of a step: warmed up over 3 %, then a cosine to zero, or halved once at 60 % (published: 150/250)."""
-    steps = recipe.steps
-    if recipe.hold:
-        first = round(recipe.single_view * steps)
-        step, steps = (step - first, steps - first) if step >= first else (step, first)
-    done = step / steps
-    if recipe.schedule == "step":
-        return recipe.learning_rate * 0.5 ** (done >= 0.6)
-    warm = min(1.0, (step + 1) / max(1, round(0.03 * steps)))
-    return recipe.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * done))
+VALIDATION_VIEWS = 8
+"""Most views in validation: with the 24 of an archive it would take longer than the training."""
 
 
 def train(
@@ -73,148 +45,97 @@ def train(
     device: torch.device | str | None = None,
     report: Callable[[str], None] = progress.log,
 ) -> pd.DataFrame:
-    """Trains ``model`` in place, or goes on where ``folder`` says that it stopped, or loads what is finished there.
+    """Trains ``model`` in place, continues from the checkpoint in ``folder``, or loads the finished weights there.
 
     Args:
-        model: made by `p2vlib.models.build`.
-        captures: what to learn from.
-        validation: other people; watched once an epoch, never learnt from.
-        folder: keeps ``checkpoint.safetensors`` while it runs and ``weights.safetensors`` once it is done.
-        start: weights to begin with (fine-tuning).
+        model: a `p2vlib.models.network.Network`, for instance from `p2vlib.models.build`.
+        captures: the training data.
+        validation: other people's captures; evaluated once an epoch, never trained on.
+        recipe: optimiser, schedule, batches and loss; `recipe_summary` prints it.
+        folder: holds ``checkpoint.safetensors`` during the training and ``weights.safetensors`` after it.
+        start: weights to start from (fine-tuning).
+        device: by default the GPU where there is one.
+        report: receives one line per epoch.
 
     Returns:
         The history, one row an epoch: step, seconds, loss, validation IoU and threshold.
 
     Raises:
-        ValueError: a file in ``folder`` or at ``start`` that is not whole; a loss that is not finite; no finer truth.
+        ValueError: a broken file in ``folder`` or at ``start``; a loss that is not finite; query points without a fine
+            truth or for a network without them.
     """
-    _check(captures, recipe)
+    _check_points(model, captures, recipe)
     finished, checkpoint = folder / "weights.safetensors", folder / "checkpoint.safetensors"
-    told = training_provenance(model, captures, recipe, start)
-    recipe, captures = resolve_epochs(recipe, len(captures)), _shown(model, captures)
+    provenance = training_provenance(model, captures, recipe, start)
+    recipe, captures = resolve_epochs(recipe, len(captures)), _inputs(model, captures)
     accelerator = _accelerator(device)
-    if not accelerator.is_main_process:
-        report = _say_nothing
-    if accelerator.is_main_process:
-        _make_room((finished, checkpoint), told, report)
+    main = accelerator.is_main_process
+    if not main:
+        report = _no_log
+    if main:
+        checkpoints.archive_stale((finished, checkpoint), provenance, report)
     accelerator.wait_for_everyone()
     if finished.is_file():
         history = checkpoints.load_weights(model, finished)
-        report(f"  {folder.name}: trained before, {len(history)} epochs")
+        report(f"  {folder.name}: loaded finished weights, {len(history)} epochs")
         return history
     if start:
         checkpoints.load_weights(model, start)
-    groups = _groups(to_fast_layout(model), recipe)
+    groups = _parameter_groups(to_fast_layout(model), recipe)
     optimizer = torch.optim.AdamW(groups, recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
     network, optimizer = accelerator.prepare(model, optimizer)
     history, first = pd.DataFrame(), 0
     if checkpoint.is_file():
         history, first = checkpoints.resume(checkpoint, model, optimizer)
-        report(f"  {folder.name}: goes on at step {first} of {recipe.steps}")
+        report(f"  {folder.name}: continues at step {first} of {recipe.steps}")
     captures, validation = captures.to(accelerator.device), validation.to(accelerator.device)
     losses, began = [], time.perf_counter()
-    for step in _steps(first, recipe, folder.name, accelerator.is_main_process):
-        losses.append(_step(accelerator, network, optimizer, captures, recipe, step))
+    for step in _steps(first, recipe, folder.name, main):
+        losses.append(training_step(accelerator, network, optimizer, captures, recipe, step))
         if (step + 1) % recipe.epoch and step + 1 < recipe.steps:
             continue
-        _agree(accelerator, model)
-        row = _epoch(model, validation, recipe, step + 1, losses, began, history)
+        _broadcast_buffers(accelerator, model)
+        row = _end_of_epoch(model, validation, recipe, step + 1, losses, began, history)
         losses, began = [], time.perf_counter()
         history = pd.concat([history, pd.DataFrame([row])], ignore_index=True)
-        if step + 1 < recipe.steps and accelerator.is_main_process:
-            checkpoints.save(checkpoint, model, told, history, optimizer, step + 1)
-        report("  " + folder.name + ": " + _line(row, recipe))
+        if step + 1 < recipe.steps and main:
+            checkpoints.save(checkpoint, model, provenance, history, optimizer, step + 1)
+        report("  " + folder.name + ": " + _epoch_line(row, recipe))
     model.to("cpu")
-    if accelerator.is_main_process:
-        checkpoints.save(finished, model, told, history)
+    if main:
+        checkpoints.save(finished, model, provenance, history)
         checkpoint.unlink(missing_ok=True)
     accelerator.wait_for_everyone()
     return history
 
 
-def training_provenance(model: nn.Module, captures: Captures, recipe: Training, start: Path | None) -> dict[str, Any]:
-    """What the weights that `train` leaves depend on: those of the same origin are the same."""
-    return checkpoints.provenance(model, _shown(model, captures), resolve_epochs(recipe, len(captures)), start)
-
-
-def _shown(model: nn.Module, captures: Captures) -> Captures:
-    """Without cameras for a network that needs none: nor is their error drawn for it."""
-    return captures if model.needs_cameras else replace(captures, cameras=None)
-
-
-def _steps(first: int, recipe: Training, name: str, is_told: bool) -> Iterable[int]:
-    """The steps, with a bar where it can move; elsewhere the line of each epoch says how far it is."""
-    steps = range(first, recipe.steps)
-    return progress.bar(steps, name, unit="step") if is_told and progress.is_interactive() else steps
-
-
-def _check(captures: Captures, recipe: Training) -> None:
-    if recipe.points and (captures.fine is None or not any(recipe.placement_noise)):
-        raise ValueError(
-            "a finer head learns from captures with a finer truth (`datasets.load_feet`) in cubes that are moved about"
-            " it (`placement_noise`); found neither or one alone"
-        )
-
-
-def _make_room(files: Sequence[Path], told: dict[str, Any], report: Callable[[str], None]) -> None:
-    """Sets aside those of ``files`` that another training than the one ``told`` left, and brings back its own.
-
-    What other code left is of no use any more, and goes.
-    """
-    for path in files:
-        if path.is_file() and (differing := checkpoints.provenance_diff(path, told)):
-            told_before = checkpoints.read_provenance(path)
-            report(f"  {path.parent.name}: was trained with another {', '.join(differing)}; begins anew")
-            if "code" in differing:
-                path.unlink()
-            else:
-                _aside(path, told_before).parent.mkdir(exist_ok=True)
-                path.replace(_aside(path, told_before))
-        if not path.is_file() and _aside(path, told).is_file():
-            _aside(path, told).replace(path)
-
-
-def _aside(path: Path, told: dict[str, Any]) -> Path:
-    return path.parent / "aside" / f"{checkpoints.provenance_id(told)}-{path.name}"
-
-
-def _say_nothing(line: str) -> None:
-    """One of several processes speaks for all."""
-
-
-def _groups(model: nn.Module, recipe: Training) -> list[dict[str, Any]]:
-    """The parameters that learn, in the model's order, with what the recipe says of them."""
-    groups: dict[str, dict[str, Any]] = {}
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            part = name.partition(".")[0]
-            facts = {"share": recipe.fusion_rate if part == "merger" else 1.0, "first": part in FIRST_STAGE}
-            groups.setdefault(part, {"params": [], **facts})["params"].append(parameter)
-    return list(groups.values())
-
-
-def _step(
+def training_step(
     accelerator: Accelerator,
     network: nn.Module,
     optimizer: torch.optim.Optimizer,
     captures: Captures,
     recipe: Training,
     step: int,
-) -> Tensor:
-    """One optimiser step; the loss stays on the device, so that nothing waits for it."""
+) -> Float[Tensor, ""]:
+    """One optimiser step: batch, forward, loss, backward, clip, update.
+
+    Returns:
+        The loss. It stays on the device, so that the next step can start at once.
+    """
+    model = accelerator.unwrap_model(network)
     network.train()
-    held, rate = is_frozen(recipe, step), learning_rate(recipe, step)
-    for name, part in accelerator.unwrap_model(network).named_children():
-        if (held and name in FIRST_STAGE) or (recipe.points and name != "finer"):
-            part.eval().requires_grad_(False)  # nothing of it is computed backwards any more
+    frozen, rate = frozen_parts(model, recipe, step), learning_rate(recipe, step)
+    for name in frozen:
+        model.get_submodule(name).eval().requires_grad_(False)
     for group in optimizer.param_groups:
-        group["lr"] = 0.0 if held and group["first"] else rate * group["share"]
-    batch = sample_batch(captures, recipe, step, (accelerator.process_index, accelerator.num_processes))
+        group["lr"] = 0.0 if group["part"] in frozen else rate * group["share"]
+    share = (accelerator.process_index, accelerator.num_processes)
+    batch = sample_batch(captures, recipe, step, share, getattr(model, "query_points", None))
+    queries = () if batch.points is None else (batch.points,)
     with accelerator.autocast():
-        asked = () if batch.points is None else (batch.points,)
-        result = network(batch.views, batch.cameras, *asked)
-    loss = training_loss(result, batch.truth, recipe.loss, batch.true_cameras, batch.inside)
-    if not loss.requires_grad:  # one view, no refiner, and the rest is held: nothing is left that could learn
+        result = network(batch.views, batch.cameras, *queries)
+    loss = training_loss(model, result, batch, recipe.loss)
+    if not loss.requires_grad:  # a single view, no refiner, and the rest is frozen: nothing to train
         return loss
     accelerator.backward(loss)
     if recipe.clip:
@@ -224,22 +145,68 @@ def _step(
     return loss.detach()
 
 
-def _agree(accelerator: Accelerator, model: nn.Module) -> None:
-    """Gives all processes the batch norms' statistics of the first; their weights are the same already."""
+def training_provenance(model: nn.Module, captures: Captures, recipe: Training, start: Path | None) -> dict[str, Any]:
+    """The provenance of the weights that `train` writes: weights of the same provenance are the same."""
+    return checkpoints.provenance(model, _inputs(model, captures), resolve_epochs(recipe, len(captures)), start)
+
+
+def _inputs(model: nn.Module, captures: Captures) -> Captures:
+    return captures if model.needs_cameras else without_cameras(captures)
+
+
+def _check_points(model: nn.Module, captures: Captures, recipe: Training) -> None:
+    if not recipe.points:
+        return
+    if not hasattr(model, "query_points"):
+        raise ValueError(f"{type(model).__name__} has no query_points; expected a network with a point head, or points=0")
+    if captures.fine is None or not any(recipe.placement_noise):
+        raise ValueError(
+            "query points need captures with a fine truth (`dataset.load_feet`) and a recipe with `placement_noise`; "
+            "found neither or one alone"
+        )
+
+
+def _accelerator(device: torch.device | str | None) -> Accelerator:
+    on_cpu = not torch.cuda.is_available() if device is None else torch.device(device).type == "cpu"
+    mixed = "bf16" if precision("cpu" if on_cpu else "cuda") == "bfloat16" else "no"
+    handlers = [
+        # Steps with a single view give the fusion no gradients, which several processes have to know.
+        DistributedDataParallelKwargs(find_unused_parameters=True),
+        # The cache of cast weights is shared by all threads of the process: trainings side by side would mix weights.
+        AutocastKwargs(cache_enabled=False),
+    ]
+    return Accelerator(mixed_precision=mixed, cpu=on_cpu, kwargs_handlers=handlers)
+
+
+def _parameter_groups(model: nn.Module, recipe: Training) -> list[dict[str, Any]]:
+    """One group of trainable parameters per child of ``model``, with its share of the learning rate."""
+    groups: dict[str, dict[str, Any]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            part = name.partition(".")[0]
+            share = recipe.fusion_rate if part == "merger" else 1.0
+            groups.setdefault(part, {"params": [], "part": part, "share": share})["params"].append(parameter)
+    return list(groups.values())
+
+
+def _steps(first: int, recipe: Training, name: str, show: bool) -> Iterable[int]:
+    """The remaining steps, with a progress bar on an interactive terminal."""
+    steps = range(first, recipe.steps)
+    return progress.bar(steps, name, unit="step") if show and progress.is_interactive() else steps
+
+
+def _no_log(line: str) -> None:
+    """Silences logging on all ranks but the first."""
+
+
+def _broadcast_buffers(accelerator: Accelerator, model: nn.Module) -> None:
+    """Gives all processes the batch-norm statistics of the first; their weights are equal already."""
     if accelerator.num_processes > 1:
         for buffer in model.buffers():
             broadcast(buffer)
 
 
-def _accelerator(device: torch.device | str | None) -> Accelerator:
-    on_cpu = not torch.cuda.is_available() if device is None else torch.device(device).type == "cpu"
-    precision = "bf16" if fast_bf16("cpu" if on_cpu else "cuda") else "no"
-    # A step with one view leaves the fusion without gradients, which several processes have to be told.
-    unused = DistributedDataParallelKwargs(find_unused_parameters=True)
-    return Accelerator(mixed_precision=precision, cpu=on_cpu, kwargs_handlers=[unused])
-
-
-def _epoch(
+def _end_of_epoch(
     model: nn.Module,
     validation: Captures,
     recipe: Training,
@@ -247,25 +214,24 @@ def _epoch(
     losses: list[Tensor],
     began: float,
     history: pd.DataFrame,
-) -> dict:
+) -> dict[str, Any]:
+    """The row of history: mean loss, validation IoU at the best threshold, and the seconds of training so far."""
     loss = float(torch.stack(losses).mean())
     if not math.isfinite(loss):
-        raise ValueError(f"the loss is {loss} at step {step}; expected a number: lower the learning rate")
-    trained = time.perf_counter() - began
-    views = min(recipe.views, WATCHED_VIEWS, validation.photos.shape[1])
-    scores = evaluate(model, validation, views=(views,))
-    threshold, iou = best_threshold(scores)
-    before = history.seconds.iloc[-1] if len(history) else 0.0
+        raise ValueError(f"the loss is {loss} at step {step}; expected a finite number: lower the learning rate")
+    seconds = time.perf_counter() - began + (history.seconds.iloc[-1] if len(history) else 0.0)
+    views = min(recipe.views, VALIDATION_VIEWS, validation.photos.shape[1])
+    threshold, iou = best_threshold(evaluate(model, validation, views=(views,)))
     return {
         "step": step,
-        "seconds": round(before + trained, 2),
+        "seconds": round(seconds, 2),
         "loss": loss,
         "validation_iou": iou,
         "threshold": threshold,
     }
 
 
-def _line(row: dict, recipe: Training) -> str:
+def _epoch_line(row: dict[str, Any], recipe: Training) -> str:
     left = row["seconds"] / row["step"] * (recipe.steps - row["step"])
     return (
         f"step {row['step']:>5}/{recipe.steps} · loss {row['loss']:.3f} · validation IoU {row['validation_iou']:.3f} "

@@ -139,7 +139,7 @@ def _convert(options: argparse.Namespace) -> None:
 
     found = load_published(options.checkpoint)
     found.save(options.out)
-    print(f"{options.out}: {found.name}; left out: {', '.join(found.left_out) or 'nothing'}")
+    print(f"{options.out}: {found.name}; left out: {', '.join(found.unused) or 'nothing'}")
 
 
 def _fetch(options: argparse.Namespace) -> None:

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from p2vlib.geometry.projection import voxel_centres
 from p2vlib.models import Reconstruction, to_fast_layout
-from p2vlib.models.point_head import CoarseState, PointHead, near_surface
+from p2vlib.models.point_head import CoarseState, PointHead, boundary_voxels
 from p2vlib.models.unprojection import Unprojection, UnprojectionConfig
 
 
@@ -47,13 +47,13 @@ class Ensemble(nn.Module):
         """
         said = [member(views, cameras) for member in self.members]
         slope, offset = self.line
-        logits = slope * torch.stack([one.known.volume[:, -1:] for one in said]).mean(0) + offset
-        first = said[0].known
+        logits = slope * torch.stack([one.coarse_state.volume[:, -1:] for one in said]).mean(0) + offset
+        first = said[0].coarse_state
         known = first._replace(volume=torch.cat([first.volume[:, :-1], logits], 1))
         probability = _whole(torch.sigmoid(logits.float())[:, 0])
-        scores, masks = (torch.stack(parts).mean(0) for parts in zip(*((o.scores, o.masks) for o in said), strict=True))
+        scores, masks = (torch.stack(parts).mean(0) for parts in zip(*((o.view_weights, o.mask_probability) for o in said), strict=True))
         near = None if points is None else self.finer(self.finer.maps(known), known, points)
-        return Reconstruction(probability, probability, probability[:, None], scores, masks, near=near, known=known)
+        return Reconstruction(probability, probability, probability[:, None], scores, masks, near, known)
 
     @torch.no_grad()
     def enlarged(self, known: CoarseState, size: int, threshold: float) -> Float[Tensor, "batch x y z"]:
@@ -65,7 +65,7 @@ class Ensemble(nn.Module):
         views, logits = known.cameras.shape[1], known.volume[:, -1:]
         for _ in range(round(math.log2(size / self.config.grid))):
             logits = functional.interpolate(logits, scale_factor=2.0, mode="trilinear")
-            near = near_surface(logits[:, 0] > level)
+            near = boundary_voxels(logits[:, 0] > level)
             centres = voxel_centres(logits.shape[-1], logits.shape[-2], logits.device).view(*near.shape[1:], 3)
             for row, (one, volume) in enumerate(zip(near, logits[:, 0], strict=True)):
                 own = slice(row * views, (row + 1) * views)

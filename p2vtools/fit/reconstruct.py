@@ -194,9 +194,9 @@ def _realigned(
 
 def _carved(said: Reconstruction, cameras: Float[Tensor, "1 views 3 7"], size: int) -> Float[np.ndarray, "x y z"]:
     """A visual hull of the silhouettes that the network sees, forgiving one photo in four."""
-    sight = project_points(cameras, voxel_centres(size))
-    read = functional.grid_sample(said.masks[0][:, None], sight.place[0][:, None], align_corners=False)[:, 0, 0]
-    told = torch.where(sight.seen[0], read, torch.nan)
+    projection = project_points(cameras, voxel_centres(size))
+    read = functional.grid_sample(said.mask_probability[0][:, None], projection.uv[0][:, None], align_corners=False)[:, 0, 0]
+    told = torch.where(projection.visible[0], read, torch.nan)
     hull = torch.nan_to_num(torch.nanquantile(told, 0.25, dim=0)).reshape((size,) * 3)
     hull[:, round(FOOT_SHARE * size) :] = 0
     return hull.numpy()
@@ -277,7 +277,7 @@ def reconstruct(
         f"{len(shots.photos)} photos of a {shots.side} foot; placement {placement}: "
         f"{np.hypot(*shift[[0, 2]]) * 1000:.0f} mm and {yaw:+.0f} degrees from where the capture looks for it"
     )
-    volume = weights.model.enlarged(said.known, size, weights.threshold)[0]
+    volume = weights.model.enlarged(said.coarse_state, size, weights.threshold)[0]
     agreement = _agreement(said, seen, weights.threshold)
     names = shots.names
     if shots.side == "right":
@@ -294,8 +294,8 @@ def reconstruct(
 
 def _agreement(said: Reconstruction, cameras: Float[Tensor, "1 views 3 7"], threshold: float) -> list[float]:
     solid = (said.probability >= threshold).float()
-    drawn = render_silhouettes(solid, cameras, said.masks.shape[-1])[0] > 0.5
-    seen = said.masks[0] > 0.5
+    drawn = render_silhouettes(solid, cameras, said.mask_probability.shape[-1])[0] > 0.5
+    seen = said.mask_probability[0] > 0.5
     hit, union = (drawn & seen).sum((1, 2)), (drawn | seen).sum((1, 2))
     return (hit / union.clamp(min=1)).tolist()
 

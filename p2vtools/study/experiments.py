@@ -220,7 +220,7 @@ def published_network(path: str) -> Network:
         FileNotFoundError, ValueError: as `models.load_published`.
     """
     found = models.load_published(path)
-    print(f"{path}: {found.name}; not used: {', '.join(found.left_out) or 'nothing'}", flush=True)
+    print(f"{path}: {found.name}; not used: {', '.join(found.unused) or 'nothing'}", flush=True)
     return Network(found.name, "shapenet", "published", found.model, pd.DataFrame(), Path(path))
 
 

@@ -24,7 +24,7 @@ from p2vlib.evaluation import calibration
 from p2vlib.geometry import placement
 from p2vlib.geometry.frames import FOOT_CUBE_EDGE, FOOT_SHARE, Cube
 from p2vlib.geometry.grids import to_mesh
-from p2vlib.models.psgn import surface_points
+from p2vlib.models.psgn import sample_surface
 from p2vlib.provenance import data_folder
 from p2vtools import viewer
 from p2vtools.fit.pretrained import load_pretrained
@@ -133,7 +133,7 @@ def score_visual_hulls(captures: Captures, views: Iterable[int], height: float =
 def predicted_hull(network: Network, captures: Captures, number: int, height: float) -> Tensor:
     """Visual hulls, bool [captures, x, y, z], of the silhouettes that a network of rays sees in ``number`` photos."""
     volumes = [
-        evaluation.visual_hull(said.masks, cameras, captures.truth.shape[-1], height)
+        evaluation.visual_hull(said.mask_probability, cameras, captures.truth.shape[-1], height)
         for said, cameras in evaluation.iter_predictions(network.model, captures, captures.shown(number))
     ]
     return torch.cat(volumes)
@@ -149,7 +149,7 @@ def refine_volumes(network: Network, captures: Captures, number: int) -> tuple[T
     """The volumes of ``network`` bent until their silhouettes agree with those it sees; and seconds for each."""
     began, volumes = time.perf_counter(), []
     for said, cameras in evaluation.iter_predictions(network.model, captures, captures.shown(number)):
-        volumes.append(refine_volume(said.probability, said.masks, cameras))
+        volumes.append(refine_volume(said.probability, said.mask_probability, cameras))
     return torch.cat(volumes), (time.perf_counter() - began) / len(captures)
 
 
@@ -246,7 +246,7 @@ def points_off(network: Network, captures: Captures, number: int) -> np.ndarray:
     rows = iter(captures.truth.split(1))
     for said, _ in evaluation.iter_predictions(network.model, captures, captures.shown(number)):
         for points in said.points.detach().cpu():
-            surface = surface_points(next(rows).cpu(), 8192, torch.Generator().manual_seed(0))[0]
+            surface = sample_surface(next(rows).cpu(), 8192, torch.Generator().manual_seed(0))[0]
             away = torch.cdist(points, surface)
             found.append(FOOT_CUBE_EDGE * 1000 * float(away.amin(1).mean() + away.amin(0).mean()) / 2)
     return np.array(found)

@@ -120,8 +120,8 @@ def predict_sample(
     if size != whole.shape[-1]:
         if not is_finer(model):
             raise ValueError(f"this network answers at {whole.shape[-1]} voxels a side; found {size}")
-        whole = model.enlarged(said.known, size, threshold)
-    parts = (whole[0], said.coarse[0], said.probability[0], said.scores[0])
+        whole = model.enlarged(said.coarse_state, size, threshold)
+    parts = (whole[0], said.coarse[0], said.probability[0], said.view_weights[0])
     if sample.side == "right":
         parts = tuple(part.flip(-1) for part in parts)
     volumes = (part.float().cpu().numpy() for part in parts)

@@ -44,11 +44,11 @@ def test_a_point_is_seen_where_it_was(feet):
     points = voxel_centres(8, 3)
     there = points @ move[0, :, :3].T + move[0, :, 3]
     moved = placement.move_cameras(feet.cameras, move)
-    assert torch.allclose(project_points(moved, points).place, project_points(feet.cameras, there).place, atol=1e-4)
+    assert torch.allclose(project_points(moved, points).uv, project_points(feet.cameras, there).uv, atol=1e-4)
     boxes = placement.projected_boxes(moved, feet.boxes, FOOT_SHARE)
-    seen = project_points(placement.recrop(moved, feet.boxes, boxes), points).place
+    seen = project_points(placement.recrop(moved, feet.boxes, boxes), points).uv
     pixels = boxes[..., None, :2] + (seen + 1) / 2 * (boxes[..., None, 2:] - boxes[..., None, :2])
-    before = project_points(feet.cameras, there).place
+    before = project_points(feet.cameras, there).uv
     known = feet.boxes[..., None, :2] + (before + 1) / 2 * (feet.boxes[..., None, 2:] - feet.boxes[..., None, :2])
     assert torch.allclose(pixels, known, atol=0.02)
     assert move[0, :, :3] @ torch.tensor([1.0, 0, 0]) @ torch.tensor([0.0, 0, 1]) > 0, "+x goes towards +z"
@@ -63,7 +63,7 @@ def test_the_moved_solid_shows_where_the_photo_has_it(feet):
     alpha = crop_boxes(feet.photos[:, :, 3:].float() / 255, boxes, 96)[:, :, 0]
     for row, solid in enumerate(truth):
         assert abs(int(solid.sum()) / int(feet.truth[row].sum()) - 1) < 0.06, "no part of it is lost"
-        place = project_points(cameras[row][None], voxel_centres(32)[solid.flatten()]).place[0]
+        place = project_points(cameras[row][None], voxel_centres(32)[solid.flatten()]).uv[0]
         pixels = ((place + 1) / 2 * 96).long().clamp(0, 95)
         for view, where in enumerate(pixels):
             assert (alpha[row, view, where[:, 1], where[:, 0]] > 0.5).float().mean() > 0.97
@@ -82,8 +82,8 @@ def test_a_cube_off_the_floor_sees_the_whole_foot_higher_or_lower(feet):
         least = placement.projected_boxes(moved, feet.boxes, FOOT_SHARE)
         assert (boxes[..., 3] - boxes[..., 1] > least[..., 3] - least[..., 1]).all(), "room above is shown"
         point = torch.tensor([[0.5, 0.1, 0.5]])
-        there = project_points(feet.cameras, point + torch.tensor([0.0, voxels / 32, 0.0])).place
-        assert torch.allclose(project_points(placement.move_cameras(feet.cameras, lift), point).place, there, atol=1e-4)
+        there = project_points(feet.cameras, point + torch.tensor([0.0, voxels / 32, 0.0])).uv
+        assert torch.allclose(project_points(placement.move_cameras(feet.cameras, lift), point).uv, there, atol=1e-4)
         assert torch.allclose(
             placement.recrop(cameras, boxes, feet.boxes), placement.move_cameras(feet.cameras, lift), atol=1e-4
         )

@@ -318,7 +318,7 @@ def test_layout_is_kept_from_end_to_end() -> None:
             module.register_forward_hook(look(name))
     model(photos(2, 2))
     assert wrong == []
-    models.to_plain_layout(model)(photos(2, 2))
+    models.to_default_layout(model)(photos(2, 2))
     assert "merger.layer1.0" in wrong and "encoder.vgg.0" in wrong
 
 
@@ -326,7 +326,7 @@ def test_layout_is_kept_from_end_to_end() -> None:
 def test_layout_changes_no_value() -> None:
     model = tiny("pix2vox-a").eval()
     fast = model(photos(1, 2)).probability
-    assert torch.allclose(models.to_plain_layout(model)(photos(1, 2)).probability, fast, atol=1e-5)
+    assert torch.allclose(models.to_default_layout(model)(photos(1, 2)).probability, fast, atol=1e-5)
 
 
 def test_gradient_reaches_every_view() -> None:

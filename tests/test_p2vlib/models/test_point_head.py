@@ -11,7 +11,7 @@ from p2vlib import models, training
 from p2vlib.data import dataset
 from p2vlib.geometry import placement
 from p2vlib.geometry.frames import FOOT_SHARE
-from p2vlib.models.point_head import near_surface, sample_coarse
+from p2vlib.models.point_head import boundary_voxels, sample_coarse
 from p2vlib.training import batches
 from p2vtools.fit.ensemble import Ensemble
 
@@ -39,7 +39,7 @@ def test_points_are_near_the_surface_and_know_their_side(feet, recipe):
     assert 0.2 < batch.inside.float().mean() < 0.8, "both sides"
     voxels = (batch.points * 32).long()
     assert (batch.points[..., 1] < FOOT_SHARE).all()
-    for solid, near, places, inside in zip(batch.truth, near_surface(batch.truth), voxels, batch.inside, strict=True):
+    for solid, near, places, inside in zip(batch.truth, boundary_voxels(batch.truth), voxels, batch.inside, strict=True):
         x, y, z = places.unbind(1)
         assert near[x, y, z].all()
         assert (solid[x, y, z] == inside).float().mean() > 0.7, "most points are on the side of their voxel's centre"
@@ -76,10 +76,10 @@ def test_it_begins_as_the_interpolated_answer(feet):
     points = torch.rand(len(batch.views), 50, 3) * torch.tensor([1.0, FOOT_SHARE, 1.0])
     with torch.no_grad():
         said = model(batch.views, batch.cameras, points)
-    assert torch.allclose(said.near, sample_coarse(said.known, points)[:, -1], atol=1e-5)
+    assert torch.allclose(said.point_logits, sample_coarse(said.coarse_state, points)[:, -1], atol=1e-5)
     centre = (torch.tensor([[[5, 3, 9]]]) + 0.5) / 32
     exact = torch.logit(said.probability[0, 5, 3, 9]).item()
-    assert sample_coarse(said.known, centre.expand(len(batch.views), 1, 3))[0, -1, 0] == pytest.approx(exact, abs=1e-4)
+    assert sample_coarse(said.coarse_state, centre.expand(len(batch.views), 1, 3))[0, -1, 0] == pytest.approx(exact, abs=1e-4)
 
 
 @pytest.mark.parametrize("size", [64, 128])

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from p2vlib import models
-from p2vlib.models.psgn import chamfer, enclosed, surface_points
+from p2vlib.models.psgn import chamfer_distance, fill_point_cloud, sample_surface
 from p2vlib.training.losses import training_loss
 
 
@@ -21,29 +21,29 @@ def test_chamfer_by_hand():
     one = torch.tensor([[[0.0, 0, 0], [1, 0, 0]]])
     two = torch.tensor([[[0.0, 0, 0], [1, 0, 2], [0, 0, 1]]])
     # There: 0 and min(4, 1 + 1, 1) = 1, mean 1/2; back: 0, 4, 1, mean 5/3.
-    assert chamfer(one, two).item() == pytest.approx(0.5 + 5 / 3)
-    assert chamfer(one, one).item() == 0.0
+    assert chamfer_distance(one, two).item() == pytest.approx(0.5 + 5 / 3)
+    assert chamfer_distance(one, one).item() == 0.0
 
 
 def test_points_of_a_surface_lie_on_it():
     truth = torch.from_numpy(ball())[None]
-    points = surface_points(truth, 4000, torch.Generator().manual_seed(0))[0] - 0.5
+    points = sample_surface(truth, 4000, torch.Generator().manual_seed(0))[0] - 0.5
     radius = points.norm(dim=1)
     assert radius.min() > 0.27 and radius.max() < 0.33
     for axis in range(3):
         assert abs(points[:, axis].mean()) < 0.01, "drawn from all sides alike"
     with pytest.raises(ValueError, match="without a surface"):
-        surface_points(torch.zeros(1, 4, 4, 4, dtype=torch.bool), 5)
+        sample_surface(torch.zeros(1, 4, 4, 4, dtype=torch.bool), 5)
 
 
 def test_a_cloud_on_a_surface_encloses_its_solid():
     rng = np.random.default_rng(0)
     way = rng.normal(size=(1024, 3))
     points = 0.5 + 0.3 * way / np.linalg.norm(way, axis=1, keepdims=True)
-    solid = enclosed(points)
+    solid = fill_point_cloud(points)
     truth = ball()
     assert (solid & truth).sum() / (solid | truth).sum() > 0.85
-    assert not enclosed(points[:3]).all() and enclosed(points[:3]).sum() <= 20, "three points enclose nothing"
+    assert not fill_point_cloud(points[:3]).all() and enclosed(points[:3]).sum() <= 20, "three points enclose nothing"
 
 
 def test_it_learns_one_shape_from_one_photo():

@@ -43,7 +43,7 @@ def test_a_published_file_becomes_the_network_that_it_holds(tmp_path, name: str,
     found = models.load_published(path)
     assert found.name == name and not found.model.training
     unused = ("best_epoch", "best_iou", "encoder_solver_state_dict", "epoch_idx", "refiner_state_dict")
-    assert found.left_out == unused
+    assert found.unused == unused
     for key, value in source.state_dict().items():
         assert torch.equal(found.model.state_dict()[key], value), key
     views = torch.rand(1, 1, 3, 224, 224)
@@ -55,8 +55,8 @@ def test_a_published_file_becomes_the_network_that_it_holds(tmp_path, name: str,
 def test_all_four_are_told_apart_by_their_shapes(tmp_path, name: str) -> None:
     with torch.device("meta"):
         model = models.Pix2Vox(models.configure(name))
-    states = {part: published._own_state(model, part) for part in published.PARTS}
-    assert published._recognised(tmp_path, states)[0] == name
+    states = {part: published._state_of(model, part) for part in published.PARTS}
+    assert published._identify(tmp_path, states)[0] == name
 
 
 def test_it_is_kept_as_safetensors_and_loaded_as_any_training(tmp_path, capsys) -> None:
@@ -71,7 +71,7 @@ def test_it_is_kept_as_safetensors_and_loaded_as_any_training(tmp_path, capsys) 
     for key, value in source.state_dict().items():
         assert torch.equal(other.state_dict()[key], value), key
     again = models.load_published(kept)
-    assert again.name == "pix2vox++-f" and again.left_out == ()
+    assert again.name == "pix2vox++-f" and again.unused == ()
     assert torch.equal(again.model.state_dict()["decoder.layer5.0.weight"], source.decoder.layer5[0].weight)
     kept.write_bytes(kept.read_bytes()[:-50])
     with pytest.raises(ValueError, match=f"{re.escape(str(kept))}: not a whole safetensors file"):

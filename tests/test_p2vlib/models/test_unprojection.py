@@ -43,21 +43,21 @@ def test_a_voxel_is_read_where_the_camera_shows_it():
     shown = camera.project(np.array(CUBE.lower) + CUBE.edge * points.numpy())
     left, top, right, bottom = box
     wanted = np.stack([2 * (shown[:, 0] - left) / (right - left) - 1, 2 * (shown[:, 1] - top) / (bottom - top) - 1], 1)
-    assert np.allclose(sight.place[0, 0], wanted, atol=1e-4)
+    assert np.allclose(sight.uv[0, 0], wanted, atol=1e-4)
     middle = camera.project(np.array([[0.0, 0.16, 0.0]]))[0, 2]
-    assert np.allclose(sight.beside[0, 0, 1], (shown[:, 2] - middle) / CUBE.edge, atol=1e-4)
+    assert np.allclose(sight.ray_features[0, 0, 1], (shown[:, 2] - middle) / CUBE.edge, atol=1e-4)
     towards = np.array(CUBE.lower) + CUBE.edge * points.numpy() - camera.position
-    assert np.allclose(sight.beside[0, 0, 2:].T, towards / np.linalg.norm(towards, axis=1, keepdims=True), atol=1e-4)
-    assert np.array_equal(sight.seen[0, 0], (np.abs(wanted) <= 1).all(1))
+    assert np.allclose(sight.ray_features[0, 0, 2:].T, towards / np.linalg.norm(towards, axis=1, keepdims=True), atol=1e-4)
+    assert np.array_equal(sight.visible[0, 0], (np.abs(wanted) <= 1).all(1))
 
 
 def test_what_is_outside_the_photo_or_behind_the_camera_is_not_seen():
     cameras = walk(1)
     cameras[..., 6] -= cameras.new_tensor([0, 0, 3.0])  # the cube behind the camera
-    assert not project_points(cameras, voxel_centres(4)).seen.any()
+    assert not project_points(cameras, voxel_centres(4)).visible.any()
     aside = walk(1)
     aside[..., 0, 2] += 1.0
-    seen = project_points(aside, voxel_centres(4)).seen.float().mean()
+    seen = project_points(aside, voxel_centres(4)).visible.float().mean()
     assert 0.2 < seen < 0.8
 
 
@@ -66,7 +66,7 @@ def test_mirrored_photos_have_mirrored_cameras():
     cameras, points = walk(), voxel_centres(4)
     turned = mirror_cameras(cameras, torch.tensor([True]))
     across = points * torch.tensor([1.0, 1, -1]) + torch.tensor([0.0, 0, 1])
-    place, other = project_points(cameras, points).place[0], project_points(turned, across).place[0]
+    place, other = project_points(cameras, points).uv[0], project_points(turned, across).uv[0]
     order = [0, 3, 2, 1]
     photos = torch.arange(4, dtype=torch.uint8)[None, :, None, None, None].expand(1, 4, 4, 2, 2)
     shown, _ = mirror_views(photos, torch.zeros(1, 2, 2, 2, dtype=torch.bool), torch.tensor([True]))
@@ -139,7 +139,7 @@ def test_the_true_solid_shows_where_the_photo_has_it(smoke):
     feet = smoke.captures.select(dataset="feet", look="studio", cube="metric")
     for row in range(len(feet)):  # right feet among them, which enter mirrored
         inside = voxel_centres(32)[feet.truth[row].flatten()]
-        place = project_points(feet.cameras[row][None], inside).place[0]
+        place = project_points(feet.cameras[row][None], inside).uv[0]
         size = feet.photos.shape[-1]
         pixels = ((place + 1) / 2 * size).long().clamp(0, size - 1)
         for view, where in enumerate(pixels):

@@ -32,9 +32,9 @@ def test_no_change_changes_nothing_and_a_turn_keeps_the_middle_in_its_place():
     cameras, middle = walk(), torch.tensor([[0.5, 0.15, 0.5]])
     assert torch.allclose(update_cameras(cameras, none()), cameras, atol=1e-6)
     turned = update_cameras(cameras, none()._replace(turn=0.3 * torch.ones(1, 6, 3)))
-    assert torch.allclose(project_points(turned, middle).place, project_points(cameras, middle).place, atol=1e-4)
+    assert torch.allclose(project_points(turned, middle).uv, project_points(cameras, middle).uv, atol=1e-4)
     farther = update_cameras(cameras, none()._replace(stretch=torch.full((1, 6), 0.2)))
-    assert torch.allclose(project_points(farther, middle).place, project_points(cameras, middle).place, atol=1e-4), (
+    assert torch.allclose(project_points(farther, middle).uv, project_points(cameras, middle).uv, atol=1e-4), (
         "along its ray"
     )
     assert torch.linalg.det(turned[..., 3:6]).flatten().tolist() == pytest.approx([1.0] * 6, abs=1e-4)
@@ -57,7 +57,7 @@ def test_cameras_find_back_to_where_a_solid_shows_as_it_does():
     found = align_cameras(solid, masks, begun, steps=40, rate=0.02)
     point = torch.tensor([[0.55, 0.3, 0.5], [0.4, 0.2, 0.65]])
     off = [
-        (project_points(which, point).place - project_points(cameras, point).place).norm(dim=-1).mean()
+        (project_points(which, point).uv - project_points(cameras, point).uv).norm(dim=-1).mean()
         for which in (begun, found)
     ]
     assert off[1] < 0.35 * off[0]

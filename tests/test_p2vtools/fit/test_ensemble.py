@@ -32,8 +32,8 @@ def test_the_answer_is_the_mean_of_the_members_logits(batch):
     logits = torch.stack([torch.logit(one.probability[:, :, :12]) for one in alone]).mean(0)
     assert torch.allclose(said.probability[:, :, :12], torch.sigmoid(logits), atol=1e-5)
     assert not said.probability[:, :, 12:].any()
-    assert torch.allclose(said.masks, (alone[0].masks + alone[1].masks) / 2)
-    assert torch.allclose(said.scores.sum(1)[said.scores.sum(1) > 0], torch.ones(()), atol=1e-4)
+    assert torch.allclose(said.mask_probability, (alone[0].masks + alone[1].masks) / 2)
+    assert torch.allclose(said.view_weights.sum(1)[said.view_weights.sum(1) > 0], torch.ones(()), atol=1e-4)
 
 
 @torch.no_grad()
@@ -51,8 +51,8 @@ def test_it_is_calibrated_as_a_whole_and_the_finer_answer_with_it(batch):
     points = torch.rand(len(batch.views), 40, 3) * torch.tensor([1.0, 0.375, 1.0])
     said = model(batch.views, batch.cameras, points)
     assert torch.allclose(torch.logit(said.probability[:, :, :12]), 0.5 * before - 0.2, atol=1e-4)
-    assert said.near.shape == (len(points), 40)
-    large = model.enlarged(said.known, 64, 0.5)
+    assert said.point_logits.shape == (len(points), 40)
+    large = model.enlarged(said.coarse_state, 64, 0.5)
     assert large.shape == (len(points), 64, 64, 64) and not large[:, :, 24:].any()
     again = Ensemble(TINY, 2, 4)
     again.load_state_dict(model.state_dict())

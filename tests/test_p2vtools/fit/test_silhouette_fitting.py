@@ -30,7 +30,7 @@ def ball(middle: tuple[float, float, float], radius: float) -> torch.Tensor:
 def test_a_silhouette_is_where_the_voxels_show():
     volume, cameras = ball((0.6, 0.4, 0.5), 0.2), walk()
     shown = render_silhouettes(volume.float(), cameras, 48)[0]
-    place = project_points(cameras, voxel_centres(32)[volume.flatten()]).place[0]
+    place = project_points(cameras, voxel_centres(32)[volume.flatten()]).uv[0]
     pixels = ((place + 1) / 2 * 48).long().clamp(0, 47)
     for mask, where in zip(shown, pixels, strict=True):
         assert (mask[where[:, 1], where[:, 0]] > 0.5).float().mean() > 0.97

@@ -198,7 +198,7 @@ def test_the_cameras_fit_the_photos_however_they_are_cut(whole):
     for as_published in (False, True):
         captures, _ = shapenet.load(whole, 96, as_published=as_published)
         inside = voxel_centres(32)[captures.truth[0].flatten()]
-        place = project_points(captures.cameras[:1], inside).place[0]
+        place = project_points(captures.cameras[:1], inside).uv[0]
         whole_alpha = captures.photos[:1, :, 3:].float() / 255
         alpha = crop_boxes(whole_alpha, captures.boxes[:1], 96)[0, :, 0]
         pixels = ((place + 1) / 2 * 96).long().clamp(0, 95)
