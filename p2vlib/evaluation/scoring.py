@@ -237,7 +237,9 @@ def visual_hull(
 ) -> Bool[Tensor, "batch x y z"]:
     """The largest solid of ``edge``^3 voxels that silhouettes (`visual_hull`) in [0, 1] allow."""
     projection = project_points(cameras, voxel_centres(edge, device=masks.device))
-    read = functional.grid_sample(masks.flatten(0, 1)[:, None], projection.uv.flatten(0, 1)[:, None], align_corners=False)
+    read = functional.grid_sample(
+        masks.flatten(0, 1)[:, None], projection.uv.flatten(0, 1)[:, None], align_corners=False
+    )
     inside = read[:, 0, 0].unflatten(0, masks.shape[:2]) > 0.5
     allowed = (inside | ~projection.visible).all(1).unflatten(1, (edge,) * 3)
     allowed[:, :, round(height * edge) :] = False

@@ -67,7 +67,9 @@ class ConvLSTM(nn.Module):
         states = []
         for view in range(views):
             gates = inputs[:, view] + self.from_state(state)
-            input_gate, forget_gate, output_gate, candidate = gates.float().chunk(4, dim=1)  # each [batch, hidden, *cells]
+            input_gate, forget_gate, output_gate, candidate = gates.float().chunk(
+                4, dim=1
+            )  # each [batch, hidden, *cells]
             cell = torch.sigmoid(forget_gate) * cell + torch.sigmoid(input_gate) * torch.tanh(candidate)
             state = torch.sigmoid(output_gate) * torch.tanh(cell)
             states.append(state)

@@ -111,7 +111,7 @@ class Pix2VoxConfig:
 
 
 def vgg_trunk(widths: tuple[int, ...]) -> nn.Sequential:
-    """VGG16-bn up to layer 27, with its standard layer numbers: ``[n, 3, h, w]`` -> ``[n, widths[-1], h / 8, w / 8]``."""
+    """VGG16-bn up to layer 27, with standard layer numbers: ``[n, 3, h, w]`` -> ``[n, widths[-1], h / 8, w / 8]``."""
     layers: list[nn.Module] = []
     channels = 3
     for block, (convolutions, width) in enumerate(zip(VGG_BLOCKS, widths, strict=True)):

@@ -87,7 +87,9 @@ class PointHead(nn.Module):
         return coarse[:, -1] + self.decide(inputs.transpose(1, 2)).float()[..., 0]
 
 
-def sample_coarse(state: CoarseState, points: Float[Tensor, "batch points 3"]) -> Float[Tensor, "batch channels points"]:
+def sample_coarse(
+    state: CoarseState, points: Float[Tensor, "batch points 3"]
+) -> Float[Tensor, "batch channels points"]:
     """The coarse map, interpolated between the centres of its voxels and constant beyond the outer ones."""
     positions = 2 * points / points.new_tensor([1.0, state.height, 1.0]) - 1
     sampled = functional.grid_sample(

@@ -56,7 +56,7 @@ class PointReconstruction(Reconstruction):
 
 
 class PSGN(nn.Module):
-    """The first photo to 1,024 points of the unit cube, and to the solid that they enclose; other photos are ignored."""
+    """The first photo to 1,024 points of the unit cube and the solid that they enclose; other photos are ignored."""
 
     needs_cameras = False
     order_free = False

@@ -58,7 +58,9 @@ class R2N2(nn.Module):
 
     def _aggregate(self, features: Float[Tensor, "batch views features"]) -> tuple[Tensor, Tensor]:
         """The state of each sample, and the weight of each of its views: the same for all, since a GRU has none."""
-        return self.recurrent(features), features.new_full(features.shape[:2], 1 / features.shape[1], dtype=torch.float32)
+        return self.recurrent(features), features.new_full(
+            features.shape[:2], 1 / features.shape[1], dtype=torch.float32
+        )
 
     def forward(
         self,

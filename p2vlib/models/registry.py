@@ -1,4 +1,4 @@
-"""The registry: every network of the project by its name, and networks from elsewhere as ``package.module:ClassName``."""
+"""The registry: the project's networks by name, and networks from elsewhere as ``package.module:ClassName``."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 
 from torch import nn
 
+from p2vlib.models.attsets import AttSets, AttSetsConfig
 from p2vlib.models.network import Network, to_fast_layout
 from p2vlib.models.pix2vox import Pix2Vox, Pix2VoxConfig
 from p2vlib.models.pix2vox_pp import Pix2VoxPP, Pix2VoxPPConfig
 from p2vlib.models.psgn import PSGN, PSGNConfig
 from p2vlib.models.r2n2 import R2N2, R2N2Config
-from p2vlib.models.attsets import AttSets, AttSetsConfig
 from p2vlib.models.unprojection import Unprojection, UnprojectionConfig
 
 NetworkConfig = Pix2VoxConfig | R2N2Config | PSGNConfig | UnprojectionConfig
@@ -140,7 +140,9 @@ def _import_class(name: str) -> Callable[..., object]:
     try:
         return getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"no network {name!r} ({error}); expected package.module:ClassName, or {', '.join(CONFIGS)}") from None
+        raise ValueError(
+            f"no network {name!r} ({error}); expected package.module:ClassName, or {', '.join(CONFIGS)}"
+        ) from None
 
 
 def _tuples(value: object) -> object:

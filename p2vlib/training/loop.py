@@ -158,7 +158,9 @@ def _check_points(model: nn.Module, captures: Captures, recipe: Training) -> Non
     if not recipe.points:
         return
     if not hasattr(model, "query_points"):
-        raise ValueError(f"{type(model).__name__} has no query_points; expected a network with a point head, or points=0")
+        raise ValueError(
+            f"{type(model).__name__} has no query_points; expected a network with a point head, or points=0"
+        )
     if captures.fine is None or not any(recipe.placement_noise):
         raise ValueError(
             "query points need captures with a fine truth (`dataset.load_feet`) and a recipe with `placement_noise`; "

@@ -36,7 +36,10 @@ def frozen_parts(model: nn.Module, recipe: Training, step: int) -> tuple[str, ..
     """Names of the children of ``model`` that do not train at ``step`` (see `Network.frozen_parts`)."""
     frozen = getattr(model, "frozen_parts", {})
     second_stage = recipe.hold and step >= first_stage(recipe)
-    return (*(frozen.get("multi-view", ()) if second_stage else ()), *(frozen.get("points", ()) if recipe.points else ()))
+    return (
+        *(frozen.get("multi-view", ()) if second_stage else ()),
+        *(frozen.get("points", ()) if recipe.points else ()),
+    )
 
 
 def learning_rate(recipe: Training, step: int) -> float:

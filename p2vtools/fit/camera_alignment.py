@@ -140,7 +140,9 @@ def _aligned(
     wide, found = recrop_captures(captures, captures.cameras, grown), []
     for said, cameras in iter_predictions(model, wide, range(captures.photos.shape[1])):
         own = said.probability >= threshold
-        found.append(align_cameras(own if solid is None else solid.expand_as(own), said.mask_probability, cameras, steps, rate))
+        found.append(
+            align_cameras(own if solid is None else solid.expand_as(own), said.mask_probability, cameras, steps, rate)
+        )
     return recrop_captures(wide, torch.cat(found))
 
 

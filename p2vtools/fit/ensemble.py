@@ -8,6 +8,7 @@ learnt with bad cameras hardly minds them, and never is as sharp. The mean of th
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -15,9 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from p2vlib.geometry.projection import voxel_centres
-from p2vlib.models import Reconstruction, to_fast_layout
-from p2vlib.models.point_head import CoarseState, PointHead, boundary_voxels
-from p2vlib.models.unprojection import Unprojection, UnprojectionConfig
+from p2vlib.models.network import Batch, to_fast_layout
+from p2vlib.models.point_head import CoarseState, PointHead, boundary_voxels, sample_near_surface
+from p2vlib.models.unprojection import Unprojection, UnprojectionConfig, UnprojectionReconstruction, pad_height
 
 
 class Ensemble(nn.Module):
@@ -25,6 +26,8 @@ class Ensemble(nn.Module):
 
     needs_cameras = True
     order_free = True
+    frozen_parts: ClassVar = {"points": ("members",)}
+    query_points = staticmethod(sample_near_surface)
 
     def __init__(self, config: UnprojectionConfig, members: int, finer: int) -> None:
         """``finer``: channels of the head on top."""
@@ -39,9 +42,9 @@ class Ensemble(nn.Module):
         self,
         views: Float[Tensor, "batch views 3 height width"],
         cameras: Float[Tensor, "batch views 3 7"] | None = None,
-        points: Float[Tensor, "batch asked 3"] | None = None,
-    ) -> Reconstruction:
-        """As `Rays.forward`; silhouettes and the weights of the views are the members' mean.
+        points: Float[Tensor, "batch points 3"] | None = None,
+    ) -> UnprojectionReconstruction:
+        """As `Unprojection.forward`; silhouettes and the weights of the views are the members' mean.
 
         ``points`` of the unit cube are those at which the finer head is asked.
         """
@@ -50,10 +53,15 @@ class Ensemble(nn.Module):
         logits = slope * torch.stack([one.coarse_state.volume[:, -1:] for one in said]).mean(0) + offset
         first = said[0].coarse_state
         known = first._replace(volume=torch.cat([first.volume[:, :-1], logits], 1))
-        probability = _whole(torch.sigmoid(logits.float())[:, 0])
-        scores, masks = (torch.stack(parts).mean(0) for parts in zip(*((o.view_weights, o.mask_probability) for o in said), strict=True))
+        probability = pad_height(torch.sigmoid(logits.float())[:, 0])
+        weights = torch.stack([one.view_weights for one in said]).mean(0)
+        masks = torch.stack([one.mask_probability for one in said]).mean(0)
         near = None if points is None else self.finer(self.finer.maps(known), known, points)
-        return Reconstruction(probability, probability, probability[:, None], scores, masks, near, known)
+        return UnprojectionReconstruction(probability, probability, probability[:, None], weights, masks, known, near)
+
+    def loss(self, result: UnprojectionReconstruction, batch: Batch) -> Float[Tensor, ""]:
+        """The cross entropy of the point head at the query points; the members are trained before, each by itself."""
+        return functional.binary_cross_entropy_with_logits(result.point_logits, batch.inside.float())
 
     @torch.no_grad()
     def enlarged(self, known: CoarseState, size: int, threshold: float) -> Float[Tensor, "batch x y z"]:
@@ -71,14 +79,9 @@ class Ensemble(nn.Module):
                 own = slice(row * views, (row + 1) * views)
                 part = known._replace(cameras=known.cameras[[row]], volume=known.volume[[row]])
                 volume[one] = self.finer(maps[own], part, centres[one][None])[0]
-        return _whole(torch.sigmoid(logits[:, 0]))
+        return pad_height(torch.sigmoid(logits[:, 0]))
 
     @torch.no_grad()
     def calibrate(self, slope: float, offset: float) -> None:
         """From now on occupancy is ``sigmoid(slope * logit + offset)`` of the mean (`calibration.fitted`)."""
         self.line.copy_(torch.tensor([slope, offset]))
-
-
-def _whole(lower: Float[Tensor, "batch x layers z"]) -> Float[Tensor, "batch x y z"]:
-    """With the empty layers above."""
-    return functional.pad(lower, (0, 0, 0, lower.shape[1] - lower.shape[2]))

@@ -195,7 +195,9 @@ def _realigned(
 def _carved(said: Reconstruction, cameras: Float[Tensor, "1 views 3 7"], size: int) -> Float[np.ndarray, "x y z"]:
     """A visual hull of the silhouettes that the network sees, forgiving one photo in four."""
     projection = project_points(cameras, voxel_centres(size))
-    read = functional.grid_sample(said.mask_probability[0][:, None], projection.uv[0][:, None], align_corners=False)[:, 0, 0]
+    read = functional.grid_sample(said.mask_probability[0][:, None], projection.uv[0][:, None], align_corners=False)[
+        :, 0, 0
+    ]
     told = torch.where(projection.visible[0], read, torch.nan)
     hull = torch.nan_to_num(torch.nanquantile(told, 0.25, dim=0)).reshape((size,) * 3)
     hull[:, round(FOOT_SHARE * size) :] = 0

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from p2vlib.models.fusion import ContextAwareFusion, MeanFusion
+from p2vlib.models.pix2vox import ContextAwareFusion, MeanFusion
 
 
 @torch.no_grad()

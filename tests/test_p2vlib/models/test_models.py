@@ -12,8 +12,9 @@ from torch.nn.functional import binary_cross_entropy
 
 from p2vlib import models
 from p2vlib.config import PRESETS
-from p2vlib.models.encoder import vgg_trunk
-from p2vlib.models.reconstruction import check_views
+from p2vlib.models.conv_lstm import ConvLSTM
+from p2vlib.models.network import check_views
+from p2vlib.models.pix2vox import vgg_trunk
 
 DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
 NARROW = [name for name in models.names() if name.startswith("pix2vox") and name.endswith("narrow")]
@@ -89,7 +90,7 @@ def with_own_statistics(model: nn.Module) -> nn.Module:
 @pytest.mark.parametrize("name", COUNTS)
 def test_published_parameter_counts(name: str) -> None:
     with torch.device("meta"):
-        model = models.pix2vox.Pix2Vox(models.configure(name))
+        model = models.build(name)
     parts = {part: count(getattr(model, part)) for part in COUNTS[name] if part not in ("total", "trainable")}
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     assert parts | {"total": count(model), "trainable": trainable} == COUNTS[name]
@@ -98,8 +99,8 @@ def test_published_parameter_counts(name: str) -> None:
 
 def test_recurrent_parameter_counts() -> None:
     with torch.device("meta"):
-        flat, solid = (models.recurrent.ConvLSTM(256, 256, 3, axes=axes) for axes in (2, 3))
-        model = models.pix2vox.Pix2Vox(models.configure("pix2vox-lstm"))
+        flat, solid = (ConvLSTM(256, 256, 3, axes=axes) for axes in (2, 3))
+        model = models.build("pix2vox-lstm")
     assert count(flat) == 2 * 256 * 1024 * 3**2 + 1024 == 4_719_616
     assert count(solid) == 2 * 256 * 1024 * 3**3 + 1024 == 14_156_800
     assert model.recurrent.cells == (256, 4, 4, 4)
@@ -108,7 +109,7 @@ def test_recurrent_parameter_counts() -> None:
 
 def test_published_names_and_shapes() -> None:
     with torch.device("meta"):
-        model = models.pix2vox.Pix2Vox(models.configure("pix2vox-a"))
+        model = models.build("pix2vox-a")
     shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     convolutions = [0, 3, 7, 10, 14, 17, 20, 24]
     assert {name.split(".")[2] for name in shapes if name.startswith("encoder.vgg.")} == {
@@ -154,7 +155,7 @@ def test_frozen_trunk(statistics: str) -> None:
 
 
 def test_unknown_names_and_settings() -> None:
-    with pytest.raises(ValueError, match="'pix2vox-z'; there are pix2vox-f, pix2vox-a"):
+    with pytest.raises(ValueError, match="'pix2vox-z'; expected one of pix2vox-f, pix2vox-a"):
         models.build("pix2vox-z")
     with pytest.raises(ValueError, match="no setting widht; it has image_size, trunk"):
         models.build("pix2vox-f", widht=3)
@@ -245,7 +246,7 @@ def test_narrow_networks_learn_in_bf16(name: str) -> None:
         losses[-1].backward()
         assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
         optimiser.step()
-    assert answer.probability.dtype == answer.coarse.dtype == answer.scores.dtype == torch.float32
+    assert answer.probability.dtype == answer.coarse.dtype == answer.view_weights.dtype == torch.float32
     assert losses[-1] < 0.9 * losses[0]
 
 
@@ -255,9 +256,9 @@ def test_any_number_of_views(name: str) -> None:
     with torch.no_grad():
         for views in (1, 2, 24):
             answer = model(photos(1, views))
-            assert answer.scores.shape == (1, views, 32, 32, 32)
+            assert answer.view_weights.shape == (1, views, 32, 32, 32)
             assert answer.probability.shape == answer.coarse.shape == (1, 32, 32, 32)
-            assert torch.allclose(answer.scores.sum(dim=1), torch.ones(1, 32, 32, 32), atol=1e-5)
+            assert torch.allclose(answer.view_weights.sum(dim=1), torch.ones(1, 32, 32, 32), atol=1e-5)
             assert answer.probability.min() >= 0 and answer.probability.max() <= 1
 
 
@@ -272,7 +273,7 @@ def test_only_the_recurrence_sees_the_order(name: str) -> None:
         assert change > 1e-4
     else:
         assert change < 1e-5
-        assert torch.allclose(straight.scores[:, order], turned.scores, atol=1e-5)
+        assert torch.allclose(straight.view_weights[:, order], turned.view_weights, atol=1e-5)
 
 
 @torch.no_grad()

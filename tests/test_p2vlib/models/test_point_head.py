@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from p2vlib import models, training
+from p2vlib.config import Training
 from p2vlib.data import dataset
 from p2vlib.geometry import placement
 from p2vlib.geometry.frames import FOOT_SHARE
-from p2vlib.models.point_head import boundary_voxels, sample_coarse
+from p2vlib.models.point_head import boundary_voxels, sample_coarse, sample_near_surface
 from p2vlib.training import batches
 from p2vtools.fit.ensemble import Ensemble
 
@@ -30,16 +31,17 @@ def recipe(smoke):
 
 def build():
     torch.manual_seed(0)
-    return Ensemble(models.configure("rays", **TINY), 1, 4)
+    return Ensemble(models.configure("unprojection", **TINY), 1, 4)
 
 
 def test_points_are_near_the_surface_and_know_their_side(feet, recipe):
-    batch = batches.sample_batch(feet, recipe, 3)
+    batch = batches.sample_batch(feet, recipe, 3, query_points=sample_near_surface)
     assert batch.points.shape == (*batch.inside.shape, 3) and batch.inside.shape[1] == 256
     assert 0.2 < batch.inside.float().mean() < 0.8, "both sides"
     voxels = (batch.points * 32).long()
     assert (batch.points[..., 1] < FOOT_SHARE).all()
-    for solid, near, places, inside in zip(batch.truth, boundary_voxels(batch.truth), voxels, batch.inside, strict=True):
+    boundary = boundary_voxels(batch.truth)
+    for solid, near, places, inside in zip(batch.truth, boundary, voxels, batch.inside, strict=True):
         x, y, z = places.unbind(1)
         assert near[x, y, z].all()
         assert (solid[x, y, z] == inside).float().mean() > 0.7, "most points are on the side of their voxel's centre"
@@ -67,27 +69,28 @@ def test_only_the_head_learns_and_it_learns(feet, recipe, tmp_path):
 
 def test_a_head_without_a_finer_truth_says_what_it_needs(smoke, recipe, tmp_path):
     plain = smoke.captures.select(dataset="feet", cube="metric", look="phone", light="drift")
-    with pytest.raises(ValueError, match="a finer head learns from captures with a finer truth"):
+    with pytest.raises(ValueError, match="query points need captures with a fine truth"):
         training.train(build(), plain, plain, recipe, tmp_path)
 
 
 def test_it_begins_as_the_interpolated_answer(feet):
-    model, batch = build().eval(), batches.sample_batch(feet, training.Training(batch=4, views=2), 0)
+    model, batch = build().eval(), batches.sample_batch(feet, Training(batch=4, views=2), 0)
     points = torch.rand(len(batch.views), 50, 3) * torch.tensor([1.0, FOOT_SHARE, 1.0])
     with torch.no_grad():
         said = model(batch.views, batch.cameras, points)
     assert torch.allclose(said.point_logits, sample_coarse(said.coarse_state, points)[:, -1], atol=1e-5)
     centre = (torch.tensor([[[5, 3, 9]]]) + 0.5) / 32
     exact = torch.logit(said.probability[0, 5, 3, 9]).item()
-    assert sample_coarse(said.coarse_state, centre.expand(len(batch.views), 1, 3))[0, -1, 0] == pytest.approx(exact, abs=1e-4)
+    sampled = sample_coarse(said.coarse_state, centre.expand(len(batch.views), 1, 3))
+    assert sampled[0, -1, 0] == pytest.approx(exact, abs=1e-4)
 
 
 @pytest.mark.parametrize("size", [64, 128])
 def test_the_head_is_asked_near_the_surface_alone(feet, size):
     """Whoever answers 9 wherever he is asked shows where that was."""
-    model, batch = build().eval(), batches.sample_batch(feet, training.Training(batch=4, views=2), 0)
+    model, batch = build().eval(), batches.sample_batch(feet, Training(batch=4, views=2), 0)
     with torch.no_grad():
-        known = model(batch.views, batch.cameras).known
+        known = model(batch.views, batch.cameras).coarse_state
     known = known._replace(volume=known.volume.clone())
     known.volume[:, -1] = batch.truth[:, :, :12] * 8.0 - 4.0
     asked = []

@@ -54,7 +54,7 @@ def test_a_published_file_becomes_the_network_that_it_holds(tmp_path, name: str,
 @pytest.mark.parametrize("name", published.PUBLISHED)
 def test_all_four_are_told_apart_by_their_shapes(tmp_path, name: str) -> None:
     with torch.device("meta"):
-        model = models.Pix2Vox(models.configure(name))
+        model = models.build(name)
     states = {part: published._state_of(model, part) for part in published.PARTS}
     assert published._identify(tmp_path, states)[0] == name
 
@@ -74,7 +74,7 @@ def test_it_is_kept_as_safetensors_and_loaded_as_any_training(tmp_path, capsys) 
     assert again.name == "pix2vox++-f" and again.unused == ()
     assert torch.equal(again.model.state_dict()["decoder.layer5.0.weight"], source.decoder.layer5[0].weight)
     kept.write_bytes(kept.read_bytes()[:-50])
-    with pytest.raises(ValueError, match=f"{re.escape(str(kept))}: not a whole safetensors file"):
+    with pytest.raises(ValueError, match=f"{re.escape(str(kept))}: not a complete safetensors file"):
         models.load_published(kept)
 
 
@@ -105,7 +105,7 @@ class Hostile:
 def test_a_hostile_file_is_refused_and_nothing_of_it_runs(tmp_path, capsys) -> None:
     path = tmp_path / "hostile.pth"
     torch.save({"encoder_state_dict": Hostile()}, path)
-    with pytest.raises(ValueError, match=f"{re.escape(str(path))}: not a whole checkpoint of tensors"):
+    with pytest.raises(ValueError, match=f"{re.escape(str(path))}: not a complete checkpoint of tensors"):
         models.load_published(path)
     assert "run from a file" not in capsys.readouterr().out
 
@@ -115,7 +115,7 @@ def test_what_is_no_checkpoint_is_named(tmp_path) -> None:
     with pytest.raises(FileNotFoundError, match="no such file; expected a published checkpoint"):
         models.load_published(path)
     path.write_bytes(b"no pickle at all")
-    with pytest.raises(ValueError, match="not a whole checkpoint"):
+    with pytest.raises(ValueError, match="not a complete checkpoint"):
         models.load_published(path)
     torch.save([1, 2], path)
     with pytest.raises(ValueError, match="holds a list; expected"):
@@ -126,7 +126,7 @@ def test_what_is_no_checkpoint_is_named(tmp_path) -> None:
     whole = checkpoint_of(models.build("pix2vox++-f"), "")
     torch.save(whole, path)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(ValueError, match="not a whole checkpoint"):
+    with pytest.raises(ValueError, match="not a complete checkpoint"):
         models.load_published(path)
 
 

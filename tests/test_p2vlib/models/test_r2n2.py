@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from p2vlib import models
-from p2vlib.models.r2n2 import AttSets, ConvGRU, _unpool
+from p2vlib.models.attsets import AttentionPooling
+from p2vlib.models.r2n2 import ConvGRU, _unpool
 from p2vlib.training.losses import training_loss
 
 SMALL = dict(image_size=32, encoder=(4, 4, 8, 8, 8, 8), features=16, decoder=(8, 8, 4, 4))
@@ -31,14 +32,14 @@ def test_two_training_steps(name):
     losses = []
     for _ in range(2):
         result = model(views)
-        loss = training_loss(result, truth)
+        loss = training_loss(model, result, models.Batch(views, None, truth))
         optimizer.zero_grad()
         loss.backward()
         assert all(parameter.grad is not None for parameter in model.parameters())
         optimizer.step()
         losses.append(loss.item())
     assert losses[1] < losses[0] and result.probability.shape == (2, 32, 32, 32)
-    assert torch.allclose(result.scores.sum(1), torch.ones(()), atol=1e-5)
+    assert torch.allclose(result.view_weights.sum(1), torch.ones(()), atol=1e-5)
 
 
 def test_only_the_recurrence_sees_the_order():
@@ -72,7 +73,7 @@ def test_a_shut_gate_keeps_the_state():
 
 def test_attsets_by_hand():
     """Scores of zero weigh all views alike; a score that stands out lets its view speak alone."""
-    sets, features = AttSets(2), torch.tensor([[[1.0, 4.0], [3.0, 0.0]]])
+    sets, features = AttentionPooling(2), torch.tensor([[[1.0, 4.0], [3.0, 0.0]]])
     torch.nn.init.zeros_(sets.score.weight)
     assert sets(features)[0].tolist() == [[2.0, 2.0]]
     sets.score.weight.data = torch.tensor([[50.0, 0.0], [0.0, 50.0]])

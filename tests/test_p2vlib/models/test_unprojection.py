@@ -32,7 +32,7 @@ def walk(views: int = 4, size: int = 32) -> torch.Tensor:
 
 def rays(**overrides) -> models.Reconstruction:
     torch.manual_seed(0)
-    return models.build("rays", **{**SMALL, **overrides})
+    return models.build("unprojection", **{**SMALL, **overrides})
 
 
 def test_a_voxel_is_read_where_the_camera_shows_it():
@@ -47,7 +47,8 @@ def test_a_voxel_is_read_where_the_camera_shows_it():
     middle = camera.project(np.array([[0.0, 0.16, 0.0]]))[0, 2]
     assert np.allclose(sight.ray_features[0, 0, 1], (shown[:, 2] - middle) / CUBE.edge, atol=1e-4)
     towards = np.array(CUBE.lower) + CUBE.edge * points.numpy() - camera.position
-    assert np.allclose(sight.ray_features[0, 0, 2:].T, towards / np.linalg.norm(towards, axis=1, keepdims=True), atol=1e-4)
+    directions = sight.ray_features[0, 0, 2:].T
+    assert np.allclose(directions, towards / np.linalg.norm(towards, axis=1, keepdims=True), atol=1e-4)
     assert np.array_equal(sight.visible[0, 0], (np.abs(wanted) <= 1).all(1))
 
 
@@ -107,12 +108,12 @@ def test_neither_order_nor_number_of_views_matters_to_it(aggregation):
             assert model(views[:, some], cameras[:, some]).probability.shape == (1, 32, 32, 32)
     assert torch.allclose(one.probability, two.probability, atol=1e-5)
     assert torch.allclose(one.probability, twice.probability, atol=1e-5), "a view told twice says no more"
-    assert torch.allclose(one.scores[:, order], two.scores, atol=1e-5)
-    assert torch.allclose(one.scores.sum(1), (one.scores.sum(1) > 0).float(), atol=1e-5)
+    assert torch.allclose(one.view_weights[:, order], two.view_weights, atol=1e-5)
+    assert torch.allclose(one.view_weights.sum(1), (one.view_weights.sum(1) > 0).float(), atol=1e-5)
 
 
 def test_it_says_what_it_needs():
-    with pytest.raises(ValueError, match="rays need the camera of every photo; found none"):
+    with pytest.raises(ValueError, match="unprojection needs the camera of every photo; found none"):
         rays()(torch.rand(1, 2, 3, 32, 32))
     with pytest.raises(ValueError, match=r"expected views \[batch, views, 3, 32, 32\]; found \[1, 2, 3, 16, 16\]"):
         rays()(torch.rand(1, 2, 3, 16, 16), walk(2))
@@ -125,7 +126,7 @@ def test_it_learns_on_real_photos_and_is_tested_with_their_cameras(smoke, tmp_pa
     feet = smoke.captures.select(dataset="feet", look="phone", light="drift", cube="metric")
     train, validation = feet.select(split="train"), feet.select(split="validation")
     torch.manual_seed(0)
-    model = models.build("rays", encoder=(8, 8, 8, 8), features=4, volume=(4, 8, 8))
+    model = models.build("unprojection", encoder=(8, 8, 8, 8), features=4, volume=(4, 8, 8))
     recipe = Training(steps=8, batch=4, epoch=4, single_view=1.0, mirror=False, learning_rate=1e-2)
     history = training.train(model, train, validation, recipe, tmp_path / "rays", device=device)
     assert history.loss.iloc[1] < history.loss.iloc[0]

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from p2vlib import training
 from p2vlib.training import batches
+from p2vlib.training.recipes import resolve_epochs
 from tests.test_p2vlib.training.test_training import RECIPE, data
 
 
@@ -42,7 +42,7 @@ def test_a_pass_shows_every_capture_once():
     numbered = data()
     numbered = replace(numbered, truth=torch.arange(4)[:, None, None, None] == torch.arange(32)[None, None, None])
     numbered = replace(numbered, truth=numbered.truth.expand(4, 32, 32, 32))
-    recipe = training.counted(replace(RECIPE, epochs=2, batch=3, mirror=False), len(numbered))
+    recipe = resolve_epochs(replace(RECIPE, epochs=2, batch=3, mirror=False), len(numbered))
     assert (recipe.epoch, recipe.steps) == (2, 4)
     for shares in ([(0, 1)], [(0, 2), (1, 2)]):
         orders = []
@@ -76,5 +76,5 @@ def test_no_process_is_left_without_captures():
     recipe = replace(RECIPE, views=4, single_view=0.0, batch=4)
     for step in range(10):
         assert all(len(batches.sample_batch(data(), recipe, step, (process, 4)).truth) for process in range(4))
-    with pytest.raises(ValueError, match="2 captures a step for 3 processes; take a larger batch"):
-        batches.sample_batch(data(), training.counted(replace(RECIPE, epochs=1, batch=2), 4), 0, (0, 3))
+    with pytest.raises(ValueError, match="2 captures a step for 3 processes; use a larger batch"):
+        batches.sample_batch(data(), resolve_epochs(replace(RECIPE, epochs=1, batch=2), 4), 0, (0, 3))

@@ -16,7 +16,8 @@ from safetensors.torch import load_file
 
 from p2vlib import models, training
 from p2vlib.config import RECIPES, Training
-from p2vlib.training import batches, checkpoints, losses
+from p2vlib.training import batches, checkpoints, loop, losses
+from p2vlib.training.recipes import frozen_parts, resolve_epochs
 from tests.test_p2vlib.evaluation.test_evaluation import captures
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
@@ -82,7 +83,7 @@ def test_killed_in_the_middle_it_ends_with_the_same_weights_bit_for_bit(tmp_path
     said: list[str] = []
     for folder in (killed, whole):
         training.train(tiny(), data(), data(), RECIPE, folder, device="cpu", report=said.append)
-    assert "goes on at step" in said[0]
+    assert "continues at step" in said[0]
     assert same_weights(whole / "weights.safetensors", killed / "weights.safetensors")
 
 
@@ -90,11 +91,11 @@ def test_what_is_finished_is_loaded_and_what_is_stale_begins_anew(tmp_path):
     said: list[str] = []
     first = training.train(tiny(), data(), data(), RECIPE, tmp_path, device="cpu", report=said.append)
     again = training.train(tiny(1), data(), data(), RECIPE, tmp_path, device="cpu", report=said.append)
-    assert again.equals(first) and "trained before" in said[-1]
+    assert again.equals(first) and "loaded finished weights" in said[-1]
     training.train(tiny(), data(), data(), replace(RECIPE, views=1), tmp_path, device="cpu", report=said.append)
-    assert any("another views; begins anew" in line for line in said)
+    assert any("another views; moved the older weights" in line for line in said)
     back = training.train(tiny(1), data(), data(), RECIPE, tmp_path, device="cpu", report=said.append)
-    assert back.equals(first) and "trained before" in said[-1], "a trial with other settings costs no training"
+    assert back.equals(first) and "loaded finished weights" in said[-1], "a trial with other settings costs no training"
 
 
 def test_fine_tuning_begins_with_the_given_weights(tmp_path):
@@ -112,7 +113,7 @@ def test_a_truncated_checkpoint_names_itself(tmp_path):
     training.train(tiny(), data(), data(), RECIPE, tmp_path, device="cpu")
     path = tmp_path / "weights.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(ValueError, match="not a whole safetensors file") as caught:
+    with pytest.raises(ValueError, match="not a complete safetensors file") as caught:
         training.train(tiny(), data(), data(), RECIPE, tmp_path, device="cpu")
     assert str(path) in str(caught.value)
 
@@ -139,15 +140,16 @@ def test_schedules(schedule, first, last):
 
 
 def published(captures: int) -> Training:
-    return training.counted(RECIPES["published"], captures)
+    return resolve_epochs(RECIPES["published"], captures)
 
 
 def test_the_published_recipe_is_counted_in_passes():
     recipe = published(30_643)
     assert recipe.epoch == 479 and recipe.steps == 350 * 479
     rates = [training.learning_rate(recipe, epoch * 479) for epoch in (0, 149, 150, 249, 250, 349)]
-    assert rates == [1e-3, 1e-3, 5e-4, 5e-4, 1e-3, 5e-4]
-    assert [training.is_held(recipe, epoch * 479) for epoch in (0, 249, 250, 349)] == [False, False, True, True]
+    assert rates == [1e-3, 1e-3, 5e-4, 5e-4, 1e-3, 1e-3]
+    held = [frozen_parts(tiny(), recipe, epoch * 479) for epoch in (0, 249, 250, 349)]
+    assert held == [(), (), *[("encoder", "recurrent", "decoder")] * 2]
 
 
 def test_cameras_mean_nothing_to_a_network_that_needs_none(tmp_path):
@@ -193,10 +195,10 @@ sys.path[:0] = {path!r}
 from pathlib import Path
 from dataclasses import replace
 from tests.test_p2vlib.training import test_training as here
-from p2vlib import training
+from p2vlib.training import loop
 torch.set_num_threads(1)
 folder, stop = Path(sys.argv[1]), int(sys.argv[2])
-step = training._step
+step = loop.training_step
 def watched(accelerator, network, optimizer, captures, recipe, number):
     if number == stop:
         sys.exit(0)
@@ -212,9 +214,9 @@ def watched(accelerator, network, optimizer, captures, recipe, number):
         torch.save(grads, folder / f"grads{{accelerator.process_index}}.pt")
         return loss
     return step(accelerator, network, optimizer, captures, recipe, number)
-training._step = watched
+loop.training_step = watched
 model = here.tiny()
-training.train(model, here.data(), here.data(), here.SHARED, folder / "net", device="cpu")
+loop.train(model, here.data(), here.data(), here.SHARED, folder / "net", device="cpu")
 import torch.distributed as d
 torch.save(model.state_dict(), folder / f"end{{d.get_rank() if d.is_initialized() else 0}}.pt")
 """
@@ -241,15 +243,14 @@ def together(tmp_path_factory) -> tuple[Path, str]:
 
 
 def test_two_processes_average_the_gradients_of_their_halves(together):
-    recipe, halves, cores = training.counted(SHARED, len(data())), [], torch.get_num_threads()
+    recipe, halves, cores = resolve_epochs(SHARED, len(data())), [], torch.get_num_threads()
     torch.set_num_threads(1)  # as each of the two had: sums in another order would differ by more than the two do
     for share in ((0, 2), (1, 2)):
         model = models.to_fast_layout(tiny()).train()
         batch = batches.sample_batch(data(), recipe, 0, share)
-        photos, truth = batch.views, batch.truth
-        with training._accelerator("cpu").autocast():
-            result = model(photos)
-        losses.training_loss(result, truth).backward()
+        with loop._accelerator("cpu").autocast():
+            result = model(batch.views)
+        losses.training_loss(model, result, batch).backward()
         halves.append({name: p.grad for name, p in model.named_parameters() if p.grad is not None})
     torch.set_num_threads(cores)
     for rank in (0, 1):
@@ -274,4 +275,4 @@ def test_a_checkpoint_of_two_processes_goes_on_in_one(tmp_path):
     assert (tmp_path / "net" / "checkpoint.safetensors").is_file()
     said: list[str] = []
     history = training.train(tiny(), data(), data(), SHARED, tmp_path / "net", device="cpu", report=said.append)
-    assert "goes on at step 4 of 6" in said[0] and history.step.tolist() == [2, 4, 6]
+    assert "continues at step 4 of 6" in said[0] and history.step.tolist() == [2, 4, 6]

@@ -32,7 +32,7 @@ def test_the_answer_is_the_mean_of_the_members_logits(batch):
     logits = torch.stack([torch.logit(one.probability[:, :, :12]) for one in alone]).mean(0)
     assert torch.allclose(said.probability[:, :, :12], torch.sigmoid(logits), atol=1e-5)
     assert not said.probability[:, :, 12:].any()
-    assert torch.allclose(said.mask_probability, (alone[0].masks + alone[1].masks) / 2)
+    assert torch.allclose(said.mask_probability, (alone[0].mask_probability + alone[1].mask_probability) / 2)
     assert torch.allclose(said.view_weights.sum(1)[said.view_weights.sum(1) > 0], torch.ones(()), atol=1e-4)
 
 
