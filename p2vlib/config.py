@@ -172,7 +172,7 @@ class Config:
     """On the thirteen categories (notebook 03)."""
     finetuning: Training = field(default_factory=lambda: Training(mirror=False))
     """On feet (notebooks 04 and 05), from the pretrained weights."""
-    systems: tuple[str, ...] = ("3d-r2n2-narrow", "attsets-narrow", "psgn-narrow", "pix2vox-a-narrow", "rays")
+    systems: tuple[str, ...] = ("3d-r2n2-narrow", "attsets-narrow", "psgn-narrow", "pix2vox-a-narrow", "unprojection")
     """The networks of notebook 06, each trained from nothing on objects and on feet."""
     comparison: Training = field(default_factory=lambda: Training(mirror=False))
     """How notebook 06 trains every one of them: the same steps on the same data."""
@@ -194,7 +194,7 @@ PRESETS = {
         finetuning=Training(steps=320, batch=24, epoch=80, mirror=False),
         systems=(
             *("3d-r2n2-narrow", "attsets-narrow", "psgn-narrow", "pix2vox-f-narrow", "pix2vox-a-narrow"),
-            *("pix2vox++-f-narrow", "pix2vox++-a-narrow", "pix2vox-lstm-narrow", "rays"),
+            *("pix2vox++-f-narrow", "pix2vox++-a-narrow", "pix2vox-lstm-narrow", "unprojection"),
         ),
         comparison=Training(steps=450, batch=24, views=8, epoch=150, mirror=False),
     ),
@@ -213,7 +213,7 @@ PRESETS = {
         finetuning=Training(steps=20_000, batch=256, views=8, learning_rate=1e-3, epoch=500, mirror=False),
         systems=(
             *("3d-r2n2", "attsets", "psgn", "pix2vox-f", "pix2vox-a"),
-            *("pix2vox++-f", "pix2vox++-a", "pix2vox-lstm", "rays"),
+            *("pix2vox++-f", "pix2vox++-a", "pix2vox-lstm", "unprojection"),
         ),
         comparison=Training(steps=20_000, batch=256, views=8, learning_rate=1e-3, epoch=500, mirror=False),
     ),
@@ -268,7 +268,7 @@ def estimate_cost(config: Config) -> str:
     # Notebook 05 has three arms, a fourth when repeated; two of its pretrainings and one fine-tuning are made before.
     arms = config.repeats * (3 if config.repeats == 1 else 4)
     trainings = [config.pretraining] * (len(config.networks) + arms - 2) + [config.finetuning] * (3 + arms - 1)
-    # Notebook 06 trains every system twice, and rays six times more.
+    # Notebook 06 trains every system twice, and unprojection six times more.
     trainings += [config.comparison] * (2 * len(config.systems) + 6)
     seen = sum(training.steps * training.batch for training in trainings)
     return (

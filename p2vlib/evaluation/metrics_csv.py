@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from p2vlib.geometry.frames import THRESHOLDS
+from p2vlib.models.network import OLD_NAMES
 
 EVALUATION = (
     *("notebook", "model", "variant", "training", "dataset", "look", "cameras", "placement"),
@@ -53,7 +54,8 @@ def format_metrics(metrics: pd.DataFrame) -> str:
 
 
 def read_metrics(path: Path) -> pd.DataFrame:
-    """A file's metrics, with the columns `METRICS`: text stays text (``none``, ``02691156``).
+    """A file's metrics, with the columns `METRICS`: text stays text (``none``, ``02691156``), and older
+    names of networks become today's.
 
     Raises:
         ValueError: as `read_text`, or a value of the wrong type.
@@ -71,6 +73,7 @@ def read_metrics(path: Path) -> pd.DataFrame:
     threshold = np.tile(THRESHOLDS, len(wide))
     selected = threshold == wide.selected.to_numpy().repeat(len(AT))
     long = long.assign(threshold=threshold, selected=selected, iou=wide[list(AT)].to_numpy(float).ravel())
+    long["model"] = long.model.replace(OLD_NAMES)
     return long.dropna(ignore_index=True)
 
 

@@ -15,6 +15,9 @@ from torch import Tensor, nn
 
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
+OLD_NAMES = {"rays": "unprojection"}
+"""Names of networks in older weights, cards and result rows -> today's."""
+
 REFERENCE_INPUTS = 8192
 """Number of inputs of the linear layer for which the published standard deviation of .01 was chosen."""
 

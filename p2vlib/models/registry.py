@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from p2vlib.models.attsets import AttSets, AttSetsConfig
-from p2vlib.models.network import Network, to_fast_layout
+from p2vlib.models.network import OLD_NAMES, Network, to_fast_layout
 from p2vlib.models.pix2vox import Pix2Vox, Pix2VoxConfig
 from p2vlib.models.pix2vox_pp import Pix2VoxPP, Pix2VoxPPConfig
 from p2vlib.models.psgn import PSGN, PSGNConfig
@@ -61,9 +61,6 @@ CONFIGS: dict[str, NetworkConfig] = {
     "psgn-narrow": PSGNConfig(image_size=96, encoder=(16, 32, 64, 128, 128, 128), hidden=512, decoder=(64, 32)),
     "unprojection": UnprojectionConfig(),
 }
-
-OLD_NAMES = {"rays": "unprojection"}
-"""Names in older weights, cards and result rows -> today's."""
 
 NETWORKS: dict[type, Callable[[Any], nn.Module]] = {
     Pix2VoxConfig: Pix2Vox,

@@ -23,6 +23,7 @@ from p2vlib.data import dataset
 from p2vlib.evaluation import calibration
 from p2vlib.files import write_atomically, write_text
 from p2vlib.geometry.frames import FOOT_SHARE
+from p2vlib.models.network import OLD_NAMES
 from p2vlib.models.registry import configure
 from p2vlib.models.unprojection import UnprojectionConfig
 from p2vlib.provenance import commit, home
@@ -62,7 +63,7 @@ def pretrained_path() -> Path:
 
 
 def train_pretrained(config: Config | None = None, target: Path | None = None, work: Path | None = None) -> Path:
-    """Trains two networks of rays on the feet of ``config`` (`config.shipped`), tests them together, and stores them.
+    """Trains two unprojection networks on the feet of ``config``, tests them together, and stores them.
 
     One learns with good cameras, one with those of a hand (`ensemble`); both go on with feet that stand on a mat. Then
     their probabilities are calibrated on validation people, and the finer head is trained on top. The people that they
@@ -118,7 +119,7 @@ def finish(
     least, _ = evaluation.best_threshold(evaluation.mean_shape(learn, validation.select(look="phone"), "side"))
     mean = evaluation.metric_rows(mean, least, model="mean-shape", training="feet-phone", dataset="feet")
     card = {
-        "network": "rays",
+        "network": "unprojection",
         "members": len(model.members),
         "config": asdict(model.config),
         "finer": CHANNELS,
@@ -149,7 +150,7 @@ def _scores(model: Ensemble, test: dataset.Captures, threshold: float) -> list[d
     """IoU and its interval over people by number of photos."""
     views = [number for number in (1, 2, 4, 8) if number <= test.photos.shape[1]]
     scores = evaluation.evaluate(model, test, views)
-    scores = evaluation.metric_rows(scores, threshold, model="rays", training="feet-phone", dataset="feet")
+    scores = evaluation.metric_rows(scores, threshold, model="unprojection", training="feet-phone", dataset="feet")
     return evaluation.summarise(scores, ["views"]).round(4).to_dict("records")
 
 
@@ -186,7 +187,7 @@ def load_pretrained(path: Path | None = None) -> PretrainedModel:
         ValueError: no such file, not safetensors, or weights of another network.
     """
     path = path or pretrained_path()
-    wanted = "expected weights of the network of rays, as `python -m p2vtools weights` writes them"
+    wanted = "expected weights of the unprojection network, as `python -m p2vtools weights` writes them"
     if not path.is_file():
         raise ValueError(f"{path}: no such file; {wanted}")
     if path.stat().st_size > LARGEST:
@@ -197,11 +198,11 @@ def load_pretrained(path: Path | None = None) -> PretrainedModel:
             card = json.loads((stored.metadata() or {}).get("card", "{}"))
     except (SafetensorError, OSError, ValueError) as error:
         raise ValueError(f"{path}: cannot be read ({error}); {wanted}") from None
-    if not isinstance(card, dict) or card.get("network") != "rays":
+    if not isinstance(card, dict) or OLD_NAMES.get(card.get("network"), card.get("network")) != "unprojection":
         raise ValueError(f"{path}: weights of another network; {wanted}")
     try:
         with torch.random.fork_rng():
-            model = Ensemble(configure("rays", **card["config"]), int(card["members"]), int(card["finer"]))
+            model = Ensemble(configure("unprojection", **card["config"]), int(card["members"]), int(card["finer"]))
         known = {name: tensors.pop(f"{TYPICAL}.{name}", None) for name in TypicalFoot._fields}
         model.load_state_dict(tensors)
         typical = TypicalFoot(known["solid"] > 0, float(known["spread"])) if known["solid"] is not None else None

@@ -24,6 +24,7 @@ from p2vlib import __version__
 from p2vlib.config import Config, from_params
 from p2vlib.evaluation.metrics_csv import METRICS, format_metrics
 from p2vlib.files import write_atomically, write_text
+from p2vlib.models import check_names
 from p2vlib.provenance import commit, home, text_digest
 from p2vtools.study.parameters import default_parameters
 
@@ -203,13 +204,14 @@ def begin(
         changes: fields of the config that differ from the preset of the scale, as `p2vlib.config.from_params`.
 
     Raises:
-        ValueError: an unknown scale or config field.
+        ValueError: an unknown scale, config field or network.
         FileNotFoundError: ``namespace`` is given, and there is no such notebook.
     """
     if namespace is not None:
         scale, seed = namespace["scale"], namespace["seed"]
         parameters = changed_parameters(notebook, namespace)
     config = from_params(scale, seed=seed, **changes)
+    check_names(*config.networks, config.adapted, config.recurrent, *config.systems)
     run = NotebookRun(notebook, config, title, parameters or {})
     write_text(run.folder / "config.json", from_params(scale).to_json())
     write_text(run.folder / "parts" / f"{notebook}.config.json", config.to_json())

@@ -18,6 +18,9 @@ PATHS = ("root", "checkpoint")
 """Parameters that name a file or folder. The command line resolves them against the current directory, because a
 notebook runs in its own."""
 
+NETWORKS = ("networks", "systems", "adapted", "recurrent")
+"""Parameters that name networks, as `p2vlib.models.build` takes them."""
+
 
 def parse_parameter(text: str) -> tuple[str, list[Any]]:
     """Parses ``name=value,value`` or ``05.name=value,value``.
@@ -51,7 +54,8 @@ def parameters_by_notebook(
     """The parameters to pass to each notebook: ``05.name`` overrides ``name``; file names become absolute.
 
     Raises:
-        ValueError: a parameter that no notebook declares, or a value of another type than its default.
+        ValueError: a parameter that no notebook declares, a value of another type than its default, or an unknown
+            network.
     """
     defaults = {path: default_parameters(path) for path in paths}
     passed: dict[Path, dict[str, Any]] = {path: {"scale": scale} for path in defaults}
@@ -90,6 +94,10 @@ def _validated(path: Path, name: str, value: Any, default: Any) -> Any:
     if default is not None and type(value) is not type(default) and (type(default), type(value)) != (float, int):
         expected = f"{type(default).__name__}, like its default {default!r}"
         raise ValueError(f"{path.name}: parameter {name!r} is {value!r}; expected {expected}")
+    if name in NETWORKS and value:
+        from p2vlib.models import check_names  # loads torch
+
+        check_names(*([value] if isinstance(value, str) else value))
     return str(Path(value).absolute()) if name in PATHS and value else value
 
 

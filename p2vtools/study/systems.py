@@ -38,7 +38,7 @@ LIFT = 0.03125
 """Standard deviation of the floor's height where nobody knows it: edges of the cube, of a foot 10 mm."""
 
 LIFTED_SHARE = 0.5
-"""How high a network of rays then computes the cube."""
+"""How high an unprojection network then computes the cube."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def train(
 
     Rays compute a foot's cube only as high as it can reach; with a ``lift`` the cube stands that much too high or low.
     """
-    if name == "rays" and training.startswith("feet"):
+    if name == "unprojection" and training.startswith("feet"):
         overrides = {"height": LIFTED_SHARE if lift else FOOT_SHARE, **overrides}
     recipe = replace(run.config.comparison, lift_noise=lift)
     return experiments.train_network(run, captures, name, training, variant=f"{variant}-06", recipe=recipe, **overrides)
@@ -101,7 +101,7 @@ def fewer_people(captures: Captures, people: int) -> Captures:
 def without_poses(captures: Captures) -> Captures:
     """``captures`` with one and the same camera told for every photo, that of the first.
 
-    A network of rays that learns and is tested so can know nothing of where a photo was taken from.
+    An unprojection network that learns and is tested so can know nothing of where a photo was taken from.
     """
     return replace(captures, cameras=captures.cameras[:1, :1].expand_as(captures.cameras).contiguous())
 
@@ -118,7 +118,7 @@ def with_floor_noise(captures: Captures, seed: int = 0) -> Captures:
 def pretrained_network(path: Path) -> Network:
     """The weights at ``path`` as a network of the comparison."""
     weights = load_pretrained(path)
-    return Network("rays", "feet-phone", "shipped", weights.model, pd.DataFrame(), path)
+    return Network("unprojection", "feet-phone", "shipped", weights.model, pd.DataFrame(), path)
 
 
 # ------------------------------------------------------------------------------------------ systems that learn nothing
@@ -131,7 +131,7 @@ def score_visual_hulls(captures: Captures, views: Iterable[int], height: float =
 
 
 def predicted_hull(network: Network, captures: Captures, number: int, height: float) -> Tensor:
-    """Visual hulls, bool [captures, x, y, z], of the silhouettes that a network of rays sees in ``number`` photos."""
+    """Visual hulls, bool [captures, x, y, z], of the silhouettes that the network predicts in ``number`` photos."""
     volumes = [
         evaluation.visual_hull(said.mask_probability, cameras, captures.truth.shape[-1], height)
         for said, cameras in evaluation.iter_predictions(network.model, captures, captures.shown(number))

@@ -81,7 +81,7 @@ def test_json_holds_every_field():
 def test_the_estimate_counts_every_training_of_the_study():
     """Nine trainings once; repeated three times, four arms make thirteen pretrainings and fourteen fine-tunings.
 
-    Notebook 06 adds every one of nine systems twice, and rays six times more.
+    Notebook 06 adds every one of nine systems twice, and unprojection six times more.
     """
     assert "33 trainings" in estimate_cost(PRESETS["quick"])
     assert "51 trainings" in estimate_cost(PRESETS["full"])

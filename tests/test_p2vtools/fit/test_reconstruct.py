@@ -286,7 +286,7 @@ def test_weights_of_something_else(copy, tmp_path, capsys):
     other = tmp_path / "other.safetensors"
     save_file({"a": torch.zeros(3)}, other, {"name": "pix2vox-a"})
     for path, sentence in (
-        (other, "weights of another network; expected weights of the network of rays"),
+        (other, "weights of another network; expected weights of the unprojection network"),
         (tmp_path / "none.safetensors", "no such file; expected weights"),
         (copy / "subject.json", "cannot be read"),
     ):
