@@ -30,7 +30,7 @@ LENS_MODELS = {"SIMPLE_PINHOLE": 3, "PINHOLE": 4, "SIMPLE_RADIAL": 3, "RADIAL": 
 
 UNDISTORT = "undistort the photos first, with colmap image_undistorter or in the program that made them"
 
-ARKIT_UP = np.array([0.0, 1.0, 0.0])
+Y_UP = np.array([0.0, 1.0, 0.0])
 
 NO_POINTS = np.zeros((0, 3))
 
@@ -95,14 +95,18 @@ def read_export(app: str, path: Path) -> Export:
 
 
 def to_camera(
-    name: str, pose: np.ndarray, intrinsics: np.ndarray, size: Sequence[float], axes: np.ndarray = OPENGL
+    name: str, pose: np.ndarray, lens: Sequence[float] | np.ndarray, size: Sequence[float], axes: np.ndarray = OPENGL
 ) -> Camera:
     """The camera with this camera-to-world ``pose``, whose rotation is made orthogonal.
 
     Args:
         name: for error messages.
+        lens: the intrinsic matrix, or fx, fy, cx, cy in pixels.
         size: width and height in pixels.
     """
+    intrinsics = np.array(lens, dtype=float)
+    if intrinsics.shape == (4,):
+        intrinsics = np.array([[lens[0], 0, lens[2]], [0, lens[1], lens[3]], [0, 0, 1]], dtype=float)
     if min(intrinsics[0, 0], intrinsics[1, 1], *size) <= 0:
         raise ValueError(f"{name}: focal length or image size is not positive; export it again")
     left, stretch, right = np.linalg.svd(pose[:3, :3])
@@ -111,11 +115,6 @@ def to_camera(
     rigid = np.eye(4)
     rigid[:3, :3], rigid[:3, 3] = left @ right, pose[:3, 3]
     return Camera(intrinsics, np.linalg.inv(rigid @ axes), *map(int, size))
-
-
-def intrinsic_matrix(fx: float, fy: float, cx: float, cy: float) -> Float[np.ndarray, "3 3"]:
-    """The matrix of focal lengths and principal point, pixels."""
-    return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], dtype=float)
 
 
 def to_array(where: str, key: str, values: object, shape: tuple[int, ...]) -> np.ndarray:
@@ -142,7 +141,7 @@ def read_mesh(archive: ExportArchive, name: str) -> trimesh.Trimesh:
         return read_scan(folder / PurePosixPath(name).name)
 
 
-def points_from_depth(
+def depth_to_points(
     cameras: Mapping[str, Camera], read: Callable[[str], Float[np.ndarray, "rows columns"]]
 ) -> Float[np.ndarray, "points 3"]:
     """Unprojects samples of at most `MAX_DEPTH_MAPS` depth maps to the world.

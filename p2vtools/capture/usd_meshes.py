@@ -69,10 +69,10 @@ def _read_stage(path: str) -> tuple[np.ndarray, np.ndarray]:
                 raise ValueError(f"has more than {MAX_POINTS} points or face corners")
     if not points:
         raise ValueError("its stage has no mesh")
-    joined = UsdGeom.GetStageMetersPerUnit(stage) * np.concatenate(vertices)
+    in_metres = UsdGeom.GetStageMetersPerUnit(stage) * np.concatenate(vertices)
     if UsdGeom.GetStageUpAxis(stage) == UsdGeom.Tokens.z:
-        joined = joined[:, [0, 2, 1]] * [1, 1, -1]
-    return joined, np.concatenate(faces)
+        in_metres = in_metres[:, [0, 2, 1]] * [1, 1, -1]
+    return in_metres, np.concatenate(faces)
 
 
 def _read_mesh(mesh: object, to_world: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

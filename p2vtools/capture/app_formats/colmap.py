@@ -1,4 +1,4 @@
-"""COLMAP: a model as binary or text files (``cameras``, ``images``, ``points3D``), with the photos beside it."""
+"""COLMAP: a model as binary or text files (``cameras``, ``images``, ``points3D``), with the photos in a folder next to it."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def read(archive: ExportArchive) -> Export:
         except Exception as error:
             raise ValueError(f"{folder}: not a readable COLMAP model ({error}); export it again") from None
     frames, points = frames_from_model(model)
-    # Photos are in a folder images beside the model, or beside one of its parent folders, such as sparse.
+    # Photos are in a folder images next to the model, or next to one of its parent folders, such as sparse.
     parents = ["", *(f"{folder}/" for folder in PurePosixPath(root).parents if folder.name), root]
     folders = [f"{parent}images/" for parent in parents] + parents
     photos = {frame.name: folder for frame in frames for folder in folders if folder + frame.name in archive}
     if missing := [frame.name for frame in frames if frame.name not in photos]:
         raise ValueError(
             f"{archive.path}: has no photo {missing[0]}, for which the model has a camera; expected the photos in a"
-            " folder images beside the model"
+            " folder images next to the model"
         )
     frames = [replace(frame, name=photos[frame.name] + frame.name) for frame in frames]
     return Export("colmap", frames, archive.open_photo, None, False, points=points)

@@ -1,24 +1,15 @@
-"""nerfstudio: ``transforms.json`` with all cameras, photos beside it, and a point cloud as PLY."""
+"""nerfstudio: ``transforms.json`` with all cameras, the photos that it lists, and a point cloud as PLY."""
 
 from __future__ import annotations
 
+import io
 from pathlib import PurePosixPath
 
 import numpy as np
 import trimesh
 from jaxtyping import Float
 
-from p2vtools.capture.app_exports import (
-    LENS_MODELS,
-    NO_POINTS,
-    UNDISTORT,
-    Export,
-    Frame,
-    intrinsic_matrix,
-    to_array,
-    to_camera,
-    to_floats,
-)
+from p2vtools.capture.app_exports import LENS_MODELS, UNDISTORT, Export, Frame, to_array, to_camera, to_floats
 from p2vtools.capture.export_archive import ExportArchive
 
 DISTORTION = "k1 k2 p1 p2 k3 k4"
@@ -33,7 +24,7 @@ def read(archive: ExportArchive) -> Export:
         raise ValueError(f"{archive.path}: transforms.json has no list of frames; was it written by another program?")
     frames = [_frame(archive, root, transforms | entry) for entry in entries]  # the lens of a frame has precedence
     cloud = f"{root}{transforms.get('ply_file_path', '')}"
-    points = _point_cloud(archive, cloud) if cloud in archive else NO_POINTS
+    points = _read_points(archive, cloud) if cloud in archive else np.zeros((0, 3))
     metric = not any("colmap_im_id" in entry for entry in entries)
     up = np.array([0.0, 0, 1]) if metric else None
     return Export("nerfstudio", frames, archive.open_photo, up, metric, points=points)
@@ -47,14 +38,14 @@ def _frame(archive: ExportArchive, root: str, values: dict) -> Frame:
         raise ValueError(f"{archive.path}: transforms.json has the lens model {model}, k4 {k4:g}; {UNDISTORT}")
     *lens, width, height = to_floats(name, values, "fl_x fl_y cx cy w h")
     pose = to_array(name, "transform_matrix", values.get("transform_matrix"), (4, 4))
-    return Frame(name, to_camera(name, pose, intrinsic_matrix(*lens), (width, height)), np.array(distortion))
+    return Frame(name, to_camera(name, pose, lens, (width, height)), np.array(distortion))
 
 
-def _point_cloud(archive: ExportArchive, name: str) -> Float[np.ndarray, "points 3"]:
-    with archive.extracted([name]) as folder:
-        try:
-            cloud = trimesh.load(folder / PurePosixPath(name).name)
-        except Exception as error:
-            raise ValueError(f"{name}: not a readable point cloud ({error}); expected PLY") from None
+def _read_points(archive: ExportArchive, name: str) -> Float[np.ndarray, "points 3"]:
+    content = io.BytesIO(archive.read(name))
+    try:
+        cloud = trimesh.load(content, file_type=PurePosixPath(name).suffix)
+    except Exception as error:
+        raise ValueError(f"{name}: not a readable point cloud ({error}); expected PLY") from None
     points = np.asarray(cloud.vertices, dtype=np.float64)
     return points[np.isfinite(points).all(1)]

@@ -7,17 +7,7 @@ from pathlib import PurePosixPath
 import numpy as np
 import trimesh
 
-from p2vtools.capture.app_exports import (
-    ARKIT_UP,
-    Export,
-    Frame,
-    intrinsic_matrix,
-    points_from_depth,
-    read_mesh,
-    to_array,
-    to_camera,
-    to_floats,
-)
+from p2vtools.capture.app_exports import Y_UP, Export, Frame, depth_to_points, read_mesh, to_array, to_camera, to_floats
 from p2vtools.capture.export_archive import ExportArchive
 
 
@@ -33,8 +23,8 @@ def read(archive: ExportArchive) -> Export:
     notes = [] if mesh is not None else ["no raw.glb with mesh_info.json: the floor is found in the depth maps"]
     depth_maps = {f"{root}keyframes/depth/{PurePosixPath(frame.name).stem}.png": frame.camera for frame in frames}
     depth_maps = {name: camera for name, camera in depth_maps.items() if name in archive and mesh is None}
-    points = points_from_depth(depth_maps, lambda name: np.asarray(archive.open_photo(name), dtype=float) / 1000)
-    return Export("polycam", frames, archive.open_photo, ARKIT_UP, True, mesh, points, notes)
+    points = depth_to_points(depth_maps, lambda name: np.asarray(archive.open_photo(name), dtype=float) / 1000)
+    return Export("polycam", frames, archive.open_photo, Y_UP, True, mesh, points, notes)
 
 
 def _frame(name: str, photo: str, values: dict) -> Frame:
@@ -43,7 +33,7 @@ def _frame(name: str, photo: str, values: dict) -> Frame:
     *lens, width, height = to_floats(name, values, "fx fy cx cy width height")
     score = values.get("blur_score")  # higher is sharper, despite its name
     sharpness = float(score) if isinstance(score, int | float) else None
-    return Frame(photo, to_camera(name, pose, intrinsic_matrix(*lens), (width, height)), sharpness=sharpness)
+    return Frame(photo, to_camera(name, pose, lens, (width, height)), sharpness=sharpness)
 
 
 def _mesh(archive: ExportArchive, root: str) -> trimesh.Trimesh | None:

@@ -8,17 +8,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
-from p2vtools.capture.app_exports import (
-    ARKIT_UP,
-    NO_POINTS,
-    Export,
-    Frame,
-    intrinsic_matrix,
-    points_from_depth,
-    to_array,
-    to_camera,
-    to_floats,
-)
+from p2vtools.capture.app_exports import NO_POINTS, Y_UP, Export, Frame, depth_to_points, to_array, to_camera, to_floats
 from p2vtools.capture.export_archive import ExportArchive
 
 MAX_DEPTH_MAP_SIZE = 2 * 2**20
@@ -42,19 +32,19 @@ def read(archive: ExportArchive) -> Export:
         if not pose[:4].any():
             raise ValueError(f"{photo}: its pose is not a quaternion and a position; export it again")
         matrix = np.column_stack([Rotation.from_quat(pose[:4]).as_matrix(), pose[4:]])
-        lens = intrinsics if lenses is None else intrinsic_matrix(*lenses[number])
+        lens = intrinsics if lenses is None else lenses[number]
         frames.append(Frame(photo, to_camera(photo, matrix, lens, (width, height))))
     depth_maps = {frame.name.removesuffix(".jpg") + ".depth": frame.camera for frame in frames}
     depth_maps = {name: camera for name, camera in depth_maps.items() if name in archive}
     notes, points = [], NO_POINTS
     try:
-        points = points_from_depth(
+        points = depth_to_points(
             depth_maps,
             lambda name: _decode(name, archive.read(name, MAX_DEPTH_MAP_SIZE), metadata.get("dw"), width / height),
         )
     except ImportError:
         notes.append("its depth maps are compressed with LZFSE, which needs the package pyliblzfse")
-    return Export("record3d", frames, archive.open_photo, ARKIT_UP, True, None, points, notes)
+    return Export("record3d", frames, archive.open_photo, Y_UP, True, None, points, notes)
 
 
 def _decode(name: str, content: bytes, columns: object, aspect: float) -> Float[np.ndarray, "rows columns"]:

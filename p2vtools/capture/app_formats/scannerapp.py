@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from p2vtools.capture.app_exports import ARKIT_UP, Export, Frame, read_mesh, to_array, to_camera
+from p2vtools.capture.app_exports import Y_UP, Export, Frame, read_mesh, to_array, to_camera
 from p2vtools.capture.export_archive import ExportArchive
 
 
@@ -21,4 +21,4 @@ def read(archive: ExportArchive) -> Export:
         frames.append(Frame(photo, to_camera(name, pose, intrinsics, size)))
     scan = f"{root}textured_output.obj"
     mesh = read_mesh(archive, scan) if scan in archive else None
-    return Export("scannerapp", frames, archive.open_photo, ARKIT_UP, True, mesh)
+    return Export("scannerapp", frames, archive.open_photo, Y_UP, True, mesh)
