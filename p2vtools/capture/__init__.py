@@ -1,1 +1,1 @@
-"""From a person with a phone and a printer to a capture folder."""
+"""Real captures: photos on a printed mat, exports of phone apps, and scans, stored as capture folders."""

@@ -1,4 +1,4 @@
-"""COLMAP: a model as binary or text files (``cameras``, ``images``, ``points3D``), with the photos in a folder next to it."""
+"""COLMAP: a model as binary or text files ``cameras``, ``images`` and ``points3D``, and a folder of photos."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from p2vlib.geometry.grids import read_binvox
 from p2vtools.__main__ import main
-from p2vtools.capture.export_capture import capture_from_export, moved
+from p2vtools.capture.export_capture import capture_from_export, transform_camera
 from p2vtools.capture.sfm_capture import read_photos_without_mat
 
 
@@ -52,7 +52,7 @@ def test_photos_on_a_patterned_floor_are_placed_in_proportion(on_wood, taken):
     assert abs(yaw) < 25 and 0.75 < scale < 1.3, "its toes along +x, about as long as feet are"
     ratio = taken.cameras[0].intrinsics[0, 0] / true[0].intrinsics[0, 0]
     assert ratio == pytest.approx(1, abs=0.1), "the lens is found"
-    again = moved(taken.cameras[0], to_true)
+    again = transform_camera(taken.cameras[0], to_true)
     turn = again.extrinsics[:3, :3] @ true[numbers[0]].extrinsics[:3, :3].T
     assert np.trace(turn) > 1 + 2 * np.cos(np.deg2rad(6))
 
@@ -88,7 +88,7 @@ def test_what_cannot_be_is_one_clear_sentence(folder, on_plain, tmp_path, capsys
         (two, [], "photos of different sizes (48 x 64, 64 x 48)"),
         (tmp_path / "smooth", [], "none of 6 photos fits the others: smooth skin and a plain floor have nothing to"),
         (folder, ["--mat", "a3", "--foot-length", "260"], "leave --foot-length away"),
-        (two, ["--foot-length", "26"], "a foot is 90 to 350 mm long; found 26"),
+        (two, ["--foot-length", "26"], "foot length is 26 mm; expected 90 to 350"),
     ):
         command = ["capture", str(source), "--mat", "none", "--side", "left", "--out", str(tmp_path / "out"), *more]
         assert main(command) == 1, sentence
