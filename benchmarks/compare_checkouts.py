@@ -54,7 +54,15 @@ NAMES = {  # "module:attribute", newest first; the first one that can be importe
     "degrade": ["p2vlib.capture.degrade:scanned"],
 }
 COMMAND_LINES = ["p2vtools", "p2vlib"]  # packages with the command line, newest first
-FIELDS: dict[str, str] = {}  # field or option of f5c6dde -> its new name
+FIELDS: dict[str, str] = {  # field or option of f5c6dde -> its new name
+    "single_view": "single_view_share",
+    "choice": "view_sampling",
+    "hold": "freeze_after_first_stage",
+    "epoch": "steps_per_epoch",
+    "points": "point_samples",
+    "order": "view_order",
+    "clip": "gradient_clip",
+}
 TENSORS: dict[str, str] = {}  # pattern of new keys of a state dict -> replacement that gives the key at f5c6dde
 COLUMNS: dict[str, str] = {}  # new column of a CSV file -> its name at f5c6dde
 FILES: dict[str, str] = {}  # new name of a CSV or capture file -> its name at f5c6dde

@@ -17,14 +17,14 @@ from matplotlib.figure import Figure
 from PIL import Image
 from scipy.ndimage import zoom
 
-from p2vlib import config
-from p2vlib.data.photo_set import PhotoSet, photo_set_from_arrays
+from p2vlib.data.capture_folder import PhotoSet, photo_set_from_arrays
 from p2vlib.geometry.frames import SIDES
 from p2vtools import viewer
 from p2vtools.fit import pretrained, reconstruct, shoe_last, uncertainty
 from p2vtools.fit.measure import measure_foot, shoe_sizes
 from p2vtools.fit.reconstruct import ReconstructedFoot
 from p2vtools.fit.uncertainty import MeasureIntervals
+from p2vtools.study.pretraining import pretrained_config
 from p2vtools.synthesis.feet import foot as feet
 from p2vtools.synthesis.feet.landmarks import true_measures
 from p2vtools.synthesis.feet.population import sample_population
@@ -32,7 +32,7 @@ from p2vtools.synthesis.photos import trajectories
 from p2vtools.synthesis.photos.rendering import render_phone_photos
 from p2vtools.viewer.style import FAINTER, INK, STYLE, new_figure
 
-PEOPLE, PERSON, SIDE, VIEWS = config.pretrained_config().feet.test_seed, 14, "right", 8
+PEOPLE, PERSON, SIDE, VIEWS = pretrained_config().feet.test_seed, 14, "right", 8
 
 PIXELS, SAMPLES = 384, 12
 """Of a photo, and light paths for each of them: three times a side and twice as many as in the data."""

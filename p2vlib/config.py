@@ -64,21 +64,21 @@ class Training:
     """Optimiser steps, both stages together."""
     epochs: int = 0
     """Passes over all captures, instead of `steps`: a pass shows each capture once, `batch` counts captures whatever
-    the number of views, and `epoch` is one pass."""
-    single_view: float = 0.1
+    the number of views, and `steps_per_epoch` is one pass."""
+    single_view_share: float = 0.1
     """The share of the steps that sees one photo, first, as in the paper's own schedule. It is short here, since the
     later steps, too, ask every view for itself (`losses.loss_of`)."""
     batch: int = 4
     """Photos a step: ``batch // views`` captures, at least two, so that a step costs the same at any view count."""
     views: int = 4
     """Most photos a step of the second stage; the number is drawn anew each step."""
-    choice: str = "even"
+    view_sampling: str = "even"
     """Which photos of a capture: `even` around it from any start, or `any`, as published."""
     learning_rate: float = 3e-3
     schedule: str = "cosine"
     """`cosine` with a short warm-up, or `step` (halved at 60 % of the steps, as published)."""
     weight_decay: float = 1e-4
-    clip: float = 1.0
+    gradient_clip: float = 1.0
     """Largest gradient norm; 0: any."""
     camera_noise: tuple[float, float] = (0.6, 0.006)
     """Largest error of the cameras that a network is told: degrees about each axis, and place in edges of the cube (of
@@ -90,43 +90,43 @@ class Training:
     """Likewise of its height, in edges: with it the floor of the cube is not the one that the foot stands on."""
     mirror: bool = True
     """Mirror picture and volume together, so that a left foot teaches right ones: chirality stays true."""
-    loss: str = "own"
-    """What is minimised: `own` or `published` (see `losses.loss_of`)."""
+    loss: str = "default"
+    """What is minimised: `default` or `published` (see `losses.loss_of`)."""
     fusion_rate: float = 1.0
     """The learning rate of the fusion as a share of the others'."""
-    hold: bool = False
+    freeze_after_first_stage: bool = False
     """After the single-view stage encoder and decoder stay as they are, and the schedule begins again."""
-    augmentation: str = "own"
-    """What the photos go through: `own` or `published` (see `augmentation`)."""
-    epoch: int = 50
+    augmentation: str = "default"
+    """What the photos go through: `default` or `published` (see `augmentation`)."""
+    steps_per_epoch: int = 50
     """Steps between two lines of history, validations and checkpoints."""
-    points: int = 0
+    point_samples: int = 0
     """Places near the surface at which a finer head is asked; it alone then learns, and the rest stays as it is."""
-    order: str = "clockwise"
+    view_order: str = "clockwise"
     """`clockwise` or `shuffled`: the order in which a recurrent network meets the photos."""
     seed: int = 0
 
 
 RECIPES = {
-    "own": Training(),
+    "default": Training(),
     "published": Training(
         epochs=350,
-        single_view=250 / 350,
+        single_view_share=250 / 350,
         batch=64,
         views=24,
-        choice="any",
+        view_sampling="any",
         learning_rate=1e-3,
         schedule="step",
         weight_decay=0.0,
-        clip=0.0,
+        gradient_clip=0.0,
         mirror=False,
         loss="published",
         fusion_rate=0.1,
-        hold=True,
+        freeze_after_first_stage=True,
         augmentation="published",
     ),
 }
-"""How to train, by name; `own` is filled in by each scale.
+"""How to train, by name; `default` is filled in by each scale.
 
 `published` is Pix2Vox's: Adam, 64 samples a step, 250 passes with one view, the rate halved after 150; then, as the
 authors say of the paper, 100 passes with any number of views for fusion and refiner alone. With which rate the second
@@ -156,7 +156,7 @@ class Config:
     """Edge of the photos as the narrow networks see them, pixels."""
     networks: tuple[str, ...] = ("pix2vox-f-narrow", "pix2vox-a-narrow", "pix2vox-lstm-narrow")
     """The networks of notebook 03, names of `p2vlib.models.build`."""
-    adapted: str = "pix2vox-a-narrow"
+    order_free: str = "pix2vox-a-narrow"
     """The order-free network that notebooks 04 and 05 fine-tune on feet."""
     recurrent: str = "pix2vox-lstm-narrow"
     """Its recurrent twin in notebook 05: the same network with the LSTM between encoder and decoder."""
@@ -190,92 +190,60 @@ PRESETS = {
         feet_views=(1, 2, 4, 8),
         feet=FeetData(train=100, validation=15, test=40, views=8),
         objects=ObjectData(train=96, validation=6, test=16, views=8),
-        pretraining=Training(steps=2400, batch=12, learning_rate=2e-3, epoch=240),
-        finetuning=Training(steps=320, batch=24, epoch=80, mirror=False),
+        pretraining=Training(steps=2400, batch=12, learning_rate=2e-3, steps_per_epoch=240),
+        finetuning=Training(steps=320, batch=24, steps_per_epoch=80, mirror=False),
         systems=(
             *("3d-r2n2-narrow", "attsets-narrow", "psgn-narrow", "pix2vox-f-narrow", "pix2vox-a-narrow"),
             *("pix2vox++-f-narrow", "pix2vox++-a-narrow", "pix2vox-lstm-narrow", "unprojection"),
         ),
-        comparison=Training(steps=450, batch=24, views=8, epoch=150, mirror=False),
+        comparison=Training(steps=450, batch=24, views=8, steps_per_epoch=150, mirror=False),
     ),
     "full": Config(
         scale="full",
         image_size=224,
         networks=("pix2vox-f", "pix2vox-a", "pix2vox-lstm"),
-        adapted="pix2vox-a",
+        order_free="pix2vox-a",
         recurrent="pix2vox-lstm",
         repeats=3,
         views=(1, 2, 3, 4, 5, 8, 12),
         feet_views=(1, 2, 4, 8, 12),
         feet=FeetData(train=1000, validation=50, test=100, views=12, studio_samples=32, phone_samples=64),
         objects=ObjectData(train=200, validation=20, test=40, views=12, samples=32),
-        pretraining=Training(steps=40_000, batch=256, views=8, learning_rate=1e-3, epoch=500),
-        finetuning=Training(steps=20_000, batch=256, views=8, learning_rate=1e-3, epoch=500, mirror=False),
+        pretraining=Training(steps=40_000, batch=256, views=8, learning_rate=1e-3, steps_per_epoch=500),
+        finetuning=Training(steps=20_000, batch=256, views=8, learning_rate=1e-3, steps_per_epoch=500, mirror=False),
         systems=(
             *("3d-r2n2", "attsets", "psgn", "pix2vox-f", "pix2vox-a"),
             *("pix2vox++-f", "pix2vox++-a", "pix2vox-lstm", "unprojection"),
         ),
-        comparison=Training(steps=20_000, batch=256, views=8, learning_rate=1e-3, epoch=500, mirror=False),
+        comparison=Training(steps=20_000, batch=256, views=8, learning_rate=1e-3, steps_per_epoch=500, mirror=False),
     ),
 }
 
 
-def pretrained_config() -> Config:
-    """What the weights in ``data/weights`` are trained on and how: feet alone, three times as many people as at quick.
+RENAMED_FIELDS = {
+    "adapted": "order_free",
+    "single_view": "single_view_share",
+    "choice": "view_sampling",
+    "hold": "freeze_after_first_stage",
+    "epoch": "steps_per_epoch",
+    "points": "point_samples",
+    "order": "view_order",
+    "clip": "gradient_clip",
+}
+"""Earlier name of a field -> its name now."""
 
-    The people of the test are those of quick; validation has four times as many, since the length of a foot is
-    corrected by what they show.
+
+def read_settings(text: str) -> dict[str, Any]:
+    """The content of a ``config.json``, also one that an earlier version wrote, under the present names of the fields.
+
+    >>> read_settings('{"adapted": "pix2vox-a", "finetuning": {"clip": 1.0, "loss": "own"}}')
+    {'order_free': 'pix2vox-a', 'finetuning': {'gradient_clip': 1.0, 'loss': 'default'}}
     """
-    feet_alone = {f"objects.{split}": 0 for split in ("train", "validation", "test")}
-    return replace(
-        from_params("quick", **{"feet.train": 300, "feet.validation": 60, "feet.mats": True}, **feet_alone),
-        finetuning=Training(
-            steps=4500, batch=24, views=8, epoch=250, single_view=0.0, mirror=False, placement_noise=(4.0, 0.025)
-        ),
-    )
 
+    def rename(part: dict[str, Any]) -> dict[str, Any]:
+        return {RENAMED_FIELDS.get(name, name): "default" if value == "own" else value for name, value in part.items()}
 
-def noted_cameras_recipe(exact: Training) -> Training:
-    """``exact`` for cameras as a hand measures them, 1 degree and 3 mm off: told twice as wrongly, and for longer."""
-    return replace(exact, steps=-(-exact.steps * 4 // 3), camera_noise=(1.2, 0.011))
-
-
-def mat_recipe(before: Training) -> Training:
-    """How a network trained by ``before`` goes on, on mats and other floors alike: a quarter as long, more gently."""
-    return replace(before, steps=-(-before.steps // 4), learning_rate=before.learning_rate / 3)
-
-
-def point_head_recipe(coarse: Training) -> Training:
-    """How a finer head learns once the networks that it corrects are trained by ``coarse``: near the surface alone."""
-    return replace(coarse, steps=-(-coarse.steps // 5), points=2048)
-
-
-def estimate_cost(config: Config) -> str:
-    """What a run of ``config`` will cost, in a sentence: photos, gigabytes in memory, hours of rendering and training.
-
-    Rendering was measured at 0.1 CPU-seconds a photo at six samples a pixel and grows with them. A training step of
-    the published networks takes about 70 GFLOP a photo (encoder forward, the rest forward and backward) and is
-    reckoned at 100 TFLOP/s, an eighth of what one H200 multiplies in bfloat16.
-    """
-    feet, objects = config.feet, config.objects
-    people = feet.train + feet.validation + feet.test
-    photos = 2 * feet.views * (2 * people + feet.test)
-    rendering = 0.1 * photos * (feet.studio_samples + feet.phone_samples) / 12
-    things = 13 * (objects.train + objects.validation + objects.test) * objects.views
-    rendering += 0.1 * things * objects.samples / 6
-    held = photos + 2 * feet.views * people + things
-    gigabytes = held * 4 * config.image_size**2 / 1e9
-    # Notebook 05 has three arms, a fourth when repeated; two of its pretrainings and one fine-tuning are made before.
-    arms = config.repeats * (3 if config.repeats == 1 else 4)
-    trainings = [config.pretraining] * (len(config.networks) + arms - 2) + [config.finetuning] * (3 + arms - 1)
-    # Notebook 06 trains every system twice, and unprojection six times more.
-    trainings += [config.comparison] * (2 * len(config.systems) + 6)
-    seen = sum(training.steps * training.batch for training in trainings)
-    return (
-        f"scale {config.scale}: {photos + things:,} photos to render, {rendering / 3600:.1f} CPU-hours (divide by your "
-        f"cores); {gigabytes:.0f} GB of photos at {config.image_size} px in memory; {len(trainings)} trainings, "
-        f"{seen / 1e6:.0f} million photos seen, about {seen * 70e9 / 100e12 / 3600:.0f} hours on one H200"
-    )
+    return json.loads(text, object_hook=rename)
 
 
 def from_params(scale: str, **changes: Any) -> Config:

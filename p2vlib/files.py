@@ -1,35 +1,32 @@
-"""Files and folders that are either whole or not there: write beside, flush to the disk, rename."""
+"""Files and folders that are either complete or absent: written under a temporary name, flushed to disk, renamed."""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Lets ``write`` fill a file beside ``path`` and renames it there; whatever fails, ``path`` is whole or untouched.
+    """Calls ``write`` with a temporary path in the same folder and renames that file to ``path``.
 
-    The hidden neighbour keeps the ending of ``path``, since many writers choose a format by it.
+    The temporary file keeps the suffix of ``path``, from which many writers choose the format.
+
+    Raises:
+        OSError: the file could not be written; ``path`` is unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{os.getpid()}.partial.{path.name}")
     try:
         write(partial)
-        with open(partial, "rb") as stream:
-            os.fsync(stream.fileno())
+        _flush_to_disk(partial)
         partial.replace(path)
     except OSError as error:
-        raise OSError(
-            error.errno, f"{path}: could not be written whole ({error.strerror}); nothing was kept"
-        ) from error
+        raise OSError(error.errno, f"{path}: could not be written ({error.strerror}); nothing was kept") from error
     finally:
-        with contextlib.suppress(FileNotFoundError):
-            partial.unlink()
+        partial.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -43,51 +40,63 @@ def write_text(path: Path, content: str) -> None:
 
 
 def ensure_absent(folder: Path) -> None:
-    """Says before the work that nothing is written over.
-
-    Raises:
-        ValueError: ``folder`` is there already.
-    """
+    """Raises ValueError if ``folder`` exists."""
     if folder.exists():
-        raise ValueError(f"{folder}: is there already; name a new folder, nothing is written over")
+        raise ValueError(f"{folder}: already exists; name a new folder, nothing is overwritten")
 
 
 @contextlib.contextmanager
-def atomic_directory(folder: Path) -> Iterator[Path]:
-    """A folder to be filled, which becomes ``folder`` when that has gone well, and is removed when it has not.
+def atomic_directory(folder: Path, replace: bool = False) -> Iterator[Path]:
+    """Yields a new folder to fill; it is renamed to ``folder`` on success and removed on failure.
+
+    Args:
+        replace: whether an existing ``folder`` is replaced.
 
     Raises:
-        ValueError: ``folder`` is there already.
+        ValueError: ``folder`` exists, without ``replace``.
     """
-    ensure_absent(folder)
+    if not replace:
+        ensure_absent(folder)
     partial = folder.with_name(f".{os.getpid()}.partial.{folder.name}")
     try:
         partial.mkdir(parents=True)
         yield partial
+        for path in filter(Path.is_file, partial.rglob("*")):
+            _flush_to_disk(path)
+        if replace:
+            shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
 @contextlib.contextmanager
-def file_lock(lock: Path, waiting: Callable[[], object] | None = None) -> Iterator[None]:
-    """Lets one process at a time in; the lock ends with the process, however it ends.
+def file_lock(path: Path, waiting: Callable[[], object] | None = None) -> Iterator[None]:
+    """Holds the lock file ``path``; the operating system releases it when the process ends, however it ends.
 
     Args:
-        waiting: called now and then while another is inside; without it nobody waits.
+        waiting: called a few times per second while another process holds the lock; None: do not wait.
 
     Raises:
-        BlockingIOError: another is inside, and ``waiting`` is None.
+        BlockingIOError: another process holds the lock, and ``waiting`` is None.
     """
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with open(lock, "w") as stream:
-        while True:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if waiting is None:
-                    raise
-                waiting()
-                time.sleep(0.2)
+    from filelock import FileLock, Timeout
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    while not lock.is_locked:
+        try:
+            lock.acquire(timeout=0.2 if waiting else 0)
+        except Timeout:
+            if waiting is None:
+                raise BlockingIOError(f"{path}: another process holds this lock") from None
+            waiting()
+    try:
         yield
+    finally:
+        lock.release()
+
+
+def _flush_to_disk(path: Path) -> None:
+    with open(path, "rb+") as stream:  # Windows flushes only files that are open for writing
+        os.fsync(stream.fileno())

@@ -45,8 +45,10 @@ def smoke() -> Smoke:
     from p2vlib.config import from_params
     from p2vlib.data.dataset import load
     from p2vlib.provenance import data_folder
+    from p2vtools.synthesis.collection import build_collection
 
     config = from_params("smoke")
+    build_collection(config)
     return Smoke(config, load(config), data_folder("objects", "smoke"))
 
 

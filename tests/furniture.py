@@ -10,10 +10,10 @@ import trimesh
 from PIL import Image
 from scipy.io import savemat
 
-from p2vlib.data.archives import pix3d
 from p2vlib.geometry.cameras import Camera, look_at
 from p2vlib.geometry.frames import Cube
 from p2vlib.geometry.grids import voxelise
+from p2vtools.archives import pix3d
 from p2vtools.synthesis.objects import make_object
 from p2vtools.synthesis.photos import rendering
 

@@ -24,7 +24,7 @@ EIGENVALUES = (0.2175, 0.0188, 0.0045)
 EIGENVECTORS = ((-0.5675, 0.7192, 0.4009), (-0.5808, -0.0045, -0.8140), (-0.5836, -0.6948, 0.4203))
 """Principal axes of ImageNet's colours (Krizhevsky et al. 2012, section 4.1), channels red, green, blue."""
 
-CACHED = 2**18
+CACHED_PIXELS = 2**18
 """Pixels that a CPU works on at a time."""
 
 TEST_BACKGROUND = 240 / 255
@@ -74,7 +74,7 @@ class Augmentation:
     a walk, are lost. `joint` mirrors all views of a sample, and is right for symmetric things alone."""
 
 
-OWN = Augmentation()
+DEFAULT = Augmentation()
 
 PUBLISHED = Augmentation(
     coloured_background=True,
@@ -89,7 +89,7 @@ PUBLISHED = Augmentation(
 )
 """Their pictures stayed blue first, as OpenCV reads them; that is put right where their weights are loaded."""
 
-RECIPES = {"own": OWN, "published": PUBLISHED}
+RECIPES = {"default": DEFAULT, "published": PUBLISHED}
 
 
 def augmentation_recipe(name: str) -> Augmentation:
@@ -171,7 +171,11 @@ class _Draw(NamedTuple):
 
 
 def augment(
-    photos: Photos, generator: torch.Generator, recipe: Augmentation = OWN, boxes: Boxes | None = None, size: int = 0
+    photos: Photos,
+    generator: torch.Generator,
+    recipe: Augmentation = DEFAULT,
+    boxes: Boxes | None = None,
+    size: int = 0,
 ) -> Pictures:
     """``photos`` as the network sees them in training, in [0, 1]; what is drawn follows from ``generator`` alone.
 
@@ -184,7 +188,7 @@ def augment(
         draw = _Draw(*(value if value is None else value.to(photos.device) for value in draw))
     edges = photos.shape[-2:] if boxes is None else (size, size)
     pictures = torch.empty(*photos.shape[:2], 3, *edges, device=photos.device)
-    step = len(photos) if photos.is_cuda else max(1, CACHED // (photos.shape[1] * edges[0] * edges[1]))
+    step = len(photos) if photos.is_cuda else max(1, CACHED_PIXELS // (photos.shape[1] * edges[0] * edges[1]))
     for row in range(0, len(photos), step):
         part = slice(row, row + step)
         some = _Draw(*(value if value is None else value[part] for value in draw))
@@ -264,7 +268,7 @@ def perturb_cameras(
     generator: torch.Generator,
     share: bool = True,
 ) -> Float[Tensor, "batch views 3 7"]:
-    """Cameras (`Camera.seen_from`) as somebody measured them, each with an error of its own.
+    """Cameras (`Camera.normalised`) as somebody measured them, each with an error of its own.
 
     Some measure well and some do not: each sample has a share of the error, drawn evenly between none and all of it,
     unless ``share`` is off.

@@ -1,107 +1,354 @@
-"""A capture folder, read and checked: its photos as they are in their files, its cameras, its truth."""
+"""Reading and writing capture folders: photos of one foot or object from all sides, with their cameras.
+
+A capture folder holds ``rendering/`` (the photos in clockwise order, ``renderings.txt``, ``rendering_metadata.txt``)
+and ``subject.json``. Optional files are ``cameras.json``, which takes precedence over the metadata, ``model.obj``
+(metres) and ``model.binvox``. `read_capture` is strict and reads training data; `read_photo_set` is lenient and reads
+photos as a phone took them. Both return a `PhotoSet`.
+"""
 
 from __future__ import annotations
 
 import io
 import json
 import warnings
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from jaxtyping import Float, UInt8
+from PIL import Image, ImageOps, UnidentifiedImageError
 
-from p2vlib.geometry.cameras import Camera, look_at, r2n2_camera, read_cameras, read_metadata
-from p2vlib.geometry.frames import Cube
-from p2vlib.geometry.grids import VoxelGrid, read_binvox
+from p2vlib.geometry.cameras import (
+    Camera,
+    Row,
+    look_at,
+    r2n2_camera,
+    read_cameras,
+    read_metadata,
+    write_cameras,
+    write_metadata,
+)
+from p2vlib.geometry.frames import FOOT_CUBE, SIDES, Cube
+from p2vlib.geometry.grids import VoxelGrid, read_binvox, write_binvox
 
-PIXEL_LIMIT = 4096 * 4096
-"""No photo of a capture is larger; one that claims to be is refused before it is decoded."""
+MAX_VIEWS = 24
+"""`read_photo_set` reads at most this many photos, evenly spaced; more add little."""
 
-# Sizes are checked here before anything is decoded; Pillow's warning beside an error would be a second sentence.
+PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".heic", ".heif")
+
+MAX_TRAINING_PIXELS = 4096 * 4096
+"""Largest accepted photo of a training capture; checked before decoding."""
+
+MAX_PHOTO_PIXELS = 64_000_000
+"""Largest accepted photo of a phone; phones have up to 50 million pixels."""
+
+DEFAULT_PHOTO_SIDE = 1024
+"""`read_photo_set` scales photos down to this many pixels along the longer side; the networks use 96 for the cube."""
+
+LENGTH_KEY = "foot length, mm"
+"""Key in ``subject.json`` of the length of the foot as measured with a ruler."""
+
+# Image sizes are checked in this module before decoding.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
-@dataclass(frozen=True)
-class Capture:
-    """One capture folder, read: ``photos`` are file contents in clockwise order, ``truth`` is its `model.binvox`."""
+@dataclass(frozen=True, eq=False)
+class PhotoSet:
+    """Photos of one foot or object with their cameras, in clockwise order."""
 
-    folder: Path
-    subject: dict
-    photos: list[bytes]
+    photos: list[Image.Image]
     cameras: list[Camera]
-    truth: VoxelGrid
+    """Cameras of ``photos`` at their present size, in the world frame."""
+    names: list[str]
+    side: str = "none"
+    initial_position: Float[np.ndarray, " 3"] = field(default_factory=lambda: np.zeros(3))
+    """Point on the floor where the search for the foot begins, metres."""
+    metric: bool = True
+    """Whether the cameras are in metres; without a mat or an export of known scale, only ratios are known."""
+    length: float | None = None
+    """Length of the foot measured with a ruler, metres; it gives a scale where ``metric`` is False."""
+    folder: Path | None = None
+    subject: Mapping[str, Any] = field(default_factory=dict)
+    """Content of ``subject.json``."""
+    files: list[bytes] = field(default_factory=list)
+    """Contents of the photo files (`read_capture`)."""
+    truth: VoxelGrid | None = None
+    """Content of ``model.binvox`` (`read_capture`)."""
+
+    def subset(self, indices: Sequence[int]) -> PhotoSet:
+        """The same capture with the photos at ``indices`` only."""
+        lists = {name: [getattr(self, name)[i] for i in indices] for name in ("photos", "cameras", "names")}
+        return replace(self, files=[self.files[i] for i in indices] if self.files else [], **lists)
 
 
-def read_capture(folder: Path) -> Capture:
-    """Reads and checks a capture folder.
+# ---------------------------------------------------------------------------------------------------------------- read
+
+
+def read_capture(folder: Path) -> PhotoSet:
+    """Reads a capture folder of training data, with its ground truth.
 
     Raises:
-        ValueError: a missing view, an unreadable picture, metadata that do not fit, a broken grid; names the file.
+        ValueError: a missing photo, an unreadable image, metadata that do not match the photos, or a broken grid; the
+            message names the file.
     """
     subject_file = folder / "subject.json"
     try:
         subject = json.loads(subject_file.read_text())
         cube = Cube(tuple(subject["cube"]["lower"]), subject["cube"]["edge"])
     except (OSError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"{subject_file}: not a capture's description ({error}); expected JSON that names its cube"
-        ) from None
+        raise ValueError(f"{subject_file}: expected a JSON object with the cube of the capture ({error})") from None
     rendering = folder / "rendering"
-    photos, pictures = read_photos(rendering)
-    sizes = [picture.size for picture in pictures]
+    names, files, photos = read_photos(rendering)
     rows = read_metadata(rendering / "rendering_metadata.txt", len(photos))
     if (folder / "cameras.json").is_file():
         cameras = read_cameras(folder / "cameras.json")
     elif subject.get("metadata") == "r2n2":
-        cameras = [r2n2_camera(row, 1.0, np.zeros(3), *size) for row, size in zip(rows, sizes, strict=True)]
+        cameras = [r2n2_camera(row, 1.0, np.zeros(3), *photo.size) for row, photo in zip(rows, photos, strict=True)]
     else:
-        cameras = [look_at(row, cube.centre, *size) for row, size in zip(rows, sizes, strict=True)]
-    if len(cameras) != len(photos) or any((c.width, c.height) != size for c, size in zip(cameras, sizes, strict=False)):
-        raise ValueError(f"{folder / 'cameras.json'}: does not fit the {len(photos)} photos in {rendering}")
-    return Capture(folder, subject, photos, cameras, read_binvox(folder / "model.binvox"))
+        cameras = [look_at(row, cube.centre, *photo.size) for row, photo in zip(rows, photos, strict=True)]
+    sizes = [(camera.width, camera.height) for camera in cameras]
+    if sizes != [photo.size for photo in photos]:
+        raise ValueError(f"{folder / 'cameras.json'}: does not match the {len(photos)} photos in {rendering}")
+    truth = read_binvox(folder / "model.binvox")
+    side, position = subject.get("side", "none"), cube.centre * [1, 0, 1]
+    return PhotoSet(photos, cameras, names, side, position, folder=folder, subject=subject, files=files, truth=truth)
 
 
-def read_photos(rendering: Path) -> tuple[list[bytes], list[Image.Image]]:
-    """File contents of the photos, and the pictures in them, that ``renderings.txt`` names, in its order.
+def read_photos(rendering: Path) -> tuple[list[str], list[bytes], list[Image.Image]]:
+    """Names, file contents and decoded images of the photos listed in ``renderings.txt``, in its order.
 
     Raises:
-        ValueError: no such list, an empty one, or a picture that is missing, elsewhere or unreadable.
+        ValueError: no list, an empty list, or a photo that is missing, outside the folder or unreadable.
     """
     listing = rendering / "renderings.txt"
     if not listing.is_file():
-        raise ValueError(f"{listing}: missing; expected the names of the photos, one a line")
-    found = [_read_photo(rendering / name, rendering) for name in listing.read_text().split()]
-    if not found:
-        raise ValueError(f"{listing}: names no photo; expected at least one")
-    return [content for content, _ in found], [picture for _, picture in found]
+        raise ValueError(f"{listing}: missing; expected the names of the photos, one per line")
+    names = listing.read_text().split()
+    if not names:
+        raise ValueError(f"{listing}: empty; expected the name of at least one photo")
+    files = [_listed_photo(rendering, name).read_bytes() for name in names]
+    return names, files, [decode_photo(rendering / name, file) for name, file in zip(names, files, strict=True)]
 
 
-def _read_photo(path: Path, inside: Path) -> tuple[bytes, Image.Image]:
-    if path.resolve().parent != inside.resolve() or not path.is_file():
-        raise ValueError(f"{path}: a view named in renderings.txt is missing; expected a picture beside that list")
-    content = path.read_bytes()
-    return content, open_picture(path, content)
+def read_photo_set(folder: Path, side: str | None = None, max_side: int = DEFAULT_PHOTO_SIDE) -> PhotoSet:
+    """Reads photos of any size and orientation with their cameras.
 
+    The photos are those listed in ``renderings.txt``, or all images in the folder (or its ``rendering`` folder) sorted
+    by name. Cameras come from ``cameras.json``, or from ``rendering_metadata.txt``, whose cameras look at the centre of
+    the foot's cube.
 
-def open_picture(path: Path, content: bytes, limit: int = 0, draft: int = 0) -> Image.Image:
-    """The decoded picture in the ``content`` of ``path``, which has at most ``limit`` (`PIXEL_LIMIT`) pixels.
-
-    With a ``draft`` a JPEG may be decoded at a half, a quarter or an eighth, not below so many pixels a side.
+    Args:
+        side: left or right; default: the side in ``subject.json``.
+        max_side: photos are scaled down to this many pixels along the longer side.
 
     Raises:
-        ValueError: none that can be read, or one that is too large to be believed.
+        ValueError: no photos, an unreadable or too large photo, cameras that do not match, no side.
+    """
+    if not folder.is_dir():
+        found = "a file" if folder.is_file() else "no such folder"
+        raise ValueError(f"{folder}: {found}; expected a capture folder with photos and their cameras")
+    rendering = folder / "rendering" if (folder / "rendering").is_dir() else folder
+    listing = rendering / "renderings.txt"
+    if listing.is_file():
+        names = listing.read_text().split()
+    else:
+        names = sorted(path.name for path in rendering.iterdir() if path.suffix.lower() in PHOTO_SUFFIXES)
+    if not names:
+        raise ValueError(f"{rendering}: no photos; expected images ({', '.join(PHOTO_SUFFIXES)}) of one foot")
+    subject = read_subject(folder)
+    side = side or subject.get("side")
+    if side not in SIDES:
+        raise ValueError(f"{folder}: unknown side; subject.json has none: pass --side left or --side right")
+    length = subject.get(LENGTH_KEY)
+    if length is not None and not isinstance(length, int | float):
+        raise ValueError(f"{folder}: subject.json has {LENGTH_KEY!r} {length!r}; expected a number")
+    cameras_or_rows = _read_cameras(folder, rendering, len(names))
+    indices = evenly_spaced(len(names), min(len(names), MAX_VIEWS))
+    cube = _cube_of(subject)
+    photos, cameras = [], []
+    for i in indices:  # one after the other: a decoded photo of a phone takes up to 200 MB
+        photo = ImageOps.exif_transpose(open_photo(_listed_photo(rendering, names[i]), max_side))
+        camera = cameras_or_rows[i]
+        if not isinstance(camera, Camera):
+            camera = look_at(camera, cube.centre, *photo.size)
+        if not camera.matches_aspect(*photo.size):
+            found = f"{photo.width} x {photo.height} pixels upright"
+            raise ValueError(f"{rendering / names[i]}: {found}; its camera has {camera.width} x {camera.height}")
+        photo.thumbnail((max_side, max_side), reducing_gap=2.0)
+        photos.append(photo.convert("RGBA"))
+        cameras.append(camera.resized(*photo.size))
+    if isinstance(cameras_or_rows[0], Camera) and "cube" not in subject:
+        position = _floor_target(cameras)
+    else:
+        position = cube.centre * [1, 0, 1]
+    metric = subject.get("scale") != "unknown"
+    length = None if length is None else length / 1000
+    return PhotoSet(photos, cameras, [names[i] for i in indices], side, position, metric, length, folder, subject)
+
+
+def photo_set_from_arrays(
+    images: Sequence[UInt8[np.ndarray, "_ _ 3"]], cameras: Sequence[Camera], names: list[str], side: str, **fields: Any
+) -> PhotoSet:
+    """A `PhotoSet` of upright ``images`` in memory, scaled down to `DEFAULT_PHOTO_SIDE`.
+
+    ``fields`` are other fields of the `PhotoSet`.
+    """
+    photos = [Image.fromarray(image) for image in images]
+    for photo in photos:
+        photo.thumbnail((DEFAULT_PHOTO_SIDE, DEFAULT_PHOTO_SIDE), reducing_gap=2.0)
+    scaled = [camera.resized(*photo.size) for camera, photo in zip(cameras, photos, strict=True)]
+    return PhotoSet([photo.convert("RGBA") for photo in photos], scaled, names, side, **fields)
+
+
+def read_subject(folder: Path) -> dict[str, Any]:
+    """The content of ``subject.json``; empty without such a file.
+
+    Raises:
+        ValueError: not JSON.
+    """
+    path = folder / "subject.json"
+    if not path.is_file():
+        return {}
+    try:
+        subject = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path}: not JSON ({error}); expected the description of a capture") from None
+    return subject if isinstance(subject, dict) else {}
+
+
+def _cube_of(subject: Mapping[str, Any]) -> Cube:
+    """The cube in ``subject``, or `FOOT_CUBE`."""
+    try:
+        return Cube(tuple(map(float, subject["cube"]["lower"])), float(subject["cube"]["edge"]))
+    except (KeyError, TypeError, ValueError):
+        return FOOT_CUBE
+
+
+def _read_cameras(folder: Path, rendering: Path, count: int) -> list[Camera] | list[Row]:
+    """The ``count`` cameras of ``cameras.json``, or the rows of ``rendering_metadata.txt``."""
+    path = next((path for path in (folder / "cameras.json", rendering / "cameras.json") if path.is_file()), None)
+    if path is not None:
+        cameras = read_cameras(path)
+        if len(cameras) != count:
+            raise ValueError(f"{path}: {len(cameras)} cameras for {count} photos; expected one per photo")
+        return cameras
+    if not (rendering / "rendering_metadata.txt").is_file():
+        raise ValueError(f"{folder}: no cameras; expected cameras.json, or rendering_metadata.txt with a row per photo")
+    return read_metadata(rendering / "rendering_metadata.txt", count)
+
+
+def evenly_spaced(available: int, views: int) -> list[int]:
+    """Indices of ``views`` evenly spaced photos out of ``available`` clockwise ones, the first nearest the front."""
+    if not 1 <= views <= available:
+        raise ValueError(f"{views} views of {available} photos; expected between 1 and {available}")
+    return [i * available // views for i in range(views)]
+
+
+# -------------------------------------------------------------------------------------------------------------- decode
+
+
+def _listed_photo(rendering: Path, name: str) -> Path:
+    path = rendering / name
+    if path.resolve().parent != rendering.resolve() or not path.is_file():
+        raise ValueError(f"{path}: missing; renderings.txt lists it and expects it in the same folder")
+    return path
+
+
+def open_photo(path: Path, min_side: int) -> Image.Image:
+    """Decodes a photo of a phone as stored; a JPEG may be decoded at a reduced size, at least ``min_side`` pixels.
+
+    Raises:
+        ValueError: unreadable, or more than `MAX_PHOTO_PIXELS`.
+    """
+    if path.suffix.lower() in (".heic", ".heif"):
+        try:
+            from pillow_heif import register_heif_opener
+        except ImportError:
+            raise ValueError(
+                f"{path}: reading HEIC needs the package pillow-heif; install it or save as JPEG"
+            ) from None
+        register_heif_opener()
+    return decode_photo(path, path.read_bytes(), MAX_PHOTO_PIXELS, min_side)
+
+
+def decode_photo(path: Path, content: bytes, max_pixels: int = MAX_TRAINING_PIXELS, min_side: int = 0) -> Image.Image:
+    """Decodes the image file ``content``, which was read from ``path``.
+
+    Args:
+        max_pixels: larger images are rejected before decoding.
+        min_side: if not 0, a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size, at least this many pixels a side.
+
+    Raises:
+        ValueError: unreadable, or more than ``max_pixels``.
     """
     try:
-        with Image.open(io.BytesIO(content)) as picture:
-            if picture.width * picture.height > (limit or PIXEL_LIMIT):
-                found = f"{picture.width} x {picture.height} pixels"
-                raise ValueError(f"{path}: {found}; at most {limit or PIXEL_LIMIT} are read")
-            if draft:
-                picture.draft(None, (draft, draft))
-            picture.load()
-            return picture
+        with Image.open(io.BytesIO(content)) as image:
+            if image.width * image.height > max_pixels:
+                raise ValueError(f"{path}: {image.width} x {image.height} pixels; the limit is {max_pixels}")
+            if min_side:
+                image.draft(None, (min_side, min_side))
+            image.load()
+            return image
     except UnidentifiedImageError:
-        raise ValueError(f"{path}: not a readable picture; expected PNG or JPEG") from None
+        raise ValueError(f"{path}: not a readable image; expected PNG or JPEG") from None
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path}: not a readable picture ({error}); expected PNG or JPEG") from None
+        raise ValueError(f"{path}: not a readable image ({error}); expected PNG or JPEG") from None
+
+
+# --------------------------------------------------------------------------------------------------------------- write
+
+
+def write_capture(
+    folder: Path,
+    photos: Mapping[str, bytes],
+    rows: Sequence[Row],
+    cameras: Sequence[Camera],
+    subject: Mapping[str, Any],
+    truth: VoxelGrid | None = None,
+    mesh: str | None = None,
+) -> None:
+    """Fills ``folder`` with a capture; for an all-or-nothing write pass a folder of `p2vlib.files.atomic_directory`.
+
+    Args:
+        photos: file name -> content of the image file, in clockwise order.
+        rows: one row of ``rendering_metadata.txt`` per photo.
+        cameras: one camera per photo, for ``cameras.json``.
+        subject: content of ``subject.json``.
+        truth: content of ``model.binvox``.
+        mesh: content of ``model.obj``.
+    """
+    rendering = folder / "rendering"
+    rendering.mkdir(parents=True, exist_ok=True)
+    for name, content in photos.items():
+        (rendering / name).write_bytes(content)
+    (rendering / "renderings.txt").write_text("".join(f"{name}\n" for name in photos))
+    write_metadata(rendering / "rendering_metadata.txt", rows)
+    write_cameras(folder / "cameras.json", cameras)
+    if mesh is not None:
+        (folder / "model.obj").write_text(mesh)
+    if truth is not None:
+        write_binvox(folder / "model.binvox", truth)
+    (folder / "subject.json").write_text(json.dumps(dict(subject), indent=1))
+
+
+# -------------------------------------------------------------------------------------------------------- where to look
+
+
+def _floor_target(cameras: Sequence[Camera]) -> Float[np.ndarray, " 3"]:
+    """The point on the floor at which the cameras look."""
+    if len(cameras) > 1:
+        return common_target(cameras) * [1, 0, 1]
+    position, axis = cameras[0].position, cameras[0].extrinsics[2, :3]
+    if axis[1] >= -1e-3:
+        return np.zeros(3)
+    return (position - axis * position[1] / axis[1]) * [1, 0, 1]
+
+
+def common_target(cameras: Sequence[Camera]) -> Float[np.ndarray, " 3"]:
+    """The point nearest to the optical axes of two or more ``cameras``, by least squares."""
+    positions = np.stack([camera.position for camera in cameras])
+    axes = np.stack([camera.extrinsics[2, :3] for camera in cameras])
+    projectors = np.eye(3) - axes[:, :, None] * axes[:, None]
+    return np.linalg.lstsq(projectors.sum(0), (projectors @ positions[:, :, None]).sum(0)[:, 0], rcond=None)[0]

@@ -21,6 +21,8 @@ from torch import Tensor
 
 from p2vlib.config import Config
 from p2vlib.data import packed as packing
+from p2vlib.data.capture_folder import evenly_spaced
+from p2vlib.geometry.frames import R2N2_PIXELS
 
 COLUMNS = ("sample", "subject", "dataset", "taxonomy", "look", "light", "split", "side", "cube")
 """Columns of `Captures.table`. ``light`` is drift or steady; ``cube`` is metric or object (R2N2's own)."""
@@ -34,18 +36,18 @@ class Captures:
     photos: UInt8[Tensor, "captures views 4 height width"]
     truth: Bool[Tensor, "captures x y z"]
     cameras: Float32[Tensor, "captures views 3 7"] | None = None
-    """Where each photo was taken from (`Camera.seen_from`, for the photo as it is cut); None: nobody knows."""
+    """Where each photo was taken from (`Camera.normalised`, for the photo as it is cut); None: nobody knows."""
     boxes: Float32[Tensor, "captures views 4"] | None = None
     """What each photo is still to be cut to, pixels (an archive's); None: that is done."""
-    size: int = 0
+    crop_size: int = 0
     """Edge of what is cut, pixels."""
-    origin: str = ""
+    source: str = ""
     """What stands for photos and grids in `digest` where they are too many to be read for it."""
-    files: Int64[Tensor, "captures views"] | None = None
+    file_order: Int64[Tensor, "captures views"] | None = None
     """Where in clockwise order an archive's first, second … file stands; None: the files are in that order."""
     as_published: bool = False
     """Tests see them as the published code showed them: the first files, and outlines with their dark seam."""
-    fine: Bool[Tensor, "captures fine_x fine_y fine_z"] | None = None
+    fine_truth: Bool[Tensor, "captures fine_x fine_y fine_z"] | None = None
     """The truth at `packing.FINE`^3, its lower part alone, for cubes that are moved about it; None: they stay."""
 
     def __len__(self) -> int:
@@ -56,8 +58,8 @@ class Captures:
         content = hashlib.sha256(self.table.to_csv().encode())
         if self.cameras is not None:
             content.update(self.cameras.cpu().contiguous().numpy())
-        if self.origin:
-            content.update(f"{self.origin} {self.size}".encode())
+        if self.source:
+            content.update(f"{self.source} {self.crop_size}".encode())
             return content.hexdigest()[:16]
         content.update(self.photos.cpu().contiguous().numpy())
         content.update(np.packbits(self.truth.cpu().numpy()).tobytes())
@@ -81,14 +83,14 @@ class Captures:
         some = slice(rows[0], rows[-1] + 1) if together else torch.from_numpy(rows)
         rest = {name: value if value is None else value[some] for name, value in self._views().items()}
         table = self.table[keep].reset_index(drop=True)
-        fine = None if self.fine is None else self.fine[some]
-        return replace(self, table=table, photos=self.photos[some], truth=self.truth[some], fine=fine, **rest)
+        fine = None if self.fine_truth is None else self.fine_truth[some]
+        return replace(self, table=table, photos=self.photos[some], truth=self.truth[some], fine_truth=fine, **rest)
 
     def _views(self) -> dict[str, Tensor | None]:
         """What is known of each photo, if it is."""
-        return {"cameras": self.cameras, "boxes": self.boxes, "files": self.files}
+        return {"cameras": self.cameras, "boxes": self.boxes, "file_order": self.file_order}
 
-    def shown(self, number: int) -> Int64[Tensor, "captures number"]:
+    def test_views(self, number: int) -> Int64[Tensor, "captures number"]:
         """Which of the clockwise photos a test with ``number`` photos sees: evenly spaced, or the first files.
 
         Raises:
@@ -98,20 +100,19 @@ class Captures:
         if not self.as_published:
             return chosen
         # As they come: the order in which the published code shows them, whose networks know none.
-        return torch.arange(number).expand(len(self), -1) if self.files is None else self.files[:, :number].cpu()
+        return (
+            torch.arange(number).expand(len(self), -1) if self.file_order is None else self.file_order[:, :number].cpu()
+        )
 
     def to(self, device: torch.device | str) -> Captures:
         """The same captures with their tensors on ``device``; photos that are a file stay one."""
-        photos = self.photos if self.origin else self.photos.to(device)
+        photos = self.photos if self.source else self.photos.to(device)
         rest = {name: value if value is None else value.to(device) for name, value in self._views().items()}
-        fine = None if self.fine is None else self.fine.to(device)
-        return replace(self, photos=photos, truth=self.truth.to(device), fine=fine, **rest)
+        fine = None if self.fine_truth is None else self.fine_truth.to(device)
+        return replace(self, photos=photos, truth=self.truth.to(device), fine_truth=fine, **rest)
 
 
-R2N2_PIXELS = 137
-"""Edge of a picture in R2N2's archive."""
-
-R2N2_MIDDLE = (4.0, 4.0, 132.0, 132.0)
+R2N2_CENTRE_CROP = (4.0, 4.0, 132.0, 132.0)
 """What the published crop leaves of it: without a box, a random crop became the middle 128 pixels."""
 
 
@@ -126,10 +127,10 @@ def load(config: Config, crop: Literal["box", "centre", "whole"] = "box") -> Cap
     records = packed.records
 
     def views_of(record: dict) -> np.ndarray:
-        pictures = packed.pictures(record)
+        pictures = packed.open_photos(record)
         boxes = record["boxes"] if crop == "box" else [None] * len(pictures)
         if crop == "centre":
-            boxes = [np.array(R2N2_MIDDLE) * picture.width / R2N2_PIXELS for picture in pictures]
+            boxes = [np.array(R2N2_CENTRE_CROP) * picture.width / R2N2_PIXELS for picture in pictures]
         return np.stack([crop_and_resize(picture, box, size) for picture, box in zip(pictures, boxes, strict=True)])
 
     with ThreadPoolExecutor() as pool:
@@ -158,7 +159,7 @@ def load_feet(config: Config, *looks: str) -> Captures:
     records = [packed.records[n] for n in rows]
 
     def views_of(record: dict) -> np.ndarray:
-        return np.stack([np.asarray(picture.convert("RGBA")) for picture in packed.pictures(record)])
+        return np.stack([np.asarray(picture.convert("RGBA")) for picture in packed.open_photos(record)])
 
     with ThreadPoolExecutor() as pool:
         photos = torch.from_numpy(np.stack(list(pool.map(views_of, records)))).permute(0, 1, 4, 2, 3)
@@ -170,7 +171,7 @@ def load_feet(config: Config, *looks: str) -> Captures:
     seen = mirror_cameras(torch.from_numpy(packed.cameras[rows]), right)
     boxes = mirror_boxes(boxes, photos.shape[-1], right)
     fine = torch.where(right[:, None, None, None], fine.flip(-1), fine)
-    return Captures(table, photos.contiguous(), truth.contiguous(), seen, boxes, config.image_size, fine=fine)
+    return Captures(table, photos.contiguous(), truth.contiguous(), seen, boxes, config.image_size, fine_truth=fine)
 
 
 def crop_and_resize(
@@ -185,16 +186,6 @@ def crop_and_resize(
         pixels = np.pad(pixels, ((margin, margin), (margin, margin), (0, 0)), mode="edge")
         box = tuple(edge + margin for edge in box)
     return np.asarray(Image.fromarray(pixels).resize((size, size), Image.Resampling.BOX, box=box))
-
-
-# ------------------------------------------------------------------------------------------------------ orders of views
-
-
-def evenly_spaced(available: int, views: int) -> list[int]:
-    """``views`` of ``available`` clockwise photos: evenly spaced, starting nearest the front."""
-    if not 1 <= views <= available:
-        raise ValueError(f"{views} views of {available} photos; expected between 1 and {available}")
-    return [i * available // views for i in range(views)]
 
 
 # ------------------------------------------------------------------------------------------------------------- mirror

@@ -1,7 +1,7 @@
-"""The portable file of a scale: all captures, made first where they are missing, for machines without a renderer.
+"""The packed file: all captures of a scale in one file, for training on machines without a renderer.
 
-It is safetensors, so nothing in it can run: photos as WebP or JPEG, grids as bits. The feet's truth on a finer grid
-is a file of its own, made when somebody asks.
+It is a safetensors file, so loading it runs no code: photos as WebP or JPEG, voxel grids as bits. The fine ground truth
+of the feet is a second file, which `fine_truth` writes on first use.
 """
 
 from __future__ import annotations
@@ -23,105 +23,121 @@ from safetensors.numpy import save
 
 from p2vlib import progress
 from p2vlib.config import DATA_RECIPE, Config
-from p2vlib.data.capture_folder import Capture, read_capture
+from p2vlib.data.capture_folder import PhotoSet, read_capture, read_subject
 from p2vlib.files import write_bytes
 from p2vlib.geometry.frames import FOOT_CUT_HEIGHT, FOOT_SHARE, Cube, object_cube
 from p2vlib.geometry.grids import VoxelGrid, voxelise
 from p2vlib.provenance import data_folder, home
 
-FINE = 96
-"""Edge of the finer truth: each of its voxels' centres that is every third is one of the truth's."""
+FINE_SIZE = 96
+"""Voxels along an edge of the fine ground truth; the centre of every third one is the centre of a voxel at 32^3."""
 
-PACKED = 2
-"""Grows when the same captures would be packed in another way."""
+PACKED_VERSION = 2
+"""Increase when the same captures are packed differently; older packed files are then stale."""
 
 
 def fingerprint(config: Config) -> str:
-    """What the packed data depend on, as a short hash: the data part of ``config`` and the recipe's version."""
-    content = json.dumps([DATA_RECIPE, PACKED, asdict(config.feet), asdict(config.objects)], sort_keys=True)
+    """A short hash of what the packed data depend on: the data part of ``config`` and the format versions."""
+    content = json.dumps([DATA_RECIPE, PACKED_VERSION, asdict(config.feet), asdict(config.objects)], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 def packed_path(config: Config) -> Path:
-    """The portable file of a scale: ``data/packed/<scale>.safetensors``."""
+    """The packed file of a scale: ``data/packed/<scale>.safetensors``."""
     return home() / "data" / "packed" / f"{config.scale}.safetensors"
 
 
-def pack(config: Config) -> Path:
-    """Writes the packed file of ``config``, after the captures that are missing; keeps one that is up to date."""
-    path = packed_path(config)
-    if path.is_file():
-        with safe_open(path, "numpy") as stored:
-            if (stored.metadata() or {}).get("fingerprint") == fingerprint(config):
-                return path
-    from p2vtools.synthesis.collection import capture_jobs, dataset_root, ensure_collection
+def is_current(config: Config) -> bool:
+    """Whether the packed file of ``config`` exists and holds the data that ``config`` describes."""
+    if not packed_path(config).is_file():
+        return False
+    with safe_open(packed_path(config), "numpy") as stored:
+        return (stored.metadata() or {}).get("fingerprint") == fingerprint(config)
 
-    ensure_collection(config)
-    folders = [folder for job in capture_jobs(config) for folder in job.folders(dataset_root(job, config)).values()]
+
+def pack(config: Config, folders: Sequence[Path]) -> Path:
+    """Writes the capture ``folders`` of ``config`` to its packed file and returns the path of the file."""
     photos, grids, cameras, records = [], [], [], []
     with ThreadPoolExecutor() as pool:
-        for pictures, truths in pool.map(_packed, folders):
-            for row, grid, seen in truths:
+        for files, rows in pool.map(_pack_capture, folders):
+            for row, grid, views in rows:
                 records.append({**row, "first": len(photos), "grid": len(grids)})
                 grids.append(grid)
-                cameras.append(seen)
-            photos += pictures
+                cameras.append(views)
+            photos += files
     tensors = {
         "photos": np.frombuffer(b"".join(photos), np.uint8),
         "offsets": np.cumsum([0, *map(len, photos)]),
         "grids": np.stack(grids),
         "cameras": np.stack(cameras).astype(np.float32),
     }
+    path = packed_path(config)
     write_bytes(path, save(tensors, {"fingerprint": fingerprint(config), "records": json.dumps(records)}))
     return path
 
 
 @dataclass(frozen=True, eq=False)
-class Packed:
-    """The packed file of a scale, in memory as it is on the disk."""
+class PackedData:
+    """The content of a packed file."""
 
     records: list[dict]
-    """A row of the table each, with where its photos begin, their boxes, and the number of its grid."""
+    """One per capture and cube: its row of the table, the index of its first photo, its crop boxes, its grid."""
     cameras: Float32[np.ndarray, "captures views 3 7"]
-    """For the photos cut to their boxes."""
+    """Cameras of the cropped photos (`Camera.normalised`)."""
     content: UInt8[np.ndarray, " bytes"]
+    """All photo files, one after the other."""
     offsets: Int64[np.ndarray, " ends"]
+    """Where each photo file begins in ``content``, and the end of the last."""
     grids: UInt8[np.ndarray, "grids packed"]
+    """Voxel grids, eight voxels per byte."""
 
-    def pictures(self, record: dict) -> list[Image.Image]:
+    def open_photos(self, record: dict) -> list[Image.Image]:
         """The photos of a record, not yet decoded."""
-        numbers = range(record["first"], record["first"] + len(record["boxes"]))
-        return [Image.open(io.BytesIO(self.content[self.offsets[n] : self.offsets[n + 1]])) for n in numbers]
+        indices = range(record["first"], record["first"] + len(record["boxes"]))
+        return [Image.open(io.BytesIO(self.content[self.offsets[i] : self.offsets[i + 1]])) for i in indices]
 
     def truth(self, records: Sequence[dict]) -> Bool[np.ndarray, "captures x y z"]:
-        """The grids of ``records``."""
+        """The voxel grids of ``records``."""
         bits = np.unpackbits(self.grids[[record["grid"] for record in records]], axis=1)
-        edge = round(bits.shape[1] ** (1 / 3))
-        return bits.reshape(-1, edge, edge, edge).astype(bool)
+        size = round(bits.shape[1] ** (1 / 3))
+        return bits.reshape(-1, size, size, size).astype(bool)
 
 
-def read_packed(config: Config) -> Packed:
-    """The packed file of ``config``, made first where it is missing or stale."""
-    with safe_open(pack(config), "numpy") as stored:
+def read_packed(config: Config) -> PackedData:
+    """Reads the packed file of ``config``.
+
+    Raises:
+        ValueError: the file is missing, or was packed from other data than ``config`` describes.
+    """
+    path = packed_path(config)
+    if not is_current(config):
+        found = "holds other data than this configuration describes" if path.is_file() else "no such file"
+        raise ValueError(
+            f"{path}: {found}; run `p2v data --scale {config.scale}`, or call p2vtools.synthesis.collection."
+            "build_collection(config)"
+        )
+    with safe_open(path, "numpy") as stored:
         records = json.loads(stored.metadata()["records"])
         tensors = (stored.get_tensor(name) for name in ("cameras", "photos", "offsets", "grids"))
-        return Packed(records, *tensors)
+        return PackedData(records, *tensors)
 
 
-def _packed(folder: Path) -> tuple[list[bytes], list[tuple[dict, np.ndarray, np.ndarray]]]:
-    """The photos of a capture folder, and for each cube of it its row, its grid's bits and the cameras."""
-    capture, truths = read_capture(folder), []
-    for cube_name, truth in _truths(capture):
-        # A foot ends far below the top of its metric cube; the part above would cost a third of the pixels.
+def _pack_capture(folder: Path) -> tuple[list[bytes], list[tuple[dict, np.ndarray, np.ndarray]]]:
+    """Photo files of a capture, and for each of its cubes the row of the table, the grid as bits and the cameras."""
+    capture, rows = read_capture(folder), []
+    for cube_name, truth in _grids(capture):
+        # The upper part of a foot's cube is always empty; the photos are cropped to the lower part.
         height = FOOT_CUT_HEIGHT if cube_name == "metric" else None
-        boxes = [camera.box(truth.cube, height) for camera in capture.cameras]
-        seen = [camera.seen_from(truth.cube, box) for camera, box in zip(capture.cameras, boxes, strict=True)]
-        truths.append(({**_row(capture, cube_name), "boxes": boxes}, np.packbits(truth.volume), np.stack(seen)))
-    return [_compressed(photo) for photo in capture.photos], truths
+        boxes = [camera.crop_box(truth.cube, height) for camera in capture.cameras]
+        views = [camera.normalised(truth.cube, box) for camera, box in zip(capture.cameras, boxes, strict=True)]
+        row = {**_table_row(folder, capture.subject, cube_name), "boxes": boxes}
+        rows.append((row, np.packbits(truth.volume), np.stack(views)))
+    photos = zip(capture.photos, capture.files, strict=True)
+    return [file if photo.format == "JPEG" else _to_webp(photo) for photo, file in photos], rows
 
 
-def _truths(capture: Capture) -> Iterator[tuple[str, VoxelGrid]]:
-    """The grids of a capture: its own, and for the studio look of a tested foot the one normalised as objects are."""
+def _grids(capture: PhotoSet) -> Iterator[tuple[str, VoxelGrid]]:
+    """The ground truth of a capture; studio captures of feet also have one in R2N2's normalised cube."""
     is_foot = capture.subject["metadata"] == "metric"
     yield ("metric" if is_foot else "object"), capture.truth
     if is_foot and capture.subject["look"] == "studio":
@@ -131,54 +147,54 @@ def _truths(capture: Capture) -> Iterator[tuple[str, VoxelGrid]]:
         yield "object", voxelise(solid.vertices, solid.faces, object_cube(solid.bounds), capture.truth.size)
 
 
-def _row(capture: Capture, cube: str) -> dict[str, str]:
-    subject = capture.subject
+def _table_row(folder: Path, subject: dict, cube: str) -> dict[str, str]:
     return {
-        "sample": capture.folder.name,
+        "sample": folder.name,
         "subject": subject["subject"],
         "dataset": "feet" if subject["metadata"] == "metric" else "objects",
         "taxonomy": subject["taxonomy"],
         "look": subject["look"],
-        "light": "drift" if capture.folder.parent.name in ("phone", "mat") else "steady",
+        "light": "drift" if folder.parent.name in ("phone", "mat") else "steady",
         "split": subject["split"],
         "side": subject.get("side", "none"),
         "cube": cube,
     }
 
 
-def _compressed(photo: bytes) -> bytes:
-    """A PNG as WebP (alpha stays exact); what is JPEG already stays as it is."""
-    picture = Image.open(io.BytesIO(photo))
-    if picture.format == "JPEG":
-        return photo
+def _to_webp(photo: Image.Image) -> bytes:
+    """Lossy colours, lossless alpha."""
     buffer = io.BytesIO()
-    picture.save(buffer, "webp", quality=85, method=4)
+    photo.save(buffer, "webp", quality=85, method=4)
     return buffer.getvalue()
 
 
 def fine_truth(config: Config, table: pd.DataFrame) -> Bool[np.ndarray, "captures fine_x fine_y fine_z"]:
-    """The truth of the feet in ``table`` at `FINE`^3 up to their cut, from the packed file, made first if need be."""
+    """Ground truth of the feet in ``table`` at `FINE_SIZE` voxels per edge, up to the cut of the foot.
+
+    It is kept in a file beside the packed file; what is missing there is voxelised from the meshes of the captures.
+    """
     path = packed_path(config).with_name(f"{config.scale}-fine.safetensors")
-    layers = round(FOOT_SHARE * FINE)
-    told = {"fingerprint": fingerprint(config), "fine": str(FINE)}
+    layers = round(FOOT_SHARE * FINE_SIZE)
+    metadata = {"fingerprint": fingerprint(config), "fine": str(FINE_SIZE)}
     stored = {}
     if path.is_file():
         with safe_open(path, "numpy") as file:
-            if file.metadata() == told:
+            if file.metadata() == metadata:
                 stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     if missing := sorted(set(table["sample"]) - set(stored)):
-        folder = data_folder("feet", config.scale) / table.look.iloc[0]
         import trimesh
 
-        def grid_of(name: str) -> np.ndarray:
-            capture = json.loads((folder / name / "subject.json").read_text())
-            cube = Cube(tuple(capture["cube"]["lower"]), capture["cube"]["edge"])
+        folder = data_folder("feet", config.scale) / table.look.iloc[0]
+
+        def voxelise_finely(name: str) -> np.ndarray:
+            subject = read_subject(folder / name)
+            cube = Cube(tuple(subject["cube"]["lower"]), subject["cube"]["edge"])
             solid = trimesh.load_mesh(folder / name / "model.obj", process=False)
-            return np.packbits(voxelise(solid.vertices, solid.faces, cube, FINE).volume[:, :layers])
+            return np.packbits(voxelise(solid.vertices, solid.faces, cube, FINE_SIZE).volume[:, :layers])
 
         with ThreadPoolExecutor() as pool:
-            made = progress.bar(pool.map(grid_of, missing), "fine grids", len(missing), unit="foot")
-            stored |= dict(zip(missing, made, strict=True))
-        write_bytes(path, save(stored, told))
+            grids = progress.bar(pool.map(voxelise_finely, missing), "fine grids", len(missing), unit="foot")
+            stored |= dict(zip(missing, grids, strict=True))
+        write_bytes(path, save(stored, metadata))
     bits = np.unpackbits(np.stack([stored[name] for name in table["sample"]]), axis=1)
-    return bits.reshape(-1, FINE, layers, FINE).astype(bool)
+    return bits.reshape(-1, FINE_SIZE, layers, FINE_SIZE).astype(bool)

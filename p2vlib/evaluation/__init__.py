@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from p2vlib.evaluation.scoring import (
-    FACTS,
-    SHUFFLES,
+    CAPTURE_COLUMNS,
+    SHUFFLED_ORDERS,
     best_median_worst,
     best_threshold,
     bootstrap_interval,
@@ -16,12 +16,12 @@ from p2vlib.evaluation.scoring import (
     iou_at,
     iou_by_threshold,
     iter_predictions,
-    mean_grids,
-    mean_shape,
+    mean_shape_volumes,
     metric_rows,
     paired_difference,
     predict,
     rank_samples,
+    score_mean_shape,
     score_volumes,
     summarise,
     surface_distances,
@@ -30,8 +30,8 @@ from p2vlib.evaluation.scoring import (
 )
 
 __all__ = [
-    "FACTS",
-    "SHUFFLES",
+    "CAPTURE_COLUMNS",
+    "SHUFFLED_ORDERS",
     "iter_predictions",
     "class_and_sample_means",
     "best_median_worst",
@@ -44,8 +44,8 @@ __all__ = [
     "best_threshold",
     "bootstrap_interval",
     "iou_at",
-    "mean_grids",
-    "mean_shape",
+    "mean_shape_volumes",
+    "score_mean_shape",
     "view_orders",
     "paired_difference",
     "predict",

@@ -40,7 +40,7 @@ def expected_calibration_error(table: pd.DataFrame) -> float:
 
 
 @torch.enable_grad()
-def fitted(volumes: Volumes, truth: Truth) -> tuple[float, float]:
+def fit_calibration(volumes: Volumes, truth: Truth) -> tuple[float, float]:
     """Slope and offset that make ``sigmoid(slope * logit + offset)`` most likely (`Rays.calibrate`).
 
     To be fitted on validation people. What is exactly zero was never asked and does not count.

@@ -22,10 +22,10 @@ from p2vlib.geometry.grids import to_mesh
 from p2vlib.geometry.projection import project_points, voxel_centres
 from p2vlib.models.network import Reconstruction, fast_bf16
 
-SHUFFLES = 10
+SHUFFLED_ORDERS = 10
 """``shuffled`` is the mean over this many seeded orders."""
 
-FACTS = ["taxonomy", "subject", "sample", "look"]
+CAPTURE_COLUMNS = ["taxonomy", "subject", "sample", "look"]
 """What a metrics row says of its capture."""
 
 
@@ -99,7 +99,10 @@ def view_orders(order: str, views: int) -> list[list[int]]:
     if order == "reversed":
         return [list(range(views))[::-1]]
     if order == "shuffled":
-        return [np.random.default_rng(seed).permutation(views).tolist() for seed in range(SHUFFLES if views > 1 else 1)]
+        return [
+            np.random.default_rng(seed).permutation(views).tolist()
+            for seed in range(SHUFFLED_ORDERS if views > 1 else 1)
+        ]
     raise ValueError(f"unknown order {order!r}; expected clockwise, shuffled or reversed")
 
 
@@ -129,7 +132,7 @@ def _asked(
             value if value is None else value[tuple(index.to(value.device) for index in at)].to(device)
             for value in (captures.photos, captures.boxes, captures.cameras)
         )
-        shown = preprocess(photos, sharp=captures.as_published, boxes=boxes, size=captures.size)
+        shown = preprocess(photos, sharp=captures.as_published, boxes=boxes, size=captures.crop_size)
         places = [torch.searchsorted(used, views).to(device) for views in chosen]
         yield rows, _answers(model, shown, cameras, places)
 
@@ -162,7 +165,7 @@ def evaluate(
     """One row per capture x view count x order x threshold: `FACTS`, views, order, threshold, iou."""
     truth = captures.truth.to(next(model.parameters()).device)
     kinds = [(number, order) for number in views for order in orders]
-    tests = {kind: [captures.shown(kind[0])[:, at] for at in view_orders(kind[1], kind[0])] for kind in kinds}
+    tests = {kind: [captures.test_views(kind[0])[:, at] for at in view_orders(kind[1], kind[0])] for kind in kinds}
     found: dict[tuple[int, str], list[Tensor]] = {kind: [] for kind in kinds}
     for rows, answers in _asked(model, captures, [views for several in tests.values() for views in several]):
         for kind, several in tests.items():
@@ -177,12 +180,12 @@ def score_volumes(captures: Captures, volumes: Tensor, views: int) -> pd.DataFra
 
 
 def _rows(captures: Captures, iou: Float[Tensor, "captures thresholds"], views: int, order: str) -> pd.DataFrame:
-    facts = captures.table[FACTS].assign(views=views, order=order)
+    facts = captures.table[CAPTURE_COLUMNS].assign(views=views, order=order)
     rows = facts.loc[facts.index.repeat(len(THRESHOLDS))].reset_index(drop=True)
     return rows.assign(threshold=np.tile(THRESHOLDS, len(facts)), iou=iou.flatten().numpy())
 
 
-def mean_grids(train: Captures, test: Captures, by: str) -> Float[Tensor, "captures x y z"]:
+def mean_shape_volumes(train: Captures, test: Captures, by: str) -> Float[Tensor, "captures x y z"]:
     """The mean grid of the training captures of the same ``by`` (side or taxonomy) as each test capture.
 
     Raises:
@@ -197,14 +200,14 @@ def mean_grids(train: Captures, test: Captures, by: str) -> Float[Tensor, "captu
     return torch.stack([means[value] for value in test.table[by]])
 
 
-def mean_shape(
+def score_mean_shape(
     train: Captures, test: Captures, by: str, views: Sequence[int] = (1,), orders: Sequence[str] = ("clockwise",)
 ) -> pd.DataFrame:
     """The baseline that sees no photo, `mean_grids`, as rows of `evaluate`.
 
     Its rows repeat for every view count and order, so that every row of a network has its neighbour.
     """
-    iou = iou_at(mean_grids(train, test, by), test.truth)
+    iou = iou_at(mean_shape_volumes(train, test, by), test.truth)
     return pd.concat([_rows(test, iou, number, order) for number in views for order in orders], ignore_index=True)
 
 
@@ -224,7 +227,7 @@ def dataset_visual_hulls(captures: Captures, number: int, height: float = 1.0) -
         raise ValueError("a visual hull needs photos that are cut and whose cameras are known")
     if (captures.photos[:, :, 3] == 255).all():
         raise ValueError("a visual hull needs silhouettes; these photos are opaque everywhere")
-    chosen, rows = captures.shown(number), torch.arange(len(captures))[:, None]
+    chosen, rows = captures.test_views(number), torch.arange(len(captures))[:, None]
     masks = captures.photos[rows, chosen, 3].float() / 255
     return visual_hull(masks, captures.cameras[rows, chosen], captures.truth.shape[-1], height)
 
@@ -250,7 +253,7 @@ def f_score_rows(solids: Bool[Tensor, "captures x y z"], captures: Captures) -> 
     """`f_score` of each of ``solids`` with the truth of its capture: `FACTS` and f_score, one row a capture."""
     pairs = (solids.cpu().numpy(), captures.truth.cpu().numpy())
     with ThreadPoolExecutor() as pool:
-        return captures.table[FACTS].assign(f_score=list(pool.map(f_score, *pairs)))
+        return captures.table[CAPTURE_COLUMNS].assign(f_score=list(pool.map(f_score, *pairs)))
 
 
 def best_threshold(scores: pd.DataFrame) -> tuple[float, float]:

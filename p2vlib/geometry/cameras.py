@@ -7,13 +7,13 @@ so the centre of that pixel is at (0.5, 0.5).
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 
-from p2vlib.files import write_text
 from p2vlib.geometry.frames import R2N2_DISTANCE_SCALE, R2N2_FOV, Cube
 
 Row = tuple[float, float, float, float, float]
@@ -62,7 +62,7 @@ class Camera:
         intrinsics[:2] -= np.outer([left, top], intrinsics[2])
         return Camera(intrinsics, self.extrinsics, right - left, bottom - top)
 
-    def takes(self, width: int, height: int) -> bool:
+    def matches_aspect(self, width: int, height: int) -> bool:
         """Whether it can have taken a picture of this shape, at whatever size: to a hundredth."""
         return abs(self.width * height - self.height * width) <= 0.01 * self.width * height
 
@@ -71,7 +71,7 @@ class Camera:
         scale = np.diag([width / self.width, height / self.height, 1.0])
         return Camera(scale @ self.intrinsics, self.extrinsics, width, height)
 
-    def seen_from(self, cube: Cube, box: tuple[float, float, float, float]) -> Float[np.ndarray, "3 7"]:
+    def normalised(self, cube: Cube, box: tuple[float, float, float, float]) -> Float[np.ndarray, "3 7"]:
         """This camera as a network takes it: intrinsics, rotation and translation side by side, without units.
 
         A point q of the cube, its lower corner 0 and its upper one 1, stands at ``c = rotation q + translation`` before
@@ -85,7 +85,7 @@ class Camera:
         translation = (rotation @ np.array(cube.lower) + self.extrinsics[:3, 3]) / cube.edge
         return np.column_stack([cut @ self.intrinsics, rotation, translation])
 
-    def box(self, cube: Cube, height: float | None = None) -> tuple[float, float, float, float]:
+    def crop_box(self, cube: Cube, height: float | None = None) -> tuple[float, float, float, float]:
         """The smallest square picture box (left, top, right, bottom, pixels) over the projected ``cube``.
 
         With a ``height`` (metres) only the cube's lower part counts, where all that can be occupied lies. The box may
@@ -148,18 +148,18 @@ def read_metadata(path: Path, rows: int) -> list[Row]:
     return [tuple(row) for row in table]
 
 
-def write_metadata(path: Path, rows: list[Row]) -> None:
+def write_metadata(path: Path, rows: Sequence[Row]) -> None:
     """Writes `rendering_metadata.txt`."""
-    write_text(path, "".join(" ".join(f"{value:.6g}" for value in row) + "\n" for row in rows))
+    path.write_text("".join(" ".join(f"{value:.6g}" for value in row) + "\n" for row in rows))
 
 
-def write_cameras(path: Path, cameras: list[Camera]) -> None:
+def write_cameras(path: Path, cameras: Sequence[Camera]) -> None:
     """Writes `cameras.json`: full intrinsics and world -> camera extrinsics (OpenCV axes) of every photo, in order."""
     frames = [
         {"width": c.width, "height": c.height, "intrinsics": c.intrinsics.tolist(), "extrinsics": c.extrinsics.tolist()}
         for c in cameras
     ]
-    write_text(path, json.dumps({"axes": "opencv", "unit": "metre", "extrinsics": "world to camera", "frames": frames}))
+    path.write_text(json.dumps({"axes": "opencv", "unit": "metre", "extrinsics": "world to camera", "frames": frames}))
 
 
 def read_cameras(path: Path) -> list[Camera]:

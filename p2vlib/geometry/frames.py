@@ -80,6 +80,10 @@ class Cube:
         return np.asarray(self.lower) + np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1)
 
 
+FOOT_CUBE = Cube((-FOOT_CUBE_EDGE / 2, 0.0, -FOOT_CUBE_EDGE / 2), FOOT_CUBE_EDGE)
+"""The cube of a foot in the foot's own frame: centred on the origin in x and z, on the floor."""
+
+
 def foot_cube(bounds: np.ndarray) -> Cube:
     """The metric cube of a foot whose cut mesh has ``bounds`` ``[2, 3]``: on the floor, centred on it in x and z.
 

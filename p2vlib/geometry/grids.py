@@ -10,17 +10,16 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float, Integer
 
-from p2vlib.files import write_bytes
 from p2vlib.geometry.frames import Cube, Points, Volume
 
 Faces = Integer[np.ndarray, "faces 3"]
 Probability = Bool[np.ndarray, "x y z"] | Float[np.ndarray, "x y z"]
 
-LARGEST_SIZE = 1024
+MAX_SIZE = 1024
 """No grid in a file may have more voxels a side; it is refused before memory is taken for it."""
 
-LONGEST_RUN = 255
-LONGEST_HEADER = 4096
+MAX_RUN = 255
+MAX_HEADER = 4096
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,15 +160,15 @@ def write_binvox(path: Path, grid: VoxelGrid) -> None:
     starts = np.concatenate([[0], np.flatnonzero(np.diff(voxels)) + 1])
     lengths = np.diff(starts, append=voxels.size)
     # A run longer than 255 becomes some runs of 255 and the rest, which is at least 1.
-    pieces = (lengths - 1) // LONGEST_RUN + 1
+    pieces = (lengths - 1) // MAX_RUN + 1
     pairs = np.empty((pieces.sum(), 2), dtype=np.uint8)
     pairs[:, 0] = np.repeat(voxels[starts], pieces)
-    pairs[:, 1] = LONGEST_RUN
-    pairs[np.cumsum(pieces) - 1, 1] = (lengths - 1) % LONGEST_RUN + 1
+    pairs[:, 1] = MAX_RUN
+    pairs[np.cumsum(pieces) - 1, 1] = (lengths - 1) % MAX_RUN + 1
     corner = " ".join(_shortest(value) for value in grid.cube.lower)
     dims = " ".join([str(grid.size)] * 3)
     header = f"#binvox 1\ndim {dims}\ntranslate {corner}\nscale {_shortest(grid.cube.edge)}\ndata\n"
-    write_bytes(path, header.encode("ascii") + pairs.tobytes())
+    path.write_bytes(header.encode("ascii") + pairs.tobytes())
 
 
 def _shortest(value: float) -> str:
@@ -222,7 +221,7 @@ def _parse_header(path: Path, content: bytes) -> tuple[int, int, Cube, int]:
         raise ValueError(
             f"{path}: starts with {content[:12]!r}; expected '#binvox 1' or '#binvox 2': not a binvox file"
         )
-    end = re.compile(rb"\ndata\r?\n").search(content, 0, LONGEST_HEADER)
+    end = re.compile(rb"\ndata\r?\n").search(content, 0, MAX_HEADER)
     if not end:
         raise ValueError(f"{path}: no line 'data' after the header; the file is cut off or not binvox")
     lines = [line.split() for line in content[magic.end() : end.start()].decode("ascii", "replace").splitlines()]
@@ -235,8 +234,8 @@ def _parse_header(path: Path, content: bytes) -> tuple[int, int, Cube, int]:
         raise ValueError(
             f"{path}: the header needs dim d d d, translate x y z and scale s; found {fields} ({error})"
         ) from None
-    if len(dims) != 3 or len(set(dims)) != 1 or not 1 <= dims[0] <= LARGEST_SIZE or len(corner) != 3:
-        raise ValueError(f"{path}: dim {dims}, translate {corner}; expected three equal sizes from 1 to {LARGEST_SIZE}")
+    if len(dims) != 3 or len(set(dims)) != 1 or not 1 <= dims[0] <= MAX_SIZE or len(corner) != 3:
+        raise ValueError(f"{path}: dim {dims}, translate {corner}; expected three equal sizes from 1 to {MAX_SIZE}")
     try:
         return int(magic[1]), dims[0], Cube(corner, edge), end.end()
     except ValueError as error:

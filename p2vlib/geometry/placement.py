@@ -18,7 +18,7 @@ from p2vlib.geometry.projection import voxel_centres
 Placement = Float[Tensor, "batch 3 4"]
 """A point q of the new cube stands in the old one at ``placement[:, :3] q + placement[:, 3]``, in edges of the cube."""
 
-LARGEST = 2.0
+MAX_DEVIATIONS = 2.0
 """Most standard deviations by which a cube is drawn wrong."""
 
 Cameras = Float[Tensor, "batch views 3 7"]
@@ -45,7 +45,7 @@ def sample_placements(
     number: int, degrees: float, shift: float, generator: torch.Generator, lift: float = 0.0
 ) -> Placement:
     """Placements with errors of these standard deviations, none beyond `LARGEST` of them."""
-    errors = torch.randn(number, 4 if lift else 3, generator=generator).clamp(-LARGEST, LARGEST)
+    errors = torch.randn(number, 4 if lift else 3, generator=generator).clamp(-MAX_DEVIATIONS, MAX_DEVIATIONS)
     return placement_matrix(degrees * errors[:, 0], shift * errors[:, 1:3], lift * errors[:, 3] if lift else None)
 
 
@@ -104,7 +104,7 @@ def move_cube(
 
 
 def projected_boxes(cameras: Cameras, boxes: Boxes, height: float) -> Boxes:
-    """The smallest squares over the cube's lower part, up to ``height`` edges, in pixels (as `Camera.box`).
+    """The smallest squares over the cube's lower part, up to ``height`` edges, in pixels (as `Camera.crop_box`).
 
     ``boxes`` are what the photos of ``cameras`` are cut to.
     """

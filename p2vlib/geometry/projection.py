@@ -1,6 +1,6 @@
 """How cameras see the unit cube: where its voxels show in the photos, and the silhouettes of a volume.
 
-Cameras are as `Camera.seen_from` gives them: the cube has edge 1, a photo runs from -1 to 1 in both directions.
+Cameras are as `Camera.normalised` gives them: the cube has edge 1, a photo runs from -1 to 1 in both directions.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
-STEPS = 32
+RAY_SAMPLES = 32
 """Places that a ray looks at on its way through the cube: at 32^3, never more than two voxels apart."""
 
 
@@ -70,7 +70,7 @@ def render_silhouettes(
     sides = torch.stack([-stand / slope, (1 - stand) / slope])
     enter = sides.amin(0).amax(2).clamp(min=0)
     leave = sides.amax(0).amin(2)
-    share = (torch.arange(STEPS, device=volume.device) + 0.5) / STEPS
+    share = (torch.arange(RAY_SAMPLES, device=volume.device) + 0.5) / RAY_SAMPLES
     depth = enter[..., None] + (leave - enter).clamp(min=0)[..., None] * share  # [batch, views, pixels, steps]
     origin, way = (2 * stand - 1).transpose(2, 3)[:, :, None], (2 * direction).transpose(2, 3)[:, :, :, None]
     places = torch.addcmul(origin, way, depth[..., None]).flatten(1, 2)  # [batch, views * pixels, steps, 3]

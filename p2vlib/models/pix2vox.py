@@ -278,7 +278,7 @@ def fuse_by_scores(scores: Float[Tensor, "n 1 sx sy sz"], volumes: Float32[Tenso
     return fused, weights
 
 
-def single_view(volumes: Float32[Tensor, "batch 1 x y z"]) -> Fused:
+def single_view_share(volumes: Float32[Tensor, "batch 1 x y z"]) -> Fused:
     """With a single view the weight is 1, so no score is computed and the fusion gets no gradient."""
     return volumes[:, 0], torch.ones_like(volumes)
 
@@ -305,7 +305,7 @@ class ContextAwareFusion(nn.Sequential):
     def forward(self, raw: Float[Tensor, "n raw x y z"], volumes: Float32[Tensor, "batch views x y z"]) -> Fused:
         """The fused volume, in [0, 1], and the weight of each view in each voxel."""
         if volumes.shape[1] == 1:
-            return single_view(volumes)
+            return single_view_share(volumes)
         # [batch * views, 9, 32, 32, 32] -> [batch * views, 1, 32, 32, 32]
         return fuse_by_scores(super().forward(raw), volumes)
 

@@ -22,7 +22,7 @@ from p2vlib.models.pix2vox import (
     Pix2VoxConfig,
     fuse_by_scores,
     fusion_block,
-    single_view,
+    single_view_share,
     vgg_trunk,
 )
 
@@ -145,7 +145,7 @@ class MultiScaleFusion(nn.Module):
     def forward(self, raw: Float[Tensor, "n raw x y z"], volumes: Float32[Tensor, "batch views x y z"]) -> Fused:
         """The fused volume, in [0, 1], and the weight of each view in each voxel."""
         if volumes.shape[1] == 1:
-            return single_view(volumes)
+            return single_view_share(volumes)
         scales = []
         for block in (self.layer1, self.layer2, self.layer3, self.layer4):
             raw = block(raw)  # [batch * views, 9, 32, 32, 32]

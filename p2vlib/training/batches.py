@@ -11,7 +11,8 @@ from torch import Tensor
 
 from p2vlib.config import Training
 from p2vlib.data.augmentation import augment, augmentation_recipe, perturb_cameras
-from p2vlib.data.dataset import Captures, evenly_spaced, mirror_boxes, mirror_cameras, mirror_views
+from p2vlib.data.capture_folder import evenly_spaced
+from p2vlib.data.dataset import Captures, mirror_boxes, mirror_cameras, mirror_views
 from p2vlib.geometry import placement
 from p2vlib.models.network import Batch
 from p2vlib.training.recipes import first_stage
@@ -61,17 +62,17 @@ def sample_batch(
             cameras = mirror_cameras(cameras, which)
         photos, truth = mirror_views(photos, truth, which)
     points = inside = None
-    if captures.fine is not None and cameras is not None and (any(recipe.placement_noise) or recipe.lift_noise):
+    if captures.fine_truth is not None and cameras is not None and (any(recipe.placement_noise) or recipe.lift_noise):
         moves = placement.sample_placements(len(rows), *recipe.placement_noise, generator, recipe.lift_noise).to(device)
-        room, fine = placement.LARGEST * recipe.lift_noise, captures.fine[rows]
+        room, fine = placement.MAX_DEVIATIONS * recipe.lift_noise, captures.fine_truth[rows]
         truth, cameras, boxes = placement.move_cube(fine, cameras, boxes, moves, truth.shape[-1], room)
-        if recipe.points and query_points is not None:
-            points = query_points(truth, recipe.points, fine.shape[2] / fine.shape[1], generator)
+        if recipe.point_samples and query_points is not None:
+            points = query_points(truth, recipe.point_samples, fine.shape[2] / fine.shape[1], generator)
             inside = placement.occupancy_at(fine, moves, points)
     true_cameras = cameras
     if cameras is not None and recipe.camera_noise != (0.0, 0.0):
         cameras = perturb_cameras(cameras, *recipe.camera_noise, generator)
-    views = augment(photos, generator, augmentation_recipe(recipe.augmentation), boxes, captures.size)
+    views = augment(photos, generator, augmentation_recipe(recipe.augmentation), boxes, captures.crop_size)
     return Batch(views, cameras, truth, true_cameras, points, inside, generator)
 
 
@@ -90,9 +91,9 @@ def _sample_rows(
     """
     single, most = step < first_stage(recipe), min(recipe.views, captures.photos.shape[1])
     if recipe.epochs:
-        number, position = divmod(step, recipe.epoch)
+        number, position = divmod(step, recipe.steps_per_epoch)
         generator = torch.Generator().manual_seed(2**40 + recipe.seed * 1_000_003 + number)
-        rows = torch.randperm(len(captures), generator=generator).tensor_split(recipe.epoch)[position]
+        rows = torch.randperm(len(captures), generator=generator).tensor_split(recipe.steps_per_epoch)[position]
         return rows, 1 if single else _sample_count(most, generator)
     views = 1 if single else _sample_count(most, generator)
     return torch.randint(len(captures), (max(2, recipe.batch // views, processes),), generator=generator), views
@@ -104,12 +105,12 @@ def _sample_count(most: int, generator: torch.Generator) -> int:
 
 def _sample_views(available: int, views: int, recipe: Training, generator: torch.Generator) -> Int64[Tensor, " views"]:
     """Positions of the views of a step among the ``available`` photos, which are in clockwise order."""
-    if recipe.choice == "any":
+    if recipe.view_sampling == "any":
         chosen = torch.randperm(available, generator=generator)[:views].sort().values
     else:
         # Evenly spaced from a random start; they stay in clockwise order, the one nearest the front first.
         start = int(torch.randint(available, (1,), generator=generator))
         chosen = torch.tensor(sorted((start + i) % available for i in evenly_spaced(available, views)))
-    if recipe.order == "shuffled":
+    if recipe.view_order == "shuffled":
         chosen = chosen[torch.randperm(views, generator=generator)]
     return chosen

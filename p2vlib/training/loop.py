@@ -92,7 +92,7 @@ def train(
     losses, began = [], time.perf_counter()
     for step in _steps(first, recipe, folder.name, main):
         losses.append(training_step(accelerator, network, optimizer, captures, recipe, step))
-        if (step + 1) % recipe.epoch and step + 1 < recipe.steps:
+        if (step + 1) % recipe.steps_per_epoch and step + 1 < recipe.steps:
             continue
         _broadcast_buffers(accelerator, model)
         row = _end_of_epoch(model, validation, recipe, step + 1, losses, began, history)
@@ -138,8 +138,8 @@ def training_step(
     if not loss.requires_grad:  # a single view, no refiner, and the rest is frozen: nothing to train
         return loss
     accelerator.backward(loss)
-    if recipe.clip:
-        accelerator.clip_grad_norm_(network.parameters(), recipe.clip)
+    if recipe.gradient_clip:
+        accelerator.clip_grad_norm_(network.parameters(), recipe.gradient_clip)
     optimizer.step()
     optimizer.zero_grad()
     return loss.detach()
@@ -155,13 +155,13 @@ def _inputs(model: nn.Module, captures: Captures) -> Captures:
 
 
 def _check_points(model: nn.Module, captures: Captures, recipe: Training) -> None:
-    if not recipe.points:
+    if not recipe.point_samples:
         return
     if not hasattr(model, "query_points"):
         raise ValueError(
             f"{type(model).__name__} has no query_points; expected a network with a point head, or points=0"
         )
-    if captures.fine is None or not any(recipe.placement_noise):
+    if captures.fine_truth is None or not any(recipe.placement_noise):
         raise ValueError(
             "query points need captures with a fine truth (`dataset.load_feet`) and a recipe with `placement_noise`; "
             "found neither or one alone"

@@ -15,22 +15,22 @@ DICE_WEIGHT = 6.0
 """Chosen on validation objects: 1 was no better than 0, 3 was, and 6, tried with a sixth more steps, was best."""
 
 
-def training_loss(network: nn.Module, result: Reconstruction, batch: Batch, name: str = "own") -> Float[Tensor, ""]:
+def training_loss(network: nn.Module, result: Reconstruction, batch: Batch, name: str = "default") -> Float[Tensor, ""]:
     """The loss of one batch: that of the volumes plus the network's ``loss_terms``, or the network's own ``loss``.
 
     Args:
         network: the network; see `Network` for its optional members.
         result: its output for ``batch``.
         batch: the data.
-        name: `own`: `shape_loss` of the refined volume, of the fused one and of the volume of each view. Through the
-            fusion alone a view gets hardly any gradient, so that most steps had to use single views and neither the
-            refiner nor the recurrence learned. `published`: the cross entropy of the refined and the fused volume.
+        name: `default`: `shape_loss` of the refined volume, of the fused one and of the volume of each view. Through
+            the fusion alone a view gets hardly any gradient, so that most steps had to use single views and neither
+            the refiner nor the recurrence learned. `published`: the cross entropy of the refined and the fused volume.
 
     Raises:
         ValueError: an unknown ``name``.
     """
-    if name not in ("own", "published"):
-        raise ValueError(f"no loss is called {name!r}; expected own or published")
+    if name not in ("default", "published"):
+        raise ValueError(f"no loss is called {name!r}; expected default or published")
     if hasattr(network, "loss"):
         return network.loss(result, batch)
     volumes = [result.probability, *([result.coarse] if result.coarse is not result.probability else [])]

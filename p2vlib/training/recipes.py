@@ -24,21 +24,21 @@ def resolve_epochs(recipe: Training, captures: int) -> Training:
     if not recipe.epochs:
         return recipe
     steps = math.ceil(captures / recipe.batch)
-    return replace(recipe, steps=recipe.epochs * steps, epoch=steps)
+    return replace(recipe, steps=recipe.epochs * steps, steps_per_epoch=steps)
 
 
 def first_stage(recipe: Training) -> int:
     """Steps of the first stage, in which every sample has a single view."""
-    return round(recipe.single_view * recipe.steps)
+    return round(recipe.single_view_share * recipe.steps)
 
 
 def frozen_parts(model: nn.Module, recipe: Training, step: int) -> tuple[str, ...]:
     """Names of the children of ``model`` that do not train at ``step`` (see `Network.frozen_parts`)."""
     frozen = getattr(model, "frozen_parts", {})
-    second_stage = recipe.hold and step >= first_stage(recipe)
+    second_stage = recipe.freeze_after_first_stage and step >= first_stage(recipe)
     return (
         *(frozen.get("multi-view", ()) if second_stage else ()),
-        *(frozen.get("points", ()) if recipe.points else ()),
+        *(frozen.get("points", ()) if recipe.point_samples else ()),
     )
 
 
@@ -50,7 +50,7 @@ def learning_rate(recipe: Training, step: int) -> float:
     the rate in its 250 single-view epochs alone; the rate of the 100 epochs that follow is not published.)
     """
     steps, second_stage = recipe.steps, False
-    if recipe.hold:
+    if recipe.freeze_after_first_stage:
         first = first_stage(recipe)
         second_stage = step >= first
         step, steps = (step - first, steps - first) if second_stage else (step, first)
@@ -74,13 +74,13 @@ def recipe_summary(recipe: Training, captures: Captures, validation: Captures | 
     optimiser = f"AdamW, weight decay {recipe.weight_decay:g}" if recipe.weight_decay else "Adam"
     schedule = {"cosine": "cosine to 0 after a warm-up", "step": "halved at 60 %"}[recipe.schedule]
     if recipe.epochs:
-        batch = f"{recipe.epochs} epochs of {recipe.epoch:,} steps x {recipe.batch} captures"
+        batch = f"{recipe.epochs} epochs of {recipe.steps_per_epoch:,} steps x {recipe.batch} captures"
     else:
         batch = f"{recipe.steps:,} steps x {recipe.batch} photos"
-    first = f"the first {recipe.single_view:.0%} with 1 view, then " if recipe.single_view else ""
+    first = f"the first {recipe.single_view_share:.0%} with 1 view, then " if recipe.single_view_share else ""
     views = f"{first}1 to {min(recipe.views, available)} views"
-    frozen = ", encoder and decoder frozen" if recipe.hold else ""
-    data = f"{len(captures):,} captures of {available} photos, {captures.size} px"
+    frozen = ", encoder and decoder frozen" if recipe.freeze_after_first_stage else ""
+    data = f"{len(captures):,} captures of {available} photos, {captures.crop_size} px"
     data += f"; {len(validation):,} for validation" if validation is not None else ""
     rate = f"learning rate {recipe.learning_rate:g}, {schedule}"
     return f"{optimiser}; {rate}; {batch}, {views}{frozen}; loss {recipe.loss}; {precision()}; {data}"

@@ -14,10 +14,10 @@ import numpy as np
 from PIL import Image, ImageOps
 from scipy import ndimage
 
-from p2vlib.data.archives.shapenet import VOXELS
-from p2vlib.data.photo_set import FOOT_CUBE, PICTURES, open_photo
+from p2vlib.data.capture_folder import PHOTO_SUFFIXES, open_photo
+from p2vlib.data.shapenet import VOXELS
 from p2vlib.geometry.cameras import Camera, Row, look_at, read_cameras, read_metadata
-from p2vlib.geometry.frames import FOOT_CUT_HEIGHT, FOOT_SYNSET, SIDES, Cube
+from p2vlib.geometry.frames import FOOT_CUBE, FOOT_CUT_HEIGHT, FOOT_SYNSET, SIDES, Cube
 from p2vlib.geometry.grids import VoxelGrid, read_binvox
 from p2vtools.capture.duplicates import PhotoFingerprint, SolidFingerprint, fingerprint_solid, normalised_thumbnail
 from p2vtools.capture.sanity_checks import photo_problems, side_of_grid
@@ -181,7 +181,7 @@ def _photos(folder: Path, found: CaptureReport, cube: Cube) -> None:
     names = _text(inside / "renderings.txt").split()
     if not names:
         raise ValueError(f"{inside / 'renderings.txt'}: names no photo")
-    beside = {path.name for path in inside.iterdir() if path.suffix.lower() in PICTURES}
+    beside = {path.name for path in inside.iterdir() if path.suffix.lower() in PHOTO_SUFFIXES}
     if more := sorted(beside - set(names)):
         found.problems.append(f"{inside}: {', '.join(more)} not listed in renderings.txt; list or remove")
     with found.collect_problems():
@@ -240,10 +240,10 @@ def _check_camera(path: Path, told: Camera | Row, size: tuple[int, int], cube: C
         camera = told if isinstance(told, Camera) else look_at(told, cube.centre, width, height)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-    if not camera.takes(width, height):
+    if not camera.matches_aspect(width, height):
         raise ValueError(f"{path}: {width} x {height} pixels; its camera takes {camera.width} x {camera.height}")
     try:
-        left, top, right, bottom = camera.box(cube, FOOT_CUT_HEIGHT)
+        left, top, right, bottom = camera.crop_box(cube, FOOT_CUT_HEIGHT)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     shown = max(0.0, min(right, camera.width) - max(left, 0)) * max(0.0, min(bottom, camera.height) - max(top, 0))

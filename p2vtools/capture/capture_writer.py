@@ -12,10 +12,9 @@ from jaxtyping import Float, UInt8
 from matplotlib.figure import Figure
 from PIL import Image
 
-from p2vlib.data.photo_set import FOOT_CUBE
 from p2vlib.files import atomic_directory, write_text
 from p2vlib.geometry.cameras import Camera, Row, write_cameras, write_metadata
-from p2vlib.geometry.frames import FOOT_SYNSET
+from p2vlib.geometry.frames import FOOT_CUBE, FOOT_SYNSET
 from p2vtools.capture.charuco import sharpness
 from p2vtools.viewer.style import AGREEMENT, FAINT, INK, PALETTE, new_figure, study_style
 

@@ -13,8 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
-from p2vlib.data.capture_folder import open_picture
-from p2vlib.data.photo_set import LARGEST_PHOTO
+from p2vlib.data.capture_folder import MAX_PHOTO_PIXELS, decode_photo
 
 MAX_FILES = 100_000
 """An hour of Record3D at 10 frames a second."""
@@ -135,7 +134,7 @@ class ExportArchive:
         Raises:
             ValueError: missing, unreadable, or too large.
         """
-        return open_picture(self.path / name, self.read(name, MAX_PHOTO_SIZE), LARGEST_PHOTO, min_side)
+        return decode_photo(self.path / name, self.read(name, MAX_PHOTO_SIZE), MAX_PHOTO_PIXELS, min_side)
 
     @contextmanager
     def extracted(self, names: Iterable[str]) -> Iterator[Path]:

@@ -15,10 +15,17 @@ import trimesh
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from p2vlib.data.photo_set import FOOT_CUBE, KEPT, MOST_VIEWS, RULER, PhotoSet, common_target, photo_set_from_arrays
+from p2vlib.data.capture_folder import (
+    DEFAULT_PHOTO_SIDE,
+    LENGTH_KEY,
+    MAX_VIEWS,
+    PhotoSet,
+    common_target,
+    photo_set_from_arrays,
+)
 from p2vlib.files import ensure_absent
 from p2vlib.geometry.cameras import Camera
-from p2vlib.geometry.frames import FOOT_CUBE_EDGE, SIDES, Cube
+from p2vlib.geometry.frames import FOOT_CUBE, FOOT_CUBE_EDGE, SIDES, Cube
 from p2vtools.capture.app_exports import Export, Frame
 from p2vtools.capture.capture_writer import WrittenCapture, clockwise_order, metadata_row, write_capture
 from p2vtools.capture.charuco import sharpness, undistort
@@ -103,7 +110,7 @@ def capture_from_export(
         notes.append(f"looks like a {cleaned.side} foot; stored as {side}, as requested")
     facts = {"cameras": export.app, "from the export": to_foot.tolist()}
     if not export.metric:
-        facts |= {"scale": "unknown", **({} if length is None else {RULER: length})}
+        facts |= {"scale": "unknown", **({} if length is None else {LENGTH_KEY: length})}
         notes.append("no scale" if length is None else f"scaled by the foot length, {length:.0f} mm")
 
     def write_scan(folder: Path) -> None:
@@ -252,7 +259,7 @@ def find_foot(weights: PretrainedModel, photo_set: PhotoSet, length: float) -> F
 
 
 def _select_frames(export: Export, to_foot: Float[np.ndarray, "4 4"], report: Callable[[str], object]) -> list[Frame]:
-    """At most `MOST_VIEWS` of the photos that show the position of the foot: the sharpest from each direction."""
+    """At most `MAX_VIEWS` of the photos that show the position of the foot: the sharpest from each direction."""
     candidates = []
     for frame in export.frames:
         camera = transform_camera(frame.camera, to_foot)
@@ -262,14 +269,14 @@ def _select_frames(export: Export, to_foot: Float[np.ndarray, "4 4"], report: Ca
     report(f"{len(candidates)} of {len(export.frames)} photos show the position of the foot")
     if not candidates:
         raise ValueError(f"none of {len(export.frames)} photos shows the position of the foot; are all of one scan?")
-    if len(candidates) <= MOST_VIEWS:
+    if len(candidates) <= MAX_VIEWS:
         return [frame for _, frame in candidates]
     best: dict[int, tuple[float, Frame]] = {}
     for azimuth, frame in candidates[:: -(-len(candidates) // MAX_FRAMES)]:
-        sector, value = int(azimuth * MOST_VIEWS / 360) % MOST_VIEWS, frame.sharpness
+        sector, value = int(azimuth * MAX_VIEWS / 360) % MAX_VIEWS, frame.sharpness
         if value is None:
-            small = export.open_photo(frame.name, KEPT).convert("RGB")
-            small.thumbnail((KEPT, KEPT), reducing_gap=2.0)
+            small = export.open_photo(frame.name, DEFAULT_PHOTO_SIDE).convert("RGB")
+            small.thumbnail((DEFAULT_PHOTO_SIDE, DEFAULT_PHOTO_SIDE), reducing_gap=2.0)
             value = sharpness(np.asarray(small))
         if sector not in best or value > best[sector][0]:
             best[sector] = value, frame
@@ -282,7 +289,7 @@ def _upright_photo(export: Export, frame: Frame, camera: Camera) -> tuple[UInt8[
     Phones store photos as the sensor lies, along the device, however that is held.
     """
     photo = export.open_photo(frame.name, MAX_PHOTO_SIDE).convert("RGB")
-    if not camera.takes(*photo.size):
+    if not camera.matches_aspect(*photo.size):
         found, expected = f"{photo.width} x {photo.height}", f"{camera.width} x {camera.height}"
         raise ValueError(f"{frame.name}: {found} pixels, but its camera has {expected}: another aspect ratio")
     photo.thumbnail((MAX_PHOTO_SIDE, MAX_PHOTO_SIDE), Image.Resampling.LANCZOS, reducing_gap=2.0)

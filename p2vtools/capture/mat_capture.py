@@ -13,9 +13,9 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
-from p2vlib.data.photo_set import FOOT_CUBE, MOST_VIEWS, PICTURES, open_photo
+from p2vlib.data.capture_folder import MAX_VIEWS, PHOTO_SUFFIXES, open_photo
 from p2vlib.files import ensure_absent
-from p2vlib.geometry.frames import SIDES
+from p2vlib.geometry.frames import FOOT_CUBE, SIDES
 from p2vtools.capture.capture_writer import WrittenCapture, clockwise_order, metadata_row, write_capture
 from p2vtools.capture.charuco import (
     MIN_CORNERS,
@@ -62,7 +62,7 @@ def capture_on_mat(
     order = clockwise_order(
         [metadata_row(camera, FOOT_CUBE.centre) for camera in solution.cameras]
     )  # as walked, at most so many
-    order = [order[round(step)] for step in np.linspace(0, len(order) - 1, min(len(order), MOST_VIEWS))]
+    order = [order[round(step)] for step in np.linspace(0, len(order) - 1, min(len(order), MAX_VIEWS))]
     names, cameras = ([part[number] for number in order] for part in (solution.names, solution.cameras))
     pairs = zip(names, cameras, strict=True)
     straight = [undistort(pictures[name], camera, solution.distortion) for name, camera in pairs]
@@ -83,8 +83,10 @@ def _seen(
         seen, pictures = _from_film(source, mat)
         return seen, pictures, None
     if not source.is_dir():
-        raise ValueError(f"{source}: no such folder of photos or film; expected photos ({', '.join(PICTURES)}) in a"
-                         f" folder, or a film ({', '.join(VIDEO_SUFFIXES)})")  # fmt: skip
+        raise ValueError(
+            f"{source}: no such folder of photos or film; expected photos ({', '.join(PHOTO_SUFFIXES)}) in a folder, or"
+            f" a film ({', '.join(VIDEO_SUFFIXES)})"
+        )
     seen, pictures, focals = [], {}, []
     paths = list_photos(source)
     for number, path in enumerate(paths, start=1):
@@ -103,9 +105,11 @@ def list_photos(folder: Path) -> list[Path]:
     Raises:
         ValueError: there are none.
     """
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURES)
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in PHOTO_SUFFIXES)
     if not paths:
-        raise ValueError(f"{folder}: no photos; expected pictures ({', '.join(PICTURES)}) of one foot from all sides")
+        raise ValueError(
+            f"{folder}: no photos; expected pictures ({', '.join(PHOTO_SUFFIXES)}) of one foot from all sides"
+        )
     return paths
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import trimesh
 from jaxtyping import Bool
 
-from p2vlib.data.photo_set import FOOT_CUBE, read_photo_set
-from p2vlib.geometry.frames import FOOT_SHARE, SIDES
+from p2vlib.data.capture_folder import read_photo_set
+from p2vlib.geometry.frames import FOOT_CUBE, FOOT_SHARE, SIDES
 from p2vlib.geometry.grids import VoxelGrid, iou, to_mesh, voxelise
 from p2vtools.fit import reconstruct
 from p2vtools.fit.pretrained import PretrainedModel

@@ -22,8 +22,8 @@ import trimesh
 from jaxtyping import Float
 from PIL import Image
 
-from p2vlib.data.archives.shapenet import RENDERINGS, SPLITS, VOXELS, read_taxonomy
-from p2vlib.data.photo_set import PhotoSet, read_photo_set, read_subject
+from p2vlib.data.capture_folder import PhotoSet, read_photo_set, read_subject
+from p2vlib.data.shapenet import RENDERINGS, SPLITS, VOXELS, read_taxonomy
 from p2vlib.files import atomic_directory, ensure_absent, write_text
 from p2vlib.geometry.cameras import Camera, write_cameras, write_metadata
 from p2vlib.geometry.frames import FOOT_CUBE_EDGE, FOOT_SYNSET, SIDES, Cube, foot_cube
@@ -130,7 +130,8 @@ def submit_capture(capture: Path, filing: Submission, report: Callable[[str], ob
     if not shots.metric:
         raise ValueError(f"{capture}: its photos have no scale, and a data set is in metres; take them on the mat")
     mesh, grid = _model(capture)
-    cube = grid.cube if grid else Cube((shots.start[0] - LEG_RADIUS, 0.0, shots.start[2] - LEG_RADIUS), FOOT_CUBE_EDGE)
+    x, _, z = shots.initial_position
+    cube = grid.cube if grid else Cube((x - LEG_RADIUS, 0.0, z - LEG_RADIUS), FOOT_CUBE_EDGE)
     subject = {
         "subject": filing.subject,
         "side": filing.side,

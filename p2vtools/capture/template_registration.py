@@ -10,8 +10,7 @@ from jaxtyping import Bool, Float
 from scipy import ndimage
 from scipy.spatial import KDTree
 
-from p2vlib.data.photo_set import FOOT_CUBE
-from p2vlib.geometry.frames import SIDES
+from p2vlib.geometry.frames import FOOT_CUBE, SIDES
 from p2vlib.geometry.grids import to_mesh
 
 Points = Float[np.ndarray, "points 3"]

@@ -66,7 +66,7 @@ def add(choice: argparse._SubParsersAction) -> None:
 
 
 def _reconstruct(options: argparse.Namespace) -> None:
-    from p2vlib.data.photo_set import read_photo_set
+    from p2vlib.data.capture_folder import read_photo_set
     from p2vtools.fit import pretrained, reconstruct, uncertainty
 
     reconstruct.check_output_path(options.out)

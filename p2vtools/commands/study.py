@@ -143,20 +143,18 @@ def _convert(options: argparse.Namespace) -> None:
 
 
 def _fetch(options: argparse.Namespace) -> None:
-    from p2vlib.data.archives.download import fetch
+    from p2vtools.archives.download import fetch
 
     fetch(options.name, options.root)
 
 
 def _weights(_: argparse.Namespace) -> None:
     """Trains and tests the weights of the project; what a capture folder of an unseen foot gives is in their card."""
-    from p2vlib import config
-    from p2vtools.fit import pretrained
-    from p2vtools.study import model_card
+    from p2vtools.study import model_card, pretraining
 
-    path = pretrained.train_pretrained()
+    path = pretraining.train_pretrained()
     print(path)
-    print(model_card.complete(path, config.pretrained_config()))
+    print(model_card.complete(path, pretraining.pretrained_config()))
 
 
 def _evaluate(options: argparse.Namespace) -> None:

@@ -83,5 +83,5 @@ class Ensemble(nn.Module):
 
     @torch.no_grad()
     def calibrate(self, slope: float, offset: float) -> None:
-        """From now on occupancy is ``sigmoid(slope * logit + offset)`` of the mean (`calibration.fitted`)."""
+        """From now on occupancy is ``sigmoid(slope * logit + offset)`` of the mean (`calibration.fit_calibration`)."""
         self.line.copy_(torch.tensor([slope, offset]))

@@ -22,12 +22,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from p2vlib.data.augmentation import preprocess
+from p2vlib.data.capture_folder import PhotoSet
 from p2vlib.data.dataset import Captures, crop_and_resize, mirror_boxes, mirror_cameras, mirror_views
-from p2vlib.data.photo_set import FOOT_CUBE, PhotoSet
 from p2vlib.evaluation import iter_predictions
 from p2vlib.files import write_atomically
 from p2vlib.geometry.cameras import Camera
-from p2vlib.geometry.frames import FOOT_CUBE_EDGE, FOOT_SHARE, Cube
+from p2vlib.geometry.frames import FOOT_CUBE, FOOT_CUBE_EDGE, FOOT_SHARE, Cube
 from p2vlib.geometry.grids import VoxelGrid, to_mesh, write_binvox
 from p2vlib.geometry.projection import project_points, render_silhouettes, voxel_centres
 from p2vlib.models import Reconstruction
@@ -128,7 +128,7 @@ def crop_to_cube(shots: PhotoSet, pose: Float[np.ndarray, "4 4"], cube: Cube, si
         if box[2] < 0 or box[3] < 0 or box[0] > photo.width or box[1] > photo.height:
             raise ValueError(f"{name}: its camera does not see the foot's place at all; check the row of this photo")
         photos.append(crop_and_resize(photo, box, size))
-        seen.append(own.seen_from(cube, box))
+        seen.append(own.normalised(cube, box))
     pictures, cameras = _as_left(photos, seen, shots.side)
     nothing = torch.zeros(1, 1, 1, 1, dtype=torch.bool)
     return Captures(pd.DataFrame({"sample": ["capture"]}), pictures, nothing, cameras)
@@ -150,7 +150,7 @@ def _placed(
     for photo, camera, name in zip(shots.photos, shots.cameras, shots.names, strict=True):
         own = replace(camera, extrinsics=camera.extrinsics @ pose)
         try:
-            box = own.box(cube, FOOT_SHARE * cube.edge)
+            box = own.crop_box(cube, FOOT_SHARE * cube.edge)
         except ValueError as error:
             raise ValueError(f"{name}: {error}; where it was taken from does not fit the others, or nothing") from None
         yield photo, own, box, name
@@ -178,7 +178,7 @@ def _realigned(
         middle, half = (box[:2] + box[2:]) / 2, NOTED_ROOM * (box[2:] - box[:2]) / 2
         wide = np.concatenate([middle - half, middle + half])
         photos.append(crop_and_resize(photo, wide, NOTED_PIXELS))
-        seen.append(own.seen_from(FOOT_CUBE, place))
+        seen.append(own.normalised(FOOT_CUBE, place))
         boxes.append((box - np.tile(wide[:2], 2)) * NOTED_PIXELS / (wide[2] - wide[0]))
     pictures, cameras = _as_left(photos, seen, shots.side)
     right = torch.tensor([shots.side == "right"])
@@ -223,7 +223,7 @@ def find_foot(weights: PretrainedModel, shots: PhotoSet) -> Float[np.ndarray, "4
     Raises:
         ValueError: nothing that looks like a foot is seen where the cameras look.
     """
-    pose = pose_matrix(0.0, shots.start)
+    pose = pose_matrix(0.0, shots.initial_position)
     for carving in (True, True, False, False):
         edge = FOOT_CUBE_EDGE * (SEARCH_SCALE if carving else 1.0)
         cube = Cube((-edge / 2, 0.0, -edge / 2), edge)
@@ -266,7 +266,7 @@ def reconstruct(
     if size not in GRID_SIZES:
         raise ValueError(f"size is {size}; expected one of {', '.join(map(str, GRID_SIZES))}")
     began = time.perf_counter()
-    pose = pose_matrix(0.0, shots.start)
+    pose = pose_matrix(0.0, shots.initial_position)
     if cameras == "noted":
         said, seen = _realigned(weights, shots, pose)
         placement = "by the cameras, aligned to the foot"
@@ -274,7 +274,7 @@ def reconstruct(
         pose = find_foot(weights, shots) if placement == "found" else pose
         said, seen = _ask(weights, shots, pose, FOOT_CUBE)
     yaw = np.rad2deg(np.arctan2(pose[2, 0], pose[0, 0]))
-    shift = pose[:3, 3] - shots.start
+    shift = pose[:3, 3] - shots.initial_position
     report(
         f"{len(shots.photos)} photos of a {shots.side} foot; placement {placement}: "
         f"{np.hypot(*shift[[0, 2]]) * 1000:.0f} mm and {yaw:+.0f} degrees from where the capture looks for it"
@@ -324,7 +324,8 @@ def write_foot(foot: ReconstructedFoot, path: Path) -> None:
     ending = path.suffix.lower()
     if ending == ".binvox":
         lower = tuple(foot.scale * edge for edge in FOOT_CUBE.lower)
-        write_binvox(path, VoxelGrid(foot.solid, Cube(lower, foot.scale * FOOT_CUBE.edge)))
+        grid = VoxelGrid(foot.solid, Cube(lower, foot.scale * FOOT_CUBE.edge))
+        write_atomically(path, lambda partial: write_binvox(partial, grid))
         return
     mesh = foot.mesh.copy().apply_scale(1000 if ending == ".stl" else 1)
     write_atomically(path, lambda partial: mesh.export(partial))

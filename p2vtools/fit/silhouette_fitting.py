@@ -42,7 +42,7 @@ class CameraUpdate(NamedTuple):
 
 
 def update_cameras(cameras: Float[Tensor, "batch views 3 7"], by: CameraUpdate) -> Float[Tensor, "batch views 3 7"]:
-    """``cameras`` (`Camera.seen_from`) after a `Change`."""
+    """``cameras`` (`Camera.normalised`) after a `Change`."""
     intrinsics, rotation, translation = cameras.split([3, 3, 1], -1)
     middle = cameras.new_tensor(MIDDLE)[:, None]
     x, y, z = by.turn.unbind(-1)

@@ -18,7 +18,8 @@ import pandas as pd
 import trimesh
 from jaxtyping import Float
 
-from p2vlib.data.photo_set import FOOT_CUBE, PhotoSet
+from p2vlib.data.capture_folder import PhotoSet
+from p2vlib.geometry.frames import FOOT_CUBE
 from p2vlib.geometry.grids import to_mesh
 from p2vtools.fit.measure import Measures, measure_foot
 from p2vtools.fit.pretrained import PretrainedModel
@@ -121,9 +122,9 @@ def _measured(foot: ReconstructedFoot, side: str, level: float) -> pd.Series:
 
 def _placed(shots: PhotoSet, foot: ReconstructedFoot, chosen: Sequence[int]) -> PhotoSet:
     """Some photos of a capture whose foot was found: it stands where they say."""
-    some = shots.only(chosen)
+    some = shots.subset(chosen)
     cameras = [replace(camera, extrinsics=camera.extrinsics @ foot.pose) for camera in some.cameras]
-    return replace(some, cameras=cameras, start=np.zeros(3))
+    return replace(some, cameras=cameras, initial_position=np.zeros(3))
 
 
 def fit_calibration(rows: pd.DataFrame) -> dict[str, dict[str, float]]:

@@ -22,12 +22,13 @@ from torch import nn
 
 from p2vlib import evaluation, models, progress
 from p2vlib.config import Config, Training
-from p2vlib.data.archives import pix3d, shapenet
+from p2vlib.data import shapenet
 from p2vlib.data.dataset import Captures
 from p2vlib.files import file_lock
 from p2vlib.provenance import home
 from p2vlib.training import checkpoints, train, training_provenance
 from p2vtools import viewer
+from p2vtools.archives import pix3d
 from p2vtools.study.notebook_run import NotebookRun
 
 TRAININGS = ("objects", "shapenet", "things3d", "feet-studio", "feet-phone")
@@ -59,7 +60,7 @@ def ablation(config: Config) -> dict[str, Arm]:
     far the two differ is how far two trainings of one thing differ.
     """
     arms = {
-        "Pix2Vox": Arm(config.adapted, "main", "clockwise"),
+        "Pix2Vox": Arm(config.order_free, "main", "clockwise"),
         "LSTM, clockwise": Arm(config.recurrent, "main", "clockwise"),
         "LSTM, shuffled": Arm(config.recurrent, "shuffled-training", "shuffled"),
     }
@@ -179,7 +180,7 @@ def train_network(
     or its fine-tuning where there is a start.
     """
     recipe = recipe or (run.config.pretraining if start is None else run.config.finetuning)
-    recipe = replace(recipe, order=order, seed=recipe.seed + run.config.seed + 1000 * repeat)
+    recipe = replace(recipe, view_order=order, seed=recipe.seed + run.config.seed + 1000 * repeat)
     with _BUILDING, torch.random.fork_rng():
         torch.manual_seed(recipe.seed)
         model = models.build(name, image_size=run.config.image_size, **overrides)
@@ -309,8 +310,8 @@ def test_mean_shape(
     variant: str = "main",
 ) -> pd.DataFrame:
     """Metrics of the mean training shape of the same ``by`` (side or taxonomy), its threshold chosen on validation."""
-    threshold, _ = evaluation.best_threshold(evaluation.mean_shape(train, validation, by))
-    scores = evaluation.mean_shape(train, test, by, views, orders)
+    threshold, _ = evaluation.best_threshold(evaluation.score_mean_shape(train, validation, by))
+    scores = evaluation.score_mean_shape(train, test, by, views, orders)
     return evaluation.metric_rows(
         scores, threshold, model="mean-shape", training=training, dataset=dataset, variant=variant
     )
@@ -327,10 +328,10 @@ def surfaces(
     for network in networks.values():
         threshold = network.threshold_on(validation)
         for number in views:
-            solids = evaluation.predict(network.model, test, test.shown(number)) >= threshold
+            solids = evaluation.predict(network.model, test, test.test_views(number)) >= threshold
             rows.append((network.name, number, evaluation.f_score_rows(solids, test)))
-    threshold, _ = evaluation.best_threshold(evaluation.mean_shape(train, validation, "taxonomy"))
-    mean = evaluation.f_score_rows(evaluation.mean_grids(train, test, "taxonomy") >= threshold, test)
+    threshold, _ = evaluation.best_threshold(evaluation.score_mean_shape(train, validation, "taxonomy"))
+    mean = evaluation.f_score_rows(evaluation.mean_shape_volumes(train, test, "taxonomy") >= threshold, test)
     rows += [("mean-shape", number, mean) for number in views]
     return pd.DataFrame(
         [
@@ -356,7 +357,7 @@ def panels_of(
     rows = []
     for title, sample in samples.items():
         one = captures.select(sample=sample)
-        chosen = one.shown(views)[0].tolist()
+        chosen = one.test_views(views)[0].tolist()
         predictions = {
             name: evaluation.predict(network.model, one, chosen)[0].cpu().numpy() >= _selected(metrics, network)
             for name, network in networks.items()

@@ -18,11 +18,10 @@ from scipy.spatial.transform import Rotation
 from p2vlib import progress
 from p2vlib.config import Config
 from p2vlib.data import dataset
-from p2vlib.data.dataset import evenly_spaced
-from p2vlib.data.photo_set import FOOT_CUBE, PhotoSet, read_photo_set
+from p2vlib.data.capture_folder import PhotoSet, evenly_spaced, read_photo_set
 from p2vlib.evaluation import bootstrap_interval, iou_at, predict
 from p2vlib.files import write_atomically
-from p2vlib.geometry.frames import FOOT_SHARE
+from p2vlib.geometry.frames import FOOT_CUBE, FOOT_SHARE
 from p2vlib.geometry.grids import iou, voxelise
 from p2vlib.provenance import data_folder
 from p2vtools import viewer
@@ -31,7 +30,7 @@ from p2vtools.fit import camera_alignment, pretrained, uncertainty
 from p2vtools.fit.pretrained import PretrainedModel
 from p2vtools.fit.reconstruct import ReconstructedFoot, pose_matrix, reconstruct
 from p2vtools.fit.uncertainty import CALIBRATED_SIZE, CALIBRATION_KEY
-from p2vtools.synthesis.collection import MAT_DOMAIN
+from p2vtools.synthesis.collection import MAT_DOMAIN, build_collection
 from p2vtools.synthesis.feet.foot import make_feet
 from p2vtools.synthesis.feet.landmarks import true_measures
 from p2vtools.synthesis.feet.population import sample_population
@@ -98,7 +97,7 @@ def elsewhere(shots: PhotoSet, rng: np.random.Generator) -> tuple[PhotoSet, Floa
     pose = pose_matrix(rng.uniform(-30, 30), away * np.array([np.cos(angle), 0, np.sin(angle)]))
     back = np.linalg.inv(pose)
     moved = [replace(camera, extrinsics=camera.extrinsics @ back) for camera in shots.cameras]
-    return replace(shots, cameras=moved, start=np.zeros(3)), pose
+    return replace(shots, cameras=moved, initial_position=np.zeros(3)), pose
 
 
 def shaken(shots: PhotoSet, degrees: float, metres: float, rng: np.random.Generator) -> PhotoSet:
@@ -213,6 +212,7 @@ def calibrate(path: Path, known: pd.DataFrame, tested: Mapping[str, pd.DataFrame
 
 def withstood(weights: PretrainedModel, config: Config) -> dict[str, float]:
     """IoU on the test people with all photos by how well the cameras are known; placement true."""
+    build_collection(config)
     feet = dataset.load_feet(config, "phone").select(light="drift")
     test, learnt = feet.select(split="test"), feet.select(split="train")
     every = range(test.photos.shape[1])

@@ -211,7 +211,7 @@ def begin(
         scale, seed = namespace["scale"], namespace["seed"]
         parameters = changed_parameters(notebook, namespace)
     config = from_params(scale, seed=seed, **changes)
-    check_names(*config.networks, config.adapted, config.recurrent, *config.systems)
+    check_names(*config.networks, config.order_free, config.recurrent, *config.systems)
     run = NotebookRun(notebook, config, title, parameters or {})
     write_text(run.folder / "config.json", from_params(scale).to_json())
     write_text(run.folder / "parts" / f"{notebook}.config.json", config.to_json())

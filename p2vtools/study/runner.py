@@ -21,10 +21,11 @@ from typing import Any
 
 import nbformat
 
-from p2vlib.config import estimate_cost, from_params
+from p2vlib.config import from_params
 from p2vlib.files import file_lock, write_text
 from p2vlib.provenance import ROOT, code_digest, home, imported_modules
 from p2vtools.study import report
+from p2vtools.study.cost import estimate_cost
 from p2vtools.study.execution import StudyError, Watch, execute
 from p2vtools.study.parameters import PATHS, parameters_by_notebook
 from p2vtools.study.report.executed import write_page
@@ -86,15 +87,14 @@ def run_notebooks(
 
 def build_data(scale: str) -> None:
     """Makes the embedded data of a scale, or finds them whole; the longest such call is kept as what they cost."""
-    from p2vlib.data import packed  # as the line below, heavy, and nothing that a run of notebooks needs
-    from p2vtools.synthesis import collection
+    from p2vtools.synthesis import collection  # heavy, and nothing that a run of notebooks needs
 
     config = from_params(scale)
     if scale == "full":
         print(estimate_cost(config), flush=True)
     started = time.perf_counter()
     collection.ensure_collection(config)
-    packed.pack(config)
+    collection.build_collection(config)
     minutes = round((time.perf_counter() - started) / 60, 2)
     record = _stamps(scale) / "data.json"
     if not record.exists() or json.loads(record.read_text())["minutes"] < minutes:

@@ -110,9 +110,11 @@ def with_floor_noise(captures: Captures, seed: int = 0) -> Captures:
     """``captures`` (`datasets.load_feet`) in cubes whose floor is not the one that the foot stands on (`LIFT`)."""
     generator = torch.Generator().manual_seed(seed)
     moves = placement.sample_placements(len(captures), 0.0, 0.0, generator, LIFT)
-    room, size = placement.LARGEST * LIFT, captures.truth.shape[-1]
-    truth, cameras, boxes = placement.move_cube(captures.fine, captures.cameras, captures.boxes, moves, size, room)
-    return replace(captures, truth=truth, cameras=cameras, boxes=boxes, fine=None)
+    room, size = placement.MAX_DEVIATIONS * LIFT, captures.truth.shape[-1]
+    truth, cameras, boxes = placement.move_cube(
+        captures.fine_truth, captures.cameras, captures.boxes, moves, size, room
+    )
+    return replace(captures, truth=truth, cameras=cameras, boxes=boxes, fine_truth=None)
 
 
 def pretrained_network(path: Path) -> Network:
@@ -134,7 +136,7 @@ def predicted_hull(network: Network, captures: Captures, number: int, height: fl
     """Visual hulls, bool [captures, x, y, z], of the silhouettes that the network predicts in ``number`` photos."""
     volumes = [
         evaluation.visual_hull(said.mask_probability, cameras, captures.truth.shape[-1], height)
-        for said, cameras in evaluation.iter_predictions(network.model, captures, captures.shown(number))
+        for said, cameras in evaluation.iter_predictions(network.model, captures, captures.test_views(number))
     ]
     return torch.cat(volumes)
 
@@ -148,7 +150,7 @@ def predicted_hulls(network: Network, captures: Captures, views: Iterable[int], 
 def refine_volumes(network: Network, captures: Captures, number: int) -> tuple[Tensor, float]:
     """The volumes of ``network`` bent until their silhouettes agree with those it sees; and seconds for each."""
     began, volumes = time.perf_counter(), []
-    for said, cameras in evaluation.iter_predictions(network.model, captures, captures.shown(number)):
+    for said, cameras in evaluation.iter_predictions(network.model, captures, captures.test_views(number)):
         volumes.append(refine_volume(said.probability, said.mask_probability, cameras))
     return torch.cat(volumes), (time.perf_counter() - began) / len(captures)
 
@@ -166,7 +168,7 @@ def run_sfm_on_captures(
     solids, rows = [], []
     for sample, side, look in some.table[["sample", "side", "look"]].itertuples(index=False):
         capture = read_capture(data_folder("feet", config.scale) / look / sample)
-        chosen = some.shown(number)[0].tolist()
+        chosen = some.test_views(number)[0].tolist()
         found = run_sfm([capture.photos[i] for i in chosen], [capture.cameras[i] for i in chosen])
         solid = alpha_shape(found.points, capture.truth.cube, captures.truth.shape[-1], FOOT_SHARE)
         solids.append(solid[:, :, ::-1].copy() if side == "right" else solid)
@@ -211,7 +213,7 @@ def milliseconds(network: Network, captures: Captures, number: int, repeats: int
     times = []
     for _ in range(repeats + 1):
         began = time.perf_counter()
-        evaluation.predict(network.model, one, one.shown(number)).cpu()
+        evaluation.predict(network.model, one, one.test_views(number)).cpu()
         times.append(1000 * (time.perf_counter() - began))
     return float(np.median(times[1:]))  # the first one warms up
 
@@ -244,7 +246,7 @@ def points_off(network: Network, captures: Captures, number: int) -> np.ndarray:
     """The same of the points that a point-set network itself gives, before they enclose a solid."""
     found = []
     rows = iter(captures.truth.split(1))
-    for said, _ in evaluation.iter_predictions(network.model, captures, captures.shown(number)):
+    for said, _ in evaluation.iter_predictions(network.model, captures, captures.test_views(number)):
         for points in said.points.detach().cpu():
             surface = sample_surface(next(rows).cpu(), 8192, torch.Generator().manual_seed(0))[0]
             away = torch.cdist(points, surface)
@@ -272,7 +274,7 @@ def calibration_report(
     tables = {}
     for name, network in networks.items():
         known, tried = (evaluation.predict(network.model, some, range(number)) for some in (validation, test))
-        slope, offset = calibration.fitted(known, validation.truth)
+        slope, offset = calibration.fit_calibration(known, validation.truth)
         mended = torch.sigmoid(slope * torch.logit(tried, eps=1e-7) + offset) * (tried > 0)
         tables[name] = calibration.reliability_table(tried, test.truth)
         tables[f"{name}, calibrated"] = calibration.reliability_table(mended, test.truth)
@@ -302,7 +304,7 @@ def order_spread(network: Network, captures: Captures, threshold: float, number:
     """How far IoU falls apart over ten random orders of ``number`` photos: standard deviation, mean over captures."""
     if network.model.order_free or number == 1:
         return 0.0
-    chosen = captures.shown(number)
+    chosen = captures.test_views(number)
     volumes = (
         evaluation.predict(network.model, captures, chosen[:, o]) for o in evaluation.view_orders("shuffled", number)
     )

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import io
 import json
-import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,10 +22,12 @@ import trimesh
 from PIL import Image
 
 from p2vlib.config import DATA_RECIPE, Config
-from p2vlib.files import file_lock, write_bytes, write_text
-from p2vlib.geometry.cameras import Camera, Row, write_cameras, write_metadata
+from p2vlib.data import packed
+from p2vlib.data.capture_folder import write_capture
+from p2vlib.files import atomic_directory, file_lock, write_bytes, write_text
+from p2vlib.geometry.cameras import Camera, Row
 from p2vlib.geometry.frames import FOOT_SYNSET, R2N2_DISTANCE_SCALE, R2N2_FOV, SIDES, Cube, foot_cube, object_cube
-from p2vlib.geometry.grids import voxelise, write_binvox
+from p2vlib.geometry.grids import voxelise
 from p2vlib.provenance import data_folder, home
 from p2vtools.executor import run_jobs
 from p2vtools.synthesis.feet.legs import cache_legs
@@ -115,6 +116,22 @@ def _complete(config: Config, workers: int | None) -> None:
         run_jobs(_capture, [(job, dataset_root(job, config)) for job in missing], "captures", "subject", workers)
     objects = [job for job in wanted if job.kind == "object"]
     _write_taxonomy(data_folder("objects", config.scale) / "taxonomy.json", objects)
+
+
+def build_collection(config: Config, workers: int | None = None) -> Path:
+    """Renders and packs the data set of ``config`` unless its packed file is current; returns the packed file.
+
+    A machine that only has the packed file needs no renderer.
+    """
+    if not packed.is_current(config):
+        ensure_collection(config, workers)
+        packed.pack(config, capture_folders(config))
+    return packed.packed_path(config)
+
+
+def capture_folders(config: Config) -> list[Path]:
+    """The capture folders of ``config``, in the order in which they are packed."""
+    return [folder for job in capture_jobs(config) for folder in job.folders(dataset_root(job, config)).values()]
 
 
 def unseen_capture(config: Config, person: int, side: str) -> Path:
@@ -239,18 +256,6 @@ def _write(
     photos: dict[str, bytes],
     facts: dict,
 ) -> None:
-    partial = folder.with_name(f".partial.{folder.name}")
-    shutil.rmtree(partial, ignore_errors=True)
-    for name, content in photos.items():
-        write_bytes(partial / "rendering" / name, content)
-    write_text(partial / "rendering" / "renderings.txt", "".join(f"{name}\n" for name in photos))
-    write_metadata(partial / "rendering" / "rendering_metadata.txt", rows)
-    write_cameras(partial / "cameras.json", cameras)
-    write_text(
-        partial / "model.obj",
-        trimesh.exchange.obj.export_obj(solid, include_normals=False, include_color=False, digits=6),
-    )
-    write_binvox(partial / "model.binvox", voxelise(solid.vertices, solid.faces, cube, GRID_SIZE))
     subject = {
         **facts,
         "split": job.split,
@@ -261,9 +266,10 @@ def _write(
         "voxels": "occupied where the centre is inside",
         "recipe": _recipe(job),
     }
-    write_text(partial / "subject.json", json.dumps(subject, indent=1))
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
+    mesh = trimesh.exchange.obj.export_obj(solid, include_normals=False, include_color=False, digits=6)
+    truth = voxelise(solid.vertices, solid.faces, cube, GRID_SIZE)
+    with atomic_directory(folder, replace=True) as partial:
+        write_capture(partial, photos, rows, cameras, subject, truth, mesh)
 
 
 def _write_taxonomy(path: Path, object_jobs: list[CaptureJob]) -> None:

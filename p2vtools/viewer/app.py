@@ -15,8 +15,8 @@ from typing import Any
 
 import ipywidgets as widgets
 
+from p2vlib.data.capture_folder import PhotoSet
 from p2vlib.data.dataset import Captures
-from p2vlib.data.photo_set import PhotoSet
 from p2vlib.geometry.grids import Probability
 from p2vtools.fit import pretrained
 from p2vtools.viewer import captions, saving, scene, scene_context

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from p2vlib.data.dataset import evenly_spaced
+from p2vlib.data.capture_folder import evenly_spaced
 from p2vlib.evaluation import view_orders
 from p2vtools.viewer.sample import Networks, Prediction, Sample, is_finer, predict_sample
 

@@ -18,11 +18,11 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from p2vlib.data.augmentation import preprocess
+from p2vlib.data.capture_folder import PhotoSet, read_photo_set
 from p2vlib.data.dataset import Captures, mirror_cameras
-from p2vlib.data.photo_set import FOOT_CUBE, PhotoSet, read_photo_set
 from p2vlib.evaluation import iter_predictions
 from p2vlib.geometry.cameras import Camera
-from p2vlib.geometry.frames import Cube, Volume
+from p2vlib.geometry.frames import FOOT_CUBE, Cube, Volume
 from p2vlib.geometry.grids import iou, to_mesh, voxelise
 from p2vlib.models import Reconstruction
 from p2vtools.fit import pretrained, reconstruct
@@ -194,7 +194,7 @@ def _captured(shots: PhotoSet, name: str, solid: Path | None) -> Sample:
 
     # Mirrored photos come in the other order.
     order = [0, *range(len(shots.photos) - 1, 0, -1)] if shots.side == "right" else range(len(shots.photos))
-    own = shots.only(list(order))
+    own = shots.subset(list(order))
     cameras = [replace(camera, extrinsics=camera.extrinsics @ pose) for camera in own.cameras]
     photos = []
     for photo in own.photos:
@@ -242,7 +242,7 @@ def _row(captures: Captures, number: int) -> Sample:
 
 
 def _camera(seen: Float[Tensor, "3 7"], cube: Cube, pixels: int) -> Camera:
-    """The camera that `Camera.seen_from` wrote down, with its picture of ``pixels`` a side."""
+    """The camera that `Camera.normalised` wrote down, with its picture of ``pixels`` a side."""
     intrinsics, rotation, translation = (part.double().numpy() for part in seen.split([3, 3, 1], -1))
     half = np.array([[pixels / 2, 0, pixels / 2], [0, pixels / 2, pixels / 2], [0, 0, 1]])
     extrinsics = np.eye(4)

@@ -84,7 +84,8 @@ def boxes(labels: np.ndarray, colours: Sequence[str], cube: Cube) -> trimesh.Tri
 
 def save_grid(path: Path, sample: Sample, volume: Probability, threshold: float) -> None:
     """Writes what is occupied from ``threshold`` on as ``.binvox`` over the sample's cube."""
-    write_binvox(path, VoxelGrid(volume >= threshold, sample.cube))
+    grid = VoxelGrid(volume >= threshold, sample.cube)
+    write_atomically(path, lambda partial: write_binvox(partial, grid))
 
 
 def save_picture(path: Path, screenshots: Sequence[bytes]) -> None:

@@ -11,7 +11,8 @@ import pytest
 import trimesh
 from PIL import Image
 
-from p2vlib.data.photo_set import FOOT_CUBE, read_photo_set
+from p2vlib.data.capture_folder import read_photo_set
+from p2vlib.geometry.frames import FOOT_CUBE
 from p2vlib.geometry.grids import iou, read_binvox, voxelise
 from p2vtools.fit import reconstruct
 from tests.browser.lab import Lab

@@ -39,7 +39,7 @@ def test_the_neighbour_keeps_the_ending(tmp_path):
 def test_a_folder_in_the_way_is_told_by_name(tmp_path):
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "file").touch()
-    with pytest.raises(OSError, match="taken: could not be written whole"):
+    with pytest.raises(OSError, match="taken: could not be written"):
         write_text(tmp_path / "taken", "x")
     assert os.listdir(tmp_path) == ["taken"]
 
@@ -61,7 +61,7 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path, old):
         [sys.executable, "-c", textwrap.dedent(program), str(target)], capture_output=True, text=True
     )
     assert outcome.returncode == 1
-    assert f"OSError: [Errno 27] {target}: could not be written whole" in outcome.stderr
+    assert f"OSError: [Errno 27] {target}: could not be written" in outcome.stderr
     assert os.listdir(tmp_path) == (["volume.binvox"] if old else [])
     assert old is None or target.read_bytes() == old
 
@@ -71,7 +71,7 @@ def test_a_kill_while_writing_leaves_the_old_file(tmp_path):
     target.write_bytes(b"old")
     program = """
         import os, pathlib, signal, sys
-        from p2vlib.files import only_one, write_atomically
+        from p2vlib.files import write_atomically
         def write(partial):
             partial.write_bytes(b"half")
             os.kill(os.getpid(), signal.SIGKILL)

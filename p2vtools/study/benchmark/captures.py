@@ -12,9 +12,8 @@ import pandas as pd
 from jaxtyping import Bool
 from scipy.spatial.transform import Rotation
 
-from p2vlib.data.dataset import evenly_spaced
-from p2vlib.data.photo_set import FOOT_CUBE, PhotoSet, photo_set_from_arrays, read_photo_set
-from p2vlib.geometry.frames import FOOT_SHARE
+from p2vlib.data.capture_folder import PhotoSet, evenly_spaced, photo_set_from_arrays, read_photo_set
+from p2vlib.geometry.frames import FOOT_CUBE, FOOT_SHARE
 from p2vlib.geometry.grids import iou, voxelise
 from p2vtools.capture.capture_writer import WrittenCapture
 from p2vtools.capture.charuco import undistort
@@ -87,7 +86,7 @@ def _fits(
     for views in VIEWS:
         found, within, agrees = {}, {}, np.nan
         if shots and views <= len(shots.photos):
-            some = shots.only(evenly_spaced(len(shots.photos), views))
+            some = shots.subset(evenly_spaced(len(shots.photos), views))
             with contextlib.suppress(ValueError):  # nothing seen, or nothing that can be measured as a foot
                 foot = reconstruct(weights, some, 128)
                 agrees = iou(seen_from(foot, to_world), solid)

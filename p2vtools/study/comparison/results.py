@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from p2vlib.config import read_settings
 from p2vlib.evaluation import metrics_csv as metrics
 from p2vlib.provenance import home
 from p2vtools.study.notebook_run import manifests
@@ -56,7 +56,7 @@ def read_runs(folders: Sequence[Path]) -> list[Result]:
         if not ended or not (folder / "metrics.csv").is_file():
             raise ValueError(f"{folder}: holds no run; expected metrics.csv and parts/NN.json, as `study` leaves them")
         rows = metrics.read_metrics(folder / "metrics.csv")
-        configs = {part: json.loads((folder / "parts" / f"{part}.config.json").read_text()) for part in ended}
+        configs = {part: read_settings((folder / "parts" / f"{part}.config.json").read_text()) for part in ended}
         unique = name if names.count(name) == 1 else str(folder)
         runs.append(Result(unique, rows[rows.selected], ended, configs))
     return runs

@@ -45,7 +45,7 @@ def findings(metrics: pd.DataFrame, config: dict[str, Any]) -> list[Finding]:
 
     Args:
         metrics: of one run, as `p2vlib.evaluation.metrics_csv.read` gives them.
-        config: the run's, whose ``adapted`` and ``recurrent`` networks are compared.
+        config: the run's, whose ``order_free`` and ``recurrent`` networks are compared.
     """
     chosen = metrics[metrics.selected & (metrics.placement == "true") & (metrics.order == "clockwise")]
     feet = chosen[(chosen.dataset == "feet") & (chosen.look == "phone") & chosen.training.str.startswith("feet")]
@@ -77,7 +77,7 @@ def _recurrence(chosen: pd.DataFrame, feet: pd.DataFrame, config: dict[str, Any]
 
     def with_and_without(rows: pd.DataFrame) -> list[pd.DataFrame]:
         rows = rows[rows.notebook.str.startswith("05") & (rows.variant == "main") & (rows.views == 4)]
-        return [rows[rows.model == config[part]] for part in ("recurrent", "adapted")]
+        return [rows[rows.model == config[part]] for part in ("recurrent", "order_free")]
 
     lstm, plain = with_and_without(chosen[(chosen.dataset == "feet") & (chosen.training == "objects")])
     if lstm.empty or plain.empty:
@@ -110,7 +110,7 @@ def _shipped(feet: pd.DataFrame) -> Iterator[Finding]:
 def _objects(chosen: pd.DataFrame, config: dict[str, Any]) -> Iterator[Finding]:
     """The slides' other half: objects, from one photo."""
     objects = chosen[(chosen.dataset != "feet") & (chosen.views == 1) & chosen.notebook.str.startswith("03")]
-    own, mean = (objects[objects.model == name] for name in (config["adapted"], "mean-shape"))
+    own, mean = (objects[objects.model == name] for name in (config["order_free"], "mean-shape"))
     if own.empty:
         return
     cell = summarise(own, ["model"]).iloc[0]

@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from p2vlib.config import read_settings
 from p2vlib.evaluation import metrics_csv
 from p2vtools.study.report.findings import findings, shown
 from p2vtools.study.report.markup import (
@@ -44,7 +45,7 @@ def index_page(
 
     ``parameters``: what it was told, where it is one of a grid, which its title then says.
     """
-    config = json.loads((folder / "config.json").read_text())
+    config = read_settings((folder / "config.json").read_text())
     costs = _costs(folder, manifests)
     title, minutes = f"Feet from photos: the study at scale {scale}", costs["minutes"].astype(float).sum()
     if parameters:

@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from p2vlib.data.augmentation import OWN, PUBLISHED, _drawn, augment, augmentation_recipe, jitter_boxes, preprocess
+from p2vlib.data.augmentation import DEFAULT, PUBLISHED, _drawn, augment, augmentation_recipe, jitter_boxes, preprocess
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
-STILL = replace(OWN, background=(0.9, 0.9), jitter=0.0)
+STILL = replace(DEFAULT, background=(0.9, 0.9), jitter=0.0)
 """Nothing is drawn but what a test switches on."""
 
 
@@ -24,8 +24,8 @@ def photos(batch: int = 64, views: int = 3, size: int = 8) -> torch.Tensor:
 
 
 def test_an_unknown_name_is_refused():
-    assert augmentation_recipe("own") is OWN and augmentation_recipe("published") is PUBLISHED
-    with pytest.raises(ValueError, match="no augmentation is called 'none'; there are own, published"):
+    assert augmentation_recipe("default") is DEFAULT and augmentation_recipe("published") is PUBLISHED
+    with pytest.raises(ValueError, match="no augmentation is called 'none'; there are default, published"):
         augmentation_recipe("none")
 
 
@@ -40,7 +40,7 @@ def test_a_sharp_outline_keeps_its_dark_seam():
     assert preprocess(picture, 1.0).min() > 0.99 and preprocess(picture, 1.0, sharp=True).max() == 0
 
 
-@pytest.mark.parametrize("recipe", [OWN, PUBLISHED])
+@pytest.mark.parametrize("recipe", [DEFAULT, PUBLISHED])
 def test_draws_follow_from_the_generator(recipe):
     one, two, other = (augment(photos(), generator(seed), recipe) for seed in (1, 1, 2))
     assert torch.equal(one, two) and not torch.equal(one, other)
@@ -48,7 +48,7 @@ def test_draws_follow_from_the_generator(recipe):
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("recipe", [OWN, replace(PUBLISHED, flip="joint")])
+@pytest.mark.parametrize("recipe", [DEFAULT, replace(PUBLISHED, flip="joint")])
 def test_all_views_of_a_sample_are_treated_alike(recipe, device):
     pictures = augment(photos().to(device), generator(), recipe)
     assert torch.equal(pictures[:, 0], pictures[:, 2]) and pictures.device.type == device
@@ -123,7 +123,7 @@ def test_our_contrast_turns_about_the_mean_of_all_views():
     views = photos(2)
     views[:, 1] = views[:, 1] // 2
     views[:, :, 3] = 255
-    flat = replace(OWN, background=(0.9, 0.9), jitter=0.999)
+    flat = replace(DEFAULT, background=(0.9, 0.9), jitter=0.999)
     grey = augment(views, generator(1), flat)
     draw = _drawn(2, 3, generator(1), flat, None)
     plain = preprocess(views) * draw.factors[:, :1, None, None, None]
@@ -173,7 +173,7 @@ def test_a_loose_crop_stays_near_its_box():
     assert (jitter_boxes(boxes, generator())[..., :2] < 40).all()
 
 
-@pytest.mark.parametrize("recipe", [OWN, replace(PUBLISHED, loose=True)])
+@pytest.mark.parametrize("recipe", [DEFAULT, replace(PUBLISHED, loose=True)])
 def test_photos_of_an_archive_are_cut_and_changed_in_one_go(recipe):
     boxes = torch.tensor([1.0, 1.0, 7.0, 7.0]).expand(64, 3, 4)
     one, two = (augment(photos(), generator(), recipe, boxes, 12) for _ in range(2))

@@ -17,6 +17,7 @@ from p2vlib.data import capture_folder, dataset, packed
 from p2vlib.geometry.cameras import look_at, write_metadata
 from p2vlib.geometry.frames import FOOT_SYNSET, foot_cube
 from p2vlib.geometry.grids import VoxelGrid, write_binvox
+from p2vtools.synthesis.collection import build_collection
 
 CUBE = foot_cube(np.array([[-0.12, 0, -0.05], [0.12, 0.12, 0.05]]))
 ROWS = [(90.0 * view, 40.0, 0.0, 0.6, 50.0) for view in range(4)]
@@ -59,16 +60,16 @@ def write(path: str, content: bytes):
 @pytest.mark.parametrize(
     ("damage", "file", "message"),
     [
-        (write("rendering/02.png", b"\x89PNG\r\n\x1a\nnot one"), "02.png", "not a readable picture"),
+        (write("rendering/02.png", b"\x89PNG\r\n\x1a\nnot one"), "02.png", "not a readable image"),
         (remove("rendering/02.png"), "02.png", "missing"),
         (remove("rendering/renderings.txt"), "renderings.txt", "missing"),
-        (write("rendering/renderings.txt", b""), "renderings.txt", "names no photo"),
+        (write("rendering/renderings.txt", b""), "renderings.txt", "at least one photo"),
         (write("rendering/renderings.txt", b"../subject.json\n"), "subject.json", "missing"),
         (write("rendering/rendering_metadata.txt", b"0 40 0 .6 50\n"), "rendering_metadata.txt", "1 rows for 4"),
         (write("rendering/rendering_metadata.txt", b"a b c d e\n" * 4), "rendering_metadata.txt", "not five numbers"),
-        (write("subject.json", b"{}"), "subject.json", "names its cube"),
+        (write("subject.json", b"{}"), "subject.json", "the cube of the capture"),
         (write("cameras.json", b"{"), "cameras.json", "not a camera file"),
-        (write("cameras.json", b'{"frames": []}'), "cameras.json", "does not fit"),
+        (write("cameras.json", b'{"frames": []}'), "cameras.json", "does not match"),
         (write("model.binvox", b"#binvox 1\ndim 0 0 0\n"), "model.binvox", "no line 'data'"),
     ],
 )
@@ -82,20 +83,20 @@ def test_a_damaged_folder_names_the_file_and_what_was_expected(folder, damage, f
 def test_a_picture_that_is_cut_short_is_refused(folder):
     path = folder / "rendering" / "01.png"
     path.write_bytes(path.read_bytes()[:-30])
-    with pytest.raises(ValueError, match="not a readable picture"):
+    with pytest.raises(ValueError, match="not a readable image"):
         capture_folder.read_capture(folder)
 
 
 def test_a_picture_that_claims_to_be_huge_is_not_decoded(folder, monkeypatch):
-    monkeypatch.setattr(capture_folder, "PIXEL_LIMIT", 100)
-    with pytest.raises(ValueError, match="at most 100"):
-        capture_folder.read_capture(folder)
+    path = folder / "rendering" / "01.png"
+    with pytest.raises(ValueError, match="the limit is 100"):
+        capture_folder.decode_photo(path, path.read_bytes(), max_pixels=100)
 
 
 def test_the_smoke_data_are_packed_once_and_small(smoke):
     path = packed.packed_path(smoke.config)
     made = path.stat().st_mtime_ns
-    assert packed.pack(smoke.config) == path and path.stat().st_mtime_ns == made
+    assert build_collection(smoke.config) == path and path.stat().st_mtime_ns == made
     assert path.stat().st_size < 50e6
 
 
@@ -141,7 +142,7 @@ def test_the_photo_of_a_capture_shows_its_truth(smoke):
         for path in sorted(smoke.objects.glob("ShapeNetRendering/*/*/subject.json"))
     )
     centres = capture.truth.cube.voxel_centres(32)[capture.truth.volume]
-    for photo, camera in zip(capture.photos, capture.cameras, strict=True):
+    for photo, camera in zip(capture.files, capture.cameras, strict=True):
         alpha = np.asarray(Image.open(io.BytesIO(photo)))[..., 3] > 127
         u, v = np.clip(camera.project(centres)[:, :2].astype(int), 0, 136).T
         assert alpha[v, u].mean() > 0.95

@@ -25,7 +25,7 @@ def test_reliability_counts_by_tenths():
 
 def test_the_line_is_the_one_that_makes_them_true():
     volumes, truth, right = overconfident()
-    slope, offset = calibration.fitted(volumes, truth)
+    slope, offset = calibration.fit_calibration(volumes, truth)
     assert slope == pytest.approx(1 / 3, rel=0.05) and offset == pytest.approx(-1 / 3, abs=0.05)
     mended = torch.sigmoid(slope * torch.logit(volumes, eps=1e-7) + offset)
     before, after = (
@@ -38,4 +38,4 @@ def test_what_was_never_asked_does_not_count():
     volumes, truth, _ = overconfident()
     above = torch.cat([volumes, torch.zeros_like(volumes)], 2)
     wide = torch.cat([truth, torch.ones_like(truth)], 2)
-    assert calibration.fitted(above, wide) == pytest.approx(calibration.fitted(volumes, truth))
+    assert calibration.fit_calibration(above, wide) == pytest.approx(calibration.fit_calibration(volumes, truth))

@@ -132,7 +132,7 @@ def test_a_photo_is_looked_at_once_and_the_answers_stay_the_same(name):
     found = evaluation.evaluate(model, known, (1, 2, 4), ("clockwise", "reversed"))
     assert sum(looked) == 8, "two captures of four photos"
     for (number, order), rows in found.groupby(["views", "order"]):
-        shown = [known.shown(number)[0, places].tolist() for places in evaluation.view_orders(order, number)]
+        shown = [known.test_views(number)[0, places].tolist() for places in evaluation.view_orders(order, number)]
         volumes = evaluation.predict(model, known, shown[0], batch=1)
         expected = evaluation.iou_at(volumes, known.truth).flatten()
         assert rows.iou.tolist() == pytest.approx(expected.tolist(), abs=1e-3)
@@ -146,7 +146,7 @@ def test_one_row_a_test_evaluation():
 
 def test_the_mean_shape_by_hand():
     train, test = captures(4), captures(2)
-    rows = evaluation.mean_shape(train, test, by="side", views=(1, 8))
+    rows = evaluation.score_mean_shape(train, test, by="side", views=(1, 8))
     # Left feet: boxes of 8 and 16 slices; voxels in one of two have probability .5, which is >= every threshold.
     left = rows[(rows["sample"] == "s0") & (rows.views == 8)]
     assert left.iou.tolist() == pytest.approx([8 / 16] * 4) and len(rows) == 2 * 2 * 4
@@ -154,7 +154,7 @@ def test_the_mean_shape_by_hand():
 
 def test_a_mean_shape_needs_its_side_among_the_training_captures():
     with pytest.raises(ValueError, match="right"):
-        evaluation.mean_shape(captures(4).select(side="left"), captures(2), by="side")
+        evaluation.score_mean_shape(captures(4).select(side="left"), captures(2), by="side")
 
 
 def metrics(values: list[float], model: str = "net", subjects: list[str] | None = None) -> pd.DataFrame:
@@ -229,12 +229,14 @@ def test_feet_are_no_class_of_objects():
 
 def test_the_published_test_shows_the_first_files():
     """Files 2, 0, 3, 1 in clockwise places: the first two files are the photos at the places where they stand."""
-    boxes = replace(captures(4, views=4), files=torch.tensor([[2, 0, 3, 1]] * 4))
-    assert boxes.shown(2).tolist() == [[0, 2]] * 4
+    boxes = replace(captures(4, views=4), file_order=torch.tensor([[2, 0, 3, 1]] * 4))
+    assert boxes.test_views(2).tolist() == [[0, 2]] * 4
     published = replace(boxes, as_published=True)
-    assert published.shown(2).tolist() == [[2, 0]] * 4 and published.select(sample="s1").shown(1).tolist() == [[2]]
+    assert published.test_views(2).tolist() == [[2, 0]] * 4 and published.select(sample="s1").test_views(
+        1
+    ).tolist() == [[2]]
     published.photos[:, 2, :3] = 255
-    assert (evaluation.predict(FirstPhoto(), published, published.shown(1)) > 0.99).all()
+    assert (evaluation.predict(FirstPhoto(), published, published.test_views(1)) > 0.99).all()
 
 
 def test_the_published_test_keeps_the_dark_seam():

@@ -48,13 +48,13 @@ def test_the_shapenet_camera_has_its_fitted_focal_length_and_ignores_column_5():
 def test_the_box_of_a_cube_by_hand():
     camera = look_at((0, 0, 0, 2.0, 90), ORIGIN, 100, 100)
     # The near face of the cube is 1 m away, where 90 degrees span 2 m: it fills the picture.
-    assert camera.box(Cube((-1, -1, -1), 2.0)) == pytest.approx((0, 0, 100, 100))
+    assert camera.crop_box(Cube((-1, -1, -1), 2.0)) == pytest.approx((0, 0, 100, 100))
 
 
 def test_the_box_of_the_lower_part_is_smaller_and_square():
     camera = look_at((10, 45, 0, 0.6, 50), np.array([0, 0.05, 0]), 100, 100)
     cube = foot_cube(np.array([[-0.12, 0, -0.05], [0.13, 0.12, 0.05]]))
-    whole, low = (np.array(camera.box(cube, height)) for height in (None, 0.12))
+    whole, low = (np.array(camera.crop_box(cube, height)) for height in (None, 0.12))
     assert low[2] - low[0] == pytest.approx(low[3] - low[1]) and low[2] - low[0] < whole[2] - whole[0]
 
 
@@ -70,7 +70,7 @@ def test_a_point_shows_at_the_same_place_of_the_scene_in_a_picture_that_was_cut(
 
 def test_a_camera_inside_the_cube_has_no_box():
     with pytest.raises(ValueError, match="inside the cube"):
-        look_at((0, 0, 0, 0.5, 60), ORIGIN, 100, 100).box(Cube((-1, -1, -1), 2.0))
+        look_at((0, 0, 0, 0.5, 60), ORIGIN, 100, 100).crop_box(Cube((-1, -1, -1), 2.0))
 
 
 @pytest.mark.parametrize("row", [(0, 0, 0, 0.0, 40), (0, 0, 0, 1.0, 180), (0, 90, 0, 1.0, 40)])
@@ -136,4 +136,4 @@ def test_a_foot_that_leaves_its_cube_is_refused():
     ("size", "fits"), [((320, 240), True), ((4032, 3024), True), ((240, 320), False), ((320, 250), False)]
 )
 def test_a_camera_takes_pictures_of_its_own_shape_at_any_size(size, fits):
-    assert look_at((30.0, 40.0, 0.0, 0.5, 50.0), np.zeros(3), 640, 480).takes(*size) == fits
+    assert look_at((30.0, 40.0, 0.0, 0.5, 50.0), np.zeros(3), 640, 480).matches_aspect(*size) == fits

@@ -314,18 +314,19 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path) -> None:
 import resource, signal, sys
 from pathlib import Path
 import numpy as np
+from p2vlib.files import write_atomically
 from p2vlib.geometry.frames import Cube
 from p2vlib.geometry.grids import VoxelGrid, write_binvox
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 grid = VoxelGrid(np.random.default_rng(0).random((32, 32, 32)) < 0.5, Cube((0.0, 0.0, 0.0), 1.0))
 try:
-    write_binvox(Path(sys.argv[1]), grid)
+    write_atomically(Path(sys.argv[1]), lambda partial: write_binvox(partial, grid))
 except OSError as error:
     sys.exit(str(error))
 """
     path = tmp_path / "full.binvox"
     outcome = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=False)
     assert outcome.returncode == 1
-    assert f"{path}: could not be written whole" in outcome.stderr
+    assert f"{path}: could not be written" in outcome.stderr
     assert list(tmp_path.iterdir()) == []

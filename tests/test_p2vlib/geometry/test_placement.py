@@ -27,13 +27,13 @@ def test_what_is_loaded_whole_is_what_is_loaded_cut(feet, smoke):
     shown = crop_boxes(feet.photos.float(), feet.boxes, 96)
     away, next_one = ((shown - photos).abs().mean() for photos in (known.photos, known.photos.roll(1, 1)))
     assert away < next_one / 4, "the same pictures but for the way of resizing"
-    assert (feet.fine[:, 1::3, 1::3, 1::3] != feet.truth[:, :, :12]).float().mean() < 1e-3
+    assert (feet.fine_truth[:, 1::3, 1::3, 1::3] != feet.truth[:, :, :12]).float().mean() < 1e-3
 
 
 def test_a_cube_that_stays_changes_nothing(feet):
     still = placement.placement_matrix(torch.zeros(len(feet)), torch.zeros(len(feet), 2))
     assert torch.allclose(placement.move_cameras(feet.cameras, still), feet.cameras, atol=1e-6)
-    assert (placement.resample_truth(feet.fine, still, 32) != feet.truth).float().mean() < 1e-3
+    assert (placement.resample_truth(feet.fine_truth, still, 32) != feet.truth).float().mean() < 1e-3
     boxes = placement.projected_boxes(feet.cameras, feet.boxes, FOOT_SHARE)
     assert torch.allclose(boxes, feet.boxes, atol=1e-3)
     assert torch.allclose(placement.recrop(feet.cameras, feet.boxes, boxes), feet.cameras, atol=1e-4)
@@ -57,7 +57,7 @@ def test_a_point_is_seen_where_it_was(feet):
 def test_the_moved_solid_shows_where_the_photo_has_it(feet):
     generator = torch.Generator().manual_seed(1)
     move = placement.sample_placements(len(feet), 10.0, 0.03, generator)
-    truth, cameras = placement.resample_truth(feet.fine, move, 32), placement.move_cameras(feet.cameras, move)
+    truth, cameras = placement.resample_truth(feet.fine_truth, move, 32), placement.move_cameras(feet.cameras, move)
     boxes = placement.projected_boxes(cameras, feet.boxes, FOOT_SHARE)
     cameras = placement.recrop(cameras, feet.boxes, boxes)
     alpha = crop_boxes(feet.photos[:, :, 3:].float() / 255, boxes, 96)[:, :, 0]
@@ -73,7 +73,7 @@ def test_a_cube_off_the_floor_sees_the_whole_foot_higher_or_lower(feet):
     zeros = torch.zeros(len(feet))
     for voxels in (-2, 1):
         lift = placement.placement_matrix(zeros, torch.zeros(len(feet), 2), zeros + voxels / 32)
-        truth, cameras, boxes = placement.move_cube(feet.fine, feet.cameras, feet.boxes, lift, 32, 2 / 32)
+        truth, cameras, boxes = placement.move_cube(feet.fine_truth, feet.cameras, feet.boxes, lift, 32, 2 / 32)
         known = feet.truth.roll(-voxels, 2)
         if voxels > 0:
             known[:, :, 32 - voxels :] = False  # what the cube has left below itself
@@ -94,15 +94,15 @@ def test_lifts_are_drawn_only_where_they_are_asked_for(feet):
         placement.sample_placements(99, 4.0, 0.02, torch.Generator().manual_seed(2), lift) for lift in (0.0, 0.03)
     )
     assert (level[:, 1, 3] == 0).all() and lifted[:, 1, 3].std() == pytest.approx(0.03, rel=0.2)
-    assert lifted[:, 1, 3].abs().max() <= placement.LARGEST * 0.03
-    recipe = Training(batch=8, views=4, single_view=0.0, mirror=False, lift_noise=0.03)
+    assert lifted[:, 1, 3].abs().max() <= placement.MAX_DEVIATIONS * 0.03
+    recipe = Training(batch=8, views=4, single_view_share=0.0, mirror=False, lift_noise=0.03)
     assert not any(
         torch.equal(truth, known) for truth in batches.sample_batch(feet, recipe, 3).truth for known in feet.truth
     )
 
 
 def test_a_step_draws_moved_cubes_and_knows_the_true_cameras(feet):
-    recipe = Training(batch=8, views=4, single_view=0.0, mirror=False, placement_noise=(5.0, 0.03))
+    recipe = Training(batch=8, views=4, single_view_share=0.0, mirror=False, placement_noise=(5.0, 0.03))
     batch = batches.sample_batch(feet, recipe, 3)
     assert batch.views.shape[2:] == (3, 96, 96) and batch.views.shape[:2] == batch.cameras.shape[:2]
     assert not torch.equal(batch.cameras, batch.true_cameras)

@@ -26,7 +26,9 @@ def feet(smoke) -> dataset.Captures:
 
 @pytest.fixture(scope="module")
 def recipe(smoke):
-    return replace(smoke.config.finetuning, placement_noise=(4.0, 0.025), points=256, batch=8, single_view=0.0)
+    return replace(
+        smoke.config.finetuning, placement_noise=(4.0, 0.025), point_samples=256, batch=8, single_view_share=0.0
+    )
 
 
 def build():
@@ -49,10 +51,10 @@ def test_points_are_near_the_surface_and_know_their_side(feet, recipe):
 
 def test_a_point_at_a_voxels_centre_is_inside_when_the_voxel_is_solid(feet):
     moves = placement.sample_placements(len(feet), 10.0, 0.05, torch.Generator().manual_seed(0))
-    truth = placement.resample_truth(feet.fine, moves, 32)
+    truth = placement.resample_truth(feet.fine_truth, moves, 32)
     layers = round(32 * FOOT_SHARE)
     centres = placement.voxel_centres(32, layers).expand(len(feet), -1, 3)
-    inside = placement.occupancy_at(feet.fine, moves, centres).view(len(feet), 32, layers, 32)
+    inside = placement.occupancy_at(feet.fine_truth, moves, centres).view(len(feet), 32, layers, 32)
     # At the floor and at the cut the finer grid ends half a voxel outside the outermost centres.
     assert torch.equal(inside[:, :, 1:-1], truth[:, :, 1 : layers - 1])
 
@@ -61,7 +63,9 @@ def test_only_the_head_learns_and_it_learns(feet, recipe, tmp_path):
     learn, validation = (feet.select(split=split) for split in ("train", "validation"))
     model = build()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    history = training.train(model, learn, validation, replace(recipe, steps=40, epoch=10), tmp_path, report=str)
+    history = training.train(
+        model, learn, validation, replace(recipe, steps=40, steps_per_epoch=10), tmp_path, report=str
+    )
     for name, value in model.state_dict().items():
         assert torch.equal(value, before[name]) != name.startswith("finer.") or "num_batches" in name, name
     assert history.loss.iloc[-1] < history.loss.iloc[0]

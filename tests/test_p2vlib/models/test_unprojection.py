@@ -26,7 +26,7 @@ def walk(views: int = 4, size: int = 32) -> torch.Tensor:
     cameras = []
     for view in range(views):
         camera = look_at((360 * view / views + 10, 40 + 3 * view, 5.0, 0.6, 50.0), np.array([0, 0.05, 0]), 128, 128)
-        cameras.append(camera.seen_from(CUBE, camera.box(CUBE)))
+        cameras.append(camera.normalised(CUBE, camera.crop_box(CUBE)))
     return torch.tensor(np.stack(cameras), dtype=torch.float32)[None]
 
 
@@ -39,7 +39,7 @@ def test_a_voxel_is_read_where_the_camera_shows_it():
     camera = look_at((30.0, 45.0, 10.0, 0.6, 50.0), np.array([0.02, 0.05, 0.01]), 128, 96)
     box = (5.0, -7.0, 110.0, 98.0)
     points = voxel_centres(4)
-    sight = project_points(torch.tensor(camera.seen_from(CUBE, box), dtype=torch.float32)[None, None], points)
+    sight = project_points(torch.tensor(camera.normalised(CUBE, box), dtype=torch.float32)[None, None], points)
     shown = camera.project(np.array(CUBE.lower) + CUBE.edge * points.numpy())
     left, top, right, bottom = box
     wanted = np.stack([2 * (shown[:, 0] - left) / (right - left) - 1, 2 * (shown[:, 1] - top) / (bottom - top) - 1], 1)
@@ -127,7 +127,7 @@ def test_it_learns_on_real_photos_and_is_tested_with_their_cameras(smoke, tmp_pa
     train, validation = feet.select(split="train"), feet.select(split="validation")
     torch.manual_seed(0)
     model = models.build("unprojection", encoder=(8, 8, 8, 8), features=4, volume=(4, 8, 8))
-    recipe = Training(steps=8, batch=4, epoch=4, single_view=1.0, mirror=False, learning_rate=1e-2)
+    recipe = Training(steps=8, batch=4, steps_per_epoch=4, single_view_share=1.0, mirror=False, learning_rate=1e-2)
     history = training.train(model, train, validation, recipe, tmp_path / "rays", device=device)
     assert history.loss.iloc[1] < history.loss.iloc[0]
     told = evaluation.predict(model, validation, [0, 1])

@@ -9,7 +9,7 @@ from p2vlib import models
 from p2vlib.training import losses
 
 
-def loss(result: models.Reconstruction, truth: torch.Tensor, name: str = "own") -> torch.Tensor:
+def loss(result: models.Reconstruction, truth: torch.Tensor, name: str = "default") -> torch.Tensor:
     batch = models.Batch(truth[:, None], None, truth)
     return losses.training_loss(torch.nn.Identity(), result, batch, name)
 
@@ -36,5 +36,5 @@ def test_the_published_loss_is_the_cross_entropy_of_two_volumes():
     assert loss(unrefined, truth, "published").item() == pytest.approx(once)
     refined = models.Reconstruction(half.clone(), half, each, each)
     assert loss(refined, truth, "published").item() == pytest.approx(2 * once)
-    with pytest.raises(ValueError, match="no loss is called 'mine'; expected own or published"):
+    with pytest.raises(ValueError, match="no loss is called 'mine'; expected default or published"):
         loss(refined, truth, "mine")

@@ -21,7 +21,7 @@ from p2vlib.training.recipes import frozen_parts, resolve_epochs
 from tests.test_p2vlib.evaluation.test_evaluation import captures
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
-RECIPE = Training(steps=6, batch=2, views=2, epoch=2, single_view=0.34)
+RECIPE = Training(steps=6, batch=2, views=2, steps_per_epoch=2, single_view_share=0.34)
 
 
 def tiny(seed: int = 0) -> models.Pix2Vox:
@@ -44,7 +44,7 @@ def same_weights(first: Path, second: Path) -> bool:
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_it_learns(device, tmp_path):
-    recipe = replace(RECIPE, steps=60, batch=4, epoch=30, mirror=False, learning_rate=3e-3)
+    recipe = replace(RECIPE, steps=60, batch=4, steps_per_epoch=30, mirror=False, learning_rate=3e-3)
     history = training.train(tiny(), data(), data(), recipe, tmp_path / "net", device=device)
     assert history.step.tolist() == [30, 60] and history.loss.iloc[1] < 0.7 * history.loss.iloc[0]
     assert history.validation_iou.iloc[1] > 0.5
@@ -126,7 +126,9 @@ def test_weights_of_another_network_are_refused(tmp_path):
 
 def test_a_loss_that_is_no_number_stops(tmp_path):
     with pytest.raises(ValueError, match="lower the learning rate"):
-        training.train(tiny(), data(), data(), replace(RECIPE, learning_rate=1e30, clip=1e30), tmp_path, device="cpu")
+        training.train(
+            tiny(), data(), data(), replace(RECIPE, learning_rate=1e30, gradient_clip=1e30), tmp_path, device="cpu"
+        )
 
 
 @pytest.mark.parametrize(("schedule", "first", "last"), [("cosine", 1 / 3, 0.0), ("step", 1.0, 0.5)])
@@ -145,7 +147,7 @@ def published(captures: int) -> Training:
 
 def test_the_published_recipe_is_counted_in_passes():
     recipe = published(30_643)
-    assert recipe.epoch == 479 and recipe.steps == 350 * 479
+    assert recipe.steps_per_epoch == 479 and recipe.steps == 350 * 479
     rates = [training.learning_rate(recipe, epoch * 479) for epoch in (0, 149, 150, 249, 250, 349)]
     assert rates == [1e-3, 1e-3, 5e-4, 5e-4, 1e-3, 1e-3]
     held = [frozen_parts(tiny(), recipe, epoch * 479) for epoch in (0, 249, 250, 349)]
@@ -166,12 +168,18 @@ def test_in_the_second_stage_only_fusion_and_refiner_learn(tmp_path):
         shape = dict(image_size=32, trunk=(4, 4, 8, 8), head=((8, 1, 1),), decoder=(16, 8, 8, 4), mixing=False)
         return models.build("pix2vox-a-narrow", **shape, refiner=(2, 2, 2, 4))
 
-    recipe = replace(RECIPES["published"], epochs=4, single_view=0.5, batch=2, views=2)
+    recipe = replace(RECIPES["published"], epochs=4, single_view_share=0.5, batch=2, views=2)
     whole = small()
     history = training.train(whole, data(), data(), recipe, tmp_path / "whole", device="cpu")
     assert history.step.tolist() == [2, 4, 6, 8]
     first = small()
-    training.train(first, data(), data(), replace(recipe, epochs=2, hold=False, single_view=1.0), tmp_path / "first")
+    training.train(
+        first,
+        data(),
+        data(),
+        replace(recipe, epochs=2, freeze_after_first_stage=False, single_view_share=1.0),
+        tmp_path / "first",
+    )
     for part, stays in {"encoder": True, "decoder": True, "merger": False, "refiner": False}.items():
         pairs = zip(getattr(whole, part).state_dict().items(), getattr(first, part).state_dict().values(), strict=True)
         same = all(torch.equal(one, two) for (name, one), two in pairs if "num_batches" not in name)
@@ -180,10 +188,16 @@ def test_in_the_second_stage_only_fusion_and_refiner_learn(tmp_path):
 
 def test_a_held_step_with_one_view_and_no_refiner_teaches_nothing(tmp_path):
     """It once stopped the whole training: in F only the fusion learns then, and one view gives it nothing to weigh."""
-    recipe = replace(RECIPES["published"], epochs=4, single_view=0.5, batch=2, views=1)
+    recipe = replace(RECIPES["published"], epochs=4, single_view_share=0.5, batch=2, views=1)
     whole, first = tiny(), tiny()
     training.train(whole, data(), data(), recipe, tmp_path / "whole", device="cpu")
-    training.train(first, data(), data(), replace(recipe, epochs=2, hold=False, single_view=1.0), tmp_path / "first")
+    training.train(
+        first,
+        data(),
+        data(),
+        replace(recipe, epochs=2, freeze_after_first_stage=False, single_view_share=1.0),
+        tmp_path / "first",
+    )
     assert all(torch.equal(one, two) for one, two in zip(whole.parameters(), first.parameters(), strict=True))
 
 

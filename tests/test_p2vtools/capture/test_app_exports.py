@@ -17,8 +17,9 @@ from PIL import Image
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
-from p2vlib.data.photo_set import FOOT_CUBE, read_photo_set
+from p2vlib.data.capture_folder import read_photo_set
 from p2vlib.geometry.cameras import Camera, look_at, read_cameras
+from p2vlib.geometry.frames import FOOT_CUBE
 from p2vlib.geometry.grids import iou, read_binvox, voxelise
 from p2vtools.__main__ import main
 from p2vtools.capture.app_exports import Export, read_export

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
-from p2vlib.data.photo_set import FOOT_CUBE, MOST_VIEWS
 from p2vlib.geometry.cameras import Camera, look_at
+from p2vlib.geometry.frames import FOOT_CUBE
 from p2vtools.capture import export_capture
 from p2vtools.capture.app_exports import NO_POINTS, Export, Frame
 
@@ -71,7 +71,7 @@ def test_the_sharpest_photo_from_each_direction_is_selected():
     away = [look_at((azimuth, 45, 0, 0.5, 50), np.array([0, 0.05, 0.6]), 40, 60) for azimuth in (10, 190)]
     selected = export_capture._select_frames(export_of(cameras + away), np.eye(4), lines.append)
     assert lines == ["72 of 74 photos show the position of the foot"]
-    assert sorted(int(frame.name) for frame in selected) == list(range(2, 72, 3)) and len(selected) == MOST_VIEWS
+    assert sorted(int(frame.name) for frame in selected) == list(range(2, 72, 3)) and len(selected) == MAX_VIEWS
     assert len(export_capture._select_frames(export_of(cameras[::4] + away), np.eye(4), lines.append)) == 18
     with pytest.raises(ValueError, match="none of 2 photos shows the position of the foot"):
         export_capture._select_frames(export_of(away), np.eye(4), lines.append)

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from p2vlib.data.photo_set import FOOT_CUBE, read_photo_set
+from p2vlib.data.capture_folder import read_photo_set
 from p2vlib.geometry.cameras import Camera, look_at, read_cameras, read_metadata
+from p2vlib.geometry.frames import FOOT_CUBE
 from p2vtools.__main__ import main
 from p2vtools.capture import charuco, mat_capture
 from p2vtools.capture.capture_writer import WrittenCapture, metadata_row
@@ -232,7 +233,7 @@ def test_heic_is_read_or_says_what_it_needs(tmp_path, capsys):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "IMG_0001.HEIC").write_bytes(b"not one")
     told = refusal(tmp_path / "photos", "a3", tmp_path / "out", capsys)
-    assert "IMG_0001.HEIC: reading HEIC needs the package pillow-heif" in told or "not a readable picture" in told
+    assert "IMG_0001.HEIC: reading HEIC needs the package pillow-heif" in told or "not a readable image" in told
 
 
 def test_what_cannot_be_is_one_clear_sentence(photos, tmp_path, capsys):
@@ -250,12 +251,12 @@ def test_what_cannot_be_is_one_clear_sentence(photos, tmp_path, capsys):
     for source, more, sentence in (
         (tmp_path / "none", [], "no such folder of photos or film"),
         (tmp_path / "empty", [], "no photos; expected pictures"),
-        (text, [], "a.jpg: not a readable picture"),
+        (text, [], "a.jpg: not a readable image"),
         (plain, [], "0 of 3 photos show the mat 'a3' well enough; expected at least 3: is it this mat, flat"),
         (photos, ["--mat", "a4"], "IMG_0000.jpg shows the mat 'a3' or 'a4x2', not 'a4': say --mat a3 (and 5 more)"),
         (photos, ["--mat", "a7"], "no mat is made for paper 'a7'"),
         (tmp_path / "film.mp4", [], "not a film that can be read"),
-        (photos, ["--out", str(there)], "is there already; name a new folder"),
+        (photos, ["--out", str(there)], "already exists; name a new folder"),
     ):
         out = [] if "--out" in more else ["--out", str(tmp_path / "out")]
         assert main(["capture", str(source), "--side", "left", *more, *out]) == 1, sentence

@@ -140,7 +140,7 @@ def test_the_command_writes_a_capture_folder(degraded, tmp_path, capsys):
     [
         ("none.ply", "out", "no such file; expected a scan"),
         ("chair.obj", "out", "stands like a foot"),
-        ("chair.obj", "there", "is there already"),
+        ("chair.obj", "there", "already exists"),
     ],
 )
 def test_errors_of_the_command_are_one_line(tmp_path, capsys, file, out, reason):

@@ -10,10 +10,10 @@ import pytest
 import trimesh
 from PIL import Image
 
-from p2vlib.data.archives import shapenet
-from p2vlib.data.photo_set import FOOT_CUBE, read_photo_set
+from p2vlib.data import shapenet
+from p2vlib.data.capture_folder import read_photo_set
 from p2vlib.geometry.cameras import Camera, look_at, read_cameras
-from p2vlib.geometry.frames import FOOT_SYNSET
+from p2vlib.geometry.frames import FOOT_CUBE, FOOT_SYNSET
 from p2vlib.geometry.grids import read_binvox
 from p2vtools.__main__ import main
 from p2vtools.capture import charuco
@@ -208,7 +208,7 @@ def test_what_is_not_filed_is_one_clear_sentence(photos, tree, tmp_path, capsys)
         (arguments(photos, new, "../p9"), "expected an id of 1 to 40"),
         (["capture", str(photos), "--side", "left", "--into", str(new), "--consent", "yes"], "subject is None"),
         ([*arguments(photos, new), "--licence", "mine"], "licence is 'mine'; expected one of CC-BY-4.0"),
-        (arguments(photos, tree), "p-7-left: is there already"),
+        (arguments(photos, tree), "p-7-left: already exists"),
         (arguments(capture, new, "p9", "right"), "is told to be a left foot; it cannot be filed as a right one"),
         (arguments(blind, new), "expected azimuth elevation in-plane distance fov"),
         (arguments(chair, new), "leaves its cube of 0.32 m; expected a foot, in metres, on the floor"),

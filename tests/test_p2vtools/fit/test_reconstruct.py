@@ -16,14 +16,15 @@ from safetensors.torch import save_file
 from scipy.spatial.transform import Rotation
 
 from p2vlib import models
-from p2vlib.data.photo_set import FOOT_CUBE, MOST_VIEWS, read_photo_set
+from p2vlib.data.capture_folder import MAX_VIEWS, read_photo_set
 from p2vlib.geometry.cameras import Camera, look_at, read_cameras, write_cameras
+from p2vlib.geometry.frames import FOOT_CUBE
 from p2vlib.geometry.grids import iou, read_binvox, voxelise
 from p2vlib.provenance import data_folder
 from p2vtools.__main__ import main
 from p2vtools.fit import pretrained, reconstruct, uncertainty
 from p2vtools.fit.ensemble import Ensemble
-from p2vtools.study import model_card
+from p2vtools.study import model_card, pretraining
 
 MOST = 4
 """Photos of a smoke capture."""
@@ -155,10 +156,12 @@ def test_photos_of_any_size_and_turn(copy, weights):
 def test_without_a_list_the_pictures_are_taken_by_name_and_the_side_is_asked_for(copy, weights):
     (copy / "rendering" / "renderings.txt").unlink()
     (copy / "subject.json").unlink()
-    with pytest.raises(ValueError, match="which foot is it.*--side left or --side right"):
+    with pytest.raises(ValueError, match="unknown side.*--side left or --side right"):
         read_photo_set(copy)
     shots = read_photo_set(copy, "right")
-    assert len(shots.photos) == MOST and np.linalg.norm(shots.start) < 0.05, "where the cameras look, on the floor"
+    assert len(shots.photos) == MOST and np.linalg.norm(shots.initial_position) < 0.05, (
+        "where the cameras look, on the floor"
+    )
 
 
 def test_without_camera_matrices_the_metadata_rows_are_taken(copy):
@@ -183,7 +186,7 @@ def test_of_two_hundred_photos_some_are_taken(copy):
     names = (copy / "rendering" / "renderings.txt").read_text().split() * 50
     (copy / "rendering" / "renderings.txt").write_text("\n".join(names))
     write_cameras(copy / "cameras.json", read_cameras(copy / "cameras.json") * 50)
-    assert len(read_photo_set(copy).photos) == MOST_VIEWS
+    assert len(read_photo_set(copy).photos) == MAX_VIEWS
 
 
 # ------------------------------------------------------------------------------------------------------ what it refuses
@@ -234,16 +237,19 @@ def a_camera_too_few(copy: Path) -> None:
 
 
 REFUSED = {
-    "no photos": (no_photos, "no photos; expected pictures"),
+    "no photos": (no_photos, "no photos; expected images"),
     "no cameras": (no_cameras, "no cameras; expected cameras.json"),
     "a photo without a row": (no_row, "3 rows for 4 photos"),
     "a camera too few": (a_camera_too_few, "3 cameras for 4 photos"),
     "looking away": (looking_away, "inside the cube or looks away"),
     "aside": (aside, "does not see the foot's place"),
     "a camera inside": (inside, "inside the cube or looks away"),
-    "huge": (lambda copy: replaced(copy, Image.new("1", (10_000, 10_000))), "10000 x 10000 pixels; at most 64000000"),
-    "another shape": (lambda copy: replaced(copy, Image.new("RGB", (128, 96))), "another shape"),
-    "text": (lambda copy: (copy / "rendering" / "00.jpg").write_text("no photo"), "not a readable picture"),
+    "huge": (
+        lambda copy: replaced(copy, Image.new("1", (10_000, 10_000))),
+        "10000 x 10000 pixels; the limit is 64000000",
+    ),
+    "another shape": (lambda copy: replaced(copy, Image.new("RGB", (128, 96))), "its camera has"),
+    "text": (lambda copy: (copy / "rendering" / "00.jpg").write_text("no photo"), "not a readable image"),
     "a photo that is missing": (lambda copy: (copy / "rendering" / "02.jpg").unlink(), "02.jpg: missing"),
 }
 
@@ -269,7 +275,7 @@ def test_targets_that_cannot_be_written(copy, capsys):
 def test_weights_are_made_tested_and_kept_with_their_card(smoke, tmp_path):
     learning = replace(smoke.config.finetuning, placement_noise=(4.0, 0.025))
     target = tmp_path / "kept" / "tiny.safetensors"
-    assert pretrained.train_pretrained(replace(smoke.config, finetuning=learning), target, tmp_path / "work") == target
+    assert pretraining.train_pretrained(replace(smoke.config, finetuning=learning), target, tmp_path / "work") == target
     weights = pretrained.load_pretrained(target)
     assert weights.card["data"]["captures"] == [4, 4, 4] and len(weights.card["test IoU by photos"]) == 3
     assert set(weights.card["minutes"]) == {"exact", "exact, on mats", "by hand", "by hand, on mats", "finer"}

@@ -18,7 +18,7 @@ def walk(views: int = 6) -> torch.Tensor:
     cameras = []
     for view in range(views):
         camera = look_at((360 * view / views, 40.0, 0.0, 0.6, 50.0), CUBE.centre, 128, 128)
-        cameras.append(camera.seen_from(CUBE, camera.box(CUBE)))
+        cameras.append(camera.normalised(CUBE, camera.crop_box(CUBE)))
     return torch.tensor(np.stack(cameras), dtype=torch.float32)[None]
 
 

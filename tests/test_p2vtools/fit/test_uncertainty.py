@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from p2vlib.data.photo_set import read_photo_set
+from p2vlib.data.capture_folder import read_photo_set
 from p2vtools.__main__ import main
 from p2vtools.fit import pretrained, reconstruct, uncertainty
 from p2vtools.fit.uncertainty import CALIBRATED_SIZE, CALIBRATION_KEY, MEASURE_NAMES

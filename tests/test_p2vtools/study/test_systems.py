@@ -58,7 +58,7 @@ def test_points_of_a_network_of_points_are_measured_themselves(smoke):
 def test_without_the_floor_cubes_stand_too_high_or_too_low(smoke):
     whole = dataset.load_feet(smoke.config, "phone").select(split=["validation", "test"])
     lifted = systems.with_floor_noise(whole)
-    assert torch.equal(lifted.photos, whole.photos) and lifted.fine is None and lifted.table.equals(whole.table)
+    assert torch.equal(lifted.photos, whole.photos) and lifted.fine_truth is None and lifted.table.equals(whole.table)
     high = [solid.any(2).any(0).nonzero().max().item() for solid in lifted.truth]
     assert len(set(high)) > 1 and max(high) < systems.LIFTED_SHARE * 32
     assert torch.equal(systems.with_floor_noise(whole).truth, lifted.truth), "the same for every network"

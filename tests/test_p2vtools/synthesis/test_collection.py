@@ -57,7 +57,7 @@ def test_captures_are_the_same_every_time_and_completed_after_a_kill(tmp_path):
     (partial / "rendering" / "junk.png").write_bytes(b"half")
     assert not collection._is_current(two, TABLE)
     collection._capture_object(TABLE, tmp_path / "two")
-    assert read_capture(two).photos == read_capture(one).photos and not partial.exists()
+    assert read_capture(two).files == read_capture(one).files and not partial.exists()
     assert not (two / "rendering" / "junk.png").exists()
 
 
@@ -86,7 +86,7 @@ def test_both_phone_looks_share_shape_and_cameras_and_differ_in_light(foot):
     assert np.array_equal(drift.truth.volume, steady.truth.volume)
     for one, two in zip(drift.cameras, steady.cameras, strict=True):
         assert np.array_equal(one.extrinsics, two.extrinsics)
-    assert drift.photos[0] == steady.photos[0] and drift.photos[1] != steady.photos[1]
+    assert drift.files[0] == steady.files[0] and drift.files[1] != steady.files[1]
 
 
 def test_a_person_on_a_mat_stands_on_black_and_white(tmp_path):
@@ -97,7 +97,7 @@ def test_a_person_on_a_mat_stands_on_black_and_white(tmp_path):
     for capture in captures.values():
         assert capture.subject["look"] == "mat"
         centre = np.array(capture.subject["cube"]["lower"]) + 0.5 * capture.subject["cube"]["edge"]
-        for photo, camera in zip(capture.photos, capture.cameras, strict=True):
+        for photo, camera in zip(capture.files, capture.cameras, strict=True):
             assert contrast(photo, camera, centre[[0, 2]]) > 0.4  # .32 at most without the mat
 
 
@@ -125,7 +125,7 @@ def test_a_studio_row_is_metric_and_true(foot):
 
 
 def test_no_photo_tells_where_or_by_what_it_was_taken(foot):
-    assert all(b"Exif" not in photo for capture in foot.values() for photo in capture.photos)
+    assert all(b"Exif" not in photo for capture in foot.values() for photo in capture.files)
 
 
 def test_a_capture_that_fails_stops_the_collection(home, smoke):

@@ -12,7 +12,8 @@ import trimesh
 from PIL import Image
 
 from p2vlib import evaluation, models
-from p2vlib.data.photo_set import FOOT_CUBE, read_photo_set
+from p2vlib.data.capture_folder import read_photo_set
+from p2vlib.geometry.frames import FOOT_CUBE
 from p2vlib.geometry.grids import iou, read_binvox
 from p2vtools import viewer
 from p2vtools.fit import reconstruct

@@ -14,7 +14,7 @@ from p2vtools.study.report.findings import Beside, Finding, findings, shown
 from tests.test_p2vtools.study.report.test_report import Page, metrics
 from tests.validity import checked
 
-NETWORKS = {"adapted": "pix2vox-a", "recurrent": "pix2vox-lstm"}
+NETWORKS = {"order_free": "pix2vox-a", "recurrent": "pix2vox-lstm"}
 
 
 def on_feet(notebook: str, model: str, ious: tuple[float, ...], **facts) -> pd.DataFrame:

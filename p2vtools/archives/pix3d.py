@@ -8,7 +8,6 @@ front, and inward is away from them.
 
 from __future__ import annotations
 
-import io
 import json
 import re
 from collections.abc import Callable, Iterable
@@ -23,7 +22,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from p2vlib import progress
-from p2vlib.data.capture_folder import Capture, open_picture
+from p2vlib.data.capture_folder import PhotoSet, decode_photo
 from p2vlib.data.dataset import COLUMNS, Captures
 from p2vlib.geometry.cameras import Camera
 from p2vlib.geometry.frames import Cube, Volume
@@ -222,7 +221,7 @@ def load(
     root = Path(root)
     if not (root / INDEX).is_file():
         raise FileNotFoundError(
-            f"{root}: there is no {INDEX}; get it with `python -m p2vtools fetch pix3d`, which makes data/pix3d/pix3d, "
+            f"{root}: there is no {INDEX}; get it with `p2v fetch pix3d`, which makes data/pix3d/pix3d, "
             f"or unpack pix3d.zip by hand and name the folder with {INDEX} as root"
         )
     wanted = tested(read_index(root))[: limit or None]
@@ -239,7 +238,7 @@ def load(
             (picture.name, capture.subject["subject"], "pix3d", CHAIR, "photo", "steady", "test", "none", "object")
         )
         # Beyond the photo's border nothing is known: it stays transparent.
-        whole = Image.open(io.BytesIO(capture.photos[0])).crop(square(picture.box))
+        whole = capture.photos[0].crop(square(picture.box))
         photos.append(np.asarray(whole.resize((image_size, image_size), Image.Resampling.BOX)))
         grids.append(capture.truth.volume)
     if not rows:
@@ -260,7 +259,7 @@ def square(box: tuple[float, float, float, float]) -> tuple[int, int, int, int]:
     return (*corner, corner[0] + edge, corner[1] + edge)
 
 
-def read_picture(root: str | Path, picture: Picture, grid: int = 32) -> Capture:
+def read_picture(root: str | Path, picture: Picture, grid: int = 32) -> PhotoSet:
     """Reads a picture, its camera and its solid in our frame.
 
     The one photo is a PNG whose alpha is the mask. The subject is the model, which many pictures share; the sample's
@@ -295,8 +294,6 @@ def read_picture(root: str | Path, picture: Picture, grid: int = 32) -> Capture:
     except ValueError as error:
         raise ValueError(f"{root / INDEX}: rot_mat of {picture.name} is no rotation ({error})") from None
     truth = VoxelGrid(_solid(root / picture.voxel, grid), CUBE)
-    content = io.BytesIO()
-    Image.fromarray(np.dstack([colours, alpha])).save(content, "png")
     subject = {
         "subject": picture.voxel.parent.as_posix(),
         "taxonomy": picture.category,
@@ -304,14 +301,15 @@ def read_picture(root: str | Path, picture: Picture, grid: int = 32) -> Capture:
         "metadata": "pix3d",
         "box": list(picture.box),
     }
-    return Capture(root / picture.name, subject, [content.getvalue()], [camera], truth)
+    photo = Image.fromarray(np.dstack([colours, alpha]))
+    return PhotoSet([photo], [camera], [picture.name], folder=root / picture.name, subject=subject, truth=truth)
 
 
 def _pixels(path: Path, mode: str) -> UInt8[np.ndarray, "height width *channels"]:
     """The pixels of a picture in Pillow's ``mode``: a grey or indexed picture becomes RGB, a coloured mask grey."""
     if not path.is_file():
         raise ValueError(f"{path}: missing; expected a picture that {INDEX} names")
-    return np.asarray(open_picture(path, path.read_bytes()).convert(mode))
+    return np.asarray(decode_photo(path, path.read_bytes()).convert(mode))
 
 
 def _solid(path: Path, size: int) -> Volume:

@@ -16,8 +16,7 @@ from PIL import Image
 
 from p2vlib import evaluation, training
 from p2vlib.config import Training
-from p2vlib.data import dataset
-from p2vlib.data.archives import shapenet
+from p2vlib.data import dataset, shapenet
 from p2vlib.data.augmentation import crop_boxes, preprocess
 from p2vlib.geometry.cameras import look_at, read_metadata, write_metadata
 from p2vlib.geometry.frames import object_cube
@@ -63,7 +62,7 @@ def silhouette_iou(capture, cameras) -> float:
     cells = (np.argwhere(volume)[:, None] + 0.5 + fine).reshape(-1, 3) / len(volume)
     points = np.asarray(cube.lower) + cube.edge * cells
     scores = []
-    for content, camera in zip(capture.photos, cameras, strict=True):
+    for content, camera in zip(capture.files, cameras, strict=True):
         seen = np.asarray(Image.open(io.BytesIO(content)))[..., 3] > 127
         column, row, _ = np.floor(camera.project(points)).astype(int).T
         inside = (column >= 0) & (column < 137) & (row >= 0) & (row < 137)
@@ -94,7 +93,7 @@ def test_an_object_that_is_not_as_published_is_named(archive, tmp_path):
     metadata.write_text(rows)
     picture = tmp_path / shapenet.RENDERINGS / CHAIR / "b2" / "rendering" / "02.png"
     picture.write_bytes(b"no picture")
-    with pytest.raises(ValueError, match=f"{re.escape(str(picture))}: not a readable picture"):
+    with pytest.raises(ValueError, match=f"{re.escape(str(picture))}: not a readable image"):
         shapenet.read_object(tmp_path, CHAIR, "b2")
 
 
@@ -157,13 +156,13 @@ def test_the_archive_becomes_captures_whose_photos_stay_a_file(whole):
     assert test.photos.data_ptr() == captures.photos[2:].data_ptr(), "a split is looked at in place"
     one = shapenet.read_object(whole, CHAIR, "c3")
     assert np.array_equal(test.truth[0], one.truth.volume)
-    first = np.asarray(Image.open(io.BytesIO(one.photos[0])))
+    first = np.asarray(Image.open(io.BytesIO(one.files[0])))
     assert np.array_equal(test.photos[0, 0].permute(1, 2, 0), first)
     maps = [line.split() for line in Path("/proc/self/maps").read_text().splitlines() if "/decoded/" in line]
     assert maps and all(line[1] == "r--s" for line in maps), "a writable map of 79 GB would be reserved as a whole"
     zero = np.asarray(Image.open(one.folder / "rendering" / "00.png"))
-    assert np.array_equal(test.photos[0, test.files[0, 0]].permute(1, 2, 0), zero)
-    assert test.boxes[0, 0].tolist() == pytest.approx(one.cameras[0].box(one.truth.cube), abs=1e-3)
+    assert np.array_equal(test.photos[0, test.file_order[0, 0]].permute(1, 2, 0), zero)
+    assert test.boxes[0, 0].tolist() == pytest.approx(one.cameras[0].crop_box(one.truth.cube), abs=1e-3)
 
 
 def test_leaks_can_be_left_out_and_objects_be_fewer(whole):
@@ -187,9 +186,9 @@ def test_photos_stand_clockwise_whatever_order_they_were_filed_in(whole):
 
 def test_it_is_decoded_once_and_told_apart_by_its_crop(whole, monkeypatch):
     box, _ = shapenet.load(whole, 96)
-    monkeypatch.setattr(shapenet, "_read_object", None)
+    monkeypatch.setattr(shapenet, "_read_rendering", None)
     middle, _ = shapenet.load(whole, 96, as_published=True)
-    assert (middle.boxes == torch.tensor(dataset.R2N2_MIDDLE)).all() and middle.as_published
+    assert (middle.boxes == torch.tensor(dataset.R2N2_CENTRE_CROP)).all() and middle.as_published
     assert box.digest() != middle.digest() and box.digest() == shapenet.load(whole, 96)[0].digest()
 
 
@@ -220,7 +219,7 @@ def test_what_is_broken_stops_or_is_skipped_and_listed(tmp_path):
         shapenet.load(tmp_path, 96)
     captures, skipped = shapenet.load(tmp_path, 96, on_error="skip")
     assert skipped.object.tolist() == [f"{CHAIR}/gone", f"{CHAIR}/b2"]
-    assert "01.png: not a readable picture" in skipped.reason[1]
+    assert "01.png: not a readable image" in skipped.reason[1]
     picture = tmp_path / shapenet.RENDERINGS / CHAIR / "b2" / "rendering" / "01.png"
     shutil.copy(picture.with_name("02.png"), picture)
     captures, skipped = shapenet.load(tmp_path, 96, on_error="skip")
@@ -262,7 +261,7 @@ def test_things3d_lies_in_the_same_layout_with_fewer_photos(tmp_path):
 
 
 def test_without_the_archive_it_says_how_to_get_it(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no ShapeNet.json; get it with `python -m p2vtools fetch shapenet"):
+    with pytest.raises(FileNotFoundError, match=r"no ShapeNet.json; get it with `p2v fetch shapenet"):
         shapenet.load(tmp_path, 96)
     with pytest.raises(FileNotFoundError, match=r"no ShapeNet.json; put ShapeNet.json, ShapeNetRendering"):
         shapenet.load(tmp_path, 96, dataset="things3d")
@@ -275,7 +274,7 @@ def test_a_network_trains_on_it_and_is_tested(whole, tmp_path):
     small = dict(image_size=32, trunk=(4, 4, 8, 16), head=((16, 1, 1), (16, 1, 1), (16, 1, 2)), decoder=(8, 8, 8, 8))
     model = build("pix2vox-f-narrow", **small)
     train, test = captures.select(split="train"), captures.select(split="test")
-    recipe = Training(steps=3, batch=4, epoch=3)
+    recipe = Training(steps=3, batch=4, steps_per_epoch=3)
     history = training.train(model, train, captures.select(split="validation"), recipe, tmp_path, device="cpu")
     assert len(history) == 1 and (tmp_path / "weights.safetensors").is_file()
     scores = evaluation.evaluate(model, test, views=(1, VIEWS))

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from p2vlib.data.archives import pix3d
+from p2vtools.archives import pix3d
 from tests.furniture import HEIGHT, WIDTH, entries_of, write_index, write_solid
 
 IMG, MASK, SOLID = "img/chair/0001.png", "mask/chair/0001.png", "model/chair/OWN_ONE/voxel.mat"
@@ -40,13 +40,13 @@ def bit(*shape: int) -> np.ndarray:
 
 SPOILT = {
     "no picture": (lambda root: (root / IMG).unlink(), IMG, "missing; expected a picture"),
-    "broken picture": (lambda root: (root / IMG).write_bytes(b"none"), IMG, "not a readable picture"),
-    "cut picture": (lambda root: cut_off(root, IMG), IMG, "not a readable picture"),
+    "broken picture": (lambda root: (root / IMG).write_bytes(b"none"), IMG, "not a readable image"),
+    "cut picture": (lambda root: cut_off(root, IMG), IMG, "not a readable image"),
     "another size": (lambda root: blank(root, IMG, 150, 200), IMG, "150 x 200 pixels; its img_size"),
-    "huge picture": (lambda root: blank(root, IMG, 5000, 5000), IMG, "5000 x 5000 pixels; at most 16777216"),
-    "bomb": (lambda root: blank(root, IMG, 20000, 10000), IMG, "not a readable picture .*200000000 pixels"),
+    "huge picture": (lambda root: blank(root, IMG, 5000, 5000), IMG, "5000 x 5000 pixels; the limit is 16777216"),
+    "bomb": (lambda root: blank(root, IMG, 20000, 10000), IMG, "not a readable image .*200000000 pixels"),
     "no mask": (lambda root: (root / MASK).unlink(), MASK, "missing; expected a picture"),
-    "broken mask": (lambda root: (root / MASK).write_bytes(b""), MASK, "not a readable picture"),
+    "broken mask": (lambda root: (root / MASK).write_bytes(b""), MASK, "not a readable image"),
     "other mask": (lambda root: blank(root, MASK, 100, 75), MASK, "100 x 75 pixels; expected 200 x 150, as .*0001.png"),
     "empty mask": (lambda root: blank(root, MASK, WIDTH, HEIGHT, 1), MASK, "marks no pixel"),
     "no solid": (lambda root: (root / SOLID).unlink(), SOLID, "missing; expected a solid"),

@@ -25,8 +25,8 @@ from jaxtyping import Float32
 from PIL import Image
 
 from p2vlib import progress
-from p2vlib.data.capture_folder import Capture, read_capture, read_photos
-from p2vlib.data.dataset import COLUMNS, R2N2_MIDDLE, R2N2_PIXELS, Captures
+from p2vlib.data.capture_folder import PhotoSet, read_capture, read_photos
+from p2vlib.data.dataset import COLUMNS, R2N2_CENTRE_CROP, R2N2_PIXELS, Captures
 from p2vlib.geometry.cameras import r2n2_camera, read_metadata
 from p2vlib.geometry.frames import FOOT_SYNSET, Cube
 from p2vlib.geometry.grids import VoxelGrid, read_binvox
@@ -120,7 +120,7 @@ def without_leaks(categories: list[Category]) -> list[Category]:
     return [replace(c, test=tuple(name for name in c.test if name not in learnt)) for c in categories]
 
 
-def read_object(root: Path, synset: str, name: str, views: int = VIEWS, grid: int = 32) -> Capture:
+def read_object(root: Path, synset: str, name: str, views: int = VIEWS, grid: int = 32) -> PhotoSet:
     """Reads one object of the archive, its cameras and its grid in one frame, its photos in clockwise order.
 
     The archive took them at random azimuths; ``files`` in the subject says where each of its files stands now. The
@@ -133,16 +133,15 @@ def read_object(root: Path, synset: str, name: str, views: int = VIEWS, grid: in
     """
     if synset == FOOT_SYNSET:
         return read_capture(root / RENDERINGS / synset / name)
-    return _read_object(root, synset, name, views, grid)[0]
+    return _read_rendering(root, synset, name, views, grid)
 
 
-def _read_object(root: Path, synset: str, name: str, views: int, grid: int = 32) -> tuple[Capture, list[Image.Image]]:
-    """`read_object`, and beside the content of its photos the pictures in them."""
+def _read_rendering(root: Path, synset: str, name: str, views: int, grid: int = 32) -> PhotoSet:
     rendering = root / RENDERINGS / synset / name / "rendering"
     if not rendering.is_dir():
         raise ValueError(f"{rendering}: missing; the taxonomy lists {synset}/{name}, and the archive lacks it")
     voxels = root / VOXELS / synset / name / "model.binvox"
-    photos, pictures = read_photos(rendering)
+    names, files, photos = read_photos(rendering)
     rows = read_metadata(rendering / "rendering_metadata.txt", views)
     if len(photos) != views:
         raise ValueError(f"{rendering}: {len(photos)} pictures are listed; expected {views}")
@@ -151,7 +150,7 @@ def _read_object(root: Path, synset: str, name: str, views: int, grid: int = 32)
         raise ValueError(f"{voxels}: a grid of {truth.size}^3; expected {grid}^3, as the rest of the archive")
     edge = truth.cube.edge
     try:
-        cameras = [r2n2_camera(row, 1.0, np.zeros(3), *one.size) for row, one in zip(rows, pictures, strict=True)]
+        cameras = [r2n2_camera(row, 1.0, np.zeros(3), *one.size) for row, one in zip(rows, photos, strict=True)]
     except ValueError as error:
         raise ValueError(f"{rendering / 'rendering_metadata.txt'}: {error}") from None
     azimuths = np.array([row[0] for row in rows])
@@ -160,8 +159,8 @@ def _read_object(root: Path, synset: str, name: str, views: int, grid: int = 32)
     subject = {"subject": name, "taxonomy": synset, "look": "studio", "metadata": "r2n2"}
     subject["files"] = np.argsort(order).tolist()
     placed = VoxelGrid(truth.volume, Cube((-edge / 2,) * 3, edge))
-    photos, cameras, pictures = ([values[i] for i in order] for values in (photos, cameras, pictures))
-    return Capture(rendering.parent, subject, photos, cameras, placed), pictures
+    names, files, photos, cameras = ([values[i] for i in order] for values in (names, files, photos, cameras))
+    return PhotoSet(photos, cameras, names, folder=rendering.parent, subject=subject, files=files, truth=placed)
 
 
 # ------------------------------------------------------------------------------------------------- the archive at hand
@@ -209,7 +208,7 @@ def load(
     edge = round(truth.shape[1] ** (1 / 3))
     boxes = np.load(store / "boxes.npy")
     if as_published:
-        boxes[:] = R2N2_MIDDLE
+        boxes[:] = R2N2_CENTRE_CROP
     captures = Captures(
         table.assign(dataset=dataset),
         pictures,
@@ -227,9 +226,7 @@ def load(
 def _stored(root: Path, dataset: str, views: int, limit: int, drop_leaks: bool, on_error: str) -> Path:
     """The folder with the decoded pictures of what is asked for, made first where it is missing or stale."""
     if absent := [name for name in (TAXONOMY, RENDERINGS, VOXELS) if not (root / name).exists()]:
-        way = (
-            f"get it with `python -m p2vtools fetch shapenet --root {root}`, or put" if dataset == "shapenet" else "put"
-        )
+        way = f"get it with `p2v fetch shapenet --root {root}`, or put" if dataset == "shapenet" else "put"
         raise FileNotFoundError(
             f"{root}: there is no {absent[0]}; {way} {TAXONOMY}, {RENDERINGS} and {VOXELS} there by hand"
         )
@@ -262,7 +259,7 @@ def _is_stale(root: Path, store: Path, views: int, on_error: str) -> bool:
 def _cut_to(
     boxes: Float32[np.ndarray, "captures views 4"], cameras: Float32[np.ndarray, "captures views 3 7"]
 ) -> Float32[np.ndarray, "captures views 3 7"]:
-    """``cameras`` of the whole photos (`Camera.seen_from`) for photos that are cut to ``boxes``."""
+    """``cameras`` of the whole photos (`Camera.normalised`) for photos that are cut to ``boxes``."""
     lower, upper = boxes[..., :2], boxes[..., 2:]
     scale, shift = R2N2_PIXELS / (upper - lower), (R2N2_PIXELS - 2 * lower) / (upper - lower) - 1
     cut = cameras.copy()
@@ -290,7 +287,7 @@ def _decode(root: Path, wanted: list[tuple[str, str, str]], store: Path, views: 
                 capture, pictures, box = found
                 file.write(pictures)
                 boxes.append(box)
-                cameras.append([camera.seen_from(capture.truth.cube, WHOLE) for camera in capture.cameras])
+                cameras.append([camera.normalised(capture.truth.cube, WHOLE) for camera in capture.cameras])
                 files.append(capture.subject["files"])
                 grids.append(np.packbits(capture.truth.volume))
                 # An object filed under two categories is one subject and two samples.
@@ -319,13 +316,13 @@ def _read_all(root: Path, wanted: list[tuple[str, str, str]], views: int) -> Ite
             bar.update(len(some))
 
 
-def _read(root: Path, synset: str, name: str, views: int) -> tuple[Capture, bytes, list] | Exception:
+def _read(root: Path, synset: str, name: str, views: int) -> tuple[PhotoSet, bytes, list] | Exception:
     """An object, its decoded pictures and their boxes, or the error in their place."""
     try:
-        capture, found = _read_object(root, synset, name, views)
-        pictures = b"".join(_pixels(picture, capture.folder) for picture in found)
+        capture = _read_rendering(root, synset, name, views)
+        pictures = b"".join(_pixels(photo, capture.folder) for photo in capture.photos)
         try:
-            boxes = [camera.box(capture.truth.cube) for camera in capture.cameras]
+            boxes = [camera.crop_box(capture.truth.cube) for camera in capture.cameras]
         except ValueError as error:
             raise ValueError(f"{capture.folder / 'rendering' / 'rendering_metadata.txt'}: {error}") from None
         return capture, pictures, boxes

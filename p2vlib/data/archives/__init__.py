@@ -1,1 +1,0 @@
-"""Public archives: ShapeNet with its R2N2 renderings, and Pix3D."""

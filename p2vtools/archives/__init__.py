@@ -1,0 +1,1 @@
+"""The public archives: download, and reading of Pix3D."""
