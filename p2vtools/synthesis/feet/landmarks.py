@@ -1,9 +1,9 @@
-"""True measures of an anny foot, from landmarks that are the same numbered vertices in everyone.
+"""Anatomical landmarks and true measures of synthetic feet, from vertices with the same indices in everyone.
 
-Nothing here comes from `fit.measure`: this is what that is tested against. A landmark is "the most prominent point"
-of a place (Lee, Lin and Wang, J. Foot and Ankle Research 7:44, 2014), so each is a few vertices of
-`template`, of which that one counts that stands out farthest: those that do so in any of 900 feet (populations 5 and
-6, 450 people), on the heads of the metatarsals among all that the toes' own bones do not move.
+The module is independent of `p2vtools.fit.measure`, which is tested against it. A landmark is the most prominent point
+of a region (Lee, Lin and Wang, J. Foot and Ankle Research 7:44, 2014): the candidates are the vertices of the template
+that are most prominent in any of 900 feet (populations 5 and 6, 450 people). On the heads of the metatarsals, vertices
+moved by the bones of the toes are excluded.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int
 from scipy.spatial import ConvexHull, cKDTree
 
 from p2vtools.synthesis.feet.foot import SyntheticFoot
-from p2vtools.synthesis.feet.template import leg_template, pose_legs
+from p2vtools.synthesis.feet.legs import leg_template, pose_legs
 
 LANDMARK_VERTICES: dict[str, tuple[int, ...]] = {
     "pternion": (435, 446, 2143, 2147, 2206, 2208, 2209, 2269, 2270, 3428),
@@ -42,120 +42,125 @@ LANDMARK_VERTICES: dict[str, tuple[int, ...]] = {
         *(3208, 3209, 3210, 3211, 3212, 3259, 3315, 3316, 3331, 3332, 3333, 3337, 3338, 3372),
     ),
 }
-"""Numbers in the left leg's `template`. The last two are places: the pad of the heel near 16 % of the length."""
+"""Vertex indices in the left leg's template. The last two are regions: the heel pad near 16 % of the length."""
 
-HEEL_AT, MIDDLE_AT, ARCH_AT = 0.16, 0.50, 0.25
-"""Where the heel and the middle of the foot are cut, shares of the length; the arch's place, share of the breadth."""
+TOES = tuple(f"toe {number}" for number in range(1, 6))
+
+HEEL_POSITION, INSTEP_POSITION, ARCH_POSITION = 0.16, 0.50, 0.25
+"""Positions of the measured sections of heel and instep, as shares of the length; of the arch, as a share of the
+breadth from the inner side."""
 
 SIDE_HEIGHT, PAD_HEIGHT = 0.045, 0.03
-"""Breadths at the middle and of the heel's pad are taken below these heights, metres: higher up the ankle leans out."""
+"""Breadths at the instep and of the heel pad are taken below these heights, metres: the ankle leans out above."""
 
 
 @functools.cache
 def landmark_vertices(side: str) -> dict[str, Int[np.ndarray, " vertices"]]:
-    """`VERTICES` in the template of ``side``: anny's legs are mirror images, whose vertices come in another order."""
-    chosen = {name: np.array(listed) for name, listed in LANDMARK_VERTICES.items()}
+    """`LANDMARK_VERTICES` in the template of ``side``.
+
+    anny's legs are mirror images of each other whose vertices are ordered differently.
+    """
+    indices = {name: np.array(listed) for name, listed in LANDMARK_VERTICES.items()}
     if side == "left":
-        return chosen
-    away, twin = cKDTree(_rest("right")).query(_rest("left") * [1, 1, -1])
-    if away.max() > 1e-6:
-        raise ValueError(f"anny's legs are no mirror images: a vertex is {1000 * away.max():.3f} mm from its twin")
-    return {name: twin[listed] for name, listed in chosen.items()}
+        return indices
+    distances, mirrored = cKDTree(_rest("right")).query(_rest("left") * [1, 1, -1])
+    if distances.max() > 1e-6:
+        raise ValueError(f"anny's legs are not mirror images: vertices differ by up to {1000 * distances.max():.3f} mm")
+    return {name: mirrored[listed] for name, listed in indices.items()}
 
 
 def find_landmarks(foot: SyntheticFoot) -> dict[str, Float[np.ndarray, "points 3"]]:
-    """Where a foot's true measures are taken, metres: a point a name, and two closed outlines, ``ball`` and ``instep``.
+    """The landmarks of a foot, metres: one point per name, and two closed outlines, ``ball`` and ``instep``.
 
-    The points of heel, instep and arch lie on edges between vertices, where these cross the plane of the measure.
+    The points of heel, instep and arch are intersections of mesh edges with the plane of the measure.
     """
-    vertices, places, edges = np.asarray(foot.leg_mesh.vertices), landmark_vertices(foot.side), _edges(foot.side)
-    ahead, inwards = np.array([1.0, 0.0, 0.0]), np.array([0.0, 0.0, 1.0 if foot.side == "left" else -1.0])
+    vertices, regions, edges = np.asarray(foot.leg_mesh.vertices), landmark_vertices(foot.side), _edges(foot.side)
+    forwards, inwards = np.array([1.0, 0.0, 0.0]), np.array([0.0, 0.0, 1.0 if foot.side == "left" else -1.0])
 
-    def outstanding(name: str, towards: np.ndarray) -> np.ndarray:
-        points = vertices[places[name]]
-        return points[[(points @ towards).argmax()]]
+    def farthest(points: np.ndarray, direction: np.ndarray) -> np.ndarray:
+        return points[[(points @ direction).argmax()]]
 
-    marks = {"pternion": outstanding("pternion", -ahead)}
-    marks |= {f"toe {toe}": outstanding(f"toe {toe}", ahead) for toe in range(1, 6)}
-    inner = marks["first metatarsal"] = outstanding("first metatarsal", inwards)
-    outer = marks["fifth metatarsal"] = outstanding("fifth metatarsal", -inwards)
+    marks = {"pternion": farthest(vertices[regions["pternion"]], -forwards)}
+    marks |= {name: farthest(vertices[regions[name]], forwards) for name in TOES}
+    inner = marks["first metatarsal"] = farthest(vertices[regions["first metatarsal"]], inwards)
+    outer = marks["fifth metatarsal"] = farthest(vertices[regions["fifth metatarsal"]], -inwards)
     heel = marks["pternion"][0]
-    length = max(marks[f"toe {toe}"][0, 0] for toe in range(1, 6)) - heel[0]
-    rear, half = heel + HEEL_AT * length * ahead, heel + MIDDLE_AT * length * ahead
-    for name, towards in (("heel, inner", inwards), ("heel, outer", -inwards)):
-        points = _crossings(vertices, edges[np.isin(edges, places[name]).all(1)], rear, ahead)
-        points = points[points[:, 1] < PAD_HEIGHT]
-        marks[name] = points[[(points @ towards).argmax()]]
+    length = max(marks[name][0, 0] for name in TOES) - heel[0]
+    rear, middle = heel + HEEL_POSITION * length * forwards, heel + INSTEP_POSITION * length * forwards
+    for name, direction in (("heel, inner", inwards), ("heel, outer", -inwards)):
+        points = _intersect(vertices, edges[np.isin(edges, regions[name]).all(1)], rear, forwards)
+        marks[name] = farthest(points[points[:, 1] < PAD_HEIGHT], direction)
     across = np.cross((outer - inner)[0] * [1, 0, 1], [0.0, 1.0, 0.0])
-    marks["ball"] = _outline(_crossings(vertices, edges, inner[0], across))
-    middle = _crossings(vertices, edges, half, ahead)
-    marks["instep"] = _outline(middle)
-    marks["instep, top"] = middle[[middle[:, 1].argmax()]]
-    sole = _crossings(vertices, edges[_is_sole(foot.side)[edges].all(1)], half, ahead)
+    marks["ball"] = _convex_outline(_intersect(vertices, edges, inner[0], across))
+    instep = _intersect(vertices, edges, middle, forwards)
+    marks["instep"] = _convex_outline(instep)
+    marks["instep, top"] = instep[[instep[:, 1].argmax()]]
+    sole = _intersect(vertices, edges[_is_sole(foot.side)[edges].all(1)], middle, forwards)
     sole = sole[sole[:, 2].argsort()]
-    low = middle[middle[:, 1] < SIDE_HEIGHT] @ inwards
-    aside = inwards[2] * (low.max() - ARCH_AT * np.ptp(low))
-    marks["arch"] = np.array([[half[0], np.interp(aside, sole[:, 2], sole[:, 1]), aside]])
+    low = instep[instep[:, 1] < SIDE_HEIGHT] @ inwards
+    z = inwards[2] * (low.max() - ARCH_POSITION * np.ptp(low))
+    marks["arch"] = np.array([[middle[0], np.interp(z, sole[:, 2], sole[:, 1]), z]])
     return marks
 
 
 def true_measures(foot: SyntheticFoot) -> dict[str, float]:
-    """A foot's true measures in millimetres, by the names that `p2vtools.fit.measure.Measures` gives them."""
+    """True measures of a foot in millimetres, named as in `p2vtools.fit.measure.Measures`."""
     marks = find_landmarks(foot)
     inner, outer = marks["first metatarsal"][0], marks["fifth metatarsal"][0]
-    found = {
-        "length": max(marks[f"toe {toe}"][0, 0] for toe in range(1, 6)) - marks["pternion"][0, 0],
+    measures = {
+        "length": max(marks[name][0, 0] for name in TOES) - marks["pternion"][0, 0],
         "ball_breadth": abs(inner - outer)[2],
         "ball_width": np.hypot(*(inner - outer)[[0, 2]]),
-        "ball_girth": _around(marks["ball"]),
+        "ball_girth": _perimeter(marks["ball"]),
         "heel_breadth": abs(marks["heel, inner"] - marks["heel, outer"])[0, 2],
         "instep_height": marks["instep, top"][0, 1],
-        "instep_girth": _around(marks["instep"]),
+        "instep_girth": _perimeter(marks["instep"]),
         "arch_height": marks["arch"][0, 1],
     }
-    return {name: 1000 * float(value) for name, value in found.items()}
+    return {name: 1000 * float(value) for name, value in measures.items()}
 
 
 def _rest(side: str) -> Float[np.ndarray, "vertices 3"]:
-    return leg_template(side).smooth @ pose_legs({}, {}, {})
+    return leg_template(side).subdivision @ pose_legs({}, {}, {})
 
 
 @functools.cache
 def _edges(side: str) -> Int[np.ndarray, "edges 2"]:
     """The edges of the template between vertices of the foot."""
     leg = leg_template(side)
-    faces = leg.faces[leg.is_foot[leg.faces].all(1)].astype(np.int64)  # igl's own integers have another name
+    # jaxtyping does not accept igl's integer type (long long).
+    faces = leg.faces[leg.is_foot[leg.faces].all(1)].astype(np.int64)
     return np.unique(np.sort(faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1), axis=0)
 
 
 @functools.cache
 def _is_sole(side: str) -> Bool[np.ndarray, " vertices"]:
-    """The vertices of the foot whose surface looks down in the template at rest."""
+    """Whether a vertex of the foot faces down in the template at rest."""
     leg = leg_template(side)
     normals = trimesh.Trimesh(_rest(side), leg.faces, process=False).vertex_normals
     return leg.is_foot & (normals[:, 1] < -0.1)
 
 
-def _crossings(
+def _intersect(
     vertices: Float[np.ndarray, "vertices 3"],
     edges: Int[np.ndarray, "edges 2"],
     point: Float[np.ndarray, " 3"],
     normal: Float[np.ndarray, " 3"],
 ) -> Float[np.ndarray, "points 3"]:
-    """Where the edges meet the plane through ``point``."""
-    away = (vertices - point) @ normal
-    edges = edges[(away[edges] >= 0).sum(1) == 1]
-    first, last = away[edges].T[..., None]
+    """Intersections of the edges with the plane through ``point``."""
+    distance = (vertices - point) @ normal
+    edges = edges[(distance[edges] >= 0).sum(1) == 1]
+    first, last = distance[edges].T[..., None]
     return (vertices[edges[:, 0]] * last - vertices[edges[:, 1]] * first) / (last - first)
 
 
-def _outline(points: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "around 3"]:
-    """The convex outline of points in an upright plane, closed."""
-    away = points - points[0]
-    farthest = away[np.hypot(away[:, 0], away[:, 2]).argmax()] * [1, 0, 1]
-    around = ConvexHull(np.stack([away @ farthest / np.linalg.norm(farthest), points[:, 1]], 1)).vertices
-    return points[[*around, around[0]]]
+def _convex_outline(points: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "hull 3"]:
+    """The closed convex hull of points in a vertical plane."""
+    offsets = points - points[0]
+    axis = offsets[np.hypot(offsets[:, 0], offsets[:, 2]).argmax()] * [1, 0, 1]
+    hull = ConvexHull(np.stack([offsets @ axis / np.linalg.norm(axis), points[:, 1]], 1)).vertices
+    return points[[*hull, hull[0]]]
 
 
-def _around(outline: Float[np.ndarray, "around 3"]) -> float:
+def _perimeter(outline: Float[np.ndarray, "points 3"]) -> float:
     return float(np.linalg.norm(np.diff(outline, axis=0), axis=1).sum())

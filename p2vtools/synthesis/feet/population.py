@@ -1,4 +1,4 @@
-"""Who is photographed: people drawn from a seeded population, with the shape and the pose of both their feet."""
+"""People sampled from a seeded population, with the shape and the pose of both of their feet."""
 
 from __future__ import annotations
 
@@ -9,26 +9,27 @@ import numpy as np
 from p2vlib.geometry.frames import SIDES
 
 CHILD_EVERY = 7
-"""One person in seven is a school child, so a population never holds more than a fifth of children."""
+"""Every seventh person is a school child, so at most a fifth of any population are children."""
 
 FOOT_LENGTH = {"man": (0.265, 0.013), "woman": (0.243, 0.012)}
 """Mean and standard deviation of the adult foot length, metres."""
 
 STATURE = {"man": (1.76, 0.07), "woman": (1.63, 0.065)}
-"""Mean and standard deviation of the adult stature, metres; it correlates with the foot length at about .7."""
+"""Mean and standard deviation of the adult stature, metres."""
 
-_STATURE_CORRELATION = 0.7
+STATURE_CORRELATION = 0.7
+"""Correlation of stature and foot length."""
 
-_WIDTH = {"man": 0.10, "woman": -0.17}
-"""anny's horizontal scale that makes the ball 38 % of the length, as in surveys; its own women have broad feet."""
+FOOT_WIDTH = {"man": 0.10, "woman": -0.17}
+"""anny's horizontal scale at which the ball breadth is 38 % of the length, as in surveys."""
 
 MONK_TONES = ["f6ede4", "f3e7db", "f7ead0", "eadaba", "d7bd96", "a07e56", "825c43", "604134", "3a312a", "292420"]
-"""The Monk Skin Tone scale (E. Monk, 2022), light to dark, as sRGB; the palest and the darkest tones stay rare."""
+"""The Monk Skin Tone scale (E. Monk, 2022), light to dark, as sRGB."""
 
 
 @dataclass(frozen=True)
 class FootShape:
-    """How one foot differs from the template: what `feet.make_feet` asks of anny and of the pose."""
+    """Shape and pose of one foot, relative to the template; `p2vtools.synthesis.feet.foot` applies them."""
 
     length: float
     """Pternion to the longest toe along the axis of the foot, metres."""
@@ -37,30 +38,30 @@ class FootShape:
     instep: float
     """anny's vertical scale of the foot, -1 to 1."""
     taper: float
-    """Growth of the width from heel to toes over the template's, a share of it."""
+    """Relative change of the width from heel to toes."""
     adduction: float
-    """Turn of the toes inwards from the line of the heel, over the template's, degrees."""
+    """Additional rotation of the forefoot inwards, degrees."""
     hallux_valgus: float
-    """Turn of the big toe towards the others, degrees."""
+    """Rotation of the big toe towards the others, degrees."""
     toe_flexion: tuple[float, float, float, float, float]
-    """Bend of each toe at its root, big toe first, degrees, downwards."""
+    """Downward rotation of each toe at its root, big toe first, degrees."""
     toe_curl: tuple[float, float, float, float, float]
-    """Bend of each toe in its middle, degrees, downwards."""
+    """Downward rotation of each toe at its middle joint, degrees."""
     toe_spread: float
-    """How far the small toe turns outwards, degrees; the others follow in proportion."""
-    toe_reach: tuple[float, float, float, float, float]
-    """How much longer each toe is than the template's, metres."""
+    """Outward rotation of the small toe, degrees; the toes between follow in proportion."""
+    toe_extension: tuple[float, float, float, float, float]
+    """Additional length of each toe, metres."""
     lean: tuple[float, float]
-    """Tilt of the shank over the foot, degrees: forwards, and outwards."""
+    """Tilt of the shank over the foot, degrees: forwards and outwards."""
     arch: float
-    """How far the hollow of the sole is raised over the template's, metres."""
-    press: float
-    """How deep the sole is pressed flat by the weight on it, metres."""
+    """Additional height of the arch, metres."""
+    compression: float
+    """Depth to which body weight flattens the sole, metres."""
 
 
 @dataclass(frozen=True)
 class Person:
-    """One person of the population; ``left`` and ``right`` are alike but not equal."""
+    """One person of the population, with a ``left`` and a ``right`` foot that are similar but not equal."""
 
     id: str
     sex: str
@@ -83,11 +84,11 @@ class Person:
 
     @property
     def is_child(self) -> bool:
-        """Whether the person still grows."""
+        """Whether the person is younger than 18."""
         return self.age < 18
 
     def phenotypes(self) -> dict[str, float]:
-        """anny's phenotypes, each 0 to 1; 0 is male, and its ages are 1, 11, 25 and 90 years at 0, 1/3, 2/3 and 1."""
+        """anny's phenotypes, each 0 to 1. Gender 0 is male; age is 1, 11, 25 and 90 years at 0, 1/3, 2/3 and 1."""
         mean, deviation = STATURE[self.sex]
         relative = 0.0 if self.is_child else (self.stature - mean) / deviation
         return {
@@ -100,29 +101,27 @@ class Person:
 
 
 def sample_population(seed: int, people: int, first: int = 0) -> list[Person]:
-    """Draws the people number ``first`` to ``first + people - 1`` of the population ``seed``.
+    """Samples the people with the indices ``first`` to ``first + people - 1`` of the population ``seed``.
 
-    A person depends on the seed and on their own number only, so a longer population begins with the shorter one.
+    A person depends only on the seed and on their index, so a longer population starts with the shorter one.
 
     Raises:
-        ValueError: a negative seed, number or count.
+        ValueError: an argument is negative.
     """
     if min(seed, people, first) < 0:
-        raise ValueError(
-            f"a population needs a seed, a count and a first number from 0 up; found {seed}, {people}, {first}"
-        )
-    return [_person(seed, number) for number in range(first, first + people)]
+        raise ValueError(f"seed, people and first must not be negative; found {seed}, {people}, {first}")
+    return [_sample_person(seed, index) for index in range(first, first + people)]
 
 
-def _person(seed: int, number: int) -> Person:
-    rng = np.random.default_rng([seed, number])
+def _sample_person(seed: int, index: int) -> Person:
+    rng = np.random.default_rng([seed, index])
     sex = ("man", "woman")[rng.integers(2)]
-    is_child = number % CHILD_EVERY == CHILD_EVERY - 1
+    is_child = index % CHILD_EVERY == CHILD_EVERY - 1
     age = rng.uniform(6, 13) if is_child else rng.uniform(18, 85)
-    size, build = _truncated(rng), _truncated(rng)
-    relative = _STATURE_CORRELATION * size + np.sqrt(1 - _STATURE_CORRELATION**2) * build
+    size, build = _truncated_normal(rng), _truncated_normal(rng)
+    relative = STATURE_CORRELATION * size + np.sqrt(1 - STATURE_CORRELATION**2) * build
     if is_child:
-        # A straight line through school age: near 18.6 cm and 1.16 m at six, 24.2 cm and 1.56 m at thirteen.
+        # Linear in the age: about 18.6 cm and 1.16 m at six, 24.2 cm and 1.56 m at thirteen.
         length, stature = 0.138 + 0.008 * age + 0.009 * size, 0.82 + 0.057 * age + 0.05 * relative
         body_mass_index = rng.normal(13.5 + 0.4 * age, 1.5)
     else:
@@ -130,10 +129,10 @@ def _person(seed: int, number: int) -> Person:
         length, stature = length_mean + length_sd * size, stature_mean + stature_sd * relative
         body_mass_index = float(np.clip(rng.normal(25, 4), 17, 38))
     muscle, ankle, calf = np.clip(rng.normal([0.5, 0, 0], [0.15, 0.4, 0.4]), [0, -1, -1], 1)
-    skin = _skin(rng)
-    left, right = _feet(rng, float(length), _WIDTH[sex])
+    skin = _sample_skin(rng)
+    left, right = _sample_feet(rng, float(length), FOOT_WIDTH[sex])
     return Person(
-        id=f"p{number:05d}",
+        id=f"p{index:05d}",
         sex=sex,
         age=float(age),
         stature=float(stature),
@@ -147,32 +146,34 @@ def _person(seed: int, number: int) -> Person:
     )
 
 
-def _truncated(rng: np.random.Generator) -> float:
-    """A standard normal number drawn again until it lies within three deviations."""
+def _truncated_normal(rng: np.random.Generator) -> float:
+    """A standard normal number, redrawn until it lies within three standard deviations."""
     while abs(value := rng.normal()) > 3:
         pass
     return float(value)
 
 
-def _skin(rng: np.random.Generator) -> tuple[float, float, float]:
-    """A tone between two neighbours of the Monk scale, linear RGB, with a slight cast of its own."""
+def _sample_skin(rng: np.random.Generator) -> tuple[float, float, float]:
+    """A tone between two neighbours of the Monk scale with a slight variation of hue, linear RGB."""
     srgb = np.array([[int(tone[i : i + 2], 16) / 255 for i in (0, 2, 4)] for tone in MONK_TONES])
     linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
-    place = rng.beta(1.5, 1.5) * (len(linear) - 1)
-    tone = [np.interp(place, np.arange(len(linear)), channel) for channel in linear.T]
+    position = rng.beta(1.5, 1.5) * (len(linear) - 1)
+    tone = [np.interp(position, np.arange(len(linear)), channel) for channel in linear.T]
     return tuple(float(value) for value in np.clip(tone * rng.normal(1, 0.03, 3), 0.005, 0.95))
 
 
-def _feet(rng: np.random.Generator, length: float, width: float) -> tuple[FootShape, FootShape]:
-    """The person's own shape, drawn once, and each side's smaller differences from it (a third of the spread)."""
-    own = rng.normal(size=24)
+def _sample_feet(rng: np.random.Generator, length: float, width: float) -> tuple[FootShape, FootShape]:
+    """Both feet: a shape of the person plus deviations of each side with a third of its spread."""
+    common = rng.normal(size=24)
     hallux_valgus = rng.gamma(2.0, 5.0)
-    sides = [own + 0.35 * rng.normal(size=24) for _ in SIDES]
-    return tuple(_shape(z, width, hallux_valgus, length + 0.0015 * rng.normal(), rng) for z in sides)
+    sides = [common + 0.35 * rng.normal(size=24) for _ in SIDES]
+    return tuple(_sample_foot(z, width, hallux_valgus, length + 0.0015 * rng.normal(), rng) for z in sides)
 
 
-def _shape(z: np.ndarray, width: float, hallux_valgus: float, length: float, rng: np.random.Generator) -> FootShape:
-    """A foot from 24 standard normal numbers; the standing pose differs from side to side."""
+def _sample_foot(
+    z: np.ndarray, width: float, hallux_valgus: float, length: float, rng: np.random.Generator
+) -> FootShape:
+    """A foot from 24 standard normal numbers; the pose is sampled per side."""
     z = np.clip(z, -2, 2)
     forwards, outwards = np.clip(rng.normal(0, [11.0, 5.0]), [-25, -12], [20, 12])
     return FootShape(
@@ -185,8 +186,8 @@ def _shape(z: np.ndarray, width: float, hallux_valgus: float, length: float, rng
         toe_flexion=tuple((-1 + 5 * (0.6 * z[10] + 0.8 * z[4:9])).tolist()),
         toe_curl=tuple((6 + 8 * (0.6 * z[9] + 0.8 * z[11:16])).tolist()),
         toe_spread=float(3 + 3 * z[16]),
-        toe_reach=tuple((0.0015 * z[17:22]).tolist()),
+        toe_extension=tuple((0.0015 * z[17:22]).tolist()),
         lean=(float(forwards), float(outwards)),
         arch=float(max(0.006 + 0.003 * z[3], 0)),
-        press=float(0.003 + 0.001 * rng.uniform(-1, 1)),
+        compression=float(0.003 + 0.001 * rng.uniform(-1, 1)),
     )

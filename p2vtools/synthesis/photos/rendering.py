@@ -49,6 +49,9 @@ STUDIO_FILL = (0.75, 0.38)
 STUDIO_KEY_POSITION = np.array([-0.45, -0.75, -1.0])
 """Of the key light, in camera axes (x right, y down, z forward): over the photographer's left shoulder."""
 
+SKIN_TONE = (0.47, 0.26, 0.16)
+"""Linear RGB of the skin of a mesh without colours."""
+
 METERED_REFLECTANCE, METERING = 0.32, 0.5
 """Automatic exposure compensates this share of the deviation of the mean reflectance of skin and floor."""
 
@@ -81,17 +84,15 @@ def render_phone_photos(
 ) -> list[bytes]:
     """Renders one JPEG per view of ``mesh`` (foot and lower leg, standing on y = 0) in the scene of ``walk``.
 
-    The photos depend only on the arguments. Skin colour is the mesh's vertex attribute ``albedo``; without it, the
-    skin tone of ``walk`` times the mesh's colours.
+    The photos depend only on the arguments. The skin has the mesh's colours (`surfaces.corner_reflectance`), or
+    `SKIN_TONE`.
 
     Args:
         spp: samples per pixel.
         sheet: on the floor under the foot.
         optics: None is a pinhole camera without motion blur.
     """
-    skin = corner_reflectance(mesh, (1.0, 1.0, 1.0))
-    if "albedo" not in mesh.vertex_attributes:
-        skin = skin * walk.skin
+    skin = corner_reflectance(mesh, SKIN_TONE)
     texture = floor_texture(walk.floor)
     static = _static_scene(mesh, skin, walk, texture, sheet)
     metering = (METERED_REFLECTANCE / np.sqrt(texture.mean() * skin.mean())) ** METERING

@@ -25,16 +25,6 @@ LOWEST, HIGHEST = 30.0, 65.0
 HIGHEST_BEHIND = 48.0
 """Highest elevation straight behind the leg, degrees: a phone held higher would touch the calf."""
 
-SKINS = (
-    (0.72, 0.49, 0.37),
-    (0.62, 0.38, 0.26),
-    (0.47, 0.26, 0.16),
-    (0.31, 0.15, 0.085),
-    (0.17, 0.075, 0.042),
-    (0.08, 0.037, 0.024),
-)
-"""Linear reflectance of skin from light to dark, after the Monk scale's sRGB swatches with the redness of a foot."""
-
 TROUSERS = ((0.015, 0.016, 0.02), (0.02, 0.03, 0.07), (0.05, 0.05, 0.05), (0.06, 0.045, 0.03), (0.03, 0.04, 0.03))
 """Linear reflectance of trouser cloth."""
 
@@ -78,8 +68,6 @@ class PhoneTrajectory:
     """Centre of the foot, metres."""
     floor: Floor
     lighting: Lighting
-    skin: Colour
-    """For a mesh without an albedo of its own."""
     trousers: Colour
     sensor: Sensor
     seed: int
@@ -137,6 +125,7 @@ def sample_phone_trajectory(
     exposure = rng.uniform(-0.4, 0.6) + time * _signed_uniform(rng, 0.2, 0.7)
     key_strength = time * _signed_uniform(rng, 0.2, 0.9)
     key_rotation = time * _signed_uniform(rng, 10, 50)
+    rng.random(4)  # unused; keeps the random stream of the existing data
     holding = cameras if drift else cameras[:1] * views
     return PhoneTrajectory(
         rows=rows,
@@ -144,7 +133,6 @@ def sample_phone_trajectory(
         target=target,
         floor=floor,
         lighting=lighting,
-        skin=_sample_skin(rng),
         trousers=tuple((np.array(TROUSERS[rng.integers(len(TROUSERS))]) * rng.uniform(0.7, 1.5)).tolist()),
         sensor=Sensor(
             shot_noise=float(rng.uniform(0.01, 0.045)),
@@ -207,15 +195,6 @@ def _photographer_position(camera: Camera, target: np.ndarray) -> np.ndarray:
     """Behind the phone by the reach of a bent arm: ``[2]`` (x, z), metres."""
     outwards = (camera.position - target)[[0, 2]]
     return camera.position[[0, 2]] + 0.38 * outwards / np.linalg.norm(outwards)
-
-
-def _sample_skin(rng: np.random.Generator) -> Colour:
-    """A skin tone between two neighbours of `SKINS`, with a slight variation of hue."""
-    position = rng.uniform(0, len(SKINS) - 1)
-    lower = int(position)
-    lighter, darker = np.log(SKINS[lower]), np.log(SKINS[min(lower + 1, len(SKINS) - 1)])
-    tone = np.exp(lighter + (position - lower) * (darker - lighter))
-    return tuple((tone * rng.uniform([0.96, 0.93, 0.88], [1.04, 1.05, 1.08])).tolist())
 
 
 def _sample_lighting(rng: np.random.Generator, outdoors: bool) -> Lighting:

@@ -1,4 +1,4 @@
-"""What a phone's lens and a hand do to a picture, against OpenCV's own model."""
+"""Lens distortion and motion blur against OpenCV's camera model; the sRGB curve."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from p2vlib.geometry.cameras import look_at
-from p2vtools.synthesis.photos.phone_camera import Optics, apply_optics, widened_camera
+from p2vtools.synthesis.photos.phone_camera import Optics, apply_optics, linear_to_srgb, widened_camera
 
 CAMERA = look_at((30.0, 40.0, 3.0, 0.5, 55.0), np.zeros(3), 320, 240)
-STILL = np.zeros((1, 2))
+NO_MOTION = np.zeros((1, 2))
 
 
-def with_spot(point: np.ndarray, spread: float = 2.0) -> np.ndarray:
-    """What the wide camera sees of a small bright spot at ``point`` of the world."""
+def render_spot(point: np.ndarray, spread: float = 2.0) -> np.ndarray:
+    """A small bright spot at the world ``point`` as the widened camera renders it."""
     wide = widened_camera(CAMERA)
     u, v, _ = wide.project(point[None])[0]
     rows, columns = np.mgrid[: wide.height, : wide.width] + 0.5
@@ -22,14 +22,14 @@ def with_spot(point: np.ndarray, spread: float = 2.0) -> np.ndarray:
     return np.repeat(spot[..., None], 3, 2)
 
 
-def middle(picture: np.ndarray) -> np.ndarray:
-    """Where the light is, pixels, the corner of the first one at (0, 0)."""
-    rows, columns = np.mgrid[: picture.shape[0], : picture.shape[1]] + 0.5
-    light = picture[..., 0]
-    return np.array([(columns * light).sum(), (rows * light).sum()]) / light.sum()
+def moments(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean (x, y) and covariance of the light, pixels; the corner of the first pixel is at (0, 0)."""
+    rows, columns = np.mgrid[: image.shape[0], : image.shape[1]] + 0.5
+    points, weights = np.stack([columns.ravel(), rows.ravel()]), image[..., 0].ravel()
+    return np.average(points, axis=1, weights=weights), np.cov(points, aweights=weights / weights.sum(), bias=True)
 
 
-def test_the_wider_camera_sees_the_same_with_a_margin():
+def test_the_widened_camera_adds_a_margin():
     wide, point = widened_camera(CAMERA), np.array([[0.05, 0.02, -0.04]])
     margin = (wide.width - CAMERA.width) / 2
     assert wide.height - CAMERA.height == 2 * margin > 60
@@ -38,33 +38,33 @@ def test_the_wider_camera_sees_the_same_with_a_margin():
 
 @pytest.mark.parametrize("distortion", [-0.1, 0.0, 0.1])
 @pytest.mark.parametrize("point", [(0.0, 0.0, 0.0), (0.12, 0.0, -0.1), (-0.15, 0.05, 0.08)])
-def test_a_point_shows_where_opencv_says(distortion, point):
-    found = middle(apply_optics(with_spot(np.array(point)), CAMERA, Optics(distortion, STILL), 0))
-    turn, _ = cv2.Rodrigues(CAMERA.extrinsics[:3, :3])
-    bend = np.array([distortion, 0, 0, 0, 0])
-    expected, _ = cv2.projectPoints(np.array([point]), turn, CAMERA.extrinsics[:3, 3], CAMERA.intrinsics, bend)
+def test_distortion_agrees_with_opencv(distortion, point):
+    found, _ = moments(apply_optics(render_spot(np.array(point)), CAMERA, Optics(distortion, NO_MOTION), 0))
+    rotation, _ = cv2.Rodrigues(CAMERA.extrinsics[:3, :3])
+    coefficients, translation = np.array([distortion, 0, 0, 0, 0]), CAMERA.extrinsics[:3, 3]
+    expected, _ = cv2.projectPoints(np.array([point]), rotation, translation, CAMERA.intrinsics, coefficients)
     np.testing.assert_allclose(found, expected.ravel(), atol=0.05)
 
 
-def test_the_margin_covers_what_a_bent_lens_sees():
-    """Light in all that the wide camera sees leaves no dark border."""
+def test_the_margin_covers_the_distortion():
+    """An image that is lit up to the margin's last pixel has no dark border after distortion."""
     wide = widened_camera(CAMERA)
     lit = np.zeros((wide.height, wide.width, 3))
     lit[1:-1, 1:-1] = 1
-    assert apply_optics(lit, CAMERA, Optics(-0.1, STILL), 0).min() == pytest.approx(1)
+    assert apply_optics(lit, CAMERA, Optics(-0.1, NO_MOTION), 0).min() == pytest.approx(1)
 
 
-@pytest.mark.parametrize("shake", [(6.0, 0.0), (-3.0, 5.0), (0.2, -0.1)])
-def test_a_shaken_point_becomes_a_line_and_loses_no_light(shake):
-    light = with_spot(np.zeros(3), 1.0)
-    still, shaken = (apply_optics(light, CAMERA, Optics(0.0, np.array([one])), 0) for one in ((0.0, 0.0), shake))
-    np.testing.assert_allclose(middle(shaken), middle(still), atol=0.02)
-    assert shaken.sum() == pytest.approx(still.sum(), rel=1e-3)
-    rows, columns = np.mgrid[: CAMERA.height, : CAMERA.width]
+@pytest.mark.parametrize("motion", [(6.0, 0.0), (-3.0, 5.0), (0.2, -0.1)])
+def test_motion_blurs_a_point_to_a_line_without_losing_light(motion):
+    light = render_spot(np.zeros(3), 1.0)
+    still, moved = (apply_optics(light, CAMERA, Optics(0.0, np.array([one])), 0) for one in ((0.0, 0.0), motion))
+    assert moved.sum() == pytest.approx(still.sum(), rel=1e-3)
+    (mean, covariance), (moved_mean, moved_covariance) = moments(still), moments(moved)
+    np.testing.assert_allclose(moved_mean, mean, atol=0.02)
+    # The variance of a uniform distribution of width w is w^2 / 12.
+    np.testing.assert_allclose(moved_covariance - covariance, np.outer(motion, motion) / 12, atol=0.35)
 
-    def spread(picture: np.ndarray) -> np.ndarray:
-        weight = picture[..., 0].ravel() / picture[..., 0].sum()
-        return np.cov(np.stack([columns.ravel(), rows.ravel()]), aweights=weight, bias=True)
 
-    grown = spread(shaken) - spread(still)
-    np.testing.assert_allclose(grown, np.outer(shake, shake) / 12, atol=0.35)
+def test_srgb_matches_values_worked_out_by_hand():
+    srgb = linear_to_srgb(np.array([0.0, 0.002, 0.18, 1.0, 7.0]))
+    np.testing.assert_allclose(srgb, [0, 0.02584, 0.4613, 1, 1], atol=1e-4)
