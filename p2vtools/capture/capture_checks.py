@@ -1,10 +1,9 @@
-"""One capture folder of a foot, looked at closely: files, photos, cameras, solid, side, licence and consent."""
+"""Checks of one capture folder of a foot: files, photos, cameras, solid, side, licence and consent."""
 
 from __future__ import annotations
 
 import hashlib
 import io
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageOps
 from scipy import ndimage
 
-from p2vlib.data.capture_folder import PHOTO_SUFFIXES, open_photo
+from p2vlib.data.capture_folder import PHOTO_SUFFIXES, open_photo, read_subject
 from p2vlib.data.shapenet import VOXELS
 from p2vlib.geometry.cameras import Camera, Row, look_at, read_cameras, read_metadata
 from p2vlib.geometry.frames import FOOT_CUBE, FOOT_CUT_HEIGHT, FOOT_SYNSET, SIDES, Cube
@@ -26,29 +25,27 @@ from p2vtools.fit.pretrained import PretrainedModel
 
 MAX_TEXT_BYTES = 2**20
 MAX_FILE_BYTES = 64 * 2**20
-"""Bytes of lists and descriptions, and of pictures and grids, that are read."""
+"""Largest accepted text file, and photo or grid."""
 
 MAX_GRID = 256
-"""Voxels a side of a grid that is looked at."""
+"""Largest accepted grid, voxels a side."""
 
 MIN_VISIBLE = 0.5
-"""Share of the place of a foot in a photo that has to be inside it."""
+"""Share of the foot's projected bounding box that must be inside a photo."""
 
-LENGTH = (0.10, 0.32)
-BREADTH = (0.04, 0.16)
-HEIGHT = (0.04, FOOT_CUT_HEIGHT)
-"""Metres that a foot measures, cut off above."""
+EXTENTS = {"long": (0.10, 0.32), "high": (0.04, FOOT_CUT_HEIGHT), "broad": (0.04, 0.16)}
+"""Plausible size of a foot along x, y and z, metres."""
 
 MATRICES = "in full"
-"""How the table calls cameras with their matrices, which were measured or made; others were noted by hand."""
+"""Value of the table's ``cameras`` column for ``cameras.json``: measured or rendered. Others were noted by hand."""
 
 HARMLESS_SEGMENTS = {"APP0", "APP14"}
-"""Parts of a JPEG that say how its colours are stored and nothing else."""
+"""JPEG segments that describe how colours are stored, and nothing else."""
 
 
 @dataclass
 class CaptureReport:
-    """One capture, and what is wrong with it."""
+    """Content and problems of one capture."""
 
     name: str
     subject: str = "?"
@@ -61,27 +58,19 @@ class CaptureReport:
     consent: str = "none"
     problems: list[str] = field(default_factory=list)
     duplicates: int = 0
-    """With how many others it shares something."""
+    """Number of other captures with which it shares a photo or solid."""
 
     @property
     def row(self) -> dict[str, object]:
-        """Of the table."""
+        """Row of the table of `ValidationReport`."""
         count = len(self.problems) + self.duplicates
-        return {
-            "capture": self.name,
-            "subject": self.subject,
-            "side": self.side,
-            "photos": len(self.photos),
-            "cameras": self.cameras,
-            "model": self.model,
-            "licence": self.licence,
-            "consent": self.consent,
-            "verdict": f"{count} problem{'s' * (count > 1)}" if count else "good",
-        }
+        columns = ("subject", "side", "photos", "cameras", "model", "licence", "consent")
+        values = {name: getattr(self, name) for name in columns} | {"photos": len(self.photos)}
+        return {"capture": self.name, **values, "verdict": f"{count} problem{'s' * (count > 1)}" if count else "good"}
 
     @contextmanager
     def collect_problems(self) -> Iterator[None]:
-        """What cannot be read is a problem, and the next check goes on."""
+        """Turns an error into a problem, so that the next check can run."""
         try:
             yield
         except (ValueError, OSError) as error:
@@ -89,221 +78,200 @@ class CaptureReport:
 
 
 def check_capture(folder: Path, tree: Path, weights: PretrainedModel) -> CaptureReport:
-    """One capture by itself."""
-    found = CaptureReport(folder.name)
+    """Checks one capture by itself.
+
+    Args:
+        tree: the data set, which may hold the grid of the capture as well.
+        weights: used to tell left from right.
+    """
+    report = CaptureReport(folder.name)
     if folder.name.startswith("."):
-        found.problems.append(f"{folder}: left by a run that was stopped; remove it")
-        return found
-    told = {}
-    with found.collect_problems():
-        told = _described(folder, found)
+        report.problems.append(f"{folder}: left by an interrupted run; remove it")
+        return report
     cube, grid = FOOT_CUBE, None
-    if "cube" in told:
-        with found.collect_problems():
-            cube = _cube(folder, told["cube"])
-    with found.collect_problems():
-        _photos(folder, found, cube)
-    with found.collect_problems():
-        grid = _grid(folder, tree, cube, found)
-    if found.side in SIDES and not found.problems:
-        if grid is None:
-            # Of cameras noted by hand nothing can be concluded.
-            found.problems += photo_problems(folder, found.side, weights) if found.cameras == MATRICES else []
-        elif side_of_grid(grid, weights) not in (found.side, None):
-            other = next(side for side in SIDES if side != found.side)
-            sentence = f"told to be a {found.side} foot; by its solid it is a {other} one: was the side swapped?"
-            found.problems.append(f"{folder}: {sentence}")
-    return found
+    with report.collect_problems():
+        cube = _check_subject(folder, report)
+    with report.collect_problems():
+        _check_photos(folder, report, cube)
+    with report.collect_problems():
+        grid = _check_grid(folder, tree, cube, report)
+    if report.side in SIDES and not report.problems:
+        if grid is None and report.cameras == MATRICES:  # cameras noted by hand are too inexact for this check
+            report.problems += photo_problems(folder, report.side, weights)
+        elif grid is not None and side_of_grid(grid, weights) not in (report.side, None):
+            other = next(side for side in SIDES if side != report.side)
+            claim = f"labelled as a {report.side} foot; its solid is a {other} one"
+            report.problems.append(f"{folder}: {claim}: was the side swapped?")
+    return report
 
 
-def _text(path: Path) -> str:
-    """A small text that is there.
+def _check_file(path: Path, limit: int) -> Path:
+    """The file at ``path``, which is small enough to be read.
 
     Raises:
-        ValueError: missing, or too large.
+        ValueError: missing, or more than ``limit`` bytes.
     """
     if not path.is_file():
         raise ValueError(f"{path}: missing")
-    if path.stat().st_size > MAX_TEXT_BYTES:
-        raise ValueError(
-            f"{path}: {path.stat().st_size / 2**20:.0f} MiB; at most {MAX_TEXT_BYTES / 2**20:.0f} are read"
-        )
-    return path.read_text(errors="replace")
+    if path.stat().st_size > limit:
+        raise ValueError(f"{path}: {path.stat().st_size / 2**20:.0f} MiB; the limit is {limit / 2**20:.0f}")
+    return path
 
 
-def _described(folder: Path, found: CaptureReport) -> dict:
-    """What ``subject.json`` tells, and what it should."""
-    path = folder / "subject.json"
-    try:
-        told = json.loads(_text(path))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: not JSON ({error}); expected a capture's description") from None
-    if not isinstance(told, dict):
-        raise ValueError(f"{path}: not a description; expected a JSON object with subject, side, licence, consent")
-    subject, side = told.get("subject"), told.get("side")
+def _check_subject(folder: Path, report: CaptureReport) -> Cube:
+    """Checks ``subject.json``; returns its cube."""
+    path = _check_file(folder / "subject.json", MAX_TEXT_BYTES)
+    content = read_subject(folder)
+    if not content:
+        raise ValueError(f"{path}: no entries; expected a JSON object with subject, side, licence, consent")
+    subject, side, licence, consent = (content.get(key) for key in ("subject", "side", "licence", "consent"))
     if isinstance(subject, str) and SUBJECT_ID.fullmatch(subject):
-        found.subject = subject
+        report.subject = subject
     else:
-        found.problems.append(f"{path}: subject is {subject!r}; expected an id of letters, digits and dashes")
-    if side in SIDES:
-        found.side = side
+        report.problems.append(f"{path}: subject is {subject!r}; expected an id of letters, digits and dashes")
+    if side not in SIDES:
+        report.problems.append(f"{path}: side is {side!r}; expected left or right")
     else:
-        found.problems.append(f"{path}: side is {side!r}; expected left or right")
-    if side in SIDES and not folder.name.endswith(f"-{side}"):
-        found.problems.append(f"{folder}: told to be a {side} foot; expected a folder named {subject}-{side}")
-    if isinstance(told.get("licence"), str):
-        found.licence = told["licence"]
+        report.side = side
+        if not folder.name.endswith(f"-{side}"):
+            report.problems.append(f"{folder}: labelled as a {side} foot; expected a folder named {subject}-{side}")
+    if isinstance(licence, str):
+        report.licence = licence
     else:
-        found.problems.append(f"{path}: no licence; nobody may use this capture")
-    consent = told.get("consent")
+        report.problems.append(f"{path}: no licence; this capture may not be used")
     if isinstance(consent, dict) and consent.get("given") == "yes":
-        found.consent = f"yes, {consent.get('filed', '?')}"
-    elif "recipe" in told:
-        found.consent = "nobody's foot"  # generated from a seed
+        report.consent = f"yes, {consent.get('filed', '?')}"
+    elif "recipe" in content:
+        report.consent = "synthetic"
     else:
-        found.problems.append(f"{path}: no consent; ask the person, or remove the capture")
-    return told
-
-
-def _cube(folder: Path, told: object) -> Cube:
+        report.problems.append(f"{path}: no consent; ask the person, or remove the capture")
+    if "cube" not in content:
+        return FOOT_CUBE
     try:
-        return Cube(tuple(map(float, told["lower"])), float(told["edge"]))
+        return Cube(tuple(map(float, content["cube"]["lower"])), float(content["cube"]["edge"]))
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{folder / 'subject.json'}: its cube is none ({error}); expected lower and edge") from None
+        raise ValueError(f"{path}: invalid cube ({error}); expected lower and edge") from None
 
 
 # ------------------------------------------------------------------------------------------------- photos and cameras
 
 
-def _photos(folder: Path, found: CaptureReport, cube: Cube) -> None:
-    """Pictures, their list, their metadata and their cameras."""
-    inside = folder / "rendering"
-    names = _text(inside / "renderings.txt").split()
+def _check_photos(folder: Path, report: CaptureReport, cube: Cube) -> None:
+    """Checks photos, their list, their metadata and their cameras."""
+    rendering = folder / "rendering"
+    listing = _check_file(rendering / "renderings.txt", MAX_TEXT_BYTES)
+    names = listing.read_text(errors="replace").split()
     if not names:
-        raise ValueError(f"{inside / 'renderings.txt'}: names no photo")
-    beside = {path.name for path in inside.iterdir() if path.suffix.lower() in PHOTO_SUFFIXES}
-    if more := sorted(beside - set(names)):
-        found.problems.append(f"{inside}: {', '.join(more)} not listed in renderings.txt; list or remove")
-    with found.collect_problems():
-        _text(inside / "rendering_metadata.txt")
-        rows = read_metadata(inside / "rendering_metadata.txt", len(names))
-        found.cameras = "rows"
-    known = None
-    if (folder / "cameras.json").is_file():
-        _text(folder / "cameras.json")
-        known, found.cameras = read_cameras(folder / "cameras.json"), MATRICES
-        if len(known) != len(names):
-            raise ValueError(f"{folder / 'cameras.json'}: {len(known)} cameras for {len(names)} photos")
-    for number, name in enumerate(names):
-        with found.collect_problems():
-            size = _photo(inside, name, found)
-            if found.cameras != "none":
-                _check_camera(inside / name, known[number] if known else rows[number], size, cube)
+        raise ValueError(f"{listing}: empty; expected the name of at least one photo")
+    found = {path.name for path in rendering.iterdir() if path.suffix.lower() in PHOTO_SUFFIXES}
+    if unlisted := sorted(found - set(names)):
+        report.problems.append(f"{rendering}: {', '.join(unlisted)} not listed in renderings.txt; list or remove")
+    cameras: list[Camera] | list[Row] | None = None
+    with report.collect_problems():
+        metadata = _check_file(rendering / "rendering_metadata.txt", MAX_TEXT_BYTES)
+        cameras, report.cameras = read_metadata(metadata, len(names)), "rows"
+    path = folder / "cameras.json"
+    if path.is_file():
+        cameras, report.cameras = read_cameras(_check_file(path, MAX_TEXT_BYTES)), MATRICES
+        if len(cameras) != len(names):
+            raise ValueError(f"{path}: {len(cameras)} cameras for {len(names)} photos")
+    for index, name in enumerate(names):
+        with report.collect_problems():
+            size = _check_photo(rendering, name, report)
+            if cameras is not None:
+                _check_camera(rendering / name, cameras[index], size, cube)
 
 
-def _photo(inside: Path, name: str, found: CaptureReport) -> tuple[int, int]:
-    """Notes a photo and what its file tells beside it; returns its size when it is upright."""
-    path = inside / name
-    if path.resolve().parent != inside.resolve() or not path.is_file():
-        raise ValueError(f"{path}: missing; renderings.txt names it")
-    if path.stat().st_size > MAX_FILE_BYTES:
-        raise ValueError(
-            f"{path}: {path.stat().st_size / 2**20:.0f} MiB; at most {MAX_FILE_BYTES / 2**20:.0f} are read"
-        )
-    picture, content = open_photo(path, 0), path.read_bytes()
-    if more := extra_content(content):
-        found.problems.append(f"{path}: tells more than a picture ({', '.join(more)}); file it anew, without")
-    upright = ImageOps.exif_transpose(picture)
+def _check_photo(rendering: Path, name: str, report: CaptureReport) -> tuple[int, int]:
+    """Checks a photo and what its file contains besides the pixels; returns its upright width and height."""
+    path = rendering / name
+    if path.resolve().parent != rendering.resolve() or not path.is_file():
+        raise ValueError(f"{path}: missing; renderings.txt lists it")
+    content = _check_file(path, MAX_FILE_BYTES).read_bytes()
+    photo = open_photo(path, 0)
+    if extra := extra_content(content):
+        report.problems.append(f"{path}: contains more than pixels ({', '.join(extra)}); save it without")
+    upright = ImageOps.exif_transpose(photo)
     digest = hashlib.sha256(content).hexdigest()
-    found.photos.append(PhotoFingerprint(found.name, found.subject, name, digest, normalised_thumbnail(upright)))
+    report.photos.append(PhotoFingerprint(report.name, report.subject, name, digest, normalised_thumbnail(upright)))
     return upright.size
 
 
 def extra_content(content: bytes) -> list[str]:
-    """What the file of a picture holds beside the picture: EXIF, comments, texts, and what comes after its end."""
-    with Image.open(io.BytesIO(content)) as picture:
-        parts = [name for name, part in getattr(picture, "applist", []) if name not in HARMLESS_SEGMENTS]
-        words = [name for name in ("exif", "xmp", "comment", "photoshop") if name in picture.info]
-        words += list(getattr(picture, "text", {}))
-        end = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}.get(picture.format, b"")
-    return sorted({*parts, *words, *([] if content.endswith(end) else ["more after its end"])})
+    """What an image file contains besides its pixels: EXIF, comments, texts, and bytes after its end."""
+    with Image.open(io.BytesIO(content)) as image:
+        segments = [name for name, _ in getattr(image, "applist", []) if name not in HARMLESS_SEGMENTS]
+        entries = [name for name in ("exif", "xmp", "comment", "photoshop") if name in image.info]
+        entries += list(getattr(image, "text", {}))
+        end = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}.get(image.format, b"")
+    return sorted({*segments, *entries, *([] if content.endswith(end) else ["bytes after its end"])})
 
 
-def _check_camera(path: Path, told: Camera | Row, size: tuple[int, int], cube: Cube) -> None:
-    """Whether a camera fits its picture and sees the place of the foot.
+def _check_camera(path: Path, camera: Camera | Row, size: tuple[int, int], cube: Cube) -> None:
+    """Checks that the camera has the aspect ratio of its photo and shows the foot.
 
     Raises:
         ValueError: it does not.
     """
     width, height = size
     try:
-        camera = told if isinstance(told, Camera) else look_at(told, cube.centre, width, height)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
-    if not camera.matches_aspect(width, height):
-        raise ValueError(f"{path}: {width} x {height} pixels; its camera takes {camera.width} x {camera.height}")
-    try:
+        camera = camera if isinstance(camera, Camera) else look_at(camera, cube.centre, width, height)
+        if not camera.matches_aspect(width, height):
+            raise ValueError(f"{width} x {height} pixels; its camera has {camera.width} x {camera.height}")
         left, top, right, bottom = camera.crop_box(cube, FOOT_CUT_HEIGHT)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-    shown = max(0.0, min(right, camera.width) - max(left, 0)) * max(0.0, min(bottom, camera.height) - max(top, 0))
-    share = shown / ((right - left) * (bottom - top))
-    if not share >= MIN_VISIBLE:  # nor where a number is none
-        raise ValueError(
-            f"{path}: its camera sees {share:.0%} of the place where the foot stands; expected {MIN_VISIBLE:.0%}"
-        )
+    inside = max(0.0, min(right, camera.width) - max(left, 0)) * max(0.0, min(bottom, camera.height) - max(top, 0))
+    share = inside / ((right - left) * (bottom - top))
+    if not share >= MIN_VISIBLE:  # also rejects NaN
+        raise ValueError(f"{path}: its camera shows {share:.0%} of the foot's bounding box; expected {MIN_VISIBLE:.0%}")
 
 
 # -------------------------------------------------------------------------------------------------------------- solids
 
 
-def _grid(folder: Path, tree: Path, cube: Cube, found: CaptureReport) -> VoxelGrid | None:
-    """The solid in the capture and, where the tree has one, beside it."""
-    own, beside = folder / "model.binvox", tree / VOXELS / FOOT_SYNSET / folder.name / "model.binvox"
-    grids = []
-    for path in (own, beside):
-        if path.is_file():
-            if path.stat().st_size > MAX_FILE_BYTES:
-                raise ValueError(f"{path}: {path.stat().st_size / 2**20:.0f} MiB; at most {MAX_FILE_BYTES / 2**20:.0f}")
-            grids.append(read_binvox(path))
-            if grids[-1].size > MAX_GRID:
-                raise ValueError(
-                    f"{path}: a grid of {grids[-1].size}^3; at most {MAX_GRID}^3, and {GRID_SIZE}^3 in a tree"
-                )
+def _check_grid(folder: Path, tree: Path, cube: Cube, report: CaptureReport) -> VoxelGrid | None:
+    """Checks the grid in the capture folder and in the voxel folder of the tree, where they exist."""
+    paths = [folder / "model.binvox", tree / VOXELS / FOOT_SYNSET / folder.name / "model.binvox"]
+    grids = {}
+    for path in filter(Path.is_file, paths):
+        grids[path] = grid = read_binvox(_check_file(path, MAX_FILE_BYTES))
+        if grid.size > MAX_GRID:
+            raise ValueError(f"{path}: a grid of {grid.size}^3; the limit is {MAX_GRID}^3, and {GRID_SIZE}^3 in a tree")
     if not grids:
         return None
-    if len(grids) == 2 and not np.array_equal(grids[0].volume, grids[1].volume):
-        found.problems.append(f"{beside}: another solid than {own}")
-    if not np.allclose([*grids[0].cube.lower, grids[0].cube.edge], [*cube.lower, cube.edge], atol=1e-4):
-        found.problems.append(f"{own}: lies in another cube than subject.json tells")
-    found.problems += [f"{own if own.is_file() else beside}: {reason}" for reason in solid_problems(grids[0])]
-    found.model, found.solid = f"{grids[0].size}^3", fingerprint_solid(found.name, grids[0].volume)
-    return grids[0]
+    (path, grid), *copies = grids.items()
+    report.problems += [
+        f"{other}: differs from {path}" for other, copy in copies if not np.array_equal(copy.volume, grid.volume)
+    ]
+    if not np.allclose([*grid.cube.lower, grid.cube.edge], [*cube.lower, cube.edge], atol=1e-4):
+        report.problems.append(f"{path}: its cube differs from that of subject.json")
+    report.problems += [f"{path}: {problem}" for problem in solid_problems(grid)]
+    report.model, report.solid = f"{grid.size}^3", fingerprint_solid(report.name, grid.volume)
+    return grid
 
 
 def solid_problems(grid: VoxelGrid) -> list[str]:
-    """Why a solid is no foot that stands on the floor with its toes along +x; nothing for one that is."""
+    """Why a solid is not a foot on the floor with its toes along +x; empty for a plausible foot."""
     if not grid.volume.any():
         return ["empty; expected a solid foot"]
-    places = grid.cube.voxel_centres(grid.size)[grid.volume]
-    lower, upper = places.min(0) - grid.pitch / 2, places.max(0) + grid.pitch / 2
-    long, high, broad = upper - lower
-    told = []
-    for name, value, (least, most) in (("long", long, LENGTH), ("high", high, HEIGHT), ("broad", broad, BREADTH)):
+    centres = grid.cube.voxel_centres(grid.size)[grid.volume]
+    lower, upper = centres.min(0) - grid.pitch / 2, centres.max(0) + grid.pitch / 2
+    problems = []
+    for (name, (least, most)), value in zip(EXTENTS.items(), upper - lower, strict=True):
         if not least - grid.pitch <= value <= most + grid.pitch:
-            told.append(
-                f"{1000 * value:.0f} mm {name}; expected {1000 * least:.0f} to {1000 * most:.0f}, in metres, toes to +x"
-            )
+            expected = f"{1000 * least:.0f} to {1000 * most:.0f}, in metres, toes to +x"
+            problems.append(f"{1000 * value:.0f} mm {name}; expected {expected}")
     if abs(lower[1]) > 1.5 * grid.pitch:
-        told.append(f"its sole is {1000 * lower[1]:.0f} mm above the floor; expected y = 0")
-    pieces, count = ndimage.label(grid.volume)
-    largest = np.bincount(pieces.ravel())[1:].max() / grid.volume.sum()
+        problems.append(f"its sole is {1000 * lower[1]:.0f} mm above the floor; expected y = 0")
+    labels, count = ndimage.label(grid.volume)
+    largest = np.bincount(labels.ravel())[1:].max() / grid.volume.sum()
     if largest < 0.98:
-        told.append(f"in {count} pieces, {largest:.0%} in the largest; expected one")
+        problems.append(f"in {count} pieces, {largest:.0%} in the largest; expected one")
     hollow = ndimage.binary_fill_holes(grid.volume).sum() / grid.volume.sum() - 1
     if hollow > 0.01:
-        told.append(f"hollow, by {hollow:.0%} of its volume; expected a solid: fill it")
-    top = places[places[:, 1] > lower[1] + 0.7 * high]
+        problems.append(f"hollow, by {hollow:.0%} of its volume; expected a solid: fill it")
+    top = centres[centres[:, 1] > lower[1] + 0.7 * (upper - lower)[1]]
     if top[:, 0].mean() > (lower[0] + upper[0]) / 2:
-        told.append("its leg stands over the toes; expected toes to +x")
-    return told
+        problems.append("its leg stands over the toes; expected toes to +x")
+    return problems

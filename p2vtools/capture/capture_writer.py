@@ -1,10 +1,10 @@
-"""Photos of a foot whose places are known, whatever told them, as a capture folder, and what is missing."""
+"""Writing photos with known cameras as the capture folder of a foot, with advice on what to photograph again."""
 
 from __future__ import annotations
 
-import json
+import io
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -12,45 +12,52 @@ from jaxtyping import Float, UInt8
 from matplotlib.figure import Figure
 from PIL import Image
 
-from p2vlib.files import atomic_directory, write_text
-from p2vlib.geometry.cameras import Camera, Row, write_cameras, write_metadata
+from p2vlib.data import capture_folder
+from p2vlib.files import atomic_directory
+from p2vlib.geometry.cameras import Camera, Row
 from p2vlib.geometry.frames import FOOT_CUBE, FOOT_SYNSET
 from p2vtools.capture.charuco import sharpness
-from p2vtools.viewer.style import AGREEMENT, FAINT, INK, PALETTE, new_figure, study_style
 
 MAX_GAP = 75.0
-"""Degrees between neighbouring photos from which a side counts as not seen."""
+"""Degrees of azimuth between neighbouring photos above which the side between them counts as not photographed."""
 
 RECOMMENDED_PHOTOS = 6
-"""Photos below which the card of the weights shows a reconstruction to fall off (`data/weights`)."""
+"""With fewer photos the model card of the pretrained weights shows clearly worse reconstructions (`data/weights`)."""
+
+DIRECTIONS = ("toes", "toes from the right", "right side", "heel from the right", "heel", "heel from the left",
+              "left side", "toes from the left")  # fmt: skip
+"""Names of azimuths in steps of 45 degrees."""
 
 
 @dataclass(frozen=True, eq=False)
 class WrittenCapture:
-    """A capture that is filed."""
+    """Summary of a capture folder that was written."""
 
     folder: Path
     names: list[str]
-    """Of the photos as they were before, clockwise."""
+    """Original names of the photos, clockwise."""
     cameras: list[Camera]
-    """Pinhole cameras of the photos as they are filed."""
-    rows: list[Row]
-    """Azimuth, elevation, in-plane rotation, distance and field of view of each photo about the middle of the foot."""
+    """Pinhole cameras of the photos in the folder, in the frame of the foot."""
     advice: list[str]
-    """What to photograph again and why; nothing where nothing is missing."""
+    """What to photograph again, one sentence each; empty if nothing is missing."""
     notes: list[str] = field(default_factory=list)
-    """How it was made, in sentences."""
+    """How the capture was made, one sentence each."""
+
+    @property
+    def rows(self) -> list[Row]:
+        """Rows of ``rendering_metadata.txt``, about the centre of the foot's cube."""
+        return [metadata_row(camera, FOOT_CUBE.centre) for camera in self.cameras]
 
     @property
     def quality(self) -> str:
-        """In a word."""
-        return "good" if not self.advice else "usable" if len(self.rows) >= RECOMMENDED_PHOTOS else "poor"
+        """``good``, ``usable`` or ``poor``."""
+        return rate_capture(len(self.cameras), self.advice)
 
 
 def metadata_row(camera: Camera, target: Float[np.ndarray, "3"]) -> Row:
-    """The metadata row of ``camera`` about ``target`` (metres): what `look_at` makes a camera of, as far as it can.
+    """The metadata row (azimuth, elevation, in-plane rotation, distance, fov) of ``camera`` about ``target`` (metres).
 
-    A camera that does not look at the target exactly is more than five numbers; `cameras.json` holds all of it.
+    The inverse of `look_at` for a camera that looks at ``target``; other cameras need ``cameras.json``.
     """
     away = camera.position - target
     distance = float(np.linalg.norm(away))
@@ -63,11 +70,11 @@ def metadata_row(camera: Camera, target: Float[np.ndarray, "3"]) -> Row:
 
 
 def clockwise_order(rows: Sequence[Row]) -> list[int]:
-    """Numbers of the ``rows`` in the order of a walk: clockwise seen from above, the one nearest the front first."""
-    return sorted(range(len(rows)), key=lambda number: (rows[number][0] + 15) % 360)
+    """Indices of ``rows`` clockwise seen from above, starting with the photo nearest the front."""
+    return sorted(range(len(rows)), key=lambda index: (rows[index][0] + 15) % 360)
 
 
-def write_capture(
+def write_foot_capture(
     out: Path,
     side: str,
     names: list[str],
@@ -78,92 +85,84 @@ def write_capture(
     notes: Sequence[str] = (),
     write_extra: Callable[[Path], object] = lambda folder: None,
 ) -> WrittenCapture:
-    """Writes a capture folder, whole or not at all.
+    """Writes the capture folder ``out`` atomically, with ``coverage.png``.
 
     Args:
-        pictures: upright and straightened, clockwise, of the photos that were called ``names``.
-        cameras: of the pictures, in the foot's frame.
-        subject: what ``subject.json`` tells beside what every capture does.
-        extra_advice: advice beyond what all photos are looked at for.
-        notes: how it was made.
-        write_extra: writes other files into the folder.
+        names: original names of the photos.
+        pictures: the photos in clockwise order, upright and without lens distortion.
+        cameras: their cameras, in the frame of the foot.
+        subject: additional entries of ``subject.json``.
+        extra_advice: advice in addition to that of `capture_advice`.
+        notes: how the capture was made.
+        write_extra: writes more files into the folder it is called with.
 
     Raises:
-        ValueError: ``out`` is there already.
+        ValueError: ``out`` exists already.
     """
     rows = [metadata_row(camera, FOOT_CUBE.centre) for camera in cameras]
     advice = [*capture_advice(rows, names, pictures), *extra_advice]
-    intake = WrittenCapture(out, names, cameras, rows, advice, list(notes))
+    common = {"subject": out.name, "taxonomy": FOOT_SYNSET, "side": side, "look": "phone", "metadata": "metric"}
+    photos = {f"{number:02d}.jpg": encode_photo(picture) for number, picture in enumerate(pictures)}
     with atomic_directory(out) as folder:
-        rendering = folder / "rendering"
-        rendering.mkdir()
-        files = [f"{number:02d}.jpg" for number in range(len(rows))]
-        for file, picture in zip(files, pictures, strict=True):
-            Image.fromarray(picture).save(rendering / file, quality=92)  # without EXIF: neither place nor phone
-        write_text(rendering / "renderings.txt", "\n".join(files) + "\n")
-        write_metadata(rendering / "rendering_metadata.txt", rows)
-        write_cameras(folder / "cameras.json", cameras)
-        description = {
-            "subject": out.name,
-            "taxonomy": FOOT_SYNSET,
-            "side": side,
-            "look": "phone",
-            "metadata": "metric",
-            "cube": {"lower": list(FOOT_CUBE.lower), "edge": FOOT_CUBE.edge},
-            **subject,
-        }
-        write_text(folder / "subject.json", json.dumps(description, indent=1) + "\n")
-        coverage(intake).savefig(folder / "coverage.png", dpi=110)
+        capture_folder.write_capture(folder, photos, rows, cameras, {**common, "cube": asdict(FOOT_CUBE), **subject})
+        coverage_figure(rows, advice).savefig(folder / "coverage.png", dpi=110)
         write_extra(folder)
-    return intake
+    return WrittenCapture(out, names, cameras, advice, list(notes))
+
+
+def encode_photo(pixels: UInt8[np.ndarray, "height width channels"], suffix: str = ".jpg", quality: int = 92) -> bytes:
+    """The content of a JPEG or PNG file with these pixels and no metadata: no EXIF, place, time or comment."""
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG" if suffix == ".png" else "JPEG", quality=quality)
+    return stream.getvalue()
+
+
+def rate_capture(photos: int, advice: Sequence[str]) -> str:
+    """The quality of a capture: ``good``, ``usable`` or ``poor``."""
+    return "good" if not advice else "usable" if photos >= RECOMMENDED_PHOTOS else "poor"
 
 
 def capture_advice(rows: Sequence[Row], names: Sequence[str], pictures: Sequence[np.ndarray]) -> list[str]:
-    """What is missing, in sentences: sides that nobody photographed, photos that are too few, too flat or blurred."""
-    told = []
-    for middle, gap in _gaps(rows):
-        told.append(f"photograph the {_side_of(middle)}: {gap:.0f} degrees are not seen")
+    """What to photograph again: sides without a photo, too few photos, all from low down, blurred ones."""
+    advice = [f"photograph the {_direction(middle)}: {gap:.0f} degrees without a photo" for middle, gap in _gaps(rows)]
     if len(rows) < RECOMMENDED_PHOTOS:
-        told.append(f"{len(rows)} photos are few; take 8 to 16")
+        advice.append(f"{len(rows)} photos are few; take 8 to 16")
     if max(row[1] for row in rows) < 30:
-        told.append("all photos are from low down; hold the phone higher, 35 to 60 degrees above the floor")
-    sharp = np.array([sharpness(picture) for picture in pictures])
-    blurred = [name for name, value in zip(names, sharp, strict=True) if value < 0.15 * np.median(sharp)]
+        advice.append("all photos are from low down; hold the phone higher, 35 to 60 degrees above the floor")
+    values = np.array([sharpness(picture) for picture in pictures])
+    blurred = [name for name, value in zip(names, values, strict=True) if value < 0.15 * np.median(values)]
     if blurred:
-        told.append(f"blurred: {', '.join(blurred)}")
-    return told
+        advice.append(f"blurred: {', '.join(blurred)}")
+    return advice
 
 
 def _gaps(rows: Sequence[Row]) -> list[tuple[float, float]]:
-    """Middle and width in degrees of what lies between neighbouring photos further apart than `WIDEST`."""
+    """Middle and width, degrees, of the azimuth ranges wider than `MAX_GAP` between neighbouring photos."""
     azimuths = np.sort([row[0] for row in rows])
     widths = np.diff([*azimuths, azimuths[0] + 360])
     return [((start + gap / 2) % 360, gap) for start, gap in zip(azimuths, widths, strict=True) if gap > MAX_GAP]
 
 
-def _side_of(azimuth: float) -> str:
-    names = ("toes", "toes from the right", "right side", "heel from the right", "heel", "heel from the left",
-             "left side", "toes from the left")  # fmt: skip
-    return names[round(azimuth / 45) % 8]
+def _direction(azimuth: float) -> str:
+    return DIRECTIONS[round(azimuth / 45) % 8]
 
 
-@study_style
-def coverage(intake: WrittenCapture) -> Figure:
-    """From where the foot was photographed, seen from above: photos, and in orange what is missing."""
-    figure = new_figure(5.6, 5.2)
+def coverage_figure(rows: Sequence[Row], advice: Sequence[str]) -> Figure:
+    """The directions of the photos seen from above; directions without a photo in orange."""
+    figure = Figure(figsize=(5.6, 5.2), layout="constrained")
     axes = figure.add_subplot(projection="polar")
     axes.set_theta_direction(-1)  # clockwise, as azimuths grow
     axes.set_ylim(90, 0)  # straight from above is the middle
-    azimuths = np.array([row[0] for row in intake.rows])
-    for middle, gap in _gaps(intake.rows):
-        axes.bar(np.deg2rad(middle), -90, np.deg2rad(gap), 90, color=AGREEMENT["invented"], alpha=0.35)
-    axes.plot(np.deg2rad(azimuths), [row[1] for row in intake.rows], "o", color=PALETTE[0], zorder=3)
-    for number, row in enumerate(intake.rows):
-        axes.annotate(f"{number:02d}", (np.deg2rad(row[0]), row[1]), (4, 4), textcoords="offset points", fontsize=8)
-    axes.set_xticks(np.deg2rad(np.arange(0, 360, 45)), [_side_of(angle) for angle in range(0, 360, 45)], fontsize=8)
+    for middle, gap in _gaps(rows):
+        axes.bar(np.deg2rad(middle), -90, np.deg2rad(gap), 90, color="#E69F00", alpha=0.35)
+    angles, elevations = np.deg2rad([row[0] for row in rows]), [row[1] for row in rows]
+    axes.plot(angles, elevations, "o", color="#0072B2", zorder=3)
+    for number, position in enumerate(zip(angles, elevations, strict=True)):
+        axes.annotate(f"{number:02d}", position, (4, 4), textcoords="offset points", fontsize=8)
+    axes.set_xticks(np.deg2rad(np.arange(0, 360, 45)), DIRECTIONS, fontsize=8)
     axes.tick_params(axis="x", pad=12)
-    axes.set_yticks([0, 30, 60, 90], ["0°", "30°", "60°", "90°"], color=INK, fontsize=7)
-    axes.grid(color=FAINT)
-    title = f"{intake.quality}: {len(intake.rows)} photos"
-    axes.set_title("\n".join([title, *intake.advice]), fontsize=9)
+    axes.set_yticks([0, 30, 60, 90], ["0°", "30°", "60°", "90°"], color="#222222", fontsize=7)
+    axes.grid(color="#c9ced6")
+    title = f"{rate_capture(len(rows), advice)}: {len(rows)} photos"
+    axes.set_title("\n".join([title, *advice]), fontsize=9)
     return figure

@@ -1,13 +1,13 @@
-"""Where photos of a foot on the mat were taken from, and with which lens: every photo's board, solved all together.
+"""Camera calibration from photos of the mat: board detection, then lens and poses of all photos in one solution.
 
-One phone took them all, so focal length and radial distortion are found from all photos at once (Zhang, A Flexible New
-Technique for Camera Calibration, PAMI 2000); nobody has to know them.
+All photos are from one phone, so its focal length and radial distortion are estimated from all of them together (Zhang,
+A Flexible New Technique for Camera Calibration, PAMI 2000).
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -18,189 +18,199 @@ from p2vlib.geometry.cameras import Camera
 from p2vtools.synthesis.mat import Mat, find_mats
 
 MIN_CORNERS = 8
-"""Corners of the board from which a photo is placed: of 96 on the large mats."""
+"""Board corners a photo must show to be used; the large mats have 96."""
 
 MIN_PHOTOS = 3
-"""Photos from which a lens can be calibrated."""
+"""Photos needed to calibrate a lens."""
 
 MAX_ERROR = 2.5
-"""Mean distance in pixels of a photo of a thousand pixels between corners seen and expected, from which it is left
-out: somebody moved the mat, or it was not flat."""
+"""Mean reprojection error, in thousandths of the photo's longer side, above which a photo is rejected: the mat was
+moved or not flat."""
 
 DEFAULT_FOCAL = 0.8
-"""A phone's focal length in widths of its long side, to begin with: 64 degrees."""
+"""Initial focal length divided by the photo's longer side: a field of view of 64 degrees, as phones have."""
 
 
 @dataclass(frozen=True, eq=False)
 class BoardDetection:
-    """The corners of the board that a photo shows."""
+    """The corners of the board found in one photo."""
 
     name: str
     size: tuple[int, int]
-    """Width and height, pixels."""
+    """Width and height of the photo, pixels."""
     ids: Int[np.ndarray, " corners"]
     corners: Float[np.ndarray, "corners 2"]
-    """Pixels, the centre of the first one at (0, 0), as OpenCV counts."""
+    """Pixels; (0, 0) is the centre of the first pixel, as in OpenCV."""
     sharpness: float
     problem: str = ""
-    """What the picture is instead of one of the mat, where that can be told, and what to do about it."""
+    """Why the board was not found, where the photo shows the reason, and what to do."""
 
 
 @dataclass(frozen=True, eq=False)
 class CameraSolution:
-    """Lens and places of all photos that could be solved."""
+    """Lens and camera poses of the photos that could be solved."""
 
     names: list[str]
     cameras: list[Camera]
-    """Pinhole cameras of the undistorted photos (`undistorted`), in the frame of the mat."""
+    """Pinhole cameras of the photos after `undistort`, in the frame of the mat."""
     errors: Float[np.ndarray, " photos"]
-    """Mean distance between corners seen and expected, pixels."""
+    """Mean reprojection error of each photo, pixels."""
     distortion: Float[np.ndarray, " 5"]
-    """OpenCV's coefficients; only the first, radial one is not zero."""
+    """OpenCV's coefficients; only the first radial one is estimated."""
     rejected: dict[str, str]
-    """Photo -> why it is not used."""
+    """Name of each rejected photo -> reason."""
 
 
 def detect_board(name: str, picture: UInt8[np.ndarray, "height width 3"], mat: Mat) -> BoardDetection:
-    """Looks for the board of ``mat`` in an RGB ``picture``."""
+    """Detects the board of ``mat`` in an RGB photo."""
     grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
-    corners, ids, markers = _board(grey, mat)
-    size = (picture.shape[1], picture.shape[0])
-    wrong = _instead(grey, mat, markers) if len(ids) < MIN_CORNERS else ""
-    return BoardDetection(name, size, ids, corners, sharpness(picture), wrong)
+    corners, ids, marker_ids = _detect(grey, mat)
+    problem = "" if len(ids) >= MIN_CORNERS else _find_problem(grey, mat, marker_ids)
+    return BoardDetection(name, (picture.shape[1], picture.shape[0]), ids, corners, sharpness(picture), problem)
 
 
-def _board(
+def _detect(
     grey: UInt8[np.ndarray, "height width"], mat: Mat
 ) -> tuple[Float[np.ndarray, "corners 2"], Int[np.ndarray, " corners"], Int[np.ndarray, " markers"]]:
-    """Corners of the board of ``mat`` and their numbers, and the numbers of all markers, of whatever board."""
-    corners, ids, _, markers = cv2.aruco.CharucoDetector(mat.board()).detectBoard(grey)
-    places = np.asarray([] if corners is None else corners, float).reshape(-1, 2)
-    return places, *(np.asarray([] if found is None else found, int).ravel() for found in (ids, markers))
+    """Corners of the board of ``mat``, their ids, and the ids of all detected markers, of any mat."""
+    corners, ids, _, marker_ids = cv2.aruco.CharucoDetector(mat.board()).detectBoard(grey)
+    corners = np.asarray([] if corners is None else corners, float).reshape(-1, 2)
+    return corners, *(np.asarray([] if found is None else found, int).ravel() for found in (ids, marker_ids))
 
 
-def _instead(grey: UInt8[np.ndarray, "height width"], mat: Mat, markers: Int[np.ndarray, " markers"]) -> str:
-    """What a picture without enough of ``mat`` is: one of another mat, or a mirror image, in which no marker is one."""
-    other = find_mats(markers)
-    if other and mat not in other:
-        names = " or ".join(repr(one.name) for one in other)
-        return f"shows the mat {names}, not {mat.name!r}: say --mat {other[0].name}"
-    if not other and find_mats(_board(np.ascontiguousarray(grey[:, ::-1]), mat)[2]):
+def _find_problem(grey: UInt8[np.ndarray, "height width"], mat: Mat, marker_ids: Int[np.ndarray, " markers"]) -> str:
+    """Whether the photo shows another mat, or is a mirror image; no marker can be read in a mirror image."""
+    others = find_mats(marker_ids)
+    if others and mat not in others:
+        names = " or ".join(repr(other.name) for other in others)
+        return f"shows the mat {names}, not {mat.name!r}: pass --mat {others[0].name}"
+    if not others and find_mats(_detect(np.ascontiguousarray(grey[:, ::-1]), mat)[2]):
         return (
-            "is a mirror image, as selfie cameras make them: take it with the camera at the back of the phone, or turn"
-            " mirroring off"
+            "is a mirror image, as from a selfie camera: use the camera at the back of the phone, or turn mirroring off"
         )
     return ""
 
 
 def sharpness(picture: UInt8[np.ndarray, "height width 3"]) -> float:
-    """Variance of the Laplacian: of two photos of the same, the sharper one has more of it."""
+    """Variance of the Laplacian; of two photos of the same scene the sharper one has the larger value."""
     return float(cv2.Laplacian(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.CV_32F).var())
 
 
-def solve_cameras(sightings: Sequence[BoardDetection], mat: Mat, focal: float | None = None) -> CameraSolution:
-    """Lens and places of the photos.
+def solve_cameras(detections: Sequence[BoardDetection], mat: Mat, focal: float | None = None) -> CameraSolution:
+    """Lens and camera poses of the photos, without those that do not agree with the others.
 
     Args:
-        focal: focal length in widths of the long side, where EXIF tells it; it is only where the search begins, but
-            with fewer than three photos it has to be believed.
+        focal: focal length divided by the longer side, as from EXIF. It is the initial value of the estimate; with
+            fewer than `MIN_PHOTOS` photos it is used as it is.
 
     Raises:
-        ValueError: photos of different sizes, or too few that show enough of the mat.
+        ValueError: photos of different sizes, or too few photos that show enough of the mat.
     """
-    if focal is None and len(sightings) < MIN_PHOTOS:
-        raise ValueError(f"{len(sightings)} photos are too few; walk once around the foot and take 8 to 16")
-    left_out = {
+    if focal is None and len(detections) < MIN_PHOTOS:
+        raise ValueError(f"{len(detections)} photos are too few; walk once around the foot and take 8 to 16")
+    rejected = {
         one.name: one.problem
-        or f"shows {len(one.ids)} of {len(mat.corners())} corners of the mat; {MIN_CORNERS} are needed"
-        for one in sightings
+        or f"shows {len(one.ids)} of {len(mat.corners())} corners of the mat; {MIN_CORNERS} needed"
+        for one in detections
         if len(one.ids) < MIN_CORNERS
     }
-    used = [one for one in sightings if one.name not in left_out]
+    used = [one for one in detections if one.name not in rejected]
     if len(used) < (MIN_PHOTOS if focal is None else 1):
         raise ValueError(
-            f"{len(used)} of {len(sightings)} photos show the mat {mat.name!r} well enough; expected at least"
-            f" {MIN_PHOTOS}: {most_common_problem(sightings)}"
+            f"{len(used)} of {len(detections)} photos show the mat {mat.name!r} well enough; expected at least"
+            f" {MIN_PHOTOS}: {most_common_problem(detections)}"
         )
-    sizes = Counter(one.size for one in used)
-    if len(sizes) > 1:
-        told = ", ".join(f"{width} x {height}" for width, height in sorted(sizes))
-        (most, _), *_ = sizes.most_common()
-        odd = ", ".join(one.name for one in used if one.size != most)
-        raise ValueError(
-            f"photos of different sizes ({told}); take all of them upright, or all of them lying, with one lens and"
-            f" uncut: leave out {odd}"
-        )
+    width, height = common_size({one.name: one.size for one in used})
     while True:
-        lens, distortion, poses = _calibrated(used, mat, focal)
-        errors = np.array([_error(one, mat, lens, distortion, pose) for one, pose in zip(used, poses, strict=True)])
-        worst, limit = int(errors.argmax()), max(MAX_ERROR * max(used[0].size) / 1000, 3 * float(np.median(errors)))
+        intrinsics, distortion, poses = _calibrate(used, mat, focal)
+        errors = np.array([_error(*pair, mat, intrinsics, distortion) for pair in zip(used, poses, strict=True)])
+        worst = int(errors.argmax())
+        limit = max(MAX_ERROR * max(width, height) / 1000, 3 * float(np.median(errors)))
         if errors[worst] <= limit or len(used) <= MIN_PHOTOS:
             break
-        left_out[used[worst].name] = f"its corners are {errors[worst]:.1f} pixels off: did mat or foot move?"
+        rejected[used[worst].name] = f"corners are off by {errors[worst]:.1f} pixels: did the mat or the foot move?"
         del used[worst]
-    cameras = [_camera(one, mat, lens, pose) for one, pose in zip(used, poses, strict=True)]
-    return CameraSolution([one.name for one in used], cameras, errors, distortion, left_out)
+    cameras = [Camera(_shift_origin(intrinsics, 0.5), _extrinsics(pose, mat), width, height) for pose in poses]
+    return CameraSolution([one.name for one in used], cameras, errors, distortion, rejected)
 
 
-def most_common_problem(sightings: Sequence[BoardDetection]) -> str:
-    """What most pictures are that do not show the mat, and what to do; a question where nothing can be told."""
-    told = Counter(one.problem for one in sightings if one.problem)
-    if not told:
-        return "is it this mat, flat, and in the light?"
-    ((wrong, count),) = told.most_common(1)
-    first = next(one.name for one in sightings if one.problem == wrong)
-    return f"{first} {wrong}" + (f" (and {count - 1} more)" if count > 1 else "")
+def common_size(sizes: Mapping[str, tuple[int, int]]) -> tuple[int, int]:
+    """Width and height of all photos.
+
+    Args:
+        sizes: name of a photo -> its width and height.
+
+    Raises:
+        ValueError: photos of different sizes; names those that differ from most.
+    """
+    counts = Counter(sizes.values())
+    ((size, _),) = counts.most_common(1)
+    if len(counts) > 1:
+        found = ", ".join(f"{width} x {height}" for width, height in sorted(counts))
+        others = ", ".join(name for name, other in sizes.items() if other != size)
+        raise ValueError(
+            f"photos of different sizes ({found}); take all of them upright or all of them sideways, with one lens and"
+            f" uncropped: leave out {others}"
+        )
+    return size
+
+
+def most_common_problem(detections: Sequence[BoardDetection]) -> str:
+    """The most common reason why the mat was not found, or a question if no reason was found."""
+    problems = Counter(one.problem for one in detections if one.problem)
+    if not problems:
+        return "is it this mat, flat, and well lit?"
+    ((problem, count),) = problems.most_common(1)
+    first = next(one.name for one in detections if one.problem == problem)
+    return f"{first} {problem}" + (f" (and {count - 1} more)" if count > 1 else "")
 
 
 def undistort(picture: UInt8[np.ndarray, "height width 3"], camera: Camera, distortion: np.ndarray) -> np.ndarray:
-    """``picture`` as the pinhole ``camera`` would have taken it."""
-    return cv2.undistort(picture, _as_opencv(camera.intrinsics), distortion)
+    """The photo without lens distortion, as the pinhole ``camera`` would take it."""
+    return cv2.undistort(picture, _shift_origin(camera.intrinsics, -0.5), distortion)
 
 
-def _as_opencv(intrinsics: np.ndarray) -> np.ndarray:
-    """OpenCV counts from the centre of the first pixel, we from its corner."""
-    moved = np.array(intrinsics, dtype=float)
-    moved[:2, 2] -= 0.5
-    return moved
+def _shift_origin(intrinsics: np.ndarray, pixels: float) -> Float[np.ndarray, "3 3"]:
+    """Moves the principal point: OpenCV's origin is the centre of the first pixel, ours its corner (0.5 pixels off)."""
+    shifted = np.array(intrinsics, dtype=float)
+    shifted[:2, 2] += pixels
+    return shifted
 
 
-def _calibrated(
-    used: Sequence[BoardDetection], mat: Mat, focal: float | None
+def _calibrate(
+    detections: Sequence[BoardDetection], mat: Mat, focal: float | None
 ) -> tuple[np.ndarray, np.ndarray, list[tuple[np.ndarray, np.ndarray]]]:
-    """Intrinsics, distortion and (rotation vector, translation) of each photo, of the board's own frame."""
-    board = np.asarray(mat.board().getChessboardCorners(), dtype=np.float32)
-    width, height = used[0].size
-    begun = (focal or DEFAULT_FOCAL) * max(width, height)
-    lens = np.array([[begun, 0, (width - 1) / 2], [0, begun, (height - 1) / 2], [0, 0, 1]])
-    shapes = [board[one.ids] for one in used]
-    places = [one.corners.astype(np.float32) for one in used]
-    if len(used) < MIN_PHOTOS:
-        none = np.zeros(5)
-        solved = [cv2.solvePnP(s, p, lens, none) for s, p in zip(shapes, places, strict=True)]
-        return lens, none, [(turn, shift) for _, turn, shift in solved]
+    """Intrinsics, distortion, and (rotation vector, translation) of each photo in the frame of the board."""
+    board = mat.board_corners().astype(np.float32)
+    objects = [board[one.ids] for one in detections]
+    images = [one.corners.astype(np.float32) for one in detections]
+    width, height = size = detections[0].size
+    initial = (focal or DEFAULT_FOCAL) * max(size)
+    intrinsics = np.array([[initial, 0, (width - 1) / 2], [0, initial, (height - 1) / 2], [0, 0, 1]])
+    if len(detections) < MIN_PHOTOS:
+        distortion = np.zeros(5)
+        poses = [cv2.solvePnP(*pair, intrinsics, distortion)[1:] for pair in zip(objects, images, strict=True)]
+        return intrinsics, distortion, poses
     flags = cv2.CALIB_USE_INTRINSIC_GUESS | cv2.CALIB_FIX_ASPECT_RATIO | cv2.CALIB_FIX_PRINCIPAL_POINT
     flags |= cv2.CALIB_ZERO_TANGENT_DIST | cv2.CALIB_FIX_K2 | cv2.CALIB_FIX_K3
-    _, lens, distortion, turns, shifts = cv2.calibrateCamera(
-        shapes, places, (width, height), lens, np.zeros(5), flags=flags
+    _, intrinsics, distortion, rotations, translations = cv2.calibrateCamera(
+        objects, images, size, intrinsics, np.zeros(5), flags=flags
     )
-    return lens, np.asarray(distortion).ravel()[:5], list(zip(turns, shifts, strict=True))
+    return intrinsics, np.asarray(distortion).ravel()[:5], list(zip(rotations, translations, strict=True))
 
 
-def _error(one: BoardDetection, mat: Mat, lens: np.ndarray, distortion: np.ndarray, pose: tuple) -> float:
-    board = np.asarray(mat.board().getChessboardCorners(), dtype=float)[one.ids]
-    expected, _ = cv2.projectPoints(board, *pose, lens, distortion)
+def _error(one: BoardDetection, pose: tuple, mat: Mat, intrinsics: np.ndarray, distortion: np.ndarray) -> float:
+    """Mean reprojection error, pixels."""
+    expected, _ = cv2.projectPoints(mat.board_corners()[one.ids], *pose, intrinsics, distortion)
     return float(np.linalg.norm(expected[:, 0] - one.corners, axis=1).mean())
 
 
-def _camera(one: BoardDetection, mat: Mat, lens: np.ndarray, pose: tuple) -> Camera:
-    """In the frame of the mat: the board's x is where the toes point, its y their right, and up is against its z."""
-    turn, shift = pose
+def _extrinsics(pose: tuple[np.ndarray, np.ndarray], mat: Mat) -> Float[np.ndarray, "4 4"]:
+    """World -> camera. The board's x axis is the world's x, its y axis the world's z, and its z axis points down."""
+    rotation, translation = pose
     from_board, to_board = np.eye(4), np.eye(4)
-    from_board[:3, :3], from_board[:3, 3] = cv2.Rodrigues(turn)[0], np.ravel(shift)
-    across, down = mat.size
+    from_board[:3, :3], from_board[:3, 3] = cv2.Rodrigues(rotation)[0], np.ravel(translation)
+    width, height = mat.size
     to_board[:3, :3] = [[1, 0, 0], [0, 0, 1], [0, -1, 0]]
-    to_board[:2, 3] = across / 2000, down / 2000
-    intrinsics = lens.copy()
-    intrinsics[:2, 2] += 0.5
-    return Camera(intrinsics, from_board @ to_board, *one.size)
+    to_board[:2, 3] = width / 2000, height / 2000
+    return from_board @ to_board

@@ -1,7 +1,8 @@
-"""What is wrong in a data set of feet: every capture looked at by itself (`checks`), then all of them side by side."""
+"""Validation of a data set of feet: every capture by itself (`capture_checks`), then all captures together."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,40 +19,41 @@ from p2vtools.fit.pretrained import PretrainedModel
 
 @dataclass(frozen=True, eq=False)
 class ValidationReport:
-    """What is wrong in a data set."""
+    """Captures and problems of a data set."""
 
     table: pd.DataFrame
-    """A row for each capture: capture, subject, side, photos, cameras, model, licence, consent, verdict."""
+    """One row per capture: capture, subject, side, photos, cameras, model, licence, consent, verdict."""
     problems: list[str]
-    """A sentence for each; nothing where all is well."""
+    """One sentence per problem."""
 
 
 def validate_dataset(tree: Path, weights: PretrainedModel) -> ValidationReport:
-    """Looks at every capture in ``tree``, a tree as `filing` makes it or a folder of capture folders.
+    """Checks every capture in ``tree``: a data set as `submit_capture` makes it, or a folder of capture folders.
 
     Args:
-        weights: tell left from right: a solid by the typical foot, else photos by the network, some seconds a capture.
+        weights: used to tell left from right: from a solid with the typical foot, else from the photos with the
+            network, which takes some seconds per capture.
 
     Raises:
-        ValueError: there is no capture.
+        ValueError: no captures.
     """
     folders = list_captures(tree)
-    checked = [check_capture(folder, tree, weights) for folder in progress.bar(folders, "captures", unit="capture")]
-    repeats = duplicate_photos([photo for one in checked for photo in one.photos])
-    repeats += duplicate_solids([one.solid for one in checked if one.solid])
-    by_name = {one.name: one for one in checked}
-    for name in (name for repeat in repeats for name in set(repeat.captures)):
+    reports = [check_capture(folder, tree, weights) for folder in progress.bar(folders, "captures", unit="capture")]
+    duplicates = duplicate_photos([photo for report in reports for photo in report.photos])
+    duplicates += duplicate_solids([report.solid for report in reports if report.solid])
+    by_name = {report.name: report for report in reports}
+    for name in (name for duplicate in duplicates for name in set(duplicate.captures)):
         by_name[name].duplicates += 1
-    problems = [problem for one in checked for problem in one.problems]
-    problems += [repeat.message for repeat in repeats] + _tree(tree, folders)
-    return ValidationReport(pd.DataFrame([one.row for one in checked]), problems)
+    problems = [problem for report in reports for problem in report.problems]
+    problems += [duplicate.message for duplicate in duplicates] + _check_tree(tree, folders)
+    return ValidationReport(pd.DataFrame([report.row for report in reports]), problems)
 
 
 def list_captures(tree: Path) -> list[Path]:
-    """The capture folders in a tree of feet, or in a folder of them, or the one that it is.
+    """The capture folders in a data set or in a folder of them, with unfinished ones; or ``tree`` itself if it is one.
 
     Raises:
-        ValueError: there is none.
+        ValueError: no captures.
     """
     inside = tree / RENDERINGS / FOOT_SYNSET
     inside = inside if inside.is_dir() else tree
@@ -59,39 +61,33 @@ def list_captures(tree: Path) -> list[Path]:
         raise ValueError(f"{tree}: no such folder; expected a data set of feet, or a folder of capture folders")
     if (inside / "rendering").is_dir():
         return [inside]
-    folders = sorted(path for path in inside.iterdir() if path.is_dir() and _is_ours(path.name))
+    folders = sorted(path for path in inside.iterdir() if path.is_dir())
+    folders = [path for path in folders if not path.name.startswith(".") or ".partial." in path.name]
     if not folders:
-        raise ValueError(f"{tree}: holds no capture; expected {RENDERINGS}/{FOOT_SYNSET}, or capture folders")
+        raise ValueError(f"{tree}: no captures; expected {RENDERINGS}/{FOOT_SYNSET}, or capture folders")
     return folders
 
 
-def _is_ours(name: str) -> bool:
-    """Whether a folder is a capture, or what is left of one."""
-    return not name.startswith(".") or ".partial." in name
-
-
-def _tree(tree: Path, folders: list[Path]) -> list[str]:
-    """What is wrong with the tree itself: captures that its taxonomy lacks or has twice, grids without photos."""
+def _check_tree(tree: Path, folders: list[Path]) -> list[str]:
+    """Captures that the taxonomy lacks, lists in vain or has in two splits, and grids without a capture."""
     if not (tree / RENDERINGS / FOOT_SYNSET).is_dir():
         return []
-    names = {folder.name for folder in folders if not folder.name.startswith(".")}
+    names, path = {folder.name for folder in folders if not folder.name.startswith(".")}, tree / TAXONOMY_FILE
     try:
-        feet = [category for category in read_taxonomy(tree / TAXONOMY_FILE) if category.synset == FOOT_SYNSET]
+        feet = [category for category in read_taxonomy(path) if category.synset == FOOT_SYNSET]
     except (ValueError, OSError) as error:
         return [str(error)]
-    splits = {split: set(getattr(one, split)) for one in feet for split in SPLITS}
-    listed = set().union(*splits.values())
-    told = [f"{tree / TAXONOMY_FILE}: lacks {name}" for name in sorted(names - listed)]
-    told += [f"{tree / TAXONOMY_FILE}: lists {name}, which is not there" for name in sorted(listed - names)]
-    people: dict[str, set[str]] = {}
-    for split, members in splits.items():
-        for name in members:
-            people.setdefault(name.rpartition("-")[0], set()).add(split)
-    told += [
-        f"{tree / TAXONOMY_FILE}: {person} is in {' and '.join(sorted(where))}; one person belongs in one split"
-        for person, where in sorted(people.items())
-        if len(where) > 1
+    entries = [(name, split) for category in feet for split in SPLITS for name in getattr(category, split)]
+    listed, people = {name for name, _ in entries}, defaultdict(set)
+    problems = [f"{path}: lacks {name}" for name in sorted(names - listed)]
+    problems += [f"{path}: lists {name}, which does not exist" for name in sorted(listed - names)]
+    for name, split in entries:
+        people[name.rpartition("-")[0]].add(split)
+    problems += [
+        f"{path}: {person} is in {' and '.join(sorted(found))}; one person belongs in one split"
+        for person, found in sorted(people.items())
+        if len(found) > 1
     ]
     grids = tree / VOXELS / FOOT_SYNSET
-    lonely = sorted({path.name for path in grids.iterdir()} - names) if grids.is_dir() else []
-    return told + [f"{grids / name}: a grid without its capture" for name in lonely]
+    unmatched = sorted({folder.name for folder in grids.iterdir()} - names) if grids.is_dir() else []
+    return problems + [f"{grids / name}: a grid without its capture" for name in unmatched]

@@ -1,8 +1,9 @@
-"""What stands in a data set twice: photos filed under two captures or two people, pictures mirrored, the same solid."""
+"""Duplicates in a data set: photos in two captures or of two people, mirrored photos, and equal solids."""
 
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -11,107 +12,105 @@ from jaxtyping import Bool, Float32
 from PIL import Image
 
 THUMBNAIL_SIZE = 32
-"""Pixels a side of what a picture is compared by."""
+"""Pixels a side of the thumbnails that are compared."""
 
 MIN_CORRELATION = 0.98
-"""Correlation from which two pictures are taken for the same one.
+"""Correlation of two thumbnails from which the photos count as the same.
 
-Of 880 rendered photos of 55 people no two of different captures reach 0.91, mirrored 0.93; the same photo made smaller,
-brighter or darker and compressed anew keeps 0.982 at the least, but cut by 3 % it falls to 0.96 (median). Of photos of
-six feet on one mat from exactly the same places, one pair in a hundred reaches 0.97."""
+Among 880 rendered photos of 55 people no two of different captures reach 0.91, or 0.93 mirrored. The same photo
+resized, brightened or darkened and compressed again keeps at least 0.982, but cropped by 3 % it falls to 0.96 (median).
+Of photos of six feet on one mat from exactly the same places, one pair in a hundred reaches 0.97."""
 
 BATCH_SIZE = 1024
-"""Pictures that are compared with all others at a time."""
+"""Photos compared with all others at a time."""
 
 
 class PhotoFingerprint(NamedTuple):
-    """A photo of a capture, as it is compared."""
+    """What is compared of a photo."""
 
     capture: str
     subject: str
     name: str
     digest: str
-    """Of its file."""
+    """SHA-256 of its file."""
     thumbnail: Float32[np.ndarray, " pixels"]
 
 
 class SolidFingerprint(NamedTuple):
-    """The solid of a capture, as it is compared."""
+    """What is compared of a solid."""
 
     capture: str
     digest: str
     mirrored_digest: str
-    """The digest of its mirror image."""
+    """Digest of its mirror image."""
 
 
 class Duplicate(NamedTuple):
-    """Two captures that share something."""
+    """Two captures that share a photo or a solid."""
 
     captures: tuple[str, str]
     message: str
 
 
 def fingerprint_solid(capture: str, volume: Bool[np.ndarray, "x y z"]) -> SolidFingerprint:
-    """What is kept of a solid to compare it."""
-    return SolidFingerprint(
-        capture, *(hashlib.sha256(np.packbits(turned)).hexdigest() for turned in (volume, volume[:, :, ::-1]))
-    )
+    """The fingerprint of the solid of a capture."""
+    digests = (hashlib.sha256(np.packbits(solid)).hexdigest() for solid in (volume, volume[:, :, ::-1]))
+    return SolidFingerprint(capture, *digests)
 
 
-def normalised_thumbnail(picture: Image.Image) -> Float32[np.ndarray, " pixels"]:
-    """Light and dark of a picture, free of brightness and contrast: the product of two is their correlation."""
-    grey = np.asarray(picture.convert("L").resize((THUMBNAIL_SIZE, THUMBNAIL_SIZE), Image.Resampling.BOX), np.float32)
-    away = (grey - grey.mean()).ravel()
-    return away / max(float(np.linalg.norm(away)), 1e-6)
+def normalised_thumbnail(photo: Image.Image) -> Float32[np.ndarray, " pixels"]:
+    """Greyscale thumbnail with zero mean and unit norm; the dot product of two is their correlation."""
+    grey = photo.convert("L").resize((THUMBNAIL_SIZE, THUMBNAIL_SIZE), Image.Resampling.BOX)
+    pixels = np.asarray(grey, np.float32)
+    centred = (pixels - pixels.mean()).ravel()
+    return centred / max(float(np.linalg.norm(centred)), 1e-6)
 
 
 def duplicate_photos(photos: Sequence[PhotoFingerprint]) -> list[Duplicate]:
-    """A sentence for each pair of captures that share photos, by their bytes, their look or its mirror image."""
-    shared: dict[tuple[str, str, str], list[tuple[PhotoFingerprint, PhotoFingerprint]]] = {}
-    for one, other, how in _alike(photos):
-        if one.capture != other.capture or one.digest == other.digest:
-            shared.setdefault((one.capture, other.capture, how), []).append((one, other))
-    told = []
-    for (first, second, how), pairs in shared.items():
-        one, other = pairs[0]
+    """One result for each pair of captures that share photos: the same file, the same picture, or its mirror image."""
+    shared = defaultdict(list)
+    for first, second, relation in _similar_pairs(photos):
+        if first.capture != second.capture or first.digest == second.digest:
+            shared[first.capture, second.capture, relation].append((first, second))
+    found = []
+    for (*captures, relation), pairs in shared.items():
+        first, second = pairs[0]
         more = f", and {len(pairs) - 1} more" if len(pairs) > 1 else ""
-        verdict = (
-            "keep one of them"
-            if first == second
-            else f"is {one.subject} the same person as {other.subject}?"
-            if one.subject != other.subject
-            else "one capture is filed twice, or a photo is in the wrong folder"
-        )
-        sentence = f"{first}/{one.name} and {second}/{other.name} are {how}{more}: {verdict}"
-        told.append(Duplicate((first, second), sentence))
-    return told
+        if first.capture == second.capture:
+            advice = "keep one of them"
+        elif first.subject != second.subject:
+            advice = f"is {first.subject} the same person as {second.subject}?"
+        else:
+            advice = "one capture was submitted twice, or a photo is in the wrong folder"
+        names = f"{first.capture}/{first.name} and {second.capture}/{second.name}"
+        found.append(Duplicate(tuple(captures), f"{names} are {relation}{more}: {advice}"))
+    return found
 
 
-def _alike(photos: Sequence[PhotoFingerprint]) -> Iterator[tuple[PhotoFingerprint, PhotoFingerprint, str]]:
-    """Pairs of photos that show the same, and how."""
+def _similar_pairs(photos: Sequence[PhotoFingerprint]) -> Iterator[tuple[PhotoFingerprint, PhotoFingerprint, str]]:
+    """Pairs of photos of the same picture, and their relation."""
     if not photos:
         return
-    looks = np.stack([photo.thumbnail for photo in photos])
-    mirrored = looks.reshape(-1, THUMBNAIL_SIZE, THUMBNAIL_SIZE)[:, :, ::-1].reshape(looks.shape)
-    for first in range(0, len(photos), BATCH_SIZE):
-        some = looks[first : first + BATCH_SIZE]
-        for others, how in ((looks, "the same picture"), (mirrored, "mirror images of each other")):
-            for row, number in np.argwhere(some @ others.T >= MIN_CORRELATION):
-                one, other = photos[first + row], photos[number]
-                if first + row < number:
-                    yield one, other, "the same photo" if one.digest == other.digest else how
+    thumbnails = np.stack([photo.thumbnail for photo in photos])
+    mirrored = thumbnails.reshape(-1, THUMBNAIL_SIZE, THUMBNAIL_SIZE)[:, :, ::-1].reshape(thumbnails.shape)
+    for start in range(0, len(photos), BATCH_SIZE):
+        batch = thumbnails[start : start + BATCH_SIZE]
+        for others, relation in ((thumbnails, "the same picture"), (mirrored, "mirror images of each other")):
+            for row, index in np.argwhere(batch @ others.T >= MIN_CORRELATION):
+                first, second = photos[start + row], photos[index]
+                if start + row < index:
+                    yield first, second, "the same photo" if first.digest == second.digest else relation
 
 
 def duplicate_solids(solids: Sequence[SolidFingerprint]) -> list[Duplicate]:
-    """A sentence for each capture with the solid of another one, as it is or mirrored."""
-    first, told = {}, []
+    """One result for each capture with the solid of an earlier one, or its mirror image."""
+    captures, found = {}, []
     for solid in solids:
-        same, turned = first.get(solid.digest), first.get(solid.mirrored_digest)
-        if same:
-            sentence = f"{same} and {solid.capture} have the same solid: one of them is not its own"
-            told.append(Duplicate((same, solid.capture), sentence))
-        elif turned:
-            sentence = f"{turned} and {solid.capture} have solids that are mirror images: one of them was not measured"
-            told.append(Duplicate((turned, solid.capture), sentence))
-        first.setdefault(solid.digest, solid.capture)
-    return told
+        if same := captures.get(solid.digest):
+            message = f"{same} and {solid.capture} have the same solid: one of them belongs to another foot"
+            found.append(Duplicate((same, solid.capture), message))
+        elif mirrored := captures.get(solid.mirrored_digest):
+            message = f"{mirrored} and {solid.capture} have mirrored solids: one of them was not measured"
+            found.append(Duplicate((mirrored, solid.capture), message))
+        captures.setdefault(solid.digest, solid.capture)
+    return found

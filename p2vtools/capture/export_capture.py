@@ -27,7 +27,7 @@ from p2vlib.files import ensure_absent
 from p2vlib.geometry.cameras import Camera
 from p2vlib.geometry.frames import FOOT_CUBE, FOOT_CUBE_EDGE, SIDES, Cube
 from p2vtools.capture.app_exports import Export, Frame
-from p2vtools.capture.capture_writer import WrittenCapture, clockwise_order, metadata_row, write_capture
+from p2vtools.capture.capture_writer import WrittenCapture, clockwise_order, metadata_row, write_foot_capture
 from p2vtools.capture.charuco import sharpness, undistort
 from p2vtools.capture.ground_plane import fit_plane, random_planes
 from p2vtools.capture.mat_capture import MAX_FRAMES, MAX_PHOTO_SIDE
@@ -118,7 +118,7 @@ def capture_from_export(
             trimesh.Trimesh(scan.vertices, scan.faces, process=False).export(folder / "scan.obj")
             write_model(cleaned, folder)
 
-    return write_capture(out, side, names, pictures, cameras, facts, notes=notes, write_extra=write_scan)
+    return write_foot_capture(out, side, names, pictures, cameras, facts, notes=notes, write_extra=write_scan)
 
 
 def check_length(length: float | None) -> None:

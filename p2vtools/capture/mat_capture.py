@@ -1,6 +1,6 @@
-"""Photos or a film of a foot on the mat, filed as a capture folder that `reconstruct` and the data set take.
+"""Photos or a video of a foot on the mat, written as a capture folder.
 
-What is kept of a photo is its picture: upright, without the lens's distortion, without EXIF.
+Only the pixels of a photo are kept: upright, without lens distortion, without EXIF.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from PIL import Image, ImageOps
 from p2vlib.data.capture_folder import MAX_VIEWS, PHOTO_SUFFIXES, open_photo
 from p2vlib.files import ensure_absent
 from p2vlib.geometry.frames import FOOT_CUBE, SIDES
-from p2vtools.capture.capture_writer import WrittenCapture, clockwise_order, metadata_row, write_capture
+from p2vtools.capture.capture_writer import WrittenCapture, clockwise_order, metadata_row, write_foot_capture
 from p2vtools.capture.charuco import (
+    DEFAULT_FOCAL,
     MIN_CORNERS,
     MIN_PHOTOS,
     BoardDetection,
@@ -31,153 +32,144 @@ from p2vtools.synthesis.mat import Mat
 VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v")
 
 MAX_PHOTO_SIDE = 2048
-"""Pixels of a photo's longer side in which the board is looked for, and that are kept: phones make twice as many."""
+"""Longer side, pixels, to which photos are scaled down before detection and storage; phones have twice as many."""
 
 MAX_FRAMES = 150
-"""Frames of a film that are looked at, evenly spread."""
+"""Frames of a video that are examined, evenly spaced."""
 
 MIN_AZIMUTH_STEP = 13.5
-"""Degrees of azimuth between frames of a film that are taken, at least: a walk gives up to 26."""
+"""Degrees of azimuth between the chosen frames of a video, at least: at most 26 in one walk around the foot."""
 
-EXIF_FOCAL, FULL_FRAME = 0xA405, 36.0
-"""EXIF's focal length as on 35 mm film, and the width of that film, mm."""
+EXIF_FOCAL_LENGTH, FILM_WIDTH = 0xA405, 36.0
+"""EXIF tag of the focal length on 35 mm film, and the width of that film, mm."""
 
 
 def capture_on_mat(
     source: Path, mat: Mat, side: str, out: Path, report: Callable[[str], object] = lambda line: None
 ) -> WrittenCapture:
-    """Files the photos in the folder ``source``, or the film that it is, as a capture folder ``out``.
+    """Writes the photos in the folder ``source``, or frames of the video ``source``, as the capture folder ``out``.
+
+    Args:
+        report: called with one line of progress or of what was rejected.
 
     Raises:
-        ValueError: nothing to read, a picture that cannot be read, a mat that is not seen, no or an unknown side, a
-            target that is there already.
+        ValueError: no or unreadable photos, no mat in them, an unknown side, or ``out`` exists already.
     """
     if side not in SIDES:
         raise ValueError(f"side is {side!r}; expected left or right: which foot stands on the mat?")
     ensure_absent(out)
-    seen, pictures, focal = _seen(source, mat, report)
-    solution = solve_cameras(seen, mat, focal)
-    for name, reason in solution.rejected.items():
-        report(f"{name}: left out, {reason}")
-    order = clockwise_order(
-        [metadata_row(camera, FOOT_CUBE.centre) for camera in solution.cameras]
-    )  # as walked, at most so many
-    order = [order[round(step)] for step in np.linspace(0, len(order) - 1, min(len(order), MAX_VIEWS))]
-    names, cameras = ([part[number] for number in order] for part in (solution.names, solution.cameras))
-    pairs = zip(names, cameras, strict=True)
-    straight = [undistort(pictures[name], camera, solution.distortion) for name, camera in pairs]
-    errors, focal = solution.errors[order], cameras[0].intrinsics[0, 0]
-    median, words = float(np.median(errors)), []
-    if median > 1.5:
-        words = [f"corners are {median:.1f} pixels off in the middle; is the mat flat and still, are photos sharp?"]
-    notes = [f"corners off by {errors.mean():.2f} pixels, focal length {focal:.0f} pixels"]
-    told = {"cameras": f"mat {mat.name}", "pixels off": round(median, 3)}
-    return write_capture(out, side, names, straight, cameras, told, words, notes)
-
-
-def _seen(
-    source: Path, mat: Mat, report: Callable[[str], object]
-) -> tuple[list[BoardDetection], dict[str, np.ndarray], float | None]:
-    """What each photo or chosen frame shows of the mat, the pictures by name, and the focal length EXIF tells."""
     if source.is_file() and source.suffix.lower() in VIDEO_SUFFIXES:
-        seen, pictures = _from_film(source, mat)
-        return seen, pictures, None
-    if not source.is_dir():
+        pictures, focal = _choose_frames(source, mat), None
+    elif source.is_dir():
+        pictures, focal = read_photos(list_photos(source))
+    else:
         raise ValueError(
-            f"{source}: no such folder of photos or film; expected photos ({', '.join(PHOTO_SUFFIXES)}) in a folder, or"
-            f" a film ({', '.join(VIDEO_SUFFIXES)})"
+            f"{source}: no such folder or video; expected a folder of photos ({', '.join(PHOTO_SUFFIXES)}) or a video"
+            f" ({', '.join(VIDEO_SUFFIXES)})"
         )
-    seen, pictures, focals = [], {}, []
-    paths = list_photos(source)
-    for number, path in enumerate(paths, start=1):
-        picture, focal = read_photo(path)
-        pictures[path.name] = picture
-        seen.append(detect_board(path.name, picture, mat))
-        focals.append(focal)
-        report(f"{path.name}: {len(seen[-1].ids)} corners of the mat ({number} of {len(paths)})")
-    known = [focal for focal in focals if focal]
-    return seen, pictures, float(np.median(known)) if known else None
+    detections = []
+    for number, (name, picture) in enumerate(pictures.items(), start=1):
+        detections.append(detect_board(name, picture, mat))
+        report(f"{name}: {len(detections[-1].ids)} corners of the mat ({number} of {len(pictures)})")
+    solution = solve_cameras(detections, mat, focal)
+    for name, reason in solution.rejected.items():
+        report(f"{name}: rejected, {reason}")
+    order = clockwise_order([metadata_row(camera, FOOT_CUBE.centre) for camera in solution.cameras])
+    order = [order[round(step)] for step in np.linspace(0, len(order) - 1, min(len(order), MAX_VIEWS))]
+    names, cameras = ([values[index] for index in order] for values in (solution.names, solution.cameras))
+    pairs = zip(names, cameras, strict=True)
+    undistorted = [undistort(pictures[name], camera, solution.distortion) for name, camera in pairs]
+    errors, pixels = solution.errors[order], cameras[0].intrinsics[0, 0]
+    median, advice = float(np.median(errors)), []
+    if median > 1.5:
+        advice = [f"median reprojection error is {median:.1f} pixels; is the mat flat and still, are photos sharp?"]
+    notes = [f"mean reprojection error {errors.mean():.2f} pixels, focal length {pixels:.0f} pixels"]
+    subject = {"cameras": f"mat {mat.name}", "pixels off": round(median, 3)}
+    return write_foot_capture(out, side, names, undistorted, cameras, subject, advice, notes)
 
 
 def list_photos(folder: Path) -> list[Path]:
-    """The photos in ``folder`` by name.
+    """The photos in ``folder``, sorted by name.
 
     Raises:
-        ValueError: there are none.
+        ValueError: no photos.
     """
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in PHOTO_SUFFIXES)
     if not paths:
-        raise ValueError(
-            f"{folder}: no photos; expected pictures ({', '.join(PHOTO_SUFFIXES)}) of one foot from all sides"
-        )
+        raise ValueError(f"{folder}: no photos; expected images ({', '.join(PHOTO_SUFFIXES)}) of one foot")
     return paths
 
 
-def read_photo(path: Path) -> tuple[UInt8[np.ndarray, "height width 3"], float | None]:
-    """A photo, upright and at most `SIDE` pixels large, and its focal length in widths of its long side if told.
+def read_photos(paths: Sequence[Path]) -> tuple[dict[str, UInt8[np.ndarray, "_ _ 3"]], float | None]:
+    """Photos by file name, upright and at most `MAX_PHOTO_SIDE` pixels large, and their focal length.
+
+    The focal length is the median of EXIF's values divided by the longer side of the photo; None without any.
 
     Raises:
-        ValueError: none that can be read, or one that is too large.
+        ValueError: an unreadable or too large photo.
     """
-    picture = open_photo(path, MAX_PHOTO_SIDE)
-    told = picture.getexif().get_ifd(0x8769).get(EXIF_FOCAL)
-    upright = ImageOps.exif_transpose(picture).convert("RGB")
-    upright.thumbnail((MAX_PHOTO_SIDE, MAX_PHOTO_SIDE), Image.Resampling.LANCZOS, reducing_gap=2.0)
-    focal = float(told) / FULL_FRAME if isinstance(told, int | float) and 5 < told < 500 else None
-    return np.asarray(upright), focal
+    pictures, focals = {}, []
+    for path in paths:
+        photo = open_photo(path, MAX_PHOTO_SIDE)
+        focal = photo.getexif().get_ifd(0x8769).get(EXIF_FOCAL_LENGTH)
+        if isinstance(focal, int | float) and 5 < focal < 500:
+            focals.append(float(focal) / FILM_WIDTH)
+        upright = ImageOps.exif_transpose(photo).convert("RGB")
+        upright.thumbnail((MAX_PHOTO_SIDE, MAX_PHOTO_SIDE), Image.Resampling.LANCZOS, reducing_gap=2.0)
+        pictures[path.name] = np.asarray(upright)
+    return pictures, float(np.median(focals)) if focals else None
 
 
-def _from_film(path: Path, mat: Mat) -> tuple[list[BoardDetection], dict[str, np.ndarray]]:
-    """The sharpest frames of the walk around the foot, none within `APART` degrees of a sharper one."""
-    count = _length(path)
-    wanted = np.linspace(0, count - 1, min(count, MAX_FRAMES)).round().astype(int).tolist()
-    seen = {number: detect_board(f"frame {number}", picture, mat) for number, picture in _frames(path, wanted)}
-    placed = {number: _azimuth(one, mat) for number, one in seen.items() if len(one.ids) >= MIN_CORNERS}
-    if not placed:
-        wrong = most_common_problem([*seen.values()])
-        raise ValueError(f"{path}: none of {len(seen)} frames shows the mat {mat.name!r} well enough: {wrong}")
-    kept: list[int] = []
-    for number in sorted(placed, key=lambda number: -seen[number].sharpness):
-        away = [abs((placed[number] - placed[other] + 180) % 360 - 180) for other in kept]
-        if min(away, default=360) > MIN_AZIMUTH_STEP:
-            kept.append(number)
-    if len(kept) < MIN_PHOTOS:
+def _choose_frames(path: Path, mat: Mat) -> dict[str, np.ndarray]:
+    """The sharpest frames of the walk around the foot by name, at least `MIN_AZIMUTH_STEP` apart."""
+    count = _count_frames(path)
+    indices = np.linspace(0, count - 1, min(count, MAX_FRAMES)).round().astype(int).tolist()
+    found = {index: detect_board(f"frame {index}", frame, mat) for index, frame in _read_frames(path, indices)}
+    azimuths = {index: _azimuth(one, mat) for index, one in found.items() if len(one.ids) >= MIN_CORNERS}
+    if not azimuths:
+        problem = most_common_problem([*found.values()])
+        raise ValueError(f"{path}: none of {len(found)} frames shows the mat {mat.name!r} well enough: {problem}")
+    chosen: list[int] = []
+    for index in sorted(azimuths, key=lambda index: -found[index].sharpness):
+        steps = [abs((azimuths[index] - azimuths[other] + 180) % 360 - 180) for other in chosen]
+        if min(steps, default=360) > MIN_AZIMUTH_STEP:
+            chosen.append(index)
+    if len(chosen) < MIN_PHOTOS:
         raise ValueError(
-            f"{path}: filmed from {'one place' if len(kept) == 1 else 'two places'} alone, as the {len(placed)} frames"
-            " say that show the mat; start the film and walk once around the foot"
+            f"{path}: filmed from {'one place' if len(chosen) == 1 else 'two places'} only, according to the"
+            f" {len(azimuths)} frames that show the mat; start the video and walk once around the foot"
         )
-    kept.sort()
-    # Read once more: all frames at once would be a gigabyte.
-    return [seen[number] for number in kept], {f"frame {number}": picture for number, picture in _frames(path, kept)}
+    # Read again: all frames in memory would take a gigabyte.
+    return {f"frame {index}": frame for index, frame in _read_frames(path, chosen)}
 
 
-def _length(path: Path) -> int:
-    film = cv2.VideoCapture(str(path))
-    count = int(film.get(cv2.CAP_PROP_FRAME_COUNT)) if film.isOpened() else 0
-    film.release()
+def _count_frames(path: Path) -> int:
+    video = cv2.VideoCapture(str(path))
+    count = int(video.get(cv2.CAP_PROP_FRAME_COUNT)) if video.isOpened() else 0
+    video.release()
     if not 1 <= count < 1_000_000:
-        raise ValueError(f"{path}: not a film that can be read; expected MP4 or MOV")
+        raise ValueError(f"{path}: not a readable video; expected MP4 or MOV")
     return count
 
 
-def _frames(path: Path, wanted: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
-    """The frames of these numbers, rising, RGB, at most `SIDE` pixels large."""
-    film, left = cv2.VideoCapture(str(path)), set(wanted)
+def _read_frames(path: Path, indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
+    """The frames at ``indices``, in ascending order, RGB, at most `MAX_PHOTO_SIDE` pixels large."""
+    video, remaining = cv2.VideoCapture(str(path)), set(indices)
     try:
-        for number in range(max(wanted) + 1):
-            if not film.grab():
+        for index in range(max(indices) + 1):
+            if not video.grab():
                 return
-            if number not in left:
+            if index not in remaining:
                 continue
-            fine, frame = film.retrieve()
-            if fine:
-                shrink = min(1.0, MAX_PHOTO_SIDE / max(frame.shape[:2]))
-                frame = cv2.resize(frame, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
-                yield number, cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+            decoded, frame = video.retrieve()
+            if decoded:
+                scale = min(1.0, MAX_PHOTO_SIDE / max(frame.shape[:2]))
+                frame = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+                yield index, cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
     finally:
-        film.release()
+        video.release()
 
 
-def _azimuth(one: BoardDetection, mat: Mat) -> float:
-    """Roughly, with the usual lens: it only says which part of the walk a frame belongs to."""
-    return metadata_row(solve_cameras([one], mat, 0.8).cameras[0], FOOT_CUBE.centre)[0]
+def _azimuth(detection: BoardDetection, mat: Mat) -> float:
+    """Approximate azimuth of a frame, with the default focal length."""
+    return metadata_row(solve_cameras([detection], mat, DEFAULT_FOCAL).cameras[0], FOOT_CUBE.centre)[0]

@@ -1,141 +1,182 @@
-"""Structure from motion: pycolmap on the photos of a capture, its points in the capture's frame, and a solid of them.
+"""Structure from motion with pycolmap: poses of photos without a mat, and a solid from the sparse points.
 
-Schönberger and Frahm, Structure-from-Motion Revisited (CVPR 2016). Smooth skin has no features, so what registers the
-photos is the floor: where it is plain, or the photos are few or small, there is no model, and that is an answer too.
+Schönberger and Frahm, Structure-from-Motion Revisited (CVPR 2016). Smooth skin has no features, so the floor registers
+the photos: on a plain floor, or with few or small photos, there is no model.
 """
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Bool, Float
+from PIL import Image
 
 from p2vlib.geometry.cameras import Camera
 from p2vlib.geometry.frames import Cube
+from p2vtools.capture.app_exports import Export
+from p2vtools.capture.app_formats.colmap import frames_from_model
+from p2vtools.capture.capture_writer import encode_photo
+from p2vtools.capture.charuco import DEFAULT_FOCAL, common_size
+from p2vtools.capture.mat_capture import list_photos, read_photos
 
 if TYPE_CHECKING:
     import pycolmap
 
 MIN_REGISTERED = 3
-"""Photos that have to be registered: fewer camera places do not say how the model lies in the world."""
+"""Photos that must be registered; fewer camera positions do not determine the pose of the model."""
+
+MAX_PHOTOS = 40
+"""Photos matched with each other by `read_photos_without_mat`; of more, evenly spaced ones are used."""
 
 RESTARTS = 5
 
 FLOOR_HEIGHT = 0.006
-"""Points below this height are the floor's, metres."""
+"""Points below this height belong to the floor, metres."""
 
 MAX_CIRCUMRADIUS = 0.03
-"""Largest circumradius of a tetrahedron that counts as solid, metres: wider gaps between points stay open."""
+"""Largest circumradius of a tetrahedron of the alpha shape, metres; wider gaps between points stay open."""
 
 
 @dataclass(frozen=True, eq=False)
 class SparseModel:
-    """What structure from motion found."""
+    """Result of structure from motion."""
 
     points: Float[np.ndarray, "points 3"]
-    """In the frame of the cameras that it was aligned to, metres; none where it failed."""
+    """In the frame of the given cameras, metres; empty without a model."""
     registered: tuple[int, ...]
-    """Which of the photos."""
+    """Indices of the registered photos."""
     error: float
-    """Median distance of the registered cameras from where they are known to be, metres; NaN where it failed."""
+    """Median distance of the registered cameras from their given positions, metres; NaN without a model."""
     seconds: float
 
 
 def run_sfm(photos: list[bytes], cameras: list[Camera], threads: int = 1) -> SparseModel:
-    """Features, matching and incremental mapping of ``photos`` (file contents, JPEG or PNG), focal lengths known.
+    """Features, matching and incremental mapping of ``photos`` (contents of JPEG or PNG files).
 
-    The model is turned, moved and scaled to the places of ``cameras``; where they look is found, not told.
+    Intrinsics are those of ``cameras``. The model is aligned to their positions by a similarity transform; their
+    rotations are not used.
     """
     import trimesh
 
-    began = time.perf_counter()
-    focal = cameras[0].intrinsics
-    model = map_photos(photos, "PINHOLE", [focal[0, 0], focal[1, 1], focal[0, 2], focal[1, 2]], threads=threads)
+    start = time.perf_counter()
+    intrinsics = cameras[0].intrinsics
+    parameters = [intrinsics[0, 0], intrinsics[1, 1], intrinsics[0, 2], intrinsics[1, 2]]
+    model = map_photos(photos, "PINHOLE", parameters, threads=threads)
     if model is None:
-        return SparseModel(np.zeros((0, 3)), (), float("nan"), time.perf_counter() - began)
+        return SparseModel(np.zeros((0, 3)), (), float("nan"), time.perf_counter() - start)
     images = sorted((image for image in model.images.values() if image.has_pose), key=lambda image: image.name)
-    registered = tuple(photo_index(image) for image in images)
-    found = np.stack([image.projection_center() for image in images])
-    known = np.stack([cameras[number].position for number in registered])
-    to_world, there, _ = trimesh.registration.procrustes(found, known, reflection=False)
+    registered = tuple(_photo_index(image.name) for image in images)
+    estimated = np.stack([image.projection_center() for image in images])
+    given = np.stack([cameras[index].position for index in registered])
+    to_world, aligned, _ = trimesh.registration.procrustes(estimated, given, reflection=False)
     points = np.stack([point.xyz for point in model.points3D.values()])
-    error = float(np.median(np.linalg.norm(there - known, axis=1)))
-    return SparseModel(trimesh.transform_points(points, to_world), registered, error, time.perf_counter() - began)
+    error = float(np.median(np.linalg.norm(aligned - given, axis=1)))
+    return SparseModel(trimesh.transform_points(points, to_world), registered, error, time.perf_counter() - start)
 
 
-def photo_index(image: pycolmap.Image) -> int:
-    """Which of the photos that were `mapped` it is."""
-    return int(Path(image.name).stem)
+def read_photos_without_mat(source: Path, report: Callable[[str], object] = lambda line: None) -> Export:
+    """The photos in the folder ``source`` with cameras from structure from motion, without a scale.
+
+    Raises:
+        ValueError: no photos, photos of different sizes, or photos that do not overlap.
+    """
+    if not source.is_dir():
+        raise ValueError(f"{source}: no such folder; expected 15 to 30 photos of one foot without a mat")
+    paths = list_photos(source)
+    paths = [paths[round(step)] for step in np.linspace(0, len(paths) - 1, min(len(paths), MAX_PHOTOS))]
+    pictures, focal = read_photos(paths)
+    width, height = common_size({name: (picture.shape[1], picture.shape[0]) for name, picture in pictures.items()})
+    report(f"matching {len(paths)} photos with each other")
+    photos = [encode_photo(picture, quality=95) for picture in pictures.values()]
+    parameters = [(focal or DEFAULT_FOCAL) * max(width, height), width / 2, height / 2, 0.0]
+    model = map_photos(photos, "SIMPLE_RADIAL", parameters, refine=True, threads=os.cpu_count() or 1)
+    if model is None:
+        raise ValueError(
+            f"{source}: none of {len(paths)} photos could be matched with the others: smooth skin and a plain floor"
+            " have no features, or the photos do not overlap; print the mat (python -m p2vtools mat), or stand on a"
+            " patterned carpet and take 15 to 30 photos in one walk"
+        )
+    frames, points = frames_from_model(model)
+    frames = [replace(frame, name=paths[_photo_index(frame.name)].name) for frame in frames]
+    for name in sorted(pictures.keys() - {frame.name for frame in frames}):
+        report(f"{name}: rejected, it could not be matched with the other photos")
+    return Export(
+        "structure from motion", frames, lambda name, side: Image.fromarray(pictures[name]), None, False, points=points
+    )
 
 
 def map_photos(
-    photos: list[bytes], lens: str, parameters: list[float], refine: bool = False, threads: int = 1
+    photos: list[bytes], camera_model: str, parameters: list[float], refine: bool = False, threads: int = 1
 ) -> pycolmap.Reconstruction | None:
-    """The model that registers most of the ``photos`` and explains most in them; None where it is fewer than `FEWEST`.
+    """The model with the most registered photos, then most observations; None with fewer than `MIN_REGISTERED` photos.
 
     Args:
-        photos: contents of JPEG or PNG files of one size.
-        lens: COLMAP's name of a camera model, ``parameters`` its numbers, the same for all photos.
-        refine: whether they are only where the search begins. With a floor alone a photo can then be taken for its
-            mirror image, which explains less of what it shows: mapping is begun `TRIES` times.
+        photos: contents of JPEG or PNG files of equal size.
+        camera_model: COLMAP's name of the camera model of all photos, with its ``parameters``.
+        refine: whether the parameters are initial values only. Then, on a floor alone, a mirrored pose can fit a photo,
+            with fewer observations; mapping is restarted `RESTARTS` times to avoid it.
     """
     import pycolmap
 
-    pycolmap.logging.minloglevel = 3  # its failures are a result here
+    pycolmap.logging.minloglevel = 3  # failures are results here
+    features = {
+        "max_num_features": 4000,
+        "peak_threshold": 0.002,
+        "estimate_affine_shape": True,  # twice as many points on a floor seen at a slant
+    }
+    mapping = pycolmap.IncrementalPipelineOptions(
+        num_threads=threads,
+        min_num_matches=8,
+        ba_refine_focal_length=refine,
+        mapper={"init_min_num_inliers": 30, "init_min_tri_angle": 4.0, "abs_pose_min_num_inliers": 12},
+    )
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        names = [f"{number:04d}.{'png' if b'PNG' in photo[:4] else 'jpg'}" for number, photo in enumerate(photos)]
+        database, cpu = folder / "database.db", pycolmap.Device.cpu
+        names = [f"{index:04d}.{'png' if b'PNG' in photo[:4] else 'jpg'}" for index, photo in enumerate(photos)]
         for file, photo in zip(names, photos, strict=True):
             (folder / file).write_bytes(photo)
-        reading = pycolmap.ImageReaderOptions()
-        reading.camera_model = lens
-        reading.camera_params = ",".join(map(str, parameters))
-        extraction = pycolmap.FeatureExtractionOptions()
-        extraction.num_threads = threads
-        extraction.sift.max_num_features = 4000
-        extraction.sift.peak_threshold = 0.002
-        extraction.sift.estimate_affine_shape = True  # of a floor seen at a slant: twice as many points
-        matching = pycolmap.FeatureMatchingOptions()
-        matching.num_threads = threads
-        mapping = pycolmap.IncrementalPipelineOptions()
-        mapping.num_threads = threads
-        mapping.min_num_matches = 8
-        mapping.ba_refine_focal_length = refine
-        mapping.mapper.init_min_num_inliers = 30
-        mapping.mapper.init_min_tri_angle = 4.0
-        mapping.mapper.abs_pose_min_num_inliers = 12
-        database, cpu = folder / "database.db", pycolmap.Device.cpu
         pycolmap.extract_features(
             database,
             folder,
             image_names=names,
             camera_mode=pycolmap.CameraMode.SINGLE,
-            reader_options=reading,
-            extraction_options=extraction,
+            reader_options={"camera_model": camera_model, "camera_params": ",".join(map(str, parameters))},
+            extraction_options={"num_threads": threads, "sift": features},
             device=cpu,
         )
-        pycolmap.match_exhaustive(database, matching_options=matching, device=cpu)
+        pycolmap.match_exhaustive(database, matching_options={"num_threads": threads}, device=cpu)
         models = []
         for seed in range(RESTARTS) if refine else [mapping.random_seed]:
             mapping.random_seed = seed
-            found = pycolmap.incremental_mapping(database, folder, folder / f"models{seed}", options=mapping)
-            models += found.values()
+            models += pycolmap.incremental_mapping(database, folder, folder / f"models{seed}", options=mapping).values()
     best = max(models, key=lambda model: (model.num_reg_images(), model.compute_num_observations()), default=None)
     return None if best is None or best.num_reg_images() < MIN_REGISTERED else best
+
+
+def _photo_index(name: str) -> int:
+    """Index of the photo that `map_photos` wrote as the file ``name``."""
+    return int(Path(name).stem)
 
 
 def alpha_shape(
     points: Float[np.ndarray, "points 3"], cube: Cube, size: int = 32, height: float = 1.0
 ) -> Bool[np.ndarray, "x y z"]:
-    """The alpha shape (Edelsbrunner and Mücke 1994) of the points in ``cube`` and above the floor, as a solid grid.
+    """Solid grid of the alpha shape (Edelsbrunner and Mücke 1994) of the points in ``cube`` and above the floor.
 
-    A voxel is occupied where its centre lies in a Delaunay tetrahedron whose circumsphere is smaller than `ALPHA`. What
-    is above the share ``height`` of the cube is left out. Too few points enclose nothing.
+    A voxel is occupied where its centre lies in a Delaunay tetrahedron with a circumradius below `MAX_CIRCUMRADIUS`.
+    Too few points enclose nothing.
+
+    Args:
+        size: voxels a side.
+        height: share of the cube's height above which all voxels are empty.
     """
     from scipy.spatial import Delaunay, QhullError
 
@@ -153,8 +194,8 @@ def alpha_shape(
     flat = np.abs(np.linalg.det(edges)) < 1e-15
     edges[flat] = np.eye(3)
     radius = np.linalg.norm(np.linalg.solve(2 * edges, (edges**2).sum(2)[..., None])[..., 0], axis=1)
-    kept = (radius < MAX_CIRCUMRADIUS) & ~flat
+    in_shape = (radius < MAX_CIRCUMRADIUS) & ~flat
     layers = round(height * size)
-    where = mesh.find_simplex(cube.voxel_centres(size)[:, :layers].reshape(-1, 3))
-    solid[:, :layers] = (kept[where] & (where >= 0)).reshape(size, layers, size)
+    simplices = mesh.find_simplex(cube.voxel_centres(size)[:, :layers].reshape(-1, 3))
+    solid[:, :layers] = (in_shape[simplices] & (simplices >= 0)).reshape(size, layers, size)
     return solid

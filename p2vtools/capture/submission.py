@@ -1,9 +1,8 @@
-"""A capture filed in a data set that others can add to, in the tree of the slides and of ShapeNet.
+"""Adding a capture to a shared data set, in the folder layout of ShapeNet.
 
-``<tree>/ShapeNetRendering/05563266/<person>-<side>/`` is the capture folder, ``<tree>/ShapeNetVox32/05563266/…`` holds
-its grid where it has a model, and ``<tree>/taxonomy.json`` says who is in which split. Pictures are written anew from
-their pixels alone, so that no place, serial number or maker's note comes along, and are cut above the knee. Of what the
-capture told of itself only that is kept which says how it was made.
+``<tree>/ShapeNetRendering/05563266/<subject>-<side>/`` is the capture folder, ``<tree>/ShapeNetVox32/05563266/…`` holds
+its grid if it has a model, and ``<tree>/taxonomy.json`` lists the splits. Photos are encoded anew from their pixels, so
+that no place, serial number or comment remains, and cropped above the knee. ``subject.json`` is written anew as well.
 """
 
 from __future__ import annotations
@@ -20,47 +19,46 @@ from pathlib import Path
 import numpy as np
 import trimesh
 from jaxtyping import Float
-from PIL import Image
 
-from p2vlib.data.capture_folder import PhotoSet, read_photo_set, read_subject
+from p2vlib.data.capture_folder import PhotoSet, read_photo_set, read_subject, write_capture
 from p2vlib.data.shapenet import RENDERINGS, SPLITS, VOXELS, read_taxonomy
 from p2vlib.files import atomic_directory, ensure_absent, write_text
-from p2vlib.geometry.cameras import Camera, write_cameras, write_metadata
+from p2vlib.geometry.cameras import Camera
 from p2vlib.geometry.frames import FOOT_CUBE_EDGE, FOOT_SYNSET, SIDES, Cube, foot_cube
 from p2vlib.geometry.grids import VoxelGrid, read_binvox, voxelise, write_binvox
-from p2vtools.capture.capture_writer import clockwise_order, metadata_row
+from p2vtools.capture.capture_writer import clockwise_order, encode_photo, metadata_row
 from p2vtools.capture.mat_capture import MAX_PHOTO_SIDE
 from p2vtools.capture.scan_files import read_scan
 
 TAXONOMY_FILE = "taxonomy.json"
 
 LICENCES = ("CC-BY-4.0", "CC-BY-SA-4.0", "CC-BY-NC-4.0", "CC0-1.0")
-"""Under which photos of people are filed; the first unless another is told."""
+"""Accepted licences; the first is the default."""
 
 KNEE_HEIGHT = 0.45
 LEG_RADIUS = FOOT_CUBE_EDGE / 2
-"""Height and radius of the cylinder about a foot that stays in its photos, metres.
+"""Height and radius of the cylinder around a foot that remains in its photos, metres.
 
-The knees of anny's adults are at 0.46 to 0.54 m; those of its school children, one person in seven, begin at 0.33 m, so
-that of the smallest some thigh can be seen."""
+The knees of anny's adults are at 0.46 to 0.54 m. Those of its school children, one person in seven, begin at 0.33 m, so
+that part of the thigh of the smallest remains."""
 
 GRID_SIZE = 32
-"""Voxels a side in the tree, whose name says so."""
+"""Voxels a side of the grids in the tree (``ShapeNetVox32``)."""
 
 SUBJECT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,39}")
 
 
 @dataclass(frozen=True)
 class Submission:
-    """Who is filed where, and on which terms.
+    """The person, side, terms and place of a capture that is added to a data set.
 
     Raises:
-        ValueError: no consent, an id that could tell who it is, an unknown side or licence.
+        ValueError: no consent, an id that could identify the person, an unknown side or licence.
     """
 
     tree: Path
     subject: str | None
-    """An id that means nothing to others."""
+    """A pseudonymous id."""
     side: str
     consent: str | None
     """Must be ``yes``."""
@@ -69,13 +67,13 @@ class Submission:
     def __post_init__(self) -> None:
         if self.consent != "yes":
             raise ValueError(
-                "not filed: others may see and use what is in a data set, so the person in the photos, or who answers"
-                " for a child, has to agree to that first; say --consent yes once they have"
+                "not submitted: a data set is public, so the person in the photos, or who is responsible for a child,"
+                " must agree first; then pass --consent yes"
             )
         if not self.subject or not SUBJECT_ID.fullmatch(self.subject):
             raise ValueError(
-                f"subject is {self.subject!r}; expected an id of 1 to 40 letters, digits and dashes that says nothing"
-                " of the person: neither name nor e-mail"
+                f"subject is {self.subject!r}; expected an id of 1 to 40 letters, digits and dashes that does not"
+                " identify the person: neither name nor e-mail"
             )
         if self.side not in SIDES:
             raise ValueError(f"side is {self.side!r}; expected left or right")
@@ -84,12 +82,12 @@ class Submission:
 
     @property
     def name(self) -> str:
-        """Of the capture in the tree."""
+        """Name of the capture in the tree."""
         return f"{self.subject}-{self.side}"
 
     @property
     def split(self) -> str:
-        """Train for eight people in ten: both feet of a person in one split, and there they stay as the tree grows."""
+        """``train`` for eight in ten people; depends on the subject only, so both feet are always in one split."""
         share = int(hashlib.sha256(self.subject.encode()).hexdigest(), 16) % 10
         return {0: "test", 1: "validation"}.get(share, "train")
 
@@ -100,14 +98,14 @@ class Submission:
 
     @property
     def voxels(self) -> Path:
-        """The folder of the grid."""
+        """The folder of its grid."""
         return self.tree / VOXELS / FOOT_SYNSET / self.name
 
     def ensure_absent(self) -> None:
-        """Says before the work that nothing is written over, and that the tree's taxonomy is one.
+        """Checks that the tree can take the capture.
 
         Raises:
-            ValueError: this foot of this person is there already, or the taxonomy cannot be read.
+            ValueError: the tree already has this foot of this person, or its taxonomy is not readable.
         """
         ensure_absent(self.folder)
         ensure_absent(self.voxels)
@@ -115,123 +113,114 @@ class Submission:
             read_taxonomy(self.tree / TAXONOMY_FILE)
 
 
-def submit_capture(capture: Path, filing: Submission, report: Callable[[str], object] = lambda line: None) -> Path:
-    """Files the capture folder ``capture``; returns where.
+def submit_capture(capture: Path, submission: Submission, report: Callable[[str], object] = lambda line: None) -> Path:
+    """Adds the capture folder ``capture`` to a data set; returns its new folder.
 
     Raises:
-        ValueError: a capture that cannot be read or is told to be of the other side, a camera that does not see the
-            leg, a model that is no foot, or one that is filed already.
+        ValueError: an unreadable capture, or one of the other side or without a scale; a camera that does not show the
+            leg; a model that is not a foot; or the data set already has this foot.
     """
-    filing.ensure_absent()
-    told = read_subject(capture)
-    if told.get("side", filing.side) != filing.side:
-        raise ValueError(f"{capture}: is told to be a {told['side']} foot; it cannot be filed as a {filing.side} one")
-    shots = read_photo_set(capture, filing.side, MAX_PHOTO_SIDE)
-    if not shots.metric:
-        raise ValueError(f"{capture}: its photos have no scale, and a data set is in metres; take them on the mat")
-    mesh, grid = _model(capture)
-    x, _, z = shots.initial_position
-    cube = grid.cube if grid else Cube((x - LEG_RADIUS, 0.0, z - LEG_RADIUS), FOOT_CUBE_EDGE)
+    submission.ensure_absent()
+    original = read_subject(capture)
+    if original.get("side", submission.side) != submission.side:
+        found = f"subject.json says it is a {original['side']} foot"
+        raise ValueError(f"{capture}: {found}; it cannot be submitted as a {submission.side} one")
+    photo_set = read_photo_set(capture, submission.side, MAX_PHOTO_SIDE)
+    if not photo_set.metric:
+        raise ValueError(f"{capture}: its photos have no scale; expected metres, as from photos on the mat")
+    mesh, grid = _read_model(capture)
+    x, _, z = photo_set.initial_position
+    cube = grid.cube if grid else Cube((x - FOOT_CUBE_EDGE / 2, 0.0, z - FOOT_CUBE_EDGE / 2), FOOT_CUBE_EDGE)
     subject = {
-        "subject": filing.subject,
-        "side": filing.side,
+        "subject": submission.subject,
+        "side": submission.side,
         "look": "phone",
         "metadata": "metric",
-        "split": filing.split,
+        "split": submission.split,
         "taxonomy": FOOT_SYNSET,
-        "made": f"photos, cameras: {told.get('cameras', 'noted')}"[:80],
-        "licence": filing.licence,
+        "made": f"photos, cameras: {original.get('cameras', 'noted')}"[:80],
+        "licence": submission.licence,
         "consent": {"given": "yes", "filed": datetime.date.today().isoformat()},
         "cube": asdict(cube),
+        **({"voxels": "occupied where the centre is inside"} if grid else {}),
     }
-    with ExitStack() as whole:
+    photos, cameras = _crop_photos(photo_set, cube, report)
+    rows = [metadata_row(camera, cube.centre) for camera in cameras]
+    with ExitStack() as stack:
         if grid:
-            voxels = whole.enter_context(atomic_directory(filing.voxels))
-            write_binvox(voxels / "model.binvox", grid)
-            subject["voxels"] = "occupied where the centre is inside"
-        folder = whole.enter_context(atomic_directory(filing.folder))
-        _write_photos(folder, shots, cube, report)
-        if grid:
-            write_binvox(folder / "model.binvox", grid)
-        if mesh:
-            text = trimesh.exchange.obj.export_obj(mesh, include_normals=False, include_color=False, digits=6)
-            write_text(folder / "model.obj", text)
-        write_text(folder / "subject.json", json.dumps(subject, indent=1) + "\n")
-    _list(filing)
-    return filing.folder
+            write_binvox(stack.enter_context(atomic_directory(submission.voxels)) / "model.binvox", grid)
+        folder = stack.enter_context(atomic_directory(submission.folder))
+        write_capture(folder, photos, rows, cameras, subject, grid, mesh)
+    _add_to_taxonomy(submission)
+    return submission.folder
 
 
-def _model(capture: Path) -> tuple[trimesh.Trimesh | None, VoxelGrid | None]:
-    """The solid of a capture that has one: its mesh without colours and names, and its grid."""
-    if (capture / "model.obj").is_file():
-        scan = read_scan(capture / "model.obj")
+def _read_model(capture: Path) -> tuple[str | None, VoxelGrid | None]:
+    """The solid of a capture, if it has one: an OBJ file without colours and names, and the grid."""
+    path = capture / "model.obj"
+    if path.is_file():
+        scan = read_scan(path)
         mesh = trimesh.Trimesh(scan.vertices, scan.faces, process=False)
         try:
-            return mesh, voxelise(mesh.vertices, mesh.faces, foot_cube(mesh.bounds), GRID_SIZE)
+            grid = voxelise(mesh.vertices, mesh.faces, foot_cube(mesh.bounds), GRID_SIZE)
         except ValueError as error:
-            raise ValueError(f"{capture / 'model.obj'}: {error}; expected a foot, in metres, on the floor") from None
-    if (capture / "model.binvox").is_file():
-        grid = read_binvox(capture / "model.binvox")
+            raise ValueError(f"{path}: {error}; expected a foot, in metres, on the floor") from None
+        return trimesh.exchange.obj.export_obj(mesh, include_normals=False, include_color=False, digits=6), grid
+    path = capture / "model.binvox"
+    if path.is_file():
+        grid = read_binvox(path)
         if grid.size != GRID_SIZE:
-            raise ValueError(
-                f"{capture / 'model.binvox'}: a grid of {grid.size}^3; expected {GRID_SIZE}^3, or a model.obj"
-            )
+            raise ValueError(f"{path}: a grid of {grid.size}^3; expected {GRID_SIZE}^3, or a model.obj")
         return None, grid
     return None, None
 
 
-def _write_photos(folder: Path, shots: PhotoSet, cube: Cube, report: Callable[[str], object]) -> None:
-    """Photos, their list, metadata and cameras, clockwise as in every capture folder."""
-    rendering = folder / "rendering"
-    rendering.mkdir()
-    order = clockwise_order([metadata_row(camera, cube.centre) for camera in shots.cameras])
-    names, cameras = [], []
-    for number, at in enumerate(order):
-        photo, camera, before = shots.photos[at], shots.cameras[at], shots.names[at]
+def _crop_photos(
+    photo_set: PhotoSet, cube: Cube, report: Callable[[str], object]
+) -> tuple[dict[str, bytes], list[Camera]]:
+    """The photos below the knee in clockwise order, file name -> content, and their cameras."""
+    photos, cameras = {}, []
+    for index in clockwise_order([metadata_row(camera, cube.centre) for camera in photo_set.cameras]):
+        photo, camera, name = photo_set.photos[index], photo_set.cameras[index], photo_set.names[index]
         box = below_knee_box(camera, cube.centre * [1, 0, 1])
         if box[0] >= box[2] or box[1] >= box[3]:
-            raise ValueError(f"{before}: its camera sees nothing of the leg below the knee; check the cameras")
+            raise ValueError(f"{name}: its camera does not show the leg below the knee; check the cameras")
         if box != (0, 0, camera.width, camera.height):
-            report(f"{before}: cut above the knee")
-        ending = ".png" if before.lower().endswith(".png") else ".jpg"
-        names.append(f"{number:02d}{ending}")
+            report(f"{name}: cropped above the knee")
+        suffix, mode = (".png", "RGBA") if name.lower().endswith(".png") else (".jpg", "RGB")
+        photos[f"{len(photos):02d}{suffix}"] = encode_photo(np.asarray(photo.convert(mode).crop(box)), suffix, 95)
         cameras.append(camera.cropped(box))
-        # Pixels alone: a picture that was opened brings comments and profiles along.
-        pixels = Image.fromarray(np.asarray(photo.convert("RGBA" if ending == ".png" else "RGB").crop(box)))
-        pixels.save(rendering / names[-1], **({} if ending == ".png" else {"quality": 95}))
-    write_text(rendering / "renderings.txt", "\n".join(names) + "\n")
-    write_metadata(rendering / "rendering_metadata.txt", [metadata_row(camera, cube.centre) for camera in cameras])
-    write_cameras(folder / "cameras.json", cameras)
+    return photos, cameras
 
 
-def below_knee_box(camera: Camera, place: Float[np.ndarray, "3"]) -> tuple[int, int, int, int]:
-    """The box (left, top, right, bottom, pixels) that is left of a picture without what is above the knee.
+def below_knee_box(camera: Camera, position: Float[np.ndarray, "3"]) -> tuple[int, int, int, int]:
+    """Box (left, top, right, bottom, pixels) of a photo without what is above the knee of a foot at ``position``.
 
-    The knee is the upper rim of a cylinder about ``place`` on the floor; the picture ends at its highest point, on the
-    side of the picture that is up. Where the rim reaches beyond the picture, all of it stays.
+    The knee is the upper rim of a cylinder on the floor; the photo is cut at the rim's highest point, on the side of
+    the photo that is up. Where the rim reaches beyond the photo, the box is the whole photo.
     """
     box = [0, 0, camera.width, camera.height]
     angle = np.linspace(0, 2 * np.pi, 36, endpoint=False)
-    rim = place + np.column_stack([LEG_RADIUS * np.cos(angle), np.full(36, KNEE_HEIGHT), LEG_RADIUS * np.sin(angle)])
-    shown = camera.project(rim)
-    if (shown[:, 2] <= 0).any():  # the leg passes beside the camera: it leaves the picture before its knee
+    rim = np.column_stack([LEG_RADIUS * np.cos(angle), np.full(36, KNEE_HEIGHT), LEG_RADIUS * np.sin(angle)])
+    pixels = camera.project(position + rim)
+    if (pixels[:, 2] <= 0).any():  # part of the rim is behind the camera: the leg leaves the photo below the knee
         return tuple(box)
-    low, high = camera.project(np.stack([place, place + [0, 0.05, 0]]))[:, :2]
+    low, high = camera.project(np.stack([position, position + [0, 0.05, 0]]))[:, :2]
     axis = int(np.abs(high - low).argmax())
     if high[axis] < low[axis]:
-        box[axis] = int(np.clip(np.floor(shown[:, axis].min()), 0, box[axis + 2]))
+        box[axis] = int(np.clip(np.floor(pixels[:, axis].min()), 0, box[axis + 2]))
     else:
-        box[axis + 2] = int(np.clip(np.ceil(shown[:, axis].max()), 0, box[axis + 2]))
+        box[axis + 2] = int(np.clip(np.ceil(pixels[:, axis].max()), 0, box[axis + 2]))
     return tuple(box)
 
 
-def _list(filing: Submission) -> None:
-    """Adds the capture to its split in the tree's taxonomy, whose other categories stay as they are."""
-    path = filing.tree / TAXONOMY_FILE
+def _add_to_taxonomy(submission: Submission) -> None:
+    """Adds the capture to its split; other categories are unchanged."""
+    path = submission.tree / TAXONOMY_FILE
     taxonomy = json.loads(path.read_text()) if path.is_file() else []
     feet = next((entry for entry in taxonomy if entry["taxonomy_id"] == FOOT_SYNSET), None)
     if feet is None:
         feet = {"taxonomy_id": FOOT_SYNSET, "taxonomy_name": "foot", "train": [], "val": [], "test": []}
         taxonomy.append(feet)
-    feet[SPLITS[filing.split]].append(filing.name)
+    feet[SPLITS[submission.split]].append(submission.name)
     write_text(path, json.dumps(taxonomy, indent=1) + "\n")

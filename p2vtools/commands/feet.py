@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from p2vtools.capture.app_formats import APPS
+from p2vtools.synthesis.mat import DEFAULT_PAPER, MATS
 
 if TYPE_CHECKING:
     from p2vtools.capture.capture_writer import WrittenCapture
@@ -32,13 +33,13 @@ def add(choice: argparse._SubParsersAction) -> None:
     rebuild.set_defaults(act=_reconstruct)
     mat = choice.add_parser("mat", help="a mat to print, that tells photos where they were taken from")
     mat.add_argument("--out", type=Path, required=True, help="the PDF to write")
-    mat.add_argument("--paper", default="a3", help="a3 (the default), a4x2, tabloid, letterx2, a4 or letter")
+    mat.add_argument("--paper", default=DEFAULT_PAPER, help=f"{', '.join(MATS)} (default: {DEFAULT_PAPER})")
     mat.set_defaults(act=_mat)
     take = choice.add_parser("capture", help="photos or a film of a foot, or an app's export, as a capture folder")
     take.add_argument(
         "source", type=Path, help="photos, an MP4 or MOV, with --from what an app wrote, with --into also a capture"
     )
-    take.add_argument("--mat", default="a3", help="the paper that the mat was printed on (default: a3), or none")
+    take.add_argument("--mat", default=DEFAULT_PAPER, help=f"the paper of the mat (default: {DEFAULT_PAPER}), or none")
     take.add_argument("--from", dest="app", choices=APPS, help="the app that exported photos with their cameras")
     take.add_argument("--foot-length", type=float, metavar="MM", help="by a ruler, where photos have no scale")
     take.add_argument("--side", choices=["left", "right"], required=True, help="which foot stands on it")
@@ -166,7 +167,7 @@ def _take(options: argparse.Namespace, out: Path) -> None:
 
 def _taken(options: argparse.Namespace, out: Path) -> WrittenCapture:
     """Files what the mat, an app, or structure from motion placed."""
-    if not options.app and options.mat != "none":
+    if not options.app and options.mat.lower() != "none":
         from p2vtools.capture import mat_capture
         from p2vtools.synthesis.mat import get_mat
 
@@ -176,7 +177,7 @@ def _taken(options: argparse.Namespace, out: Path) -> WrittenCapture:
     from p2vlib.files import ensure_absent
     from p2vtools.capture.app_exports import read_export
     from p2vtools.capture.export_capture import capture_from_export, check_length
-    from p2vtools.capture.sfm_capture import read_photos_without_mat
+    from p2vtools.capture.sfm import read_photos_without_mat
     from p2vtools.fit import pretrained
 
     ensure_absent(out)

@@ -1,8 +1,8 @@
-"""The mat: a printed board that tells every photo where it was taken from and how long a millimetre is.
+"""The printed mat: a ChArUco board from which every photo gets its camera pose and its scale.
 
-A ChArUco board (Garrido-Jurado et al., Pattern Recognition 2014): a chessboard whose white squares carry markers, so
-that any part of it that a foot leaves free says which part it is. The foot stands in its middle, toes to the right of
-the sheet; the world is that of `conventions`, its origin under the middle of the board.
+A ChArUco board (Garrido-Jurado et al., Pattern Recognition 2014) is a chessboard with a marker in every white square,
+so that any visible part of it identifies itself. The foot stands in the middle, toes towards the right edge of the
+sheet. The world frame is that of `p2vlib.geometry.frames`; its origin is the middle of the board.
 """
 
 from __future__ import annotations
@@ -14,31 +14,31 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 MARKER_RATIO = 0.75
-"""Edge of a marker in edges of its square."""
+"""Edge of a marker divided by the edge of its square."""
 
 MIN_MARKERS = 4
-"""Markers by which a mat is recognised: single ones are now and then read into a carpet."""
+"""Markers needed to recognise a mat; single ones are sometimes detected in a patterned carpet."""
 
 INCH = 25.4
 
 
 class Sheet(NamedTuple):
-    """A printed sheet as it lies on the floor."""
+    """A printed sheet on the floor, as the renderer takes it."""
 
     reflectance: Float[np.ndarray, "rows columns"]
     width: float
-    """Along the sheet's x, metres."""
+    """Extent along the sheet's x axis, metres."""
     depth: float
-    """Along its z, metres; its upper edge is towards -z."""
+    """Extent along its z axis, metres; the upper edge of the print points to -z."""
     position: tuple[float, float] = (0.0, 0.0)
-    """x and z of its middle in the world, metres."""
+    """World x and z of its middle, metres."""
     rotation: float = 0.0
-    """Degrees clockwise, seen from above, from the world's x to its own."""
+    """Degrees from the world's x axis to the sheet's, clockwise seen from above."""
 
 
 @dataclass(frozen=True)
 class Mat:
-    """A board and the sheets that it is printed on; lengths in millimetres."""
+    """A ChArUco board and the paper it is printed on; lengths in millimetres."""
 
     name: str
     columns: int
@@ -47,9 +47,9 @@ class Mat:
     sheet_size: tuple[float, float]
     """Width and height of one sheet."""
     first_marker: int = 0
-    """Number of the first marker: no two boards share one, so that none is taken for another."""
+    """Id of the first marker. Boards of different geometry share no ids, so that they cannot be confused."""
     sheets: int = 1
-    """Side by side; two are glued together in the middle of the board."""
+    """Number of sheets side by side; two are glued together at the middle of the board."""
 
     @property
     def size(self) -> tuple[float, float]:
@@ -58,47 +58,48 @@ class Mat:
 
     @property
     def marker_ids(self) -> Int[np.ndarray, " markers"]:
-        """Numbers of the markers on it."""
+        """Ids of the markers on the board."""
         return self.first_marker + np.arange(self.columns * self.rows // 2)
 
     def board(self) -> object:
-        """OpenCV's board, in metres."""
+        """The board as a ``cv2.aruco.CharucoBoard``, in metres."""
         import cv2
 
-        kind = cv2.aruco.getPredefinedDictionary(cv2.aruco.DICT_5X5_1000)
+        dictionary = cv2.aruco.getPredefinedDictionary(cv2.aruco.DICT_5X5_1000)
         edge = self.square / 1000
-        return cv2.aruco.CharucoBoard((self.columns, self.rows), edge, MARKER_RATIO * edge, kind, self.marker_ids)
+        return cv2.aruco.CharucoBoard((self.columns, self.rows), edge, MARKER_RATIO * edge, dictionary, self.marker_ids)
+
+    def board_corners(self) -> Float[np.ndarray, "corners 3"]:
+        """Inner corners of the chessboard in OpenCV's board frame (x right, y down the sheet), metres, by id."""
+        return np.asarray(self.board().getChessboardCorners(), dtype=float)
 
     def corners(self) -> Float[np.ndarray, "corners 3"]:
-        """Inner corners of the chessboard in the world, metres, in the order of their ids."""
-        across, down = self.size
-        flat = np.asarray(self.board().getChessboardCorners(), dtype=float)[:, :2]
-        x, z = flat[:, 0] - across / 2000, flat[:, 1] - down / 2000
+        """Inner corners of the chessboard in the world frame, metres, by id."""
+        width, height = self.size
+        flat = self.board_corners()
+        x, z = flat[:, 0] - width / 2000, flat[:, 1] - height / 2000
         return np.stack([x, np.zeros_like(x), z], 1)
 
     def image(self, pixels_per_mm: float) -> UInt8[np.ndarray, "height width"]:
-        """The board as an image."""
-        across, down = (round(edge * pixels_per_mm) for edge in self.size)
-        return self.board().generateImage((across, down), marginSize=0)
+        """The board as a greyscale image."""
+        width, height = (round(edge * pixels_per_mm) for edge in self.size)
+        return self.board().generateImage((width, height), marginSize=0)
 
     def to_sheet(
         self,
         pixels_per_mm: float,
         ink: float = 0.04,
         paper: float = 0.86,
-        place: tuple[float, float] = (0.0, 0.0),
-        turn: float = 0.0,
+        position: tuple[float, float] = (0.0, 0.0),
+        rotation: float = 0.0,
     ) -> Sheet:
-        """The board in the middle of its white paper, lying on the floor at ``place`` (metres), for who renders it.
-
-        ``ink`` and ``paper`` are reflectances.
-        """
+        """The mat as a `Sheet` for the renderer, with its white margin; ``ink`` and ``paper`` are reflectances."""
         board = self.image(pixels_per_mm)
-        whole = self.sheet_size[1], self.sheet_size[0] * self.sheets
-        margins = [round((mm * pixels_per_mm - edge) / 2) for mm, edge in zip(whole, board.shape, strict=True)]
+        paper_size = self.sheet_size[1], self.sheet_size[0] * self.sheets
+        margins = [round((mm * pixels_per_mm - edge) / 2) for mm, edge in zip(paper_size, board.shape, strict=True)]
         page = np.pad(board, [(margin, margin) for margin in margins], constant_values=255)
         edges = np.array(page.shape[::-1]) / pixels_per_mm / 1000
-        return Sheet(page / 255 * (paper - ink) + ink, *edges.tolist(), place, turn)
+        return Sheet(page / 255 * (paper - ink) + ink, *edges.tolist(), position, rotation)
 
 
 MATS = {
@@ -112,29 +113,33 @@ MATS = {
         Mat("letter", 13, 9, 20.0, (11 * INCH, 8.5 * INCH), 300),
     )
 }
-"""By the paper they are printed on. On a single A4 or letter sheet a large foot leaves little of the board free."""
+"""Mats by the name of their paper. A large foot hides most of the board on a single A4 or letter sheet."""
+
+DEFAULT_PAPER = "a4x2"
+"""Two A4 sheets: the size of A3, from any printer."""
 
 
 def get_mat(paper: str) -> Mat:
-    """The mat for a kind of paper.
+    """The mat for a kind of ``paper``; upper and lower case are equivalent.
 
     Raises:
-        ValueError: there is none.
+        ValueError: unknown paper.
     """
-    if paper not in MATS:
-        raise ValueError(f"no mat is made for paper {paper!r}; there are {', '.join(MATS)}")
-    return MATS[paper]
+    mat = MATS.get(paper.strip().lower())
+    if mat is None:
+        raise ValueError(f"no mat for paper {paper!r}; expected one of {', '.join(MATS)}")
+    return mat
 
 
-def find_mats(markers: Int[np.ndarray, " markers"]) -> list[Mat]:
-    """The mats that carry the most of these ``markers``; none where fewer than `FEWEST_MARKERS` are on any."""
-    shared = {name: int(np.isin(markers, mat.marker_ids).sum()) for name, mat in MATS.items()}
-    most = max(shared.values())
-    return [MATS[name] for name, count in shared.items() if count == most >= MIN_MARKERS]
+def find_mats(marker_ids: Int[np.ndarray, " markers"]) -> list[Mat]:
+    """The mats with the most of these markers; none if no mat has at least `MIN_MARKERS` of them."""
+    counts = {name: int(np.isin(marker_ids, mat.marker_ids).sum()) for name, mat in MATS.items()}
+    best = max(counts.values())
+    return [MATS[name] for name, count in counts.items() if count == best >= MIN_MARKERS]
 
 
 def random_sheet(mat: Mat, rng: np.random.Generator) -> Sheet:
-    """A mat as somebody laid it under their foot: printed more or less black, a little askew."""
+    """A mat with random print contrast, up to 12 mm and 7 degrees away from the foot's axis."""
     ink, paper = rng.uniform([0.03, 0.70], [0.10, 0.90]).tolist()
-    place, turn = rng.uniform(-0.012, 0.012, 2).tolist(), float(rng.uniform(-7, 7))
-    return mat.to_sheet(4, ink, paper, tuple(place), turn)
+    position, rotation = rng.uniform(-0.012, 0.012, 2).tolist(), float(rng.uniform(-7, 7))
+    return mat.to_sheet(4, ink, paper, tuple(position), rotation)

@@ -1,4 +1,4 @@
-"""The same photo, picture or solid in two places of a data set, and different ones that only look alike."""
+"""Photos and solids that occur twice in a data set, and different ones that look alike."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import io
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from p2vtools.capture.duplicates import (
@@ -16,74 +17,62 @@ from p2vtools.capture.duplicates import (
     normalised_thumbnail,
 )
 from p2vtools.synthesis.mat import get_mat
-from tests.mats import bare
+from tests.mats import mat_image
+
+MAT = get_mat("a3")
 
 
-def jpeg(picture: Image.Image, quality: int = 95) -> bytes:
+def fingerprint(capture: str, name: str, image: Image.Image, quality: int = 95) -> PhotoFingerprint:
     stream = io.BytesIO()
-    picture.save(stream, "jpeg", quality=quality)
-    return stream.getvalue()
+    image.save(stream, "jpeg", quality=quality)
+    digest, subject = hashlib.sha256(stream.getvalue()).hexdigest(), capture.partition("-")[0]
+    return PhotoFingerprint(capture, subject, name, digest, normalised_thumbnail(Image.open(stream)))
 
 
-def photo(capture: str, name: str, content: bytes) -> PhotoFingerprint:
-    look = normalised_thumbnail(Image.open(io.BytesIO(content)))
-    return PhotoFingerprint(capture, capture.partition("-")[0], name, hashlib.sha256(content).hexdigest(), look)
+def walk(capture: str, first_azimuth: float) -> list[PhotoFingerprint]:
+    """Eight photos around the mat."""
+    images = [Image.fromarray(mat_image(MAT, first_azimuth + 45 * number)) for number in range(8)]
+    return [fingerprint(capture, f"{number:02d}.jpg", image) for number, image in enumerate(images)]
 
 
-def views(capture: str, first: int) -> list[PhotoFingerprint]:
-    """A walk around the mat, eight photos; ``first`` degrees turn it."""
-    pictures = [Image.fromarray(bare(get_mat("a3"), first + 45 * number)) for number in range(8)]
-    return [photo(capture, f"{number:02d}.jpg", jpeg(picture)) for number, picture in enumerate(pictures)]
-
-
-def test_two_walks_around_one_mat_are_no_repeat():
-    assert not duplicate_photos([*views("p1-left", 0), *views("p2-left", 22)])
+def test_two_walks_around_one_mat_share_nothing():
+    assert not duplicate_photos([*walk("p1-left", 0), *walk("p2-left", 22)])
     assert not duplicate_photos([])
 
 
-def test_the_same_file_in_two_captures_of_two_people():
-    one = views("p1-left", 0)
-    moved = [photo._replace(capture="p2-left", subject="p2", name=f"1{photo.name}") for photo in one[:3]]
-    (found,) = duplicate_photos([*one, *moved])
+def test_same_file_in_two_captures():
+    photos = walk("p1-left", 0)
+    copies = [photo._replace(capture="p2-left", subject="p2", name=f"1{photo.name}") for photo in photos[:3]]
+    (found,) = duplicate_photos([*photos, *copies])
     assert found.captures == ("p1-left", "p2-left")
-    assert found.message == (
-        "p1-left/00.jpg and p2-left/100.jpg are the same photo, and 2 more: is p1 the same person as p2?"
-    )
-
-
-def test_the_same_file_in_both_feet_of_a_person_and_twice_in_one():
-    one = views("p1-left", 0)
-    (other,) = duplicate_photos([*one, one[2]._replace(capture="p1-right")])
-    assert other.message.endswith("one capture is filed twice, or a photo is in the wrong folder")
-    (twice,) = duplicate_photos([*one, one[2]._replace(name="09.jpg")])
+    expected = "p1-left/00.jpg and p2-left/100.jpg are the same photo, and 2 more: is p1 the same person as p2?"
+    assert found.message == expected
+    (both_feet,) = duplicate_photos([*photos, photos[2]._replace(capture="p1-right")])
+    assert both_feet.message.endswith("one capture was submitted twice, or a photo is in the wrong folder")
+    (twice,) = duplicate_photos([*photos, photos[2]._replace(name="09.jpg")])
     assert twice.message == "p1-left/02.jpg and p1-left/09.jpg are the same photo: keep one of them"
 
 
-def test_a_picture_made_smaller_darker_and_compressed_anew_is_the_same_one():
-    before = Image.fromarray(bare(get_mat("a3"), 30))
-    dark = (np.asarray(before.resize((311, 233), Image.Resampling.LANCZOS)) * 0.8).astype(np.uint8)
-    pair = [photo("p1-left", "00.jpg", jpeg(before)), photo("p2-left", "00.jpg", jpeg(Image.fromarray(dark), 50))]
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_same_picture_in_another_file(mirrored):
+    original = Image.fromarray(mat_image(MAT, 30))
+    if mirrored:
+        other, quality, relation = (
+            original.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
+            95,
+            "mirror images of each other",
+        )
+    else:
+        resized = np.asarray(original.resize((311, 233), Image.Resampling.LANCZOS))
+        other, quality, relation = Image.fromarray((resized * 0.8).astype(np.uint8)), 50, "the same picture"
+    pair = [fingerprint("p1-left", "00.jpg", original), fingerprint("p2-left", "00.jpg", other, quality)]
     (found,) = duplicate_photos(pair)
-    assert "are the same picture: is p1 the same person as p2?" in found.message
+    assert found.message == f"p1-left/00.jpg and p2-left/00.jpg are {relation}: is p1 the same person as p2?"
 
 
-def test_a_mirrored_picture_is_told_to_be_one():
-    before = Image.fromarray(bare(get_mat("a3"), 30))
-    turned = before.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    pair = [photo("p1-left", "00.jpg", jpeg(before)), photo("p1-right", "00.jpg", jpeg(turned))]
-    (found,) = duplicate_photos(pair)
-    assert "p1-left/00.jpg and p1-right/00.jpg are mirror images of each other" in found.message
-
-
-def test_solids():
-    rng = np.random.default_rng(0)
-    one, other = rng.random((2, 8, 8, 8)) > 0.5
-    solids = [
-        fingerprint_solid("a", one),
-        fingerprint_solid("b", other),
-        fingerprint_solid("c", one),
-        fingerprint_solid("d", other[:, :, ::-1]),
-    ]
-    same, turned = duplicate_solids(solids)
+def test_equal_and_mirrored_solids():
+    first, second = np.random.default_rng(0).random((2, 8, 8, 8)) > 0.5
+    volumes = {"a": first, "b": second, "c": first, "d": second[:, :, ::-1]}
+    same, mirrored = duplicate_solids([fingerprint_solid(name, volume) for name, volume in volumes.items()])
     assert same.captures == ("a", "c") and "have the same solid" in same.message
-    assert turned.captures == ("b", "d") and "mirror images" in turned.message
+    assert mirrored.captures == ("b", "d") and "have mirrored solids" in mirrored.message

@@ -2,41 +2,127 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
+import pytest
+import trimesh
+from PIL import Image
 
 from p2vlib.geometry.frames import Cube
-from p2vtools.capture.sfm import alpha_shape, run_sfm
+from p2vlib.geometry.grids import iou, read_binvox
+from p2vtools.__main__ import main
+from p2vtools.capture.export_capture import capture_from_export, transform_camera
+from p2vtools.capture.sfm import alpha_shape, read_photos_without_mat, run_sfm
 
 CUBE = Cube((-0.16, 0.0, -0.16), 0.32)
 
 
-def test_a_textured_floor_registers_the_photos_and_tells_where_they_were_taken(on_wood):
+def write_files(photos: list[bytes], folder: Path) -> Path:
+    folder.mkdir()
+    for number, photo in enumerate(photos):
+        (folder / f"IMG_{number:02d}.jpg").write_bytes(photo)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folder(on_wood, tmp_path_factory) -> Path:
+    return write_files(on_wood[0], tmp_path_factory.mktemp("wood") / "photos")
+
+
+@pytest.fixture(scope="module")
+def written(folder, weights, tmp_path_factory):
+    out = tmp_path_factory.mktemp("captures") / "foot"
+    return capture_from_export(read_photos_without_mat(folder), "left", out, weights)
+
+
+def test_textured_floor_registers_the_photos(on_wood):
     photos, walk = on_wood
-    sparse = run_sfm(photos, walk.cameras)
-    assert len(sparse.registered) >= 0.95 * len(photos)
-    assert sparse.error < 0.02, "camera places to centimetres, from photos of 4 mm a pixel"
-    on_floor = np.abs(sparse.points[:, 1]) < 0.02
-    assert on_floor.mean() > 0.5 and len(sparse.points) > 100, "most of what it sees is the floor, and at its height"
+    model = run_sfm(photos, walk.cameras)
+    assert len(model.registered) >= 0.95 * len(photos)
+    assert model.error < 0.02, "camera positions to centimetres, from photos of 4 mm a pixel"
+    on_floor = np.abs(model.points[:, 1]) < 0.02
+    assert on_floor.mean() > 0.5 and len(model.points) > 100, "most points are on the floor, at its height"
 
 
-def test_a_plain_floor_and_smooth_skin_give_no_model(on_plain):
+def test_plain_floor_and_smooth_skin_give_no_model(on_plain):
     photos, walk = on_plain
-    sparse = run_sfm(photos, walk.cameras)
-    assert sparse.registered == () and len(sparse.points) == 0 and np.isnan(sparse.error)
-    assert sparse.seconds > 0 and not alpha_shape(sparse.points, CUBE).any()
+    model = run_sfm(photos, walk.cameras)
+    assert model.registered == () and len(model.points) == 0 and np.isnan(model.error)
+    assert not alpha_shape(model.points, CUBE).any()
 
 
-def test_points_of_a_solid_enclose_it():
+def test_alpha_shape_of_a_ball():
     rng = np.random.default_rng(0)
-    way = rng.normal(size=(1500, 3))
-    middle, radius = np.array([0.0, 0.06, 0.0]), 0.05
-    points = middle + radius * way / np.linalg.norm(way, axis=1, keepdims=True)
-    points = np.concatenate([points, middle + rng.uniform(-0.03, 0.03, (1500, 3))])
+    normals = rng.normal(size=(1500, 3))
+    centre, radius = np.array([0.0, 0.06, 0.0]), 0.05
+    points = centre + radius * normals / np.linalg.norm(normals, axis=1, keepdims=True)
+    points = np.concatenate([points, centre + rng.uniform(-0.03, 0.03, (1500, 3))])
     solid = alpha_shape(points, CUBE)
-    truth = np.linalg.norm(CUBE.voxel_centres(32) - middle, axis=-1) < radius
-    assert (solid & truth).sum() / (solid | truth).sum() > 0.85
+    assert iou(solid, np.linalg.norm(CUBE.voxel_centres(32) - centre, axis=-1) < radius) > 0.85
     assert not alpha_shape(points, CUBE, height=0.1)[:, 3:].any()
-    far = np.concatenate([points, [[0.15, 0.01, 0.15]]])
-    assert (alpha_shape(far, CUBE) ^ solid).sum() < 5, "a stray point far off makes no bridge"
+    with_outlier = np.concatenate([points, [[0.15, 0.01, 0.15]]])
+    assert (alpha_shape(with_outlier, CUBE) ^ solid).sum() < 5, "no bridge to an outlier"
     assert not alpha_shape(points * [1, 0, 1] + [0, 0.05, 0], CUBE).any(), "a plane encloses nothing"
     assert not alpha_shape(points[:3], CUBE).any()
+
+
+def test_photos_without_a_mat_get_cameras_up_to_scale(on_wood, written):
+    true = on_wood[1].cameras
+    assert len(written.rows) >= 12 and written.notes[-1] == "no scale"
+    numbers = [int(name[4:6]) for name in written.names]
+    found = np.stack([camera.position for camera in written.cameras])
+    expected = np.stack([true[number].position for number in numbers])
+    to_true, aligned, _ = trimesh.registration.procrustes(found, expected, reflection=False)
+    distances = np.linalg.norm(aligned - expected, axis=1)
+    assert np.median(distances) < 0.03 and distances.max() < 0.1, "no mirrored pose"
+    scale = np.cbrt(np.linalg.det(to_true[:3, :3]))
+    up = to_true[:3, 1] / scale
+    assert up[1] > np.cos(np.deg2rad(3)) and abs(to_true[1, 3]) < 0.02, "the floor is level and at 0"
+    assert np.hypot(*to_true[[0, 2], 3]) < 0.05, "the foot is at the origin"
+    yaw = np.rad2deg(np.arctan2(to_true[0, 2], to_true[0, 0]))
+    assert abs(yaw) < 25 and 0.75 < scale < 1.3, "toes along +x, about as long as a foot"
+    ratio = written.cameras[0].intrinsics[0, 0] / true[0].intrinsics[0, 0]
+    assert ratio == pytest.approx(1, abs=0.1), "the focal length is found"
+    rotation = transform_camera(written.cameras[0], to_true).extrinsics[:3, :3] @ true[numbers[0]].extrinsics[:3, :3].T
+    assert np.trace(rotation) > 1 + 2 * np.cos(np.deg2rad(6))
+
+
+def test_sizes_need_a_scale_or_a_measured_length(written, tmp_path, capsys):
+    file = written.folder / "subject.json"
+    subject = json.loads(file.read_text())
+    assert subject["scale"] == "unknown" and subject["cameras"] == "structure from motion"
+    command = ["reconstruct", str(written.folder), "--size", "32", "--out"]
+    assert main([*command, str(tmp_path / "foot.obj")]) == 0
+    output = capsys.readouterr().out
+    assert "Mondopoint" not in output and "mm long" not in output
+    assert "these photos have no scale" in output and "ball breadth" in output
+    assert 0.2 < np.ptp(trimesh.load_mesh(tmp_path / "foot.obj").vertices[:, 0]) < 0.3
+    file.write_text(json.dumps(subject | {"foot length, mm": 301.0}))
+    assert main([*command, str(tmp_path / "foot.binvox")]) == 0
+    file.write_text(json.dumps(subject))
+    output = capsys.readouterr().out
+    assert "301 mm long" in output and "Mondopoint 300" in output
+    grid = read_binvox(tmp_path / "foot.binvox")
+    length = np.ptp(np.flatnonzero(grid.volume.any((1, 2)))) + 1
+    assert length * grid.cube.edge / grid.size == pytest.approx(0.301, abs=0.02)
+
+
+def test_unusable_photos_are_errors(folder, on_plain, tmp_path, capsys):
+    smooth, two = write_files(on_plain[0], tmp_path / "smooth"), tmp_path / "two"
+    two.mkdir()
+    Image.new("RGB", (64, 48)).save(two / "a.jpg")
+    Image.new("RGB", (48, 64)).save(two / "b.jpg")
+    for source, options, message in (
+        (tmp_path / "none", [], "no such folder; expected 15 to 30 photos"),
+        (two, [], "photos of different sizes (48 x 64, 64 x 48)"),
+        (smooth, [], "none of 6 photos could be matched with the others: smooth skin and a plain floor have no"),
+        (folder, ["--mat", "a3", "--foot-length", "260"], "--foot-length"),
+        (two, ["--foot-length", "26"], "90 to 350 mm long"),
+    ):
+        command = ["capture", str(source), "--mat", "none", "--side", "left", "--out", str(tmp_path / "out")]
+        assert main([*command, *options]) == 1, message
+        error = capsys.readouterr().err
+        assert message in error and error.count("\n") == 1, error
+        assert not (tmp_path / "out").exists()

@@ -1,4 +1,4 @@
-"""The printed mat: what is on the paper is what OpenCV looks for, in true size."""
+"""The printed mat: OpenCV finds the printed board, and the print has its true size."""
 
 from __future__ import annotations
 
@@ -8,85 +8,67 @@ import numpy as np
 import pytest
 
 from p2vtools.__main__ import main
-from p2vtools.capture import mat_printing
 from p2vtools.capture.charuco import detect_board
-from p2vtools.synthesis.mat import MATS, get_mat
+from p2vtools.capture.mat_printing import GLUE_STRIP, board_squares, squares_on_sheet
+from p2vtools.synthesis.mat import DEFAULT_PAPER, MATS, get_mat
 
-PIXELS = 4
-"""A millimetre."""
+PIXELS_PER_MM = 4
 
 
-def drawn(shapes: list[np.ndarray], width: float, height: float) -> np.ndarray:
-    """Shapes in millimetres as a printer would ink them, grey as RGB, with white paper around."""
-    page = np.full((round(height * PIXELS), round(width * PIXELS)), 255, np.uint8)
-    rows, columns = ((np.arange(size) + 0.5) / PIXELS for size in page.shape)
-    for shape in shapes:
-        (left, top), (right, bottom) = shape.min(0), shape.max(0)
-        inked = ((rows > top) & (rows < bottom))[:, None] & ((columns > left) & (columns < right))
-        page[inked] = 0
+def rasterise(squares: np.ndarray, width: float, height: float) -> np.ndarray:
+    """Axis-aligned squares in millimetres as a printer prints them, RGB."""
+    page = np.full((round(height * PIXELS_PER_MM), round(width * PIXELS_PER_MM)), 255, np.uint8)
+    y, x = ((np.arange(size) + 0.5) / PIXELS_PER_MM for size in page.shape)
+    for (left, top), (right, bottom) in zip(squares.min(1), squares.max(1), strict=True):
+        page[((y > top) & (y < bottom))[:, None] & ((x > left) & (x < right))] = 0
     return np.repeat(page[..., None], 3, 2)
 
 
 @pytest.mark.parametrize("paper", list(MATS))
-def test_the_squares_are_the_board(paper):
+def test_printed_board_is_detected_at_its_corners_and_fits_the_paper(paper):
     mat = get_mat(paper)
-    across, down = mat.size
-    page = drawn([shape + 10 for shape in mat_printing.board_squares(mat)], across + 20, down + 20)
-    seen = detect_board("page", page, mat)
-    assert len(seen.ids) == (mat.columns - 1) * (mat.rows - 1) == len(mat.corners())
-    world = mat.corners()[seen.ids][:, [0, 2]] * 1000
-    expected = (world + np.array(mat.size) / 2 + 10) * PIXELS - 0.5
-    assert np.abs(seen.corners - expected).max() < 0.6, (
-        "x to the right of the page, z down it, the origin in the middle"
-    )
+    width, height = mat.size
+    found = detect_board("page", rasterise(board_squares(mat) + 10, width + 20, height + 20), mat)
+    assert len(found.ids) == (mat.columns - 1) * (mat.rows - 1) == len(mat.corners())
+    world = mat.corners()[found.ids][:, [0, 2]] * 1000
+    expected = (world + np.array(mat.size) / 2 + 10) * PIXELS_PER_MM - 0.5
+    assert np.abs(found.corners - expected).max() < 0.6, "x right, z down the page, origin in the middle"
+    half = width / mat.sheets + (GLUE_STRIP if mat.sheets > 1 else 0)
+    assert half + 3 <= mat.sheet_size[0] and height + 12 <= mat.sheet_size[1], "with a printer's margin"
 
 
-@pytest.mark.parametrize("paper", list(MATS))
-def test_it_fits_its_paper_with_a_printers_margin(paper):
-    mat = get_mat(paper)
-    width, height = mat.sheet_size
-    across, down = mat.size
-    halves = across / mat.sheets + (mat_printing.GLUE_STRIP if mat.sheets > 1 else 0)
-    assert halves + 3 <= width and down + 12 <= height
-
-
-def test_two_sheets_meet_in_the_middle():
+def test_two_sheets_meet_in_the_middle_of_the_board():
     mat = get_mat("a4x2")
-    left_of = [mat_printing._left(mat, number) for number in range(2)]
-    whole = mat_printing.board_squares(mat)
-    kept = [mat_printing._halves(mat, n, left_of[n], [shape + [left_of[n], 0] for shape in whole]) for n in range(2)]
-    area = [sum(np.ptp(shape[:, 0]) * np.ptp(shape[:, 1]) for shape in part) for part in (*kept, whole)]
-    assert area[0] + area[1] == pytest.approx(area[2])
-    seams = [left_of[n] + mat.size[0] / 2 for n in range(2)]
-    assert max(shape[:, 0].max() for shape in kept[0]) == pytest.approx(seams[0])
-    assert min(shape[:, 0].min() for shape in kept[1]) == pytest.approx(seams[1])
-    assert all(shape[:, 0].min() >= 0 for shape in kept[0]) and all(s[:, 0].max() <= mat.sheet_size[0] for s in kept[1])
+    (first, left, _), (second, right, _) = (squares_on_sheet(mat, number) for number in range(2))
+    areas = [np.prod(np.ptp(squares, axis=1), axis=1).sum() for squares in (first, second, board_squares(mat))]
+    assert areas[0] + areas[1] == pytest.approx(areas[2])
+    assert first[..., 0].max() == pytest.approx(left + mat.size[0] / 2) and first[..., 0].min() >= 0
+    assert second[..., 0].min() == pytest.approx(right + mat.size[0] / 2)
+    assert second[..., 0].max() <= mat.sheet_size[0]
 
 
-def test_the_pdf_has_true_size_and_a_page_a_sheet(tmp_path, capsys):
-    for paper, pages in (("a3", 2), ("letterx2", 3)):
-        file = tmp_path / f"{paper}.pdf"
-        assert main(["mat", "--paper", paper, "--out", str(file)]) == 0
-        content = file.read_bytes()
-        boxes = re.findall(rb"/MediaBox \[ ?0 0 ([\d.]+) ([\d.]+) ?\]", content)
-        assert content.startswith(b"%PDF") and len(boxes) == pages and b"/Subtype /Image" not in content, (
-            "vectors alone"
-        )
-        width, height = (float(edge) / 72 * 25.4 for edge in boxes[0])
-        assert (width, height) == pytest.approx(get_mat(paper).sheet_size, abs=0.1)
+@pytest.mark.parametrize(("paper", "pages"), [("A3", 2), ("letterx2", 3), (None, 3)])
+def test_pdf_has_true_size_and_one_page_per_sheet(paper, pages, tmp_path, capsys):
+    file = tmp_path / "mat.pdf"
+    assert main(["mat", *(["--paper", paper] if paper else []), "--out", str(file)]) == 0
+    content = file.read_bytes()
+    boxes = re.findall(rb"/MediaBox \[ ?0 0 ([\d.]+) ([\d.]+) ?\]", content)
+    assert content.startswith(b"%PDF") and len(boxes) == pages and b"/Subtype /Image" not in content, "vectors only"
+    size = tuple(float(edge) / 72 * 25.4 for edge in boxes[0])
+    assert size == pytest.approx(get_mat(paper or DEFAULT_PAPER).sheet_size, abs=0.1)
     assert "print at 100 %" in capsys.readouterr().out
 
 
-def test_unknown_paper_and_a_place_that_is_none(tmp_path, capsys):
+def test_unknown_paper_and_unwritable_path_are_errors(tmp_path, capsys):
     assert main(["mat", "--paper", "a5", "--out", str(tmp_path / "m.pdf")]) == 1
-    assert "no mat is made for paper 'a5'; there are a3, a4x2" in capsys.readouterr().err
+    assert "no mat for paper 'a5'; expected one of a3, a4x2" in capsys.readouterr().err
     (tmp_path / "file").write_text("")
     assert main(["mat", "--out", str(tmp_path / "file" / "m.pdf")]) == 1
-    assert capsys.readouterr().err.startswith("p2vlib: ")
+    assert str(tmp_path / "file") in capsys.readouterr().err
 
 
-def test_a_mat_of_another_paper_is_not_mistaken():
-    """It would give millimetres that are none."""
+def test_mat_of_another_paper_is_not_detected():
+    """It would give a wrong scale."""
     page = np.repeat(get_mat("a4").image(6)[..., None], 3, 2)
     page = np.pad(page, ((40, 40), (40, 40), (0, 0)), constant_values=255)
     assert len(detect_board("page", page, get_mat("a4")).ids) == 96
