@@ -1,57 +1,30 @@
-"""Metrics of reconstructions: IoU, F-score and surface distances, bootstrap intervals over people, rows of results."""
+"""Metrics of reconstructions: IoU, F-score and surface distances, bootstrap intervals over subjects, metric files."""
 
 from __future__ import annotations
 
-from p2vlib.evaluation.scoring import (
-    CAPTURE_COLUMNS,
-    SHUFFLED_ORDERS,
+from p2vlib.evaluation.intervals import (
     best_median_worst,
-    best_threshold,
     bootstrap_interval,
     class_and_sample_means,
+    iou_by_threshold,
+    paired_difference,
+    rank_samples,
+    summarise,
+)
+from p2vlib.evaluation.iou import (
+    CAPTURE_COLUMNS,
+    SHUFFLED_ORDERS,
+    best_threshold,
     dataset_visual_hulls,
     evaluate,
-    f_score,
-    f_score_rows,
     iou_at,
-    iou_by_threshold,
     iter_predictions,
     mean_shape_volumes,
     metric_rows,
-    paired_difference,
     predict,
-    rank_samples,
     score_mean_shape,
     score_volumes,
-    summarise,
-    surface_distances,
     view_orders,
     visual_hull,
 )
-
-__all__ = [
-    "CAPTURE_COLUMNS",
-    "SHUFFLED_ORDERS",
-    "iter_predictions",
-    "class_and_sample_means",
-    "best_median_worst",
-    "iou_by_threshold",
-    "visual_hull",
-    "evaluate",
-    "f_score",
-    "f_score_rows",
-    "rank_samples",
-    "best_threshold",
-    "bootstrap_interval",
-    "iou_at",
-    "mean_shape_volumes",
-    "score_mean_shape",
-    "view_orders",
-    "paired_difference",
-    "predict",
-    "score_volumes",
-    "summarise",
-    "surface_distances",
-    "metric_rows",
-    "dataset_visual_hulls",
-]
+from p2vlib.evaluation.surfaces import f_score, f_score_rows, surface_distances

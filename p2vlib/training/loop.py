@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from p2vlib import progress
 from p2vlib.config import Training
 from p2vlib.data.dataset import Captures
-from p2vlib.evaluation.scoring import best_threshold, evaluate
+from p2vlib.evaluation.iou import best_threshold, evaluate
 from p2vlib.models.network import to_fast_layout
 from p2vlib.training import checkpoints
 from p2vlib.training.batches import sample_batch, without_cameras
