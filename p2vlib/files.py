@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -49,14 +50,21 @@ def ensure_absent(folder: Path) -> None:
 def atomic_directory(folder: Path, replace: bool = False) -> Iterator[Path]:
     """Yields a new folder to fill; it is renamed to ``folder`` on success and removed on failure.
 
+    What a killed process left behind on its way to the same ``folder`` is removed first.
+
     Args:
         replace: whether an existing ``folder`` is replaced.
 
     Raises:
         ValueError: ``folder`` exists, without ``replace``.
     """
+    import psutil
+
     if not replace:
         ensure_absent(folder)
+    for leftover in folder.parent.glob(f".*.partial.{glob.escape(folder.name)}"):
+        if not psutil.pid_exists(int(leftover.name.split(".")[1])):
+            shutil.rmtree(leftover)
     partial = folder.with_name(f".{os.getpid()}.partial.{folder.name}")
     try:
         partial.mkdir(parents=True)

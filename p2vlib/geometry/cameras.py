@@ -1,7 +1,7 @@
-"""Cameras: intrinsics and extrinsics, R2N2 metadata rows, `cameras.json`, and the picture box of a cube.
+"""Pinhole cameras: projection, cropping, R2N2 metadata rows, ``cameras.json``.
 
-Inside a camera the axes are OpenCV's: x right, y down, z forward; pixel (0, 0) is the corner of the top left pixel,
-so the centre of that pixel is at (0.5, 0.5).
+Camera axes are those of OpenCV: x right, y down, z forward. Pixel coordinates have their origin at the corner of the
+top left pixel, whose centre is at (0.5, 0.5).
 """
 
 from __future__ import annotations
@@ -17,15 +17,24 @@ from jaxtyping import Float
 from p2vlib.geometry.frames import R2N2_DISTANCE_SCALE, R2N2_FOV, Cube
 
 Row = tuple[float, float, float, float, float]
-"""azimuth, elevation, in-plane rotation (degrees), distance (metres, or R2N2's ratio), field of view (degrees)."""
+"""Azimuth, elevation, in-plane rotation (degrees), distance (metres, or R2N2's ratio), field of view (degrees)."""
+
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom, pixels; a box may extend beyond the image."""
 
 
 @dataclass(frozen=True, eq=False)
 class Camera:
-    """A pinhole camera: ``intrinsics`` in pixels, ``extrinsics`` world -> camera in metres, picture size in pixels."""
+    """A pinhole camera.
+
+    Raises:
+        ValueError: matrices of another shape, or extrinsics without a rotation.
+    """
 
     intrinsics: Float[np.ndarray, "3 3"]
+    """Pixels."""
     extrinsics: Float[np.ndarray, "4 4"]
+    """World to camera, metres."""
     width: int
     height: int
 
@@ -36,74 +45,95 @@ class Camera:
             )
         rotation = self.extrinsics[:3, :3]
         if not np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-4) or np.linalg.det(rotation) < 0:
-            raise ValueError("a camera's extrinsics must hold a right-handed rotation (axes at right angles, length 1)")
+            raise ValueError("the extrinsics of a camera need a rotation (orthonormal, right-handed)")
 
     @property
     def position(self) -> Float[np.ndarray, " 3"]:
-        """Where the camera stands in the world, metres."""
+        """The optical centre in the world frame, metres."""
         return -self.extrinsics[:3, :3].T @ self.extrinsics[:3, 3]
 
     def project(self, points: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "points 3"]:
-        """World points (metres) to ``[u, v, depth]``: pixels, pixels and metres in front of the camera."""
-        inside = points @ self.extrinsics[:3, :3].T + self.extrinsics[:3, 3]
-        pixels = inside @ self.intrinsics.T
-        return np.column_stack([pixels[:, :2] / pixels[:, 2:], inside[:, 2]])
+        """World points (metres) to ``[u, v, depth]``: pixels, pixels and metres.
+
+        >>> camera = look_at((0.0, 0.0, 0.0, 2.0, 90.0), np.zeros(3), 100, 80)
+        >>> camera.project(np.array([[0.0, 0.0, 0.0], [0.0, 0.5, -1.0]])).round(6).tolist()
+        [[50.0, 40.0, 2.0], [75.0, 27.5, 2.0]]
+        """
+        in_camera = points @ self.extrinsics[:3, :3].T + self.extrinsics[:3, 3]
+        pixels = in_camera @ self.intrinsics.T
+        return np.column_stack([pixels[:, :2] / pixels[:, 2:], in_camera[:, 2]])
 
     def cropped(self, box: tuple[int, int, int, int]) -> Camera:
-        """The camera of the part ``box`` (left, top, right, bottom, pixels) of its picture: points show where they did.
+        """The camera of the part ``box`` (left, top, right, bottom, pixels) of its image.
 
         Raises:
-            ValueError: a box without a pixel.
+            ValueError: an empty box.
         """
         left, top, right, bottom = box
         if right <= left or bottom <= top:
-            raise ValueError(f"a picture is cut to left < right and top < bottom; found {box}")
+            raise ValueError(f"a crop needs left < right and top < bottom; found {box}")
         intrinsics = self.intrinsics.astype(float)
         intrinsics[:2] -= np.outer([left, top], intrinsics[2])
         return Camera(intrinsics, self.extrinsics, right - left, bottom - top)
 
     def matches_aspect(self, width: int, height: int) -> bool:
-        """Whether it can have taken a picture of this shape, at whatever size: to a hundredth."""
+        """Whether an image of this size has the camera's aspect ratio, to one percent.
+
+        >>> look_at((0.0, 0.0, 0.0, 2.0, 90.0), np.zeros(3), 640, 480).matches_aspect(320, 240)
+        True
+        """
         return abs(self.width * height - self.height * width) <= 0.01 * self.width * height
 
     def resized(self, width: int, height: int) -> Camera:
-        """This camera where its picture is scaled to another size."""
+        """The camera of its image scaled to another size."""
         scale = np.diag([width / self.width, height / self.height, 1.0])
         return Camera(scale @ self.intrinsics, self.extrinsics, width, height)
 
-    def normalised(self, cube: Cube, box: tuple[float, float, float, float]) -> Float[np.ndarray, "3 7"]:
-        """This camera as a network takes it: intrinsics, rotation and translation side by side, without units.
+    def normalised(self, cube: Cube, box: Box) -> Float[np.ndarray, "3 7"]:
+        """The camera as networks take it, without units: intrinsics, rotation and translation, side by side.
 
-        A point q of the cube, its lower corner 0 and its upper one 1, stands at ``c = rotation q + translation`` before
-        the camera, in edges of the cube; ``intrinsics c`` divided by its last entry is where it shows in the picture
-        that is cut to ``box``, from -1 at its left and upper border to 1 at the opposite one.
+        For a point q of the cube, in [0, 1] along each axis, ``c = rotation q + translation`` is its position in the
+        camera frame in edges of the cube, and ``intrinsics c``, divided by its last entry, its position in the image
+        cropped to ``box``, in [-1, 1] from left to right and from top to bottom.
         """
         left, top, right, bottom = box
         width, height = right - left, bottom - top
-        cut = np.array([[2 / width, 0, -(left + right) / width], [0, 2 / height, -(top + bottom) / height], [0, 0, 1]])
+        crop = np.array([[2 / width, 0, -(left + right) / width], [0, 2 / height, -(top + bottom) / height], [0, 0, 1]])
         rotation = self.extrinsics[:3, :3]
         translation = (rotation @ np.array(cube.lower) + self.extrinsics[:3, 3]) / cube.edge
-        return np.column_stack([cut @ self.intrinsics, rotation, translation])
+        return np.column_stack([crop @ self.intrinsics, rotation, translation])
 
-    def crop_box(self, cube: Cube, height: float | None = None) -> tuple[float, float, float, float]:
-        """The smallest square picture box (left, top, right, bottom, pixels) over the projected ``cube``.
+    def crop_box(self, cube: Cube, height: float | None = None) -> Box:
+        """The smallest square image box around the projected ``cube``; it may extend beyond the image.
 
-        With a ``height`` (metres) only the cube's lower part counts, where all that can be occupied lies. The box may
-        reach beyond the picture. It is what makes scale visible to a network that knows no camera.
+        Cropping to it makes the scale of the cube visible to networks that take no camera.
+
+        Args:
+            height: only the part of the cube up to this height, metres; for feet, the part that can be occupied.
+
+        Raises:
+            ValueError: a corner of the cube is behind the camera.
         """
         corners = cube.corners()
         if height is not None:
             corners[:, 1] = corners[:, 1].clip(max=cube.lower[1] + height)
         pixels = self.project(corners)
         if (pixels[:, 2] <= 0).any():
-            raise ValueError("the camera stands inside the cube or looks away from it: no picture box")
+            raise ValueError("the camera is inside the cube or looks away from it: no crop box")
         lower, upper = pixels[:, :2].min(axis=0), pixels[:, :2].max(axis=0)
-        middle, half = (lower + upper) / 2, (upper - lower).max() / 2
-        return (*(middle - half), *(middle + half))
+        centre, half = (lower + upper) / 2, (upper - lower).max() / 2
+        return (*(centre - half), *(centre + half))
 
 
-def look_at(row: Row, target: np.ndarray, width: int, height: int) -> Camera:
-    """The camera of a metric metadata ``row``, looking at ``target`` (metres); the field of view spans the width."""
+def look_at(row: Row, target: Float[np.ndarray, " 3"], width: int, height: int) -> Camera:
+    """The camera of a metadata ``row`` in metres that looks at ``target``; the field of view is horizontal.
+
+    >>> look_at((90.0, 0.0, 0.0, 2.0, 60.0), np.zeros(3), 64, 64).position.round(6).tolist()
+    [0.0, 0.0, 2.0]
+
+    Raises:
+        ValueError: a distance, field of view or elevation out of range.
+    """
     azimuth, elevation, inplane, distance, fov = row
     if not (distance > 0 and 0 < fov < 180 and abs(elevation) < 89.9):
         raise ValueError(f"a camera needs distance > 0, 0 < fov < 180, |elevation| < 89.9; found {row}")
@@ -111,72 +141,73 @@ def look_at(row: Row, target: np.ndarray, width: int, height: int) -> Camera:
     back = np.array([np.cos(el) * np.cos(az), np.sin(el), np.cos(el) * np.sin(az)])
     right = np.cross(-back, [0.0, 1.0, 0.0])
     right /= np.linalg.norm(right)
-    rotation = np.stack([right, np.cross(-back, right), -back])
+    upright = np.stack([right, np.cross(-back, right), -back])
     turn = np.array([[np.cos(roll), np.sin(roll), 0], [-np.sin(roll), np.cos(roll), 0], [0, 0, 1]])
     extrinsics = np.eye(4)
-    extrinsics[:3, :3] = turn @ rotation
+    extrinsics[:3, :3] = turn @ upright
     extrinsics[:3, 3] = -extrinsics[:3, :3] @ (np.asarray(target, dtype=float) + distance * back)
     focal = width / 2 / np.tan(np.deg2rad(fov) / 2)
     return Camera(np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]]), extrinsics, width, height)
 
 
-def r2n2_camera(row: Row, unit: float, target: np.ndarray, width: int, height: int) -> Camera:
-    """The camera that took a ShapeNet rendering: 1.75 x column 4 in object ``unit`` s (metres), 49.13 degrees.
+def r2n2_camera(row: Row, unit: float, target: Float[np.ndarray, " 3"], width: int, height: int) -> Camera:
+    """The camera of an R2N2 rendering of ShapeNet: distance 1.75 x column 4 x ``unit`` metres, fov 49.13 degrees.
 
-    Column 5 says 25 and is not used; both numbers come from two independent fits to the real renderings.
+    Both constants were fitted to the published renderings, twice and independently; column 5, always 25, is not used.
+
+    >>> row = (0.0, 0.0, 0.0, 0.8, 25.0)
+    >>> r2n2_camera(row, 1.0, np.zeros(3), 137, 137).position.round(3).tolist()
+    [1.4, 0.0, 0.0]
     """
     return look_at((*row[:3], row[3] * R2N2_DISTANCE_SCALE * unit, R2N2_FOV), target, width, height)
 
 
 def read_metadata(path: Path, rows: int) -> list[Row]:
-    """Reads `rendering_metadata.txt`, one view a line.
+    """Reads ``rendering_metadata.txt``, one view per line.
 
     Raises:
         ValueError: a line without five finite numbers, or another number of lines than ``rows``.
     """
+    expected = "expected azimuth elevation in-plane distance fov"
     try:
         table = [[float(word) for word in line.split()] for line in path.read_text().splitlines() if line.strip()]
     except ValueError as error:
-        raise ValueError(
-            f"{path}: a row that is not five numbers (azimuth elevation in-plane distance fov): {error}"
-        ) from None
+        raise ValueError(f"{path}: a row without five numbers ({error}); {expected}") from None
     if len(table) != rows:
-        raise ValueError(f"{path}: {len(table)} rows for {rows} photos; expected one row a photo")
+        raise ValueError(f"{path}: {len(table)} rows for {rows} photos; expected one row per photo")
     for number, row in enumerate(table, start=1):
         if len(row) != 5 or not np.isfinite(row).all():
-            raise ValueError(f"{path}: line {number} is {row}; expected azimuth elevation in-plane distance fov")
+            raise ValueError(f"{path}: line {number} is {row}; {expected}")
     return [tuple(row) for row in table]
 
 
 def write_metadata(path: Path, rows: Sequence[Row]) -> None:
-    """Writes `rendering_metadata.txt`."""
+    """Writes ``rendering_metadata.txt``."""
     path.write_text("".join(" ".join(f"{value:.6g}" for value in row) + "\n" for row in rows))
 
 
-def write_cameras(path: Path, cameras: Sequence[Camera]) -> None:
-    """Writes `cameras.json`: full intrinsics and world -> camera extrinsics (OpenCV axes) of every photo, in order."""
-    frames = [
-        {"width": c.width, "height": c.height, "intrinsics": c.intrinsics.tolist(), "extrinsics": c.extrinsics.tolist()}
-        for c in cameras
-    ]
-    path.write_text(json.dumps({"axes": "opencv", "unit": "metre", "extrinsics": "world to camera", "frames": frames}))
-
-
 def read_cameras(path: Path) -> list[Camera]:
-    """Reads `cameras.json`.
+    """Reads ``cameras.json``.
 
     Raises:
         ValueError: not JSON, or a frame without its matrices.
     """
     try:
         frames = json.loads(path.read_text())["frames"]
-        return [
-            Camera(
-                np.array(f["intrinsics"], float), np.array(f["extrinsics"], float), int(f["width"]), int(f["height"])
-            )
-            for f in frames
-        ]
+        matrices = [(np.array(f["intrinsics"], float), np.array(f["extrinsics"], float)) for f in frames]
+        sizes = [(int(f["width"]), int(f["height"])) for f in frames]
+        return [Camera(*pair, *size) for pair, size in zip(matrices, sizes, strict=True)]
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ValueError(
             f"{path}: not a camera file ({error}); expected frames with intrinsics and extrinsics"
         ) from None
+
+
+def write_cameras(path: Path, cameras: Sequence[Camera]) -> None:
+    """Writes ``cameras.json``: intrinsics and extrinsics (world to camera, OpenCV axes) of every photo, in order."""
+    frames = [
+        {"width": c.width, "height": c.height, "intrinsics": c.intrinsics.tolist(), "extrinsics": c.extrinsics.tolist()}
+        for c in cameras
+    ]
+    content = {"axes": "opencv", "unit": "metre", "extrinsics": "world to camera", "frames": frames}
+    path.write_text(json.dumps(content))

@@ -233,7 +233,7 @@ def test_every_kind_of_broken_object_is_named_with_its_file(tmp_path):
     rendering = tmp_path / shapenet.RENDERINGS / CHAIR / "b2" / "rendering"
     rows = [(17.0, 25.0, 0.0, 0.1, 25.0), *[(20.0, 25.0, 0.0, 0.7, 25.0)] * 23]
     for spoil, sentence in {
-        "camera": "rendering_metadata.txt: the camera stands inside the cube",
+        "camera": "rendering_metadata.txt: the camera is inside the cube",
         "bomb": "05.png: ",
         "opaque": r"a picture of 137 x 137 pixels, RGB; expected 137 square, RGBA",
     }.items():

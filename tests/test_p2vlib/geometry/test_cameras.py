@@ -89,7 +89,7 @@ def test_metadata_round_trip(tmp_path):
     ("content", "message"),
     [
         ("0 60 0 .5 40\n", "1 rows for 2 photos"),
-        ("0 60 0 .5 40\n0 60 zero .5 40\n", "not five numbers"),
+        ("0 60 0 .5 40\n0 60 zero .5 40\n", "without five numbers"),
         ("0 60 0 .5 40\n0 60 0 nan 40\n", "line 2"),
         ("0 60 0 .5 40\n0 60 0 .5\n", "line 2"),
     ],
@@ -128,7 +128,7 @@ def test_cubes():
 
 
 def test_a_foot_that_leaves_its_cube_is_refused():
-    with pytest.raises(ValueError, match="leaves its cube"):
+    with pytest.raises(ValueError, match="does not fit into its cube"):
         foot_cube(np.array([[-0.2, 0, -0.05], [0.14, 0.12, 0.05]]))
 
 

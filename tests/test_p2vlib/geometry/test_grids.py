@@ -277,7 +277,7 @@ def test_missing_empty_voxels_at_the_end_are_filled_with_a_warning(tmp_path: Pat
         (HEADER.replace(b"2 2 2", b"-2 -2 -2") + bytes([0, 8]), r"dim \[-2, -2, -2\]"),
         (HEADER.replace(b"2 2 2", b"2000000 2000000 2000000") + bytes([0, 8]), "sizes from 1 to 1024"),
         (HEADER.replace(b"2 2 2", b"1025 1025 1025") + bytes([0, 8]), "sizes from 1 to 1024"),
-        (HEADER.replace(b"scale 1", b"scale 0") + bytes([0, 8]), "edge above zero"),
+        (HEADER.replace(b"scale 1", b"scale 0") + bytes([0, 8]), "a positive edge"),
         (HEADER.replace(b"translate 0", b"translate nan") + bytes([0, 8]), "finite corner"),
         (HEADER + bytes([0, 4, 1, 5]), "add up to 9 voxels; dim 2 expects 8"),
         (HEADER + bytes([0, 4, 1, 3]), "add up to 7 voxels; dim 2 expects 8"),

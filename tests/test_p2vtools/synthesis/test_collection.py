@@ -49,10 +49,10 @@ def test_captures_are_the_same_every_time_and_completed_after_a_kill(tmp_path):
     for root in ("one", "two"):
         collection._capture_object(TABLE, tmp_path / root)
     (one,), (two,) = (TABLE.folders(tmp_path / root).values() for root in ("one", "two"))
-    assert read_capture(one).photos == read_capture(two).photos
+    assert read_capture(one).files == read_capture(two).files
     # What a kill leaves behind is a folder of another name; a later run clears it away and fills its own.
     shutil.rmtree(two)
-    partial = two.with_name(f".partial.{two.name}")
+    partial = two.with_name(f".4194305.partial.{two.name}")  # no process can have this id
     (partial / "rendering").mkdir(parents=True)
     (partial / "rendering" / "junk.png").write_bytes(b"half")
     assert not collection._is_current(two, TABLE)
