@@ -1,4 +1,4 @@
-"""Solid voxel grids: from a mesh, to and from `.binvox`, back to a mesh, and how much two of them overlap."""
+"""Solid voxel grids: from a mesh, to and from ``.binvox``, back to a mesh, and their overlap."""
 
 from __future__ import annotations
 
@@ -16,15 +16,26 @@ Faces = Integer[np.ndarray, "faces 3"]
 Probability = Bool[np.ndarray, "x y z"] | Float[np.ndarray, "x y z"]
 
 MAX_SIZE = 1024
-"""No grid in a file may have more voxels a side; it is refused before memory is taken for it."""
+"""Largest accepted grid in a file, voxels per edge; checked before memory is allocated."""
 
 MAX_RUN = 255
+"""Voxels in one run of the format."""
+
 MAX_HEADER = 4096
+"""Bytes searched for the end of the header."""
 
 
 @dataclass(frozen=True, eq=False)
 class VoxelGrid:
-    """A solid ``volume[x, y, z]``, centre-sampled over ``cube`` (world frame, metres)."""
+    """A solid ``volume[x, y, z]``, sampled at the voxel centres of ``cube`` (world frame, metres).
+
+    >>> grid = VoxelGrid(np.ones((4, 4, 4), bool), Cube((0.0, 0.0, 0.0), 0.2))
+    >>> grid.size, grid.pitch, round(grid.cubic_metres, 6)
+    (4, 0.05, 0.008)
+
+    Raises:
+        ValueError: a volume that is not boolean or not cubic.
+    """
 
     volume: Volume
     cube: Cube
@@ -32,53 +43,58 @@ class VoxelGrid:
     def __post_init__(self) -> None:
         shape = np.shape(self.volume)
         if len(shape) != 3 or len(set(shape)) != 1 or shape[0] < 1 or self.volume.dtype != bool:
-            raise ValueError(f"a grid is a cube of booleans [n, n, n], n at least 1; found {self.volume.dtype} {shape}")
+            raise ValueError(f"expected a boolean volume [n, n, n] with n >= 1; found {self.volume.dtype} {shape}")
 
     @property
     def size(self) -> int:
-        """Voxels a side."""
+        """Voxels per edge."""
         return self.volume.shape[0]
 
     @property
     def pitch(self) -> float:
-        """Edge of one voxel, metres."""
+        """Edge of a voxel, metres."""
         return self.cube.edge / self.size
 
     @property
     def cubic_metres(self) -> float:
-        """Volume of the solid."""
+        """Volume of the solid, cubic metres."""
         return float(self.volume.sum() * self.pitch**3)
 
 
 def voxelise(vertices: Points, faces: Faces, cube: Cube, size: int = 32) -> VoxelGrid:
     """The solid inside a mesh: a voxel is occupied where the winding number at its centre exceeds one half.
 
-    Small holes and overlapping parts do no harm (generalised winding number: Jacobson et al. 2013; fast evaluation:
-    Barill et al. 2018). What reaches beyond the cube is cut off.
+    Small holes and overlapping parts are tolerated (generalised winding number: Jacobson et al. 2013; fast evaluation:
+    Barill et al. 2018). Parts outside the cube are cut off.
+
+    >>> corners = Cube((0.0, 0.0, 0.0), 1.0).corners()[[0, 4, 2, 1]]  # a tetrahedron: origin, +x, +y, +z
+    >>> faces = np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]])
+    >>> voxelise(corners, faces, Cube((0.0, 0.0, 0.0), 1.0), size=2).volume.sum().item()
+    1
 
     Args:
         vertices: world frame, metres.
-        faces: vertex numbers, anticlockwise seen from outside.
-        cube: where the grid lies.
-        size: voxels a side.
+        faces: vertex indices, anticlockwise seen from outside.
+        cube: position of the grid.
+        size: voxels per edge.
 
     Raises:
-        ValueError: no vertices or faces, a coordinate that is no number, a face that names no vertex, a size below one,
-            a mesh wholly outside the cube, or faces that point inwards.
+        ValueError: no vertices or faces, a coordinate that is not finite, a face with an unknown vertex, a size below
+            one, a mesh entirely outside the cube, or faces that point inwards.
     """
     from igl import fast_winding_number
 
     vertices, faces = np.ascontiguousarray(vertices, dtype=float), np.ascontiguousarray(faces, dtype=np.int64)
     _check_mesh(vertices, faces)
     if size < 1:
-        raise ValueError(f"a grid needs at least one voxel a side; found size {size}")
+        raise ValueError(f"a grid needs at least one voxel per edge; found size {size}")
     bounds = (np.stack([vertices.min(axis=0), vertices.max(axis=0)]) - cube.lower) / cube.edge
     if (bounds[1] < 0).any() or (bounds[0] > 1).any():
         raise ValueError(
-            f"the mesh, {vertices.min(axis=0)} to {vertices.max(axis=0)}, lies outside its cube, {cube.lower} with "
+            f"the mesh, {vertices.min(axis=0)} to {vertices.max(axis=0)}, is outside its cube, {cube.lower} with "
             f"edge {cube.edge}; expected both in the world frame and in metres"
         )
-    # Nothing outside the mesh's bounding box is inside it, and most of a foot's cube is outside.
+    # Only voxels in the bounding box of the mesh are evaluated; most of the cube of a foot is outside of it.
     first, last = np.clip(
         np.stack([np.ceil(bounds[0] * size - 0.5), np.floor(bounds[1] * size + 0.5)]), 0, size
     ).astype(int)
@@ -88,48 +104,54 @@ def voxelise(vertices: Points, faces: Faces, cube: Cube, size: int = 32) -> Voxe
     if centres.size:
         winding = fast_winding_number(vertices, faces, centres.reshape(-1, 3))
         if winding.max() <= 0.5 and winding.min() < -0.5:
-            raise ValueError("the mesh is inside out: its faces are clockwise seen from outside; turn them round")
+            raise ValueError("the mesh is inside out: its faces are clockwise seen from outside; reverse them")
         volume[box] = (winding > 0.5).reshape(centres.shape[:3])
     return VoxelGrid(volume, cube)
 
 
 def _check_mesh(vertices: np.ndarray, faces: np.ndarray) -> None:
     if vertices.size == 0 or faces.size == 0:
-        raise ValueError(f"an empty mesh ({len(vertices)} vertices, {len(faces)} faces) has no inside to voxelise")
+        raise ValueError(f"an empty mesh ({len(vertices)} vertices, {len(faces)} faces) cannot be voxelised")
     if vertices.shape[1:] != (3,) or faces.shape[1:] != (3,):
         raise ValueError(f"expected vertices [n, 3] and triangles [m, 3]; found {vertices.shape} and {faces.shape}")
     broken = np.count_nonzero(~np.isfinite(vertices).all(axis=1))
     if broken:
-        raise ValueError(f"{broken} of {len(vertices)} vertices are not finite numbers; expected metres; mend the mesh")
+        raise ValueError(
+            f"{broken} of {len(vertices)} vertices are not finite numbers; expected metres; repair the mesh"
+        )
     if faces.min() < 0 or faces.max() >= len(vertices):
         raise ValueError(f"faces name vertices {faces.min()} to {faces.max()}; the mesh has 0 to {len(vertices) - 1}")
 
 
 def to_mesh(probability: Probability, cube: Cube, level: float = 0.5) -> tuple[Points, Faces]:
-    """The surface of a volume (marching cubes; Lewiner et al. 2003): closed, its faces seen anticlockwise from outside.
+    """The surface of a volume by marching cubes (Lewiner et al. 2003): closed, faces anticlockwise seen from outside.
+
+    >>> vertices, faces = to_mesh(np.ones((2, 2, 2), bool), Cube((0.0, 0.0, 0.0), 1.0))
+    >>> vertices.min(axis=0).tolist(), vertices.max(axis=0).tolist()
+    ([0.0, 0.0, 0.0], [1.0, 1.0, 1.0])
 
     Args:
         probability: occupancy in [0, 1], or a boolean volume.
-        cube: where the volume lies.
-        level: occupancy at which the surface is drawn, above 0 and below 1.
+        cube: position of the volume.
+        level: occupancy of the surface, between 0 and 1.
 
     Returns:
         Vertices ``[n, 3]`` in the world frame, metres, and faces ``[m, 3]``.
 
     Raises:
-        ValueError: a volume that is not cubic, holds no voxel above the level or something that is not a number.
+        ValueError: a volume that is not cubic, holds NaN, or has no voxel above the level.
     """
     from skimage.measure import marching_cubes
 
     if probability.ndim != 3 or len(set(probability.shape)) != 1:
         raise ValueError(f"expected a cubic volume [n, n, n]; found {probability.shape}")
     if not 0 < level < 1:
-        raise ValueError(f"a surface lies at an occupancy above 0 and below 1; found level {level}")
+        raise ValueError(f"the level of a surface is between 0 and 1; found {level}")
     if np.isnan(probability).any():
-        raise ValueError("the volume holds values that are not numbers; expected occupancies in [0, 1]")
+        raise ValueError("the volume contains NaN; expected occupancies in [0, 1]")
     if not (probability > level).any():
-        raise ValueError(f"the volume is empty: no voxel above {level}, so there is no surface to draw")
-    # One empty voxel all round closes the surface of a solid that touches the wall of its cube.
+        raise ValueError(f"the volume is empty: no voxel above {level}, so it has no surface")
+    # Padding with one empty voxel closes the surface of a solid that touches the boundary of its cube.
     padded = np.pad(probability.astype(np.float32), 1)
     indices, faces, _, _ = marching_cubes(padded, level, gradient_direction="ascent")
     centres = (indices.astype(float) - 1 + 0.5) / len(probability)
@@ -137,29 +159,30 @@ def to_mesh(probability: Probability, cube: Cube, level: float = 0.5) -> tuple[P
 
 
 def iou(a: Volume, b: Volume) -> float:
-    """Intersection over union of two volumes of one shape; two empty volumes agree, so theirs is 1.
+    """Intersection over union of two boolean volumes; 1 for two empty volumes.
+
+    >>> a, b = np.zeros((2, 2, 2), bool), np.zeros((2, 2, 2), bool)
+    >>> a[0, 0], b[0] = True, True
+    >>> iou(a, b)
+    0.5
 
     Raises:
-        ValueError: volumes of different shapes or not of booleans.
+        ValueError: volumes of different shapes, or not boolean.
     """
     if a.shape != b.shape or a.dtype != bool or b.dtype != bool:
         raise ValueError(
             f"IoU compares two boolean volumes of one shape; found {a.dtype} {a.shape}, {b.dtype} {b.shape}"
         )
     union = np.count_nonzero(a | b)
-    return np.count_nonzero(a & b) / union if union else 1.0
+    return float(np.count_nonzero(a & b) / union) if union else 1.0
 
 
 def write_binvox(path: Path, grid: VoxelGrid) -> None:
-    """Writes `.binvox` (version 1, P. Min); ``translate`` and ``scale`` are the cube's least corner and edge, metres.
-
-    Raises:
-        OSError: the disk is full or the folder cannot be written; nothing is left behind.
-    """
+    """Writes ``.binvox`` (version 1, P. Min); ``translate`` and ``scale`` are the lower corner and edge of the cube."""
     voxels = grid.volume.transpose(0, 2, 1).ravel()
     starts = np.concatenate([[0], np.flatnonzero(np.diff(voxels)) + 1])
     lengths = np.diff(starts, append=voxels.size)
-    # A run longer than 255 becomes some runs of 255 and the rest, which is at least 1.
+    # A run longer than 255 becomes runs of 255 and a remainder of at least 1.
     pieces = (lengths - 1) // MAX_RUN + 1
     pairs = np.empty((pieces.sum(), 2), dtype=np.uint8)
     pairs[:, 0] = np.repeat(voxels[starts], pieces)
@@ -172,28 +195,28 @@ def write_binvox(path: Path, grid: VoxelGrid) -> None:
 
 
 def _shortest(value: float) -> str:
-    """The shortest decimal that reads back as ``value``; whole numbers without a point, as binvox prints them."""
+    """The shortest decimal that reads back as ``value``; integers without a point, as binvox writes them."""
     return repr(float(value)).removesuffix(".0")
 
 
 def read_binvox(path: Path) -> VoxelGrid:
-    """Reads `.binvox`, version 1 or 2 (where each value from 1 to 255 counts as occupied).
+    """Reads ``.binvox``, version 1 or 2 (in which any value from 1 to 255 is occupied).
 
-    Some phone tools leave out voxels at the end: a file that ends in an empty run and lacks at most a layer, or ends
-    with a whole empty layer, is filled up with empty voxels and a warning.
+    Some phone tools omit voxels at the end: a file that ends in an empty run and lacks at most one layer, or ends with
+    a complete empty layer, is completed with empty voxels and a warning.
 
     Raises:
-        ValueError: not binvox, a grid that is not cubic or above 1024 voxels a side, or runs that do not fill it.
-        FileNotFoundError: there is no such file.
+        ValueError: not binvox, a grid that is not cubic or has over 1024 voxels per edge, or runs that do not fill it.
+        FileNotFoundError: no such file.
     """
     content = path.read_bytes()
     version, size, cube, start = _parse_header(path, content)
     if (len(content) - start) % 2:
-        raise ValueError(f"{path}: ends in the middle of a (value, count) pair; the file is cut off: fetch it again")
+        raise ValueError(f"{path}: ends in the middle of a (value, count) pair; the file is cut off: download it again")
     values, counts = np.frombuffer(content, dtype=np.uint8, offset=start).reshape(-1, 2).T
     if (counts == 0).any() or (version == 1 and (values > 1).any()):
         raise ValueError(
-            f"{path}: runs of no voxels, or values above 1 in version 1; the file is damaged: fetch it again"
+            f"{path}: runs of no voxels, or values above 1 in version 1; the file is damaged: download it again"
         )
     found, expected = int(counts.sum(dtype=np.int64)), size**3
     if found > expected:
@@ -206,16 +229,16 @@ def read_binvox(path: Path) -> VoxelGrid:
         ends_empty = found > 0 and not voxels[-1]
         if not (ends_empty and voxels.any() and (missing <= layer or not voxels[-layer:].any())):
             raise ValueError(
-                f"{path}: its runs add up to {found} voxels; dim {size} expects {expected}, and what is missing need "
-                "not be empty; the file is cut off: fetch or export it again"
+                f"{path}: its runs add up to {found} voxels; dim {size} expects {expected}, and the missing ones may "
+                "not be empty; the file is cut off: download or export it again"
             )
-        warnings.warn(f"{path}: {missing} voxels are missing at its end; taken as empty", stacklevel=2)
+        warnings.warn(f"{path}: {missing} voxels are missing at the end; assumed empty", stacklevel=2)
         voxels = np.pad(voxels, (0, missing))
     return VoxelGrid(np.ascontiguousarray(voxels.reshape(size, size, size).transpose(0, 2, 1)), cube)
 
 
 def _parse_header(path: Path, content: bytes) -> tuple[int, int, Cube, int]:
-    """Version, voxels a side, cube, and where the runs start."""
+    """Version, voxels per edge, cube, and the offset of the runs."""
     magic = re.match(rb"#binvox ([12])\r?\n", content)
     if not magic:
         raise ValueError(

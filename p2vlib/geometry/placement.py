@@ -1,7 +1,7 @@
-"""Where the cube stands about a foot: moved and turned over the floor or lifted, with its cameras, photos and truth.
+"""Moving the cube relative to a foot: turned and shifted over the floor, or lifted, with cameras, crop boxes and truth.
 
-In a real capture nobody knows the middle of the foot and where its toes point, so a network that is told cameras has to
-learn from cubes that stand a little beside. Everything here is tensor work on whole batches.
+In a real capture the centre and the direction of the foot are estimates, so networks that take cameras are trained with
+cubes that are slightly misplaced. Everything here works on batches of tensors.
 """
 
 from __future__ import annotations
@@ -16,111 +16,131 @@ from torch.nn import functional
 from p2vlib.geometry.projection import voxel_centres
 
 Placement = Float[Tensor, "batch 3 4"]
-"""A point q of the new cube stands in the old one at ``placement[:, :3] q + placement[:, 3]``, in edges of the cube."""
-
-MAX_DEVIATIONS = 2.0
-"""Most standard deviations by which a cube is drawn wrong."""
+"""Maps a point q of the new cube to ``placement[:, :3] q + placement[:, 3]`` in the old one, in edges of the cube."""
 
 Cameras = Float[Tensor, "batch views 3 7"]
+"""`Camera.normalised`."""
+
 Boxes = Float[Tensor, "batch views 4"]
+"""Crop boxes of the photos: left, top, right, bottom, pixels."""
+
+FineTruth = Bool[Tensor, "batch fine_x fine_y fine_z"]
+"""The lowest layers of a grid that is finer than the one of the networks."""
+
+MAX_DEVIATIONS = 2.0
+"""Random placement errors are clamped to this many standard deviations."""
 
 
 def placement_matrix(
     degrees: Float[Tensor, " batch"], shift: Float[Tensor, "batch 2"], lift: Float[Tensor, " batch"] | None = None
 ) -> Placement:
-    """The cube turned about its vertical middle line by ``degrees``, then moved along x and z by ``shift`` edges.
+    """The cube turned about its vertical centre line by ``degrees``, then shifted along x and z by ``shift`` edges.
 
-    It turns clockwise seen from above, as azimuths do: +x goes towards +z. ``lift`` is along y: its floor is then not
-    the one that the foot stands on.
+    It turns clockwise seen from above, like azimuths: +x towards +z. ``lift`` is a shift along y, which separates the
+    floor of the cube from the floor on which the foot stands.
+
+    >>> placement = placement_matrix(torch.tensor([90.0]), torch.zeros(1, 2))
+    >>> q = torch.tensor([1.0, 0.0, 0.5])
+    >>> [abs(round(value, 4)) for value in (placement[0, :, :3] @ q + placement[0, :, 3]).tolist()]
+    [0.5, 0.0, 1.0]
     """
     angle = torch.deg2rad(degrees)
-    cos, sin, none = angle.cos(), angle.sin(), torch.zeros_like(angle)
-    turn = torch.stack([cos, none, -sin, none, none + 1, none, sin, none, cos], -1).unflatten(-1, (3, 3))
-    middle = shift.new_tensor([0.5, 0.0, 0.5])
-    moved = torch.stack([shift[:, 0], none if lift is None else lift, shift[:, 1]], -1)
-    return torch.cat([turn, (middle + moved - turn @ middle)[..., None]], -1)
+    cos, sin, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
+    turn = torch.stack([cos, zero, -sin, zero, zero + 1, zero, sin, zero, cos], -1).unflatten(-1, (3, 3))
+    centre = shift.new_tensor([0.5, 0.0, 0.5])
+    move = torch.stack([shift[:, 0], zero if lift is None else lift, shift[:, 1]], -1)
+    return torch.cat([turn, (centre + move - turn @ centre)[..., None]], -1)
 
 
 def sample_placements(
     number: int, degrees: float, shift: float, generator: torch.Generator, lift: float = 0.0
 ) -> Placement:
-    """Placements with errors of these standard deviations, none beyond `LARGEST` of them."""
+    """Random placements with errors of these standard deviations, clamped to `MAX_DEVIATIONS` of them.
+
+    >>> sample_placements(5, 4.0, 0.02, torch.Generator().manual_seed(0)).shape
+    torch.Size([5, 3, 4])
+    """
     errors = torch.randn(number, 4 if lift else 3, generator=generator).clamp(-MAX_DEVIATIONS, MAX_DEVIATIONS)
     return placement_matrix(degrees * errors[:, 0], shift * errors[:, 1:3], lift * errors[:, 3] if lift else None)
 
 
 def move_cameras(cameras: Cameras, placement: Placement) -> Cameras:
-    """``cameras`` as they see the moved cube."""
+    """``cameras`` relative to the moved cube."""
     intrinsics, rotation, translation = cameras.split([3, 3, 1], dim=-1)
     turn, offset = placement[:, None, :, :3], placement[:, None, :, 3:]
     return torch.cat([intrinsics, rotation @ turn, rotation @ offset + translation], -1)
 
 
-def resample_truth(
-    fine: Bool[Tensor, "batch fine_x fine_y fine_z"], placement: Placement, size: int
-) -> Bool[Tensor, "batch x y z"]:
-    """The solid in the moved cube, ``size``^3; ``fine`` are the lowest layers of a finer grid in the old one.
+def resample_truth(fine: FineTruth, placement: Placement, size: int) -> Bool[Tensor, "batch x y z"]:
+    """The ground truth in the moved cube at ``size``^3.
 
-    Occupancy is interpolated between the centres of ``fine``, and nothing is outside it.
+    Occupancy is interpolated between the voxel centres of ``fine`` and zero outside of it.
     """
     edge, layers = fine.shape[1], fine.shape[2]
-    sunk = max(0.0, float(-placement[:, 1, 3].min()))  # a cube that is lowered sees the foot higher up in it
+    sunk = max(0.0, float(-placement[:, 1, 3].min()))  # in a lowered cube the foot reaches higher
     points = voxel_centres(size, min(size, math.ceil((layers / edge + sunk) * size - 1e-3)), fine.device)
-    there = (placement[:, :, :3] @ points.T + placement[:, :, 3:]).transpose(1, 2)
-    span = there.new_tensor([1.0, layers / edge, 1.0])
-    places = (2 * there / span - 1).flip(-1)[:, None, None]
-    full = functional.grid_sample(fine.float()[:, None], places, align_corners=False)[:, 0, 0, 0] > 0.5
-    lower = full.unflatten(1, (size, -1, size))
+    occupied = _sample_fine(fine, placement, points, padding_mode="zeros")
+    lower = occupied.unflatten(1, (size, -1, size))
     return functional.pad(lower, (0, 0, 0, size - lower.shape[2]))
 
 
 def occupancy_at(
-    fine: Bool[Tensor, "batch fine_x fine_y fine_z"], placement: Placement, points: Float[Tensor, "batch points 3"]
+    fine: FineTruth, placement: Placement, points: Float[Tensor, "batch points 3"]
 ) -> Bool[Tensor, "batch points"]:
-    """Whether ``points`` of the moved cube are in the solid, as `moved_truth` says it of voxels' centres."""
-    there = (placement[:, :, :3] @ points.transpose(1, 2) + placement[:, :, 3:]).transpose(1, 2)
-    span = there.new_tensor([1.0, fine.shape[2] / fine.shape[1], 1.0])
-    places = (2 * there / span - 1).flip(-1)[:, None, None]
-    # Down to the floor and up to the cut, half a voxel beyond the outer centres, the solid goes on.
-    full = functional.grid_sample(fine.float()[:, None], places, padding_mode="border", align_corners=False)
-    return full[:, 0, 0, 0] > 0.5
+    """Whether ``points`` of the moved cube are inside the solid, as `resample_truth` decides it for voxel centres.
+
+    The solid is continued by half a voxel beyond the outer voxel centres, down to the floor and up to the cut.
+    """
+    return _sample_fine(fine, placement, points, padding_mode="border")
+
+
+def _sample_fine(fine: FineTruth, placement: Placement, points: Tensor, padding_mode: str) -> Tensor:
+    """Occupancy at ``points`` ``[points, 3]`` or ``[batch, points, 3]`` of the moved cube."""
+    in_fine = (placement[:, :, :3] @ points.transpose(-1, -2) + placement[:, :, 3:]).transpose(1, 2)
+    extent = in_fine.new_tensor([1.0, fine.shape[2] / fine.shape[1], 1.0])
+    grid = (2 * in_fine / extent - 1).flip(-1)[:, None, None]  # grid_sample takes z first
+    values = functional.grid_sample(fine.float()[:, None], grid, padding_mode=padding_mode, align_corners=False)
+    return values[:, 0, 0, 0] > 0.5
 
 
 def move_cube(
-    fine: Bool[Tensor, "batch fine_x fine_y fine_z"],
-    cameras: Cameras,
-    boxes: Boxes,
-    placement: Placement,
-    size: int,
-    room: float = 0.0,
+    fine: FineTruth, cameras: Cameras, boxes: Boxes, placement: Placement, size: int, headroom: float = 0.0
 ) -> tuple[Bool[Tensor, "batch x y z"], Cameras, Boxes]:
-    """Truth, cameras and what their photos are cut to, with the cube moved.
+    """Ground truth, cameras and crop boxes for the moved cube.
 
-    ``room``: how far, in edges, photos show the cube above the layers of ``fine``.
+    Args:
+        headroom: height above the layers of ``fine`` that the crop boxes include, in edges of the cube.
     """
-    there = move_cameras(cameras, placement)
-    after = projected_boxes(there, boxes, fine.shape[2] / fine.shape[1] + room)
-    return resample_truth(fine, placement, size), recrop(there, boxes, after), after
+    moved = move_cameras(cameras, placement)
+    moved_boxes = projected_boxes(moved, boxes, fine.shape[2] / fine.shape[1] + headroom)
+    return resample_truth(fine, placement, size), recrop(moved, boxes, moved_boxes), moved_boxes
 
 
 def projected_boxes(cameras: Cameras, boxes: Boxes, height: float) -> Boxes:
-    """The smallest squares over the cube's lower part, up to ``height`` edges, in pixels (as `Camera.crop_box`).
+    """The smallest square boxes around the projected cube up to ``height`` edges, in pixels (as `Camera.crop_box`).
 
-    ``boxes`` are what the photos of ``cameras`` are cut to.
+    Args:
+        boxes: the crop boxes to which ``cameras`` belong.
     """
     corners = torch.cartesian_prod(*cameras.new_tensor([[0.0, 1.0], [0.0, height], [0.0, 1.0]]).unbind())
     intrinsics, rotation, translation = cameras.split([3, 3, 1], dim=-1)
-    shown = intrinsics @ (rotation @ corners.T + translation)
-    place = shown[:, :, :2] / shown[:, :, 2:].clamp(min=1e-3)  # [batch, views, 2, 8]
+    projected = intrinsics @ (rotation @ corners.T + translation)
+    uv = projected[:, :, :2] / projected[:, :, 2:].clamp(min=1e-3)  # [batch, views, 2, 8]
     lower, upper = boxes[..., :2, None], boxes[..., 2:, None]
-    pixels = lower + (place + 1) / 2 * (upper - lower)
+    pixels = lower + (uv + 1) / 2 * (upper - lower)
     least, most = pixels.amin(-1), pixels.amax(-1)
-    middle, half = (least + most) / 2, (most - least).amax(-1, keepdim=True) / 2
-    return torch.cat([middle - half, middle + half], -1)
+    centre, half = (least + most) / 2, (most - least).amax(-1, keepdim=True) / 2
+    return torch.cat([centre - half, centre + half], -1)
 
 
 def recrop(cameras: Cameras, before: Boxes, after: Boxes) -> Cameras:
-    """Cameras of photos that were cut to the boxes ``before``, for the same photos cut to those ``after``."""
+    """``cameras`` of photos cropped to ``before``, for the same photos cropped to ``after``.
+
+    >>> cameras = torch.eye(3, 7)[None, None]
+    >>> box = torch.tensor([[[0.0, 0.0, 64.0, 64.0]]])
+    >>> recrop(cameras, box, box / 2)[0, 0, :2, :3].tolist()
+    [[2.0, 0.0, 1.0], [0.0, 2.0, 1.0]]
+    """
     size, new = before[..., 2:] - before[..., :2], after[..., 2:] - after[..., :2]
     scale = size / new
     shift = (before[..., :2] + before[..., 2:] - after[..., :2] - after[..., 2:]) / new

@@ -66,7 +66,11 @@ def write(path: str, content: bytes):
         (write("rendering/renderings.txt", b""), "renderings.txt", "at least one photo"),
         (write("rendering/renderings.txt", b"../subject.json\n"), "subject.json", "missing"),
         (write("rendering/rendering_metadata.txt", b"0 40 0 .6 50\n"), "rendering_metadata.txt", "1 rows for 4"),
-        (write("rendering/rendering_metadata.txt", b"a b c d e\n" * 4), "rendering_metadata.txt", "without five numbers"),
+        (
+            write("rendering/rendering_metadata.txt", b"a b c d e\n" * 4),
+            "rendering_metadata.txt",
+            "without five numbers",
+        ),
         (write("subject.json", b"{}"), "subject.json", "the cube of the capture"),
         (write("cameras.json", b"{"), "cameras.json", "not a camera file"),
         (write("cameras.json", b'{"frames": []}'), "cameras.json", "does not match"),

@@ -117,7 +117,7 @@ def test_bad_meshes_are_refused(change, message: str) -> None:
 
 @pytest.mark.parametrize("volume", [np.zeros((2, 2, 3), bool), np.zeros((0, 0, 0), bool)])
 def test_a_grid_is_a_cube(volume: np.ndarray) -> None:
-    with pytest.raises(ValueError, match="cube of booleans"):
+    with pytest.raises(ValueError, match="expected a boolean volume"):
         VoxelGrid(volume, UNIT)
 
 
@@ -259,7 +259,7 @@ def test_missing_empty_voxels_at_the_end_are_filled_with_a_warning(tmp_path: Pat
     content = path.read_bytes()
     short = {"count": content[:-1] + bytes([content[-1] - 1]), "pair": content[:-2], "layers": content[:-16]}[cut]
     path.write_bytes(short)
-    with pytest.warns(UserWarning, match=r"phone\.binvox: \d+ voxels are missing at its end; taken as empty"):
+    with pytest.warns(UserWarning, match=r"phone\.binvox: \d+ voxels are missing at the end; assumed empty"):
         assert np.array_equal(read_binvox(path).volume, volume)
 
 
