@@ -117,7 +117,7 @@ def _check_mesh(vertices: np.ndarray, faces: np.ndarray) -> None:
     broken = np.count_nonzero(~np.isfinite(vertices).all(axis=1))
     if broken:
         raise ValueError(
-            f"{broken} of {len(vertices)} vertices are not finite numbers; expected metres; repair the mesh"
+            f"{broken} of {len(vertices)} vertices are not finite; expected metres; repair the mesh"
         )
     if faces.min() < 0 or faces.max() >= len(vertices):
         raise ValueError(f"faces name vertices {faces.min()} to {faces.max()}; the mesh has 0 to {len(vertices) - 1}")

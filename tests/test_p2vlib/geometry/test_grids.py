@@ -166,9 +166,9 @@ def test_there_and_back_keeps_a_sphere() -> None:
     [
         (np.zeros((4, 4, 4), bool), 0.5, "empty"),
         (np.full((4, 4, 4), 0.3), 0.5, "empty"),
-        (np.full((4, 4, 4), np.nan), 0.5, "not numbers"),
+        (np.full((4, 4, 4), np.nan), 0.5, "contains NaN"),
         (np.ones((4, 4, 5)), 0.5, "cubic"),
-        (np.ones((4, 4, 4)), 0.0, "level 0"),
+        (np.ones((4, 4, 4)), 0.0, "found 0.0"),
     ],
 )
 def test_volumes_without_a_surface_are_refused(volume: np.ndarray, level: float, message: str) -> None:
