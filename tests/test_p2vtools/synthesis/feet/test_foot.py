@@ -151,7 +151,7 @@ def test_the_albedo_is_the_skin_of_the_person_and_skins_differ(people, pairs):
 
 def test_a_foot_that_is_too_long_is_refused(people):
     giant = dataclasses.replace(people[0], left=dataclasses.replace(people[0].left, length=0.34))
-    with pytest.raises(ValueError, match="leaves its cube"):
+    with pytest.raises(ValueError, match="does not fit into its cube"):
         make_feet(giant)
 
 
