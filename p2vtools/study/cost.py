@@ -1,33 +1,82 @@
-"""What a run of the study costs: photos, memory, hours of rendering and training."""
+"""What notebooks will cost at a scale: rendering, trainings, gigabytes in memory and on the GPU."""
 
 from __future__ import annotations
 
-from p2vlib.config import Config
+from collections.abc import Iterable
+
+from p2vlib.config import Config, Training
+
+FLOP_PER_PHOTO = 70e9
+"""One training step of a published network, for each photo: the encoder forward, the rest forward and backward."""
+
+FLOP_PER_SECOND = 100e12
+"""An eighth of what one H200 multiplies in bfloat16."""
+
+RENDERING_SECONDS = 0.1 / 6
+"""CPU-seconds per photo and sample per pixel."""
+
+GPU_BYTES_PER_PHOTO = {"pretraining": 30e6, "finetuning": 30e6, "comparison": 176e6}
+"""Activations that a training step saves for each photo of 224 pixels in float32: of Pix2Vox-A, and of 3D-R2N2, the
+largest system of notebook 06. In bfloat16 it is about half; workspaces and the frozen encoder take the rest."""
+
+GPU_BYTES_OF_NETWORK = 120e6 * 16
+"""Weights, gradients and the two moments of Adam of the largest network, in float32."""
 
 
-def estimate_cost(config: Config) -> str:
-    """What a run of ``config`` will cost, in a sentence: photos, gigabytes in memory, hours of rendering and training.
+def estimate_cost(config: Config, numbers: Iterable[str]) -> str:
+    """One sentence on the cost of the notebooks with these ``numbers``, including the trainings that they build on.
 
-    Rendering was measured at 0.1 CPU-seconds a photo at six samples a pixel and grows with them. A training step of
-    the published networks takes about 70 GFLOP a photo (encoder forward, the rest forward and backward) and is
-    reckoned at 100 TFLOP/s, an eighth of what one H200 multiplies in bfloat16.
+    Without numbers it is the cost of the data alone.
     """
+    numbers = sorted(numbers)
+    photos, rendering_hours, held = _data(config)
+    gigabytes = held * 4 * config.image_size**2 / 1e9
+    parts = f"notebooks {', '.join(numbers)}" if numbers else "data"
+    text = (
+        f"scale {config.scale}, {parts}: {photos:,} photos to render unless they exist, {rendering_hours:.1f} CPU-"
+        f"hours (divide by the cores); {gigabytes:.0f} GB of photos at {config.image_size} px in memory"
+    )
+    if not (trainings := _trainings(config, numbers)):
+        return text
+    seen = sum(recipe.steps * recipe.batch for recipe in trainings.values())
+    step = max(recipe.batch * GPU_BYTES_PER_PHOTO[stage] for (stage, _), recipe in trainings.items())
+    on_gpu = gigabytes + (GPU_BYTES_OF_NETWORK + step * (config.image_size / 224) ** 2) / 1e9
+    hours = seen * FLOP_PER_PHOTO / FLOP_PER_SECOND / 3600
+    return (
+        f"{text}; {len(trainings)} trainings, {seen / 1e6:.0f} million photos seen, about {hours:.0f} hours on one "
+        f"H200, {on_gpu:.0f} GB of GPU memory"
+    )
+
+
+def _data(config: Config) -> tuple[int, float, int]:
+    """Photos to render, CPU-hours of rendering, and photos held in memory (phone photos are held in two cubes)."""
     feet, objects = config.feet, config.objects
     people = feet.train + feet.validation + feet.test
-    photos = 2 * feet.views * (2 * people + feet.test)
-    rendering = 0.1 * photos * (feet.studio_samples + feet.phone_samples) / 12
-    things = 13 * (objects.train + objects.validation + objects.test) * objects.views
-    rendering += 0.1 * things * objects.samples / 6
-    held = photos + 2 * feet.views * people + things
-    gigabytes = held * 4 * config.image_size**2 / 1e9
-    # Notebook 05 has three arms, a fourth when repeated; two of its pretrainings and one fine-tuning are made before.
-    arms = config.repeats * (3 if config.repeats == 1 else 4)
-    trainings = [config.pretraining] * (len(config.networks) + arms - 2) + [config.finetuning] * (3 + arms - 1)
-    # Notebook 06 trains every system twice, and unprojection six times more.
-    trainings += [config.comparison] * (2 * len(config.systems) + 6)
-    seen = sum(training.steps * training.batch for training in trainings)
-    return (
-        f"scale {config.scale}: {photos + things:,} photos to render, {rendering / 3600:.1f} CPU-hours (divide by your "
-        f"cores); {gigabytes:.0f} GB of photos at {config.image_size} px in memory; {len(trainings)} trainings, "
-        f"{seen / 1e6:.0f} million photos seen, about {seen * 70e9 / 100e12 / 3600:.0f} hours on one H200"
-    )
+    of_feet = 2 * feet.views * (2 * people + feet.test)
+    of_objects = 13 * (objects.train + objects.validation + objects.test) * objects.views
+    samples = of_feet * (feet.studio_samples + feet.phone_samples) / 2 + of_objects * objects.samples
+    held = of_feet + 2 * feet.views * people + of_objects
+    return of_feet + of_objects, RENDERING_SECONDS * samples / 3600, held
+
+
+def _trainings(config: Config, numbers: Iterable[str]) -> dict[tuple, Training]:
+    """The trainings that notebooks need, by a key that two notebooks share where they share the training.
+
+    Notebook 04 fine-tunes the order-free network three times. Notebook 05 pretrains and fine-tunes each arm of the
+    ablation, with ``config.repeats`` seeds. Notebook 06 trains each system on objects and on feet, and the
+    camera-aware network six more times.
+    """
+    arms = [(config.order_free, "main"), (config.recurrent, "main"), (config.recurrent, "shuffled")]
+    if config.repeats > 1:
+        arms.append((config.recurrent, "identity"))
+    seeded = [(*arm, seed) for arm in arms for seed in range(config.repeats)]
+    first = (config.order_free, "main", 0)
+    pretrained = {"03": [(name, "main", 0) for name in config.networks], "04": [first], "05": seeded}
+    finetuned = {"04": [first, ("studio",), ("both",)], "05": seeded}
+    compared = {"06": range(2 * len(config.systems) + 6)}
+    found: dict[tuple, Training] = {}
+    for number in numbers:
+        found |= {("pretraining", key): config.pretraining for key in pretrained.get(number, ())}
+        found |= {("finetuning", key): config.finetuning for key in finetuned.get(number, ())}
+        found |= {("comparison", key): config.comparison for key in compared.get(number, ())}
+    return found

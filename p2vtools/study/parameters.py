@@ -7,6 +7,7 @@ another type than its default.
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ def parse_parameter(text: str) -> tuple[str, list[Any]]:
     """
     key, equals, values = text.partition("=")
     number, _, name = key.rpartition(".")
-    valid_number = key == name or (len(number) == 2 and number.isdecimal())
+    valid_number = key == name or re.fullmatch(r"\d\d[a-z]?", number)
     if not (name.isidentifier() and equals and valid_number):
         raise ValueError(f"{text!r} is not name=value or, for one notebook, 05.name=value")
     if name == "scale":
@@ -61,9 +62,9 @@ def parameters_by_notebook(
     passed: dict[Path, dict[str, Any]] = {path: {"scale": scale} for path in defaults}
     for key in sorted(parameters, key=lambda key: "." in key):
         number, _, name = key.rpartition(".")
-        candidates = [path for path in defaults if number in ("", path.name[:2])]
+        candidates = [path for path in defaults if number in ("", notebook_number(path.stem))]
         if not candidates:
-            selected = ", ".join(path.name[:2] for path in defaults)
+            selected = ", ".join(notebook_number(path.stem) for path in defaults)
             raise ValueError(
                 f"{key} is for notebook {number}, but the selected notebooks are {selected}; add to --only"
             )
@@ -75,6 +76,11 @@ def parameters_by_notebook(
         for path in receivers:
             passed[path][name] = _validated(path, name, parameters[key], defaults[path][name])
     return passed
+
+
+def notebook_number(name: str) -> str:
+    """``05`` for ``05_lstm_ablation``, ``03a`` for ``03a_pix2vox``."""
+    return name.partition("_")[0]
 
 
 def default_parameters(path: Path) -> dict[str, Any]:

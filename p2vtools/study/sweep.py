@@ -1,8 +1,8 @@
-"""A grid of runs: one for every combination of the values that parameters were given, several at once, then compared.
+"""A sweep: one run for each combination of parameter values, several at the same time, compared at the end.
 
-Each is a study of its own below ``reports/grids/<scale>/<what it was told>`` and ``.runs/grids/<scale>/…``; the plain
-run of the scale is read and never written to. A run is known by what it was told, so one that another grid made is not
-made again, and a grid that was stopped goes on where it was.
+Each run is a study of its own below ``reports/grids/<scale>/<run name>`` and ``.runs/grids/<scale>/...``; the report of
+the scale is only read. A run is named after its parameters, so a run of an earlier sweep is not repeated, and a sweep
+that was stopped continues.
 """
 
 from __future__ import annotations
@@ -18,108 +18,39 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from p2vlib import progress
 from p2vlib.provenance import ROOT, home
 from p2vtools.study import comparison
-from p2vtools.study.execution import StudyError, before, cores
-from p2vtools.study.parameters import parameters_by_notebook
-from p2vtools.study.runner import build_report, chosen, notebooks, run_notebooks
+from p2vtools.study.parameters import notebook_number, parameters_by_notebook
+from p2vtools.study.runner import (
+    StudyError,
+    available_cores,
+    build_report,
+    expected_minutes,
+    run_notebooks,
+    select_notebooks,
+)
 
-CELL = "\x1e"
-"""Begins a line in which a run tells the grid where it is: notebook, cell, cells."""
-
-LONGEST = 100
+LONGEST_NAME = 100
 """Characters of a run's name."""
 
 
-def run_sweep(scale: str, only: Iterable[str] | None, parameters: Mapping[str, Sequence[Any]], jobs: int = 1) -> Path:
-    """Makes what is missing of every run, ``jobs`` at once on a share of the cores each, and compares them.
-
-    Args:
-        parameters: name (``views``, or ``05.views`` for one notebook) -> the values that it takes in turn.
-
-    Returns:
-        The page that compares them; of one run alone, or where nothing can be compared, that of the last run.
-
-    Raises:
-        ValueError: as `study.run_study`, of any of the runs and before anything runs.
-        StudyError: some run failed; the others have run, and were compared.
-    """
-    only = [path.name[:2] for path in chosen(only)]
-    expected = {name[:2]: 60 * minutes for name, minutes in _known_minutes(scale).items()}
-    runs = [SweepJob(scale, only, told, expected) for told in combinations(parameters)]
-    for run in runs:
-        parameters_by_notebook(chosen(only), scale, run.told)
-    _run_all(runs, max(1, cores() // jobs), jobs)
-    done = [run.folder for run in runs if run.outcome == "done"]
-    if len(runs) == 1 and (home() / "reports" / scale / "metrics.csv").is_file():
-        done.insert(0, home() / "reports" / scale)
-    name = run_name({key: list(values) for key, values in parameters.items()})
-    page = _compared(done, home() / "reports" / "grids" / scale / f"{name}.html") if done else None
-    if failed := [run for run in runs if run.outcome != "done"]:
-        why = "; ".join(f"{run.name}: {run.outcome} (all of it: {run.log})" for run in failed)
-        raise StudyError(f"{len(failed)} of {len(runs)} runs failed; {why}")
-    return page
-
-
-def _compared(done: Sequence[Path], page: Path) -> Path:
-    """Compares the runs in the folders ``done`` on ``page``, and returns it; else the last run's own, and says why."""
-    if len(done) > 1:
-        try:
-            print(comparison.compare(done, page), flush=True)
-            return page
-        except ValueError as error:  # as of notebooks that test nothing; the runs have gone well all the same
-            print(f"not compared: {error}", flush=True)
-    return done[-1] / "index.html"
-
-
-def combinations(parameters: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
-    """Every choice of one value for each parameter; the last changes fastest."""
-    return [dict(zip(parameters, values, strict=True)) for values in itertools.product(*parameters.values())]
-
-
-def run_name(told: Mapping[str, Any]) -> str:
-    """What a run was told as the name of a folder: ``05.views=8_seed=1``; ``plain`` if that is nothing.
-
-    What no file's name can hold is left out and, so that two names differ where the values do, a hash stands for it.
-    """
-    exact = "_".join(
-        f"{key}={','.join(map(str, value)) if isinstance(value, list | tuple) else value}"
-        for key, value in sorted(told.items())
-    )
-    name = re.sub(r"[^\w.,=+-]+", "-", exact)[:LONGEST]
-    if name != exact:
-        name += "-" + hashlib.sha256(exact.encode()).hexdigest()[:6]
-    return name or "plain"
-
-
-@dataclass(eq=False)
-class SweepJob:
-    """One run of the grid, and how far it is."""
+@dataclass(frozen=True)
+class SweepRun:
+    """One run of a sweep."""
 
     scale: str
-    only: list[str]
-    told: dict[str, Any]
-    expected: dict[str, float] = field(default_factory=dict)
-    """A notebook's number -> the seconds that it took before, where it ever ran."""
-    outcome: str = ""
-    """``done``, or why it failed; empty until then."""
-    process: subprocess.Popen | None = None
-    began: float = 0.0
-    ended: float = 0.0
-    place: tuple[str, int, int] | None = None
-    """Notebook, cell and number of cells."""
-    since: float = 0.0
-    """When that notebook began."""
+    only: tuple[str, ...]
+    parameters: Mapping[str, Any]
 
     @property
     def name(self) -> str:
-        return run_name(self.told)
+        return run_name(self.parameters)
 
     @property
     def run(self) -> str:
@@ -132,137 +63,149 @@ class SweepJob:
 
     @property
     def log(self) -> Path:
-        """All that it said."""
+        """Everything that the run printed."""
         return home() / ".runs" / self.run / "log.txt"
 
-    def left(self) -> float | None:
-        """About how many seconds it still takes: as long as before, else as its cells so far; None: nobody knows."""
-        if self.outcome:
-            return 0.0
-        later = [number for number in self.only if not self.place or number > self.place[0][:2]]
-        if not set(later) <= set(self.expected):
-            return None
-        rest = sum(self.expected[number] for number in later)
-        if not self.place:
-            return rest
-        name, cell, cells = self.place
-        passed = time.monotonic() - self.since
-        if self.expected.get(name[:2], 0.0) > passed:
-            return rest + self.expected[name[:2]] - passed
-        return rest + passed / (cell - 1) * (cells - cell + 1) if cell > 1 else None
 
-    def line(self) -> str:
-        """How far it is, on one line."""
-        if self.outcome:
-            ended = "done" if self.outcome == "done" else "failed"
-            return f"{ended} in {progress.clock(self.ended - self.began)}"
-        if not self.process:
-            return "waits"
-        where = "{}, cell {} of {}".format(*self.place) if self.place else "starts"
-        left = self.left()
-        told = f", about {progress.clock(left)} left" if left else ""
-        return f"{where} · {progress.clock(time.monotonic() - self.began)}{told}"
+def run_sweep(scale: str, only: Iterable[str] | None, parameters: Mapping[str, Sequence[Any]], jobs: int = 1) -> Path:
+    """Executes every run that is missing or stale, ``jobs`` at a time, each with its share of the cores.
 
-    def enter(self, name: str, cell: str, cells: str) -> None:
-        """Notes that a cell begins."""
-        if not self.place or self.place[0] != name:
-            self.since = time.monotonic()
-        self.place = (name, int(cell), int(cells))
+    Args:
+        parameters: name (``views``, or ``05.views`` for one notebook) -> its values.
+
+    Returns:
+        The page that compares the runs; for a single run, or where nothing can be compared, the last run's own page.
+
+    Raises:
+        ValueError: as `run_study`, for any of the runs and before anything starts.
+        StudyError: a run failed; the other runs completed and were compared.
+    """
+    paths = select_notebooks(only)
+    numbers = tuple(notebook_number(path.stem) for path in paths)
+    runs = [SweepRun(scale, numbers, values) for values in combinations(parameters)]
+    for run in runs:
+        parameters_by_notebook(paths, scale, run.parameters)
+    minutes = expected_minutes(scale)
+    if len(known := [minutes[path.stem] for path in paths if path.stem in minutes]) == len(paths):
+        progress.log(f"{len(runs)} runs, at most about {progress.clock(60 * sum(known) * -(-len(runs) // jobs))}")
+    failures = _execute_all(runs, max(1, available_cores() // jobs), jobs)
+    completed = [run.folder for run in runs if run.name not in failures]
+    if len(runs) == 1 and (home() / "reports" / scale / "metrics.csv").is_file():
+        completed.insert(0, home() / "reports" / scale)
+    name = run_name({key: list(values) for key, values in parameters.items()})
+    page = _compare(completed, home() / "reports" / "grids" / scale / f"{name}.html") if completed else None
+    if failures:
+        reasons = "; ".join(
+            f"{run.name}: {failures[run.name]} (log: {run.log})" for run in runs if run.name in failures
+        )
+        raise StudyError(f"{len(failures)} of {len(runs)} runs failed; {reasons}")
+    return page
 
 
-def work() -> None:
-    """Does one run, told on the first line of stdin, and stops as by ctrl-C when stdin ends: nobody waits for it."""
-    # What a shell started in the background ignores ctrl-C, and so would all that it starts.
+def combinations(parameters: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    """Every combination of one value per parameter; the last parameter changes fastest."""
+    return [dict(zip(parameters, values, strict=True)) for values in itertools.product(*parameters.values())]
+
+
+def run_name(parameters: Mapping[str, Any]) -> str:
+    """The parameters of a run as a folder name: ``05.views=8_seed=1``; ``plain`` without parameters.
+
+    Characters that a file name cannot hold are replaced, and a hash keeps such names distinct.
+    """
+    exact = "_".join(
+        f"{key}={','.join(map(str, value)) if isinstance(value, list | tuple) else value}"
+        for key, value in sorted(parameters.items())
+    )
+    name = re.sub(r"[^\w.,=+-]+", "-", exact)[:LONGEST_NAME]
+    if name != exact:
+        name += "-" + hashlib.sha256(exact.encode()).hexdigest()[:6]
+    return name or "plain"
+
+
+def _compare(folders: Sequence[Path], page: Path) -> Path:
+    """Compares the runs in ``folders`` on ``page`` and returns it; prints why where that is impossible."""
+    if len(folders) > 1:
+        try:
+            print(comparison.compare(folders, page), flush=True)
+            return page
+        except ValueError as error:
+            print(f"not compared: {error}", flush=True)
+    return folders[-1] / "index.html"
+
+
+def _execute_all(runs: Sequence[SweepRun], threads: int, jobs: int) -> dict[str, str]:
+    """Executes the runs; returns name -> reason for those that failed. An interrupt stops all of them."""
+    processes: dict[str, subprocess.Popen] = {}
+    failures: dict[str, str] = {}
+    started, stopped = time.monotonic(), threading.Event()
+    with ThreadPoolExecutor(jobs) as pool:
+        futures = {pool.submit(_execute, run, threads, processes, stopped): run for run in runs}
+        try:
+            for done, future in enumerate(as_completed(futures), 1):
+                run, reason = futures[future], future.result()
+                if reason:
+                    failures[run.name] = reason
+                elapsed = time.monotonic() - started
+                left = f", about {progress.clock(elapsed / done * (len(runs) - done))} left" if done < len(runs) else ""
+                progress.log(
+                    f"{run.name} · {'failed' if reason else 'done'} · {done} of {len(runs)} runs · "
+                    f"{progress.clock(elapsed)}{left}"
+                )
+        except BaseException:
+            stopped.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in list(processes.values()):
+                process.stdin.close()
+            raise
+    return failures
+
+
+def _execute(run: SweepRun, threads: int, processes: dict[str, subprocess.Popen], stopped: threading.Event) -> str:
+    """Executes a run in a process of its own; returns why it failed, or an empty string.
+
+    The process has its own session, so that Ctrl-C reaches it once, through the closed stdin.
+    """
+    run.log.parent.mkdir(parents=True, exist_ok=True)
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    with open(run.log, "a", encoding="utf-8") as log:
+        begin = log.tell()
+        process = processes[run.name] = subprocess.Popen(
+            [sys.executable, "-c", "from p2vtools.study import sweep; sweep.execute_from_stdin()"],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": path},
+            start_new_session=True,
+        )
+        request = {"scale": run.scale, "only": run.only, "parameters": dict(run.parameters), "run": run.run}
+        process.stdin.write(json.dumps(request) + "\n")
+        process.stdin.flush()
+        if stopped.is_set():  # set while the process was being started
+            process.stdin.close()
+        status = process.wait()
+    if status == 0:
+        return ""
+    lines = run.log.read_bytes()[begin:].decode(errors="replace").strip().splitlines()
+    return lines[-1] if lines else f"ended with status {status}"
+
+
+def execute_from_stdin() -> None:
+    """Executes the run that the first line of stdin describes; stops as after Ctrl-C when stdin is closed."""
+    # A process that a shell starts in the background ignores SIGINT, and so would its kernels.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    told = json.loads(sys.stdin.readline())
-    threading.Thread(target=_stop_when_alone, daemon=True).start()
-    scale, run = told["scale"], told["run"]
+    request = json.loads(sys.stdin.readline())
+    threading.Thread(target=_stop_with_parent, daemon=True).start()
     try:
-        run_notebooks(scale, told["only"], told["parameters"], run, lambda *place: print(CELL, *place, flush=True))
-        build_report(scale, run, told["parameters"])
+        run_notebooks(request["scale"], request["only"], request["parameters"], request["run"])
+        build_report(request["scale"], request["run"], request["parameters"])
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
-        print(str(error) or repr(error), flush=True)  # its last line is told as the reason
+        print(str(error) or repr(error), flush=True)  # the last line of the log is the reason
         sys.exit(1)
 
 
-def _stop_when_alone() -> None:
+def _stop_with_parent() -> None:
     sys.stdin.read()
     os.kill(os.getpid(), signal.SIGINT)
-
-
-def _run_all(runs: Sequence[SweepJob], threads: int, jobs: int) -> None:
-    board, began, stopped = progress.Board(), time.monotonic(), threading.Event()
-    with ThreadPoolExecutor(jobs) as pool:
-        asked = [pool.submit(_run_one, run, threads, stopped) for run in runs]
-        try:
-            while not all(future.done() for future in asked):
-                board.show(_lines(runs, jobs, began))
-                time.sleep(0.25)
-            board.show(_lines(runs, jobs, began), last=True)
-        except BaseException:
-            stopped.set()  # for one whose process is only just being started
-            for run in runs:
-                if run.process:
-                    run.process.stdin.close()
-            raise
-    for future in asked:
-        future.result()
-
-
-def _lines(runs: Sequence[SweepJob], jobs: int, began: float) -> list[str]:
-    """A line a run, and one for all."""
-    width = max(len(run.name) for run in runs)
-    left = [run.left() for run in runs]
-    done = sum(bool(run.outcome) for run in runs)
-    told = f"{done} of {len(runs)} runs · {progress.clock(time.monotonic() - began)}"
-    if None not in left and any(left):
-        told += f", about {progress.clock(max(max(left), sum(left) / jobs))} left"
-    return [*(f"{run.name.ljust(width)}  {run.line()}" for run in runs), told]
-
-
-def _run_one(run: SweepJob, threads: int, stopped: threading.Event) -> None:
-    """Lets a process of its own do it, in a session of its own: ctrl-C reaches it once, through the grid."""
-    if stopped.is_set():
-        return
-    told = {"scale": run.scale, "run": run.run, "only": run.only, "parameters": run.told}
-    run.log.parent.mkdir(parents=True, exist_ok=True)
-    run.began, last = time.monotonic(), ""
-    run.process = subprocess.Popen(
-        [sys.executable, "-c", "from p2vtools.study import sweep; sweep.work()"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        env={**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": before("PYTHONPATH", ROOT)},
-        start_new_session=True,
-    )
-    with run.process as process, open(run.log, "a") as log:
-        process.stdin.write(json.dumps(told) + "\n")
-        process.stdin.flush()
-        if stopped.is_set():
-            process.stdin.close()
-        for line in process.stdout:
-            said, begins, place = line.partition(CELL)  # a notebook may have left its last line open
-            if begins:
-                run.enter(*place.split())
-            log.write(said)
-            log.flush()
-            last = said.strip() or last
-    run.ended = time.monotonic()
-    run.outcome = "done" if process.returncode == 0 else last or f"ended with status {process.returncode}"
-
-
-def _known_minutes(scale: str) -> dict[str, float]:
-    """Minutes of each notebook as it last ran at this scale, in any run that is still here or in the committed one."""
-    committed = home() / "reports" / scale / "study.json"
-    known = json.loads(committed.read_text())["minutes_of"] if committed.is_file() else {}
-    for path in notebooks():
-        stamp, work = f"stamps/{path.stem}.json", home() / ".runs"
-        stamps = [*(work / "grids" / scale).glob(f"*/{stamp}"), work / scale / stamp]
-        if there := [stamp for stamp in stamps if stamp.is_file()]:
-            newest = max(there, key=lambda stamp: stamp.stat().st_mtime)
-            known[path.stem] = json.loads(newest.read_text())["minutes"]
-    return known

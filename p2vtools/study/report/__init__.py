@@ -1,11 +1,12 @@
-"""Tables and pages from what the runs wrote; computes nothing of its own but means and intervals of kept metrics.
+"""The pages of a run, from the files that its notebooks left; computes only means and intervals of saved metrics.
 
-`build` reads the manifests (``parts/NN.json``), tables, figures and metrics of ``reports/<scale>`` and writes pages
-there: ``index.html``, one for each notebook, one for each that was executed (``html/NN.html``). A page asks nothing of
-the network and holds no address outside its folder. `benchmark_page` does the same for ``reports/evaluate``.
+`build` reads the manifests (``parts/NN.json``), tables, figures and metrics of ``reports/<scale>`` and writes
+``index.html`` and, of each executed notebook, ``html/NN.html``. `build_evaluation` does the same for
+``reports/evaluate``. Pages need no network and contain no address outside their folder.
 """
 
+from p2vtools.study.report.evaluation_page import build_evaluation
 from p2vtools.study.report.numbers import committed_metrics, published_results, with_committed
-from p2vtools.study.report.page import build
+from p2vtools.study.report.pages import build
 
-__all__ = ["with_committed", "build", "committed_metrics", "published_results"]
+__all__ = ["build", "build_evaluation", "committed_metrics", "published_results", "with_committed"]

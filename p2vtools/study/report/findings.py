@@ -1,60 +1,87 @@
-"""The numbers that matter most of a run, with their intervals, beside what they have to be held against."""
+"""The main results of a run, each with its interval and the numbers to compare it with."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
 import pandas as pd
+from markupsafe import Markup
 
 from p2vlib.evaluation import paired_difference, summarise
+from p2vtools.study.report.html import interval_svg
 from p2vtools.study.report.numbers import published_results
+
+NOTE = "Means with 95 % intervals over people (bands). Solid line: a baseline without photos; dashed line: the slides."
 
 
 @dataclass(frozen=True)
-class Beside:
-    """What a number is held against; ``told`` says it with its interval, where it has one.
+class Reference:
+    """A number to compare a finding with.
 
-    ``mark`` is how the drawing shows it: ``guess`` (looks at no photo), ``slides``, or not at all.
+    ``mark`` is how the drawing shows it: ``guess`` (a baseline without photos), ``slides``, or not at all.
     """
 
     name: str
     value: float
-    told: str
+    text: str
+    """The number with its interval, where it has one."""
     mark: str = ""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One number, its 95 % interval, what it was measured on, and what it has to be held against."""
+    """One number with its 95 % interval, how it was measured, and the numbers to compare it with."""
 
     title: str
     value: float
     low: float
     high: float
-    beside: tuple[Beside, ...]
+    references: tuple[Reference, ...]
     note: str
     form: str = ".3f"
     unit: str = ""
 
+    def format(self, value: float) -> str:
+        return f"{value:{self.form}}".replace("-", "−")
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The ends of the drawn scale: 0 to 1 for a share, symmetric for a difference."""
+        signed = self.form.startswith("+")
+        values = [self.low, self.high, *(one.value for one in self.references if one.mark)]
+        reach = max(map(abs, values))
+        most = 1.0 if not signed and reach <= 1 else 1.15 * reach
+        return (-most if signed else 0.0), most
+
+    def drawing(self) -> Markup:
+        """The number and its interval between the ends of its scale, with the marked references."""
+        low, high = self.ends
+        marks = {"rail": 0.0} if low < 0 else {}
+        marks |= {one.mark: one.value for one in self.references if one.mark}
+        labels = [low, 0.0, high] if low < 0 else [low, high]
+        texts = [f"{end:.0f}" if end in (0, 1) else self.format(end) + self.unit for end in labels]
+        axis = "".join(f"<span>{text}</span>" for text in texts)
+        drawing = interval_svg(self.value, self.low, self.high, (low, high), marks)
+        return drawing + Markup(f'<div class="axis" aria-hidden="true">{axis}</div>')
+
 
 def findings(metrics: pd.DataFrame, config: dict[str, Any]) -> list[Finding]:
-    """At most three: the best system on feet, what the LSTM adds, and the shipped weights, or else objects.
+    """At most three: the best system on feet, the gain from the LSTM, and the pretrained weights, otherwise objects.
 
     Args:
-        metrics: of one run, as `p2vlib.evaluation.metrics_csv.read` gives them.
-        config: the run's, whose ``order_free`` and ``recurrent`` networks are compared.
+        metrics: of one run, as `p2vlib.evaluation.metrics_csv.read_metrics` returns them.
+        config: the run's; its ``order_free`` and ``recurrent`` networks are compared.
     """
-    chosen = metrics[metrics.selected & (metrics.placement == "true") & (metrics.order == "clockwise")]
-    feet = chosen[(chosen.dataset == "feet") & (chosen.look == "phone") & chosen.training.str.startswith("feet")]
-    found = [*_best(feet), *_recurrence(chosen, feet, config), *_shipped(feet), *_objects(chosen, config)]
+    rows = metrics[metrics.selected & (metrics.placement == "true") & (metrics.order == "clockwise")]
+    feet = rows[(rows.dataset == "feet") & (rows.look == "phone") & rows.training.str.startswith("feet")]
+    found = [*_best_system(feet), *_lstm_gain(rows, feet, config), *_pretrained(feet), *_objects(rows, config)]
     return found[:3]
 
 
-def _best(feet: pd.DataFrame) -> Iterator[Finding]:
-    """The best of all that this run trained on feet, and the mean foot that it has to beat."""
+def _best_system(feet: pd.DataFrame) -> Iterator[Finding]:
+    """The best system that this run trained on feet, and the mean foot of the same test."""
     own = feet[(feet.variant == "main") & feet.cameras.isin(["none", "true"])]
     systems = own[own.model != "mean-shape"]
     cells = summarise(systems, ["notebook", "model", "training", "views"])
@@ -63,74 +90,76 @@ def _best(feet: pd.DataFrame) -> Iterator[Finding]:
     best = cells.loc[cells.iou.idxmax()]
     same = own[(own.notebook == best.notebook) & (own.views == best.views) & (own.training == best.training)]
     network, mean = same[same.model == best.model], same[same.model == "mean-shape"]
-    beside = _guess("mean foot", mean)
-    if beside:
+    references = _mean_shape("mean foot", mean)
+    if references:
         gain = paired_difference(network, mean)
-        beside.append(Beside("the gain over it, paired", gain[0], _with_interval(*gain, "+.3f")))
+        references.append(Reference("gain over it, paired", gain[0], _with_interval(*gain, "+.3f")))
     note = f"{best.model}, {_photos(best)}, the best of {systems.model.nunique()} systems trained on feet here; "
-    note += f"{_who(network)} in phone looks. The slides' feet are others, and no foot was learnt from there."
-    yield Finding("IoU on unseen feet", best.iou, best.low, best.high, (*beside, _slides("foot")), note)
+    note += (
+        f"{_sample(network)} in phone photos. The slides' feet are different ones; no system here was trained on them."
+    )
+    yield Finding("IoU on unseen feet", best.iou, best.low, best.high, (*references, _slides("foot")), note)
 
 
-def _recurrence(chosen: pd.DataFrame, feet: pd.DataFrame, config: dict[str, Any]) -> Iterator[Finding]:
-    """What the LSTM adds on feet where nothing but objects was learnt from, as on the slides; and tuned on feet."""
+def _lstm_gain(rows: pd.DataFrame, feet: pd.DataFrame, config: dict[str, Any]) -> Iterator[Finding]:
+    """The gain from the LSTM on feet after training on objects alone, as on the slides; and after fine-tuning."""
 
-    def with_and_without(rows: pd.DataFrame) -> list[pd.DataFrame]:
+    def networks(rows: pd.DataFrame) -> list[pd.DataFrame]:
         rows = rows[rows.notebook.str.startswith("05") & (rows.variant == "main") & (rows.views == 4)]
         return [rows[rows.model == config[part]] for part in ("recurrent", "order_free")]
 
-    lstm, plain = with_and_without(chosen[(chosen.dataset == "feet") & (chosen.training == "objects")])
+    lstm, plain = networks(rows[(rows.dataset == "feet") & (rows.training == "objects")])
     if lstm.empty or plain.empty:
         return
     difference, low, high = paired_difference(lstm, plain)
     slides = [_slides("foot", model).value for model in ("Pix2Vox-A", "Pix2Vox-LSTM")]
-    beside = [Beside("slides", slides[1] - slides[0], f"{slides[1] - slides[0]:+.3f}", mark="slides")]
-    lstm_tuned, plain_tuned = with_and_without(feet)
+    references = [Reference("slides", slides[1] - slides[0], f"{slides[1] - slides[0]:+.3f}", mark="slides")]
+    lstm_tuned, plain_tuned = networks(feet)
     if len(lstm_tuned) and len(plain_tuned):
         tuned = paired_difference(lstm_tuned, plain_tuned)
-        beside.append(Beside("fine-tuned on feet", tuned[0], _with_interval(*tuned, "+.3f")))
+        references.append(Reference("fine-tuned on feet", tuned[0], _with_interval(*tuned, "+.3f")))
     note = f"{plain.iou.mean():.3f} → {lstm.iou.mean():.3f} (slides: {slides[0]:.3f} → {slides[1]:.3f}); trained on "
-    note += f"objects alone, four photos clockwise, {_who(lstm)}, paired."
-    yield Finding("What the LSTM adds to Pix2Vox on feet", difference, low, high, tuple(beside), note, "+.3f")
+    note += f"objects alone, four photos clockwise, {_sample(lstm)}, paired."
+    yield Finding("Gain from the LSTM over Pix2Vox on feet", difference, low, high, tuple(references), note, "+.3f")
 
 
-def _shipped(feet: pd.DataFrame) -> Iterator[Finding]:
-    """What the weights that come with the project reach on the same feet."""
+def _pretrained(feet: pd.DataFrame) -> Iterator[Finding]:
+    """The weights that come with the project, on the same feet."""
     rows = feet[feet.variant == "shipped"]
     cells = summarise(rows, ["notebook", "views"])
     if cells.empty:
         return
     best = cells.loc[cells.views.idxmax()]
     mean = feet[(feet.model == "mean-shape") & (feet.notebook == best.notebook) & (feet.views == best.views)]
-    beside = (*_guess("mean foot", mean), _slides("foot"))
-    note = f"{_photos(best)} with their cameras, {_who(rows)} in phone looks; they learnt for longer, from more."
-    yield Finding("IoU of the weights that come along", best.iou, best.low, best.high, beside, note)
+    references = (*_mean_shape("mean foot", mean), _slides("foot"))
+    note = f"{_photos(best)} with their cameras, {_sample(rows)} in phone photos; trained for longer, on more people."
+    yield Finding("IoU of the pretrained weights", best.iou, best.low, best.high, references, note)
 
 
-def _objects(chosen: pd.DataFrame, config: dict[str, Any]) -> Iterator[Finding]:
-    """The slides' other half: objects, from one photo."""
-    objects = chosen[(chosen.dataset != "feet") & (chosen.views == 1) & chosen.notebook.str.startswith("03")]
+def _objects(rows: pd.DataFrame, config: dict[str, Any]) -> Iterator[Finding]:
+    """Objects from one photo, the other half of the slides."""
+    objects = rows[(rows.dataset != "feet") & (rows.views == 1) & rows.notebook.str.startswith("03")]
     own, mean = (objects[objects.model == name] for name in (config["order_free"], "mean-shape"))
     if own.empty:
         return
     cell = summarise(own, ["model"]).iloc[0]
-    beside = (*_guess("mean object of the category", mean), _slides("overall", "Pix2Vox-A"))
+    references = (*_mean_shape("mean object of the category", mean), _slides("overall", "Pix2Vox-A"))
     note = f"{cell.model}, one photo, {cell.samples} objects. The slides' objects are ShapeNet's."
-    yield Finding("IoU on unseen objects", cell.iou, cell.low, cell.high, beside, note)
+    yield Finding("IoU on unseen objects", cell.iou, cell.low, cell.high, references, note)
 
 
-def _guess(name: str, mean: pd.DataFrame) -> list[Beside]:
-    """What the mean shape reaches without a photo, where the same test has it."""
-    cells = summarise(mean, ["model"])[["iou", "low", "high"]].to_numpy()
-    return [Beside(name, cell[0], _with_interval(*cell), "guess") for cell in cells]
+def _mean_shape(name: str, rows: pd.DataFrame) -> list[Reference]:
+    """The mean-shape baseline, which uses no photo, if the same test has it."""
+    cells = summarise(rows, ["model"])[["iou", "low", "high"]].to_numpy()
+    return [Reference(name, cell[0], _with_interval(*cell), "guess") for cell in cells]
 
 
-def _slides(taxonomy: str, model: str | None = None) -> Beside:
+def _slides(taxonomy: str, model: str | None = None) -> Reference:
     """The slides' best IoU of a category (``foot``, ``overall``) over thresholds, of one model or of all."""
     numbers = published_results()
     rows = numbers[(numbers.source == "slides 2021") & (numbers.taxonomy == taxonomy) & numbers.threshold.notna()]
     best = rows[rows.model == (model or rows.model)].sort_values("value").iloc[-1]
-    return Beside(f"slides, {best.model}", float(best.value), f"{best.value:.3f}", mark="slides")
+    return Reference(f"slides, {best.model}", float(best.value), f"{best.value:.3f}", mark="slides")
 
 
 def _with_interval(value: float, low: float, high: float, form: str = ".3f") -> str:
@@ -141,45 +170,5 @@ def _photos(cell: pd.Series) -> str:
     return f"{cell.views} photos" if cell.views > 1 else "one photo"
 
 
-def _who(rows: pd.DataFrame) -> str:
-    return f"{rows['sample'].nunique()} feet of {rows.subject.nunique()} people never seen"
-
-
-def shown(finding: Finding) -> str:
-    """A finding as HTML: the number, a rail on which it stands with its interval, and what it is held against."""
-    value = f"{finding.value:{finding.form}}".replace("-", "−")
-    interval = f"[{finding.low:{finding.form}}, {finding.high:{finding.form}}]".replace("-", "−")
-    beside = "".join(f"<dt>{escape(one.name)}</dt><dd>{escape(one.told)}</dd>" for one in finding.beside)
-    return (
-        f'<article class="finding"><h2>{escape(finding.title)}</h2>'
-        f'<p class="value">{value}{escape(finding.unit)} <small>{interval}</small></p>'
-        f"{_rail(finding)}<dl>{beside}</dl><p>{escape(finding.note)}</p></article>"
-    )
-
-
-def _rail(finding: Finding) -> str:
-    """Where the number stands between two ends: its interval, beside what it is held against (the slides' dashed)."""
-    signed = finding.form.startswith("+")
-    others = [one for one in finding.beside if one.mark]
-    reach = max(abs(value) for value in (finding.low, finding.high, *(one.value for one in others)))
-    most = 1.0 if not signed and reach <= 1 else 1.15 * reach
-    least = -most if signed else 0.0
-
-    def at(value: float) -> str:
-        return f"{3 + 94 * (value - least) / (most - least):.1f}%"
-
-    def mark(kind: str, value: float) -> str:
-        return f'<line class="{kind}" x1="{at(value)}" x2="{at(value)}" y1="5" y2="27"/>'
-
-    def end(value: float, anchor: str) -> str:
-        told = f"{value:.0f}" if value in (0.0, 1.0) else f"{value:{finding.form}}".replace("-", "−") + finding.unit
-        return f'<text x="{at(value)}" y="44" text-anchor="{anchor}">{escape(told)}</text>'
-
-    marks = "".join(mark(one.mark, one.value) for one in others)
-    zero = mark("rail", 0.0) + end(0.0, "middle") if signed else ""
-    return (
-        f'<svg aria-hidden="true" height="46"><line class="rail" x1="3%" x2="97%" y1="16" y2="16"/>{zero}'
-        f'<line class="span" x1="{at(finding.low)}" x2="{at(finding.high)}" y1="16" y2="16"/>{marks}'
-        f'<circle class="dot" cx="{at(finding.value)}" cy="16" r="5.5"/>'
-        f"{end(least, 'start')}{end(most, 'end')}</svg>"
-    )
+def _sample(rows: pd.DataFrame) -> str:
+    return f"{rows['sample'].nunique()} feet of {rows.subject.nunique()} unseen people"

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from p2vlib.evaluation import metrics_csv
-from tests.test_p2vtools.study.report.test_report import metrics as row
+from tests.pages import metrics as row
 
 
 def sweep(chosen: float = 0.3, **facts) -> pd.DataFrame:

@@ -11,7 +11,7 @@ import torch
 from p2vlib import models
 from p2vlib.models import published
 from p2vlib.training import checkpoints
-from p2vtools.__main__ import main
+from p2vtools.cli import main
 
 
 def checkpoint_of(model: models.Pix2Vox, prefix: str) -> dict:

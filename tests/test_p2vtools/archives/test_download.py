@@ -14,9 +14,9 @@ from types import SimpleNamespace
 import pytest
 import requests
 
-from p2vtools.__main__ import main
 from p2vtools.archives import download
 from p2vtools.archives.download import Source
+from p2vtools.cli import main
 
 
 class Server(http.server.ThreadingHTTPServer):

@@ -21,9 +21,9 @@ from p2vlib.data.capture_folder import read_photo_set
 from p2vlib.geometry.cameras import Camera, look_at, read_cameras
 from p2vlib.geometry.frames import FOOT_CUBE
 from p2vlib.geometry.grids import iou, read_binvox, voxelise
-from p2vtools.__main__ import main
 from p2vtools.capture.app_exports import Export, read_export
 from p2vtools.capture.export_capture import capture_from_export
+from p2vtools.cli import main
 from p2vtools.synthesis.feet.foot import SyntheticFoot, make_feet
 from p2vtools.synthesis.feet.population import sample_population
 from tests import export_writers
@@ -232,7 +232,7 @@ def error(capsys, app: str, path: Path, *options: str) -> str:
     out = path.parent / "out"
     assert main(["capture", str(path), "--from", app, "--side", "left", "--out", str(out), *options]) == 1
     line = capsys.readouterr().err
-    assert line.startswith("p2vlib: ") and line.count("\n") == 1, line
+    assert line.startswith("p2v: ") and line.count("\n") == 1, line
     assert not out.exists() and not list(out.parent.glob(".*partial*"))
     return line
 

@@ -16,10 +16,10 @@ from PIL.PngImagePlugin import PngInfo
 from p2vlib.geometry.cameras import look_at, read_cameras, write_cameras
 from p2vlib.geometry.frames import FOOT_SYNSET, foot_cube
 from p2vlib.geometry.grids import VoxelGrid, read_binvox, voxelise, write_binvox
-from p2vtools.__main__ import main
 from p2vtools.capture.capture_checks import extra_content, solid_problems
 from p2vtools.capture.dataset_validation import validate_dataset
 from p2vtools.capture.submission import Submission, submit_capture
+from p2vtools.cli import main
 from p2vtools.synthesis.feet.foot import SyntheticFoot, make_feet
 from p2vtools.synthesis.feet.population import sample_population
 

@@ -11,9 +11,9 @@ from scipy.spatial import KDTree
 
 from p2vlib.geometry.frames import Cube, foot_cube
 from p2vlib.geometry.grids import VoxelGrid, iou, read_binvox, voxelise, write_binvox
-from p2vtools.__main__ import main
 from p2vtools.capture.scan_cleaning import UNKNOWN_UNIT, CleanedScan, clean_scan
 from p2vtools.capture.scan_files import decimate, read_scan
+from p2vtools.cli import main
 from p2vtools.fit.pretrained import load_pretrained
 from p2vtools.study.benchmark.scans import turned
 from p2vtools.synthesis.feet.foot import SyntheticFoot, make_feet
@@ -148,5 +148,5 @@ def test_errors_of_the_command_are_one_line(tmp_path, capsys, file, out, reason)
     (tmp_path / "there").mkdir()
     assert main(["clean", str(tmp_path / file), "--out", str(tmp_path / out)]) == 1
     output = capsys.readouterr().err
-    assert reason in output and output.startswith("p2vlib: ") and output.count("\n") == 1, output
+    assert reason in output and output.startswith("p2v: ") and output.count("\n") == 1, output
     assert not (tmp_path / "out").exists()

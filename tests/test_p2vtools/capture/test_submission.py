@@ -15,9 +15,9 @@ from p2vlib.data.capture_folder import read_photo_set
 from p2vlib.geometry.cameras import Camera, look_at, read_cameras, write_cameras
 from p2vlib.geometry.frames import FOOT_CUBE, FOOT_SYNSET
 from p2vlib.geometry.grids import read_binvox
-from p2vtools.__main__ import main
 from p2vtools.capture.charuco import detect_board
 from p2vtools.capture.submission import KNEE_HEIGHT, LEG_RADIUS, Submission, below_knee_box, submit_capture
+from p2vtools.cli import main
 from p2vtools.synthesis.mat import get_mat
 from tests.mats import mat_image_from
 

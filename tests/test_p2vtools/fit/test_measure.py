@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import trimesh
 
-from p2vtools.__main__ import main
+from p2vtools.cli import main
 from p2vtools.fit.measure import INSTEP_AT, measure_foot, shoe_sizes
 from p2vtools.synthesis.feet.foot import make_feet
 from p2vtools.synthesis.feet.population import sample_population
@@ -118,7 +118,7 @@ def test_the_command_measures_and_draws(tmp_path, capsys):
     for file, sentence in (("none.obj", "no such file"), ("text.obj", "text.obj: holds no triangles")):
         assert main(["measure", str(tmp_path / file), "--side", "left"]) == 1
         error = capsys.readouterr().err
-        assert sentence in error and error.startswith("p2vlib: ") and error.count("\n") == 1
+        assert sentence in error and error.startswith("p2v: ") and error.count("\n") == 1
 
 
 # ---------------------------------------------------------------------------------------------------------------- sizes

@@ -21,7 +21,7 @@ from p2vlib.geometry.cameras import Camera, look_at, read_cameras, write_cameras
 from p2vlib.geometry.frames import FOOT_CUBE
 from p2vlib.geometry.grids import iou, read_binvox, voxelise
 from p2vlib.provenance import data_folder
-from p2vtools.__main__ import main
+from p2vtools.cli import main
 from p2vtools.fit import pretrained, reconstruct, uncertainty
 from p2vtools.fit.ensemble import Ensemble
 from p2vtools.study import model_card, pretraining
@@ -260,7 +260,7 @@ def test_what_cannot_be_is_one_clear_sentence(copy, capsys, fault):
     spoil(copy)
     assert run(copy) == 1
     told = capsys.readouterr().err
-    assert sentence in told and told.startswith("p2vlib: ") and told.count("\n") == 1, told
+    assert sentence in told and told.startswith("p2v: ") and told.count("\n") == 1, told
     assert not (copy.parent / "foot.obj").exists()
 
 
@@ -269,7 +269,7 @@ def test_targets_that_cannot_be_written(copy, capsys):
     assert "cannot write .doc; expected .obj" in capsys.readouterr().err
     (copy.parent / "file").write_text("")
     assert run(copy, "--placement", "given", out="file/foot.obj") == 1
-    assert "p2vlib: " in capsys.readouterr().err
+    assert "p2v: " in capsys.readouterr().err
 
 
 def test_weights_are_made_tested_and_kept_with_their_card(smoke, tmp_path):

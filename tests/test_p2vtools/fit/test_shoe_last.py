@@ -7,7 +7,7 @@ import pytest
 import trimesh
 
 from p2vtools import viewer
-from p2vtools.__main__ import main
+from p2vtools.cli import main
 from p2vtools.fit import shoe_last
 from p2vtools.fit.measure import TOE_ROOM, measure_foot
 from p2vtools.synthesis.feet.foot import make_feet

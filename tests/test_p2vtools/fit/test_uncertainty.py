@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from p2vlib.data.capture_folder import read_photo_set
-from p2vtools.__main__ import main
+from p2vtools.cli import main
 from p2vtools.fit import pretrained, reconstruct, uncertainty
 from p2vtools.fit.uncertainty import CALIBRATED_SIZE, CALIBRATION_KEY, MEASURE_NAMES
 from p2vtools.study import model_card

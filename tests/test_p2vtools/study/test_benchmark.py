@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from p2vlib import config
-from p2vtools.__main__ import main
+from p2vtools.cli import main
 from p2vtools.fit.measure import HALF_SIZE
 from p2vtools.fit.reconstruct import pose_matrix
 from p2vtools.study.benchmark import captures, meshes, run, scans, summary, walks

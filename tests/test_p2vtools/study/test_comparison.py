@@ -1,4 +1,4 @@
-"""Runs side by side, from folders as notebooks leave them; the differences are known beforehand."""
+"""Comparison of runs, from folders as notebooks leave them, with known differences."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ import pandas as pd
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from p2vtools.__main__ import main
+from p2vtools.cli import main
 from p2vtools.study import notebook_run
-from p2vtools.study.comparison import compare, incomparable_reasons, iou_changes, read_runs, settings
-from p2vtools.study.report.executed import outside_addresses
-from tests.validity import checked
+from p2vtools.study.comparison import compare, incomparable_reasons, iou_changes, read_runs, setting_differences
+from p2vtools.study.report.notebook_page import outside_addresses
+from tests.pages import check_page
 
 PEOPLE = 12
 
-FACTS = {
+VALUES = {
     **{"variant": "main", "training": "feet-phone", "dataset": "feet", "look": "phone"},
     **{"cameras": "none", "placement": "true", "taxonomy": "foot", "threshold": 0.4, "selected": True},
 }
 
 
 def rows(model: str, views: int, better: float, order: str = "clockwise", people: int = PEOPLE) -> list[dict]:
-    """A test of a network on both feet of some people; ``better`` is what every foot has more than in another run."""
+    """A test of a network on both feet of some people; ``better`` is added to the IoU of every foot."""
     iou = np.random.default_rng(len(model) + views).uniform(0.5, 0.6, 2 * PEOPLE)
     samples = [(f"p{person:02d}", f"p{person:02d}-{side}") for person in range(people) for side in ("left", "right")]
     return [
         {
-            **FACTS,
+            **VALUES,
             "model": model,
             "subject": who,
             "sample": which,
@@ -42,13 +42,23 @@ def rows(model: str, views: int, better: float, order: str = "clockwise", people
     ]
 
 
+def write_notebook(home, name: str) -> None:
+    """A notebook with the parameters ``views`` and ``look``."""
+    cell = new_code_cell("views = 4  # photos\nlook = 'phone'", metadata={"tags": ["parameters"]})
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    (home / "notebooks").mkdir(exist_ok=True)
+    nbformat.write(new_notebook(cells=[cell], metadata={"kernelspec": kernel}), home / "notebooks" / f"{name}.ipynb")
+
+
 @pytest.fixture
 def write(home, monkeypatch):
-    """Writes a run of one notebook: its folder's name, its tests, what it was told."""
+    """Writes a run of one notebook: the name of its folder, its tests, its parameters and settings."""
 
-    def write(name: str, tests: list[dict], notebook: str = "04", parameters: dict | None = None, **changes):
+    def write(name: str, tests: list[dict], notebook: str = "04", scale="quick", seed=0, parameters=(), **changes):
         monkeypatch.setenv("P2VLIB_RUN", name)
-        run = notebook_run.begin(notebook, parameters=parameters or {}, **{"scale": "quick", **changes})
+        write_notebook(home, notebook)
+        namespace = {"scale": scale, "seed": seed, "views": 4, "look": "phone", **dict(parameters)}
+        run = notebook_run.begin(notebook, "", namespace, **changes)
         run.save_metrics(pd.DataFrame(tests))
         run.answer("An answer.")
         parts = [pd.read_csv(part, dtype=str) for part in sorted(run.work.glob("metrics/*.csv"))]
@@ -58,7 +68,7 @@ def write(home, monkeypatch):
     return write
 
 
-def test_it_finds_what_got_better_worse_or_neither(write):
+def test_changes_are_better_worse_open_or_the_same(write):
     rng = np.random.default_rng(0)
     noise = [{**row, "iou": row["iou"] + rng.normal(0, 0.01)} for row in rows("luck", 4, 0.0)]
     calm = [rows("mean-shape", 4, 0.0), rows("rays", 4, 0.0), rows("pix2vox", 4, 0.0), rows("luck", 4, 0.0)]
@@ -71,7 +81,7 @@ def test_it_finds_what_got_better_worse_or_neither(write):
     assert set(found.subjects) == {PEOPLE} and set(found.samples) == {2 * PEOPLE}
 
 
-def test_only_samples_that_both_have_are_compared_and_few_people_prove_nothing(write):
+def test_only_common_samples_are_compared_and_few_people_give_no_verdict(write):
     one = write("one", rows("rays", 4, 0.0))
     fewer = write("fewer", rows("rays", 4, 0.01, people=7))
     few = write("few", rows("rays", 4, 0.01, people=4))
@@ -80,15 +90,15 @@ def test_only_samples_that_both_have_are_compared_and_few_people_prove_nothing(w
     assert found.samples.tolist() == [14, 8] and found.verdict.tolist() == ["better", "open"]
 
 
-def test_one_person_whose_feet_change_against_each_other_has_a_page(write, tmp_path):
+def test_a_page_of_a_single_person_is_valid(write, tmp_path):
     feet = [{**row, "iou": 0.5} for row in rows("rays", 4, 0.0, people=1)]
     changed = [{**row, "iou": iou} for row, iou in zip(feet, (0.6, 0.4), strict=True)]
-    said = compare([write("one", feet), write("other", changed)], tmp_path / "page.html")
-    assert "1 open" in said and "<svg" in (tmp_path / "page.html").read_text()
-    checked(tmp_path / "page.html", tmp_path)
+    text = compare([write("one", feet), write("other", changed)], tmp_path / "page.html")
+    assert "1 open" in text and "<svg" in (tmp_path / "page.html").read_text()
+    check_page(tmp_path / "page.html", tmp_path)
 
 
-def test_where_the_numbers_of_photos_differ_the_ones_told_are_compared(write):
+def test_different_numbers_of_photos_are_compared_where_each_run_has_one_of_its_own(write):
     four = rows("rays", 4, 0.0, "shuffled") + rows("rays", 1, 0.0) + rows("rays", 4, 0.0) + rows("rays", 8, 0.0)
     eight = rows("rays", 8, 0.1, "shuffled") + rows("rays", 1, 0.02) + rows("rays", 4, 0.02) + rows("rays", 8, 0.02)
     one, other = read_runs([write("four", four), write("eight", eight, parameters={"views": 8})])
@@ -99,11 +109,11 @@ def test_where_the_numbers_of_photos_differ_the_ones_told_are_compared(write):
         [row["iou"] for row in rows("rays", 4, 0)]
     )
     assert found.difference["4 → 8"] == pytest.approx(expected, abs=1e-5)
-    told = settings([one, other]).set_index("setting")
-    assert told.loc["views (parameter)", ["four", "eight"]].tolist() == ["default", "8"]
+    settings = setting_differences([one, other]).set_index("setting")
+    assert settings.loc["views (parameter)", ["four", "eight"]].tolist() == ["4 (default)", "8"]
 
 
-def test_other_data_are_not_compared_and_that_is_said(write, capsys):
+def test_different_test_data_are_not_compared_and_the_reason_is_given(write, capsys):
     one = write("one", rows("rays", 4, 0.0))
     other = write("other", rows("rays", 4, 0.0), **{"feet.test_seed": 5})
     third = write("third", rows("rays", 4, 0.0), notebook="05")
@@ -112,75 +122,65 @@ def test_other_data_are_not_compared_and_that_is_said(write, capsys):
     with pytest.raises(ValueError, match=f"^{sentence}; nothing is left to compare with one$"):
         compare([one, other])
     assert main(["compare", str(one), str(third)]) == 1
-    assert capsys.readouterr().err == "p2vlib: the runs have no notebook in common\n"
+    assert capsys.readouterr().err == "p2v: the runs have no notebook in common\n"
 
 
-def test_runs_of_different_scales_are_refused_in_a_few_words(write):
+def test_runs_of_different_scales_are_rejected(write):
     quick, smoke = (write(scale, rows("rays", 4, 0.0), scale=scale) for scale in ("quick", "smoke"))
     with pytest.raises(ValueError, match="^different scales: quick and smoke have other test photos; nothing is left"):
         compare([quick, smoke])
 
 
-def test_a_smoke_run_says_so_everywhere(write, tmp_path):
+def test_a_comparison_of_smoke_runs_is_marked(write, tmp_path):
     one, other = (write(name, rows("rays", 4, gain), scale="smoke") for name, gain in (("one", 0.0), ("other", 0.1)))
-    said = compare([one, other], tmp_path / "page.html")
-    assert said.startswith("smoke run: shows that it runs, not a result\n\n")
+    text = compare([one, other], tmp_path / "page.html")
+    assert text.startswith("smoke run: shows that it runs, not a result\n\n")
     assert 'class="banner"' in (tmp_path / "page.html").read_text()
     assert "not a result" not in compare([write("third", rows("rays", 4, 0.0)), write("fourth", rows("rays", 4, 0.1))])
 
 
-def test_a_small_change_has_the_decimals_that_it_takes_and_few_people_are_open(write):
+def test_a_small_change_is_shown_with_more_decimals(write):
     one, other = write("one", rows("rays", 4, 0.0)), write("other", rows("rays", 4, 0.0002))
     few = write("few", rows("rays", 4, 0.01, people=4))
-    said = [line.split("  ") for line in compare([one, other, few]).splitlines()]
-    found = [[cell.strip() for cell in line if cell] for line in said if line[0].startswith("04 ")]
+    text = [line.split("  ") for line in compare([one, other, few]).splitlines()]
+    found = [[cell.strip() for cell in line if cell] for line in text if line[0].startswith("04 ")]
     assert [row[:3] for row in found] == [
         ["04 rays", "better", "+0.0002 [+0.0002, +0.0002]"],
         ["04 rays", "open, few", "+0.010 [+0.010, +0.010]"],
     ]
-    assert ["", "open: the interval holds zero, or is of fewer than 5 people or objects (few)"] in said
+    assert ["", "open: the interval contains zero, or fewer than 5 people or objects (few)"] in text
 
 
-def test_a_default_is_told_by_its_value(write, home):
-    (home / "notebooks").mkdir()
-    cell = new_code_cell("views = 4  # photos", metadata={"tags": ["parameters"]})
-    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    nbformat.write(new_notebook(cells=[cell], metadata={"kernelspec": kernel}), home / "notebooks" / "04.ipynb")
-    told = [("two", {"views": 2}), ("plain", {})]
-    both = [write(name, rows("rays", 4, 0.0), parameters=parameters) for name, parameters in told]
-    assert settings(read_runs(both)).loc[0].tolist() == ["views (parameter)", "all", "2", "4 (default)"]
-
-
-def test_what_differs_is_told_once(write):
+def test_a_setting_that_differs_in_all_notebooks_has_one_row(write):
     one = write("one", rows("rays", 4, 0.0))
     write("one", rows("rays", 4, 0.0), notebook="05")
     other = write("other", rows("rays", 4, 0.0), **{"finetuning.steps": 640})
     write("other", rows("rays", 4, 0.0), notebook="05", **{"finetuning.steps": 640, "seed": 2})
     for part in other.glob("parts/0?.json"):
         part.write_text(json.dumps({**json.loads(part.read_text()), "machine": "a GPU"}))
-    told = settings(read_runs([one, other])).set_index("setting")
-    assert told.loc["finetuning.steps"].tolist() == ["all", "320", "640"]
-    assert told.loc["seed"].tolist() == ["05", "0", "2"]
-    assert told.loc["machine", "other"] == "a GPU" and "commit" not in told.index
+    settings = setting_differences(read_runs([one, other])).set_index("setting")
+    assert settings.loc["finetuning.steps"].tolist() == ["all", "320", "640"]
+    assert settings.loc["seed"].tolist() == ["05", "0", "2"]
+    assert settings.loc["machine", "other"] == "a GPU" and "commit" not in settings.index
 
 
-def test_the_page_needs_nothing_else_and_the_terminal_has_its_table(write, capsys, tmp_path):
+def test_the_page_is_self_contained_and_the_terminal_has_the_table(write, capsys, tmp_path):
     one = write("one", rows("rays", 4, 0.0))
     other = write("other", rows("rays", 4, 0.02), seed=1, parameters={"look": "<u>"})
     page = tmp_path / "page.html"
     assert main(["compare", str(one), str(other), "--out", str(page)]) == 0
-    said = capsys.readouterr().out
-    assert "other against one: 1 better, 0 worse, 0 open, 0 the same" in said
-    assert "+0.020 [+0.020, +0.020]" in said and f"page: {page}" in said
+    text = capsys.readouterr().out
+    assert "other against one: 1 better, 0 worse, 0 open, 0 the same" in text
+    assert "+0.020 [+0.020, +0.020]" in text and f"page: {page}" in text
     content = page.read_text()
     assert outside_addresses(content) == [] and "<svg" in content and "&lt;u&gt;" in content and "<u>" not in content
 
 
-def test_a_folder_without_a_run_and_one_run_alone_are_refused(write, tmp_path):
+def test_a_folder_without_a_run_and_a_single_run_are_rejected(write, tmp_path):
     one = write("one", rows("rays", 4, 0.0))
     with pytest.raises(ValueError, match=r"holds no run; expected metrics.csv and parts/NN.json"):
         compare([one, tmp_path])
     with pytest.raises(ValueError, match="1 run to compare; name two or more"):
         compare([one])
-    with pytest.raises(ValueError, match="one run stands twice"):
+    with pytest.raises(ValueError, match="one run is given twice"):
         compare([one, one / ".." / one.name])

@@ -1,4 +1,4 @@
-"""Tiny real notebooks through papermill, in a checkout of their own."""
+"""Small real notebooks through papermill, in a checkout of their own."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+from p2vlib.config import PRESETS
 from p2vlib.files import write_text
 from p2vlib.provenance import ROOT
-from p2vtools.__main__ import main
-from p2vtools.commands.study import parameter
-from p2vtools.study import execution, runner
-from p2vtools.study.parameters import parameters_by_notebook
+from p2vtools.cli import main
+from p2vtools.study import runner
+from p2vtools.study.cost import estimate_cost
+from p2vtools.study.parameters import parameters_by_notebook, parse_parameter
 from p2vtools.study.runner import StudyError, run_notebooks
 
 PARAMETERS = """
@@ -33,18 +34,18 @@ ANSWER = """
 import json, pathlib
 parts = pathlib.Path("../reports") / scale / "parts"
 parts.mkdir(parents=True, exist_ok=True)
-(parts / "{name}.json").write_text(json.dumps({{"seed": seed, "peak_memory_gib": 0.{number}}}))
+manifest = {{"notebook": "{name}", "seed": seed, "seconds": 6, "peak_memory_gib": 0.{number}}}
+(parts / "{name}.json").write_text(json.dumps(manifest))
 """
 
 
-def write_notebook(home: Path, name: str, *cells: str) -> Path:
+def write_notebook(home: Path, name: str, *cells: str, parameters: str = "", answer: bool = True) -> Path:
     """A numbered notebook: parameters, the given cells, and a last cell that writes its manifest."""
-    code = [new_code_cell(textwrap.dedent(cell)) for cell in (*cells, ANSWER.format(name=name, number=name[:2]))]
-    parameters = new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]})
+    last = [ANSWER.format(name=name, number=name[:2])] if answer else []
+    code = [new_code_cell(textwrap.dedent(cell)) for cell in (*cells, *last)]
+    first = new_code_cell(PARAMETERS + parameters, metadata={"tags": ["parameters"]})
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    notebook = new_notebook(
-        cells=[new_markdown_cell("# A question"), parameters, *code], metadata={"kernelspec": kernel}
-    )
+    notebook = new_notebook(cells=[new_markdown_cell("# A question"), first, *code], metadata={"kernelspec": kernel})
     path = home / "notebooks" / f"{name}.ipynb"
     path.parent.mkdir(exist_ok=True)
     nbformat.write(notebook, path)
@@ -59,132 +60,134 @@ def stamp(home: Path, name: str) -> Path:
     return home / ".runs" / "smoke" / "stamps" / f"{name}.json"
 
 
-def test_notebooks_run_in_order_once_and_again_only_when_stale(home, capfd):
+def wait_for(condition, seconds: float = 120.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "the condition did not become true"
+        time.sleep(0.05)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs; one that has ended and was not collected does not."""
+    status = Path(f"/proc/{pid}/stat")
+    try:
+        return status.read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_notebooks_run_in_order_and_again_only_when_stale(home, capfd):
     write_notebook(home, "02_second", "import os, sys\nprint('epoch 1', os.getcwd(), sys.executable, seed)")
-    write_notebook(home, "01_first", "import p2vlib\nprint(p2vlib.__file__, seed)")
+    first = write_notebook(home, "01_first", "import p2vlib\nprint(p2vlib.__file__, seed)")
     assert run_notebooks("smoke") == {"01_first": "done", "02_second": "done"}
-    said = capfd.readouterr().out
-    assert f"epoch 1 {home / 'notebooks'} {sys.executable} 0\n" in said, "its prints, its folder, this interpreter"
-    assert str(ROOT / "p2vlib" / "__init__.py") in said
-    lines = [line.split(" in ")[0] for line in said.splitlines() if " · " in line]
+    printed = capfd.readouterr().out
+    assert f"epoch 1 {home / 'notebooks'} {sys.executable} 0\n" in printed, "its folder, and this interpreter"
+    assert str(ROOT / "p2vlib" / "__init__.py") in printed
+    lines = [line.split(" in ")[0] for line in printed.splitlines() if " · " in line]
     assert lines == ["01_first · start", "01_first · done", "02_second · start", "02_second · done"]
-    for name in ("01_first", "02_second"):
-        assert report(home, f"executed/{name}.ipynb").exists() and stamp(home, name).exists()
-        assert "A question" in report(home, f"html/{name}.html").read_text()
+    assert all(report(home, f"executed/{name}.ipynb").exists() for name in ("01_first", "02_second"))
     assert not list(home.rglob("*partial*"))
 
-    assert run_notebooks("smoke") == {"01_first": "up to date", "02_second": "up to date"}
+    opened = nbformat.read(first, as_version=4)
+    opened.cells[2].outputs = [nbformat.v4.new_output("stream", text="0\n")]
+    nbformat.write(opened, first)
+    assert run_notebooks("smoke") == {"01_first": "up to date", "02_second": "up to date"}, "outputs do not count"
     assert capfd.readouterr().out.splitlines() == ["01_first · up to date", "02_second · up to date"]
 
     assert run_notebooks("smoke", ["02"], {"seed": 4}) == {"02_second": "done"}
     assert json.loads(report(home, "parts/02_second.json").read_text())["seed"] == 4
 
     write_notebook(home, "01_first", "print('changed')")
-    assert run_notebooks("smoke") == {"01_first": "done", "02_second": "done"}, (
-        "what comes after a changed notebook is stale too"
-    )
+    assert run_notebooks("smoke") == {"01_first": "done", "02_second": "done"}, "the second depends on the first"
+    assert "01_first · start · about 0:12 left" in capfd.readouterr().out, "6 seconds each, as in the last run"
 
-    report(home, "html/01_first.html").unlink()
-    assert run_notebooks("smoke") == {"01_first": "done", "02_second": "up to date"}, (
-        "made again, it is what the second one read"
-    )
+    report(home, "executed/01_first.ipynb").unlink()
+    assert run_notebooks("smoke") == {"01_first": "done", "02_second": "up to date"}, "made again, it is the same"
 
 
-def test_what_notebook_00_was_told_makes_no_other_stale(home):
-    _, first, second = (write_notebook(home, name) for name in ("00_start", "01_first", "02_second"))
-    before = [runner._digest(path, {}, "smoke", "smoke") for path in (first, second)]
-    write_text(stamp(home, "00_start"), json.dumps({"digest": "another"}))
-    assert [runner._digest(path, {}, "smoke", "smoke") for path in (first, second)] == before
+def test_only_notebooks_that_leave_results_make_later_ones_stale(home):
+    names = ("00_start", "01_first", "02_second", "02a_explained", "03_third")
+    paths = {name: write_notebook(home, name) for name in names}
+
+    def digest(name: str) -> str:
+        return runner._digest(paths[name], {}, "smoke", "smoke")
+
+    before = digest("03_third")
+    for name in ("00_start", "02a_explained"):
+        write_text(stamp(home, name), json.dumps({"digest": "another"}))
+    assert digest("03_third") == before
     write_text(stamp(home, "01_first"), json.dumps({"digest": "another"}))
-    assert runner._digest(second, {}, "smoke", "smoke") != before[1]
+    assert digest("03_third") != before
 
 
-def test_a_volume_in_a_batch_run_is_on_its_page_and_not_a_widget_that_nobody_serves(home):
-    write_notebook(
-        home,
-        "01_first",
-        """
+def test_the_report_has_the_page_of_a_batch_run_with_a_volume_instead_of_a_widget(home):
+    cell = """
         import numpy as np
         from p2vtools import viewer
+        from p2vtools.study import notebook_run
         from p2vlib.geometry.frames import Cube
-        viewer.volumes({"box": np.pad(np.ones((4, 4, 4), bool), 2)}, Cube((0, 0, 0), 0.3))
-        """,
-    )
-    run_notebooks("smoke")
+        run = notebook_run.begin("01_first", "Volumes", globals())
+        viewer.volume_scene({"box": np.pad(np.ones((4, 4, 4), bool), 2)}, Cube((0, 0, 0), 0.3))
+    """
+    write_notebook(home, "01_first", cell, 'run.answer("An answer.")', answer=False)
+    write_notebook(home, "02_second", "raise ValueError('no heel')")
+    with pytest.raises(StudyError, match="no heel"):
+        runner.run_study("smoke")
     page = report(home, "html/01_first.html").read_text()
-    assert 'class="p2v-scene"' in page and "widget-view+json" not in page
-
-
-def test_an_output_in_the_file_makes_no_notebook_stale(home):
-    path = write_notebook(home, "01_first", "print(seed)")
-    run_notebooks("smoke")
-    opened = nbformat.read(path, as_version=4)
-    opened.cells[2].outputs = [nbformat.v4.new_output("stream", text="0\n")]
-    opened.cells[2].execution_count = 7
-    nbformat.write(opened, path)
-    assert run_notebooks("smoke") == {"01_first": "up to date"}
+    assert 'class="p2v-scene"' in page and "widget-view+json" not in page and "An answer." in page
+    assert "html/01_first.html" in report(home, "index.html").read_text(), "pages of what completed before the failure"
 
 
 @pytest.mark.parametrize(
-    ("parameters", "sentence"),
+    ("parameters", "message"),
     [
         ({"sede": 1}, "no parameter 'sede' in 01_first.ipynb; .* declare: scale, seed, noise"),
         ({"seed": "1"}, r"01_first.ipynb: parameter 'seed' is '1'; expected int, like its default 0"),
         ({"seed": True}, "parameter 'seed' is True; expected int"),
         ({"seed": 1.0}, "parameter 'seed' is 1.0; expected int"),
+        ({"07.seed": 1}, "07.seed is for notebook 07, but the selected notebooks are 01"),
     ],
 )
-def test_a_wrong_parameter_is_refused_before_anything_runs(home, parameters, sentence):
-    write_notebook(home, "01_first", "print(seed)")
-    with pytest.raises(ValueError, match=sentence):
+def test_a_wrong_parameter_is_rejected_before_anything_runs(home, parameters, message):
+    path = write_notebook(home, "01_first", "print(seed)")
+    with pytest.raises(ValueError, match=message):
         run_notebooks("smoke", parameters=parameters)
     assert not (home / "reports").exists()
-
-
-def test_an_int_is_a_good_float(home):
-    path = write_notebook(home, "01_first")
     assert parameters_by_notebook([path], "smoke", {"noise": 1}) == {path: {"scale": "smoke", "noise": 1}}
 
 
-def test_wrong_names_of_scales_and_notebooks_are_refused(home):
+def test_unknown_scales_and_notebooks_are_rejected(home):
     with pytest.raises(StudyError, match="holds no NN_name.ipynb"):
         run_notebooks("smoke")
-    write_notebook(home, "01_first")
+    write_notebook(home, "01_first").write_text('{"cells": [')
+    with pytest.raises(ValueError, match=r"01_first.ipynb: not a readable Python notebook"):
+        run_notebooks("smoke")
     with pytest.raises(ValueError, match="unknown scale 'fast'"):
         run_notebooks("fast")
     with pytest.raises(ValueError, match="no notebook has the number 07; there are 01"):
         run_notebooks("smoke", ["7"])
     write_notebook(home, "01_other")
-    with pytest.raises(StudyError, match="01_first.ipynb and 01_other.ipynb have one number"):
+    with pytest.raises(StudyError, match="01_first.ipynb and 01_other.ipynb share a number"):
         run_notebooks("smoke")
 
 
-def test_a_file_that_is_no_notebook_is_told_by_name(home):
-    write_notebook(home, "01_first").write_text('{"cells": [')
-    with pytest.raises(ValueError, match=r"01_first.ipynb: not a readable Python notebook"):
-        run_notebooks("smoke")
-
-
-def test_a_failing_cell_stops_the_study_with_its_error(home):
+def test_a_failed_cell_stops_the_study_and_only_its_partial_notebook_remains(home):
     broken = "total = 1\nraise ValueError('the foot has no heel')"
     write_notebook(home, "01_first", "print('before')", broken)
     write_notebook(home, "02_second")
     with pytest.raises(StudyError) as failure:
         run_notebooks("smoke")
-    told = str(failure.value)
-    assert (
-        "01_first.ipynb failed in cell [4], `raise ValueError('the foot has no heel')`: ValueError: the foot has no"
-        in told
-    )
+    message = str(failure.value)
+    assert "failed in cell [4], `raise ValueError('the foot has no heel')`: ValueError: the foot has no" in message
     partial = report(home, "executed/01_first.partial.ipynb")
-    assert str(partial) in told and "\n" not in told
+    assert str(partial) in message and "\n" not in message
     outputs = [output for cell in nbformat.read(partial, 4).cells for output in cell.get("outputs", [])]
     assert [output.get("text", output.get("ename")) for output in outputs] == ["before\n", "ValueError"]
     assert not stamp(home, "01_first").exists() and not stamp(home, "02_second").exists()
-    left = sorted(str(file.relative_to(report(home, "."))) for file in report(home, ".").rglob("*") if file.is_file())
-    assert left == ["executed/01_first.partial.ipynb"], "nothing of it passes for a result"
+    left = [file.relative_to(report(home, ".")) for file in report(home, ".").rglob("*") if file.is_file()]
+    assert left == [Path("executed/01_first.partial.ipynb")]
 
-    write_notebook(home, "01_first", "print('mended')")
+    write_notebook(home, "01_first", "print('repaired')")
     assert run_notebooks("smoke") == {"01_first": "done", "02_second": "done"}
     assert not partial.exists()
 
@@ -194,7 +197,7 @@ def test_a_failed_run_leaves_the_results_of_the_run_before(home):
     run_notebooks("smoke")
     files = [file for file in [*report(home, ".").rglob("*"), stamp(home, "01_first")] if file.is_file()]
     before = {file: file.read_bytes() for file in files}
-    assert len(before) >= 4
+    assert len(before) == 3
     write_notebook(home, "01_first", "raise ValueError('no heel')")
     with pytest.raises(StudyError, match="no heel"):
         run_notebooks("smoke")
@@ -205,39 +208,20 @@ def test_a_failed_run_leaves_the_results_of_the_run_before(home):
 
 
 @pytest.mark.parametrize(
-    ("cell", "sentence"),
+    ("cell", "message"),
     [
         ("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)", "01_first.ipynb failed: its kernel died"),
         ("raise SystemExit(0)", "01_first.ipynb ended without .*01_first.json"),
     ],
 )
-def test_a_kernel_that_ends_early_is_a_failure(home, cell, sentence):
-    path = write_notebook(home, "01_first", cell)
-    short = nbformat.read(path, 4)
-    short.cells.pop()
-    nbformat.write(short, path)
-    with pytest.raises(StudyError, match=sentence):
+def test_a_kernel_that_ends_early_is_a_failure(home, cell, message):
+    write_notebook(home, "01_first", cell, answer=False)
+    with pytest.raises(StudyError, match=message):
         run_notebooks("smoke")
     assert not stamp(home, "01_first").exists()
 
 
-def wait_for(condition, seconds: float = 60.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
-
-
-def is_alive(pid: int) -> bool:
-    """Whether a process still works (one that ended but was not collected does not)."""
-    status = Path(f"/proc/{pid}/stat")
-    try:
-        return status.read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
-def test_killed_in_the_middle_it_goes_on_where_it_stopped(home):
+def test_a_killed_study_continues_where_it_stopped(home):
     write_notebook(home, "01_first")
     waiting = """
         import os, pathlib, time
@@ -257,55 +241,72 @@ def test_killed_in_the_middle_it_goes_on_where_it_stopped(home):
     assert not report(home, "executed/02_second.ipynb").exists()
     (home / "notebooks" / "go").touch()
     assert run_notebooks("smoke") == {"01_first": "up to date", "02_second": "done"}
-    costs = runner.study_costs("smoke")
-    assert list(costs["minutes_of"]) == ["01_first", "02_second"] and costs["peak_memory_gib"] == 0.02
-    assert costs["minutes"] == pytest.approx(sum(costs["minutes_of"].values()))
 
 
-def test_what_came_with_git_keeps_its_minutes(home):
-    for name in ("01_first", "02_second"):
-        write_notebook(home, name, "pass")
+def test_costs_are_those_of_the_manifests_and_of_the_data(home):
+    for name, seconds in (("01_first", 90), ("02_second", 300)):
+        manifest = {"notebook": name, "seconds": seconds, "peak_memory_gib": seconds / 100}
+        write_text(report(home, f"parts/{name}.json"), json.dumps(manifest))
     write_text(report(home, "study.json"), json.dumps({"minutes_of": {"data": 3.0, "01_first": 7.0, "09_gone": 1.0}}))
-    write_text(stamp(home, "02_second"), json.dumps({"minutes": 5.0}))
-    assert runner.study_costs("smoke")["minutes_of"] == {"data": 3.0, "01_first": 7.0, "02_second": 5.0}
+    costs = runner.study_costs("smoke")
+    assert costs["minutes_of"] == {"data": 3.0, "01_first": 1.5, "02_second": 5.0}
+    assert costs["minutes"] == 9.5 and costs["peak_memory_gib"] == 3.0
+    write_text(stamp(home, "data"), json.dumps({"minutes": 4.0}))
+    assert runner.study_costs("smoke")["minutes_of"]["data"] == 4.0, "generated here"
 
 
-def test_kernels_use_every_core_unless_told(home, monkeypatch):
+def test_kernels_use_all_cores_of_this_interpreter_unless_limited(home, monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.delenv("JUPYTER_PATH", raising=False)
-    with execution.private_kernel("smoke") as name:
-        spec = json.loads((Path(os.environ["JUPYTER_PATH"]) / "kernels" / name / "kernel.json").read_text())
-    assert spec["env"]["OMP_NUM_THREADS"] == str(len(os.sched_getaffinity(0)))
-    assert spec["argv"][0] == sys.executable
-    assert "JUPYTER_PATH" not in os.environ
+    spec = runner._kernel_manager("smoke").kernel_spec
+    assert spec.env["OMP_NUM_THREADS"] == str(len(os.sched_getaffinity(0))) and spec.argv[0] == sys.executable
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert runner._kernel_manager("smoke").kernel_spec.env["OMP_NUM_THREADS"] == "3"
 
 
-def test_the_command_line_tells_an_error_in_one_sentence(home, capfd):
+def test_files_are_relative_to_the_current_directory_and_their_changes_make_a_notebook_stale(home, monkeypatch, capfd):
+    cell = "import pathlib\nprint('read', pathlib.Path(checkpoint).read_text())"
+    write_notebook(home, "01_reads", cell, parameters='\ncheckpoint = ""')
+    folder = home / "elsewhere"
+    folder.mkdir()
+    (folder / "weights.pth").write_text("one")
+    monkeypatch.chdir(folder)
+    for content, outcome in (("one", "done"), ("one", "up to date"), ("two!", "done")):
+        if (folder / "weights.pth").read_text() != content:
+            (folder / "weights.pth").write_text(content)
+        assert run_notebooks("smoke", None, {"checkpoint": "weights.pth"}) == {"01_reads": outcome}
+    assert "read two!" in capfd.readouterr().out
+
+
+# ----------------------------------------------------------------------------------------------------- the command line
+
+
+def test_an_error_is_one_sentence(home, capfd):
     write_notebook(home, "01_first")
     assert main(["study", "--only", "01", "-p", "sede=3"]) == 1
-    told = capfd.readouterr().err
-    assert told.startswith("p2vlib: no parameter 'sede' in 01_first.ipynb") and told.count("\n") == 1
+    message = capfd.readouterr().err
+    assert message.startswith("p2v: no parameter 'sede' in 01_first.ipynb") and message.count("\n") == 1
     with pytest.raises(ValueError, match="no parameter 'sede'"):
         main(["--debug", "study", "-p", "sede=3"])
 
 
 @pytest.mark.parametrize(
-    ("arguments", "sentence"),
+    ("arguments", "message"),
     [
         (["study", "-p", "seed"], "'seed' is not name=value"),
         (["study", "-p", "5.seed=1"], "'5.seed=1' is not name=value or, for one notebook, 05.name=value"),
         (["study", "-p", "seed=1,2,1"], "'seed=1,2,1' has the value 1 twice"),
-        (["study", "--jobs", "0"], "'0' is not a number of runs"),
+        (["study", "-p", "seed=1", "-p", "seed=2"], "seed is given twice; give all its values at once: seed=1,2"),
+        (["study", "--jobs", "0"], "greater than or equal to 1"),
         (["study", "-p", "scale='full'"], "the scale is set by --scale"),
-        (["study", "--scale", "x"], "invalid choice: 'x'"),
-        ([], "required: command"),
+        (["study", "--scale", "x"], "'x' is not one of 'smoke'"),
+        (["x"], "No such command 'x'"),
+        (["fetch"], "Missing argument 'name'"),
+        ([], "Usage: p2v"),
     ],
 )
-def test_the_command_line_refuses_what_it_cannot_read(arguments, sentence, capsys):
-    with pytest.raises(SystemExit) as ended:
-        main(arguments)
-    assert ended.value.code == 2
-    assert sentence in capsys.readouterr().err
+def test_wrong_usage_has_exit_status_2(arguments, message, capsys):
+    assert main(arguments) == 2
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -318,27 +319,34 @@ def test_the_command_line_refuses_what_it_cannot_read(arguments, sentence, capsy
         ("a=b=c", ["b=c"]),
         ("root=", [""]),
         ("05.views=4,8", [4, 8]),
+        ("03a.views=4", [4]),
         ("views=[1, 4],[1, 8]", [[1, 4], [1, 8]]),
         ("look=phone,studio", ["phone", "studio"]),
         ("root='a,b'", ["a,b"]),
     ],
 )
-def test_parameters_are_literals_or_text_and_several_stand_between_commas(text, values):
-    assert parameter(text) == (text.partition("=")[0], values)
+def test_values_are_literals_or_text_separated_by_commas(text, values):
+    assert parse_parameter(text) == (text.partition("=")[0], values)
 
 
-def test_paths_are_meant_from_where_one_stands_and_what_they_name_is_watched(home, monkeypatch, capfd):
-    cell = "import pathlib\nprint('read', pathlib.Path(checkpoint).read_text())"
-    path = write_notebook(home, "01_reads", cell)
-    notebook = nbformat.read(path, as_version=4)
-    notebook.cells[1].source += '\ncheckpoint = ""'
-    nbformat.write(notebook, path)
-    stand = home / "elsewhere"
-    stand.mkdir()
-    (stand / "weights.pth").write_text("one")
-    monkeypatch.chdir(stand)
-    for content, outcome in (("one", "done"), ("one", "up to date"), ("two!", "done")):
-        if (stand / "weights.pth").read_text() != content:
-            (stand / "weights.pth").write_text(content)
-        assert run_notebooks("smoke", None, {"checkpoint": "weights.pth"}) == {"01_reads": outcome}
-    assert "read two!" in capfd.readouterr().out
+def test_scale_full_prints_the_cost_of_its_notebooks_and_starts_only_with_yes(home, capsys):
+    for name in ("03_objects", "05_ablation"):
+        write_notebook(home, name, "raise ValueError('started')")
+    assert main(["study", "--scale", "full", "--only", "03"]) == 1
+    printed = capsys.readouterr().out
+    assert "notebooks 03: " in printed and "3 trainings" in printed and "GB of GPU memory" in printed
+    assert "add --yes" in printed and not (home / "reports").exists()
+    assert main(["data", "--scale", "full"]) == 1
+    assert "trainings" not in capsys.readouterr().out
+    assert main(["study", "--scale", "full", "--only", "03", "--yes"]) == 1
+    assert "started" in capsys.readouterr().err
+
+
+def test_costs_count_trainings_that_notebooks_share_once():
+    def trainings(scale: str, *numbers: str) -> str:
+        return estimate_cost(PRESETS[scale], numbers).split("; ")[2]
+
+    assert trainings("full", "03").startswith("3 trainings") and trainings("full", "04").startswith("4 trainings")
+    assert trainings("full", "05").startswith("24 trainings"), "four arms, three seeds, pretrained and fine-tuned"
+    assert trainings("quick", *"03 04 05 06".split()).startswith("33 trainings")
+    assert trainings("full", *"03 04 05 06".split()).startswith("51 trainings")

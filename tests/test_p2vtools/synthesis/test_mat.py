@@ -7,9 +7,9 @@ import re
 import numpy as np
 import pytest
 
-from p2vtools.__main__ import main
 from p2vtools.capture.charuco import detect_board
 from p2vtools.capture.mat_printing import GLUE_STRIP, board_squares, squares_on_sheet
+from p2vtools.cli import main
 from p2vtools.synthesis.mat import DEFAULT_PAPER, MATS, get_mat
 
 PIXELS_PER_MM = 4

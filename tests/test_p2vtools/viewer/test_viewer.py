@@ -12,7 +12,7 @@ from PIL import Image
 from p2vlib.geometry.cameras import look_at
 from p2vlib.geometry.frames import Cube
 from p2vtools import viewer
-from p2vtools.study.report.executed import outside_addresses
+from p2vtools.study.report.notebook_page import outside_addresses
 from p2vtools.viewer import static_html
 
 CUBE = Cube((-0.16, 0.0, -0.16), 0.32)

@@ -1,4 +1,4 @@
-"""The numbers that matter most, from metrics whose means are known."""
+"""The main results, from metrics whose means are known."""
 
 from __future__ import annotations
 
@@ -9,25 +9,24 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from p2vtools.study.report.benchmark_page import build_evaluation
-from p2vtools.study.report.findings import Beside, Finding, findings, shown
-from tests.test_p2vtools.study.report.test_report import Page, metrics
-from tests.validity import checked
+from p2vtools.study.report.evaluation_page import build_evaluation
+from p2vtools.study.report.findings import Finding, Reference, findings
+from tests.pages import Page, check_page, metrics
 
 NETWORKS = {"order_free": "pix2vox-a", "recurrent": "pix2vox-lstm"}
 
 
-def on_feet(notebook: str, model: str, ious: tuple[float, ...], **facts) -> pd.DataFrame:
-    """A network trained on feet, tested on phone looks of the feet ``p0``, ``p1`` …"""
-    told = {"training": "feet-phone", "dataset": "feet", "look": "phone", "taxonomy": "05563266", "views": 4, **facts}
+def on_feet(notebook: str, model: str, ious: tuple[float, ...], **values) -> pd.DataFrame:
+    """A network trained on feet, tested on phone photos of the feet ``p0``, ``p1``..."""
+    row = {"training": "feet-phone", "dataset": "feet", "look": "phone", "taxonomy": "05563266", "views": 4, **values}
     rows = [
-        metrics(notebook, model=model, subject=f"p{n}", sample=f"p{n}-left", iou=iou, **told)
+        metrics(notebook, model=model, subject=f"p{n}", sample=f"p{n}-left", iou=iou, **row)
         for n, iou in enumerate(ious)
     ]
     return pd.concat(rows)
 
 
-def test_the_best_system_stands_beside_the_mean_foot_of_its_own_test():
+def test_the_best_system_is_compared_with_the_mean_foot_of_the_same_test():
     rows = [
         on_feet("05", "mean-shape", (0.1, 0.1)),
         on_feet("06", "mean-shape", (0.6, 0.7)),
@@ -37,17 +36,17 @@ def test_the_best_system_stands_beside_the_mean_foot_of_its_own_test():
         on_feet("06", "rays", (0.95, 0.95), cameras="noisy"),
         on_feet("06", "visual-hull", (0.97, 0.97), training="none"),
     ]
-    best, shipped = findings(pd.concat(rows), NETWORKS)
+    best, pretrained = findings(pd.concat(rows), NETWORKS)
     assert best.value == pytest.approx(0.82) and best.low == pytest.approx(0.8) and best.high == pytest.approx(0.84)
-    beside = {one.name: one for one in best.beside}
-    assert beside["mean foot"].value == pytest.approx(0.65) and beside["mean foot"].mark == "guess"
-    assert beside["the gain over it, paired"].value == pytest.approx(0.17)
-    assert beside["slides, Pix2Vox-LSTM"].value == 0.3225
+    references = {one.name: one for one in best.references}
+    assert references["mean foot"].value == pytest.approx(0.65) and references["mean foot"].mark == "guess"
+    assert references["gain over it, paired"].value == pytest.approx(0.17)
+    assert references["slides, Pix2Vox-LSTM"].value == 0.3225
     assert "2 systems" in best.note and "2 feet of 2 people" in best.note
-    assert shipped.value == pytest.approx(0.99)
+    assert pretrained.value == pytest.approx(0.99)
 
 
-def test_the_lstm_is_compared_as_on_the_slides_and_as_tuned():
+def test_the_gain_from_the_lstm_is_that_of_the_slides_and_after_fine_tuning():
     slides = dict(training="objects", look="studio", views=4)
     rows = [
         on_feet("05_lstm", "pix2vox-a", (0.30, 0.40), **slides),
@@ -58,32 +57,35 @@ def test_the_lstm_is_compared_as_on_the_slides_and_as_tuned():
     ]
     _, lstm = findings(pd.concat(rows), NETWORKS)
     assert lstm.value == pytest.approx(0.03) and lstm.low == pytest.approx(0.02) and lstm.high == pytest.approx(0.04)
-    beside = {one.name: one.value for one in lstm.beside}
-    assert beside["slides"] == pytest.approx(0.3225 - 0.2923) and beside["fine-tuned on feet"] == pytest.approx(-0.05)
+    references = {one.name: one.value for one in lstm.references}
+    assert references["slides"] == pytest.approx(0.3225 - 0.2923) and references["fine-tuned on feet"] == pytest.approx(
+        -0.05
+    )
 
 
-def test_objects_stand_in_where_no_weights_were_shipped():
+def test_objects_replace_the_pretrained_weights_where_those_have_no_rows():
     rows = [metrics("03", model=model, views=1, iou=iou) for model, iou in (("pix2vox-a", 0.5), ("mean-shape", 0.4))]
     (objects,) = findings(pd.concat(rows), NETWORKS)
-    assert objects.value == 0.5 and [one.value for one in objects.beside] == [0.4, 0.6608]
+    assert objects.value == 0.5 and [one.value for one in objects.references] == [0.4, 0.6608]
     assert findings(pd.concat(rows).iloc[:0], NETWORKS) == []
 
 
-def test_a_drawing_says_where_its_rail_begins_and_ends():
-    slides = Beside("slides", 0.04, "+0.040", "slides")
+def test_the_scale_of_a_drawing_is_labelled():
+    slides = Reference("slides", 0.04, "+0.040", "slides")
     share, change = Finding("a", 0.8, 0.7, 0.9, (), ""), Finding("b", 0.004, -0.002, 0.01, (slides,), "", "+.3f")
     length = Finding("c", 2.6, 2.0, 4.0, (), "", ".1f", " mm")
-    ends = [re.findall("<text[^>]*>([^<]*)", shown(one)) for one in (share, change, length)]
-    assert [sorted(words) for words in ends] == [["0", "1"], ["+0.046", "0", "−0.046"], ["0", "4.6 mm"]]
+    labels = [re.findall("<span>([^<]*)</span>", one.drawing()) for one in (share, change, length)]
+    assert labels == [["0", "1"], ["−0.046", "0", "+0.046"], ["0", "4.6 mm"]]
+    assert 'class="dot" cx="78.2%"' in share.drawing(), "3 + 94 x 0.8 percent"
 
 
-def test_what_an_evaluation_found_has_a_page(home: Path):
-    kept = Path(__file__).parents[4] / "reports" / "evaluate"
-    folder = shutil.copytree(kept, home / "evaluate")
+def test_an_evaluation_has_a_page(home: Path):
+    committed = Path(__file__).parents[4] / "reports" / "evaluate"
+    folder = shutil.copytree(committed, home / "evaluate")
     page = build_evaluation(folder)
-    checked(page, folder)
-    words = Page(page.read_text()).words
-    assert "Length is off by, from photos" in words and "25 of 40 people were found" in words
-    assert "Where photos on a mat were taken from" in words
+    check_page(page, folder)
+    text = Page(page.read_text()).text
+    assert "Error of the length from photos" in text and "25 of 40 people were found" in text
+    assert "Where photos on a mat were taken from" in text
     with pytest.raises(FileNotFoundError, match="make evaluate"):
         build_evaluation(home / "nowhere")

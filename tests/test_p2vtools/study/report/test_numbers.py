@@ -12,7 +12,7 @@ from p2vlib import provenance
 from p2vlib.evaluation.metrics_csv import format_metrics
 from p2vtools.study import report
 from p2vtools.study.notebook_run import begin
-from tests.test_p2vtools.study.report.test_report import metrics
+from tests.pages import metrics
 
 # ------------------------------------------------------------------------------------------------- published numbers
 
@@ -42,7 +42,7 @@ def test_the_papers_numbers():
     assert value(source="papers, single view", model="Pix2Vox-F", taxonomy="telephone") == 0.77
 
 
-def test_the_slides_samples_add_up_and_weight_the_overall_row_to_a_thousandth():
+def test_the_slides_overall_row_is_the_mean_weighted_by_samples():
     table = report.published_results()
     slides = table[(table["source"] == "slides 2021") & (table["dataset"] == "shapenet")]
     samples = slides[slides["metric"] == "samples"].set_index("taxonomy")["value"]
@@ -81,16 +81,16 @@ def committed_run(home: Path) -> None:
     path.write_text(format_metrics(pd.concat(rows)))
 
 
-def test_a_smoke_run_shows_the_committed_number_beside_its_own(home: Path):
+def test_a_smoke_run_shows_the_committed_numbers_next_to_its_own(home: Path):
     committed_run(home)
     summary = pd.DataFrame({"model": ["pix2vox-f-narrow", "new"], "views": 4, "iou": 0.3, "low": 0.2, "high": 0.4})
-    beside = report.with_committed(summary, begin("03", scale="smoke"))
-    assert list(beside) == [*summary, "quick iou", "quick low", "quick high"]
-    assert beside["quick iou"][0] == pytest.approx(0.6) and beside["quick low"][0] == pytest.approx(0.5)
-    assert pd.isna(beside["quick iou"][1])
+    merged = report.with_committed(summary, begin("03", scale="smoke"))
+    assert list(merged) == [*summary, "quick iou", "quick low", "quick high"]
+    assert merged["quick iou"][0] == pytest.approx(0.6) and merged["quick low"][0] == pytest.approx(0.5)
+    assert pd.isna(merged["quick iou"][1])
 
 
-def test_committed_rows_are_narrowed_like_the_summary(home: Path):
+def test_committed_rows_are_restricted_like_the_summary(home: Path):
     committed_run(home)
     summary = pd.DataFrame({"model": ["pix2vox-f-narrow"], "iou": [0.3], "low": 0.2, "high": 0.4})
     run = begin("03", scale="smoke")
@@ -98,7 +98,7 @@ def test_committed_rows_are_narrowed_like_the_summary(home: Path):
     assert report.with_committed(summary, run, views=4)["quick iou"][0] == pytest.approx(0.6)
 
 
-def test_other_runs_and_fresh_checkouts_show_their_own_numbers_only(home: Path):
+def test_other_runs_and_fresh_checkouts_show_only_their_own_numbers(home: Path):
     summary = pd.DataFrame({"model": ["a"], "iou": [0.3], "low": 0.2, "high": 0.4})
     assert report.committed_metrics() is None
     assert report.with_committed(summary, begin("03", scale="smoke")) is summary
@@ -106,6 +106,6 @@ def test_other_runs_and_fresh_checkouts_show_their_own_numbers_only(home: Path):
     assert report.with_committed(summary, begin("03", scale="quick")) is summary
 
 
-def test_home_moves_the_runs_but_not_the_published_numbers(home: Path):
+def test_published_numbers_belong_to_the_code_not_to_the_checkout(home: Path):
     assert provenance.home() == home
     assert len(report.published_results()) > 200

@@ -1,0 +1,53 @@
+"""The command line ``p2v``; ``python -m p2vtools`` does the same.
+
+Heavy packages are imported by the command that needs them, so that ``p2v --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+from typer import Option
+
+from p2vtools.cli import foot, study
+
+COMMANDS = (
+    *(study.study, study.data, study.report, study.compare, study.convert, study.fetch, study.weights, study.evaluate),
+    *(foot.reconstruct, foot.measure, foot.mat, foot.capture, foot.validate, foot.clean),
+)
+
+app = typer.Typer(
+    name="p2v",
+    help="From photos of a foot to a solid, its millimetres and a shoe size; and the study of the networks behind it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for command in COMMANDS:
+    app.command()(command)
+
+
+@app.callback()
+def _common(debug: Annotated[bool, Option("--debug", help="show the traceback of an error")] = False) -> None:
+    pass
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command; returns its exit status: 0, 1 after an error, 2 for wrong usage, 130 after Ctrl-C."""
+    try:
+        status = typer.main.get_command(app).main(arguments, prog_name="p2v", standalone_mode=False)
+    except typer.exceptions.TyperException as error:  # wrong usage
+        error.show()
+        return error.exit_code
+    except Exception as error:
+        if "--debug" in (sys.argv if arguments is None else arguments):
+            raise
+        message = str(error) if isinstance(error, ValueError | OSError | RuntimeError) else repr(error)
+        print(f"p2v: {message}", file=sys.stderr)
+        return 1
+    if status == 130:
+        print("p2v: interrupted; run the same command again to continue", file=sys.stderr)
+    return status or 0

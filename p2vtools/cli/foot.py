@@ -1,0 +1,250 @@
+"""Commands for a foot: from a printed mat and photos, or from a scan, to millimetres and shoe sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+
+import typer
+from typer import Argument, Option
+
+from p2vtools.capture.app_formats import APPS
+
+if TYPE_CHECKING:
+    from p2vtools.capture.capture_writer import WrittenCapture
+    from p2vtools.fit.measure import Measures
+
+Side = Annotated[Literal["left", "right"], Option(help="which foot it is", show_default=False)]
+
+
+def reconstruct(
+    folder: Annotated[Path, Argument(help="a capture folder: photos with cameras.json or rendering_metadata.txt")],
+    out: Annotated[Path, Option(help=".obj, .glb, .ply (metres), .stl (mm) or .binvox", show_default=False)],
+    size: Annotated[Literal[32, 64, 128], Option(help="voxels along each edge")] = 128,
+    side: Annotated[Literal["left", "right"] | None, Option(help="which foot, if subject.json does not say")] = None,
+    placement: Annotated[Literal["found", "given"], Option(help="search for the foot, or trust the cube")] = "found",
+    cameras: Annotated[
+        Literal["exact", "noted"], Option(help="noted: measured by hand, to be aligned to the photos")
+    ] = "exact",
+    weights: Annotated[Path | None, Option(help="default: the weights that come with the project")] = None,
+) -> None:
+    """Reconstruct a solid foot from the photos of a capture folder."""
+    from p2vlib.data.capture_folder import read_photo_set
+    from p2vtools.fit import pretrained, uncertainty
+    from p2vtools.fit.reconstruct import check_output_path, write_foot
+    from p2vtools.fit.reconstruct import reconstruct as reconstruct_foot
+
+    check_output_path(out)
+    network = pretrained.load_pretrained(weights)
+    photos = read_photo_set(folder, side)
+    foot = reconstruct_foot(network, photos, size, placement, cameras, print)
+    try:
+        measured = uncertainty.measure_with_intervals(network, photos, foot, cameras)
+    except ValueError as error:  # the solid is not a foot; the user still gets it
+        write_foot(foot, out)
+        print(f"{out}: written, but it cannot be measured: {error}")
+        return
+    foot = replace(foot, scale=measured.scale)
+    write_foot(foot, out)
+    worst = min(foot.agreement, key=foot.agreement.get)
+    has_scale = photos.metric or photos.length is not None
+    length = measured.measures.length
+    print(
+        f"{out}: {f'{length:.0f} mm long' if has_scale else 'proportions only, the size is unknown'}; mean certainty "
+        f"{foot.certainty:.0%}; mean silhouette IoU {sum(foot.agreement.values()) / len(foot.agreement):.2f}, lowest "
+        f"in {worst} ({foot.agreement[worst]:.2f})"
+    )
+    if has_scale:
+        _print_sizes(measured.measures, measured.half_widths)
+        return
+    others = measured.measures.items()[1:]
+    print("  relative to its length: " + ", ".join(f"{name} {value / length:.0%}" for name, value in others))
+    print("  these photos have no scale: pass the measured length to capture --foot-length MM, or use the mat")
+
+
+def measure(
+    mesh: Annotated[Path, Argument(help="a mesh as reconstruct writes it: .obj, .glb, .ply (metres) or .stl (mm)")],
+    side: Side,
+    out: Annotated[Path | None, Option(help="also draw where it was measured, PNG")] = None,
+    fit: Annotated[Path | None, Option(help="also draw its room in shoes of three sizes, PNG")] = None,
+) -> None:
+    """Print the millimetres and shoe sizes of the mesh of a foot."""
+    from p2vlib.files import write_atomically
+    from p2vlib.geometry.frames import UNITS
+    from p2vtools import viewer
+    from p2vtools.capture.sanity_checks import side_of_mesh
+    from p2vtools.capture.scan_files import read_scan
+    from p2vtools.fit import pretrained, shoe_last
+    from p2vtools.fit.measure import measure_foot
+
+    foot = read_scan(mesh)
+    if mesh.suffix.lower() == ".stl":
+        foot.apply_scale(UNITS["mm"])
+    measures, landmarks = measure_foot(foot, side)
+    print(f"{mesh}:")
+    _print_sizes(measures)
+    if (apparent := side_of_mesh(foot, pretrained.load_pretrained())) not in (side, None):
+        print(f"  it looks like a {apparent} foot; measured as a {side} one, as given by --side")
+    if out:
+        figure = viewer.measurement_figure(foot, measures, landmarks, f"{mesh.name}, {side} foot, millimetres")
+        write_atomically(out, lambda partial: figure.savefig(partial, dpi=110, format="png"))
+    if fit:
+        figure = viewer.fit_map(shoe_last.fit_shoes(foot, side), f"{mesh.name}, {side} foot")
+        write_atomically(fit, lambda partial: figure.savefig(partial, dpi=130, format="png"))
+
+
+def _print_sizes(measures: Measures, half_widths: Mapping[str, float] = MappingProxyType({})) -> None:
+    """Prints millimetres and sizes; ``half_widths``: measure -> half the width of its interval, mm."""
+    from p2vtools.fit.measure import shoe_sizes
+
+    intervals = {name.replace("_", " "): f" (± {value:.0f})" for name, value in half_widths.items()}
+    print("  " + ", ".join(f"{name} {value:.0f} mm{intervals.get(name, '')}" for name, value in measures.items()))
+    sizes = shoe_sizes(measures.length, measures.ball_breadth, half_widths.get("length", 0.0))
+    print("  " + ", ".join(f"{name} {size}" for name, size in sizes.items()))
+
+
+def mat(
+    out: Annotated[Path, Option(help="the PDF to write", show_default=False)],
+    paper: Annotated[str, Option(help="a3, a4x2 (two sheets, glued), tabloid, letterx2, a4 or letter")] = "a4x2",
+) -> None:
+    """Write a mat to print, from which the camera of each photo is measured."""
+    from p2vtools.capture.mat_printing import write_mat_pdf
+    from p2vtools.synthesis.mat import get_mat
+
+    board = get_mat(paper.lower())
+    write_mat_pdf(board, out)
+    sheets = f"{board.sheets} sheets" if board.sheets > 1 else "one sheet"
+    width, height = board.sheet_size
+    print(f"{out}: {sheets} of {width:.0f} x {height:.0f} mm and a page of instructions; print at 100 %")
+
+
+class Source(NamedTuple):
+    """What to make a capture folder from, and how its cameras are found."""
+
+    path: Path
+    side: str
+    paper: str
+    """The paper of the mat, or ``none``."""
+    app: str | None
+    foot_length: float | None
+    """Millimetres, for photos without scale."""
+
+
+def capture(
+    source: Annotated[Path, Argument(help="photos, an MP4 or MOV, an app's export (--from), or a capture folder")],
+    side: Side,
+    paper: Annotated[str, Option("--mat", help="the paper that the mat is printed on, or none")] = "a4x2",
+    app: Annotated[Literal[APPS] | None, Option("--from", help="the app that exported photos and cameras")] = None,
+    foot_length: Annotated[
+        float | None, Option(metavar="MM", help="the length by a ruler, for photos without scale")
+    ] = None,
+    out: Annotated[Path | None, Option(help="the capture folder to write")] = None,
+    into: Annotated[Path | None, Option(metavar="TREE", help="the data set to submit the capture to")] = None,
+    subject: Annotated[str | None, Option(metavar="ID", help="the person's pseudonym in the data set")] = None,
+    consent: Annotated[str | None, Option(metavar="yes", help="the person has agreed to be in the data set")] = None,
+    licence: Annotated[str, Option(help="the licence of the submitted capture")] = "CC-BY-4.0",
+) -> None:
+    """Make a capture folder from photos or a film of a foot or from an app's export; with --into, submit it."""
+    origin = Source(source, side, paper.lower(), app, foot_length)
+    if into:
+        _submit(origin, into, subject, consent, licence, out)
+    elif not out or subject or consent:
+        raise ValueError("no destination: pass --out CAPTURE_FOLDER, or --into TREE together with --subject")
+    else:
+        _make_capture(origin, out)
+        print(f"{out / 'coverage.png'} shows the directions of the photos; next:")
+        print(f"  p2v reconstruct {out} --out foot.obj")
+
+
+def _submit(
+    source: Source, tree: Path, subject: str | None, consent: str | None, licence: str, out: Path | None
+) -> None:
+    from p2vtools.capture.submission import Submission, submit_capture
+
+    submission = Submission(tree, subject, source.side, consent, licence)
+    submission.ensure_absent()
+    with TemporaryDirectory() as folder:
+        made = source.path
+        if not (made / "subject.json").is_file():
+            made = out or Path(folder) / submission.name
+            _make_capture(source, made)
+        submit_capture(made, submission, print)
+    print(f"{submission.folder}: submitted under {submission.licence}, split {submission.split}; next:")
+    print(f"  p2v validate {tree}")
+
+
+def _make_capture(source: Source, out: Path) -> None:
+    from p2vtools.capture.sanity_checks import photo_problems
+    from p2vtools.fit import pretrained
+
+    written = _with_cameras(source, out)
+    print("; ".join([f"{source.path}: {written.quality}", f"{len(written.rows)} photos", *written.notes]))
+    for line in written.advice + photo_problems(out, source.side, pretrained.load_pretrained()):
+        print(f"  {line}")
+
+
+def _with_cameras(source: Source, out: Path) -> WrittenCapture:
+    """Writes the capture folder with cameras from the mat, from an app or from structure from motion."""
+    if not source.app and source.paper != "none":
+        from p2vtools.capture import mat_capture
+        from p2vtools.synthesis.mat import get_mat
+
+        if source.foot_length:
+            raise ValueError("--foot-length is not needed with a mat, which gives the scale; remove it")
+        return mat_capture.capture_on_mat(source.path, get_mat(source.paper), source.side, out, print)
+    from p2vlib.files import ensure_absent
+    from p2vtools.capture.app_exports import read_export
+    from p2vtools.capture.export_capture import capture_from_export, check_length
+    from p2vtools.capture.sfm import read_photos_without_mat
+    from p2vtools.fit import pretrained
+
+    ensure_absent(out)
+    check_length(source.foot_length)
+    export = read_export(source.app, source.path) if source.app else read_photos_without_mat(source.path, print)
+    return capture_from_export(export, source.side, out, pretrained.load_pretrained(), source.foot_length, print)
+
+
+def validate(
+    tree: Annotated[Path, Argument(help="a data set made by capture --into, or a folder of capture folders")],
+) -> None:
+    """Find missing, broken or implausible captures in a data set; exit status 1 if there are any."""
+    from p2vtools.capture.dataset_validation import validate_dataset
+    from p2vtools.fit import pretrained
+
+    validation = validate_dataset(tree, pretrained.load_pretrained())
+    print(validation.table.to_string(index=False))
+    for problem in validation.problems:
+        print(problem)
+    if validation.problems:
+        raise typer.Exit(1)
+
+
+def clean(
+    scan: Annotated[Path, Argument(help="a mesh, .usdz or .binvox file in any unit and orientation")],
+    out: Annotated[Path, Option(help="the folder to write", show_default=False)],
+    unit: Annotated[Literal["m", "cm", "mm"] | None, Option(help="the unit of the scan (default: estimated)")] = None,
+    side: Annotated[Literal["left", "right"] | None, Option(help="which foot it is (default: estimated)")] = None,
+) -> None:
+    """Clean a scan from an app: a watertight foot in the project's frame."""
+    from p2vlib.files import ensure_absent
+    from p2vtools import viewer
+    from p2vtools.capture.scan_cleaning import clean_scan, write_scan_capture
+    from p2vtools.capture.scan_files import decimate, read_scan
+    from p2vtools.fit import pretrained
+
+    ensure_absent(out)
+    raw = read_scan(scan)
+    cleaned = clean_scan(raw, pretrained.load_pretrained().typical_foot.solid.numpy(), unit)
+    if side and side != cleaned.side:
+        cleaned.notes.append(f"looks like a {cleaned.side} foot; saved as {side}, as given by --side")
+        cleaned = replace(cleaned, side=side)
+    before, after = decimate(raw.apply_transform(cleaned.to_foot), 60_000), decimate(cleaned.mesh, 60_000)
+    figure = viewer.cleaning_figure(before, after)
+    write_scan_capture(cleaned, out, lambda folder: figure.savefig(folder / "cleaned.png", dpi=110))
+    print(f"{out}: " + "; ".join(cleaned.notes))
+    print(f"{out / 'cleaned.png'} shows the scan before and after; next:")
+    print(f"  p2v measure {out / 'model.obj'} --side {cleaned.side}")

@@ -1,0 +1,139 @@
+"""Commands of the study: its data, its notebooks and pages, the archives and the weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from typer import Argument, Option
+
+from p2vlib.config import PRESETS
+
+Scale = Annotated[
+    Literal[tuple(PRESETS)],
+    Option(help="smoke: seconds, shows that it runs; quick: results on two CPU cores; full: published sizes on a GPU"),
+]
+
+
+def study(
+    scale: Scale = "smoke",
+    only: Annotated[str | None, Option(metavar="NN,NN", help="only these notebooks")] = None,
+    parameters: Annotated[
+        list[str],
+        Option(
+            "-p",
+            metavar="[NN.]NAME=VALUE[,VALUE]",
+            help="a parameter of all notebooks that declare it (seed=1) or of one (05.views=2). Several values "
+            "(05.views=2,4) start a sweep: one run per combination below reports/grids, compared at the end; a list "
+            "in brackets is one value",
+        ),
+    ] = [],  # noqa: B006 (never changed)
+    jobs: Annotated[int, Option(min=1, help="runs of a sweep at the same time; they share the cores")] = 1,
+    on_error: Annotated[
+        Literal["stop", "skip"] | None,
+        Option(help="for real archives (notebook 03): stop at a file that cannot be read, or skip it and list it"),
+    ] = None,
+    yes: Annotated[bool, Option("--yes", help="start scale full, whose cost is otherwise only printed")] = False,
+) -> None:
+    """Run the notebooks in order and build the report; resumes."""
+    from p2vtools.study import runner, sweep
+
+    values = _parameters(parameters, on_error)
+    numbers = None if only is None else [number.strip() for number in only.split(",") if number.strip()]
+    if not runner.confirm_cost(scale, numbers, yes):
+        raise typer.Exit(1)
+    if jobs > 1 or any(len(several) > 1 for several in values.values()):
+        print(f"page: {sweep.run_sweep(scale, numbers, values, jobs)}")
+    else:
+        page = runner.run_study(scale, numbers, {name: one for name, (one,) in values.items()})
+        print(f"report: {page}")
+
+
+def _parameters(texts: list[str], on_error: str | None) -> dict[str, list[Any]]:
+    """The values of each ``-p`` option, and of ``--on-error``, which is short for one."""
+    from p2vtools.study.parameters import parse_parameter
+
+    values: dict[str, list[Any]] = {"on_error": [on_error]} if on_error else {}
+    for text in texts:
+        try:
+            name, several = parse_parameter(text)
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from None
+        if name in values:
+            raise typer.BadParameter(f"{name} is given twice; give all its values at once: {name}=1,2")
+        values[name] = several
+    return values
+
+
+def data(
+    scale: Scale = "smoke",
+    yes: Annotated[bool, Option("--yes", help="start scale full, whose cost is otherwise only printed")] = False,
+) -> None:
+    """Generate the embedded data; resumes."""
+    from p2vtools.study import runner
+
+    if not runner.confirm_cost(scale, [], yes):
+        raise typer.Exit(1)
+    runner.build_data(scale)
+
+
+def report(run: Annotated[Literal[(*PRESETS, "evaluate")], Argument(help="a scale, or the evaluation")]) -> None:
+    """Build the pages of a run again from its files; runs no notebook."""
+    from p2vtools.study.report import build, build_evaluation
+
+    print(build_evaluation() if run == "evaluate" else build(run))
+
+
+def compare(
+    runs: Annotated[list[Path], Argument(metavar="RUN...", help="two or more folders like reports/quick")],
+    out: Annotated[Path | None, Option(help="also write one HTML page")] = None,
+) -> None:
+    """Show what became better or worse from the first run to the others, and their settings that differ."""
+    from p2vtools.study import comparison
+
+    print(comparison.compare(runs, out))
+    if out:
+        print(f"page: {out}")
+
+
+def convert(
+    checkpoint: Annotated[Path, Argument(help="the published .pth file")],
+    out: Annotated[Path, Option(help="the .safetensors file to write", show_default=False)],
+) -> None:
+    """Convert a published checkpoint of Pix2Vox or Pix2Vox++ to safetensors."""
+    from p2vlib.models import load_published
+
+    published = load_published(checkpoint)
+    published.save(out)
+    print(f"{out}: {published.name}; not converted: {', '.join(published.unused) or 'nothing'}")
+
+
+def fetch(
+    name: Annotated[Literal["shapenet", "pix3d"], Argument(help="the archive")],
+    root: Annotated[Path | None, Option(help="the target folder (default: data/NAME)")] = None,
+) -> None:
+    """Download the real ShapeNet renderings or Pix3D; resumes."""
+    from p2vtools.archives.download import fetch as fetch_archive
+
+    fetch_archive(name, root)
+
+
+def weights() -> None:
+    """Train and test the weights that come with the project; resumes."""
+    from p2vtools.study import model_card, pretraining
+
+    path = pretraining.train_pretrained()
+    print(path)
+    print(model_card.complete(path, pretraining.pretrained_config()))
+
+
+def evaluate(
+    share: Annotated[float, Option(help="share of the cases, above 0 and at most 1")] = 1.0,
+    out: Annotated[Path | None, Option(help="the folder for the tables (default: reports/evaluate)")] = None,
+) -> None:
+    """Measure the errors of cameras, scans and measures on unseen people; resumes."""
+    from p2vtools.study.benchmark.run import evaluate as run_benchmark
+    from p2vtools.study.report import build_evaluation
+
+    print(build_evaluation(run_benchmark(share, out)))

@@ -1,0 +1,216 @@
+"""Builds the report of a run from the manifests, tables, figures and metrics of its notebooks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import pandas as pd
+
+from p2vlib.config import read_settings
+from p2vlib.evaluation.metrics_csv import COLUMNS, parse_metrics, read_metrics
+from p2vlib.files import write_text
+from p2vlib.provenance import home, text_digest
+from p2vtools.study.notebook_run import manifests, part_of_metrics
+from p2vtools.study.report.findings import NOTE, findings
+from p2vtools.study.report.html import (
+    check_sizes,
+    figure,
+    format_parameters,
+    prose,
+    render,
+    saved_table,
+    table,
+    title_of,
+)
+from p2vtools.study.report.numbers import published_tables
+
+SLIDES = (
+    "“The slides” are those of a course of 2021 from which this study started: Pix2Vox and Pix2Vox-LSTM on ShapeNet "
+    "and on twenty feet."
+)
+
+PUBLISHED = (
+    "For comparison only: these networks were trained on 30,643 ShapeNet objects and tested on 8,770; this study's "
+    "objects are generated unless a notebook says that it used the archive. The slides' feet are 20 phone scans with "
+    "four photos each."
+)
+
+GALLERIES = ("feet", "panels")
+"""Names of the figures with the best, the median and the worst result, the most complete first."""
+
+Manifest = Mapping[str, Any]
+
+
+def build(scale: str, run: str | None = None, parameters: Mapping[str, Any] = MappingProxyType({})) -> Path:
+    """Writes ``metrics.csv``, ``index.html`` and the pages of executed notebooks to ``reports/<run>``.
+
+    A notebook without a manifest did not complete and is left out.
+
+    Args:
+        run: the name of a run of a sweep (default: the scale).
+        parameters: what that run was given.
+
+    Returns:
+        ``index.html``.
+
+    Raises:
+        FileNotFoundError: no notebook has completed, or a file that a manifest names is missing.
+        ValueError: metrics with wrong columns or cells, a page that would fetch something from the network, or pages
+            that are too large.
+    """
+    run = run or scale
+    folder = home() / "reports" / run
+    completed = list(manifests(folder).values())
+    if not completed:
+        raise FileNotFoundError(f"{folder / 'parts'}: no notebook of scale {scale} has run; expected NN.json")
+    for manifest in completed:  # older manifests leave the seed to their config
+        config = folder / "parts" / f"{manifest['notebook']}.config.json"
+        if "seed" not in manifest and config.is_file():
+            manifest["seed"] = json.loads(config.read_text())["seed"]
+    rows = _joined_metrics(folder / "metrics.csv", home() / ".runs" / run, completed)
+    write_text(folder / "metrics.csv", rows.to_csv(index=False))
+    if (folder / "executed").is_dir():
+        from p2vtools.study.report.notebook_page import write_pages  # heavy, and not needed in a fresh checkout
+
+        write_pages(folder, completed)
+    page = _index(folder, scale, completed, parameters)
+    for outdated in folder.glob("*.html"):
+        outdated.unlink()
+    write_text(folder / "index.html", page)
+    check_sizes(folder)
+    return folder / "index.html"
+
+
+def _joined_metrics(committed: Path, work: Path, completed: Sequence[Manifest]) -> pd.DataFrame:
+    """The metrics of all notebooks, as text: each notebook's part if it belongs to the manifest, else committed rows.
+
+    Parts are not in git: in a fresh checkout, and where a part is of another run than the manifest, the committed rows
+    remain.
+    """
+    before = parse_metrics(committed) if committed.is_file() else pd.DataFrame(columns=COLUMNS)
+    parts = []
+    for manifest in completed:
+        part = part_of_metrics(work, manifest["notebook"])
+        if part.is_file() and text_digest(part.read_text()) == manifest.get("metrics"):
+            parts.append(parse_metrics(part))
+        elif manifest.get("metrics") != "":
+            parts.append(before[before["notebook"] == manifest["notebook"]])
+    return pd.concat(parts) if parts else before[:0]
+
+
+def _index(folder: Path, scale: str, completed: Sequence[Manifest], parameters: Mapping[str, Any]) -> str:
+    config = read_settings((folder / "config.json").read_text())
+    costs = _costs(folder, completed)
+    minutes = costs["minutes"].astype(float).sum()
+    title = f"Feet from photos: the study at scale {scale}"
+    if parameters:
+        title = f"Feet from photos: a run of a sweep at scale {scale} with {format_parameters(parameters)}"
+    lead = (
+        f"From a few photos to a solid foot: {_count(completed)} in {minutes:.0f} minutes on "
+        f"{_all(completed, 'machine')}; tested on {config['feet']['test']} unseen people."
+    )
+    published = [table(rows, caption) for caption, rows in published_tables().items()]
+    published = {"summary": f"{len(published)} tables", "tables": published}
+    return render(
+        title,
+        scale=scale,
+        lead=lead,
+        notes=[SLIDES],
+        findings=findings(read_metrics(folder / "metrics.csv"), config),
+        findings_note=NOTE,
+        sections=[
+            {"title": "What was run", "facts": _summary(config, completed, minutes), "links": _files(folder)},
+            *_gallery(folder, completed),
+            *(_notebook_section(folder, manifest) for manifest in completed),
+            {"title": "Cost", "tables": [table(costs, "Minutes and peak memory")]},
+            {"title": "Published numbers", "id": "published", "html": PUBLISHED, "details": published},
+        ],
+    )
+
+
+def _notebook_section(folder: Path, manifest: Manifest) -> dict[str, Any]:
+    """One notebook: its answer, a picture, links to its files, and its figures and tables behind a summary line."""
+    notebook = manifest["notebook"]
+    figures = [figure(folder, entry, manifest) for entry in manifest["figures"]]
+    tables = [saved_table(folder, entry, manifest) for entry in manifest["tables"]]
+    by_name = dict(zip(_names(manifest), figures, strict=True))
+    preview = next((by_name[name] for name in GALLERIES if name in by_name), figures[0] if figures else None)
+    files = {
+        f"html/{notebook}.html": "executed notebook",
+        f"executed/{notebook}.ipynb": "the same for Jupyter",
+        f"parts/{notebook}.config.json": "settings",
+    }
+    summary = f"{len(figures)} figures and {len(tables)} tables"
+    return {
+        "id": notebook,
+        "title": title_of(manifest),
+        "banners": [f"Run with {format_parameters(manifest['parameters'])}."] if manifest.get("parameters") else [],
+        "preview": preview,
+        "html": prose(manifest["answer"]),
+        "links": [(file, text) for file, text in files.items() if (folder / file).is_file()],
+        "details": {"summary": summary, "figures": figures, "tables": tables} if figures or tables else None,
+    }
+
+
+def _names(manifest: Manifest) -> list[str]:
+    """The names under which a notebook saved its figures."""
+    return [Path(entry["file"]).stem.removeprefix(f"{manifest['notebook']}-") for entry in manifest["figures"]]
+
+
+def _gallery(folder: Path, completed: Sequence[Manifest]) -> list[dict[str, Any]]:
+    """The best, the median and the worst feet of the last notebook that drew them."""
+    for name in GALLERIES:
+        for manifest in reversed(completed):
+            entries = dict(zip(_names(manifest), manifest["figures"], strict=True))
+            if name in entries:
+                return [{"title": "Best, median and worst", "figures": [figure(folder, entries[name], manifest)]}]
+    return []
+
+
+def _costs(folder: Path, completed: Sequence[Manifest]) -> pd.DataFrame:
+    """Minutes and peak memory of the data and of each notebook; a notebook's are those of its manifest."""
+    rows = []
+    study = folder / "study.json"
+    if study.is_file() and "data" in (minutes := json.loads(study.read_text())["minutes_of"]):
+        rows.append(("data", "The data: meshes, photos, volumes", f"{minutes['data']:.1f}", ""))
+    rows += [(m["notebook"], m["title"], f"{m['seconds'] / 60:.1f}", m["peak_memory_gib"]) for m in completed]
+    return pd.DataFrame(rows, columns=["part", "title", "minutes", "peak memory [GiB]"])
+
+
+def _summary(config: dict[str, Any], completed: Sequence[Manifest], minutes: float) -> dict[str, str]:
+    """What was run, on which data, for how long and where."""
+    peak = max(manifest["peak_memory_gib"] for manifest in completed)
+    feet, objects = config["feet"], config["objects"]
+    names, splits = ("train", "validation", "test"), "training/validation/test"
+    people, things = ("/".join(str(part[name]) for name in names) for part in (feet, objects))
+    return {
+        "Run": f"{_count(completed)} at scale {config['scale']}",
+        "Machine": f"{_all(completed, 'machine')}, networks on {_all(completed, 'device')}",
+        "Cost": f"{minutes:.1f} minutes in total, at most {peak:.2f} GiB of memory",
+        "Feet": f"{people} people for {splits}, both feet, two domains with {feet['views']} photos each",
+        "Objects": f"{things} for {splits} in each of thirteen categories, {objects['views']} photos each",
+        "Networks": f"{', '.join(config['networks'])}; photos of {config['image_size']} pixels",
+        "Code": f"p2vlib {_all(completed, 'version')}, commit {_all(completed, 'commit')}, seed "
+        f"{_all(completed, 'seed')}, torch {_all(completed, 'torch')}",
+    }
+
+
+def _files(folder: Path) -> list[tuple[str, str]]:
+    files = {
+        "metrics.csv": "metrics.csv (one test evaluation a row, with its IoU at four thresholds)",
+        "config.json": "config.json (all settings)",
+    }
+    return [("#published", "Published numbers"), *((f, text) for f, text in files.items() if (folder / f).is_file())]
+
+
+def _count(completed: Sequence[Manifest]) -> str:
+    return f"{len(completed)} notebook{'s' * (len(completed) > 1)}"
+
+
+def _all(completed: Sequence[Manifest], fact: str) -> str:
+    """The value of ``fact`` in the manifests; all values if they differ."""
+    return " / ".join(dict.fromkeys(str(manifest.get(fact, "unknown")) for manifest in completed))

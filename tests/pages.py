@@ -1,0 +1,95 @@
+"""Runs that leave a report, and checks of its pages."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote
+
+import html5lib
+import pandas as pd
+from html5lib.html5parser import ParseError
+from PIL import Image
+
+from p2vlib.evaluation.metrics_csv import METRICS
+from p2vtools.study.notebook_run import NotebookRun, begin
+
+HOSTILE = 'A "hostile" <script>alert(1)</script> & caption'
+
+
+def metrics(notebook: str = "03", **values) -> pd.DataFrame:
+    """One row of metrics."""
+    row = {
+        **{"notebook": notebook, "model": "pix2vox-f-narrow", "variant": "main", "training": "objects"},
+        **{"dataset": "objects", "look": "studio", "cameras": "none", "placement": "true", "taxonomy": "02691156"},
+        **{"subject": "007", "sample": "007-a", "views": 4, "order": "clockwise", "threshold": 0.3},
+        **{"selected": True, "iou": 0.5, **values},
+    }
+    return pd.DataFrame([row])[list(METRICS)]
+
+
+def complete_run(notebook: str, answer: str = "It is **0.5**.", scale: str = "quick", name: str = "a b") -> NotebookRun:
+    """A complete small run of one notebook, with a figure, a table and metrics."""
+    run = begin(notebook, f"Notebook {notebook}", scale=scale)
+    picture = run.folder / "figures" / f"{notebook}-{name}.png"
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (30, 20), "white").save(picture)
+    run.figures.append({"file": f"figures/{picture.name}", "caption": HOSTILE, "cell": 7})
+    run.save_table(pd.DataFrame({"model": ["a<b"], "iou": [0.123456], "slides": ["0.2923"]}), "t", HOSTILE)
+    run.save_metrics(metrics(notebook).drop(columns="notebook"))
+    run.answer(answer)
+    return run
+
+
+class Page(HTMLParser):
+    """The tags of a page with their attributes, and its text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        self.text += "\n" if tag in ("td", "th", "caption") else ""
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def check_page(page: Path, report: Path) -> None:
+    """Parses ``page`` strictly and follows its addresses: all exist, within the folder ``report``."""
+    try:
+        tree = html5lib.HTMLParser(strict=True, namespaceHTMLElements=False).parse(page.read_text())
+    except ParseError as error:
+        raise AssertionError(f"{page}: {error}") from error
+    elements = list(tree.iter())
+    ids = [element.get("id") for element in elements if element.get("id")]
+    assert len(ids) == len(set(ids)), f"{page}: duplicate id"
+    assert tree.get("lang") == "en" and tree.find(".//title").text
+    assert len(tree.findall(".//h1")) == 1, f"{page}: expected exactly one h1"
+    assert {part.tag for part in tree.find("body")} <= {"header", "main", "script"}, f"{page}: content outside main"
+    for picture in tree.findall(".//img"):
+        assert picture.get("alt") is not None, f"{page}: a picture without alternative text"
+    for frame in tree.findall(".//iframe"):
+        assert frame.get("title"), f"{page}: a frame without a title"
+    for element in elements:
+        for name in ("src", "href", "data", "poster"):
+            if (address := element.get(name)) and not address.startswith("data:"):
+                _check_address(address, page, report, ids)
+
+
+def _check_address(address: str, page: Path, report: Path, ids: list[str]) -> None:
+    file, _, anchor = address.partition("#")
+    assert ":" not in file and not file.startswith("/"), f"{page}: {address} leads outside"
+    target = (page.parent / unquote(file)).resolve() if file else page
+    assert target.is_relative_to(report.resolve()), f"{page}: {address} leads outside {report}"
+    assert target.is_file(), f"{page}: {address} does not exist"
+    assert file or anchor in ids, f"{page}: no element has the id of {address}"

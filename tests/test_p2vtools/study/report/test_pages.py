@@ -1,0 +1,216 @@
+"""The report of small runs: what its page shows, where it leads, and which files it rejects."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from p2vlib.evaluation.metrics_csv import COLUMNS
+from p2vtools.cli import main
+from p2vtools.study import report
+from p2vtools.study.notebook_run import NotebookRun, begin, part_of_metrics
+from p2vtools.study.report import html
+from tests.pages import HOSTILE, Page, check_page, complete_run, metrics
+
+COMMITTED = Path(__file__).parents[4] / "reports"
+
+
+@pytest.fixture
+def folder(home: Path) -> Path:
+    """The report of two notebooks, one of them with the page of its execution."""
+    complete_run("03", answer=f"**Yes** {HOSTILE} [out](https://example.org) ![p](https://example.org/p.png)")
+    complete_run("04")
+    folder = home / "reports" / "quick"
+    (folder / "html").mkdir()
+    (folder / "html" / "03.html").write_text("<p>executed</p>")
+    (folder / "03.html").write_text("<p>by an earlier version</p>")
+    report.build("quick")
+    return folder
+
+
+@pytest.fixture
+def index(folder: Path) -> Page:
+    return Page((folder / "index.html").read_text())
+
+
+def lines_of(run: NotebookRun) -> list[str]:
+    return (run.folder / "metrics.csv").read_text().splitlines()
+
+
+def test_the_report_is_one_valid_page_that_stays_in_its_folder(folder: Path):
+    assert [path.name for path in folder.glob("*.html")] == ["index.html"]
+    check_page(folder / "index.html", folder)
+
+
+def test_the_committed_report_is_valid_and_small():
+    for run in ("quick", "evaluate"):
+        check_page(COMMITTED / run / "index.html", COMMITTED / run)
+        html.check_sizes(COMMITTED / run)
+
+
+def test_the_committed_report_can_be_built_from_committed_files(home: Path):
+    ignore = shutil.ignore_patterns("executed", "html", "*.html")
+    folder = Path(shutil.copytree(COMMITTED / "quick", home / "reports" / "quick", ignore=ignore))
+    before = (folder / "metrics.csv").read_bytes()
+    check_page(report.build("quick"), folder)
+    assert (folder / "metrics.csv").read_bytes() == before
+    page = (folder / "index.html").read_text()
+    assert page.count("<figure>") > 30 and page.count("<table>") > 40 and page.count('class="finding"') == 3
+    assert "Made by 05_lstm_ablation, commit ee4f924+, seed 0" in page
+
+
+def test_the_page_leads_to_all_files_and_to_its_sections(index: Page):
+    addresses = {link["href"] for link in index.all("a")}
+    assert {"html/03.html", "parts/03.config.json", "tables/03-t.csv", "metrics.csv", "config.json"} <= addresses
+    assert "#published" in addresses and {"03", "04", "published"} <= {part.get("id") for part in index.all("section")}
+    assert "html/04.html" not in addresses, "it does not exist"
+
+
+def test_pictures_have_alternative_texts_and_sizes_and_tables_have_captions_and_scopes(index: Page):
+    pictures = index.all("img")
+    assert [picture["alt"] for picture in pictures] == 4 * [HOSTILE], "a preview and a figure of two notebooks"
+    assert {(picture["width"], picture["height"]) for picture in pictures} == {("30", "20")}
+    assert all(header.get("scope") in ("col", "row") for header in index.all("th"))
+    assert len(index.all("caption")) == len(index.all("table")) == 7, "two of notebooks, costs, four published"
+
+
+def test_every_figure_and_table_names_the_cell_commit_and_seed_that_made_it(index: Page):
+    assert index.text.count("Made by cell [7] of 03, commit unknown, seed 0") == 1, "the figure"
+    assert index.text.count("Made by 03, commit unknown, seed 0") == 1, "the table, saved outside a notebook"
+
+
+def test_hostile_text_stays_text_and_answers_keep_their_emphasis(index: Page):
+    assert len(index.all("script")) == 1, "the report's own"
+    assert index.text.count("<script>alert(1)</script>") == 5, "an answer, two figures and two tables"
+    assert len(index.all("strong")) == 2 and not any("example" in (link["href"] or "") for link in index.all("a"))
+
+
+def test_the_summary_states_what_ran_where_and_how_long(index: Page):
+    for fact in ("100/15/40 people", "2 notebooks at scale quick", "GiB of memory", "commit unknown, seed 0", "cores"):
+        assert fact in index.text, fact
+    assert "not a result" not in index.text
+    assert index.text.index("those of a course of 2021") < index.text.index("What was run")
+
+
+def test_the_published_numbers_are_on_the_page(index: Page):
+    for number in ("0.2923", "0.3225", "0.6607", "0.5666", "1357", "0.269"):
+        assert number in index.text, number
+
+
+def test_minutes_are_those_of_the_manifests_and_of_the_data(home: Path):
+    run = complete_run("03")
+    file = run.folder / "parts" / "03.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "seconds": 270}))
+    (run.folder / "study.json").write_text(json.dumps({"minutes_of": {"data": 10.25, "03": 99}}))
+    text = Page(report.build("quick").read_text()).text
+    assert "14.7 minutes in total" in text and "4.5\n" in text and "99" not in text
+
+
+def test_the_page_of_a_smoke_run_has_a_banner(home: Path):
+    complete_run("03", scale="smoke")
+    page = Page(report.build("smoke").read_text())
+    assert any(attributes.get("class") == "banner" for attributes in page.all("p"))
+    assert "Smoke run: shows that it runs, not a result." in page.text
+
+
+def test_the_gallery_is_that_of_the_last_notebook_with_ranked_results(home: Path):
+    for notebook, name in (("03", "panels"), ("04", "feet"), ("05", "views")):
+        complete_run(notebook, name=name)
+    page = Page(report.build("quick").read_text())
+    assert page.all("img")[0]["src"] == "figures/04-feet.png"
+
+
+# ------------------------------------------------------------------------------------------------------------ metrics
+
+
+def test_metrics_are_joined_in_the_order_of_the_notebooks(home: Path):
+    runs = {notebook: complete_run(notebook) for notebook in ("05", "03", "04")}
+    report.build("quick")
+    parts = [part_of_metrics(runs[n].work, n).read_text().splitlines() for n in ("03", "04", "05")]
+    lines = lines_of(runs["03"])
+    assert lines == [",".join(COLUMNS), *[line for part in parts for line in part[1:]]]
+    assert lines[1].endswith(",02691156,007,007-a,4,clockwise,0.3,,0.5,,")
+
+
+def test_without_parts_the_committed_metrics_remain(home: Path):
+    runs = [complete_run(notebook) for notebook in ("03", "04")]
+    report.build("quick")
+    before = lines_of(runs[0])
+    shutil.rmtree(home / ".runs")
+    report.build("quick")
+    assert lines_of(runs[0]) == before and len(before) == 3
+    again = begin("04", scale="quick")
+    again.save_metrics(metrics("04", iou=0.75).drop(columns="notebook"))
+    again.answer("better")
+    report.build("quick")
+    assert [line.split(",")[-3] for line in lines_of(again)[1:]] == ["0.5", "0.75"]
+
+
+def test_a_run_that_did_not_complete_changes_no_metrics(home: Path):
+    run = complete_run("03")
+    report.build("quick")
+    begin("03", scale="quick").save_metrics(metrics(iou=0.9).drop(columns="notebook"))
+    begin("04", "Stopped", scale="quick").save_metrics(metrics("04").drop(columns="notebook"))
+    report.build("quick")
+    assert lines_of(run)[1].endswith(",0.5,,") and set(report.committed_metrics("quick")["notebook"]) == {"03"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda m: m.drop(columns="look"), "metrics.csv: column look is not as expected"),
+        (lambda m: m.assign(colour="red"), "metrics.csv: column colour is not as expected"),
+        (lambda m: m[[*COLUMNS[::-1]]], "metrics.csv: column order is not as expected"),
+        (lambda m: m.assign(order=""), "metrics.csv: column order is empty in row 1"),
+    ],
+)
+def test_invalid_committed_metrics_are_rejected_and_kept(home: Path, change, message: str):
+    run = complete_run("03")
+    written = pd.read_csv(part_of_metrics(run.work, "03"), dtype=str, keep_default_na=False)
+    change(written).to_csv(run.folder / "metrics.csv", index=False)
+    before = (run.folder / "metrics.csv").read_text()
+    with pytest.raises(ValueError, match=message):
+        report.build("quick")
+    assert (run.folder / "metrics.csv").read_text() == before and not (run.folder / "index.html").exists()
+
+
+# ------------------------------------------------------------------------------------------------------ rejected files
+
+
+def test_a_missing_figure_a_file_outside_and_an_empty_report_are_errors(home: Path, capsys):
+    assert main(["report", "quick"]) == 1
+    assert "no notebook of scale quick has run" in capsys.readouterr().err
+    run = complete_run("03")
+    (run.folder / "figures" / "03-a b.png").unlink()
+    with pytest.raises(FileNotFoundError, match="03-a b.png: named by a manifest, but missing"):
+        report.build("quick")
+    (home / "secret.csv").write_text("a\n1\n")
+    run.figures, run.tables = [], [{"file": "../../secret.csv", "caption": "x"}]
+    run.answer("x")
+    with pytest.raises(ValueError, match="lies outside"):
+        report.build("quick")
+
+
+def test_sizes_of_pages_and_of_the_whole_report_are_limited(home: Path, monkeypatch):
+    run = complete_run("03")
+    with monkeypatch.context() as smaller:
+        smaller.setattr(html, "MAX_PAGE", 0.001)
+        with pytest.raises(ValueError, match=r"\.html: .* MB exceed the limit of 0.001 for a page"):
+            report.build("quick")
+    monkeypatch.setattr(html, "MAX_FOLDER", 0.3)
+    (run.folder / "executed.ipynb").write_text(" " * 400_000)
+    with pytest.raises(
+        ValueError, match="exceed the limit of 0.3 for a report; its largest file is executed.ipynb with"
+    ):
+        html.check_sizes(run.folder)
+
+
+def test_a_column_of_numbers_has_one_number_of_decimals():
+    shown = html.table(pd.DataFrame({"id": ["03"], "a": [0.123456], "b": ["0.2923"], "c": [7], "d": [""]}), "x")
+    assert shown["rows"] == [("03", "0.123", "0.2923", "7", "")]
+    assert [numeric for _, numeric in shown["columns"]] == [False, True, True, True, False]
+    assert html.table(pd.DataFrame({"id": ["p", "q"], "a": ["0.5", "0.25"]}), "x")["rows"][0] == ("p", "0.50")
