@@ -71,27 +71,32 @@ def write(home, monkeypatch):
 def test_changes_are_better_worse_open_or_the_same(write):
     rng = np.random.default_rng(0)
     noise = [{**row, "iou": row["iou"] + rng.normal(0, 0.01)} for row in rows("luck", 4, 0.0)]
-    calm = [rows("mean-shape", 4, 0.0), rows("rays", 4, 0.0), rows("pix2vox", 4, 0.0), rows("luck", 4, 0.0)]
-    changed = [rows("mean-shape", 4, 0.0), rows("rays", 4, 0.02), rows("pix2vox", 4, -0.03), noise]
+    calm = [rows("mean-shape", 4, 0.0), rows("unprojection", 4, 0.0), rows("pix2vox", 4, 0.0), rows("luck", 4, 0.0)]
+    changed = [rows("mean-shape", 4, 0.0), rows("unprojection", 4, 0.02), rows("pix2vox", 4, -0.03), noise]
     one, other = read_runs([write("one", sum(calm, [])), write("other", sum(changed, []))])
     found = iou_changes(one, other).set_index("model")
-    assert found.verdict.to_dict() == {"mean-shape": "same", "rays": "better", "pix2vox": "worse", "luck": "open"}
-    assert found.difference[["rays", "pix2vox"]].tolist() == pytest.approx([0.02, -0.03], abs=1e-5)
+    assert found.verdict.to_dict() == {
+        "mean-shape": "same",
+        "unprojection": "better",
+        "pix2vox": "worse",
+        "luck": "open",
+    }
+    assert found.difference[["unprojection", "pix2vox"]].tolist() == pytest.approx([0.02, -0.03], abs=1e-5)
     assert (found.low <= found.difference).all() and (found.difference <= found.high).all()
     assert set(found.subjects) == {PEOPLE} and set(found.samples) == {2 * PEOPLE}
 
 
 def test_only_common_samples_are_compared_and_few_people_give_no_verdict(write):
-    one = write("one", rows("rays", 4, 0.0))
-    fewer = write("fewer", rows("rays", 4, 0.01, people=7))
-    few = write("few", rows("rays", 4, 0.01, people=4))
+    one = write("one", rows("unprojection", 4, 0.0))
+    fewer = write("fewer", rows("unprojection", 4, 0.01, people=7))
+    few = write("few", rows("unprojection", 4, 0.01, people=4))
     first, *others = read_runs([one, fewer, few])
     found = pd.concat([iou_changes(first, other) for other in others])
     assert found.samples.tolist() == [14, 8] and found.verdict.tolist() == ["better", "open"]
 
 
 def test_a_page_of_a_single_person_is_valid(write, tmp_path):
-    feet = [{**row, "iou": 0.5} for row in rows("rays", 4, 0.0, people=1)]
+    feet = [{**row, "iou": 0.5} for row in rows("unprojection", 4, 0.0, people=1)]
     changed = [{**row, "iou": iou} for row, iou in zip(feet, (0.6, 0.4), strict=True)]
     text = compare([write("one", feet), write("other", changed)], tmp_path / "page.html")
     assert "1 open" in text and "<svg" in (tmp_path / "page.html").read_text()
@@ -99,14 +104,24 @@ def test_a_page_of_a_single_person_is_valid(write, tmp_path):
 
 
 def test_different_numbers_of_photos_are_compared_where_each_run_has_one_of_its_own(write):
-    four = rows("rays", 4, 0.0, "shuffled") + rows("rays", 1, 0.0) + rows("rays", 4, 0.0) + rows("rays", 8, 0.0)
-    eight = rows("rays", 8, 0.1, "shuffled") + rows("rays", 1, 0.02) + rows("rays", 4, 0.02) + rows("rays", 8, 0.02)
+    four = (
+        rows("unprojection", 4, 0.0, "shuffled")
+        + rows("unprojection", 1, 0.0)
+        + rows("unprojection", 4, 0.0)
+        + rows("unprojection", 8, 0.0)
+    )
+    eight = (
+        rows("unprojection", 8, 0.1, "shuffled")
+        + rows("unprojection", 1, 0.02)
+        + rows("unprojection", 4, 0.02)
+        + rows("unprojection", 8, 0.02)
+    )
     one, other = read_runs([write("four", four), write("eight", eight, parameters={"views": 8})])
     found = iou_changes(one, other).set_index("photos")
     assert found.orders.to_dict() == {"1, 4, 8": "clockwise", "4 → 8": "shuffled"}
     assert found.difference["1, 4, 8"] == pytest.approx(0.02, abs=1e-5)
-    expected = np.mean([row["iou"] for row in rows("rays", 8, 0.1)]) - np.mean(
-        [row["iou"] for row in rows("rays", 4, 0)]
+    expected = np.mean([row["iou"] for row in rows("unprojection", 8, 0.1)]) - np.mean(
+        [row["iou"] for row in rows("unprojection", 4, 0)]
     )
     assert found.difference["4 → 8"] == pytest.approx(expected, abs=1e-5)
     settings = setting_differences([one, other]).set_index("setting")
@@ -114,9 +129,9 @@ def test_different_numbers_of_photos_are_compared_where_each_run_has_one_of_its_
 
 
 def test_different_test_data_are_not_compared_and_the_reason_is_given(write, capsys):
-    one = write("one", rows("rays", 4, 0.0))
-    other = write("other", rows("rays", 4, 0.0), **{"feet.test_seed": 5})
-    third = write("third", rows("rays", 4, 0.0), notebook="05")
+    one = write("one", rows("unprojection", 4, 0.0))
+    other = write("other", rows("unprojection", 4, 0.0), **{"feet.test_seed": 5})
+    third = write("third", rows("unprojection", 4, 0.0), notebook="05")
     sentence = "other test data, feet: test_seed is 31886926 in one and 5 in other"
     assert incomparable_reasons(*read_runs([one, other])) == [sentence]
     with pytest.raises(ValueError, match=f"^{sentence}; nothing is left to compare with one$"):
@@ -126,36 +141,40 @@ def test_different_test_data_are_not_compared_and_the_reason_is_given(write, cap
 
 
 def test_runs_of_different_scales_are_rejected(write):
-    quick, smoke = (write(scale, rows("rays", 4, 0.0), scale=scale) for scale in ("quick", "smoke"))
+    quick, smoke = (write(scale, rows("unprojection", 4, 0.0), scale=scale) for scale in ("quick", "smoke"))
     with pytest.raises(ValueError, match="^different scales: quick and smoke have other test photos; nothing is left"):
         compare([quick, smoke])
 
 
 def test_a_comparison_of_smoke_runs_is_marked(write, tmp_path):
-    one, other = (write(name, rows("rays", 4, gain), scale="smoke") for name, gain in (("one", 0.0), ("other", 0.1)))
+    one, other = (
+        write(name, rows("unprojection", 4, gain), scale="smoke") for name, gain in (("one", 0.0), ("other", 0.1))
+    )
     text = compare([one, other], tmp_path / "page.html")
     assert text.startswith("smoke run: shows that it runs, not a result\n\n")
     assert 'class="banner"' in (tmp_path / "page.html").read_text()
-    assert "not a result" not in compare([write("third", rows("rays", 4, 0.0)), write("fourth", rows("rays", 4, 0.1))])
+    assert "not a result" not in compare(
+        [write("third", rows("unprojection", 4, 0.0)), write("fourth", rows("unprojection", 4, 0.1))]
+    )
 
 
 def test_a_small_change_is_shown_with_more_decimals(write):
-    one, other = write("one", rows("rays", 4, 0.0)), write("other", rows("rays", 4, 0.0002))
-    few = write("few", rows("rays", 4, 0.01, people=4))
+    one, other = write("one", rows("unprojection", 4, 0.0)), write("other", rows("unprojection", 4, 0.0002))
+    few = write("few", rows("unprojection", 4, 0.01, people=4))
     text = [line.split("  ") for line in compare([one, other, few]).splitlines()]
     found = [[cell.strip() for cell in line if cell] for line in text if line[0].startswith("04 ")]
     assert [row[:3] for row in found] == [
-        ["04 rays", "better", "+0.0002 [+0.0002, +0.0002]"],
-        ["04 rays", "open, few", "+0.010 [+0.010, +0.010]"],
+        ["04 unprojection", "better", "+0.0002 [+0.0002, +0.0002]"],
+        ["04 unprojection", "open, few", "+0.010 [+0.010, +0.010]"],
     ]
     assert ["", "open: the interval contains zero, or fewer than 5 people or objects (few)"] in text
 
 
 def test_a_setting_that_differs_in_all_notebooks_has_one_row(write):
-    one = write("one", rows("rays", 4, 0.0))
-    write("one", rows("rays", 4, 0.0), notebook="05")
-    other = write("other", rows("rays", 4, 0.0), **{"finetuning.steps": 640})
-    write("other", rows("rays", 4, 0.0), notebook="05", **{"finetuning.steps": 640, "seed": 2})
+    one = write("one", rows("unprojection", 4, 0.0))
+    write("one", rows("unprojection", 4, 0.0), notebook="05")
+    other = write("other", rows("unprojection", 4, 0.0), **{"finetuning.steps": 640})
+    write("other", rows("unprojection", 4, 0.0), notebook="05", **{"finetuning.steps": 640, "seed": 2})
     for part in other.glob("parts/0?.json"):
         part.write_text(json.dumps({**json.loads(part.read_text()), "machine": "a GPU"}))
     settings = setting_differences(read_runs([one, other])).set_index("setting")
@@ -165,8 +184,8 @@ def test_a_setting_that_differs_in_all_notebooks_has_one_row(write):
 
 
 def test_the_page_is_self_contained_and_the_terminal_has_the_table(write, capsys, tmp_path):
-    one = write("one", rows("rays", 4, 0.0))
-    other = write("other", rows("rays", 4, 0.02), seed=1, parameters={"look": "<u>"})
+    one = write("one", rows("unprojection", 4, 0.0))
+    other = write("other", rows("unprojection", 4, 0.02), seed=1, parameters={"look": "<u>"})
     page = tmp_path / "page.html"
     assert main(["compare", str(one), str(other), "--out", str(page)]) == 0
     text = capsys.readouterr().out
@@ -177,7 +196,7 @@ def test_the_page_is_self_contained_and_the_terminal_has_the_table(write, capsys
 
 
 def test_a_folder_without_a_run_and_a_single_run_are_rejected(write, tmp_path):
-    one = write("one", rows("rays", 4, 0.0))
+    one = write("one", rows("unprojection", 4, 0.0))
     with pytest.raises(ValueError, match=r"holds no run; expected metrics.csv and parts/NN.json"):
         compare([one, tmp_path])
     with pytest.raises(ValueError, match="1 run to compare; name two or more"):

@@ -107,7 +107,7 @@ def test_minutes_are_those_of_the_manifests_and_of_the_data(home: Path):
     file.write_text(json.dumps({**json.loads(file.read_text()), "seconds": 270}))
     (run.folder / "study.json").write_text(json.dumps({"minutes_of": {"data": 10.25, "03": 99}}))
     text = Page(report.build("quick").read_text()).text
-    assert "14.7 minutes in total" in text and "4.5\n" in text and "99" not in text
+    assert "14.7 minutes in total" in text and "4.5\n" in text and "99.0" not in text
 
 
 def test_the_page_of_a_smoke_run_has_a_banner(home: Path):
