@@ -8,8 +8,9 @@ import shlex
 from pathlib import Path
 
 import pytest
+import typer
 
-from p2vtools.__main__ import parser
+from p2vtools.cli import app
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -47,10 +48,12 @@ def test_pictures_are_told_in_words_and_small():
         assert (ROOT / target).stat().st_size < 300_000, target
 
 
-@pytest.mark.parametrize("line", [line for line in typed() if line.startswith("python -m p2vtools")])
-def test_a_command_is_understood(line):
-    told = shlex.split(line, comments=True)[3:]
-    assert parser().parse_args(told).command == told[0]
+@pytest.mark.parametrize("line", [line for line in typed() if line.startswith(("python -m p2vtools", "p2v "))])
+def test_a_command_is_valid(line):
+    arguments = shlex.split(line.removeprefix("python -m p2vtools").removeprefix("p2v"), comments=True)
+    group = typer.main.get_command(app)
+    name, command, rest = group.resolve_command(group.make_context("p2v", list(arguments)), arguments)
+    assert command.make_context(name, rest).command.name == arguments[0]
 
 
 def test_make_knows_its_targets():

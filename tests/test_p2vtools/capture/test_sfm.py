@@ -12,9 +12,9 @@ from PIL import Image
 
 from p2vlib.geometry.frames import Cube
 from p2vlib.geometry.grids import iou, read_binvox
-from p2vtools.__main__ import main
 from p2vtools.capture.export_capture import capture_from_export, transform_camera
 from p2vtools.capture.sfm import alpha_shape, read_photos_without_mat, run_sfm
+from p2vtools.cli import main
 
 CUBE = Cube((-0.16, 0.0, -0.16), 0.32)
 
