@@ -91,7 +91,7 @@ def test_an_interrupted_sweep_continues_and_its_runs_are_compared(home, notebook
     assert f"page: {page}\n" in out and "05.views=8" in page.read_text()
     folder = page.with_suffix("").with_name("05.views=8")
     assert "a run of a sweep at scale smoke with 05.views = 8</h1>" in (folder / "index.html").read_text()
-    assert json.loads((folder / "study.json").read_text())["minutes"] > 0
+    assert list(json.loads((folder / "study.json").read_text())["minutes_of"]) == ["05_last"]
     log = (home / ".runs" / "grids" / "smoke" / "05.views=8" / "log.txt").read_text()
     assert "threads 3" in log and "05_last · done" in log
     assert committed.read_text() == "an older result" and len(list(committed.parent.iterdir())) == 1
