@@ -54,8 +54,9 @@ class ConvLSTM(nn.Module):
         """Gates of unit variance, the forget gate at bias 1."""
         for layer in (self.from_input, self.from_state):
             nn.init.normal_(layer.weight, std=layer.weight[0].numel() ** -0.5)
-        nn.init.zeros_(self.from_input.bias)
-        nn.init.ones_(self.from_input.bias[self.hidden : 2 * self.hidden])
+        bias = self.from_input.get_parameter("bias")
+        nn.init.zeros_(bias)
+        nn.init.ones_(bias[self.hidden : 2 * self.hidden])
 
     def forward(self, features: Float[Tensor, "batch views c *cells"]) -> Float[Tensor, "batch views hidden *cells"]:
         """The hidden state after each view, in the order of the views."""

@@ -14,30 +14,18 @@ from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float, Float32
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
 from p2vlib.models.conv_lstm import RecurrentViews
 from p2vlib.models.network import Reconstruction, check_views, initialise_weights
-
-HeadBlock = tuple[int, int, int]
-"""Channels, kernel and pooling of a block of the encoder's head."""
+from p2vlib.models.trunks import STRIDE, Trunk, load_trunk, make_trunk
 
 Fused = tuple[Float32[Tensor, "batch x y z"], Float32[Tensor, "batch views x y z"]]
 """The fused volume, in [0, 1], and the weight of each view in each voxel."""
 
 SEED_EDGE = 2
 """The decoder starts from a grid of 2^3 cells; every block doubles it."""
-
-VGG_BLOCKS = (2, 2, 3, 1)
-"""Convolutions between the poolings of VGG16, up to layer 27 of its `features`."""
-
-VGG_LAST = 25
-"""Index of the last layer with weights in the trunk of VGG16-bn; the rest of a standard weights file is ignored."""
-
-TRUNK_STRIDE = 8
-"""Pixels of the photo per cell of the trunk's feature map, along each axis."""
 
 MAX_VIEWS = 24
 
@@ -49,8 +37,8 @@ class Pix2VoxConfig:
     image_size: int = 224
     """Height and width of the photos, pixels."""
 
-    trunk: tuple[int, int, int, int] | str = (64, 128, 256, 512)
-    """Channels of the four blocks of the VGG16-bn trunk."""
+    trunk: Trunk = (64, 128, 256, 512)
+    """Channels of the four blocks of the VGG16-bn trunk; Pix2Vox++: `resnet18` or `resnet50`."""
 
     freeze_trunk: bool = True
     """Published: the trunk gets no gradients."""
@@ -62,7 +50,7 @@ class Pix2VoxConfig:
     trunk_statistics: Literal["fixed", "drift"] = "fixed"
     """A frozen trunk's batch-norm statistics: fixed, or, as published, following the training photos."""
 
-    head: tuple[HeadBlock, ...] = ((512, 3, 1), (512, 3, 3), (256, 1, 1))
+    head: tuple[tuple[int, int, int], ...] = ((512, 3, 1), (512, 3, 3), (256, 1, 1))
     """(channels, kernel, pooling) of each block after the trunk."""
 
     padded_head: bool = False
@@ -106,42 +94,19 @@ class Pix2VoxConfig:
         """Edge of the volume in voxels."""
         return SEED_EDGE * 2 ** len(self.decoder)
 
+    @property
+    def feature_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of the encoder's features.
 
-# ------------------------------------------------------------------------------------------------------------ encoder
-
-
-def vgg_trunk(widths: tuple[int, ...]) -> nn.Sequential:
-    """VGG16-bn up to layer 27, with standard layer numbers: ``[n, 3, h, w]`` -> ``[n, widths[-1], h / 8, w / 8]``."""
-    layers: list[nn.Module] = []
-    channels = 3
-    for block, (convolutions, width) in enumerate(zip(VGG_BLOCKS, widths, strict=True)):
-        if block:
-            layers.append(nn.MaxPool2d(2))
-        for _ in range(convolutions):
-            layers += [nn.Conv2d(channels, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
-            channels = width
-    return nn.Sequential(*layers)
-
-
-def head_block(channels: int, width: int, kernel: int, pool: int, padded: bool = False) -> nn.Sequential:
-    """Convolution, batch norm, ELU (``padded``: size kept, ReLU) and, where ``pool`` > 1, max pooling."""
-    convolution = nn.Conv2d(channels, width, kernel, padding=kernel // 2 if padded else 0)
-    layers = [convolution, nn.BatchNorm2d(width), nn.ReLU(inplace=True) if padded else nn.ELU(inplace=True)]
-    return nn.Sequential(*layers, *([nn.MaxPool2d(pool)] if pool > 1 else []))
-
-
-def feature_shape(image_size: int, head: tuple[HeadBlock, ...], padded: bool = False) -> tuple[int, int, int]:
-    """Channels, height and width of the features of a square photo of ``image_size`` pixels.
-
-    Raises:
-        ValueError: the map is smaller than the kernels and poolings of the head.
-    """
-    size = image_size // TRUNK_STRIDE
-    for _, kernel, pool in head:
-        size = (size if padded else size - kernel + 1) // pool
-    if size < 1:
-        raise ValueError(f"photos of {image_size} pixels are too small for the head {head}: the feature map is empty")
-    return head[-1][0], size, size
+        Raises:
+            ValueError: the map is smaller than the kernels and poolings of the head.
+        """
+        size = self.image_size // STRIDE
+        for _, kernel, pool in self.head:
+            size = (size if self.padded_head else size - kernel + 1) // pool
+        if size < 1:
+            raise ValueError(f"photos of {self.image_size} pixels are too small for the head {self.head}: an empty map")
+        return self.head[-1][0], size, size
 
 
 class Mixing(nn.Module):
@@ -166,26 +131,26 @@ class Mixing(nn.Module):
 class Encoder(nn.Sequential):
     """One photo to one map of features (section 3.2); views are folded into the batch and share all weights.
 
-    Args:
-        config: the network's.
-        name: the name of the trunk in the state dict, ``vgg`` or ``resnet``.
-        trunk: the trunk.
-        channels: channels of the trunk's map.
+    A trunk, a head of convolutions and, in narrow networks, a mixing layer.
     """
 
-    def __init__(self, config: Pix2VoxConfig, name: str, trunk: nn.Sequential, channels: int) -> None:
+    def __init__(self, config: Pix2VoxConfig) -> None:
+        name, trunk, channels = make_trunk(config.trunk)
         parts: OrderedDict[str, nn.Module] = OrderedDict([(name, trunk)])
         for number, (width, kernel, pool) in enumerate(config.head, start=1):
-            parts[f"layer{number}"] = head_block(channels, width, kernel, pool, config.padded_head)
+            convolution = nn.Conv2d(channels, width, kernel, padding=kernel // 2 if config.padded_head else 0)
+            activation = nn.ReLU(inplace=True) if config.padded_head else nn.ELU(inplace=True)
+            pooling = [nn.MaxPool2d(pool)] if pool > 1 else []
+            parts[f"layer{number}"] = nn.Sequential(convolution, nn.BatchNorm2d(width), activation, *pooling)
             channels = width
         if config.mixing:
-            parts["mixing"] = Mixing(feature_shape(config.image_size, config.head, config.padded_head))
+            parts["mixing"] = Mixing(config.feature_shape)
         super().__init__(parts)
         self.fixed_trunk = config.freeze_trunk and config.trunk_statistics == "fixed"
         trunk.requires_grad_(not config.freeze_trunk)
 
     @property
-    def trunk(self) -> nn.Sequential:
+    def trunk(self) -> nn.Module:
         """The part that ImageNet weights are for: `vgg` or `resnet` in the state dict."""
         return self[0]
 
@@ -199,9 +164,6 @@ class Encoder(nn.Sequential):
     def forward(self, photos: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n c height width"]:
         """``photos`` in [0, 1], scaled to [-1, 1] as published."""
         return super().forward(photos * 2 - 1)  # [n, 3, 224, 224] -> A: [n, 256, 8, 8], F: [n, 128, 4, 4]
-
-
-# ------------------------------------------------------------------------------------------------------------ decoder
 
 
 class Decoder(nn.Sequential):
@@ -232,11 +194,11 @@ class Decoder(nn.Sequential):
         half start almost inactive with positive weights.
         """
         *_, last, head = self.children()
-        channels = head[0].in_channels
-        against = torch.arange(channels) % 2 == 0
-        size = 8 / channels
-        head[0].weight.data = torch.where(against, -size, size).reshape(channels, 1, 1, 1, 1)
-        last[1].bias.data = torch.where(against, 1.0, -0.5)
+        weight, bias = head.get_parameter("0.weight"), last.get_parameter("1.bias")
+        against = torch.arange(len(weight)) % 2 == 0
+        size = 8 / len(weight)
+        weight.data = torch.where(against, -size, size).reshape(-1, 1, 1, 1, 1)
+        bias.data = torch.where(against, 1.0, -0.5)
 
     def forward(
         self, features: Float[Tensor, "n c height width"]
@@ -257,9 +219,6 @@ def up_block(channels: int, width: int) -> nn.Sequential:
     return nn.Sequential(convolution, nn.BatchNorm3d(width), nn.ReLU(inplace=True))
 
 
-# ------------------------------------------------------------------------------------------------------------- fusion
-
-
 def fusion_block(channels: int, width: int, stride: int = 1) -> nn.Sequential:
     """A 3x3x3 convolution, batch norm and leaky ReLU."""
     convolution = nn.Conv3d(channels, width, 3, stride=stride, padding=1)
@@ -276,11 +235,6 @@ def fuse_by_scores(scores: Float[Tensor, "n 1 sx sy sz"], volumes: Float32[Tenso
     weights = torch.softmax(scores.float().reshape(volumes.shape), dim=1)  # -> [batch, views, 32, 32, 32]
     fused = (weights * volumes).sum(dim=1).clamp(0, 1)  # -> [batch, 32, 32, 32]
     return fused, weights
-
-
-def single_view_share(volumes: Float32[Tensor, "batch 1 x y z"]) -> Fused:
-    """With a single view the weight is 1, so no score is computed and the fusion gets no gradient."""
-    return volumes[:, 0], torch.ones_like(volumes)
 
 
 class ContextAwareFusion(nn.Sequential):
@@ -302,10 +256,10 @@ class ContextAwareFusion(nn.Sequential):
             channels = width
         super().__init__(parts)
 
-    def forward(self, raw: Float[Tensor, "n raw x y z"], volumes: Float32[Tensor, "batch views x y z"]) -> Fused:
+    def forward(  # type: ignore[override]
+        self, raw: Float[Tensor, "n raw x y z"], volumes: Float32[Tensor, "batch views x y z"]
+    ) -> Fused:
         """The fused volume, in [0, 1], and the weight of each view in each voxel."""
-        if volumes.shape[1] == 1:
-            return single_view_share(volumes)
         # [batch * views, 9, 32, 32, 32] -> [batch * views, 1, 32, 32, 32]
         return fuse_by_scores(super().forward(raw), volumes)
 
@@ -316,9 +270,6 @@ class MeanFusion(nn.Module):
     def forward(self, raw: Float[Tensor, "n raw x y z"], volumes: Float32[Tensor, "batch views x y z"]) -> Fused:
         """The mean volume and the constant weights."""
         return volumes.mean(dim=1), torch.full_like(volumes, 1 / volumes.shape[1])
-
-
-# ------------------------------------------------------------------------------------------------------------ refiner
 
 
 class Refiner(nn.Module):
@@ -356,7 +307,8 @@ class Refiner(nn.Module):
 
     def initialise(self) -> None:
         """Starts the correction near a logit of -3: its inputs are about .6 on eight taps a channel."""
-        self.layer8[0].weight.data -= 3 / (8 * 0.6 * self.layer8[0].in_channels)
+        weight = self.layer8.get_parameter("0.weight")
+        weight.data -= 3 / (8 * 0.6 * len(weight))
 
     def forward(self, coarse: Float[Tensor, "batch x y z"]) -> Float[Tensor, "batch x y z"]:
         """The mean of the coarse volume and the correction: stays in [0, 1]."""
@@ -369,9 +321,6 @@ class Refiner(nn.Module):
         half = half + self.layer7(quarter)  # -> [batch, 32, 16, 16, 16]
         correction = torch.sigmoid(self.layer8(half).float()).squeeze(1)  # -> [batch, 32, 32, 32]
         return (coarse + correction) / 2
-
-
-# -------------------------------------------------------------------------------------------------- the whole network
 
 
 class Pix2Vox(nn.Module):
@@ -394,13 +343,13 @@ class Pix2Vox(nn.Module):
     def __init__(self, config: Pix2VoxConfig) -> None:
         super().__init__()
         self.config = config
-        shape = feature_shape(config.image_size, config.head, config.padded_head)
+        shape = config.feature_shape
         size = shape[0] * shape[1] * shape[2]
         if size % SEED_EDGE**3:
             raise ValueError(f"features {shape} do not fill the decoder's 2^3 cells: {size} is no multiple of 8")
         if config.fusion not in self.fusions:
             raise ValueError(f"no fusion is called {config.fusion!r}; available: {', '.join(self.fusions)}")
-        self.encoder = self._encoder(config)
+        self.encoder = Encoder(config)
         self.recurrent: nn.Module = nn.Identity()
         if config.recurrent != "identity":
             axes = 3 if config.recurrent == "convlstm3d" else 2
@@ -410,10 +359,7 @@ class Pix2Vox(nn.Module):
         self.refiner = Refiner(config.grid, config.refiner, config.refiner_strided) if config.refiner else None
         initialise_weights(self)
         if config.trunk_weights:
-            self._load_trunk(Path(config.trunk_weights))
-
-    def _encoder(self, config: Pix2VoxConfig) -> Encoder:
-        return Encoder(config, "vgg", vgg_trunk(config.trunk), config.trunk[-1])
+            load_trunk(self.encoder.trunk, config.trunk, Path(config.trunk_weights))
 
     @property
     def order_free(self) -> bool:
@@ -425,18 +371,14 @@ class Pix2Vox(nn.Module):
         views: Float[Tensor, "batch views 3 height width"],
         cameras: Float[Tensor, "batch views rows columns"] | None = None,
     ) -> Reconstruction:
-        """``views`` in [0, 1], 1 to 24 of them, in the order in which they were taken; ``cameras`` are ignored.
-
-        Raises:
-            ValueError: photos of another size than the config's, or too many.
-        """
+        """``views`` in [0, 1], 1 to 24 of them, in the order in which they were taken; ``cameras`` are ignored."""
         return self.fuse(self.encode(views))
 
     def encode(self, views: Float[Tensor, "batch views 3 height width"]) -> tuple[Tensor, ...]:
         """The per-view part of the network: tensors ``[batch, views, ...]`` for `fuse`.
 
         Raises:
-            ValueError: as `forward`.
+            ValueError: photos of another size than the config's, or too many.
         """
         check_views(views, self.config.image_size)
         batch, number = views.shape[:2]
@@ -449,7 +391,10 @@ class Pix2Vox(nn.Module):
     def fuse(self, encoded: tuple[Tensor, ...]) -> Reconstruction:
         """Fuses the per-view features of `encode`, of any of the views in any order, into one reconstruction."""
         raw, volumes = encoded if self.order_free else self._decode(self.recurrent(encoded[0]))
-        coarse, weights = self.merger(raw.flatten(0, 1), volumes)  # -> [batch, 32, 32, 32], [batch, views, 32, 32, 32]
+        if volumes.shape[1] == 1:  # the weight is 1, so no score is computed and the fusion gets no gradient
+            coarse, weights = volumes[:, 0], torch.ones_like(volumes)
+        else:  # -> [batch, 32, 32, 32], [batch, views, 32, 32, 32]
+            coarse, weights = self.merger(raw.flatten(0, 1), volumes)
         probability = self.refiner(coarse) if self.refiner else coarse  # [batch, 32, 32, 32]
         return Reconstruction(probability, coarse, volumes, weights)
 
@@ -457,23 +402,3 @@ class Pix2Vox(nn.Module):
         raw, volume = self.decoder(features.flatten(0, 1))  # -> [batch * views, 9 and 1, 32, 32, 32]
         shape = features.shape[:2]
         return raw.unflatten(0, shape), volume.squeeze(1).unflatten(0, shape)  # the latter [batch, views, 32, 32, 32]
-
-    def _load_trunk(self, path: Path) -> None:
-        """Loads the trunk from a file with the standard names of its ImageNet weights.
-
-        Raises:
-            ValueError: not a weights file, or not the weights of this trunk.
-        """
-        try:
-            state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
-            self.encoder.trunk.load_state_dict(self._trunk_state(state))
-        except FileNotFoundError:
-            raise ValueError(f"{path}: no such file; expected the ImageNet weights of the trunk") from None
-        except Exception as error:  # the readers raise many types of errors for malformed files
-            reason = " ".join(str(error).split())[:200]
-            raise ValueError(f"{path}: not the weights of this trunk ({reason})") from error
-
-    def _trunk_state(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The entries of a VGG16-bn state dict (``features.0.weight`` …) that belong to the trunk, under its names."""
-        names = {name: name.removeprefix("features.") for name in state if name.startswith("features.")}
-        return {number: state[name] for name, number in names.items() if int(number.split(".")[0]) <= VGG_LAST}

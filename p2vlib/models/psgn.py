@@ -85,7 +85,7 @@ class PSGN(nn.Module):
         )  # fmt: skip
         initialise_weights(self)
         with torch.no_grad():  # points that start in one place are slow to spread
-            self.loose[-1].bias.uniform_(-1, 1)
+            self.loose.get_parameter("2.bias").uniform_(-1, 1)
 
     def forward(
         self,

@@ -51,7 +51,7 @@ class R2N2(nn.Module):
         self._add_aggregation(config)
         self.decoder = R2N2Decoder(config.decoder)
         initialise_weights(self)
-        self.decoder.head.bias.data = torch.tensor([1.5, -1.5])  # most of a volume is empty
+        self.decoder.head.get_parameter("bias").data = torch.tensor([1.5, -1.5])  # most of a volume is empty
 
     def _add_aggregation(self, config: R2N2Config) -> None:
         self.recurrent = ConvGRU(config.features, config.decoder[0])
@@ -102,7 +102,7 @@ class R2N2Encoder(nn.Module):
         x = photos * 2 - 1
         for number, (block, skip) in enumerate(zip(self.blocks, self.skips, strict=True), start=1):
             y = x
-            for convolution in block:
+            for convolution in block.children():
                 y = functional.leaky_relu(convolution(y), LEAK)
             x = functional.max_pool2d(y if number in (1, 4) else y + skip(x), 2, padding=1)
         return functional.leaky_relu(self.out(x.flatten(1)), LEAK)
@@ -142,8 +142,10 @@ def _apply_to_unpooled(layer: nn.Module, x: Float[Tensor, "batch c x y z"]) -> F
     """``layer(_unpool(x))``; for a convolution as a transposed convolution, which skips the zeros: 7 of 8 values."""
     if not isinstance(layer, nn.Conv3d):
         return layer(_unpool(x))
-    weight = layer.weight.flip(2, 3, 4).transpose(0, 1)
-    return functional.conv_transpose3d(x, weight, layer.bias, stride=2, padding=layer.padding, output_padding=1)
+    weight, padding = layer.weight.flip(2, 3, 4).transpose(0, 1), layer.kernel_size[0] // 2
+    return functional.conv_transpose3d(
+        x, weight, layer.bias, stride=2, padding=padding, output_padding=1
+    )
 
 
 class R2N2Decoder(nn.Module):
@@ -153,10 +155,10 @@ class R2N2Decoder(nn.Module):
         super().__init__()
         state, second, third, last = widths
 
-        def two(channels: int, width: int) -> nn.ModuleList:
+        def pair(channels: int, width: int) -> nn.ModuleList:
             return nn.ModuleList([nn.Conv3d(channels, width, 3, padding=1), nn.Conv3d(width, width, 3, padding=1)])
 
-        self.blocks = nn.ModuleList([two(state, state), two(state, second), two(second, third), two(third, last)])
+        self.blocks = nn.ModuleList([pair(state, state), pair(state, second), pair(second, third), pair(third, last)])
         self.skips = nn.ModuleList(
             [
                 nn.Identity(),
@@ -172,9 +174,9 @@ class R2N2Decoder(nn.Module):
         x = state
         for number, (block, skip) in enumerate(zip(self.blocks, self.skips, strict=True)):
             doubles = number < 3  # 4^3 -> 8^3 -> 16^3 -> 32^3
-            first = _apply_to_unpooled(block[0], x) if doubles else block[0](x)
-            first = functional.leaky_relu(first, LEAK)
+            one, two = block.children()
+            first = functional.leaky_relu(_apply_to_unpooled(one, x) if doubles else one(x), LEAK)
             # The last block's skip starts after its first convolution, as published.
             shortcut = _apply_to_unpooled(skip, x) if doubles else skip(first)
-            x = functional.leaky_relu(block[1](first), LEAK) + shortcut
+            x = functional.leaky_relu(two(first), LEAK) + shortcut
         return self.head(x)

@@ -90,7 +90,7 @@ def check_names(*given: str) -> None:
             configure(name)
 
 
-def configure(name: str, **overrides: object) -> NetworkConfig:
+def configure(name: str, **overrides: Any) -> NetworkConfig:
     """The config of ``name`` with ``overrides``; lists, as JSON gives them, become tuples.
 
     Raises:
@@ -142,5 +142,5 @@ def _import_class(name: str) -> Callable[..., object]:
         ) from None
 
 
-def _tuples(value: object) -> object:
+def _tuples(value: Any) -> Any:
     return tuple(_tuples(item) for item in value) if isinstance(value, (list, tuple)) else value

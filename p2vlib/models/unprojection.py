@@ -111,7 +111,7 @@ class Unprojection(nn.Module):
         self.unet = UNet3d(aggregated + VOXEL_FEATURES, config.volume)
         initialise_weights(self)
         for layer in (self.mask, self.unet.head):
-            nn.init.constant_(layer.bias, -3.0)  # most of a photo and of a cube is empty
+            nn.init.constant_(layer.get_parameter("bias"), -3.0)  # most of a photo and of a cube is empty
 
     def forward(
         self,
@@ -153,6 +153,7 @@ class Unprojection(nn.Module):
         self, result: UnprojectionReconstruction, batch: Batch, shape_loss: Callable[..., Tensor]
     ) -> dict[str, Tensor]:
         """The loss of the silhouettes, against those of the true volume."""
+        assert batch.true_cameras is not None, "a network that needs cameras gets them"
         size = result.mask_probability.shape[-1]
         silhouettes = render_silhouettes(batch.truth.float(), batch.true_cameras, size) > 0.5
         return {"silhouettes": shape_loss(result.mask_probability, silhouettes, (-2, -1))}

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import torch
 from jaxtyping import Int64
-from torch import Tensor
+from torch import Tensor, nn
 
 from p2vlib.config import Training
 from p2vlib.data.augmentation import augment, augmentation_recipe, perturb_cameras
@@ -62,7 +62,8 @@ def sample_batch(
             cameras = mirror_cameras(cameras, which)
         photos, truth = mirror_views(photos, truth, which)
     points = inside = None
-    if captures.fine_truth is not None and cameras is not None and (any(recipe.placement_noise) or recipe.lift_noise):
+    moved = any(recipe.placement_noise) or recipe.lift_noise
+    if moved and captures.fine_truth is not None and cameras is not None and boxes is not None:
         moves = placement.sample_placements(len(rows), *recipe.placement_noise, generator, recipe.lift_noise).to(device)
         room, fine = placement.MAX_DEVIATIONS * recipe.lift_noise, captures.fine_truth[rows]
         truth, cameras, boxes = placement.move_cube(fine, cameras, boxes, moves, truth.shape[-1], room)
@@ -72,13 +73,13 @@ def sample_batch(
     true_cameras = cameras
     if cameras is not None and recipe.camera_noise != (0.0, 0.0):
         cameras = perturb_cameras(cameras, *recipe.camera_noise, generator)
-    views = augment(photos, generator, augmentation_recipe(recipe.augmentation), boxes, captures.crop_size)
-    return Batch(views, cameras, truth, true_cameras, points, inside, generator)
+    photos = augment(photos, generator, augmentation_recipe(recipe.augmentation), boxes, captures.crop_size)
+    return Batch(photos, cameras, truth, true_cameras, points, inside, generator)
 
 
-def without_cameras(captures: Captures) -> Captures:
-    """The captures for a network that needs no cameras: no camera noise is drawn either."""
-    return replace(captures, cameras=None)
+def network_inputs(model: nn.Module, captures: Captures) -> Captures:
+    """``captures`` as ``model`` gets them: without cameras if it needs none, so that no noise is drawn for these."""
+    return captures if model.needs_cameras else replace(captures, cameras=None)
 
 
 def _sample_rows(

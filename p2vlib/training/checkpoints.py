@@ -20,6 +20,8 @@ from p2vlib.config import Training
 from p2vlib.data.dataset import Captures
 from p2vlib.files import write_atomically
 from p2vlib.provenance import PACKAGES, code_digest, syntax_digest
+from p2vlib.training.batches import network_inputs
+from p2vlib.training.recipes import resolve_epochs
 
 ARCHIVE = "archive"
 """The folder, beside the weights, for weights and checkpoints of another provenance."""
@@ -103,12 +105,19 @@ def _history(metadata: dict[str, str]) -> pd.DataFrame:
 # --------------------------------------------------------------------------------------------------------- provenance
 
 
-def provenance(model: nn.Module, captures: Captures, recipe: Training, start: Path | None) -> dict[str, Any]:
-    """Everything the weights of a training depend on; weights of the same provenance are the same."""
-    start_digest = hashlib.sha256(start.read_bytes()).hexdigest()[:16] if start else ""
-    network = repr(getattr(model, "config", type(model).__name__))
-    inputs = {"network": network, "captures": captures.digest(), "start": start_digest, "code": _code(type(model))}
-    return json.loads(json.dumps({**asdict(recipe), **inputs}))  # as it is read back: tuples become lists
+def training_provenance(model: nn.Module, captures: Captures, recipe: Training, start: Path | None) -> dict[str, Any]:
+    """Everything that the weights of a training depend on; weights of the same provenance are the same."""
+    return json.loads(  # as it is read back: tuples become lists
+        json.dumps(
+            {
+                **asdict(resolve_epochs(recipe, len(captures))),
+                "network": repr(getattr(model, "config", type(model).__name__)),
+                "captures": network_inputs(model, captures).digest(),
+                "start": hashlib.sha256(start.read_bytes()).hexdigest()[:16] if start else "",
+                "code": _code(type(model)),
+            }
+        )
+    )
 
 
 def _code(network: type) -> str:
@@ -119,7 +128,7 @@ def _code(network: type) -> str:
 
 
 def read_provenance(path: Path) -> dict[str, Any]:
-    """The `provenance` of the file at ``path``.
+    """The provenance of the file at ``path``.
 
     Raises:
         ValueError: a broken file.
@@ -134,7 +143,7 @@ def provenance_diff(path: Path, expected: dict[str, Any]) -> list[str]:
 
 
 def provenance_id(provenance: dict[str, Any]) -> str:
-    """16 hexadecimal digits that identify a `provenance`."""
+    """16 hexadecimal digits that identify a provenance."""
     return hashlib.sha256(json.dumps(provenance, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -26,7 +26,7 @@ from p2vlib.data.dataset import Captures
 from p2vlib.evaluation.iou import best_threshold, evaluate
 from p2vlib.models.network import to_fast_layout
 from p2vlib.training import checkpoints
-from p2vlib.training.batches import sample_batch, without_cameras
+from p2vlib.training.batches import network_inputs, sample_batch
 from p2vlib.training.losses import training_loss
 from p2vlib.training.recipes import frozen_parts, learning_rate, precision, resolve_epochs
 
@@ -66,14 +66,14 @@ def train(
     """
     _check_points(model, captures, recipe)
     finished, checkpoint = folder / "weights.safetensors", folder / "checkpoint.safetensors"
-    provenance = training_provenance(model, captures, recipe, start)
-    recipe, captures = resolve_epochs(recipe, len(captures)), _inputs(model, captures)
+    provenance = checkpoints.training_provenance(model, captures, recipe, start)
+    recipe, captures = resolve_epochs(recipe, len(captures)), network_inputs(model, captures)
     accelerator = _accelerator(device)
     main = accelerator.is_main_process
-    if not main:
-        report = _no_log
     if main:
         checkpoints.archive_stale((finished, checkpoint), provenance, report)
+    else:
+        report = _no_log
     accelerator.wait_for_everyone()
     if finished.is_file():
         history = checkpoints.load_weights(model, finished)
@@ -90,11 +90,15 @@ def train(
         report(f"  {folder.name}: continues at step {first} of {recipe.steps}")
     captures, validation = captures.to(accelerator.device), validation.to(accelerator.device)
     losses, began = [], time.perf_counter()
-    for step in _steps(first, recipe, folder.name, main):
+    steps: Iterable[int] = range(first, recipe.steps)
+    if main and progress.is_interactive():  # elsewhere the line of each epoch shows the progress
+        steps = progress.bar(steps, folder.name, unit="step")
+    for step in steps:
         losses.append(training_step(accelerator, network, optimizer, captures, recipe, step))
         if (step + 1) % recipe.steps_per_epoch and step + 1 < recipe.steps:
             continue
-        _broadcast_buffers(accelerator, model)
+        if accelerator.num_processes > 1:  # the weights are equal already, the statistics of the batch norms are not
+            broadcast(list(model.buffers()))
         row = _end_of_epoch(model, validation, recipe, step + 1, losses, began, history)
         losses, began = [], time.perf_counter()
         history = pd.concat([history, pd.DataFrame([row])], ignore_index=True)
@@ -145,15 +149,6 @@ def training_step(
     return loss.detach()
 
 
-def training_provenance(model: nn.Module, captures: Captures, recipe: Training, start: Path | None) -> dict[str, Any]:
-    """The provenance of the weights that `train` writes: weights of the same provenance are the same."""
-    return checkpoints.provenance(model, _inputs(model, captures), resolve_epochs(recipe, len(captures)), start)
-
-
-def _inputs(model: nn.Module, captures: Captures) -> Captures:
-    return captures if model.needs_cameras else without_cameras(captures)
-
-
 def _check_points(model: nn.Module, captures: Captures, recipe: Training) -> None:
     if not recipe.point_samples:
         return
@@ -191,21 +186,8 @@ def _parameter_groups(model: nn.Module, recipe: Training) -> list[dict[str, Any]
     return list(groups.values())
 
 
-def _steps(first: int, recipe: Training, name: str, show: bool) -> Iterable[int]:
-    """The remaining steps, with a progress bar on an interactive terminal."""
-    steps = range(first, recipe.steps)
-    return progress.bar(steps, name, unit="step") if show and progress.is_interactive() else steps
-
-
 def _no_log(line: str) -> None:
     """Silences logging on all ranks but the first."""
-
-
-def _broadcast_buffers(accelerator: Accelerator, model: nn.Module) -> None:
-    """Gives all processes the batch-norm statistics of the first; their weights are equal already."""
-    if accelerator.num_processes > 1:
-        for buffer in model.buffers():
-            broadcast(buffer)
 
 
 def _end_of_epoch(
@@ -224,13 +206,7 @@ def _end_of_epoch(
     seconds = time.perf_counter() - began + (history.seconds.iloc[-1] if len(history) else 0.0)
     views = min(recipe.views, VALIDATION_VIEWS, validation.photos.shape[1])
     threshold, iou = best_threshold(evaluate(model, validation, views=(views,)))
-    return {
-        "step": step,
-        "seconds": round(seconds, 2),
-        "loss": loss,
-        "validation_iou": iou,
-        "threshold": threshold,
-    }
+    return dict(step=step, seconds=round(seconds, 2), loss=loss, validation_iou=iou, threshold=threshold)
 
 
 def _epoch_line(row: dict[str, Any], recipe: Training) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import reduce
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -31,17 +33,17 @@ def training_loss(network: nn.Module, result: Reconstruction, batch: Batch, name
     """
     if name not in ("default", "published"):
         raise ValueError(f"no loss is called {name!r}; expected default or published")
-    if hasattr(network, "loss"):
-        return network.loss(result, batch)
+    if loss := getattr(network, "loss", None):
+        return loss(result, batch)
     volumes = [result.probability, *([result.coarse] if result.coarse is not result.probability else [])]
     if name == "published":
-        return CROSS_ENTROPY_WEIGHT * sum(cross_entropy(volume, batch.truth) for volume in volumes)
+        return CROSS_ENTROPY_WEIGHT * reduce(torch.add, [cross_entropy(volume, batch.truth) for volume in volumes])
     terms = [shape_loss(volume, batch.truth) for volume in volumes]
     if result.per_view_occupancy.shape[1] > 1:
         terms.append(shape_loss(result.per_view_occupancy, batch.truth[:, None].expand_as(result.per_view_occupancy)))
-    if hasattr(network, "loss_terms"):
-        terms += network.loss_terms(result, batch, shape_loss).values()
-    return sum(terms[1:], start=terms[0])
+    if loss_terms := getattr(network, "loss_terms", None):
+        terms += loss_terms(result, batch, shape_loss).values()
+    return reduce(torch.add, terms)
 
 
 def shape_loss(

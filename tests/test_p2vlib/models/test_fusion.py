@@ -10,15 +10,6 @@ from p2vlib.models.pix2vox import ContextAwareFusion, MeanFusion
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("stride", [1, 2])
-def test_fusion_of_one_view_is_the_identity(stride: int) -> None:
-    merger = ContextAwareFusion(3, (2, 1), stride).eval()
-    volumes = torch.rand(2, 1, 8, 8, 8)
-    fused, weights = merger(torch.rand(2, 3, 8, 8, 8), volumes)
-    assert torch.equal(fused, volumes[:, 0]) and torch.equal(weights, torch.ones_like(volumes))
-
-
-@torch.no_grad()
 def test_fusion_by_hand() -> None:
     merger = ContextAwareFusion(1, (1,)).eval()
     convolution, norm, _ = merger.layer1

@@ -14,7 +14,7 @@ from p2vlib import models
 from p2vlib.config import PRESETS
 from p2vlib.models.conv_lstm import ConvLSTM
 from p2vlib.models.network import check_views
-from p2vlib.models.pix2vox import vgg_trunk
+from p2vlib.models.trunks import vgg_trunk
 
 DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
 NARROW = [name for name in models.names() if name.startswith("pix2vox") and name.endswith("narrow")]
