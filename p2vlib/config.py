@@ -67,16 +67,17 @@ class Training:
     the number of views, and `steps_per_epoch` is one pass."""
     single_view_share: float = 0.1
     """The share of the steps that sees one photo, first, as in the paper's own schedule. It is short here, since the
-    later steps, too, ask every view for itself (`losses.loss_of`)."""
+    later steps, too, ask every view for itself (`losses.training_loss`)."""
     batch: int = 4
     """Photos a step: ``batch // views`` captures, at least two, so that a step costs the same at any view count."""
     views: int = 4
-    """Most photos a step of the second stage; the number is drawn anew each step."""
+    """Most photos of a capture in the second stage; the number is drawn for each step, or for each pass if `epochs` are
+    given."""
     view_sampling: str = "even"
     """Which photos of a capture: `even` around it from any start, or `any`, as published."""
     learning_rate: float = 3e-3
     schedule: str = "cosine"
-    """`cosine` with a short warm-up, or `step` (halved at 60 % of the steps, as published)."""
+    """`cosine` with a short warm-up, or `step` (halved once, at 60 % of the first stage, as published)."""
     weight_decay: float = 1e-4
     gradient_clip: float = 1.0
     """Largest gradient norm; 0: any."""
@@ -91,11 +92,12 @@ class Training:
     mirror: bool = True
     """Mirror picture and volume together, so that a left foot teaches right ones: chirality stays true."""
     loss: str = "default"
-    """What is minimised: `default` or `published` (see `losses.loss_of`)."""
+    """What is minimised: `default` or `published` (see `losses.training_loss`)."""
     fusion_rate: float = 1.0
     """The learning rate of the fusion as a share of the others'."""
     freeze_after_first_stage: bool = False
-    """After the single-view stage encoder and decoder stay as they are, and the schedule begins again."""
+    """The two stages of Pix2Vox and AttSets: after the single-view stage the network's `frozen_parts` do not train, and
+    the schedule starts again."""
     augmentation: str = "default"
     """What the photos go through: `default` or `published` (see `augmentation`)."""
     steps_per_epoch: int = 50
@@ -129,8 +131,8 @@ RECIPES = {
 """How to train, by name; `default` is filled in by each scale.
 
 `published` is Pix2Vox's: Adam, 64 samples a step, 250 passes with one view, the rate halved after 150; then, as the
-authors say of the paper, 100 passes with any number of views for fusion and refiner alone. With which rate the second
-stage began is not told: here it is the first again.
+authors say of the paper, 100 passes with any number of views for fusion and refiner alone. The rate of the second stage
+is not published: here it is the first one throughout.
 """
 
 

@@ -5,8 +5,8 @@ feature of every view gets a weight, and the weighted sum does not depend on the
 of the released code, encoder and decoder are those of 3D-R2N2.
 
 The paper trains in two stages (its FASet algorithm): encoder and decoder on single views, for which the attention is
-the identity, then the attention alone on sets of views. A recipe with ``hold`` does so: `AttSets.frozen_parts` names
-what the second stage leaves unchanged. Without ``hold`` all parts train together.
+the identity, then the attention alone on sets of views. A recipe with `freeze_after_first_stage` does so:
+`AttSets.frozen_parts` names what the second stage leaves unchanged. By default all parts train together.
 """
 
 from __future__ import annotations

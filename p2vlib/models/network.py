@@ -71,9 +71,9 @@ class Network(Protocol):
       ``shape_loss`` is `p2vlib.training.losses.shape_loss`.
     - ``loss(result, batch) -> tensor``: replaces the loss of the volumes.
     - ``frozen_parts``: names of children that do not train, by stage: ``multi-view`` for the second stage of a recipe
-      with `hold`, ``points`` for a recipe with `points`.
-    - ``query_points(truth, number, height, generator) -> [batch, number, 3]``: where a recipe with `points` samples
-      the truth; such a network's `forward` takes the points as its third argument.
+      with `freeze_after_first_stage`, ``points`` for a recipe with `point_samples`.
+    - ``query_points(truth, number, height, generator) -> [batch, number, 3]``: where a recipe with `point_samples`
+      samples the truth; such a network's `forward` takes the points as its third argument.
     """
 
     needs_cameras: bool

@@ -143,9 +143,7 @@ def _apply_to_unpooled(layer: nn.Module, x: Float[Tensor, "batch c x y z"]) -> F
     if not isinstance(layer, nn.Conv3d):
         return layer(_unpool(x))
     weight, padding = layer.weight.flip(2, 3, 4).transpose(0, 1), layer.kernel_size[0] // 2
-    return functional.conv_transpose3d(
-        x, weight, layer.bias, stride=2, padding=padding, output_padding=1
-    )
+    return functional.conv_transpose3d(x, weight, layer.bias, stride=2, padding=padding, output_padding=1)
 
 
 class R2N2Decoder(nn.Module):

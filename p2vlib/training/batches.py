@@ -33,7 +33,7 @@ def sample_batch(
         step: number of the step.
         share: (index, count) of the processes: each takes its part of the batch, with its own random numbers for
             mirroring, noise and augmentation.
-        query_points: the network's (see `Network`), for a recipe with `points`.
+        query_points: the network's (see `Network`), for a recipe with `point_samples`.
 
     Raises:
         ValueError: fewer captures a step than processes.

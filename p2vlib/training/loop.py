@@ -154,7 +154,7 @@ def _check_points(model: nn.Module, captures: Captures, recipe: Training) -> Non
         return
     if not hasattr(model, "query_points"):
         raise ValueError(
-            f"{type(model).__name__} has no query_points; expected a network with a point head, or points=0"
+            f"{type(model).__name__} has no query_points; expected a network with a point head, or point_samples=0"
         )
     if captures.fine_truth is None or not any(recipe.placement_noise):
         raise ValueError(

@@ -45,9 +45,10 @@ def frozen_parts(model: nn.Module, recipe: Training, step: int) -> tuple[str, ..
 def learning_rate(recipe: Training, step: int) -> float:
     """The learning rate of a step.
 
-    `cosine`: warmed up over 3 % of the steps, then a cosine to zero. `step`: halved once, at 60 %. With ``hold`` the
-    second stage has a schedule of its own: another cosine, or the first rate throughout. (The published code halves
-    the rate in its 250 single-view epochs alone; the rate of the 100 epochs that follow is not published.)
+    `cosine`: warmed up over 3 % of the steps, then a cosine to zero. `step`: halved once, at 60 %. With
+    `freeze_after_first_stage` the second stage has a schedule of its own: another cosine, or the first rate throughout.
+    (The published code halves the rate in its 250 single-view epochs; the rate of the 100 epochs that follow is not
+    published.)
     """
     steps, second_stage = recipe.steps, False
     if recipe.freeze_after_first_stage:
@@ -80,7 +81,7 @@ def recipe_summary(recipe: Training, captures: Captures, validation: Captures | 
     first = f"the first {recipe.single_view_share:.0%} with 1 view, then " if recipe.single_view_share else ""
     views = f"{first}1 to {min(recipe.views, available)} views"
     frozen = ", encoder and decoder frozen" if recipe.freeze_after_first_stage else ""
-    data = f"{len(captures):,} captures of {available} photos, {captures.crop_size} px"
+    data = f"{len(captures):,} captures of {available} photos, {captures.crop_size or captures.photos.shape[-1]} px"
     data += f"; {len(validation):,} for validation" if validation is not None else ""
     rate = f"learning rate {recipe.learning_rate:g}, {schedule}"
     return f"{optimiser}; {rate}; {batch}, {views}{frozen}; loss {recipe.loss}; {precision()}; {data}"
