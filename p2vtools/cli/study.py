@@ -125,7 +125,7 @@ def weights() -> None:
 
     path = pretraining.train_pretrained()
     print(path)
-    print(model_card.complete(path, pretraining.pretrained_config()))
+    print(model_card.complete_card(path, pretraining.pretrained_config()))
 
 
 def evaluate(
@@ -133,7 +133,7 @@ def evaluate(
     out: Annotated[Path | None, Option(help="the folder for the tables (default: reports/evaluate)")] = None,
 ) -> None:
     """Measure the errors of cameras, scans and measures on unseen people; resumes."""
-    from p2vtools.study.benchmark.run import evaluate as run_benchmark
+    from p2vtools.study.benchmark.run import run_benchmark
     from p2vtools.study.report import build_evaluation
 
     print(build_evaluation(run_benchmark(share, out)))

@@ -35,10 +35,10 @@ TRAININGS = ("objects", "shapenet", "things3d", "feet-studio", "feet-phone")
 
 Result = TypeVar("Result")
 
-_BUILDING = threading.Lock()
+_INITIALISING = threading.Lock()
 """Held while a network is initialised, which draws from torch's one global random state."""
 
-_STOP = threading.Event()
+_STOPPED = threading.Event()
 """Set when one of the trainings side by side ends in an error, so that the others do not run on unseen."""
 
 
@@ -53,7 +53,7 @@ class Arm:
     overrides: tuple[tuple[str, object], ...] = ()
 
 
-def ablation(config: Config) -> dict[str, Arm]:
+def ablation_arms(config: Config) -> dict[str, Arm]:
     """Title -> arm: Pix2Vox, the LSTM in clockwise and in shuffled order; when repeated, also without the LSTM.
 
     Replaced by the identity, the LSTM leaves the same network as Pix2Vox, trained once more under another name: how
@@ -74,7 +74,7 @@ def ablation(config: Config) -> dict[str, Arm]:
 
 
 @dataclass(frozen=True, eq=False)
-class Network:
+class TrainedNetwork:
     """A trained network of the study."""
 
     name: str
@@ -96,7 +96,7 @@ class Network:
 
 
 @dataclass(frozen=True, eq=False)
-class Archive:
+class LoadedArchive:
     """A real archive, read."""
 
     captures: Captures
@@ -115,7 +115,7 @@ def read_archive(
     limit: int = 0,
     drop_leaks: bool = False,
     on_error: str = "stop",
-) -> Archive | None:
+) -> LoadedArchive | None:
     """A real archive, or None for the ``embedded`` objects.
 
     ``root`` empty: where `p2vlib fetch` puts it. ``as_published``: photos are cut to their centre, and tested as the
@@ -135,7 +135,7 @@ def read_archive(
         return None
     if dataset == "pix3d":
         captures, skipped = pix3d.load(Path(root or home() / "data" / "pix3d" / "pix3d"), image_size, **facts)
-        return Archive(replace(captures, as_published=as_published), skipped, none)
+        return LoadedArchive(replace(captures, as_published=as_published), skipped, none)
     if dataset not in ("shapenet", "things3d"):
         raise ValueError(f"no data set is called {dataset!r}; there are embedded, shapenet, things3d, pix3d")
     folder = Path(root or home() / "data" / dataset)
@@ -143,7 +143,7 @@ def read_archive(
     captures, skipped = shapenet.load(folder, image_size, **facts)
     found = shapenet.cross_listed(shapenet.read_taxonomy(folder / shapenet.TAXONOMY))
     leaks = pd.DataFrame([(name, ", ".join(places)) for name, places in found.items()], columns=none.columns)
-    return Archive(captures, skipped, leaks)
+    return LoadedArchive(captures, skipped, leaks)
 
 
 def training_captures(captures: Captures, training: str, split: str) -> Captures:
@@ -167,12 +167,12 @@ def train_network(
     training: str,
     *,
     variant: str = "main",
-    start: Network | None = None,
+    start: TrainedNetwork | None = None,
     order: str = "clockwise",
     repeat: int = 0,
     recipe: Training | None = None,
     **overrides: object,
-) -> Network:
+) -> TrainedNetwork:
     """The network ``name`` trained on the train split of ``training``; from ``start``'s weights where one is given.
 
     It is trained once: asked for again, in this notebook or a later one, it is loaded. ``repeat`` counts further
@@ -181,15 +181,15 @@ def train_network(
     """
     recipe = recipe or (run.config.pretraining if start is None else run.config.finetuning)
     recipe = replace(recipe, view_order=order, seed=recipe.seed + run.config.seed + 1000 * repeat)
-    with _BUILDING, torch.random.fork_rng():
+    with _INITIALISING, torch.random.fork_rng():
         torch.manual_seed(recipe.seed)
         model = models.build(name, image_size=run.config.image_size, **overrides)
     folder = run.work / "weights" / "_".join([name, training, variant])
     learn, validation = (training_captures(captures, training, split) for split in ("train", "validation"))
     begun = start.weights if start else None
     with _trained_once(run, folder, lambda: training_provenance(model, learn, recipe, begun)):
-        history = train(model, learn, validation, recipe, folder, start=begun, report=_tell)
-    return Network(name, training, variant, model, history, folder / "weights.safetensors")
+        history = train(model, learn, validation, recipe, folder, start=begun, report=_log)
+    return TrainedNetwork(name, training, variant, model, history, folder / "weights.safetensors")
 
 
 @contextlib.contextmanager
@@ -210,11 +210,11 @@ def _trained_once(run: NotebookRun, folder: Path, origin_of: Callable[[], dict])
             if not own.is_file() and found.is_file() and not checkpoints.provenance_diff(found, told):
                 own.parent.mkdir(parents=True, exist_ok=True)
                 os.link(found, own)
-                _tell(f"  {folder.name}: the same as in {place.name}")
+                _log(f"  {folder.name}: the same as in {place.name}")
         yield
 
 
-def published_network(path: str) -> Network:
+def published_network(path: str) -> TrainedNetwork:
     """The network of a published checkpoint (``.pth``, or what `p2vlib convert` made of one), to be tested as it is.
 
     Raises:
@@ -222,16 +222,18 @@ def published_network(path: str) -> Network:
     """
     found = models.load_published(path)
     print(f"{path}: {found.name}; not used: {', '.join(found.unused) or 'nothing'}", flush=True)
-    return Network(found.name, "shapenet", "published", found.model, pd.DataFrame(), Path(path))
+    return TrainedNetwork(found.name, "shapenet", "published", found.model, pd.DataFrame(), Path(path))
 
 
-def train_arm(run: NotebookRun, captures: Captures, arm: Arm, training: str, start: Network | None = None) -> Network:
+def train_arm(
+    run: NotebookRun, captures: Captures, arm: Arm, training: str, start: TrainedNetwork | None = None
+) -> TrainedNetwork:
     """`train_network` for an arm of the ablation."""
     facts = {"variant": arm.variant, "order": arm.order, "repeat": arm.repeat, **dict(arm.overrides)}
     return train_network(run, captures, arm.name, training, start=start, **facts)
 
 
-def side_by_side(jobs: Mapping[str, Callable[[], Result]]) -> dict[str, Result]:
+def run_in_parallel(jobs: Mapping[str, Callable[[], Result]]) -> dict[str, Result]:
     """What each of ``jobs`` returns, by its key; on a CPU they run at the same time and share the cores.
 
     Small networks do not fill two cores: trained two at a time, on one core each, they are done sooner than one after
@@ -250,27 +252,27 @@ def side_by_side(jobs: Mapping[str, Callable[[], Result]]) -> dict[str, Result]:
             for done in as_completed(running.values()):
                 done.result()
         except BaseException:
-            _STOP.set()
+            _STOPPED.set()
             pool.shutdown(cancel_futures=True)
             raise
         finally:
-            _STOP.clear()
+            _STOPPED.clear()
             torch.set_num_threads(cores)  # in part it is a setting of the whole process
     return {key: done.result() for key, done in running.items()}
 
 
-def _tell(line: str) -> None:
+def _log(line: str) -> None:
     _check_stop()
     progress.log(line)
 
 
 def _check_stop() -> None:
-    if _STOP.is_set():
+    if _STOPPED.is_set():
         raise InterruptedError("another of the trainings side by side has stopped")
 
 
-def test_network(
-    network: Network,
+def evaluate_network(
+    network: TrainedNetwork,
     test: Captures,
     validation: Captures,
     *,
@@ -297,7 +299,7 @@ def test_network(
     return evaluation.metric_rows(scores, threshold, dataset=dataset, **facts)
 
 
-def test_mean_shape(
+def evaluate_mean_shape(
     train: Captures,
     test: Captures,
     validation: Captures,
@@ -317,8 +319,8 @@ def test_mean_shape(
     )
 
 
-def surfaces(
-    networks: Mapping[str, Network], train: Captures, test: Captures, validation: Captures, views: Sequence[int]
+def surface_scores(
+    networks: Mapping[str, TrainedNetwork], train: Captures, test: Captures, validation: Captures, views: Sequence[int]
 ) -> pd.DataFrame:
     """F-score@1% on ``test`` of each network by number of photos, and of the mean shape: model, views, low, high …
 
@@ -347,8 +349,12 @@ def surfaces(
     )
 
 
-def panels_of(
-    networks: Mapping[str, Network], captures: Captures, samples: Mapping[str, str], views: int, metrics: pd.DataFrame
+def prediction_panels(
+    networks: Mapping[str, TrainedNetwork],
+    captures: Captures,
+    samples: Mapping[str, str],
+    views: int,
+    metrics: pd.DataFrame,
 ) -> list[viewer.Panel]:
     """Rows for `viewer.panels`: each of ``samples`` (title -> sample) with its photos, truth and every prediction.
 
@@ -367,7 +373,7 @@ def panels_of(
     return rows
 
 
-def ranked_panels(network: Network, captures: Captures, rows: pd.DataFrame, views: int) -> Figure:
+def ranking_figure(network: TrainedNetwork, captures: Captures, rows: pd.DataFrame, views: int) -> Figure:
     """The best, the middle and the worst of ``captures`` by ``network``, and the scores of all (`best_to_worst`).
 
     Args:
@@ -376,11 +382,11 @@ def ranked_panels(network: Network, captures: Captures, rows: pd.DataFrame, view
     rows, groups = rows.assign(variant=network.variant), {}
     for title, samples in evaluation.rank_samples(rows).items():
         named = {f"{title} {place}": sample for place, sample in enumerate(samples, start=1)}
-        groups[title] = panels_of({network.name: network}, captures, named, views, rows)
+        groups[title] = prediction_panels({network.name: network}, captures, named, views, rows)
     return viewer.best_to_worst(groups, rows[rows.selected].iou.tolist())
 
 
-def _selected(metrics: pd.DataFrame, network: Network) -> float:
+def _selected(metrics: pd.DataFrame, network: TrainedNetwork) -> float:
     own = (metrics.model == network.name) & (metrics.training == network.training)
     chosen = metrics[own & (metrics.variant == network.variant) & metrics.selected].threshold.unique()
     if len(chosen) != 1:

@@ -35,7 +35,7 @@ from p2vtools.synthesis.feet.foot import make_feet
 from p2vtools.synthesis.feet.landmarks import true_measures
 from p2vtools.synthesis.feet.population import sample_population
 
-CAPTURED = {
+CAPTURE_SETTINGS = {
     "a mat's cameras, foot found": ("phone", "a mat"),
     "exact cameras, placement given": ("phone", None),
     "on a mat, its cameras, foot found": (MAT_DOMAIN, "a mat"),
@@ -43,7 +43,9 @@ CAPTURED = {
 """How feet of the test are captured to be measured -> their look, and who measured the cameras (`measured_foot`)."""
 
 
-def seen_from(foot: ReconstructedFoot, pose: Float[np.ndarray, "4 4"], size: int = 32) -> Bool[np.ndarray, "x y z"]:
+def solid_in_frame(
+    foot: ReconstructedFoot, pose: Float[np.ndarray, "4 4"], size: int = 32
+) -> Bool[np.ndarray, "x y z"]:
     """The solid of ``foot`` on the grid of a foot whose true ``pose`` is known, interpolated."""
     from scipy.ndimage import map_coordinates
 
@@ -55,7 +57,7 @@ def seen_from(foot: ReconstructedFoot, pose: Float[np.ndarray, "4 4"], size: int
     return volume >= foot.threshold
 
 
-def examine(weights: PretrainedModel, folders: Sequence[Path], seed: int = 0) -> pd.DataFrame:
+def evaluate_reconstruction(weights: PretrainedModel, folders: Sequence[Path], seed: int = 0) -> pd.DataFrame:
     """How well unseen feet are reconstructed from all photos of their capture folders: a row a foot.
 
     Columns: sample, subject, iou (placement given), iou at 128 (likewise), found (IoU when the foot stands up to 4 cm
@@ -68,7 +70,7 @@ def examine(weights: PretrainedModel, folders: Sequence[Path], seed: int = 0) ->
         truth = {size: voxelise(mesh.vertices, mesh.faces, FOOT_CUBE, size).volume for size in (32, 128)}
         given = reconstruct(weights, shots, 128, "given")
         coarse = reconstruct(weights, shots, 32, "given")
-        shots, pose = elsewhere(shots, rng)
+        shots, pose = displace_foot(shots, rng)
         began = time.perf_counter()
         found = reconstruct(weights, shots, 32)
         seconds = time.perf_counter() - began
@@ -81,7 +83,7 @@ def examine(weights: PretrainedModel, folders: Sequence[Path], seed: int = 0) ->
                 "subject": folder.name.rsplit("-", 1)[0],
                 "iou": iou(coarse.solid, truth[32]),
                 "iou at 128": iou(given.solid, truth[128]),
-                "found": iou(seen_from(found, pose), truth[32]),
+                "found": iou(solid_in_frame(found, pose), truth[32]),
                 "degrees": float(np.rad2deg(np.arctan2(off[2, 0], off[0, 0]))),
                 "mm": float(1000 * np.hypot(off[0, 3], off[2, 3])),
                 "seconds": seconds,
@@ -91,7 +93,7 @@ def examine(weights: PretrainedModel, folders: Sequence[Path], seed: int = 0) ->
     return pd.DataFrame(rows)
 
 
-def elsewhere(shots: PhotoSet, rng: np.random.Generator) -> tuple[PhotoSet, Float[np.ndarray, "4 4"]]:
+def displace_foot(shots: PhotoSet, rng: np.random.Generator) -> tuple[PhotoSet, Float[np.ndarray, "4 4"]]:
     """A capture whose foot stands up to 4 cm and 30 degrees away from where it is looked for, and its true pose."""
     angle, away = rng.uniform(0, 2 * np.pi), 0.04 * rng.uniform() ** 0.5
     pose = pose_matrix(rng.uniform(-30, 30), away * np.array([np.cos(angle), 0, np.sin(angle)]))
@@ -100,7 +102,7 @@ def elsewhere(shots: PhotoSet, rng: np.random.Generator) -> tuple[PhotoSet, Floa
     return replace(shots, cameras=moved, initial_position=np.zeros(3)), pose
 
 
-def shaken(shots: PhotoSet, degrees: float, metres: float, rng: np.random.Generator) -> PhotoSet:
+def perturb_cameras(shots: PhotoSet, degrees: float, metres: float, rng: np.random.Generator) -> PhotoSet:
     """A capture whose cameras were measured with an error of their own each: standard deviations about and along the
     camera's axes."""
     cameras = []
@@ -112,22 +114,22 @@ def shaken(shots: PhotoSet, degrees: float, metres: float, rng: np.random.Genera
     return replace(shots, cameras=cameras)
 
 
-def measures_of_capture(folder: Path) -> dict[str, float]:
+def true_capture_measures(folder: Path) -> dict[str, float]:
     """The measures of the foot in a rendered capture folder, by anny's landmarks (`capture.landmarks`), mm."""
     subject = json.loads((folder / "subject.json").read_text())
     (person,) = sample_population(subject["recipe"]["seed"], 1, first=subject["recipe"]["index"])
     return true_measures(make_feet(person)[subject["side"]])
 
 
-def measured(
+def measure_captures(
     weights: PretrainedModel, folders: Sequence[Path], who: str | None = "a mat", seed: int = 0
 ) -> pd.DataFrame:
     """`readings` of unseen feet, `measured_foot` each: a row a foot and measure."""
     jobs = [(weights, folder, who, np.random.default_rng([seed, number])) for number, folder in enumerate(folders)]
-    return pd.concat(run_jobs(measured_foot, jobs, "feet measured", "foot"), ignore_index=True)
+    return pd.concat(run_jobs(measure_capture, jobs, "feet measured", "foot"), ignore_index=True)
 
 
-def measured_foot(weights: PretrainedModel, folder: Path, who: str | None, rng: np.random.Generator) -> pd.DataFrame:
+def measure_capture(weights: PretrainedModel, folder: Path, who: str | None, rng: np.random.Generator) -> pd.DataFrame:
     """What `uncertainty.readings` says of the foot in a capture folder beside the truth: a row a measure.
 
     Args:
@@ -138,14 +140,14 @@ def measured_foot(weights: PretrainedModel, folder: Path, who: str | None, rng: 
     """
     shots = read_photo_set(folder)
     if who:
-        shots, _ = elsewhere(shaken(shots, *camera_alignment.CAMERA_NOISE[who], rng), rng)
+        shots, _ = displace_foot(perturb_cameras(shots, *camera_alignment.CAMERA_NOISE[who], rng), rng)
     foot = reconstruct(weights, shots, CALIBRATED_SIZE, "found" if who else "given")
     table = uncertainty.uncalibrated_measures(weights, shots, foot).rename_axis("measure").reset_index()
-    truth = table.measure.map(measures_of_capture(folder))
+    truth = table.measure.map(true_capture_measures(folder))
     return table.assign(sample=folder.name, subject=folder.name.rsplit("-", 1)[0], truth=truth)
 
 
-def reached(rows: pd.DataFrame, known: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
+def measure_errors(rows: pd.DataFrame, known: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
     """How far measures were off (`measured`) before and after the corrections of ``known`` (`uncertainty.fitted`), mm,
     and how many of them were inside their interval."""
     told = {}
@@ -164,7 +166,7 @@ def reached(rows: pd.DataFrame, known: Mapping[str, Mapping[str, float]]) -> dic
     return told
 
 
-def summary(rows: pd.DataFrame) -> dict[str, object]:
+def summarise_reconstruction(rows: pd.DataFrame) -> dict[str, object]:
     """What `examine` found, as a card says it."""
     told: dict[str, object] = {"feet": len(rows)}
     for column in ("iou", "iou at 128", "found"):
@@ -178,7 +180,7 @@ def summary(rows: pd.DataFrame) -> dict[str, object]:
     return told
 
 
-def complete(path: Path, config: Config) -> dict[str, object]:
+def complete_card(path: Path, config: Config) -> dict[str, object]:
     """Adds to the card at ``path`` what capture folders give, and what wrong cameras cost; draws its picture.
 
     Measures are calibrated on floors and mats alike.
@@ -186,18 +188,23 @@ def complete(path: Path, config: Config) -> dict[str, object]:
     feet, weights = data_folder("feet", config.scale), pretrained.load_pretrained(path)
     known = [folder for look in ("phone", MAT_DOMAIN) for folder in sorted((feet / look).glob("person-validation-*"))]
     folders = {look: sorted((feet / look).glob("person-test-*")) for look in ("phone", MAT_DOMAIN)}
-    tested = {title: measured(weights, folders[look], who, seed=1) for title, (look, who) in CAPTURED.items()}
-    told = calibrate(path, measured(weights, known), tested)
+    tested = {
+        title: measure_captures(weights, folders[look], who, seed=1) for title, (look, who) in CAPTURE_SETTINGS.items()
+    }
+    told = calibrate_card(path, measure_captures(weights, known), tested)
     weights = pretrained.load_pretrained(path)
-    tested = examine(weights, folders["phone"])
-    told |= {"reconstruct, all photos of unseen feet": summary(tested), "wrong cameras": withstood(weights, config)}
+    tested = evaluate_reconstruction(weights, folders["phone"])
+    told |= {
+        "reconstruct, all photos of unseen feet": summarise_reconstruction(tested),
+        "wrong cameras": camera_noise_scores(weights, config),
+    }
     pretrained.update_card(path, told)
-    picture = portrait(weights, tested, feet / "phone")
+    picture = card_figure(weights, tested, feet / "phone")
     write_atomically(path.with_suffix(".png"), lambda partial: picture.savefig(partial, dpi=110))
     return told
 
 
-def calibrate(path: Path, known: pd.DataFrame, tested: Mapping[str, pd.DataFrame]) -> dict[str, object]:
+def calibrate_card(path: Path, known: pd.DataFrame, tested: Mapping[str, pd.DataFrame]) -> dict[str, object]:
     """Adds to the card at ``path`` how measures are corrected and how sure they are, and what that is worth.
 
     Args:
@@ -205,12 +212,12 @@ def calibrate(path: Path, known: pd.DataFrame, tested: Mapping[str, pd.DataFrame
         tested: people of the test, likewise, by how they were captured.
     """
     told: dict[str, object] = {CALIBRATION_KEY: uncertainty.fit_calibration(known)}
-    told["measures, mm"] = {title: reached(rows, told[CALIBRATION_KEY]) for title, rows in tested.items()}
+    told["measures, mm"] = {title: measure_errors(rows, told[CALIBRATION_KEY]) for title, rows in tested.items()}
     pretrained.update_card(path, told)
     return told
 
 
-def withstood(weights: PretrainedModel, config: Config) -> dict[str, float]:
+def camera_noise_scores(weights: PretrainedModel, config: Config) -> dict[str, float]:
     """IoU on the test people with all photos by how well the cameras are known; placement true."""
     build_collection(config)
     feet = dataset.load_feet(config, "phone").select(light="drift")
@@ -228,7 +235,7 @@ def withstood(weights: PretrainedModel, config: Config) -> dict[str, float]:
     return {title: round(float(value), 4) for title, value in told.items()}
 
 
-def portrait(weights: PretrainedModel, rows: pd.DataFrame, feet: Path, size: int = 128) -> Figure:
+def card_figure(weights: PretrainedModel, rows: pd.DataFrame, feet: Path, size: int = 128) -> Figure:
     """The best, the median and the worst of the feet that were examined (`examine`), placement given."""
     ranked = rows.sort_values("iou at 128")["sample"].tolist()
     panels = []

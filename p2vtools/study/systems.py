@@ -30,14 +30,14 @@ from p2vtools import viewer
 from p2vtools.fit.pretrained import load_pretrained
 from p2vtools.fit.silhouette_fitting import refine_volume
 from p2vtools.study import experiments
-from p2vtools.study.experiments import Network
+from p2vtools.study.experiments import TrainedNetwork
 from p2vtools.study.notebook_run import NotebookRun
-from p2vtools.study.tables import with_interval
+from p2vtools.study.tables import format_interval
 
-LIFT = 0.03125
+FLOOR_NOISE = 0.03125
 """Standard deviation of the floor's height where nobody knows it: edges of the cube, of a foot 10 mm."""
 
-LIFTED_SHARE = 0.5
+FLOOR_NOISE_HEIGHT = 0.5
 """How high an unprojection network then computes the cube."""
 
 
@@ -52,7 +52,7 @@ class System:
     minutes: float = 0.0
 
 
-def train(
+def train_system(
     run: NotebookRun,
     captures: Captures,
     name: str,
@@ -60,18 +60,18 @@ def train(
     variant: str = "main",
     lift: float = 0.0,
     **overrides: object,
-) -> Network:
+) -> TrainedNetwork:
     """The network ``name`` from nothing on ``training``, with the steps that all of the comparison get.
 
     Rays compute a foot's cube only as high as it can reach; with a ``lift`` the cube stands that much too high or low.
     """
     if name == "unprojection" and training.startswith("feet"):
-        overrides = {"height": LIFTED_SHARE if lift else FOOT_SHARE, **overrides}
+        overrides = {"height": FLOOR_NOISE_HEIGHT if lift else FOOT_SHARE, **overrides}
     recipe = replace(run.config.comparison, lift_noise=lift)
     return experiments.train_network(run, captures, name, training, variant=f"{variant}-06", recipe=recipe, **overrides)
 
 
-def tested(network: Network, captures: Captures, views: Sequence[int]) -> Iterator[pd.DataFrame]:
+def evaluate_system(network: TrainedNetwork, captures: Captures, views: Sequence[int]) -> Iterator[pd.DataFrame]:
     """Metrics of one network on what it was trained for, feet in both looks."""
     own = experiments.training_captures(captures, network.training, "validation")
     if network.training == "objects":
@@ -80,17 +80,17 @@ def tested(network: Network, captures: Captures, views: Sequence[int]) -> Iterat
         feet = captures.select(dataset="feet", cube="metric", split="test")
         dataset, looks = "feet", [feet.select(look="studio"), feet.select(look="phone", light="drift")]
     for look in looks:
-        yield experiments.test_network(network, look, own, dataset=dataset, views=views, variant="main")
+        yield experiments.evaluate_network(network, look, own, dataset=dataset, views=views, variant="main")
 
 
-def describe(network: Network) -> System:
+def describe_network(network: TrainedNetwork) -> System:
     """What is known of a trained network."""
     model = network.model
     parameters = sum(parameter.numel() for parameter in model.parameters())
     return System(model.needs_cameras, False, model.order_free, parameters, network.history.seconds.iloc[-1] / 60)
 
 
-def fewer_people(captures: Captures, people: int) -> Captures:
+def limit_people(captures: Captures, people: int) -> Captures:
     """The feet of ``captures`` with no more than ``people`` to learn from; those of validation and test stay."""
     feet = captures.select(dataset="feet")
     learnt = feet.table.split == "train"
@@ -109,18 +109,18 @@ def without_poses(captures: Captures) -> Captures:
 def with_floor_noise(captures: Captures, seed: int = 0) -> Captures:
     """``captures`` (`datasets.load_feet`) in cubes whose floor is not the one that the foot stands on (`LIFT`)."""
     generator = torch.Generator().manual_seed(seed)
-    moves = placement.sample_placements(len(captures), 0.0, 0.0, generator, LIFT)
-    room, size = placement.MAX_DEVIATIONS * LIFT, captures.truth.shape[-1]
+    moves = placement.sample_placements(len(captures), 0.0, 0.0, generator, FLOOR_NOISE)
+    room, size = placement.MAX_DEVIATIONS * FLOOR_NOISE, captures.truth.shape[-1]
     truth, cameras, boxes = placement.move_cube(
         captures.fine_truth, captures.cameras, captures.boxes, moves, size, room
     )
     return replace(captures, truth=truth, cameras=cameras, boxes=boxes, fine_truth=None)
 
 
-def pretrained_network(path: Path) -> Network:
+def pretrained_network(path: Path) -> TrainedNetwork:
     """The weights at ``path`` as a network of the comparison."""
     weights = load_pretrained(path)
-    return Network("unprojection", "feet-phone", "shipped", weights.model, pd.DataFrame(), path)
+    return TrainedNetwork("unprojection", "feet-phone", "shipped", weights.model, pd.DataFrame(), path)
 
 
 # ------------------------------------------------------------------------------------------ systems that learn nothing
@@ -132,7 +132,7 @@ def score_visual_hulls(captures: Captures, views: Iterable[int], height: float =
     return pd.concat(parts, ignore_index=True)
 
 
-def predicted_hull(network: Network, captures: Captures, number: int, height: float) -> Tensor:
+def predicted_hulls(network: TrainedNetwork, captures: Captures, number: int, height: float) -> Tensor:
     """Visual hulls, bool [captures, x, y, z], of the silhouettes that the network predicts in ``number`` photos."""
     volumes = [
         evaluation.visual_hull(said.mask_probability, cameras, captures.truth.shape[-1], height)
@@ -141,13 +141,15 @@ def predicted_hull(network: Network, captures: Captures, number: int, height: fl
     return torch.cat(volumes)
 
 
-def predicted_hulls(network: Network, captures: Captures, views: Iterable[int], height: float) -> pd.DataFrame:
+def score_predicted_hulls(
+    network: TrainedNetwork, captures: Captures, views: Iterable[int], height: float
+) -> pd.DataFrame:
     """Rows of `predicted_hull` by number of photos."""
-    parts = [evaluation.score_volumes(captures, predicted_hull(network, captures, n, height), n) for n in views]
+    parts = [evaluation.score_volumes(captures, predicted_hulls(network, captures, n, height), n) for n in views]
     return pd.concat(parts, ignore_index=True)
 
 
-def refine_volumes(network: Network, captures: Captures, number: int) -> tuple[Tensor, float]:
+def refine_volumes(network: TrainedNetwork, captures: Captures, number: int) -> tuple[Tensor, float]:
     """The volumes of ``network`` bent until their silhouettes agree with those it sees; and seconds for each."""
     began, volumes = time.perf_counter(), []
     for said, cameras in evaluation.iter_predictions(network.model, captures, captures.test_views(number)):
@@ -177,7 +179,7 @@ def run_sfm_on_captures(
     return some, torch.from_numpy(np.stack(solids)), told
 
 
-def on_floors(config: Config, kinds: Iterable[str], people: int, photos: int, pixels: int) -> pd.DataFrame:
+def run_sfm_on_floors(config: Config, kinds: Iterable[str], people: int, photos: int, pixels: int) -> pd.DataFrame:
     """Structure from motion on left feet of test people who stand on floors of other ``kinds``, photographed anew.
 
     Columns: floor, feet, photos (of all feet), registered (their share), cameras off (median, mm), seconds (mean).
@@ -207,7 +209,7 @@ def on_floors(config: Config, kinds: Iterable[str], people: int, photos: int, pi
 # --------------------------------------------------------------------------------------------------------- measurements
 
 
-def milliseconds(network: Network, captures: Captures, number: int, repeats: int = 5) -> float:
+def inference_milliseconds(network: TrainedNetwork, captures: Captures, number: int, repeats: int = 5) -> float:
     """Median time for one object with ``number`` photos, alone in its batch, on the device where the network is."""
     one = captures.select(sample=captures.table["sample"].iloc[0])
     times = []
@@ -218,7 +220,7 @@ def milliseconds(network: Network, captures: Captures, number: int, repeats: int
     return float(np.median(times[1:]))  # the first one warms up
 
 
-def lengths(volumes: Tensor, threshold: float) -> np.ndarray:
+def foot_lengths(volumes: Tensor, threshold: float) -> np.ndarray:
     """Longest extent of each foot along its axis, of the surface between the voxels, mm; NaN where nothing is solid."""
     unit = Cube((0.0, 0.0, 0.0), FOOT_CUBE_EDGE * 1000)
     found = []
@@ -228,7 +230,7 @@ def lengths(volumes: Tensor, threshold: float) -> np.ndarray:
     return np.array(found)
 
 
-def surfaces_off(volumes: Tensor, threshold: float, captures: Captures) -> np.ndarray:
+def chamfer_distances(volumes: Tensor, threshold: float, captures: Captures) -> np.ndarray:
     """Chamfer distance of each foot's surface from the true one, mm: the mean over both and over all their points.
 
     NaN where nothing is solid.
@@ -242,7 +244,7 @@ def surfaces_off(volumes: Tensor, threshold: float, captures: Captures) -> np.nd
     return np.array(found)
 
 
-def points_off(network: Network, captures: Captures, number: int) -> np.ndarray:
+def point_chamfer_distances(network: TrainedNetwork, captures: Captures, number: int) -> np.ndarray:
     """The same of the points that a point-set network itself gives, before they enclose a solid."""
     found = []
     rows = iter(captures.truth.split(1))
@@ -264,7 +266,7 @@ def true_lengths(config: Config, captures: Captures) -> np.ndarray:
 
 
 def calibration_report(
-    networks: Mapping[str, Network], test: Captures, validation: Captures, number: int
+    networks: Mapping[str, TrainedNetwork], test: Captures, validation: Captures, number: int
 ) -> tuple[dict[str, pd.DataFrame], pd.DataFrame, dict[str, float]]:
     """How far the probabilities of ``networks`` can be believed on ``test``, also calibrated on ``validation``.
 
@@ -283,24 +285,24 @@ def calibration_report(
     return tables, told[["network", "predicted", "occupied", "voxels"]], errors
 
 
-def panel(
+def system_panel(
     title: str,
     sample: str,
     captures: Captures,
-    networks: Mapping[str, Network],
+    networks: Mapping[str, TrainedNetwork],
     number: int,
     metrics: pd.DataFrame,
     others: Mapping[str, Tensor],
 ) -> viewer.Panel:
     """One of ``captures`` by every network, cut as ``metrics`` say, and by ``others`` (name -> solids of all)."""
     told = metrics.replace({"variant": {"main": "main-06"}})
-    (row,) = experiments.panels_of(networks, captures, {title: sample}, number, told)
+    (row,) = experiments.prediction_panels(networks, captures, {title: sample}, number, told)
     place = captures.table["sample"].tolist().index(sample)
     more = {name: solids[place].cpu().numpy() for name, solids in others.items()}
     return replace(row, predictions={**row.predictions, **more})
 
 
-def order_spread(network: Network, captures: Captures, threshold: float, number: int) -> float:
+def order_spread(network: TrainedNetwork, captures: Captures, threshold: float, number: int) -> float:
     """How far IoU falls apart over ten random orders of ``number`` photos: standard deviation, mean over captures."""
     if network.model.order_free or number == 1:
         return 0.0
@@ -315,7 +317,7 @@ def order_spread(network: Network, captures: Captures, threshold: float, number:
 def shape_metrics(
     volumes: Mapping[str, Tensor],
     levels: Mapping[str, float],
-    networks: Mapping[str, Network],
+    networks: Mapping[str, TrainedNetwork],
     config: Config,
     captures: Captures,
     number: int,
@@ -330,19 +332,19 @@ def shape_metrics(
         f_scores = evaluation.f_score_rows(volume >= levels[name], captures).f_score
         facts = {
             "F-score@1%": f_scores.mean(),
-            "Chamfer, mm": pd.Series(surfaces_off(volume, levels[name], captures)).mean(),
-            "length off, median mm": pd.Series(lengths(volume, levels[name]) - truth).abs().median(),
+            "Chamfer, mm": pd.Series(chamfer_distances(volume, levels[name], captures)).mean(),
+            "length off, median mm": pd.Series(foot_lengths(volume, levels[name]) - truth).abs().median(),
         }
         if network := networks.get(name):
             facts["spread over orders"] = order_spread(network, captures, levels[name], number)
             if name.startswith("psgn"):
-                facts["Chamfer of its points, mm"] = points_off(network, captures, number).mean()
+                facts["Chamfer of its points, mm"] = point_chamfer_distances(network, captures, number).mean()
         for title, value in facts.items():
             found.setdefault(title, {})[name] = float(value)
     return found
 
 
-def table(
+def systems_table(
     metrics: pd.DataFrame,
     known: Mapping[str, System],
     views: Sequence[int],
@@ -374,6 +376,6 @@ def table(
             for number in views:
                 key = (name, dataset, look, number)
                 title = f"{dataset} {look}, {number}" if dataset == "feet" else f"{dataset}, {number}"
-                row[title] = with_interval(*cells.loc[key, ["iou", "low", "high"]]) if key in cells.index else "–"
+                row[title] = format_interval(*cells.loc[key, ["iou", "low", "high"]]) if key in cells.index else "–"
         rows.append(row)
     return pd.DataFrame(rows)

@@ -13,13 +13,13 @@ from p2vlib.evaluation import iou_by_threshold, paired_difference, summarise
 from p2vlib.geometry.frames import FOOT_SYNSET
 from p2vtools.study.report import published_results
 
-Named = Mapping[str, tuple[str, str]]
+TitledNetworks = Mapping[str, tuple[str, str]]
 """Title in a table -> (model, variant) in the metrics."""
 
 ORDERS = ("clockwise", "shuffled", "reversed")
 
 
-def with_interval(iou: float, low: float, high: float) -> str:
+def format_interval(iou: float, low: float, high: float) -> str:
     """``0.703 [0.690, 0.716]``."""
     return f"{iou:.3f} [{low:.3f}, {high:.3f}]"
 
@@ -50,7 +50,7 @@ def slide_table(metrics: pd.DataFrame, model: str) -> pd.DataFrame:
 def surface_table(scores: pd.DataFrame) -> pd.DataFrame:
     """F-score@1% by number of photos with its interval, a row a model; below, as published on ShapeNet."""
     counts = scores.views.unique()
-    cells = scores.assign(shown=[with_interval(*row) for row in scores[["f_score", "low", "high"]].to_numpy()])
+    cells = scores.assign(shown=[format_interval(*row) for row in scores[["f_score", "low", "high"]].to_numpy()])
     own = cells.pivot(index="model", columns="views", values="shown").loc[scores.model.unique()]
     numbers = published_results()
     theirs = numbers[(numbers.source == "papers, by views") & (numbers.metric == "f-score@1%")]
@@ -75,7 +75,7 @@ def published_curves() -> pd.DataFrame:
     return curves.rename(columns={"value": "iou"})[["model", "views", "iou"]]
 
 
-def against_baseline(metrics: pd.DataFrame) -> pd.DataFrame:
+def category_table(metrics: pd.DataFrame) -> pd.DataFrame:
     """IoU at the selected threshold: a row a category, a column a model, the mean shape last."""
     chosen = metrics[metrics.selected]
     table = chosen.pivot_table(index="taxonomy", columns="model", values="iou", sort=False)
@@ -84,10 +84,10 @@ def against_baseline(metrics: pd.DataFrame) -> pd.DataFrame:
     return table.reset_index(drop=True).round(4).rename_axis(columns=None)
 
 
-def domain_gap(metrics: pd.DataFrame) -> pd.DataFrame:
+def domain_table(metrics: pd.DataFrame) -> pd.DataFrame:
     """Trained on (rows) and tested on (columns) studio and phone looks, each with its interval over people."""
     cells = summarise(metrics, ["model", "variant", "training", "look"])
-    cells["iou"] = [with_interval(*row) for row in cells[["iou", "low", "high"]].to_numpy()]
+    cells["iou"] = [format_interval(*row) for row in cells[["iou", "low", "high"]].to_numpy()]
     wide = cells.pivot(index=["model", "training", "variant"], columns="look", values="iou")[["studio", "phone"]]
     wide = wide.rename(columns={"studio": "tested on studio", "phone": "tested on phone"}).reset_index()
     wide = wide[(wide.model != "mean-shape") | (wide.training == "feet-phone")].fillna("–")
@@ -108,7 +108,7 @@ def paired_table(metrics: pd.DataFrame, reference: str = "mean-shape") -> pd.Dat
     return pd.DataFrame(rows, columns=["what", "iou", "difference", "low", "high"]).round(4)
 
 
-def order_table(metrics: pd.DataFrame, named: Named) -> pd.DataFrame:
+def order_table(metrics: pd.DataFrame, named: TitledNetworks) -> pd.DataFrame:
     """The slides' up-and-down table: foot and overall (samples) by the order of the test, one row a network."""
     rows = []
     for title, (model, variant) in named.items():
@@ -124,7 +124,7 @@ def order_table(metrics: pd.DataFrame, named: Named) -> pd.DataFrame:
     return table.round(4)
 
 
-def light_table(metrics: pd.DataFrame, named: Named) -> pd.DataFrame:
+def lighting_table(metrics: pd.DataFrame, named: TitledNetworks) -> pd.DataFrame:
     """IoU on feet by the order of the test, with the drift of light along the walk and without it."""
     cells = summarise(metrics, ["model", "variant", "order"]).set_index(["model", "variant", "order"])
     rows = []
@@ -134,7 +134,7 @@ def light_table(metrics: pd.DataFrame, named: Named) -> pd.DataFrame:
             for order in ORDERS:
                 key = (model, variant + suffix, order)
                 row[f"{order}, {light}"] = (
-                    with_interval(*cells.loc[key, ["iou", "low", "high"]]) if key in cells.index else "–"
+                    format_interval(*cells.loc[key, ["iou", "low", "high"]]) if key in cells.index else "–"
                 )
         rows.append(row)
     return pd.DataFrame(rows)
@@ -148,7 +148,7 @@ def _gain(metrics: pd.DataFrame, reference: pd.DataFrame) -> pd.DataFrame:
     return chosen.assign(iou=chosen.iou - base.reindex(chosen.index)).reset_index()
 
 
-def order_effects(metrics: pd.DataFrame, named: Named, reference: str) -> pd.DataFrame:
+def order_effects(metrics: pd.DataFrame, named: TitledNetworks, reference: str) -> pd.DataFrame:
     """Paired differences in IoU: each network to ``reference``, with drift and without, and each order to clockwise."""
 
     def rows_of(title: str, order: str, suffix: str = "") -> pd.DataFrame:

@@ -22,14 +22,14 @@ from p2vtools.fit import pretrained
 from p2vtools.fit.pretrained import PretrainedModel
 from p2vtools.fit.reconstruct import reconstruct
 from p2vtools.fit.uncertainty import MEASURE_NAMES, measure_with_intervals
-from p2vtools.study.benchmark.walks import Walked, walked
-from p2vtools.study.model_card import seen_from
+from p2vtools.study.benchmark.walks import MatWalk, render_walk
+from p2vtools.study.model_card import solid_in_frame
 from p2vtools.synthesis.feet.landmarks import true_measures
 
 VIEWS = (1, 2, 4, 8)
 
 
-def examined(case: int, views: int = 8) -> dict[str, pd.DataFrame]:
+def evaluate_capture(case: int, views: int = 8) -> dict[str, pd.DataFrame]:
     """Person number ``case`` on a mat in ``views`` photos: rows of photos, and of measures by way and number of photos.
 
     ``photos``: board (the share of its corners that the photo shows), solved, mm and degrees that its camera is off,
@@ -38,7 +38,7 @@ def examined(case: int, views: int = 8) -> dict[str, pd.DataFrame]:
     number: it was refused), within (half of the interval that was told), iou of the solid at 32^3 with the true one,
     placed as it was found.
     """
-    walk, weights = walked(case, views), pretrained.load_pretrained()
+    walk, weights = render_walk(case, views), pretrained.load_pretrained()
     with tempfile.TemporaryDirectory() as name:
         filed, intake, on_mat = Path(name) / "capture", None, None
         with contextlib.suppress(ValueError):
@@ -51,10 +51,10 @@ def examined(case: int, views: int = 8) -> dict[str, pd.DataFrame]:
     return {"photos": pd.DataFrame(photos).assign(**who), "fits": pd.DataFrame(rows).assign(**who)}
 
 
-def _photo_rows(walk: Walked, intake: WrittenCapture | None) -> Iterator[dict]:
+def _photo_rows(walk: MatWalk, intake: WrittenCapture | None) -> Iterator[dict]:
     found = dict(zip(intake.names, intake.cameras, strict=True)) if intake else {}
-    for view, true in enumerate(walk.on_mat):
-        row = {"view": view, "board": float(walk.corners_seen(view).mean())}
+    for view, true in enumerate(walk.cameras_on_mat):
+        row = {"view": view, "board": float(walk.visible_corners(view).mean())}
         camera = found.get(f"{view:02d}.jpg")
         if camera is None:
             yield {**row, "solved": False}
@@ -69,7 +69,7 @@ def _photo_rows(walk: Walked, intake: WrittenCapture | None) -> Iterator[dict]:
         }
 
 
-def _as_taken(walk: Walked) -> PhotoSet:
+def _as_taken(walk: MatWalk) -> PhotoSet:
     """The photos straightened with the true lens, and their true cameras, in the foot's own frame."""
     bend = np.array([walk.lens.distortion, 0, 0, 0, 0])
     pairs = zip(walk.pictures(), walk.cameras, strict=True)
@@ -79,7 +79,7 @@ def _as_taken(walk: Walked) -> PhotoSet:
 
 
 def _fits(
-    walk: Walked, weights: PretrainedModel, way: str, shots: PhotoSet | None, to_world: np.ndarray
+    walk: MatWalk, weights: PretrainedModel, way: str, shots: PhotoSet | None, to_world: np.ndarray
 ) -> Iterator[dict]:
     """Measures by number of photos; ``to_world`` is where the foot really stands in the frame of the cameras."""
     solid, true = _solid(walk), true_measures(walk.foot)
@@ -89,7 +89,7 @@ def _fits(
             some = shots.subset(evenly_spaced(len(shots.photos), views))
             with contextlib.suppress(ValueError):  # nothing seen, or nothing that can be measured as a foot
                 foot = reconstruct(weights, some, 128)
-                agrees = iou(seen_from(foot, to_world), solid)
+                agrees = iou(solid_in_frame(foot, to_world), solid)
                 known = measure_with_intervals(weights, some, foot)
                 found, within = dict(known.measures.items()), known.half_widths
         for name in MEASURE_NAMES:
@@ -98,7 +98,7 @@ def _fits(
             yield {"way": way, "views": views, "measure": spoken, **told, "iou": agrees}
 
 
-def _solid(walk: Walked) -> Bool[np.ndarray, "x y z"]:
+def _solid(walk: MatWalk) -> Bool[np.ndarray, "x y z"]:
     solid = voxelise(walk.foot.solid.vertices, walk.foot.solid.faces, FOOT_CUBE).volume
     solid[:, round(FOOT_SHARE * len(solid)) :] = False
     return solid

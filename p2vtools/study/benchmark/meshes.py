@@ -14,7 +14,7 @@ FIRST = 1000
 """Number of the first person who is measured; those before it are photographed (`walks`)."""
 
 
-def examined(case: int) -> dict[str, pd.DataFrame]:
+def evaluate_meshes(case: int) -> dict[str, pd.DataFrame]:
     """Both feet of person number ``case``: side, measure, truth and found, mm."""
     (person,) = sample_population(SEED, 1, first=FIRST + case)
     rows = []

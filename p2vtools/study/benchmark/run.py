@@ -24,14 +24,14 @@ from p2vtools.synthesis.feet.legs import cache_legs
 CASES = {"captures": 40, "scans": 200, "meshes": 40}
 """People on mats, scans cleaned, and clean meshes measured, by a whole evaluation."""
 
-EXAMINERS: dict[str, Callable[[int], dict[str, pd.DataFrame]]] = {
-    "captures": captures.examined,
-    "scans": scans.examined,
-    "meshes": meshes.examined,
+EVALUATORS: dict[str, Callable[[int], dict[str, pd.DataFrame]]] = {
+    "captures": captures.evaluate_capture,
+    "scans": scans.evaluate_scan,
+    "meshes": meshes.evaluate_meshes,
 }
 
 
-def evaluate(share: float = 1.0, out: Path | None = None, workers: int | None = None) -> Path:
+def run_benchmark(share: float = 1.0, out: Path | None = None, workers: int | None = None) -> Path:
     """Runs every case of a ``share`` of `CASES`, and writes rows (CSV), tables and what they cost to ``out``.
 
     Raises:
@@ -39,7 +39,7 @@ def evaluate(share: float = 1.0, out: Path | None = None, workers: int | None = 
     """
     if not 0 < share <= 1:
         raise ValueError(f"share is {share}; expected above 0 and at most 1, of {CASES}")
-    out, began = out or summary.folder(), time.perf_counter()
+    out, began = out or summary.benchmark_folder(), time.perf_counter()
     wanted = [(part, case) for part, cases in CASES.items() for case in range(max(1, round(share * cases)))]
     kept = home() / ".runs" / "evaluate" / _digest()
     missing = [job for job in wanted if not _place(kept, *job).is_file()]
@@ -50,7 +50,7 @@ def evaluate(share: float = 1.0, out: Path | None = None, workers: int | None = 
     for part in summary.PARTS:
         table = pd.DataFrame([row for one in found for row in one["rows"].get(part, [])])
         write_text(out / f"{part}.csv", table.to_csv(index=False, float_format="%.5g"))
-    told = summary.told(summary.read(out))
+    told = summary.summary_tables(summary.read_rows(out))
     write_text(out / "README.md", _page(told, share, found, time.perf_counter() - began))
     return out
 
@@ -66,7 +66,7 @@ def _place(kept: Path, part: str, case: int) -> Path:
 
 def _keep(kept: Path, part: str, case: int) -> None:
     began = time.perf_counter()
-    rows = {name: json.loads(table.to_json(orient="records")) for name, table in EXAMINERS[part](case).items()}
+    rows = {name: json.loads(table.to_json(orient="records")) for name, table in EVALUATORS[part](case).items()}
     seconds = round(time.perf_counter() - began, 2)
     write_text(_place(kept, part, case), json.dumps({"part": part, "seconds": seconds, "rows": rows}))
 

@@ -41,7 +41,7 @@ DRAWS = 2000
 """Of the bootstrap."""
 
 
-def examined(case: int) -> dict[str, pd.DataFrame]:
+def evaluate_scan(case: int) -> dict[str, pd.DataFrame]:
     """Scan number ``case``, of a person of its own: made, cleaned, compared and measured.
 
     ``scans``: case, person, side, floor, tilt (degrees), noise, leg (m), holes (share), sole, strays, unit (`Truth`);
@@ -70,7 +70,7 @@ def _compared(found: CleanedScan | None, foot: SyntheticFoot, truth: ScanTruth) 
     if found is None:
         return {"yaw error": np.nan, "tilt error": np.nan, "iou": 0.0, "side right": False, "unit right": False}
     true = voxelise(foot.solid.vertices, foot.solid.faces, foot_cube(foot.solid.bounds), SIZE).volume
-    yaw, tilt = turned(found.to_foot @ truth.to_scan)
+    yaw, tilt = yaw_and_tilt(found.to_foot @ truth.to_scan)
     right = {"side right": found.side == truth.side, "unit right": found.unit == truth.unit}
     return {"yaw error": yaw, "tilt error": tilt, "iou": iou(found.grid(SIZE).volume, true), **right}
 
@@ -98,14 +98,14 @@ def _typical() -> Bool[np.ndarray, "x y z"]:
     return pretrained.load_pretrained().typical_foot.solid.numpy()
 
 
-def turned(matrix: Float[np.ndarray, "4 4"]) -> tuple[float, float]:
+def yaw_and_tilt(matrix: Float[np.ndarray, "4 4"]) -> tuple[float, float]:
     """Degrees by which a matrix of turn, move and scale turns about the vertical, and by which it tilts that."""
     turn = matrix[:3, :3] / np.cbrt(np.linalg.det(matrix[:3, :3]))
     yaw = np.rad2deg(np.arctan2(turn[0, 2] - turn[2, 0], turn[0, 0] + turn[2, 2]))
     return float(yaw), float(np.rad2deg(np.arccos(np.clip(turn[1, 1], -1, 1))))
 
 
-def summary(rows: pd.DataFrame) -> pd.DataFrame:
+def scan_table(rows: pd.DataFrame) -> pd.DataFrame:
     """What came of scans, with 95 % bootstrap intervals over people: of, measure, value, low, high, scans."""
     measures: dict[str, tuple[str, Callable[..., np.ndarray]]] = {
         "IoU at 64, median": ("iou", np.median),

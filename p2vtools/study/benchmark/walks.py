@@ -38,7 +38,7 @@ DISTORTION, SHAKE = 0.10, 1.5
 
 
 @dataclass(frozen=True, eq=False)
-class Walked:
+class MatWalk:
     """One walk around one foot on a mat."""
 
     foot: SyntheticFoot
@@ -52,12 +52,12 @@ class Walked:
     """From the foot's frame to the mat's, metres."""
 
     @property
-    def on_mat(self) -> list[Camera]:
+    def cameras_on_mat(self) -> list[Camera]:
         """The cameras in the frame of the mat."""
         back = np.linalg.inv(self.to_mat)
         return [replace(camera, extrinsics=camera.extrinsics @ back) for camera in self.cameras]
 
-    def corners_seen(self, view: int) -> Bool[np.ndarray, " corners"]:
+    def visible_corners(self, view: int) -> Bool[np.ndarray, " corners"]:
         """Which corners of the board the photo shows: in the picture, and not behind the foot."""
         camera = self.cameras[view]
         corners = (self.mat.corners() - self.to_mat[:3, 3]) @ self.to_mat[:3, :3]
@@ -78,7 +78,7 @@ class Walked:
         return [Image.open(io.BytesIO(photo)).convert("RGB") for photo in self.photos]
 
 
-def walked(case: int, views: int) -> Walked:
+def render_walk(case: int, views: int) -> MatWalk:
     """Person number ``case`` on a mat; left and right foot in turns. It depends on both numbers alone."""
     side = SIDES[case % 2]
     (person,) = sample_population(SEED, 1, first=case)
@@ -91,7 +91,7 @@ def walked(case: int, views: int) -> Walked:
     lens = Optics(float(rng.uniform(-DISTORTION, DISTORTION)), SHAKE * rng.standard_normal((views, 2)))
     photos = render_phone_photos(foot.leg_mesh, replace(walk, cameras=cameras), SAMPLES, sheet, lens)
     to_mat = np.linalg.inv(pose_matrix(sheet.rotation, np.array([sheet.position[0], 0.0, sheet.position[1]])))
-    return Walked(foot, mat, photos, cameras, lens, to_mat)
+    return MatWalk(foot, mat, photos, cameras, lens, to_mat)
 
 
 def _landscape(camera: Camera) -> Camera:

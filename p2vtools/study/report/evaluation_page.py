@@ -30,9 +30,9 @@ def build_evaluation(folder: Path | None = None) -> Path:
     Raises:
         FileNotFoundError: the folder holds no evaluation.
     """
-    folder = folder or summary.folder()
-    rows = summary.read(folder)
-    tables = summary.told(rows)
+    folder = folder or summary.benchmark_folder()
+    rows = summary.read_rows(folder)
+    tables = summary.summary_tables(rows)
     introduction = (folder / "README.md").read_text().split("\n\n")[1]
     page = render(
         TITLE,
@@ -62,7 +62,7 @@ def _lengths(fits: pd.DataFrame) -> Iterator[Finding]:
     """The error of the length from photos on a mat and from a scan."""
     lengths = fits[fits.measure == "length"]
     most = lengths[lengths.views == lengths.views.max()]
-    exact, right = most[most.way == "exact"], summary.sizes_right(fits)["within a half"]
+    exact, right = most[most.way == "exact"], summary.size_table(fits)["within a half"]
     half = Reference("half an English size", HALF_SIZE, f"{HALF_SIZE:.1f} mm", "guess")
     for way, part in {"mat": most[most.way == "mat"], "scan": lengths[lengths.way == "scan"]}.items():
         if part.found.isna().all():

@@ -15,7 +15,7 @@ from p2vtools.capture.scan_cleaning import UNKNOWN_UNIT, CleanedScan, clean_scan
 from p2vtools.capture.scan_files import decimate, read_scan
 from p2vtools.cli import main
 from p2vtools.fit.pretrained import load_pretrained
-from p2vtools.study.benchmark.scans import turned
+from p2vtools.study.benchmark.scans import yaw_and_tilt
 from p2vtools.synthesis.feet.foot import SyntheticFoot, make_feet
 from p2vtools.synthesis.feet.population import sample_population
 from p2vtools.synthesis.objects import make_object
@@ -49,7 +49,7 @@ def degraded(feet) -> list[tuple[SyntheticFoot, trimesh.Trimesh, ScanTruth]]:
 def errors(cleaned: CleanedScan, to_scan: np.ndarray, foot: SyntheticFoot) -> tuple[float, float, float]:
     """IoU at 64^3, each solid in its own cube, and the errors of yaw and tilt in degrees."""
     truth = voxelise(foot.solid.vertices, foot.solid.faces, foot_cube(foot.solid.bounds), 64).volume
-    return iou(cleaned.grid(64).volume, truth), *turned(cleaned.to_foot @ to_scan)
+    return iou(cleaned.grid(64).volume, truth), *yaw_and_tilt(cleaned.to_foot @ to_scan)
 
 
 def test_degraded_scans_become_feet(degraded, template):

@@ -64,12 +64,12 @@ def test_the_card_says_what_the_weights_are(weights):
 
 def test_unseen_feet_are_found_and_rebuilt(weights, smoke):
     folders = sorted((data_folder("feet", "smoke") / "phone").glob("person-test-*"))
-    rows = model_card.examine(weights, folders[:2])
+    rows = model_card.evaluate_reconstruction(weights, folders[:2])
     assert rows.iou.mean() > 0.75, f"with {MOST} photos: {rows.iou.round(3).tolist()}"
     assert (rows.iou - rows.found).mean() < 0.05 and rows.degrees.abs().max() < 6 and rows.mm.max() < 12
     assert (rows["iou at 128"] > 0.7).all()
-    told = model_card.summary(rows)
-    figure = model_card.portrait(weights, rows, folders[0].parent, size=32)
+    told = model_card.summarise_reconstruction(rows)
+    figure = model_card.card_figure(weights, rows, folders[0].parent, size=32)
     assert "IoU" in " ".join(text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text")))
     assert told["feet"] == 2 and told["iou"][1] <= told["iou"][0] <= told["iou"][2]
 
@@ -96,7 +96,7 @@ def test_a_finer_grid_is_the_same_foot_and_as_long_as_it_is(weights, right_foot)
         assert fine.solid.shape == (128,) * 3 and not fine.solid[:, 48:].any()
         assert fine.solid.mean() == pytest.approx(coarse.solid.mean(), rel=0.1)
         length = uncertainty.measure_with_intervals(weights, shots, fine).measures.length
-        off.append(length - model_card.measures_of_capture(one)["length"])
+        off.append(length - model_card.true_capture_measures(one)["length"])
     assert len(off) == 4 and abs(np.mean(off)) < 5 and np.abs(off).max() < 12, off
 
 

@@ -40,7 +40,7 @@ def test_intervals_hold_for_whom_they_were_not_made():
     inside = []
     for _ in range(60):
         known = uncertainty.fit_calibration(made_up(rng, 120))
-        inside.append(model_card.reached(made_up(rng, 80), known)["length"]["inside"])
+        inside.append(model_card.measure_errors(made_up(rng, 80), known)["length"]["inside"])
     assert np.mean(inside) == pytest.approx(0.9, abs=0.02)
 
 
@@ -52,7 +52,7 @@ def test_the_card_says_how_measures_are_corrected_and_how_sure_they_are(weights)
 
 
 def test_a_foot_is_measured_with_its_interval(weights, right_foot):
-    shots, truth = read_photo_set(right_foot), model_card.measures_of_capture(right_foot)
+    shots, truth = read_photo_set(right_foot), model_card.true_capture_measures(right_foot)
     foot = reconstruct.reconstruct(weights, shots, CALIBRATED_SIZE, "given")
     known = uncertainty.measure_with_intervals(weights, shots, foot)
     assert set(known.half_widths) == set(MEASURE_NAMES) and known.measures.arch_height is None, (
@@ -74,7 +74,7 @@ def test_wrong_cameras_make_it_less_sure(weights, right_foot):
     shots, rng = read_photo_set(right_foot), np.random.default_rng(3)
     scales = []
     for degrees, metres in ((0.0, 0.0), (1.5, 0.006)):
-        wrong = model_card.shaken(shots, degrees, metres, rng)
+        wrong = model_card.perturb_cameras(shots, degrees, metres, rng)
         foot = reconstruct.reconstruct(weights, wrong, 32, "given")
         scales.append(uncertainty.uncalibrated_measures(weights, wrong, foot).photos.mean())
     assert scales[1] > scales[0]
@@ -91,12 +91,12 @@ def test_calibrating_renews_the_card(weights, right_foot, tmp_path):
     path, rng = tmp_path / "some.safetensors", np.random.default_rng(4)
     bare = {key: value for key, value in weights.card.items() if key != CALIBRATION_KEY}
     pretrained.save_pretrained(path, weights.model, bare, weights.typical_foot)
-    told = model_card.calibrate(path, made_up(rng, 120), {"others": made_up(rng, 80)})
+    told = model_card.calibrate_card(path, made_up(rng, 120), {"others": made_up(rng, 80)})
     assert json.loads(path.with_suffix(".json").read_text()) == {**bare, **told}
     assert pretrained.load_pretrained(path).card[CALIBRATION_KEY]["length"]["correction, mm"] == pytest.approx(
         5, abs=0.5
     )
     assert abs(told["measures, mm"]["others"]["length"]["mean"]) < 0.5
-    rows = model_card.measured(weights, [right_foot])
+    rows = model_card.measure_captures(weights, [right_foot])
     assert rows.measure.tolist() == list(MEASURE_NAMES) and not rows.isna().any(axis=None)
-    assert rows.truth.tolist() == [model_card.measures_of_capture(right_foot)[name] for name in MEASURE_NAMES]
+    assert rows.truth.tolist() == [model_card.true_capture_measures(right_foot)[name] for name in MEASURE_NAMES]

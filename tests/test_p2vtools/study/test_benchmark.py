@@ -16,15 +16,15 @@ from p2vtools.study.benchmark import captures, meshes, run, scans, summary, walk
 @pytest.fixture(scope="module")
 def rows() -> dict[str, pd.DataFrame]:
     """One person on a mat by four photos, and both feet of two people."""
-    parts = [captures.examined(12, views=4)]
-    parts += [meshes.examined(case) for case in range(2)]
+    parts = [captures.evaluate_capture(12, views=4)]
+    parts += [meshes.evaluate_meshes(case) for case in range(2)]
     names = {name for part in parts for name in part}
     return {name: pd.concat([part[name] for part in parts if name in part]) for name in names}
 
 
 def test_photos_on_a_mat_are_placed(rows):
     photos = rows["photos"]
-    assert len(photos) == 4 and photos.solved.all() and (photos.board > summary.ENOUGH).all()
+    assert len(photos) == 4 and photos.solved.all() and (photos.board > summary.MIN_BOARD_SHARE).all()
     # Four photos calibrate a lens less well than the eight of an evaluation.
     assert photos.mm.max() < 8 and photos.degrees.max() < 0.5 and photos.focal.abs().max() < 0.01
 
@@ -50,7 +50,7 @@ def test_the_people_are_nobody_elses():
 
 
 def test_a_row_says_what_was_done_and_what_came_of_it():
-    parts = scans.examined(1)
+    parts = scans.evaluate_scan(1)
     rows, fits = parts["scans"], parts["fits"].set_index("measure")
     assert abs(fits.found - fits.truth)["length"] < 15 and (fits.way == "scan").all()
     assert rows.side.tolist() == ["right"]
@@ -60,7 +60,7 @@ def test_a_row_says_what_was_done_and_what_came_of_it():
 
 
 def test_a_turn_about_the_vertical_is_yaw_whatever_the_size():
-    assert scans.turned(3 * pose_matrix(-12.0, np.zeros(3))) == pytest.approx((12.0, 0.0), abs=1e-5)
+    assert scans.yaw_and_tilt(3 * pose_matrix(-12.0, np.zeros(3))) == pytest.approx((12.0, 0.0), abs=1e-5)
 
 
 def test_rows_are_read_as_they_were_written(tmp_path):
@@ -71,17 +71,17 @@ def test_rows_are_read_as_they_were_written(tmp_path):
     )
     for part in summary.PARTS:
         rows.to_csv(tmp_path / f"{part}.csv", index=False)
-    table = scans.summary(summary.read(tmp_path)["scans"]).set_index(["of", "measure"])
+    table = scans.scan_table(summary.read_rows(tmp_path)["scans"]).set_index(["of", "measure"])
     assert table.loc[("all", "refused, share"), "value"] == 0.5
     with pytest.raises(FileNotFoundError, match="make evaluate"):
-        summary.read(tmp_path / "none")
+        summary.read_rows(tmp_path / "none")
 
 
 def test_what_is_refused_counts_as_nothing_found():
     good = {"tilt": 0.0, "floor": "none", "tilt error": 1.0, "side right": True, "unit right": True, "refused": ""}
     rows = [{**good, "case": case, "iou": 0.9, "yaw error": (-1.0) ** case} for case in range(9)]
     bad = {"iou": 0.0, "yaw error": np.nan, "side right": False, "unit right": False, "refused": "no foot"}
-    table = scans.summary(pd.DataFrame([*rows, {**good, "case": 9, **bad}])).set_index(["of", "measure"])
+    table = scans.scan_table(pd.DataFrame([*rows, {**good, "case": 9, **bad}])).set_index(["of", "measure"])
     assert table.loc[("all", "IoU at 64, median"), "value"] == pytest.approx(0.9)
     assert table.loc[("all", "side right, share"), "value"] == pytest.approx(0.9)
     assert table.loc[("all", "refused, share"), "value"] == pytest.approx(0.1)
@@ -98,21 +98,21 @@ def table_of(found: list[float], truth: float = 250.0) -> pd.DataFrame:
 
 
 def test_errors_are_bias_median_and_percentile():
-    told = summary.errors(table_of([251.0, 247.0, 250.0, 254.0]), ("way", "views")).iloc[0]
+    told = summary.error_table(table_of([251.0, 247.0, 250.0, 254.0]), ("way", "views")).iloc[0]
     assert told.people == 4 and told.bias == pytest.approx(0.5) and told["median"] == pytest.approx(2.0)
     assert told["95th percentile"] == pytest.approx(np.quantile([1, 3, 0, 4], 0.95))
 
 
 def test_sizes_are_right_to_a_half_or_to_one():
     middle = 59 * HALF_SIZE
-    told = summary.sizes_right(table_of([middle, middle + HALF_SIZE, middle - 2 * HALF_SIZE, np.nan], middle)).iloc[0]
+    told = summary.size_table(table_of([middle, middle + HALF_SIZE, middle - 2 * HALF_SIZE, np.nan], middle)).iloc[0]
     assert told.tolist() == [25, 50, 75]
 
 
 def test_photos_are_told_by_how_much_of_the_board_they_show():
     photos = pd.DataFrame({"board": [0.1, 0.4, 0.6, 0.9], "solved": [False, True, True, False], "mat": "a3"})
     photos = photos.assign(mm=[np.nan, 1, 3, np.nan], degrees=0.1, focal=[np.nan, 0.001, -0.002, np.nan])
-    told = summary.poses(photos)
+    told = summary.pose_table(photos)
     assert told.loc["30 % and more", "solved, %"] == pytest.approx(200 / 3)
     assert told.loc["under 30 %", "solved, %"] == 0 and told.loc["30 % and more", "centre, median mm"] == 2
     assert told.loc["30 % and more", "focal length, largest error %"] == pytest.approx(0.2)
@@ -126,12 +126,14 @@ def test_an_evaluation_goes_on_where_it_was_stopped(tmp_path, monkeypatch, capsy
     monkeypatch.setattr(run, "home", lambda: tmp_path)
     monkeypatch.setattr(run, "CASES", {"meshes": 2})
     monkeypatch.setattr(run.summary, "PARTS", ("meshes",))
-    monkeypatch.setattr(run.summary, "told", lambda rows: {"Measuring": summary.errors(rows["meshes"], ("measure",))})
-    first = run.evaluate(0.5, tmp_path / "half", workers=1)
+    monkeypatch.setattr(
+        run.summary, "summary_tables", lambda rows: {"Measuring": summary.error_table(rows["meshes"], ("measure",))}
+    )
+    first = run.run_benchmark(0.5, tmp_path / "half", workers=1)
     kept = sorted((tmp_path / ".runs" / "evaluate").rglob("*.json"))
     assert len(kept) == 1 and "| length |" in (first / "README.md").read_text()
     before = kept[0].stat().st_mtime_ns
-    whole = run.evaluate(1.0, tmp_path / "whole", workers=1)
+    whole = run.run_benchmark(1.0, tmp_path / "whole", workers=1)
     assert kept[0].stat().st_mtime_ns == before and len(pd.read_csv(whole / "meshes.csv").case.unique()) == 2
     assert main(["evaluate", "--share", "0"]) == 1
     assert "share is 0.0; expected above 0 and at most 1" in capsys.readouterr().err

@@ -22,7 +22,7 @@ def test_side_by_side_gives_the_same_weights_as_one_after_the_other(tmp_path):
     def job(name: str, seed: int):
         return partial(training.train, tiny(seed), data(), data(), RECIPE, tmp_path / name, device="cpu")
 
-    histories = experiments.side_by_side({"a": job("a", 1), "b": job("b", 2), "c": job("c", 3)})
+    histories = experiments.run_in_parallel({"a": job("a", 1), "b": job("b", 2), "c": job("c", 3)})
     assert list(histories) == ["a", "b", "c"] and torch.get_num_threads() == threads
     torch.set_num_threads(max(1, threads // 3))
     try:
@@ -40,7 +40,7 @@ def test_an_error_stops_the_others_and_is_the_one_that_is_told():
     def endless():
         try:
             while True:
-                experiments._tell("still here")
+                experiments._log("still here")
         except InterruptedError:
             ended.append(True)
             raise
@@ -49,9 +49,9 @@ def test_an_error_stops_the_others_and_is_the_one_that_is_told():
         raise ValueError("the loss is nan")
 
     with pytest.raises(ValueError, match="the loss is nan"):
-        experiments.side_by_side({"endless": endless, "broken": broken})
+        experiments.run_in_parallel({"endless": endless, "broken": broken})
     assert ended == [True]
-    experiments._tell("and later ones are not stopped")
+    experiments._log("and later ones are not stopped")
 
 
 def test_of_runs_side_by_side_one_trains_and_the_others_take_what_is_the_same(home, monkeypatch, capsys):
@@ -92,9 +92,9 @@ def test_a_threshold_is_measured_once_and_an_order_free_network_runs_in_one_orde
     asked = {}
     for kind, order_free in (("free", True), ("recurrent", False)):
         model = Counted(order_free)
-        network = experiments.Network("n", "feet-phone", "main", model, pd.DataFrame(), tmp_path)
+        network = experiments.TrainedNetwork("n", "feet-phone", "main", model, pd.DataFrame(), tmp_path)
         rows = [
-            experiments.test_network(network, captures(), captures(), dataset="feet", views=(4,), orders=orders)
+            experiments.evaluate_network(network, captures(), captures(), dataset="feet", views=(4,), orders=orders)
             for _ in range(2)
         ]
         assert rows[0].equals(rows[1]) and set(rows[0].order) == set(orders)
@@ -103,8 +103,8 @@ def test_a_threshold_is_measured_once_and_an_order_free_network_runs_in_one_orde
     assert asked == {"free": 1 + 2 * 1, "recurrent": 1 + 2 * 12}
 
 
-def network_of(variant: str = "main") -> experiments.Network:
-    return experiments.Network("n", "feet-phone", variant, FirstPhoto(), pd.DataFrame(), pathlib.Path())
+def network_of(variant: str = "main") -> experiments.TrainedNetwork:
+    return experiments.TrainedNetwork("n", "feet-phone", variant, FirstPhoto(), pd.DataFrame(), pathlib.Path())
 
 
 def test_panels_are_cut_at_the_threshold_that_the_tables_use():
@@ -115,23 +115,23 @@ def test_panels_are_cut_at_the_threshold_that_the_tables_use():
     for threshold in (0.2, 0.5):
         facts = dict(model="n", training="feet-phone", variant="main")
         metrics = pd.DataFrame([dict(facts, threshold=t, selected=t == threshold) for t in (0.2, 0.5)])
-        (panel,) = experiments.panels_of({"n": network_of()}, one, {"best": sample}, 1, metrics)
+        (panel,) = experiments.prediction_panels({"n": network_of()}, one, {"best": sample}, 1, metrics)
         assert (panel.predictions["n"] == (probability >= threshold)).all()
     with pytest.raises(ValueError, match="n, feet-phone, other has 0 selected thresholds"):
-        experiments.panels_of({"n": network_of("other")}, one, {"best": sample}, 1, metrics)
+        experiments.prediction_panels({"n": network_of("other")}, one, {"best": sample}, 1, metrics)
 
 
 def test_captures_are_ranked_by_a_network_whatever_its_rows_call_it():
     feet, network = captures(4), network_of("main-06")
     rows = feet.table.assign(model="n", training="feet-phone", variant="main", threshold=0.5, selected=True)
-    strip = experiments.ranked_panels(network, feet, rows.assign(iou=[0.1, 0.4, 0.3, 0.2]), 1).axes[0]
+    strip = experiments.ranking_figure(network, feet, rows.assign(iou=[0.1, 0.4, 0.3, 0.2]), 1).axes[0]
     assert [line.get_label() for line in strip.lines] == ["best", "median", "worst"]
     assert strip.get_xlabel() == "IoU of each of 4"
 
 
 def test_surfaces_of_networks_and_of_the_mean_shape():
     objects = captures(4)
-    scores = experiments.surfaces({"n": network_of()}, objects, objects, objects, (1, 4))
+    scores = experiments.surface_scores({"n": network_of()}, objects, objects, objects, (1, 4))
     assert scores.model.tolist() == ["n", "n", "mean-shape", "mean-shape"] and scores.views.tolist() == [1, 4, 1, 4]
     assert scores.f_score.between(0, 1).all() and (scores.samples == 4).all()
 
@@ -145,5 +145,5 @@ def test_archives_that_nobody_knows_or_has(tmp_path):
     with pytest.raises(ValueError, match="limit is -1; expected"):
         experiments.read_archive("shapenet", "", 96, limit=-1)
     for name in ("shapenet", "pix3d"):
-        with pytest.raises(FileNotFoundError, match=f"p2vlib fetch {name}"):
+        with pytest.raises(FileNotFoundError, match=f"p2v fetch {name}"):
             experiments.read_archive(name, str(tmp_path), 96)

@@ -17,7 +17,7 @@ from p2vtools.study import experiments, systems
 
 
 def test_fewer_people_leave_the_others(smoke):
-    few = systems.fewer_people(smoke.captures, 1)
+    few = systems.limit_people(smoke.captures, 1)
     known = smoke.captures.table[smoke.captures.table.dataset == "feet"]
     assert few.table[few.table.split == "train"].subject.nunique() == 1
     for split in ("validation", "test"):
@@ -27,7 +27,7 @@ def test_fewer_people_leave_the_others(smoke):
 def test_lengths_are_between_the_voxels():
     away = (voxel_centres(32) - 0.5).norm(dim=1).reshape(32, 32, 32)
     soft = torch.sigmoid((0.3 - away) * 60)
-    found = systems.lengths(torch.stack([soft, torch.zeros_like(soft)]), 0.5)
+    found = systems.foot_lengths(torch.stack([soft, torch.zeros_like(soft)]), 0.5)
     assert found[0] == pytest.approx(0.6 * 320, abs=1.0) and np.isnan(found[1])
 
 
@@ -40,18 +40,18 @@ def test_true_lengths_are_those_of_the_meshes(smoke):
 
 def test_surfaces_are_as_far_apart_as_they_were_moved(smoke):
     feet = smoke.captures.select(dataset="feet", look="phone", light="drift", cube="metric", split="test")
-    same, wide = systems.surfaces_off(feet.truth.float(), 0.5, feet), torch.zeros_like(feet.truth)
+    same, wide = systems.chamfer_distances(feet.truth.float(), 0.5, feet), torch.zeros_like(feet.truth)
     assert same.max() < 2.5, "points of one surface, drawn twice, lie a millimetre or two apart"
     wide[:, 4:28, :12, 4:28] = True
-    assert systems.surfaces_off(wide.float(), 0.5, feet).min() > 20
-    assert np.isnan(systems.surfaces_off(torch.zeros(len(feet), 32, 32, 32), 0.5, feet)).all()
+    assert systems.chamfer_distances(wide.float(), 0.5, feet).min() > 20
+    assert np.isnan(systems.chamfer_distances(torch.zeros(len(feet), 32, 32, 32), 0.5, feet)).all()
 
 
 def test_points_of_a_network_of_points_are_measured_themselves(smoke):
     feet = smoke.captures.select(dataset="feet", look="phone", light="drift", cube="metric", split="test")
     torch.manual_seed(0)
-    network = experiments.Network("psgn-narrow", "", "main", models.build("psgn-narrow"), pd.DataFrame(), Path())
-    off = systems.points_off(network, feet, 1)
+    network = experiments.TrainedNetwork("psgn-narrow", "", "main", models.build("psgn-narrow"), pd.DataFrame(), Path())
+    off = systems.point_chamfer_distances(network, feet, 1)
     assert off.shape == (len(feet),) and (off > 10).all() and (off < 200).all(), "untrained: anywhere in the cube"
 
 
@@ -60,12 +60,12 @@ def test_without_the_floor_cubes_stand_too_high_or_too_low(smoke):
     lifted = systems.with_floor_noise(whole)
     assert torch.equal(lifted.photos, whole.photos) and lifted.fine_truth is None and lifted.table.equals(whole.table)
     high = [solid.any(2).any(0).nonzero().max().item() for solid in lifted.truth]
-    assert len(set(high)) > 1 and max(high) < systems.LIFTED_SHARE * 32
+    assert len(set(high)) > 1 and max(high) < systems.FLOOR_NOISE_HEIGHT * 32
     assert torch.equal(systems.with_floor_noise(whole).truth, lifted.truth), "the same for every network"
 
 
 def test_a_wooden_floor_registers_the_photos(smoke):
-    (row,) = systems.on_floors(smoke.config, ("wood",), 1, 8, 160).itertuples(index=False)
+    (row,) = systems.run_sfm_on_floors(smoke.config, ("wood",), 1, 8, 160).itertuples(index=False)
     assert row[:3] == ("wood", 1, 8) and row.registered > 0.3 and row.seconds > 0
 
 
@@ -74,7 +74,7 @@ def test_the_spread_over_orders_is_none_where_there_is_no_order(smoke):
     spreads = {}
     for name in ("psgn-narrow", "attsets-narrow"):
         torch.manual_seed(0)
-        network = experiments.Network(name, "feet-phone", "main", models.build(name), pd.DataFrame(), Path())
+        network = experiments.TrainedNetwork(name, "feet-phone", "main", models.build(name), pd.DataFrame(), Path())
         spreads[name] = systems.order_spread(network, feet, 0.5, 3)
         assert systems.order_spread(network, feet, 0.5, 1) == 0.0
     assert spreads["attsets-narrow"] == 0.0 < spreads["psgn-narrow"], "the first photo is another one"
@@ -91,9 +91,9 @@ def test_the_table_says_what_is_known_and_leaves_out_what_is_not(smoke):
     feet = smoke.captures.select(dataset="feet", look="phone", light="drift", cube="metric")
     train, validation, test = (feet.select(split=split) for split in ("train", "validation", "test"))
     facts = dict(by="side", training="feet-phone", dataset="feet", views=[1, 2])
-    metrics = experiments.test_mean_shape(train, test, validation, **facts)
+    metrics = experiments.evaluate_mean_shape(train, test, validation, **facts)
     known = {"mean-shape": systems.System(), "rays": systems.System(True, False, True, 1234, 2.5)}
-    table = systems.table(metrics, known, [1, 2], {"rays": 12.3}, {"spread": {"rays": 0.5}}).set_index("system")
+    table = systems.systems_table(metrics, known, [1, 2], {"rays": 12.3}, {"spread": {"rays": 0.5}}).set_index("system")
     assert table.loc["rays", ["parameters", "needs", "training min", "ms/object"]].tolist() == [
         "1,234",
         "poses",

@@ -26,7 +26,7 @@ def test_the_slides_table_stands_beside_the_published_numbers():
 
 
 def test_categories_against_their_mean_shape():
-    table = tables.against_baseline(pd.concat([rows("net", [0.6, 0.8]), rows("mean-shape", [0.5, 0.5])]))
+    table = tables.category_table(pd.concat([rows("net", [0.6, 0.8]), rows("mean-shape", [0.5, 0.5])]))
     assert table.loc[0, "category"] == "foot" and table.loc[0, ["net", "mean-shape"]].tolist() == [0.7, 0.5]
 
 
@@ -36,7 +36,7 @@ def test_the_domain_gap_is_two_by_two_with_its_baseline():
         for trained, tested, value in [("studio", "studio", 0.7), ("studio", "phone", 0.4), ("phone", "phone", 0.6)]
     ]
     parts += [rows("mean-shape", [0.5, 0.5], look=look) for look in ("studio", "phone")]
-    table = tables.domain_gap(pd.concat(parts))
+    table = tables.domain_table(pd.concat(parts))
     assert table.training.tolist() == ["feet-studio", "feet-phone", "none: looks at no photo"]
     assert table["tested on phone"].tolist() == ["0.400 [0.400, 0.400]", "0.600 [0.600, 0.600]", "0.500 [0.500, 0.500]"]
     assert table["tested on studio"].tolist()[1] == "–"
