@@ -1,7 +1,7 @@
-"""Where a checkout keeps its files, and what a result depends on: the commit, and the meaning of the code.
+"""Folders of a checkout, and digests of the code on which a cached result depends.
 
-A cached result is stale when the code that made it has changed its meaning. The digest of a module is therefore taken
-over its syntax tree without docstrings and comments, and only over the modules that the result reaches by imports.
+A cached result is stale when the code that made it has changed its meaning. A digest therefore covers syntax trees
+without docstrings and comments, and only of the modules that the result reaches by imports.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PACKAGES = ("p2vlib", "p2vtools")
 
 
 def home() -> Path:
-    """The checkout that holds notebooks, data and reports; the variable ``P2VLIB_HOME`` overrides it."""
+    """The checkout with notebooks, data and reports; the environment variable ``P2VLIB_HOME`` overrides it."""
     return Path(os.environ.get("P2VLIB_HOME") or ROOT)
 
 
@@ -37,18 +37,18 @@ def text_digest(text: str) -> str:
 
 def commit() -> str:
     """The commit of the checkout, with ``+`` appended if files differ from it; ``unknown`` outside git."""
-    answer = subprocess.run(
+    result = subprocess.run(
         ["git", "describe", "--always", "--dirty=+", "--exclude=*"],
         cwd=home(),
         capture_output=True,
         text=True,
         check=False,
     )
-    return answer.stdout.strip() or "unknown"
+    return result.stdout.strip() or "unknown"
 
 
 def code_digest(modules: Iterable[str]) -> str:
-    """A digest of the meaning of ``modules`` and of every module of the project that they import, also indirectly.
+    """A digest of ``modules`` and of all modules of the project that they import, directly or indirectly.
 
     Args:
         modules: dotted names, such as ``p2vlib.models.pix2vox``.
@@ -57,7 +57,7 @@ def code_digest(modules: Iterable[str]) -> str:
         16 hexadecimal digits. They do not change when a docstring, a comment or the layout of a file changes, nor when
         a module is added that none of ``modules`` imports.
     """
-    parts = [f"{name} {_module_digest(name, _source(name))}" for name in sorted(reachable_modules(modules))]
+    parts = [f"{name} {syntax_digest(_source(name))}" for name in sorted(reachable_modules(modules))]
     return text_digest("\n".join(parts))
 
 
@@ -117,14 +117,10 @@ def _source(name: str) -> str:
 
 
 @functools.lru_cache(maxsize=1024)
-def _module_digest(name: str, source: str) -> str:
-    return syntax_digest(source)
-
-
 def syntax_digest(source: str) -> str:
     """The digest of a Python source without its docstrings, comments and layout.
 
-    Any string that stands as a statement of its own counts as a docstring.
+    Every string that is a statement of its own counts as a docstring. Digests of two versions of Python can differ.
     """
     tree = ast.parse(source)
     for node in ast.walk(tree):
