@@ -116,9 +116,7 @@ def _check_mesh(vertices: np.ndarray, faces: np.ndarray) -> None:
         raise ValueError(f"expected vertices [n, 3] and triangles [m, 3]; found {vertices.shape} and {faces.shape}")
     broken = np.count_nonzero(~np.isfinite(vertices).all(axis=1))
     if broken:
-        raise ValueError(
-            f"{broken} of {len(vertices)} vertices are not finite; expected metres; repair the mesh"
-        )
+        raise ValueError(f"{broken} of {len(vertices)} vertices are not finite; expected metres; repair the mesh")
     if faces.min() < 0 or faces.max() >= len(vertices):
         raise ValueError(f"faces name vertices {faces.min()} to {faces.max()}; the mesh has 0 to {len(vertices) - 1}")
 

@@ -31,7 +31,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     models = tmp_path / "p2vlib" / "models"
     models.mkdir(parents=True)
     (tmp_path / "p2vlib" / "__init__.py").write_text("")
-    (models / "__init__.py").write_text("from p2vlib.models.other import Other\nfrom p2vlib.models.network import Network\n")
+    facade = "from p2vlib.models.other import Other\nfrom p2vlib.models.network import Network\n"
+    (models / "__init__.py").write_text(facade)
     (models / "network.py").write_text(NETWORK)
     (models / "layers.py").write_text("from .widths import WIDTH\n")
     (models / "widths.py").write_text("WIDTH = 8\n")
