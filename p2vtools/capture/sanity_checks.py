@@ -65,7 +65,7 @@ def photo_problems(folder: Path, side: str, weights: PretrainedModel) -> list[st
     agreement = {}
     for candidate in SIDES:
         try:
-            agreement[candidate] = reconstruct.reconstruct(weights, read_photo_set(folder, candidate)).agreement
+            agreement[candidate] = reconstruct.reconstruct(weights, read_photo_set(folder, candidate)).silhouette_iou
         except ValueError as error:
             return [f"{folder}: {error}"]
     detected = max(SIDES, key=lambda candidate: _trimmed_mean(agreement[candidate].values()))

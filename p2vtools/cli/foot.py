@@ -50,13 +50,14 @@ def reconstruct(
         return
     foot = replace(foot, scale=measured.scale)
     write_foot(foot, out)
-    worst = min(foot.agreement, key=foot.agreement.get)
+    overlap = foot.silhouette_iou
+    worst = min(overlap, key=overlap.get)
     has_scale = photos.metric or photos.length is not None
     length = measured.measures.length
     print(
         f"{out}: {f'{length:.0f} mm long' if has_scale else 'proportions only, the size is unknown'}; mean certainty "
-        f"{foot.certainty:.0%}; mean silhouette IoU {sum(foot.agreement.values()) / len(foot.agreement):.2f}, lowest "
-        f"in {worst} ({foot.agreement[worst]:.2f})"
+        f"{foot.certainty:.0%}; mean silhouette IoU {sum(overlap.values()) / len(overlap):.2f}, lowest "
+        f"in {worst} ({overlap[worst]:.2f})"
     )
     if has_scale:
         _print_sizes(measured.measures, measured.half_widths)

@@ -1,1 +1,1 @@
-"""From photos to a foot, its measures in millimetres and its shoe size."""
+"""From photos to a foot, its measurements in millimetres and its shoe size."""

@@ -1,8 +1,8 @@
-"""Networks of rays that are asked together.
+"""An ensemble of unprojection networks with one common point head.
 
-One that learnt with good cameras is the best where cameras are good, and falls behind where they are not; one that
-learnt with bad cameras hardly minds them, and never is as sharp. The mean of their logits keeps most of both
-(Lakshminarayanan et al., Deep Ensembles, NeurIPS 2017), and so does what is finer than their voxels: one head on top.
+A network trained with exact cameras is the best where cameras are exact and degrades where they are not; one trained
+with noisy cameras hardly degrades but is never as sharp. The mean of their logits keeps most of both (Lakshminarayanan
+et al., Deep Ensembles, NeurIPS 2017).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from p2vlib.models.unprojection import Unprojection, UnprojectionConfig, Unproje
 
 
 class Ensemble(nn.Module):
-    """Photos and their cameras to the mean answer of its ``members``; at any size (`enlarged`)."""
+    """Photos and their cameras to the mean prediction of the ``members``, at the grid's size or finer (`enlarged`)."""
 
     needs_cameras = True
     order_free = True
@@ -30,7 +30,7 @@ class Ensemble(nn.Module):
     query_points = staticmethod(sample_near_surface)
 
     def __init__(self, config: UnprojectionConfig, members: int, finer: int) -> None:
-        """``finer``: channels of the head on top."""
+        """``finer``: channels of the point head."""
         super().__init__()
         self.config = config
         self.members = nn.ModuleList(Unprojection(config) for _ in range(members))
@@ -44,44 +44,45 @@ class Ensemble(nn.Module):
         cameras: Float[Tensor, "batch views 3 7"] | None = None,
         points: Float[Tensor, "batch points 3"] | None = None,
     ) -> UnprojectionReconstruction:
-        """As `Unprojection.forward`; silhouettes and the weights of the views are the members' mean.
+        """As `Unprojection.forward`; masks and view weights are means over the members.
 
-        ``points`` of the unit cube are those at which the finer head is asked.
+        ``points`` of the unit cube are evaluated by the point head.
         """
-        said = [member(views, cameras) for member in self.members]
+        predictions = [member(views, cameras) for member in self.members]
         slope, offset = self.line
-        logits = slope * torch.stack([one.coarse_state.volume[:, -1:] for one in said]).mean(0) + offset
-        first = said[0].coarse_state
-        known = first._replace(volume=torch.cat([first.volume[:, :-1], logits], 1))
+        logits = slope * torch.stack([one.coarse_state.volume[:, -1:] for one in predictions]).mean(0) + offset
+        first = predictions[0].coarse_state
+        state = first._replace(volume=torch.cat([first.volume[:, :-1], logits], 1))
         probability = pad_height(torch.sigmoid(logits.float())[:, 0])
-        weights = torch.stack([one.view_weights for one in said]).mean(0)
-        masks = torch.stack([one.mask_probability for one in said]).mean(0)
-        near = None if points is None else self.finer(self.finer.maps(known), known, points)
-        return UnprojectionReconstruction(probability, probability, probability[:, None], weights, masks, known, near)
+        weights = torch.stack([one.view_weights for one in predictions]).mean(0)
+        masks = torch.stack([one.mask_probability for one in predictions]).mean(0)
+        point_logits = None if points is None else self.finer(self.finer.maps(state), state, points)
+        volumes = (probability, probability, probability[:, None])
+        return UnprojectionReconstruction(*volumes, weights, masks, state, point_logits)
 
     def loss(self, result: UnprojectionReconstruction, batch: Batch) -> Float[Tensor, ""]:
-        """The cross entropy of the point head at the query points; the members are trained before, each by itself."""
+        """Cross entropy of the point head at the query points; the members are trained before, independently."""
         return functional.binary_cross_entropy_with_logits(result.point_logits, batch.inside.float())
 
     @torch.no_grad()
-    def enlarged(self, known: CoarseState, size: int, threshold: float) -> Float[Tensor, "batch x y z"]:
-        """Occupancy at ``size``, the grid doubled as often as it takes, asked anew wherever the surface is near.
+    def enlarged(self, state: CoarseState, size: int, threshold: float) -> Float[Tensor, "batch x y z"]:
+        """Occupancy at ``size`` voxels a side: the grid is doubled repeatedly and evaluated again near the surface.
 
-        ``threshold``: where the surface is.
+        ``threshold``: occupancy of the surface.
         """
-        maps, level = self.finer.maps(known), math.log(threshold / (1 - threshold))
-        views, logits = known.cameras.shape[1], known.volume[:, -1:]
+        maps, level = self.finer.maps(state), math.log(threshold / (1 - threshold))
+        views, logits = state.cameras.shape[1], state.volume[:, -1:]
         for _ in range(round(math.log2(size / self.config.grid))):
             logits = functional.interpolate(logits, scale_factor=2.0, mode="trilinear")
-            near = boundary_voxels(logits[:, 0] > level)
-            centres = voxel_centres(logits.shape[-1], logits.shape[-2], logits.device).view(*near.shape[1:], 3)
-            for row, (one, volume) in enumerate(zip(near, logits[:, 0], strict=True)):
-                own = slice(row * views, (row + 1) * views)
-                part = known._replace(cameras=known.cameras[[row]], volume=known.volume[[row]])
-                volume[one] = self.finer(maps[own], part, centres[one][None])[0]
+            is_near = boundary_voxels(logits[:, 0] > level)
+            centres = voxel_centres(logits.shape[-1], logits.shape[-2], logits.device).view(*is_near.shape[1:], 3)
+            for row, (near, volume) in enumerate(zip(is_near, logits[:, 0], strict=True)):
+                row_maps = maps[row * views : (row + 1) * views]
+                row_state = state._replace(cameras=state.cameras[[row]], volume=state.volume[[row]])
+                volume[near] = self.finer(row_maps, row_state, centres[near][None])[0]
         return pad_height(torch.sigmoid(logits[:, 0]))
 
     @torch.no_grad()
     def calibrate(self, slope: float, offset: float) -> None:
-        """From now on occupancy is ``sigmoid(slope * logit + offset)`` of the mean (`calibration.fit_calibration`)."""
+        """Sets the occupancy to ``sigmoid(slope * logit + offset)`` of the mean logit (`evaluation.calibration`)."""
         self.line.copy_(torch.tensor([slope, offset]))

@@ -24,37 +24,32 @@ FOLDER = "data/weights"
 NAME = "rays-foot"
 
 TYPICAL = "typical"
-"""What the file calls what is known of feet before any is seen."""
+"""Prefix of the tensors of the typical foot."""
 
-LARGEST = 64 * 2**20
-"""Bytes of a weights file that is believed to be one."""
+MAX_BYTES = 64 * 2**20
+"""Largest file that is read."""
 
 
 @dataclass(frozen=True, eq=False)
 class PretrainedModel:
-    """A network that is ready, and what is known of it."""
+    """A trained network and its card."""
 
     model: nn.Module
     threshold: float
     """Occupancy from which a voxel is solid, chosen on validation people."""
     card: dict[str, Any]
+    """Configuration, training data, recipe and results."""
     typical_foot: TypicalFoot | None = None
-    """The foot that cameras measured by hand are first aligned to; None: these weights came without one."""
+    """Prior for the alignment of cameras measured by hand; None: not stored."""
 
 
 def pretrained_path() -> Path:
-    """Where the weights are that come with the project."""
+    """Path of the weights that come with the project."""
     return home() / FOLDER / f"{NAME}.safetensors"
 
 
-def update_card(path: Path, more: dict[str, Any]) -> None:
-    """Adds ``more`` to the card of the weights at ``path``."""
-    weights = load_pretrained(path)
-    save_pretrained(path, weights.model, {**weights.card, **more}, weights.typical_foot)
-
-
 def save_pretrained(path: Path, model: nn.Module, card: dict[str, Any], typical: TypicalFoot | None = None) -> None:
-    """Writes the weights as float16 safetensors with their card inside, and the card once more beside them as JSON."""
+    """Writes float16 weights as safetensors with the card in their metadata, and the card again as JSON beside them."""
     tensors = {
         name: (value.half() if value.is_floating_point() else value).contiguous().cpu()
         for name, value in model.state_dict().items()
@@ -65,34 +60,40 @@ def save_pretrained(path: Path, model: nn.Module, card: dict[str, Any], typical:
     write_text(path.with_suffix(".json"), json.dumps(card, indent=1) + "\n")
 
 
+def update_card(path: Path, entries: dict[str, Any]) -> None:
+    """Adds ``entries`` to the card of the weights at ``path``."""
+    weights = load_pretrained(path)
+    save_pretrained(path, weights.model, {**weights.card, **entries}, weights.typical_foot)
+
+
 def load_pretrained(path: Path | None = None) -> PretrainedModel:
-    """Loads the network of ``path``; None: the one that comes with the project.
+    """Loads the model stored at ``path``; None: the one that comes with the project.
 
     Raises:
         ValueError: no such file, not safetensors, or weights of another network.
     """
     path = path or pretrained_path()
-    wanted = "expected weights of the unprojection network, as `python -m p2vtools weights` writes them"
+    expected = "expected weights of the unprojection network, as written by `python -m p2vtools weights`"
     if not path.is_file():
-        raise ValueError(f"{path}: no such file; {wanted}")
-    if path.stat().st_size > LARGEST:
-        raise ValueError(f"{path}: {path.stat().st_size / 2**20:.0f} MiB; {wanted}, {LARGEST / 2**20:.0f} MiB at most")
+        raise ValueError(f"{path}: no such file; {expected}")
+    if path.stat().st_size > MAX_BYTES:
+        size, limit = path.stat().st_size / 2**20, MAX_BYTES / 2**20
+        raise ValueError(f"{path}: {size:.0f} MiB; {expected}, at most {limit:.0f} MiB")
     try:
         with safe_open(path, "pt") as stored:
             tensors = {name: stored.get_tensor(name).float() for name in stored.keys()}  # noqa: SIM118
             card = json.loads((stored.metadata() or {}).get("card", "{}"))
     except (SafetensorError, OSError, ValueError) as error:
-        raise ValueError(f"{path}: cannot be read ({error}); {wanted}") from None
+        raise ValueError(f"{path}: cannot be read ({error}); {expected}") from None
     if not isinstance(card, dict) or OLD_NAMES.get(card.get("network"), card.get("network")) != "unprojection":
-        raise ValueError(f"{path}: weights of another network; {wanted}")
+        raise ValueError(f"{path}: weights of another network; {expected}")
     try:
         with torch.random.fork_rng():
             model = Ensemble(configure("unprojection", **card["config"]), int(card["members"]), int(card["finer"]))
-        known = {name: tensors.pop(f"{TYPICAL}.{name}", None) for name in TypicalFoot._fields}
+        solid, spread = (tensors.pop(f"{TYPICAL}.{name}", None) for name in TypicalFoot._fields)
         model.load_state_dict(tensors)
-        typical = TypicalFoot(known["solid"] > 0, float(known["spread"])) if known["solid"] is not None else None
+        typical = None if solid is None else TypicalFoot(solid > 0, float(spread))
         return PretrainedModel(model.eval(), float(card["threshold"]), card, typical)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(
-            f"{path}: its card and its weights do not fit ({str(error).splitlines()[0]}); {wanted}"
-        ) from None
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{path}: its card does not match its weights ({reason}); {expected}") from None

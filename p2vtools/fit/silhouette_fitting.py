@@ -1,7 +1,7 @@
-"""Differentiable rendering: a volume, or the cameras, changed until silhouettes agree with those seen in the photos.
+"""Test-time optimisation through a differentiable renderer: cameras or a volume fitted to predicted silhouettes.
 
-As in Perspective Transformer Nets (Yan et al., NeurIPS 2016), but at test time and on one object: nothing is learnt,
-the volume or the cameras themselves are what the gradient changes.
+As in Perspective Transformer Nets (Yan et al., NeurIPS 2016), but for a single object and without training: gradient
+descent updates the cameras or the volume themselves.
 """
 
 from __future__ import annotations
@@ -15,45 +15,44 @@ from torch.nn import functional
 
 from p2vlib.geometry.projection import render_silhouettes
 
-FAITH = 0.05
-"""Weight of staying with the network's logits, in mean squares, beside the silhouettes' cross entropy."""
+LOGIT_WEIGHT = 0.05
+"""Weight of the mean squared change of the logits, relative to the cross entropy of the silhouettes."""
 
-RATE = 0.1
+VOLUME_LEARNING_RATE = 0.1
 
+PIVOT = (0.5, 0.15, 0.5)
+"""Centre of camera rotation in the unit cube: inside the foot, so that a rotation keeps it in view."""
 
-MIDDLE = (0.5, 0.15, 0.5)
-"""About which cameras are turned, in the unit cube: where a foot is, so that a turn does not push it out of sight."""
-
-EXPECTED = 0.15
-"""Turns (radians), shifts (edges) and stretches of the distance that cost as much as a hundredth of the overlap."""
+UPDATE_SCALE = 0.15
+"""Rotation (radians), translation (cube edges) or log distance that costs as much as 0.01 of Dice overlap."""
 
 
 class CameraUpdate(NamedTuple):
-    """How cameras differ from others: all zeros change nothing."""
+    """Change of cameras; zeros are the identity."""
 
-    turn: Float[Tensor, "batch views 3"]
-    """About `MIDDLE`, an axis times an angle in radians, in the camera's frame."""
-    shift: Float[Tensor, "batch views 2"]
-    """Of the cube across the picture, in its edges."""
-    stretch: Float[Tensor, "batch views"]
-    """Logarithm of the factor on the distance from `MIDDLE`."""
-    focal: Float[Tensor, "batch views"]
+    rotation: Float[Tensor, "batch views 3"]
+    """About `PIVOT` in the camera frame: axis times angle, radians."""
+    translation: Float[Tensor, "batch views 2"]
+    """Of the cube across the image, in cube edges."""
+    log_distance: Float[Tensor, "batch views"]
+    """Logarithm of the factor on the distance to `PIVOT`."""
+    log_focal: Float[Tensor, "batch views"]
     """Logarithm of the factor on the focal length."""
 
 
-def update_cameras(cameras: Float[Tensor, "batch views 3 7"], by: CameraUpdate) -> Float[Tensor, "batch views 3 7"]:
-    """``cameras`` (`Camera.normalised`) after a `Change`."""
+def update_cameras(cameras: Float[Tensor, "batch views 3 7"], update: CameraUpdate) -> Float[Tensor, "batch views 3 7"]:
+    """Applies ``update`` to ``cameras`` (as `Captures.cameras`)."""
     intrinsics, rotation, translation = cameras.split([3, 3, 1], -1)
-    middle = cameras.new_tensor(MIDDLE)[:, None]
-    x, y, z = by.turn.unbind(-1)
-    none = torch.zeros_like(x)
-    cross = torch.stack([none, -z, y, z, none, -x, -y, x, none], -1).unflatten(-1, (3, 3))
-    turned = torch.linalg.matrix_exp(cross) @ rotation
-    aside = torch.cat([by.shift, torch.zeros_like(by.shift[..., :1])], -1)[..., None]
-    away = (rotation @ middle + translation) * by.stretch.exp()[..., None, None] + aside
-    focal = torch.stack([by.focal, by.focal, torch.zeros_like(by.focal)], -1).exp()[..., None, :]
-    scaled = torch.cat([intrinsics[..., :2, :] * focal, intrinsics[..., 2:, :]], -2)
-    return torch.cat([scaled, turned, away - turned @ middle], -1)
+    pivot = cameras.new_tensor(PIVOT)[:, None]
+    x, y, z = update.rotation.unbind(-1)
+    zero = torch.zeros_like(x)
+    cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).unflatten(-1, (3, 3))
+    rotated = torch.linalg.matrix_exp(cross) @ rotation
+    sideways = torch.cat([update.translation, torch.zeros_like(update.translation[..., :1])], -1)[..., None]
+    pivot_in_camera = (rotation @ pivot + translation) * update.log_distance.exp()[..., None, None] + sideways
+    focal = torch.stack([update.log_focal, update.log_focal, torch.zeros_like(update.log_focal)], -1).exp()
+    scaled = torch.cat([intrinsics[..., :2, :] * focal[..., None, :], intrinsics[..., 2:, :]], -2)
+    return torch.cat([scaled, rotated, pivot_in_camera - rotated @ pivot], -1)
 
 
 @torch.enable_grad()
@@ -62,31 +61,31 @@ def align_cameras(
     masks: Float[Tensor, "batch views rows columns"],
     cameras: Float[Tensor, "batch views 3 7"],
     steps: int = 60,
-    rate: float = 0.01,
+    learning_rate: float = 0.01,
     size: int = 24,
 ) -> Float[Tensor, "batch views 3 7"]:
-    """``cameras`` after ``steps`` of Adam towards those from which ``solid`` shows as in ``masks``, each by itself.
+    """Fits each camera so that the silhouette of ``solid`` matches ``masks``.
 
-    Overlap (Dice) at ``size`` pixels is what counts, with a slight pull back to where the cameras were. The focal
-    length stays: in a silhouette it can hardly be told from the distance.
+    Minimises the Dice loss at ``size`` pixels with Adam, plus a small penalty on the update. The focal length is fixed,
+    because a silhouette hardly distinguishes it from the distance.
     """
-    seen = functional.interpolate(masks.detach(), size=(size, size), mode="area")
-    zeros = [torch.zeros(*cameras.shape[:2], *more, device=cameras.device) for more in ((3,), (2,), ())]
-    free = [value.requires_grad_() for value in zeros]
-    still = torch.zeros_like(free[2])
-    optimizer = torch.optim.Adam(free, rate)
-    slower = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.05, steps)
+    target = functional.interpolate(masks.detach(), size=(size, size), mode="area")
+    zeros = [torch.zeros(*cameras.shape[:2], *shape, device=cameras.device) for shape in ((3,), (2,), ())]
+    parameters = [value.requires_grad_() for value in zeros]
+    fixed = torch.zeros_like(parameters[2])
+    optimizer = torch.optim.Adam(parameters, learning_rate)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.05, steps)
     for _ in range(steps):
-        shown = render_silhouettes(solid.float(), update_cameras(cameras, CameraUpdate(*free, still)), size)
-        hit = (shown * seen).sum((2, 3))
-        dice = (2 * hit + 1) / (shown.sum((2, 3)) + seen.sum((2, 3)) + 1)
-        pull = sum((value / EXPECTED).square().mean() for value in free)
-        loss = (1 - dice).mean() + 0.01 * pull
+        predicted = render_silhouettes(solid.float(), update_cameras(cameras, CameraUpdate(*parameters, fixed)), size)
+        intersection = (predicted * target).sum((2, 3))
+        dice = (2 * intersection + 1) / (predicted.sum((2, 3)) + target.sum((2, 3)) + 1)
+        penalty = sum((value / UPDATE_SCALE).square().mean() for value in parameters)
+        loss = (1 - dice).mean() + 0.01 * penalty
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        slower.step()
-    return update_cameras(cameras, CameraUpdate(*(value.detach() for value in free), still.detach()))
+        schedule.step()
+    return update_cameras(cameras, CameraUpdate(*(value.detach() for value in parameters), fixed.detach()))
 
 
 @torch.enable_grad()
@@ -96,21 +95,20 @@ def refine_volume(
     cameras: Float[Tensor, "batch views 3 7"],
     steps: int = 30,
 ) -> Float[Tensor, "batch x y z"]:
-    """``probability`` after ``steps`` of Adam on its logits towards ``masks`` seen by ``cameras``.
+    """Fits the logits of ``probability`` so that its silhouettes match ``masks`` (values in [0, 1]).
 
-    What was surely empty (below a thousandth) stays so; the masks may be uncertain, in [0, 1].
+    Voxels with a probability below 0.001 are fixed.
     """
-    begun = torch.logit(probability.detach(), eps=1e-4)
-    free = probability.detach() > 1e-3
-    logits = begun.clone().requires_grad_()
-    optimizer = torch.optim.Adam([logits], RATE)
+    initial = torch.logit(probability.detach(), eps=1e-4)
+    is_free = probability.detach() > 1e-3
+    logits = initial.clone().requires_grad_()
+    optimizer = torch.optim.Adam([logits], VOLUME_LEARNING_RATE)
+    target = masks.detach().clamp(0, 1)
     for _ in range(steps):
-        shown = render_silhouettes(torch.sigmoid(logits) * free, cameras, masks.shape[-1]).clamp(1e-4, 1 - 1e-4)
-        loss = (
-            functional.binary_cross_entropy(shown, masks.detach().clamp(0, 1))
-            + FAITH * (logits - begun).square().mean()
-        )
+        predicted = render_silhouettes(torch.sigmoid(logits) * is_free, cameras, masks.shape[-1]).clamp(1e-4, 1 - 1e-4)
+        silhouette_loss = functional.binary_cross_entropy(predicted, target)
+        loss = silhouette_loss + LOGIT_WEIGHT * (logits - initial).square().mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    return (torch.sigmoid(logits) * free).detach()
+    return (torch.sigmoid(logits) * is_free).detach()

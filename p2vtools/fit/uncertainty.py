@@ -1,11 +1,11 @@
-"""Measures of a reconstructed foot with what they are sure within, in millimetres.
+"""Measurements of a reconstructed foot with prediction intervals, in millimetres.
 
-Three things say how far a measure may be off, each as the measure changes with it: the grid, whose voxels have a size;
-the network's probability, when the surface is taken where it is less or more sure (`LEVELS`); and cameras and photos,
-when every second photo alone tells the foot. Their root of squares is only a scale: by how much it is to be multiplied
-for nine feet of ten to lie inside, validation people have told (split conformal prediction, Lei et al., J. American
-Statistical Association 2018), and by how much a measure comes out short: tips of toes are thinner than a voxel, and a
-foot whose surface is softer comes out shorter. The card of the weights keeps what they told (`fitted`).
+The scale of the uncertainty has three parts, each the change of a measurement with one cause: the voxel size; the
+level of the surface (`LEVELS`), which reflects the network's own confidence; and the photos, from the reconstructions
+of two halves of them. Their root sum of squares is a relative scale. Validation people calibrate the factor for which
+90 % of feet lie inside (split conformal prediction, Lei et al., J. American Statistical Association 2018), and the
+correction of the bias: toe tips are thinner than a voxel, and a blurred surface makes a foot shorter. The card of the
+weights stores both (`fit_calibration`).
 """
 
 from __future__ import annotations
@@ -26,134 +26,135 @@ from p2vtools.fit.pretrained import PretrainedModel
 from p2vtools.fit.reconstruct import ReconstructedFoot, reconstruct
 
 COVERAGE = 0.9
-"""Share of feet whose measure lies inside what is told."""
+"""Nominal coverage of the intervals."""
 
 LEVELS = 0.5
-"""The surface is taken half of the way from the threshold to 0, and to 1."""
+"""Surfaces halfway from the threshold to 0 and to 1 are compared."""
 
-FEWEST = 4
-"""Photos from which on they are told apart in two halves, and an interval is told."""
+MIN_PHOTOS = 4
+"""Photos needed for two halves, and so for an interval."""
 
 CALIBRATED_SIZE = 128
-"""Voxels a side at which all this is calibrated: of a coarser answer the network is asked once more, so finely."""
+"""Edge of the grid, voxels, at which the calibration holds; coarser reconstructions are repeated at this size."""
 
 CALIBRATION_KEY = "measures"
-"""What the card calls corrections and factors: measure -> ``correction, mm``, to which ``softness`` times the change
-with the surface is added, and ``factor`` of the scale."""
+"""Key of the card: measurement -> ``correction, mm``; ``softness``, the factor on the change with the surface that is
+added to it; ``factor`` on the scale."""
 
 MEASURE_NAMES = tuple(field.name for field in fields(Measures) if field.name != "arch_height")
-"""What is measured of a reconstruction: its sole was never seen."""
+"""Measurements of a reconstruction; photos do not show the sole."""
 
 
 @dataclass(frozen=True)
 class MeasureIntervals:
-    """What is known of the size of a reconstructed foot."""
+    """Measurements of a reconstructed foot and their intervals."""
 
     measures: Measures
-    """Corrected."""
+    """Corrected for bias."""
     half_widths: dict[str, float]
-    """Measure -> half of the interval that `COVERAGE` of feet lie in, mm; empty where nobody has calibrated it."""
+    """Measurement -> half of its interval, mm, with coverage `COVERAGE`; empty without a calibration."""
     scale: float = 1.0
-    """By which the foot is larger than the cameras say, where a ruler gave its length."""
+    """Factor on all lengths, where a foot length measured by a ruler sets the scale."""
 
 
 def measure_with_intervals(
-    weights: PretrainedModel, shots: PhotoSet, foot: ReconstructedFoot, cameras: str = "exact"
+    weights: PretrainedModel, photo_set: PhotoSet, foot: ReconstructedFoot, cameras: str = "exact"
 ) -> MeasureIntervals:
-    """Measures ``foot``, which ``weights`` made of ``shots`` (`inference.reconstruct`, with the same ``cameras``).
+    """Measures ``foot``, the result of `reconstruct` with the same ``weights``, ``photo_set`` and ``cameras``.
 
     Raises:
-        ValueError: what was reconstructed cannot be measured as a foot.
+        ValueError: the reconstruction cannot be measured as a foot.
     """
-    known, within = weights.card.get(CALIBRATION_KEY, {}), {}
+    calibration, half_widths = weights.card.get(CALIBRATION_KEY, {}), {}
     if len(foot.probability) != CALIBRATED_SIZE:
-        foot = reconstruct(weights, _placed(shots, foot, range(len(shots.photos))), CALIBRATED_SIZE, "given", cameras)
-    told = _readings(foot, shots.side)
-    if cameras == "exact" and len(shots.photos) >= FEWEST:
-        scale = uncalibrated_measures(weights, shots, foot).scale
-        within = {name: float(known[name]["factor"] * scale[name]) for name in known}
-    values = told.value + (predict_correction(told.loc[list(known)], known) if known else 0.0)
-    scale = 1000 * shots.length / values["length"] if shots.length else 1.0
-    if shots.length:
-        within = {name: scale * half for name, half in within.items() if name != "length"}
-    return MeasureIntervals(
-        Measures(**{name: float(scale * values[name]) for name in MEASURE_NAMES}), within, float(scale)
-    )
+        every_photo = range(len(photo_set.photos))
+        foot = reconstruct(weights, _placed_photos(photo_set, foot, every_photo), CALIBRATED_SIZE, "given", cameras)
+    raw = _measure_levels(foot, photo_set.side)
+    if cameras == "exact" and len(photo_set.photos) >= MIN_PHOTOS:
+        scales = uncalibrated_measures(weights, photo_set, foot).scale
+        half_widths = {name: float(calibration[name]["factor"] * scales[name]) for name in calibration}
+    values = raw.value + (predict_correction(raw.loc[list(calibration)], calibration) if calibration else 0.0)
+    scale = 1000 * photo_set.length / values["length"] if photo_set.length else 1.0
+    if photo_set.length:
+        half_widths = {name: scale * half for name, half in half_widths.items() if name != "length"}
+    measures = Measures(**{name: float(scale * values[name]) for name in MEASURE_NAMES})
+    return MeasureIntervals(measures, half_widths, float(scale))
 
 
-def predict_correction(told: pd.DataFrame, known: Mapping[str, Mapping[str, float]]) -> pd.Series:
-    """What is to be added to measures, mm: to rows of `uncalibrated_measures`, as the card ``known`` says."""
-    card = pd.DataFrame(known).T.loc[told.index]
-    return card["correction, mm"] + card["softness"] * told.surface
+def predict_correction(raw: pd.DataFrame, calibration: Mapping[str, Mapping[str, float]]) -> pd.Series:
+    """Millimetres to add to ``raw`` measurements (`uncalibrated_measures`), by the ``calibration`` of a card."""
+    card = pd.DataFrame(calibration).T.loc[raw.index]
+    return card["correction, mm"] + card["softness"] * raw.surface
 
 
-def uncalibrated_measures(weights: PretrainedModel, shots: PhotoSet, foot: ReconstructedFoot) -> pd.DataFrame:
-    """What each measure of a reconstruction is, uncorrected, and what it changes with: a row a measure, mm.
+def uncalibrated_measures(weights: PretrainedModel, photo_set: PhotoSet, foot: ReconstructedFoot) -> pd.DataFrame:
+    """Raw measurements of a reconstruction and the scale of their uncertainty, mm, indexed by measurement.
 
-    Columns: value; surface, grid and photos, the three parts of its scale; scale.
+    Columns: value; surface, grid and photos, the three parts of the scale; scale.
     """
-    told = _readings(foot, shots.side)
+    raw = _measure_levels(foot, photo_set.side)
     size, halves = len(foot.probability), []
     for first in (0, 1):
-        every_second = _placed(shots, foot, range(first, len(shots.photos), 2))
+        every_second = _placed_photos(photo_set, foot, range(first, len(photo_set.photos), 2))
         half = reconstruct(weights, every_second, size, "given")
-        halves.append(_measured(half, shots.side, half.threshold))
-    told["grid"] = 1000 * FOOT_CUBE.edge / size / np.sqrt(12)
-    told["photos"] = (halves[0] - halves[1]).abs() / 2
-    told["scale"] = np.sqrt(told.grid**2 + told.surface**2 + told.photos**2)
-    return told
+        halves.append(_measure_at(half, photo_set.side, half.threshold))
+    raw["grid"] = 1000 * FOOT_CUBE.edge / size / np.sqrt(12)
+    raw["photos"] = (halves[0] - halves[1]).abs() / 2
+    raw["scale"] = np.sqrt(raw.grid**2 + raw.surface**2 + raw.photos**2)
+    return raw
 
 
-def _readings(foot: ReconstructedFoot, side: str) -> pd.DataFrame:
-    """What each measure is and how it changes with the surface."""
+def _measure_levels(foot: ReconstructedFoot, side: str) -> pd.DataFrame:
+    """Columns value, and surface: half the change between the two `LEVELS`."""
     lower, upper = (1 - LEVELS) * foot.threshold, foot.threshold + LEVELS * (1 - foot.threshold)
-    looser, tighter = (_measured(foot, side, level) for level in (lower, upper))
-    return pd.DataFrame({"value": _measured(foot, side, foot.threshold), "surface": (looser - tighter).abs() / 2})
+    larger, smaller = (_measure_at(foot, side, level) for level in (lower, upper))
+    return pd.DataFrame({"value": _measure_at(foot, side, foot.threshold), "surface": (larger - smaller).abs() / 2})
 
 
-def _measured(foot: ReconstructedFoot, side: str, level: float) -> pd.Series:
-    """Measures of the surface where the probability is ``level``, by name."""
+def _measure_at(foot: ReconstructedFoot, side: str, level: float) -> pd.Series:
+    """Measurements of the surface at probability ``level``, by name."""
     mesh = foot.mesh
     if level != foot.threshold:
         mesh = trimesh.Trimesh(*to_mesh(foot.probability, FOOT_CUBE, level), process=False)
-    found = measure_foot(mesh, side)[0]
-    return pd.Series({name: getattr(found, name) for name in MEASURE_NAMES})
+    measures = measure_foot(mesh, side)[0]
+    return pd.Series({name: getattr(measures, name) for name in MEASURE_NAMES})
 
 
-def _placed(shots: PhotoSet, foot: ReconstructedFoot, chosen: Sequence[int]) -> PhotoSet:
-    """Some photos of a capture whose foot was found: it stands where they say."""
-    some = shots.subset(chosen)
-    cameras = [replace(camera, extrinsics=camera.extrinsics @ foot.pose) for camera in some.cameras]
-    return replace(some, cameras=cameras, initial_position=np.zeros(3))
+def _placed_photos(photo_set: PhotoSet, foot: ReconstructedFoot, numbers: Sequence[int]) -> PhotoSet:
+    """Some photos of a capture, with cameras in the frame of the foot that was found."""
+    selection = photo_set.subset(numbers)
+    cameras = [replace(camera, extrinsics=camera.extrinsics @ foot.pose) for camera in selection.cameras]
+    return replace(selection, cameras=cameras, initial_position=np.zeros(3))
 
 
 def fit_calibration(rows: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """Correction and factor of each measure: what the card keeps under `CALIBRATION_KEY`.
+    """Correction and factor of each measurement, as stored under `CALIBRATION_KEY`.
 
     Args:
-        rows: `uncalibrated_measures` of many feet whose truth is known: columns measure, value, surface, scale, truth.
+        rows: `uncalibrated_measures` of feet with known truth: columns measure, value, surface, scale, truth (mm).
     """
-    told = {}
-    for name, one in rows.groupby("measure"):
-        constant, softness = _line(one.surface.to_numpy(), (one.truth - one.value).to_numpy())
-        score = (one.value + constant + softness * one.surface - one.truth).abs() / one.scale
-        share = min(1.0, np.ceil(COVERAGE * (len(score) + 1)) / len(score))
-        factor = float(np.quantile(score, share, method="higher"))
-        told[str(name)] = {
+    calibration = {}
+    for name, feet in rows.groupby("measure"):
+        constant, softness = _fit_bias(feet.surface.to_numpy(), (feet.truth - feet.value).to_numpy())
+        score = (feet.value + constant + softness * feet.surface - feet.truth).abs() / feet.scale
+        quantile = min(1.0, np.ceil(COVERAGE * (len(score) + 1)) / len(score))
+        factor = float(np.quantile(score, quantile, method="higher"))
+        calibration[str(name)] = {
             "correction, mm": round(constant, 2),
             "softness": round(softness, 3),
             "factor": round(factor, 3),
         }
-    return told
+    return calibration
 
 
-def _line(surface: Float[np.ndarray, " feet"], lacking: Float[np.ndarray, " feet"]) -> tuple[float, float]:
-    """A constant, and a slope over ``surface`` if with it a foot is foretold better by all others."""
+def _fit_bias(surface: Float[np.ndarray, " feet"], bias: Float[np.ndarray, " feet"]) -> tuple[float, float]:
+    """Constant and slope over ``surface``; the slope is 0 unless it reduces the leave-one-out error."""
     designs = (np.ones((len(surface), 1)), np.stack([np.ones_like(surface), surface], 1))
-    lines, errors = [], []
+    coefficients, errors = [], []
     for design in designs:
-        lines.append(np.linalg.lstsq(design, lacking, rcond=None)[0])
-        own = np.einsum("fc,cf->f", design, np.linalg.pinv(design))
-        errors.append(float(np.mean(((lacking - design @ lines[-1]) / np.maximum(1 - own, 1e-6)) ** 2)))
-    best = lines[int(np.argmin(errors))]
+        coefficients.append(np.linalg.lstsq(design, bias, rcond=None)[0])
+        leverage = np.einsum("fc,cf->f", design, np.linalg.pinv(design))
+        residuals = bias - design @ coefficients[-1]
+        errors.append(float(np.mean((residuals / np.maximum(1 - leverage, 1e-6)) ** 2)))
+    best = coefficients[int(np.argmin(errors))]
     return float(best[0]), float(best[1]) if len(best) > 1 else 0.0

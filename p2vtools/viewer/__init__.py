@@ -1,7 +1,6 @@
-"""Figures in one look: matplotlib for pages, plotly for curves with hover, k3d for volumes. Returns, never shows.
+"""Figures in one style: matplotlib for pages, plotly for curves with hover labels, k3d for volumes.
 
-Every function returns its figure; a notebook shows it by naming it last in a cell. Axes carry units, backgrounds are
-light, colours are the same everywhere: `style` is the one place for them.
+Every function returns its figure; a notebook shows it as the last expression of a cell.
 """
 
 from p2vtools.viewer.app import view
@@ -20,24 +19,26 @@ from p2vtools.viewer.figures import (
 )
 from p2vtools.viewer.foot_figures import cleaning_figure, fit_map, landmark_figure, measurement_figure
 from p2vtools.viewer.interactive import camera_poses, iou_curves, training_curves, volume_scene
+from p2vtools.viewer.model_figures import architecture_diagram, fusion_weights_figure
 from p2vtools.viewer.shading import label_agreement, render_voxels
 from p2vtools.viewer.static_html import Scenes
 
 __all__ = [
     "Panel",
     "Scenes",
-    "label_agreement",
-    "cleaning_figure",
+    "architecture_diagram",
     "best_to_worst",
     "camera_poses",
+    "cleaning_figure",
     "contact_sheet",
     "fit_map",
+    "fusion_weights_figure",
     "gallery",
     "histograms",
-    "training_curves",
     "iou_against_cost",
     "iou_against_views",
     "iou_curves",
+    "label_agreement",
     "landmark_figure",
     "measurement_figure",
     "mosaic",
@@ -45,6 +46,7 @@ __all__ = [
     "reliability_diagram",
     "render_voxels",
     "slices",
+    "training_curves",
     "view",
     "volume_scene",
 ]

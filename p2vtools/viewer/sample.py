@@ -1,7 +1,7 @@
-"""What is looked at: a sample with its photos, cameras and truth, and what a network says of it.
+"""Samples that the viewer shows, the predictions of networks for them, and a cache of predictions.
 
-All of it stands in the sample's own frame, toes along +x. Networks are shown right feet mirrored, as left ones; what
-they say is mirrored back here, and photos keep the order in which the networks are shown them.
+Everything is in the sample's own frame, toes along +x. Networks receive right feet mirrored as left ones; their
+predictions are mirrored back here. Photos keep the order in which networks receive them.
 """
 
 from __future__ import annotations
@@ -18,27 +18,30 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from p2vlib.data.augmentation import preprocess
-from p2vlib.data.capture_folder import PhotoSet, read_photo_set
+from p2vlib.data.capture_folder import PhotoSet, evenly_spaced, read_photo_set
 from p2vlib.data.dataset import Captures, mirror_cameras
-from p2vlib.evaluation import iter_predictions
+from p2vlib.evaluation import iter_predictions, view_orders
 from p2vlib.geometry.cameras import Camera
 from p2vlib.geometry.frames import FOOT_CUBE, Cube, Volume
 from p2vlib.geometry.grids import iou, to_mesh, voxelise
 from p2vlib.models import Reconstruction
-from p2vtools.fit import pretrained, reconstruct
 from p2vtools.fit.measure import measure_foot
+from p2vtools.fit.pretrained import load_pretrained
+from p2vtools.fit.reconstruct import GRID_SIZES, crop_to_cube, find_foot
 
 Networks = Mapping[str, tuple[nn.Module, float]]
-"""Name -> a network, and the occupancy from which a voxel of its answers is solid."""
+"""Name -> network, and the occupancy from which a voxel is solid."""
+
+ORDERS = ("clockwise", "shuffled", "reversed")
 
 THUMBNAIL = 128
-"""Pixels of a photo's longer side where photos of a capture folder are shown."""
+"""Longer side of the photos of a capture folder, pixels."""
 
 UNIT_CUBE = Cube((-0.5, -0.5, -0.5), 1.0)
-"""The cube of what was normalised: its size in metres is not known."""
+"""The cube of a normalised object, whose size in metres is unknown."""
 
 UNKNOWN = "–"
-"""In place of a number that cannot be told."""
+"""Placeholder for an unknown number."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,205 +50,229 @@ class Sample:
 
     name: str
     photos: list[UInt8[np.ndarray, "_ _ 3"]]
-    names: list[str]
-    """Of the photos."""
+    photo_names: list[str]
     cameras: list[Camera]
-    """Of the photos; empty: nobody knows where they were taken from."""
+    """Of the photos; empty where they are unknown."""
     cube: Cube
     side: str
-    """left, right, or none: no foot."""
+    """left, right, or none for an object."""
     is_metric: bool
-    """Whether metres are metres; else the cube's edge is the unit."""
-    said: Callable[[nn.Module, Sequence[int]], Reconstruction]
-    """What a network says of some of the photos, in that order; as the library's own commands ask it."""
+    """Whether the size in metres is known; otherwise the cube's edge is the unit."""
+    predict: Callable[[nn.Module, Sequence[int]], Reconstruction]
+    """(network, numbers of photos in order) -> prediction, a right foot mirrored."""
     truth: Callable[[int], Volume | None]
-    """Voxels a side -> the true solid, as far as it is known at that size."""
+    """Voxels a side -> true solid; None where it is unknown at that size."""
 
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What a network says of a sample."""
+    """The prediction of a network for a sample."""
 
     probability: Float[np.ndarray, "x y z"]
     coarse: Float[np.ndarray, "n n n"]
     """Before the refiner, at the network's own size."""
     refined: Float[np.ndarray, "n n n"]
-    """After it; the same in a network without one."""
-    scores: Float[np.ndarray, "views n n n"]
-    """How much each of the photos shown counts in each voxel."""
-    chosen: tuple[int, ...]
-    """Which photos were shown, in their order."""
+    """After the refiner; the same in a network without one."""
+    view_weights: Float[np.ndarray, "views n n n"]
+    """Weight of each photo in each voxel."""
+    photos: tuple[int, ...]
+    """Numbers of the photos, in order."""
     seconds: float
-
-
-@dataclass(frozen=True)
-class ShapeFacts:
-    """What a line of text tells of a solid; None: it cannot be told."""
-
-    iou: float | None
-    volume: float
-    """cm³, or the share of the cube where that has no size."""
-    length: float | None
-    """mm, or the share of the cube's edge."""
-    is_metric: bool = True
-
-    @property
-    def agreed(self) -> str:
-        """The IoU in words."""
-        return UNKNOWN if self.iou is None else f"{self.iou:.3f}"
-
-    @property
-    def size(self) -> str:
-        """Volume and length in words."""
-        if not self.is_metric:
-            return f" volume {self.volume:.1%} of the cube · length {self.length or 0:.1%} of its edge"
-        long = UNKNOWN if self.length is None else f"{self.length:.0f}\N{NO-BREAK SPACE}mm"
-        return f"volume {self.volume:.0f}\N{NO-BREAK SPACE}cm³ · length {long}"
 
 
 @torch.no_grad()
 def predict_sample(
-    sample: Sample, network: tuple[nn.Module, float], chosen: Sequence[int], size: int = 32
+    sample: Sample, network: tuple[nn.Module, float], photos: Sequence[int], size: int = 32
 ) -> Prediction:
-    """What ``network`` says of ``sample`` when it is shown the photos ``chosen``, in that order.
+    """The prediction of ``network`` for ``photos`` (numbers, in order) of ``sample``, at ``size`` voxels a side.
 
     Raises:
-        ValueError: photos of another size than the network's, no cameras where it needs them, or a size above its own
-            from a network without a finer head.
+        ValueError: photos of another size than the network's, missing cameras, or a size above the network's own
+            without a point head.
     """
-    began = time.perf_counter()
+    start = time.perf_counter()
     model, threshold = network
-    said = sample.said(model, chosen)
-    whole = said.probability
-    if size != whole.shape[-1]:
-        if not is_finer(model):
-            raise ValueError(f"this network answers at {whole.shape[-1]} voxels a side; found {size}")
-        whole = model.enlarged(said.coarse_state, size, threshold)
-    parts = (whole[0], said.coarse[0], said.probability[0], said.view_weights[0])
+    result = sample.predict(model, photos)
+    probability = result.probability
+    if size != probability.shape[-1]:
+        if not has_point_head(model):
+            raise ValueError(f"this network predicts {probability.shape[-1]} voxels a side; found {size}")
+        probability = model.enlarged(result.coarse_state, size, threshold)
+    volumes = (probability[0], result.coarse[0], result.probability[0], result.view_weights[0])
     if sample.side == "right":
-        parts = tuple(part.flip(-1) for part in parts)
-    volumes = (part.float().cpu().numpy() for part in parts)
-    return Prediction(*volumes, tuple(chosen), time.perf_counter() - began)
+        volumes = tuple(volume.flip(-1) for volume in volumes)
+    arrays = (volume.float().cpu().numpy() for volume in volumes)
+    return Prediction(*arrays, tuple(photos), time.perf_counter() - start)
 
 
-def is_finer(model: nn.Module) -> bool:
-    """Whether a network can be asked at more voxels than its grid has."""
+def has_point_head(model: nn.Module) -> bool:
+    """Whether a network can predict finer grids than its own."""
     return hasattr(model, "enlarged")
 
 
-def facts(sample: Sample, probability: Float[np.ndarray, "x y z"], threshold: float) -> ShapeFacts:
-    """IoU with the truth, volume and length of what is occupied from ``threshold`` on."""
-    solid, truth = probability >= threshold, sample.truth(len(probability))
-    agreed = None if truth is None else float(iou(solid, truth))
+@dataclass(frozen=True)
+class Choice:
+    """What is predicted: number of the sample, number and order of its photos, voxels a side."""
+
+    sample: int = 0
+    views: int = 1
+    order: str = "clockwise"
+    size: int = 32
+
+
+class Predictions:
+    """Predictions of ``networks`` for ``samples``; each is computed once, the last 64 are kept."""
+
+    def __init__(self, samples: Sequence[Sample], networks: Networks) -> None:
+        if not samples or not networks:
+            raise ValueError(f"expected a sample and a network; found {len(samples)} and {len(networks)}")
+        self.samples = list(samples)
+        self.networks = dict(networks)
+        self.get = functools.lru_cache(64)(self._predict)
+
+    def _predict(self, name: str, choice: Choice) -> Prediction:
+        return predict_sample(self.samples[choice.sample], self.networks[name], self.photo_numbers(choice), choice.size)
+
+    def photo_count(self, sample: int) -> int:
+        """Number of photos of a sample."""
+        return len(self.samples[sample].photos)
+
+    def photo_numbers(self, choice: Choice) -> list[int]:
+        """The chosen photos: evenly spaced, then ordered; shuffled always in the same way."""
+        numbers = evenly_spaced(self.photo_count(choice.sample), choice.views)
+        return [numbers[position] for position in view_orders(choice.order, choice.views)[0]]
+
+    def sizes(self, name: str, sample: int) -> list[int]:
+        """Voxels a side that the network called ``name`` can predict, with a known truth where there is one."""
+        if not has_point_head(self.networks[name][0]):
+            return [len(self.get(name, Choice(sample)).refined)]
+        return [size for size in GRID_SIZES if self.samples[sample].truth(size) is not None] or list(GRID_SIZES)
+
+    def has_refiner(self, name: str, sample: int) -> bool:
+        """Whether the network called ``name`` has a refiner."""
+        prediction = self.get(name, Choice(sample))
+        return not np.array_equal(prediction.coarse, prediction.refined)
+
+
+# -------------------------------------------------------------------------------------------------------------- metrics
+
+
+def iou_with_truth(sample: Sample, probability: Float[np.ndarray, "x y z"], threshold: float) -> float | None:
+    """IoU of a prediction with the truth; None where that is unknown."""
+    truth = sample.truth(len(probability))
+    return None if truth is None else float(iou(probability >= threshold, truth))
+
+
+def describe_iou(sample: Sample, probability: Float[np.ndarray, "x y z"], threshold: float) -> str:
+    """`iou_with_truth` as text."""
+    value = iou_with_truth(sample, probability, threshold)
+    return UNKNOWN if value is None else f"{value:.3f}"
+
+
+def describe_size(sample: Sample, probability: Float[np.ndarray, "x y z"], threshold: float) -> str:
+    """Volume and length of a prediction as text."""
+    solid = probability >= threshold
     share = float(solid.mean())
     if not sample.is_metric:
-        along = np.flatnonzero(solid.any((1, 2)))
-        return ShapeFacts(agreed, share, float(np.ptp(along) + 1) / len(solid) if len(along) else 0.0, False)
-    return ShapeFacts(agreed, 1e6 * sample.cube.edge**3 * share, _length(sample, probability, threshold))
-
-
-def _length(sample: Sample, probability: Float[np.ndarray, "x y z"], threshold: float) -> float | None:
+        layers = np.flatnonzero(solid.any((1, 2)))
+        length = float(np.ptp(layers) + 1) / len(solid) if len(layers) else 0.0
+        return f"volume {share:.1%} of the cube · length {length:.1%} of its edge"
     import trimesh
 
     try:
         surface = trimesh.Trimesh(*to_mesh(probability, sample.cube, threshold), process=False)
-        return measure_foot(surface, sample.side)[0].length
-    except ValueError:  # too little is left of it to be a foot
-        return None
+        length = f"{measure_foot(surface, sample.side)[0].length:.0f}\N{NO-BREAK SPACE}mm"
+    except ValueError:  # not the shape of a foot
+        length = UNKNOWN
+    return f"volume {1e6 * sample.cube.edge**3 * share:.0f}\N{NO-BREAK SPACE}cm³ · length {length}"
 
 
-# ------------------------------------------------------------------------------------------------------------- reading
+# -------------------------------------------------------------------------------------------------------------- loading
 
 
-def samples(what: Path | PhotoSet | Captures) -> list[Sample]:
+def load_samples(source: Path | PhotoSet | Captures) -> list[Sample]:
     """The samples of a capture folder, of photos in memory, or of a table.
 
-    Where a foot stands in a capture is found by the weights that come with the project.
+    In a capture the pretrained weights find the foot.
 
     Raises:
-        ValueError: what `shots.read_shots` or `inference.find` cannot use.
+        ValueError: as `read_photo_set` and `find_foot`.
     """
-    if isinstance(what, Captures):
-        return [_row(what, number) for number in range(len(what))]
-    if isinstance(what, PhotoSet):
-        return [_captured(what, "photos", None)]
-    return [_captured(read_photo_set(what), what.name, what / "model.obj")]
+    if isinstance(source, Captures):
+        return [_sample_of_row(source, number) for number in range(len(source))]
+    if isinstance(source, PhotoSet):
+        return [_sample_of_photos(source, "photos", None)]
+    return [_sample_of_photos(read_photo_set(source), source.name, source / "model.obj")]
 
 
-def _captured(shots: PhotoSet, name: str, solid: Path | None) -> Sample:
-    pose = reconstruct.find_foot(pretrained.load_pretrained(), shots)
+def _sample_of_photos(photo_set: PhotoSet, name: str, model: Path | None) -> Sample:
+    """``model``: mesh of the true solid, if any."""
+    pose = find_foot(load_pretrained(), photo_set)
+    cropped = functools.lru_cache(2)(functools.partial(crop_to_cube, photo_set, pose, FOOT_CUBE))
 
-    @functools.lru_cache(maxsize=2)
-    def framed(size: int) -> Captures:
-        return reconstruct.crop_to_cube(shots, pose, FOOT_CUBE, size)
-
-    def said(model: nn.Module, chosen: Sequence[int]) -> Reconstruction:
-        one = framed(model.config.image_size)
-        return model.eval()(preprocess(one.photos[:, list(chosen)]), one.cameras[:, list(chosen)])
+    def predict(network: nn.Module, numbers: Sequence[int]) -> Reconstruction:
+        captures = cropped(network.config.image_size)
+        return network.eval()(preprocess(captures.photos[:, list(numbers)]), captures.cameras[:, list(numbers)])
 
     @functools.lru_cache(maxsize=3)
     def truth(size: int) -> Volume | None:
-        if solid is None or not solid.is_file():
+        if model is None or not model.is_file():
             return None
         import trimesh
 
-        mesh = trimesh.load_mesh(solid, process=False).apply_transform(np.linalg.inv(pose))
+        mesh = trimesh.load_mesh(model, process=False).apply_transform(np.linalg.inv(pose))
         return voxelise(np.asarray(mesh.vertices), np.asarray(mesh.faces), FOOT_CUBE, size).volume
 
-    # Mirrored photos come in the other order.
-    order = [0, *range(len(shots.photos) - 1, 0, -1)] if shots.side == "right" else range(len(shots.photos))
-    own = shots.subset(list(order))
-    cameras = [replace(camera, extrinsics=camera.extrinsics @ pose) for camera in own.cameras]
-    photos = []
-    for photo in own.photos:
-        small = photo.convert("RGB")
-        small.thumbnail((THUMBNAIL, THUMBNAIL), reducing_gap=2.0)
-        photos.append(np.asarray(small))
-    metric = shots.metric or shots.length is not None
-    return Sample(name, photos, own.names, cameras, FOOT_CUBE, shots.side, metric, said, truth)
+    count = len(photo_set.photos)
+    # Mirroring reverses the order of the photos.
+    ordered = photo_set.subset([0, *range(count - 1, 0, -1)] if photo_set.side == "right" else range(count))
+    cameras = [replace(camera, extrinsics=camera.extrinsics @ pose) for camera in ordered.cameras]
+    thumbnails = []
+    for photo in ordered.photos:
+        thumbnail = photo.convert("RGB")
+        thumbnail.thumbnail((THUMBNAIL, THUMBNAIL), reducing_gap=2.0)
+        thumbnails.append(np.asarray(thumbnail))
+    is_metric = photo_set.metric or photo_set.length is not None
+    return Sample(name, thumbnails, ordered.names, cameras, FOOT_CUBE, photo_set.side, is_metric, predict, truth)
 
 
-def _row(captures: Captures, number: int) -> Sample:
-    facts = captures.table.iloc[number]
-    some = slice(number, number + 1)
-    parts = ("photos", "truth", "cameras", "boxes", "files", "fine")
-    values = {part: getattr(captures, part) for part in parts}
-    values = {part: None if value is None else value[some].cpu() for part, value in values.items()}
-    one = replace(captures, table=captures.table.iloc[some].reset_index(drop=True), **values)
-    right, metric = facts["side"] == "right", facts["cube"] == "metric"
-    cube = FOOT_CUBE if metric else UNIT_CUBE
-    shown = preprocess(one.photos, sharp=one.as_published, boxes=one.boxes, size=one.size)[0]
-    pictures = (255 * (shown.flip(-1) if right else shown)).round().byte().permute(0, 2, 3, 1).numpy()
-
-    def said(model: nn.Module, chosen: Sequence[int]) -> Reconstruction:
-        return next(iter_predictions(model, one, chosen))[0]
-
+def _sample_of_row(captures: Captures, number: int) -> Sample:
+    row = captures.table.iloc[number]
+    numbered = captures.table.assign(number=[str(index) for index in range(len(captures))])
+    one = replace(captures, table=numbered).select(number=str(number)).to("cpu")
+    is_right, is_metric = bool(row["side"] == "right"), bool(row["cube"] == "metric")
+    cube = FOOT_CUBE if is_metric else UNIT_CUBE
+    views = preprocess(one.photos, sharp=one.as_published, boxes=one.boxes, size=one.crop_size)[0]
+    solid = one.truth[0]
+    if is_right:
+        views, solid = views.flip(-1), solid.flip(-1)
+    photos, solid = (255 * views).round().byte().permute(0, 2, 3, 1).numpy(), solid.numpy()
     cameras = []
     if one.cameras is not None:
-        told = one.cameras[0][:, None]  # each by itself, so that mirroring leaves their order
-        told = mirror_cameras(told, torch.full((len(told),), bool(right)))[:, 0]
-        cameras = [_camera(matrix, cube, pictures.shape[1]) for matrix in told]
-    solid = (one.truth[0].flip(-1) if right else one.truth[0]).numpy()
-    names = [str(number) for number in range(len(pictures))]
-    of = f"{facts['sample']}, {facts['look']}" + (", without drift" if facts["light"] == "steady" else "")
+        single = one.cameras[0][:, None]  # one batch entry per view, so that mirroring keeps their order
+        matrices = mirror_cameras(single, torch.full((len(single),), is_right))[:, 0]
+        cameras = [_camera_of_matrix(matrix, cube, photos.shape[1]) for matrix in matrices]
+    name = f"{row['taxonomy']} {row['sample']}"
+    if row["dataset"] == "feet":
+        name = f"{row['sample']}, {row['look']}" + (", without drift" if row["light"] == "steady" else "")
     return Sample(
-        of if facts["dataset"] == "feet" else f"{facts['taxonomy']} {facts['sample']}",
-        list(pictures),
-        names,
+        name,
+        list(photos),
+        [str(number) for number in range(len(photos))],
         cameras,
         cube,
-        facts["side"],
-        bool(metric),
-        said,
+        row["side"],
+        is_metric,
+        lambda network, numbers: next(iter_predictions(network, one, numbers))[0],
         lambda size: solid if size == len(solid) else None,
     )
 
 
-def _camera(seen: Float[Tensor, "3 7"], cube: Cube, pixels: int) -> Camera:
-    """The camera that `Camera.normalised` wrote down, with its picture of ``pixels`` a side."""
-    intrinsics, rotation, translation = (part.double().numpy() for part in seen.split([3, 3, 1], -1))
-    half = np.array([[pixels / 2, 0, pixels / 2], [0, pixels / 2, pixels / 2], [0, 0, 1]])
+def _camera_of_matrix(matrix: Float[Tensor, "3 7"], cube: Cube, pixels: int) -> Camera:
+    """The camera of a matrix of `Captures.cameras`, with an image of ``pixels`` a side."""
+    intrinsics, rotation, translation = (part.double().numpy() for part in matrix.split([3, 3, 1], -1))
+    to_pixels = np.array([[pixels / 2, 0, pixels / 2], [0, pixels / 2, pixels / 2], [0, 0, 1]])
     extrinsics = np.eye(4)
     extrinsics[:3, :3] = rotation
     extrinsics[:3, 3] = cube.edge * translation[:, 0] - rotation @ np.array(cube.lower)
-    return Camera(half @ intrinsics, extrinsics, pixels, pixels)
+    return Camera(to_pixels @ intrinsics, extrinsics, pixels, pixels)

@@ -1,10 +1,14 @@
-"""A sample in three dimensions, as k3d objects: solids and how they are looked at.
+"""A sample as k3d objects: its solid, the cameras with their photos, the floor and a scale.
 
-Millimetres, y up, the middle of the cube's floor at the origin; of what has no size the cube's edge counts as 320.
+Coordinates are millimetres, y up, origin at the centre of the cube's floor. Where the size of the cube is unknown, its
+edge is drawn as 320 mm.
 """
 
 from __future__ import annotations
 
+import html
+import io
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,43 +17,44 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from matplotlib import colormaps
 from matplotlib.colors import to_hex
+from PIL import Image
 from scipy.ndimage import binary_erosion
 
-from p2vlib.geometry.frames import FOOT_CUBE_EDGE
+from p2vlib.geometry.cameras import Camera
+from p2vlib.geometry.frames import FOOT_CUBE_EDGE, Cube
 from p2vlib.geometry.grids import Probability
 from p2vtools.viewer.sample import Prediction, Sample
-from p2vtools.viewer.shading import label_agreement
-from p2vtools.viewer.style import AGREEMENT, FAINTER, SOLID
+from p2vtools.viewer.shading import WEIGHT_COLOURS, label_agreement, label_weights
+from p2vtools.viewer.style import AGREEMENT, FAINT, FAINTER, INK, PALETTE, SOLID
 
-SHOWN = ("agreement", "voxels", "surface", "weight of the photo", "before the refiner", "change by the refiner")
-"""How a solid can be looked at."""
+MODES = ("agreement", "voxels", "surface", "weight of the photo", "before the refiner", "change by the refiner")
+"""How a solid can be drawn."""
 
-HEAT = "cividis"
-"""The weight of a photo; colour-blind readers see its order (Nuñez et al. 2018)."""
-
-CHANGED = {"kept": SOLID, "taken away": AGREEMENT["missed"], "added": AGREEMENT["invented"]}
-"""What a refiner does to voxels."""
-
-STEPS = 16
-"""Colours of `HEAT` that are told apart."""
+REFINER_COLOURS = {"kept": SOLID, "removed": AGREEMENT["missed"], "added": AGREEMENT["invented"]}
 
 EDGE = 1000 * FOOT_CUBE_EDGE
-MIDDLE = (0.0, EDGE / 2, 0.0)
+CENTRE = (0.0, EDGE / 2, 0.0)
 
-FINE = np.float32(128)
-"""Steps of occupancy that a surface is told in: a hundredth of a voxel, and a fifth of the bytes."""
+SURFACE_LEVELS = np.float32(128)
+"""Quantisation of the occupancy of a surface: an error of a hundredth of a voxel, and a fifth of the bytes."""
 
-UNUSED = np.zeros((2, 4), np.float32)
-"""A map of colours for what has one colour: k3d's own would be most of a snapshot's bytes."""
+NO_COLOUR_MAP = np.zeros((2, 4), np.float32)
+"""For objects of one colour: k3d's default map would be most of the bytes of a snapshot."""
+
+PHOTO_DISTANCE = 80.0
+"""Distance from a camera at which its photo is drawn, mm."""
+
+PHOTO_FORMAT = "webp"
+"""Half the bytes of a JPEG, and a small header."""
 
 
-def number(colour: str) -> int:
-    """``#rrggbb`` as k3d takes it."""
+def to_number(colour: str) -> int:
+    """``#rrggbb`` as an integer, as k3d expects it."""
     return int(colour[1:], 16)
 
 
 def new_plot(height: int = 460) -> k3d.Plot:
-    """An empty scene, looked into from the front and the right side."""
+    """An empty scene."""
     plot = k3d.plot(
         height=height,
         camera_auto_fit=False,
@@ -60,26 +65,26 @@ def new_plot(height: int = 460) -> k3d.Plot:
         menu_visibility=False,
         axes_helper=0,
     )
-    plot.camera = standpoint()
+    plot.camera = camera_at()
     return plot
 
 
-def standpoint(distance: float = 1600.0) -> list[float]:
-    """A camera of k3d so many millimetres before the scene, to its front and right; from 1600 all photos are seen."""
-    towards, away = np.array([0.0, 200.0, 0.0]), np.array([0.57, 0.42, 0.70])
-    return np.concatenate([towards + distance * away, towards, [0, 1, 0]]).tolist()
+def camera_at(distance: float = 1600.0) -> list[float]:
+    """k3d's camera at ``distance`` mm in front and to the right of the scene; at 1600 all photos are visible."""
+    target, direction = np.array([0.0, 200.0, 0.0]), np.array([0.57, 0.42, 0.70])
+    return np.concatenate([target + distance * direction, target, [0, 1, 0]]).tolist()
 
 
-def show(plot: k3d.Plot, drawn: Sequence[Any]) -> list[Any]:
-    """Lets ``plot`` show ``drawn`` and nothing else; returns the objects that now stand for them.
+def update_plot(plot: k3d.Plot, objects: Sequence[Any]) -> list[Any]:
+    """Makes ``plot`` show ``objects`` only; returns the objects of the plot that represent them.
 
-    Objects go by their names: one that is there already takes on the new one's looks, and one that is not wanted is
-    hidden. Taken away while a browser is still busy with it, it would stay in sight.
+    An object with the name of an existing one updates it, and others are hidden, not removed: k3d keeps drawing an
+    object that is removed while the browser is loading it.
     """
-    known = {one.name: one for one in plot.objects}
-    standing = []
-    for new in drawn:
-        old = known.get(new.name)
+    existing = {one.name: one for one in plot.objects}
+    current = []
+    for new in objects:
+        old = existing.get(new.name)
         if old is None:
             plot += new
         elif old is not new:
@@ -87,139 +92,252 @@ def show(plot: k3d.Plot, drawn: Sequence[Any]) -> list[Any]:
                 for trait in new._synced_props:
                     if trait not in ("id", "type"):
                         setattr(old, trait, getattr(new, trait))
-        standing.append(old or new)
+        current.append(old or new)
     for one in plot.objects:
-        wanted = any(one is other for other in standing)
-        one.visible = wanted and (one.name != "solid" or bool(one.sparse_voxels[:, 3].any()))
-    return standing
+        is_current = any(one is other for other in current)
+        one.visible = is_current and (one.name != "solid" or bool(one.sparse_voxels[:, 3].any()))
+    return current
 
 
-def solids(sample: Sample, answer: Prediction, threshold: float, shown: str, photo: int = 0) -> list[Any]:
-    """What ``answer`` says is solid from ``threshold`` on, looked at as ``shown`` (one of `SHOWN`).
+# --------------------------------------------------------------------------------------------------------------- solids
+
+
+def solid_objects(sample: Sample, prediction: Prediction, threshold: float, mode: str, photo: int = 0) -> list[Any]:
+    """The predicted solid at ``threshold``, drawn in one of `MODES`.
 
     Args:
-        photo: whose weight is shown: a position in ``answer.chosen``.
+        photo: whose weight is drawn: a position in ``prediction.photos``.
 
     Raises:
-        ValueError: an unknown way to look.
+        ValueError: unknown mode.
     """
-    if shown != "surface":
-        return [voxels(*labelled(sample, answer, threshold, shown, photo))]
-    found, truth = [], sample.truth(len(answer.probability))
-    if (answer.probability > threshold).any():
-        found.append(isosurface(answer.probability, EDGE, SOLID, threshold, MIDDLE))
+    if mode != "surface":
+        return [_voxels(*label_voxels(sample, prediction, threshold, mode, photo))]
+    objects, truth = [], sample.truth(len(prediction.probability))
+    if (prediction.probability > threshold).any():
+        objects.append(isosurface(prediction.probability, EDGE, SOLID, threshold, CENTRE))
     if truth is not None:
-        found.append(isosurface(truth, EDGE, AGREEMENT["missed"], 0.5, MIDDLE, name="truth"))
-        found[-1].wireframe = True  # it lets the prediction be seen where that is within it
-    return found
+        objects.append(isosurface(truth, EDGE, AGREEMENT["missed"], 0.5, CENTRE, name="truth"))
+        objects[-1].wireframe = True  # shows the prediction inside
+    return objects
 
 
-def labelled(
-    sample: Sample, answer: Prediction, threshold: float, shown: str, photo: int = 0
+def label_voxels(
+    sample: Sample, prediction: Prediction, threshold: float, mode: str, photo: int = 0
 ) -> tuple[UInt8[np.ndarray, "x y z"], list[str]]:
-    """The voxels that `solids` draws as labels, 0 is empty, and the colours of 1, 2 …
+    """Labels of the voxels (0 is empty) and the colours of labels 1, 2, …, for all of `MODES` but ``surface``.
 
     Raises:
-        ValueError: an unknown way to look.
+        ValueError: unknown mode.
     """
-    solid = selected_volume(answer, shown) >= threshold
-    if shown == "weight of the photo":
-        step = 1 + np.clip((answer.scores[photo] / full(answer) * STEPS).astype(int), 0, STEPS - 1)
-        colours = colormaps[HEAT](np.linspace(0, 1, STEPS))
-        return np.where(solid, step, 0).astype(np.uint8), [to_hex(colour) for colour in colours]
-    if shown == "change by the refiner":
-        return label_agreement(answer.coarse >= threshold, solid), list(CHANGED.values())
-    truth = None if shown == "voxels" else sample.truth(len(solid))
+    solid = volume_of(prediction, mode) >= threshold
+    if mode == "weight of the photo":
+        return label_weights(solid, prediction.view_weights[photo], max_weight(prediction))
+    if mode == "change by the refiner":
+        return label_agreement(prediction.coarse >= threshold, solid), list(REFINER_COLOURS.values())
+    truth = None if mode == "voxels" else sample.truth(len(solid))
     labels = solid.astype(np.uint8) if truth is None else label_agreement(truth, solid)
     return labels, list(AGREEMENT.values())
 
 
-def selected_volume(answer: Prediction, shown: str) -> Float[np.ndarray, "x y z"]:
-    """The occupancy that is looked at as ``shown`` (one of `SHOWN`).
+def volume_of(prediction: Prediction, mode: str) -> Float[np.ndarray, "x y z"]:
+    """The occupancy that is drawn in ``mode``.
 
     Raises:
-        ValueError: an unknown way to look.
+        ValueError: unknown mode.
     """
-    if shown not in SHOWN:
-        raise ValueError(f"cannot show {shown!r}; expected one of {', '.join(SHOWN)}")
-    own = {"weight of the photo": answer.refined, "change by the refiner": answer.refined}
-    return {"before the refiner": answer.coarse, **own}.get(shown, answer.probability)
+    if mode not in MODES:
+        raise ValueError(f"unknown mode {mode!r}; expected one of {', '.join(MODES)}")
+    if mode == "before the refiner":
+        return prediction.coarse
+    return prediction.refined if mode in ("weight of the photo", "change by the refiner") else prediction.probability
 
 
-def full(answer: Prediction) -> float:
-    """The weight from which on a photo has the last colour: twice an even share, or all of it."""
-    return min(1.0, 2 / len(answer.chosen))
+def max_weight(prediction: Prediction) -> float:
+    """View weight with the last colour: twice the uniform weight, at most 1."""
+    return min(1.0, 2 / len(prediction.photos))
 
 
-def legend(sample: Sample, answer: Prediction, shown: str) -> dict[str, str]:
-    """What colours say -> the colour, for one of `SHOWN`."""
-    if shown == "weight of the photo":
-        top, photos = full(answer), len(answer.chosen)
-        ends = [to_hex(colormaps[HEAT](end)) for end in (0.0, 0.5, 1.0)]
-        half = f"{top / 2:.2f}" + f": an even share of {photos}" * (photos > 1)
-        return dict(zip(("0: it does not count", half, f"{top:.2f}" + " or more" * (top < 1)), ends, strict=True))
-    if shown == "change by the refiner":
-        return CHANGED
-    if shown == "voxels" or sample.truth(len(selected_volume(answer, shown))) is None:
+def legend(sample: Sample, prediction: Prediction, mode: str) -> dict[str, str]:
+    """Label -> colour, for one of `MODES`."""
+    if mode == "weight of the photo":
+        top, photos = max_weight(prediction), len(prediction.photos)
+        uniform = f"{top / 2:.2f}" + f": uniform weight of {photos} photos" * (photos > 1)
+        labels = ("0: ignored", uniform, f"{top:.2f}" + " or more" * (top < 1))
+        return dict(zip(labels, map(to_hex, colormaps[WEIGHT_COLOURS]([0.0, 0.5, 1.0])), strict=True))
+    if mode == "change by the refiner":
+        return REFINER_COLOURS
+    if mode == "voxels" or sample.truth(len(volume_of(prediction, mode))) is None:
         return {"predicted": SOLID}
-    return {"predicted": SOLID, "truth, as a net": AGREEMENT["missed"]} if shown == "surface" else AGREEMENT
+    return {"predicted": SOLID, "truth (wireframe)": AGREEMENT["missed"]} if mode == "surface" else AGREEMENT
 
 
-def voxels(labels: UInt8[np.ndarray, "x y z"], colours: Sequence[str]) -> Any:
-    """Labels (0 is empty, k has ``colours[k - 1]``) as boxes, those left out that others hide."""
-    size, filled = len(labels), np.argwhere(outer(labels))
-    rows = np.column_stack([filled, labels[tuple(filled.T)]]).astype(np.uint16)
+def _voxels(labels: UInt8[np.ndarray, "x y z"], colours: Sequence[str]) -> Any:
+    """Labelled voxels as boxes, without those hidden by others."""
+    size, occupied = len(labels), np.argwhere(surface_voxels(labels))
+    rows = np.column_stack([occupied, labels[tuple(occupied.T)]]).astype(np.uint16)
     return k3d.sparse_voxels(
         rows if len(rows) else np.zeros((1, 4), np.uint16),
         [size] * 3,
-        color_map=[number(colour) for colour in colours],
+        color_map=[to_number(colour) for colour in colours],
         bounds=[-EDGE / 2, EDGE / 2, 0, EDGE, -EDGE / 2, EDGE / 2],
         outlines=size <= 32,
-        outlines_color=number(FAINTER),
+        outlines_color=to_number(FAINTER),
         visible=bool(len(rows)),
         name="solid",
         compression_level=9,
     )
 
 
-def outer(labels: UInt8[np.ndarray, "x y z"]) -> Bool[np.ndarray, "x y z"]:
-    """The voxels that have an empty neighbour."""
+def surface_voxels(labels: UInt8[np.ndarray, "x y z"]) -> Bool[np.ndarray, "x y z"]:
+    """The occupied voxels with an empty neighbour."""
     return (labels > 0) & ~binary_erosion(labels > 0)
 
 
 def isosurface(
-    grid: Probability,
+    volume: Probability,
     edge: float,
     colour: str,
     level: float = 0.5,
-    middle: Sequence[float] = (0.0, 0.0, 0.0),
+    centre: Sequence[float] = (0.0, 0.0, 0.0),
     name: str = "surface",
 ) -> Any:
-    """The smooth surface of a volume whose cube has its ``edge`` and ``middle`` in millimetres, found by the browser.
+    """The smooth surface of a volume whose cube has this ``edge`` and ``centre``, in millimetres.
 
-    That is told the volume alone, which takes a tenth of the bytes of the surface.
+    Only the volume is stored, which takes a tenth of the bytes of the mesh; the browser extracts the surface.
 
     Raises:
         ValueError: nothing is occupied above ``level``.
     """
-    if not (grid > level).any():
+    if not (volume > level).any():
         raise ValueError(f"the volume is empty: no voxel above {level}, so there is no surface to draw")
-    # One empty voxel all round closes the surface of a solid that touches the wall of its cube.
-    padded = np.pad(np.round(np.asarray(grid, np.float32) * FINE) / FINE, 1)
+    # One empty voxel on each side closes the surface of a solid that touches the wall of its cube.
+    padded = np.pad(np.round(np.asarray(volume, np.float32) * SURFACE_LEVELS) / SURFACE_LEVELS, 1)
     spans = [(places.min() - 1, places.max() + 2) for places in np.nonzero(padded > level)]
-    part = padded[tuple(slice(first, last) for first, last in spans)]
-    # Voxel i of the padded grid has its centre i - 1/2 voxels from the wall.
-    walls = np.asarray(middle) - edge / 2
+    part = padded[tuple(slice(first, end) for first, end in spans)]
+    # The centre of voxel i of the padded volume is i - 1/2 voxels from the wall.
+    pitch, walls = edge / len(volume), np.asarray(centre) - edge / 2
     bounds = [
-        wall + edge / len(grid) * (end - 0.5) for wall, (a, b) in zip(walls, spans, strict=True) for end in (a, b - 1)
+        wall + pitch * (i - 0.5) for wall, (first, end) in zip(walls, spans, strict=True) for i in (first, end - 1)
     ]
     return k3d.marching_cubes(
         part.transpose(2, 1, 0),
         level=level,
-        color=number(colour),
-        color_map=UNUSED,
+        color=to_number(colour),
+        color_map=NO_COLOUR_MAP,
         flat_shading=False,
         bounds=bounds,
         name=name,
         compression_level=9,
     )
+
+
+# ------------------------------------------------------------------------------------------------ cameras, floor, scale
+
+
+def camera_objects(sample: Sample, numbers: Sequence[int], photo: int | None = None, pixels: int = 48) -> list[Any]:
+    """The cameras of photos ``numbers`` with their photos, ``pixels`` a side; ``numbers[photo]`` is highlighted."""
+    if not sample.cameras:
+        return []
+    pyramids = [_to_scene(_photo_pyramid(sample.cameras[number], sample.cube), sample.cube) for number in numbers]
+    others = [pyramid for position, pyramid in enumerate(pyramids) if position != photo]
+    objects = [_camera_lines(others, FAINTER, "cameras")] if others else []
+    if len(others) < len(pyramids):
+        name = f"camera {sample.photo_names[numbers[photo]]}"
+        objects.append(_camera_lines([pyramids[photo]], PALETTE[1], name))
+        objects[-1].shader, objects[-1].width = "mesh", 1.5
+    return [*objects, _photo_mesh([sample.photos[number] for number in numbers], pyramids, pixels)]
+
+
+def _camera_lines(pyramids: Sequence[np.ndarray], colour: str, name: str) -> Any:
+    edges = np.array([[0, 1], [0, 2], [0, 3], [0, 4], [1, 2], [2, 3], [3, 4], [4, 1]])
+    return _segments(np.concatenate([pyramid[edges] for pyramid in pyramids]), colour, name)
+
+
+def _photo_mesh(photos: Sequence[np.ndarray], pyramids: Sequence[np.ndarray], pixels: int) -> Any:
+    """All photos as one mesh with one texture, which takes a third of the bytes in a snapshot."""
+    row = np.hstack([np.asarray(Image.fromarray(photo).resize((pixels, pixels))) for photo in photos])
+    ends = np.arange(len(photos) + 1) / len(photos)
+    corners = [[[left, 0], [right, 0], [right, 1], [left, 1]] for left, right in itertools.pairwise(ends)]
+    quads = 4 * np.arange(len(photos), dtype=np.uint32)[:, None]
+    return k3d.mesh(
+        np.concatenate([pyramid[1:] for pyramid in pyramids]),
+        np.concatenate([quads + [0, 1, 2], quads + [0, 2, 3]]).astype(np.uint32),
+        uvs=np.array(corners, np.float32).reshape(-1, 2),
+        # Emissive, so that the lights of the scene do not shade the photos.
+        color=0,
+        emissive=0xFFFFFF,
+        emissive_map=encode_photo(row),
+        texture_file_format=PHOTO_FORMAT,
+        color_map=NO_COLOUR_MAP,
+        side="double",
+        name="photos",
+    )
+
+
+def encode_photo(photo: np.ndarray) -> bytes:
+    """A photo in `PHOTO_FORMAT`."""
+    buffer = io.BytesIO()
+    Image.fromarray(photo).save(buffer, PHOTO_FORMAT, quality=60, method=6)
+    return buffer.getvalue()
+
+
+def view_pyramid(camera: Camera) -> Float[np.ndarray, "5 3"]:
+    """The origin, then rays through the image corners at depth 1, clockwise from upper left; world orientation."""
+    width, height = camera.width, camera.height
+    pixels = np.array([[0, 0, 1], [width, 0, 1], [width, height, 1], [0, height, 1.0]])
+    rays = pixels @ np.linalg.inv(camera.intrinsics).T
+    return np.vstack([np.zeros(3), rays @ camera.extrinsics[:3, :3]])
+
+
+def _photo_pyramid(camera: Camera, cube: Cube) -> Float[np.ndarray, "5 3"]:
+    """Position of a camera and the corners of its photo, `PHOTO_DISTANCE` away whatever the focal length."""
+    pyramid = view_pyramid(camera)
+    distance = np.linalg.norm(pyramid[1:].mean(0))
+    return camera.position + pyramid * PHOTO_DISTANCE / distance * cube.edge / EDGE
+
+
+def floor_objects(sample: Sample, step: float = 20.0) -> list[Any]:
+    """The floor of the cube as a grid (``step`` in mm), an arrow along +x, and a ruler where the size is known."""
+    half, tip = EDGE / 2, EDGE / 2 + 30
+    along = np.arange(-half, half + 1e-6, step)
+    grid = [[[x, 0, -half], [x, 0, half]] for x in along] + [[[-half, 0, z], [half, 0, z]] for z in along]
+    arrow = [[[half, 0, 0], [tip, 0, 0]], *([[tip, 0, 0], [tip - 10, 0, z]] for z in (-6, 6))]
+    front = "toes" if sample.side != "none" else "front"
+    objects = [_segments(grid, FAINT, "floor"), _segments(arrow, INK, "x"), _text(front, [tip + 26, 0, 0])]
+    if not sample.is_metric:
+        return objects
+    ruler = [[[-half, 0, half + 8], [half, 0, half + 8]]]
+    for x in np.arange(0, EDGE + 1e-6, 10):
+        ruler.append([[x - half, 0, half + 8], [x - half, 0, half + (20 if x % 100 == 0 else 13)]])
+    labels = [_text(f"{mm} mm" if mm else "0", [mm - half, 0, half + 40]) for mm in (0, 100, 200, 300)]
+    return [*objects, _segments(ruler, INK, "ruler"), *labels]
+
+
+def _segments(lines: Any, colour: str, name: str) -> Any:
+    """Line segments ``[number, 2, 3]`` as one object."""
+    points = np.asarray(lines, np.float32).reshape(-1, 3)
+    pairs = np.arange(len(points), dtype=np.uint32).reshape(-1, 2)
+    style = {"color": to_number(colour), "shader": "simple", "color_map": NO_COLOUR_MAP}
+    return k3d.lines(points, pairs, indices_type="segment", name=name, **style)
+
+
+def _text(text: str, place: Sequence[float]) -> Any:
+    """A label that faces the viewer."""
+    return k3d.text(
+        html.escape(text),
+        position=np.asarray(place, np.float32),
+        color=to_number(INK),
+        size=0.7,
+        reference_point="cc",
+        label_box=False,
+        is_html=True,
+        on_top=False,
+        name=text,
+    )
+
+
+def _to_scene(points: np.ndarray, cube: Cube) -> Float[np.ndarray, "points 3"]:
+    """World points in the millimetres of the scene."""
+    origin = cube.centre - [0, cube.edge / 2, 0]
+    return ((points - origin) * EDGE / cube.edge).astype(np.float32)

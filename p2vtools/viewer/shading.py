@@ -1,21 +1,28 @@
-"""Voxels as shaded pictures, by numpy alone: fast enough for a page of panels."""
+"""A renderer of voxels in numpy: fast enough for a page of panels."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.colors import to_rgb
+from matplotlib import colormaps
+from matplotlib.colors import to_hex, to_rgb
 from scipy.ndimage import affine_transform, gaussian_filter, map_coordinates
 
 from p2vtools.viewer.style import SOLID
 
+WEIGHT_COLOURS, WEIGHT_STEPS = "cividis", 16
+"""Colour map of view weights, ordered for colour-blind readers too (Nuñez et al. 2018), and its number of colours."""
+
+STEP = 0.2
+"""Distance of samples along a ray, voxels."""
+
 
 def label_agreement(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
-    """Labels ``[x, y, z]`` uint8: 0 empty, 1 hit, 2 missed (truth alone), 3 invented (prediction alone).
+    """Labels ``[x, y, z]`` uint8: 0 empty, 1 hit, 2 missed (truth only), 3 invented (prediction only).
 
     Raises:
-        ValueError: volumes of different shapes or not of booleans.
+        ValueError: volumes of different shapes, or not boolean.
     """
     if truth.shape != prediction.shape or truth.dtype != bool or prediction.dtype != bool:
         raise ValueError(
@@ -23,6 +30,13 @@ def label_agreement(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
             f"{prediction.dtype} {prediction.shape}"
         )
     return np.where(truth & prediction, 1, np.where(truth, 2, np.where(prediction, 3, 0))).astype(np.uint8)
+
+
+def label_weights(solid: np.ndarray, weights: np.ndarray, top: float) -> tuple[np.ndarray, list[str]]:
+    """Labels of the voxels of ``solid`` by their weight in `WEIGHT_STEPS` steps up to ``top``, and their colours."""
+    step = 1 + np.clip((weights / top * WEIGHT_STEPS).astype(int), 0, WEIGHT_STEPS - 1)
+    colours = colormaps[WEIGHT_COLOURS](np.linspace(0, 1, WEIGHT_STEPS))
+    return np.where(solid, step, 0).astype(np.uint8), [to_hex(colour) for colour in colours]
 
 
 def render_voxels(
@@ -33,17 +47,17 @@ def render_voxels(
     elevation: float = 28.0,
     pixels: int = 200,
 ) -> np.ndarray:
-    """A shaded picture of voxels seen from one direction, without perspective.
+    """A shaded orthographic picture of voxels.
 
-    The frame is the volume's cube whatever it holds, so pictures of one cube compare.
+    It always frames the whole cube, so pictures of one cube are comparable.
 
     Args:
-        labels: ``[x, y, z]``, bool or uint8; 0 is empty, label k is drawn in ``colours[k - 1]``.
-        azimuth, elevation: where the viewer stands, degrees (`p2vlib.geometry.frames`).
+        labels: ``[x, y, z]``, bool or uint8; 0 is empty, label k has ``colours[k - 1]``.
+        azimuth, elevation: position of the viewer, degrees (`p2vlib.geometry.frames`).
         pixels: width of the picture.
 
     Returns:
-        ``[height, pixels, 4]`` uint8 RGBA, clear where nothing is.
+        ``[height, pixels, 4]`` uint8 RGBA, transparent where nothing is.
 
     Raises:
         ValueError: labels of another shape, or without a colour.
@@ -51,64 +65,62 @@ def render_voxels(
     labels = np.asarray(labels).astype(np.uint8)
     if labels.ndim != 3 or labels.max(initial=0) > len(colours):
         found = f"{labels.shape} up to {labels.max(initial=0)}"
-        raise ValueError(f"expected labels [x, y, z] up to {len(colours)}, one a colour; found {found}")
+        raise ValueError(f"expected labels [x, y, z] up to {len(colours)}, one per colour; found {found}")
     axes = _viewing_axes(azimuth, elevation)
-    reach = np.abs(axes) @ labels.shape
-    pitch = reach[2] / (2 * pixels)
-    height = int(np.ceil(reach[1] / pitch / 2))
+    extent = np.abs(axes) @ labels.shape
+    pitch = extent[2] / (2 * pixels)
+    height = int(np.ceil(extent[1] / pitch / 2))
     picture = np.zeros((2 * height, 2 * pixels, 4))
     if labels.any():
-        top, left, part = _cast(labels, axes, pitch, (2 * height, 2 * pixels), colours)
+        top, left, part = _cast_rays(labels, axes, pitch, (2 * height, 2 * pixels), colours)
         picture[top : top + part.shape[0], left : left + part.shape[1]] = part
-    # Two by two rays make a pixel; colours are weighted by cover so that rims do not darken.
-    halves = picture.reshape(height, 2, pixels, 2, 4).mean(axis=(1, 3))
-    halves[..., :3] /= np.maximum(halves[..., 3:], 1e-6)
-    return np.rint(halves.clip(0, 1) * 255).astype(np.uint8)
+    # Four rays make a pixel; colours are weighted by coverage so that edges do not darken.
+    averaged = picture.reshape(height, 2, pixels, 2, 4).mean(axis=(1, 3))
+    averaged[..., :3] /= np.maximum(averaged[..., 3:], 1e-6)
+    return np.rint(averaged.clip(0, 1) * 255).astype(np.uint8)
 
 
 def _viewing_axes(azimuth: float, elevation: float) -> np.ndarray:
-    """Rows: towards the viewer, up and right in the picture, world frame."""
+    """Rows: direction to the viewer, up and right in the picture, world frame."""
     az, el = np.deg2rad([azimuth, elevation])
     back = np.array([np.cos(el) * np.cos(az), np.sin(el), np.cos(el) * np.sin(az)])
     right = np.array([np.sin(az), 0.0, -np.cos(az)])
     return np.stack([back, np.cross(back, right), right])
 
 
-def _cast(
+def _cast_rays(
     labels: np.ndarray, axes: np.ndarray, pitch: float, frame: tuple[int, int], colours: Sequence[str]
 ) -> tuple[int, int, np.ndarray]:
-    """Rays through the box of what is occupied: the part's top and left in the ``frame`` and its RGB-cover pixels.
+    """Rays through the bounding box of what is occupied: top and left of that part of the ``frame``, RGB and coverage.
 
-    A ray walks until the first occupied voxel; a blurred copy of the volume gives the normals and how much light
-    reaches a place.
+    A ray stops at the first occupied voxel; a blurred copy of the volume gives normals and ambient occlusion.
     """
-    # The rim of empty voxels lets scipy sample the outer half of those that touch the cube's wall.
+    # An empty border lets scipy sample the outer half of voxels at the wall of the cube.
     blur, labels = labels.shape[0] / 32, np.pad(labels, 1)
-    step, middle = 0.2, (np.array(labels.shape) - 1) / 2
+    centre = (np.array(labels.shape) - 1) / 2
     occupied = np.argwhere(labels)
-    ends = np.stack([occupied.min(axis=0) - 0.5, occupied.max(axis=0) + 0.5]) - middle
-    corners = np.stack(np.meshgrid(*ends.T, indexing="ij"), axis=-1).reshape(8, 3) @ axes.T
-    near, below, (left, end) = corners[:, 0].max(), corners[:, 1], (corners[:, 2].min(), corners[:, 2].max())
-    first_row = max(0, int((frame[0] / 2) - below.max() / pitch))
-    first_column = max(0, int((frame[1] / 2) + left / pitch))
-    last_row = min(frame[0], int(np.ceil(frame[0] / 2 - below.min() / pitch)))
-    last_column = min(frame[1], int(np.ceil(frame[1] / 2 + end / pitch)))
-    shape = (int(np.ptp(corners[:, 0]) / step) + 2, last_row - first_row, last_column - first_column)
-    matrix = np.column_stack([-step * axes[0], -pitch * axes[1], pitch * axes[2]])
-    start = [-near / step, first_row + 0.5 - frame[0] / 2, first_column + 0.5 - frame[1] / 2]
-    offset = middle + matrix @ start
-    seen = affine_transform(labels, matrix, offset, output_shape=shape, order=0)
-    depth = (seen > 0).argmax(axis=0)
-    rows, columns = np.indices(depth.shape)
-    label = seen[depth, rows, columns]
-    places = (matrix @ np.stack([depth, rows, columns]).reshape(3, -1)) + offset[:, None]
+    ends = np.stack([occupied.min(axis=0) - 0.5, occupied.max(axis=0) + 0.5]) - centre
+    depth, up, right = (np.stack(np.meshgrid(*ends.T, indexing="ij"), axis=-1).reshape(8, 3) @ axes.T).T
+    top = max(0, int((frame[0] / 2) - up.max() / pitch))
+    left = max(0, int((frame[1] / 2) + right.min() / pitch))
+    bottom = min(frame[0], int(np.ceil(frame[0] / 2 - up.min() / pitch)))
+    end = min(frame[1], int(np.ceil(frame[1] / 2 + right.max() / pitch)))
+    shape = (int(np.ptp(depth) / STEP) + 2, bottom - top, end - left)
+    matrix = np.column_stack([-STEP * axes[0], -pitch * axes[1], pitch * axes[2]])
+    start = [-depth.max() / STEP, top + 0.5 - frame[0] / 2, left + 0.5 - frame[1] / 2]
+    offset = centre + matrix @ start
+    samples = affine_transform(labels, matrix, offset, output_shape=shape, order=0)
+    first = (samples > 0).argmax(axis=0)
+    rows, columns = np.indices(first.shape)
+    label = samples[first, rows, columns]
+    places = (matrix @ np.stack([first, rows, columns]).reshape(3, -1)) + offset[:, None]
 
     soft = gaussian_filter((labels > 0).astype(np.float32), 0.9 * blur)
     normal = -np.stack([map_coordinates(slope, places, order=1) for slope in np.gradient(soft)])
     normal /= np.linalg.norm(normal, axis=0) + 1e-6
-    shut = map_coordinates(soft, places + normal * 1.5 * blur, order=1)
-    lamp = np.array([0.65, 0.55, -0.5]) @ axes
-    light = 0.48 + 0.71 * (lamp / np.linalg.norm(lamp) @ normal).clip(0, 1) - 0.4 * shut.clip(0, 1)
-    tones = np.array([(0, 0, 0), *map(to_rgb, colours)])[label] * light.reshape(label.shape)[..., None]
-    cover = (label > 0)[..., None]
-    return first_row, first_column, np.concatenate([tones.clip(0, 1) * cover, cover], axis=-1)
+    occlusion = map_coordinates(soft, places + normal * 1.5 * blur, order=1)
+    light = np.array([0.65, 0.55, -0.5]) @ axes
+    shade = 0.48 + 0.71 * (light / np.linalg.norm(light) @ normal).clip(0, 1) - 0.4 * occlusion.clip(0, 1)
+    tones = np.array([(0, 0, 0), *map(to_rgb, colours)])[label] * shade.reshape(label.shape)[..., None]
+    coverage = (label > 0)[..., None]
+    return top, left, np.concatenate([tones.clip(0, 1) * coverage, coverage], axis=-1)

@@ -1,7 +1,7 @@
-"""k3d scenes side by side: live widgets in Jupyter, and in a batch run HTML that turns without a network.
+"""k3d scenes side by side: widgets in Jupyter, HTML without a server elsewhere; and saving of scenes and solids.
 
-The script that draws is 1.1 MB and the same for all, so it stands with the first scene of a notebook; every further one
-is its data alone, and is drawn whichever of them a page shows first.
+The script that draws a scene is 1.1 MB and the same for all, so only the first scene of a notebook contains it; the
+others are data.
 """
 
 from __future__ import annotations
@@ -9,17 +9,35 @@ from __future__ import annotations
 import base64
 import functools
 import html
+import io
 import itertools
 import os
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
 import k3d
+import numpy as np
 import traitlets
 from IPython import get_ipython
+from PIL import Image
+
+from p2vlib.files import write_atomically, write_bytes
+from p2vlib.geometry.frames import Cube
+from p2vlib.geometry.grids import to_mesh
+from p2vtools.viewer.sample import Prediction, Sample
+from p2vtools.viewer.scene import label_voxels, surface_voxels, volume_of
+
+if TYPE_CHECKING:
+    import trimesh
+
+MESH_FORMATS = (".obj", ".stl", ".glb", ".ply")
+FORMATS = (*MESH_FORMATS, ".binvox", ".png", ".html")
+
+SPACING = 1.1
+"""Distance along z between the solids of two networks, in edges of the cube."""
 
 _DRAW = """(async () => {
   if (window.p2vDrawer) return;
@@ -32,17 +50,17 @@ _DRAW = """(async () => {
   const groups = {};
   const draw = async ([id, group, data]) => {
     const scene = await k3d.CreateK3DAndLoadBinarySnapshot(bytes(data), document.getElementById(id));
-    scene.setCamera(scene.parameters.camera);  // else words stay out of sight until somebody turns it
+    scene.setCamera(scene.parameters.camera);  // otherwise labels appear only after the first drag
     scene.render();
     const others = groups[group] = groups[group] || [];
     others.push(scene);
-    scene.on(scene.events.CAMERA_CHANGE, place => {
-      if (scene.isLed) return;
+    scene.on(scene.events.CAMERA_CHANGE, camera => {
+      if (scene.isFollowing) return;
       for (const other of others) if (other !== scene) {
-        other.isLed = true;
-        other.setCamera(place);
+        other.isFollowing = true;
+        other.setCamera(camera);
         other.render();
-        other.isLed = false;
+        other.isFollowing = false;
       }
     });
   };
@@ -50,21 +68,21 @@ _DRAW = """(async () => {
   window.p2vScenes = {push: draw};
   waiting.forEach(draw);
 })();"""
-"""Draws what `window.p2vScenes` holds and will hold; cameras of one group move together."""
+"""Draws the scenes of `window.p2vScenes`, now and later; the cameras of a group move together."""
 
-_NUMBERS = itertools.count()
+_group_numbers = itertools.count()
 
-_told = False
-"""Whether this process has given its notebook the script."""
+_script_is_written = False
+"""Whether this process has written the script into its notebook."""
 
 
 def is_live() -> bool:
-    """Whether somebody turns what is shown: not with ``P2VLIB_BATCH=1`` in the environment or outside a notebook."""
+    """Whether the output is interactive: in a notebook, without ``P2VLIB_BATCH=1`` in the environment."""
     return get_ipython() is not None and os.environ.get("P2VLIB_BATCH") != "1"
 
 
 class Scenes:
-    """Scenes of one height side by side, whose cameras move together, with HTML above and below each."""
+    """Scenes of one height side by side, whose cameras move together, with HTML above all and below each."""
 
     def __init__(
         self, plots: Sequence[k3d.Plot], above: str = "", below: Sequence[str] = (), title: str = "3-D view"
@@ -78,50 +96,113 @@ class Scenes:
             traitlets.link((one, "camera"), (other, "camera"))
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
-        global _told
+        global _script_is_written
         if self.is_live:
             return self._widget()._repr_mimebundle_(include=include, exclude=exclude)
-        script = "" if _told else f"<script>{drawer()}</script>"
-        _told = True
+        script = "" if _script_is_written else f"<script>{draw_script()}</script>"
+        _script_is_written = True
         return {"text/html": script + self.html(), "text/plain": repr(self)}
 
     def _widget(self) -> widgets.Widget:
         columns = [
-            widgets.VBox([plot, *map(widgets.HTML, told)], layout={"flex": "1 1 0", "min_width": "0"})
-            for plot, *told in itertools.zip_longest(self.plots, self.below, fillvalue="")
+            widgets.VBox([plot, *map(widgets.HTML, text)], layout={"flex": "1 1 0", "min_width": "0"})
+            for plot, *text in itertools.zip_longest(self.plots, self.below, fillvalue="")
         ]
         return widgets.VBox([widgets.HTML(self.above), widgets.HBox(columns)])
 
     def html(self) -> str:
         """The scenes without the script that draws them."""
-        group, columns = f"p2v-{next(_NUMBERS)}", []
-        for plot, told in itertools.zip_longest(self.plots, self.below, fillvalue=""):
+        group, title, columns = f"p2v-{next(_group_numbers)}", html.escape(self.title), []
+        for plot, text in itertools.zip_longest(self.plots, self.below, fillvalue=""):
             content = plot.get_binary_snapshot(9)
-            place = f"{group}-{len(columns)}-{zlib.crc32(content):08x}"
+            name = f"{group}-{len(columns)}-{zlib.crc32(content):08x}"
             data = base64.b64encode(content).decode()
             columns.append(
                 '<div style="flex: 1 1 320px; min-width: 0">'
-                f'<div id="{place}" class="p2v-scene" role="img" aria-label="{html.escape(self.title)}" '
+                f'<div id="{name}" class="p2v-scene" role="img" aria-label="{title}" '
                 f'style="position: relative; height: {plot.height}px; border-radius: 8px; overflow: hidden"></div>'
-                f"<div>{told}</div></div>"
-                f'<script>(window.p2vScenes = window.p2vScenes || []).push(["{place}", "{group}", "{data}"]);</script>'
+                f"<div>{text}</div></div>"
+                f'<script>(window.p2vScenes = window.p2vScenes || []).push(["{name}", "{group}", "{data}"]);</script>'
             )
         return f'{self.above}<div style="display: flex; flex-wrap: wrap; gap: 8px">{"".join(columns)}</div>'
 
     def page(self) -> str:
-        """One self-contained HTML page."""
+        """A self-contained HTML page."""
         title = html.escape(self.title)
         return (
             f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
             '<meta name="viewport" content="width=device-width, initial-scale=1">'
             "<style>:root { color-scheme: light dark } body { font: 15px/1.5 system-ui, sans-serif; margin: 16px }"
             "@media (prefers-color-scheme: dark) { .p2v-scene { filter: brightness(.92) } }</style>"
-            f"</head><body><h1>{title}</h1>{self.html()}<script>{drawer()}</script></body></html>"
+            f"</head><body><h1>{title}</h1>{self.html()}<script>{draw_script()}</script></body></html>"
         )
 
 
 @functools.cache
-def drawer() -> str:
+def draw_script() -> str:
     """The script that draws all scenes of a page."""
     source = (Path(k3d.__file__).parent / "static" / "standalone.js").read_bytes()
     return _DRAW.replace("[K3D]", base64.b64encode(zlib.compress(source, 9)).decode())
+
+
+# --------------------------------------------------------------------------------------------------------------- saving
+
+
+def unused_path(stem: Path, extension: str) -> Path:
+    """``stem`` with ``extension``, and with ``-2``, ``-3`` … before it where that file exists."""
+    numbered = (stem.with_name(f"{stem.name}-{number}{extension}") for number in itertools.count(2))
+    candidates = itertools.chain([stem.with_name(stem.name + extension)], numbered)
+    return next(path for path in candidates if not path.exists())
+
+
+def save_mesh(
+    path: Path, sample: Sample, predictions: Sequence[tuple[Prediction, float]], mode: str, photo: int = 0
+) -> None:
+    """Writes one or two predictions, side by side, as drawn in ``mode`` (`scene.MODES`): surface, or coloured voxels.
+
+    Metres, ``.stl`` in millimetres, in the sample's own frame; without a known size the unit is the cube's edge.
+
+    Args:
+        predictions: each with its threshold.
+
+    Raises:
+        ValueError: nothing is occupied.
+    """
+    import trimesh
+
+    parts = []
+    for position, (prediction, threshold) in enumerate(predictions):
+        if not (volume_of(prediction, mode) > threshold).any():
+            raise ValueError(f"{path}: nothing is occupied at a threshold of {threshold:.2f}; lower the threshold")
+        if mode == "surface":
+            part = trimesh.Trimesh(*to_mesh(prediction.probability, sample.cube, threshold), process=False)
+        else:
+            part = _voxel_mesh(*label_voxels(sample, prediction, threshold, mode, photo), sample.cube)
+        parts.append(part.apply_translation([0, 0, -position * SPACING * sample.cube.edge]))
+    whole = trimesh.util.concatenate(parts)
+    if path.suffix == ".stl" and sample.is_metric:
+        whole.apply_scale(1000)
+    write_atomically(path, lambda partial: whole.export(partial))
+
+
+def _voxel_mesh(labels: np.ndarray, colours: Sequence[str], cube: Cube) -> trimesh.Trimesh:
+    """The boundary voxels as boxes in the colours of their labels (1, 2, …), metres."""
+    import trimesh
+
+    boundary = surface_voxels(labels)
+    centres = cube.voxel_centres(len(labels))[boundary]
+    rgba = np.array([trimesh.visual.color.hex_to_rgba(colour) for colour in colours])[labels[boundary] - 1]
+    return trimesh.voxel.ops.multibox(centres, cube.edge / len(labels), rgba)
+
+
+def save_picture(path: Path, screenshots: Sequence[bytes]) -> None:
+    """Writes PNG screenshots, side by side, as one picture."""
+    pictures = [Image.open(io.BytesIO(content)).convert("RGB") for content in screenshots]
+    whole = Image.new("RGB", (sum(one.width for one in pictures), max(one.height for one in pictures)), "white")
+    left = 0
+    for picture in pictures:
+        whole.paste(picture, (left, 0))
+        left += picture.width
+    buffer = io.BytesIO()
+    whole.save(buffer, "png", optimize=True)
+    write_bytes(path, buffer.getvalue())

@@ -1,4 +1,4 @@
-"""One look: colours that colour-blind readers tell apart (Okabe and Ito), light backgrounds, readable type."""
+"""Style of all figures: a palette for colour-blind readers (Okabe and Ito), light backgrounds, readable fonts."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from collections.abc import Callable
 from typing import Any
 
 import matplotlib
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#555555")
-"""Okabe and Ito's colours, most legible first; lines take them in this order."""
+"""Okabe and Ito's colours, in the order in which lines use them."""
 
 INK, FAINTER, FAINT, PAPER = "#222222", "#7a808a", "#c9ced6", "#ffffff"
 SOLID = "#b9c2cf"
 AGREEMENT = {"hit": SOLID, "missed": "#0072B2", "invented": "#E69F00"}
-"""Voxels in truth and prediction, in the truth alone, in the prediction alone."""
+"""Colours of voxels in truth and prediction, in the truth only, and in the prediction only."""
 
 STYLE = {
     "figure.dpi": 110,
@@ -38,20 +39,20 @@ STYLE = {
 }
 
 
-def study_style(make: Callable[..., Figure]) -> Callable[..., Figure]:
-    """Lets ``make`` draw in the study's style and leaves the reader's own settings alone."""
+def study_style(draw: Callable[..., Figure]) -> Callable[..., Figure]:
+    """Decorator: draws in `STYLE` and leaves the user's own matplotlib settings unchanged."""
 
-    @functools.wraps(make)
-    def wrapper(*arguments: Any, **options: Any) -> Figure:
+    @functools.wraps(draw)
+    def wrapper(*args: Any, **kwargs: Any) -> Figure:
         with matplotlib.rc_context(STYLE):
-            return make(*arguments, **options)
+            return draw(*args, **kwargs)
 
     return wrapper
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure in inches. pyplot makes it, so that Jupyter knows how to draw it, and forgets it at once, so
-    that it is drawn once."""
+    """An empty figure, in inches. pyplot creates it, so that Jupyter can display it, and closes it, so that Jupyter
+    does not display it twice."""
     import matplotlib.pyplot as plt
 
     figure = plt.figure(figsize=(width, height))
@@ -59,19 +60,26 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def use_plotly_style() -> None:
-    """Sets plotly to the study's look, and so that its figures live on in exported pages without a network.
+def hide_axes(axes: Axes) -> None:
+    """Removes ticks, grid and frame, but keeps the labels."""
+    axes.set(xticks=[], yticks=[])
+    axes.grid(False)
+    axes.spines[:].set_visible(False)
 
-    In a batch run they are kept as what they show: the report's pages bring the script that draws it, once for all.
+
+def use_plotly_style() -> None:
+    """Sets plotly's default template and renderer; the figures work in exported pages without a network.
+
+    In a batch run only the figure's data is stored; the pages of the report include plotly's script once.
     """
     import plotly.graph_objects as go
     import plotly.io as pio
 
-    batch = os.environ.get("P2VLIB_BATCH") == "1"
-    pio.renderers.default = "plotly_mimetype" if batch else "plotly_mimetype+notebook"
-    look = go.layout.Template(pio.templates["plotly_white"])
-    look.layout.colorway = PALETTE
-    look.layout.font = {"size": 13, "color": INK}
-    look.layout.margin = {"l": 60, "r": 20, "t": 30, "b": 50}
-    pio.templates["p2vlib"] = look
+    is_batch = os.environ.get("P2VLIB_BATCH") == "1"
+    pio.renderers.default = "plotly_mimetype" if is_batch else "plotly_mimetype+notebook"
+    template = go.layout.Template(pio.templates["plotly_white"])
+    template.layout.colorway = PALETTE
+    template.layout.font = {"size": 13, "color": INK}
+    template.layout.margin = {"l": 60, "r": 20, "t": 30, "b": 50}
+    pio.templates["p2vlib"] = template
     pio.templates.default = "p2vlib"

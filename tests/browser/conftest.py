@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from p2vlib.provenance import home
-from tests.browser.lab import Lab, lab_in
+from tests.browser.lab import Lab, start_lab
 from tests.browser.tabs import FLAGS, Album, Tab, open_tab
 
 if TYPE_CHECKING:
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 CHROMIUM = shutil.which("chromium")
 
 PICTURES = Path(".runs") / "browser"
-"""Where the pictures of a run are kept, below the checkout."""
+"""Folder of the pictures of a run, in the checkout."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--docs", action="store_true", help="also write the pictures that the README shows into docs/")
+    parser.addoption("--docs", action="store_true", help="also write the pictures of the README into docs/")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if not CHROMIUM or not find_spec("playwright"):
-        why = "there is no Chromium or no playwright here; on Debian `make test-browser` as root installs both"
+        reason = "Chromium or playwright is not installed; on Debian `make test-browser` as root installs both"
         for item in items:
-            item.add_marker(pytest.mark.skip(reason=why))
+            item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.fixture(scope="session")
@@ -47,31 +47,30 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture
 def tab(chromium: Browser) -> Iterator[Tab]:
-    """A tab of its own."""
+    """A new tab."""
     with open_tab(chromium) as opened:
         yield opened
 
 
 @pytest.fixture(scope="session")
 def album(request: pytest.FixtureRequest) -> Album:
-    """Keeps pictures of what was seen."""
+    """Saves pictures of tabs."""
     return Album(home() / PICTURES, home() / "docs" if request.config.getoption("--docs") else None)
 
 
 @pytest.fixture(scope="session")
 def lab(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """JupyterLab on a copy of the notebooks, with nobody's settings."""
-    with lab_in(tmp_path_factory.mktemp("lab"), home() / "notebooks") as running:
+    """JupyterLab on a copy of the notebooks, with default settings."""
+    with start_lab(tmp_path_factory.mktemp("lab"), home() / "notebooks") as running:
         yield running
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Iterator[None]:
-    """A test that fails shows what its tab showed."""
+    """Adds a picture of the tab and its console errors to the report of a failed test."""
     report = yield
     tabs = [value for value in getattr(item, "funcargs", {}).values() if isinstance(value, Tab)]
     if report.failed and call.when == "call" and tabs:
-        seen = tabs[0]
-        shot = Album(home() / PICTURES).keep(seen, f"failed-{item.name}")
-        report.sections.append(("what the browser showed", f"{shot}\n" + "\n".join(seen.complaints())))
+        picture = Album(home() / PICTURES).save(tabs[0], f"failed-{item.name}")
+        report.sections.append(("browser", f"{picture}\n" + "\n".join(tabs[0].errors)))
     return report

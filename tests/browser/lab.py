@@ -1,4 +1,4 @@
-"""A JupyterLab of its own: a copy of the notebooks, no settings of anybody, one server for all tests."""
+"""A JupyterLab server on a copy of the notebooks, with default settings."""
 
 from __future__ import annotations
 
@@ -19,29 +19,28 @@ import requests
 import p2vlib
 from tests.browser.tabs import Tab
 
-LIBRARY = Path(p2vlib.__file__).parents[1]
+CHECKOUT = Path(p2vlib.__file__).parents[1]
 
 SETTINGS = {
-    # It would ask a server for news.
+    # No request for news.
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
-    # Cells out of sight are there as well, so that their outputs can be looked for.
+    # Cells outside the window exist as well, so that their outputs can be searched.
     "notebook-extension/tracker": {"windowingMode": "none", "autoStartDefaultKernel": True},
 }
 
 STATE = """() => {
   const panel = window.jupyterapp.shell.currentWidget;
   const cells = [...panel.content.model.cells].filter(cell => cell.type === 'code' && cell.sharedModel.source.trim());
-  const failed = cells.filter(cell => cell.outputs.toJSON().some(output => output.output_type === 'error'));
   const done = cells.filter(cell => cell.executionState === 'idle' && cell.executionCount);
-  const said = failed.map(cell => cell.outputs.toJSON().find(output => output.output_type === 'error'));
-  return {total: cells.length, done: done.length, errors: said.map(e => `${e.ename}: ${e.evalue}`)};
+  const errors = cells.flatMap(cell => cell.outputs.toJSON().filter(output => output.output_type === 'error'));
+  return {total: cells.length, done: done.length, errors: errors.map(e => `${e.ename}: ${e.evalue}`)};
 }"""
-"""How far the notebook in front is: code cells, those that have run, and their errors."""
+"""Number of code cells of the open notebook, how many have run, and their errors."""
 
 
 @dataclass(frozen=True)
 class Lab:
-    """A running server: ``url`` with its ``token``, and the ``folder`` whose notebooks it opens."""
+    """A running server: ``url`` with its ``token``, and the ``folder`` of its notebooks."""
 
     url: str
     token: str
@@ -51,58 +50,58 @@ class Lab:
         """Opens a notebook and waits for its kernel."""
         tab.page.goto(f"{self.url}lab/tree/{name}?token={self.token}&reset")
         tab.page.get_by_role("tab", name=name).wait_for()
-        idle = "() => window.jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
-        tab.page.wait_for_function(idle, timeout=90_000)
+        is_idle = "() => window.jupyterapp.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'"
+        tab.page.wait_for_function(is_idle, timeout=90_000)
 
     def run_all(self, tab: Tab, seconds: float) -> None:
-        """Run All Cells, from the menu, to the end.
+        """Runs all cells from the menu.
 
         Raises:
-            AssertionError: a cell ended in an error, or the last one did not end in time.
+            AssertionError: a cell failed, or the notebook did not finish in time.
         """
+        from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
+
         tab.page.get_by_role("menuitem", name="Run", exact=True).click()
         tab.page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
-        ended = f"() => {{ const now = ({STATE})(); return now.errors.length || now.done === now.total; }}"
-        from playwright.sync_api import TimeoutError as Late
-
-        with contextlib.suppress(Late):
-            tab.page.wait_for_function(ended, timeout=1000 * seconds, polling=250)
+        has_ended = f"() => {{ const now = ({STATE})(); return now.errors.length || now.done === now.total; }}"
+        with contextlib.suppress(PlaywrightTimeoutError):
+            tab.page.wait_for_function(has_ended, timeout=1000 * seconds, polling=250)
         state = tab.page.evaluate(STATE)
         assert not state["errors"], f"{state['errors'][0]}, in cell {state['done']} of {state['total']}"
         assert state["done"] == state["total"], f"{state['done']} of {state['total']} cells ran in {seconds} s"
 
-    def leaf_to_the_end(self, tab: Tab) -> None:
-        """The notebook as one reads it: its code folded, the file browser shut, scrolled to the last output."""
-        show = """async () => {
+    def show_last_output(self, tab: Tab) -> None:
+        """Hides the code and the file browser, and scrolls to the last output."""
+        script = """async () => {
           await window.jupyterapp.commands.execute('notebook:hide-all-cell-code');
           window.jupyterapp.shell.collapseLeft();
           const notebook = window.jupyterapp.shell.currentWidget.content;
           await notebook.scrollToItem(notebook.widgets.length - 1, 'end');
         }"""
-        tab.page.evaluate(show)
+        tab.page.evaluate(script)
 
     def close(self) -> None:
-        """Ends all kernels, which would keep their memory."""
-        for session in self._ask("get", "sessions").json():
-            self._ask("delete", f"sessions/{session['id']}")
+        """Ends all kernels, to free their memory."""
+        for session in self._request("get", "sessions").json():
+            self._request("delete", f"sessions/{session['id']}")
 
     def write(self, name: str, *sources: str) -> None:
-        """A notebook of these code cells."""
+        """Writes a notebook of these code cells."""
         cells = [nbformat.v4.new_code_cell(source) for source in sources]
         nbformat.write(nbformat.v4.new_notebook(cells=cells), self.folder / name)
 
-    def _ask(self, method: str, what: str) -> requests.Response:
-        answer = requests.request(method, f"{self.url}api/{what}", params={"token": self.token}, timeout=30)
-        answer.raise_for_status()
-        return answer
+    def _request(self, method: str, path: str) -> requests.Response:
+        response = requests.request(method, f"{self.url}api/{path}", params={"token": self.token}, timeout=30)
+        response.raise_for_status()
+        return response
 
 
 @contextlib.contextmanager
-def lab_in(folder: Path, notebooks: Path) -> Iterator[Lab]:
+def start_lab(folder: Path, notebooks: Path) -> Iterator[Lab]:
     """A server on a copy of the ``notebooks`` in an empty ``folder``.
 
     Raises:
-        RuntimeError: it did not start; says what it wrote.
+        RuntimeError: it did not start; with the end of its log.
     """
     root = folder / "notebooks"
     root.mkdir()
@@ -112,34 +111,30 @@ def lab_in(folder: Path, notebooks: Path) -> Iterator[Lab]:
         file = folder / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(values))
-    own = {f"JUPYTER_{kind}_DIR": str(folder / kind.lower()) for kind in ("CONFIG", "DATA", "RUNTIME")}
-    own |= {f"JUPYTERLAB_{kind}_DIR": str(folder / kind.lower()) for kind in ("SETTINGS", "WORKSPACES")}
-    # Kernels start in another folder; they import the copy of the library that is tested.
-    paths = os.pathsep.join(filter(None, [str(LIBRARY), os.environ.get("PYTHONPATH")]))
-    own |= {"IPYTHONDIR": str(folder / "ipython"), "JUPYTER_PLATFORM_DIRS": "1", "PYTHONPATH": paths}
-    command = "-m jupyterlab --no-browser --allow-root --expose-app-in-browser --ip=127.0.0.1 --port=0".split()
+    variables = {f"JUPYTER_{kind}_DIR": str(folder / kind.lower()) for kind in ("CONFIG", "DATA", "RUNTIME")}
+    variables |= {f"JUPYTERLAB_{kind}_DIR": str(folder / kind.lower()) for kind in ("SETTINGS", "WORKSPACES")}
+    # Kernels start in another folder and import the packages of this checkout.
+    paths = os.pathsep.join(filter(None, [str(CHECKOUT), os.environ.get("PYTHONPATH")]))
+    variables |= {"IPYTHONDIR": str(folder / "ipython"), "JUPYTER_PLATFORM_DIRS": "1", "PYTHONPATH": paths}
+    options = "--no-browser --allow-root --expose-app-in-browser --ip=127.0.0.1 --port=0".split()
+    command = [sys.executable, "-m", "jupyterlab", *options, f"--ServerApp.root_dir={root}"]
     log = folder / "server.log"
     with log.open("w") as stream:
-        server = subprocess.Popen(
-            [sys.executable, *command, f"--ServerApp.root_dir={root}"],
-            env=os.environ | own,
-            stdout=stream,
-            stderr=subprocess.STDOUT,
-        )
+        server = subprocess.Popen(command, env=os.environ | variables, stdout=stream, stderr=subprocess.STDOUT)
     try:
-        yield Lab(*_started(server, folder / "runtime", log), root)
+        yield Lab(*_wait_for_address(server, folder / "runtime", log), root)
     finally:
         server.terminate()
         server.wait(timeout=30)
 
 
-def _started(server: subprocess.Popen, runtime: Path, log: Path, seconds: float = 60) -> tuple[str, str]:
-    """Where the server listens, and its token, once it has said so."""
+def _wait_for_address(server: subprocess.Popen, runtime: Path, log: Path, seconds: float = 60) -> tuple[str, str]:
+    """URL and token of the server."""
     end = time.monotonic() + seconds
     while time.monotonic() < end and server.poll() is None:
         for file in runtime.glob("jpserver-*.json"):
-            with contextlib.suppress(json.JSONDecodeError):  # half written
-                told = json.loads(file.read_text())
-                return told["url"], told["token"]
+            with contextlib.suppress(json.JSONDecodeError):  # not written completely
+                info = json.loads(file.read_text())
+                return info["url"], info["token"]
         time.sleep(0.1)
     raise RuntimeError(f"JupyterLab did not start: {log.read_text()[-2000:]}")

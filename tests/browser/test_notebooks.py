@@ -1,0 +1,19 @@
+"""Every notebook runs to its end in JupyterLab."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("[0-9]*_*.ipynb"))
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_runs(notebook, lab, tab, album):
+    lab.open(tab, notebook.name)
+    lab.run_all(tab, 180)
+    lab.show_last_output(tab)
+    album.save(tab, notebook.stem, document=notebook.stem)
+    lab.close()
+    assert tab.errors == []
