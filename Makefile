@@ -1,4 +1,4 @@
-# Two commands: `make report` and `make test`. Everything happens in .venv, which `make setup` makes and completes.
+# Two commands: `make report` and `make test`. Everything happens in .venv, which `make setup` creates and completes.
 
 PYTHON ?= python3
 BIN := .venv/bin/python
@@ -8,13 +8,13 @@ P2V := $(BIN) -m p2vtools
 
 setup: .venv/.installed
 
-# .venv/.installing marks an unfinished installation: packages may then be half there, so the next one starts afresh.
+# .venv/.installing marks an unfinished installation; the next one starts from an empty environment.
 .venv/.installed: requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "Python 3.11 or newer is needed, and $(PYTHON) is not; name one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	  { echo "$(PYTHON) is older than Python 3.11; name another one: make PYTHON=python3.12 ..." >&2; exit 1; }
 	@if [ -e .venv/.installing ] || ! $(BIN) -m pip --version >/dev/null 2>&1; then \
-	  echo "making .venv"; $(PYTHON) -m venv --clear --without-pip .venv && touch .venv/.installing && \
-	  { $(BIN) -m ensurepip >/dev/null || { echo "this Python has no pip to give (Debian: python3-venv)" >&2; exit 1; }; } \
+	  echo "creating .venv"; $(PYTHON) -m venv --clear --without-pip .venv && touch .venv/.installing && \
+	  { $(BIN) -m ensurepip >/dev/null || { echo "this Python comes without pip (Debian: install python3-venv)" >&2; exit 1; }; } \
 	fi
 	@touch .venv/.installing
 	$(BIN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
@@ -24,12 +24,12 @@ setup: .venv/.installed
 test: setup
 	$(BIN) -m ruff check .
 	$(BIN) -m ruff format --check .
-	$(BIN) -m pytest tests
+	$(BIN) -m mypy
+	$(BIN) -m pytest --doctest-modules tests p2vlib p2vtools
 	$(P2V) data --scale smoke
 	$(BIN) -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 notebooks/
 
-# Beyond the rest it needs Chromium, which apt-get installs for root on Debian, and what drives it. Where either cannot be
-# had, all of it is skipped, and says so.
+# Needs Chromium, which apt-get installs for root on Debian, and playwright. Without them its tests are skipped, and say so.
 test-browser: setup
 	@if ! command -v chromium >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	  apt-get -qq update && DEBIAN_FRONTEND=noninteractive \
@@ -58,12 +58,12 @@ evaluate: setup
 lab: setup
 	$(BIN) -m jupyterlab notebooks/00_start_here.ipynb
 
-# The README's own; that of the viewer is a browser's.
+# The pictures of README, except the viewer's, which the browser tests make.
 pictures: setup
 	$(BIN) docs/pictures.py
 
-# Generated data, weights, stamps and smoke results; .venv and the committed results stay.
+# Removes generated data, weights, stamps and smoke results; keeps .venv and the committed results.
 clean:
 	rm -rf .runs data/feet data/objects data/packed reports/smoke reports/grids reports/*/executed reports/*/html
-	rm -rf .pytest_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info
 	find p2vlib p2vtools tests notebooks benchmarks -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
