@@ -1,29 +1,31 @@
-"""Builds the embedded data set: every person and object of a config becomes capture folders, whole or absent.
+"""The synthetic data set: capture folders of all people and objects of a config, and the packed file.
 
-Feet:    ``data/feet/<scale>/<look>/<sample>/``
+Feet:    ``data/feet/<scale>/<domain>/<sample>/``
 Objects: ``data/objects/<scale>/ShapeNetRendering/<synset>/<sample>/`` and ``ShapeNetVox32/<synset>/<sample>/``
 
-A capture folder holds ``rendering/`` (the photos in clockwise order, `renderings.txt`, `rendering_metadata.txt`),
-`cameras.json`, `model.obj` (metres), `model.binvox` and `subject.json`. It is filled under another name and renamed
-when it is complete, so a run that was killed leaves nothing that a later one would take for good.
+Each capture folder is complete or absent, so an interrupted collection continues where it stopped. A domain is how
+photos are taken: in the studio of R2N2, with a phone, or with a phone on a printed mat.
 """
 
 from __future__ import annotations
 
 import io
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import psutil
 import trimesh
 from PIL import Image
 
 from p2vlib.config import DATA_RECIPE, Config
 from p2vlib.data import packed
 from p2vlib.data.capture_folder import write_capture
+from p2vlib.data.shapenet import RENDERINGS, SPLITS, VOXELS
 from p2vlib.files import atomic_directory, file_lock, write_bytes, write_text
 from p2vlib.geometry.cameras import Camera, Row
 from p2vlib.geometry.frames import FOOT_SYNSET, R2N2_DISTANCE_SCALE, R2N2_FOV, SIDES, Cube, foot_cube, object_cube
@@ -36,20 +38,20 @@ if TYPE_CHECKING:
     from p2vtools.synthesis.feet.foot import SyntheticFoot
 
 DOMAINS = {"studio": "studio", "phone": "phone", "steady": "phone"}
-"""Folder of a foot's captures -> look. ``steady`` is the phone look without the drift of light along the walk."""
+"""Folder of a foot's captures -> domain. ``steady`` is the phone domain without the drift of the light."""
 
 MAT_DOMAIN = "mat"
-"""Folder and look of a foot that stands on a printed mat, photographed with a phone."""
+"""Folder and domain of feet on a printed mat, photographed with a phone."""
 
 GRID_SIZE = 32
 
 
 @dataclass(frozen=True)
 class CaptureJob:
-    """One person or one object to be captured, in one process."""
+    """All captures of one person or one object; its fields are saved as the recipe in ``subject.json``."""
 
     kind: str
-    """``foot`` (a person, both sides), ``mat`` (the same, standing on a printed mat) or ``object``."""
+    """``foot`` (a person, both feet), ``mat`` (the same on a printed mat) or ``object``."""
     split: str
     seed: int
     index: int
@@ -60,62 +62,58 @@ class CaptureJob:
 
     @property
     def name(self) -> str:
-        """A person's or object's anonymous id, unique over splits."""
+        """The anonymous id of the person or object, unique over splits."""
         return f"{self.synset if self.kind == 'object' else 'person'}-{self.split}-{self.index:04d}"
 
-    def folders(self, root: Path) -> dict[tuple[str, str], Path]:
-        """(side, folder of the look) -> capture folder below the data set's ``root``."""
+    def folders(self, scale: str) -> dict[tuple[str, str], Path]:
+        """(side, folder of the domain) -> capture folder."""
         if self.kind == "object":
-            return {("", "studio"): root / "ShapeNetRendering" / self.synset / self.name}
-        looks = (MAT_DOMAIN,) if self.kind == "mat" else DOMAINS if self.split == "test" else ("studio", "phone")
-        return {(side, look): root / look / f"{self.name}-{side}" for side in SIDES for look in looks}
+            return {("", "studio"): data_folder("objects", scale) / RENDERINGS / self.synset / self.name}
+        domains = (MAT_DOMAIN,) if self.kind == "mat" else DOMAINS if self.split == "test" else ("studio", "phone")
+        root = data_folder("feet", scale)
+        return {(side, domain): root / domain / f"{self.name}-{side}" for side in SIDES for domain in domains}
+
+    def is_current(self, folder: Path) -> bool:
+        """Whether the capture in ``folder`` was made from this recipe."""
+        subject = folder / "subject.json"
+        return subject.is_file() and json.loads(subject.read_text())["recipe"] == self.recipe()
+
+    def recipe(self) -> dict:
+        """What the captures depend on."""
+        return {"version": DATA_RECIPE, **asdict(self)}
 
 
 def capture_jobs(config: Config) -> Iterator[CaptureJob]:
-    """Every person and object of ``config``."""
+    """Yields a job for every person and object of ``config``."""
     from p2vtools.synthesis.objects import FAMILIES
 
     feet, objects = config.feet, config.objects
-    for split in ("train", "validation", "test"):
+    for split in SPLITS:
         seed = getattr(feet, f"{split}_seed")
         for index in range(getattr(feet, split)):
             yield CaptureJob("foot", split, seed, index, feet.views, feet.studio_samples, feet.phone_samples)
             if feet.mats:
                 yield CaptureJob("mat", split, seed, index, feet.views, 0, feet.phone_samples)
     for synset in FAMILIES:
-        for split in ("train", "validation", "test"):
+        for split in SPLITS:
             seed = getattr(objects, f"{split}_seed")
             for index in range(getattr(objects, split)):
                 yield CaptureJob("object", split, seed, index, objects.views, objects.samples, synset=synset)
 
 
-def dataset_root(job: CaptureJob, config: Config) -> Path:
-    """The data set that a job belongs to."""
-    return data_folder("objects" if job.kind == "object" else "feet", config.scale)
-
-
 def ensure_collection(config: Config, workers: int | None = None) -> None:
-    """Makes what is missing or stale of the data set of ``config``, with a progress bar; what is there stays.
+    """Renders the captures of ``config`` that are missing or stale, with a progress bar, and writes the taxonomy.
 
-    Two that want it at once do not both make it.
+    If another process is doing the same, it waits for that process first.
     """
     with file_lock(home() / ".runs" / config.scale / "data.lock", waiting=lambda: None):
-        _complete(config, workers)
-
-
-def _complete(config: Config, workers: int | None) -> None:
-    wanted = list(capture_jobs(config))
-    missing = [
-        job
-        for job in wanted
-        if not all(_is_current(folder, job) for folder in job.folders(dataset_root(job, config)).values())
-    ]
-    if missing:
-        cache_legs()
-        # A failed capture stops the collection: a data set that silently lacks a person would be another data set.
-        run_jobs(_capture, [(job, dataset_root(job, config)) for job in missing], "captures", "subject", workers)
-    objects = [job for job in wanted if job.kind == "object"]
-    _write_taxonomy(data_folder("objects", config.scale) / "taxonomy.json", objects)
+        jobs = list(capture_jobs(config))
+        missing = [job for job in jobs if not all(map(job.is_current, job.folders(config.scale).values()))]
+        if missing:
+            cache_legs()
+            # An exception stops the collection: a data set without one of its people would be another data set.
+            run_jobs(_capture, [(job, config.scale) for job in missing], "captures", "subject", workers)
+        _write_taxonomy(jobs, config.scale)
 
 
 def build_collection(config: Config, workers: int | None = None) -> Path:
@@ -131,50 +129,41 @@ def build_collection(config: Config, workers: int | None = None) -> Path:
 
 def capture_folders(config: Config) -> list[Path]:
     """The capture folders of ``config``, in the order in which they are packed."""
-    return [folder for job in capture_jobs(config) for folder in job.folders(dataset_root(job, config)).values()]
+    return [folder for job in capture_jobs(config) for folder in job.folders(config.scale).values()]
 
 
 def unseen_capture(config: Config, person: int, side: str) -> Path:
-    """The phone photos of one foot of the test people of ``config``, as a capture folder: found, or made in seconds.
+    """Returns the phone capture of one foot of a test person of ``config``, rendered in seconds if it is missing.
 
-    It is the one that `ensure` makes or leaves alone; the rest of the data set is not needed for it.
+    It is the capture that `ensure_collection` makes; the rest of the data set is not needed for it.
 
     Raises:
-        ValueError: there is no such person, or a side that is neither left nor right.
+        ValueError: there is no such person or side.
     """
     if side not in SIDES or not 0 <= person < config.feet.test:
         raise ValueError(
             f"person {person!r}, side {side!r}: expected a test person from 0 to {config.feet.test - 1}, left or right"
         )
     (job,) = (job for job in capture_jobs(config) if (job.kind, job.split, job.index) == ("foot", "test", person))
-    folder = job.folders(data_folder("feet", config.scale))[side, "phone"]
-    if not _is_current(folder, job):
-        cache_legs()
-        _capture_foot(job, _feet_of(job)[side], "phone", folder)
+    folder = job.folders(config.scale)[side, "phone"]
+    with file_lock(home() / ".runs" / config.scale / f"{folder.name}.lock", waiting=lambda: None):
+        if not job.is_current(folder):
+            _capture_foot(job, _make_feet(job)[side], "phone", folder)
     return folder
 
 
-def _recipe(job: CaptureJob) -> dict:
-    return {"version": DATA_RECIPE, **asdict(job)}
+def _capture(job: CaptureJob, scale: str) -> None:
+    """Renders the missing captures of ``job``."""
+    feet = {} if job.kind == "object" else _make_feet(job)
+    for (side, domain), folder in job.folders(scale).items():
+        if not job.is_current(folder):
+            if feet:
+                _capture_foot(job, feet[side], domain, folder)
+            else:
+                _capture_object(job, folder)
 
 
-def _is_current(folder: Path, job: CaptureJob) -> bool:
-    subject = folder / "subject.json"
-    return subject.is_file() and json.loads(subject.read_text())["recipe"] == _recipe(job)
-
-
-def _capture(job: CaptureJob, root: Path) -> None:
-    (_capture_object if job.kind == "object" else _capture_person)(job, root)
-
-
-def _capture_person(job: CaptureJob, root: Path) -> None:
-    feet = _feet_of(job)
-    for (side, look), folder in job.folders(root).items():
-        if not _is_current(folder, job):
-            _capture_foot(job, feet[side], look, folder)
-
-
-def _feet_of(job: CaptureJob) -> dict[str, SyntheticFoot]:
+def _make_feet(job: CaptureJob) -> dict[str, SyntheticFoot]:
     from p2vtools.synthesis.feet.foot import make_feet
     from p2vtools.synthesis.feet.population import sample_population
 
@@ -182,68 +171,61 @@ def _feet_of(job: CaptureJob) -> dict[str, SyntheticFoot]:
     return make_feet(person)
 
 
-def _capture_foot(job: CaptureJob, foot: SyntheticFoot, look: str, folder: Path) -> None:
+def _capture_foot(job: CaptureJob, foot: SyntheticFoot, domain: str, folder: Path) -> None:
     from p2vtools.synthesis.mat import MATS, random_sheet
-    from p2vtools.synthesis.photos import trajectories as looks
     from p2vtools.synthesis.photos.rendering import render_phone_photos
+    from p2vtools.synthesis.photos.trajectories import sample_phone_trajectory
 
-    cube = foot_cube(foot.solid.bounds)
-    # The same stream for both phone looks: they differ in the drift of light and in nothing else.
-    rng = np.random.default_rng(
-        [job.seed, job.index, SIDES.index(foot.side), {"studio": 1, MAT_DOMAIN: 2}.get(look, 0)]
-    )
-    if look == "studio":
-        box = foot.solid.bounds
-        unit, target = float(np.linalg.norm(box[1] - box[0])), box.mean(axis=0)
-        rows, cameras = _clockwise(*looks.sample_studio_cameras(rng, job.views, unit, target))
-        rows = [(*row[:3], row[3] * R2N2_DISTANCE_SCALE * unit, R2N2_FOV) for row in rows]
-        files = _pngs(foot.leg_mesh, cameras, job.studio_samples)
+    bounds, cube = foot.solid.bounds, foot_cube(foot.solid.bounds)
+    # "phone" and "steady" share one random stream: they differ only in the drift of the light.
+    stream = {"studio": 1, MAT_DOMAIN: 2}.get(domain, 0)
+    rng = np.random.default_rng([job.seed, job.index, SIDES.index(foot.side), stream])
+    if domain == "studio":
+        diagonal = float(np.linalg.norm(bounds[1] - bounds[0]))
+        rows, cameras, photos = _render_studio(rng, job, foot.leg_mesh, diagonal, bounds.mean(axis=0))
+        rows = [(*row[:3], row[3] * R2N2_DISTANCE_SCALE * diagonal, R2N2_FOV) for row in rows]
     else:
-        walk = looks.sample_phone_trajectory(
-            rng, job.views, cube.centre * [1, 0, 1] + [0, 0.05, 0], drift=look != "steady"
-        )
+        target = cube.centre * [1, 0, 1] + [0, 0.05, 0]
+        walk = sample_phone_trajectory(rng, job.views, target, drift=domain != "steady")
         mats = list(MATS.values())
-        sheet = random_sheet(mats[job.index % len(mats)], rng) if look == MAT_DOMAIN else None
+        sheet = random_sheet(mats[job.index % len(mats)], rng) if domain == MAT_DOMAIN else None
         rows, cameras = walk.rows, walk.cameras
-        photos = render_phone_photos(foot.leg_mesh, walk, job.phone_samples, sheet)
-        files = {f"{number:02d}.jpg": photo for number, photo in enumerate(photos)}
-    told = DOMAINS.get(look, look)
-    facts = {"subject": job.name, "side": foot.side, "look": told, "length": foot.length, "metadata": "metric"}
-    _write(folder, job, foot.solid, cube, rows, cameras, files, facts)
+        images = render_phone_photos(foot.leg_mesh, walk, job.phone_samples, sheet)
+        photos = {f"{number:02d}.jpg": image for number, image in enumerate(images)}
+    description = {"side": foot.side, "look": DOMAINS.get(domain, domain), "length": foot.length, "metadata": "metric"}
+    _write(folder, job, foot.solid, cube, rows, cameras, photos, description)
 
 
-def _capture_object(job: CaptureJob, root: Path) -> None:
+def _capture_object(job: CaptureJob, folder: Path) -> None:
     from p2vtools.synthesis.objects import make_object
-    from p2vtools.synthesis.photos import trajectories as looks
 
     mesh = make_object(job.synset, job.seed, job.index)
-    cube = object_cube(mesh.bounds)
     rng = np.random.default_rng([job.seed, job.index, int(job.synset)])
-    rows, cameras = _clockwise(*looks.sample_studio_cameras(rng, job.views, 1.0, np.zeros(3)))
-    (folder,) = job.folders(root).values()
-    facts = {"subject": job.name, "look": "studio", "metadata": "r2n2"}
-    _write(folder, job, mesh, cube, rows, cameras, _pngs(mesh, cameras, job.studio_samples), facts)
-    voxels = root / "ShapeNetVox32" / job.synset / job.name / "model.binvox"
+    rows, cameras, photos = _render_studio(rng, job, mesh, 1.0, np.zeros(3))
+    description = {"look": "studio", "metadata": "r2n2"}
+    _write(folder, job, mesh, object_cube(mesh.bounds), rows, cameras, photos, description)
+    voxels = folder.parents[2] / VOXELS / job.synset / job.name / "model.binvox"
     write_bytes(voxels, (folder / "model.binvox").read_bytes())
 
 
-def _clockwise(rows: list[Row], cameras: list[Camera]) -> tuple[list[Row], list[Camera]]:
-    """Sorts views by azimuth, the one nearest the front first."""
+def _render_studio(
+    rng: np.random.Generator, job: CaptureJob, mesh: trimesh.Trimesh, unit: float, target: np.ndarray
+) -> tuple[list[Row], list[Camera], dict[str, bytes]]:
+    """Metadata rows, cameras and PNG files in clockwise order, starting with the view nearest to the front."""
+    from p2vtools.synthesis.photos.rendering import render_studio_photos
+    from p2vtools.synthesis.photos.trajectories import sample_studio_cameras
+
+    rows, cameras = sample_studio_cameras(rng, job.views, unit, target)
     azimuths = np.array([row[0] for row in rows])
     first = azimuths[np.abs((azimuths + 180) % 360 - 180).argmin()]
     order = np.argsort((azimuths - first) % 360)
-    return [rows[i] for i in order], [cameras[i] for i in order]
-
-
-def _pngs(mesh: trimesh.Trimesh, cameras: list[Camera], samples: int) -> dict[str, bytes]:
-    from p2vtools.synthesis.photos.rendering import render_studio_photos
-
+    rows, cameras = [rows[i] for i in order], [cameras[i] for i in order]
     files = {}
-    for number, photo in enumerate(render_studio_photos(mesh, cameras, samples)):
-        buffer = io.BytesIO()
-        Image.fromarray(photo).save(buffer, "png")
-        files[f"{number:02d}.png"] = buffer.getvalue()
-    return files
+    for number, image in enumerate(render_studio_photos(mesh, cameras, job.studio_samples)):
+        stream = io.BytesIO()
+        Image.fromarray(image).save(stream, "png")
+        files[f"{number:02d}.png"] = stream.getvalue()
+    return rows, cameras, files
 
 
 def _write(
@@ -254,36 +236,40 @@ def _write(
     rows: list[Row],
     cameras: list[Camera],
     photos: dict[str, bytes],
-    facts: dict,
+    description: dict,
 ) -> None:
+    """Writes a capture folder, complete or not at all."""
     subject = {
-        **facts,
+        "subject": job.name,
+        **description,
         "split": job.split,
         "taxonomy": job.synset,
         "made": f"{'manifold3d' if job.kind == 'object' else 'anny'} and Mitsuba",
         "licence": "CC0-1.0",
         "cube": asdict(cube),
         "voxels": "occupied where the centre is inside",
-        "recipe": _recipe(job),
+        "recipe": job.recipe(),
     }
+    for partial in folder.parent.glob(f".*.partial.{folder.name}"):
+        if not psutil.pid_exists(int(partial.name.split(".")[1])):  # left by a process that was killed
+            shutil.rmtree(partial, ignore_errors=True)
     mesh = trimesh.exchange.obj.export_obj(solid, include_normals=False, include_color=False, digits=6)
     truth = voxelise(solid.vertices, solid.faces, cube, GRID_SIZE)
     with atomic_directory(folder, replace=True) as partial:
         write_capture(partial, photos, rows, cameras, subject, truth, mesh)
 
 
-def _write_taxonomy(path: Path, object_jobs: list[CaptureJob]) -> None:
-    """R2N2's taxonomy file: who is in which split, by category."""
+def _write_taxonomy(jobs: list[CaptureJob], scale: str) -> None:
+    """Writes the splits of the thirteen object categories and the foot in the format of R2N2's taxonomy file."""
     from p2vtools.synthesis.objects import FAMILIES
 
-    splits = {"train": "train", "validation": "val", "test": "test"}
-    taxonomy = []
-    for synset, family in FAMILIES.items():
-        members = {
-            short: [j.name for j in object_jobs if (j.synset, j.split) == (synset, split)]
-            for split, short in splits.items()
-        }
-        taxonomy.append({"taxonomy_id": synset, "taxonomy_name": family.name, **members})
-    content = json.dumps(taxonomy, indent=1)
+    names = {synset: family.name for synset, family in FAMILIES.items()} | {FOOT_SYNSET: "foot"}
+    splits = {synset: {key: [] for key in SPLITS.values()} for synset in names}
+    for job in jobs:
+        if job.kind != "mat":  # the same feet as those of kind "foot"
+            samples = sorted({folder.name for folder in job.folders(scale).values()})
+            splits[job.synset][SPLITS[job.split]] += samples
+    taxonomy = [{"taxonomy_id": synset, "taxonomy_name": name, **splits[synset]} for synset, name in names.items()]
+    path, content = data_folder("objects", scale) / "taxonomy.json", json.dumps(taxonomy, indent=1)
     if not path.is_file() or path.read_text() != content:
         write_text(path, content)
