@@ -63,7 +63,10 @@ FIELDS: dict[str, str] = {  # field or option of f5c6dde -> its new name
     "order": "view_order",
     "clip": "gradient_clip",
 }
-TENSORS: dict[str, str] = {}  # pattern of new keys of a state dict -> replacement that gives the key at f5c6dde
+TENSORS: dict[str, str] = {
+    r"^point_head\.": "finer.",
+    r"^calibration$": "line",
+}  # pattern of new keys of a state dict -> replacement that gives the key at f5c6dde
 COLUMNS: dict[str, str] = {}  # new column of a CSV file -> its name at f5c6dde
 FILES: dict[str, str] = {}  # new name of a CSV or capture file -> its name at f5c6dde
 

@@ -29,13 +29,14 @@ class Ensemble(nn.Module):
     frozen_parts: ClassVar = {"points": ("members",)}
     query_points = staticmethod(sample_near_surface)
 
-    def __init__(self, config: UnprojectionConfig, members: int, finer: int) -> None:
-        """``finer``: channels of the point head."""
+    def __init__(self, config: UnprojectionConfig, members: int, point_channels: int) -> None:
         super().__init__()
         self.config = config
         self.members = nn.ModuleList(Unprojection(config) for _ in range(members))
-        self.finer = PointHead(config.features + 1, config.volume[0] + 1, finer)
-        self.register_buffer("line", torch.tensor([1.0, 0.0]))
+        self.point_head = PointHead(config.features + 1, config.volume[0] + 1, point_channels)
+        self.register_buffer("calibration", torch.tensor([1.0, 0.0]))
+        """Slope and offset of the logits."""
+        self.register_load_state_dict_pre_hook(_rename_old_tensors)
         to_fast_layout(self)
 
     def forward(
@@ -49,14 +50,14 @@ class Ensemble(nn.Module):
         ``points`` of the unit cube are evaluated by the point head.
         """
         predictions = [member(views, cameras) for member in self.members]
-        slope, offset = self.line
+        slope, offset = self.calibration
         logits = slope * torch.stack([one.coarse_state.volume[:, -1:] for one in predictions]).mean(0) + offset
         first = predictions[0].coarse_state
         state = first._replace(volume=torch.cat([first.volume[:, :-1], logits], 1))
         probability = pad_height(torch.sigmoid(logits.float())[:, 0])
         weights = torch.stack([one.view_weights for one in predictions]).mean(0)
         masks = torch.stack([one.mask_probability for one in predictions]).mean(0)
-        point_logits = None if points is None else self.finer(self.finer.maps(state), state, points)
+        point_logits = None if points is None else self.point_head(self.point_head.maps(state), state, points)
         volumes = (probability, probability, probability[:, None])
         return UnprojectionReconstruction(*volumes, weights, masks, state, point_logits)
 
@@ -70,7 +71,7 @@ class Ensemble(nn.Module):
 
         ``threshold``: occupancy of the surface.
         """
-        maps, level = self.finer.maps(state), math.log(threshold / (1 - threshold))
+        maps, level = self.point_head.maps(state), math.log(threshold / (1 - threshold))
         views, logits = state.cameras.shape[1], state.volume[:, -1:]
         for _ in range(round(math.log2(size / self.config.grid))):
             logits = functional.interpolate(logits, scale_factor=2.0, mode="trilinear")
@@ -79,10 +80,17 @@ class Ensemble(nn.Module):
             for row, (near, volume) in enumerate(zip(is_near, logits[:, 0], strict=True)):
                 row_maps = maps[row * views : (row + 1) * views]
                 row_state = state._replace(cameras=state.cameras[[row]], volume=state.volume[[row]])
-                volume[near] = self.finer(row_maps, row_state, centres[near][None])[0]
+                volume[near] = self.point_head(row_maps, row_state, centres[near][None])[0]
         return pad_height(torch.sigmoid(logits[:, 0]))
 
     @torch.no_grad()
     def calibrate(self, slope: float, offset: float) -> None:
         """Sets the occupancy to ``sigmoid(slope * logit + offset)`` of the mean logit (`evaluation.calibration`)."""
-        self.line.copy_(torch.tensor([slope, offset]))
+        self.calibration.copy_(torch.tensor([slope, offset]))
+
+
+def _rename_old_tensors(module: nn.Module, tensors: dict[str, Tensor], prefix: str, *_: object) -> None:
+    """Accepts state dicts from before the point head and the calibration had these names."""
+    for name in [name for name in tensors if name.startswith((f"{prefix}finer.", f"{prefix}line"))]:
+        new = name.removeprefix(prefix).replace("finer.", "point_head.", 1).replace("line", "calibration", 1)
+        tensors[prefix + new] = tensors.pop(name)

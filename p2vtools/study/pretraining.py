@@ -83,7 +83,8 @@ def train_pretrained(config: Config | None = None, target: Path | None = None, w
     recipes = {"exact": exact, "by hand": noted_cameras_recipe(exact)}
     with torch.random.fork_rng():
         torch.manual_seed(exact.seed + config.seed)
-        model = Ensemble(UnprojectionConfig(image_size=config.image_size, height=FOOT_SHARE), members=2, finer=CHANNELS)
+        network = UnprojectionConfig(image_size=config.image_size, height=FOOT_SHARE)
+        model = Ensemble(network, members=2, point_channels=CHANNELS)
     histories = {}
     for member, name in zip(model.members, ("exact", "by hand"), strict=True):
         histories[name] = train(member, on_floors, watched, recipes[name], work / name)

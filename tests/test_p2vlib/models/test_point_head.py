@@ -67,7 +67,7 @@ def test_only_the_head_learns_and_it_learns(feet, recipe, tmp_path):
         model, learn, validation, replace(recipe, steps=40, steps_per_epoch=10), tmp_path, report=str
     )
     for name, value in model.state_dict().items():
-        assert torch.equal(value, before[name]) != name.startswith("finer.") or "num_batches" in name, name
+        assert torch.equal(value, before[name]) != name.startswith("point_head.") or "num_batches" in name, name
     assert history.loss.iloc[-1] < history.loss.iloc[0]
 
 
@@ -98,7 +98,7 @@ def test_the_head_is_asked_near_the_surface_alone(feet, size):
     known = known._replace(volume=known.volume.clone())
     known.volume[:, -1] = batch.truth[:, :, :12] * 8.0 - 4.0
     asked = []
-    model.finer.forward = lambda maps, part, points: asked.append(points) or torch.full(points.shape[:2], 9.0)
+    model.point_head.forward = lambda maps, part, points: asked.append(points) or torch.full(points.shape[:2], 9.0)
     shown = model.enlarged(known, size, 0.5)
     assert shown.shape == (len(batch.views), size, size, size) and not shown[:, :, round(FOOT_SHARE * size) :].any()
     there = shown == torch.sigmoid(torch.tensor(9.0))
