@@ -154,11 +154,7 @@ def _draw_arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float]
 
 @study_style
 def fusion_weights_figure(
-    photos: Sequence[np.ndarray],
-    reconstruction: Reconstruction,
-    sample: int = 0,
-    threshold: float = 0.5,
-    azimuth: float = 40.0,
+    photos: Sequence[np.ndarray], reconstruction: Reconstruction, sample: int = 0, threshold: float = 0.5
 ) -> Figure:
     """How the views are fused, a row for each: its photo, its own volume, its weights, and the fused volume.
 
@@ -169,7 +165,6 @@ def fusion_weights_figure(
         reconstruction: output of a network with a volume for each view.
         sample: which sample of the batch.
         threshold: occupancy from which a voxel is drawn.
-        azimuth: position of the viewer, degrees.
 
     Raises:
         ValueError: another number of photos, or a network without a volume for each view.
@@ -182,10 +177,10 @@ def fusion_weights_figure(
         found = f"{len(photos)} photos, {len(occupancy)} volumes, {len(weights)} weights"
         raise ValueError(f"expected a photo, a volume and weights for each view; found {found}")
     top = min(1.0, 2 / len(photos))
-    pictures = [render_voxels(fused >= threshold, azimuth=azimuth)]
+    pictures = [render_voxels(fused >= threshold)]
     for volume, weight in zip(occupancy, weights, strict=True):
-        pictures.append(render_voxels(volume >= threshold, azimuth=azimuth))
-        pictures.append(render_voxels(*label_weights(fused >= threshold, weight, top), azimuth=azimuth))
+        pictures.append(render_voxels(volume >= threshold))
+        pictures.append(render_voxels(*label_weights(fused >= threshold, weight, top)))
     fused_picture, *pictures = crop_alike(pictures)
     figure = new_figure(9, 1.6 * len(photos) + 0.8)
     grid = figure.add_gridspec(len(photos), 4, width_ratios=(1, 1, 1, 1.6))
