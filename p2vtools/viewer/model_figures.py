@@ -7,15 +7,17 @@ from dataclasses import dataclass
 
 import matplotlib
 import numpy as np
+from jaxtyping import UInt8
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, Polygon
+from torch import Tensor
 
 from p2vlib.models import Pix2VoxConfig, Reconstruction
 from p2vlib.models.pix2vox import SEED_EDGE
-from p2vtools.viewer.figures import crop_alike
+from p2vtools.viewer.figures import crop_alike, mosaic
 from p2vtools.viewer.shading import WEIGHT_COLOURS, label_weights, render_voxels
 from p2vtools.viewer.style import FAINTER, INK, PALETTE, SOLID, hide_axes, new_figure, study_style
 
@@ -29,9 +31,6 @@ COLOURS = {
     "fully connected": PALETTE[1],
 }
 """Operation -> colour of its output."""
-
-GAP = 0.6
-"""Distance between two boxes of a diagram, in its own unit."""
 
 
 @dataclass(frozen=True)
@@ -134,14 +133,13 @@ def _draw_layers(axes: Axes, layers: Sequence[Layer]) -> list[tuple[float, float
         top = np.array([[0, height], [depth, height + depth], [width + depth, height + depth], [width, height]])
         side = np.array([[width, 0], [width + depth, depth], [width + depth, height + depth], [width, height]])
         for face, shade in ((front, 1.0), (top, 1.12), (side, 0.85)):
-            colour = (shade * base).clip(0, 1)
-            corners = face + [left, -height / 2]
-            axes.add_patch(Polygon(corners, facecolor=colour, edgecolor="white", linewidth=0.8))
+            tone = (shade * base).clip(0, 1)
+            axes.add_patch(Polygon(face + [left, -height / 2], facecolor=tone, edgecolor="white"))
         axes.text(left + width / 2, -height / 2 - 0.15, layer.shape, ha="center", va="top", fontsize=8, color=INK)
         if boxes:
             _draw_arrow(axes, (boxes[-1][1], 0.0), (left, 0.0))
         boxes.append((left, left + width + depth, height / 2 + depth))
-        left += width + depth + GAP
+        left += width + depth + 0.6
     axes.set(ylim=(-1.6, 2.4), aspect="equal")
     hide_axes(axes)
     return boxes
@@ -154,17 +152,20 @@ def _draw_arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float]
 
 @study_style
 def fusion_weights_figure(
-    photos: Sequence[np.ndarray], reconstruction: Reconstruction, sample: int = 0, threshold: float = 0.5
+    photos: UInt8[Tensor, "views channels height width"],
+    reconstruction: Reconstruction,
+    threshold: float = 0.5,
+    sample: int = 0,
 ) -> Figure:
     """How the views are fused, a row for each: its photo, its own volume, its weights, and the fused volume.
 
     The weights are drawn on the voxels of the fused volume; they sum to 1 over the views.
 
     Args:
-        photos: uint8 ``[height, width, 3]``, in the order of the views.
+        photos: of the sample, as in `Captures.photos`, in the order of the views.
         reconstruction: output of a network with a volume for each view.
-        sample: which sample of the batch.
         threshold: occupancy from which a voxel is drawn.
+        sample: which sample of the batch.
 
     Raises:
         ValueError: another number of photos, or a network without a volume for each view.
@@ -184,12 +185,12 @@ def fusion_weights_figure(
     fused_picture, *pictures = crop_alike(pictures)
     figure = new_figure(9, 1.6 * len(photos) + 0.8)
     grid = figure.add_gridspec(len(photos), 4, width_ratios=(1, 1, 1, 1.6))
-    titles = ("photo", "volume of this view", "weight of this view")
     for row, photo in enumerate(photos):
-        for column, picture in enumerate((photo, *pictures[2 * row : 2 * row + 2])):
+        cells = [mosaic([[photo.permute(1, 2, 0).cpu().numpy()]]), *pictures[2 * row : 2 * row + 2]]
+        for column, title in enumerate(("photo", "volume of this view", "weight of this view")):
             axes = figure.add_subplot(grid[row, column])
-            axes.imshow(picture, interpolation="antialiased")
-            axes.set_title(titles[column] if row == 0 else "")
+            axes.imshow(cells[column], interpolation="antialiased")
+            axes.set_title(title if row == 0 else "")
             axes.set_ylabel(f"view {row + 1}" if column == 0 else "")
             hide_axes(axes)
     axes = figure.add_subplot(grid[:, 3])
@@ -197,6 +198,6 @@ def fusion_weights_figure(
     axes.set_title("fused volume: sum of weight × volume")
     hide_axes(axes)
     scale = ScalarMappable(Normalize(0, top), matplotlib.colormaps[WEIGHT_COLOURS])
-    bar = figure.colorbar(scale, ax=axes, orientation="horizontal", shrink=0.8, extend="max" if top < 1 else "neither")
-    bar.set_label(f"weight [1]; uniform: {1 / len(photos):.2f}")
+    style = {"orientation": "horizontal", "shrink": 0.8, "extend": "max" if top < 1 else "neither"}
+    figure.colorbar(scale, ax=axes, label=f"weight [1]; uniform: {1 / len(photos):.2f}", **style)
     return figure

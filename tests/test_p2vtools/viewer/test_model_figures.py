@@ -53,13 +53,13 @@ def test_fusion_weights_figure():
     occupancy[..., 4:28, 0:8, 8:24] = 0.9
     weights = torch.tensor([0.7, 0.3, 0.0]).reshape(1, 3, 1, 1, 1).expand_as(occupancy)
     fused = (weights * occupancy).sum(1)
-    photos = [np.full((24, 24, 3), 90, np.uint8)] * 3
+    photos = torch.full((3, 4, 24, 24), 90, dtype=torch.uint8)
     figure = viewer.fusion_weights_figure(photos, models.Reconstruction(fused, fused, occupancy, weights))
     pictures = [np.asarray(axes.images[0].get_array()) for axes in figure.axes if axes.images]
     assert len(pictures) == 10, "photo, volume and weight of each view; the fused volume"
 
     def mean_colour(picture: np.ndarray) -> np.ndarray:
-        return picture[picture[..., 3] > 200][:, :3].mean(0)
+        return picture[picture[..., 3] > 200, :3].mean(0)
 
     strong, none = mean_colour(pictures[2]), mean_colour(pictures[8])
     assert strong[0] > 2 * strong[2] and none[2] > 2 * none[0], "yellow and blue ends of the colour map"
