@@ -25,7 +25,7 @@ INSTRUCTIONS = (
     "1  Measure the ruler: 100 mm.\nIf not, print again at 100 %.",
     "2  {place} it flat on the floor.\nStand on it, toes along the arrow,\nfull weight, leg bare to the calf.",
     "3  Somebody walks once around you:\n8 to 16 photos, knee height,\nfoot and most of the mat in each.",
-    "4  Copy the photos unchanged, then\npython -m p2vtools capture PHOTOS\n--mat {name} --side left --out CAPTURE",
+    "4  Copy the photos unchanged, then\np2v capture PHOTOS\n--mat {name} --side left --out CAPTURE",
 )
 
 

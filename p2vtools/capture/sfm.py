@@ -100,7 +100,7 @@ def read_photos_without_mat(source: Path, report: Callable[[str], object] = lamb
     if model is None:
         raise ValueError(
             f"{source}: none of {len(paths)} photos could be matched with the others: smooth skin and a plain floor"
-            " have no features, or the photos do not overlap; print the mat (python -m p2vtools mat), or stand on a"
+            " have no features, or the photos do not overlap; print the mat (p2v mat), or stand on a"
             " patterned carpet and take 15 to 30 photos in one walk"
         )
     frames, points = frames_from_model(model)

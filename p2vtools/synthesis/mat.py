@@ -115,9 +115,6 @@ MATS = {
 }
 """Mats by the name of their paper. A large foot hides most of the board on a single A4 or letter sheet."""
 
-DEFAULT_PAPER = "a4x2"
-"""Two A4 sheets: the size of A3, from any printer."""
-
 
 def get_mat(paper: str) -> Mat:
     """The mat for a kind of ``paper``; upper and lower case are equivalent.

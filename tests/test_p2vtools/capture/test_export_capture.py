@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
+from p2vlib.data.capture_folder import MAX_VIEWS
 from p2vlib.geometry.cameras import Camera, look_at
 from p2vlib.geometry.frames import FOOT_CUBE
 from p2vtools.capture import export_capture

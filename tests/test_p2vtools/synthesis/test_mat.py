@@ -10,7 +10,7 @@ import pytest
 from p2vtools.capture.charuco import detect_board
 from p2vtools.capture.mat_printing import GLUE_STRIP, board_squares, squares_on_sheet
 from p2vtools.cli import main
-from p2vtools.synthesis.mat import DEFAULT_PAPER, MATS, get_mat
+from p2vtools.synthesis.mat import MATS, get_mat
 
 PIXELS_PER_MM = 4
 
@@ -55,7 +55,7 @@ def test_pdf_has_true_size_and_one_page_per_sheet(paper, pages, tmp_path, capsys
     boxes = re.findall(rb"/MediaBox \[ ?0 0 ([\d.]+) ([\d.]+) ?\]", content)
     assert content.startswith(b"%PDF") and len(boxes) == pages and b"/Subtype /Image" not in content, "vectors only"
     size = tuple(float(edge) / 72 * 25.4 for edge in boxes[0])
-    assert size == pytest.approx(get_mat(paper or DEFAULT_PAPER).sheet_size, abs=0.1)
+    assert size == pytest.approx(get_mat(paper or "a4x2").sheet_size, abs=0.1)
     assert "print at 100 %" in capsys.readouterr().out
 
 
