@@ -34,7 +34,7 @@ def one_by_one(photos: np.ndarray, recipe: Augmentation, rng: np.random.Generato
         brightness, contrast, saturation = rng.uniform(1 - recipe.jitter, 1 + recipe.jitter, 3).astype(np.float32)
         strength = rng.normal(0, recipe.noise, 3) if recipe.noise else np.zeros(3)
         noise = ((strength * EIGENVALUES) @ np.array(EIGENVECTORS).T).astype(np.float32)
-        steps = range(3) if recipe.steps_in_order else rng.permutation(3)
+        steps = range(3) if recipe.fixed_order else rng.permutation(3)
         order = rng.permutation(3) if recipe.permutation else np.arange(3)
         pictures = []
         for photo in views:

@@ -1,7 +1,7 @@
-"""Everything that a run depends on, in frozen dataclasses, and the three scales smoke, quick and full.
+"""Configuration of a run: frozen dataclasses, presets for the scales, strict overrides.
 
-A notebook's parameters become one `Config` through `from_params`, which rejects what it does not know; the run folder
-keeps it as `config.json`.
+`from_params` turns the parameters of a notebook into a `Config` and rejects unknown ones; the configuration is saved
+with the run as ``config.json``.
 """
 
 from __future__ import annotations
@@ -12,37 +12,37 @@ from dataclasses import dataclass, field, replace
 from typing import Any, get_type_hints
 
 DATA_RECIPE = 1
-"""Grows when the same config would give other photos or shapes than before; older captures are then made anew."""
+"""Increase when the same configuration gives other photos or shapes; older captures are then generated again."""
 
 
 @dataclass(frozen=True)
 class FeetData:
-    """The embedded population of feet and its photographs."""
+    """The synthetic feet and their photos."""
 
     train: int = 2
-    """People to learn from; both feet of each."""
+    """People in the training set, with both feet."""
     validation: int = 2
-    """People on whom thresholds and designs are chosen."""
+    """People in the validation set, for thresholds and design decisions."""
     test: int = 2
-    """People who are looked at once, at the end."""
+    """People in the test set, evaluated once at the end."""
     train_seed: int = 11
     validation_seed: int = 12
     test_seed: int = 0x1E68E4E
-    """Three seeds, three populations: nobody crosses a split. The last is the name of the commit that the design was
-    frozen in, so nobody could have looked at these people before."""
+    """Three seeds for three populations, so that no person is in two splits. The test seed is the hash of the commit
+    that froze the design, so nobody could have seen these people before."""
     views: int = 4
-    """Photos of a foot and look."""
+    """Photos of a foot per domain (studio, phone)."""
     studio_samples: int = 6
-    """Light paths a pixel of a studio photo."""
+    """Samples per pixel of a studio photo."""
     phone_samples: int = 6
-    """Light paths a pixel of a phone photo."""
+    """Samples per pixel of a phone photo."""
     mats: bool = False
-    """Whether everybody is also photographed standing on a printed mat (look ``mat``)."""
+    """Whether everybody is also photographed standing on a printed mat (domain ``mat``)."""
 
 
 @dataclass(frozen=True)
 class ObjectData:
-    """The embedded CAD objects: numbers are for each of the thirteen categories."""
+    """The synthetic CAD objects; numbers are per category, of which there are thirteen."""
 
     train: int = 2
     validation: int = 1
@@ -50,62 +50,61 @@ class ObjectData:
     train_seed: int = 21
     validation_seed: int = 22
     test_seed: int = 0x1E68E4E
-    """As with the feet, the last is the name of the commit that the design was frozen in."""
+    """The hash of the commit that froze the design, as for feet."""
     views: int = 4
     samples: int = 6
-    """Light paths a pixel."""
+    """Samples per pixel."""
 
 
 @dataclass(frozen=True)
 class Training:
-    """One optimisation: a single-view stage, then a stage with 1..`views` photos, as Pix2Vox was trained."""
+    """A training recipe: a single-view stage, then a stage with 1 to `views` photos, as Pix2Vox was trained."""
 
     steps: int = 2
-    """Optimiser steps, both stages together."""
+    """Optimiser steps of both stages together."""
     epochs: int = 0
-    """Passes over all captures, instead of `steps`: a pass shows each capture once, `batch` counts captures whatever
-    the number of views, and `steps_per_epoch` is one pass."""
+    """If not 0, passes over all captures, instead of `steps`: each capture occurs once per pass, `batch` counts
+    captures whatever the number of views, and `steps_per_epoch` is the length of a pass."""
     single_view_share: float = 0.1
-    """The share of the steps that sees one photo, first, as in the paper's own schedule. It is short here, since the
-    later steps, too, ask every view for itself (`losses.training_loss`)."""
+    """Fraction of the steps, at the beginning, that use one photo, as in the published schedule. It is short here since
+    later steps, too, have a loss term for each view (`losses.training_loss`)."""
     batch: int = 4
-    """Photos a step: ``batch // views`` captures, at least two, so that a step costs the same at any view count."""
+    """Photos per step: ``batch // views`` captures, at least two, so that all steps cost about the same."""
     views: int = 4
-    """Most photos of a capture in the second stage; the number is drawn for each step, or for each pass if `epochs` are
-    given."""
+    """Maximum number of photos in the second stage; drawn for each step, or for each pass if `epochs` is given."""
     view_sampling: str = "even"
-    """Which photos of a capture: `even` around it from any start, or `any`, as published."""
+    """Choice of the photos of a capture: `even` (evenly spaced from a random start) or `any` (random, as published)."""
+    view_order: str = "clockwise"
+    """Order of the photos, for recurrent networks: `clockwise` or `shuffled`."""
     learning_rate: float = 3e-3
     schedule: str = "cosine"
     """`cosine` with a short warm-up, or `step` (halved once, at 60 % of the first stage, as published)."""
     weight_decay: float = 1e-4
     gradient_clip: float = 1.0
-    """Largest gradient norm; 0: any."""
-    camera_noise: tuple[float, float] = (0.6, 0.006)
-    """Largest error of the cameras that a network is told: degrees about each axis, and place in edges of the cube (of
-    a foot's 0.32 m: 2 mm), as standard deviations; a sample has a random share of it (`augmentation.jittered`)."""
-    placement_noise: tuple[float, float] = (0.0, 0.0)
-    """Error of the cube's place about a foot: degrees, and edges of the cube along x and z, as standard deviations;
-    where the captures hold a finer truth (`datasets.load_feet`)."""
-    lift_noise: float = 0.0
-    """Likewise of its height, in edges: with it the floor of the cube is not the one that the foot stands on."""
-    mirror: bool = True
-    """Mirror picture and volume together, so that a left foot teaches right ones: chirality stays true."""
-    loss: str = "default"
-    """What is minimised: `default` or `published` (see `losses.training_loss`)."""
+    """Maximum gradient norm; 0: no clipping."""
     fusion_rate: float = 1.0
-    """The learning rate of the fusion as a share of the others'."""
+    """Learning rate of the fusion as a fraction of that of the other parts."""
     freeze_after_first_stage: bool = False
     """The two stages of Pix2Vox and AttSets: after the single-view stage the network's `frozen_parts` do not train, and
     the schedule starts again."""
+    loss: str = "default"
+    """`default` or `published` (`losses.training_loss`)."""
     augmentation: str = "default"
-    """What the photos go through: `default` or `published` (see `augmentation`)."""
-    steps_per_epoch: int = 50
-    """Steps between two lines of history, validations and checkpoints."""
+    """`default` or `published` (`augmentation.RECIPES`)."""
+    mirror: bool = True
+    """Mirror photos and volume of half of the captures, so that left feet also train right ones."""
+    camera_noise: tuple[float, float] = (0.6, 0.006)
+    """Maximum standard deviations of the camera error: degrees about each axis, and translation in edges of the cube
+    (0.006 of 0.32 m is 2 mm); see `augmentation.perturb_cameras`."""
+    placement_noise: tuple[float, float] = (0.0, 0.0)
+    """Standard deviations of the error of the cube's placement: degrees, and edges of the cube along x and z; for
+    captures with fine ground truth (`dataset.load_feet`)."""
+    lift_noise: float = 0.0
+    """Standard deviation of the height of the cube above the floor on which the foot stands, in edges."""
     point_samples: int = 0
-    """Places near the surface at which a finer head is asked; it alone then learns, and the rest stays as it is."""
-    view_order: str = "clockwise"
-    """`clockwise` or `shuffled`: the order in which a recurrent network meets the photos."""
+    """If not 0, query points near the surface per capture for the point head, which is then the only part trained."""
+    steps_per_epoch: int = 50
+    """Steps between two rows of the history, validations and checkpoints."""
     seed: int = 0
 
 
@@ -128,59 +127,59 @@ RECIPES = {
         augmentation="published",
     ),
 }
-"""How to train, by name; `default` is filled in by each scale.
+"""Training recipes by name. The scales replace parts of `default`.
 
-`published` is Pix2Vox's: Adam, 64 samples a step, 250 passes with one view, the rate halved after 150; then, as the
-authors say of the paper, 100 passes with any number of views for fusion and refiner alone. The rate of the second stage
-is not published: here it is the first one throughout.
+`published` is that of Pix2Vox: Adam, 64 samples per step, 250 epochs with one view, the rate halved after 150; then,
+according to the authors, 100 epochs with any number of views for fusion and refiner alone. The rate of the second stage
+is not published: here it is the initial one throughout.
 """
 
 
 def training_recipe(name: str) -> Training:
-    """One of `RECIPES`.
+    """The recipe called ``name`` in `RECIPES`.
 
     Raises:
-        ValueError: there is none of that name.
+        ValueError: an unknown name.
     """
     if name not in RECIPES:
-        raise ValueError(f"no recipe is called {name!r}; there are {', '.join(RECIPES)}")
+        raise ValueError(f"unknown recipe {name!r}; expected one of {', '.join(RECIPES)}")
     return RECIPES[name]
 
 
 @dataclass(frozen=True)
 class Config:
-    """One run of the study."""
+    """Configuration of a run of the study."""
 
     scale: str = "smoke"
     seed: int = 0
-    """Added to the seed of every network and of every batch; the data keep theirs."""
+    """Added to the seeds of networks and batches; the data have seeds of their own."""
     image_size: int = 96
-    """Edge of the photos as the narrow networks see them, pixels."""
+    """Edge of the cropped photos, pixels."""
     networks: tuple[str, ...] = ("pix2vox-f-narrow", "pix2vox-a-narrow", "pix2vox-lstm-narrow")
-    """The networks of notebook 03, names of `p2vlib.models.build`."""
+    """Networks of notebook 03: names for `p2vlib.models.build`."""
     order_free: str = "pix2vox-a-narrow"
-    """The order-free network that notebooks 04 and 05 fine-tune on feet."""
+    """The network without recurrence that notebooks 04 and 05 fine-tune on feet."""
     recurrent: str = "pix2vox-lstm-narrow"
-    """Its recurrent twin in notebook 05: the same network with the LSTM between encoder and decoder."""
+    """Its counterpart in notebook 05: the same network with an LSTM between encoder and decoder."""
     repeats: int = 1
-    """How often notebook 05 trains each of its networks, with other seeds; more than once also the identity's."""
+    """Trainings of each network in notebook 05, with different seeds; more than one adds the identity control."""
     views: tuple[int, ...] = (1, 2, 4)
-    """View counts at which objects are tested."""
+    """Numbers of photos in the tests on objects."""
     feet_views: tuple[int, ...] = (1, 2, 4)
-    """View counts at which feet are tested; their headline is at four, as on the slides."""
+    """Numbers of photos in the tests on feet; the main result is at four, as on the slides."""
     feet: FeetData = field(default_factory=FeetData)
     objects: ObjectData = field(default_factory=ObjectData)
     pretraining: Training = field(default_factory=Training)
-    """On the thirteen categories (notebook 03)."""
+    """Training on the thirteen categories (notebook 03)."""
     finetuning: Training = field(default_factory=lambda: Training(mirror=False))
-    """On feet (notebooks 04 and 05), from the pretrained weights."""
+    """Training on feet (notebooks 04 and 05), from the weights of the pretraining."""
     systems: tuple[str, ...] = ("3d-r2n2-narrow", "attsets-narrow", "psgn-narrow", "pix2vox-a-narrow", "unprojection")
-    """The networks of notebook 06, each trained from nothing on objects and on feet."""
+    """Networks of notebook 06, each trained from scratch on objects and on feet."""
     comparison: Training = field(default_factory=lambda: Training(mirror=False))
-    """How notebook 06 trains every one of them: the same steps on the same data."""
+    """Training of each network of notebook 06: the same steps on the same data."""
 
     def to_json(self) -> str:
-        """The configuration as indented JSON."""
+        """The configuration as JSON."""
         return json.dumps(dataclasses.asdict(self), indent=2)
 
 
@@ -232,11 +231,11 @@ RENAMED_FIELDS = {
     "order": "view_order",
     "clip": "gradient_clip",
 }
-"""Earlier name of a field -> its name now."""
+"""Former names of fields -> present names."""
 
 
 def read_settings(text: str) -> dict[str, Any]:
-    """The content of a ``config.json``, also one that an earlier version wrote, under the present names of the fields.
+    """The content of a ``config.json``; former names of fields and values are replaced by the present ones.
 
     >>> read_settings('{"adapted": "pix2vox-a", "finetuning": {"clip": 1.0, "loss": "own"}}')
     {'order_free': 'pix2vox-a', 'finetuning': {'gradient_clip': 1.0, 'loss': 'default'}}
@@ -249,26 +248,31 @@ def read_settings(text: str) -> dict[str, Any]:
 
 
 def from_params(scale: str, **changes: Any) -> Config:
-    """The preset of ``scale`` with ``changes``; a nested field is named with a dot or a double underscore.
+    """The preset of ``scale`` with ``changes``.
+
+    Nested fields are named with a dot or a double underscore: ``finetuning.steps``, ``finetuning__steps``.
+
+    >>> from_params("smoke", finetuning__steps=7).finetuning.steps
+    7
 
     Raises:
-        ValueError: an unknown scale or field, or a value of another type than the preset's.
+        ValueError: an unknown scale or field, or a value of another type than in the preset.
     """
     if scale not in PRESETS:
         raise ValueError(f"unknown scale {scale!r}; expected one of {', '.join(PRESETS)}")
     config = PRESETS[scale]
     for name, value in changes.items():
-        config = _changed(config, name.replace("__", ".").split("."), value, name)
+        config = _replace_nested(config, name.replace("__", ".").split("."), value, name)
     return config
 
 
-def _changed(part: Any, path: list[str], value: Any, name: str) -> Any:
+def _replace_nested(part: Any, path: list[str], value: Any, name: str) -> Any:
     hints = get_type_hints(type(part)) if dataclasses.is_dataclass(part) else {}
     if path[0] not in hints:
         raise ValueError(f"unknown parameter {name!r}; {type(part).__name__} has {', '.join(hints) or 'no fields'}")
     current = getattr(part, path[0])
     if len(path) > 1:
-        return replace(part, **{path[0]: _changed(current, path[1:], value, name)})
+        return replace(part, **{path[0]: _replace_nested(current, path[1:], value, name)})
     if isinstance(current, tuple) and isinstance(value, list):
         value = tuple(value)
     if isinstance(current, float) and type(value) is int:

@@ -1,13 +1,13 @@
-"""Captures as networks take them: loaded once from the packed file, mirrored in batches.
+"""Captures in memory, as tensors for training and evaluation: loading, selecting, mirroring.
 
-In memory a photo is cropped to the picture box of the capture's cube and resized once; after that every step is tensor
-work on the device that trains.
+Photos are cropped to the box of the capture's cube and resized once, when they are loaded; from then on everything is
+tensor work on the device.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -25,36 +25,37 @@ from p2vlib.data.capture_folder import evenly_spaced
 from p2vlib.geometry.frames import R2N2_PIXELS
 
 COLUMNS = ("sample", "subject", "dataset", "taxonomy", "look", "light", "split", "side", "cube")
-"""Columns of `Captures.table`. ``light`` is drift or steady; ``cube`` is metric or object (R2N2's own)."""
+"""Columns of `Captures.table`. ``look`` is the domain (studio, phone, mat), ``light`` the lighting along a walk (drift
+or steady), ``cube`` metric or object (R2N2's normalised cube)."""
 
 
 @dataclass(frozen=True, eq=False)
 class Captures:
-    """Captures in memory: a table, and tensors with one entry a row of it; views stand in clockwise order."""
+    """A table of captures, and tensors with one entry per row; views are in clockwise order."""
 
     table: pd.DataFrame
     photos: UInt8[Tensor, "captures views 4 height width"]
     truth: Bool[Tensor, "captures x y z"]
     cameras: Float32[Tensor, "captures views 3 7"] | None = None
-    """Where each photo was taken from (`Camera.normalised`, for the photo as it is cut); None: nobody knows."""
+    """Cameras of the cropped photos (`Camera.normalised`); None: unknown."""
     boxes: Float32[Tensor, "captures views 4"] | None = None
-    """What each photo is still to be cut to, pixels (an archive's); None: that is done."""
+    """Crop boxes in pixels, for photos that are cropped in batches; None: the photos are cropped."""
     crop_size: int = 0
-    """Edge of what is cut, pixels."""
+    """Edge of photos that are cropped in batches, pixels."""
     source: str = ""
-    """What stands for photos and grids in `digest` where they are too many to be read for it."""
+    """Identifies the photos and volumes in `digest` where they are too many to be hashed; empty: hash them."""
     file_order: Int64[Tensor, "captures views"] | None = None
-    """Where in clockwise order an archive's first, second … file stands; None: the files are in that order."""
+    """Clockwise index of the first, second, … file of an archive; None: the files are in clockwise order."""
     as_published: bool = False
-    """Tests see them as the published code showed them: the first files, and outlines with their dark seam."""
+    """Tests use the photos of the published code: the first files, and outlines with a dark seam."""
     fine_truth: Bool[Tensor, "captures fine_x fine_y fine_z"] | None = None
-    """The truth at `packing.FINE`^3, its lower part alone, for cubes that are moved about it; None: they stay."""
+    """The lowest layers of the ground truth at `packed.FINE_SIZE`^3, for `geometry.placement`."""
 
     def __len__(self) -> int:
         return len(self.table)
 
     def digest(self) -> str:
-        """A short hash of what is in here, so that weights can tell what they were trained on."""
+        """A short hash of the captures, stored with the weights that were trained on them."""
         content = hashlib.sha256(self.table.to_csv().encode())
         if self.cameras is not None:
             content.update(self.cameras.cpu().contiguous().numpy())
@@ -65,120 +66,132 @@ class Captures:
         content.update(np.packbits(self.truth.cpu().numpy()).tobytes())
         return content.hexdigest()[:16]
 
-    def select(self, **wanted: str | Sequence[str]) -> Captures:
-        """The rows whose columns have the ``wanted`` value (or one of several).
+    def select(self, **values: str | Sequence[str]) -> Captures:
+        """The captures whose columns have the given value, or one of several.
 
         Raises:
-            ValueError: nothing is left.
+            ValueError: no capture is left.
         """
         keep = np.ones(len(self.table), bool)
-        for column, values in wanted.items():
-            keep &= self.table[column].isin([values] if isinstance(values, str) else list(values)).to_numpy()
+        for column, value in values.items():
+            keep &= self.table[column].isin([value] if isinstance(value, str) else list(value)).to_numpy()
         if not keep.any():
-            found = self.table[list(wanted)].drop_duplicates().to_dict("records")
-            raise ValueError(f"no capture has {wanted}; the data hold {found}")
+            found = self.table[list(values)].drop_duplicates().to_dict("records")
+            raise ValueError(f"no capture has {values}; the data hold {found}")
         rows = np.flatnonzero(keep)
-        # Neighbours are looked at in place: the photos of an archive are a file, and half of it is no less than a copy.
-        together = rows[-1] - rows[0] + 1 == len(rows)
-        some = slice(rows[0], rows[-1] + 1) if together else torch.from_numpy(rows)
-        rest = {name: value if value is None else value[some] for name, value in self._views().items()}
-        table = self.table[keep].reset_index(drop=True)
-        fine = None if self.fine_truth is None else self.fine_truth[some]
-        return replace(self, table=table, photos=self.photos[some], truth=self.truth[some], fine_truth=fine, **rest)
+        # Consecutive rows are a view, not a copy: the photos of an archive are a memory map of up to 79 GB.
+        consecutive = rows[-1] - rows[0] + 1 == len(rows)
+        index = slice(rows[0], rows[-1] + 1) if consecutive else torch.from_numpy(rows)
+        tensors = {name: None if value is None else value[index] for name, value in self._tensors().items()}
+        return replace(self, table=self.table[keep].reset_index(drop=True), **tensors)
 
-    def _views(self) -> dict[str, Tensor | None]:
-        """What is known of each photo, if it is."""
-        return {"cameras": self.cameras, "boxes": self.boxes, "file_order": self.file_order}
+    def _tensors(self) -> dict[str, Tensor | None]:
+        names = ("photos", "truth", "cameras", "boxes", "file_order", "fine_truth")
+        return {name: getattr(self, name) for name in names}
 
     def test_views(self, number: int) -> Int64[Tensor, "captures number"]:
-        """Which of the clockwise photos a test with ``number`` photos sees: evenly spaced, or the first files.
+        """Indices of the photos in a test with ``number`` photos: evenly spaced, or `as_published` the first files.
 
         Raises:
-            ValueError: there are not so many.
+            ValueError: there are fewer photos.
         """
-        chosen = torch.tensor(evenly_spaced(self.photos.shape[1], number)).expand(len(self), -1)
+        indices = torch.tensor(evenly_spaced(self.photos.shape[1], number)).expand(len(self), -1)
         if not self.as_published:
-            return chosen
+            return indices
         # As they come: the order in which the published code shows them, whose networks know none.
         return (
             torch.arange(number).expand(len(self), -1) if self.file_order is None else self.file_order[:, :number].cpu()
         )
 
     def to(self, device: torch.device | str) -> Captures:
-        """The same captures with their tensors on ``device``; photos that are a file stay one."""
-        photos = self.photos if self.source else self.photos.to(device)
-        rest = {name: value if value is None else value.to(device) for name, value in self._views().items()}
-        fine = None if self.fine_truth is None else self.fine_truth.to(device)
-        return replace(self, photos=photos, truth=self.truth.to(device), fine_truth=fine, **rest)
+        """The same captures with their tensors on ``device``; memory-mapped photos stay where they are."""
+        tensors = {name: None if value is None else value.to(device) for name, value in self._tensors().items()}
+        return replace(self, **tensors | ({"photos": self.photos} if self.source else {}))
 
 
 R2N2_CENTRE_CROP = (4.0, 4.0, 132.0, 132.0)
-"""What the published crop leaves of it: without a box, a random crop became the middle 128 pixels."""
+"""The published crop of a rendering: without a box, the random crop takes the centre, 128 pixels."""
 
 
 def load(config: Config, crop: Literal["box", "centre", "whole"] = "box") -> Captures:
-    """All captures of ``config`` at ``config.image_size`` pixels, made and packed first where they are missing.
+    """All captures of the packed file of ``config``, with photos of ``config.image_size`` pixels.
 
-    Each photo is cut to the picture ``box`` of its cube, to its ``centre`` as published, or left ``whole``. A right
-    foot enters mirrored, as the left foot that it would be: whoever takes photos knows which foot it is, so does the
-    mean foot that a network is compared with, and no network has to learn both.
+    Right feet are mirrored to left ones: the person who takes photos knows the side, the mean-shape baseline uses it,
+    too, and no network has to learn both.
+
+    Args:
+        crop: to the ``box`` of the cube, to the ``centre`` as published, or none (``whole``).
+
+    Raises:
+        ValueError: the packed file is missing or stale.
     """
     packed, size = packing.read_packed(config), config.image_size
-    records = packed.records
 
-    def views_of(record: dict) -> np.ndarray:
-        pictures = packed.open_photos(record)
-        boxes = record["boxes"] if crop == "box" else [None] * len(pictures)
+    def load_views(record: dict) -> np.ndarray:
+        images = packed.open_photos(record)
+        boxes = record["boxes"] if crop == "box" else [None] * len(images)
         if crop == "centre":
-            boxes = [np.array(R2N2_CENTRE_CROP) * picture.width / R2N2_PIXELS for picture in pictures]
-        return np.stack([crop_and_resize(picture, box, size) for picture, box in zip(pictures, boxes, strict=True)])
+            boxes = [np.array(R2N2_CENTRE_CROP) * image.width / R2N2_PIXELS for image in images]
+        return np.stack([crop_and_resize(image, box, size) for image, box in zip(images, boxes, strict=True)])
 
-    with ThreadPoolExecutor() as pool:
-        photos = np.stack(list(pool.map(views_of, records)))
-    truth = packed.truth(records)
-    table = pd.DataFrame([{column: record[column] for column in COLUMNS} for record in records])
-    right = torch.tensor((table.side == "right").tolist())
-    turned = mirror_views(torch.from_numpy(photos).permute(0, 1, 4, 2, 3), torch.from_numpy(truth), right)
-    # The cameras are those of the cut photos; of whole ones no network that asks for cameras is trained.
-    seen = mirror_cameras(torch.from_numpy(packed.cameras), right) if crop == "box" else None
-    return Captures(table, *(tensor.contiguous() for tensor in turned), seen, as_published=crop == "centre")
+    table, right = _table(packed.records)
+    photos, truth = mirror_views(
+        _stack_views(load_views, packed.records), torch.from_numpy(packed.truth(packed.records)), right
+    )
+    # The packed cameras belong to the boxes.
+    cameras = mirror_cameras(torch.from_numpy(packed.cameras), right) if crop == "box" else None
+    return Captures(table, photos.contiguous(), truth.contiguous(), cameras, as_published=crop == "centre")
 
 
-def load_feet(config: Config, *looks: str) -> Captures:
-    """The feet of ``config`` in these looks, metric cubes alone, whole photos that are cut on the device.
+def load_feet(config: Config, *domains: str) -> Captures:
+    """The feet of ``config`` in these domains, in metric cubes, with whole photos, crop boxes and fine ground truth.
 
-    For networks that are told cameras: with the finer truth at hand the cube can be moved about a foot (`placement`),
-    and every photo is cut anew to where it then stands.
+    For networks with cameras: training moves the cube relative to the foot (`geometry.placement`) and crops each photo
+    to the moved cube.
+
+    Raises:
+        ValueError: the packed file is missing or stale.
     """
     packed = packing.read_packed(config)
-    rows = [
-        number
-        for number, one in enumerate(packed.records)
-        if (one["dataset"], one["cube"]) == ("feet", "metric") and one["look"] in looks
-    ]
-    records = [packed.records[n] for n in rows]
 
-    def views_of(record: dict) -> np.ndarray:
-        return np.stack([np.asarray(picture.convert("RGBA")) for picture in packed.open_photos(record)])
+    def is_wanted(record: dict) -> bool:
+        return (record["dataset"], record["cube"]) == ("feet", "metric") and record["look"] in domains
 
-    with ThreadPoolExecutor() as pool:
-        photos = torch.from_numpy(np.stack(list(pool.map(views_of, records)))).permute(0, 1, 4, 2, 3)
-    boxes = torch.tensor([record["boxes"] for record in records])
-    table = pd.DataFrame([{column: record[column] for column in COLUMNS} for record in records])
+    rows = [row for row, record in enumerate(packed.records) if is_wanted(record)]
+    records = [packed.records[row] for row in rows]
+
+    def load_views(record: dict) -> np.ndarray:
+        return np.stack([np.asarray(image.convert("RGBA")) for image in packed.open_photos(record)])
+
+    table, right = _table(records)
+    photos, truth = mirror_views(_stack_views(load_views, records), torch.from_numpy(packed.truth(records)), right)
+    cameras = mirror_cameras(torch.from_numpy(packed.cameras[rows]), right)
+    boxes = mirror_boxes(torch.tensor([record["boxes"] for record in records]), photos.shape[-1], right)
     fine = torch.from_numpy(packing.fine_truth(config, table))
-    right = torch.tensor((table.side == "right").tolist())
-    photos, truth = mirror_views(photos, torch.from_numpy(packed.truth(records)), right)
-    seen = mirror_cameras(torch.from_numpy(packed.cameras[rows]), right)
-    boxes = mirror_boxes(boxes, photos.shape[-1], right)
     fine = torch.where(right[:, None, None, None], fine.flip(-1), fine)
-    return Captures(table, photos.contiguous(), truth.contiguous(), seen, boxes, config.image_size, fine_truth=fine)
+    size = config.image_size
+    return Captures(table, photos.contiguous(), truth.contiguous(), cameras, boxes, size, fine_truth=fine)
+
+
+def _table(records: Sequence[dict]) -> tuple[pd.DataFrame, Bool[Tensor, " captures"]]:
+    """The table of ``records``, and which of them are right feet."""
+    table = pd.DataFrame([{column: record[column] for column in COLUMNS} for record in records])
+    return table, torch.tensor((table.side == "right").tolist())
+
+
+def _stack_views(
+    load_views: Callable[[dict], np.ndarray], records: Sequence[dict]
+) -> UInt8[Tensor, "captures views 4 height width"]:
+    with ThreadPoolExecutor() as pool:
+        photos = np.stack(list(pool.map(load_views, records)))
+    return torch.from_numpy(photos).permute(0, 1, 4, 2, 3)
 
 
 def crop_and_resize(
-    picture: Image.Image, box: Sequence[float] | np.ndarray | None, size: int
+    image: Image.Image, box: Sequence[float] | np.ndarray | None, size: int
 ) -> UInt8[np.ndarray, "size size 4"]:
-    """``picture`` as RGBA, cut to ``box`` (pixels; beyond the border the last row or column goes on), resized."""
-    pixels = np.asarray(picture.convert("RGBA"))
+    """``image`` as RGBA, cropped to ``box`` (pixels; border pixels are repeated) and resized to ``size`` pixels."""
+    pixels = np.asarray(image.convert("RGBA"))
     if box is not None:
         height, width = pixels.shape[:2]
         left, top, right, bottom = box
@@ -196,10 +209,10 @@ def mirror_views(
     truth: Bool[Tensor, "batch x y z"],
     which: Bool[Tensor, " batch"],
 ) -> tuple[UInt8[Tensor, "batch views 4 height width"], Bool[Tensor, "batch x y z"]]:
-    """Mirrors the captures in ``which`` at z = 0: pictures left to right, volume along z, walk in the other direction.
+    """Mirrors the captures in ``which`` at z = 0: photos left to right, volumes along z, views in reverse order.
 
-    The mirror image of a left foot is a right foot, and photos that ran clockwise around one run counter-clockwise
-    around the other; turning their order round keeps every sequence clockwise.
+    The mirror image of a left foot is a right foot. Photos that run clockwise around one run anticlockwise around the
+    other, so their order is reversed; the first photo stays the first.
     """
     flipped = photos.flip(-1).roll(-1, dims=1).flip(1)
     return (
@@ -211,19 +224,19 @@ def mirror_views(
 def mirror_boxes(
     boxes: Float32[Tensor, "batch views 4"], width: int, which: Bool[Tensor, " batch"]
 ) -> Float32[Tensor, "batch views 4"]:
-    """The boxes of the photos that `mirrored` makes, which are ``width`` pixels wide."""
+    """The crop boxes of the photos, ``width`` pixels wide, that `mirror_views` mirrors."""
     left, top, right, bottom = boxes.unbind(-1)
-    turned = torch.stack([width - right, top, width - left, bottom], -1).roll(-1, dims=1).flip(1)
-    return torch.where(which[:, None, None], turned, boxes)
+    mirrored = torch.stack([width - right, top, width - left, bottom], -1).roll(-1, dims=1).flip(1)
+    return torch.where(which[:, None, None], mirrored, boxes)
 
 
 def mirror_cameras(
     cameras: Float32[Tensor, "batch views 3 7"], which: Bool[Tensor, " batch"]
 ) -> Float32[Tensor, "batch views 3 7"]:
-    """The cameras of the photos that `mirrored` makes: right-handed again, since picture and world turn together."""
+    """The cameras of the photos that `mirror_views` mirrors; image and world are mirrored, so rotations stay proper."""
     across = torch.diag(cameras.new_tensor([-1, 1, 1]))
     through = torch.diag(cameras.new_tensor([1, 1, -1]))
     intrinsics, rotation, translation = cameras.split([3, 3, 1], dim=-1)
     shift = rotation @ cameras.new_tensor([[0], [0], [1]]) + translation  # z runs from 1 to 0
-    turned = torch.cat([across @ intrinsics @ across, across @ rotation @ through, across @ shift], -1)
-    return torch.where(which[:, None, None, None], turned.roll(-1, dims=1).flip(1), cameras)
+    mirrored = torch.cat([across @ intrinsics @ across, across @ rotation @ through, across @ shift], -1)
+    return torch.where(which[:, None, None, None], mirrored.roll(-1, dims=1).flip(1), cameras)

@@ -80,7 +80,7 @@ def test_json_holds_every_field():
 
 def test_recipes_by_name():
     assert training_recipe("published").epochs == 350
-    with pytest.raises(ValueError, match="no recipe is called 'mine'; there are default, published"):
+    with pytest.raises(ValueError, match="unknown recipe 'mine'; expected one of default, published"):
         training_recipe("mine")
 
 

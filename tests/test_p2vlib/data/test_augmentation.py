@@ -7,7 +7,15 @@ from dataclasses import replace
 import pytest
 import torch
 
-from p2vlib.data.augmentation import DEFAULT, PUBLISHED, _drawn, augment, augmentation_recipe, jitter_boxes, preprocess
+from p2vlib.data.augmentation import (
+    DEFAULT,
+    PUBLISHED,
+    _draw_parameters,
+    augment,
+    augmentation_recipe,
+    jitter_boxes,
+    preprocess,
+)
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 STILL = replace(DEFAULT, background=(0.9, 0.9), jitter=0.0)
@@ -25,7 +33,7 @@ def photos(batch: int = 64, views: int = 3, size: int = 8) -> torch.Tensor:
 
 def test_an_unknown_name_is_refused():
     assert augmentation_recipe("default") is DEFAULT and augmentation_recipe("published") is PUBLISHED
-    with pytest.raises(ValueError, match="no augmentation is called 'none'; there are default, published"):
+    with pytest.raises(ValueError, match="unknown augmentation 'none'; expected one of default, published"):
         augmentation_recipe("none")
 
 
@@ -107,7 +115,7 @@ def test_the_colours_are_what_the_steps_would_make_one_after_the_other():
     recipe = replace(PUBLISHED, noise=0.0, permutation=False, flip="none", background=(0.9, 0.9))
     views = photos(40)
     views[:, 1] = views[:, 1] // 2  # another mean than its neighbours'
-    draw = _drawn(40, 3, generator(3), recipe, None)
+    draw = _draw_parameters(40, 3, generator(3), recipe, None)
     found = augment(views, generator(3), recipe)
     plain = preprocess(views, draw.background, sharp=True)
     assert len({tuple(order) for order in draw.steps.tolist()}) == 6
@@ -125,7 +133,7 @@ def test_our_contrast_turns_about_the_mean_of_all_views():
     views[:, :, 3] = 255
     flat = replace(DEFAULT, background=(0.9, 0.9), jitter=0.999)
     grey = augment(views, generator(1), flat)
-    draw = _drawn(2, 3, generator(1), flat, None)
+    draw = _draw_parameters(2, 3, generator(1), flat, None)
     plain = preprocess(views) * draw.factors[:, :1, None, None, None]
     mean = plain.mean(dim=(1, 2, 3, 4), keepdim=True)
     wanted = mean + (plain - mean) * draw.factors[:, 1, None, None, None, None]
@@ -173,7 +181,7 @@ def test_a_loose_crop_stays_near_its_box():
     assert (jitter_boxes(boxes, generator())[..., :2] < 40).all()
 
 
-@pytest.mark.parametrize("recipe", [DEFAULT, replace(PUBLISHED, loose=True)])
+@pytest.mark.parametrize("recipe", [DEFAULT, replace(PUBLISHED, random_boxes=True)])
 def test_photos_of_an_archive_are_cut_and_changed_in_one_go(recipe):
     boxes = torch.tensor([1.0, 1.0, 7.0, 7.0]).expand(64, 3, 4)
     one, two = (augment(photos(), generator(), recipe, boxes, 12) for _ in range(2))
