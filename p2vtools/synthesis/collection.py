@@ -11,14 +11,12 @@ from __future__ import annotations
 
 import io
 import json
-import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import psutil
 import trimesh
 from PIL import Image
 
@@ -186,11 +184,11 @@ def _capture_foot(job: CaptureJob, foot: SyntheticFoot, domain: str, folder: Pat
         rows = [(*row[:3], row[3] * R2N2_DISTANCE_SCALE * diagonal, R2N2_FOV) for row in rows]
     else:
         target = cube.centre * [1, 0, 1] + [0, 0.05, 0]
-        walk = sample_phone_trajectory(rng, job.views, target, drift=domain != "steady")
+        trajectory = sample_phone_trajectory(rng, job.views, target, drift=domain != "steady")
         mats = list(MATS.values())
         sheet = random_sheet(mats[job.index % len(mats)], rng) if domain == MAT_DOMAIN else None
-        rows, cameras = walk.rows, walk.cameras
-        images = render_phone_photos(foot.leg_mesh, walk, job.phone_samples, sheet)
+        rows, cameras = trajectory.rows, trajectory.cameras
+        images = render_phone_photos(foot.leg_mesh, trajectory, job.phone_samples, sheet)
         photos = {f"{number:02d}.jpg": image for number, image in enumerate(images)}
     description = {"side": foot.side, "look": DOMAINS.get(domain, domain), "length": foot.length, "metadata": "metric"}
     _write(folder, job, foot.solid, cube, rows, cameras, photos, description)
@@ -250,9 +248,6 @@ def _write(
         "voxels": "occupied where the centre is inside",
         "recipe": job.recipe(),
     }
-    for partial in folder.parent.glob(f".*.partial.{folder.name}"):
-        if not psutil.pid_exists(int(partial.name.split(".")[1])):  # left by a process that was killed
-            shutil.rmtree(partial, ignore_errors=True)
     mesh = trimesh.exchange.obj.export_obj(solid, include_normals=False, include_color=False, digits=6)
     truth = voxelise(solid.vertices, solid.faces, cube, GRID_SIZE)
     with atomic_directory(folder, replace=True) as partial:

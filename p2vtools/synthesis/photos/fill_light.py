@@ -49,7 +49,7 @@ class FillLight:
 
 
 def compute_fill_light(
-    mesh: trimesh.Trimesh, trousers: trimesh.Trimesh, walk: PhoneTrajectory, floor: np.ndarray, skin: np.ndarray
+    mesh: trimesh.Trimesh, trousers: trimesh.Trimesh, trajectory: PhoneTrajectory, floor: np.ndarray, skin: np.ndarray
 ) -> FillLight:
     """Computes the fill light on ``mesh`` and the floor around it.
 
@@ -58,7 +58,7 @@ def compute_fill_light(
         skin: mean reflectance, ``[3]``.
     """
     blockers = RayMeshIntersector(trimesh.util.concatenate([mesh, trousers]))
-    environment, open_floor = _environment(walk.lighting)
+    environment, open_floor = _environment(trajectory.lighting)
 
     def irradiance(points: np.ndarray, normals: np.ndarray) -> np.ndarray:
         directions = _hemisphere(normals)
@@ -68,38 +68,38 @@ def compute_fill_light(
         return np.where(blocked[..., None], SKIN_LIGHT * skin, light).mean(axis=1)
 
     on_mesh = irradiance(np.asarray(mesh.vertices), np.asarray(mesh.vertex_normals))
-    ground = _shadow_points(walk)
+    ground = _shadow_points(trajectory)
     on_floor = irradiance(ground, np.broadcast_to([0.0, 1.0, 0.0], ground.shape)) / open_floor
     return FillLight(_smooth_over_mesh(mesh, on_mesh), _to_texture(on_floor) * open_floor, open_floor, environment)
 
 
-def floor_frame(walk: PhoneTrajectory) -> Float[np.ndarray, "4 4"]:
+def floor_frame(trajectory: PhoneTrajectory) -> Float[np.ndarray, "4 4"]:
     """The transform from texture axes (x: columns, y: rows, z: up; metres from the floor's centre) to the world."""
-    angle = np.deg2rad(walk.floor.rotation)
+    angle = np.deg2rad(trajectory.floor.rotation)
     frame = np.eye(4)
     frame[:3, 0] = np.cos(angle), 0, np.sin(angle)
     frame[:3, 1] = np.sin(angle), 0, -np.cos(angle)
     frame[:3, 2] = 0, 1, 0
-    frame[[0, 2], 3] = walk.target[[0, 2]]
+    frame[[0, 2], 3] = trajectory.target[[0, 2]]
     return frame
 
 
 def sample_floor_light(
-    light: Float[np.ndarray, "height width 3"], walk: PhoneTrajectory, points: Float[np.ndarray, "rows columns 3"]
+    light: Float[np.ndarray, "height width 3"], trajectory: PhoneTrajectory, points: Float[np.ndarray, "rows columns 3"]
 ) -> Float[np.ndarray, "rows columns 3"]:
     """Samples the ``light`` on the floor's texture at world ``points`` (metres), bilinearly."""
-    local = (points - walk.target * [1, 0, 1]) @ floor_frame(walk)[:3, :2]
+    local = (points - trajectory.target * [1, 0, 1]) @ floor_frame(trajectory)[:3, :2]
     columns, rows = np.moveaxis(local / SPAN * PIXELS + PIXELS / 2 - 0.5, -1, 0)
     samples = [map_coordinates(light[..., channel], [rows, columns], order=1, mode="wrap") for channel in range(3)]
     return np.stack(samples, axis=-1)
 
 
-def _shadow_points(walk: PhoneTrajectory) -> Float[np.ndarray, "points 3"]:
+def _shadow_points(trajectory: PhoneTrajectory) -> Float[np.ndarray, "points 3"]:
     """World positions of the shadow grid, row by row of the texture."""
     steps = (np.arange(SHADOW_GRID) + 0.5 - SHADOW_GRID / 2) * SHADOW_STEP * SPAN / PIXELS
     y, x = np.meshgrid(steps, steps, indexing="ij")
     local = np.column_stack([x.ravel(), y.ravel(), np.zeros(x.size), np.ones(x.size)])
-    return (local @ floor_frame(walk).T)[:, :3]
+    return (local @ floor_frame(trajectory).T)[:, :3]
 
 
 def _to_texture(shadow: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "height width 3"]:

@@ -36,7 +36,7 @@ from p2vtools.synthesis.photos.surfaces import (
     mitsuba_mesh,
     mitsuba_scalar,
 )
-from p2vtools.synthesis.photos.trajectories import Lighting, PhoneTrajectory
+from p2vtools.synthesis.photos.trajectories import PhoneTrajectory
 
 Scene = dict[str, Any]
 
@@ -80,9 +80,13 @@ def render_studio_photos(
 
 
 def render_phone_photos(
-    mesh: trimesh.Trimesh, walk: PhoneTrajectory, spp: int, sheet: Sheet | None = None, optics: Optics | None = None
+    mesh: trimesh.Trimesh,
+    trajectory: PhoneTrajectory,
+    spp: int,
+    sheet: Sheet | None = None,
+    optics: Optics | None = None,
 ) -> list[bytes]:
-    """Renders one JPEG per view of ``mesh`` (foot and lower leg, standing on y = 0) in the scene of ``walk``.
+    """Renders one JPEG per view of ``mesh`` (foot and lower leg, standing on y = 0) in the scene of ``trajectory``.
 
     The photos depend only on the arguments. The skin has the mesh's colours (`surfaces.corner_reflectance`), or
     `SKIN_TONE`.
@@ -93,44 +97,43 @@ def render_phone_photos(
         optics: None is a pinhole camera without motion blur.
     """
     skin = corner_reflectance(mesh, SKIN_TONE)
-    texture = floor_texture(walk.floor)
-    static = _static_scene(mesh, skin, walk, texture, sheet)
+    texture = floor_texture(trajectory.floor)
+    static = _static_scene(mesh, skin, trajectory, texture, sheet)
     metering = (METERED_REFLECTANCE / np.sqrt(texture.mean() * skin.mean())) ** METERING
     photos = []
-    for view, camera in enumerate(walk.cameras):
-        seed = np.random.SeedSequence((walk.seed, view)).generate_state(2)
-        key = _key_light(walk.lighting, walk.key_strength[view], walk.key_rotation[view], walk.target)
-        scene = {**static, **_photographer(walk.photographer[view], walk.phone_positions[view]), "key": key}
-        radiance = _render(scene, widened_camera(camera) if optics else camera, spp, int(seed[0]))[..., :3]
+    for view, camera in enumerate(trajectory.cameras):
+        render_seed, sensor_seed = np.random.SeedSequence((trajectory.seed, view)).generate_state(2)
+        scene = {**static, **_photographer(trajectory, view), "key": _key_light(trajectory, view)}
+        radiance = _render(scene, widened_camera(camera) if optics else camera, spp, int(render_seed))[..., :3]
         if optics:
             radiance = apply_optics(radiance, camera, optics, view)
-        rng = np.random.default_rng(seed[1])
-        image = simulate_sensor(radiance, walk.sensor, metering * walk.exposure[view], walk.white_balance[view], rng)
-        photos.append(encode_jpeg(image, walk.sensor.jpeg_quality))
+        exposure, rng = metering * trajectory.exposure[view], np.random.default_rng(sensor_seed)
+        image = simulate_sensor(radiance, trajectory.sensor, exposure, trajectory.white_balance[view], rng)
+        photos.append(encode_jpeg(image, trajectory.sensor.jpeg_quality))
     return photos
 
 
 def _static_scene(
     mesh: trimesh.Trimesh,
     skin: Corners,
-    walk: PhoneTrajectory,
+    trajectory: PhoneTrajectory,
     texture: Float[np.ndarray, "height width 3"],
     sheet: Sheet | None,
 ) -> Scene:
     """The part of the scene that all views share: foot, trousers, floor and environment, emitting the fill light."""
     mi = mitsuba_scalar()
     trousers = _trousers(mesh)
-    fill = compute_fill_light(mesh, trousers, walk, texture.mean(axis=(0, 1)), skin.mean(axis=(0, 1)))
-    cloth = np.broadcast_to(walk.trousers, (len(trousers.faces), 3, 3))
+    fill = compute_fill_light(mesh, trousers, trajectory, texture.mean(axis=(0, 1)), skin.mean(axis=(0, 1)))
+    cloth = np.broadcast_to(trajectory.trousers, (len(trousers.faces), 3, 3))
     environment = {"type": "envmap", "bitmap": mi.Bitmap(fill.environment.astype(np.float32)), "sampling_weight": 0.0}
     # The centre of the floor has the contact shadow; the rest lies slightly lower and extends to the horizon.
-    paper = {} if sheet is None else {"paper": _paper(sheet, walk, fill.floor)}
+    paper = {} if sheet is None else {"paper": _paper(sheet, trajectory, fill.floor)}
     return {
         **paper,
         "foot": mitsuba_mesh(mesh, mesh.vertex_normals[mesh.faces], skin, skin * fill.mesh[mesh.faces], SKIN),
         "trousers": mitsuba_mesh(trousers, corner_normals(trousers), cloth, cloth * fill.open_floor, MATTE),
-        "near": _floor(walk, texture, texture * fill.floor, 0.0, SPAN / 2),
-        "far": _floor(walk, texture, texture * fill.open_floor, -2e-4, 4.5 * SPAN),
+        "near": _floor(trajectory, texture, texture * fill.floor, 0.0, SPAN / 2),
+        "far": _floor(trajectory, texture, texture * fill.open_floor, -2e-4, 4.5 * SPAN),
         "backdrop": mi.load_dict(environment),
     }
 
@@ -168,13 +171,14 @@ def _mitsuba_camera(mi: ModuleType, camera: Camera) -> Scene:
     }
 
 
-def _key_light(lighting: Lighting, strength: float, rotation: float, target: np.ndarray) -> Scene:
-    """Sun, lamp or bright surface; with ``strength`` 1 it gives its share of the floor's light."""
+def _key_light(trajectory: PhoneTrajectory, view: int) -> Scene:
+    """Sun, lamp or bright surface; with a key strength of 1 it gives its share of the floor's light."""
     mi = mitsuba_scalar()
-    azimuth, elevation = np.deg2rad([lighting.azimuth + rotation, lighting.elevation])
+    lighting, target = trajectory.lighting, trajectory.target
+    azimuth, elevation = np.deg2rad([lighting.azimuth + trajectory.key_rotation[view], lighting.elevation])
     towards = np.array([np.cos(elevation) * np.cos(azimuth), np.sin(elevation), np.cos(elevation) * np.sin(azimuth)])
     tint = np.asarray(lighting.key_tint) / np.mean(lighting.key_tint)
-    irradiance = strength * np.pi * lighting.key_share * tint / towards[1]
+    irradiance = trajectory.key_strength[view] * np.pi * lighting.key_share * tint / towards[1]
     if lighting.kind == "sun":
         return {"type": "directional", "direction": (-towards).tolist(), "irradiance": _rgb(irradiance)}
     position = (target + lighting.distance * towards).tolist()
@@ -192,15 +196,15 @@ def _rgb(colour: np.ndarray) -> Scene:
     return {"type": "rgb", "value": np.asarray(colour, dtype=float).tolist()}
 
 
-def _floor(walk: PhoneTrajectory, texture: np.ndarray, emission: np.ndarray, height: float, extent: float) -> Any:
+def _floor(trajectory: PhoneTrajectory, texture: np.ndarray, emission: np.ndarray, height: float, extent: float) -> Any:
     """A square of floor that extends ``extent`` metres from the target."""
-    frame = floor_frame(walk) @ np.diag([extent, extent, 1.0, 1.0])
+    frame = floor_frame(trajectory) @ np.diag([extent, extent, 1.0, 1.0])
     frame[1, 3] = height
     # With an odd number of repeats the centre of the texture is under the foot.
     return _textured_rectangle(frame, texture, emission, 2 * extent / SPAN)
 
 
-def _paper(sheet: Sheet, walk: PhoneTrajectory, fill: Float[np.ndarray, "height width 3"]) -> Any:
+def _paper(sheet: Sheet, trajectory: PhoneTrajectory, fill: Float[np.ndarray, "height width 3"]) -> Any:
     """The sheet, 0.1 mm above the floor, with the fill light of the floor under it."""
     angle = np.deg2rad(sheet.rotation)
     along, towards = np.array([np.cos(angle), 0, np.sin(angle)]), np.array([-np.sin(angle), 0, np.cos(angle)])
@@ -211,7 +215,7 @@ def _paper(sheet: Sheet, walk: PhoneTrajectory, fill: Float[np.ndarray, "height 
     texture = np.repeat(sheet.reflectance[::-1, :, None], 3, axis=2)
     y, x = ((np.arange(size) + 0.5) / size * 2 - 1 for size in texture.shape[:2])
     points = frame[:3, 3] + x[None, :, None] * frame[:3, 0] + y[:, None, None] * frame[:3, 1]
-    return _textured_rectangle(frame, texture, texture * sample_floor_light(fill, walk, points))
+    return _textured_rectangle(frame, texture, texture * sample_floor_light(fill, trajectory, points))
 
 
 def _textured_rectangle(
@@ -237,14 +241,15 @@ def _textured_rectangle(
     )
 
 
-def _photographer(position: Float[np.ndarray, "2"], phone: Float[np.ndarray, "3"]) -> Scene:
+def _photographer(trajectory: PhoneTrajectory, view: int) -> Scene:
     """The upper body of the person with the phone: outside every view, but its shadow is inside."""
-    x, z = position.tolist()
+    x, z = trajectory.photographer[view].tolist()
+    hand = trajectory.phone_positions[view].tolist()
     dark = {"type": "diffuse", "reflectance": 0.05}
     return {
         "torso": {"type": "cylinder", "p0": [x, 0.75, z], "p1": [x, 1.42, z], "radius": 0.17, "bsdf": dark},
         "head": {"type": "sphere", "center": [x, 1.62, z], "radius": 0.115, "bsdf": dark},
-        "arm": {"type": "cylinder", "p0": [x, 1.35, z], "p1": phone.tolist(), "radius": 0.045, "bsdf": dark},
+        "arm": {"type": "cylinder", "p0": [x, 1.35, z], "p1": hand, "radius": 0.045, "bsdf": dark},
     }
 
 
