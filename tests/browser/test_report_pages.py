@@ -91,7 +91,7 @@ def is_ascending(cells: list[str]) -> bool:
 
 @pytest.mark.parametrize("device", ["mouse", "keyboard"])
 def test_tables_are_sorted_by_their_headings(device, reports, offline):
-    visit(offline, reports / "quick" / f"{NOTEBOOK}.html")
+    visit(offline, executed_page(reports))
     tables = offline.page.locator("table:has(thead button)").all()
     assert len(tables) >= 4
     for table in tables:
