@@ -41,17 +41,21 @@ NAMES = {  # "module:attribute", newest first; the first one that can be importe
     "build": ["p2vlib.models:build"],
     "Training": ["p2vlib.config:Training"],
     "from_params": ["p2vlib.config:from_params"],
-    "load": ["p2vlib.datasets:load"],
-    "load_feet": ["p2vlib.datasets:load_feet"],
-    "draw": ["p2vlib.batches:draw"],
-    "loss": ["p2vlib.losses:loss_of"],
+    "load": ["p2vlib.data.dataset:load", "p2vlib.datasets:load"],
+    "load_feet": ["p2vlib.data.dataset:load_feet", "p2vlib.datasets:load_feet"],
+    "draw": ["p2vlib.training.batches:sample_batch", "p2vlib.batches:draw"],
+    "loss": ["p2vlib.training.losses:training_loss", "p2vlib.losses:loss_of"],
     "train": ["p2vlib.training:train"],
     "predict": ["p2vlib.evaluation:predict"],
-    "load_pretrained": ["p2vlib.shipped:load"],
-    "pretrained_path": ["p2vlib.shipped:path"],
-    "population": ["p2vlib.capture.people:population"],
-    "make_feet": ["p2vlib.capture.feet:make_feet"],
-    "degrade": ["p2vlib.capture.degrade:scanned"],
+    "load_pretrained": [
+        "p2vtools.fit.pretrained:load_pretrained",
+        "p2vtools.fit.pretrained:load",
+        "p2vlib.shipped:load",
+    ],
+    "pretrained_path": ["p2vtools.fit.pretrained:pretrained_path", "p2vlib.shipped:path"],
+    "population": ["p2vtools.synthesis.feet.population:population", "p2vlib.capture.people:population"],
+    "make_feet": ["p2vtools.synthesis.feet.foot:make_feet", "p2vlib.capture.feet:make_feet"],
+    "degrade": ["p2vtools.synthesis.scan_degradation:degrade_scan", "p2vlib.capture.degrade:scanned"],
 }
 COMMAND_LINES = ["p2vtools", "p2vlib"]  # packages with the command line, newest first
 FIELDS: dict[str, str] = {  # field or option of f5c6dde -> its new name
@@ -68,6 +72,7 @@ TENSORS: dict[str, str] = {
     r"^calibration$": "line",
 }  # pattern of new keys of a state dict -> replacement that gives the key at f5c6dde
 COLUMNS: dict[str, str] = {}  # new column of a CSV file -> its name at f5c6dde
+OLD_NETWORKS = {"unprojection": "rays"}  # new name of a network -> its name at f5c6dde
 FILES: dict[str, str] = {}  # new name of a CSV or capture file -> its name at f5c6dde
 
 
@@ -92,8 +97,28 @@ def recipe(**options: Any) -> Any:
     """A training recipe; the options have the names of f5c6dde."""
     training = project("Training")
     return training(
-        **{new if hasattr(training(), new := FIELDS.get(old, old)) else old: options[old] for old in options}
+        **{(new if hasattr(training(), new := FIELDS.get(old, old)) else old): value for old, value in options.items()}
     )
+
+
+def losses_of(model: Any, views: Any, cameras: Any, truth: Any, name: str) -> float:
+    """The training loss ``name`` (of f5c6dde) of a network in training mode."""
+    result = model.train()(views, cameras)
+    if project("loss").__name__ == "loss_of":
+        return float(project("loss")(result, truth, name, cameras))
+    import torch
+
+    batch = importlib.import_module("p2vlib.models.network").Batch
+    # PSGN samples the surface from the generator of the step; at f5c6dde it was the global one.
+    given = batch(views, cameras, truth, cameras, generator=torch.default_generator)
+    return float(project("loss")(model, result, given, {"own": "default"}.get(name, name)))
+
+
+def draw(captures: Any, recipe: Any, step: int, share: tuple[int, int]) -> Any:
+    """The batch of a step, with query points where the recipe asks for them."""
+    if project("draw").__name__ == "draw":
+        return project("draw")(captures, recipe, step, share)
+    return project("draw")(captures, recipe, step, share, pretrained()[0].query_points)
 
 
 def feet(whole: bool, split: str) -> Any:
@@ -156,24 +181,24 @@ def record_networks(inputs: Path) -> Iterator[tuple[str, Any]]:
     given = {key: torch.from_numpy(value) for key, value in np.load(inputs / "tensors.npz").items()}
     truth, cameras = given["truth"], given["cameras"]
     for name in project("names")():
+        item = OLD_NETWORKS.get(name, name)
         torch.manual_seed(7)
         model = project("build")(name)
-        yield f"networks/{name}/state", state_of(model)
+        yield f"networks/{item}/state", state_of(model)
         size = get(get(model, "config"), "image_size")
         seen = cameras if get(model, "needs_cameras") else None
         views = torch.rand(2, 4, 3, size, size, generator=torch.Generator().manual_seed(1))
         for number in (1, 2, 4):
             with torch.no_grad():
                 result = model.eval()(views[:, :number], None if seen is None else seen[:, :number])
-                yield f"networks/{name}/probability-{number}", get(result, "probability").numpy()
+                yield f"networks/{item}/probability-{number}", get(result, "probability").numpy()
         for loss in ("own", "published"):
             torch.manual_seed(8)
             with torch.no_grad():
-                value = project("loss")(model.train()(views, seen), truth, loss, seen)
-            yield f"networks/{name}/loss-{loss}", float(value)
+                yield f"networks/{item}/loss-{loss}", losses_of(model, views, seen, truth, loss)
         del model
         if size <= 96:
-            yield from trained(f"networks/{name}/trained", name, dict(mirror=False))
+            yield from trained(f"networks/{item}/trained", name, dict(mirror=False))
     published = dict(epochs=1, single_view=0.5, loss="published", augmentation="published", hold=True, schedule="step")
     yield from trained("networks/pix2vox-a-narrow/trained-published", "pix2vox-a-narrow", published)
     yield from trained("networks/rays/trained-whole", "rays", dict(mirror=False, placement_noise=(4.0, 0.025)), True)
@@ -225,7 +250,7 @@ def record_batches(_: Path) -> Iterator[tuple[str, Any]]:
         captures = feet(whole, "train")
         for step in range(3):
             for share in ((0, 1), (1, 2)):
-                drawn = project("draw")(captures, recipe(steps=3, **options), step, share)
+                drawn = draw(captures, recipe(steps=3, **options), step, share)
                 fields = ("views", "cameras", "truth", "true_cameras", "points", "inside")
                 told = {field: get(drawn, field) for field in fields}
                 facts = {field: None if value is None else fingerprint(value) for field, value in told.items()}
