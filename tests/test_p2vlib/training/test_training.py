@@ -1,4 +1,4 @@
-"""Training: it learns, it goes on after a kill as if nothing had happened, and it refuses what it was not made from."""
+"""The training loop: it learns, resumes bit for bit, and keeps trainings that run at the same time apart."""
 
 from __future__ import annotations
 
@@ -7,33 +7,62 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
 from p2vlib import models, training
 from p2vlib.config import RECIPES, Training
-from p2vlib.training import batches, checkpoints, loop, losses
-from p2vlib.training.recipes import frozen_parts, resolve_epochs
+from p2vlib.data.dataset import Captures
+from p2vlib.models import Reconstruction
+from p2vlib.training import batches, checkpoints, loop, losses, recipes
+from p2vlib.training.recipes import resolve_epochs
 from tests.test_p2vlib.evaluation.test_evaluation import captures
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 RECIPE = Training(steps=6, batch=2, views=2, steps_per_epoch=2, single_view_share=0.34)
+SMALL = dict(image_size=32, trunk=(4, 4, 8, 8), head=((8, 1, 1),), decoder=(16, 8, 8, 4), mixing=False)
+SMALL_R2N2 = dict(image_size=32, encoder=(4, 4, 8, 8, 8, 8), features=16, decoder=(8, 8, 4, 4))
+SMALL_NETWORKS = {
+    "pix2vox-f-narrow": SMALL,
+    "pix2vox-a-narrow": {**SMALL, "refiner": (2, 2, 2, 4)},
+    "pix2vox++-f-narrow": {**SMALL, "trunk": "resnet18"},
+    "pix2vox++-a-narrow": {**SMALL, "trunk": "resnet50", "refiner": (2, 2, 2, 4)},
+    "pix2vox-lstm-narrow": {**SMALL, "head": ((16, 1, 1),), "hidden": 4, "refiner": (2, 2, 2, 4)},
+    "3d-r2n2-narrow": SMALL_R2N2,
+    "attsets-narrow": SMALL_R2N2,
+    "psgn-narrow": dict(image_size=32, encoder=(4, 4, 8, 8), hidden=16, decoder=(4, 4)),
+    "unprojection": dict(image_size=32, encoder=(4, 4, 8, 8), features=4, volume=(4, 4, 8)),
+}
+
+
+def build(name: str, seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    return models.build(name, **SMALL_NETWORKS[name])
 
 
 def tiny(seed: int = 0) -> models.Pix2Vox:
-    torch.manual_seed(seed)
-    return models.build(
-        "pix2vox-f-narrow", image_size=32, trunk=(4, 4, 8, 8), head=((8, 1, 1),), decoder=(16, 8, 8, 4), mixing=False
-    )
+    return build("pix2vox-f-narrow", seed)
 
 
-def data():
+def data() -> Captures:
     boxes = captures(4, views=4)
     return replace(boxes, photos=boxes.photos.repeat_interleave(4, 3).repeat_interleave(4, 4))
+
+
+def data_with_cameras() -> Captures:
+    """`data`, seen by four cameras at a distance of two edges that look at the centre of the cube."""
+    angle = torch.arange(4) * torch.pi / 2
+    cos, sin, zero = angle.cos(), angle.sin(), torch.zeros(4)
+    rotation = torch.stack([sin, zero, -cos, zero, zero - 1, zero, -cos, zero, -sin], -1).unflatten(-1, (3, 3))
+    translation = torch.tensor([0.0, 0.0, 2.0])[:, None] - rotation @ torch.full((3, 1), 0.5)
+    intrinsics = torch.diag(torch.tensor([2.0, 2.0, 1.0])).expand(4, 3, 3)
+    return replace(data(), cameras=torch.cat([intrinsics, rotation, translation], -1).expand(4, -1, -1, -1))
 
 
 def same_weights(first: Path, second: Path) -> bool:
@@ -43,19 +72,72 @@ def same_weights(first: Path, second: Path) -> bool:
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_it_learns(device, tmp_path):
+def test_loss_decreases_and_validation_iou_rises(device, tmp_path):
     recipe = replace(RECIPE, steps=60, batch=4, steps_per_epoch=30, mirror=False, learning_rate=3e-3)
     history = training.train(tiny(), data(), data(), recipe, tmp_path / "net", device=device)
     assert history.step.tolist() == [30, 60] and history.loss.iloc[1] < 0.7 * history.loss.iloc[0]
     assert history.validation_iou.iloc[1] > 0.5
 
 
-def test_the_same_recipe_gives_the_same_weights(tmp_path):
-    for name in ("one", "two"):
-        training.train(tiny(), data(), data(), RECIPE, tmp_path / name, device="cpu")
-    training.train(tiny(), data(), data(), replace(RECIPE, seed=1), tmp_path / "other", device="cpu")
-    one, two, other = (tmp_path / name / "weights.safetensors" for name in ("one", "two", "other"))
-    assert same_weights(one, two) and not same_weights(one, other)
+class MeanColour(nn.Module):
+    """The smallest network that meets `models.Network`: a linear layer on the mean colour of a photo."""
+
+    needs_cameras, order_free = False, True
+
+    def __init__(self, image_size: int = 32) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3, 32**3)
+
+    def forward(self, views: torch.Tensor, cameras: torch.Tensor | None = None) -> Reconstruction:
+        volumes = torch.sigmoid(self.layer(views.mean((-2, -1))).float()).unflatten(-1, (32, 32, 32))
+        fused = volumes.mean(1)
+        return Reconstruction(fused, fused, volumes, torch.full_like(volumes, 1 / volumes.shape[1]))
+
+
+def test_any_module_that_meets_the_protocol_trains_by_its_name(tmp_path):
+    name = f"{__name__}:MeanColour"
+    models.check_names(name, "pix2vox-a", "rays")
+    torch.manual_seed(0)
+    model = models.build(name, image_size=32)
+    recipe = replace(RECIPE, steps=40, batch=4, views=1, steps_per_epoch=20, mirror=False, learning_rate=0.03)
+    history = training.train(model, data(), data(), recipe, tmp_path / "net", device="cpu")
+    assert history.loss.iloc[1] < 0.9 * history.loss.iloc[0]
+    report: list[str] = []
+    training.train(models.build(name), data(), data(), recipe, tmp_path / "net", device="cpu", report=report.append)
+    assert "loaded finished weights" in report[0]
+
+
+# ------------------------------------------------------------------------------------------ determinism and resuming
+
+
+@pytest.mark.parametrize("name", SMALL_NETWORKS)
+def test_each_network_trains_reproducibly_and_resumes_bit_for_bit(name, tmp_path, monkeypatch):
+    """Trained twice, and once stopped between two checkpoints; the global random state differs each time."""
+    samples, step = data_with_cameras(), loop.training_step
+
+    def train(folder: str) -> Path:
+        model = build(name)
+        torch.manual_seed(len(folder))
+        training.train(model, samples, samples, RECIPE, tmp_path / folder, device="cpu")
+        return tmp_path / folder / "weights.safetensors"
+
+    def stopped(*arguments) -> torch.Tensor:
+        if arguments[-1] == 3:
+            raise KeyboardInterrupt
+        return step(*arguments)
+
+    first, second = train("first"), train("second")
+    monkeypatch.setattr(loop, "training_step", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        train("stopped")
+    assert (tmp_path / "stopped" / "checkpoint.safetensors").is_file()
+    monkeypatch.undo()
+    assert same_weights(first, second) and same_weights(first, train("stopped"))
+
+
+def test_the_registry_has_no_narrow_network_that_is_not_tested():
+    narrow = {name for name in models.names() if name.endswith("-narrow")}
+    assert narrow | {"unprojection"} == set(SMALL_NETWORKS)
 
 
 PROGRAM = """
@@ -69,8 +151,8 @@ training.train(tiny(), data(), data(), RECIPE, Path(sys.argv[1]), device="cpu")
 """
 
 
-def test_killed_in_the_middle_it_ends_with_the_same_weights_bit_for_bit(tmp_path):
-    """A real process, killed with SIGKILL as soon as its first checkpoint is there; another goes on."""
+def test_a_killed_process_resumes_bit_for_bit(tmp_path):
+    """A process killed with SIGKILL as soon as its first checkpoint exists; another one continues."""
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     program = PROGRAM.format(path=[os.path.dirname(__file__), os.getcwd()], threads=torch.get_num_threads())
     process = subprocess.Popen([sys.executable, "-c", program, killed], stdout=subprocess.DEVNULL)
@@ -80,155 +162,130 @@ def test_killed_in_the_middle_it_ends_with_the_same_weights_bit_for_bit(tmp_path
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (killed / "weights.safetensors").exists(), "it was too fast to be killed in the middle"
-    said: list[str] = []
+    report: list[str] = []
     for folder in (killed, whole):
-        training.train(tiny(), data(), data(), RECIPE, folder, device="cpu", report=said.append)
-    assert "continues at step" in said[0]
+        training.train(tiny(), data(), data(), RECIPE, folder, device="cpu", report=report.append)
+    assert "continues at step" in report[0]
     assert same_weights(whole / "weights.safetensors", killed / "weights.safetensors")
 
 
-def test_what_is_finished_is_loaded_and_what_is_stale_begins_anew(tmp_path):
-    said: list[str] = []
-    first = training.train(tiny(), data(), data(), RECIPE, tmp_path, device="cpu", report=said.append)
-    again = training.train(tiny(1), data(), data(), RECIPE, tmp_path, device="cpu", report=said.append)
-    assert again.equals(first) and "loaded finished weights" in said[-1]
-    training.train(tiny(), data(), data(), replace(RECIPE, views=1), tmp_path, device="cpu", report=said.append)
-    assert any("another views; moved the older weights" in line for line in said)
-    back = training.train(tiny(1), data(), data(), RECIPE, tmp_path, device="cpu", report=said.append)
-    assert back.equals(first) and "loaded finished weights" in said[-1], "a trial with other settings costs no training"
+def test_seed_changes_the_weights(tmp_path):
+    for seed in (0, 1):
+        training.train(tiny(), data(), data(), replace(RECIPE, seed=seed), tmp_path / str(seed), device="cpu")
+    assert not same_weights(*(tmp_path / str(seed) / "weights.safetensors" for seed in (0, 1)))
 
 
-def test_fine_tuning_begins_with_the_given_weights(tmp_path):
+def test_networks_trained_side_by_side_in_threads_equal_those_trained_alone(tmp_path, monkeypatch):
+    """With autocast's cache of cast weights, which all threads share, they do not."""
+    monkeypatch.setattr(recipes, "fast_bf16", lambda device: True)
+    names, cached = ["pix2vox-lstm-narrow", "3d-r2n2-narrow"], set()
+
+    def train(name: str, model: nn.Module, folder: str) -> Path:
+        model.register_forward_pre_hook(lambda one, _: cached.add(one.training and torch.is_autocast_cache_enabled()))
+        recipe = replace(RECIPE, steps=8, steps_per_epoch=8, single_view_share=0.0)
+        training.train(model, data(), data(), recipe, tmp_path / folder / name, device="cpu", report=str)
+        return tmp_path / folder / name / "weights.safetensors"
+
+    alone = {name: train(name, build(name), "alone") for name in names}
+    for repeat in range(2):
+        networks = {name: build(name) for name in names}
+        with ThreadPoolExecutor(2) as pool:
+            jobs = {name: pool.submit(train, name, networks[name], str(repeat)) for name in names}
+        assert all(same_weights(alone[name], job.result()) for name, job in jobs.items())
+    assert cached == {False}
+
+
+# ---------------------------------------------------------------------------------------------------- loading, refusal
+
+
+def test_fine_tuning_starts_from_the_given_weights(tmp_path):
     training.train(tiny(), data(), data(), RECIPE, tmp_path / "first", device="cpu")
-    still = replace(RECIPE, learning_rate=1e-12, weight_decay=0.0, steps=1)
+    tiny_steps = replace(RECIPE, learning_rate=1e-12, weight_decay=0.0, steps=1)
     start = tmp_path / "first" / "weights.safetensors"
-    model, begun = tiny(1), tiny(2)
-    training.train(model, data(), data(), still, tmp_path / "second", start=start, device="cpu")
-    checkpoints.load_weights(begun, start)
-    for tuned, first in zip(model.parameters(), begun.parameters(), strict=True):
+    model, expected = tiny(1), tiny(2)
+    training.train(model, data(), data(), tiny_steps, tmp_path / "second", start=start, device="cpu")
+    checkpoints.load_weights(expected, start)
+    for tuned, first in zip(model.parameters(), expected.parameters(), strict=True):
         assert torch.allclose(tuned, first, atol=1e-6)
 
 
-def test_a_truncated_checkpoint_names_itself(tmp_path):
-    training.train(tiny(), data(), data(), RECIPE, tmp_path, device="cpu")
-    path = tmp_path / "weights.safetensors"
-    path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(ValueError, match="not a complete safetensors file") as caught:
-        training.train(tiny(), data(), data(), RECIPE, tmp_path, device="cpu")
-    assert str(path) in str(caught.value)
-
-
-def test_weights_of_another_network_are_refused(tmp_path):
-    training.train(tiny(), data(), data(), RECIPE, tmp_path, device="cpu")
-    with pytest.raises(ValueError, match="another network"):
-        checkpoints.load_weights(models.build("pix2vox-f-narrow"), tmp_path / "weights.safetensors")
-
-
-def test_a_loss_that_is_no_number_stops(tmp_path):
+def test_an_infinite_loss_stops_the_training(tmp_path):
+    recipe = replace(RECIPE, learning_rate=1e30, gradient_clip=1e30)
     with pytest.raises(ValueError, match="lower the learning rate"):
-        training.train(
-            tiny(), data(), data(), replace(RECIPE, learning_rate=1e30, gradient_clip=1e30), tmp_path, device="cpu"
-        )
+        training.train(tiny(), data(), data(), recipe, tmp_path, device="cpu")
 
 
-@pytest.mark.parametrize(("schedule", "first", "last"), [("cosine", 1 / 3, 0.0), ("step", 1.0, 0.5)])
-def test_schedules(schedule, first, last):
-    recipe = replace(RECIPE, steps=100, schedule=schedule, learning_rate=1.0)
-    rates = [training.learning_rate(recipe, step) for step in range(100)]
-    assert rates[0] == pytest.approx(first) and max(rates) <= 1 and rates[-1] == pytest.approx(last, abs=0.01)
-
-
-# ------------------------------------------------------------------------------------------------------- as published
-
-
-def published(captures: int) -> Training:
-    return resolve_epochs(RECIPES["published"], captures)
-
-
-def test_the_published_recipe_is_counted_in_passes():
-    recipe = published(30_643)
-    assert recipe.steps_per_epoch == 479 and recipe.steps == 350 * 479
-    rates = [training.learning_rate(recipe, epoch * 479) for epoch in (0, 149, 150, 249, 250, 349)]
-    assert rates == [1e-3, 1e-3, 5e-4, 5e-4, 1e-3, 1e-3]
-    held = [frozen_parts(tiny(), recipe, epoch * 479) for epoch in (0, 249, 250, 349)]
-    assert held == [(), (), *[("encoder", "recurrent", "decoder")] * 2]
-
-
-def test_cameras_mean_nothing_to_a_network_that_needs_none(tmp_path):
-    told = replace(data(), cameras=torch.rand(4, 4, 3, 7))
-    for name, learnt in (("without", data()), ("with", told)):
-        training.train(tiny(), learnt, data(), RECIPE, tmp_path / name, device="cpu")
+def test_a_network_without_cameras_does_not_depend_on_them(tmp_path):
+    for name, samples in (("without", data()), ("with", data_with_cameras())):
+        training.train(tiny(), samples, data(), RECIPE, tmp_path / name, device="cpu")
     assert same_weights(*(tmp_path / name / "weights.safetensors" for name in ("without", "with")))
-    assert told.digest() != data().digest() != replace(told, cameras=2 * told.cameras).digest()
 
 
-def test_in_the_second_stage_only_fusion_and_refiner_learn(tmp_path):
-    def small() -> models.Pix2Vox:
-        torch.manual_seed(0)
-        shape = dict(image_size=32, trunk=(4, 4, 8, 8), head=((8, 1, 1),), decoder=(16, 8, 8, 4), mixing=False)
-        return models.build("pix2vox-a-narrow", **shape, refiner=(2, 2, 2, 4))
+def test_query_points_need_a_network_with_a_point_head(tmp_path):
+    with pytest.raises(ValueError, match="Pix2Vox has no query_points; expected a network with a point head"):
+        training.train(tiny(), data(), data(), replace(RECIPE, point_samples=8), tmp_path, device="cpu")
 
-    recipe = replace(RECIPES["published"], epochs=4, single_view_share=0.5, batch=2, views=2)
-    whole = small()
-    history = training.train(whole, data(), data(), recipe, tmp_path / "whole", device="cpu")
+
+# ---------------------------------------------------------------------------------------------------------- two stages
+
+
+@pytest.mark.parametrize(
+    ("name", "trained"), [("pix2vox-a-narrow", {"merger", "refiner"}), ("attsets-narrow", {"merger"})]
+)
+def test_the_second_stage_trains_fusion_and_refiner_alone(name, trained, tmp_path):
+    recipe = replace(RECIPES["published"], epochs=4, single_view_share=0.5, batch=2, views=2, seed=1)
+    one_stage = replace(recipe, epochs=2, freeze_after_first_stage=False, single_view_share=1.0, schedule="step")
+    noise = torch.randint(256, data().photos.shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    samples = replace(data(), photos=noise)  # views that are alike would give attention no gradient
+    whole, first = build(name), build(name)
+    history = training.train(whole, samples, samples, recipe, tmp_path / "whole", device="cpu")
     assert history.step.tolist() == [2, 4, 6, 8]
-    first = small()
-    training.train(
-        first,
-        data(),
-        data(),
-        replace(recipe, epochs=2, freeze_after_first_stage=False, single_view_share=1.0),
-        tmp_path / "first",
-    )
-    for part, stays in {"encoder": True, "decoder": True, "merger": False, "refiner": False}.items():
-        pairs = zip(getattr(whole, part).state_dict().items(), getattr(first, part).state_dict().values(), strict=True)
-        same = all(torch.equal(one, two) for (name, one), two in pairs if "num_batches" not in name)
-        assert same == stays, part
+    training.train(first, samples, samples, one_stage, tmp_path / "first", device="cpu")
+    changed = set()
+    for part, child in whole.named_children():
+        before = first.get_submodule(part).state_dict()
+        values = {key: value for key, value in child.state_dict().items() if "num_batches" not in key}
+        changed |= {part} if any(not torch.equal(value, before[key]) for key, value in values.items()) else set()
+    assert changed == trained
 
 
-def test_a_held_step_with_one_view_and_no_refiner_teaches_nothing(tmp_path):
-    """It once stopped the whole training: in F only the fusion learns then, and one view gives it nothing to weigh."""
+def test_a_second_stage_with_one_view_and_no_refiner_changes_nothing(tmp_path):
+    """In F only the fusion could train then, and a single view gives it no gradient."""
     recipe = replace(RECIPES["published"], epochs=4, single_view_share=0.5, batch=2, views=1)
+    one_stage = replace(recipe, epochs=2, freeze_after_first_stage=False, single_view_share=1.0)
     whole, first = tiny(), tiny()
     training.train(whole, data(), data(), recipe, tmp_path / "whole", device="cpu")
-    training.train(
-        first,
-        data(),
-        data(),
-        replace(recipe, epochs=2, freeze_after_first_stage=False, single_view_share=1.0),
-        tmp_path / "first",
-    )
+    training.train(first, data(), data(), one_stage, tmp_path / "first", device="cpu")
     assert all(torch.equal(one, two) for one, two in zip(whole.parameters(), first.parameters(), strict=True))
 
 
-# -------------------------------------------------------------------------------------------------- several processes
+# --------------------------------------------------------------------------------------------------- several processes
 
 WORKER = """
 import sys, torch
 sys.path[:0] = {path!r}
 from pathlib import Path
-from dataclasses import replace
 from tests.test_p2vlib.training import test_training as here
 from p2vlib.training import loop
 torch.set_num_threads(1)
 folder, stop = Path(sys.argv[1]), int(sys.argv[2])
 step = loop.training_step
-def watched(accelerator, network, optimizer, captures, recipe, number):
+def recorded(accelerator, network, optimizer, captures, recipe, number):
     if number == stop:
         sys.exit(0)
     if number == 0:
         grads = {{}}
         clip = accelerator.clip_grad_norm_
-        def kept(*arguments):
+        def keep(*arguments):
             model = accelerator.unwrap_model(network)
             grads.update({{n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}})
             return clip(*arguments)
-        accelerator.clip_grad_norm_ = kept
+        accelerator.clip_grad_norm_ = keep
         loss = step(accelerator, network, optimizer, captures, recipe, number)
         torch.save(grads, folder / f"grads{{accelerator.process_index}}.pt")
         return loss
     return step(accelerator, network, optimizer, captures, recipe, number)
-loop.training_step = watched
+loop.training_step = recorded
 model = here.tiny()
 loop.train(model, here.data(), here.data(), here.SHARED, folder / "net", device="cpu")
 import torch.distributed as d
@@ -238,7 +295,7 @@ torch.save(model.state_dict(), folder / f"end{{d.get_rank() if d.is_initialized(
 SHARED = replace(RECIPE, epochs=3, batch=2, views=2)
 
 
-def run_together(folder: Path, processes: int, stop: int = -1) -> str:
+def run_processes(folder: Path, processes: int, stop: int = -1) -> str:
     """Trains `SHARED` under torchrun with gloo; ``stop``: ends before that step, as if it had been killed."""
     folder.mkdir(exist_ok=True)
     script = folder / "worker.py"
@@ -250,15 +307,15 @@ def run_together(folder: Path, processes: int, stop: int = -1) -> str:
 
 
 @pytest.fixture(scope="module")
-def together(tmp_path_factory) -> tuple[Path, str]:
-    """The outcome of two processes, and what they said."""
+def two_processes(tmp_path_factory) -> tuple[Path, str]:
+    """The results of a training in two processes, and its output."""
     folder = tmp_path_factory.mktemp("together")
-    return folder, run_together(folder, 2)
+    return folder, run_processes(folder, 2)
 
 
-def test_two_processes_average_the_gradients_of_their_halves(together):
+def test_two_processes_average_the_gradients_of_their_halves(two_processes):
     recipe, halves, cores = resolve_epochs(SHARED, len(data())), [], torch.get_num_threads()
-    torch.set_num_threads(1)  # as each of the two had: sums in another order would differ by more than the two do
+    torch.set_num_threads(1)  # as in each process: another order of summation would differ more than the two do
     for share in ((0, 2), (1, 2)):
         model = models.to_fast_layout(tiny()).train()
         batch = batches.sample_batch(data(), recipe, 0, share)
@@ -268,25 +325,25 @@ def test_two_processes_average_the_gradients_of_their_halves(together):
         halves.append({name: p.grad for name, p in model.named_parameters() if p.grad is not None})
     torch.set_num_threads(cores)
     for rank in (0, 1):
-        found = torch.load(together[0] / f"grads{rank}.pt", weights_only=True)
+        found = torch.load(two_processes[0] / f"grads{rank}.pt", weights_only=True)
         assert found.keys() >= halves[0].keys()
         for name, gradient in halves[0].items():
-            wanted = (gradient + halves[1][name]) / 2
-            assert (found[name] - wanted).abs().max() <= 1e-5 * max(1, wanted.abs().max()), name
+            mean = (gradient + halves[1][name]) / 2
+            assert (found[name] - mean).abs().max() <= 1e-5 * max(1, mean.abs().max()), name
 
 
-def test_two_processes_end_with_the_same_weights_and_speak_once(together):
-    folder, said = together
+def test_two_processes_end_with_the_same_weights_and_log_once(two_processes):
+    folder, output = two_processes
     one, two = (torch.load(folder / f"end{rank}.pt", weights_only=True) for rank in (0, 1))
     assert one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
-    assert said.count("step     6/6") == 1
-    kept = load_file(folder / "net" / "weights.safetensors")
-    assert all(torch.equal(kept[f"model.{name}"], value) for name, value in one.items())
+    assert output.count("step     6/6") == 1
+    saved = load_file(folder / "net" / "weights.safetensors")
+    assert all(torch.equal(saved[f"model.{name}"], value) for name, value in one.items())
 
 
-def test_a_checkpoint_of_two_processes_goes_on_in_one(tmp_path):
-    run_together(tmp_path, 2, stop=4)
+def test_a_checkpoint_of_two_processes_continues_in_one(tmp_path):
+    run_processes(tmp_path, 2, stop=4)
     assert (tmp_path / "net" / "checkpoint.safetensors").is_file()
-    said: list[str] = []
-    history = training.train(tiny(), data(), data(), SHARED, tmp_path / "net", device="cpu", report=said.append)
-    assert "continues at step 4 of 6" in said[0] and history.step.tolist() == [2, 4, 6]
+    report: list[str] = []
+    history = training.train(tiny(), data(), data(), SHARED, tmp_path / "net", device="cpu", report=report.append)
+    assert "continues at step 4 of 6" in report[0] and history.step.tolist() == [2, 4, 6]

@@ -1,0 +1,133 @@
+"""Weights and their provenance: what is out of date is archived, never deleted, and found again."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from p2vlib import models, provenance, training
+from p2vlib.data.dataset import Captures
+from p2vlib.models.pix2vox import Pix2Vox
+from p2vlib.models.psgn import PSGN
+from p2vlib.training import checkpoints
+from tests.test_p2vlib.training.test_training import RECIPE, MeanColour, data, data_with_cameras, tiny
+
+
+@pytest.fixture
+def train(tmp_path):
+    """Trains a tiny network in one folder; returns its history and the lines of its report."""
+
+    def run(recipe=RECIPE, seed=0):
+        report: list[str] = []
+        return training.train(tiny(seed), data(), data(), recipe, tmp_path, device="cpu", report=report.append), report
+
+    return run
+
+
+def test_finished_weights_are_loaded(train):
+    first, _ = train()
+    again, report = train(seed=1)
+    assert again.equals(first) and "loaded finished weights" in report[0]
+
+
+def test_weights_of_another_recipe_are_archived_and_found_again(train, tmp_path):
+    first, _ = train()
+    _, report = train(replace(RECIPE, views=1))
+    assert "another views; moved the older weights to" in report[0]
+    (archived,) = (tmp_path / "archive").iterdir()
+    assert archived.name in report[0]
+    again, report = train(seed=1)
+    assert again.equals(first) and "another views" in report[0] and "loaded finished weights" in report[1]
+
+
+def test_weights_of_another_version_of_the_code_are_archived_and_found_again(train, tmp_path, monkeypatch):
+    first, _ = train()
+    before = (tmp_path / "weights.safetensors").read_bytes()
+    monkeypatch.setattr(checkpoints, "code_digest", lambda modules: "another version")
+    _, report = train()
+    assert "another code; moved the older weights to" in report[0] and len(report) == 1 + len(first)
+    monkeypatch.undo()
+    again, report = train(seed=1)
+    assert again.equals(first) and (tmp_path / "weights.safetensors").read_bytes() == before
+    assert len(list((tmp_path / "archive").iterdir())) == 1
+
+
+@pytest.fixture
+def edit(tmp_path, monkeypatch):
+    """Replaces text in a file of a copy of the code, which is what the digests then read."""
+    shutil.copytree(provenance.ROOT / "p2vlib", tmp_path / "p2vlib", ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(provenance, "ROOT", tmp_path)
+
+    def replace_text(file: str, old: str, new: str) -> None:
+        path = tmp_path / "p2vlib" / file
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        assert old in text, f"{old!r} is not in {file}"
+        path.write_text(text.replace(old, new, 1) if old else new, encoding="utf-8")
+
+    return replace_text
+
+
+def test_the_digest_ignores_docstrings_comments_and_other_networks(edit):
+    before = checkpoints._code(Pix2Vox), checkpoints._code(PSGN)
+    edit("models/pix2vox.py", '"""Pix2Vox:', '"""Another sentence. Pix2Vox:')
+    edit("models/pix2vox.py", "        half = self.layer1(", "        # a comment\n        half = self.layer1(")
+    edit("models/one_more_network.py", "", "EDGE = 32\n")
+    edit("models/registry.py", '"psgn": PSGNConfig(),', '"psgn": PSGNConfig(hidden=7),')
+    assert (checkpoints._code(Pix2Vox), checkpoints._code(PSGN)) == before
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "changed"),
+    [
+        ("models/pix2vox.py", "(coarse + correction) / 2", "(coarse - correction) / 2", (True, False)),
+        ("models/pix2vox.py", "SEED_EDGE = 2", "SEED_EDGE = 4", (True, False)),
+        ("models/psgn.py", "CHAMFER_WEIGHT = 1e4", "CHAMFER_WEIGHT = 1e3", (False, True)),
+        ("models/network.py", "std=0.01 *", "std=0.02 *", (True, True)),
+        ("training/losses.py", "DICE_WEIGHT = 6.0", "DICE_WEIGHT = 5.0", (True, True)),
+        ("training/batches.py", "2**40", "2**41", (True, True)),
+    ],
+)
+def test_the_digest_follows_constants_and_operators(edit, file, old, new, changed):
+    before = checkpoints._code(Pix2Vox), checkpoints._code(PSGN)
+    edit(file, old, new)
+    after = checkpoints._code(Pix2Vox), checkpoints._code(PSGN)
+    assert tuple(one != other for one, other in zip(before, after, strict=True)) == changed
+
+
+def test_the_provenance_names_everything_that_the_weights_depend_on(tmp_path):
+    def differences(samples: Captures, recipe=RECIPE, model=None) -> set[str]:
+        other = training.training_provenance(model or tiny(), samples, recipe, None)
+        return {key for key in other if other[key] != provenance_of_tiny[key]}
+
+    provenance_of_tiny = training.training_provenance(tiny(), data(), RECIPE, None)
+    assert differences(data()) == differences(data_with_cameras()) == set(), "this network gets no cameras"
+    assert differences(replace(data(), truth=~data().truth)) == {"captures"}
+    assert differences(data(), replace(RECIPE, seed=3)) == {"seed"}
+    assert differences(data(), model=MeanColour()) == {"network", "code"}, "code outside the project counts as well"
+
+
+def test_a_truncated_file_is_named(train, tmp_path):
+    train()
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ValueError, match="not a complete safetensors file") as caught:
+        train()
+    assert str(path) in str(caught.value)
+
+
+def test_weights_of_another_network_are_refused(train, tmp_path):
+    train()
+    with pytest.raises(ValueError, match="another network"):
+        checkpoints.load_weights(models.build("pix2vox-f-narrow"), tmp_path / "weights.safetensors")
+
+
+def test_weights_written_before_are_read():
+    """The file that comes with the project was written by an older version of the code."""
+    from p2vtools.fit.pretrained import load_pretrained
+
+    model = load_pretrained(Path(provenance.home()) / "data" / "weights" / "rays-foot.safetensors").model
+    assert all(torch.isfinite(value).all() for value in model.state_dict().values())
