@@ -16,12 +16,15 @@ from p2vlib import progress
 @contextlib.contextmanager
 def executor(workers: int) -> Iterator[Executor]:
     """An executor with ``workers`` single-threaded processes; on exit, also after Ctrl-C, running jobs are killed."""
+    import dask
     from distributed import Client, LocalCluster
 
-    local = {"host": "127.0.0.1", "dashboard_address": None, "silence_logs": logging.CRITICAL, "memory_limit": 0}
+    options = {"threads_per_worker": 1, "memory_limit": 0, "host": "127.0.0.1", "silence_logs": logging.CRITICAL}
+    scheduler = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}  # a free port instead of 8787
     with (
         tempfile.TemporaryDirectory() as scratch,
-        LocalCluster(n_workers=workers, threads_per_worker=1, local_directory=scratch, **local) as cluster,
+        dask.config.set({"temporary-directory": scratch}),
+        LocalCluster(n_workers=workers, scheduler_kwargs=scheduler, **options) as cluster,
         Client(cluster) as client,
     ):
         yield client.get_executor(pure=False)
