@@ -1,0 +1,254 @@
+"""The published networks at 224 pixels on the packed data, for a machine with a GPU and nothing but `p2vlib`.
+
+    python benchmarks/gpu_study.py --minutes 8 --out reports/gpu
+
+Trains Pix2Vox-F, -A and -LSTM on objects, then fine-tunes A and the LSTM (clockwise and shuffled) on feet in the phone
+domain with three seeds each, and trains the camera-aware network on feet. Every arm of a comparison gets the same
+steps on the same batches; the number of steps is chosen so that the whole fits into ``--minutes``, from the measured
+time of a step. Writes ``metrics.csv`` (one row per test evaluation), ``trainings.csv`` (recipe, steps, seconds, last
+loss and validation IoU of every training), ``steps.csv`` (time and memory of one training step of every network) and
+``README.md`` to ``--out``. Thresholds are chosen on validation people; the mean shape is tested beside the networks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from p2vlib import evaluation, models, training
+from p2vlib.config import Training, from_params
+from p2vlib.data.dataset import Captures, load
+from p2vlib.evaluation.metrics_csv import format_metrics
+from p2vlib.models.network import Batch, fast_bf16
+from p2vlib.provenance import commit
+from p2vlib.training.losses import training_loss
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+CARD = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
+
+SHARES = {"pretraining": 0.45, "finetuning": 0.32, "cameras": 0.08}
+"""Shares of the minutes for each stage; the rest is for reading the data and for tests."""
+
+
+def time_steps(names: Sequence[str], samples: int = 4, views: int = 4, repeats: int = 5) -> pd.DataFrame:
+    """Seconds, input photos per second and peak memory of a training step of each network, on random data."""
+    rows = []
+    for name in names:
+        torch.manual_seed(0)
+        model = models.build(name).to(DEVICE).train()
+        optimizer = torch.optim.AdamW((p for p in model.parameters() if p.requires_grad), 1e-4, fused=DEVICE == "cuda")
+        size = model.config.image_size
+        photos = torch.rand(samples, views, 3, size, size, device=DEVICE)
+        truth = torch.rand(samples, 32, 32, 32, device=DEVICE) > 0.9
+        cameras = example_cameras(samples, views) if model.needs_cameras else None
+        generator = torch.Generator().manual_seed(0)
+        seconds = []
+        for _ in range(repeats + 2):
+            synchronise()
+            began = time.perf_counter()
+            with torch.autocast(DEVICE, torch.bfloat16, enabled=fast_bf16(DEVICE), cache_enabled=False):
+                result = model(photos, cameras)
+            loss = training_loss(model, result, Batch(photos, cameras, truth, cameras, generator=generator))
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            synchronise()
+            seconds.append(time.perf_counter() - began)
+        median = sorted(seconds[2:])[repeats // 2]
+        peak = torch.cuda.max_memory_allocated() / 2**30 if DEVICE == "cuda" else float("nan")
+        finite = bool(torch.isfinite(loss.detach()).item())
+        rows.append((name, size, samples, views, median * 1000, samples * views / median, peak, finite))
+        del model, optimizer
+        if DEVICE == "cuda":
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
+    columns = ["network", "pixels", "samples", "views", "ms a step", "photos/s", "peak memory, GiB", "loss is finite"]
+    return pd.DataFrame(rows, columns=columns).round(2)
+
+
+def example_cameras(samples: int, views: int) -> torch.Tensor:
+    """Cameras around the unit cube that look at its middle, ``[samples, views, 3, 7]`` (`Camera.normalised`)."""
+    angles = torch.arange(views) * 2 * torch.pi / views
+    back = torch.stack([angles.cos(), torch.full_like(angles, 0.6), angles.sin()], -1)
+    back = back / back.norm(dim=-1, keepdim=True)
+    right = torch.stack([-back[:, 2], torch.zeros(views), back[:, 0]], -1)
+    right = right / right.norm(dim=-1, keepdim=True)
+    rotation = torch.stack([right, torch.linalg.cross(right, back), -back], 1)
+    position = 0.5 + 2 * back
+    offset = -(rotation @ position[..., None])
+    intrinsics = torch.tensor([[1.5, 0.0, 0.5], [0.0, 1.5, 0.5], [0.0, 0.0, 1.0]]).expand(views, 3, 3)
+    return torch.cat([intrinsics, rotation, offset], -1).expand(samples, -1, -1, -1).to(DEVICE)
+
+
+def synchronise() -> None:
+    """Waits for the device."""
+    if DEVICE == "cuda":
+        torch.cuda.synchronize()
+
+
+class Study:
+    """The trainings and tests of one run; each training is a row of ``trainings``."""
+
+    def __init__(self, captures: Captures, work: Path, image_size: int) -> None:
+        self.captures, self.work, self.image_size = captures, work, image_size
+        self.trainings: list[dict] = []
+        self.metrics: list[pd.DataFrame] = []
+
+    def select(self, domain: str, split: str) -> Captures:
+        """Objects in their own cube, or feet in the phone domain in the metric cube."""
+        if domain == "objects":
+            return self.captures.select(dataset="objects", split=split)
+        return self.captures.select(dataset="feet", look="phone", light="drift", cube="metric", split=split)
+
+    def train(
+        self, name: str, domain: str, recipe: Training, variant: str, start: Path | None = None
+    ) -> torch.nn.Module:
+        """Trains ``name`` on ``domain`` and records the row; returns the network on the device, in evaluation mode."""
+        torch.manual_seed(recipe.seed)
+        model = models.build(name, image_size=self.image_size)
+        learn, validation = self.select(domain, "train"), self.select(domain, "validation")
+        began = time.perf_counter()
+        history = training.train(
+            model, learn, validation, recipe, self.work / f"{name}_{domain}_{variant}", start=start
+        )
+        last = history.iloc[-1]
+        row = {"network": name, "domain": domain, "variant": variant, "seed": recipe.seed, "steps": recipe.steps}
+        row |= {"photos a step": recipe.batch, "seconds": round(time.perf_counter() - began, 1)}
+        row |= {"loss": round(last.loss, 3), "validation IoU": round(last.validation_iou, 4)}
+        self.trainings.append({**row, "recipe": training.recipe_summary(recipe, learn, validation)})
+        return model.to(DEVICE).eval()
+
+    def test(
+        self, model: torch.nn.Module, name: str, domain: str, variant: str, views: Sequence[int], **kwargs
+    ) -> None:
+        """Tests a network on the test split; the threshold is the best on validation."""
+        threshold, _ = evaluation.best_threshold(evaluation.evaluate(model, self.select(domain, "validation"), (4,)))
+        scores = evaluation.evaluate(model, self.select(domain, "test"), views, **kwargs)
+        facts = dict(model=name, training="objects" if domain == "objects" else "feet-phone", variant=variant)
+        cameras = "true" if model.needs_cameras else "none"
+        dataset = "objects" if domain == "objects" else "feet"
+        self.metrics.append(evaluation.metric_rows(scores, threshold, dataset=dataset, cameras=cameras, **facts))
+
+    def test_mean_shape(self, domain: str, by: str, views: Sequence[int]) -> None:
+        """Tests the mean shape of the training captures, which uses no photo."""
+        train, validation, test = (self.select(domain, split) for split in ("train", "validation", "test"))
+        threshold, _ = evaluation.best_threshold(evaluation.score_mean_shape(train, validation, by))
+        scores = evaluation.score_mean_shape(train, test, by, views)
+        facts = dict(model="mean-shape", training="objects" if domain == "objects" else "feet-phone")
+        self.metrics.append(
+            evaluation.metric_rows(scores, threshold, dataset="objects" if domain == "objects" else "feet", **facts)
+        )
+
+
+def seconds_a_step(study: Study, name: str, domain: str, recipe: Training) -> float:
+    """The time of a training step of ``name``, from 12 steps with the recipe's number of views."""
+    folder = study.work / "timing"
+    model = models.build(name, image_size=study.image_size)
+    learn = study.select(domain, "train")
+    few = study.select(domain, "validation").select(sample=study.select(domain, "validation").table["sample"].iloc[0])
+    times = []
+    for steps in (4, 16):
+        shutil.rmtree(folder, ignore_errors=True)
+        began = time.perf_counter()
+        training.train(model, learn, few, replace(recipe, steps=steps, steps_per_epoch=steps), folder)
+        times.append(time.perf_counter() - began)
+    shutil.rmtree(folder, ignore_errors=True)
+    return max(1e-3, (times[1] - times[0]) / 12)
+
+
+def run(scale: str, suffix: str, minutes: float, out: Path, batch: int) -> None:
+    """Runs the whole study and writes its files to ``out``."""
+    began = time.perf_counter()
+    size = 96 if suffix else 224
+    out.mkdir(parents=True, exist_ok=True)
+    names = [name for name in models.names() if name.endswith("-narrow") == bool(suffix) or name == "unprojection"]
+    time_steps(names, repeats=5).to_csv(out / "steps.csv", index=False)
+    captures = load(from_params(scale, image_size=size))
+    captures = captures.to(DEVICE)
+    work = Path(".runs") / "gpu"
+    shutil.rmtree(work, ignore_errors=True)
+    study = Study(captures, work, size)
+    left = minutes * 60 - (time.perf_counter() - began)
+    recipe = Training(batch=batch, views=8, learning_rate=1e-3, steps_per_epoch=10**6)
+    accurate, fast, recurrent = (f"pix2vox-{kind}{suffix}" for kind in ("a", "f", "lstm"))
+    step = seconds_a_step(study, recurrent, "objects", recipe)
+    count = max(4, int(SHARES["pretraining"] * left / step / 4))
+    pretraining = replace(recipe, steps=count)
+    arms = {
+        "Pix2Vox": (accurate, "main", "clockwise"),
+        "LSTM, clockwise": (recurrent, "main", "clockwise"),
+        "LSTM, shuffled": (recurrent, "shuffled-training", "shuffled"),
+    }
+    objects = len(study.select("objects", "test").photos[0])
+    views = [number for number in (1, 2, 4, 8) if number <= objects]
+    model = study.train(fast, "objects", pretraining, "main")
+    study.test(model, fast, "objects", "main", views)
+    for name, variant, order in arms.values():
+        model = study.train(name, "objects", replace(pretraining, view_order=order), variant)
+        study.test(model, name, "objects", variant, views, orders=("clockwise", "shuffled"))
+    study.test_mean_shape("objects", "taxonomy", views)
+    count = max(4, int(SHARES["finetuning"] * left / step / 9))
+    finetuning = replace(recipe, steps=count, mirror=False, learning_rate=5e-4)
+    for seed in range(3):
+        for name, variant, order in arms.values():
+            start = work / f"{name}_objects_{variant}" / "weights.safetensors"
+            tuned = variant if not seed else f"{variant}-seed{seed}"
+            model = study.train(name, "feet", replace(finetuning, seed=seed, view_order=order), tuned, start)
+            study.test(model, name, "feet", tuned, views, orders=("clockwise", "shuffled", "reversed"))
+    study.test_mean_shape("feet", "side", views)
+    study.image_size = models.CONFIGS["unprojection"].image_size
+    study.captures = load(from_params(scale, image_size=study.image_size)).to(DEVICE)
+    cameras = replace(recipe, mirror=False, learning_rate=3e-3, batch=max(24, batch // 2))
+    step = seconds_a_step(study, "unprojection", "feet", cameras)
+    cameras = replace(cameras, steps=max(4, int(SHARES["cameras"] * left / step)))
+    model = study.train("unprojection", "feet", cameras, "main")
+    study.test(model, "unprojection", "feet", "main", views)
+    write(study, out, scale, began)
+
+
+def write(study: Study, out: Path, scale: str, began: float) -> None:
+    """Writes the tables and a page that says what was run where."""
+    metrics = pd.concat(study.metrics, ignore_index=True).assign(notebook="gpu_study")
+    (out / "metrics.csv").write_text(format_metrics(metrics), encoding="utf-8")
+    pd.DataFrame(study.trainings).to_csv(out / "trainings.csv", index=False)
+    selected = metrics[metrics.selected & (metrics.order == "clockwise")]
+    rows = evaluation.summarise(selected, ["dataset", "model", "variant", "views"]).round(4)
+    minutes = (time.perf_counter() - began) / 60
+    lines = [
+        "# Scale gpu",
+        f"{CARD}, torch {torch.__version__}, commit {commit()}; {minutes:.1f} minutes in all. Data of scale {scale}. "
+        "Written by `benchmarks/gpu_study.py`.",
+        table(rows),
+        table(pd.DataFrame(study.trainings).drop(columns="recipe")),
+        table(pd.read_csv(out / "steps.csv")),
+    ]
+    (out / "README.md").write_text("\n\n".join(lines) + "\n", encoding="utf-8")
+    print(rows.to_string())
+
+
+def table(rows: pd.DataFrame) -> str:
+    """A data frame as a Markdown table."""
+    cells = [list(map(str, rows.columns)), ["---"] * len(rows.columns), *rows.values.tolist()]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in cells)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scale", default="quick", help="whose packed data are used (default: quick)")
+    parser.add_argument("--narrow", action="store_true", help="the narrow networks at 96 pixels, for a trial on a CPU")
+    parser.add_argument("--minutes", type=float, default=8.0, help="about how long the whole may take (default: 8)")
+    parser.add_argument("--batch", type=int, default=64, help="photos a step (default: 64)")
+    parser.add_argument("--out", type=Path, default=Path("reports/gpu"), help="folder of the results")
+    options = parser.parse_args()
+    run(options.scale, "-narrow" if options.narrow else "", options.minutes, options.out, options.batch)
+
+
+if __name__ == "__main__":
+    main()
