@@ -105,7 +105,7 @@ def train(
         if step + 1 < recipe.steps and main:
             checkpoints.save(checkpoint, model, provenance, history, optimizer, step + 1)
         report("  " + folder.name + ": " + _epoch_line(row, recipe))
-    model.to("cpu")
+    accelerator.unwrap_model(network, keep_fp32_wrapper=False).to("cpu")  # predictions outside the loop: no autocast
     if main:
         checkpoints.save(finished, model, provenance, history)
         checkpoint.unlink(missing_ok=True)

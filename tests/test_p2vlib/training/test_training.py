@@ -140,6 +140,15 @@ def test_the_registry_has_no_narrow_network_that_is_not_tested():
     assert narrow | {"unprojection"} == set(SMALL_NETWORKS)
 
 
+def test_trained_network_predicts_as_the_saved_weights_do(tmp_path):
+    """Training in bfloat16 leaves no autocast in the forward pass of the network."""
+    network, restored, views = tiny(), tiny(), torch.rand(1, 2, 3, 32, 32)
+    training.train(network, data(), data(), RECIPE, tmp_path, device="cpu")
+    checkpoints.load_weights(restored, tmp_path / "weights.safetensors")
+    with torch.no_grad():
+        assert torch.equal(network.eval()(views).probability, restored.eval()(views).probability)
+
+
 PROGRAM = """
 import sys, torch
 sys.path[:0] = {path!r}
