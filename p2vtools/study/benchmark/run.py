@@ -1,7 +1,7 @@
-"""The evaluation of all that leads from a phone to a shoe size: `python -m p2vtools evaluate`, or `make evaluate`.
+"""Runs the benchmark: the command `p2v evaluate`.
 
-A case that is done is kept in ``.runs/evaluate`` under a digest of the library and the weights, so an evaluation that
-was stopped goes on, and one of changed code begins anew.
+Finished cases are kept in ``.runs/evaluate`` under a digest of the code and the weights, so an interrupted benchmark
+continues, and one with changed code starts again.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from p2vlib.files import write_text
 from p2vlib.provenance import code_digest, commit, home
 from p2vtools.executor import run_jobs
 from p2vtools.fit import pretrained
-from p2vtools.study.benchmark import captures, meshes, scans, summary
+from p2vtools.study.benchmark import captures, scans, summary
 from p2vtools.synthesis.feet.legs import cache_legs
 
 CASES = {"captures": 40, "scans": 200, "meshes": 40}
-"""People on mats, scans cleaned, and clean meshes measured, by a whole evaluation."""
+"""Number of people on mats, of scans, and of people whose clean meshes are measured."""
 
 EVALUATORS: dict[str, Callable[[int], dict[str, pd.DataFrame]]] = {
     "captures": captures.evaluate_capture,
     "scans": scans.evaluate_scan,
-    "meshes": meshes.evaluate_meshes,
+    "meshes": scans.evaluate_meshes,
 }
 
 
 def run_benchmark(share: float = 1.0, out: Path | None = None, workers: int | None = None) -> Path:
-    """Runs every case of a ``share`` of `CASES`, and writes rows (CSV), tables and what they cost to ``out``.
+    """Runs a ``share`` of `CASES` and writes rows (CSV) and tables (``README.md``) to ``out``; returns ``out``.
 
     Raises:
         ValueError: a share that is not above 0 and at most 1.
@@ -40,53 +40,49 @@ def run_benchmark(share: float = 1.0, out: Path | None = None, workers: int | No
     if not 0 < share <= 1:
         raise ValueError(f"share is {share}; expected above 0 and at most 1, of {CASES}")
     out, began = out or summary.benchmark_folder(), time.perf_counter()
-    wanted = [(part, case) for part, cases in CASES.items() for case in range(max(1, round(share * cases)))]
-    kept = home() / ".runs" / "evaluate" / _digest()
-    missing = [job for job in wanted if not _place(kept, *job).is_file()]
-    if missing:
+    cache = home() / ".runs" / "evaluate" / _digest()
+    counts = {part: max(1, round(share * cases)) for part, cases in CASES.items()}
+    jobs = [(cache / part / f"{case:03d}.json", part, case) for part, count in counts.items() for case in range(count)]
+    if missing := [job for job in jobs if not job[0].is_file()]:
         cache_legs()
-        run_jobs(_keep, [(kept, *job) for job in missing], "cases", "case", workers)
-    found = [json.loads(_place(kept, *job).read_text()) for job in wanted]
+        run_jobs(_evaluate_case, missing, "cases", "case", workers)
+    results = [json.loads(path.read_text()) for path, _, _ in jobs]
     for part in summary.PARTS:
-        table = pd.DataFrame([row for one in found for row in one["rows"].get(part, [])])
+        table = pd.DataFrame([row for result in results for row in result["rows"].get(part, [])])
         write_text(out / f"{part}.csv", table.to_csv(index=False, float_format="%.5g"))
-    told = summary.summary_tables(summary.read_rows(out))
-    write_text(out / "README.md", _page(told, share, found, time.perf_counter() - began))
+    tables = summary.summary_tables(summary.read_rows(out))
+    write_text(out / "README.md", _page(tables, share, results, time.perf_counter() - began))
     return out
 
 
 def _digest() -> str:
-    told = [code_digest([__name__]), pretrained.pretrained_path().with_suffix(".json").read_text()]
-    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
+    parts = [code_digest([__name__]), pretrained.pretrained_path().with_suffix(".json").read_text()]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
-def _place(kept: Path, part: str, case: int) -> Path:
-    return kept / part / f"{case:03d}.json"
-
-
-def _keep(kept: Path, part: str, case: int) -> None:
+def _evaluate_case(path: Path, part: str, case: int) -> None:
     began = time.perf_counter()
     rows = {name: json.loads(table.to_json(orient="records")) for name, table in EVALUATORS[part](case).items()}
     seconds = round(time.perf_counter() - began, 2)
-    write_text(_place(kept, part, case), json.dumps({"part": part, "seconds": seconds, "rows": rows}))
+    write_text(path, json.dumps({"part": part, "seconds": seconds, "rows": rows}))
 
 
-def _page(told: dict[str, pd.DataFrame], share: float, found: list[dict], seconds: float) -> str:
-    """The tables as Markdown, with what they were made from."""
-    costs = pd.DataFrame(found).groupby("part").seconds.agg(["count", "sum"])
-    spent = ", ".join(f"{row['count']:.0f} {part} {row['sum'] / 60:.1f} min" for part, row in costs.iterrows())
+def _page(tables: dict[str, pd.DataFrame | pd.Series], share: float, results: list[dict], seconds: float) -> str:
+    """The tables as Markdown, below the commit and the cost of the benchmark."""
+    costs = pd.DataFrame(results).groupby("part").seconds.agg(["count", "sum"])
+    costs = ", ".join(f"{row['count']:.0f} {part} {row['sum'] / 60:.1f} min" for part, row in costs.iterrows())
     lines = [
         "# From a phone to a shoe size, evaluated",
         "",
-        f"`python -m p2vtools evaluate` at {commit()}, {share:.0%} of its cases; of one core each: {spent}.",
-        f"This run itself took {seconds / 60:.1f} minutes; cases that an earlier one had done were not done again.",
+        f"`p2v evaluate` at {commit()}, {share:.0%} of its cases; minutes of one core: {costs}.",
+        f"This run took {seconds / 60:.1f} minutes without the cases that an earlier run had finished.",
     ]
-    for title, table in told.items():
+    for title, table in tables.items():
         lines += ["", f"## {title}", "", _markdown(table)]
     return "\n".join(lines) + "\n"
 
 
-def _markdown(table: pd.DataFrame) -> str:
+def _markdown(table: pd.DataFrame | pd.Series) -> str:
     flat = table.reset_index()
     cells = [[f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in row] for row in flat.to_numpy()]
     lines = [list(map(str, flat.columns)), ["---"] * flat.shape[1], *cells]

@@ -1,7 +1,7 @@
-"""How well `phone.clean` makes clean feet of scans made worse (`capture.degrade`), on people nobody trained on.
+"""Benchmark of scan cleaning on degraded scans, and of measuring on clean meshes.
 
-Everything is measured as a user gets it: the cleaned solid in the cube about itself, in the frame that `clean` found,
-against the true solid in the cube about itself; nothing is aligned to the truth.
+The cleaned solid is compared with the true solid as a user gets it: each in the cube about its own bounding box, in the
+frame that `clean_scan` found. Nothing is aligned to the truth.
 """
 
 from __future__ import annotations
@@ -29,6 +29,10 @@ from p2vtools.synthesis.feet.population import sample_population
 from p2vtools.synthesis.scan_degradation import ScanTruth, degrade_scan
 
 SIZE = 64
+"""Voxels per side of the compared grids."""
+
+FIRST_MEASURED = 1000
+"""Number of the first person whose mesh is measured; those before are photographed and scanned."""
 
 GROUPS = {
     "all": lambda rows: rows.case >= 0,
@@ -36,94 +40,111 @@ GROUPS = {
     "floor": lambda rows: (rows.floor != "none") & (rows.tilt == 0),
     "floor turned against the sole": lambda rows: rows.tilt > 0,
 }
+"""Title -> selection of rows in `scan_table`."""
 
-DRAWS = 2000
-"""Of the bootstrap."""
+STATISTICS: dict[str, tuple[str, Callable[..., np.ndarray]]] = {
+    "IoU at 64, median": ("iou", np.median),
+    "IoU at 64, 5th percentile": ("iou", lambda values, axis: np.quantile(values, 0.05, axis)),
+    "yaw error, median degrees": ("yaw error", lambda values, axis: np.nanmedian(np.abs(values), axis)),
+    "tilt error, median degrees": ("tilt error", np.nanmedian),
+    "side right, share": ("side right", np.mean),
+    "unit right, share": ("unit right", np.mean),
+    "refused, share": ("refused", lambda values, axis: np.mean(values != "", axis)),
+}
+"""Title -> (column, statistic) in `scan_table`."""
+
+RESAMPLES = 2000
+"""Bootstrap resamples."""
 
 
 def evaluate_scan(case: int) -> dict[str, pd.DataFrame]:
-    """Scan number ``case``, of a person of its own: made, cleaned, compared and measured.
+    """Degrades a scan of person number ``case``, cleans it, compares it with the truth and measures it.
 
-    ``scans``: case, person, side, floor, tilt (degrees), noise, leg (m), holes (share), sole, strays, unit (`Truth`);
-    yaw error, tilt error (degrees), iou, side right, unit right, refused (the reason, or nothing), seconds. What is
-    refused has an iou of 0, no errors, and neither side nor unit right.
-    ``fits``: as of `captures`, way ``scan``, without photos.
+    Returns:
+        ``scans``, one row: case, person, side, unit, floor, tilt (degrees), noise, holes (share), sole, leg (m), strays
+        (`ScanTruth`); yaw error, tilt error (degrees), iou, side right, unit right, refused (the reason, or empty),
+        seconds. A refused scan has IoU 0, no errors, and neither side nor unit right.
+
+        ``fits``: as in `evaluate_capture`, way ``scan`` with 0 photos.
     """
     (person,) = sample_population(SEED, 1, first=case)
     foot = make_feet(person)[SIDES[case % 2]]
     scan, truth = degrade_scan(foot, np.random.default_rng([SEED, 0, case]))
-    facts = asdict(truth)
-    del facts["to_scan"]
-    found, refused, began = None, "", time.perf_counter()
+    cleaned, refused, began = None, "", time.perf_counter()
     try:
-        found = clean_scan(scan, _typical())
+        cleaned = clean_scan(scan, _typical_foot())
     except ValueError as error:
         refused = str(error)
     seconds = time.perf_counter() - began
-    row = {"case": case, "person": person.id, **facts, **_compared(found, foot, truth)}
-    fits = pd.DataFrame(_fits(found, foot)).assign(case=case, person=person.id, side=foot.side)
+    settings = {name: value for name, value in asdict(truth).items() if name != "to_scan"}
+    row = {"case": case, "person": person.id, **settings, **_scan_errors(cleaned, foot, truth)}
+    fits = pd.DataFrame(_fit_rows(cleaned, foot)).assign(case=case, person=person.id, side=foot.side)
     return {"scans": pd.DataFrame([{**row, "refused": refused, "seconds": seconds}]), "fits": fits}
 
 
-def _compared(found: CleanedScan | None, foot: SyntheticFoot, truth: ScanTruth) -> dict[str, object]:
-    """How far a cleaned scan is from the truth."""
-    if found is None:
+def evaluate_meshes(case: int) -> dict[str, pd.DataFrame]:
+    """Measures the clean meshes of both feet of a person and compares with the landmarks of the body model.
+
+    Returns:
+        ``meshes``: side, measure, truth, found (mm), case, person.
+    """
+    (person,) = sample_population(SEED, 1, first=FIRST_MEASURED + case)
+    rows = []
+    for side, foot in make_feet(person).items():
+        found = dict(measure_foot(foot.solid, side)[0].items())
+        for name, truth in true_measures(foot).items():
+            if (title := name.replace("_", " ")) in found:
+                rows.append({"side": side, "measure": title, "truth": truth, "found": found[title]})
+    return {"meshes": pd.DataFrame(rows).assign(case=case, person=person.id)}
+
+
+def _scan_errors(cleaned: CleanedScan | None, foot: SyntheticFoot, truth: ScanTruth) -> dict[str, object]:
+    if cleaned is None:
         return {"yaw error": np.nan, "tilt error": np.nan, "iou": 0.0, "side right": False, "unit right": False}
-    true = voxelise(foot.solid.vertices, foot.solid.faces, foot_cube(foot.solid.bounds), SIZE).volume
-    yaw, tilt = yaw_and_tilt(found.to_foot @ truth.to_scan)
-    right = {"side right": found.side == truth.side, "unit right": found.unit == truth.unit}
-    return {"yaw error": yaw, "tilt error": tilt, "iou": iou(found.grid(SIZE).volume, true), **right}
+    solid = voxelise(foot.solid.vertices, foot.solid.faces, foot_cube(foot.solid.bounds), SIZE).volume
+    yaw, tilt = yaw_and_tilt(cleaned.to_foot @ truth.to_scan)
+    return {
+        "yaw error": yaw,
+        "tilt error": tilt,
+        "iou": iou(cleaned.grid(SIZE).volume, solid),
+        "side right": cleaned.side == truth.side,
+        "unit right": cleaned.unit == truth.unit,
+    }
 
 
-def _fits(found: CleanedScan | None, foot: SyntheticFoot) -> list[dict[str, object]]:
-    """Its measures beside the true ones, mm."""
-    said = {}
-    with contextlib.suppress(ValueError):  # what was found is no foot that can be measured
-        said = vars(measure_foot(found.mesh, found.side)[0]) if found else {}
-    true = true_measures(foot)
+def _fit_rows(cleaned: CleanedScan | None, foot: SyntheticFoot) -> list[dict[str, object]]:
+    found = {}
+    with contextlib.suppress(ValueError):  # the cleaned mesh cannot be measured as a foot
+        found = vars(measure_foot(cleaned.mesh, cleaned.side)[0]) if cleaned else {}
+    true, labels = true_measures(foot), {"way": "scan", "views": 0}
     return [
-        {
-            "way": "scan",
-            "views": 0,
-            "measure": name.replace("_", " "),
-            "truth": true[name],
-            "found": said.get(name, np.nan),
-        }
+        {**labels, "measure": name.replace("_", " "), "truth": true[name], "found": found.get(name, np.nan)}
         for name in MEASURE_NAMES
     ]
 
 
 @functools.cache
-def _typical() -> Bool[np.ndarray, "x y z"]:
+def _typical_foot() -> Bool[np.ndarray, "x y z"]:
     return pretrained.load_pretrained().typical_foot.solid.numpy()
 
 
 def yaw_and_tilt(matrix: Float[np.ndarray, "4 4"]) -> tuple[float, float]:
-    """Degrees by which a matrix of turn, move and scale turns about the vertical, and by which it tilts that."""
-    turn = matrix[:3, :3] / np.cbrt(np.linalg.det(matrix[:3, :3]))
-    yaw = np.rad2deg(np.arctan2(turn[0, 2] - turn[2, 0], turn[0, 0] + turn[2, 2]))
-    return float(yaw), float(np.rad2deg(np.arccos(np.clip(turn[1, 1], -1, 1))))
+    """Rotation of a similarity transform about the vertical, and the angle by which it tilts the vertical, degrees."""
+    rotation = matrix[:3, :3] / np.cbrt(np.linalg.det(matrix[:3, :3]))
+    yaw = np.rad2deg(np.arctan2(rotation[0, 2] - rotation[2, 0], rotation[0, 0] + rotation[2, 2]))
+    return float(yaw), float(np.rad2deg(np.arccos(np.clip(rotation[1, 1], -1, 1))))
 
 
 def scan_table(rows: pd.DataFrame) -> pd.DataFrame:
-    """What came of scans, with 95 % bootstrap intervals over people: of, measure, value, low, high, scans."""
-    measures: dict[str, tuple[str, Callable[..., np.ndarray]]] = {
-        "IoU at 64, median": ("iou", np.median),
-        "IoU at 64, 5th percentile": ("iou", lambda values, axis: np.quantile(values, 0.05, axis)),
-        "yaw error, median degrees": ("yaw error", lambda values, axis: np.nanmedian(np.abs(values), axis)),
-        "tilt error, median degrees": ("tilt error", np.nanmedian),
-        "side right, share": ("side right", np.mean),
-        "unit right, share": ("unit right", np.mean),
-        "refused, share": ("refused", lambda values, axis: np.mean(values != "", axis)),
-    }
-    rng, told = np.random.default_rng(0), []
-    for group, chosen in GROUPS.items():
-        of = rows[chosen(rows)]
-        if not len(of):
+    """Statistics of scans by group, with 95 % bootstrap intervals over people: of, measure, value, low, high, scans."""
+    rng, table = np.random.default_rng(0), []
+    for group, select in GROUPS.items():
+        part = rows[select(rows)]
+        if not len(part):
             continue
-        draws = rng.integers(len(of), size=(DRAWS, len(of)))
-        for name, (column, statistic) in measures.items():
-            values = of[column].to_numpy()
-            low, high = np.nanquantile(statistic(values[draws], axis=-1), [0.025, 0.975])
-            told.append((group, name, float(statistic(values, axis=-1)), float(low), float(high), len(of)))
-    return pd.DataFrame(told, columns=["of", "measure", "value", "low", "high", "scans"])
+        resamples = rng.integers(len(part), size=(RESAMPLES, len(part)))
+        for title, (column, statistic) in STATISTICS.items():
+            values = part[column].to_numpy()
+            low, high = np.nanquantile(statistic(values[resamples], axis=-1), [0.025, 0.975])
+            table.append((group, title, float(statistic(values, axis=-1)), float(low), float(high), len(part)))
+    return pd.DataFrame(table, columns=["of", "measure", "value", "low", "high", "scans"])

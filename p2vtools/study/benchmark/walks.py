@@ -1,4 +1,4 @@
-"""An unseen person's foot on a mat, photographed as a phone in a hand does it, with everything about it known."""
+"""Rendered photos of a foot on a mat, taken on a walk around it with a hand-held phone, with complete ground truth."""
 
 from __future__ import annotations
 
@@ -17,75 +17,79 @@ from p2vtools.fit.reconstruct import pose_matrix
 from p2vtools.synthesis.feet.foot import SyntheticFoot, make_feet
 from p2vtools.synthesis.feet.population import sample_population
 from p2vtools.synthesis.mat import Mat, get_mat, random_sheet
-from p2vtools.synthesis.photos import trajectories
 from p2vtools.synthesis.photos.phone_camera import Optics
 from p2vtools.synthesis.photos.rendering import render_phone_photos
+from p2vtools.synthesis.photos.trajectories import sample_phone_trajectory
 
 SEED = 31
-"""Of the people who are examined; no network and no threshold has met any of them (`config.FeetData`)."""
+"""Seed of the people of the benchmark; no network was trained and no threshold chosen on them (`config.FeetData`)."""
 
 PAPERS = ("a3", "a3", "tabloid", "a4")
-"""What the mats of one person after the other are printed on: two A4 glued together are an A3."""
+"""Paper of the mat, person by person; two A4 sheets glued together are an A3."""
 
 WIDTH, HEIGHT = 960, 720
-"""Pixels of a photo: a third of a phone's, so that marks of the mat are three times as hard to see."""
+"""Size of a photo in pixels: a third of a phone's, so the marks of the mat are three times harder to detect."""
 
 SAMPLES = 4
-"""Light paths a pixel."""
+"""Light paths per pixel."""
 
 DISTORTION, SHAKE = 0.10, 1.5
-"""Largest k1 of a lens, up or down, and standard deviation of a shake along each axis, pixels."""
+"""Largest absolute k1 of the lens; standard deviation of camera shake along each axis, pixels."""
 
 
 @dataclass(frozen=True, eq=False)
 class MatWalk:
-    """One walk around one foot on a mat."""
+    """The photos of one walk around one foot on a mat, and their ground truth."""
 
     foot: SyntheticFoot
     mat: Mat
     photos: list[bytes]
-    """JPEG, without EXIF."""
+    """JPEG files without EXIF."""
     cameras: list[Camera]
-    """Where they were taken from, in the foot's frame, without the lens's distortion."""
+    """True cameras in the frame of the foot, without lens distortion."""
     lens: Optics
     to_mat: Float[np.ndarray, "4 4"]
-    """From the foot's frame to the mat's, metres."""
+    """From the frame of the foot to that of the mat, metres."""
 
     @property
     def cameras_on_mat(self) -> list[Camera]:
-        """The cameras in the frame of the mat."""
-        back = np.linalg.inv(self.to_mat)
-        return [replace(camera, extrinsics=camera.extrinsics @ back) for camera in self.cameras]
+        """The true cameras in the frame of the mat."""
+        to_foot = np.linalg.inv(self.to_mat)
+        return [replace(camera, extrinsics=camera.extrinsics @ to_foot) for camera in self.cameras]
 
     def visible_corners(self, view: int) -> Bool[np.ndarray, " corners"]:
-        """Which corners of the board the photo shows: in the picture, and not behind the foot."""
+        """Which corners of the board a photo shows: inside the image and not occluded by the foot."""
         camera = self.cameras[view]
         corners = (self.mat.corners() - self.to_mat[:3, 3]) @ self.to_mat[:3, :3]
         pixels = camera.project(corners)
-        inside = ((pixels[:, :2] > 0) & (pixels[:, :2] < [camera.width, camera.height])).all(1)
-        towards = camera.position - corners
-        hidden = self.foot.leg_mesh.ray.intersects_any(corners + 1e-3 * towards, towards)
-        return inside & ~hidden
+        in_image = ((pixels[:, :2] > 0) & (pixels[:, :2] < [camera.width, camera.height])).all(1)
+        rays = camera.position - corners
+        return in_image & ~self.foot.leg_mesh.ray.intersects_any(corners + 1e-3 * rays, rays)
 
     def write(self, folder: Path) -> Path:
-        """The photos as they come from a phone."""
+        """Writes the photos as ``00.jpg``, ``01.jpg`` and so on; returns ``folder``."""
         for number, photo in enumerate(self.photos):
             write_bytes(folder / f"{number:02d}.jpg", photo)
         return folder
 
-    def pictures(self) -> list[Image.Image]:
-        """The photos, decoded."""
+    def images(self) -> list[Image.Image]:
+        """The decoded photos."""
         return [Image.open(io.BytesIO(photo)).convert("RGB") for photo in self.photos]
 
 
 def render_walk(case: int, views: int) -> MatWalk:
-    """Person number ``case`` on a mat; left and right foot in turns. It depends on both numbers alone."""
+    """Renders person number ``case`` on a mat: the left foot for even numbers, the right for odd ones.
+
+    The result depends on ``case`` and ``views`` alone. The walk has a generator of its own, so it does not change with
+    the number of random values that the person takes.
+    """
     side = SIDES[case % 2]
     (person,) = sample_population(SEED, 1, first=case)
     foot = make_feet(person)[side]
-    rng = np.random.default_rng([SEED, case])
-    walk = trajectories.sample_phone_trajectory(rng, views, np.array([0.0, 0.05, 0.0]), pixels=WIDTH)
-    cameras = [_landscape(camera) for camera in walk.cameras]
+    (seed,) = np.random.SeedSequence([SEED, case]).spawn(1)
+    rng = np.random.default_rng(seed)
+    walk = sample_phone_trajectory(rng, views, np.array([0.0, 0.05, 0.0]), pixels=WIDTH)
+    cameras = [_crop_to_landscape(camera) for camera in walk.cameras]
     mat = get_mat(PAPERS[case % len(PAPERS)])
     sheet = random_sheet(mat, rng)
     lens = Optics(float(rng.uniform(-DISTORTION, DISTORTION)), SHAKE * rng.standard_normal((views, 2)))
@@ -94,8 +98,8 @@ def render_walk(case: int, views: int) -> MatWalk:
     return MatWalk(foot, mat, photos, cameras, lens, to_mat)
 
 
-def _landscape(camera: Camera) -> Camera:
-    """The square ``camera`` of `WIDTH` pixels with less above and below."""
+def _crop_to_landscape(camera: Camera) -> Camera:
+    """Crops the image of a square ``camera`` of `WIDTH` pixels to `HEIGHT` rows."""
     intrinsics = camera.intrinsics.copy()
     intrinsics[1, 2] = HEIGHT / 2
     return Camera(intrinsics, camera.extrinsics, WIDTH, HEIGHT)

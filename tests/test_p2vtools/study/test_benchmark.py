@@ -1,4 +1,4 @@
-"""The evaluation of all that leads from a phone to a shoe size: a twentieth of it, and what its tables say."""
+"""The benchmark of captures, scans and clean meshes: a few of its cases, and its tables."""
 
 from __future__ import annotations
 
@@ -7,67 +7,76 @@ import pandas as pd
 import pytest
 
 from p2vlib import config
-from p2vtools.cli import main
+from p2vtools.__main__ import main
 from p2vtools.fit.measure import HALF_SIZE
 from p2vtools.fit.reconstruct import pose_matrix
-from p2vtools.study.benchmark import captures, meshes, run, scans, summary, walks
+from p2vtools.study.benchmark import captures, run, scans, summary, walks
+
+CLEANED = {"tilt": 0.0, "floor": "none", "tilt error": 1.0, "side right": True, "unit right": True, "refused": ""}
+REFUSED = {"iou": 0.0, "yaw error": np.nan, "side right": False, "unit right": False, "refused": "no foot"}
 
 
 @pytest.fixture(scope="module")
 def rows() -> dict[str, pd.DataFrame]:
-    """One person on a mat by four photos, and both feet of two people."""
-    parts = [captures.evaluate_capture(12, views=4)]
-    parts += [meshes.evaluate_meshes(case) for case in range(2)]
-    names = {name for part in parts for name in part}
-    return {name: pd.concat([part[name] for part in parts if name in part]) for name in names}
+    """One person on a mat in four photos."""
+    return captures.evaluate_capture(12, views=4)
 
 
-def test_photos_on_a_mat_are_placed(rows):
+def test_mat_gives_accurate_cameras(rows):
     photos = rows["photos"]
     assert len(photos) == 4 and photos.solved.all() and (photos.board > summary.MIN_BOARD_SHARE).all()
-    # Four photos calibrate a lens less well than the eight of an evaluation.
+    # Four photos calibrate the lens less accurately than the eight of the benchmark.
     assert photos.mm.max() < 8 and photos.degrees.max() < 0.5 and photos.focal.abs().max() < 0.01
 
 
-def test_photos_become_a_foot_of_about_its_size(rows):
+def test_captures_give_feet_of_about_the_true_size(rows):
     fits = rows["fits"]
     assert set(fits.way) >= {"mat", "exact"} and set(fits.views) >= {1, 2, 4}
-    most = fits[(fits.views == 4) & (fits.measure == "length")]
-    assert (most.iou > 0.75).all() and ((most.found - most.truth).abs() < 12).all()
-    one = fits[(fits.way == "mat") & (fits.views == 1)]
-    assert one.iou.max() < most.iou.max()
+    four = fits[(fits.views == 4) & (fits.measure == "length")]
+    assert (four.iou > 0.75).all() and ((four.found - four.truth).abs() < 12).all()
+    assert fits[(fits.way == "mat") & (fits.views == 1)].iou.max() < four.iou.max()
 
 
-def test_clean_meshes_are_measured_as_their_landmarks_say(rows):
-    off = rows["meshes"].assign(off=lambda table: (table.found - table.truth).abs())
-    lengths, girths = (off[off.measure.str.contains("girth") == which] for which in (False, True))
-    assert lengths.off.median() < 0.5 and (girths.off / girths.truth).median() < 0.01
+def test_walk_does_not_share_the_random_stream_of_the_person(monkeypatch):
+    """A person that takes more random numbers leaves cameras, mat and lens as they are."""
+    monkeypatch.setattr(walks, "render_phone_photos", lambda *_: [])
+    before, sample = walks.render_walk(3, 2), walks.sample_population
+    monkeypatch.setattr(walks, "sample_population", lambda seed, *_, **options: sample(seed + 1, 1, **options))
+    after = walks.render_walk(3, 2)
+    assert before.foot.length != after.foot.length
+    assert all(np.array_equal(a.extrinsics, b.extrinsics) for a, b in zip(before.cameras, after.cameras, strict=True))
+    assert np.array_equal(before.to_mat, after.to_mat) and before.lens.distortion == after.lens.distortion
+    shared = np.random.default_rng([walks.SEED, 3])
+    shared = walks.sample_phone_trajectory(shared, 2, np.array([0.0, 0.05, 0.0]), pixels=walks.WIDTH)
+    assert not np.allclose(shared.cameras[0].extrinsics, before.cameras[0].extrinsics)
 
 
-def test_the_people_are_nobody_elses():
+def test_measures_of_clean_meshes_agree_with_landmarks():
+    rows = pd.concat([scans.evaluate_meshes(case)["meshes"] for case in range(2)])
+    error, is_girth = (rows.found - rows.truth).abs(), rows.measure.str.contains("girth")
+    assert error[~is_girth].median() < 0.5 and (error / rows.truth)[is_girth].median() < 0.01
+
+
+def test_people_of_the_benchmark_occur_in_no_split():
     feet, objects = config.FeetData(), config.ObjectData()
     assert walks.SEED not in {feet.train_seed, feet.validation_seed, feet.test_seed, objects.train_seed}
 
 
-def test_a_row_says_what_was_done_and_what_came_of_it():
+def test_scan_is_cleaned_compared_and_measured():
     parts = scans.evaluate_scan(1)
-    rows, fits = parts["scans"], parts["fits"].set_index("measure")
+    (row,), fits = parts["scans"].to_dict("records"), parts["fits"].set_index("measure")
     assert abs(fits.found - fits.truth)["length"] < 15 and (fits.way == "scan").all()
-    assert rows.side.tolist() == ["right"]
-    for row in rows.to_dict("records"):
-        assert not row["refused"] and row["iou"] > 0.6 and row["side right"] and row["unit right"], row
-        assert abs(row["yaw error"]) < 8 and 0 <= row["tilt error"] < 8 and row["seconds"] > 0
+    assert row["side"] == "right" and not row["refused"] and row["iou"] > 0.6 and row["side right"], row
+    assert row["unit right"] and abs(row["yaw error"]) < 8 and 0 <= row["tilt error"] < 8 and row["seconds"] > 0, row
 
 
-def test_a_turn_about_the_vertical_is_yaw_whatever_the_size():
+def test_yaw_and_tilt_are_independent_of_scale():
     assert scans.yaw_and_tilt(3 * pose_matrix(-12.0, np.zeros(3))) == pytest.approx((12.0, 0.0), abs=1e-5)
 
 
-def test_rows_are_read_as_they_were_written(tmp_path):
-    """Of two scans one was refused, and a file knows it as well as memory does."""
-    facts = {"tilt": 0.0, "floor": "none", "yaw error": 1.0, "tilt error": 1.0, "side right": True, "unit right": True}
+def test_rows_of_scans_that_were_not_refused_survive_the_file(tmp_path):
     rows = pd.DataFrame(
-        [{**facts, "case": case, "iou": 0.9, "refused": why} for case, why in enumerate(["", "no foot"])]
+        [{**CLEANED, "case": case, "iou": 0.9, "yaw error": 1.0, "refused": why} for case, why in enumerate(["", "x"])]
     )
     for part in summary.PARTS:
         rows.to_csv(tmp_path / f"{part}.csv", index=False)
@@ -77,15 +86,17 @@ def test_rows_are_read_as_they_were_written(tmp_path):
         summary.read_rows(tmp_path / "none")
 
 
-def test_what_is_refused_counts_as_nothing_found():
-    good = {"tilt": 0.0, "floor": "none", "tilt error": 1.0, "side right": True, "unit right": True, "refused": ""}
-    rows = [{**good, "case": case, "iou": 0.9, "yaw error": (-1.0) ** case} for case in range(9)]
-    bad = {"iou": 0.0, "yaw error": np.nan, "side right": False, "unit right": False, "refused": "no foot"}
-    table = scans.scan_table(pd.DataFrame([*rows, {**good, "case": 9, **bad}])).set_index(["of", "measure"])
-    assert table.loc[("all", "IoU at 64, median"), "value"] == pytest.approx(0.9)
-    assert table.loc[("all", "side right, share"), "value"] == pytest.approx(0.9)
-    assert table.loc[("all", "refused, share"), "value"] == pytest.approx(0.1)
-    assert table.loc[("all", "yaw error, median degrees"), "value"] == pytest.approx(1.0)
+def test_refused_scans_count_as_failures():
+    rows = [{**CLEANED, "case": case, "iou": 0.9, "yaw error": (-1.0) ** case} for case in range(9)]
+    table = scans.scan_table(pd.DataFrame([*rows, {**CLEANED, "case": 9, **REFUSED}])).set_index(["of", "measure"])
+    expected = {
+        "IoU at 64, median": 0.9,
+        "side right, share": 0.9,
+        "refused, share": 0.1,
+        "yaw error, median degrees": 1.0,
+    }
+    for title, value in expected.items():
+        assert table.loc[("all", title), "value"] == pytest.approx(value), title
     low, high = table.loc[("no floor", "side right, share"), ["low", "high"]]
     assert low < 0.9 < high <= 1 and ("floor", "side right, share") not in table.index
 
@@ -93,47 +104,44 @@ def test_what_is_refused_counts_as_nothing_found():
 # --------------------------------------------------------------------------------------------------------------- tables
 
 
-def table_of(found: list[float], truth: float = 250.0) -> pd.DataFrame:
+def length_rows(found: list[float], truth: float = 250.0) -> pd.DataFrame:
     return pd.DataFrame({"way": "mat", "views": 8, "measure": "length", "truth": truth, "found": found})
 
 
-def test_errors_are_bias_median_and_percentile():
-    told = summary.error_table(table_of([251.0, 247.0, 250.0, 254.0]), ("way", "views")).iloc[0]
-    assert told.people == 4 and told.bias == pytest.approx(0.5) and told["median"] == pytest.approx(2.0)
-    assert told["95th percentile"] == pytest.approx(np.quantile([1, 3, 0, 4], 0.95))
+def test_error_table_gives_bias_median_and_percentile():
+    row = summary.error_table(length_rows([251.0, 247.0, 250.0, 254.0]), ("way", "views")).iloc[0]
+    assert row.people == 4 and row.bias == pytest.approx(0.5) and row["median"] == pytest.approx(2.0)
+    assert row["95th percentile"] == pytest.approx(np.quantile([1, 3, 0, 4], 0.95))
 
 
-def test_sizes_are_right_to_a_half_or_to_one():
-    middle = 59 * HALF_SIZE
-    told = summary.size_table(table_of([middle, middle + HALF_SIZE, middle - 2 * HALF_SIZE, np.nan], middle)).iloc[0]
-    assert told.tolist() == [25, 50, 75]
+def test_size_table_counts_refused_people_as_wrong():
+    true = 59 * HALF_SIZE
+    table = summary.size_table(length_rows([true, true + HALF_SIZE, true - 2 * HALF_SIZE, np.nan], true))
+    assert table.iloc[0].tolist() == [25, 50, 75]
 
 
-def test_photos_are_told_by_how_much_of_the_board_they_show():
+def test_pose_table_groups_photos_by_visible_share_of_the_board():
     photos = pd.DataFrame({"board": [0.1, 0.4, 0.6, 0.9], "solved": [False, True, True, False], "mat": "a3"})
-    photos = photos.assign(mm=[np.nan, 1, 3, np.nan], degrees=0.1, focal=[np.nan, 0.001, -0.002, np.nan])
-    told = summary.pose_table(photos)
-    assert told.loc["30 % and more", "solved, %"] == pytest.approx(200 / 3)
-    assert told.loc["under 30 %", "solved, %"] == 0 and told.loc["30 % and more", "centre, median mm"] == 2
-    assert told.loc["30 % and more", "focal length, largest error %"] == pytest.approx(0.2)
+    table = summary.pose_table(
+        photos.assign(mm=[np.nan, 1, 3, np.nan], degrees=0.1, focal=[np.nan, 0.001, -0.002, np.nan])
+    )
+    assert table.loc["30 % and more", "solved, %"] == pytest.approx(200 / 3)
+    assert table.loc["under 30 %", "solved, %"] == 0 and table.loc["30 % and more", "centre, median mm"] == 2
+    assert table.loc["30 % and more", "focal length, largest error %"] == pytest.approx(0.2)
 
 
-# ------------------------------------------------------------------------------------------------------------ the whole
-
-
-def test_an_evaluation_goes_on_where_it_was_stopped(tmp_path, monkeypatch, capsys):
-    """Cases that were done are read again; the page and the rows are those of all cases."""
+def test_interrupted_benchmark_continues(tmp_path, monkeypatch, capsys):
+    """A second run reads the finished cases; its rows and page cover all cases."""
     monkeypatch.setattr(run, "home", lambda: tmp_path)
     monkeypatch.setattr(run, "CASES", {"meshes": 2})
     monkeypatch.setattr(run.summary, "PARTS", ("meshes",))
-    monkeypatch.setattr(
-        run.summary, "summary_tables", lambda rows: {"Measuring": summary.error_table(rows["meshes"], ("measure",))}
-    )
-    first = run.run_benchmark(0.5, tmp_path / "half", workers=1)
-    kept = sorted((tmp_path / ".runs" / "evaluate").rglob("*.json"))
-    assert len(kept) == 1 and "| length |" in (first / "README.md").read_text()
-    before = kept[0].stat().st_mtime_ns
+    tables = lambda rows: {"Measures": summary.error_table(rows["meshes"], ("measure",))}  # noqa: E731
+    monkeypatch.setattr(run.summary, "summary_tables", tables)
+    half = run.run_benchmark(0.5, tmp_path / "half", workers=1)
+    (finished,) = (tmp_path / ".runs" / "evaluate").rglob("*.json")
+    assert "| length |" in (half / "README.md").read_text()
+    before = finished.stat().st_mtime_ns
     whole = run.run_benchmark(1.0, tmp_path / "whole", workers=1)
-    assert kept[0].stat().st_mtime_ns == before and len(pd.read_csv(whole / "meshes.csv").case.unique()) == 2
+    assert finished.stat().st_mtime_ns == before and len(pd.read_csv(whole / "meshes.csv").case.unique()) == 2
     assert main(["evaluate", "--share", "0"]) == 1
     assert "share is 0.0; expected above 0 and at most 1" in capsys.readouterr().err

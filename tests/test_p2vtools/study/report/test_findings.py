@@ -86,6 +86,6 @@ def test_an_evaluation_has_a_page(home: Path):
     check_page(page, folder)
     text = Page(page.read_text()).text
     assert "Error of the length from photos" in text and "25 of 40 people were found" in text
-    assert "Where photos on a mat were taken from" in text
+    assert "Cameras of photos on a mat" in text
     with pytest.raises(FileNotFoundError, match="make evaluate"):
         build_evaluation(home / "nowhere")
