@@ -1,7 +1,8 @@
-"""The two acts that notebooks 03, 04 and 05 repeat: train a network of the study, and put it to the test.
+"""Training and evaluation of the networks in notebooks 03 to 06.
 
-A network is known by its name, what it was trained on and its variant; its weights live below the run's work folder, so
-a later notebook finds what an earlier one trained, and a killed one goes on where it stopped.
+A trained network is identified by its name, its training data and its variant. Its weights are stored in the work
+folder of the run, so a later notebook loads what an earlier one trained, and a killed training continues from its
+checkpoint.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from p2vlib.data import shapenet
 from p2vlib.data.dataset import Captures
 from p2vlib.files import file_lock
 from p2vlib.provenance import home
-from p2vlib.training import checkpoints, train, training_provenance
+from p2vlib.training import checkpoints, recipe_summary, train, training_provenance
 from p2vtools import viewer
 from p2vtools.archives import pix3d
 from p2vtools.study.notebook_run import NotebookRun
@@ -36,15 +37,15 @@ TRAININGS = ("objects", "shapenet", "things3d", "feet-studio", "feet-phone")
 Result = TypeVar("Result")
 
 _INITIALISING = threading.Lock()
-"""Held while a network is initialised, which draws from torch's one global random state."""
+"""Held while a network is initialised, which draws from the global generator of torch."""
 
 _STOPPED = threading.Event()
-"""Set when one of the trainings side by side ends in an error, so that the others do not run on unseen."""
+"""Set when one of several parallel trainings fails, so that the others stop."""
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One network of the ablation of notebook 05: what is trained, and in which order it meets the photos."""
+    """A network of the ablation in notebook 05 and the order of the photos in its training."""
 
     name: str
     variant: str
@@ -54,10 +55,10 @@ class Arm:
 
 
 def ablation_arms(config: Config) -> dict[str, Arm]:
-    """Title -> arm: Pix2Vox, the LSTM in clockwise and in shuffled order; when repeated, also without the LSTM.
+    """Title -> arm: Pix2Vox, the LSTM trained in clockwise order, and in shuffled order.
 
-    Replaced by the identity, the LSTM leaves the same network as Pix2Vox, trained once more under another name: how
-    far the two differ is how far two trainings of one thing differ.
+    With repeats there is a fourth arm, in which the identity replaces the LSTM: the difference of this network to the
+    equal Pix2Vox is the variation between trainings.
     """
     arms = {
         "Pix2Vox": Arm(config.order_free, "main", "clockwise"),
@@ -68,8 +69,7 @@ def ablation_arms(config: Config) -> dict[str, Arm]:
         arms["LSTM, identity"] = Arm(config.recurrent, "identity", "clockwise", 0, (("recurrent", "identity"),))
     for title, arm in list(arms.items()):
         for repeat in range(1, config.repeats):
-            again = replace(arm, variant=f"{arm.variant}-seed{repeat}", repeat=repeat)
-            arms[f"{title}, seed {repeat}"] = again
+            arms[f"{title}, seed {repeat}"] = replace(arm, variant=f"{arm.variant}-seed{repeat}", repeat=repeat)
     return arms
 
 
@@ -84,26 +84,26 @@ class TrainedNetwork:
     history: pd.DataFrame
     weights: Path
     thresholds: dict[str, float] = field(default_factory=dict)
-    """The best threshold on each validation set, by its digest, that was asked for."""
+    """Digest of a validation set -> the best threshold on it; filled by `threshold_on`."""
 
     def threshold_on(self, validation: Captures) -> float:
-        """The threshold that is best on ``validation`` with all of its photos; measured once."""
-        known = validation.digest()
-        if known not in self.thresholds:
+        """The best threshold on ``validation`` with all photos; computed once."""
+        digest = validation.digest()
+        if digest not in self.thresholds:
             scores = evaluation.evaluate(self.model, validation, views=(validation.photos.shape[1],))
-            self.thresholds[known], _ = evaluation.best_threshold(scores)
-        return self.thresholds[known]
+            self.thresholds[digest], _ = evaluation.best_threshold(scores)
+        return self.thresholds[digest]
 
 
 @dataclass(frozen=True, eq=False)
 class LoadedArchive:
-    """A real archive, read."""
+    """The captures of a real archive."""
 
     captures: Captures
     skipped: pd.DataFrame
-    """What could not be read: columns object, reason."""
+    """Unreadable objects: columns object, reason."""
     leaks: pd.DataFrame
-    """Ids that stand in more than one split: columns object, places."""
+    """Object ids that occur in more than one split: columns object, places."""
 
 
 def read_archive(
@@ -116,48 +116,52 @@ def read_archive(
     drop_leaks: bool = False,
     on_error: str = "stop",
 ) -> LoadedArchive | None:
-    """A real archive, or None for the ``embedded`` objects.
+    """Reads a real archive; returns None for the ``embedded`` objects.
 
-    ``root`` empty: where `p2vlib fetch` puts it. ``as_published``: photos are cut to their centre, and tested as the
-    published code tests. The rest is told at `shapenet.load` and `pix3d.load`.
+    Args:
+        dataset: ``embedded``, ``shapenet``, ``things3d`` or ``pix3d``.
+        root: folder of the archive; empty: where `p2v fetch` puts it.
+        as_published: crop photos to their centre, and test as the published code does.
+        limit, drop_leaks, on_error: as in `shapenet.load` and `pix3d.load`.
 
     Raises:
-        FileNotFoundError: it is not there; says how to get it.
-        ValueError: an unknown data set or way, or an archive that is not as published.
+        FileNotFoundError: the archive is missing; the message says how to get it.
+        ValueError: an unknown data set or option, or an archive that differs from the published one.
     """
     if on_error not in ("stop", "skip"):
         raise ValueError(f"on_error is {on_error!r}; expected stop or skip")
     if limit < 0:
-        raise ValueError(f"limit is {limit}; expected so many objects a category and split, or 0 for all")
-    facts = dict(limit=limit, on_error=on_error)
-    none = pd.DataFrame(columns=["object", "places"])
+        raise ValueError(f"limit is {limit}; expected a number of objects per category and split, or 0 for all")
+    leaks = pd.DataFrame(columns=["object", "places"])
     if dataset == "embedded":
         return None
     if dataset == "pix3d":
-        captures, skipped = pix3d.load(Path(root or home() / "data" / "pix3d" / "pix3d"), image_size, **facts)
-        return LoadedArchive(replace(captures, as_published=as_published), skipped, none)
+        folder = Path(root or home() / "data" / "pix3d" / "pix3d")
+        captures, skipped = pix3d.load(folder, image_size, limit=limit, on_error=on_error)
+        return LoadedArchive(replace(captures, as_published=as_published), skipped, leaks)
     if dataset not in ("shapenet", "things3d"):
-        raise ValueError(f"no data set is called {dataset!r}; there are embedded, shapenet, things3d, pix3d")
+        raise ValueError(f"unknown data set {dataset!r}; expected embedded, shapenet, things3d or pix3d")
     folder = Path(root or home() / "data" / dataset)
-    facts |= dict(as_published=as_published, drop_leaks=drop_leaks, dataset=dataset)
-    captures, skipped = shapenet.load(folder, image_size, **facts)
+    options = dict(limit=limit, on_error=on_error, as_published=as_published, drop_leaks=drop_leaks, dataset=dataset)
+    captures, skipped = shapenet.load(folder, image_size, **options)
     found = shapenet.cross_listed(shapenet.read_taxonomy(folder / shapenet.TAXONOMY))
-    leaks = pd.DataFrame([(name, ", ".join(places)) for name, places in found.items()], columns=none.columns)
-    return LoadedArchive(captures, skipped, leaks)
+    rows = [(name, ", ".join(places)) for name, places in found.items()]
+    return LoadedArchive(captures, skipped, pd.DataFrame(rows, columns=leaks.columns))
 
 
 def training_captures(captures: Captures, training: str, split: str) -> Captures:
-    """The captures of a ``training`` (one of `TRAININGS`) in a split: objects in their cube, feet in the metric one.
+    """The captures of one split of a ``training``, one of `TRAININGS`.
 
-    `objects` are the embedded ones, `shapenet` and `things3d` those of the real archives.
+    ``objects`` are the embedded objects, ``shapenet`` and ``things3d`` those of the archives, each in its normalised
+    cube; ``feet-studio`` and ``feet-phone`` are the feet of one domain in the metric cube.
     """
     if training not in TRAININGS:
         raise ValueError(f"unknown training {training!r}; expected one of {', '.join(TRAININGS)}")
     if not training.startswith("feet-"):
         return captures.select(dataset=training, split=split)
-    look = training.removeprefix("feet-")
-    light = "drift" if look == "phone" else "steady"
-    return captures.select(dataset="feet", look=look, light=light, cube="metric", split=split)
+    domain = training.removeprefix("feet-")
+    lighting = "drift" if domain == "phone" else "steady"
+    return captures.select(dataset="feet", look=domain, light=lighting, cube="metric", split=split)
 
 
 def train_network(
@@ -173,11 +177,14 @@ def train_network(
     recipe: Training | None = None,
     **overrides: object,
 ) -> TrainedNetwork:
-    """The network ``name`` trained on the train split of ``training``; from ``start``'s weights where one is given.
+    """Trains the network ``name`` on the train split of ``training``, or loads its finished weights.
 
-    It is trained once: asked for again, in this notebook or a later one, it is loaded. ``repeat`` counts further
-    trainings with other seeds; ``overrides`` go to `models.build`. Without a ``recipe`` it is the config's pretraining,
-    or its fine-tuning where there is a start.
+    Args:
+        start: the network whose weights the training starts from.
+        order: the order of the photos that a recurrent network sees.
+        repeat: number of a further training with another seed.
+        recipe: default: the pretraining of the config, or its fine-tuning with a ``start``.
+        overrides: fields of the network's config (`models.build`).
     """
     recipe = recipe or (run.config.pretraining if start is None else run.config.finetuning)
     recipe = replace(recipe, view_order=order, seed=recipe.seed + run.config.seed + 1000 * repeat)
@@ -185,80 +192,87 @@ def train_network(
         torch.manual_seed(recipe.seed)
         model = models.build(name, image_size=run.config.image_size, **overrides)
     folder = run.work / "weights" / "_".join([name, training, variant])
-    learn, validation = (training_captures(captures, training, split) for split in ("train", "validation"))
-    begun = start.weights if start else None
-    with _trained_once(run, folder, lambda: training_provenance(model, learn, recipe, begun)):
-        history = train(model, learn, validation, recipe, folder, start=begun, report=_log)
+    train_split, validation = (training_captures(captures, training, split) for split in ("train", "validation"))
+    weights = start.weights if start else None
+    with _share_trainings(run, folder, lambda: training_provenance(model, train_split, recipe, weights)):
+        history = train(model, train_split, validation, recipe, folder, start=weights, report=_log)
     return TrainedNetwork(name, training, variant, model, history, folder / "weights.safetensors")
 
 
 @contextlib.contextmanager
-def _trained_once(run: NotebookRun, folder: Path, origin_of: Callable[[], dict]) -> Iterator[None]:
-    """Where runs of a grid stand side by side, one trains what several would train alike, and the others take it.
+def _share_trainings(run: NotebookRun, folder: Path, provenance: Callable[[], dict]) -> Iterator[None]:
+    """In a sweep, links the weights of an equal training of another run into ``folder`` before the block trains.
 
-    What is taken has the same origin to the last setting; the plain run is looked at first.
+    Equal means the same provenance. Of several processes one trains; the others wait and then link its weights.
     """
     if run.name == run.config.scale:
         yield
         return
-    told = origin_of()
-    with file_lock(run.work.parent / "trainings" / f"{checkpoints.provenance_id(told)}.lock", waiting=_check_stop):
+    expected = provenance()
+    with file_lock(run.work.parent / "trainings" / f"{checkpoints.provenance_id(expected)}.lock", waiting=_check_stop):
         own = folder / "weights.safetensors"
-        plain = home() / ".runs" / run.config.scale
-        for place in (plain, *sorted(run.work.parent.glob("*"))):
-            found = place / "weights" / folder.name / own.name
-            if not own.is_file() and found.is_file() and not checkpoints.provenance_diff(found, told):
+        runs = (home() / ".runs" / run.config.scale, *sorted(run.work.parent.glob("*")))
+        for other in runs:
+            found = other / "weights" / folder.name / own.name
+            if not own.is_file() and found.is_file() and not checkpoints.provenance_diff(found, expected):
                 own.parent.mkdir(parents=True, exist_ok=True)
                 os.link(found, own)
-                _log(f"  {folder.name}: the same as in {place.name}")
+                _log(f"  {folder.name}: weights taken from run {other.name}")
         yield
 
 
+def training_summary(
+    recipe: Training, train_split: Captures, validation: Captures, networks: Mapping[str, TrainedNetwork]
+) -> str:
+    """One line: the recipe, the size of the data, and the minutes that each network was trained for."""
+    minutes = [f"{title} {network.history.seconds.iloc[-1] / 60:.1f}" for title, network in networks.items()]
+    return f"{recipe_summary(recipe, train_split, validation)}; minutes: {', '.join(minutes)}"
+
+
 def published_network(path: str) -> TrainedNetwork:
-    """The network of a published checkpoint (``.pth``, or what `p2vlib convert` made of one), to be tested as it is.
+    """The network of a published checkpoint: a ``.pth`` file, or one that `p2v convert` wrote.
 
     Raises:
         FileNotFoundError, ValueError: as `models.load_published`.
     """
-    found = models.load_published(path)
-    print(f"{path}: {found.name}; not used: {', '.join(found.unused) or 'nothing'}", flush=True)
-    return TrainedNetwork(found.name, "shapenet", "published", found.model, pd.DataFrame(), Path(path))
+    checkpoint = models.load_published(path)
+    print(f"{path}: {checkpoint.name}; unused entries: {', '.join(checkpoint.unused) or 'none'}", flush=True)
+    return TrainedNetwork(checkpoint.name, "shapenet", "published", checkpoint.model, pd.DataFrame(), Path(path))
 
 
 def train_arm(
     run: NotebookRun, captures: Captures, arm: Arm, training: str, start: TrainedNetwork | None = None
 ) -> TrainedNetwork:
     """`train_network` for an arm of the ablation."""
-    facts = {"variant": arm.variant, "order": arm.order, "repeat": arm.repeat, **dict(arm.overrides)}
-    return train_network(run, captures, arm.name, training, start=start, **facts)
+    options = {"variant": arm.variant, "order": arm.order, "repeat": arm.repeat, **dict(arm.overrides)}
+    return train_network(run, captures, arm.name, training, start=start, **options)
 
 
 def run_in_parallel(jobs: Mapping[str, Callable[[], Result]]) -> dict[str, Result]:
-    """What each of ``jobs`` returns, by its key; on a CPU they run at the same time and share the cores.
+    """Runs ``jobs`` and returns their results by key: in threads on a CPU, one after the other on a GPU.
 
-    Small networks do not fill two cores: trained two at a time, on one core each, they are done sooner than one after
-    the other on both. Few begin together, lest one be left alone at the end; of many a core takes one at a time, so
-    that their minutes can be compared. A GPU takes them one by one. When one fails or the notebook is interrupted, the
-    others stop at their next line of history; asked for again, they go on from there.
+    Two trainings of small networks with one core each finish sooner than one after the other with both. A few jobs all
+    start at once; of many, one runs per core, so their minutes are comparable. When a job fails or is interrupted, the
+    other trainings stop at their next line of history, and continue from their checkpoints in the next call.
     """
     if torch.cuda.is_available() or len(jobs) == 1:
         return {key: job() for key, job in jobs.items()}
     cores = torch.get_num_threads()
-    alone = max(1, cores // len(jobs))
-    at_once = cores if len(jobs) > max(2 * cores, 4) else len(jobs)
-    with ThreadPoolExecutor(at_once, initializer=torch.set_num_threads, initargs=(alone,)) as pool:
-        running = {key: pool.submit(job) for key, job in jobs.items()}
+    workers = cores if len(jobs) > max(2 * cores, 4) else len(jobs)
+    threads = max(1, cores // len(jobs))
+    with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(threads,)) as pool:
+        futures = {key: pool.submit(job) for key, job in jobs.items()}
         try:
-            for done in as_completed(running.values()):
-                done.result()
+            for future in as_completed(futures.values()):
+                future.result()
         except BaseException:
             _STOPPED.set()
             pool.shutdown(cancel_futures=True)
             raise
         finally:
             _STOPPED.clear()
-            torch.set_num_threads(cores)  # in part it is a setting of the whole process
-    return {key: done.result() for key, done in running.items()}
+            torch.set_num_threads(cores)  # the initialiser also changes a setting of the whole process
+    return {key: future.result() for key, future in futures.items()}
 
 
 def _log(line: str) -> None:
@@ -268,7 +282,7 @@ def _log(line: str) -> None:
 
 def _check_stop() -> None:
     if _STOPPED.is_set():
-        raise InterruptedError("another of the trainings side by side has stopped")
+        raise InterruptedError("stopped, because a parallel training failed")
 
 
 def evaluate_network(
@@ -281,22 +295,21 @@ def evaluate_network(
     orders: Sequence[str] = ("clockwise",),
     variant: str | None = None,
 ) -> pd.DataFrame:
-    """Metrics of ``network`` on ``test``; the threshold is the best on ``validation`` with all of its photos.
+    """Metrics of ``network`` on ``test``, as rows of `metrics.csv`.
 
-    All of them, whatever ``views`` are asked for: so a network has one threshold, in every notebook that tests it. A
-    network that knows no order (its tests hold it to that) is run in one, which counts for all.
+    The threshold is the best on ``validation`` with all photos, whatever the ``views``, so a network has the same
+    threshold in every notebook. An order-free network is run in one order, and its rows are repeated for the others.
     """
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = network.model.to(device)
+    model = network.model.to("cuda" if torch.cuda.is_available() else "cpu")
     threshold = network.threshold_on(validation)
-    facts = {"model": network.name, "training": network.training, "variant": variant or network.variant}
-    facts["cameras"] = "true" if model.needs_cameras else "none"
+    cameras, variant = "true" if model.needs_cameras else "none", variant or network.variant
     if model.order_free:
         scores = evaluation.evaluate(model, test, views)
         scores = pd.concat([scores.assign(order=order) for order in orders], ignore_index=True)
     else:
         scores = evaluation.evaluate(model, test, views, orders)
-    return evaluation.metric_rows(scores, threshold, dataset=dataset, **facts)
+    labels = dict(model=network.name, training=network.training, variant=variant, cameras=cameras)
+    return evaluation.metric_rows(scores, threshold, dataset=dataset, **labels)
 
 
 def evaluate_mean_shape(
@@ -311,42 +324,34 @@ def evaluate_mean_shape(
     orders: Sequence[str] = ("clockwise",),
     variant: str = "main",
 ) -> pd.DataFrame:
-    """Metrics of the mean training shape of the same ``by`` (side or taxonomy), its threshold chosen on validation."""
+    """Metrics of the mean training shape of each ``by`` (side or taxonomy); its threshold is chosen on validation."""
     threshold, _ = evaluation.best_threshold(evaluation.score_mean_shape(train, validation, by))
     scores = evaluation.score_mean_shape(train, test, by, views, orders)
-    return evaluation.metric_rows(
-        scores, threshold, model="mean-shape", training=training, dataset=dataset, variant=variant
-    )
+    labels = dict(model="mean-shape", training=training, dataset=dataset, variant=variant)
+    return evaluation.metric_rows(scores, threshold, **labels)
 
 
 def surface_scores(
     networks: Mapping[str, TrainedNetwork], train: Captures, test: Captures, validation: Captures, views: Sequence[int]
 ) -> pd.DataFrame:
-    """F-score@1% on ``test`` of each network by number of photos, and of the mean shape: model, views, low, high …
+    """F-score@1% on ``test`` of each network and of the mean shape, by number of photos.
 
-    Each is cut at its threshold from ``validation``. Columns: model, views, f_score, low, high, samples.
+    Thresholds are chosen on ``validation``. Columns: model, views, f_score, low, high (95 % interval), samples.
     """
-    rows = []
+    parts = []
     for network in networks.values():
         threshold = network.threshold_on(validation)
         for number in views:
             solids = evaluation.predict(network.model, test, test.test_views(number)) >= threshold
-            rows.append((network.name, number, evaluation.f_score_rows(solids, test)))
+            parts.append((network.name, number, evaluation.f_score_rows(solids, test)))
     threshold, _ = evaluation.best_threshold(evaluation.score_mean_shape(train, validation, "taxonomy"))
     mean = evaluation.f_score_rows(evaluation.mean_shape_volumes(train, test, "taxonomy") >= threshold, test)
-    rows += [("mean-shape", number, mean) for number in views]
-    return pd.DataFrame(
-        [
-            (
-                model,
-                number,
-                *evaluation.bootstrap_interval(found.f_score.to_numpy(), found.subject.to_numpy()),
-                len(found),
-            )
-            for model, number, found in rows
-        ],
-        columns=["model", "views", "f_score", "low", "high", "samples"],
-    )
+    parts += [("mean-shape", number, mean) for number in views]
+    rows = []
+    for model, number, scores in parts:
+        interval = evaluation.bootstrap_interval(scores.f_score.to_numpy(), scores.subject.to_numpy())
+        rows.append((model, number, *interval, len(scores)))
+    return pd.DataFrame(rows, columns=["model", "views", "f_score", "low", "high", "samples"])
 
 
 def prediction_panels(
@@ -356,39 +361,40 @@ def prediction_panels(
     views: int,
     metrics: pd.DataFrame,
 ) -> list[viewer.Panel]:
-    """Rows for `viewer.panels`: each of ``samples`` (title -> sample) with its photos, truth and every prediction.
+    """Rows for `viewer.panels`: each of ``samples`` (title -> sample) with photos, truth and all predictions.
 
-    Each network's volume is cut at the threshold that ``metrics`` mark as its selected one.
+    The threshold of each network is the one that ``metrics`` mark as selected.
     """
-    rows = []
+    panels = []
     for title, sample in samples.items():
-        one = captures.select(sample=sample)
-        chosen = one.test_views(views)[0].tolist()
-        predictions = {
-            name: evaluation.predict(network.model, one, chosen)[0].cpu().numpy() >= _selected(metrics, network)
-            for name, network in networks.items()
-        }
-        photos = one.photos[0, chosen].permute(0, 2, 3, 1).cpu().numpy()
-        rows.append(viewer.Panel(f"{title}\n{sample}", list(photos), one.truth[0].cpu().numpy(), predictions))
-    return rows
+        capture = captures.select(sample=sample)
+        chosen = capture.test_views(views)[0].tolist()
+        predictions = {}
+        for name, network in networks.items():
+            probability = evaluation.predict(network.model, capture, chosen)[0].cpu().numpy()
+            predictions[name] = probability >= _selected_threshold(metrics, network)
+        photos = list(capture.photos[0, chosen].permute(0, 2, 3, 1).cpu().numpy())
+        panels.append(viewer.Panel(f"{title}\n{sample}", photos, capture.truth[0].cpu().numpy(), predictions))
+    return panels
 
 
 def ranking_figure(network: TrainedNetwork, captures: Captures, rows: pd.DataFrame, views: int) -> Figure:
-    """The best, the middle and the worst of ``captures`` by ``network``, and the scores of all (`best_to_worst`).
+    """The best, the median and the worst of ``captures`` by IoU, below the IoU of all captures.
 
     Args:
-        rows: the metrics of that network on those captures, under whatever variant, with ``views`` photos in one order.
+        rows: metrics of ``network`` on ``captures`` with ``views`` photos in one order, under any variant.
     """
     rows, groups = rows.assign(variant=network.variant), {}
     for title, samples in evaluation.rank_samples(rows).items():
-        named = {f"{title} {place}": sample for place, sample in enumerate(samples, start=1)}
-        groups[title] = prediction_panels({network.name: network}, captures, named, views, rows)
+        titles = {f"{title} {place}": sample for place, sample in enumerate(samples, start=1)}
+        groups[title] = prediction_panels({network.name: network}, captures, titles, views, rows)
     return viewer.best_to_worst(groups, rows[rows.selected].iou.tolist())
 
 
-def _selected(metrics: pd.DataFrame, network: TrainedNetwork) -> float:
-    own = (metrics.model == network.name) & (metrics.training == network.training)
-    chosen = metrics[own & (metrics.variant == network.variant) & metrics.selected].threshold.unique()
-    if len(chosen) != 1:
-        raise ValueError(f"{network.name}, {network.training}, {network.variant} has {len(chosen)} selected thresholds")
-    return float(chosen[0])
+def _selected_threshold(metrics: pd.DataFrame, network: TrainedNetwork) -> float:
+    labels = [network.name, network.training, network.variant]
+    same = (metrics[["model", "training", "variant"]] == labels).all(axis=1)
+    thresholds = metrics[same & metrics.selected].threshold.unique()
+    if len(thresholds) != 1:
+        raise ValueError(f"{', '.join(labels)} has {len(thresholds)} selected thresholds; expected 1")
+    return float(thresholds[0])

@@ -1,4 +1,4 @@
-"""What `reconstruct` gives on feet whose truth is known: what the card of the weights says of it."""
+"""Evaluation of the pretrained weights on feet with known truth: the results that their card reports."""
 
 from __future__ import annotations
 
@@ -40,209 +40,226 @@ CAPTURE_SETTINGS = {
     "exact cameras, placement given": ("phone", None),
     "on a mat, its cameras, foot found": (MAT_DOMAIN, "a mat"),
 }
-"""How feet of the test are captured to be measured -> their look, and who measured the cameras (`measured_foot`)."""
+"""Title -> (domain of the photos, source of the camera noise), the settings in which test feet are measured."""
 
 
 def solid_in_frame(
     foot: ReconstructedFoot, pose: Float[np.ndarray, "4 4"], size: int = 32
 ) -> Bool[np.ndarray, "x y z"]:
-    """The solid of ``foot`` on the grid of a foot whose true ``pose`` is known, interpolated."""
+    """Resamples the solid of ``foot`` on the grid of a foot with the true ``pose``, by linear interpolation."""
     from scipy.ndimage import map_coordinates
 
-    there = np.linalg.inv(foot.pose) @ pose
-    points = FOOT_CUBE.voxel_centres(size).reshape(-1, 3) @ there[:3, :3].T + there[:3, 3]
-    places = (points - FOOT_CUBE.lower) / FOOT_CUBE.edge * len(foot.probability) - 0.5
-    volume = map_coordinates(foot.probability, places.T, order=1, cval=0.0).reshape((size,) * 3)
+    to_foot = np.linalg.inv(foot.pose) @ pose
+    points = FOOT_CUBE.voxel_centres(size).reshape(-1, 3) @ to_foot[:3, :3].T + to_foot[:3, 3]
+    indices = (points - FOOT_CUBE.lower) / FOOT_CUBE.edge * len(foot.probability) - 0.5
+    volume = map_coordinates(foot.probability, indices.T, order=1, cval=0.0).reshape((size,) * 3)
     volume[:, round(FOOT_SHARE * size) :] = 0
     return volume >= foot.threshold
 
 
 def evaluate_reconstruction(weights: PretrainedModel, folders: Sequence[Path], seed: int = 0) -> pd.DataFrame:
-    """How well unseen feet are reconstructed from all photos of their capture folders: a row a foot.
+    """Reconstructs feet from all photos of their capture folders.
 
-    Columns: sample, subject, iou (placement given), iou at 128 (likewise), found (IoU when the foot stands up to 4 cm
-    and 30 degrees away from where the capture says, in the foot's own frame), degrees and mm that it is then placed
-    wrong, seconds at 32 and at 128.
+    Returns:
+        One row per foot: sample, subject, iou and iou at 128 (given placement), found (IoU in the frame of the foot
+        when it has to be found, up to 4 cm and 30 degrees away from its nominal place), degrees and mm (error of that
+        placement), seconds and seconds at 128.
     """
     rng, rows = np.random.default_rng(seed), []
     for folder in progress.bar(folders, "feet", unit="foot"):
-        shots, mesh = read_photo_set(folder), trimesh.load_mesh(folder / "model.obj", process=False)
+        photo_set, mesh = read_photo_set(folder), trimesh.load_mesh(folder / "model.obj", process=False)
         truth = {size: voxelise(mesh.vertices, mesh.faces, FOOT_CUBE, size).volume for size in (32, 128)}
-        given = reconstruct(weights, shots, 128, "given")
-        coarse = reconstruct(weights, shots, 32, "given")
-        shots, pose = displace_foot(shots, rng)
+        fine = reconstruct(weights, photo_set, 128, "given")
+        coarse = reconstruct(weights, photo_set, 32, "given")
+        photo_set, pose = displace_foot(photo_set, rng)
         began = time.perf_counter()
-        found = reconstruct(weights, shots, 32)
+        found = reconstruct(weights, photo_set, 32)
         seconds = time.perf_counter() - began
-        reconstruct(weights, shots, 128)
-        slower = time.perf_counter() - began - seconds
-        off = np.linalg.inv(found.pose) @ pose
+        reconstruct(weights, photo_set, 128)
+        seconds_fine = time.perf_counter() - began - seconds
+        error = np.linalg.inv(found.pose) @ pose
         rows.append(
             {
                 "sample": folder.name,
                 "subject": folder.name.rsplit("-", 1)[0],
                 "iou": iou(coarse.solid, truth[32]),
-                "iou at 128": iou(given.solid, truth[128]),
+                "iou at 128": iou(fine.solid, truth[128]),
                 "found": iou(solid_in_frame(found, pose), truth[32]),
-                "degrees": float(np.rad2deg(np.arctan2(off[2, 0], off[0, 0]))),
-                "mm": float(1000 * np.hypot(off[0, 3], off[2, 3])),
+                "degrees": float(np.rad2deg(np.arctan2(error[2, 0], error[0, 0]))),
+                "mm": float(1000 * np.hypot(error[0, 3], error[2, 3])),
                 "seconds": seconds,
-                "seconds at 128": slower,
+                "seconds at 128": seconds_fine,
             }
         )
     return pd.DataFrame(rows)
 
 
-def displace_foot(shots: PhotoSet, rng: np.random.Generator) -> tuple[PhotoSet, Float[np.ndarray, "4 4"]]:
-    """A capture whose foot stands up to 4 cm and 30 degrees away from where it is looked for, and its true pose."""
-    angle, away = rng.uniform(0, 2 * np.pi), 0.04 * rng.uniform() ** 0.5
-    pose = pose_matrix(rng.uniform(-30, 30), away * np.array([np.cos(angle), 0, np.sin(angle)]))
-    back = np.linalg.inv(pose)
-    moved = [replace(camera, extrinsics=camera.extrinsics @ back) for camera in shots.cameras]
-    return replace(shots, cameras=moved, initial_position=np.zeros(3)), pose
+def displace_foot(photo_set: PhotoSet, rng: np.random.Generator) -> tuple[PhotoSet, Float[np.ndarray, "4 4"]]:
+    """Moves the foot of a capture by up to 4 cm and 30 degrees on the floor.
+
+    Returns:
+        The capture, and the pose of the foot in the frame of its cameras.
+    """
+    angle, distance = rng.uniform(0, 2 * np.pi), 0.04 * rng.uniform() ** 0.5
+    pose = pose_matrix(rng.uniform(-30, 30), distance * np.array([np.cos(angle), 0, np.sin(angle)]))
+    inverse = np.linalg.inv(pose)
+    moved = [replace(camera, extrinsics=camera.extrinsics @ inverse) for camera in photo_set.cameras]
+    return replace(photo_set, cameras=moved, initial_position=np.zeros(3)), pose
 
 
-def perturb_cameras(shots: PhotoSet, degrees: float, metres: float, rng: np.random.Generator) -> PhotoSet:
-    """A capture whose cameras were measured with an error of their own each: standard deviations about and along the
-    camera's axes."""
+def perturb_cameras(photo_set: PhotoSet, degrees: float, metres: float, rng: np.random.Generator) -> PhotoSet:
+    """Adds independent noise to the pose of every camera.
+
+    Args:
+        degrees, metres: standard deviations about and along each axis of the camera.
+    """
     cameras = []
-    for camera in shots.cameras:
-        wrong = np.eye(4)
-        wrong[:3, :3] = Rotation.from_euler("xyz", rng.normal(scale=degrees, size=3), degrees=True).as_matrix()
-        wrong[:3, 3] = rng.normal(scale=metres, size=3)
-        cameras.append(replace(camera, extrinsics=wrong @ camera.extrinsics))
-    return replace(shots, cameras=cameras)
+    for camera in photo_set.cameras:
+        noise = np.eye(4)
+        noise[:3, :3] = Rotation.from_euler("xyz", rng.normal(scale=degrees, size=3), degrees=True).as_matrix()
+        noise[:3, 3] = rng.normal(scale=metres, size=3)
+        cameras.append(replace(camera, extrinsics=noise @ camera.extrinsics))
+    return replace(photo_set, cameras=cameras)
 
 
 def true_capture_measures(folder: Path) -> dict[str, float]:
-    """The measures of the foot in a rendered capture folder, by anny's landmarks (`capture.landmarks`), mm."""
+    """The true measures of the foot in a rendered capture folder, from the landmarks of the body model, mm."""
     subject = json.loads((folder / "subject.json").read_text())
     (person,) = sample_population(subject["recipe"]["seed"], 1, first=subject["recipe"]["index"])
     return true_measures(make_feet(person)[subject["side"]])
 
 
 def measure_captures(
-    weights: PretrainedModel, folders: Sequence[Path], who: str | None = "a mat", seed: int = 0
+    weights: PretrainedModel, folders: Sequence[Path], noise: str | None = "a mat", seed: int = 0
 ) -> pd.DataFrame:
-    """`readings` of unseen feet, `measured_foot` each: a row a foot and measure."""
-    jobs = [(weights, folder, who, np.random.default_rng([seed, number])) for number, folder in enumerate(folders)]
+    """`measure_capture` of several folders in parallel: one row per foot and measure."""
+    jobs = [(weights, folder, noise, np.random.default_rng([seed, number])) for number, folder in enumerate(folders)]
     return pd.concat(run_jobs(measure_capture, jobs, "feet measured", "foot"), ignore_index=True)
 
 
-def measure_capture(weights: PretrainedModel, folder: Path, who: str | None, rng: np.random.Generator) -> pd.DataFrame:
-    """What `uncertainty.readings` says of the foot in a capture folder beside the truth: a row a measure.
+def measure_capture(
+    weights: PretrainedModel, folder: Path, noise: str | None, rng: np.random.Generator
+) -> pd.DataFrame:
+    """The uncalibrated measures of the foot in a capture folder, with the truth.
 
     Args:
-        who: measured the cameras (`rough.NOISE`), and the foot is to be found (`elsewhere`); None: cameras and
-            placement are exact.
+        noise: key of `camera_alignment.CAMERA_NOISE`; the foot is then displaced and has to be found. None: exact
+            cameras and given placement.
 
-    Columns: sample, subject, measure, value, grid, surface, photos, scale, truth (mm).
+    Returns:
+        One row per measure: the columns of `uncertainty.uncalibrated_measures`, sample, subject and truth (mm).
     """
-    shots = read_photo_set(folder)
-    if who:
-        shots, _ = displace_foot(perturb_cameras(shots, *camera_alignment.CAMERA_NOISE[who], rng), rng)
-    foot = reconstruct(weights, shots, CALIBRATED_SIZE, "found" if who else "given")
-    table = uncertainty.uncalibrated_measures(weights, shots, foot).rename_axis("measure").reset_index()
+    photo_set = read_photo_set(folder)
+    if noise:
+        perturbed = perturb_cameras(photo_set, *camera_alignment.CAMERA_NOISE[noise], rng)
+        photo_set, _ = displace_foot(perturbed, rng)
+    foot = reconstruct(weights, photo_set, CALIBRATED_SIZE, "found" if noise else "given")
+    table = uncertainty.uncalibrated_measures(weights, photo_set, foot).rename_axis("measure").reset_index()
     truth = table.measure.map(true_capture_measures(folder))
     return table.assign(sample=folder.name, subject=folder.name.rsplit("-", 1)[0], truth=truth)
 
 
-def measure_errors(rows: pd.DataFrame, known: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
-    """How far measures were off (`measured`) before and after the corrections of ``known`` (`uncertainty.fitted`), mm,
-    and how many of them were inside their interval."""
-    told = {}
-    for name, one in rows.groupby("measure", sort=False):
-        off = one.value - one.truth
-        left = off + uncertainty.predict_correction(one.set_index("measure"), known).to_numpy()
-        within = known[name]["factor"] * one.scale
-        told[str(name).replace("_", " ")] = {
-            "uncorrected, mean": round(float(off.mean()), 2),
-            "mean": round(float(left.mean()), 2),
-            "median of its size": round(float(left.abs().median()), 2),
-            "95 % within": round(float(left.abs().quantile(0.95)), 2),
-            "interval, mean": round(float(within.mean()), 2),
-            "inside": round(float((left.abs() <= within).mean()), 3),
+def measure_errors(rows: pd.DataFrame, calibration: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    """Errors of `measure_captures` before and after correction, mm, and the coverage of the intervals, by measure.
+
+    Args:
+        calibration: from `uncertainty.fit_calibration`.
+    """
+    summary = {}
+    for name, part in rows.groupby("measure", sort=False):
+        uncorrected = part.value - part.truth
+        error = uncorrected + uncertainty.predict_correction(part.set_index("measure"), calibration).to_numpy()
+        half_width = calibration[name]["factor"] * part.scale
+        summary[str(name).replace("_", " ")] = {
+            "uncorrected, mean": round(float(uncorrected.mean()), 2),
+            "mean": round(float(error.mean()), 2),
+            "median of its size": round(float(error.abs().median()), 2),
+            "95 % within": round(float(error.abs().quantile(0.95)), 2),
+            "interval, mean": round(float(half_width.mean()), 2),
+            "inside": round(float((error.abs() <= half_width).mean()), 3),
         }
-    return told
+    return summary
 
 
 def summarise_reconstruction(rows: pd.DataFrame) -> dict[str, object]:
-    """What `examine` found, as a card says it."""
-    told: dict[str, object] = {"feet": len(rows)}
+    """The entries of the card for the rows of `evaluate_reconstruction`."""
+    entries: dict[str, object] = {"feet": len(rows)}
     for column in ("iou", "iou at 128", "found"):
-        told[column] = [
-            round(value, 4) for value in bootstrap_interval(rows[column].to_numpy(), rows.subject.to_numpy())
-        ]
-    told["placed wrong, median degrees"] = round(float(rows.degrees.abs().median()), 2)
-    told["placed wrong, median mm"] = round(float(rows.mm.median()), 2)
-    told["seconds"] = round(float(rows.seconds.median()), 2)
-    told["seconds at 128"] = round(float(rows["seconds at 128"].median()), 2)
-    return told
+        interval = bootstrap_interval(rows[column].to_numpy(), rows.subject.to_numpy())
+        entries[column] = [round(value, 4) for value in interval]
+    errors = {"placed wrong, median degrees": rows.degrees.abs(), "placed wrong, median mm": rows.mm}
+    for title, values in (errors | {name: rows[name] for name in ("seconds", "seconds at 128")}).items():
+        entries[title] = round(float(values.median()), 2)
+    return entries
 
 
 def complete_card(path: Path, config: Config) -> dict[str, object]:
-    """Adds to the card at ``path`` what capture folders give, and what wrong cameras cost; draws its picture.
+    """Adds the results on capture folders and the effect of camera noise to the card at ``path``; draws its figure.
 
-    Measures are calibrated on floors and mats alike.
+    Returns:
+        The new entries. Measures are calibrated on feet on floors and on mats together.
     """
     feet, weights = data_folder("feet", config.scale), pretrained.load_pretrained(path)
-    known = [folder for look in ("phone", MAT_DOMAIN) for folder in sorted((feet / look).glob("person-validation-*"))]
-    folders = {look: sorted((feet / look).glob("person-test-*")) for look in ("phone", MAT_DOMAIN)}
-    tested = {
-        title: measure_captures(weights, folders[look], who, seed=1) for title, (look, who) in CAPTURE_SETTINGS.items()
+    domains = ("phone", MAT_DOMAIN)
+    validation = [folder for domain in domains for folder in sorted((feet / domain).glob("person-validation-*"))]
+    test = {domain: sorted((feet / domain).glob("person-test-*")) for domain in domains}
+    measured = {
+        title: measure_captures(weights, test[domain], noise, seed=1)
+        for title, (domain, noise) in CAPTURE_SETTINGS.items()
     }
-    told = calibrate_card(path, measure_captures(weights, known), tested)
+    entries = calibrate_card(path, measure_captures(weights, validation), measured)
     weights = pretrained.load_pretrained(path)
-    tested = evaluate_reconstruction(weights, folders["phone"])
-    told |= {
-        "reconstruct, all photos of unseen feet": summarise_reconstruction(tested),
-        "wrong cameras": camera_noise_scores(weights, config),
-    }
-    pretrained.update_card(path, told)
-    picture = card_figure(weights, tested, feet / "phone")
-    write_atomically(path.with_suffix(".png"), lambda partial: picture.savefig(partial, dpi=110))
-    return told
+    rows = evaluate_reconstruction(weights, test["phone"])
+    entries["reconstruct, all photos of unseen feet"] = summarise_reconstruction(rows)
+    entries["wrong cameras"] = camera_noise_scores(weights, config)
+    pretrained.update_card(path, entries)
+    figure = card_figure(weights, rows, feet / "phone")
+    write_atomically(path.with_suffix(".png"), lambda partial: figure.savefig(partial, dpi=110))
+    return entries
 
 
-def calibrate_card(path: Path, known: pd.DataFrame, tested: Mapping[str, pd.DataFrame]) -> dict[str, object]:
-    """Adds to the card at ``path`` how measures are corrected and how sure they are, and what that is worth.
+def calibrate_card(path: Path, validation: pd.DataFrame, tests: Mapping[str, pd.DataFrame]) -> dict[str, object]:
+    """Adds the correction of the measures, their intervals and the resulting errors to the card at ``path``.
 
     Args:
-        known: validation people, `measured`; both come from them.
-        tested: people of the test, likewise, by how they were captured.
+        validation: `measure_captures` of validation people, for the calibration.
+        tests: capture setting -> `measure_captures` of test people.
     """
-    told: dict[str, object] = {CALIBRATION_KEY: uncertainty.fit_calibration(known)}
-    told["measures, mm"] = {title: measure_errors(rows, told[CALIBRATION_KEY]) for title, rows in tested.items()}
-    pretrained.update_card(path, told)
-    return told
+    fitted = uncertainty.fit_calibration(validation)
+    errors = {title: measure_errors(rows, fitted) for title, rows in tests.items()}
+    entries: dict[str, object] = {CALIBRATION_KEY: fitted, "measures, mm": errors}
+    pretrained.update_card(path, entries)
+    return entries
 
 
 def camera_noise_scores(weights: PretrainedModel, config: Config) -> dict[str, float]:
-    """IoU on the test people with all photos by how well the cameras are known; placement true."""
+    """Mean IoU on test people with all photos and true placement, by the accuracy of the cameras."""
     build_collection(config)
     feet = dataset.load_feet(config, "phone").select(light="drift")
-    test, learnt = feet.select(split="test"), feet.select(split="train")
-    every = range(test.photos.shape[1])
-    told = {}
-    for who, (degrees, metres) in {"true": (0.0, 0.0), **camera_alignment.CAMERA_NOISE}.items():
-        volumes = predict(weights.model, camera_alignment.add_camera_noise(test, degrees, metres), every)
-        title = who if who == "true" else f"of {who}: {degrees} degrees, {1000 * metres:.0f} mm"
-        told[title] = float(iou_at(volumes, test.truth, (weights.threshold,)).mean())
-    by_hand = camera_alignment.alignment_table(weights.model, test, learnt, weights.threshold, {"known": 0.0}).iloc[0]
-    told["noted by hand, focal length known"] = by_hand["rough"]
-    told["and realigned by silhouettes"] = by_hand["realigned"]
-    told["and at the best scale"] = by_hand["realigned, best scale"]
-    return {title: round(float(value), 4) for title, value in told.items()}
+    test, train = feet.select(split="test"), feet.select(split="train")
+    views = range(test.photos.shape[1])
+    scores = {}
+    for source, (degrees, metres) in {"true": (0.0, 0.0), **camera_alignment.CAMERA_NOISE}.items():
+        volumes = predict(weights.model, camera_alignment.add_camera_noise(test, degrees, metres), views)
+        title = source if source == "true" else f"of {source}: {degrees} degrees, {1000 * metres:.0f} mm"
+        scores[title] = float(iou_at(volumes, test.truth, (weights.threshold,)).mean())
+    noted = camera_alignment.alignment_table(weights.model, test, train, weights.threshold, {"known": 0.0}).iloc[0]
+    scores["noted by hand, focal length known"] = noted["rough"]
+    scores["and realigned by silhouettes"] = noted["realigned"]
+    scores["and at the best scale"] = noted["realigned, best scale"]
+    return {title: round(float(value), 4) for title, value in scores.items()}
 
 
 def card_figure(weights: PretrainedModel, rows: pd.DataFrame, feet: Path, size: int = 128) -> Figure:
-    """The best, the median and the worst of the feet that were examined (`examine`), placement given."""
+    """The best, the median and the worst foot of `evaluate_reconstruction` with given placement."""
     ranked = rows.sort_values("iou at 128")["sample"].tolist()
     panels = []
     for title, sample in (("best", ranked[-1]), ("median", ranked[len(ranked) // 2]), ("worst", ranked[0])):
-        shots, mesh = read_photo_set(feet / sample), trimesh.load_mesh(feet / sample / "model.obj", process=False)
+        photo_set = read_photo_set(feet / sample)
+        mesh = trimesh.load_mesh(feet / sample / "model.obj", process=False)
         truth = voxelise(mesh.vertices, mesh.faces, FOOT_CUBE, size).volume
-        photos = [np.asarray(shots.photos[i]) for i in evenly_spaced(len(shots.photos), min(4, len(shots.photos)))]
-        found = reconstruct(weights, shots, size, "given").solid
-        panels.append(viewer.Panel(f"{title}\n{sample}", photos, truth, {f"{len(shots.photos)} photos": found}))
+        count = len(photo_set.photos)
+        photos = [np.asarray(photo_set.photos[i]) for i in evenly_spaced(count, min(4, count))]
+        solid = reconstruct(weights, photo_set, size, "given").solid
+        panels.append(viewer.Panel(f"{title}\n{sample}", photos, truth, {f"{count} photos": solid}))
     return viewer.panels(panels)

@@ -80,6 +80,8 @@ class NotebookRun:
     title: str = ""
     parameters: dict[str, Any] = field(default_factory=dict)
     """Values of the notebook's own parameters that differ from their defaults."""
+    scale_free: bool = False
+    """Whether the notebook computes the same at every scale, so a smoke run gives results as well."""
     figures: list[dict[str, Any]] = field(default_factory=list)
     tables: list[dict[str, Any]] = field(default_factory=list)
     metrics: str = ""
@@ -107,7 +109,7 @@ class NotebookRun:
     @property
     def is_smoke(self) -> bool:
         """Whether the numbers of this run only show that it runs."""
-        return self.config.scale == "smoke"
+        return self.config.scale == "smoke" and not self.scale_free
 
     def save_figure(self, figure: Any, name: str, caption: str, *, photos: bool = False) -> Any:
         """Saves a matplotlib figure as ``figures/<notebook>-<name>.png``, marked in a smoke run; returns it.
@@ -193,6 +195,7 @@ def begin(
     scale: str = "smoke",
     seed: int = 0,
     parameters: dict[str, Any] | None = None,
+    scale_free: bool = False,
     **changes: Any,
 ) -> NotebookRun:
     """Starts the run of a notebook: builds and saves its strict config, and prints one line of provenance.
@@ -201,6 +204,7 @@ def begin(
         notebook: the name of the notebook's file, such as ``05_lstm_ablation``.
         namespace: ``globals()`` of the notebook. ``scale`` and ``seed`` are read from it, and the manifest records
             which of the other declared parameters differ from their defaults.
+        scale_free: the notebook computes the same at every scale, so its figures get no mark of a smoke run.
         changes: fields of the config that differ from the preset of the scale, as `p2vlib.config.from_params`.
 
     Raises:
@@ -212,7 +216,7 @@ def begin(
         parameters = changed_parameters(notebook, namespace)
     config = from_params(scale, seed=seed, **changes)
     check_names(*config.networks, config.order_free, config.recurrent, *config.systems)
-    run = NotebookRun(notebook, config, title, parameters or {})
+    run = NotebookRun(notebook, config, title, parameters or {}, scale_free)
     write_text(run.folder / "config.json", from_params(scale).to_json())
     write_text(run.folder / "parts" / f"{notebook}.config.json", config.to_json())
     facts = run.provenance

@@ -1,4 +1,4 @@
-"""Training of the pretrained weights in ``data/weights``: `train_pretrained` is what `p2v weights` runs; it resumes."""
+"""Training of the pretrained weights in ``data/weights``, the command `p2v weights`. It can be resumed."""
 
 from __future__ import annotations
 
@@ -27,10 +27,9 @@ CHANNELS = 16
 
 
 def pretrained_config() -> Config:
-    """What the weights in ``data/weights`` are trained on and how: feet alone, three times as many people as at quick.
+    """Data and recipe of the pretrained weights: feet only, three times as many people as at scale quick.
 
-    The people of the test are those of quick; validation has four times as many, since the length of a foot is
-    corrected by what they show.
+    The test people are those of quick. Validation has four times as many, since they also calibrate the measures.
     """
     feet_alone = {f"objects.{split}": 0 for split in ("train", "validation", "test")}
     return replace(
@@ -48,37 +47,38 @@ def pretrained_config() -> Config:
 
 
 def noted_cameras_recipe(exact: Training) -> Training:
-    """``exact`` for cameras as a hand measures them, 1 degree and 3 mm off: told twice as wrongly, and for longer."""
+    """``exact`` for cameras measured by hand, to 1 degree and 3 mm: twice the camera noise, a third more steps."""
     return replace(exact, steps=-(-exact.steps * 4 // 3), camera_noise=(1.2, 0.011))
 
 
-def mat_recipe(before: Training) -> Training:
-    """How a network trained by ``before`` goes on, on mats and other floors alike: a quarter as long, more gently."""
-    return replace(before, steps=-(-before.steps // 4), learning_rate=before.learning_rate / 3)
+def mat_recipe(previous: Training) -> Training:
+    """Continues ``previous`` on mats and other floors: a quarter of the steps, a third of the learning rate."""
+    return replace(previous, steps=-(-previous.steps // 4), learning_rate=previous.learning_rate / 3)
 
 
 def point_head_recipe(coarse: Training) -> Training:
-    """How a finer head learns once the networks that it corrects are trained by ``coarse``: near the surface alone."""
+    """The training of the point head after ``coarse``, the training of the networks it refines."""
     return replace(coarse, steps=-(-coarse.steps // 5), point_samples=2048)
 
 
 def train_pretrained(config: Config | None = None, target: Path | None = None, work: Path | None = None) -> Path:
-    """Trains two unprojection networks on the feet of ``config``, tests them together, and stores them.
+    """Trains an ensemble of two unprojection networks on the feet of ``config``, evaluates it and saves it.
 
-    One learns with good cameras, one with those of a hand (`ensemble`); both go on with feet that stand on a mat. Then
-    their probabilities are calibrated on validation people, and the finer head is trained on top. The people that they
-    are tested on are in neither training nor validation, and the threshold is validation's. What is half done is kept
-    in ``work``.
+    One member is trained with accurate cameras and one with cameras noted by hand; both continue on feet that stand on
+    a mat. Their probabilities are calibrated on validation people, who also determine the threshold, and the point head
+    is trained on top. Test people occur in neither training nor validation.
+
+    Args:
+        target: file of the weights; default: the pretrained weights of the project.
+        work: folder of the checkpoints.
     """
-    config, target, work = (
-        config or pretrained_config(),
-        target or pretrained.pretrained_path(),
-        work or home() / ".runs" / "weights" / pretrained.NAME,
-    )
+    config = config or pretrained_config()
+    target = target or pretrained.pretrained_path()
+    work = work or home() / ".runs" / "weights" / pretrained.NAME
     build_collection(config)
     feet = dataset.load_feet(config, "phone", "mat").select(light="drift")
-    learn, validation, test = (feet.select(split=split) for split in ("train", "validation", "test"))
-    on_floors, watched = (part.select(look="phone") for part in (learn, validation))
+    train_split, validation = feet.select(split="train"), feet.select(split="validation")
+    on_floors = [part.select(look="phone") for part in (train_split, validation)]
     exact = config.finetuning
     recipes = {"exact": exact, "by hand": noted_cameras_recipe(exact)}
     with torch.random.fork_rng():
@@ -87,10 +87,10 @@ def train_pretrained(config: Config | None = None, target: Path | None = None, w
         model = Ensemble(network, members=2, point_channels=CHANNELS)
     histories = {}
     for member, name in zip(model.members, ("exact", "by hand"), strict=True):
-        histories[name] = train(member, on_floors, watched, recipes[name], work / name)
-        later, start = f"{name}, on mats", work / name / "weights.safetensors"
-        recipes[later] = mat_recipe(recipes[name])
-        histories[later] = train(member, learn, validation, recipes[later], work / later, start=start)
+        histories[name] = train(member, *on_floors, recipes[name], work / name)
+        continued, start = f"{name}, on mats", work / name / "weights.safetensors"
+        recipes[continued] = mat_recipe(recipes[name])
+        histories[continued] = train(member, train_split, validation, recipes[continued], work / continued, start=start)
     return finish(config, model, feet, recipes, histories, target, work)
 
 
@@ -103,23 +103,23 @@ def finish(
     target: Path,
     work: Path,
 ) -> Path:
-    """Calibrates trained members, trains the head on top, tests all together, and stores it at ``target``."""
-    learn, validation, test = (feet.select(split=split) for split in ("train", "validation", "test"))
-    captures = [len(learn), len(validation), len(test)]
-    most = test.photos.shape[1]
-    every = range(most)
-    model.calibrate(*calibration.fit_calibration(evaluation.predict(model, validation, every), validation.truth))
-    begun = work / "coarse.safetensors"
-    checkpoints.save(begun, model, {}, next(iter(histories.values())))
-    recipes = recipes | {"finer": point_head_recipe(config.finetuning)}
-    histories = histories | {"finer": train(model, learn, validation, recipes["finer"], work / "finer", start=begun)}
-    threshold, at_validation = evaluation.best_threshold(evaluation.evaluate(model, validation, views=(most,)))
-    tested = {look: _scores(model, test.select(look=look), threshold) for look in test.table.look.unique()}
-    test, learn = test.select(look="phone"), learn.select(look="phone")
-    trusted = calibration.reliability_table(evaluation.predict(model, test, every), test.truth)
-    mean = evaluation.score_mean_shape(learn, test, "side", (most,))
-    least, _ = evaluation.best_threshold(evaluation.score_mean_shape(learn, validation.select(look="phone"), "side"))
-    mean = evaluation.metric_rows(mean, least, model="mean-shape", training="feet-phone", dataset="feet")
+    """Calibrates the trained members, trains the point head, evaluates the ensemble and saves it at ``target``."""
+    train_split, validation, test = (feet.select(split=split) for split in ("train", "validation", "test"))
+    count = test.photos.shape[1]
+    views = range(count)
+    model.calibrate(*calibration.fit_calibration(evaluation.predict(model, validation, views), validation.truth))
+    coarse, recipe = work / "coarse.safetensors", point_head_recipe(config.finetuning)
+    checkpoints.save(coarse, model, {}, next(iter(histories.values())))
+    history = train(model, train_split, validation, recipe, work / "finer", start=coarse)
+    recipes, histories = recipes | {"finer": recipe}, histories | {"finer": history}
+    threshold, validation_iou = evaluation.best_threshold(evaluation.evaluate(model, validation, views=(count,)))
+    scores = {domain: _scores(model, test.select(look=domain), threshold) for domain in test.table.look.unique()}
+    phone, phone_train = test.select(look="phone"), train_split.select(look="phone")
+    reliability = calibration.reliability_table(evaluation.predict(model, phone, views), phone.truth)
+    mean = evaluation.score_mean_shape(phone_train, validation.select(look="phone"), "side")
+    mean_threshold, _ = evaluation.best_threshold(mean)
+    mean = evaluation.score_mean_shape(phone_train, phone, "side", (count,))
+    mean = evaluation.metric_rows(mean, mean_threshold, model="mean-shape", training="feet-phone", dataset="feet")
     card = {
         "network": "unprojection",
         "members": len(model.members),
@@ -131,25 +131,25 @@ def finish(
         "data": {
             "people": asdict(config.feet),
             "looks": ["phone", "mat"],
-            "captures": captures,
+            "captures": [len(train_split), len(validation), len(test)],
         },
         "recipe": {name: asdict(recipe) for name, recipe in recipes.items()},
         "minutes": {name: round(history.seconds.iloc[-1] / 60, 1) for name, history in histories.items()},
         "machine": _machine(),
         "commit": commit(),
-        "validation IoU": round(at_validation, 4),
-        "test IoU by photos": tested["phone"],
-        "test IoU by photos, on a mat": tested.get("mat", []),
+        "validation IoU": round(validation_iou, 4),
+        "test IoU by photos": scores["phone"],
+        "test IoU by photos, on a mat": scores.get("mat", []),
         "mean foot IoU": evaluation.summarise(mean, ["views"]).round(4).to_dict("records")[-1],
-        "probability, predicted and occupied": trusted[["predicted", "occupied"]].round(3).to_numpy().tolist(),
+        "probability, predicted and occupied": reliability[["predicted", "occupied"]].round(3).to_numpy().tolist(),
         "limits": "synthetic feet in synthetic photos; the cube within about 1 cm and 4 degrees",
     }
-    pretrained.save_pretrained(target, model, card, typical_foot(learn))
+    pretrained.save_pretrained(target, model, card, typical_foot(phone_train))
     return target
 
 
 def _scores(model: Ensemble, test: dataset.Captures, threshold: float) -> list[dict[str, float]]:
-    """IoU and its interval over people by number of photos."""
+    """IoU with its interval over people, by number of photos."""
     views = [number for number in (1, 2, 4, 8) if number <= test.photos.shape[1]]
     scores = evaluation.evaluate(model, test, views)
     scores = evaluation.metric_rows(scores, threshold, model="unprojection", training="feet-phone", dataset="feet")
@@ -159,6 +159,6 @@ def _scores(model: Ensemble, test: dataset.Captures, threshold: float) -> list[d
 def _machine() -> str:
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
-    fast = "with bfloat16" if models.fast_bf16("cpu") else "without bfloat16"
+    bfloat16 = "with bfloat16" if models.fast_bf16("cpu") else "without bfloat16"
     threads = torch.get_num_threads()
-    return f"{threads} thread{'s' * (threads > 1)} of a {platform.machine()} CPU {fast}"
+    return f"{threads} thread{'s' * (threads > 1)} of a {platform.machine()} CPU {bfloat16}"

@@ -1,7 +1,7 @@
-"""The systems of notebook 06 beside each other: what each needs, what it costs and what it gives.
+"""The comparison of systems in notebook 06: what each system needs, what it costs and how well it reconstructs.
 
-Networks are trained and tested by `experiments`; here is what only this comparison asks for: systems that learn
-nothing, the volume that is bent at test time, noise on the cameras, and the one table.
+`experiments` trains and evaluates the networks. This module adds the baselines without training, the refinement at test
+time, noise on cameras and floor, the measurements and the table.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ from p2vtools.study.notebook_run import NotebookRun
 from p2vtools.study.tables import format_interval
 
 FLOOR_NOISE = 0.03125
-"""Standard deviation of the floor's height where nobody knows it: edges of the cube, of a foot 10 mm."""
+"""Standard deviation of an unknown floor height, in edges of the cube (0.03125 of 0.32 m: 10 mm)."""
 
 FLOOR_NOISE_HEIGHT = 0.5
-"""How high an unprojection network then computes the cube."""
+"""Share of the cube's height that an unprojection network computes when the floor height is unknown."""
 
 
 @dataclass(frozen=True)
 class System:
-    """A row of the table, as it is known before anything is measured."""
+    """What a system needs: the fixed columns of its row in the table."""
 
     poses: bool = False
     masks: bool = False
@@ -58,85 +58,84 @@ def train_system(
     name: str,
     training: str,
     variant: str = "main",
-    lift: float = 0.0,
+    floor_noise: float = 0.0,
     **overrides: object,
 ) -> TrainedNetwork:
-    """The network ``name`` from nothing on ``training``, with the steps that all of the comparison get.
+    """Trains the network ``name`` from scratch with the recipe of the comparison.
 
-    Rays compute a foot's cube only as high as it can reach; with a ``lift`` the cube stands that much too high or low.
+    Args:
+        floor_noise: standard deviation of the floor's height in the cube, in edges of the cube. The unprojection
+            network computes only the part of the cube that a foot can occupy.
+        overrides: fields of the network's config.
     """
     if name == "unprojection" and training.startswith("feet"):
-        overrides = {"height": FLOOR_NOISE_HEIGHT if lift else FOOT_SHARE, **overrides}
-    recipe = replace(run.config.comparison, lift_noise=lift)
+        overrides = {"height": FLOOR_NOISE_HEIGHT if floor_noise else FOOT_SHARE, **overrides}
+    recipe = replace(run.config.comparison, lift_noise=floor_noise)
     return experiments.train_network(run, captures, name, training, variant=f"{variant}-06", recipe=recipe, **overrides)
 
 
 def evaluate_system(network: TrainedNetwork, captures: Captures, views: Sequence[int]) -> Iterator[pd.DataFrame]:
-    """Metrics of one network on what it was trained for, feet in both looks."""
-    own = experiments.training_captures(captures, network.training, "validation")
+    """Metrics of a network on the test split of its training data; of feet in both domains."""
+    validation = experiments.training_captures(captures, network.training, "validation")
     if network.training == "objects":
-        dataset, looks = "objects", [captures.select(dataset="objects", split="test")]
+        dataset, tests = "objects", [captures.select(dataset="objects", split="test")]
     else:
         feet = captures.select(dataset="feet", cube="metric", split="test")
-        dataset, looks = "feet", [feet.select(look="studio"), feet.select(look="phone", light="drift")]
-    for look in looks:
-        yield experiments.evaluate_network(network, look, own, dataset=dataset, views=views, variant="main")
+        dataset, tests = "feet", [feet.select(look="studio"), feet.select(look="phone", light="drift")]
+    for test in tests:
+        yield experiments.evaluate_network(network, test, validation, dataset=dataset, views=views, variant="main")
 
 
 def describe_network(network: TrainedNetwork) -> System:
-    """What is known of a trained network."""
+    """The `System` of a trained network."""
     model = network.model
     parameters = sum(parameter.numel() for parameter in model.parameters())
     return System(model.needs_cameras, False, model.order_free, parameters, network.history.seconds.iloc[-1] / 60)
 
 
 def limit_people(captures: Captures, people: int) -> Captures:
-    """The feet of ``captures`` with no more than ``people`` to learn from; those of validation and test stay."""
+    """The feet of ``captures`` with at most ``people`` in the train split; validation and test stay complete."""
     feet = captures.select(dataset="feet")
-    learnt = feet.table.split == "train"
-    few = sorted(feet.table.subject[learnt].unique())[:people]
-    return feet.select(subject=[*few, *feet.table.subject[~learnt].unique()])
+    in_train = feet.table.split == "train"
+    selected = sorted(feet.table.subject[in_train].unique())[:people]
+    return feet.select(subject=[*selected, *feet.table.subject[~in_train].unique()])
 
 
 def without_poses(captures: Captures) -> Captures:
-    """``captures`` with one and the same camera told for every photo, that of the first.
-
-    An unprojection network that learns and is tested so can know nothing of where a photo was taken from.
-    """
+    """``captures`` in which every photo has the camera of the first one, so cameras carry no information."""
     return replace(captures, cameras=captures.cameras[:1, :1].expand_as(captures.cameras).contiguous())
 
 
 def with_floor_noise(captures: Captures, seed: int = 0) -> Captures:
-    """``captures`` (`datasets.load_feet`) in cubes whose floor is not the one that the foot stands on (`LIFT`)."""
+    """``captures`` (from `dataset.load_feet`) in cubes moved up or down by random heights (`FLOOR_NOISE`)."""
     generator = torch.Generator().manual_seed(seed)
     moves = placement.sample_placements(len(captures), 0.0, 0.0, generator, FLOOR_NOISE)
-    room, size = placement.MAX_DEVIATIONS * FLOOR_NOISE, captures.truth.shape[-1]
+    margin, size = placement.MAX_DEVIATIONS * FLOOR_NOISE, captures.truth.shape[-1]
     truth, cameras, boxes = placement.move_cube(
-        captures.fine_truth, captures.cameras, captures.boxes, moves, size, room
+        captures.fine_truth, captures.cameras, captures.boxes, moves, size, margin
     )
     return replace(captures, truth=truth, cameras=cameras, boxes=boxes, fine_truth=None)
 
 
 def pretrained_network(path: Path) -> TrainedNetwork:
-    """The weights at ``path`` as a network of the comparison."""
-    weights = load_pretrained(path)
-    return TrainedNetwork("unprojection", "feet-phone", "shipped", weights.model, pd.DataFrame(), path)
+    """The pretrained weights at ``path`` as a network of the comparison."""
+    return TrainedNetwork("unprojection", "feet-phone", "shipped", load_pretrained(path).model, pd.DataFrame(), path)
 
 
-# ------------------------------------------------------------------------------------------ systems that learn nothing
+# -------------------------------------------------------------------------------------------- systems without training
 
 
 def score_visual_hulls(captures: Captures, views: Iterable[int], height: float = 1.0) -> pd.DataFrame:
-    """Rows of the visual hull of exact silhouettes, by number of photos; ``height`` as in `evaluation.visual_hull`."""
+    """IoU rows of the visual hull of exact silhouettes, by number of photos; ``height`` as in `visual_hull`."""
     parts = [evaluation.score_volumes(captures, evaluation.dataset_visual_hulls(captures, n, height), n) for n in views]
     return pd.concat(parts, ignore_index=True)
 
 
 def predicted_hulls(network: TrainedNetwork, captures: Captures, number: int, height: float) -> Tensor:
-    """Visual hulls, bool [captures, x, y, z], of the silhouettes that the network predicts in ``number`` photos."""
+    """Visual hulls, bool [captures, x, y, z], of the silhouettes that ``network`` predicts in ``number`` photos."""
     volumes = [
-        evaluation.visual_hull(said.mask_probability, cameras, captures.truth.shape[-1], height)
-        for said, cameras in evaluation.iter_predictions(network.model, captures, captures.test_views(number))
+        evaluation.visual_hull(prediction.mask_probability, cameras, captures.truth.shape[-1], height)
+        for prediction, cameras in evaluation.iter_predictions(network.model, captures, captures.test_views(number))
     ]
     return torch.cat(volumes)
 
@@ -144,65 +143,68 @@ def predicted_hulls(network: TrainedNetwork, captures: Captures, number: int, he
 def score_predicted_hulls(
     network: TrainedNetwork, captures: Captures, views: Iterable[int], height: float
 ) -> pd.DataFrame:
-    """Rows of `predicted_hull` by number of photos."""
+    """IoU rows of `predicted_hulls` by number of photos."""
     parts = [evaluation.score_volumes(captures, predicted_hulls(network, captures, n, height), n) for n in views]
     return pd.concat(parts, ignore_index=True)
 
 
 def refine_volumes(network: TrainedNetwork, captures: Captures, number: int) -> tuple[Tensor, float]:
-    """The volumes of ``network`` bent until their silhouettes agree with those it sees; and seconds for each."""
+    """Volumes of ``network``, fitted to the silhouettes that it predicts (`refine_volume`); seconds per capture."""
     began, volumes = time.perf_counter(), []
-    for said, cameras in evaluation.iter_predictions(network.model, captures, captures.test_views(number)):
-        volumes.append(refine_volume(said.probability, said.mask_probability, cameras))
+    for prediction, cameras in evaluation.iter_predictions(network.model, captures, captures.test_views(number)):
+        volumes.append(refine_volume(prediction.probability, prediction.mask_probability, cameras))
     return torch.cat(volumes), (time.perf_counter() - began) / len(captures)
 
 
 def run_sfm_on_captures(
     config: Config, captures: Captures, number: int, limit: int
 ) -> tuple[Captures, Tensor, pd.DataFrame]:
-    """Structure from motion on the first ``limit`` captures (feet): the captures, their solids, and how each went.
+    """Structure from motion on the first ``limit`` captures of feet.
 
-    The last has a row a capture: sample, photos, registered, points, seconds. Where nothing registers nothing is solid.
+    Returns:
+        The captures; their solids, empty where no photo was registered; and a table of one row per capture with the
+        columns sample, photos, registered, points, seconds.
     """
     from p2vtools.capture.sfm import alpha_shape, run_sfm
 
     some = captures.select(sample=captures.table["sample"].tolist()[:limit])
     solids, rows = [], []
-    for sample, side, look in some.table[["sample", "side", "look"]].itertuples(index=False):
-        capture = read_capture(data_folder("feet", config.scale) / look / sample)
+    for sample, side, domain in some.table[["sample", "side", "look"]].itertuples(index=False):
+        capture = read_capture(data_folder("feet", config.scale) / domain / sample)
         chosen = some.test_views(number)[0].tolist()
-        found = run_sfm([capture.photos[i] for i in chosen], [capture.cameras[i] for i in chosen])
-        solid = alpha_shape(found.points, capture.truth.cube, captures.truth.shape[-1], FOOT_SHARE)
+        model = run_sfm([capture.photos[i] for i in chosen], [capture.cameras[i] for i in chosen])
+        solid = alpha_shape(model.points, capture.truth.cube, captures.truth.shape[-1], FOOT_SHARE)
         solids.append(solid[:, :, ::-1].copy() if side == "right" else solid)
-        rows.append((sample, number, len(found.registered), len(found.points), found.seconds))
-    told = pd.DataFrame(rows, columns=["sample", "photos", "registered", "points", "seconds"])
-    return some, torch.from_numpy(np.stack(solids)), told
+        rows.append((sample, number, len(model.registered), len(model.points), model.seconds))
+    columns = ["sample", "photos", "registered", "points", "seconds"]
+    return some, torch.from_numpy(np.stack(solids)), pd.DataFrame(rows, columns=columns)
 
 
 def run_sfm_on_floors(config: Config, kinds: Iterable[str], people: int, photos: int, pixels: int) -> pd.DataFrame:
-    """Structure from motion on left feet of test people who stand on floors of other ``kinds``, photographed anew.
+    """Structure from motion on new photos of the left feet of test people, on floors of several ``kinds``.
 
-    Columns: floor, feet, photos (of all feet), registered (their share), cameras off (median, mm), seconds (mean).
+    Columns: floor, feet, photos (of all feet), registered (share), cameras off (median error, mm), seconds (mean).
     """
     from p2vtools.capture.sfm import run_sfm
     from p2vtools.synthesis.feet.foot import make_feet
     from p2vtools.synthesis.feet.population import sample_population
-    from p2vtools.synthesis.photos import trajectories as looks
     from p2vtools.synthesis.photos.rendering import render_phone_photos
+    from p2vtools.synthesis.photos.trajectories import sample_phone_trajectory
 
     rows = []
     for kind in kinds:
-        found = []
+        models = []
         for index, person in enumerate(sample_population(config.feet.test_seed, people)):
             rng = np.random.default_rng([config.feet.test_seed, index])
-            walk = looks.sample_phone_trajectory(rng, photos, np.array([0, 0.05, 0]), pixels=pixels)
+            walk = sample_phone_trajectory(rng, photos, np.array([0, 0.05, 0]), pixels=pixels)
             walk = replace(walk, floor=replace(walk.floor, kind=kind))
             pictures = render_phone_photos(make_feet(person)["left"].leg_mesh, walk, config.feet.phone_samples)
-            found.append(run_sfm(pictures, walk.cameras))
-        registered = sum(len(one.registered) for one in found) / (people * photos)
-        errors = [1000 * one.error for one in found if one.registered]
-        off = float(np.median(errors)) if errors else float("nan")
-        rows.append((kind, people, people * photos, registered, off, np.mean([one.seconds for one in found])))
+            models.append(run_sfm(pictures, walk.cameras))
+        registered = sum(len(model.registered) for model in models) / (people * photos)
+        errors = [1000 * model.error for model in models if model.registered]
+        error = float(np.median(errors)) if errors else float("nan")
+        seconds = np.mean([model.seconds for model in models])
+        rows.append((kind, people, people * photos, registered, error, seconds))
     return pd.DataFrame(rows, columns=["floor", "feet", "photos", "registered", "cameras off, mm", "seconds"])
 
 
@@ -210,54 +212,28 @@ def run_sfm_on_floors(config: Config, kinds: Iterable[str], people: int, photos:
 
 
 def inference_milliseconds(network: TrainedNetwork, captures: Captures, number: int, repeats: int = 5) -> float:
-    """Median time for one object with ``number`` photos, alone in its batch, on the device where the network is."""
-    one = captures.select(sample=captures.table["sample"].iloc[0])
+    """Median time to reconstruct one object from ``number`` photos in a batch of one, after a warm-up."""
+    capture = captures.select(sample=captures.table["sample"].iloc[0])
     times = []
     for _ in range(repeats + 1):
         began = time.perf_counter()
-        evaluation.predict(network.model, one, one.test_views(number)).cpu()
+        evaluation.predict(network.model, capture, capture.test_views(number)).cpu()
         times.append(1000 * (time.perf_counter() - began))
-    return float(np.median(times[1:]))  # the first one warms up
+    return float(np.median(times[1:]))
 
 
 def foot_lengths(volumes: Tensor, threshold: float) -> np.ndarray:
-    """Longest extent of each foot along its axis, of the surface between the voxels, mm; NaN where nothing is solid."""
+    """Extent of each foot's marching-cubes surface along x, mm; NaN for an empty volume."""
     unit = Cube((0.0, 0.0, 0.0), FOOT_CUBE_EDGE * 1000)
-    found = []
+    lengths = []
     for volume in volumes.float().cpu().numpy():
-        solid = (volume > threshold).any()
-        found.append(np.ptp(to_mesh(volume, unit, threshold)[0][:, 0]) if solid else np.nan)
-    return np.array(found)
-
-
-def chamfer_distances(volumes: Tensor, threshold: float, captures: Captures) -> np.ndarray:
-    """Chamfer distance of each foot's surface from the true one, mm: the mean over both and over all their points.
-
-    NaN where nothing is solid.
-    """
-    edge = volumes.shape[-1]
-    unit = FOOT_CUBE_EDGE * 1000 * (edge + 1) / edge  # that of `surface_distances`
-    found = []
-    for volume, truth in zip(volumes.float().cpu().numpy() >= threshold, captures.truth.cpu().numpy(), strict=True):
-        both = evaluation.surface_distances(volume, truth) if volume.any() else (np.nan, np.nan)
-        found.append(unit * (np.mean(both[0]) + np.mean(both[1])) / 2)
-    return np.array(found)
-
-
-def point_chamfer_distances(network: TrainedNetwork, captures: Captures, number: int) -> np.ndarray:
-    """The same of the points that a point-set network itself gives, before they enclose a solid."""
-    found = []
-    rows = iter(captures.truth.split(1))
-    for said, _ in evaluation.iter_predictions(network.model, captures, captures.test_views(number)):
-        for points in said.points.detach().cpu():
-            surface = sample_surface(next(rows).cpu(), 8192, torch.Generator().manual_seed(0))[0]
-            away = torch.cdist(points, surface)
-            found.append(FOOT_CUBE_EDGE * 1000 * float(away.amin(1).mean() + away.amin(0).mean()) / 2)
-    return np.array(found)
+        occupied = (volume > threshold).any()
+        lengths.append(np.ptp(to_mesh(volume, unit, threshold)[0][:, 0]) if occupied else np.nan)
+    return np.array(lengths)
 
 
 def true_lengths(config: Config, captures: Captures) -> np.ndarray:
-    """The same of the meshes that the feet were photographed as, mm."""
+    """Extent along x of the mesh that each foot was photographed from, mm."""
     import trimesh
 
     folder = data_folder("feet", config.scale)
@@ -265,24 +241,95 @@ def true_lengths(config: Config, captures: Captures) -> np.ndarray:
     return np.array([np.ptp(trimesh.load_mesh(folder / a / b / "model.obj").vertices[:, 0]) * 1000 for a, b in places])
 
 
+def chamfer_distances(volumes: Tensor, threshold: float, captures: Captures) -> np.ndarray:
+    """Chamfer distance of each foot to the truth, mm: the mean of both directions; NaN for an empty volume."""
+    edge = volumes.shape[-1]
+    unit = FOOT_CUBE_EDGE * 1000 * (edge + 1) / edge  # unit of `surface_distances`
+    distances = []
+    for volume, truth in zip(volumes.float().cpu().numpy() >= threshold, captures.truth.cpu().numpy(), strict=True):
+        both = evaluation.surface_distances(volume, truth) if volume.any() else (np.nan, np.nan)
+        distances.append(unit * (np.mean(both[0]) + np.mean(both[1])) / 2)
+    return np.array(distances)
+
+
+def point_chamfer_distances(network: TrainedNetwork, captures: Captures, number: int) -> np.ndarray:
+    """Chamfer distance of the points that a point-set network predicts to points on the true surface, mm."""
+    distances = []
+    truths = iter(captures.truth.split(1))
+    for prediction, _ in evaluation.iter_predictions(network.model, captures, captures.test_views(number)):
+        for points in prediction.points.detach().cpu():
+            surface = sample_surface(next(truths).cpu(), 8192, torch.Generator().manual_seed(0))[0]
+            pairs = torch.cdist(points, surface)
+            distances.append(FOOT_CUBE_EDGE * 1000 * float(pairs.amin(1).mean() + pairs.amin(0).mean()) / 2)
+    return np.array(distances)
+
+
 def calibration_report(
     networks: Mapping[str, TrainedNetwork], test: Captures, validation: Captures, number: int
 ) -> tuple[dict[str, pd.DataFrame], pd.DataFrame, dict[str, float]]:
-    """How far the probabilities of ``networks`` can be believed on ``test``, also calibrated on ``validation``.
+    """Reliability of the probabilities of ``networks`` on ``test``, as predicted and calibrated on ``validation``.
 
     Returns:
-        Name -> `calibration.reliability`; all of it in one table; name -> `calibration.expected_error`.
+        Name -> `calibration.reliability_table`; all of them in one table; name -> expected calibration error.
     """
     tables = {}
     for name, network in networks.items():
-        known, tried = (evaluation.predict(network.model, some, range(number)) for some in (validation, test))
-        slope, offset = calibration.fit_calibration(known, validation.truth)
-        mended = torch.sigmoid(slope * torch.logit(tried, eps=1e-7) + offset) * (tried > 0)
-        tables[name] = calibration.reliability_table(tried, test.truth)
-        tables[f"{name}, calibrated"] = calibration.reliability_table(mended, test.truth)
-    told = pd.concat([table.assign(network=name) for name, table in tables.items()], ignore_index=True)
+        fitted, predicted = (evaluation.predict(network.model, some, range(number)) for some in (validation, test))
+        slope, offset = calibration.fit_calibration(fitted, validation.truth)
+        calibrated = torch.sigmoid(slope * torch.logit(predicted, eps=1e-7) + offset) * (predicted > 0)
+        tables[name] = calibration.reliability_table(predicted, test.truth)
+        tables[f"{name}, calibrated"] = calibration.reliability_table(calibrated, test.truth)
+    combined = pd.concat([table.assign(network=name) for name, table in tables.items()], ignore_index=True)
     errors = {name: calibration.expected_calibration_error(table) for name, table in tables.items()}
-    return tables, told[["network", "predicted", "occupied", "voxels"]], errors
+    return tables, combined[["network", "predicted", "occupied", "voxels"]], errors
+
+
+def order_spread(network: TrainedNetwork, captures: Captures, threshold: float, number: int) -> float:
+    """Standard deviation of IoU over ten random orders of ``number`` photos, averaged over captures."""
+    if network.model.order_free or number == 1:
+        return 0.0
+    chosen = captures.test_views(number)
+    scores = []
+    for order in evaluation.view_orders("shuffled", number):
+        volumes = evaluation.predict(network.model, captures, chosen[:, order])
+        scores.append(evaluation.iou_at(volumes, captures.truth, (threshold,))[:, 0])
+    return float(torch.stack(scores).std(0).mean())
+
+
+def shape_metrics(
+    volumes: Mapping[str, Tensor],
+    thresholds: Mapping[str, float],
+    networks: Mapping[str, TrainedNetwork],
+    config: Config,
+    captures: Captures,
+    number: int,
+) -> dict[str, dict[str, float]]:
+    """Metrics other than IoU of feet reconstructed from ``number`` photos: title of the metric -> system -> value.
+
+    Args:
+        volumes: system -> predicted probabilities of ``captures``.
+        thresholds: system -> occupancy threshold.
+        networks: system -> network, for the systems that are networks.
+    """
+    metrics: dict[str, dict[str, float]] = {}
+    truth = true_lengths(config, captures)
+    for name, volume in volumes.items():
+        threshold = thresholds[name]
+        values = {
+            "F-score@1%": evaluation.f_score_rows(volume >= threshold, captures).f_score.mean(),
+            "Chamfer, mm": pd.Series(chamfer_distances(volume, threshold, captures)).mean(),
+            "length off, median mm": pd.Series(foot_lengths(volume, threshold) - truth).abs().median(),
+        }
+        if network := networks.get(name):
+            values["spread over orders"] = order_spread(network, captures, threshold, number)
+            if name.startswith("psgn"):
+                values["Chamfer of its points, mm"] = point_chamfer_distances(network, captures, number).mean()
+        for title, value in values.items():
+            metrics.setdefault(title, {})[name] = float(value)
+    return metrics
+
+
+# ---------------------------------------------------------------------------------------------------- table and figures
 
 
 def system_panel(
@@ -294,88 +341,46 @@ def system_panel(
     metrics: pd.DataFrame,
     others: Mapping[str, Tensor],
 ) -> viewer.Panel:
-    """One of ``captures`` by every network, cut as ``metrics`` say, and by ``others`` (name -> solids of all)."""
-    told = metrics.replace({"variant": {"main": "main-06"}})
-    (row,) = experiments.prediction_panels(networks, captures, {title: sample}, number, told)
-    place = captures.table["sample"].tolist().index(sample)
-    more = {name: solids[place].cpu().numpy() for name, solids in others.items()}
-    return replace(row, predictions={**row.predictions, **more})
-
-
-def order_spread(network: TrainedNetwork, captures: Captures, threshold: float, number: int) -> float:
-    """How far IoU falls apart over ten random orders of ``number`` photos: standard deviation, mean over captures."""
-    if network.model.order_free or number == 1:
-        return 0.0
-    chosen = captures.test_views(number)
-    volumes = (
-        evaluation.predict(network.model, captures, chosen[:, o]) for o in evaluation.view_orders("shuffled", number)
-    )
-    scores = [evaluation.iou_at(volume, captures.truth, (threshold,))[:, 0] for volume in volumes]
-    return float(torch.stack(scores).std(0).mean())
-
-
-def shape_metrics(
-    volumes: Mapping[str, Tensor],
-    levels: Mapping[str, float],
-    networks: Mapping[str, TrainedNetwork],
-    config: Config,
-    captures: Captures,
-    number: int,
-) -> dict[str, dict[str, float]]:
-    """What IoU does not tell of ``volumes`` (system -> occupancy of feet) cut at ``levels``: title -> system -> number.
-
-    ``networks`` are those of the systems that are one; ``captures`` were shown with ``number`` photos.
-    """
-    found: dict[str, dict[str, float]] = {}
-    truth = true_lengths(config, captures)
-    for name, volume in volumes.items():
-        f_scores = evaluation.f_score_rows(volume >= levels[name], captures).f_score
-        facts = {
-            "F-score@1%": f_scores.mean(),
-            "Chamfer, mm": pd.Series(chamfer_distances(volume, levels[name], captures)).mean(),
-            "length off, median mm": pd.Series(foot_lengths(volume, levels[name]) - truth).abs().median(),
-        }
-        if network := networks.get(name):
-            facts["spread over orders"] = order_spread(network, captures, levels[name], number)
-            if name.startswith("psgn"):
-                facts["Chamfer of its points, mm"] = point_chamfer_distances(network, captures, number).mean()
-        for title, value in facts.items():
-            found.setdefault(title, {})[name] = float(value)
-    return found
+    """One capture reconstructed by all ``networks`` and by the ``others`` (system -> solids of all captures)."""
+    trained = metrics.replace({"variant": {"main": "main-06"}})  # the name of the variant in the weights' folders
+    (panel,) = experiments.prediction_panels(networks, captures, {title: sample}, number, trained)
+    index = captures.table["sample"].tolist().index(sample)
+    more = {name: solids[index].cpu().numpy() for name, solids in others.items()}
+    return replace(panel, predictions={**panel.predictions, **more})
 
 
 def systems_table(
     metrics: pd.DataFrame,
-    known: Mapping[str, System],
+    systems: Mapping[str, System],
     views: Sequence[int],
-    cost: Mapping[str, float],
-    more: Mapping[str, Mapping[str, float]],
+    milliseconds: Mapping[str, float],
+    columns: Mapping[str, Mapping[str, float]],
 ) -> pd.DataFrame:
-    """The table of systems: a row each, IoU with intervals by number of photos on objects and feet of both looks.
+    """The table of systems, one row each, with IoU and intervals by number of photos on objects and on feet.
 
     Args:
-        known: system -> what it needs, in the order of the rows.
-        cost: system -> milliseconds an object.
-        more: title of a column -> system -> number (F-score, millimetres, spread …).
+        systems: system -> needs, in the order of the rows.
+        milliseconds: system -> time per object.
+        columns: title -> system -> value (`shape_metrics`).
     """
-    cells = evaluation.summarise(metrics, ["model", "dataset", "look", "views"])
-    cells = cells.set_index(["model", "dataset", "look", "views"])
+    keys = ["model", "dataset", "look", "views"]
+    cells = evaluation.summarise(metrics, keys).set_index(keys)
     rows = []
-    for name, system in known.items():
+    for name, system in systems.items():
         row: dict[str, object] = {
             "system": name,
             "parameters": f"{system.parameters:,}" if system.parameters else "–",
             "needs": ", ".join(["poses"] * system.poses + ["masks"] * system.masks) or "–",
             "order-free": "yes" if system.order_free else "no",
             "training min": f"{system.minutes:.1f}" if system.minutes else "–",
-            "ms/object": f"{cost[name]:.0f}" if name in cost else "–",
+            "ms/object": f"{milliseconds[name]:.0f}" if name in milliseconds else "–",
         }
-        for title, values in more.items():
+        for title, values in columns.items():
             row[title] = f"{values[name]:.3g}" if name in values else "–"
-        for dataset, look in (("objects", "studio"), ("feet", "studio"), ("feet", "phone")):
+        for dataset, domain in (("objects", "studio"), ("feet", "studio"), ("feet", "phone")):
             for number in views:
-                key = (name, dataset, look, number)
-                title = f"{dataset} {look}, {number}" if dataset == "feet" else f"{dataset}, {number}"
+                key = (name, dataset, domain, number)
+                title = f"{dataset} {domain}, {number}" if dataset == "feet" else f"{dataset}, {number}"
                 row[title] = format_interval(*cells.loc[key, ["iou", "low", "high"]]) if key in cells.index else "–"
         rows.append(row)
     return pd.DataFrame(rows)

@@ -1,4 +1,4 @@
-"""Trainings side by side: the same networks as one after the other, and none that runs on unseen."""
+"""Training and evaluation of the networks of the study, and parallel trainings."""
 
 from __future__ import annotations
 
@@ -16,33 +16,32 @@ from tests.test_p2vlib.evaluation.test_evaluation import FirstPhoto, captures
 from tests.test_p2vlib.training.test_training import RECIPE, data, same_weights, tiny
 
 
-def test_side_by_side_gives_the_same_weights_as_one_after_the_other(tmp_path):
-    threads = torch.get_num_threads()
+def test_parallel_trainings_give_the_same_weights_as_sequential_ones(tmp_path):
+    threads, seeds = torch.get_num_threads(), {"a": 1, "b": 2, "c": 3}
 
     def job(name: str, seed: int):
         return partial(training.train, tiny(seed), data(), data(), RECIPE, tmp_path / name, device="cpu")
 
-    histories = experiments.run_in_parallel({"a": job("a", 1), "b": job("b", 2), "c": job("c", 3)})
-    assert list(histories) == ["a", "b", "c"] and torch.get_num_threads() == threads
+    histories = experiments.run_in_parallel({name: job(name, seed) for name, seed in seeds.items()})
+    assert list(histories) == list(seeds) and torch.get_num_threads() == threads
     torch.set_num_threads(max(1, threads // 3))
     try:
-        for name, seed in (("a", 1), ("b", 2), ("c", 3)):
+        for name, seed in seeds.items():
             job(f"{name}-alone", seed)()
-            pair = (tmp_path / folder / "weights.safetensors" for folder in (name, f"{name}-alone"))
-            assert same_weights(*pair)
+            assert same_weights(*(tmp_path / folder / "weights.safetensors" for folder in (name, f"{name}-alone")))
     finally:
         torch.set_num_threads(threads)
 
 
-def test_an_error_stops_the_others_and_is_the_one_that_is_told():
-    ended = []
+def test_failed_training_stops_the_parallel_ones():
+    stopped = []
 
     def endless():
         try:
             while True:
-                experiments._log("still here")
+                experiments._log("epoch")
         except InterruptedError:
-            ended.append(True)
+            stopped.append(True)
             raise
 
     def broken():
@@ -50,100 +49,96 @@ def test_an_error_stops_the_others_and_is_the_one_that_is_told():
 
     with pytest.raises(ValueError, match="the loss is nan"):
         experiments.run_in_parallel({"endless": endless, "broken": broken})
-    assert ended == [True]
-    experiments._log("and later ones are not stopped")
+    assert stopped == [True]
+    experiments._log("later trainings are not stopped")
 
 
-def test_of_runs_side_by_side_one_trains_and_the_others_take_what_is_the_same(home, monkeypatch, capsys):
+def test_equal_trainings_of_a_sweep_share_their_weights(home, monkeypatch, capsys):
     network = tiny(1)
     monkeypatch.setattr(experiments.models, "build", lambda name, **_: copy.deepcopy(network))
     monkeypatch.setattr(experiments, "training_captures", lambda captures, *_: captures)
 
     def weights(run: str, seed: int) -> pathlib.Path:
         monkeypatch.setenv("P2VLIB_RUN", run)
-        begun = notebook_run.begin("05", seed=seed)
-        return experiments.train_network(begun, data(), "tiny", "objects", recipe=RECIPE).weights
+        started = notebook_run.begin("05", seed=seed)
+        return experiments.train_network(started, data(), "tiny", "objects", recipe=RECIPE).weights
 
-    plain, same, other = weights("smoke", 0), weights("grids/smoke/a", 0), weights("grids/smoke/b", 1)
+    scale, same, other = weights("smoke", 0), weights("grids/smoke/a", 0), weights("grids/smoke/b", 1)
     again = weights("grids/smoke/c", 1)
-    assert len({plain, same, other, again}) == 4
-    assert plain.samefile(same) and other.samefile(again) and not plain.samefile(other)
-    said = capsys.readouterr().out
-    assert "tiny_objects_main: the same as in smoke" in said and "tiny_objects_main: the same as in b" in said
-    begun = plain.read_bytes()
+    assert len({scale, same, other, again}) == 4
+    assert scale.samefile(same) and other.samefile(again) and not scale.samefile(other)
+    output = capsys.readouterr().out
+    assert all(f"tiny_objects_main: weights taken from run {run}" in output for run in ("smoke", "b"))
+    before = scale.read_bytes()
     weights("smoke", 2)
-    assert same.read_bytes() == begun, "what was taken stays when its giver is trained anew"
+    assert same.read_bytes() == before, "a new training of the source leaves the shared weights as they are"
 
 
-class Counted(FirstPhoto):
-    """Counts how often it is asked."""
+class CountedCalls(FirstPhoto):
+    """Counts its forward passes."""
 
     def __init__(self, order_free: bool) -> None:
         super().__init__()
-        self.order_free, self.asked = order_free, 0
+        self.order_free, self.calls = order_free, 0
 
     def forward(self, views: torch.Tensor, cameras: torch.Tensor | None = None):
-        self.asked += 1
+        self.calls += 1
         return super().forward(views, cameras)
 
 
-def test_a_threshold_is_measured_once_and_an_order_free_network_runs_in_one_order(tmp_path):
+@pytest.mark.parametrize(("order_free", "calls"), [(True, 1 + 2 * 1), (False, 1 + 2 * 12)])
+def test_threshold_is_computed_once_and_order_free_networks_run_in_one_order(tmp_path, order_free, calls):
     orders = ("clockwise", "shuffled", "reversed")
-    asked = {}
-    for kind, order_free in (("free", True), ("recurrent", False)):
-        model = Counted(order_free)
-        network = experiments.TrainedNetwork("n", "feet-phone", "main", model, pd.DataFrame(), tmp_path)
-        rows = [
-            experiments.evaluate_network(network, captures(), captures(), dataset="feet", views=(4,), orders=orders)
-            for _ in range(2)
-        ]
-        assert rows[0].equals(rows[1]) and set(rows[0].order) == set(orders)
-        assert rows[0].groupby("order").selected.sum().tolist() == [4, 4, 4]
-        asked[kind] = model.asked
-    assert asked == {"free": 1 + 2 * 1, "recurrent": 1 + 2 * 12}
+    model = CountedCalls(order_free)
+    network = experiments.TrainedNetwork("n", "feet-phone", "main", model, pd.DataFrame(), tmp_path)
+    labels = dict(dataset="feet", views=(4,), orders=orders)
+    first, second = (experiments.evaluate_network(network, captures(), captures(), **labels) for _ in range(2))
+    assert first.equals(second) and set(first.order) == set(orders)
+    assert first.groupby("order").selected.sum().tolist() == [4, 4, 4]
+    assert model.calls == calls
 
 
-def network_of(variant: str = "main") -> experiments.TrainedNetwork:
+def trained(variant: str = "main") -> experiments.TrainedNetwork:
     return experiments.TrainedNetwork("n", "feet-phone", variant, FirstPhoto(), pd.DataFrame(), pathlib.Path())
 
 
-def test_panels_are_cut_at_the_threshold_that_the_tables_use():
-    """At .2 and at .5 the same probabilities make two different solids."""
-    one = captures(2).select(sample="s0")
-    probability = evaluation.predict(FirstPhoto(), one, [0])[0].numpy()
-    sample = one.table["sample"][0]
+def test_panels_use_the_selected_threshold_of_the_metrics():
+    capture = captures(2).select(sample="s0")
+    probability = evaluation.predict(FirstPhoto(), capture, [0])[0].numpy()
+    arguments = (capture, {"best": capture.table["sample"][0]}, 1)
     for threshold in (0.2, 0.5):
-        facts = dict(model="n", training="feet-phone", variant="main")
-        metrics = pd.DataFrame([dict(facts, threshold=t, selected=t == threshold) for t in (0.2, 0.5)])
-        (panel,) = experiments.prediction_panels({"n": network_of()}, one, {"best": sample}, 1, metrics)
+        labels = dict(model="n", training="feet-phone", variant="main")
+        metrics = pd.DataFrame([dict(labels, threshold=t, selected=t == threshold) for t in (0.2, 0.5)])
+        (panel,) = experiments.prediction_panels({"n": trained()}, *arguments, metrics)
         assert (panel.predictions["n"] == (probability >= threshold)).all()
     with pytest.raises(ValueError, match="n, feet-phone, other has 0 selected thresholds"):
-        experiments.prediction_panels({"n": network_of("other")}, one, {"best": sample}, 1, metrics)
+        experiments.prediction_panels({"n": trained("other")}, *arguments, metrics)
 
 
-def test_captures_are_ranked_by_a_network_whatever_its_rows_call_it():
-    feet, network = captures(4), network_of("main-06")
+def test_ranking_figure_accepts_rows_of_another_variant():
+    feet = captures(4)
     rows = feet.table.assign(model="n", training="feet-phone", variant="main", threshold=0.5, selected=True)
-    strip = experiments.ranking_figure(network, feet, rows.assign(iou=[0.1, 0.4, 0.3, 0.2]), 1).axes[0]
+    strip = experiments.ranking_figure(trained("main-06"), feet, rows.assign(iou=[0.1, 0.4, 0.3, 0.2]), 1).axes[0]
     assert [line.get_label() for line in strip.lines] == ["best", "median", "worst"]
     assert strip.get_xlabel() == "IoU of each of 4"
 
 
-def test_surfaces_of_networks_and_of_the_mean_shape():
+def test_surface_scores_of_networks_and_of_the_mean_shape():
     objects = captures(4)
-    scores = experiments.surface_scores({"n": network_of()}, objects, objects, objects, (1, 4))
+    scores = experiments.surface_scores({"n": trained()}, objects, objects, objects, (1, 4))
     assert scores.model.tolist() == ["n", "n", "mean-shape", "mean-shape"] and scores.views.tolist() == [1, 4, 1, 4]
     assert scores.f_score.between(0, 1).all() and (scores.samples == 4).all()
 
 
-def test_archives_that_nobody_knows_or_has(tmp_path):
+def test_read_archive_refuses_unknown_options_and_missing_archives(tmp_path):
     assert experiments.read_archive("embedded", "", 96) is None
-    with pytest.raises(ValueError, match="no data set is called 'imagenet'; there are embedded, shapenet, things3d, p"):
-        experiments.read_archive("imagenet", "", 96)
-    with pytest.raises(ValueError, match="on_error is 'ignore'; expected stop or skip"):
-        experiments.read_archive("shapenet", "", 96, on_error="ignore")
-    with pytest.raises(ValueError, match="limit is -1; expected"):
-        experiments.read_archive("shapenet", "", 96, limit=-1)
-    for name in ("shapenet", "pix3d"):
-        with pytest.raises(FileNotFoundError, match=f"p2v fetch {name}"):
-            experiments.read_archive(name, str(tmp_path), 96)
+    for dataset, options, message in (
+        ("imagenet", {}, "unknown data set 'imagenet'; expected embedded, shapenet, things3d or pix3d"),
+        ("shapenet", {"on_error": "ignore"}, "on_error is 'ignore'; expected stop or skip"),
+        ("shapenet", {"limit": -1}, "limit is -1; expected"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            experiments.read_archive(dataset, "", 96, **options)
+    for dataset in ("shapenet", "pix3d"):
+        with pytest.raises(FileNotFoundError, match=f"p2v fetch {dataset}"):
+            experiments.read_archive(dataset, str(tmp_path), 96)
