@@ -19,7 +19,7 @@ from p2vtools.viewer.figures import (
 )
 from p2vtools.viewer.foot_figures import cleaning_figure, fit_map, landmark_figure, measurement_figure
 from p2vtools.viewer.interactive import camera_poses, iou_curves, training_curves, volume_scene
-from p2vtools.viewer.model_figures import architecture_diagram, fusion_weights_figure
+from p2vtools.viewer.model_figures import architecture_diagram, fusion_weights_figure, tree_diagram
 from p2vtools.viewer.shading import label_agreement, render_voxels
 from p2vtools.viewer.static_html import Scenes
 
@@ -47,6 +47,7 @@ __all__ = [
     "render_voxels",
     "slices",
     "training_curves",
+    "tree_diagram",
     "view",
     "volume_scene",
 ]
