@@ -1,13 +1,11 @@
-"""The real archives: fetched when somebody asks for them, resumed, checked, and unpacked inside their own folder.
+"""Download of the public archives: resumed after a break, checked, and unpacked inside their own folder.
 
-Nothing here runs by itself. What is downloaded is bounded before it is believed: the address may not send more than the
-registry allows, an archive may not unpack to more, and no member of it leaves the folder or is anything but a plain
-file. A set is unpacked under another name and renamed when it is whole.
+Sizes are bounded before they are believed: a server may not send more than `SOURCES` allows, an archive may not unpack
+to more, and no member may leave the folder or be anything but a plain file.
 """
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import json
 import logging
@@ -16,10 +14,9 @@ import tarfile
 import time
 import zipfile
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO
 
 import pooch
 import requests
@@ -30,20 +27,17 @@ from p2vlib.provenance import home
 
 GIB = 2**30
 ATTEMPTS = 5
-"""How often in a row a download may break off without a new byte before it is given up."""
+"""Consecutive attempts without a new byte after which a download fails."""
 
 PAUSE = 2.0
-"""Seconds before the second of such attempts; each further one waits as much longer."""
+"""Seconds before the next attempt, times the number of failures."""
 
-MEMBERS = 4_000_000
-"""No archive has more files; R2N2's has a million."""
-
-CHUNK = 2**16
 TIMEOUT = 30
 """Seconds without a byte."""
 
+CHUNK = 2**16
 HASHES = "hashes.json"
-"""Where the sha256 of what was fetched is kept, beside it."""
+"""The file with the sha256 of everything downloaded, beside the downloads."""
 
 
 @dataclass(frozen=True)
@@ -52,20 +46,17 @@ class Source:
 
     address: str
     size: int
-    """About how large it is, bytes; the address may send up to a tenth more."""
-
+    """Approximate size, bytes; the server may send up to a tenth more."""
     unpacked: int = 0
-    """About what it unpacks to, bytes, at most half as much again; 0: it is no archive."""
-
-    makes: str = ""
-    """The folder that unpacking makes; an archive without one folder at its top is unpacked into a new one."""
-
+    """Approximate size after unpacking, bytes; up to half as much again is accepted. 0: not an archive."""
+    folder: str = ""
+    """The folder that unpacking creates; an archive without a single top folder is unpacked into it."""
     sha256: str | None = None
-    """Where nobody publishes it, it is recorded at the first download and checked ever after."""
+    """None: it is recorded at the first download and checked from then on."""
 
     @property
     def name(self) -> str:
-        """Its file name."""
+        """The file name."""
         return self.address.rpartition("/")[2]
 
 
@@ -77,219 +68,168 @@ SOURCES: dict[str, tuple[Source, ...]] = {
     ),
     "pix3d": (Source("http://pix3d.csail.mit.edu/data/pix3d.zip", 4 * GIB, 8 * GIB, "pix3d"),),
 }
-"""Sizes are rounded up. ShapeNet's and Pix3D's own terms of use apply to what is fetched."""
+"""Sizes are rounded up. The terms of use of ShapeNet and Pix3D apply to the downloads."""
 
 
 def fetch(name: str, root: Path | None = None) -> Path:
-    """Brings the data set ``name`` below ``root`` (default ``data/<name>``); what is there already is left alone.
+    """Downloads and unpacks the data set ``name`` below ``root`` (default ``data/<name>``), except for what is there.
 
     Raises:
-        ValueError: an unknown name, a wrong hash, an archive that is broken or does not stay inside its folder.
+        ValueError: an unknown name, a wrong hash, an archive that is broken or would leave its folder.
         OSError: no network, a download that keeps breaking off, a disk that is too small.
     """
     if name not in SOURCES:
-        raise ValueError(f"nothing called {name!r} can be fetched; there are {', '.join(SOURCES)}")
+        raise ValueError(f"unknown data set {name!r}; expected one of {', '.join(SOURCES)}")
     root = root or home() / "data" / name
     root.mkdir(parents=True, exist_ok=True)
     pooch.get_logger().setLevel(logging.WARNING)
     for source in SOURCES[name]:
-        _bring(source, root)
+        archive, folder = root / source.name, root / source.folder
+        if not (source.folder and folder.is_dir()):
+            _fetch_file(source, archive, folder)
+        print(f"{folder if source.folder else archive}: done", flush=True)
     return root
 
 
-def _bring(source: Source, root: Path) -> None:
-    archive, folder = root / source.name, root / source.makes
-    if source.makes and folder.is_dir():
-        print(f"{folder}: there already", flush=True)
-        return
-    hashes = root / HASHES
+def _fetch_file(source: Source, archive: Path, folder: Path) -> None:
+    hashes = archive.with_name(HASHES)
     recorded = json.loads(hashes.read_text()) if hashes.is_file() else {}
-    known = source.sha256 or recorded.get(source.name)
+    expected = source.sha256 or recorded.get(source.name)
+    needed = source.unpacked + (0 if archive.is_file() else source.size - _size(_partial(archive)))
+    if (free := shutil.disk_usage(archive.parent).free) < needed:
+        raise OSError(
+            f"{archive.parent}: {free / GIB:.1f} GiB are free, and {source.name} needs about {needed / GIB:.1f} GiB with"
+            " what it unpacks to; make room, or pass another folder with --root"
+        )
     if not archive.is_file():
-        part = _part(archive)
-        _check_disk(source, root, source.size + source.unpacked - (part.stat().st_size if part.is_file() else 0))
-        _download(source, archive, known)
+        _download(source, archive, expected)
     found = pooch.file_hash(str(archive), "sha256")
-    if known and found != known:
+    if expected and found != expected:
         raise ValueError(
-            f"{archive}: its sha256 is {found}; expected {known}. Delete it and fetch again; if it was put there by "
-            f"hand and is the right one, remove its line from {hashes}"
+            f"{archive}: its sha256 is {found}; expected {expected}. Delete it and run the command again; if it is the"
+            f" right file, put there by hand, remove its line from {hashes}"
         )
     if archive.suffix == ".json":
         try:
             json.loads(archive.read_text())
         except ValueError:
-            raise ValueError(f"{archive}: not JSON; delete it and fetch again, or put the right one there") from None
-    if source.makes:
-        _check_disk(source, root, source.unpacked)
+            raise ValueError(f"{archive}: not JSON; delete it and run the command again") from None
+    if source.folder:
         print(f"{archive}: unpacking", flush=True)
         _unpack(archive, folder, round(1.5 * source.unpacked))
-    # Recorded last: a file that does not unpack is nothing to compare others with.
+    # Recorded last: the hash of a file that does not unpack is no reference.
     write_text(hashes, json.dumps({**recorded, source.name: found}, indent=1) + "\n")
-    print(f"{folder if source.makes else archive}: done", flush=True)
-
-
-def _check_disk(source: Source, root: Path, needed: int) -> None:
-    free = shutil.disk_usage(root).free
-    if free < needed:
-        raise OSError(
-            f"{root}: {free / GIB:.1f} GiB are free, and {source.name} needs about {needed / GIB:.1f} with what it "
-            "unpacks to; make room, or name another place with --root"
-        )
 
 
 # ----------------------------------------------------------------------------------------------------------- download
 
 
-def _part(path: Path) -> Path:
-    """Where a download waits until it is whole."""
+def _partial(path: Path) -> Path:
     return path.with_name(f".partial.{path.name}")
 
 
-def _download(source: Source, path: Path, known: str | None) -> None:
-    """Downloads to ``path``, or goes on with what an earlier attempt left beside it."""
-    by_hand = f"or get it by hand, put it at {path} and run the same command"
-    before, failed = 0, 0
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
+
+
+def _download(source: Source, path: Path, sha256: str | None) -> None:
+    """Downloads to ``path``, resuming what an earlier attempt left, as long as every few attempts bring new bytes."""
+    failures, part = 0, _partial(path)
     while True:
+        before = _size(part)
         try:
-            pooch.retrieve(source.address, known, path.name, path.parent, downloader=_Resuming(source, _part(path)))
+            downloader = partial(_resume, source, part)
+            pooch.retrieve(source.address, sha256, path.name, path.parent, downloader=downloader)
             return
         except requests.RequestException as error:
-            code = error.response.status_code if isinstance(error, requests.HTTPError) else 0
-            if 400 <= code < 500:
-                told = f"the address answers {code}; look for a newer one"
-                raise OSError(f"{source.name}: not fetched from {source.address} ({told}), {by_hand}") from error
-            there = _part(path).stat().st_size if _part(path).is_file() else 0
-            failed = 0 if there > before else failed + 1  # as long as something comes, it goes on
-            before = there
-            if failed < ATTEMPTS and (there or code):
-                print(f"{source.name}: broke off at {there:,} bytes; going on", flush=True)
-                time.sleep(PAUSE * failed)
-                continue
-            reason = "no connection" if not there else f"the connection keeps breaking, {there:,} bytes are kept"
-            raise OSError(
-                f"{source.name}: not fetched from {source.address} ({reason}); run the same command again with a "
-                f"network, {by_hand}"
-            ) from error
-        except ValueError as error:
-            if known is None or "hash" not in str(error).lower():
-                raise
-            raise ValueError(
-                f"{source.name}: what {source.address} sends is not the file it was (its sha256 is not {known}); "
-                "nothing was kept"
-            ) from error
+            failures = 0 if _size(part) > before else failures + 1
+            status = 0 if error.response is None else error.response.status_code
+            if 400 <= status < 500 or failures == ATTEMPTS or not (_size(part) or status):
+                reason = f"the server answers {status}" if status else "no connection, or it keeps breaking"
+                raise OSError(
+                    f"{source.name}: download from {source.address} failed ({reason}; {_size(part):,} bytes are kept);"
+                    f" run the same command again, or download the file by hand and put it at {path}"
+                ) from error
+            print(f"{source.name}: interrupted at {_size(part):,} bytes; resuming", flush=True)
+            time.sleep(PAUSE * failures)
 
 
-class _Resuming:
-    """A downloader for pooch that continues a partial file, if the address still has the same one."""
-
-    def __init__(self, source: Source, part: Path) -> None:
-        self.source, self.part = source, part
-        self.version = part.with_name(part.name + ".version")
-
-    def __call__(self, url: str, output_file: str, _: pooch.Pooch | None) -> None:
-        """Fills ``output_file`` from ``url``."""
-        begun = self.part.stat().st_size if self.part.is_file() and self.version.is_file() else 0
-        headers = {"Range": f"bytes={begun}-", "If-Range": self.version.read_text()} if begun else {}
-        headers["Accept-Encoding"] = "identity"
-        with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as answer:
-            if answer.status_code != requests.codes.requested_range_not_satisfiable:  # else it is all there
-                answer.raise_for_status()
-                begun = begun if answer.status_code == requests.codes.partial_content else 0
-                self._receive(answer, begun)
-        self.part.replace(output_file)
-        self.version.unlink(missing_ok=True)
-
-    def _receive(self, answer: requests.Response, begun: int) -> None:
-        total = begun + int(answer.headers.get("Content-Length", 0))
-        limit = round(1.1 * self.source.size)
-        if total > limit:
-            raise ValueError(f"{self.source.name}: {total:,} bytes are offered; at most {limit:,} are taken")
-        # Without a strong mark of its version, a file that changed meanwhile could be glued to the half of another.
-        mark = answer.headers.get("ETag") or answer.headers.get("Last-Modified")
-        if mark and not mark.startswith("W/"):
-            self.version.write_text(mark)
-        else:
-            self.version.unlink(missing_ok=True)
-        bar = progress.bar(title=self.source.name, total=total or None, initial=begun, unit="B", unit_scale=True)
-        with bar, open(self.part, "ab" if begun else "wb") as file:
-            for chunk in answer.iter_content(CHUNK):
-                begun += file.write(chunk)
-                if begun > limit:
-                    raise ValueError(f"{self.source.name}: more than {limit:,} bytes were sent; that is not it")
-                bar.update(len(chunk))
+def _resume(source: Source, part: Path, url: str, output_file: str, _: pooch.Pooch | None) -> None:
+    """A downloader for pooch that continues ``part``, if the server still has the same version of the file."""
+    version = part.with_name(f"{part.name}.version")
+    begun = _size(part) if version.is_file() else 0
+    headers = {"Range": f"bytes={begun}-", "If-Range": version.read_text()} if begun else {}
+    with requests.get(url, headers={**headers, "Accept-Encoding": "identity"}, stream=True, timeout=TIMEOUT) as answer:
+        if answer.status_code != requests.codes.requested_range_not_satisfiable:  # else the file is complete
+            answer.raise_for_status()
+            begun = begun if answer.status_code == requests.codes.partial_content else 0
+            total, limit = begun + int(answer.headers.get("Content-Length", 0)), round(1.1 * source.size)
+            # Without a strong validator, the halves of two versions could be joined: then there is no resuming.
+            mark = answer.headers.get("ETag") or answer.headers.get("Last-Modified") or "W/"
+            version.unlink(missing_ok=True) if mark.startswith("W/") else version.write_text(mark)
+            bar = progress.bar(title=source.name, total=total or None, initial=begun, unit="B", unit_scale=True)
+            with bar, open(part, "ab" if begun else "wb") as stream:
+                for chunk in [b""] if total > limit else answer.iter_content(CHUNK):
+                    total = max(total, begun := begun + stream.write(chunk))
+                    if total > limit:
+                        raise ValueError(f"{source.name}: the server sends {total:,} bytes; expected at most {limit:,}")
+                    bar.update(len(chunk))
+    part.replace(output_file)
+    version.unlink(missing_ok=True)
 
 
 # ------------------------------------------------------------------------------------------------------------- unpack
 
 
 def _unpack(archive: Path, folder: Path, limit: int) -> None:
-    """Unpacks ``archive`` to ``folder``, whole or not at all."""
-    scratch = folder.with_name(f".partial.{folder.name}")
+    """Unpacks ``archive`` to ``folder``, completely or not at all."""
+    scratch = _partial(folder)
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
-    written = 0
     try:
-        with contextlib.closing(_members(archive)) as members:
-            for number, (name, content) in enumerate(
-                progress.bar(members, f"unpacking {archive.name}", unit="file"), 1
-            ):
-                if number > MEMBERS:
-                    raise ValueError(f"{archive}: holds more than {MEMBERS:,} files; it is not what it should be")
-                target = scratch / name
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with open(target, "wb") as file:
-                    while chunk := content.read(CHUNK):
-                        written += file.write(chunk)
-                        if written > limit:
-                            raise ValueError(
-                                f"{archive}: unpacks to more than {limit:,} bytes, which {folder.name} cannot hold; "
-                                "it is not the archive it should be"
-                            )
-        if not written:
-            raise ValueError(f"{archive}: an empty archive; delete it and fetch again")
+        unpack = _unpack_zip if archive.suffix == ".zip" else _unpack_tar
+        if not unpack(archive, scratch, limit):
+            raise ValueError(f"{archive}: an empty archive; delete it and run the command again")
         inside = scratch / folder.name
         (inside if inside.is_dir() else scratch).rename(folder)
     except (EOFError, tarfile.TarError, zipfile.BadZipFile, zlib.error, RuntimeError, OSError) as error:
-        if isinstance(error, OSError) and error.errno:  # the disk's fault, not the archive's
+        if isinstance(error, OSError) and error.errno:  # an error of the disk, not of the archive
             raise
-        raise ValueError(f"{archive}: not a whole archive ({error}); delete it and fetch again") from error
+        raise ValueError(f"{archive}: not a complete archive ({error}); delete it and run the command again") from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _members(archive: Path) -> Iterator[tuple[PurePosixPath, IO[bytes]]]:
-    """Path and content of every file in a .tgz or .zip, one after the other.
-
-    Raises:
-        ValueError: a member that would leave the folder, or that is a link or a device.
-    """
-    if archive.suffix == ".zip":
-        with zipfile.ZipFile(archive) as stored:
-            for info in stored.infolist():
-                is_link = (info.external_attr >> 16) & 0o170000 == 0o120000
-                path = _inside(archive, info.filename, is_link)
-                if not info.is_dir():
-                    with stored.open(info) as content:
-                        yield path, content
-        return
-    with gzip.open(archive) as content, tarfile.open(fileobj=content, mode="r|") as stream:
-        for member in stream:
-            path = _inside(archive, member.name, not (member.isfile() or member.isdir()))
-            if member.isfile():
-                if hasattr(tarfile, "data_filter"):  # on top, from Python 3.11.4 on: it knows of more ways out
-                    tarfile.data_filter(member, str(archive.parent))
-                yield path, stream.extractfile(member)
-        for _ in range(2 * tarfile.RECORDSIZE // CHUNK + 2):  # to its end, where gzip keeps the checksum
-            if not content.read(CHUNK):
-                return
-        raise ValueError(f"{archive}: goes on behind its last file; expected nothing there")
+def _unpack_tar(archive: Path, target: Path, limit: int) -> int:
+    """The number of unpacked bytes."""
+    total = 0
+    with gzip.open(archive) as stream, tarfile.open(fileobj=stream, mode="r|") as members:
+        for member in progress.bar(members, f"unpacking {archive.name}", unit="file"):
+            total += _check_member(archive, member.name, member.isfile() or member.isdir(), member.size, limit - total)
+            members.extract(member, target, set_attrs=False, filter="data")
+        while stream.read(CHUNK) and (limit := limit - CHUNK) > 0:  # the padding, up to the checksum of gzip
+            pass
+    return total
 
 
-def _inside(archive: Path, name: str, is_odd: bool) -> PurePosixPath:
+def _unpack_zip(archive: Path, target: Path, limit: int) -> int:
+    """The number of unpacked bytes."""
+    total = 0
+    with zipfile.ZipFile(archive) as members:
+        for member in progress.bar(members.infolist(), f"unpacking {archive.name}", unit="file"):
+            is_plain = (member.external_attr >> 16) & 0o170000 in (0, 0o100000, 0o040000)
+            total += _check_member(archive, member.filename, is_plain, member.file_size, limit - total)
+            members.extract(member, target)
+    return total
+
+
+def _check_member(archive: Path, name: str, is_plain: bool, size: int, limit: int) -> int:
+    """The size of a member that may be unpacked."""
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name:
-        raise ValueError(f"{archive}: holds {name!r}, which leads out of the folder; nothing was unpacked")
-    if is_odd:
-        raise ValueError(f"{archive}: holds {name!r}, a link or a device; expected plain files; nothing was unpacked")
-    return path
+        raise ValueError(f"{archive}: contains {name!r}, which is outside the folder; nothing was unpacked")
+    if not is_plain:
+        raise ValueError(f"{archive}: contains {name!r}, a link or a device; expected plain files")
+    if size > limit:
+        raise ValueError(f"{archive}: unpacks to more than expected, at {name!r}; it is not the expected archive")
+    return size

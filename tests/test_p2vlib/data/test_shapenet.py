@@ -73,7 +73,7 @@ def silhouette_iou(capture, cameras) -> float:
 
 
 def test_the_grid_lies_where_the_pictures_show_it(archive):
-    capture = shapenet.read_object(archive, CHAIR, "a1", grid=64)
+    capture = shapenet.read_object(archive, CHAIR, "a1", size=64)
     assert silhouette_iou(capture, capture.cameras) >= 0.93
     rows = read_metadata(capture.folder / "rendering" / "rendering_metadata.txt", VIEWS)
     files = capture.subject["files"]
@@ -117,7 +117,7 @@ def test_leaks_between_splits_are_reported_and_can_be_dropped(tmp_path):
         ("not json", "not JSON"),
         ("{}", "no list of categories"),
         (json.dumps([{"taxonomy_id": "1"}]), "category 0 has no taxonomy_name"),
-        (json.dumps([entry("1", train=["../../etc"])]), "'../../etc' is no id"),
+        (json.dumps([entry("1", train=["../../etc"])]), "'../../etc' is not an id"),
     ],
 )
 def test_a_broken_taxonomy_names_itself(tmp_path, content, sentence):
@@ -131,7 +131,7 @@ def test_a_broken_taxonomy_names_itself(tmp_path, content, sentence):
 
 def test_the_embedded_objects_have_the_same_layout(archive):
     """The cube that `object_cube` gives a normalised object is the one that the reader puts its grid in."""
-    capture = shapenet.read_object(archive, CHAIR, "a1", grid=64)
+    capture = shapenet.read_object(archive, CHAIR, "a1", size=64)
     mesh = make_object(CHAIR, seed=1, index=3)
     own = object_cube(mesh.bounds)
     assert np.allclose(capture.truth.cube.lower, own.lower) and capture.truth.cube.edge == pytest.approx(own.edge)
@@ -210,7 +210,7 @@ def test_what_is_broken_stops_or_is_skipped_and_listed(tmp_path):
         write_object(tmp_path, name)
     (tmp_path / shapenet.TAXONOMY).write_text(json.dumps([entry(CHAIR, train=["a1", "gone"], val=["b2"], test=["c3"])]))
     (tmp_path / shapenet.RENDERINGS / CHAIR / "b2" / "rendering" / "01.png").write_bytes(b"no picture")
-    with pytest.raises(ValueError, match=r"gone.*missing; the taxonomy lists 03001627/gone"):
+    with pytest.raises(ValueError, match=r"gone.*missing, although the taxonomy lists 03001627/gone"):
         shapenet.load(tmp_path, 96)
     assert not list((tmp_path / "decoded").iterdir()), "nothing half-decoded is left"
     captures, skipped = shapenet.load(tmp_path, 96, on_error="skip")
@@ -235,7 +235,7 @@ def test_every_kind_of_broken_object_is_named_with_its_file(tmp_path):
     for spoil, sentence in {
         "camera": "rendering_metadata.txt: the camera is inside the cube",
         "bomb": "05.png: ",
-        "opaque": r"a picture of 137 x 137 pixels, RGB; expected 137 square, RGBA",
+        "opaque": r"a photo of 137 x 137 pixels, RGB; expected 137 square, RGBA",
     }.items():
         shutil.rmtree(rendering.parent, ignore_errors=True)
         write_object(tmp_path, "b2") if not (tmp_path / shapenet.VOXELS / CHAIR / "b2").exists() else shutil.copytree(
