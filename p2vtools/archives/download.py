@@ -98,8 +98,8 @@ def _fetch_file(source: Source, archive: Path, folder: Path) -> None:
     needed = source.unpacked + (0 if archive.is_file() else source.size - _size(_partial(archive)))
     if (free := shutil.disk_usage(archive.parent).free) < needed:
         raise OSError(
-            f"{archive.parent}: {free / GIB:.1f} GiB are free, and {source.name} needs {needed / GIB:.1f}, unpacked; make"
-            " room, or pass another folder with --root"
+            f"{archive.parent}: {free / GIB:.1f} GiB are free, and {source.name} needs {needed / GIB:.1f}, unpacked;"
+            " make room, or pass another folder with --root"
         )
     if not archive.is_file():
         _download(source, archive, expected)
