@@ -7,10 +7,8 @@ line every few seconds, and a saved notebook contains no widget.
 from __future__ import annotations
 
 import os
-import shutil
 import sys
-import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from tqdm.std import tqdm
@@ -68,29 +66,3 @@ class _LogLines:
 
     def flush(self) -> None:
         pass
-
-
-class Board:
-    """A line for each of several works: redrawn in a terminal, printed anew every few seconds where nothing moves."""
-
-    def __init__(self) -> None:
-        self.moves = sys.stdout.isatty()
-        self.shown: list[str] = []
-        self.began = self.due = time.monotonic()
-
-    def show(self, lines: Sequence[str], last: bool = False) -> None:
-        """Shows ``lines``, as many each time; where nothing moves, those that changed and only when it is time."""
-        now = time.monotonic()
-        if self.moves:
-            width = shutil.get_terminal_size().columns - 1
-            up = f"\x1b[{len(self.shown)}F" if self.shown else ""
-            print(up + "".join(f"\x1b[2K{line[:width]}\n" for line in lines), end="", flush=True)
-        elif last or now >= self.due:
-            self.due = now + min(30.0, max(5.0, (now - self.began) / 10))
-            before = self.shown or [""] * len(lines)
-            for old, line in zip(before, lines, strict=True):
-                if old != line:
-                    print(line, flush=True)
-        else:
-            return
-        self.shown = list(lines)
