@@ -332,6 +332,8 @@ def _drawn_cells(rows: pd.DataFrame) -> pd.DataFrame:
     reach = 1.1 * float(rows[["low", "high", "difference"]].abs().to_numpy().max()) or 1.0
     cells["difference"] = [
         interval_svg(row.difference, row.low, row.high, (-reach, reach), {"rail": 0.0}, row.verdict) + escape(text)
+        if row.verdict != "same"
+        else text
         for row, text in zip(rows.itertuples(), cells["difference"], strict=True)
     ]
     return cells

@@ -15,6 +15,7 @@ from p2vlib.evaluation.metrics_csv import COLUMNS, parse_metrics, read_metrics
 from p2vlib.files import write_text
 from p2vlib.provenance import home, text_digest
 from p2vtools.study.notebook_run import manifests, part_of_metrics
+from p2vtools.study.parameters import notebook_number
 from p2vtools.study.report.findings import NOTE, findings
 from p2vtools.study.report.html import (
     check_sizes,
@@ -115,9 +116,11 @@ def _index(folder: Path, scale: str, completed: Sequence[Manifest], parameters: 
     )
     published = [table(rows, caption) for caption, rows in published_tables().items()]
     published = {"summary": f"{len(published)} tables", "tables": published}
+    nav = [(f"#{manifest['notebook']}", notebook_number(manifest["notebook"]), "") for manifest in completed]
     return render(
         title,
         scale=scale,
+        nav=[*nav, ("#published", "Published numbers", "next")],
         lead=lead,
         notes=[SLIDES],
         findings=findings(read_metrics(folder / "metrics.csv"), config),
@@ -204,7 +207,7 @@ def _files(folder: Path) -> list[tuple[str, str]]:
         "metrics.csv": "metrics.csv (one test evaluation a row, with its IoU at four thresholds)",
         "config.json": "config.json (all settings)",
     }
-    return [("#published", "Published numbers"), *((f, text) for f, text in files.items() if (folder / f).is_file())]
+    return [(file, text) for file, text in files.items() if (folder / file).is_file()]
 
 
 def _count(completed: Sequence[Manifest]) -> str:
