@@ -24,7 +24,7 @@ def pins(lines: list[str]) -> dict[str, str]:
     found = [PIN.fullmatch(line) for line in lines]
     assert all(found), f"not name==version: {[line for line, match in zip(lines, found, strict=True) if not match]}"
     table = dict(match.groups() for match in found)
-    assert len(table) == len(lines), "a package stands twice"
+    assert len(table) == len(lines), "a package is listed twice"
     return table
 
 
@@ -37,11 +37,11 @@ def project() -> dict:
 
 
 def test_pyproject_has_the_pins_of_requirements():
-    told = project()
-    assert pins(told["dependencies"] + told["optional-dependencies"]["study"]) == required()
+    parts = project()
+    assert pins(parts["dependencies"] + parts["optional-dependencies"]["study"]) == required()
 
 
-def test_what_only_the_browser_suite_needs_is_pinned_and_no_requirement():
+def test_packages_of_the_browser_tests_are_pinned_and_not_required():
     assert not set(pins(project()["optional-dependencies"]["browser"])) & set(required())
 
 
@@ -57,10 +57,10 @@ def test_environment_gives_a_reason_for_each_package():
     assert all(re.search(r"  # \w+", line) or re.search(r" # \w.{5,}", line) for line in lines)
 
 
-def test_requirements_hold_names_and_versions_only_and_keep_torch_whole():
+def test_requirements_pin_torch_and_no_package_that_replaces_its_build():
     names = {name.lower() for name in required()}
     assert "torch" in names
-    assert not names & {"torchvision", "timm"}, "they swap torch for another build"
+    assert not names & {"torchvision", "timm"}, "they replace torch with another build"
 
 
 def test_this_environment_has_the_pinned_versions():
@@ -70,10 +70,10 @@ def test_this_environment_has_the_pinned_versions():
 
 
 def test_the_citation_names_this_version():
-    told = yaml.safe_load((ROOT / "CITATION.cff").read_text())
-    assert told["version"] == p2vlib.__version__
-    assert told["license"] == project()["license"] == "MIT"
-    years = {paper["title"].partition(":")[0]: paper["year"] for paper in told["references"]}
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == p2vlib.__version__
+    assert citation["license"] == project()["license"] == "MIT"
+    years = {paper["title"].partition(":")[0]: paper["year"] for paper in citation["references"]}
     assert years["Pix2Vox"] == 2019 and years["Pix2Vox++"] == 2020 and years["3D-R2N2"] == 2016
     assert years["Convolutional LSTM Network"] == 2015 and years["ShapeNet"] == 2015
 

@@ -1,4 +1,4 @@
-"""What README promises: its links lead somewhere, its commands are understood, its numbers are those of the runs."""
+"""README: its links lead somewhere, its commands are valid, its numbers are those of the runs."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?")
 
 
 def links() -> list[tuple[str, str, str]]:
-    """``!`` of a picture, its words, and where it leads."""
+    """Of each link: ``!`` for a picture, its text, and its target."""
     return re.findall(r"(!?)\[([^]]*)\]\(([^)]*)\)", README)
 
 
-def typed() -> list[str]:
-    """The lines that are typed into a shell, without their comments."""
-    shown = re.findall(r"^```\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
-    return [line for block in shown for line in block.splitlines()]
+def shell_lines() -> list[str]:
+    """The lines of the code blocks that are shell commands."""
+    blocks = re.findall(r"^```\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    return [line for block in blocks for line in block.splitlines()]
 
 
 def answers() -> dict[str, str]:
-    """Notebook -> what README says that it answers."""
+    """Notebook -> its answer according to README."""
     return dict(re.findall(r"^\| \[(\d\d_\w+)\].*\| ([^|]*) \|$", README, re.MULTILINE))
 
 
@@ -40,15 +40,15 @@ def test_links_lead_somewhere():
         assert target.removeprefix("#") in headings if target.startswith("#") else (ROOT / target).exists(), target
 
 
-def test_pictures_are_told_in_words_and_small():
+def test_pictures_have_descriptions_and_are_small():
     pictures = {target: words for mark, words, target in links() if mark}
     assert {"docs/foot.jpg", "docs/fit.jpg"} <= set(pictures)
     for target, words in pictures.items():
-        assert len(words) > 40, f"{target}: {words!r} does not say what it shows"
+        assert len(words) > 40, f"{target}: {words!r} does not describe it"
         assert (ROOT / target).stat().st_size < 300_000, target
 
 
-@pytest.mark.parametrize("line", [line for line in typed() if line.startswith(("python -m p2vtools", "p2v "))])
+@pytest.mark.parametrize("line", [line for line in shell_lines() if line.startswith(("python -m p2vtools", "p2v "))])
 def test_a_command_is_valid(line):
     arguments = shlex.split(line.removeprefix("python -m p2vtools").removeprefix("p2v"), comments=True)
     group = typer.main.get_command(app)
@@ -57,7 +57,7 @@ def test_a_command_is_valid(line):
 
 
 def test_make_knows_its_targets():
-    named = re.findall(r"^make (\S+)|`make (\S+)`", "\n".join(typed()) + README, re.MULTILINE)
+    named = re.findall(r"^make (\S+)|`make (\S+)`", "\n".join(shell_lines()) + README, re.MULTILINE)
     known = re.findall(r"^(\S+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert {"setup", "lab", "report"} <= {"".join(names) for names in named} <= set(known)
 
@@ -67,12 +67,14 @@ def test_every_notebook_has_its_row():
 
 
 @pytest.mark.parametrize("notebook", [name for name in answers() if "01" <= name[:2] <= "06"])
-def test_a_notebook_answers_what_the_readme_says(notebook):
-    told = json.loads((ROOT / f"reports/quick/parts/{notebook}.json").read_text())["answer"]
+def test_the_answers_of_notebooks_contain_the_numbers_of_the_readme(notebook):
+    answer = json.loads((ROOT / f"reports/quick/parts/{notebook}.json").read_text())["answer"]
     numbers = NUMBER.findall(answers()[notebook])
-    assert numbers and set(numbers) <= set(NUMBER.findall(told)), f"README {answers()[notebook]!r}; the run {told!r}"
+    assert numbers and set(numbers) <= set(NUMBER.findall(answer)), (
+        f"README {answers()[notebook]!r}; the run {answer!r}"
+    )
 
 
-def test_the_weights_reach_what_the_readme_says(weights):
+def test_the_pretrained_weights_reach_the_numbers_of_the_readme(weights):
     reached = {row["views"]: f"{row['iou']:.2f}" for row in weights.card["test IoU by photos"]}
     assert f"{reached[1]} from one, {reached[8]} from eight" in answers()["00_start_here"]

@@ -327,7 +327,7 @@ def _page(
 
 
 def _drawn_cells(rows: pd.DataFrame) -> pd.DataFrame:
-    """`_cells` with each difference drawn beside its numbers, all on one scale."""
+    """`_cells` with each difference drawn next to its numbers, all on one scale."""
     cells = _cells(rows)
     reach = 1.1 * float(rows[["low", "high", "difference"]].abs().to_numpy().max()) or 1.0
     cells["difference"] = [

@@ -38,13 +38,13 @@ def estimate_cost(config: Config, numbers: Iterable[str]) -> str:
     )
     if not (trainings := _trainings(config, numbers)):
         return text
-    seen = sum(recipe.steps * recipe.batch for recipe in trainings.values())
+    photos_trained = sum(recipe.steps * recipe.batch for recipe in trainings.values())
     step = max(recipe.batch * GPU_BYTES_PER_PHOTO[stage] for (stage, _), recipe in trainings.items())
     on_gpu = gigabytes + (GPU_BYTES_OF_NETWORK + step * (config.image_size / 224) ** 2) / 1e9
-    hours = seen * FLOP_PER_PHOTO / FLOP_PER_SECOND / 3600
+    hours = photos_trained * FLOP_PER_PHOTO / FLOP_PER_SECOND / 3600
     return (
-        f"{text}; {len(trainings)} trainings, {seen / 1e6:.0f} million photos seen, about {hours:.0f} hours on one "
-        f"H200, {on_gpu:.0f} GB of GPU memory"
+        f"{text}; {len(trainings)} trainings with {photos_trained / 1e6:.0f} million photos, about {hours:.0f} hours on "
+        f"one H200, {on_gpu:.0f} GB of GPU memory"
     )
 
 

@@ -98,8 +98,8 @@ class NotebookRun:
 
     @property
     def folder(self) -> Path:
-        """``reports/<name>``."""
-        return home() / "reports" / self.name
+        """``reports/<name>``, or the runner's staging folder for a notebook that it runs (``P2VLIB_REPORT``)."""
+        return Path(os.environ.get("P2VLIB_REPORT") or home() / "reports" / self.name)
 
     @property
     def work(self) -> Path:

@@ -18,7 +18,6 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import nbformat
@@ -70,19 +69,9 @@ def run_study(scale: str, only: Iterable[str] | None = None, parameters: Mapping
         run_notebooks(scale, only, parameters)
     except StudyError:
         if manifests(home() / "reports" / scale):
-            build_report(scale, scale)
+            report.build(scale)
         raise
-    return build_report(scale, scale)
-
-
-def build_report(scale: str, run: str, parameters: Mapping[str, Any] = MappingProxyType({})) -> Path:
-    """Writes ``study.json`` and the pages of ``reports/<run>``; returns the first page.
-
-    Args:
-        parameters: what a run of a sweep was given.
-    """
-    write_text(home() / "reports" / run / "study.json", json.dumps(study_costs(scale, run), indent=2))
-    return report.build(scale, run, parameters)
+    return report.build(scale)
 
 
 def run_notebooks(
@@ -129,35 +118,11 @@ def build_data(scale: str) -> None:
     started = time.perf_counter()
     collection.ensure_collection(config)
     collection.build_collection(config)
-    minutes = round((time.perf_counter() - started) / 60, 2)
-    record = _stamps(scale) / "data.json"
-    if not record.exists() or json.loads(record.read_text())["minutes"] < minutes:
-        write_text(record, json.dumps({"minutes": minutes}))
-
-
-def study_costs(scale: str, run: str | None = None) -> dict[str, Any]:
-    """Minutes of the data and of each notebook, their sum, and the largest peak memory in GiB.
-
-    The minutes of a notebook are those of its manifest, so they belong to the run that its numbers come from. The
-    minutes of the data are in git's ``study.json`` where the data were not generated here.
-    """
-    run = run or scale
-    folder, record = home() / "reports" / run, _stamps(run) / "data.json"
-    minutes: dict[str, float] = {}
+    record, minutes = _stamps(scale) / "data.json", round((time.perf_counter() - started) / 60, 2)
     if record.is_file():
-        minutes["data"] = json.loads(record.read_text())["minutes"]
-    elif (earlier := folder / "study.json").is_file():
-        minutes |= {
-            name: value for name, value in json.loads(earlier.read_text())["minutes_of"].items() if name == "data"
-        }
-    completed = manifests(folder)
-    minutes |= {name: round(manifest["seconds"] / 60, 2) for name, manifest in completed.items()}
-    return {
-        "scale": scale,
-        "minutes": round(sum(minutes.values()), 2),
-        "minutes_of": minutes,
-        "peak_memory_gib": max((manifest["peak_memory_gib"] for manifest in completed.values()), default=0.0),
-    }
+        minutes = max(minutes, json.loads(record.read_text())["minutes"])
+    write_text(record, json.dumps({"minutes": minutes}))
+    write_text(home() / "reports" / scale / "study.json", json.dumps({"minutes_of": {"data": minutes}}))
 
 
 def expected_minutes(scale: str) -> dict[str, float]:
@@ -194,11 +159,6 @@ def select_notebooks(only: Iterable[str] | None = None) -> list[Path]:
 
 def _stamps(run: str) -> Path:
     return home() / ".runs" / run / "stamps"
-
-
-def _outputs(run: str, path: Path) -> list[Path]:
-    """All files that a notebook of this number left in the report folder, under its present or an earlier name."""
-    return sorted((home() / "reports" / run).glob(f"*/{notebook_number(path.stem)}[-._]*"))
 
 
 def _digest(path: Path, values: Mapping[str, Any], scale: str, run: str) -> str:
@@ -242,55 +202,33 @@ def _is_current(run: str, path: Path, digest: str) -> bool:
 
 
 def _run_notebook(path: Path, values: Mapping[str, Any], run: str, digest: str) -> float:
-    """Runs one notebook without its earlier outputs and stamps it; returns its wall minutes."""
-    name, reports = path.stem, home() / "reports" / run
-    partial = reports / "executed" / f"{name}.partial.ipynb"
-    started = time.perf_counter()
-    with _replacing_outputs(path, run, partial):
-        partial.parent.mkdir(parents=True, exist_ok=True)
-        _execute(path, partial, values, run)
-        if not (manifest := reports / "parts" / f"{name}.json").exists():
-            raise StudyError(
-                f"{path.name} ended without {manifest}: it must call begin({name!r}, ...) and end with run.answer(...)"
-            )
-        partial.replace(reports / "executed" / f"{name}.ipynb")
-    minutes = (time.perf_counter() - started) / 60
-    outputs = [str(file.relative_to(reports)) for file in _outputs(run, path) if file.parent.name != "html"]
-    stamp = {"digest": digest, "minutes": round(minutes, 2), "outputs": outputs}
-    write_text(_stamps(run) / f"{name}.json", json.dumps(stamp, indent=2))
-    return minutes
+    """Runs one notebook and stamps it; returns its wall minutes.
 
-
-@contextlib.contextmanager
-def _replacing_outputs(path: Path, run: str, partial: Path) -> Iterator[None]:
-    """Moves the earlier outputs and the stamp of a notebook away, and restores them unless the block succeeds.
-
-    Of a failed run only ``partial`` remains, to inspect the error.
+    It writes to a staging folder. Its outputs replace those of the run before only when it has completed.
     """
-    archive = home() / ".runs" / run / "aside" / path.stem
-    _restore(archive)  # from a study that was killed
-    for file in [*_outputs(run, path), _stamps(run) / f"{path.stem}.json"]:
-        if file.is_file():
-            archived = archive / file.relative_to(home())
-            archived.parent.mkdir(parents=True, exist_ok=True)
-            file.replace(archived)
-    try:
-        yield
-    except BaseException:
-        for file in _outputs(run, path):
-            if file != partial:
-                file.unlink()
-        _restore(archive)
-        raise
-    shutil.rmtree(archive, ignore_errors=True)
-
-
-def _restore(archive: Path) -> None:
-    for archived in [file for file in archive.rglob("*") if file.is_file()]:
-        target = home() / archived.relative_to(archive)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        archived.replace(target)
-    shutil.rmtree(archive, ignore_errors=True)
+    name, reports, staging = path.stem, home() / "reports" / run, home() / ".runs" / run / "staging"
+    started = time.perf_counter()
+    shutil.rmtree(staging, ignore_errors=True)
+    executed = staging / "executed" / f"{name}.ipynb"
+    executed.parent.mkdir(parents=True)
+    _execute(path, executed, values, _kernel_manager(run, staging))
+    if not (manifest := staging / "parts" / f"{name}.json").is_file():
+        raise StudyError(
+            f"{path.name} ended without {manifest}: it must call begin({name!r}, ...) and end with run.answer(...)"
+        )
+    stamp = _stamps(run) / f"{name}.json"
+    stamp.unlink(missing_ok=True)
+    outputs = [str(file.relative_to(staging)) for file in sorted(staging.rglob("*")) if file.is_file()]
+    for output in outputs:
+        (reports / output).parent.mkdir(parents=True, exist_ok=True)
+        (staging / output).replace(reports / output)
+    # Outputs of the run before, under this or an earlier name of the notebook.
+    for earlier in reports.glob(f"*/{notebook_number(name)}[-._]*"):
+        if str(earlier.relative_to(reports)) not in outputs:
+            earlier.unlink()
+    minutes = (time.perf_counter() - started) / 60
+    write_text(stamp, json.dumps({"digest": digest, "minutes": round(minutes, 2), "outputs": outputs}, indent=2))
+    return minutes
 
 
 @contextlib.contextmanager
@@ -303,30 +241,27 @@ def _exclusive(run: str) -> Iterator[None]:
         raise StudyError(f"another study of scale {run} is running here; wait for it or stop it") from None
 
 
-def _execute(path: Path, partial: Path, values: Mapping[str, Any], run: str) -> None:
-    """Lets papermill fill ``partial`` cell by cell; what the notebook prints also goes to the terminal."""
+def _execute(path: Path, executed: Path, values: Mapping[str, Any], kernel_manager: type[AsyncKernelManager]) -> None:
+    """Lets papermill fill ``executed`` cell by cell; what the notebook prints also goes to the terminal."""
     try:
         papermill.execute_notebook(
             str(path),
-            str(partial),
+            str(executed),
             parameters=dict(values),
             language="python",
             kernel_name="p2vlib",
-            kernel_manager_class=_kernel_manager(run),
+            kernel_manager_class=kernel_manager,
             cwd=str(path.parent),
             progress_bar=False,
             stdout_file=sys.stdout,
             stderr_file=sys.stderr,
         )
     except PapermillExecutionError as error:
-        place = f"cell [{error.exec_count}], `{_failing_line(error)}`"
-        raise StudyError(
-            f"{path.name} failed in {place}: {error.ename}: {error.evalue}; the cells so far are in {partial}"
-        ) from error
+        reason = f"in cell [{error.exec_count}], `{_failing_line(error)}`: {error.ename}: {error.evalue}"
+        raise StudyError(f"{path.name} failed {reason}; the cells so far are in {executed}") from error
     except DeadKernelError as error:
-        raise StudyError(
-            f"{path.name} failed: its kernel died, usually because memory ran out; the cells so far are in {partial}"
-        ) from error
+        reason = "its kernel died, usually because memory ran out"
+        raise StudyError(f"{path.name} failed: {reason}; the cells so far are in {executed}") from error
 
 
 def _failing_line(error: PapermillExecutionError) -> str:
@@ -336,10 +271,11 @@ def _failing_line(error: PapermillExecutionError) -> str:
     return (marked[1] if marked else error.source.strip().split("\n")[0]).strip()
 
 
-def _kernel_manager(run: str) -> type[AsyncKernelManager]:
-    """Starts kernels of this interpreter and this copy of the library, whatever kernels the machine has installed.
+def _kernel_manager(run: str, report: Path) -> type[AsyncKernelManager]:
+    """Starts kernels of this interpreter and this copy of the library, not those installed on the machine.
 
-    The kernel uses `available_cores`, draws into the notebook, and reads no IPython start-up files of the user.
+    The kernel writes its results to ``report``, uses `available_cores`, draws into the notebook, and reads no IPython
+    start-up files of the user.
     """
     argv = [sys.executable, "-m", "ipykernel_launcher", "--log-level=ERROR", "-f", "{connection_file}"]
     env = {
@@ -350,6 +286,7 @@ def _kernel_manager(run: str) -> type[AsyncKernelManager]:
         "PLOTLY_RENDERER": "plotly_mimetype",
         "P2VLIB_BATCH": "1",
         "P2VLIB_RUN": run,
+        "P2VLIB_REPORT": str(report),
     }
 
     class StudyKernelManager(AsyncKernelManager):

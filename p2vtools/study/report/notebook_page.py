@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import base64
+import html
 import io
 import json
 import re
 from collections.abc import Mapping, Sequence
 from html import escape
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +43,9 @@ CODE_STYLE = "{}\n@media (prefers-color-scheme: dark) {{ {} }}".format(
 )
 
 _FETCHED_SCRIPT = re.compile(r"""<script\b[^>]*\bsrc=["']?(?:https?:)?//[^>]*>\s*</script>""", re.IGNORECASE)
-_OUTSIDE = re.compile(r"\s*([a-z]+:)?//", re.IGNORECASE)
-_OUTSIDE_STYLE = re.compile(r"""(?:url\(|@import)\s*["']?((?:https?:)?//[^"')\s;]+)""", re.IGNORECASE)
+_ADDRESS = r"""["']?\s*((?:https?:)?//[^"'\s>)]+)"""
+_FETCHED = re.compile(rf"<(?!a\b|area\b)[^<>]*?\b(?:src|href|data|poster)\s*=\s*{_ADDRESS}", re.IGNORECASE)
+_FETCHED_BY_STYLE = re.compile(rf"(?:url\(|@import)\s*{_ADDRESS}", re.IGNORECASE)
 
 
 def write_pages(folder: Path, manifests: Sequence[Mapping[str, Any]]) -> None:
@@ -203,13 +204,13 @@ def _output_html(output: NotebookNode) -> str:
     return f'<div class="scroll" role="region" aria-label="{label}" tabindex="0">{text}</div>{_source(output)}'
 
 
-def _scroll_tables(html: str) -> str:
+def _scroll_tables(text: str) -> str:
     """Puts each table of a text into a region that scrolls by itself."""
     region = r'<div class="scroll" role="region" aria-label="Table" tabindex="0">\g<0></div>'
-    return re.sub(r"<table>.*?</table>", region, html, flags=re.DOTALL)
+    return re.sub(r"<table>.*?</table>", region, text, flags=re.DOTALL)
 
 
-def _unique_ids(html: str) -> str:
+def _unique_ids(text: str) -> str:
     """Gives headings with the same text different ids."""
     counts: dict[str, int] = {}
 
@@ -217,41 +218,19 @@ def _unique_ids(html: str) -> str:
         counts[match[2]] = counts.get(match[2], 0) + 1
         return f'{match[1]}{match[2]}{f"-{counts[match[2]]}" if counts[match[2]] > 1 else ""}"'
 
-    return re.sub(r'(<h[1-6] id=")([^"]*)"', unique, html)
+    return re.sub(r'(<h[1-6] id=")([^"]*)"', unique, text)
 
 
 def outside_addresses(page: str) -> list[str]:
-    """The addresses outside its folder that a browser would fetch to show ``page``; links to click do not count."""
-    parser = _AddressParser()
-    parser.feed(page)
-    parser.close()
-    return parser.outside
+    """The addresses outside its folder that a browser would fetch to show ``page``; links to click do not count.
 
+    The page's content security policy also blocks addresses that are not found here, such as those of a srcset.
 
-class _AddressParser(HTMLParser):
-    """Collects the outside addresses in sources of elements, links that load something, styles and framed pages."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.outside: list[str] = []
-        self.inside_style = False
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.inside_style = tag == "style"
-        for name, value in attrs:
-            is_link = name in {"href", "xlink:href"} and tag not in {"a", "area"}
-            if name in {"src", "srcset", "data", "poster"} or is_link:
-                # A srcset holds several addresses; an embedded one contains commas, but none before a space.
-                addresses = re.split(r",\s+", value or "") if name == "srcset" else [value or ""]
-                self.outside.extend(address for address in addresses if _OUTSIDE.match(address))
-            elif value and name == "style":
-                self.outside.extend(_OUTSIDE_STYLE.findall(value))
-            elif value and name == "srcdoc":
-                self.outside.extend(outside_addresses(value))
-
-    def handle_endtag(self, tag: str) -> None:
-        self.inside_style = False
-
-    def handle_data(self, data: str) -> None:
-        if self.inside_style:
-            self.outside.extend(_OUTSIDE_STYLE.findall(data))
+    >>> outside_addresses('<a href="https://a.org">A</a><img src="https://b.org/b.png"><i style="color: url(//c)">')
+    ['https://b.org/b.png', '//c']
+    """
+    framed = [html.unescape(document) for document in re.findall(r'\bsrcdoc="([^"]*)"', page)]
+    tags = re.sub(r"(<script\b[^>]*>).*?</script>", r"\1", page, flags=re.DOTALL | re.IGNORECASE)
+    tags = re.sub(r'\bsrcdoc="[^"]*"', "", tags)
+    found = [*_FETCHED.findall(tags), *_FETCHED_BY_STYLE.findall(tags)]
+    return found + [address for document in framed for address in outside_addresses(document)]

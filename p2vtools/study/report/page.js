@@ -1,4 +1,4 @@
-// Tables whose head is one row are sorted by a click or a key on a heading: up, down, and as they came.
+// Tables with one header row are sorted by a click or key on a heading: ascending, descending, original order.
 const none = "–";
 
 function numberIn(text) {
@@ -9,12 +9,12 @@ function numberIn(text) {
 
 function order(rows, column, direction) {
   const cells = rows.map((row) => row.cells[column].textContent.trim());
-  const told = cells.filter((cell) => cell && cell !== none && cell !== "NaN");
-  const numeric = told.every((cell) => !Number.isNaN(numberIn(cell)));
+  const filled = cells.filter((cell) => cell && cell !== none && cell !== "NaN");
+  const numeric = filled.every((cell) => !Number.isNaN(numberIn(cell)));
   const compare = numeric ? (a, b) => numberIn(a) - numberIn(b) : (a, b) => a.localeCompare(b, "en", { numeric: true });
   const places = cells.map((_, place) => place);
   places.sort((a, b) => {
-    const [here, there] = [told.includes(cells[a]), told.includes(cells[b])];
+    const [here, there] = [filled.includes(cells[a]), filled.includes(cells[b])];
     if (!here || !there) return there - here || a - b;
     return direction * compare(cells[a], cells[b]) || a - b;
   });
@@ -24,9 +24,9 @@ function order(rows, column, direction) {
 function sortable(table) {
   const body = table.tBodies[0];
   if (!body || !table.tHead || table.tHead.rows.length !== 1 || body.rows.length < 2) return;
-  const asTheyCame = [...body.rows];
+  const original = [...body.rows];
   const heads = [...table.tHead.rows[0].cells];
-  if (asTheyCame.some((row) => row.cells.length !== heads.length)) return;
+  if (original.some((row) => row.cells.length !== heads.length)) return;
   heads.forEach((head, column) => {
     const button = document.createElement("button");
     button.type = "button";
@@ -38,7 +38,7 @@ function sortable(table) {
       const next = { null: "ascending", ascending: "descending", descending: null }[before];
       heads.forEach((other) => other.removeAttribute("aria-sort"));
       if (next) head.setAttribute("aria-sort", next);
-      body.append(...(next ? order(asTheyCame, column, next === "ascending" ? 1 : -1) : asTheyCame));
+      body.append(...(next ? order(original, column, next === "ascending" ? 1 : -1) : original));
     });
   });
 }

@@ -39,16 +39,16 @@ def run(home):
     return notebook_run.begin("04", "Finetuning", scale="quick", seed=3)
 
 
-def test_home_is_the_checkout_unless_moved(home, monkeypatch):
+def test_home_is_the_checkout_or_the_environment_variable(home, monkeypatch):
     assert provenance.home() == home
     monkeypatch.delenv("P2VLIB_HOME")
     assert (provenance.home() / "p2vlib" / "provenance.py").exists()
 
 
-def test_begin_keeps_both_configs_and_says_what_runs_where(home, capsys):
+def test_begin_saves_both_configs_and_prints_one_line_of_provenance(home, capsys):
     run = notebook_run.begin("04", scale="quick", seed=3, finetuning__steps=9)
-    said = capsys.readouterr().out
-    assert "04 · scale quick · seed 3" in said and "torch" in said and said.count("\n") == 1
+    printed = capsys.readouterr().out
+    assert "04 · scale quick · seed 3" in printed and "torch" in printed and printed.count("\n") == 1
     folder = home / "reports" / "quick"
     assert json.loads((folder / "config.json").read_text())["seed"] == PRESETS["quick"].seed
     own = json.loads((folder / "parts" / "04.config.json").read_text())
@@ -56,19 +56,19 @@ def test_begin_keeps_both_configs_and_says_what_runs_where(home, capsys):
     assert run.folder == folder and run.work == home / ".runs" / "quick" and not run.is_smoke
 
 
-def test_begin_refuses_what_the_config_does_not_know(home):
+def test_begin_rejects_unknown_fields_of_the_config(home):
     with pytest.raises(ValueError, match="unknown parameter 'stepps'"):
         notebook_run.begin("04", scale="smoke", stepps=3)
     assert not (home / "reports").exists()
 
 
-def test_metrics_are_kept_as_their_notebooks_own(run):
-    kept = run.save_metrics(pd.DataFrame([ROW]))
-    assert kept.to_dict("records") == [{"notebook": "04", **ROW}]
-    assert metrics_csv.read_metrics(notebook_run.part_of_metrics(run.work, "04")).equals(kept)
+def test_metrics_are_saved_with_the_name_of_their_notebook(run):
+    saved = run.save_metrics(pd.DataFrame([ROW]))
+    assert saved.to_dict("records") == [{"notebook": "04", **ROW}]
+    assert metrics_csv.read_metrics(notebook_run.part_of_metrics(run.work, "04")).equals(saved)
 
 
-def test_metrics_that_are_not_tidy_are_not_kept(run):
+def test_metrics_with_wrong_columns_are_not_saved(run):
     with pytest.raises(ValueError, match="metrics have the columns"):
         run.save_metrics(pd.DataFrame([{**ROW, "extra": 1}]))
     assert not notebook_run.part_of_metrics(run.work, "04").exists()
@@ -82,11 +82,11 @@ def test_only_figures_of_a_smoke_run_are_marked(home, scale, marks):
     assert (run.folder / "figures" / "01-feet.png").read_bytes().startswith(b"\x89PNG")
     run.save_figure(figure, "sheet", "Photos", photos=True)
     assert (run.folder / "figures" / "01-sheet.jpg").read_bytes().startswith(b"\xff\xd8")
-    assert [kept["file"] for kept in run.figures] == ["figures/01-feet.png", "figures/01-sheet.jpg"]
+    assert [saved["file"] for saved in run.figures] == ["figures/01-feet.png", "figures/01-sheet.jpg"]
     plt.close(figure)
 
 
-def test_the_answer_closes_the_manifest(run):
+def test_the_answer_completes_the_manifest(run):
     run.save_table(pd.DataFrame({"views": [4], "iou": [0.63]}), "views", "IoU by views")
     run.answer("The foot is .63.")
     manifest = json.loads((run.folder / "parts" / "04.json").read_text())
@@ -94,16 +94,16 @@ def test_the_answer_closes_the_manifest(run):
     assert manifest["answer"] == "The foot is .63."
     assert manifest["tables"] == [{"file": "tables/04-views.csv", "caption": "IoU by views", "cell": None}]
     assert (run.folder / "tables" / "04-views.csv").read_text() == "views,iou\n4,0.63\n"
-    assert manifest["metrics"] == "", "it saved none"
+    assert manifest["metrics"] == "", "no metrics saved"
     run.save_metrics(pd.DataFrame([ROW]))
     run.answer("The foot is .63.")
-    told = json.loads((run.folder / "parts" / "04.json").read_text())["metrics"]
-    assert told == provenance.text_digest(notebook_run.part_of_metrics(run.work, "04").read_text())
+    digest = json.loads((run.folder / "parts" / "04.json").read_text())["metrics"]
+    assert digest == provenance.text_digest(notebook_run.part_of_metrics(run.work, "04").read_text())
     assert manifest["seconds"] >= 0 and 0.01 < manifest["peak_memory_gib"] < 64
     assert {"version", "commit", "dirty", "torch", "device", "machine"} <= set(manifest) and manifest["seed"] == 3
 
 
-def test_a_smoke_answer_says_that_it_is_no_result(home):
+def test_the_answer_of_a_smoke_run_is_marked(home):
     run = notebook_run.begin("04")
     run.answer("The foot is .63.")
     assert json.loads((run.folder / "parts" / "04.json").read_text())["answer"].startswith(

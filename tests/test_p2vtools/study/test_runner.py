@@ -31,9 +31,9 @@ noise = 0.5
 """
 
 ANSWER = """
-import json, pathlib
-parts = pathlib.Path("../reports") / scale / "parts"
-parts.mkdir(parents=True, exist_ok=True)
+import json, os, pathlib
+parts = pathlib.Path(os.environ["P2VLIB_REPORT"]) / "parts"
+parts.mkdir(exist_ok=True)
 manifest = {{"notebook": "{name}", "seed": seed, "seconds": 6, "peak_memory_gib": 0.{number}}}
 (parts / "{name}.json").write_text(json.dumps(manifest))
 """
@@ -86,7 +86,6 @@ def test_notebooks_run_in_order_and_again_only_when_stale(home, capfd):
     lines = [line.split(" in ")[0] for line in printed.splitlines() if " · " in line]
     assert lines == ["01_first · start", "01_first · done", "02_second · start", "02_second · done"]
     assert all(report(home, f"executed/{name}.ipynb").exists() for name in ("01_first", "02_second"))
-    assert not list(home.rglob("*partial*"))
 
     opened = nbformat.read(first, as_version=4)
     opened.cells[2].outputs = [nbformat.v4.new_output("stream", text="0\n")]
@@ -171,7 +170,12 @@ def test_unknown_scales_and_notebooks_are_rejected(home):
         run_notebooks("smoke")
 
 
-def test_a_failed_cell_stops_the_study_and_only_its_partial_notebook_remains(home):
+def staged(home: Path) -> Path:
+    """The executed cells of a failed run."""
+    return home / ".runs" / "smoke" / "staging" / "executed" / "01_first.ipynb"
+
+
+def test_a_failed_cell_stops_the_study_and_leaves_no_results(home):
     broken = "total = 1\nraise ValueError('the foot has no heel')"
     write_notebook(home, "01_first", "print('before')", broken)
     write_notebook(home, "02_second")
@@ -179,32 +183,32 @@ def test_a_failed_cell_stops_the_study_and_only_its_partial_notebook_remains(hom
         run_notebooks("smoke")
     message = str(failure.value)
     assert "failed in cell [4], `raise ValueError('the foot has no heel')`: ValueError: the foot has no" in message
-    partial = report(home, "executed/01_first.partial.ipynb")
-    assert str(partial) in message and "\n" not in message
-    outputs = [output for cell in nbformat.read(partial, 4).cells for output in cell.get("outputs", [])]
+    assert str(staged(home)) in message and "\n" not in message
+    outputs = [output for cell in nbformat.read(staged(home), 4).cells for output in cell.get("outputs", [])]
     assert [output.get("text", output.get("ename")) for output in outputs] == ["before\n", "ValueError"]
     assert not stamp(home, "01_first").exists() and not stamp(home, "02_second").exists()
-    left = [file.relative_to(report(home, ".")) for file in report(home, ".").rglob("*") if file.is_file()]
-    assert left == [Path("executed/01_first.partial.ipynb")]
+    assert not report(home, ".").exists()
 
     write_notebook(home, "01_first", "print('repaired')")
     assert run_notebooks("smoke") == {"01_first": "done", "02_second": "done"}
-    assert not partial.exists()
 
 
-def test_a_failed_run_leaves_the_results_of_the_run_before(home):
+def test_results_of_the_run_before_remain_until_a_run_completes(home):
+    earlier = report(home, "figures/01_old_name-feet.png")
     write_notebook(home, "01_first", "print('good')")
     run_notebooks("smoke")
+    write_text(earlier, "a figure of an earlier version")
     files = [file for file in [*report(home, ".").rglob("*"), stamp(home, "01_first")] if file.is_file()]
     before = {file: file.read_bytes() for file in files}
-    assert len(before) == 3
+    assert len(before) == 4
     write_notebook(home, "01_first", "raise ValueError('no heel')")
     with pytest.raises(StudyError, match="no heel"):
         run_notebooks("smoke")
-    partial = report(home, "executed/01_first.partial.ipynb")
-    assert partial.exists() and {file: file.read_bytes() for file in before if file.is_file()} == before
+    assert {file: file.read_bytes() for file in before if file.is_file()} == before
     write_notebook(home, "01_first", "print('good')")
-    assert run_notebooks("smoke") == {"01_first": "up to date"}
+    assert run_notebooks("smoke") == {"01_first": "up to date"} and earlier.exists()
+    write_notebook(home, "01_first", "print('better')")
+    assert run_notebooks("smoke") == {"01_first": "done"} and not earlier.exists()
 
 
 @pytest.mark.parametrize(
@@ -243,24 +247,12 @@ def test_a_killed_study_continues_where_it_stopped(home):
     assert run_notebooks("smoke") == {"01_first": "up to date", "02_second": "done"}
 
 
-def test_costs_are_those_of_the_manifests_and_of_the_data(home):
-    for name, seconds in (("01_first", 90), ("02_second", 300)):
-        manifest = {"notebook": name, "seconds": seconds, "peak_memory_gib": seconds / 100}
-        write_text(report(home, f"parts/{name}.json"), json.dumps(manifest))
-    write_text(report(home, "study.json"), json.dumps({"minutes_of": {"data": 3.0, "01_first": 7.0, "09_gone": 1.0}}))
-    costs = runner.study_costs("smoke")
-    assert costs["minutes_of"] == {"data": 3.0, "01_first": 1.5, "02_second": 5.0}
-    assert costs["minutes"] == 9.5 and costs["peak_memory_gib"] == 3.0
-    write_text(stamp(home, "data"), json.dumps({"minutes": 4.0}))
-    assert runner.study_costs("smoke")["minutes_of"]["data"] == 4.0, "generated here"
-
-
 def test_kernels_use_all_cores_of_this_interpreter_unless_limited(home, monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    spec = runner._kernel_manager("smoke").kernel_spec
+    spec = runner._kernel_manager("smoke", home).kernel_spec
     assert spec.env["OMP_NUM_THREADS"] == str(len(os.sched_getaffinity(0))) and spec.argv[0] == sys.executable
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    assert runner._kernel_manager("smoke").kernel_spec.env["OMP_NUM_THREADS"] == "3"
+    assert runner._kernel_manager("smoke", home).kernel_spec.env["OMP_NUM_THREADS"] == "3"
 
 
 def test_files_are_relative_to_the_current_directory_and_their_changes_make_a_notebook_stale(home, monkeypatch, capfd):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import subprocess
 import sys
@@ -12,6 +11,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
+from p2vlib.provenance import ROOT
 from p2vtools.cli import main
 from p2vtools.study import sweep
 from p2vtools.study.sweep import combinations, run_name
@@ -69,7 +69,7 @@ def test_an_interrupted_sweep_continues_and_its_runs_are_compared(home, notebook
     committed.write_text("an older result")
     monkeypatch.setenv("OMP_NUM_THREADS", "6")
     arguments = ["study", "--only", "05", "-p", "05.views=2,8", "--jobs", "2"]
-    kwargs = dict(cwd=sweep.ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    kwargs = dict(cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     began = notebook.with_name("began-8")
     with subprocess.Popen(
         [sys.executable, "-m", "p2vtools", *arguments], preexec_fn=accept_ctrl_c, **kwargs
@@ -86,12 +86,11 @@ def test_an_interrupted_sweep_continues_and_its_runs_are_compared(home, notebook
     assert main(arguments) == 0
     out = capfd.readouterr().out
     assert not notebook.with_name("began-2").exists(), "a completed run is not repeated"
-    assert "2 of 2 runs" in out and "05.views=8 against 05.views=2: 1 better" in out
+    assert "05.views=8 against 05.views=2: 1 better" in out
     page = home / "reports" / "grids" / "smoke" / "05.views=2,8.html"
     assert f"page: {page}\n" in out and "05.views=8" in page.read_text()
     folder = page.with_suffix("").with_name("05.views=8")
     assert "a run of a sweep at scale smoke with 05.views = 8</h1>" in (folder / "index.html").read_text()
-    assert list(json.loads((folder / "study.json").read_text())["minutes_of"]) == ["05_last"]
     log = (home / ".runs" / "grids" / "smoke" / "05.views=8" / "log.txt").read_text()
     assert "threads 3" in log and "05_last · done" in log
     assert committed.read_text() == "an older result" and len(list(committed.parent.iterdir())) == 1

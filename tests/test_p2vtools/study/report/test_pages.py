@@ -210,7 +210,7 @@ def test_sizes_of_pages_and_of_the_whole_report_are_limited(home: Path, monkeypa
 
 
 def test_a_column_of_numbers_has_one_number_of_decimals():
-    shown = html.table(pd.DataFrame({"id": ["03"], "a": [0.123456], "b": ["0.2923"], "c": [7], "d": [""]}), "x")
-    assert shown["rows"] == [("03", "0.123", "0.2923", "7", "")]
-    assert [numeric for _, numeric in shown["columns"]] == [False, True, True, True, False]
+    table = html.table(pd.DataFrame({"id": ["03"], "a": [0.123456], "b": ["0.2923"], "c": [7], "d": [""]}), "x")
+    assert table["rows"] == [("03", "0.123", "0.2923", "7", "")]
+    assert [numeric for _, numeric in table["columns"]] == [False, True, True, True, False]
     assert html.table(pd.DataFrame({"id": ["p", "q"], "a": ["0.5", "0.25"]}), "x")["rows"][0] == ("p", "0.50")
