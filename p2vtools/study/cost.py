@@ -43,8 +43,8 @@ def estimate_cost(config: Config, numbers: Iterable[str]) -> str:
     on_gpu = gigabytes + (GPU_BYTES_OF_NETWORK + step * (config.image_size / 224) ** 2) / 1e9
     hours = photos_trained * FLOP_PER_PHOTO / FLOP_PER_SECOND / 3600
     return (
-        f"{text}; {len(trainings)} trainings with {photos_trained / 1e6:.0f} million photos, about {hours:.0f} hours on "
-        f"one H200, {on_gpu:.0f} GB of GPU memory"
+        f"{text}; {len(trainings)} trainings with {photos_trained / 1e6:.0f} million photos, about {hours:.0f} hours "
+        f"on one H200, {on_gpu:.0f} GB of GPU memory"
     )
 
 
