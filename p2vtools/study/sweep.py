@@ -10,15 +10,20 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
+import json
 import os
 import re
+import subprocess
+import sys
+import threading
+import time
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
 from p2vlib import progress
-from p2vlib.provenance import home
-from p2vtools.executor import run_jobs
+from p2vlib.provenance import ROOT, home
 from p2vtools.study import comparison, report
 from p2vtools.study.parameters import notebook_number, parameters_by_notebook
 from p2vtools.study.runner import (
@@ -56,7 +61,7 @@ def run_sweep(scale: str, only: Iterable[str] | None, parameters: Mapping[str, S
         progress.log(f"{len(runs)} runs, at most about {progress.clock(60 * sum(known) * -(-len(runs) // jobs))}")
     threads = max(1, available_cores() // jobs)
     requests = [(scale, numbers, values, run, threads) for run, values in runs.items()]
-    reasons = dict(zip(runs, run_jobs(execute_run, requests, "runs", "run", jobs), strict=True))
+    reasons = dict(zip(runs, _execute_all(requests, jobs), strict=True))
     reports = home() / "reports"
     completed = [reports / run for run, reason in reasons.items() if not reason]
     if len(runs) == 1 and (reports / scale / "metrics.csv").is_file():
@@ -99,6 +104,49 @@ def execute_run(scale: str, only: Sequence[str], parameters: Mapping[str, Any], 
         except Exception as error:  # one failed run does not stop the others
             return str(error) or repr(error)
     return ""
+
+
+def execute_from_arguments() -> None:
+    """`execute_run` in a process of its own, which ends when its stdin is closed, so also when its parent has ended."""
+
+    def end_with_parent() -> None:
+        sys.stdin.read()
+        os._exit(1)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    sys.exit(execute_run(*json.loads(sys.argv[1])) or None)
+
+
+def _execute_all(requests: Sequence[tuple], jobs: int) -> list[str]:
+    """Executes runs, ``jobs`` at a time, each in a process of its own; returns why each failed, or empty strings.
+
+    An interrupt ends all of them. Their kernels end with them.
+    """
+    program = "from p2vtools.study import sweep; sweep.execute_from_arguments()"
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    processes: list[subprocess.Popen] = []
+
+    def execute(request: tuple) -> str:
+        command = [sys.executable, "-c", program, json.dumps(request)]
+        streams = {"stdin": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": path}, **streams) as process:
+            processes.append(process)
+            lines = process.stderr.read().strip().splitlines()
+        return "" if process.returncode == 0 else (lines or [f"ended with status {process.returncode}"])[-1]
+
+    with ThreadPoolExecutor(jobs) as pool:
+        futures = [pool.submit(execute, request) for request in requests]
+        try:
+            for _ in progress.bar(as_completed(futures), "runs", len(futures), unit="run"):
+                pass
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            while not all(future.done() for future in futures):  # also those that were being started
+                for process in processes:
+                    process.terminate()
+                time.sleep(0.1)
+            raise
+    return [future.result() for future in futures]
 
 
 def _log(run: str) -> Path:
