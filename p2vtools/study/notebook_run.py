@@ -194,7 +194,6 @@ def begin(
     *,
     scale: str = "smoke",
     seed: int = 0,
-    parameters: dict[str, Any] | None = None,
     scale_free: bool = False,
     **changes: Any,
 ) -> NotebookRun:
@@ -211,12 +210,13 @@ def begin(
         ValueError: an unknown scale, config field or network.
         FileNotFoundError: ``namespace`` is given, and there is no such notebook.
     """
+    parameters: dict[str, Any] = {}
     if namespace is not None:
         scale, seed = namespace["scale"], namespace["seed"]
         parameters = changed_parameters(notebook, namespace)
     config = from_params(scale, seed=seed, **changes)
     check_names(*config.networks, config.order_free, config.recurrent, *config.systems)
-    run = NotebookRun(notebook, config, title, parameters or {}, scale_free)
+    run = NotebookRun(notebook, config, title, parameters, scale_free)
     write_text(run.folder / "config.json", from_params(scale).to_json())
     write_text(run.folder / "parts" / f"{notebook}.config.json", config.to_json())
     facts = run.provenance
