@@ -1,0 +1,91 @@
+"""The command line: usage, errors, parameters, and the cost of scale full."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+from p2vlib.config import PRESETS
+from p2vtools.cli import foot, main
+from p2vtools.study.cost import estimate_cost
+from p2vtools.study.parameters import parse_parameter
+from p2vtools.synthesis.mat import DEFAULT_PAPER
+from tests.test_p2vtools.study.test_runner import write_notebook
+
+
+def test_mats_are_printed_and_expected_on_the_same_paper():
+    defaults = {inspect.signature(command).parameters["paper"].default for command in (foot.mat, foot.capture)}
+    assert defaults == {DEFAULT_PAPER}
+
+
+def test_an_error_is_one_sentence(home, capfd):
+    write_notebook(home, "01_first")
+    assert main(["study", "--only", "01", "-p", "sede=3"]) == 1
+    message = capfd.readouterr().err
+    assert message.startswith("p2v: no parameter 'sede' in 01_first.ipynb") and message.count("\n") == 1
+    with pytest.raises(ValueError, match="no parameter 'sede'"):
+        main(["--debug", "study", "-p", "sede=3"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["study", "-p", "seed"], "'seed' is not name=value"),
+        (["study", "-p", "5.seed=1"], "'5.seed=1' is not name=value or, for one notebook, 05.name=value"),
+        (["study", "-p", "seed=1,2,1"], "'seed=1,2,1' has the value 1 twice"),
+        (["study", "-p", "seed=1", "-p", "seed=2"], "seed is given twice; give all its values at once: seed=1,2"),
+        (["study", "--jobs", "0"], "greater than or equal to 1"),
+        (["study", "-p", "scale='full'"], "the scale is set by --scale"),
+        (["study", "--scale", "x"], "'x' is not one of 'smoke'"),
+        (["x"], "No such command 'x'"),
+        (["fetch"], "Missing argument 'name'"),
+        ([], "Usage: p2v"),
+    ],
+)
+def test_wrong_usage_has_exit_status_2(arguments, message, capsys):
+    assert main(arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("seed=3", [3]),
+        ("noise=.5", [0.5]),
+        ("views=[1, 4]", [[1, 4]]),
+        ("look=phone", ["phone"]),
+        ("a=b=c", ["b=c"]),
+        ("root=", [""]),
+        ("05.views=4,8", [4, 8]),
+        ("03a.views=4", [4]),
+        ("views=[1, 4],[1, 8]", [[1, 4], [1, 8]]),
+        ("look=phone,studio", ["phone", "studio"]),
+        ("root='a,b'", ["a,b"]),
+    ],
+)
+def test_values_are_literals_or_text_separated_by_commas(text, values):
+    assert parse_parameter(text) == (text.partition("=")[0], values)
+
+
+def test_scale_full_prints_the_cost_of_its_notebooks_and_starts_only_with_yes(home, capsys):
+    for name in ("03_objects", "05_ablation"):
+        write_notebook(home, name, "raise ValueError('started')")
+    assert main(["study", "--scale", "full", "--only", "03"]) == 1
+    printed = capsys.readouterr().out
+    assert "notebooks 03: " in printed and "3 trainings" in printed and "GB of GPU memory" in printed
+    assert "add --yes" in printed and not (home / "reports").exists()
+    assert main(["data", "--scale", "full"]) == 1
+    assert "trainings" not in capsys.readouterr().out
+    assert main(["study", "--scale", "full", "--only", "03", "--yes"]) == 1
+    assert "started" in capsys.readouterr().err
+
+
+def test_costs_count_trainings_that_notebooks_share_once():
+    def trainings(scale: str, *numbers: str) -> str:
+        return estimate_cost(PRESETS[scale], numbers).split("; ")[2]
+
+    assert trainings("full", "03").startswith("3 trainings") and trainings("full", "04").startswith("4 trainings")
+    assert trainings("full", "05").startswith("24 trainings"), "four arms, three seeds, pretrained and fine-tuned"
+    assert trainings("quick", *"03 04 05 06".split()).startswith("33 trainings")
+    assert trainings("full", *"03 04 05 06".split()).startswith("51 trainings")
