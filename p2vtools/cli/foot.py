@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from p2vtools.capture.capture_writer import WrittenCapture
     from p2vtools.fit.measure import Measures
 
+PAPER = "a4x2"
+"""The paper on which a mat is printed, and expected in photos, by default."""
+
 Side = Annotated[Literal["left", "right"], Option(help="which foot it is", show_default=False)]
 
 
@@ -110,7 +113,7 @@ def _print_sizes(measures: Measures, half_widths: Mapping[str, float] = MappingP
 
 def mat(
     out: Annotated[Path, Option(help="the PDF to write", show_default=False)],
-    paper: Annotated[str, Option(help="a3, a4x2 (two sheets, glued), tabloid, letterx2, a4 or letter")] = "a4x2",
+    paper: Annotated[str, Option(help="a3, a4x2 (two sheets, glued), tabloid, letterx2, a4 or letter")] = PAPER,
 ) -> None:
     """Write a mat to print, from which the camera of each photo is measured."""
     from p2vtools.capture.mat_printing import write_mat_pdf
@@ -138,7 +141,7 @@ class Source(NamedTuple):
 def capture(
     source: Annotated[Path, Argument(help="photos, an MP4 or MOV, an app's export (--from), or a capture folder")],
     side: Side,
-    paper: Annotated[str, Option("--mat", help="the paper that the mat is printed on, or none")] = "a4x2",
+    paper: Annotated[str, Option("--mat", help="the paper that the mat is printed on, or none")] = PAPER,
     app: Annotated[Literal[APPS] | None, Option("--from", help="the app that exported photos and cameras")] = None,
     foot_length: Annotated[
         float | None, Option(metavar="MM", help="the length by a ruler, for photos without scale")

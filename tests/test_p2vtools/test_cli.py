@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
-
 import pytest
 
 from p2vlib.config import PRESETS
-from p2vtools.cli import foot, main
+from p2vtools.cli import main
 from p2vtools.study.cost import estimate_cost
 from p2vtools.study.parameters import parse_parameter
-from p2vtools.synthesis.mat import DEFAULT_PAPER
 from tests.test_p2vtools.study.test_runner import write_notebook
-
-
-def test_mats_are_printed_and_expected_on_the_same_paper():
-    defaults = {inspect.signature(command).parameters["paper"].default for command in (foot.mat, foot.capture)}
-    assert defaults == {DEFAULT_PAPER}
 
 
 def test_an_error_is_one_sentence(home, capfd):
