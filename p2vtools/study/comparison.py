@@ -156,24 +156,30 @@ def _default(notebook: str, key: str) -> str:
     return "default" if value is None else f"{value} (default)"
 
 
+def _test_data_differences(one: Result, other: Result) -> pd.DataFrame:
+    """The settings of the test data that differ, by notebook and data set, among the notebooks in both runs."""
+    rows = [
+        (notebook, dataset, key, one.configs[notebook][dataset].get(key), other.configs[notebook][dataset].get(key))
+        for notebook in sorted(set(one.configs) & set(other.configs))
+        for dataset, keys in TEST_DATA.items()
+        for key in keys
+    ]
+    table = pd.DataFrame(rows, columns=["notebook", "dataset", "key", "one", "other"], dtype=object)
+    return table[table.one != table.other]
+
+
 def incomparable_reasons(one: Result, other: Result) -> list[str]:
     """Why tests of two runs cannot be compared, in sentences; empty if all tests in both can."""
-    reasons = [
-        f"other test data, {dataset}: {key} is {mine} in {one.name} and {theirs} in {other.name}"
-        for notebook in sorted(set(one.configs) & set(other.configs))
-        for dataset in TEST_DATA
-        for key, mine, theirs in _test_data_differences(one.configs[notebook], other.configs[notebook], dataset)
-    ]
-    if reasons and one.scale != other.scale:
+    differences = _test_data_differences(one, other)
+    if len(differences) and one.scale != other.scale:
         return [f"different scales: {one.scale} and {other.scale} have other test photos"]
+    reasons = [
+        f"other test data, {row.dataset}: {row.key} is {row.one} in {one.name} and {row.other} in {other.name}"
+        for row in differences.itertuples()
+    ]
     if missing := sorted(set(one.configs) ^ set(other.configs)):
         reasons.append(f"only in one of {one.name} and {other.name}: {', '.join(missing)}")
     return list(dict.fromkeys(reasons))
-
-
-def _test_data_differences(one: Mapping, other: Mapping, dataset: str) -> list[tuple[str, Any, Any]]:
-    values = [(key, one[dataset].get(key), other[dataset].get(key)) for key in TEST_DATA[dataset]]
-    return [(key, mine, theirs) for key, mine, theirs in values if mine != theirs]
 
 
 def iou_changes(one: Result, other: Result) -> pd.DataFrame:
@@ -186,24 +192,14 @@ def iou_changes(one: Result, other: Result) -> pd.DataFrame:
     samples, and verdict: ``better``, ``worse``, ``open`` (the interval contains zero, or there are fewer than
     `MIN_SUBJECTS`) or ``same`` (all numbers are equal).
     """
-    rows = []
-    theirs = dict(iter(_comparable(other, one).groupby(TEST, sort=False)))
-    for key, mine in _comparable(one, other).groupby(TEST, sort=False):
-        if key in theirs:
+    different = set(_test_data_differences(one, other)[["notebook", "dataset"]].itertuples(index=False, name=None))
+    theirs, rows = dict(iter(other.metrics.groupby(TEST, sort=False))), []
+    for key, mine in one.metrics.groupby(TEST, sort=False):
+        notebook, dataset = key[TEST.index("notebook")], key[TEST.index("dataset")]
+        if key in theirs and (notebook, dataset) not in different:
             rows += [(*key, *row) for row in _paired_rows(mine, theirs[key])]
     columns = ["photos", "orders", "one", "other", "difference", "low", "high", "subjects", "samples", "verdict"]
     return pd.DataFrame(rows, columns=[*TEST, *columns])
-
-
-def _comparable(run: Result, other: Result) -> pd.DataFrame:
-    """The metrics of ``run`` on test data that are the same in ``other``."""
-    keep = pd.Series(True, run.metrics.index)
-    for notebook, config in run.configs.items():
-        theirs = other.configs.get(notebook)
-        for dataset in TEST_DATA:
-            if theirs is None or _test_data_differences(config, theirs, dataset):
-                keep &= ~((run.metrics.notebook == notebook) & (run.metrics.dataset == dataset))
-    return run.metrics[keep]
 
 
 def _paired_rows(one: pd.DataFrame, other: pd.DataFrame) -> list[tuple]:
