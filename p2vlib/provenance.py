@@ -125,7 +125,7 @@ def syntax_digest(source: str) -> str:
     tree = ast.parse(source)
     for node in ast.walk(tree):
         if isinstance(body := getattr(node, "body", None), list):
-            node.body = [statement for statement in body if not _is_docstring(statement)]
+            body[:] = [statement for statement in body if not _is_docstring(statement)]
     return text_digest(ast.dump(tree))
 
 

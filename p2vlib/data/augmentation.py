@@ -7,8 +7,10 @@ permutation of the channels for all views. The photos of archives are cropped he
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int64, UInt8
@@ -171,6 +173,11 @@ class _Parameters(NamedTuple):
     flipped: Bool[Tensor, "batch coins 1 1 1"]
     boxes: Boxes | None
 
+    def map(self, function: Callable[[Tensor], Tensor]) -> _Parameters:
+        """The parameters with ``function`` applied to each tensor."""
+        values: list[Any] = [None if value is None else function(value) for value in self]
+        return _Parameters(*values)
+
 
 def augment(
     photos: Photos,
@@ -190,13 +197,13 @@ def augment(
     """
     parameters = _draw_parameters(len(photos), photos.shape[1], generator, recipe, boxes)
     if photos.is_cuda:
-        parameters = _Parameters(*(value if value is None else value.to(photos.device) for value in parameters))
+        parameters = parameters.map(lambda value: value.to(photos.device))
     edges = photos.shape[-2:] if boxes is None else (size, size)
     images = torch.empty(*photos.shape[:2], 3, *edges, device=photos.device)
     step = len(photos) if photos.is_cuda else max(1, CACHED_PIXELS // (photos.shape[1] * edges[0] * edges[1]))
     for row in range(0, len(photos), step):
         part = slice(row, row + step)
-        selected = _Parameters(*(value if value is None else value[part] for value in parameters))
+        selected = parameters.map(operator.itemgetter(part))
         _apply(photos[part], selected, recipe, size, images[part])
     return images
 
@@ -255,8 +262,8 @@ def _colour_map(
     factors = parameters.factors[:, None, :, None, None]  # [batch, 1, 3, 1, 1]
     to_grey = torch.ones_like(grey).T @ grey
     brightness, contrast, saturation = factors.unbind(2)
-    matrices = [brightness * identity, contrast * identity, torch.lerp(to_grey, identity, saturation)]
-    matrices = torch.stack(matrices, 1)[:, :, 0]  # [batch, 3, 3, 3]
+    by_step = [brightness * identity, contrast * identity, torch.lerp(to_grey, identity, saturation)]
+    matrices = torch.stack(by_step, 1)[:, :, 0]  # [batch, 3, 3, 3]
     colours, shift = identity.expand(*means.shape[:2], 3, 3), means.new_zeros(*means.shape[:2], 3, 1)
     rows = torch.arange(len(means), device=means.device)
     for step in parameters.steps.unbind(1):

@@ -3,7 +3,7 @@
 A capture folder holds ``rendering/`` (the photos in clockwise order, ``renderings.txt``, ``rendering_metadata.txt``)
 and ``subject.json``. Optional files are ``cameras.json``, which takes precedence over the metadata, ``model.obj``
 (metres) and ``model.binvox``. `read_capture` is strict and reads training data; `read_photo_set` is lenient and reads
-photos as a phone took them. Both return a `PhotoSet`.
+photos as a phone took them.
 """
 
 from __future__ import annotations
@@ -69,24 +69,32 @@ class PhotoSet:
     """Whether the cameras are in metres; without a mat or an export of known scale, only ratios are known."""
     length: float | None = None
     """Length of the foot measured with a ruler, metres; it gives a scale where ``metric`` is False."""
-    folder: Path | None = None
-    subject: Mapping[str, Any] = field(default_factory=dict)
-    """Content of ``subject.json``."""
-    files: list[bytes] = field(default_factory=list)
-    """Contents of the photo files (`read_capture`)."""
-    truth: VoxelGrid | None = None
-    """Content of ``model.binvox`` (`read_capture`)."""
 
     def subset(self, indices: Sequence[int]) -> PhotoSet:
-        """The same capture with the photos at ``indices`` only."""
-        lists = {name: [getattr(self, name)[i] for i in indices] for name in ("photos", "cameras", "names")}
-        return replace(self, files=[self.files[i] for i in indices] if self.files else [], **lists)
+        """The same photo set with the photos at ``indices`` only."""
+        lists: dict[str, Any] = {
+            name: [getattr(self, name)[i] for i in indices] for name in ("photos", "cameras", "names")
+        }
+        return replace(self, **lists)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Capture(PhotoSet):
+    """A capture of training data: photos as stored, with their files and the ground truth."""
+
+    folder: Path
+    subject: dict[str, Any]
+    """Content of ``subject.json``."""
+    files: list[bytes]
+    """Contents of the photo files; empty where there are none for single photos."""
+    truth: VoxelGrid
+    """Content of ``model.binvox``."""
 
 
 # ---------------------------------------------------------------------------------------------------------------- read
 
 
-def read_capture(folder: Path) -> PhotoSet:
+def read_capture(folder: Path) -> Capture:
     """Reads a capture folder of training data, with its ground truth.
 
     Raises:
@@ -113,7 +121,7 @@ def read_capture(folder: Path) -> PhotoSet:
         raise ValueError(f"{folder / 'cameras.json'}: does not match the {len(photos)} photos in {rendering}")
     truth = read_binvox(folder / "model.binvox")
     side, position = subject.get("side", "none"), cube.centre * [1, 0, 1]
-    return PhotoSet(photos, cameras, names, side, position, folder=folder, subject=subject, files=files, truth=truth)
+    return Capture(photos, cameras, names, side, position, folder=folder, subject=subject, files=files, truth=truth)
 
 
 def read_photos(rendering: Path) -> tuple[list[str], list[bytes], list[Image.Image]]:
@@ -185,7 +193,7 @@ def read_photo_set(folder: Path, side: str | None = None, max_side: int = DEFAUL
         position = cube.centre * [1, 0, 1]
     metric = subject.get("scale") != "unknown"
     length = None if length is None else length / 1000
-    return PhotoSet(photos, cameras, [names[i] for i in indices], side, position, metric, length, folder, subject)
+    return PhotoSet(photos, cameras, [names[i] for i in indices], side, position, metric, length)
 
 
 def photo_set_from_arrays(
@@ -221,7 +229,8 @@ def read_subject(folder: Path) -> dict[str, Any]:
 def _cube_of(subject: Mapping[str, Any]) -> Cube:
     """The cube in ``subject``, or `FOOT_CUBE`."""
     try:
-        return Cube(tuple(map(float, subject["cube"]["lower"])), float(subject["cube"]["edge"]))
+        x, y, z = map(float, subject["cube"]["lower"])
+        return Cube((x, y, z), float(subject["cube"]["edge"]))
     except (KeyError, TypeError, ValueError):
         return FOOT_CUBE
 

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -58,11 +58,11 @@ class Captures:
         """A short hash of the captures, stored with the weights that were trained on them."""
         content = hashlib.sha256(self.table.to_csv().encode())
         if self.cameras is not None:
-            content.update(self.cameras.cpu().contiguous().numpy())
+            content.update(self.cameras.cpu().contiguous().numpy().data)
         if self.source:
             content.update(f"{self.source} {self.crop_size}".encode())
             return content.hexdigest()[:16]
-        content.update(self.photos.cpu().contiguous().numpy())
+        content.update(self.photos.cpu().contiguous().numpy().data)
         content.update(np.packbits(self.truth.cpu().numpy()).tobytes())
         return content.hexdigest()[:16]
 
@@ -82,7 +82,9 @@ class Captures:
         # Consecutive rows are a view, not a copy: the photos of an archive are a memory map of up to 79 GB.
         consecutive = rows[-1] - rows[0] + 1 == len(rows)
         index = slice(rows[0], rows[-1] + 1) if consecutive else torch.from_numpy(rows)
-        tensors = {name: None if value is None else value[index] for name, value in self._tensors().items()}
+        tensors: dict[str, Any] = {
+            name: None if value is None else value[index] for name, value in self._tensors().items()
+        }
         return replace(self, table=self.table[keep].reset_index(drop=True), **tensors)
 
     def _tensors(self) -> dict[str, Tensor | None]:
@@ -105,7 +107,9 @@ class Captures:
 
     def to(self, device: torch.device | str) -> Captures:
         """The same captures with their tensors on ``device``; memory-mapped photos stay where they are."""
-        tensors = {name: None if value is None else value.to(device) for name, value in self._tensors().items()}
+        tensors: dict[str, Any] = {
+            name: None if value is None else value.to(device) for name, value in self._tensors().items()
+        }
         return replace(self, **tensors | ({"photos": self.photos} if self.source else {}))
 
 
@@ -191,14 +195,14 @@ def crop_and_resize(
     image: Image.Image, box: Sequence[float] | np.ndarray | None, size: int
 ) -> UInt8[np.ndarray, "size size 4"]:
     """``image`` as RGBA, cropped to ``box`` (pixels; border pixels are repeated) and resized to ``size`` pixels."""
-    pixels = np.asarray(image.convert("RGBA"))
+    pixels, crop = np.asarray(image.convert("RGBA")), None
     if box is not None:
         height, width = pixels.shape[:2]
         left, top, right, bottom = box
         margin = int(np.ceil(max(0, -left, -top, right - width, bottom - height)))
         pixels = np.pad(pixels, ((margin, margin), (margin, margin), (0, 0)), mode="edge")
-        box = tuple(edge + margin for edge in box)
-    return np.asarray(Image.fromarray(pixels).resize((size, size), Image.Resampling.BOX, box=box))
+        crop = (left + margin, top + margin, right + margin, bottom + margin)
+    return np.asarray(Image.fromarray(pixels).resize((size, size), Image.Resampling.BOX, box=crop))
 
 
 # ------------------------------------------------------------------------------------------------------------- mirror

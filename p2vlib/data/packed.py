@@ -23,7 +23,7 @@ from safetensors.numpy import save
 
 from p2vlib import progress
 from p2vlib.config import DATA_RECIPE, Config
-from p2vlib.data.capture_folder import PhotoSet, read_capture, read_subject
+from p2vlib.data.capture_folder import Capture, read_capture, read_subject
 from p2vlib.files import write_bytes
 from p2vlib.geometry.frames import FOOT_CUT_HEIGHT, FOOT_SHARE, Cube, object_cube
 from p2vlib.geometry.grids import VoxelGrid, voxelise
@@ -57,7 +57,10 @@ def is_current(config: Config) -> bool:
 
 def pack(config: Config, folders: Sequence[Path]) -> Path:
     """Writes the capture ``folders`` of ``config`` to its packed file and returns the path of the file."""
-    photos, grids, cameras, records = [], [], [], []
+    photos: list[bytes] = []
+    grids: list[np.ndarray] = []
+    cameras: list[np.ndarray] = []
+    records: list[dict] = []
     with ThreadPoolExecutor() as pool:
         for files, rows in pool.map(_pack_capture, folders):
             for row, grid, views in rows:
@@ -94,7 +97,8 @@ class PackedData:
     def open_photos(self, record: dict) -> list[Image.Image]:
         """The photos of a record, not yet decoded."""
         indices = range(record["first"], record["first"] + len(record["boxes"]))
-        return [Image.open(io.BytesIO(self.content[self.offsets[i] : self.offsets[i + 1]])) for i in indices]
+        files = [self.content[self.offsets[i] : self.offsets[i + 1]].tobytes() for i in indices]
+        return [Image.open(io.BytesIO(file)) for file in files]
 
     def truth(self, records: Sequence[dict]) -> Bool[np.ndarray, "captures x y z"]:
         """The voxel grids of ``records``."""
@@ -136,7 +140,7 @@ def _pack_capture(folder: Path) -> tuple[list[bytes], list[tuple[dict, np.ndarra
     return [file if photo.format == "JPEG" else _to_webp(photo) for photo, file in photos], rows
 
 
-def _grids(capture: PhotoSet) -> Iterator[tuple[str, VoxelGrid]]:
+def _grids(capture: Capture) -> Iterator[tuple[str, VoxelGrid]]:
     """The ground truth of a capture; studio captures of feet also have one in R2N2's normalised cube."""
     is_foot = capture.subject["metadata"] == "metric"
     yield ("metric" if is_foot else "object"), capture.truth

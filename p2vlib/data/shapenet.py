@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -24,7 +24,7 @@ from jaxtyping import Float32
 from PIL import Image
 
 from p2vlib import progress
-from p2vlib.data.capture_folder import PhotoSet, read_capture, read_photos
+from p2vlib.data.capture_folder import Capture, read_capture, read_photos
 from p2vlib.data.dataset import COLUMNS, R2N2_CENTRE_CROP, Captures
 from p2vlib.files import atomic_directory, file_lock
 from p2vlib.geometry.cameras import Box, r2n2_camera, read_metadata
@@ -81,7 +81,7 @@ def read_taxonomy(path: str | Path) -> list[Category]:
     return [_category(path, number, entry) for number, entry in enumerate(entries)]
 
 
-def _category(path: Path, number: int, entry: object) -> Category:
+def _category(path: Path, number: int, entry: Any) -> Category:
     fields = {"taxonomy_id": str, "taxonomy_name": str, "train": list, "val": list, "test": list}
     for key, kind in fields.items():
         if not isinstance(entry, dict) or not isinstance(entry.get(key), kind):
@@ -113,7 +113,7 @@ def without_leaks(categories: list[Category]) -> list[Category]:
     return [replace(c, test=tuple(name for name in c.test if name not in trained)) for c in categories]
 
 
-def read_object(root: Path, synset: str, name: str, views: int = VIEWS, size: int = 32) -> PhotoSet:
+def read_object(root: Path, synset: str, name: str, views: int = VIEWS, size: int = 32) -> Capture:
     """Reads an object of the archive, with cameras and ground truth in one frame and photos in clockwise order.
 
     The archive has random azimuths; ``subject["files"]`` holds the clockwise index of each file. Its cameras are those
@@ -128,7 +128,7 @@ def read_object(root: Path, synset: str, name: str, views: int = VIEWS, size: in
     return _read_rendering(root, synset, name, views, size)
 
 
-def _read_rendering(root: Path, synset: str, name: str, views: int, size: int = 32) -> PhotoSet:
+def _read_rendering(root: Path, synset: str, name: str, views: int, size: int = 32) -> Capture:
     rendering = root / RENDERINGS / synset / name / "rendering"
     if not rendering.is_dir():
         raise ValueError(f"{rendering}: missing, although the taxonomy lists {synset}/{name}")
@@ -152,7 +152,7 @@ def _read_rendering(root: Path, synset: str, name: str, views: int, size: int = 
     edge = truth.cube.edge
     grid = VoxelGrid(truth.volume, Cube((-edge / 2,) * 3, edge))
     names, files, photos, cameras = ([values[i] for i in order] for values in (names, files, photos, cameras))
-    return PhotoSet(photos, cameras, names, folder=rendering.parent, subject=subject, files=files, truth=grid)
+    return Capture(photos, cameras, names, folder=rendering.parent, subject=subject, files=files, truth=grid)
 
 
 # --------------------------------------------------------------------------------------------------- the whole archive
@@ -261,7 +261,8 @@ def _is_stale(root: Path, store: Path, views: int, on_error: str) -> bool:
     skipped = pd.read_csv(store / "skipped.csv", dtype=str).object
     if on_error == "stop":
         return len(skipped) > 0
-    return any(not isinstance(_decode(root, *name.split("/"), views), Exception) for name in skipped)
+    objects = (name.split("/") for name in skipped)
+    return any(not isinstance(_decode(root, synset, name, views), Exception) for synset, name in objects)
 
 
 def _fill_store(root: Path, wanted: Wanted, store: Path, views: int, on_error: str) -> None:
@@ -295,7 +296,7 @@ def _fill_store(root: Path, wanted: Wanted, store: Path, views: int, on_error: s
         np.save(partial / "truth.npy", np.stack(grids))
 
 
-Decoded = tuple[PhotoSet, bytes, list[Box]]
+Decoded = tuple[Capture, bytes, list[Box]]
 """An object, the pixels of its photos, and their crop boxes."""
 
 
@@ -304,7 +305,8 @@ def _decode_all(root: Path, wanted: Wanted, views: int) -> Iterator[tuple[tuple[
     with ThreadPoolExecutor() as pool, progress.bar(title="objects", total=len(wanted), unit="object") as bar:
         for first in range(0, len(wanted), CHUNK):
             chunk = wanted[first : first + CHUNK]
-            yield from zip(chunk, pool.map(lambda one: _decode(root, *one[1:], views), chunk), strict=True)
+            results = pool.map(lambda one: _decode(root, one[1], one[2], views), chunk)
+            yield from zip(chunk, results, strict=True)
             bar.update(len(chunk))
 
 

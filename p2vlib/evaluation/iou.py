@@ -110,29 +110,31 @@ def _predict_batches(
     for rows in torch.arange(len(captures)).split(batch):
         chosen = [views[rows] for views in view_sets]
         used = torch.cat([views.flatten() for views in chosen]).unique()
-        index = (rows[:, None], used)
-        photos, boxes, cameras = (
-            value if value is None else value[tuple(part.to(value.device) for part in index)].to(device)
-            for value in (captures.photos, captures.boxes, captures.cameras)
-        )
+        photos = _select(captures.photos, rows, used, device)
+        boxes = None if captures.boxes is None else _select(captures.boxes, rows, used, device)
+        cameras = None if captures.cameras is None else _select(captures.cameras, rows, used, device)
         images = preprocess(photos, sharp=captures.as_published, boxes=boxes, size=captures.crop_size)
         positions = [torch.searchsorted(used, views).to(device) for views in chosen]
         yield rows, _predict_view_sets(model, images, cameras, positions)
+
+
+def _select(values: Tensor, rows: Tensor, views: Tensor, device: torch.device) -> Tensor:
+    return values[rows[:, None].to(values.device), views.to(values.device)].to(device)
 
 
 @torch.no_grad()
 def _predict_view_sets(
     model: nn.Module, images: Tensor, cameras: Tensor | None, view_sets: Sequence[Int64[Tensor, "batch _"]]
 ) -> Iterator[tuple[Reconstruction, Tensor | None]]:
-    encodes = hasattr(model, "encode")
+    encode, fuse = getattr(model, "encode", None), getattr(model, "fuse", None)
     row = torch.arange(len(images), device=images.device)[:, None]
     with torch.autocast(images.device.type, torch.bfloat16, enabled=fast_bf16(images.device)):
-        features = model.encode(images) if encodes else (images,)
+        features = encode(images) if encode else (images,)
     for views in view_sets:
         selected = tuple(value[row, views] for value in features)
         selected_cameras = None if cameras is None else cameras[row, views]
         with torch.autocast(images.device.type, torch.bfloat16, enabled=fast_bf16(images.device)):
-            result = model.fuse(selected) if encodes else model(*selected, selected_cameras)
+            result = fuse(selected) if fuse else model(*selected, selected_cameras)
         yield result, selected_cameras
 
 

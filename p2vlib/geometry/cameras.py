@@ -178,7 +178,7 @@ def read_metadata(path: Path, rows: int) -> list[Row]:
     for number, row in enumerate(table, start=1):
         if len(row) != 5 or not np.isfinite(row).all():
             raise ValueError(f"{path}: line {number} is {row}; {expected}")
-    return [tuple(row) for row in table]
+    return [(row[0], row[1], row[2], row[3], row[4]) for row in table]
 
 
 def write_metadata(path: Path, rows: Sequence[Row]) -> None:

@@ -22,7 +22,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from p2vlib import progress
-from p2vlib.data.capture_folder import PhotoSet, decode_photo
+from p2vlib.data.capture_folder import Capture, decode_photo
 from p2vlib.data.dataset import COLUMNS, Captures
 from p2vlib.geometry.cameras import Camera
 from p2vlib.geometry.frames import Cube, Volume
@@ -134,7 +134,7 @@ def read_index(root: str | Path) -> list[Picture]:
     return list(pictures.values())
 
 
-def _picture(root: Path, where: str, entry: object) -> Picture:
+def _picture(root: Path, where: str, entry: Any) -> Picture:
     for key in KEYS:
         if not isinstance(entry, dict) or key not in entry:
             raise ValueError(f"{where} has no {key}; it needs {', '.join(KEYS)}")
@@ -259,7 +259,7 @@ def square(box: tuple[float, float, float, float]) -> tuple[int, int, int, int]:
     return (*corner, corner[0] + edge, corner[1] + edge)
 
 
-def read_picture(root: str | Path, picture: Picture, grid: int = 32) -> PhotoSet:
+def read_picture(root: str | Path, picture: Picture, grid: int = 32) -> Capture:
     """Reads a picture, its camera and its solid in our frame.
 
     The one photo is a PNG whose alpha is the mask. The subject is the model, which many pictures share; the sample's
@@ -302,7 +302,8 @@ def read_picture(root: str | Path, picture: Picture, grid: int = 32) -> PhotoSet
         "box": list(picture.box),
     }
     photo = Image.fromarray(np.dstack([colours, alpha]))
-    return PhotoSet([photo], [camera], [picture.name], folder=root / picture.name, subject=subject, truth=truth)
+    folder = root / picture.name
+    return Capture([photo], [camera], [picture.name], folder=folder, subject=subject, files=[], truth=truth)
 
 
 def _pixels(path: Path, mode: str) -> UInt8[np.ndarray, "height width *channels"]:
