@@ -172,7 +172,7 @@ def run_sfm_on_captures(
     for sample, side, domain in some.table[["sample", "side", "look"]].itertuples(index=False):
         capture = read_capture(data_folder("feet", config.scale) / domain / sample)
         chosen = some.test_views(number)[0].tolist()
-        model = run_sfm([capture.photos[i] for i in chosen], [capture.cameras[i] for i in chosen])
+        model = run_sfm([capture.files[i] for i in chosen], [capture.cameras[i] for i in chosen])
         solid = alpha_shape(model.points, capture.truth.cube, captures.truth.shape[-1], FOOT_SHARE)
         solids.append(solid[:, :, ::-1].copy() if side == "right" else solid)
         rows.append((sample, number, len(model.registered), len(model.points), model.seconds))

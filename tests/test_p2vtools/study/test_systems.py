@@ -89,6 +89,12 @@ def test_sfm_registers_photos_on_a_wooden_floor(smoke):
     assert row[:3] == ("wood", 1, 8) and row.registered > 0.3 and row.seconds > 0
 
 
+def test_sfm_on_captures_gives_an_empty_solid_where_no_photo_is_registered(smoke, phone):
+    some, solids, table = systems.run_sfm_on_captures(smoke.config, phone, 2, limit=1)
+    assert len(some) == 1 and solids.shape == (1, 32, 32, 32)
+    assert table.photos.tolist() == [2] and bool(solids.any()) == bool(table.registered[0])
+
+
 def test_visual_hull_of_predicted_masks_equals_that_of_exact_masks(smoke):
     feet = smoke.captures.select(dataset="feet", look="studio", cube="metric", split="test")
     masks = feet.photos[:, :, 3].float() / 255
