@@ -129,10 +129,7 @@ class Mixing(nn.Module):
 
 
 class Encoder(nn.Sequential):
-    """One photo to one map of features (section 3.2); views are folded into the batch and share all weights.
-
-    A trunk, a head of convolutions and, in narrow networks, a mixing layer.
-    """
+    """A trunk and a head from one photo to one map of features (section 3.2); all views share the weights."""
 
     def __init__(self, config: Pix2VoxConfig) -> None:
         name, trunk, channels = make_trunk(config.trunk)
@@ -166,7 +163,7 @@ class Encoder(nn.Sequential):
         return super().forward(photos * 2 - 1)  # [n, 3, 224, 224] -> A: [n, 256, 8, 8], F: [n, 128, 4, 4]
 
 
-class Decoder(nn.Sequential):
+class Decoder(nn.Module):
     """Transposed 3-D convolutions from the features to one volume per view (section 3.3).
 
     Doubles a 2^3 grid once per entry of ``widths``, then predicts the occupancy from the last map.
@@ -177,14 +174,13 @@ class Decoder(nn.Sequential):
     """
 
     def __init__(self, channels: int, widths: tuple[int, ...]) -> None:
-        parts: OrderedDict[str, nn.Module] = OrderedDict()
-        seed_channels = channels
+        super().__init__()
+        self.seed_channels = channels
         for number, width in enumerate(widths, start=1):
-            parts[f"layer{number}"] = up_block(channels, width)
+            self.add_module(f"layer{number}", up_block(channels, width))
             channels = width
-        parts[f"layer{len(widths) + 1}"] = nn.Sequential(nn.ConvTranspose3d(channels, 1, 1, bias=False))
-        super().__init__(parts)
-        self.seed_channels = seed_channels
+        head = nn.Sequential(nn.ConvTranspose3d(channels, 1, 1, bias=False))
+        self.add_module(f"layer{len(widths) + 1}", head)
 
     def initialise(self) -> None:
         """Starts the occupancy near .03, as rare as it is in the data (the prior of Lin et al. 2017, section 3.3).
@@ -237,7 +233,7 @@ def fuse_by_scores(scores: Float[Tensor, "n 1 sx sy sz"], volumes: Float32[Tenso
     return fused, weights
 
 
-class ContextAwareFusion(nn.Sequential):
+class ContextAwareFusion(nn.Module):
     """Weights every voxel of every view by a score computed from its neighbourhood (section 3.4).
 
     Args:
@@ -250,18 +246,16 @@ class ContextAwareFusion(nn.Sequential):
     def __init__(self, channels: int, widths: tuple[int, ...], stride: int = 1) -> None:
         if widths[-1] != 1:
             raise ValueError(f"the last width of the merger is the score and has to be 1; found {widths}")
-        parts: OrderedDict[str, nn.Module] = OrderedDict()
+        super().__init__()
         for number, width in enumerate(widths, start=1):
-            parts[f"layer{number}"] = fusion_block(channels, width, stride if number == 1 else 1)
+            self.add_module(f"layer{number}", fusion_block(channels, width, stride if number == 1 else 1))
             channels = width
-        super().__init__(parts)
 
-    def forward(  # type: ignore[override]
-        self, raw: Float[Tensor, "n raw x y z"], volumes: Float32[Tensor, "batch views x y z"]
-    ) -> Fused:
+    def forward(self, raw: Float[Tensor, "n raw x y z"], volumes: Float32[Tensor, "batch views x y z"]) -> Fused:
         """The fused volume, in [0, 1], and the weight of each view in each voxel."""
-        # [batch * views, 9, 32, 32, 32] -> [batch * views, 1, 32, 32, 32]
-        return fuse_by_scores(super().forward(raw), volumes)
+        for block in self.children():
+            raw = block(raw)  # [batch * views, 9, 32, 32, 32] -> [batch * views, 1, 32, 32, 32]
+        return fuse_by_scores(raw, volumes)
 
 
 class MeanFusion(nn.Module):

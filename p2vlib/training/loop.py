@@ -69,11 +69,9 @@ def train(
     provenance = checkpoints.training_provenance(model, captures, recipe, start)
     recipe, captures = resolve_epochs(recipe, len(captures)), network_inputs(model, captures)
     accelerator = _accelerator(device)
-    main = accelerator.is_main_process
+    main, report = accelerator.is_main_process, report if accelerator.is_main_process else _no_log
     if main:
         checkpoints.archive_stale((finished, checkpoint), provenance, report)
-    else:
-        report = _no_log
     accelerator.wait_for_everyone()
     if finished.is_file():
         history = checkpoints.load_weights(model, finished)
@@ -81,25 +79,18 @@ def train(
         return history
     if start:
         checkpoints.load_weights(model, start)
-    groups = _parameter_groups(to_fast_layout(model), recipe)
-    optimizer = torch.optim.AdamW(groups, recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
-    network, optimizer = accelerator.prepare(model, optimizer)
+    network, optimizer = accelerator.prepare(model, _optimizer(to_fast_layout(model), recipe))
     history, first = pd.DataFrame(), 0
     if checkpoint.is_file():
         history, first = checkpoints.resume(checkpoint, model, optimizer)
         report(f"  {folder.name}: continues at step {first} of {recipe.steps}")
     captures, validation = captures.to(accelerator.device), validation.to(accelerator.device)
     losses, began = [], time.perf_counter()
-    steps: Iterable[int] = range(first, recipe.steps)
-    if main and progress.is_interactive():  # elsewhere the line of each epoch shows the progress
-        steps = progress.bar(steps, folder.name, unit="step")
-    for step in steps:
+    for step in _steps(first, recipe, folder.name, main):
         losses.append(training_step(accelerator, network, optimizer, captures, recipe, step))
         if (step + 1) % recipe.steps_per_epoch and step + 1 < recipe.steps:
             continue
-        if accelerator.num_processes > 1:  # the weights are equal already, the statistics of the batch norms are not
-            broadcast(list(model.buffers()))
-        row = _end_of_epoch(model, validation, recipe, step + 1, losses, began, history)
+        row = _end_of_epoch(accelerator, model, validation, recipe, step + 1, losses, began, history)
         losses, began = [], time.perf_counter()
         history = pd.concat([history, pd.DataFrame([row])], ignore_index=True)
         if step + 1 < recipe.steps and main:
@@ -175,15 +166,21 @@ def _accelerator(device: torch.device | str | None) -> Accelerator:
     return Accelerator(mixed_precision=mixed, cpu=on_cpu, kwargs_handlers=handlers)
 
 
-def _parameter_groups(model: nn.Module, recipe: Training) -> list[dict[str, Any]]:
-    """One group of trainable parameters per child of ``model``, with its share of the learning rate."""
+def _optimizer(model: nn.Module, recipe: Training) -> torch.optim.AdamW:
+    """AdamW with one group of trainable parameters per child of ``model``, each with its share of the learning rate."""
     groups: dict[str, dict[str, Any]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             part = name.partition(".")[0]
             share = recipe.fusion_rate if part == "merger" else 1.0
             groups.setdefault(part, {"params": [], "part": part, "share": share})["params"].append(parameter)
-    return list(groups.values())
+    return torch.optim.AdamW(groups.values(), recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
+
+
+def _steps(first: int, recipe: Training, name: str, main: bool) -> Iterable[int]:
+    """The remaining steps, with a progress bar where it can move; elsewhere the line of each epoch is enough."""
+    steps = range(first, recipe.steps)
+    return progress.bar(steps, name, unit="step") if main and progress.is_interactive() else steps
 
 
 def _no_log(line: str) -> None:
@@ -191,6 +188,7 @@ def _no_log(line: str) -> None:
 
 
 def _end_of_epoch(
+    accelerator: Accelerator,
     model: nn.Module,
     validation: Captures,
     recipe: Training,
@@ -200,6 +198,8 @@ def _end_of_epoch(
     history: pd.DataFrame,
 ) -> dict[str, Any]:
     """The row of history: mean loss, validation IoU at the best threshold, and the seconds of training so far."""
+    if accelerator.num_processes > 1:  # the weights are equal already, the statistics of the batch norms are not
+        broadcast(list(model.buffers()))
     loss = float(torch.stack(losses).mean())
     if not math.isfinite(loss):
         raise ValueError(f"the loss is {loss} at step {step}; expected a finite number: lower the learning rate")
