@@ -1,0 +1,425 @@
+"""Pix2Vox, Pix2Vox++ and Pix2Vox-LSTM: published counts and names, the parts by hand, and a training step of each."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+from torch.nn.functional import binary_cross_entropy
+
+from p2vlib import models
+from p2vlib.config import PRESETS
+from p2vlib.models.conv_lstm import ConvLSTM, RecurrentViews
+from p2vlib.models.network import check_views
+from p2vlib.models.pix2vox import ContextAwareFusion, MeanFusion
+from p2vlib.models.trunks import vgg_trunk
+
+DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+NARROW = [name for name in models.names() if name.startswith("pix2vox") and name.endswith("narrow")]
+TINY = dict(
+    image_size=32,
+    trunk=(4, 4, 8, 8),
+    head=((8, 1, 1), (8, 1, 1), (16, 1, 1)),
+    decoder=(16, 8, 4, 4),
+    merger=(4, 2, 1),
+    merger_stride=1,
+    freeze_trunk=False,
+)
+TINY_NAMES = {
+    "pix2vox-f": {},
+    "pix2vox-a": {"refiner": (4, 4, 4, 64)},
+    "pix2vox-lstm": {"refiner": (4, 4, 4, 64)},
+    "pix2vox++-f": {"trunk": "resnet18"},
+    "pix2vox++-a": {"trunk": "resnet50", "refiner": (4, 4, 4, 64)},
+    "pix2vox-lstm-narrow": {"refiner": (4, 4, 4, 64), "recurrent": "convlstm2d", "hidden": 6, "merger_stride": 2},
+}
+"""The same classes a few channels wide: what holds for the parts holds at every width."""
+
+A_PARTS = dict(merger=8_571, refiner=34_880_352)
+COUNTS = {
+    "pix2vox-f": dict(encoder=4_658_368, decoder=2_769_368, merger=8_571, total=7_436_307, trainable=4_517_331),
+    "pix2vox-a": dict(encoder=7_772_480, decoder=71_583_064, **A_PARTS, total=114_244_467, trainable=111_325_491),
+    "pix2vox++-f": dict(encoder=941_888, decoder=3_883_480, merger=17_877, total=4_843_245, trainable=4_843_245),
+    "pix2vox++-a": dict(
+        encoder=5_576_768,
+        decoder=55_854_424,
+        **{**A_PARTS, "merger": 17_877},
+        total=96_329_421,
+        trainable=96_329_421,
+    ),
+}
+
+
+def tiny(name: str, **overrides: object) -> models.Pix2Vox:
+    torch.manual_seed(3)
+    return models.build(name, **{**TINY, **TINY_NAMES[name], **overrides})
+
+
+def photos(batch: int, views: int, size: int = 32) -> torch.Tensor:
+    return torch.rand(batch, views, 3, size, size, generator=torch.Generator().manual_seed(5))
+
+
+def count(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def without_values(name: str) -> models.Pix2Vox:
+    with torch.device("meta"):
+        return models.build(name)
+
+
+def loss(result: models.Reconstruction, truth: torch.Tensor) -> torch.Tensor:
+    volumes = (result.coarse, result.probability)
+    return sum(binary_cross_entropy(volume.clamp(1e-6, 1 - 1e-6), truth) for volume in volumes)
+
+
+# -------------------------------------------------------------------------------------------------- published numbers
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_published_parameter_counts(name: str) -> None:
+    model = without_values(name)
+    parts = {part: count(getattr(model, part)) for part in COUNTS[name] if part not in ("total", "trainable")}
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    assert parts | {"total": count(model), "trainable": trainable} == COUNTS[name]
+    assert (model.refiner is None) == name.endswith("-f")
+
+
+def test_parameter_counts_of_the_recurrence() -> None:
+    with torch.device("meta"):
+        flat, solid = (ConvLSTM(256, 256, 3, axes=axes) for axes in (2, 3))
+    model = without_values("pix2vox-lstm")
+    assert count(flat) == 2 * 256 * 1024 * 3**2 + 1024 == 4_719_616
+    assert count(solid) == 2 * 256 * 1024 * 3**3 + 1024 == 14_156_800
+    assert model.recurrent.cells == (256, 4, 4, 4)
+    assert count(model) == COUNTS["pix2vox-a"]["total"] + count(solid)
+
+
+def test_published_names_and_shapes() -> None:
+    shapes = {name: tuple(value.shape) for name, value in without_values("pix2vox-a").state_dict().items()}
+    convolutions = [0, 3, 7, 10, 14, 17, 20, 24]
+    assert {name.split(".")[2] for name in shapes if name.startswith("encoder.vgg.")} == {
+        str(number) for first in convolutions for number in (first, first + 1)
+    }
+    expected = {
+        "encoder.vgg.24.weight": (512, 256, 3, 3),
+        "encoder.layer3.0.weight": (256, 512, 1, 1),
+        "decoder.layer1.0.weight": (2048, 512, 4, 4, 4),
+        "decoder.layer5.0.weight": (8, 1, 1, 1, 1),
+        "merger.layer1.0.weight": (16, 9, 3, 3, 3),
+        "merger.layer5.1.running_mean": (1,),
+        "refiner.layer4.0.weight": (2048, 8192),
+        "refiner.layer8.0.weight": (32, 1, 4, 4, 4),
+    }
+    assert {name: shapes[name] for name in expected} == expected
+
+
+def test_the_defaults_are_pix2vox_a() -> None:
+    assert models.configure("pix2vox-a") == models.Pix2VoxConfig()
+    assert replace(models.Pix2VoxConfig(), decoder=(64, 32, 16, 8, 4)).grid == 64
+
+
+@pytest.mark.parametrize("scale", PRESETS)
+def test_every_network_of_a_scale_accepts_its_image_size(scale: str) -> None:
+    config = PRESETS[scale]
+    for name in {*config.networks, *config.systems}:
+        with torch.device("meta"):  # shapes without values: at full size they take gigabytes
+            network = models.build(name, image_size=config.image_size)
+        assert network.config.image_size == config.image_size and count(network) > 100_000, name
+
+
+# ------------------------------------------------------------------------------------------------------------- errors
+
+
+def test_unknown_names_and_settings_are_refused() -> None:
+    for use in (models.build, models.check_names):
+        with pytest.raises(ValueError, match="'pix2vox-z'; expected one of pix2vox-f, pix2vox-a"):
+            use("pix2vox-z")
+        with pytest.raises(ValueError, match=r"no network 'collections:Net' .*; expected package.module:ClassName"):
+            use("collections:Net")
+        with pytest.raises(ValueError, match="No module named 'absent_package'"):
+            use("absent_package:Net")
+    with pytest.raises(ValueError, match="no setting widht; it has image_size, trunk"):
+        models.build("pix2vox-f", widht=3)
+    with pytest.raises(ValueError, match=r"torch.nn:Linear does not take the settings image_size"):
+        models.build("torch.nn:Linear", image_size=3)
+    with pytest.raises(ValueError, match="expected an nn.Module with needs_cameras, order_free and forward"):
+        models.build("torch.nn:Identity")
+    with pytest.raises(ValueError, match="no fusion is called 'multi-scale'; available: context, mean"):
+        tiny("pix2vox-f", fusion="multi-scale")
+    assert models.configure("pix2vox-f", head=[[8, 1, 1]]).head == ((8, 1, 1),)
+    assert models.configure("rays") == models.configure("unprojection")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"image_size": 32, "head": ((8, 3, 1), (8, 3, 1))}, "too small for the head"),
+        ({"head": ((5, 1, 1),), "image_size": 24}, "no multiple of 8"),
+        ({"recurrent": "convlstm3d", "head": ((8, 1, 2),)}, "no multiple of 64"),
+        ({"recurrent": "convlstm2d", "kernel": 2}, "has to be odd"),
+        ({"merger": (4, 2)}, "has to be 1"),
+        ({"trunk": "resnet34"}, "no trunk is called 'resnet34'; expected resnet18, resnet50"),
+    ],
+)
+def test_sizes_that_do_not_fit_are_refused(overrides: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        tiny("pix2vox-f", **overrides)
+
+
+def test_views_of_another_size_or_number_are_refused() -> None:
+    model = tiny("pix2vox-f").eval()
+    with pytest.raises(ValueError, match=r"expected views \[batch, views, 3, 32, 32\]; found \[1, 2, 3, 40, 40\]"):
+        model(photos(1, 2, size=40))
+    for number in (0, 25):
+        with pytest.raises(ValueError, match=f"takes 1 to 24 views; found {number}"):
+            model(torch.rand(1, number, 3, 32, 32))
+    check_views(torch.rand(1, 2, 3, 8, 8), 8)
+    for shape in ((2, 3, 8, 8), (1, 2, 4, 8, 8), (1, 2, 3, 8, 9), (1, 2, 3, 9, 8)):
+        with pytest.raises(ValueError, match=r"expected views \[batch, views, 3, 8, 8\]; found"):
+            check_views(torch.rand(shape), 8)
+
+
+# -------------------------------------------------------------------------------------------------------------- trunk
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_trunk_weights_are_loaded_from_a_file(tmp_path, suffix: str) -> None:
+    trunk = vgg_trunk(TINY["trunk"])
+    state = {f"features.{name}": value for name, value in trunk.state_dict().items()} | {
+        "classifier.0.bias": torch.ones(2)
+    }
+    path = tmp_path / f"vgg16_bn{suffix}"
+    save_file(state, path) if suffix == ".safetensors" else torch.save(state, path)
+    model = tiny("pix2vox-f", trunk_weights=str(path))
+    assert torch.equal(model.encoder.vgg[24].weight, trunk[24].weight)
+    with pytest.raises(ValueError, match=f"{path}: not the weights"):
+        tiny("pix2vox-f", trunk_weights=str(path), trunk=(4, 4, 8, 16))
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(ValueError, match=f"{path}: not the weights"):
+        tiny("pix2vox-f", trunk_weights=str(path))
+    with pytest.raises(ValueError, match="no such file"):
+        tiny("pix2vox-f", trunk_weights=str(tmp_path / f"missing{suffix}"))
+
+
+@pytest.mark.parametrize("statistics", ["fixed", "drift"])
+def test_a_frozen_trunk_gets_no_gradient(statistics: str) -> None:
+    model = tiny("pix2vox-f", freeze_trunk=True, trunk_statistics=statistics).train()
+    before = model.encoder.vgg[1].running_mean.clone()
+    model(photos(2, 2)).probability.sum().backward()
+    assert all(parameter.grad is None for parameter in model.encoder.vgg.parameters())
+    assert model.encoder.layer1[0].weight.grad.abs().sum() > 0
+    assert torch.equal(model.encoder.vgg[1].running_mean, before) == (statistics == "fixed")
+
+
+# -------------------------------------------------------------------------------------- recurrence, fusion and refiner
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("axes", [2, 3])
+def test_a_state_depends_on_the_views_before_it_and_on_none_after(axes: int) -> None:
+    torch.manual_seed(1)
+    part = RecurrentViews((16, 4, 4), hidden=None, kernel=3, axes=axes, residual=True)
+    features = torch.randn(1, 3, 16, 4, 4)
+    other = features.clone()
+    other[:, 1] += 1
+    change = (part(features) - part(other)).abs().amax(dim=(0, 2, 3, 4))
+    assert change[0] == 0 and change[1] > 0.1 and change[2] > 1e-3
+    without_residual = RecurrentViews((16, 4, 4), hidden=None, kernel=3, axes=axes, residual=False)
+    without_residual.load_state_dict(part.state_dict())
+    assert torch.allclose(part(features) - without_residual(features), features, atol=1e-6)
+
+
+@torch.no_grad()
+def test_conv_lstm_with_kernel_1_is_the_lstm_of_torch() -> None:
+    """With one cell as well; torch's gates are ordered input, forget, candidate, output."""
+    torch.manual_seed(2)
+    ours, theirs = ConvLSTM(5, 4, 1, axes=2), nn.LSTM(5, 4, batch_first=True)
+    order = torch.cat([torch.arange(0, 8), torch.arange(12, 16), torch.arange(8, 12)])
+    assert ours.from_input.bias.tolist() == [0] * 4 + [1] * 4 + [0] * 8
+    theirs.weight_ih_l0.copy_(ours.from_input.weight.flatten(1)[order])
+    theirs.weight_hh_l0.copy_(ours.from_state.weight.flatten(1)[order])
+    theirs.bias_ih_l0.copy_(ours.from_input.bias[order])
+    theirs.bias_hh_l0.zero_()
+    sequence = torch.randn(2, 6, 5)
+    assert torch.allclose(ours(sequence[..., None, None])[..., 0, 0], theirs(sequence)[0], atol=1e-6)
+
+
+@torch.no_grad()
+def test_fusion_by_hand() -> None:
+    merger = ContextAwareFusion(1, (1,)).eval()
+    convolution, norm, _ = merger.layer1
+    nn.init.dirac_(convolution.weight)
+    convolution.bias.zero_()
+    norm.eps = 0.0
+    raw = torch.tensor([0.0, 3.0]).log1p().view(2, 1, 1, 1, 1)  # scores 0 and ln 4: weights .2 and .8
+    volumes = torch.tensor([[0.5, 1.0]]).view(1, 2, 1, 1, 1)
+    fused, weights = merger(raw, volumes)
+    assert weights.flatten().tolist() == pytest.approx([0.2, 0.8])
+    assert fused.item() == pytest.approx(0.2 * 0.5 + 0.8 * 1.0)
+    assert MeanFusion()(raw, volumes)[0].item() == pytest.approx(0.75)
+
+
+@torch.no_grad()
+def test_scores_on_a_coarser_grid_are_repeated_for_all_voxels_of_a_cell() -> None:
+    torch.manual_seed(4)
+    merger = ContextAwareFusion(3, (2, 1), 2).eval()
+    _, weights = merger(torch.rand(4, 3, 8, 8, 8), torch.rand(2, 2, 8, 8, 8))
+    coarse = weights[..., ::2, ::2, ::2]
+    assert torch.equal(weights, coarse.repeat_interleave(2, 2).repeat_interleave(2, 3).repeat_interleave(2, 4))
+    assert coarse.std() > 0 and torch.allclose(weights.sum(1), torch.ones(2, 8, 8, 8), atol=1e-6)
+
+
+@torch.no_grad()
+def test_the_refined_volume_is_the_mean_of_coarse_and_correction() -> None:
+    model = tiny("pix2vox-a").eval()
+    model.refiner.layer8[0].weight.zero_()
+    result = model(photos(1, 2))
+    assert torch.allclose(result.probability, result.coarse / 2 + 0.25)
+
+
+# -------------------------------------------------------------------------------------------------- the whole network
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("name", TINY_NAMES)
+@pytest.mark.parametrize("views", [1, 3])
+def test_a_training_step_reduces_the_loss_and_reaches_every_parameter(name: str, views: int, device: str) -> None:
+    model = tiny(name).to(device).train()
+    optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)
+    truth = torch.zeros(2, 32, 32, 32, device=device)
+    truth[:, 4:28, :12, 10:20] = 1
+    losses = []
+    for _ in range(2):
+        optimiser.zero_grad()
+        losses.append(loss(model(photos(2, views).to(device)), truth))
+        losses[-1].backward()
+        optimiser.step()
+    assert losses[1] < losses[0]
+    for parameter_name, parameter in model.named_parameters():
+        if views == 1 and parameter_name.startswith("merger."):  # a single view has weight 1
+            assert parameter.grad is None, parameter_name
+            continue
+        assert parameter.grad is not None and parameter.grad.isfinite().all(), parameter_name
+        first_state = views == 1 and "from_state" in parameter_name
+        bias_before_norm = parameter_name.endswith(".0.bias") or ".vgg." in parameter_name
+        if not (first_state or bias_before_norm):
+            assert parameter.grad.any(), parameter_name
+
+
+@pytest.mark.skipif(not models.fast_bf16("cpu"), reason="bfloat16 is only used where the hardware multiplies it")
+@pytest.mark.parametrize("name", NARROW)
+def test_narrow_networks_train_in_bf16(name: str) -> None:
+    torch.manual_seed(0)
+    model = models.build(name).train()
+    size = model.config.image_size
+    optimiser = torch.optim.Adam(model.parameters(), lr=5e-3)
+    truth = torch.zeros(2, 32, 32, 32)
+    truth[0, 8:24, :8], truth[1, :, 20:] = 1, 1
+    losses = []
+    for _ in range(4):
+        with torch.autocast("cpu", torch.bfloat16):
+            result = model(photos(2, 2, size))
+        losses.append(loss(result, truth))
+        optimiser.zero_grad()
+        losses[-1].backward()
+        assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
+        optimiser.step()
+    assert result.probability.dtype == result.coarse.dtype == result.view_weights.dtype == torch.float32
+    assert losses[-1] < 0.9 * losses[0]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", TINY_NAMES)
+def test_any_number_of_views_gives_probabilities_and_weights_that_sum_to_one(name: str) -> None:
+    model = tiny(name).eval()
+    for views in (1, 2, 24):
+        result = model(photos(1, views))
+        assert result.view_weights.shape == (1, views, 32, 32, 32)
+        assert result.probability.shape == result.coarse.shape == (1, 32, 32, 32)
+        assert torch.allclose(result.view_weights.sum(dim=1), torch.ones(1, 32, 32, 32), atol=1e-5)
+        assert result.probability.min() >= 0 and result.probability.max() <= 1
+        if views == 1:
+            assert torch.equal(result.coarse, result.per_view_occupancy[:, 0])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", TINY_NAMES)
+def test_only_the_recurrence_depends_on_the_order(name: str) -> None:
+    model = tiny(name).train()
+    for module in model.modules():  # statistics of the data, so that untrained volumes differ from view to view
+        if isinstance(module, (nn.BatchNorm2d, nn.BatchNorm3d)):
+            module.momentum = 1.0
+    model(photos(2, 3))
+    model.eval()
+    views, order = photos(2, 4), [2, 0, 3, 1]
+    straight, permuted = model(views), model(views[:, order])
+    change = (straight.coarse - permuted.coarse).abs().max()
+    assert model.order_free == (not name.startswith("pix2vox-lstm"))
+    if model.order_free:
+        assert change < 1e-5
+        assert torch.allclose(straight.view_weights[:, order], permuted.view_weights, atol=1e-5)
+    else:
+        assert change > 1e-4
+
+
+@torch.no_grad()
+def test_with_the_identity_as_recurrence_the_lstm_is_pix2vox() -> None:
+    pix2vox, ablated = tiny("pix2vox-a"), tiny("pix2vox-lstm", recurrent="identity")
+    assert pix2vox.state_dict().keys() == ablated.state_dict().keys()
+    assert torch.equal(pix2vox.eval()(photos(1, 3)).probability, ablated.eval()(photos(1, 3)).probability)
+    for suffix in ("", "-narrow"):
+        identity = models.configure(f"pix2vox-lstm{suffix}", recurrent="identity")
+        assert identity == models.configure(f"pix2vox-a{suffix}")
+
+
+@torch.no_grad()
+def test_state_dict_round_trip() -> None:
+    first, second = tiny("pix2vox-lstm"), models.build("pix2vox-lstm", **TINY, **TINY_NAMES["pix2vox-lstm"])
+    assert not torch.equal(first.encoder.vgg[0].weight, second.encoder.vgg[0].weight)
+    second.load_state_dict(first.state_dict())
+    assert torch.equal(first.eval()(photos(1, 2)).probability, second.eval()(photos(1, 2)).probability)
+
+
+def test_every_activation_is_channels_last() -> None:
+    """On grids wider than one cell, so that nothing is converted in between."""
+    model = tiny("pix2vox-lstm").train()
+    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+    wrong = []
+
+    def check(name: str):
+        def hook(module: nn.Module, inputs: tuple, output: torch.Tensor) -> None:
+            if not output.is_contiguous(memory_format=formats[output.dim()]):
+                wrong.append(name)
+
+        return hook
+
+    kinds = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose3d, nn.BatchNorm2d, nn.BatchNorm3d, nn.MaxPool2d, nn.MaxPool3d)
+    for name, module in model.named_modules():
+        if isinstance(module, kinds):
+            module.register_forward_hook(check(name))
+    model(photos(2, 2))
+    assert wrong == []
+    models.to_default_layout(model)(photos(2, 2))
+    assert "merger.layer1.0" in wrong and "encoder.vgg.0" in wrong
+
+
+@torch.no_grad()
+def test_the_layout_changes_no_value() -> None:
+    model = tiny("pix2vox-a").eval()
+    fast = model(photos(1, 2)).probability
+    assert torch.allclose(models.to_default_layout(model)(photos(1, 2)).probability, fast, atol=1e-5)
+
+
+def test_gradients_reach_every_view() -> None:
+    views = photos(2, 3).requires_grad_()
+    tiny("pix2vox-a").train()(views).probability[:, 20, 5, 16].sum().backward()
+    assert (views.grad.flatten(2).abs().sum(dim=2) > 0).all()
+
+
+def test_bf16_is_only_claimed_on_known_devices() -> None:
+    assert isinstance(models.fast_bf16("cpu"), bool)
+    assert models.fast_bf16("meta") is False
