@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -24,7 +25,10 @@ from p2vlib.training.batches import network_inputs
 from p2vlib.training.recipes import resolve_epochs
 
 ARCHIVE = "archive"
-"""The folder, beside the weights, for weights and checkpoints of another provenance."""
+"""The folder, next to the weights, for weights and checkpoints of another provenance."""
+
+_PARSER = threading.Lock()
+"""Python 3.11's parser of syntax trees fails when two threads use it at once."""
 
 
 def save(
@@ -123,8 +127,9 @@ def training_provenance(model: nn.Module, captures: Captures, recipe: Training, 
 def _code(network: type) -> str:
     """The digest of the training loop and of what the class of a network reaches, also outside the project."""
     own = network.__module__.split(".")[0] in PACKAGES
-    digest = code_digest(["p2vlib.training.loop", *([network.__module__] if own else [])])
-    return digest if own else f"{digest} {syntax_digest(inspect.getsource(inspect.getmodule(network) or network))}"
+    with _PARSER:
+        digest = code_digest(["p2vlib.training.loop", *([network.__module__] if own else [])])
+        return digest if own else f"{digest} {syntax_digest(inspect.getsource(inspect.getmodule(network) or network))}"
 
 
 def read_provenance(path: Path) -> dict[str, Any]:

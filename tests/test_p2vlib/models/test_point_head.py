@@ -1,4 +1,4 @@
-"""From coarse to fine: what the head between the voxels learns from, and where it is asked."""
+"""The point head: its query points, its training, and where it is evaluated."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ def build():
     return Ensemble(models.configure("unprojection", **TINY), 1, 4)
 
 
-def test_points_are_near_the_surface_and_know_their_side(feet, recipe):
+def test_query_points_are_near_the_surface_with_their_occupancy(feet, recipe):
     batch = batches.sample_batch(feet, recipe, 3, query_points=sample_near_surface)
     assert batch.points.shape == (*batch.inside.shape, 3) and batch.inside.shape[1] == 256
-    assert 0.2 < batch.inside.float().mean() < 0.8, "both sides"
+    assert 0.2 < batch.inside.float().mean() < 0.8
     voxels = (batch.points * 32).long()
     assert (batch.points[..., 1] < FOOT_SHARE).all()
     boundary = boundary_voxels(batch.truth)
-    for solid, near, places, inside in zip(batch.truth, boundary, voxels, batch.inside, strict=True):
-        x, y, z = places.unbind(1)
+    for solid, near, indices, inside in zip(batch.truth, boundary, voxels, batch.inside, strict=True):
+        x, y, z = indices.unbind(1)
         assert near[x, y, z].all()
         assert (solid[x, y, z] == inside).float().mean() > 0.7, "most points are on the side of their voxel's centre"
 
 
-def test_a_point_at_a_voxels_centre_is_inside_when_the_voxel_is_solid(feet):
+def test_occupancy_at_voxel_centres_is_the_resampled_truth(feet):
     moves = placement.sample_placements(len(feet), 10.0, 0.05, torch.Generator().manual_seed(0))
     truth = placement.resample_truth(feet.fine_truth, moves, 32)
     layers = round(32 * FOOT_SHARE)
@@ -59,7 +59,7 @@ def test_a_point_at_a_voxels_centre_is_inside_when_the_voxel_is_solid(feet):
     assert torch.equal(inside[:, :, 1:-1], truth[:, :, 1 : layers - 1])
 
 
-def test_only_the_head_learns_and_it_learns(feet, recipe, tmp_path):
+def test_only_the_head_trains(feet, recipe, tmp_path):
     learn, validation = (feet.select(split=split) for split in ("train", "validation"))
     model = build()
     before = {name: value.clone() for name, value in model.state_dict().items()}
@@ -71,36 +71,36 @@ def test_only_the_head_learns_and_it_learns(feet, recipe, tmp_path):
     assert history.loss.iloc[-1] < history.loss.iloc[0]
 
 
-def test_a_head_without_a_finer_truth_says_what_it_needs(smoke, recipe, tmp_path):
-    plain = smoke.captures.select(dataset="feet", cube="metric", look="phone", light="drift")
+def test_captures_without_a_fine_truth_are_refused(smoke, recipe, tmp_path):
+    samples = smoke.captures.select(dataset="feet", cube="metric", look="phone", light="drift")
     with pytest.raises(ValueError, match="query points need captures with a fine truth"):
-        training.train(build(), plain, plain, recipe, tmp_path)
+        training.train(build(), samples, samples, recipe, tmp_path)
 
 
-def test_it_begins_as_the_interpolated_answer(feet):
+def test_it_starts_as_the_interpolated_coarse_logit(feet):
     model, batch = build().eval(), batches.sample_batch(feet, Training(batch=4, views=2), 0)
     points = torch.rand(len(batch.views), 50, 3) * torch.tensor([1.0, FOOT_SHARE, 1.0])
     with torch.no_grad():
-        said = model(batch.views, batch.cameras, points)
-    assert torch.allclose(said.point_logits, sample_coarse(said.coarse_state, points)[:, -1], atol=1e-5)
+        result = model(batch.views, batch.cameras, points)
+    assert torch.allclose(result.point_logits, sample_coarse(result.coarse_state, points)[:, -1], atol=1e-5)
     centre = (torch.tensor([[[5, 3, 9]]]) + 0.5) / 32
-    exact = torch.logit(said.probability[0, 5, 3, 9]).item()
-    sampled = sample_coarse(said.coarse_state, centre.expand(len(batch.views), 1, 3))
+    exact = torch.logit(result.probability[0, 5, 3, 9]).item()
+    sampled = sample_coarse(result.coarse_state, centre.expand(len(batch.views), 1, 3))
     assert sampled[0, -1, 0] == pytest.approx(exact, abs=1e-4)
 
 
 @pytest.mark.parametrize("size", [64, 128])
-def test_the_head_is_asked_near_the_surface_alone(feet, size):
-    """Whoever answers 9 wherever he is asked shows where that was."""
+def test_the_head_is_only_evaluated_near_the_surface(feet, size):
+    """A head that always returns 9 shows where it was evaluated."""
     model, batch = build().eval(), batches.sample_batch(feet, Training(batch=4, views=2), 0)
     with torch.no_grad():
-        known = model(batch.views, batch.cameras).coarse_state
-    known = known._replace(volume=known.volume.clone())
-    known.volume[:, -1] = batch.truth[:, :, :12] * 8.0 - 4.0
-    asked = []
-    model.point_head.forward = lambda maps, part, points: asked.append(points) or torch.full(points.shape[:2], 9.0)
-    shown = model.enlarged(known, size, 0.5)
-    assert shown.shape == (len(batch.views), size, size, size) and not shown[:, :, round(FOOT_SHARE * size) :].any()
-    there = shown == torch.sigmoid(torch.tensor(9.0))
-    assert 0.001 < there.float().mean() < 0.1
-    assert sum(points.shape[1] for points in asked) < 0.15 * shown.numel()
+        state = model(batch.views, batch.cameras).coarse_state
+    state = state._replace(volume=state.volume.clone())
+    state.volume[:, -1] = batch.truth[:, :, :12] * 8.0 - 4.0
+    queried = []
+    model.point_head.forward = lambda maps, part, points: queried.append(points) or torch.full(points.shape[:2], 9.0)
+    large = model.enlarged(state, size, 0.5)
+    assert large.shape == (len(batch.views), size, size, size) and not large[:, :, round(FOOT_SHARE * size) :].any()
+    changed = large == torch.sigmoid(torch.tensor(9.0))
+    assert 0.001 < changed.float().mean() < 0.1
+    assert sum(points.shape[1] for points in queried) < 0.15 * large.numel()

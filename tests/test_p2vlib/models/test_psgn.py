@@ -1,4 +1,4 @@
-"""PSGN: its points, their distance, the solid they enclose, and that it learns."""
+"""PSGN: points, their distance, the solid that they enclose, and training."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ def ball(radius: float = 0.3, size: int = 32) -> np.ndarray:
 def test_chamfer_by_hand():
     one = torch.tensor([[[0.0, 0, 0], [1, 0, 0]]])
     two = torch.tensor([[[0.0, 0, 0], [1, 0, 2], [0, 0, 1]]])
-    # There: 0 and min(4, 1 + 1, 1) = 1, mean 1/2; back: 0, 4, 1, mean 5/3.
+    # Forth: 0 and min(4, 1 + 1, 1) = 1, mean 1/2; back: 0, 4, 1, mean 5/3.
     assert chamfer_distance(one, two).item() == pytest.approx(0.5 + 5 / 3)
     assert chamfer_distance(one, one).item() == 0.0
 
 
-def test_points_of_a_surface_lie_on_it():
+def test_sampled_points_lie_on_the_surface():
     truth = torch.from_numpy(ball())[None]
     points = sample_surface(truth, 4000, torch.Generator().manual_seed(0))[0] - 0.5
     radius = points.norm(dim=1)
     assert radius.min() > 0.27 and radius.max() < 0.33
     for axis in range(3):
-        assert abs(points[:, axis].mean()) < 0.01, "drawn from all sides alike"
+        assert abs(points[:, axis].mean()) < 0.01
     with pytest.raises(ValueError, match="without a surface"):
         sample_surface(torch.zeros(1, 4, 4, 4, dtype=torch.bool), 5)
 
 
-def test_a_cloud_on_a_surface_encloses_its_solid():
+def test_a_cloud_on_a_sphere_is_filled_to_the_ball():
     rng = np.random.default_rng(0)
-    way = rng.normal(size=(1024, 3))
-    points = 0.5 + 0.3 * way / np.linalg.norm(way, axis=1, keepdims=True)
+    direction = rng.normal(size=(1024, 3))
+    points = 0.5 + 0.3 * direction / np.linalg.norm(direction, axis=1, keepdims=True)
     solid = fill_point_cloud(points)
     truth = ball()
     assert (solid & truth).sum() / (solid | truth).sum() > 0.85
@@ -48,7 +48,7 @@ def test_a_cloud_on_a_surface_encloses_its_solid():
     )
 
 
-def test_it_learns_one_shape_from_one_photo():
+def test_it_trains_on_the_first_photo_alone():
     torch.manual_seed(0)
     model = models.build("psgn", image_size=32, encoder=(4, 8, 8, 16), hidden=32, decoder=(8, 8)).train()
     optimizer = torch.optim.Adam(model.parameters(), 3e-3)
@@ -67,10 +67,10 @@ def test_it_learns_one_shape_from_one_photo():
     model.eval()
     with torch.no_grad():
         first, alone = model(views).probability, model(views[:, :1]).probability
-    assert torch.equal(first, alone), "further photos are not looked at"
+    assert torch.equal(first, alone)
     assert first.unique().tolist() in ([0.0, 1.0], [0.0])
 
 
-def test_sizes_that_do_not_fit():
+def test_sizes_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="multiple of 32 pixels"):
         models.build("psgn-narrow", image_size=40)

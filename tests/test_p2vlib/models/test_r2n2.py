@@ -1,4 +1,4 @@
-"""3D-R2N2 and AttSets: the published size, what the order does, and the parts by hand."""
+"""3D-R2N2 and AttSets: published size, dependence on the order, and the parts by hand."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def small(name: str) -> models.Reconstruction:
     return models.build(name, **SMALL)
 
 
-def test_the_published_size():
+def test_published_parameter_count():
     with torch.device("meta"):
         model = models.build("3d-r2n2")
     assert sum(parameter.numel() for parameter in model.parameters()) == 35_968_706
 
 
 @pytest.mark.parametrize("name", ["3d-r2n2-narrow", "attsets-narrow"])
-def test_two_training_steps(name):
+def test_a_training_step_reduces_the_loss_and_reaches_every_parameter(name):
     model = models.build(name).train()
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
     views, truth = torch.rand(2, 3, 3, 96, 96), torch.rand(2, 32, 32, 32) > 0.8
@@ -42,7 +42,7 @@ def test_two_training_steps(name):
     assert torch.allclose(result.view_weights.sum(1), torch.ones(()), atol=1e-5)
 
 
-def test_only_the_recurrence_sees_the_order():
+def test_only_the_recurrence_depends_on_the_order():
     views, order = torch.rand(1, 4, 3, 32, 32), torch.tensor([2, 0, 3, 1])
     changed = {}
     for name in ("3d-r2n2-narrow", "attsets-narrow"):
@@ -54,40 +54,40 @@ def test_only_the_recurrence_sees_the_order():
 
 
 def test_a_gru_by_hand():
-    """With no kernels the cells stand alone: u = s(xu), r = s(xr), h' = u tanh(xc), from a state of zero."""
+    """With zero kernels and a state of zero: u = s(xu), h' = u tanh(xc)."""
     torch.manual_seed(1)
     gru, features = ConvGRU(3, 2), torch.rand(1, 1, 3)
     for layer in (gru.gates, gru.candidate):
         torch.nn.init.zeros_(layer.weight)
         torch.nn.init.zeros_(layer.bias)
-    told = gru.from_input(features[:, 0]).unflatten(1, (6, 4, 4, 4))
-    assert torch.allclose(gru(features), torch.sigmoid(told[:, :2]) * torch.tanh(told[:, 4:]), atol=1e-6)
+    inputs = gru.from_input(features[:, 0]).unflatten(1, (6, 4, 4, 4))
+    assert torch.allclose(gru(features), torch.sigmoid(inputs[:, :2]) * torch.tanh(inputs[:, 4:]), atol=1e-6)
 
 
-def test_a_shut_gate_keeps_the_state():
+def test_a_closed_gate_keeps_the_state():
     gru = ConvGRU(3, 2)
     torch.nn.init.zeros_(gru.from_input.weight)
     torch.nn.init.constant_(gru.gates.bias, -30.0)
-    assert gru(torch.rand(1, 5, 3)).abs().max() < 1e-6, "it began at zero and stays there"
+    assert gru(torch.rand(1, 5, 3)).abs().max() < 1e-6
 
 
 def test_attsets_by_hand():
-    """Scores of zero weigh all views alike; a score that stands out lets its view speak alone."""
-    sets, features = AttentionPooling(2), torch.tensor([[[1.0, 4.0], [3.0, 0.0]]])
-    torch.nn.init.zeros_(sets.score.weight)
-    assert sets(features)[0].tolist() == [[2.0, 2.0]]
-    sets.score.weight.data = torch.tensor([[50.0, 0.0], [0.0, 50.0]])
-    together, weights = sets(features)
-    assert torch.allclose(together, torch.tensor([[3.0, 4.0]])) and torch.allclose(weights.sum(1), torch.ones(1, 2))
+    """Scores of zero give the mean; a score far above the others gives its view all the weight."""
+    attention, features = AttentionPooling(2), torch.tensor([[[1.0, 4.0], [3.0, 0.0]]])
+    torch.nn.init.zeros_(attention.score.weight)
+    assert attention(features)[0].tolist() == [[2.0, 2.0]]
+    attention.score.weight.data = torch.tensor([[50.0, 0.0], [0.0, 50.0]])
+    pooled, weights = attention(features)
+    assert torch.allclose(pooled, torch.tensor([[3.0, 4.0]])) and torch.allclose(weights.sum(1), torch.ones(1, 2))
 
 
-def test_unpooling_leaves_seven_of_eight_cells_empty():
+def test_unpooling_fills_one_of_eight_cells():
     grid = torch.arange(1.0, 9).reshape(1, 1, 2, 2, 2)
     grown = _unpool(grid)
     assert grown.shape == (1, 1, 4, 4, 4) and torch.equal(grown[..., ::2, ::2, ::2], grid)
     assert grown.sum() == grid.sum()
 
 
-def test_photos_that_do_not_fit():
+def test_views_of_another_size_are_refused():
     with pytest.raises(ValueError, match=r"expected views \[batch, views, 3, 32, 32\]; found \[1, 2, 3, 16, 16\]"):
         small("3d-r2n2-narrow")(torch.rand(1, 2, 3, 16, 16))

@@ -1,7 +1,7 @@
-"""The four published networks against the definition written out once more, on nothing but their state dicts.
+"""The four published networks against an independent rewrite that uses nothing but their state dicts.
 
-The reference below knows no class of the project: it reads weights by their published names and calls convolutions. It
-is what the table of Pix2Vox (ICCV 2019) and Pix2Vox++ (IJCV 2020) says, layer by layer.
+The reference below uses no class of the project: it reads weights by their published names and calls convolutions. It
+follows the tables of Pix2Vox (ICCV 2019) and Pix2Vox++ (IJCV 2020), layer by layer.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ State = dict[str, Tensor]
 
 
 def norm(x: Tensor, s: State, name: str) -> Tensor:
-    facts = (s[f"{name}.running_mean"], s[f"{name}.running_var"], s[f"{name}.weight"], s[f"{name}.bias"])
-    return f.batch_norm(x, *facts)
+    values = (s[f"{name}.running_mean"], s[f"{name}.running_var"], s[f"{name}.weight"], s[f"{name}.bias"])
+    return f.batch_norm(x, *values)
 
 
-def conv(x: Tensor, s: State, name: str, **facts) -> Tensor:
+def conv(x: Tensor, s: State, name: str, **kwargs) -> Tensor:
     apply = f.conv2d if x.dim() == 4 else f.conv3d
-    return apply(x, s[f"{name}.weight"], s.get(f"{name}.bias"), **facts)
+    return apply(x, s[f"{name}.weight"], s.get(f"{name}.bias"), **kwargs)
 
 
 def grow(x: Tensor, s: State, name: str) -> Tensor:
@@ -113,8 +113,8 @@ def reference(name: str, views: Tensor, s: State) -> tuple[Tensor, Tensor]:
     return (fused + torch.sigmoid(grow(y, s, "refiner.layer8.0"))[:, 0]) / 2, fused
 
 
-def disturbed(model: torch.nn.Module) -> torch.nn.Module:
-    """Batch norms as after a training: a wrong order of layers would not show through ones and zeros."""
+def with_random_statistics(model: torch.nn.Module) -> torch.nn.Module:
+    """Batch norms as after a training: ones and zeros would hide a wrong order of layers."""
     generator = torch.Generator().manual_seed(5)
     for module in model.modules():
         if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
@@ -129,13 +129,13 @@ def disturbed(model: torch.nn.Module) -> torch.nn.Module:
 
 
 @pytest.mark.parametrize("name", ["pix2vox-f", "pix2vox-a", "pix2vox++-f", "pix2vox++-a"])
-def test_a_published_network_is_its_definition(name):
+def test_a_published_network_equals_its_definition(name):
     torch.manual_seed(3)
-    model = disturbed(models.build(name)).eval()
+    model = with_random_statistics(models.build(name)).eval()
     views = torch.rand(1, 2, 3, 224, 224)
     with torch.no_grad():
         found = model(views)
         probability, coarse = reference(name, views, model.state_dict())
-    assert coarse.std() > 0.01, "a volume that is the same everywhere would prove nothing"
+    assert coarse.std() > 0.01, "a constant volume would prove nothing"
     assert (found.coarse - coarse).abs().max() <= 1e-5
     assert (found.probability - probability).abs().max() <= 1e-5

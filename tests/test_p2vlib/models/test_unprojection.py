@@ -1,4 +1,4 @@
-"""Rays: voxels are read where cameras show them, whatever the order and number of views."""
+"""Projection into photos, and the unprojection network: independent of the order and number of views."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from p2vlib.data.dataset import mirror_cameras, mirror_views
 from p2vlib.geometry.cameras import look_at
 from p2vlib.geometry.frames import FOOT_SHARE, Cube
 from p2vlib.geometry.projection import project_points, voxel_centres
+from p2vlib.models.feature_sampling import silhouette_consensus
+from p2vlib.models.unprojection import Unprojection
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 CUBE = Cube((-0.16, 0.0, -0.16), 0.32)
@@ -30,54 +32,53 @@ def walk(views: int = 4, size: int = 32) -> torch.Tensor:
     return torch.tensor(np.stack(cameras), dtype=torch.float32)[None]
 
 
-def rays(**overrides) -> models.Reconstruction:
+def build(**overrides) -> Unprojection:
     torch.manual_seed(0)
     return models.build("unprojection", **{**SMALL, **overrides})
 
 
-def test_a_voxel_is_read_where_the_camera_shows_it():
+def test_points_are_projected_as_the_camera_projects_them():
     camera = look_at((30.0, 45.0, 10.0, 0.6, 50.0), np.array([0.02, 0.05, 0.01]), 128, 96)
     box = (5.0, -7.0, 110.0, 98.0)
     points = voxel_centres(4)
-    sight = project_points(torch.tensor(camera.normalised(CUBE, box), dtype=torch.float32)[None, None], points)
-    shown = camera.project(np.array(CUBE.lower) + CUBE.edge * points.numpy())
-    left, top, right, bottom = box
-    wanted = np.stack([2 * (shown[:, 0] - left) / (right - left) - 1, 2 * (shown[:, 1] - top) / (bottom - top) - 1], 1)
-    assert np.allclose(sight.uv[0, 0], wanted, atol=1e-4)
+    projection = project_points(torch.tensor(camera.normalised(CUBE, box), dtype=torch.float32)[None, None], points)
+    projected = camera.project(np.array(CUBE.lower) + CUBE.edge * points.numpy())
+    (x, y), (left, top, right, bottom) = projected[:, :2].T, box
+    expected = np.stack([2 * (x - left) / (right - left) - 1, 2 * (y - top) / (bottom - top) - 1], 1)
+    assert np.allclose(projection.uv[0, 0], expected, atol=1e-4)
     middle = camera.project(np.array([[0.0, 0.16, 0.0]]))[0, 2]
-    assert np.allclose(sight.ray_features[0, 0, 1], (shown[:, 2] - middle) / CUBE.edge, atol=1e-4)
+    assert np.allclose(projection.ray_features[0, 0, 1], (projected[:, 2] - middle) / CUBE.edge, atol=1e-4)
     towards = np.array(CUBE.lower) + CUBE.edge * points.numpy() - camera.position
-    directions = sight.ray_features[0, 0, 2:].T
+    directions = projection.ray_features[0, 0, 2:].T
     assert np.allclose(directions, towards / np.linalg.norm(towards, axis=1, keepdims=True), atol=1e-4)
-    assert np.array_equal(sight.visible[0, 0], (np.abs(wanted) <= 1).all(1))
+    assert np.array_equal(projection.visible[0, 0], (np.abs(expected) <= 1).all(1))
 
 
-def test_what_is_outside_the_photo_or_behind_the_camera_is_not_seen():
+def test_points_outside_the_photo_or_behind_the_camera_are_not_visible():
     cameras = walk(1)
     cameras[..., 6] -= cameras.new_tensor([0, 0, 3.0])  # the cube behind the camera
     assert not project_points(cameras, voxel_centres(4)).visible.any()
-    aside = walk(1)
-    aside[..., 0, 2] += 1.0
-    seen = project_points(aside, voxel_centres(4)).visible.float().mean()
-    assert 0.2 < seen < 0.8
+    shifted = walk(1)
+    shifted[..., 0, 2] += 1.0
+    assert 0.2 < project_points(shifted, voxel_centres(4)).visible.float().mean() < 0.8
 
 
-def test_mirrored_photos_have_mirrored_cameras():
-    """A point and its mirror image show in a photo and its mirror image at mirrored places, in the turned order."""
+def test_cameras_are_mirrored_with_their_photos():
+    """The mirror image of a point is projected to the mirrored position of the mirrored photo, in reversed order."""
     cameras, points = walk(), voxel_centres(4)
-    turned = mirror_cameras(cameras, torch.tensor([True]))
-    across = points * torch.tensor([1.0, 1, -1]) + torch.tensor([0.0, 0, 1])
-    place, other = project_points(cameras, points).uv[0], project_points(turned, across).uv[0]
+    mirrored = mirror_cameras(cameras, torch.tensor([True]))
+    mirrored_points = points * torch.tensor([1.0, 1, -1]) + torch.tensor([0.0, 0, 1])
+    uv, mirrored_uv = project_points(cameras, points).uv[0], project_points(mirrored, mirrored_points).uv[0]
     order = [0, 3, 2, 1]
     photos = torch.arange(4, dtype=torch.uint8)[None, :, None, None, None].expand(1, 4, 4, 2, 2)
-    shown, _ = mirror_views(photos, torch.zeros(1, 2, 2, 2, dtype=torch.bool), torch.tensor([True]))
-    assert shown[0, :, 0, 0, 0].tolist() == order
-    assert torch.allclose(other, place[order] * torch.tensor([-1.0, 1]), atol=1e-4)
-    assert torch.linalg.det(turned[..., 3:6]).flatten().tolist() == pytest.approx([1.0] * 4, abs=1e-5)
+    views, _ = mirror_views(photos, torch.zeros(1, 2, 2, 2, dtype=torch.bool), torch.tensor([True]))
+    assert views[0, :, 0, 0, 0].tolist() == order
+    assert torch.allclose(mirrored_uv, uv[order] * torch.tensor([-1.0, 1]), atol=1e-4)
+    assert torch.linalg.det(mirrored[..., 3:6]).flatten().tolist() == pytest.approx([1.0] * 4, abs=1e-5)
     assert torch.equal(mirror_cameras(cameras, torch.tensor([False])), cameras)
 
 
-def test_jittered_cameras_err_as_told():
+def test_camera_noise_has_the_given_standard_deviations():
     cameras = walk().expand(3000, -1, -1, -1)
     generator = torch.Generator().manual_seed(1)
     same = perturb_cameras(cameras, 0.0, 0.0, generator)
@@ -85,18 +86,34 @@ def test_jittered_cameras_err_as_told():
     moved = perturb_cameras(cameras, 2.0, 0.01, generator)
     turn = moved[..., 3:6] @ cameras[..., 3:6].transpose(2, 3)
     angle = torch.rad2deg(torch.acos(((turn.diagonal(dim1=2, dim2=3).sum(-1) - 1) / 2).clamp(-1, 1)))
-    # Of three axes and an even share between none and all of it, whose mean square is a third.
+    # Three axes, times the mean square of a uniform share, a third.
     assert angle.square().mean().sqrt() == pytest.approx(2.0, rel=0.05)
-    stand = [-(c[..., 3:6].transpose(2, 3) @ c[..., 6:]) for c in (cameras, moved)]
-    assert (stand[1] - stand[0]).std() == pytest.approx(0.01 / 3**0.5, rel=0.05), (
-        "the camera's own place moves by the shift"
-    )
+    centres = [-(c[..., 3:6].transpose(2, 3) @ c[..., 6:]) for c in (cameras, moved)]
+    assert (centres[1] - centres[0]).std() == pytest.approx(0.01 / 3**0.5, rel=0.05)
     assert torch.allclose(turn @ turn.transpose(2, 3), torch.eye(3), atol=1e-5)
 
 
+def test_silhouette_consensus_is_the_mean_and_the_minimum_over_visible_views():
+    logits = torch.tensor([[[4.0], [-8.0], [-40.0]]])
+    visible = torch.tensor([[[True], [True], [False]]])
+    mean, least = silhouette_consensus(logits, visible)[0, :, 0].tolist()
+    one, two = np.tanh(1.0), np.tanh(-2.0)
+    assert mean == pytest.approx((one + two) / 2) and least == pytest.approx(two)
+
+
+@torch.no_grad()
+def test_attention_gives_no_weight_to_views_that_do_not_see_a_voxel():
+    model, cameras = build().eval(), walk(3)
+    cameras[:, 1, 0, 2] += 1.0  # half of the cube is outside the second photo
+    visible = project_points(cameras, voxel_centres(32)).visible.unflatten(2, (32, 32, 32))
+    weights = model(torch.rand(1, 3, 3, 32, 32), cameras).view_weights
+    assert 0.2 < visible[0, 1].float().mean() < 0.8 and weights[visible].min() > 0
+    assert weights[~visible].max() == 0
+
+
 @pytest.mark.parametrize("aggregation", ["attention", "moments", "mean"])
-def test_neither_order_nor_number_of_views_matters_to_it(aggregation):
-    model, cameras = rays(aggregation=aggregation).eval(), walk(5)
+def test_the_result_depends_on_neither_order_nor_repetition_of_views(aggregation):
+    model, cameras = build(aggregation=aggregation).eval(), walk(5)
     views = torch.rand(1, 5, 3, 32, 32)
     order = torch.tensor([3, 0, 4, 1, 2])
     with torch.no_grad():
@@ -107,57 +124,57 @@ def test_neither_order_nor_number_of_views_matters_to_it(aggregation):
             some = torch.arange(number) % 5
             assert model(views[:, some], cameras[:, some]).probability.shape == (1, 32, 32, 32)
     assert torch.allclose(one.probability, two.probability, atol=1e-5)
-    assert torch.allclose(one.probability, twice.probability, atol=1e-5), "a view told twice says no more"
+    assert torch.allclose(one.probability, twice.probability, atol=1e-5)
     assert torch.allclose(one.view_weights[:, order], two.view_weights, atol=1e-5)
     assert torch.allclose(one.view_weights.sum(1), (one.view_weights.sum(1) > 0).float(), atol=1e-5)
 
 
-def test_it_says_what_it_needs():
+def test_missing_cameras_and_wrong_sizes_are_refused():
     with pytest.raises(ValueError, match="unprojection needs the camera of every photo; found none"):
-        rays()(torch.rand(1, 2, 3, 32, 32))
+        build()(torch.rand(1, 2, 3, 32, 32))
     with pytest.raises(ValueError, match=r"expected views \[batch, views, 3, 32, 32\]; found \[1, 2, 3, 16, 16\]"):
-        rays()(torch.rand(1, 2, 3, 16, 16), walk(2))
+        build()(torch.rand(1, 2, 3, 16, 16), walk(2))
     with pytest.raises(ValueError, match="multiple of 16 pixels, a grid of a multiple of 4 .*; found 40, 32 and 1.0"):
-        rays(image_size=40)
+        build(image_size=40)
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_it_learns_on_real_photos_and_is_tested_with_their_cameras(smoke, tmp_path, device):
+def test_it_trains_on_rendered_photos_and_uses_their_cameras(smoke, tmp_path, device):
     feet = smoke.captures.select(dataset="feet", look="phone", light="drift", cube="metric")
     train, validation = feet.select(split="train"), feet.select(split="validation")
     torch.manual_seed(0)
     model = models.build("unprojection", encoder=(8, 8, 8, 8), features=4, volume=(4, 8, 8))
     recipe = Training(steps=8, batch=4, steps_per_epoch=4, single_view_share=1.0, mirror=False, learning_rate=1e-2)
-    history = training.train(model, train, validation, recipe, tmp_path / "rays", device=device)
+    history = training.train(model, train, validation, recipe, tmp_path / "net", device=device)
     assert history.loss.iloc[1] < history.loss.iloc[0]
-    told = evaluation.predict(model, validation, [0, 1])
+    prediction = evaluation.predict(model, validation, [0, 1])
     wrong = replace(validation, cameras=validation.cameras.roll(1, dims=1))
-    assert not torch.allclose(told, evaluation.predict(model, wrong, [0, 1]))
+    assert not torch.allclose(prediction, evaluation.predict(model, wrong, [0, 1]))
 
 
-def test_the_true_solid_shows_where_the_photo_has_it(smoke):
-    """Projected by the packed cameras, the solid foot covers the foot of the cut studio photo: one frame throughout."""
+def test_the_true_volume_is_projected_onto_the_foot_of_the_photo(smoke):
+    """With the packed cameras, in the cropped studio photos: photos, cameras and volumes share one frame."""
     feet = smoke.captures.select(dataset="feet", look="studio", cube="metric")
-    for row in range(len(feet)):  # right feet among them, which enter mirrored
+    for row in range(len(feet)):  # also right feet, which are packed mirrored
         inside = voxel_centres(32)[feet.truth[row].flatten()]
-        place = project_points(feet.cameras[row][None], inside).uv[0]
+        uv = project_points(feet.cameras[row][None], inside).uv[0]
         size = feet.photos.shape[-1]
-        pixels = ((place + 1) / 2 * size).long().clamp(0, size - 1)
-        for view, where in enumerate(pixels):
+        pixels = ((uv + 1) / 2 * size).long().clamp(0, size - 1)
+        for view, pixel in enumerate(pixels):
             alpha = feet.photos[row, view, 3]
-            assert (alpha[where[:, 1], where[:, 0]] > 127).float().mean() > 0.97
+            assert (alpha[pixel[:, 1], pixel[:, 0]] > 127).float().mean() > 0.97
 
 
-def test_a_visual_hull_holds_the_truth_and_shrinks_with_every_view(smoke):
+def test_a_visual_hull_contains_the_truth_and_shrinks_with_more_views(smoke):
     feet = smoke.captures.select(dataset="feet", look="studio", cube="metric")
     hulls = {number: evaluation.dataset_visual_hulls(feet, number, FOOT_SHARE) for number in (1, 4)}
     for hull in hulls.values():
-        assert (hull & feet.truth).sum() > 0.98 * feet.truth.sum(), "what is there is never carved away"
+        assert (hull & feet.truth).sum() > 0.98 * feet.truth.sum()
         assert not hull[:, :, 12:].any()
     assert hulls[4].sum() < 0.8 * hulls[1].sum()
     four = evaluation.iou_at(hulls[4].float(), feet.truth, (0.5,)).mean()
     assert evaluation.iou_at(hulls[1].float(), feet.truth, (0.5,)).mean() < four and four > 0.5
     with pytest.raises(ValueError, match="needs silhouettes; these photos are opaque"):
         evaluation.dataset_visual_hulls(smoke.captures.select(dataset="feet", look="phone"), 2)
-    with pytest.raises(ValueError, match="whose cameras are known"):
+    with pytest.raises(ValueError, match="with known cameras"):
         evaluation.dataset_visual_hulls(replace(feet, cameras=None), 2)

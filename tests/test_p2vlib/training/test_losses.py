@@ -1,4 +1,4 @@
-"""Losses against numbers worked out by hand."""
+"""Losses against values computed by hand."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def loss(result: models.Reconstruction, truth: torch.Tensor, name: str = "defaul
     return losses.training_loss(torch.nn.Identity(), result, batch, name)
 
 
-def test_the_loss_asks_every_view_and_both_volumes():
+def test_the_loss_sums_over_the_views_and_both_volumes():
     """At p = 1/2 the cross entropy is log 2 a voxel; Dice of half a box against a box follows from its count."""
     truth = torch.zeros(1, 4, 4, 4, dtype=torch.bool)
     truth[0, :2] = True
