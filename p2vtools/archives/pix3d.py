@@ -1,9 +1,8 @@
-"""The real Pix3D archive: its index, its pictures with their masks and cameras, its solids, in our frame.
+"""The Pix3D archive: its index, photos with masks and cameras, and ground-truth volumes, in the frame of this project.
 
-Sun et al., Pix3D (CVPR 2018): ``pix3d.json`` lists photos of furniture, each with a mask, the camera that was fitted to
-it and the model that it shows, as a ``voxel.mat`` of 128^3. It has axes of its own, twice, by the authors' README: a
-model's are left, up, inward, a solid's are left, outward, up, where left is that of somebody who looks at the object's
-front, and inward is away from them.
+Sun et al., Pix3D (CVPR 2018): ``pix3d.json`` lists photos of furniture, each with a mask, a fitted camera and the model
+that it shows, as a ``voxel.mat`` of 128^3. According to the authors' README, the axes of a model are left, up, inward
+and those of a volume left, outward, up, where left is that of a person who looks at the front of the object.
 """
 
 from __future__ import annotations
@@ -24,38 +23,38 @@ from PIL import Image
 from p2vlib import progress
 from p2vlib.data.capture_folder import Capture, decode_photo
 from p2vlib.data.dataset import COLUMNS, Captures
-from p2vlib.geometry.cameras import Camera
+from p2vlib.geometry.cameras import Box, Camera
 from p2vlib.geometry.frames import Cube, Volume
 from p2vlib.geometry.grids import VoxelGrid
 
 INDEX = "pix3d.json"
 
 SENSOR = 32.0
-"""Width of the sensor in mm that all focal lengths of the archive refer to."""
+"""Sensor width in mm to which all focal lengths of the archive refer."""
 
-LARGEST_SOLID = 512
-"""No ``voxel.mat`` may have more voxels a side; it is refused before memory is taken for it. The archive's have 128."""
+MAX_VOLUME_SIZE = 512
+"""Largest accepted ``voxel.mat``, voxels per edge; checked before memory is allocated. The archive has 128."""
 
 CUBE = Cube((-0.5, -0.5, -0.5), 1.0)
-"""Where a solid lies: the unit cube about the origin of the models. The archive itself does not say."""
+"""The cube of the volumes: the unit cube around the origin of the models. The archive does not define it."""
 
-FROM_MODEL = np.array([[0.0, 0.0, -1.0], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
-"""Model axes (left, up, inward) to ours: front = -inward, up, and the object's right = the onlooker's left. Its
-determinant is 1: theirs is right-handed as ours is, a turn by 90 degrees about y, and nothing is mirrored."""
+MODEL_TO_WORLD = np.array([[0.0, 0.0, -1.0], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
+"""Model axes (left, up, inward) to world axes: front = -inward, up, right of the object = left of the observer. The
+determinant is 1: a rotation by 90 degrees about y, not a reflection."""
 
-FROM_SOLID = (1, 2, 0)
-"""A solid's axes (left, outward, up) in the order of ours (front = outward, up, right = left): one turn of the three
-round, which is again no mirror, and no axis runs backwards."""
+VOLUME_AXES = (1, 2, 0)
+"""Volume axes (left, outward, up) in the order of world axes (front = outward, up, right = left): a cyclic permutation,
+so again not a reflection, and no axis is reversed."""
 
-FROM_CAMERA = np.diag([-1.0, -1.0, 1.0])
-"""Their camera (x left, y up, z forward) to ours (x right, y down, z forward)."""
+CAMERA_TO_OPENCV = np.diag([-1.0, -1.0, 1.0])
+"""Camera axes of the archive (x left, y up, z forward) to OpenCV (x right, y down, z forward)."""
 
 CHAIR = "03001627"
-"""ShapeNet's synset of the only category that published tables are made of."""
+"""ShapeNet synset of the only category in published tables."""
 
-FILLED = 0.73
-"""How much of a photo's edge a chair takes, as the networks learnt it: the median of the embedded ones, which are cut
-to their projected cube. The archive only says where in the picture the chair is."""
+CHAIR_EXTENT = 0.73
+"""Fraction of the image edge that a chair covers in training: the median of the synthetic chairs, which are cropped to
+their projected cube. The archive has bounding boxes only."""
 
 KEYS = (
     "img mask voxel category img_size bbox rot_mat trans_mat focal_length truncated occluded slightly_occluded".split()
@@ -64,72 +63,71 @@ KEYS = (
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """One entry of the index, checked: a photo of an object, and the camera in the archive's own axes."""
+    """A validated entry of the index: a photo of an object and its camera, in the axes of the archive."""
 
     name: str
-    """Its file's path without ``img`` and the ending, such as chair-0001."""
+    """Path of the file without ``img`` and suffix, such as chair-0001."""
 
     category: str
     img: Path
     mask: Path
     voxel: Path
-    """Files, relative to the archive's folder, and inside it."""
+    """Files, relative to the folder of the archive."""
 
     size: tuple[int, int]
-    """Width and height that the picture has, pixels."""
+    """Width and height, pixels."""
 
-    box: tuple[float, float, float, float]
-    """Left, top, right and bottom of the object, pixels."""
+    box: Box
+    """Left, top, right, bottom of the object, pixels."""
 
     rotation: Float[np.ndarray, "3 3"]
     translation: Float[np.ndarray, " 3"]
-    """A point m of the model stands at rotation m + translation before the camera (x left, y up, z forward)."""
+    """Model to camera (x left, y up, z forward)."""
 
     focal_length: float
-    """Millimetres, before a sensor of `SENSOR`."""
+    """Millimetres, for a sensor of width `SENSOR`."""
 
     truncated: bool
     occluded: bool
-    """Whether something hides the object, if only slightly."""
+    """Whether the object is occluded, even slightly."""
 
     def camera(self) -> Camera:
-        """The camera in our frame; its pixels are square and its axis goes through the picture's middle.
+        """The camera in the world frame; pixels are square, and the principal point is the centre of the image.
 
         Raises:
-            ValueError: a rotation that is none.
+            ValueError: the matrix is not a rotation.
         """
         width, height = self.size
         focal = self.focal_length / SENSOR * width
         extrinsics = np.eye(4)
-        extrinsics[:3, :3] = FROM_CAMERA @ self.rotation @ FROM_MODEL.T
-        extrinsics[:3, 3] = FROM_CAMERA @ self.translation
+        extrinsics[:3, :3] = CAMERA_TO_OPENCV @ self.rotation @ MODEL_TO_WORLD.T
+        extrinsics[:3, 3] = CAMERA_TO_OPENCV @ self.translation
         intrinsics = np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
         return Camera(intrinsics, extrinsics, width, height)
 
 
 def read_index(root: str | Path) -> list[Picture]:
-    """Reads and checks ``pix3d.json``; opens none of the files that it names.
+    """Reads and validates ``pix3d.json``, without opening the files that it lists.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: not JSON, not a list, an entry that lacks a key or has something else there, a file outside
-            ``root``, two pictures of one name.
+        FileNotFoundError: no such file.
+        ValueError: not JSON, not a list, an entry with a missing or invalid value, a file outside ``root``.
     """
     root = Path(root)
     path = root / INDEX
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; expected Pix3D's index (a JSON list of pictures)")
+        raise FileNotFoundError(f"{path}: no such file; expected the index of Pix3D (a JSON list of pictures)")
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path}: not JSON ({error}); expected a list of pictures") from None
     if not isinstance(entries, list) or not entries:
-        raise ValueError(f"{path}: holds no list of pictures; expected entries with {', '.join(KEYS)}")
+        raise ValueError(f"{path}: no list of pictures; expected entries with {', '.join(KEYS)}")
     pictures: dict[str, Picture] = {}
     for number, entry in enumerate(entries):
         picture = _picture(root, f"{path}: entry {number}", entry)
         if picture.name in pictures:
-            raise ValueError(f"{path}: entry {number} is a second {picture.name}; expected every picture once")
+            raise ValueError(f"{path}: entry {number} is a second {picture.name}; expected each picture once")
         pictures[picture.name] = picture
     return list(pictures.values())
 
@@ -148,7 +146,7 @@ def _picture(root: Path, where: str, entry: Any) -> Picture:
     name = str(PurePosixPath(entry["img"]).with_suffix("")).removeprefix("img/").replace("/", "-")
     if not re.fullmatch("[A-Za-z0-9_-]+", name):
         raise ValueError(
-            f"{where}: img {entry['img']!r} makes no id; expected letters, digits, '-' and '_' alone, as img/chair/0001"
+            f"{where}: img {entry['img']!r} is not an id; expected letters, digits, '-' and '_', as in img/chair/0001"
         )
     box = _numbers(f"{where}: bbox", entry["bbox"], (4,), "left, top, right, bottom in pixels")
     if box[0] >= box[2] or box[1] >= box[3]:
@@ -165,8 +163,8 @@ def _picture(root: Path, where: str, entry: Any) -> Picture:
         **files,
         size=(int(size[0]), int(size[1])),
         box=tuple(box.tolist()),
-        rotation=_numbers(f"{where}: rot_mat", entry["rot_mat"], (3, 3), "a rotation, row by row"),
-        translation=_numbers(f"{where}: trans_mat", entry["trans_mat"], (3,), "the object's place before the camera"),
+        rotation=_numbers(f"{where}: rot_mat", entry["rot_mat"], (3, 3), "a rotation"),
+        translation=_numbers(f"{where}: trans_mat", entry["trans_mat"], (3,), "the position of the object"),
         focal_length=float(focal_length),
         truncated=entry["truncated"],
         occluded=entry["occluded"] or entry["slightly_occluded"],
@@ -174,10 +172,9 @@ def _picture(root: Path, where: str, entry: Any) -> Picture:
 
 
 def _inside(root: Path, where: str, name: str) -> Path:
-    """``name`` as a path relative to ``root``: one that climbs out of it, by ``..`` or a link, is refused."""
-    # A file name may not hold a null character: `resolve` would stumble over it without saying where it stands.
+    """``name`` as a path relative to ``root``; ValueError if it leads out of it, by ``..`` or a link."""
     if "\0" in name or not (root / name).resolve().is_relative_to(root.resolve()) or Path(name).is_absolute():
-        raise ValueError(f"{where} {name!r} lies outside {root}; expected a file of the archive")
+        raise ValueError(f"{where} {name!r} is outside {root}; expected a file of the archive")
     return Path(name)
 
 
@@ -186,17 +183,17 @@ def _numbers(where: str, value: object, shape: tuple[int, ...], meaning: str) ->
         numbers = np.array(value)
     except ValueError:  # rows of different lengths
         numbers = np.array(None)
-    # Texts and truth values would become numbers without a word, whole numbers above 64 bits become objects.
+    # Strings and booleans must not be converted silently; integers above 64 bits are objects.
     if numbers.dtype.kind not in "iuf" or numbers.shape != shape or not np.isfinite(numbers).all():
         many = " x ".join(map(str, shape)) + " finite numbers" if shape else "a finite number"
         raise ValueError(f"{where} is {value!r}; expected {many}: {meaning}")
     return numbers.astype(float)
 
 
-def tested(pictures: Iterable[Picture], category: str = "chair") -> list[Picture]:
-    """The pictures that published tables are made from: neither truncated nor occluded, not even slightly.
+def evaluation_subset(pictures: Iterable[Picture], category: str = "chair") -> list[Picture]:
+    """The pictures of published tables: neither truncated nor occluded.
 
-    Of the chairs these are 2,894, by the README and the list that come with the authors' evaluation code.
+    For chairs these are 2,894, according to the README and the list in the authors' evaluation code.
     """
     return [p for p in pictures if p.category == category and not p.truncated and not p.occluded]
 
@@ -204,19 +201,19 @@ def tested(pictures: Iterable[Picture], category: str = "chair") -> list[Picture
 def load(
     root: Path, image_size: int, *, limit: int = 0, on_error: Literal["stop", "skip"] = "stop"
 ) -> tuple[Captures, pd.DataFrame]:
-    """The tested chairs below ``root`` as captures of one view, and what was skipped (columns object, reason).
+    """The chairs of `evaluation_subset` as captures with one view, and a table of what was skipped (object, reason).
 
-    Each is cut out of its photo along its mask, since the networks learnt from pictures without surroundings.
+    The background is masked out, since the networks are trained without background.
 
     Args:
-        root: holds ``pix3d.json``, ``img``, ``mask`` and ``model``.
-        image_size: edge of the photos as the network sees them, pixels.
-        limit: at most so many, the first of the list; 0: all.
-        on_error: ``skip`` goes on without a picture that cannot be read; ``stop`` names it and ends.
+        root: folder with ``pix3d.json``, ``img``, ``mask`` and ``model``.
+        image_size: edge of the cropped photos, pixels.
+        limit: maximum number of pictures; 0: all.
+        on_error: ``skip`` pictures that cannot be read, or ``stop``.
 
     Raises:
-        FileNotFoundError: there is no such archive; says how to get it.
-        ValueError: a picture, mask or solid that is not as it should be.
+        FileNotFoundError: no such archive; the message says how to get it.
+        ValueError: an invalid picture, mask or volume.
     """
     root = Path(root)
     if not (root / INDEX).is_file():
@@ -224,7 +221,7 @@ def load(
             f"{root}: there is no {INDEX}; get it with `p2v fetch pix3d`, which makes data/pix3d/pix3d, "
             f"or unpack pix3d.zip by hand and name the folder with {INDEX} as root"
         )
-    wanted = tested(read_index(root))[: limit or None]
+    wanted = evaluation_subset(read_index(root))[: limit or None]
     rows, photos, grids, skipped = [], [], [], []
     for picture in progress.bar(wanted, "pictures", unit="picture"):
         try:
@@ -237,9 +234,9 @@ def load(
         rows.append(
             (picture.name, capture.subject["subject"], "pix3d", CHAIR, "photo", "steady", "test", "none", "object")
         )
-        # Beyond the photo's border nothing is known: it stays transparent.
-        whole = capture.photos[0].crop(square(picture.box))
-        photos.append(np.asarray(whole.resize((image_size, image_size), Image.Resampling.BOX)))
+        # Outside the photo the crop is transparent.
+        crop = capture.photos[0].crop(square_box(picture.box))
+        photos.append(np.asarray(crop.resize((image_size, image_size), Image.Resampling.BOX)))
         grids.append(capture.truth.volume)
     if not rows:
         raise ValueError(
@@ -251,23 +248,26 @@ def load(
     return captures, pd.DataFrame(skipped, columns=["object", "reason"])
 
 
-def square(box: tuple[float, float, float, float]) -> tuple[int, int, int, int]:
-    """The square about the middle of ``box`` whose edge the longer side fills to `FILLED`, whole pixels."""
+def square_box(box: Box) -> tuple[int, int, int, int]:
+    """The square around ``box`` of which its longer side covers `CHAIR_EXTENT`, integer pixels."""
     left, top, right, bottom = box
-    edge = round(max(right - left, bottom - top) / FILLED)
+    edge = round(max(right - left, bottom - top) / CHAIR_EXTENT)
     corner = round((left + right - edge) / 2), round((top + bottom - edge) / 2)
     return (*corner, corner[0] + edge, corner[1] + edge)
 
 
 def read_picture(root: str | Path, picture: Picture, grid: int = 32) -> Capture:
-    """Reads a picture, its camera and its solid in our frame.
+    """Reads a picture with its camera and ground truth, in the world frame.
 
-    The one photo is a PNG whose alpha is the mask. The subject is the model, which many pictures share; the sample's
-    name, the last part of ``folder`` (which need not exist), is the picture's own. ``box`` stands in the description.
+    The photo is RGBA with the mask as alpha. The subject is the model, which many pictures share; the name of the
+    picture is the last part of ``folder``, which need not exist.
+
+    Args:
+        grid: voxels per edge of the ground truth.
 
     Raises:
-        ValueError: a file that is missing or unreadable, a mask or an ``img_size`` of another size than the picture, a
-            mask that marks nothing, no rotation in the index, a solid that is none or cannot become ``grid``^3.
+        ValueError: a missing or unreadable file, a mask or ``img_size`` that does not match the picture, an empty mask,
+            no rotation in the index, an invalid volume, or one that cannot be reduced to ``grid``^3.
     """
     root = Path(root)
     colours = _pixels(root / picture.img, "RGB")
@@ -288,12 +288,12 @@ def read_picture(root: str | Path, picture: Picture, grid: int = 32) -> Capture:
             f"{height} pixels"
         )
     if alpha.max() < 128:
-        raise ValueError(f"{root / picture.mask}: marks no pixel; expected a mask that is white on the object")
+        raise ValueError(f"{root / picture.mask}: empty; expected a mask that is white on the object")
     try:
         camera = picture.camera()
     except ValueError as error:
-        raise ValueError(f"{root / INDEX}: rot_mat of {picture.name} is no rotation ({error})") from None
-    truth = VoxelGrid(_solid(root / picture.voxel, grid), CUBE)
+        raise ValueError(f"{root / INDEX}: rot_mat of {picture.name} is not a rotation ({error})") from None
+    truth = VoxelGrid(_volume(root / picture.voxel, grid), CUBE)
     subject = {
         "subject": picture.voxel.parent.as_posix(),
         "taxonomy": picture.category,
@@ -307,40 +307,40 @@ def read_picture(root: str | Path, picture: Picture, grid: int = 32) -> Capture:
 
 
 def _pixels(path: Path, mode: str) -> UInt8[np.ndarray, "height width *channels"]:
-    """The pixels of a picture in Pillow's ``mode``: a grey or indexed picture becomes RGB, a coloured mask grey."""
+    """The pixels of an image, converted to a ``mode`` of Pillow."""
     if not path.is_file():
-        raise ValueError(f"{path}: missing; expected a picture that {INDEX} names")
+        raise ValueError(f"{path}: missing; {INDEX} lists it")
     return np.asarray(decode_photo(path, path.read_bytes()).convert(mode))
 
 
-def _solid(path: Path, size: int) -> Volume:
-    """The solid of a ``voxel.mat``, turned into our frame and reduced to ``size``^3.
+def _volume(path: Path, size: int) -> Volume:
+    """The volume of a ``voxel.mat`` in world axes, reduced to ``size``^3.
 
-    A voxel is occupied where any of those that it is made of is, as Pix3D's own evaluation reduces 128 to 32. A mean of
-    one half instead would lose the legs of chairs: two of 128 voxels across, a leg fills a quarter of its 32nds.
+    A voxel is occupied if any of its parts is, as in the evaluation of Pix3D, which reduces 128 to 32. A threshold of
+    one half would lose the legs of chairs, which are two of 128 voxels wide.
     """
     from scipy.io import loadmat, whosmat
 
     if not path.is_file():
-        raise ValueError(f"{path}: missing; expected a solid that {INDEX} names")
+        raise ValueError(f"{path}: missing; {INDEX} lists it")
     if size < 1:
-        raise ValueError(f"a grid needs at least one voxel a side; found {size}")
-    # The shape is read first, from the header: what it promises is not allocated before it is checked.
+        raise ValueError(f"a grid needs at least one voxel per edge; found {size}")
+    # The shape is read from the header and checked before memory is allocated.
     shapes = {name: shape for name, shape, _ in _matlab(path, whosmat)}
     if "voxel" not in shapes:
-        raise ValueError(f"{path}: holds {sorted(shapes)} and no array voxel; expected Pix3D's solid")
+        raise ValueError(f"{path}: no array voxel; found {sorted(shapes)}")
     shape = shapes["voxel"]
-    if len(shape) != 3 or len(set(shape)) != 1 or shape[0] % size or not 0 < shape[0] <= LARGEST_SOLID:
+    if len(shape) != 3 or len(set(shape)) != 1 or shape[0] % size or not 0 < shape[0] <= MAX_VOLUME_SIZE:
         raise ValueError(
             f"{path}: voxel is {' x '.join(map(str, shape))}; expected a cube whose edge is a multiple of {size}, at "
-            f"most {LARGEST_SOLID}"
+            f"most {MAX_VOLUME_SIZE}"
         )
     voxels = _matlab(path, loadmat, variable_names=["voxel"])["voxel"]
     if voxels.shape != shape or voxels.dtype.kind not in "biuf" or not ((voxels == 0) | (voxels == 1)).all():
-        raise ValueError(f"{path}: voxel ({voxels.dtype}) holds other values than 0 and 1; expected a solid")
+        raise ValueError(f"{path}: voxel ({voxels.dtype}) has other values than 0 and 1")
     if not voxels.any():
-        raise ValueError(f"{path}: voxel is empty; expected a solid with at least one 1")
-    volume = voxels.astype(bool).transpose(FROM_SOLID)
+        raise ValueError(f"{path}: voxel is empty; expected at least one 1")
+    volume = voxels.astype(bool).transpose(VOLUME_AXES)
     step = shape[0] // size
     return volume.reshape(size, step, size, step, size, step).any(axis=(1, 3, 5))
 
@@ -348,5 +348,5 @@ def _solid(path: Path, size: int) -> Volume:
 def _matlab(path: Path, read: Callable[..., Any], **options: object) -> Any:
     try:
         return read(path, appendmat=False, **options)
-    except Exception as error:  # scipy's parser raises whatever it stumbles over, of ten kinds and more
+    except Exception as error:  # the parser of scipy raises many types
         raise ValueError(f"{path}: not a readable MATLAB file ({error}); expected one with an array voxel") from None

@@ -69,10 +69,10 @@ def test_neither_step_into_our_frame_mirrors():
     """Both of the archive's frames are right-handed, as ours is: left x up = inward, and left x outward = up."""
     outward, up, left = np.eye(3)  # of the object's front: +x, +y, +z in our frame
     assert np.allclose(np.cross(left, up), -outward) and np.allclose(np.cross(left, outward), up)
-    assert np.linalg.det(pix3d.FROM_MODEL) == pytest.approx(1)
-    assert np.allclose(pix3d.FROM_MODEL, np.column_stack([left, up, -outward]))
-    assert np.linalg.det(np.eye(3)[list(pix3d.FROM_SOLID)]) == pytest.approx(1)
-    assert np.linalg.det(pix3d.FROM_CAMERA) == pytest.approx(1)
+    assert np.linalg.det(pix3d.MODEL_TO_WORLD) == pytest.approx(1)
+    assert np.allclose(pix3d.MODEL_TO_WORLD, np.column_stack([left, up, -outward]))
+    assert np.linalg.det(np.eye(3)[list(pix3d.VOLUME_AXES)]) == pytest.approx(1)
+    assert np.linalg.det(pix3d.CAMERA_TO_OPENCV) == pytest.approx(1)
 
 
 def test_left_outward_and_up_of_a_solid_are_told_apart(own_furniture):
@@ -138,8 +138,8 @@ def test_tables_are_made_from_whole_objects_of_one_category(furniture, tmp_path)
     write_index(tmp_path, [{**entry, "img": f"img/any/{n}.png", **kind} for n, kind in enumerate(kinds)])
     pictures = pix3d.read_index(tmp_path)
     assert [p.occluded for p in pictures] == [False, False, True, True, False]
-    assert [p.name for p in pix3d.tested(pictures)] == ["any-0"]
-    assert [p.name for p in pix3d.tested(pictures, "sofa")] == ["any-4"]
+    assert [p.name for p in pix3d.evaluation_subset(pictures)] == ["any-0"]
+    assert [p.name for p in pix3d.evaluation_subset(pictures, "sofa")] == ["any-4"]
 
 
 def test_tested_chairs_become_captures_of_one_view(own_furniture):
@@ -163,7 +163,7 @@ def test_a_chair_fills_its_photo_as_those_do_that_were_learnt_from(furniture, ow
     write_index(own_furniture, [{**entries_of(own_furniture)[0], "bbox": box}])
     photo = pix3d.load(own_furniture, 96)[0].photos[0, 0, 3].numpy() > 127
     extent = max(np.ptp(np.flatnonzero(photo.any(axis))) + 1 for axis in (0, 1))
-    assert extent == pytest.approx(96 * pix3d.FILLED, abs=2)
+    assert extent == pytest.approx(96 * pix3d.CHAIR_EXTENT, abs=2)
     assert np.flatnonzero(photo.any(0)).mean() == pytest.approx(48, abs=6)
 
 
@@ -176,7 +176,7 @@ def test_filled_is_what_embedded_chairs_take_of_their_photos():
             left, upper, right, lower = camera.crop_box(object_cube(mesh.bounds))
             across = np.ptp(camera.project(mesh.vertices)[:, :2], axis=0) / [right - left, lower - upper]
             shares.append(across.max())
-    assert np.median(shares) == pytest.approx(pix3d.FILLED, abs=0.02)
+    assert np.median(shares) == pytest.approx(pix3d.CHAIR_EXTENT, abs=0.02)
 
 
 def test_without_the_archive_it_says_how_to_get_it(tmp_path):
