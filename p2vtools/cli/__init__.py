@@ -5,6 +5,7 @@ Heavy packages are imported by the command that needs them, so that ``p2v --help
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import Annotated
 
@@ -46,6 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
         if "--debug" in (sys.argv if arguments is None else arguments):
             raise
         message = str(error) if isinstance(error, ValueError | OSError | RuntimeError) else repr(error)
+        message = re.sub(r"^\[(Errno|WinError) \d+\] ", "", message)
         print(f"p2v: {message}", file=sys.stderr)
         return 1
     if status == 130:

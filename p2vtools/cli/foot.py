@@ -85,6 +85,8 @@ def measure(
     from p2vtools.fit import pretrained, shoe_last
     from p2vtools.fit.measure import measure_foot
 
+    for path in filter(None, (out, fit)):
+        _check_suffix(path, ".png")
     foot = read_scan(mesh)
     if mesh.suffix.lower() == ".stl":
         foot.apply_scale(UNITS["mm"])
@@ -99,6 +101,11 @@ def measure(
     if fit:
         figure = viewer.fit_map(shoe_last.fit_shoes(foot, side), f"{mesh.name}, {side} foot")
         write_atomically(fit, lambda partial: figure.savefig(partial, dpi=130, format="png"))
+
+
+def _check_suffix(path: Path, suffix: str) -> None:
+    if path.suffix.lower() != suffix:
+        raise ValueError(f"{path}: cannot write {path.suffix or 'a file without suffix'}; expected {suffix}")
 
 
 def _print_sizes(measures: Measures, half_widths: Mapping[str, float] = MappingProxyType({})) -> None:
@@ -120,6 +127,7 @@ def mat(
     from p2vtools.synthesis.mat import get_mat
 
     board = get_mat(paper.lower())
+    _check_suffix(out, ".pdf")
     write_mat_pdf(board, out)
     sheets = f"{board.sheets} sheets" if board.sheets > 1 else "one sheet"
     width, height = board.sheet_size
