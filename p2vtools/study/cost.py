@@ -62,16 +62,16 @@ def _data(config: Config) -> tuple[int, float, int]:
 def _trainings(config: Config, numbers: Iterable[str]) -> dict[tuple, Training]:
     """The trainings that notebooks need, by a key that two notebooks share where they share the training.
 
-    Notebook 04 fine-tunes the order-free network three times. Notebook 05 pretrains and fine-tunes each arm of the
-    ablation, with ``config.repeats`` seeds. Notebook 06 trains each system on objects and on feet, and the
-    camera-aware network six more times.
+    Notebook 03 trains its networks and each arm of the ablation, with ``config.repeats`` seeds. Notebook 04 fine-tunes
+    the order-free network three times, 05 each arm of the ablation. Notebook 06 trains each system on objects and on
+    feet, and the camera-aware network six more times.
     """
     arms = [(config.order_free, "main"), (config.recurrent, "main"), (config.recurrent, "shuffled")]
     if config.repeats > 1:
         arms.append((config.recurrent, "identity"))
     seeded = [(*arm, seed) for arm in arms for seed in range(config.repeats)]
     first = (config.order_free, "main", 0)
-    pretrained = {"03": [(name, "main", 0) for name in config.networks], "04": [first], "05": seeded}
+    pretrained = {"03": [*((name, "main", 0) for name in config.networks), *seeded], "04": [first], "05": seeded}
     finetuned = {"04": [first, ("studio",), ("both",)], "05": seeded}
     compared = {"06": range(2 * len(config.systems) + 6)}
     found: dict[tuple, Training] = {}

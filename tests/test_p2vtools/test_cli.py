@@ -65,7 +65,7 @@ def test_scale_full_prints_the_cost_of_its_notebooks_and_starts_only_with_yes(ho
         write_notebook(home, name, "raise ValueError('started')")
     assert main(["study", "--scale", "full", "--only", "03"]) == 1
     printed = capsys.readouterr().out
-    assert "notebooks 03: " in printed and "3 trainings" in printed and "GB of GPU memory" in printed
+    assert "notebooks 03: " in printed and " 13 trainings" in printed and "GB of GPU memory" in printed
     assert "add --yes" in printed and not (home / "reports").exists()
     assert main(["data", "--scale", "full"]) == 1
     assert "trainings" not in capsys.readouterr().out
@@ -77,7 +77,24 @@ def test_costs_count_trainings_that_notebooks_share_once():
     def trainings(scale: str, *numbers: str) -> str:
         return estimate_cost(PRESETS[scale], numbers).split("; ")[2]
 
-    assert trainings("full", "03").startswith("3 trainings") and trainings("full", "04").startswith("4 trainings")
+    assert trainings("full", "03").startswith("13 trainings"), "F, and four arms with three seeds"
+    assert trainings("full", "04").startswith("4 trainings")
     assert trainings("full", "05").startswith("24 trainings"), "four arms, three seeds, pretrained and fine-tuned"
     assert trainings("quick", *"03 04 05 06".split()).startswith("33 trainings")
     assert trainings("full", *"03 04 05 06".split()).startswith("51 trainings")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["mat", "--out", "mat.doc"], "mat.doc: cannot write .doc; expected .pdf"),
+        (["measure", "foot.obj", "--side", "left", "--out", "foot"], "foot: cannot write a file without suffix"),
+        (["mat", "--out", "file/mat.pdf"], "file"),
+    ],
+)
+def test_output_that_cannot_be_written_is_an_error_without_a_number(arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    assert main(arguments) == 1
+    printed = capsys.readouterr().err
+    assert message in printed and "Errno" not in printed and [path.name for path in tmp_path.iterdir()] == ["file"]
