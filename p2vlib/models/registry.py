@@ -81,11 +81,13 @@ def check_names(*given: str) -> None:
     """Checks that `build` knows each of the ``given`` names.
 
     Raises:
-        ValueError: neither a name in `CONFIGS` nor ``package.module:ClassName`` of a class that can be imported.
+        ValueError: neither a name in `CONFIGS` nor ``package.module:ClassName`` of an importable ``nn.Module``.
     """
     for name in given:
         if ":" in name:
-            _import_class(name)
+            network = _import_class(name)
+            if not (isinstance(network, type) and issubclass(network, nn.Module)):
+                raise ValueError(f"{name} is no network: expected a subclass of torch.nn.Module")
         else:
             configure(name)
 

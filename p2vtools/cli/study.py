@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -39,6 +40,7 @@ def study(
     """Run the notebooks in order and build the report; resumes."""
     from p2vtools.study import runner, sweep
 
+    sys.path.append(str(Path.cwd()))  # for networks of the user; only `python -m` does so by itself
     values = _parameters(parameters, on_error)
     numbers = None if only is None else [number.strip() for number in only.split(",") if number.strip()]
     if not runner.confirm_cost(scale, numbers, yes):

@@ -8,7 +8,9 @@ checkpoint.
 from __future__ import annotations
 
 import contextlib
+import inspect
 import os
+import pkgutil
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -190,13 +192,20 @@ def train_network(
     recipe = replace(recipe, view_order=order, seed=recipe.seed + run.config.seed + 1000 * repeat)
     with _INITIALISING, torch.random.fork_rng():
         torch.manual_seed(recipe.seed)
-        model = models.build(name, image_size=run.config.image_size, **overrides)
-    folder = run.work / "weights" / "_".join([name, training, variant])
+        model = models.build(name, **_size_setting(name, run.config.image_size), **overrides)
+    folder = run.work / "weights" / "_".join([name.replace(":", "."), training, variant])
     train_split, validation = (training_captures(captures, training, split) for split in ("train", "validation"))
     weights = start.weights if start else None
     with _share_trainings(run, folder, lambda: training_provenance(model, train_split, recipe, weights)):
         history = train(model, train_split, validation, recipe, folder, start=weights, report=_log)
     return TrainedNetwork(name, training, variant, model, history, folder / "weights.safetensors")
+
+
+def _size_setting(name: str, image_size: int) -> dict[str, int]:
+    """``image_size`` as a setting of the network ``name``; empty for a ``package.module:ClassName`` without it."""
+    if ":" in name and "image_size" not in inspect.signature(pkgutil.resolve_name(name)).parameters:
+        return {}
+    return {"image_size": image_size}
 
 
 @contextlib.contextmanager

@@ -19,8 +19,8 @@ PATHS = ("root", "checkpoint")
 """Parameters that name a file or folder. The command line resolves them against the current directory, because a
 notebook runs in its own."""
 
-NETWORKS = ("networks", "systems", "adapted", "recurrent")
-"""Parameters that name networks, as `p2vlib.models.build` takes them."""
+NETWORKS = ("networks",)
+"""Parameters that list names of networks, as `p2vlib.models.build` takes them; a single name needs no brackets."""
 
 
 def parse_parameter(text: str) -> tuple[str, list[Any]]:
@@ -97,13 +97,15 @@ def default_parameters(path: Path) -> dict[str, Any]:
 
 
 def _validated(path: Path, name: str, value: Any, default: Any) -> Any:
+    if name in NETWORKS and isinstance(value, str):
+        value = [value]
     if default is not None and type(value) is not type(default) and (type(default), type(value)) != (float, int):
         expected = f"{type(default).__name__}, like its default {default!r}"
         raise ValueError(f"{path.name}: parameter {name!r} is {value!r}; expected {expected}")
     if name in NETWORKS and value:
         from p2vlib.models import check_names  # loads torch
 
-        check_names(*([value] if isinstance(value, str) else value))
+        check_names(*map(str, value))
     return str(Path(value).absolute()) if name in PATHS and value else value
 
 

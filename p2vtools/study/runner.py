@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import inspect
 import json
 import os
+import pkgutil
 import re
 import shutil
 import sys
@@ -30,11 +32,11 @@ from papermill.exceptions import PapermillExecutionError
 from p2vlib import progress
 from p2vlib.config import from_params
 from p2vlib.files import file_lock, write_text
-from p2vlib.provenance import ROOT, code_digest, home, imported_modules
+from p2vlib.provenance import ROOT, code_digest, home, imported_modules, syntax_digest
 from p2vtools.study import report
 from p2vtools.study.cost import estimate_cost
 from p2vtools.study.notebook_run import manifests
-from p2vtools.study.parameters import PATHS, notebook_number, parameters_by_notebook
+from p2vtools.study.parameters import NETWORKS, PATHS, notebook_number, parameters_by_notebook
 
 
 class StudyError(RuntimeError):
@@ -177,6 +179,7 @@ def _digest(path: Path, values: Mapping[str, Any], scale: str, run: str) -> str:
         "name": path.stem,
         "cells": cells,
         "parameters": sorted(values.items()),
+        "networks": [_class_digest(name) for key in NETWORKS for name in values.get(key, ()) if ":" in name],
         "files": [_fingerprint(Path(values[name])) for name in PATHS if values.get(name)],
         "config": from_params(scale).to_json(),
         "python": sys.version_info[:2],
@@ -186,6 +189,11 @@ def _digest(path: Path, values: Mapping[str, Any], scale: str, run: str) -> str:
         "earlier": [json.loads(stamp.read_text())["digest"] if stamp.exists() else None for stamp in stamps],
     }
     return hashlib.sha256(json.dumps(dependencies, default=repr).encode()).hexdigest()
+
+
+def _class_digest(name: str) -> str:
+    """The digest of the module of a network ``package.module:ClassName``."""
+    return syntax_digest(inspect.getsource(inspect.getmodule(pkgutil.resolve_name(name))))
 
 
 def _fingerprint(path: Path) -> list[int]:
@@ -280,7 +288,7 @@ def _kernel_manager(run: str, report: Path) -> type[AsyncKernelManager]:
     argv = [sys.executable, "-m", "ipykernel_launcher", "--log-level=ERROR", "-f", "{connection_file}"]
     env = {
         "OMP_NUM_THREADS": str(available_cores()),
-        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
+        "PYTHONPATH": os.pathsep.join([str(ROOT), *(str(Path(folder).absolute()) for folder in sys.path)]),
         "IPYTHONDIR": str(home() / ".runs" / "ipython"),
         "MPLBACKEND": "module://matplotlib_inline.backend_inline",
         "PLOTLY_RENDERER": "plotly_mimetype",

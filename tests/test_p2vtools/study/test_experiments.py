@@ -142,3 +142,11 @@ def test_read_archive_refuses_unknown_options_and_missing_archives(tmp_path):
     for dataset in ("shapenet", "pix3d"):
         with pytest.raises(FileNotFoundError, match=f"p2v fetch {dataset}"):
             experiments.read_archive(dataset, str(tmp_path), 96)
+
+
+@pytest.mark.parametrize(
+    ("name", "setting"),
+    [("psgn-narrow", {"image_size": 96}), ("p2vlib.models.psgn:PSGNConfig", {"image_size": 96}), ("torch.nn:ReLU", {})],
+)
+def test_networks_get_the_image_size_if_they_take_it(name, setting):
+    assert experiments._size_setting(name, 96) == setting

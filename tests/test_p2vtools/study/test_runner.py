@@ -264,3 +264,36 @@ def test_files_are_relative_to_the_current_directory_and_their_changes_make_a_no
             (folder / "weights.pth").write_text(content)
         assert run_notebooks("smoke", None, {"checkpoint": "weights.pth"}) == {"01_reads": outcome}
     assert "read two!" in capfd.readouterr().out
+
+
+def test_networks_of_the_user_are_imported_by_kernels_and_their_changes_make_a_notebook_stale(home, monkeypatch, capfd):
+    monkeypatch.syspath_prepend(home)
+    cell = "from p2vlib.models import check_names\ncheck_names(*networks)\nprint('networks', networks)"
+    write_notebook(home, "01_trains", cell, parameters="\nnetworks = []")
+    source = "import torch\n\nclass Tiny(torch.nn.Module):\n    width = 2\n"
+    for text, outcome in (
+        (source, "done"),
+        (source + "    # a comment\n", "up to date"),
+        (source + "    depth = 3\n", "done"),
+    ):
+        (home / "tiny_networks.py").write_text(text)
+        assert run_notebooks("smoke", None, {"networks": "tiny_networks:Tiny"}) == {"01_trains": outcome}
+    assert "networks ['tiny_networks:Tiny']" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("networks", "message"),
+    [
+        ("pix2vox-z", "no network is called 'pix2vox-z'; expected one of pix2vox-f"),
+        (["psgn", 3], "no network is called '3'"),
+        ("nowhere.at_all:Class", "no network 'nowhere.at_all:Class' .*No module named"),
+        ("json:Missing", "no network 'json:Missing'"),
+        ("json:JSONDecoder", "json:JSONDecoder is no network: expected a subclass of torch.nn.Module"),
+        (3, "parameter 'networks' is 3; expected list"),
+    ],
+)
+def test_unknown_networks_are_rejected_before_anything_runs(home, networks, message):
+    write_notebook(home, "01_trains", parameters="\nnetworks = []")
+    with pytest.raises(ValueError, match=message):
+        run_notebooks("smoke", None, {"networks": networks})
+    assert not (home / "reports").exists()
