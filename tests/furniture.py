@@ -33,7 +33,7 @@ def write_archive(root: Path) -> None:
     It is a student's, with a board to write on at its right: a chair alone is its own mirror image.
     """
     board = trimesh.creation.box(bounds=BOARD)
-    mesh = trimesh.util.concatenate([make_object(CHAIR, seed=1, index=3), board])
+    mesh = trimesh.util.concatenate([make_object(CHAIR, seed=1, index=9), board])
     assert np.abs(mesh.bounds).max() < 0.5, "the solid's cube holds it"
     camera = look_at((35.0, 20.0, 6.0, 1.5, FIELD), np.array([0.02, 0.04, -0.06]), WIDTH, HEIGHT)
     (picture,) = rendering.render_studio_photos(mesh, [camera], 4)

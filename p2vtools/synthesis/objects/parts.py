@@ -1,180 +1,132 @@
-"""Primitives of the CAD families: solids in the world frame (front +x, up +y, right +z), and their coloured union.
-
-Families are drawn with a longest side of about 1, so that ``THIN`` is the least thickness a part may have: thinner
-ones fall between the voxel centres of a 32^3 grid and vanish from the truth.
-"""
+"""Parts of the object families: random values and materials, the arrangement of solids, and their coloured union."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from itertools import product
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import trimesh
-from manifold3d import CrossSection, Manifold, OpType
+from manifold3d import Manifold
 
-THIN = 0.052
-"""Least thickness, in units of a drawing: 1.3 voxels where the longest side is 1.25, as large as drawings get."""
+from p2vtools.synthesis.objects.solids import union
 
-Vector = Sequence[float] | np.ndarray
-Colour = tuple[int, int, int]
+Part = tuple[Manifold, str]
+"""A solid and its material: a palette's name. "paint 2" is a second colour from the palette "paint"."""
+Parts = Iterator[Part]
+Values = SimpleNamespace
+"""Random values of an object by name."""
 
-PALETTES: dict[str, tuple[Colour, ...]] = {
+# fmt: off
+PALETTES = {
     "wood": ((150, 101, 58), (193, 146, 92), (94, 58, 35), (215, 180, 130), (122, 70, 44)),
     "metal": ((170, 174, 180), (120, 124, 130), (205, 207, 210), (84, 88, 94), (181, 150, 90)),
     "fabric": ((122, 42, 48), (62, 84, 120), (142, 138, 126), (70, 94, 70), (205, 192, 170), (60, 56, 60)),
     "plastic": ((225, 225, 220), (50, 52, 56), (190, 60, 50), (60, 110, 160), (230, 190, 70), (90, 150, 110)),
-    "paint": (
-        (180, 30, 34),
-        (36, 64, 130),
-        (228, 228, 226),
-        (40, 42, 46),
-        (150, 154, 160),
-        (32, 94, 66),
-        (220, 160, 40),
-    ),
+    "paint": ((180, 30, 34), (36, 64, 130), (228, 228, 226), (150, 154, 160), (32, 94, 66), (220, 160, 40)),
     "dark": ((32, 33, 36), (46, 46, 50), (24, 24, 28)),
     "glass": ((70, 92, 112), (40, 54, 70), (120, 150, 170)),
     "light": ((250, 240, 205), (240, 225, 180), (245, 245, 240)),
 }
+"""Nominal colours of materials, sRGB 0-255."""
+# fmt: on
 
 
-class Part(NamedTuple):
-    """A solid and its colour, sRGB 0-255."""
+class Sampler:
+    """Draws the random values of one object: ``sample(low, high)`` is a uniform number."""
 
-    solid: Manifold
-    colour: Colour
+    def __init__(self, rng: np.random.Generator):
+        self.rng = rng
 
+    def __call__(self, low: float, high: float) -> float:
+        """A number between ``low`` and ``high``."""
+        return float(self.rng.uniform(low, high))
 
-def tint(rng: np.random.Generator, palette: str) -> Colour:
-    """A colour of ``palette``, a little off its nominal value as materials are."""
-    shades = np.asarray(PALETTES[palette])
-    return tuple(
-        int(level) for level in np.clip(rng.choice(shades) * rng.uniform(0.85, 1.1) + rng.normal(0, 5, 3), 8, 250)
-    )
+    def count(self, low: int, high: int) -> int:
+        """A whole number from ``low`` to ``high``, both included."""
+        return int(self.rng.integers(low, high + 1))
 
+    def chance(self, probability: float) -> bool:
+        """True with ``probability``."""
+        return bool(self.rng.random() < probability)
 
-def chance(rng: np.random.Generator, probability: float) -> bool:
-    """True with ``probability``."""
-    return bool(rng.random() < probability)
+    def choice(self, options: Mapping[Hashable, float] | Sequence | None = None, **weights: float) -> Any:
+        """One of ``options``: those of a list are equally likely, those of a mapping or of keywords have weights."""
+        options = weights if options is None else options
+        names = list(options)
+        shares = np.array(list(options.values()) if isinstance(options, Mapping) else [1.0] * len(names))
+        return names[self.rng.choice(len(names), p=shares / shares.sum())]
 
+    def kind(self, table: Mapping[str, Mapping[str, Any]], **ranges: Any) -> Values:
+        """One row of ``table``, chosen by its ``weight`` and completed by ``ranges``, with a value drawn per entry.
 
-def pick(rng: np.random.Generator, *weighted: tuple[str, float]) -> str:
-    """One of the names, drawn by the weights beside them."""
-    names, weights = zip(*weighted, strict=True)
-    return str(rng.choice(names, p=np.divide(weights, sum(weights))))
+        A tuple ``(low, high)`` gives a uniform number, a list or dict a `choice`, and all else is a constant.
+        """
+        name = self.choice({name: row["weight"] for name, row in table.items()})
+        drawn = {**ranges, **table[name], "kind": name}
+        for key, entry in drawn.items():
+            if isinstance(entry, tuple | list | dict):
+                drawn[key] = self(*entry) if isinstance(entry, tuple) else self.choice(entry)
+        return Values(**drawn)
 
-
-def hull(*points: np.ndarray | Sequence[Vector]) -> Manifold:
-    """The convex hull of one or several point lists ``[n, 3]``."""
-    return Manifold.hull_points(np.concatenate([np.asarray(group, dtype=float) for group in points]))
-
-
-def box(lower: Vector, upper: Vector) -> Manifold:
-    """The axis-aligned box between two corners."""
-    return Manifold.cube(np.subtract(upper, lower)).translate(lower)
-
-
-def block(centre: Vector, size: Vector, soft: float = 0.0) -> Manifold:
-    """A box by centre and size; its edges are chamfered by ``soft`` (as a cushion's are rounded)."""
-    if not soft:
-        return Manifold.cube(size, center=True).translate(centre)
-    soft = min(soft, 0.4 * min(size))
-    shrunk = [
-        Manifold.cube([side - 2 * soft * (axis != k) for k, side in enumerate(size)], center=True) for axis in range(3)
-    ]
-    return Manifold.batch_hull(shrunk).translate(centre)
+    def tint(self, material: str) -> tuple[int, int, int]:
+        """A colour of the material, slightly off its nominal value."""
+        shades = np.asarray(PALETTES[material.split()[0]])
+        shade = self.rng.choice(shades) * self(0.85, 1.1) + self.rng.normal(0, 5, 3)
+        return tuple(int(level) for level in np.clip(shade, 8, 250))
 
 
-def ball(centre: Vector, radii: Vector, segments: int = 20) -> Manifold:
-    """An axis-aligned ellipsoid."""
-    return Manifold.sphere(1.0, segments).scale(radii).translate(centre)
+def mirrored(solid: Manifold, axes: str = "z") -> Manifold:
+    """A solid and its mirror image; with the axes "xz" a solid of one corner appears in all four."""
+    for axis in axes:
+        solid = solid + solid.mirror(np.eye(3)["xyz".index(axis)])
+    return solid
 
 
-def rod(start: Vector, end: Vector, radius: float, tip: float | None = None, sides: int = 14) -> Manifold:
-    """A straight rod, tapered to ``tip``; four ``sides`` make a square bar whose half side is ``radius``."""
-    start, end = np.asarray(start, dtype=float), np.asarray(end, dtype=float)
-    axis = (end - start) / np.linalg.norm(end - start)
-    across = np.cross(axis, np.eye(3)[np.argmin(np.abs(axis))])
-    across /= np.linalg.norm(across)
-    angles = 2 * np.pi * (np.arange(sides) + 0.5) / sides
-    circle = np.outer(np.cos(angles), across) + np.outer(np.sin(angles), np.cross(axis, across))
-    circle /= np.cos(np.pi / sides)
-    return hull(start + radius * circle, end + (radius if tip is None else tip) * circle)
+def copies(solid: Manifold, x: Any = 0.0, y: Any = 0.0, z: Any = 0.0) -> Manifold:
+    """The union of a solid moved to every combination of the offsets along x, y and z (numbers or lists)."""
+    return union(*(solid.translate(offset) for offset in product(*map(np.atleast_1d, (x, y, z)))))
 
 
-def tube(path: Sequence[Vector] | np.ndarray, radius: float) -> Manifold:
-    """A round tube along a broken line, with balls in its joints."""
-    joints = [ball(point, [radius] * 3, 12) for point in path[1:-1]]
-    return union(*joints, *(rod(a, b, radius, sides=10) for a, b in zip(path, path[1:], strict=False)))
+def turned(solid: Manifold, count: int) -> Manifold:
+    """A solid repeated ``count`` times about the y axis."""
+    return union(*(solid.rotate((0, 360 * turn / count, 0)) for turn in range(count)))
 
 
-def arc(centre: Vector, radii: tuple[float, float], degrees: tuple[float, float], steps: int = 7) -> np.ndarray:
-    """Points ``[steps, 3]`` of an elliptic arc in the x-y plane, counted from +x towards +y."""
-    angles = np.deg2rad(np.linspace(*degrees, steps))
-    return np.asarray(centre) + np.column_stack([radii[0] * np.cos(angles), radii[1] * np.sin(angles), 0 * angles])
+def sheared(solid: Manifold, slope: float, level: float = 0.0) -> Manifold:
+    """A solid that leans backwards by ``slope`` (x per y) from the height ``level`` upwards."""
+    return solid.transform([[1, -slope, 0, slope * level], [0, 1, 0, 0], [0, 0, 1, 0]])
 
 
-def lathe(profile: Sequence[tuple[float, float]], centre: Vector = (0, 0, 0), segments: int = 24) -> Manifold:
-    """Turns a profile of ``(radius, height)`` points, from bottom to top, about a vertical axis through ``centre``."""
-    outline = [(0.0, profile[0][1]), *profile, (0.0, profile[-1][1])]
-    return Manifold.revolve(CrossSection([outline]), segments).rotate([-90, 0, 0]).translate(centre)
+def cells(width: float, count: int) -> np.ndarray:
+    """The centres of ``count`` equal cells that fill ``width`` about 0."""
+    return width * ((np.arange(count) + 0.5) / count - 0.5)
 
 
-def prism(outline: Sequence[tuple[float, float]], width: float, z: float = 0.0) -> Manifold:
-    """An outline of ``(x, y)`` points, counter-clockwise, pulled along z over ``width`` about ``z``."""
-    return Manifold.extrude(CrossSection([outline]), width).translate([0, 0, z - width / 2])
+def assemble(parts: Iterable[Part], sample: Sampler) -> trimesh.Trimesh:
+    """The union of parts as a watertight mesh whose faces keep the colour of the part they came from.
 
+    Every material has one colour per object.
 
-def section(centre: Vector, half: tuple[float, float], power: float = 2.0, count: int = 16) -> np.ndarray:
-    """A superellipse ``[count, 3]`` across x, half sizes (y, z): 2 is an ellipse, larger powers near a rectangle."""
-    angles = 2 * np.pi * (np.arange(count) + 0.5) / count
-    cosine, sine = np.cos(angles), np.sin(angles)
-    radius = (np.abs(cosine) ** power + np.abs(sine) ** power) ** (-1 / power)
-    return np.asarray(centre) + np.column_stack([0 * angles, half[0] * radius * sine, half[1] * radius * cosine])
-
-
-def loft(*sections: np.ndarray) -> Manifold:
-    """A body through convex sections ``[n, 3]``, one convex piece between every two neighbours."""
-    return union(*(hull(a, b) for a, b in zip(sections, sections[1:], strict=False)))
-
-
-def union(*solids: Manifold) -> Manifold:
-    """One solid of several."""
-    return Manifold.batch_boolean(list(solids), OpType.Add)
-
-
-def mirrored(solid: Manifold) -> Manifold:
-    """A solid of the right side (+z) together with its twin on the left."""
-    return solid + solid.mirror([0, 0, 1])
-
-
-def quarters(x: float, z: float) -> tuple[tuple[float, float], ...]:
-    """The four corners (x, z) of a rectangle about the origin, given its half sides."""
-    return (x, z), (x, -z), (-x, -z), (-x, z)
-
-
-def spread(half: float, count: int) -> np.ndarray:
-    """``count`` places from -half to +half; a single one is in the middle."""
-    return np.linspace(-half, half, count) if count > 1 else np.zeros(1)
-
-
-def assemble(parts: Iterable[Part]) -> trimesh.Trimesh:
-    """The union of coloured parts as a watertight mesh whose faces keep the colour of the part they came from."""
-    solids, colours = [], {}
-    for solid, colour in parts:
+    Raises:
+        ValueError: a part that is empty.
+    """
+    solids, materials, colours = [], {}, {}
+    for solid, material in parts:
         if solid.is_empty():
-            raise ValueError(
-                f"part {len(solids)} of a drawing has no volume ({solid.status()}); expected a closed solid"
-            )
+            raise ValueError(f"part {len(solids)} has no volume ({solid.status()}); expected a closed solid")
         solids.append(solid.as_original())
-        colours[solids[-1].original_id()] = (*colour, 255)
-    # A corner may poke through its neighbour by a hair, and two parts may seal a void that nobody sees (its volume is
-    # negative): neither is a part of the object.
+        materials[solids[-1].original_id()] = material
+        if material not in colours:
+            colours[material] = (*sample.tint(material), 255)
+    # A corner may poke through its neighbour by a hair, and two parts may enclose an invisible void (of negative
+    # volume): neither is a part of the object.
     whole = union(*solids)
     pieces = [piece for piece in whole.decompose() if piece.volume() > 1e-5 * whole.volume()]
     mesh = Manifold.compose(pieces).to_mesh64()
     runs = np.diff(mesh.run_index) // 3
-    palette = np.array([colours[part] for part in mesh.run_original_id], dtype=np.uint8)
+    palette = np.array([colours[materials[part]] for part in mesh.run_original_id], dtype=np.uint8)
     vertices, faces = np.asarray(mesh.vert_properties)[:, :3], np.asarray(mesh.tri_verts).astype(np.int64)
     return trimesh.Trimesh(vertices, faces, face_colors=np.repeat(palette, runs, axis=0), process=False)
