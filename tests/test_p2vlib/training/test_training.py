@@ -218,6 +218,14 @@ def test_fine_tuning_starts_from_the_given_weights(tmp_path):
         assert torch.allclose(tuned, first, atol=1e-6)
 
 
+def test_the_same_object_can_train_twice(tmp_path):
+    """Accelerate skips an object that it prepared before: the second training would not be on the GPU."""
+    network = tiny()
+    for name in ("first", "second"):
+        training.train(network, data(), data(), RECIPE, tmp_path / name)
+        assert network._is_accelerate_prepared is False and "_original_forward" not in vars(network)
+
+
 def test_an_infinite_loss_stops_the_training(tmp_path):
     recipe = replace(RECIPE, learning_rate=1e30, gradient_clip=1e30)
     with pytest.raises(ValueError, match="lower the learning rate"):
