@@ -50,9 +50,9 @@ class MeasureIntervals:
     """Measurements of a reconstructed foot and their intervals."""
 
     measures: Measures
-    """Corrected for bias."""
+    """Corrected for bias, where the card of the weights has a calibration of the measurement."""
     half_widths: dict[str, float]
-    """Measurement -> half of its interval, mm, with coverage `COVERAGE`; empty without a calibration."""
+    """Calibrated measurement -> half of its interval, mm, with coverage `COVERAGE`."""
     scale: float = 1.0
     """Factor on all lengths, where a foot length measured by a ruler sets the scale."""
 
@@ -73,7 +73,8 @@ def measure_with_intervals(
     if cameras == "exact" and len(photo_set.photos) >= MIN_PHOTOS:
         scales = uncalibrated_measures(weights, photo_set, foot).scale
         half_widths = {name: float(calibration[name]["factor"] * scales[name]) for name in calibration}
-    values = raw.value + (predict_correction(raw.loc[list(calibration)], calibration) if calibration else 0.0)
+    correction = predict_correction(raw.loc[list(calibration)], calibration) if calibration else pd.Series(dtype=float)
+    values = raw.value + correction.reindex(raw.index, fill_value=0.0)
     scale = 1000 * photo_set.length / values["length"] if photo_set.length else 1.0
     if photo_set.length:
         half_widths = {name: scale * half for name, half in half_widths.items() if name != "length"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 from p2vlib.data.capture_folder import read_photo_set
 from p2vtools.cli import main
 from p2vtools.fit import pretrained, reconstruct, uncertainty
+from p2vtools.fit.measure import measure_foot
 from p2vtools.fit.uncertainty import CALIBRATED_SIZE, CALIBRATION_KEY, MEASURE_NAMES
 from p2vtools.study import model_card
 
@@ -42,9 +44,10 @@ def test_coverage_on_other_feet():
 
 
 def test_card_holds_the_calibration_and_its_coverage(weights):
-    assert set(weights.card[CALIBRATION_KEY]) == set(MEASURE_NAMES)
+    calibrated = set(weights.card[CALIBRATION_KEY])
+    assert {"length", "ball_breadth", "ball_girth"} <= calibrated <= set(MEASURE_NAMES)
     for title, rows in weights.card["measures, mm"].items():
-        assert set(rows) == {name.replace("_", " ") for name in MEASURE_NAMES}, title
+        assert set(rows) == {name.replace("_", " ") for name in calibrated}, title
         assert np.mean([row["inside"] for row in rows.values()]) > 0.87 and rows["length"]["inside"] > 0.87, title
 
 
@@ -52,13 +55,18 @@ def test_measurements_of_a_reconstruction(weights, right_foot):
     photo_set, truth = read_photo_set(right_foot), model_card.true_capture_measures(right_foot)
     foot = reconstruct.reconstruct(weights, photo_set, CALIBRATED_SIZE, "given")
     result = uncertainty.measure_with_intervals(weights, photo_set, foot)
-    assert set(result.half_widths) == set(MEASURE_NAMES) and result.measures.arch_height is None
-    for name in MEASURE_NAMES:
+    assert set(result.half_widths) == set(weights.card[CALIBRATION_KEY]) and result.measures.arch_height is None
+    for name in result.half_widths:
         assert 1 < result.half_widths[name] < 25, name
         assert getattr(result.measures, name) == pytest.approx(truth[name], abs=2.5 * result.half_widths[name]), name
     coarse_foot = reconstruct.reconstruct(weights, photo_set, 32, "given")
     coarse = uncertainty.measure_with_intervals(weights, photo_set, coarse_foot)
     assert coarse.measures.length == pytest.approx(result.measures.length, abs=0.01), "measured at the same size"
+    without_length = {name: row for name, row in weights.card[CALIBRATION_KEY].items() if name != "length"}
+    partial = replace(weights, card={**weights.card, CALIBRATION_KEY: without_length})
+    uncalibrated = uncertainty.measure_with_intervals(partial, photo_set, foot)
+    assert uncalibrated.measures.length == pytest.approx(measure_foot(foot.mesh, photo_set.side)[0].length)
+    assert "length" not in uncalibrated.half_widths and uncalibrated.half_widths["ball_girth"] > 1
     two_photos = photo_set.subset([0, 1])
     assert not uncertainty.measure_with_intervals(weights, two_photos, foot).half_widths
     assert not uncertainty.measure_with_intervals(weights, photo_set, foot, "noted").half_widths
