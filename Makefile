@@ -58,9 +58,10 @@ evaluate: setup
 lab: setup
 	$(BIN) -m jupyterlab notebooks/00_start_here.ipynb
 
-# The pictures of README, except the viewer's, which the browser tests make.
+# The pictures of README and docs, except the viewer's, which the browser tests make.
 pictures: setup
 	$(BIN) docs/pictures.py
+	$(BIN) docs/layers.py
 
 # Removes generated data, weights, stamps and smoke results; keeps .venv and the committed results.
 clean:

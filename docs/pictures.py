@@ -1,7 +1,7 @@
-"""Draws the pictures of the README from a real run, in half a minute of one core: `make pictures`.
+"""Draws `docs/foot.jpg` and `docs/fit.jpg` from a reconstruction, in half a minute on one core: `make pictures`.
 
-The foot is that of notebook 00, the middle one of the 80 feet that the weights were tested on. It is photographed on
-the same walk and in the same light, with more pixels, so that a reader sees something.
+The foot is that of notebook 00, the median of the 80 test feet of the pretrained weights. Trajectory and lighting are
+those of the data; the photos have more pixels.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ from p2vtools.viewer.style import FAINTER, INK, STYLE, new_figure
 PEOPLE, PERSON, SIDE, VIEWS = pretrained_config().feet.test_seed, 14, "right", 8
 
 PIXELS, SAMPLES = 384, 12
-"""Of a photo, and light paths for each of them: three times a side and twice as many as in the data."""
+"""Edge of a photo, and samples per pixel; the data have 128 and 6."""
 
 
-def photographed(foot: feet.SyntheticFoot) -> PhotoSet:
-    """The walk around the foot that the data have, photographed once more."""
+def render_photos(foot: feet.SyntheticFoot) -> PhotoSet:
+    """Renders the photos of a foot of the data again, from the same cameras."""
     rng = np.random.default_rng([PEOPLE, PERSON, SIDES.index(SIDE), False])
     walk = trajectories.sample_phone_trajectory(rng, VIEWS, np.array([0.0, 0.05, 0.0]), pixels=PIXELS)
     files = render_phone_photos(foot.leg_mesh, walk, SAMPLES)
@@ -47,28 +47,26 @@ def photographed(foot: feet.SyntheticFoot) -> PhotoSet:
     return photo_set_from_arrays(pictures, walk.cameras, [f"{view:02d}.jpg" for view in range(VIEWS)], SIDE)
 
 
-def lengthened(mesh: trimesh.Trimesh, known: MeasureIntervals) -> trimesh.Trimesh:
-    """A reconstructed surface with what is missing at the tips of its toes, which are thinner than a voxel."""
-    longer = known.measures.length / measure_foot(mesh, SIDE)[0].length
+def correct_length(mesh: trimesh.Trimesh, measured: MeasureIntervals) -> trimesh.Trimesh:
+    """Stretches a reconstructed surface to its corrected length: the tips of the toes are thinner than a voxel."""
+    longer = measured.measures.length / measure_foot(mesh, SIDE)[0].length
     return mesh.copy().apply_transform(np.diag([longer, 1.0, 1.0, 1.0]))
 
 
-def from_photos_to_millimetres(
-    shots: PhotoSet, foot: ReconstructedFoot, known: MeasureIntervals, truth: float
-) -> Figure:
-    """Photos, the solid and what was measured side by side; ``truth``: the true length, mm."""
-    mesh = lengthened(foot.mesh, known)
-    drawn = viewer.measurement_figure(mesh, known.measures, replace(measure_foot(mesh, SIDE)[1], arch=None))
-    drawn.set_size_inches(5.4, 4.9)
-    photos = [np.asarray(photo) for photo in shots.photos[::2]]
+def overview_figure(photo_set: PhotoSet, foot: ReconstructedFoot, measured: MeasureIntervals, truth: float) -> Figure:
+    """Photos, the solid and its measures side by side; ``truth``: the true length, mm."""
+    mesh = correct_length(foot.mesh, measured)
+    drawing = viewer.measurement_figure(mesh, measured.measures, replace(measure_foot(mesh, SIDE)[1], arch=None))
+    drawing.set_size_inches(5.4, 4.9)
+    photos = [np.asarray(photo) for photo in photo_set.photos[::2]]
     smooth = zoom(foot.probability, 2, order=1, mode="grid-constant", grid_mode=True) >= foot.threshold
     solid = viewer.render_voxels(smooth, azimuth=40, elevation=22, pixels=900)
-    pictures = [viewer.mosaic([photos[:2], photos[2:]], gap=8), cut(solid), raster(drawn)]
-    size = shoe_sizes(known.measures.length, known.measures.ball_breadth, known.half_widths["length"])["EU"]
+    pictures = [viewer.mosaic([photos[:2], photos[2:]], gap=8), crop(solid), rasterise(drawing)]
+    size = shoe_sizes(measured.measures.length, measured.measures.ball_breadth, measured.half_widths["length"])["EU"]
     titles = [
         f"{VIEWS} photos (here: every second)",
         "a solid foot",
-        f"{known.measures.length:.0f} ± {known.half_widths['length']:.0f} mm long (true: {truth:.0f}), EU {size}",
+        f"{measured.measures.length:.0f} ± {measured.half_widths['length']:.0f} mm long (true: {truth:.0f}), EU {size}",
     ]
     with matplotlib.rc_context(STYLE):
         figure = new_figure(15, 5.0)
@@ -82,14 +80,14 @@ def from_photos_to_millimetres(
     return figure
 
 
-def cut(picture: np.ndarray, margin: int = 12) -> np.ndarray:
-    """A picture with clear surroundings, cut to what it shows."""
+def crop(picture: np.ndarray, margin: int = 12) -> np.ndarray:
+    """Crops a picture with a transparent background to its content and a margin."""
     rows, columns = (np.flatnonzero(picture[..., 3].any(axis=axis)) for axis in (1, 0))
     return np.pad(picture[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1], ((margin,) * 2, (margin,) * 2, (0, 0)))
 
 
-def raster(figure: Figure) -> np.ndarray:
-    """A figure as a picture."""
+def rasterise(figure: Figure) -> np.ndarray:
+    """Renders a figure to pixels."""
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=150, format="png")
     return np.asarray(Image.open(buffer).convert("RGB"))
@@ -98,12 +96,12 @@ def raster(figure: Figure) -> np.ndarray:
 def main() -> None:
     (person,) = sample_population(PEOPLE, 1, first=PERSON)
     true_foot, weights = feet.make_feet(person)[SIDE], pretrained.load_pretrained()
-    shots = photographed(true_foot)
-    foot = reconstruct.reconstruct(weights, shots, 128, report=print)
-    known, truth = uncertainty.measure_with_intervals(weights, shots, foot), true_measures(true_foot)["length"]
+    photo_set = render_photos(true_foot)
+    foot = reconstruct.reconstruct(weights, photo_set, 128, report=print)
+    measured, truth = uncertainty.measure_with_intervals(weights, photo_set, foot), true_measures(true_foot)["length"]
     figures = {
-        "foot.jpg": from_photos_to_millimetres(shots, foot, known, truth),
-        "fit.jpg": viewer.fit_map(shoe_last.fit_shoes(lengthened(foot.mesh, known), SIDE)),
+        "foot.jpg": overview_figure(photo_set, foot, measured, truth),
+        "fit.jpg": viewer.fit_map(shoe_last.fit_shoes(correct_length(foot.mesh, measured), SIDE)),
     }
     for name, figure in figures.items():
         path = Path(__file__).with_name(name)
