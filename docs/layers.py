@@ -84,7 +84,7 @@ def draw(graph: dict[str, set[str]]) -> Figure:
         axes.add_patch(box)
         axes.text(x, y + 0.2, f"{package}/{name}", ha="center", va="center", fontsize=9.5, weight="bold")
         axes.text(x, y - 0.13, CONTENTS[folder], ha="center", va="center", fontsize=7.5, color="#333333")
-        for other in direct_imports(folder, graph):
+        for other in sorted(direct_imports(folder, graph)):
             end = (places[other][0], places[other][1] + 0.38)
             axes.annotate("", end, (x, y - 0.38), arrowprops=dict(arrowstyle="->", color="#777777"), zorder=1)
     return figure
