@@ -46,7 +46,7 @@ def test_numbers_and_lists_take_the_type_of_the_preset():
 
 
 @pytest.mark.parametrize(
-    ("changes", "sentence"),
+    ("changes", "message"),
     [
         ({"image_sise": 64}, "unknown parameter 'image_sise'; Config has scale, seed, image_size"),
         ({"feet__trian": 3}, "unknown parameter 'feet__trian'; FeetData has train"),
@@ -56,8 +56,8 @@ def test_numbers_and_lists_take_the_type_of_the_preset():
         ({"pretraining": {"steps": 3}}, "expected Training"),
     ],
 )
-def test_what_is_unknown_or_of_another_type_is_refused(changes, sentence):
-    with pytest.raises(ValueError, match=sentence):
+def test_unknown_names_and_other_types_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
         from_params("smoke", **changes)
 
 
@@ -72,10 +72,10 @@ def test_a_config_cannot_be_changed_by_accident():
 
 
 def test_json_holds_every_field():
-    told = json.loads(from_params("quick", seed=5).to_json())
-    assert told["seed"] == 5 and told["scale"] == "quick"
-    assert set(told) == {field.name for field in dataclasses.fields(PRESETS["quick"])}
-    assert told["feet"] == dataclasses.asdict(PRESETS["quick"].feet)
+    settings = json.loads(from_params("quick", seed=5).to_json())
+    assert settings["seed"] == 5 and settings["scale"] == "quick"
+    assert set(settings) == {field.name for field in dataclasses.fields(PRESETS["quick"])}
+    assert settings["feet"] == dataclasses.asdict(PRESETS["quick"].feet)
 
 
 def test_recipes_by_name():

@@ -30,13 +30,13 @@ def test_a_writer_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
     assert os.listdir(tmp_path) == ["weights.bin"]
 
 
-def test_the_neighbour_keeps_the_ending(tmp_path):
+def test_the_temporary_file_has_the_same_suffix(tmp_path):
     seen = []
     write_atomically(tmp_path / "photo.png", lambda partial: (seen.append(partial), partial.write_bytes(b"x")))
     assert seen[0].suffix == ".png" and seen[0].parent == tmp_path and seen[0].name.startswith(".")
 
 
-def test_a_folder_in_the_way_is_told_by_name(tmp_path):
+def test_a_folder_of_the_same_name_is_an_error(tmp_path):
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "file").touch()
     with pytest.raises(OSError, match="taken: could not be written"):
@@ -83,7 +83,7 @@ def test_a_kill_while_writing_leaves_the_old_file(tmp_path):
     assert [name for name in os.listdir(tmp_path) if not name.startswith(".")] == ["checkpoint.bin"]
 
 
-def test_only_one_is_inside_and_others_wait_or_are_told(tmp_path):
+def test_one_process_holds_the_lock_and_others_wait_or_fail(tmp_path):
     lock, asked = tmp_path / "deep" / "lock", []
     inside = file_lock(lock)
     inside.__enter__()

@@ -37,7 +37,7 @@ def test_an_unknown_name_is_refused():
         augmentation_recipe("none")
 
 
-def test_what_is_transparent_shows_the_background():
+def test_transparent_pixels_show_the_background():
     picture = torch.zeros(1, 1, 4, 2, 2, dtype=torch.uint8)
     picture[..., 0] = 255
     assert torch.equal(preprocess(picture, 0.25)[0, 0, :, 0], torch.tensor([[1, 0.25]] * 3))
@@ -49,7 +49,7 @@ def test_a_sharp_outline_keeps_its_dark_seam():
 
 
 @pytest.mark.parametrize("recipe", [DEFAULT, PUBLISHED])
-def test_draws_follow_from_the_generator(recipe):
+def test_the_result_depends_on_the_generator_only(recipe):
     one, two, other = (augment(photos(), generator(seed), recipe) for seed in (1, 1, 2))
     assert torch.equal(one, two) and not torch.equal(one, other)
     assert not recipe.clip or (one.min() >= 0 and one.max() <= 1)
@@ -57,12 +57,12 @@ def test_draws_follow_from_the_generator(recipe):
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("recipe", [DEFAULT, replace(PUBLISHED, flip="joint")])
-def test_all_views_of_a_sample_are_treated_alike(recipe, device):
+def test_all_views_of_a_sample_share_their_parameters(recipe, device):
     pictures = augment(photos().to(device), generator(), recipe)
     assert torch.equal(pictures[:, 0], pictures[:, 2]) and pictures.device.type == device
 
 
-def test_views_flipped_each_by_itself_lose_their_order():
+def test_views_can_be_flipped_independently():
     pictures = augment(photos(), generator(), replace(STILL, flip="each view"))
     plain = augment(photos(), generator(), STILL)
     turned = (pictures == plain.flip(-1)).flatten(2).all(2)
@@ -70,7 +70,7 @@ def test_views_flipped_each_by_itself_lose_their_order():
     assert 0.4 < turned.float().mean() < 0.6 and (turned[:, 0] != turned[:, 1]).any()
 
 
-def test_cut_photos_are_flipped_as_whole_ones():
+def test_cropped_photos_are_flipped_like_whole_ones():
     boxes = torch.tensor([0.0, 0.0, 8.0, 8.0]).expand(64, 3, 4)
     for flip in ("joint", "each view"):
         recipe = replace(STILL, flip=flip)
@@ -78,14 +78,14 @@ def test_cut_photos_are_flipped_as_whole_ones():
         assert torch.allclose(whole, cut_out, atol=1e-5)
 
 
-def test_channels_are_shuffled_the_same_way_in_all_views():
+def test_all_views_share_the_permutation_of_the_channels():
     plain, shuffled = (augment(photos(), generator(), replace(STILL, permutation=on)) for on in (False, True))
     assert torch.allclose(plain.sort(2).values, shuffled.sort(2).values)
     moved = (plain != shuffled).flatten(1).any(1)
     assert 0.7 < moved.float().mean() < 0.95, "five of six permutations move a channel"
 
 
-def test_noise_lies_along_the_principal_axes_of_colour():
+def test_noise_is_along_the_principal_components_of_colour():
     """Three quarters of 0.2175 * 0.1 a channel, along a nearly grey axis: all channels go up and down together."""
     grey = torch.full((4000, 1, 4, 1, 1), 128, dtype=torch.uint8)
     grey[:, :, 3] = 255
@@ -110,7 +110,7 @@ def one_after_the_other(picture: torch.Tensor, factors: list[float], order: list
     return picture
 
 
-def test_the_colours_are_what_the_steps_would_make_one_after_the_other():
+def test_the_affine_map_equals_the_steps_one_by_one():
     """The one affine map against the steps written out, with the draws that were made, in all orders that occur."""
     recipe = replace(PUBLISHED, noise=0.0, permutation=False, flip="none", background=(0.9, 0.9))
     views = photos(40)
@@ -126,7 +126,7 @@ def test_the_colours_are_what_the_steps_would_make_one_after_the_other():
     assert found.min() < 0 or found.max() > 1, "as published, nothing is clipped"
 
 
-def test_our_contrast_turns_about_the_mean_of_all_views():
+def test_default_contrast_is_relative_to_the_mean_of_all_views():
     """So that a photo that is darker than its neighbours stays so: the drift of light is what a walk has."""
     views = photos(2)
     views[:, 1] = views[:, 1] // 2
@@ -151,7 +151,7 @@ def ramp(size: int = 16) -> torch.Tensor:
     return picture
 
 
-def test_every_photo_is_cut_to_its_own_box():
+def test_each_photo_is_cropped_to_its_box():
     pictures = ramp().repeat(1, 2, 1, 1, 1)
     boxes = torch.tensor([[[0.0, 0.0, 16.0, 16.0], [4.0, 8.0, 12.0, 12.0]]])
     shown = 255 * preprocess(pictures, boxes=boxes, size=8)
@@ -161,12 +161,12 @@ def test_every_photo_is_cut_to_its_own_box():
     assert torch.allclose(shown[0, 1, 1, :, 0], torch.arange(8) / 2 + 7.75, atol=1e-3)
 
 
-def test_beyond_the_border_the_last_pixel_goes_on():
+def test_border_pixels_are_repeated():
     shown = 255 * preprocess(ramp(), boxes=torch.tensor([[[-16.0, 0.0, 0.0, 16.0]]]), size=4)
     assert shown[0, 0, 0].abs().max() < 1e-3
 
 
-def test_a_soft_outline_stays_free_of_what_lies_under_the_transparent_pixels():
+def test_colours_of_transparent_pixels_do_not_bleed_into_soft_outlines():
     picture = torch.zeros(1, 1, 4, 8, 8, dtype=torch.uint8)  # black and transparent, with a white solid half
     picture[..., :4] = 255  # an edge that is half as wide as a pixel shows then lies between white and black
     boxes = torch.tensor([[[0.0, 0.0, 8.0, 8.0]]])
@@ -174,7 +174,7 @@ def test_a_soft_outline_stays_free_of_what_lies_under_the_transparent_pixels():
     assert soft.min() > 0.999 and sharp.min() == 0.5
 
 
-def test_a_loose_crop_stays_near_its_box():
+def test_random_crops_stay_near_their_box():
     boxes = torch.tensor([20.0, 30.0, 60.0, 50.0]).expand(2000, 1, 4)
     away = (jitter_boxes(boxes, generator()) - torch.tensor([40.0, 40.0, 40.0, 40.0])).abs()
     assert 0.32 * 40 <= away.min() < 0.35 * 40 and 0.69 * 40 < away.max() <= 0.72 * 40
@@ -182,7 +182,7 @@ def test_a_loose_crop_stays_near_its_box():
 
 
 @pytest.mark.parametrize("recipe", [DEFAULT, replace(PUBLISHED, random_boxes=True)])
-def test_photos_of_an_archive_are_cut_and_changed_in_one_go(recipe):
+def test_photos_of_archives_are_cropped_and_augmented(recipe):
     boxes = torch.tensor([1.0, 1.0, 7.0, 7.0]).expand(64, 3, 4)
     one, two = (augment(photos(), generator(), recipe, boxes, 12) for _ in range(2))
     assert one.shape == (64, 3, 3, 12, 12) and torch.equal(one, two)

@@ -1,4 +1,4 @@
-"""Captures: read and checked from folders, packed, loaded, put in order."""
+"""Captures: reading folders, packing, loading, selecting, mirroring."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from safetensors.numpy import save_file
 
+from p2vlib.config import from_params
 from p2vlib.data import capture_folder, dataset, packed
 from p2vlib.geometry.cameras import look_at, write_metadata
 from p2vlib.geometry.frames import FOOT_SYNSET, foot_cube
@@ -25,7 +27,7 @@ ROWS = [(90.0 * view, 40.0, 0.0, 0.6, 50.0) for view in range(4)]
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A whole capture folder, made by hand."""
+    """A complete capture folder."""
     folder = tmp_path / "phone" / "p1-0000-left"
     (folder / "rendering").mkdir(parents=True)
     for view in range(4):
@@ -42,7 +44,7 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_whole_folder_is_read(folder):
+def test_a_complete_folder_is_read(folder):
     capture = capture_folder.read_capture(folder)
     assert len(capture.photos) == 4 and capture.truth.volume.sum() == 22 * 10 * 8
     expected = look_at(ROWS[1], CUBE.centre, 40, 40)
@@ -77,43 +79,43 @@ def write(path: str, content: bytes):
         (write("model.binvox", b"#binvox 1\ndim 0 0 0\n"), "model.binvox", "no line 'data'"),
     ],
 )
-def test_a_damaged_folder_names_the_file_and_what_was_expected(folder, damage, file, message):
+def test_a_damaged_folder_is_refused_with_the_name_of_the_file(folder, damage, file, message):
     damage(folder)
     with pytest.raises(ValueError, match=message) as caught:
         capture_folder.read_capture(folder)
     assert file in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_a_picture_that_is_cut_short_is_refused(folder):
+def test_a_truncated_image_is_refused(folder):
     path = folder / "rendering" / "01.png"
     path.write_bytes(path.read_bytes()[:-30])
     with pytest.raises(ValueError, match="not a readable image"):
         capture_folder.read_capture(folder)
 
 
-def test_a_picture_that_claims_to_be_huge_is_not_decoded(folder, monkeypatch):
+def test_a_too_large_image_is_not_decoded(folder):
     path = folder / "rendering" / "01.png"
     with pytest.raises(ValueError, match="the limit is 100"):
         capture_folder.decode_photo(path, path.read_bytes(), max_pixels=100)
 
 
-def test_the_smoke_data_are_packed_once_and_small(smoke):
+def test_the_smoke_data_are_packed_once(smoke):
     path = packed.packed_path(smoke.config)
     made = path.stat().st_mtime_ns
     assert build_collection(smoke.config) == path and path.stat().st_mtime_ns == made
     assert path.stat().st_size < 50e6
 
 
-def test_people_never_cross_splits(smoke):
+def test_no_person_is_in_two_splits(smoke):
     feet = smoke.captures.table[smoke.captures.table.dataset == "feet"]
     assert (feet.groupby("subject").split.nunique() == 1).all() and feet.groupby("subject").side.nunique().eq(2).all()
 
 
-def test_every_category_and_the_foot_are_there(smoke):
+def test_there_are_thirteen_categories_and_the_foot(smoke):
     assert smoke.captures.table.taxonomy.nunique() == 14
 
 
-def test_no_foot_touches_the_walls_of_its_cube(smoke):
+def test_no_foot_touches_a_wall_of_its_cube(smoke):
     feet = smoke.captures.select(dataset="feet", cube="metric").truth
     walls = feet[:, [0, -1]].any() | feet[:, :, -1].any() | feet[:, :, :, [0, -1]].any()
     assert not walls and feet[:, :, 0].any(dim=(1, 2)).all()
@@ -126,7 +128,7 @@ def test_an_object_fills_its_cube_from_wall_to_wall(smoke):
     assert torch.stack(reach).max(0).values.min() >= 28
 
 
-def test_right_feet_enter_as_left_ones(smoke):
+def test_right_feet_are_mirrored_to_left_ones(smoke):
     """Both feet of a person overlap well once the right one is mirrored, and much less where it is mirrored back."""
     feet = smoke.captures.select(dataset="feet", cube="metric", look="studio")
     left, right = feet.select(side="left"), feet.select(side="right")
@@ -139,7 +141,7 @@ def iou(one: torch.Tensor, two: torch.Tensor) -> float:
     return float((one & two).sum() / (one | two).sum())
 
 
-def test_the_photo_of_a_capture_shows_its_truth(smoke):
+def test_the_ground_truth_projects_onto_the_silhouettes(smoke):
     """The alpha of a studio photo covers the projected voxels: frame, camera, crop and grid fit together."""
     capture = next(
         capture_folder.read_capture(path.parent)
@@ -152,29 +154,26 @@ def test_the_photo_of_a_capture_shows_its_truth(smoke):
         assert alpha[v, u].mean() > 0.95
 
 
-def test_cropping_reaches_beyond_the_border_and_scales():
+def test_a_crop_may_extend_beyond_the_image():
     pixels = np.zeros((10, 10, 3), np.uint8)
     pixels[:, 5:] = 200
     cropped = dataset.crop_and_resize(Image.fromarray(pixels), (-10, -10, 10, 10), 20)
     assert cropped.shape == (20, 20, 4) and (cropped[:, :14, :3] == 0).all() and (cropped[:, 15:, :3] == 200).all()
 
 
-def test_selecting_nothing_says_what_there_is(smoke):
+def test_an_empty_selection_is_refused_with_what_there_is(smoke):
     with pytest.raises(ValueError, match="studio"):
         smoke.captures.select(look="cinema")
 
 
 @pytest.mark.parametrize(("views", "chosen"), [(1, [0]), (2, [0, 4]), (4, [0, 2, 4, 6]), (3, [0, 2, 5])])
-def test_views_are_evenly_spread(views, chosen):
+def test_evenly_spaced_views(views, chosen):
     assert dataset.evenly_spaced(8, views) == chosen
-
-
-def test_too_many_views_are_refused():
     with pytest.raises(ValueError, match="9 views of 8 photos"):
         dataset.evenly_spaced(8, 9)
 
 
-def test_mirroring_turns_pictures_volume_and_walk():
+def test_mirroring_flips_photos_and_volume_and_reverses_the_views():
     photos = torch.arange(4 * 4 * 3 * 3).reshape(1, 4, 4, 3, 3).to(torch.uint8)
     truth = torch.rand(1, 3, 4, 5) > 0.5
     turned, solid = dataset.mirror_views(photos, truth, torch.tensor([True]))
@@ -186,13 +185,32 @@ def test_mirroring_turns_pictures_volume_and_walk():
     assert torch.equal(same, photos)
 
 
-def test_the_fingerprint_follows_the_data_and_nothing_else(smoke):
-    from p2vlib.config import from_params
+def test_a_missing_or_stale_packed_file_is_an_error_that_names_the_command(smoke, home):
+    with pytest.raises(ValueError, match="smoke.safetensors: no such file; run `p2v data --scale smoke`"):
+        packed.read_packed(smoke.config)
+    packed.packed_path(smoke.config).parent.mkdir(parents=True)
+    save_file({"photos": np.zeros(1)}, packed.packed_path(smoke.config), {"fingerprint": "another"})
+    with pytest.raises(ValueError, match="holds other data .*; run `p2v data --scale smoke`"):
+        dataset.load(smoke.config)
 
+
+def test_a_written_capture_is_read_back(folder, tmp_path):
+    capture = capture_folder.read_capture(folder)
+    photos = dict(zip(capture.names, capture.files, strict=True))
+    copy = tmp_path / "phone" / "copy"
+    capture_folder.write_capture(copy, photos, ROWS, capture.cameras, capture.subject, capture.truth)
+    again = capture_folder.read_capture(copy)
+    assert again.files == capture.files and again.subject == capture.subject and again.names == capture.names
+    assert np.array_equal(again.truth.volume, capture.truth.volume) and again.truth.cube == capture.truth.cube
+    for one, other in zip(capture.cameras, again.cameras, strict=True):
+        assert np.array_equal(one.extrinsics, other.extrinsics) and np.array_equal(one.intrinsics, other.intrinsics)
+
+
+def test_the_fingerprint_depends_on_the_data_only(smoke):
     assert packed.fingerprint(from_params("smoke", seed=5)) == packed.fingerprint(smoke.config)
     assert packed.fingerprint(from_params("smoke", feet__train=3)) != packed.fingerprint(smoke.config)
 
 
-def test_a_table_has_its_columns(smoke):
+def test_columns_of_the_table(smoke):
     assert list(smoke.captures.table) == list(dataset.COLUMNS)
     assert isinstance(smoke.captures.table, pd.DataFrame) and not smoke.captures.table.isna().to_numpy().any()

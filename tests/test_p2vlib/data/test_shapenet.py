@@ -72,7 +72,7 @@ def silhouette_iou(capture, cameras) -> float:
     return float(np.mean(scores))
 
 
-def test_the_grid_lies_where_the_pictures_show_it(archive):
+def test_the_grid_projects_onto_the_silhouettes(archive):
     capture = shapenet.read_object(archive, CHAIR, "a1", size=64)
     assert silhouette_iou(capture, capture.cameras) >= 0.93
     rows = read_metadata(capture.folder / "rendering" / "rendering_metadata.txt", VIEWS)
@@ -81,7 +81,7 @@ def test_the_grid_lies_where_the_pictures_show_it(archive):
     assert silhouette_iou(capture, literal) < 0.7, "column 5 is not the field of view, nor column 4 the distance"
 
 
-def test_an_object_that_is_not_as_published_is_named(archive, tmp_path):
+def test_an_invalid_object_is_refused_with_its_path(archive, tmp_path):
     with pytest.raises(ValueError, match=r"model.binvox: a grid of 64\^3; expected 32\^3"):
         shapenet.read_object(archive, CHAIR, "a1")
     write_object(tmp_path, "b2")
@@ -112,7 +112,7 @@ def test_leaks_between_splits_are_reported_and_can_be_dropped(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "sentence"),
+    ("content", "message"),
     [
         ("not json", "not JSON"),
         ("{}", "no list of categories"),
@@ -120,16 +120,16 @@ def test_leaks_between_splits_are_reported_and_can_be_dropped(tmp_path):
         (json.dumps([entry("1", train=["../../etc"])]), "'../../etc' is not an id"),
     ],
 )
-def test_a_broken_taxonomy_names_itself(tmp_path, content, sentence):
+def test_an_invalid_taxonomy_is_refused_with_its_path(tmp_path, content, message):
     path = tmp_path / "taxonomy.json"
     path.write_text(content)
-    with pytest.raises(ValueError, match=f"{re.escape(str(path))}: .*{re.escape(sentence)}"):
+    with pytest.raises(ValueError, match=f"{re.escape(str(path))}: .*{re.escape(message)}"):
         shapenet.read_taxonomy(path)
     with pytest.raises(FileNotFoundError, match="expected the taxonomy"):
         shapenet.read_taxonomy(tmp_path / "gone.json")
 
 
-def test_the_embedded_objects_have_the_same_layout(archive):
+def test_synthetic_objects_have_the_same_cube(archive):
     """The cube that `object_cube` gives a normalised object is the one that the reader puts its grid in."""
     capture = shapenet.read_object(archive, CHAIR, "a1", size=64)
     mesh = make_object(CHAIR, seed=1, index=3)
@@ -147,7 +147,7 @@ def whole(tmp_path_factory) -> Path:
     return root
 
 
-def test_the_archive_becomes_captures_whose_photos_stay_a_file(whole):
+def test_the_photos_are_memory_mapped(whole):
     captures, skipped = shapenet.load(whole, 96)
     assert captures.table["sample"].tolist() == [f"{CHAIR}-{name}" for name in ("a1", "b2", "c3", "a1")]
     assert captures.table.split.tolist() == ["train", "validation", "test", "test"] and skipped.empty
@@ -165,14 +165,14 @@ def test_the_archive_becomes_captures_whose_photos_stay_a_file(whole):
     assert test.boxes[0, 0].tolist() == pytest.approx(one.cameras[0].crop_box(one.truth.cube), abs=1e-3)
 
 
-def test_leaks_can_be_left_out_and_objects_be_fewer(whole):
+def test_leaks_can_be_dropped_and_objects_limited(whole):
     clean, _ = shapenet.load(whole, 96, drop_leaks=True)
     assert clean.table[clean.table.split == "test"].subject.tolist() == ["c3"]
     fewer, _ = shapenet.load(whole, 96, limit=1)
     assert fewer.table.subject.tolist() == ["a1", "b2", "c3"]
 
 
-def test_photos_stand_clockwise_whatever_order_they_were_filed_in(whole):
+def test_photos_are_sorted_clockwise(whole):
     capture = shapenet.read_object(whole, CHAIR, "c3")
     rows = read_metadata(capture.folder / "rendering" / "rendering_metadata.txt", VIEWS)
     azimuths = [row[0] for row in rows]
@@ -184,7 +184,7 @@ def test_photos_stand_clockwise_whatever_order_they_were_filed_in(whole):
     assert files[nearest] == 0, "the one nearest the front comes first"
 
 
-def test_it_is_decoded_once_and_told_apart_by_its_crop(whole, monkeypatch):
+def test_the_archive_is_decoded_once_and_its_digest_depends_on_the_crop(whole, monkeypatch):
     box, _ = shapenet.load(whole, 96)
     monkeypatch.setattr(shapenet, "_read_rendering", None)
     middle, _ = shapenet.load(whole, 96, as_published=True)
@@ -192,7 +192,7 @@ def test_it_is_decoded_once_and_told_apart_by_its_crop(whole, monkeypatch):
     assert box.digest() != middle.digest() and box.digest() == shapenet.load(whole, 96)[0].digest()
 
 
-def test_the_cameras_fit_the_photos_however_they_are_cut(whole):
+def test_the_cameras_match_the_cropped_photos(whole):
     """The solid, projected by the packed cameras, is covered by the object in the cut photo."""
     for as_published in (False, True):
         captures, _ = shapenet.load(whole, 96, as_published=as_published)
@@ -205,7 +205,7 @@ def test_the_cameras_fit_the_photos_however_they_are_cut(whole):
             assert (alpha[view, where[:, 1], where[:, 0]] > 0.2).float().mean() > 0.9
 
 
-def test_what_is_broken_stops_or_is_skipped_and_listed(tmp_path):
+def test_invalid_objects_stop_or_are_skipped_and_listed(tmp_path):
     for name in ("a1", "b2", "c3"):
         write_object(tmp_path, name)
     (tmp_path / shapenet.TAXONOMY).write_text(json.dumps([entry(CHAIR, train=["a1", "gone"], val=["b2"], test=["c3"])]))
@@ -226,13 +226,13 @@ def test_what_is_broken_stops_or_is_skipped_and_listed(tmp_path):
     assert skipped.object.tolist() == [f"{CHAIR}/gone"], "what was mended meanwhile is read again"
 
 
-def test_every_kind_of_broken_object_is_named_with_its_file(tmp_path):
-    """Each of these once stopped the whole archive, or did not say where."""
+def test_every_invalid_object_is_reported_with_its_file(tmp_path):
+    """Each of these is skipped, and the message names the file."""
     write_object(tmp_path, "a1")
     (tmp_path / shapenet.TAXONOMY).write_text(json.dumps([entry(CHAIR, train=["a1", "b2"])]))
     rendering = tmp_path / shapenet.RENDERINGS / CHAIR / "b2" / "rendering"
     rows = [(17.0, 25.0, 0.0, 0.1, 25.0), *[(20.0, 25.0, 0.0, 0.7, 25.0)] * 23]
-    for spoil, sentence in {
+    for fault, message in {
         "camera": "rendering_metadata.txt: the camera is inside the cube",
         "bomb": "05.png: ",
         "opaque": r"a photo of 137 x 137 pixels, RGB; expected 137 square, RGBA",
@@ -241,18 +241,18 @@ def test_every_kind_of_broken_object_is_named_with_its_file(tmp_path):
         write_object(tmp_path, "b2") if not (tmp_path / shapenet.VOXELS / CHAIR / "b2").exists() else shutil.copytree(
             rendering.parents[1] / "a1", rendering.parent
         )
-        if spoil == "camera":
+        if fault == "camera":
             write_metadata(rendering / "rendering_metadata.txt", rows)
-        elif spoil == "bomb":
+        elif fault == "bomb":
             Image.new("L", (20000, 10000)).save(rendering / "05.png")
         else:
             Image.new("RGB", (137, 137)).save(rendering / "05.png")
         _, skipped = shapenet.load(tmp_path, 96, on_error="skip")
-        assert skipped.object.tolist() == [f"{CHAIR}/b2"] and re.search(sentence, skipped.reason[0]), spoil
+        assert skipped.object.tolist() == [f"{CHAIR}/b2"] and re.search(message, skipped.reason[0]), fault
         shutil.rmtree(tmp_path / "decoded")
 
 
-def test_things3d_lies_in_the_same_layout_with_fewer_photos(tmp_path):
+def test_things3d_has_the_same_layout_with_fewer_photos(tmp_path):
     write_object(tmp_path, "a1", views=shapenet.THINGS3D_VIEWS)
     (tmp_path / shapenet.TAXONOMY).write_text(json.dumps([entry(CHAIR, train=["a1"])]))
     captures = experiments.read_archive("things3d", str(tmp_path), 96).captures
@@ -260,14 +260,14 @@ def test_things3d_lies_in_the_same_layout_with_fewer_photos(tmp_path):
     assert len(experiments.training_captures(captures, "things3d", "train")) == 1
 
 
-def test_without_the_archive_it_says_how_to_get_it(tmp_path):
+def test_a_missing_archive_is_an_error_that_says_how_to_get_it(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no ShapeNet.json; get it with `p2v fetch shapenet"):
         shapenet.load(tmp_path, 96)
     with pytest.raises(FileNotFoundError, match=r"no ShapeNet.json; put ShapeNet.json, ShapeNetRendering"):
         shapenet.load(tmp_path, 96, dataset="things3d")
 
 
-def test_a_network_trains_on_it_and_is_tested(whole, tmp_path):
+def test_a_network_trains_on_the_archive_and_is_evaluated(whole, tmp_path):
     """The photos are cut on the way to the network, in training and in the test."""
     captures, _ = shapenet.load(whole, 32)
     torch.manual_seed(0)
@@ -281,7 +281,7 @@ def test_a_network_trains_on_it_and_is_tested(whole, tmp_path):
     assert set(scores.views) == {1, VIEWS} and scores.iou.between(0, 1).all()
 
 
-def test_a_mirrored_photo_is_cut_where_its_mirror_image_is(whole):
+def test_mirrored_boxes_crop_mirrored_photos(whole):
     captures, _ = shapenet.load(whole, 96)
     both = torch.tensor([True] * 4)
     photos, _ = dataset.mirror_views(captures.photos, captures.truth, both)

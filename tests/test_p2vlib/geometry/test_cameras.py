@@ -11,7 +11,7 @@ from p2vlib.geometry.frames import Cube, foot_cube, object_cube
 ORIGIN = np.zeros(3)
 
 
-def test_azimuth_0_stands_in_front_and_90_at_the_right_side():
+def test_azimuth_0_is_in_front_and_90_at_the_right_side():
     front, right = (look_at((azimuth, 0, 0, 2.0, 40), ORIGIN, 100, 100).position for azimuth in (0, 90))
     assert front == pytest.approx([2, 0, 0]) and right == pytest.approx([0, 0, 2])
 
@@ -21,12 +21,12 @@ def test_elevation_looks_down_from_above():
     assert position == pytest.approx([2 * np.cos(np.pi / 6), 1, 0])
 
 
-def test_the_target_is_seen_in_the_middle_at_its_distance():
+def test_the_target_projects_to_the_centre_at_its_distance():
     camera = look_at((33, 41, 12, 0.6, 50), np.array([0.1, 0.05, -0.2]), 160, 120)
     assert camera.project(np.array([[0.1, 0.05, -0.2]]))[0] == pytest.approx([80, 60, 0.6])
 
 
-def test_seen_from_the_front_right_is_left_and_up_is_up():
+def test_in_a_front_view_the_right_side_is_on_the_left():
     camera = look_at((0, 0, 0, 1.0, 90), ORIGIN, 100, 100)
     (z, y) = camera.project(np.array([[0, 0, 0.1], [0, 0.1, 0]]))
     # Face to face with the object, its right side (+z) is on the viewer's left; a metre away 90 degrees span 2 m.
@@ -45,20 +45,20 @@ def test_the_shapenet_camera_has_its_fitted_focal_length_and_ignores_column_5():
     assert np.linalg.norm(camera.position) == pytest.approx(1.75 * 0.8)
 
 
-def test_the_box_of_a_cube_by_hand():
+def test_crop_box_by_hand():
     camera = look_at((0, 0, 0, 2.0, 90), ORIGIN, 100, 100)
     # The near face of the cube is 1 m away, where 90 degrees span 2 m: it fills the picture.
     assert camera.crop_box(Cube((-1, -1, -1), 2.0)) == pytest.approx((0, 0, 100, 100))
 
 
-def test_the_box_of_the_lower_part_is_smaller_and_square():
+def test_the_crop_box_of_the_lower_part_is_smaller_and_square():
     camera = look_at((10, 45, 0, 0.6, 50), np.array([0, 0.05, 0]), 100, 100)
     cube = foot_cube(np.array([[-0.12, 0, -0.05], [0.13, 0.12, 0.05]]))
     whole, low = (np.array(camera.crop_box(cube, height)) for height in (None, 0.12))
     assert low[2] - low[0] == pytest.approx(low[3] - low[1]) and low[2] - low[0] < whole[2] - whole[0]
 
 
-def test_a_point_shows_at_the_same_place_of_the_scene_in_a_picture_that_was_cut():
+def test_cropping_shifts_projected_points():
     camera = look_at((33, 41, 12, 0.6, 50), np.array([0.1, 0.05, -0.2]), 160, 120)
     points = np.random.default_rng(0).uniform(-0.2, 0.2, (20, 3))
     cut = camera.cropped((10, 30, 150, 120))
@@ -68,7 +68,7 @@ def test_a_point_shows_at_the_same_place_of_the_scene_in_a_picture_that_was_cut(
         camera.cropped((10, 30, 150, 30))
 
 
-def test_a_camera_inside_the_cube_has_no_box():
+def test_a_camera_inside_the_cube_has_no_crop_box():
     with pytest.raises(ValueError, match="inside the cube"):
         look_at((0, 0, 0, 0.5, 60), ORIGIN, 100, 100).crop_box(Cube((-1, -1, -1), 2.0))
 
@@ -94,7 +94,7 @@ def test_metadata_round_trip(tmp_path):
         ("0 60 0 .5 40\n0 60 0 .5\n", "line 2"),
     ],
 )
-def test_broken_metadata_name_the_file(tmp_path, content, message):
+def test_invalid_metadata_are_refused_with_their_path(tmp_path, content, message):
     path = tmp_path / "rendering_metadata.txt"
     path.write_text(content)
     with pytest.raises(ValueError, match=message) as caught:
@@ -110,7 +110,7 @@ def test_cameras_round_trip(tmp_path):
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"frames": [{}]}'])
-def test_a_broken_camera_file_names_itself(tmp_path, content):
+def test_an_invalid_camera_file_is_refused_with_its_path(tmp_path, content):
     path = tmp_path / "cameras.json"
     path.write_text(content)
     with pytest.raises(ValueError, match="not a camera file") as caught:
@@ -127,7 +127,7 @@ def test_cubes():
     assert foot.voxel_centres(2)[0, 1, 0] == pytest.approx([foot.lower[0] + 0.08, 0.24, foot.lower[2] + 0.08])
 
 
-def test_a_foot_that_leaves_its_cube_is_refused():
+def test_a_foot_larger_than_its_cube_is_refused():
     with pytest.raises(ValueError, match="does not fit into its cube"):
         foot_cube(np.array([[-0.2, 0, -0.05], [0.14, 0.12, 0.05]]))
 
@@ -135,5 +135,5 @@ def test_a_foot_that_leaves_its_cube_is_refused():
 @pytest.mark.parametrize(
     ("size", "fits"), [((320, 240), True), ((4032, 3024), True), ((240, 320), False), ((320, 250), False)]
 )
-def test_a_camera_takes_pictures_of_its_own_shape_at_any_size(size, fits):
+def test_a_camera_matches_images_of_its_aspect_ratio(size, fits):
     assert look_at((30.0, 40.0, 0.0, 0.5, 50.0), np.zeros(3), 640, 480).matches_aspect(*size) == fits

@@ -20,7 +20,7 @@ def feet(smoke) -> dataset.Captures:
     return dataset.load_feet(from_params("smoke"), "studio")
 
 
-def test_what_is_loaded_whole_is_what_is_loaded_cut(feet, smoke):
+def test_whole_photos_crop_to_those_loaded_cropped(feet, smoke):
     known = smoke.captures.select(dataset="feet", look="studio", cube="metric")
     assert known.table.equals(feet.table) and torch.equal(known.truth, feet.truth)
     assert torch.equal(known.cameras, feet.cameras)
@@ -30,7 +30,7 @@ def test_what_is_loaded_whole_is_what_is_loaded_cut(feet, smoke):
     assert (feet.fine_truth[:, 1::3, 1::3, 1::3] != feet.truth[:, :, :12]).float().mean() < 1e-3
 
 
-def test_a_cube_that_stays_changes_nothing(feet):
+def test_the_identity_changes_nothing(feet):
     still = placement.placement_matrix(torch.zeros(len(feet)), torch.zeros(len(feet), 2))
     assert torch.allclose(placement.move_cameras(feet.cameras, still), feet.cameras, atol=1e-6)
     assert (placement.resample_truth(feet.fine_truth, still, 32) != feet.truth).float().mean() < 1e-3
@@ -39,7 +39,7 @@ def test_a_cube_that_stays_changes_nothing(feet):
     assert torch.allclose(placement.recrop(feet.cameras, feet.boxes, boxes), feet.cameras, atol=1e-4)
 
 
-def test_a_point_is_seen_where_it_was(feet):
+def test_points_project_to_the_same_pixels(feet):
     move = placement.placement_matrix(torch.full((len(feet),), 20.0), torch.tensor([[0.1, -0.05]]).expand(len(feet), 2))
     points = voxel_centres(8, 3)
     there = points @ move[0, :, :3].T + move[0, :, 3]
@@ -54,7 +54,7 @@ def test_a_point_is_seen_where_it_was(feet):
     assert move[0, :, :3] @ torch.tensor([1.0, 0, 0]) @ torch.tensor([0.0, 0, 1]) > 0, "+x goes towards +z"
 
 
-def test_the_moved_solid_shows_where_the_photo_has_it(feet):
+def test_the_moved_truth_projects_onto_the_silhouette(feet):
     generator = torch.Generator().manual_seed(1)
     move = placement.sample_placements(len(feet), 10.0, 0.03, generator)
     truth, cameras = placement.resample_truth(feet.fine_truth, move, 32), placement.move_cameras(feet.cameras, move)
@@ -69,7 +69,7 @@ def test_the_moved_solid_shows_where_the_photo_has_it(feet):
             assert (alpha[row, view, where[:, 1], where[:, 0]] > 0.5).float().mean() > 0.97
 
 
-def test_a_cube_off_the_floor_sees_the_whole_foot_higher_or_lower(feet):
+def test_in_a_lifted_cube_the_foot_is_lower_and_complete(feet):
     zeros = torch.zeros(len(feet))
     for voxels in (-2, 1):
         lift = placement.placement_matrix(zeros, torch.zeros(len(feet), 2), zeros + voxels / 32)
@@ -89,7 +89,7 @@ def test_a_cube_off_the_floor_sees_the_whole_foot_higher_or_lower(feet):
         )
 
 
-def test_lifts_are_drawn_only_where_they_are_asked_for(feet):
+def test_only_a_recipe_with_lift_noise_lifts_the_cube(feet):
     level, lifted = (
         placement.sample_placements(99, 4.0, 0.02, torch.Generator().manual_seed(2), lift) for lift in (0.0, 0.03)
     )
@@ -101,7 +101,7 @@ def test_lifts_are_drawn_only_where_they_are_asked_for(feet):
     )
 
 
-def test_a_step_draws_moved_cubes_and_knows_the_true_cameras(feet):
+def test_a_batch_has_moved_cubes_and_true_cameras(feet):
     recipe = Training(batch=8, views=4, single_view_share=0.0, mirror=False, placement_noise=(5.0, 0.03))
     batch = batches.sample_batch(feet, recipe, 3)
     assert batch.views.shape[2:] == (3, 96, 96) and batch.views.shape[:2] == batch.cameras.shape[:2]

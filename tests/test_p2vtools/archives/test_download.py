@@ -95,7 +95,7 @@ def names(folder):
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
-def test_an_archive_is_fetched_unpacked_and_its_hash_recorded(source, server, tmp_path):
+def test_an_archive_is_downloaded_unpacked_and_its_hash_recorded(source, server, tmp_path):
     download.fetch("shapenet", tmp_path)
     assert (tmp_path / "ShapeNetVox32/02691156/abc/model.binvox").read_bytes() == NOISE
     assert hashlib.sha256(server.content).hexdigest() in (tmp_path / "hashes.json").read_text()
@@ -104,7 +104,7 @@ def test_an_archive_is_fetched_unpacked_and_its_hash_recorded(source, server, tm
     assert len(server.asked) == 1, "the second time nothing is asked for"
 
 
-def test_a_broken_connection_is_taken_up_where_it_broke(source, server, tmp_path, capsys):
+def test_a_broken_download_is_resumed(source, server, tmp_path, capsys):
     server.breaks = [70_000, 70_000]
     download.fetch("shapenet", tmp_path)
     assert server.asked == [None, "bytes=65536-", "bytes=131072-"]
@@ -112,7 +112,7 @@ def test_a_broken_connection_is_taken_up_where_it_broke(source, server, tmp_path
     assert "interrupted at 65,536 bytes" in capsys.readouterr().out
 
 
-def test_what_keeps_breaking_is_kept_for_the_next_command(source, server, tmp_path):
+def test_a_partial_download_is_kept_for_the_next_command(source, server, tmp_path):
     server.breaks = [70_000] + [30_000] * download.ATTEMPTS
     with pytest.raises(OSError, match=r"keeps breaking; 65,536 bytes are kept"):
         download.fetch("shapenet", tmp_path)
@@ -121,7 +121,7 @@ def test_what_keeps_breaking_is_kept_for_the_next_command(source, server, tmp_pa
     assert (tmp_path / "ShapeNetVox32").is_dir()
 
 
-def test_half_of_one_version_is_never_glued_to_another(source, server, tmp_path):
+def test_parts_of_two_versions_are_never_joined(source, server, tmp_path):
     server.breaks = [70_000] + [30_000] * download.ATTEMPTS
     with pytest.raises(OSError, match="are kept"):
         download.fetch("shapenet", tmp_path)
@@ -130,7 +130,7 @@ def test_half_of_one_version_is_never_glued_to_another(source, server, tmp_path)
     assert names(tmp_path / "ShapeNetVox32") == ["x"]
 
 
-def test_another_file_than_the_first_time_is_refused(source, server, tmp_path):
+def test_a_changed_file_is_refused(source, server, tmp_path):
     download.fetch("shapenet", tmp_path)
     for name in ("ShapeNetVox32.tgz", *OBJECT):
         (tmp_path / name).unlink()
@@ -144,7 +144,7 @@ def test_another_file_than_the_first_time_is_refused(source, server, tmp_path):
     assert names(tmp_path) == ["hashes.json"]
 
 
-def test_a_file_put_there_by_hand_is_held_to_the_registry(source, server, tmp_path, monkeypatch):
+def test_a_file_put_there_by_hand_is_checked(source, server, tmp_path, monkeypatch):
     monkeypatch.setattr(download, "SOURCES", {"shapenet": (replace(source, sha256="0" * 64),)})
     (tmp_path / source.name).write_bytes(server.content)
     with pytest.raises(ValueError, match=r"its sha256 is .*; expected 0000"):
@@ -172,7 +172,7 @@ def test_a_file_put_there_by_hand_is_held_to_the_registry(source, server, tmp_pa
     ],
     ids="climbs absolute symlink hardlink fifo bomb truncated stub html empty garbled".split(),
 )
-def test_a_hostile_or_broken_archive_leaves_nothing(source, server, tmp_path, content, message):
+def test_a_hostile_or_broken_archive_leaves_no_file(source, server, tmp_path, content, message):
     server.content = content
     with pytest.raises(ValueError, match=rf"ShapeNetVox32.tgz: .*{message}"):
         download.fetch("shapenet", tmp_path / "root")
@@ -198,7 +198,7 @@ def zipped(name: str, content: bytes = b"x", mode: int = 0o100644) -> bytes:
     ],
     ids="climbs symlink bomb truncated".split(),
 )
-def test_a_zip_is_held_to_the_same(server, tmp_path, monkeypatch, content, message):
+def test_a_hostile_or_broken_zip_leaves_no_file(server, tmp_path, monkeypatch, content, message):
     server.content = content
     made = Source(server.address("pix3d.zip"), 600_000, 600_000, "pix3d")
     monkeypatch.setattr(download, "SOURCES", {"pix3d": (made,)})
@@ -207,7 +207,7 @@ def test_a_zip_is_held_to_the_same(server, tmp_path, monkeypatch, content, messa
     assert names(tmp_path) == ["pix3d.zip"]
 
 
-def test_a_zip_without_a_folder_of_its_own_gets_one(server, tmp_path, monkeypatch):
+def test_a_zip_without_a_top_folder_gets_one(server, tmp_path, monkeypatch):
     server.content = zipped("img/chair/0001.png", b"picture")
     monkeypatch.setattr(download, "SOURCES", {"pix3d": (Source(server.address("pix3d.zip"), 600_000, 9, "pix3d"),)})
     download.fetch("pix3d", tmp_path)
@@ -215,14 +215,14 @@ def test_a_zip_without_a_folder_of_its_own_gets_one(server, tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize("says_length", [True, False])
-def test_more_bytes_than_the_registry_allows_are_not_taken(source, server, tmp_path, says_length):
+def test_a_download_larger_than_allowed_is_refused(source, server, tmp_path, says_length):
     server.content, server.says_length = bytes(10**6), says_length
     with pytest.raises(ValueError, match=r"ShapeNetVox32.tgz: .*660,000"):
         download.fetch("shapenet", tmp_path)
     assert not (tmp_path / "ShapeNetVox32.tgz").exists()
 
 
-def test_without_a_network_it_says_which_file_to_put_where(source, tmp_path, monkeypatch, capsys):
+def test_without_a_network_the_error_names_the_file_to_put_there(source, tmp_path, monkeypatch, capsys):
     gone = replace(source, address="http://127.0.0.1:9/ShapeNetVox32.tgz")
     monkeypatch.setattr(download, "SOURCES", {"shapenet": (gone,)})
     assert main(["fetch", "shapenet", "--root", str(tmp_path)]) == 1
@@ -231,20 +231,20 @@ def test_without_a_network_it_says_which_file_to_put_where(source, tmp_path, mon
     assert "Traceback" not in told
 
 
-def test_as_long_as_something_comes_it_goes_on(source, server, tmp_path):
+def test_a_download_continues_as_long_as_bytes_arrive(source, server, tmp_path):
     server.breaks = [70_000] * (download.ATTEMPTS + 1)
     download.fetch("shapenet", tmp_path)
     assert len(server.asked) == download.ATTEMPTS + 2
 
 
-def test_a_busy_server_is_asked_again(source, server, tmp_path):
+def test_a_busy_server_is_tried_again(source, server, tmp_path):
     server.status = 503
     with pytest.raises(OSError, match="answers 503"):
         download.fetch("shapenet", tmp_path)
     assert len(server.asked) == download.ATTEMPTS
 
 
-def test_a_page_in_place_of_the_taxonomy_is_refused(server, tmp_path, monkeypatch):
+def test_a_page_instead_of_the_taxonomy_is_refused(server, tmp_path, monkeypatch):
     server.content = b"<html>log in</html>"
     monkeypatch.setattr(download, "SOURCES", {"shapenet": (Source(server.address("ShapeNet.json"), 1000),)})
     with pytest.raises(ValueError, match="ShapeNet.json: not JSON; delete it"):
@@ -252,7 +252,7 @@ def test_a_page_in_place_of_the_taxonomy_is_refused(server, tmp_path, monkeypatc
     assert names(tmp_path) == ["ShapeNet.json"]
 
 
-def test_an_address_that_is_gone_says_so(source, server, tmp_path):
+def test_a_missing_address_is_an_error(source, server, tmp_path):
     server.status = 404
     with pytest.raises(OSError, match=r"answers 404.*put it at") as told:
         download.fetch("shapenet", tmp_path)
@@ -260,13 +260,13 @@ def test_an_address_that_is_gone_says_so(source, server, tmp_path):
     assert len(server.asked) == 1, "asking again would not help"
 
 
-def test_a_full_disk_is_noticed_before_the_first_byte(source, server, tmp_path, monkeypatch):
+def test_a_full_disk_is_an_error_before_the_download(source, server, tmp_path, monkeypatch):
     monkeypatch.setattr(download.shutil, "disk_usage", lambda _: SimpleNamespace(free=900_000))
     with pytest.raises(OSError, match=r"are free, and ShapeNetVox32.tgz needs"):
         download.fetch("shapenet", tmp_path)
     assert not server.asked
 
 
-def test_a_set_nobody_knows(tmp_path):
+def test_an_unknown_data_set_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"unknown data set 'imagenet'.*shapenet, pix3d"):
         download.fetch("imagenet", tmp_path)
