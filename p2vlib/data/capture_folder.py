@@ -103,7 +103,7 @@ def read_capture(folder: Path) -> Capture:
     """
     subject_file = folder / "subject.json"
     try:
-        subject = json.loads(subject_file.read_text())
+        subject = json.loads(subject_file.read_text("utf-8"))
         cube = Cube(tuple(subject["cube"]["lower"]), subject["cube"]["edge"])
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{subject_file}: expected a JSON object with the cube of the capture ({error})") from None
@@ -133,7 +133,7 @@ def read_photos(rendering: Path) -> tuple[list[str], list[bytes], list[Image.Ima
     listing = rendering / "renderings.txt"
     if not listing.is_file():
         raise ValueError(f"{listing}: missing; expected the names of the photos, one per line")
-    names = listing.read_text().split()
+    names = listing.read_text("utf-8").split()
     if not names:
         raise ValueError(f"{listing}: empty; expected the name of at least one photo")
     files = [_listed_photo(rendering, name).read_bytes() for name in names]
@@ -160,7 +160,7 @@ def read_photo_set(folder: Path, side: str | None = None, max_side: int = DEFAUL
     rendering = folder / "rendering" if (folder / "rendering").is_dir() else folder
     listing = rendering / "renderings.txt"
     if listing.is_file():
-        names = listing.read_text().split()
+        names = listing.read_text("utf-8").split()
     else:
         names = sorted(path.name for path in rendering.iterdir() if path.suffix.lower() in PHOTO_SUFFIXES)
     if not names:
@@ -220,7 +220,7 @@ def read_subject(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        subject = json.loads(path.read_text())
+        subject = json.loads(path.read_text("utf-8"))
     except ValueError as error:
         raise ValueError(f"{path}: not JSON ({error}); expected the description of a capture") from None
     return subject if isinstance(subject, dict) else {}

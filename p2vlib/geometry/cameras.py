@@ -170,7 +170,8 @@ def read_metadata(path: Path, rows: int) -> list[Row]:
     """
     expected = "expected azimuth elevation in-plane distance fov"
     try:
-        table = [[float(word) for word in line.split()] for line in path.read_text().splitlines() if line.strip()]
+        lines = path.read_text("utf-8").splitlines()
+        table = [[float(word) for word in line.split()] for line in lines if line.strip()]
     except ValueError as error:
         raise ValueError(f"{path}: a row without five numbers ({error}); {expected}") from None
     if len(table) != rows:
@@ -193,7 +194,7 @@ def read_cameras(path: Path) -> list[Camera]:
         ValueError: not JSON, or a frame without its matrices.
     """
     try:
-        frames = json.loads(path.read_text())["frames"]
+        frames = json.loads(path.read_text("utf-8"))["frames"]
         matrices = [(np.array(f["intrinsics"], float), np.array(f["extrinsics"], float)) for f in frames]
         sizes = [(int(f["width"]), int(f["height"])) for f in frames]
         return [Camera(*pair, *size) for pair, size in zip(matrices, sizes, strict=True)]

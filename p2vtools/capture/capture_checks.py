@@ -160,7 +160,7 @@ def _check_photos(folder: Path, report: CaptureReport, cube: Cube) -> None:
     """Checks photos, their list, their metadata and their cameras."""
     rendering = folder / "rendering"
     listing = _check_file(rendering / "renderings.txt", MAX_TEXT_BYTES)
-    names = listing.read_text(errors="replace").split()
+    names = listing.read_text("utf-8", errors="replace").split()
     if not names:
         raise ValueError(f"{listing}: empty; expected the name of at least one photo")
     found = {path.name for path in rendering.iterdir() if path.suffix.lower() in PHOTO_SUFFIXES}

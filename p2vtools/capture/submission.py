@@ -217,7 +217,7 @@ def below_knee_box(camera: Camera, position: Float[np.ndarray, "3"]) -> tuple[in
 def _add_to_taxonomy(submission: Submission) -> None:
     """Adds the capture to its split; other categories are unchanged."""
     path = submission.tree / TAXONOMY_FILE
-    taxonomy = json.loads(path.read_text()) if path.is_file() else []
+    taxonomy = json.loads(path.read_text("utf-8")) if path.is_file() else []
     feet = next((entry for entry in taxonomy if entry["taxonomy_id"] == FOOT_SYNSET), None)
     if feet is None:
         feet = {"taxonomy_id": FOOT_SYNSET, "taxonomy_name": "foot", "train": [], "val": [], "test": []}

@@ -33,7 +33,7 @@ def build_evaluation(folder: Path | None = None) -> Path:
     folder = folder or summary.benchmark_folder()
     rows = summary.read_rows(folder)
     tables = summary.summary_tables(rows)
-    introduction = (folder / "README.md").read_text().split("\n\n")[1]
+    introduction = (folder / "README.md").read_text("utf-8").split("\n\n")[1]
     page = render(
         TITLE,
         lead=prose(introduction),

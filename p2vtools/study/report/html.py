@@ -34,7 +34,7 @@ def _templates() -> jinja2.Environment:
         loader=jinja2.FileSystemLoader(HERE), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     environment.globals.update(
-        style=Markup((HERE / "page.css").read_text()), script=Markup((HERE / "page.js").read_text())
+        style=Markup((HERE / "page.css").read_text("utf-8")), script=Markup((HERE / "page.js").read_text("utf-8"))
     )
     environment.filters["address"] = functools.partial(quote, safe="/#")
     return environment
