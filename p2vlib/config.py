@@ -11,7 +11,7 @@ import json
 from dataclasses import dataclass, field, replace
 from typing import Any, get_type_hints
 
-DATA_RECIPE = 1
+DATA_RECIPE = 2
 """Increase when the same configuration gives other photos or shapes; older captures are then generated again."""
 
 
