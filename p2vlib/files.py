@@ -18,16 +18,17 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     Raises:
         OSError: the file could not be written; ``path`` is unchanged.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{os.getpid()}.partial.{path.name}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         write(partial)
         _flush_to_disk(partial)
         partial.replace(path)
     except OSError as error:
         raise OSError(error.errno, f"{path}: could not be written ({error.strerror}); nothing was kept") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # also where its folder is no folder
+            partial.unlink()
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -57,6 +58,7 @@ def atomic_directory(folder: Path, replace: bool = False) -> Iterator[Path]:
 
     Raises:
         ValueError: ``folder`` exists, without ``replace``.
+        OSError: the folder cannot be created.
     """
     import psutil
 
@@ -68,6 +70,9 @@ def atomic_directory(folder: Path, replace: bool = False) -> Iterator[Path]:
     partial = folder.with_name(f".{os.getpid()}.partial.{folder.name}")
     try:
         partial.mkdir(parents=True)
+    except OSError as error:
+        raise OSError(error.errno, f"{folder}: could not be created ({error.strerror})") from error
+    try:
         yield partial
         for path in filter(Path.is_file, partial.rglob("*")):
             _flush_to_disk(path)

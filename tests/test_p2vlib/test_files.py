@@ -7,7 +7,7 @@ import textwrap
 
 import pytest
 
-from p2vlib.files import file_lock, write_atomically, write_bytes, write_text
+from p2vlib.files import atomic_directory, file_lock, write_atomically, write_bytes, write_text
 
 
 def test_text_is_utf8_and_folders_are_made(tmp_path):
@@ -97,3 +97,11 @@ def test_one_process_holds_the_lock_and_others_wait_or_fail(tmp_path):
 
     with file_lock(lock, waiting):
         assert len(asked) == 2
+
+
+def test_a_file_in_place_of_a_folder_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="file/folder: could not be created"), atomic_directory(tmp_path / "file/folder"):
+        pass
+    with pytest.raises(OSError, match=r"file/a.txt: could not be written"):
+        write_text(tmp_path / "file/a.txt", "text")
