@@ -19,7 +19,7 @@ from p2vlib.config import read_settings
 from p2vlib.evaluation import bootstrap_interval, metrics_csv
 from p2vlib.files import write_text
 from p2vlib.provenance import home
-from p2vtools.study.notebook_run import SMOKE_NOTE, manifests
+from p2vtools.study.notebook_run import SMOKE_NOTE, manifests, read_json
 from p2vtools.study.parameters import default_parameters, notebook_number
 from p2vtools.study.report.html import interval_svg, render, table
 
@@ -88,7 +88,7 @@ def read_runs(folders: Sequence[Path]) -> list[Result]:
     """The runs in ``folders``, named after their folders, or by their paths where two names are equal.
 
     Raises:
-        ValueError: a folder without a run, or the same folder twice.
+        ValueError: a folder without a run, a broken file, or the same folder twice.
     """
     if len({folder.resolve() for folder in folders}) < len(folders):
         raise ValueError("one run is given twice")
@@ -101,7 +101,7 @@ def read_runs(folders: Sequence[Path]) -> list[Result]:
                 f"{folder}: holds no run; expected metrics.csv and parts/NN.json, as `p2v study` leaves them"
             )
         rows = metrics_csv.read_metrics(folder / "metrics.csv")
-        configs = {part: read_settings((folder / "parts" / f"{part}.config.json").read_text()) for part in completed}
+        configs = {part: read_json(folder / "parts" / f"{part}.config.json", read_settings) for part in completed}
         unique = name if names.count(name) == 1 else str(folder)
         runs.append(Result(unique, rows[rows.selected], completed, configs))
     return runs

@@ -12,7 +12,7 @@ import os
 import platform
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,9 +37,28 @@ def part_of_metrics(work: Path, notebook: str) -> Path:
 
 
 def manifests(folder: Path) -> dict[str, dict[str, Any]]:
-    """The manifests of the notebooks that completed, by notebook name, in order."""
+    """The manifests of the notebooks that completed, by notebook name, in order.
+
+    Raises:
+        ValueError: a broken file.
+    """
     files = sorted(file for file in folder.glob("parts/*.json") if not file.name.endswith(".config.json"))
-    return {file.stem: json.loads(file.read_text()) for file in files}
+    return {file.stem: read_json(file) for file in files}
+
+
+def read_json(path: Path, parse: Callable[[str], Any] = json.loads) -> dict[str, Any]:
+    """The object in a JSON file of a run; ``parse`` reads its text.
+
+    Raises:
+        ValueError: a broken file.
+    """
+    try:
+        content = parse(path.read_text("utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: not a JSON file ({error}); run its notebook again") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: holds a {type(content).__name__}; expected a JSON object; run its notebook again")
+    return content
 
 
 class PeakMemory(threading.Thread):

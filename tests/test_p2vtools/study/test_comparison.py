@@ -203,3 +203,17 @@ def test_a_folder_without_a_run_and_a_single_run_are_rejected(write, tmp_path):
         compare([one])
     with pytest.raises(ValueError, match="one run is given twice"):
         compare([one, one / ".." / one.name])
+
+
+def test_a_broken_manifest_is_named(write):
+    one, two = write("one", rows("unprojection", 4, 0.0)), write("two", rows("unprojection", 4, 0.1))
+    manifest = next(path for path in two.glob("parts/*.json") if not path.name.endswith(".config.json"))
+    for path in (manifest, manifest.with_suffix(".config.json")):
+        whole = path.read_text()
+        path.write_text(whole[:-5])
+        with pytest.raises(ValueError, match=rf"{path.name}: not a JSON file"):
+            compare([one, two])
+        path.write_text(whole)
+    manifest.write_text("[]")
+    with pytest.raises(ValueError, match=rf"{manifest.name}: holds a list; expected a JSON object"):
+        compare([one, two])
