@@ -1,1 +1,1 @@
-"""Capture folders, data sets in memory, the packed file, augmentation and archives."""
+"""Capture folders, captures in memory, the packed file, augmentation and the ShapeNet archive."""

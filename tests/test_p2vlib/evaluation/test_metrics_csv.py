@@ -14,7 +14,7 @@ def sweep(chosen: float = 0.3, **facts) -> pd.DataFrame:
     return pd.concat([row(threshold=t, selected=t == chosen, iou=t / 2, **facts) for t in (0.2, 0.3)])
 
 
-def test_a_file_has_a_row_for_each_evaluation_and_comes_back_as_it_was(tmp_path: Path):
+def test_a_file_has_one_row_per_evaluation_and_is_read_back_unchanged(tmp_path: Path):
     known = pd.concat([sweep(views=4), sweep(0.2, views=8)], ignore_index=True)
     path = tmp_path / "metrics.csv"
     path.write_text(metrics_csv.format_metrics(known))
@@ -38,7 +38,7 @@ def test_rows_stay_in_their_order(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("rows", "sentence"),
+    ("rows", "message"),
     [
         (row().drop(columns="look"), "metrics have the columns"),
         (row(extra=1).assign(extra=1), "metrics have the columns"),
@@ -50,13 +50,13 @@ def test_rows_stay_in_their_order(tmp_path: Path):
         (pd.concat([row(), row(threshold=0.2)]), "1 test evaluations with 2 selected thresholds"),
     ],
 )
-def test_metrics_that_are_not_tidy_are_refused(rows, sentence):
-    with pytest.raises(ValueError, match=sentence):
+def test_invalid_metrics_are_refused(rows, message):
+    with pytest.raises(ValueError, match=message):
         metrics_csv.format_metrics(rows)
 
 
 @pytest.mark.parametrize(
-    ("column", "value", "sentence"),
+    ("column", "value", "message"),
     [
         ("views", "4.5", "not a number where views"),
         ("iou@0.3", "high", "not a number where views, selected and IoU need one"),
@@ -65,9 +65,9 @@ def test_metrics_that_are_not_tidy_are_refused(rows, sentence):
         ("look", "", "column look is empty in row 1; expected a value"),
     ],
 )
-def test_values_of_a_file_that_do_not_fit_are_named(tmp_path: Path, column: str, value: str, sentence: str):
+def test_invalid_values_of_a_file_are_refused(tmp_path: Path, column: str, value: str, message: str):
     path = tmp_path / "metrics.csv"
     path.write_text(metrics_csv.format_metrics(row()))
     pd.read_csv(path, dtype=str).assign(**{column: value}).to_csv(path, index=False)
-    with pytest.raises(ValueError, match=f"metrics.csv: {sentence}"):
+    with pytest.raises(ValueError, match=f"metrics.csv: {message}"):
         metrics_csv.read_metrics(path)

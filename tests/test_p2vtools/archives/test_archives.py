@@ -42,7 +42,7 @@ def table_of(checkout: Path, name: str) -> pd.DataFrame:
     return pd.read_csv(checkout / "reports" / "smoke" / "tables" / f"{NAME}-{name}.csv")
 
 
-def test_it_trains_and_tests_on_the_archive_and_lists_what_it_skipped(checkout):
+def test_notebook_03_trains_and_evaluates_on_shapenet_and_lists_skipped_objects(checkout):
     root = checkout / "archive"
     for name in ("a1", "b2", "c3"):
         write_object(root, name, views=shapenet.VIEWS)
@@ -61,7 +61,7 @@ def test_it_trains_and_tests_on_the_archive_and_lists_what_it_skipped(checkout):
     assert "published, on the same data" in page and "unseen objects (shapenet)" in page
 
 
-def test_it_tests_a_published_checkpoint_on_pix3d(checkout, own_furniture, monkeypatch):
+def test_notebook_03_evaluates_a_published_checkpoint_on_pix3d(checkout, own_furniture, monkeypatch):
     torch.manual_seed(0)
     torch.save(checkpoint_of(models.build("pix2vox-f"), "module."), checkout / "published.pth")
     monkeypatch.chdir(own_furniture.parent)

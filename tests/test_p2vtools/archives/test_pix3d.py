@@ -29,7 +29,7 @@ def silhouette_iou(capture, volume: np.ndarray) -> float:
     return float((seen & drawn).sum() / (seen | drawn).sum())
 
 
-def test_the_solid_lies_where_the_picture_shows_it(furniture):
+def test_the_volume_projects_onto_the_mask(furniture):
     (picture,) = pix3d.read_index(furniture)
     capture = pix3d.read_picture(furniture, picture, grid=128)
     truth = capture.truth.volume
@@ -42,7 +42,7 @@ def test_the_solid_lies_where_the_picture_shows_it(furniture):
     assert max(aside) < score - 0.005, "one voxel of 128 to any side is worse: there is no half voxel either"
 
 
-def test_a_coarser_solid_is_fatter_and_stays_in_its_place(furniture):
+def test_a_coarser_volume_covers_the_fine_one(furniture):
     (picture,) = pix3d.read_index(furniture)
     fine, coarse = (pix3d.read_picture(furniture, picture, grid=grid).truth for grid in (128, 64))
     assert coarse.cube == fine.cube == UNIT and coarse.size == 64
@@ -52,7 +52,7 @@ def test_a_coarser_solid_is_fatter_and_stays_in_its_place(furniture):
     assert pix3d.read_picture(furniture, picture).truth.size == 32
 
 
-def test_the_camera_is_the_one_of_the_readme(furniture):
+def test_the_camera_is_that_of_the_readme(furniture):
     """A 32 mm sensor, x to the left and y up: u = W/2 - f x/z, v = H/2 - f y/z, for points of the model's own axes."""
     (picture,) = pix3d.read_index(furniture)
     (entry,) = entries_of(furniture)
@@ -65,7 +65,7 @@ def test_the_camera_is_the_one_of_the_readme(furniture):
     assert (camera.width, camera.height) == (WIDTH, HEIGHT)
 
 
-def test_neither_step_into_our_frame_mirrors():
+def test_the_changes_of_axes_are_rotations():
     """Both of the archive's frames are right-handed, as ours is: left x up = inward, and left x outward = up."""
     outward, up, left = np.eye(3)  # of the object's front: +x, +y, +z in our frame
     assert np.allclose(np.cross(left, up), -outward) and np.allclose(np.cross(left, outward), up)
@@ -75,7 +75,7 @@ def test_neither_step_into_our_frame_mirrors():
     assert np.linalg.det(pix3d.CAMERA_TO_OPENCV) == pytest.approx(1)
 
 
-def test_left_outward_and_up_of_a_solid_are_told_apart(own_furniture):
+def test_axes_of_a_volume_with_three_different_edges(own_furniture):
     """A block 3 voxels to the left, 2 outward and 1 up from the least corner: ours is [2, 1, 3], on its right."""
     solid = np.zeros((8, 8, 8))
     solid[3, 2, 1] = 1
@@ -85,7 +85,7 @@ def test_left_outward_and_up_of_a_solid_are_told_apart(own_furniture):
     assert np.argwhere(truth.volume).tolist() == [[2, 1, 3]] and truth.cube == UNIT
 
 
-def test_a_thin_leg_survives_the_reduction(own_furniture):
+def test_thin_legs_survive_the_reduction(own_furniture):
     solid = np.zeros((32, 32, 32), bool)
     solid[9, 13, :16] = True
     write_solid(own_furniture, solid)
@@ -112,7 +112,7 @@ def test_a_picture_is_read_as_a_capture(furniture):
     assert np.array_equal(np.asarray(pixels)[..., 3], np.asarray(Image.open(furniture / picture.mask)))
 
 
-def test_grey_pictures_and_coloured_masks_are_read(own_furniture):
+def test_grey_photos_and_coloured_masks_are_converted(own_furniture):
     (picture,) = pix3d.read_index(own_furniture)
     grey = Image.open(own_furniture / picture.img).convert("L")
     grey.save(own_furniture / picture.img)
@@ -132,7 +132,7 @@ def test_ids_are_unique(furniture, tmp_path):
         pix3d.read_index(tmp_path)
 
 
-def test_tables_are_made_from_whole_objects_of_one_category(furniture, tmp_path):
+def test_the_evaluation_subset_has_complete_objects_of_one_category(furniture, tmp_path):
     (entry,) = entries_of(furniture)
     kinds = [{}, {"truncated": True}, {"occluded": True}, {"slightly_occluded": True}, {"category": "sofa"}]
     write_index(tmp_path, [{**entry, "img": f"img/any/{n}.png", **kind} for n, kind in enumerate(kinds)])
@@ -142,7 +142,7 @@ def test_tables_are_made_from_whole_objects_of_one_category(furniture, tmp_path)
     assert [p.name for p in pix3d.evaluation_subset(pictures, "sofa")] == ["any-4"]
 
 
-def test_tested_chairs_become_captures_of_one_view(own_furniture):
+def test_chairs_become_captures_with_one_view(own_furniture):
     chair = entries_of(own_furniture)[0]
     (own_furniture / "img/chair/0002.png").write_bytes(b"no picture")
     broken = {**chair, "img": "img/chair/0002.png"}
@@ -156,7 +156,7 @@ def test_tested_chairs_become_captures_of_one_view(own_furniture):
     assert pix3d.load(own_furniture, 96, limit=1)[1].empty
 
 
-def test_a_chair_fills_its_photo_as_those_do_that_were_learnt_from(furniture, own_furniture):
+def test_a_cropped_chair_has_the_extent_of_those_in_training(furniture, own_furniture):
     seen = np.asarray(Image.open(furniture / "mask/chair/0001.png")) > 127
     rows, columns = np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))
     box = [int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1]
@@ -167,7 +167,7 @@ def test_a_chair_fills_its_photo_as_those_do_that_were_learnt_from(furniture, ow
     assert np.flatnonzero(photo.any(0)).mean() == pytest.approx(48, abs=6)
 
 
-def test_filled_is_what_embedded_chairs_take_of_their_photos():
+def test_the_extent_is_the_median_of_synthetic_chairs():
     shares = []
     for index in range(40):
         mesh = make_object(CHAIR, seed=21, index=index)
@@ -179,6 +179,6 @@ def test_filled_is_what_embedded_chairs_take_of_their_photos():
     assert np.median(shares) == pytest.approx(pix3d.CHAIR_EXTENT, abs=0.02)
 
 
-def test_without_the_archive_it_says_how_to_get_it(tmp_path):
+def test_a_missing_archive_is_an_error_that_says_how_to_get_it(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no pix3d.json; get it with `p2v fetch pix3d"):
         pix3d.load(tmp_path / "pix3d", 96)

@@ -70,11 +70,11 @@ SPOILT = {
 
 
 @pytest.mark.parametrize("fault", SPOILT)
-def test_a_file_that_is_not_as_published_is_named(own_furniture, fault):
-    spoil, name, sentence = SPOILT[fault]
+def test_an_invalid_file_is_refused_with_its_path(own_furniture, fault):
+    spoil, name, message = SPOILT[fault]
     (picture,) = pix3d.read_index(own_furniture)
     spoil(own_furniture)
-    with pytest.raises(ValueError, match=f"^{re.escape(str(own_furniture / name))}: .*{sentence}"):
+    with pytest.raises(ValueError, match=f"^{re.escape(str(own_furniture / name))}: .*{message}"):
         pix3d.read_picture(own_furniture, picture)
 
 
@@ -84,7 +84,7 @@ def test_a_grid_without_voxels_is_refused(furniture):
         pix3d.read_picture(furniture, picture, grid=0)
 
 
-def test_a_rotation_that_mirrors_is_refused(own_furniture):
+def test_a_reflection_is_not_a_rotation(own_furniture):
     (entry,) = entries_of(own_furniture)
     write_index(own_furniture, [{**entry, "rot_mat": np.diag([1, 1, -1]).tolist()}])
     (picture,) = pix3d.read_index(own_furniture)
@@ -114,17 +114,17 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("change", "sentence"), WRONG, ids=[f"{next(iter(c))}-{n}" for n, (c, _) in enumerate(WRONG)])
-def test_a_wrong_entry_names_itself(furniture, tmp_path, change, sentence):
+@pytest.mark.parametrize(("change", "message"), WRONG, ids=[f"{next(iter(c))}-{n}" for n, (c, _) in enumerate(WRONG)])
+def test_an_invalid_entry_is_refused_with_its_number(furniture, tmp_path, change, message):
     (entry,) = entries_of(furniture)
     (tmp_path / "out").symlink_to(furniture)
     write_index(tmp_path, [{**entry, "img": "img/chair/0002.jpg"}, {**entry, **change}])
-    with pytest.raises(ValueError, match=f"pix3d.json: entry 1: .*{re.escape(sentence)}"):
+    with pytest.raises(ValueError, match=f"pix3d.json: entry 1: .*{re.escape(message)}"):
         pix3d.read_index(tmp_path)
 
 
 @pytest.mark.parametrize("key", pix3d.KEYS)
-def test_an_entry_without_one_of_its_keys_names_it(furniture, tmp_path, key):
+def test_a_missing_key_is_named(furniture, tmp_path, key):
     (entry,) = entries_of(furniture)
     del entry[key]
     write_index(tmp_path, [entry])
@@ -133,7 +133,7 @@ def test_an_entry_without_one_of_its_keys_names_it(furniture, tmp_path, key):
 
 
 @pytest.mark.parametrize(
-    ("content", "sentence"),
+    ("content", "message"),
     [
         ("not json", "not JSON"),
         ("{}", "no list of pictures"),
@@ -141,16 +141,16 @@ def test_an_entry_without_one_of_its_keys_names_it(furniture, tmp_path, key):
         ("[3]", "entry 0 has no img"),
     ],
 )
-def test_a_broken_index_names_itself(tmp_path, content, sentence):
+def test_an_invalid_index_is_refused_with_its_path(tmp_path, content, message):
     with pytest.raises(FileNotFoundError, match="pix3d.json: no such file; expected the index of Pix3D"):
         pix3d.read_index(tmp_path)
     (tmp_path / pix3d.INDEX).write_text(content)
-    with pytest.raises(ValueError, match=f"^{re.escape(str(tmp_path / pix3d.INDEX))}: .*{sentence}"):
+    with pytest.raises(ValueError, match=f"^{re.escape(str(tmp_path / pix3d.INDEX))}: .*{message}"):
         pix3d.read_index(tmp_path)
 
 
 @pytest.mark.parametrize("box", [[0, 0, 1e5, 1e5], [500, 500, 600, 600]])
-def test_a_box_outside_its_picture_is_refused(own_furniture, box):
+def test_a_box_outside_the_photo_is_refused(own_furniture, box):
     write_index(own_furniture, [{**entries_of(own_furniture)[0], "bbox": box}])
     with pytest.raises(ValueError, match="bbox of chair-0001 is .*; expected one inside its 200 x 150 pixels"):
         pix3d.load(own_furniture, 96)
