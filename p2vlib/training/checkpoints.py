@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import inspect
 import json
+import textwrap
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -129,7 +131,15 @@ def _code(network: type) -> str:
     own = network.__module__.split(".")[0] in PACKAGES
     with _PARSER:
         digest = code_digest(["p2vlib.training.loop", *([network.__module__] if own else [])])
-        return digest if own else f"{digest} {syntax_digest(inspect.getsource(inspect.getmodule(network) or network))}"
+        return digest if own else f"{digest} {syntax_digest(_source_of(network))}"
+
+
+def _source_of(network: type) -> str:
+    """The module of a class; of one from a notebook its `forward`, or its name where no source is kept."""
+    for part in (inspect.getmodule(network), network.forward):
+        with contextlib.suppress(OSError, TypeError):
+            return textwrap.dedent(inspect.getsource(part))
+    return network.__name__
 
 
 def read_provenance(path: Path) -> dict[str, Any]:

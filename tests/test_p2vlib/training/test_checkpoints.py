@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import linecache
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -131,3 +132,18 @@ def test_weights_written_before_are_read():
 
     model = load_pretrained(Path(provenance.home()) / "data" / "weights" / "rays-foot.safetensors").model
     assert all(torch.isfinite(value).all() for value in model.state_dict().values())
+
+
+def test_a_network_from_a_notebook_cell_has_a_digest_that_follows_its_forward():
+    def define(body: str) -> type:
+        source, cell = f"import torch\nclass Cell(torch.nn.Module):\n    def forward(self):\n        {body}\n", "<cell>"
+        linecache.cache[cell] = (len(source), None, source.splitlines(True), cell)
+        namespace = {"__name__": "no_module"}
+        exec(compile(source, cell, "exec"), namespace)
+        return namespace["Cell"]
+
+    digest = checkpoints._code(define("return 1"))
+    assert checkpoints._code(define("return 1  # one")) == digest != checkpoints._code(define("return 2"))
+    typed = define("return 1")
+    del linecache.cache["<cell>"]
+    assert checkpoints._code(typed), "typed at a prompt, whose lines are not kept"
