@@ -1,13 +1,12 @@
 """The published networks at 224 pixels on the packed data, for a machine with a GPU and nothing but `p2vlib`.
 
-    python benchmarks/gpu_study.py --minutes 8 --out reports/gpu
+    python benchmarks/gpu_study.py --out reports/gpu
 
-Trains Pix2Vox-F, -A and -LSTM on objects, then fine-tunes A and the LSTM (clockwise and shuffled) on feet in the phone
-domain with three seeds each, and trains the camera-aware network on feet. Every arm of a comparison gets the same
-steps on the same batches; the number of steps is chosen so that the whole fits into ``--minutes``, from the measured
-time of a step. Writes ``metrics.csv`` (one row per test evaluation), ``trainings.csv`` (recipe, steps, seconds, last
-loss and validation IoU of every training), ``steps.csv`` (time and memory of one training step of every network) and
-``README.md`` to ``--out``. Thresholds are chosen on validation people; the mean shape is tested beside the networks.
+Trains Pix2Vox-A and Pix2Vox-LSTM on objects with the same steps, fine-tunes both on feet in the phone domain, and
+trains the camera-aware network on feet. Thresholds are chosen on validation people; the mean shape is tested beside
+the networks. Writes ``metrics.csv`` (one row per test evaluation), ``trainings.csv`` (recipe, steps, seconds, last loss
+and validation IoU of every training), ``steps.csv`` (time and memory of one training step of every network) and
+``README.md`` to ``--out``.
 """
 
 from __future__ import annotations
@@ -32,9 +31,6 @@ from p2vlib.training.losses import training_loss
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 CARD = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
-
-SHARES = {"pretraining": 0.45, "finetuning": 0.32, "cameras": 0.08}
-"""Shares of the minutes for each stage; the rest is for reading the data and for tests."""
 
 
 def time_steps(names: Sequence[str], samples: int = 4, views: int = 4, repeats: int = 5) -> pd.DataFrame:
@@ -147,69 +143,37 @@ class Study:
         )
 
 
-def seconds_a_step(study: Study, name: str, domain: str, recipe: Training) -> float:
-    """The time of a training step of ``name``, from 12 steps with the recipe's number of views."""
-    folder = study.work / "timing"
-    model = models.build(name, image_size=study.image_size)
-    learn = study.select(domain, "train")
-    few = study.select(domain, "validation").select(sample=study.select(domain, "validation").table["sample"].iloc[0])
-    times = []
-    for steps in (4, 4, 16):  # the first one warms up
-        shutil.rmtree(folder, ignore_errors=True)
-        began = time.perf_counter()
-        training.train(model, learn, few, replace(recipe, steps=steps, steps_per_epoch=steps), folder)
-        times.append(time.perf_counter() - began)
-    shutil.rmtree(folder, ignore_errors=True)
-    return max(1e-3, (times[2] - times[1]) / 12)
-
-
-def run(scale: str, changes: dict[str, int], suffix: str, minutes: float, out: Path, batch: int) -> None:
-    """Runs the whole study and writes its files to ``out``."""
-    began = time.perf_counter()
-    size = 96 if suffix else 224
+def run(options: argparse.Namespace) -> None:
+    """Runs the whole study and writes its files to the folder ``options.out``."""
+    began, out, work = time.perf_counter(), options.out, Path(".runs") / "gpu"
+    changes = {name: int(value) for name, _, value in (text.partition("=") for text in options.set)}
+    suffix, size = ("-narrow", 96) if options.narrow else ("", 224)
     out.mkdir(parents=True, exist_ok=True)
-    names = [name for name in models.names() if name.endswith("-narrow") == bool(suffix) or name == "unprojection"]
-    time_steps(names, repeats=5).to_csv(out / "steps.csv", index=False)
-    captures = load(from_params(scale, image_size=size, **changes))
-    work = Path(".runs") / "gpu"
     shutil.rmtree(work, ignore_errors=True)
-    study = Study(captures, work, size)
-    left = minutes * 60 - (time.perf_counter() - began)
-    recipe = Training(batch=batch, views=8, learning_rate=1e-3, steps_per_epoch=10**6)
-    accurate, fast, recurrent = (f"pix2vox-{kind}{suffix}" for kind in ("a", "f", "lstm"))
-    step = seconds_a_step(study, recurrent, "objects", recipe)
-    count = max(4, int(SHARES["pretraining"] * left / step / 4))
-    pretraining = replace(recipe, steps=count)
-    arms = {
-        "Pix2Vox": (accurate, "main", "clockwise"),
-        "LSTM, clockwise": (recurrent, "main", "clockwise"),
-        "LSTM, shuffled": (recurrent, "shuffled-training", "shuffled"),
-    }
-    objects = len(study.select("objects", "test").photos[0])
-    views = [number for number in (1, 2, 4, 8) if number <= objects]
-    model = study.train(fast, "objects", pretraining, "main")
-    study.test(model, fast, "objects", "main", views)
-    for name, variant, order in arms.values():
-        model = study.train(name, "objects", replace(pretraining, view_order=order), variant)
-        study.test(model, name, "objects", variant, views, orders=("clockwise", "shuffled"))
-    study.test_mean_shape("objects", "taxonomy", views)
-    count = max(4, int(SHARES["finetuning"] * left / step / 9))
-    finetuning = replace(recipe, steps=count, mirror=False, learning_rate=5e-4)
-    for seed in range(3):
-        for name, variant, order in arms.values():
-            start = work / f"{name}_objects_{variant}" / "weights.safetensors"
-            tuned = variant if not seed else f"{variant}-seed{seed}"
-            model = study.train(name, "feet", replace(finetuning, seed=seed, view_order=order), tuned, start)
-            study.test(model, name, "feet", tuned, views, orders=("clockwise", "shuffled", "reversed"))
-    study.test_mean_shape("feet", "side", views)
+    names = [name for name in models.names() if name.endswith("-narrow") == options.narrow or name == "unprojection"]
+    time_steps(names).to_csv(out / "steps.csv", index=False)
+    study = Study(load(from_params(options.scale, image_size=size, **changes)), work, size)
+    recipe = Training(batch=options.batch, views=8, learning_rate=1e-3, steps_per_epoch=10**6)
+    views = [number for number in (1, 2, 4, 8) if number <= study.captures.photos.shape[1]]
+    for domain, by in (("objects", "taxonomy"), ("feet", "side")):
+        study.test_mean_shape(domain, by, views)
+    networks = [f"pix2vox-{kind}{suffix}" for kind in ("a", "lstm")]
+    for name in networks:
+        model = study.train(name, "objects", replace(recipe, steps=options.steps), "main")
+        study.test(model, name, "objects", "main", views)
+    for seed in range(options.seeds):
+        variant = f"main-seed{seed}" if seed else "main"
+        for name in networks:
+            start = work / f"{name}_objects_main" / "weights.safetensors"
+            tuning = replace(recipe, steps=options.feet_steps, mirror=False, seed=seed)
+            model = study.train(name, "feet", tuning, variant, start)
+            study.test(model, name, "feet", variant, views, orders=("clockwise", "shuffled"))
     study.image_size = models.CONFIGS["unprojection"].image_size
-    study.captures = load(from_params(scale, image_size=study.image_size, **changes))
-    cameras = replace(recipe, mirror=False, learning_rate=3e-3, batch=max(24, batch // 2))
-    step = seconds_a_step(study, "unprojection", "feet", cameras)
-    cameras = replace(cameras, steps=max(4, int(SHARES["cameras"] * left / step)))
+    study.captures = load(from_params(options.scale, image_size=study.image_size, **changes))
+    cameras = replace(recipe, batch=32, learning_rate=3e-3, steps=options.camera_steps, mirror=False)
     model = study.train("unprojection", "feet", cameras, "main")
     study.test(model, "unprojection", "feet", "main", views)
-    write(study, out, f"{scale}, {changes}" if changes else scale, began)
+    write(study, out, f"{options.scale}, {changes}" if changes else options.scale, began)
 
 
 def write(study: Study, out: Path, data: str, began: float) -> None:
@@ -243,12 +207,15 @@ def main() -> None:
     parser.add_argument("--scale", default="quick", help="whose packed data are used (default: quick)")
     parser.add_argument("--set", nargs="*", default=[], metavar="FIELD=NUMBER", help="changed sizes of the data")
     parser.add_argument("--narrow", action="store_true", help="the narrow networks at 96 pixels, for a trial on a CPU")
-    parser.add_argument("--minutes", type=float, default=8.0, help="about how long the whole may take (default: 8)")
+    parser.add_argument("--steps", type=int, default=1150, help="steps on objects (default: 1150)")
+    parser.add_argument("--feet-steps", type=int, default=330, help="steps of the fine-tuning (default: 330)")
+    parser.add_argument(
+        "--camera-steps", type=int, default=900, help="steps of the camera-aware network (default: 900)"
+    )
+    parser.add_argument("--seeds", type=int, default=1, help="trainings of every fine-tuning (default: 1)")
     parser.add_argument("--batch", type=int, default=64, help="photos a step (default: 64)")
     parser.add_argument("--out", type=Path, default=Path("reports/gpu"), help="folder of the results")
-    options = parser.parse_args()
-    changes = {name: int(value) for name, _, value in (text.partition("=") for text in options.set)}
-    run(options.scale, changes, "-narrow" if options.narrow else "", options.minutes, options.out, options.batch)
+    run(parser.parse_args())
 
 
 if __name__ == "__main__":
