@@ -223,7 +223,7 @@ def test_the_same_object_can_train_twice(tmp_path):
     network = tiny()
     for name in ("first", "second"):
         training.train(network, data(), data(), RECIPE, tmp_path / name)
-        assert network._is_accelerate_prepared is False and "_original_forward" not in vars(network)
+        assert not {"_is_accelerate_prepared", "_original_forward"} & set(vars(network))
 
 
 def test_an_infinite_loss_stops_the_training(tmp_path):
