@@ -126,7 +126,7 @@ def training_provenance(model: nn.Module, captures: Captures, recipe: Training, 
     )
 
 
-def _code(network: type) -> str:
+def _code(network: type[nn.Module]) -> str:
     """The digest of the training loop and of what the class of a network reaches, also outside the project."""
     own = network.__module__.split(".")[0] in PACKAGES
     with _PARSER:
@@ -134,9 +134,9 @@ def _code(network: type) -> str:
         return digest if own else f"{digest} {syntax_digest(_source_of(network))}"
 
 
-def _source_of(network: type) -> str:
+def _source_of(network: type[nn.Module]) -> str:
     """The module of a class; of one from a notebook its `forward`, or its name where no source is kept."""
-    for part in (inspect.getmodule(network), network.forward):
+    for part in filter(None, (inspect.getmodule(network), network.forward)):
         with contextlib.suppress(OSError, TypeError):
             return textwrap.dedent(inspect.getsource(part))
     return network.__name__

@@ -73,7 +73,7 @@ def load_pretrained(path: Path | None = None) -> PretrainedModel:
         ValueError: no such file, not safetensors, or weights of another network.
     """
     path = path or pretrained_path()
-    expected = "expected weights of the unprojection network, as written by `python -m p2vtools weights`"
+    expected = "expected weights of the unprojection network, as written by `p2v weights`"
     if not path.is_file():
         raise ValueError(f"{path}: no such file; {expected}")
     if path.stat().st_size > MAX_BYTES:
