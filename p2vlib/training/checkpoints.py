@@ -136,9 +136,9 @@ def _code(network: type[nn.Module]) -> str:
 
 def _source_of(network: type[nn.Module]) -> str:
     """The module of a class; of one from a notebook its `forward`, or its name where no source is kept."""
-    for part in filter(None, (inspect.getmodule(network), network.forward)):
+    for part in (inspect.getmodule(network), network.forward):
         with contextlib.suppress(OSError, TypeError):
-            return textwrap.dedent(inspect.getsource(part))
+            return textwrap.dedent(inspect.getsource(part))  # type: ignore[arg-type]
     return network.__name__
 
 
