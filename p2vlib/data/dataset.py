@@ -100,7 +100,7 @@ class Captures:
         indices = torch.tensor(evenly_spaced(self.photos.shape[1], number)).expand(len(self), -1)
         if not self.as_published:
             return indices
-        # As they come: the order in which the published code shows them, whose networks know none.
+        # In the order of the files, as the published code does; its networks do not depend on the order.
         return (
             torch.arange(number).expand(len(self), -1) if self.file_order is None else self.file_order[:, :number].cpu()
         )

@@ -318,7 +318,7 @@ class Refiner(nn.Module):
 
 
 class Pix2Vox(nn.Module):
-    """Photos of one object to its occupancy, without cameras.
+    """Predicts the occupancy of an object from its photos, without cameras.
 
     Raises:
         ValueError: sizes in the config that do not fit each other.

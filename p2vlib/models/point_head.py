@@ -99,7 +99,7 @@ def sample_coarse(
 
 
 def boundary_voxels(solid: Bool[Tensor, "batch x y z"]) -> Bool[Tensor, "batch x y z"]:
-    """Voxels with a neighbour, of 26, of the other value."""
+    """Voxels of which at least one of the 26 neighbours has the other value."""
     value = solid.float()[:, None]
     outer = functional.max_pool3d(value, 3, 1, 1)
     inner = -functional.max_pool3d(-value, 3, 1, 1)

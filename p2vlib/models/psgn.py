@@ -1,4 +1,4 @@
-"""PSGN: one photo to a cloud of points on the surface.
+"""PSGN: predicts a cloud of points on the surface from one photo.
 
 Fan et al., A Point Set Generation Network for 3D Object Reconstruction from a Single Image (CVPR 2017): an encoder with
 two branches, fully connected layers for intricate structures and transposed convolutions for large smooth surfaces,
@@ -56,7 +56,7 @@ class PointReconstruction(Reconstruction):
 
 
 class PSGN(nn.Module):
-    """The first photo to 1,024 points of the unit cube and the solid that they enclose; other photos are ignored."""
+    """Predicts 1,024 points in the unit cube, and the solid that they enclose, from the first photo alone."""
 
     needs_cameras = False
     order_free = False

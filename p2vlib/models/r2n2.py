@@ -39,7 +39,7 @@ class R2N2Config:
 
 
 class R2N2(nn.Module):
-    """Photos of one object to its occupancy, without cameras."""
+    """Predicts the occupancy of an object from its photos, without cameras."""
 
     needs_cameras = False
     order_free = False
@@ -81,7 +81,7 @@ class R2N2(nn.Module):
 
 
 class R2N2Encoder(nn.Module):
-    """A photo to ``features`` features: six blocks of two convolutions, a skip past most of them, and pooling.
+    """Computes ``features`` features of a photo: six blocks of two convolutions, a skip past most of them, and pooling.
 
     The fourth block has no skip, as published; the sixth adds its own input, which has as many channels.
     """

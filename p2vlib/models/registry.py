@@ -20,12 +20,12 @@ from p2vlib.models.unprojection import Unprojection, UnprojectionConfig
 NetworkConfig = Pix2VoxConfig | R2N2Config | PSGNConfig | UnprojectionConfig
 
 F_PARTS: dict[str, Any] = dict(decoder=(128, 64, 32, 8), refiner=None)
-"""What F is without and has narrower, in both generations."""
+"""How F differs from A, in Pix2Vox and in Pix2Vox++: a narrower decoder and no refiner."""
 
 # Narrow networks learn in minutes on two processor cores. Nothing is frozen, since a randomly initialised trunk has
 # nothing worth keeping. The 12x12 map of a 96-pixel photo stays 4x4 to the end, since the positions of a foot's tip and
-# heel in the photo determine its length and pose. Half as wide again from the third block on, a step costs a quarter
-# more, and after as many steps validation objects are reconstructed less well.
+# heel in the photo determine its length and pose. With the third and fourth blocks 1.5 times as wide, a step
+# costs a quarter more, and after the same number of steps validation objects are reconstructed less well.
 NARROW: dict[str, Any] = dict(
     image_size=96,
     freeze_trunk=False,

@@ -77,7 +77,7 @@ class UnprojectionReconstruction(Reconstruction):
 
 
 class Unprojection(nn.Module):
-    """Photos and their cameras to the occupancy of the cube that is the cameras' frame.
+    """Predicts the occupancy of a cube from photos and their cameras, which are given in the frame of the cube.
 
     The network also predicts the silhouette in each photo. The minimum of the silhouette logits of a voxel is a visual
     hull, the input that the U-Net refines; without it a network of this size stays at the mean shape for hundreds of
@@ -124,7 +124,7 @@ class Unprojection(nn.Module):
             ValueError: no cameras, or photos of another size than the config's.
         """
         if cameras is None:
-            raise ValueError("unprojection needs the camera of every photo; found none: Pix2Vox works without")
+            raise ValueError("unprojection needs the camera of every photo; found none; Pix2Vox needs no cameras")
         check_views(views, self.config.image_size)
         centres = voxel_centres(self.config.grid, self.layers, views.device)
         projection = project_points(cameras, centres)
@@ -153,7 +153,7 @@ class Unprojection(nn.Module):
         self, result: UnprojectionReconstruction, batch: Batch, shape_loss: Callable[..., Tensor]
     ) -> dict[str, Tensor]:
         """The loss of the silhouettes, against those of the true volume."""
-        assert batch.true_cameras is not None, "a network that needs cameras gets them"
+        assert batch.true_cameras is not None, "a batch for a network that needs cameras has cameras"
         size = result.mask_probability.shape[-1]
         silhouettes = render_silhouettes(batch.truth.float(), batch.true_cameras, size) > 0.5
         return {"silhouettes": shape_loss(result.mask_probability, silhouettes, (-2, -1))}
@@ -180,7 +180,7 @@ def pad_height(lower: Float[Tensor, "*batch x layers z"]) -> Float[Tensor, "*bat
 
 
 class UnprojectionEncoder(nn.Module):
-    """A photo to a map of features at half its size, each with the whole photo as its receptive field.
+    """Computes a map of features at half the size of a photo; the receptive field of each is the whole photo.
 
     Strided convolutions down to a sixteenth; on the way back the coarse maps are added to the finer ones.
     """
@@ -228,7 +228,7 @@ class UNet3d(nn.Module):
         self.head = nn.Conv3d(whole, 1, 1)
 
     def forward(self, volume: Float[Tensor, "batch c x y z"]) -> Float[Tensor, "batch whole x y z"]:
-        """Features of every voxel to the last map, the input of `head`."""
+        """The last map, which is the input of `head`, from the features of every voxel."""
         whole = self.enter(volume)  # [batch, 16, 32, 32, 32]
         half = self.down1(whole)  # -> [batch, 32, 16, 16, 16]
         half = self.join2(half + self.up2(self.down2(half)))  # -> [batch, 64, 8, 8, 8] -> [batch, 32, 16, 16, 16]

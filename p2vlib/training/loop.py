@@ -1,4 +1,4 @@
-"""The training loop: a GPU loop that also runs on two processor cores.
+"""The training loop, written for a GPU; it also runs on two processor cores.
 
 All captures are on the device as bytes. A step draws its captures, views and augmentation from a generator seeded by
 (seed, step), so a run that was killed continues from its last checkpoint and ends with the same weights, bit for bit.
@@ -31,7 +31,7 @@ from p2vlib.training.losses import training_loss
 from p2vlib.training.recipes import frozen_parts, learning_rate, precision, resolve_epochs
 
 VALIDATION_VIEWS = 8
-"""Most views in validation: with the 24 of an archive it would take longer than the training."""
+"""Maximum number of views in validation: with the 24 of an archive it would take longer than the training."""
 
 
 def train(

@@ -14,7 +14,7 @@ CROSS_ENTROPY_WEIGHT = 10.0
 """Published: ten times the mean voxel-wise binary cross entropy, of the fused and of the refined volume."""
 
 DICE_WEIGHT = 6.0
-"""Chosen on validation objects: 1 was no better than 0, 3 was, and 6, tried with a sixth more steps, was best."""
+"""Chosen on validation objects: 1 was no better than 0, 3 was better; 6, tried with a sixth more steps, was best."""
 
 
 def training_loss(network: nn.Module, result: Reconstruction, batch: Batch, name: str = "default") -> Float[Tensor, ""]:
@@ -24,9 +24,10 @@ def training_loss(network: nn.Module, result: Reconstruction, batch: Batch, name
         network: the network; see `Network` for its optional members.
         result: its output for ``batch``.
         batch: the data.
-        name: `default`: `shape_loss` of the refined volume, of the fused one and of the volume of each view. Through
-            the fusion alone a view gets hardly any gradient, so that most steps had to use single views and neither
-            the refiner nor the recurrence learned. `published`: the cross entropy of the refined and the fused volume.
+        name: `default`: `shape_loss` of the refined volume, of the fused one and of the volume of each view. Without
+            the last term the gradient of a view, through the fusion alone, is very small: most steps then had to use
+            single views, and neither the refiner nor the recurrence learned. `published`: the cross entropy of the
+            refined and the fused volume.
 
     Raises:
         ValueError: an unknown ``name``.

@@ -1,6 +1,6 @@
 """Download of the public archives: resumed after a break, checked, and unpacked inside their own folder.
 
-Sizes are bounded before they are believed: a server may not send more than `SOURCES` allows, an archive may not unpack
+All sizes are checked against limits: a server may not send more than `SOURCES` allows, an archive may not unpack
 to more, and no member may leave the folder or be anything but a plain file.
 """
 
@@ -72,7 +72,7 @@ SOURCES: dict[str, tuple[Source, ...]] = {
 
 
 def fetch(name: str, root: Path | None = None) -> Path:
-    """Downloads and unpacks the data set ``name`` below ``root`` (default ``data/<name>``), except for what is there.
+    """Downloads and unpacks the data set ``name`` below ``root`` (default ``data/<name>``), unless it exists.
 
     Raises:
         ValueError: an unknown name, a wrong hash, an archive that is broken or would leave its folder.
@@ -117,7 +117,7 @@ def _fetch_file(source: Source, archive: Path, folder: Path) -> None:
     if source.folder:
         print(f"{archive}: unpacking", flush=True)
         _unpack(archive, folder, round(1.5 * source.unpacked))
-    # Recorded last: the hash of a file that does not unpack is no reference.
+    # Recorded last: the hash of a file that cannot be unpacked must not become the reference.
     write_text(hashes, json.dumps({**recorded, source.name: found}, indent=1) + "\n")
 
 

@@ -69,7 +69,7 @@ def list_captures(tree: Path) -> list[Path]:
 
 
 def _check_tree(tree: Path, folders: list[Path]) -> list[str]:
-    """Captures that the taxonomy lacks, lists in vain or has in two splits, and grids without a capture."""
+    """Captures that the taxonomy lacks or has in two splits, entries and grids without a capture."""
     if not (tree / RENDERINGS / FOOT_SYNSET).is_dir():
         return []
     names, path = {folder.name for folder in folders if not folder.name.startswith(".")}, tree / TAXONOMY_FILE

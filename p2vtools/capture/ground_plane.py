@@ -181,7 +181,7 @@ def _refine_floor(points: Points, normals: Points, up: Vector, level: float) -> 
 
 
 def _score(points: Points, up: Vector, level: float) -> float:
-    """How much a scan stands like a foot on this plane; minus infinity if it does not."""
+    """Score of a plane as the one on which the foot of a scan stands; minus infinity if none can stand on it."""
     upright = trimesh.transform_points(points, _upright_transform(up, level))
     height = upright[:, 1]
     foot = _largest_group(upright)

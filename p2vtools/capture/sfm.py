@@ -1,7 +1,7 @@
 """Structure from motion with pycolmap: poses of photos without a mat, and a solid from the sparse points.
 
-Schönberger and Frahm, Structure-from-Motion Revisited (CVPR 2016). Smooth skin has no features, so the floor registers
-the photos: on a plain floor, or with few or small photos, there is no model.
+Schönberger and Frahm, Structure-from-Motion Revisited (CVPR 2016). Smooth skin has no features, so photos are
+registered by the features of the floor: on a plain floor, or with few or small photos, there is no model.
 """
 
 from __future__ import annotations

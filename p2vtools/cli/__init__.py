@@ -21,7 +21,7 @@ COMMANDS = (
 
 app = typer.Typer(
     name="p2v",
-    help="From photos of a foot to a solid, its millimetres and a shoe size; and the study of the networks behind it.",
+    help="Reconstruct and measure a foot from photos, find its shoe size, and run the study of the networks.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

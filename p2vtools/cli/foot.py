@@ -1,4 +1,4 @@
-"""Commands for a foot: from a printed mat and photos, or from a scan, to millimetres and shoe sizes."""
+"""Commands for a foot: from a printed mat and photos, or from a scan, to measures in mm and shoe sizes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def reconstruct(
     out: Annotated[Path, Option(help=".obj, .glb, .ply (metres), .stl (mm) or .binvox", show_default=False)],
     size: Annotated[Literal[32, 64, 128], Option(help="voxels along each edge")] = 128,
     side: Annotated[Literal["left", "right"] | None, Option(help="which foot, if subject.json does not say")] = None,
-    placement: Annotated[Literal["found", "given"], Option(help="search for the foot, or trust the cube")] = "found",
+    placement: Annotated[Literal["found", "given"], Option(help="search for the foot, or use the cube")] = "found",
     cameras: Annotated[
         Literal["exact", "noted"], Option(help="noted: measured by hand, to be aligned to the photos")
     ] = "exact",
@@ -76,7 +76,7 @@ def measure(
     out: Annotated[Path | None, Option(help="also draw where it was measured, PNG")] = None,
     fit: Annotated[Path | None, Option(help="also draw its room in shoes of three sizes, PNG")] = None,
 ) -> None:
-    """Print the millimetres and shoe sizes of the mesh of a foot."""
+    """Print the measures, in mm, and the shoe sizes of the mesh of a foot."""
     from p2vlib.files import write_atomically
     from p2vlib.geometry.frames import UNITS
     from p2vtools import viewer
@@ -109,7 +109,7 @@ def _check_suffix(path: Path, suffix: str) -> None:
 
 
 def _print_sizes(measures: Measures, half_widths: Mapping[str, float] = MappingProxyType({})) -> None:
-    """Prints millimetres and sizes; ``half_widths``: measure -> half the width of its interval, mm."""
+    """Prints measures in mm and sizes; ``half_widths``: measure -> half the width of its interval, mm."""
     from p2vtools.fit.measure import shoe_sizes
 
     intervals = {name.replace("_", " "): f" (± {value:.0f})" for name, value in half_widths.items()}
@@ -160,7 +160,7 @@ def capture(
     consent: Annotated[str | None, Option(metavar="yes", help="the person has agreed to be in the data set")] = None,
     licence: Annotated[str, Option(help="the licence of the submitted capture")] = "CC-BY-4.0",
 ) -> None:
-    """Make a capture folder from photos or a film of a foot or from an app's export; with --into, submit it."""
+    """Make a capture folder from photos or a video of a foot or from an app's export; with --into, submit it."""
     origin = Source(source, side, paper.lower(), app, foot_length)
     if into:
         _submit(origin, into, subject, consent, licence, out)

@@ -53,7 +53,7 @@ def study(
 
 
 def _parameters(texts: list[str], on_error: str | None) -> dict[str, list[Any]]:
-    """The values of each ``-p`` option, and of ``--on-error``, which is short for one."""
+    """The values of each ``-p`` option, and of ``--on-error``, which is a shorthand for one."""
     from p2vtools.study.parameters import parse_parameter
 
     values: dict[str, list[Any]] = {"on_error": [on_error]} if on_error else {}

@@ -22,7 +22,7 @@ from p2vlib.models.unprojection import Unprojection, UnprojectionConfig, Unproje
 
 
 class Ensemble(nn.Module):
-    """Photos and their cameras to the mean prediction of the ``members``, at the grid's size or finer (`enlarged`)."""
+    """Predicts the mean of its ``members`` from photos and their cameras, at the grid's size or finer (`enlarged`)."""
 
     needs_cameras = True
     order_free = True
