@@ -97,7 +97,9 @@ def train(
             checkpoints.save(checkpoint, model, provenance, history, optimizer, step + 1)
         report("  " + folder.name + ": " + _epoch_line(row, recipe))
     accelerator.unwrap_model(network, keep_fp32_wrapper=False).to("cpu")  # predictions outside the loop: no autocast
-    vars(model).pop("_is_accelerate_prepared")  # else a later training of the same object would leave it on the CPU
+    vars(model).pop(
+        "_is_accelerate_prepared", None
+    )  # else a later training of the same object would leave it on the CPU
     if main:
         checkpoints.save(finished, model, provenance, history)
         checkpoint.unlink(missing_ok=True)
