@@ -309,10 +309,12 @@ def record_study(_: Path) -> Iterator[tuple[str, Any]]:
     for path in sorted(folder.glob("tables/*.csv")):
         table = pd.read_csv(path, keep_default_na=False)
         table = table[~table.isin(["psgn-narrow"]).any(axis=1)]  # see TOLERATED
+        table = table.replace(OLD_NETWORKS)
         yield f"study/tables/{FILES.get(path.name, path.name)}", table_of(table)
     metrics = pd.read_csv(folder / "metrics.csv", dtype={"taxonomy": str}, keep_default_na=False).rename(
         columns=COLUMNS
     )
+    metrics["model"] = metrics["model"].replace(OLD_NETWORKS)
     metrics = metrics.sort_values(list(metrics.columns)[:13], kind="stable")
     for names, rows in metrics.groupby(["notebook", "dataset", "training", "model", "variant"]):
         yield "study/metrics/" + "/".join(map(str, names)), table_of(rows)
