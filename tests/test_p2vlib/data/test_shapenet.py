@@ -23,6 +23,7 @@ from p2vlib.geometry.frames import object_cube
 from p2vlib.geometry.grids import VoxelGrid, voxelise, write_binvox
 from p2vlib.geometry.projection import project_points, voxel_centres
 from p2vlib.models import build
+from p2vtools.archives.loading import read_archive
 from p2vtools.study import experiments
 from p2vtools.synthesis.objects import make_object
 from p2vtools.synthesis.photos import rendering as photos
@@ -255,7 +256,7 @@ def test_every_invalid_object_is_reported_with_its_file(tmp_path):
 def test_things3d_has_the_same_layout_with_fewer_photos(tmp_path):
     write_object(tmp_path, "a1", views=shapenet.THINGS3D_VIEWS)
     (tmp_path / shapenet.TAXONOMY).write_text(json.dumps([entry(CHAIR, train=["a1"])]))
-    captures = experiments.read_archive("things3d", str(tmp_path), 96).captures
+    captures = read_archive("things3d", str(tmp_path), 96).captures
     assert captures.photos.shape[1] == 6 and captures.table.dataset.tolist() == ["things3d"]
     assert len(experiments.training_captures(captures, "things3d", "train")) == 1
 

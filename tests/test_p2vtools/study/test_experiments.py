@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from p2vlib import evaluation, training
+from p2vtools.archives.loading import read_archive
 from p2vtools.study import experiments, notebook_run
 from tests.test_p2vlib.evaluation.test_evaluation import FirstPhoto, captures
 from tests.test_p2vlib.training.test_training import RECIPE, data, same_weights, tiny
@@ -131,17 +132,17 @@ def test_surface_scores_of_networks_and_of_the_mean_shape():
 
 
 def test_read_archive_refuses_unknown_options_and_missing_archives(tmp_path):
-    assert experiments.read_archive("embedded", "", 96) is None
+    assert read_archive("embedded", "", 96) is None
     for dataset, options, message in (
         ("imagenet", {}, "unknown data set 'imagenet'; expected embedded, shapenet, things3d or pix3d"),
         ("shapenet", {"on_error": "ignore"}, "on_error is 'ignore'; expected stop or skip"),
         ("shapenet", {"limit": -1}, "limit is -1; expected"),
     ):
         with pytest.raises(ValueError, match=message):
-            experiments.read_archive(dataset, "", 96, **options)
+            read_archive(dataset, "", 96, **options)
     for dataset in ("shapenet", "pix3d"):
         with pytest.raises(FileNotFoundError, match=f"p2v fetch {dataset}"):
-            experiments.read_archive(dataset, str(tmp_path), 96)
+            read_archive(dataset, str(tmp_path), 96)
 
 
 @pytest.mark.parametrize(
