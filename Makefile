@@ -46,7 +46,7 @@ smoke: setup
 
 report: setup
 	$(P2V) data --scale quick
-	$(P2V) study --scale quick --only 00,01,02,03,04,05
+	$(P2V) study --scale quick --only 00,01,02,03,03a,04,05
 
 report-all: setup
 	$(P2V) data --scale quick
