@@ -137,7 +137,7 @@ class NotebookRun:
             photos: save as JPEG, a quarter of the size, because the figure shows mostly photos.
         """
         if self.is_smoke:
-            figure.text(0.995, -0.01, SMOKE_NOTE, ha="right", va="top", fontsize=8, color="firebrick")
+            figure.text(0.995, 1.005, SMOKE_NOTE, ha="right", va="bottom", fontsize=8, color="firebrick")
         suffix, quality = ("jpg", {"quality": 90}) if photos else ("png", None)
         target = self.folder / "figures" / f"{self.notebook}-{name}.{suffix}"
         kwargs = dict(format=suffix, dpi=110, bbox_inches="tight", pil_kwargs=quality)
