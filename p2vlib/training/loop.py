@@ -96,15 +96,18 @@ def train(
         if step + 1 < recipe.steps and main:
             checkpoints.save(checkpoint, model, provenance, history, optimizer, step + 1)
         report("  " + folder.name + ": " + _epoch_line(row, recipe))
-    accelerator.unwrap_model(network, keep_fp32_wrapper=False).to("cpu")  # predictions outside the loop: no autocast
-    vars(model).pop(
-        "_is_accelerate_prepared", None
-    )  # else a later training of the same object would leave it on the CPU
+    _release(accelerator, network, model)
     if main:
         checkpoints.save(finished, model, provenance, history)
         checkpoint.unlink(missing_ok=True)
     accelerator.wait_for_everyone()
     return history
+
+
+def _release(accelerator: Accelerator, network: nn.Module, model: nn.Module) -> None:
+    """Undoes what accelerate did to ``model``: it predicts without autocast, and may be trained once more."""
+    accelerator.unwrap_model(network, keep_fp32_wrapper=False).to("cpu")
+    vars(model).pop("_is_accelerate_prepared", None)  # accelerate leaves a marked model on the CPU, unprepared
 
 
 def training_step(
