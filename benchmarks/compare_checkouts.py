@@ -58,15 +58,6 @@ NAMES = {  # "module:attribute", newest first; the first one that can be importe
     "degrade": ["p2vtools.synthesis.scan_degradation:degrade_scan", "p2vlib.capture.degrade:scanned"],
 }
 COMMAND_LINES = ["p2vtools", "p2vlib"]  # packages with the command line, newest first
-FIELDS: dict[str, str] = {  # field or option of f5c6dde -> its new name
-    "single_view": "single_view_share",
-    "choice": "view_sampling",
-    "hold": "freeze_after_first_stage",
-    "epoch": "steps_per_epoch",
-    "points": "point_samples",
-    "order": "view_order",
-    "clip": "gradient_clip",
-}
 TENSORS: dict[str, str] = {
     r"^point_head\.": "finer.",
     r"^calibration$": "line",
@@ -87,9 +78,14 @@ def project(name: str) -> Any:
     raise ImportError(f"no name for {name!r} in this checkout") from failure
 
 
+def new_name(field: str) -> str:
+    """The name in this checkout of a field or option of f5c6dde."""
+    return getattr(importlib.import_module("p2vlib.config"), "RENAMED_FIELDS", {}).get(field, field)
+
+
 def get(thing: Any, field: str) -> Any:
     """Field ``field`` (its name at f5c6dde) of an object of the checkout."""
-    name = FIELDS.get(field, field)
+    name = new_name(field)
     return getattr(thing, name if hasattr(thing, name) else field)
 
 
@@ -97,7 +93,7 @@ def recipe(**options: Any) -> Any:
     """A training recipe; the options have the names of f5c6dde."""
     training = project("Training")
     return training(
-        **{(new if hasattr(training(), new := FIELDS.get(old, old)) else old): value for old, value in options.items()}
+        **{(new if hasattr(training(), new := new_name(old)) else old): value for old, value in options.items()}
     )
 
 
