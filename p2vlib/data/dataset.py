@@ -29,6 +29,10 @@ COLUMNS = ("sample", "subject", "dataset", "taxonomy", "look", "light", "split",
 or steady), ``cube`` metric or object (R2N2's normalised cube)."""
 
 
+MAX_BOX = 8
+"""Largest crop box, relative to the longer side of the photo."""
+
+
 @dataclass(frozen=True, eq=False)
 class Captures:
     """A table of captures, and tensors with one entry per row; views are in clockwise order."""
@@ -194,15 +198,38 @@ def _stack_views(
 def crop_and_resize(
     image: Image.Image, box: Sequence[float] | np.ndarray | None, size: int
 ) -> UInt8[np.ndarray, "size size 4"]:
-    """``image`` as RGBA, cropped to ``box`` (pixels; border pixels are repeated) and resized to ``size`` pixels."""
-    pixels, crop = np.asarray(image.convert("RGBA")), None
+    """``image`` as RGBA, cropped to ``box`` (pixels; border pixels are repeated) and resized to ``size`` pixels.
+
+    Where the box extends beyond the image by more than the longer side of it, the image is scaled down first, so that
+    an image with its border never takes more than nine times the memory of the square around the image.
+
+    Raises:
+        ValueError: a box that is empty, not finite or more than `MAX_BOX` times as large as the image.
+    """
+    pixels, crop = image.convert("RGBA"), None
     if box is not None:
-        height, width = pixels.shape[:2]
-        left, top, right, bottom = box
-        margin = int(np.ceil(max(0, -left, -top, right - width, bottom - height)))
-        pixels = np.pad(pixels, ((margin, margin), (margin, margin), (0, 0)), mode="edge")
-        crop = (left + margin, top + margin, right + margin, bottom + margin)
-    return np.asarray(Image.fromarray(pixels).resize((size, size), Image.Resampling.BOX, box=crop))
+        longer = max(image.size)
+        edges = np.array(box, dtype=float)
+        extent = edges[2:] - edges[:2]
+        if not (np.isfinite(edges).all() and extent.min() > 0):
+            raise ValueError(f"the box {edges.tolist()} of a photo is empty; expected left < right and top < bottom")
+        if extent.max() > MAX_BOX * longer:
+            raise ValueError(
+                f"a crop box of {extent.max():.0f} pixels in a photo of {image.width} x {image.height}; expected at most "
+                f"{MAX_BOX} times the photo: the camera is misplaced or too near"
+            )
+        # A box entirely beyond the photo shows repeated pixels alone, wherever it is.
+        edges -= np.tile(np.maximum(edges[:2] - image.size, 0) + np.minimum(edges[2:], 0), 2)
+        beyond = max(0.0, *-edges[:2], *(edges[2:] - image.size))
+        if beyond > longer:
+            smaller = [max(1, int(side * longer / beyond)) for side in image.size]
+            edges *= np.tile(np.divide(smaller, image.size), 2)
+            pixels = pixels.resize(smaller, Image.Resampling.BOX)
+            beyond = max(0.0, *-edges[:2], *(edges[2:] - smaller))
+        margin = int(np.ceil(beyond))
+        padded = np.pad(np.asarray(pixels), ((margin, margin), (margin, margin), (0, 0)), mode="edge")
+        pixels, crop = Image.fromarray(padded), tuple(edges + margin)
+    return np.asarray(pixels.resize((size, size), Image.Resampling.BOX, box=crop))
 
 
 # ------------------------------------------------------------------------------------------------------------- mirror

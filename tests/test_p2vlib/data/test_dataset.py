@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import tracemalloc
 from dataclasses import asdict
 from pathlib import Path
 
@@ -159,6 +160,25 @@ def test_a_crop_may_extend_beyond_the_image():
     pixels[:, 5:] = 200
     cropped = dataset.crop_and_resize(Image.fromarray(pixels), (-10, -10, 10, 10), 20)
     assert cropped.shape == (20, 20, 4) and (cropped[:, :14, :3] == 0).all() and (cropped[:, 15:, :3] == 200).all()
+
+
+def test_a_crop_needs_no_more_memory_than_the_photo():
+    """A gradient from left to right: the crop of a box shows its part of the ramp, and the end values beyond it."""
+    ramp = np.repeat(np.arange(0, 240, 2, dtype=np.uint8)[None, :, None], 90, axis=0).repeat(3, axis=2)
+    image, size = Image.fromarray(ramp), 96
+    for box in ((20, 10, 80, 70), (-300, -300, 500, 500), (-700.5, -100, 200, 800.5), (1e7, 0, 1e7 + 50, 50)):
+        tracemalloc.start()
+        cropped = dataset.crop_and_resize(image, box, size)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < 12 * 4 * 120 * 120 + 4 * size * size
+        across = box[0] + (np.arange(size) + 0.5) / size * (box[2] - box[0])
+        expected = 2 * (across - 0.5).clip(0, 119)
+        assert np.abs(cropped[..., 0] - expected).max() <= 2 + 2 * (box[2] - box[0]) / size
+    with pytest.raises(ValueError, match="at most 8 times the photo"):
+        dataset.crop_and_resize(image, (-500, -500, 500, 500), size)
+    with pytest.raises(ValueError, match="empty"):
+        dataset.crop_and_resize(image, (5, 5, 5, 9), size)
 
 
 def test_an_empty_selection_is_refused_with_what_there_is(smoke):
