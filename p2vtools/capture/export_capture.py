@@ -32,8 +32,8 @@ from p2vtools.capture.charuco import sharpness, undistort
 from p2vtools.capture.ground_plane import fit_plane, random_planes
 from p2vtools.capture.mat_capture import MAX_FRAMES, MAX_PHOTO_SIDE
 from p2vtools.capture.scan_cleaning import CleanedScan, clean_scan, write_model
+from p2vtools.fit.placement import SEARCH_SCALE, estimate_placement, foot_visual_hull, pose_matrix
 from p2vtools.fit.pretrained import PretrainedModel
-from p2vtools.fit.reconstruct import SEARCH_SCALE, estimate_placement, foot_visual_hull, pose_matrix
 
 CROP_RADIUS, CROP_HEIGHT = 0.28, 0.45
 """Cylinder about the point where the cameras look, within which a mesh belongs to the foot, metres."""

@@ -22,7 +22,7 @@ from p2vlib.geometry.grids import VoxelGrid, to_mesh, voxelise, write_binvox
 from p2vtools.capture.ground_plane import GroundPlane, Plane, find_ground_plane
 from p2vtools.capture.scan_files import decimate
 from p2vtools.capture.template_registration import TemplateRegistration
-from p2vtools.fit.reconstruct import estimate_placement, pose_matrix
+from p2vtools.fit.placement import estimate_placement, pose_matrix
 
 UNKNOWN_UNIT = "unknown"
 """The unit of a scan that has the size of a foot in none of `UNITS`."""

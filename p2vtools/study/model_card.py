@@ -27,8 +27,9 @@ from p2vlib.provenance import data_folder
 from p2vtools import viewer
 from p2vtools.executor import run_jobs
 from p2vtools.fit import camera_alignment, pretrained, uncertainty
+from p2vtools.fit.placement import pose_matrix
 from p2vtools.fit.pretrained import PretrainedModel
-from p2vtools.fit.reconstruct import ReconstructedFoot, pose_matrix, reconstruct
+from p2vtools.fit.reconstruct import ReconstructedFoot, reconstruct
 from p2vtools.fit.uncertainty import CALIBRATED_SIZE, CALIBRATION_KEY
 from p2vtools.synthesis.collection import MAT_DOMAIN, build_collection
 from p2vtools.synthesis.feet.foot import make_feet

@@ -25,9 +25,11 @@ from p2vlib.geometry.cameras import Camera
 from p2vlib.geometry.frames import FOOT_CUBE, Cube, Volume
 from p2vlib.geometry.grids import iou, to_mesh, voxelise
 from p2vlib.models import Reconstruction
+from p2vtools.fit.cube_crops import crop_to_cube
 from p2vtools.fit.measure import measure_foot
+from p2vtools.fit.placement import find_foot
 from p2vtools.fit.pretrained import load_pretrained
-from p2vtools.fit.reconstruct import GRID_SIZES, crop_to_cube, find_foot
+from p2vtools.fit.reconstruct import GRID_SIZES
 
 Networks = Mapping[str, tuple[nn.Module, float]]
 """Name -> network, and the occupancy from which a voxel is solid."""

@@ -13,7 +13,7 @@ from PIL import Image
 from p2vlib.files import write_bytes
 from p2vlib.geometry.cameras import Camera
 from p2vlib.geometry.frames import SIDES
-from p2vtools.fit.reconstruct import pose_matrix
+from p2vtools.fit.placement import pose_matrix
 from p2vtools.synthesis.feet.foot import SyntheticFoot, make_feet
 from p2vtools.synthesis.feet.population import sample_population
 from p2vtools.synthesis.mat import Mat, get_mat, random_sheet

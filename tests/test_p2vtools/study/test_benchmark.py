@@ -9,7 +9,7 @@ import pytest
 from p2vlib import config
 from p2vtools.__main__ import main
 from p2vtools.fit.measure import HALF_SIZE
-from p2vtools.fit.reconstruct import pose_matrix
+from p2vtools.fit.placement import pose_matrix
 from p2vtools.study.benchmark import captures, run, scans, summary, walks
 
 CLEANED = {"tilt": 0.0, "floor": "none", "tilt error": 1.0, "side right": True, "unit right": True, "refused": ""}

@@ -1,0 +1,78 @@
+"""Photos and cameras cropped to a cube in the world, as networks take them, and the prediction in the cube."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from p2vlib.data.augmentation import preprocess
+from p2vlib.data.capture_folder import PhotoSet
+from p2vlib.data.dataset import Captures, crop_and_resize, mirror_boxes, mirror_cameras, mirror_views
+from p2vlib.geometry.cameras import Camera
+from p2vlib.geometry.frames import FOOT_SHARE, Cube
+from p2vlib.models import Reconstruction
+from p2vtools.fit.pretrained import PretrainedModel
+
+
+def crop_to_cube(photo_set: PhotoSet, pose: Float[np.ndarray, "4 4"], cube: Cube, size: int) -> Captures:
+    """The input of a network with ``size`` pixels: photos cropped to ``cube`` in the frame ``pose``.
+
+    A right foot is mirrored. The truth is unknown.
+
+    Raises:
+        ValueError: a camera that does not see the cube.
+    """
+    photos, cameras = [], []
+    for photo, camera, box, name in project_cube(photo_set, pose, cube):
+        if box[2] < 0 or box[3] < 0 or box[0] > photo.width or box[1] > photo.height:
+            raise ValueError(f"{name}: its camera does not see the position of the foot; check the row of this photo")
+        photos.append(crop_and_resize(photo, box, size))
+        cameras.append(camera.normalised(cube, box))
+    return as_left_captures(photos, cameras, photo_set.side)
+
+
+def project_cube(
+    photo_set: PhotoSet, pose: Float[np.ndarray, "4 4"], cube: Cube
+) -> Iterator[tuple[Image.Image, Camera, tuple[float, ...], str]]:
+    """Each photo, its camera in the frame ``pose``, the box of the lower part of ``cube`` in it, and its name."""
+    for photo, camera, name in zip(photo_set.photos, photo_set.cameras, photo_set.names, strict=True):
+        moved = replace(camera, extrinsics=camera.extrinsics @ pose)
+        try:
+            box = moved.crop_box(cube, FOOT_SHARE * cube.edge)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}; its pose does not agree with the other photos") from None
+        yield photo, moved, box, name
+
+
+def as_left_captures(
+    photos: Sequence[np.ndarray],
+    cameras: Sequence[np.ndarray],
+    side: str,
+    boxes: Sequence[np.ndarray] = (),
+    size: int = 0,
+) -> Captures:
+    """Photos and cameras of one foot as `Captures` of one row; a right foot is mirrored."""
+    is_right, no_truth = torch.tensor([side == "right"]), torch.zeros(1, 1, 1, 1, dtype=torch.bool)
+    pixels = torch.from_numpy(np.stack(photos)).permute(0, 3, 1, 2)[None]
+    pixels, _ = mirror_views(pixels, no_truth, is_right)
+    left_cameras = mirror_cameras(torch.tensor(np.stack(cameras), dtype=torch.float32)[None], is_right)
+    places = None
+    if len(boxes):
+        places = mirror_boxes(torch.tensor(np.stack(boxes), dtype=torch.float32)[None], pixels.shape[-1], is_right)
+    return Captures(pd.DataFrame({"sample": ["capture"]}), pixels, no_truth, left_cameras, places, size)
+
+
+def predict_cube(
+    weights: PretrainedModel, photo_set: PhotoSet, pose: np.ndarray, cube: Cube
+) -> tuple[Reconstruction, Float[Tensor, "1 views 3 7"]]:
+    """Prediction in ``cube`` of the frame ``pose``, and the cameras passed to the network; a right foot is mirrored."""
+    captures = crop_to_cube(photo_set, pose, cube, weights.model.config.image_size)
+    with torch.no_grad():
+        return weights.model(preprocess(captures.photos), captures.cameras), captures.cameras
