@@ -215,8 +215,8 @@ def crop_and_resize(
             raise ValueError(f"the box {edges.tolist()} of a photo is empty; expected left < right and top < bottom")
         if extent.max() > MAX_BOX * longer:
             raise ValueError(
-                f"a crop box of {extent.max():.0f} pixels in a photo of {image.width} x {image.height}; expected at most "
-                f"{MAX_BOX} times the photo: the camera is misplaced or too near"
+                f"a crop box of {extent.max():.0f} pixels in a photo of {image.width} x {image.height}; expected at "
+                f"most {MAX_BOX} times the photo: the camera is misplaced or too near"
             )
         # A box entirely beyond the photo shows repeated pixels alone, wherever it is.
         edges -= np.tile(np.maximum(edges[:2] - image.size, 0) + np.minimum(edges[2:], 0), 2)
