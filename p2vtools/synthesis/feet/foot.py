@@ -1,7 +1,8 @@
 """Synthetic feet: anny's lower legs, posed for a person of the population, levelled on the floor and cut.
 
 Both meshes of a foot are in the world frame of `p2vlib.geometry.frames`: metres, y up, floor at y = 0, +x along the
-floor projection of pternion -> tip of the second toe, the bounding box of the cut foot centred on x = z = 0.
+floor projection of pternion -> tip of the second toe, the bounding box of the cut foot centred on x = z = 0. Legs of
+people of wide variety may lean out of the cube: their feet are centred by the part below `HEEL_HEIGHT`.
 """
 
 from __future__ import annotations
@@ -13,12 +14,16 @@ import manifold3d
 import numpy as np
 import trimesh
 
-from p2vlib.geometry.frames import FOOT_CUT_HEIGHT, SIDES, foot_cube
+from p2vlib.geometry.frames import FOOT_CUT_HEIGHT, SIDES, Cube, foot_cube
+from p2vtools.synthesis.feet.deformation import deform_foot, lean_shank
 from p2vtools.synthesis.feet.legs import LegTemplate, leg_template, pose_legs
 from p2vtools.synthesis.feet.population import FootShape, Person
 
 HEEL_HEIGHT = 0.06
 """Pternion lies below this height, metres: further up the calf may lean out behind the heel."""
+
+BUMP_COMPRESSION = 0.001
+"""Depth to which the bumps of a sole are flattened, metres."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +42,8 @@ class SyntheticFoot:
     """Tip of the second toe, ``[3]``."""
     length: float
     """Pternion to the longest toe along x."""
+    cube: Cube
+    """The cube of the foot."""
 
 
 def make_feet(person: Person) -> dict[str, SyntheticFoot]:
@@ -63,7 +70,8 @@ def _pose(shape: FootShape, side: str) -> dict[str, np.ndarray]:
     """Bone transforms of one side in anny's axes: a rotation about +x bends down, one about +z turns towards +x."""
     outwards = 1.0 if side == "left" else -1.0
     letter = side[0].upper()
-    forwards_lean, outwards_lean = shape.lean
+    # A large lean is applied to the finished foot: it would fold the skin of anny's ankle.
+    forwards_lean, outwards_lean = (0.0, 0.0) if shape.form else shape.lean
     pose = {f"foot.{letter}": _bone_transform(-forwards_lean, -outwards * outwards_lean, 0.0)}
     for toe in range(5):
         spread = shape.hallux_valgus if toe == 0 else shape.toe_spread * (toe - 1) / 3
@@ -87,11 +95,17 @@ def _make_foot(person: Person, side: str, posed: np.ndarray) -> SyntheticFoot:
     vertices = _align_and_scale(vertices, leg, shape.length)
     vertices = _align_and_scale(_reshape(vertices, leg, shape, side), leg, shape.length)
     vertices[:, 1] = _flatten_sole(vertices[:, 1], shape.compression)
+    if shape.form:
+        for _ in range(2):  # aligning and scaling change the measures a little
+            heel, _ = _axis_points(vertices, leg)
+            vertices = deform_foot(vertices - heel * [1, 0, 1], leg, shape.form, side, shape.length)
+            vertices = _align_and_scale(vertices, leg, shape.length)
+        vertices[:, 1] = _flatten_sole(vertices[:, 1], BUMP_COMPRESSION)
+        vertices = _align_and_scale(lean_shank(vertices, shape.lean, side, shape.length), leg, shape.length)
     solid = _cut(vertices, leg.faces)
-    centre = solid.bounds.mean(axis=0) * [1, 0, 1]
+    centre = _bounds(solid, shape).mean(axis=0) * [1, 0, 1]
     vertices -= centre
     solid.apply_translation(-centre)
-    foot_cube(solid.bounds)
     leg_mesh = trimesh.Trimesh(vertices, leg.faces, process=False)
     leg_mesh.vertex_attributes["albedo"] = _albedo(person, vertices, leg)
     heel, toe = _axis_points(vertices, leg)
@@ -103,7 +117,16 @@ def _make_foot(person: Person, side: str, posed: np.ndarray) -> SyntheticFoot:
         pternion=heel,
         second_toe=toe,
         length=float(vertices[leg.is_foot, 0].max() - heel[0]),
+        cube=foot_cube(_bounds(solid, shape)),
     )
+
+
+def _bounds(solid: trimesh.Trimesh, shape: FootShape) -> np.ndarray:
+    """Bounds of the part of a cut foot that its cube has to hold, ``[2, 3]``."""
+    if not shape.form:
+        return solid.bounds
+    below = solid.vertices[solid.vertices[:, 1] < HEEL_HEIGHT]
+    return np.stack([below.min(axis=0), below.max(axis=0)])
 
 
 def _level(vertices: np.ndarray, leg: LegTemplate) -> np.ndarray:

@@ -9,14 +9,17 @@ moved by the bones of the toes are excluded.
 from __future__ import annotations
 
 import functools
+from typing import TYPE_CHECKING
 
 import numpy as np
 import trimesh
 from jaxtyping import Bool, Float, Int
 from scipy.spatial import ConvexHull, cKDTree
 
-from p2vtools.synthesis.feet.foot import SyntheticFoot
 from p2vtools.synthesis.feet.legs import leg_template, pose_legs
+
+if TYPE_CHECKING:
+    from p2vtools.synthesis.feet.foot import SyntheticFoot
 
 LANDMARK_VERTICES: dict[str, tuple[int, ...]] = {
     "pternion": (435, 446, 2143, 2147, 2206, 2208, 2209, 2269, 2270, 3428),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -25,6 +26,33 @@ FOOT_WIDTH = {"man": 0.10, "woman": -0.17}
 
 MONK_TONES = ["f6ede4", "f3e7db", "f7ead0", "eadaba", "d7bd96", "a07e56", "825c43", "604134", "3a312a", "292420"]
 """The Monk Skin Tone scale (E. Monk, 2022), light to dark, as sRGB."""
+
+
+@dataclass(frozen=True)
+class FootForm:
+    """What wide variety adds to a `FootShape`; `p2vtools.synthesis.feet.deformation` applies it. Metres."""
+
+    breadth: float
+    """Breadth of the ball across the axis of the foot."""
+    heel_breadth: float
+    """Greatest breadth of the heel below the ankle bones."""
+    ball_position: float
+    """Pternion to the inner ball joint along the axis, as a share of the length."""
+    heights: tuple[float, float, float]
+    """Height of the back of the foot at `deformation.HEIGHT_POSITIONS`, as shares of the length."""
+    toe_heights: tuple[float, float, float, float, float]
+    """Thickness of each toe 10 mm behind its tip, big toe first."""
+    toe_bluntness: float
+    """Thickness of the toes 4 mm behind their tips as a share of that at 10 mm."""
+    toe_width: float
+    """Factor of the width of each toe."""
+    second_toe: float
+    """Distance by which the second toe reaches beyond the big toe; negative if it is shorter."""
+    ankle: float
+    """Factor of the thickness of the ankle and the leg."""
+    bumps: tuple[tuple[float, float, float, float, float], ...]
+    """Smooth bulges and hollows: position along the axis and height as shares of the length, position across as a share
+    of half the breadth, inner side positive; displacement along the normal and standard deviation, metres."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +85,8 @@ class FootShape:
     """Additional height of the arch, metres."""
     compression: float
     """Depth to which body weight flattens the sole, metres."""
+    form: FootForm | None = None
+    """Set for people of wide variety."""
 
 
 @dataclass(frozen=True)
@@ -100,17 +130,26 @@ class Person:
         }
 
 
-def sample_population(seed: int, people: int, first: int = 0) -> list[Person]:
+def sample_population(
+    seed: int, people: int, first: int = 0, variety: Literal["usual", "wide"] = "usual"
+) -> list[Person]:
     """Samples the people with the indices ``first`` to ``first + people - 1`` of the population ``seed``.
 
-    A person depends only on the seed and on their index, so a longer population starts with the shorter one.
+    A person depends only on the seed, on their index and on the variety, so a longer population starts with the shorter
+    one. ``wide`` gives other people than ``usual``, with more different shapes of feet and legs that lean
+    (`p2vtools.synthesis.feet.wide_population`).
 
     Raises:
-        ValueError: an argument is negative.
+        ValueError: a number is negative, or the variety is unknown.
     """
+    from p2vtools.synthesis.feet.wide_population import sample_wide_person
+
     if min(seed, people, first) < 0:
         raise ValueError(f"seed, people and first must not be negative; found {seed}, {people}, {first}")
-    return [_sample_person(seed, index) for index in range(first, first + people)]
+    if variety not in ("usual", "wide"):
+        raise ValueError(f"variety is {variety!r}; expected usual or wide")
+    sample = _sample_person if variety == "usual" else sample_wide_person
+    return [sample(seed, index) for index in range(first, first + people)]
 
 
 def _sample_person(seed: int, index: int) -> Person:
@@ -118,7 +157,7 @@ def _sample_person(seed: int, index: int) -> Person:
     sex = ("man", "woman")[rng.integers(2)]
     is_child = index % CHILD_EVERY == CHILD_EVERY - 1
     age = rng.uniform(6, 13) if is_child else rng.uniform(18, 85)
-    size, build = _truncated_normal(rng), _truncated_normal(rng)
+    size, build = truncated_normal(rng), truncated_normal(rng)
     relative = STATURE_CORRELATION * size + np.sqrt(1 - STATURE_CORRELATION**2) * build
     if is_child:
         # Linear in the age: about 18.6 cm and 1.16 m at six, 24.2 cm and 1.56 m at thirteen.
@@ -129,7 +168,7 @@ def _sample_person(seed: int, index: int) -> Person:
         length, stature = length_mean + length_sd * size, stature_mean + stature_sd * relative
         body_mass_index = float(np.clip(rng.normal(25, 4), 17, 38))
     muscle, ankle, calf = np.clip(rng.normal([0.5, 0, 0], [0.15, 0.4, 0.4]), [0, -1, -1], 1)
-    skin = _sample_skin(rng)
+    skin = sample_skin(rng)
     left, right = _sample_feet(rng, float(length), FOOT_WIDTH[sex])
     return Person(
         id=f"p{index:05d}",
@@ -146,14 +185,14 @@ def _sample_person(seed: int, index: int) -> Person:
     )
 
 
-def _truncated_normal(rng: np.random.Generator) -> float:
+def truncated_normal(rng: np.random.Generator) -> float:
     """A standard normal number, redrawn until it lies within three standard deviations."""
     while abs(value := rng.normal()) > 3:
         pass
     return float(value)
 
 
-def _sample_skin(rng: np.random.Generator) -> tuple[float, float, float]:
+def sample_skin(rng: np.random.Generator) -> tuple[float, float, float]:
     """A tone between two neighbours of the Monk scale with a slight variation of hue, linear RGB."""
     srgb = np.array([[int(tone[i : i + 2], 16) / 255 for i in (0, 2, 4)] for tone in MONK_TONES])
     linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)

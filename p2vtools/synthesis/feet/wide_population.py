@@ -1,0 +1,185 @@
+"""People of wide variety: feet as different as those of surveys and beyond, and legs that lean.
+
+Lengths, breadths and heels of adults have the means of ANSUR II (Gordon et al., 2014: 4,082 men and 1,986 women) and a
+somewhat larger spread. Heights and toes follow published sections of feet; the rest is wide on purpose.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from p2vlib.geometry.frames import SIDES
+from p2vtools.synthesis.feet.population import (
+    FOOT_WIDTH,
+    STATURE,
+    STATURE_CORRELATION,
+    FootForm,
+    FootShape,
+    Person,
+    sample_skin,
+    truncated_normal,
+)
+
+STREAM = 7
+"""Distinguishes the random stream of wide variety from those of the usual people."""
+
+CHILDREN = 0.25
+"""Share of children of 4 to 14 years."""
+
+ANSUR = {"man": (271.2, 13.1, 101.9, 5.2, 0.59, 72.5, 5.5), "woman": (246.3, 12.4, 92.7, 4.8, 0.56, 67.2, 5.2)}
+"""Mean and standard deviation of length and breadth, their correlation, mean and standard deviation of the breadth of
+the heel; millimetres."""
+
+BALL_POSITION = 0.74
+"""Length of the ball as a share of the length of the foot, ANSUR II."""
+
+LENGTH_RANGE = (0.160, 0.310)
+"""Shortest and longest foot, metres."""
+
+HEIGHTS = (0.245, 0.185, 0.150)
+"""Mean of `FootForm.heights`."""
+
+BACKWARDS = 0.55
+"""Share of legs that lean backwards by 10 to 50 degrees; the others are roughly upright."""
+
+BONES = {
+    "head of the first metatarsal": (0.73, 0.08, 1.0),
+    "head of the fifth metatarsal": (0.63, 0.06, -1.0),
+    "base of the fifth metatarsal": (0.38, 0.08, -0.8),
+    "navicular": (0.38, 0.19, 0.7),
+    "inner malleolus": (0.26, 0.33, 0.5),
+    "outer malleolus": (0.20, 0.28, -0.6),
+    "tuberosity of the calcaneus": (0.02, 0.17, 0.0),
+    "instep": (0.48, 0.25, 0.1),
+}
+"""Where bones stand out or fat hides them: as in `FootForm.bumps`."""
+
+
+def sample_wide_person(seed: int, index: int) -> Person:
+    """The person with ``index`` of the population ``seed``."""
+    rng = np.random.default_rng([seed, index, STREAM])
+    sex = ("man", "woman")[rng.integers(2)]
+    is_child = rng.random() < CHILDREN
+    age = rng.uniform(4, 14) if is_child else rng.uniform(18, 85)
+    size, build = truncated_normal(rng), truncated_normal(rng)
+    relative = STATURE_CORRELATION * size + np.sqrt(1 - STATURE_CORRELATION**2) * build
+    if is_child:
+        stature, body_mass_index = 0.82 + 0.057 * age + 0.05 * relative, rng.normal(13.5 + 0.4 * age, 2.0)
+    else:
+        mean, deviation = STATURE[sex]
+        stature, body_mass_index = mean + deviation * relative, np.clip(rng.normal(26, 5), 16, 40)
+    muscle, ankle, calf = np.clip(rng.normal([0.5, 0, 0], [0.2, 0.5, 0.5]), [0, -1, -1], 1)
+    skin = sample_skin(rng)
+    left, right = _sample_feet(rng, sex, age if is_child else None, size)
+    return Person(
+        id=f"w{index:05d}",
+        sex=sex,
+        age=float(age),
+        stature=float(stature),
+        mass=float(body_mass_index * stature**2),
+        muscle=float(muscle),
+        ankle=float(ankle),
+        calf=float(calf),
+        skin=skin,
+        left=left,
+        right=right,
+    )
+
+
+def _sample_feet(rng: np.random.Generator, sex: str, child_age: float | None, size: float) -> list[FootShape]:
+    """Both feet: measures and bones of the person, each side with a deviation of its own."""
+    length, breadth, heel = _sample_measures(rng, sex, child_age, size)
+    common, bones = rng.normal(size=40), 0.0012 * rng.normal(size=len(BONES)) + 0.0008 * rng.normal()
+    hallux_valgus = rng.gamma(2.0, 6.0)
+    second_toe = 0.002 + 0.003 * rng.random() if rng.random() < 0.25 else -0.010 * rng.random()
+    feet = []
+    for _ in SIDES:
+        scale = 1 + 0.006 * rng.normal()
+        z = np.clip(common + 0.35 * rng.normal(size=40), -2.5, 2.5)
+        own_length = float(np.clip(length * scale, *LENGTH_RANGE))
+        form = _sample_form(rng, z, own_length, (breadth * scale, heel * scale), second_toe, bones)
+        feet.append(_sample_foot(rng, z, own_length, FOOT_WIDTH[sex], hallux_valgus, form))
+    return feet
+
+
+def _sample_measures(
+    rng: np.random.Generator, sex: str, child_age: float | None, size: float
+) -> tuple[float, float, float]:
+    """Length, breadth and breadth of the heel, metres."""
+    wide, heel_wide = truncated_normal(rng), truncated_normal(rng)
+    if child_age is not None:
+        length = 0.128 + 0.0085 * child_age + 0.010 * size
+        breadth = length * (0.388 + 0.022 * wide)
+        return length, breadth, breadth * (0.71 + 0.045 * heel_wide)
+    length, length_sd, breadth, breadth_sd, correlation, heel, heel_sd = ANSUR[sex]
+    relative_breadth = correlation * 1.15 * size + 1.3 * np.sqrt(1 - correlation**2) * wide
+    relative_heel = 0.5 * relative_breadth + 1.1 * np.sqrt(0.75) * heel_wide
+    measures = length + 1.15 * length_sd * size, breadth + breadth_sd * relative_breadth, heel + heel_sd * relative_heel
+    return tuple(0.001 * value for value in measures)
+
+
+def _sample_form(
+    rng: np.random.Generator,
+    z: np.ndarray,
+    length: float,
+    breadths: tuple[float, float],
+    second_toe: float,
+    bones: np.ndarray,
+) -> FootForm:
+    unit = length / 0.26
+    heights = np.array(HEIGHTS) * (1 + 0.085 * (0.75 * z[0] + 0.65 * z[1:4]))
+    thick = 1 + 0.13 * (0.8 * z[4] + 0.6 * z[5:10])
+    toes = unit * np.array([0.0225, 0.0160, 0.0155, 0.0150, 0.0145]) * thick
+    random = [
+        (
+            *rng.uniform([0, 0, -1], [1, 0.45, 1]),
+            0.001 * np.clip(rng.normal(0, 1.1), -2.5, 2.5),
+            rng.uniform(0.011, 0.026),
+        )
+        for _ in range(16)
+    ]
+    bony = [
+        (*place, amplitude + 0.0004 * rng.normal(), rng.uniform(0.008, 0.013))
+        for place, amplitude in zip(BONES.values(), bones, strict=True)
+    ]
+    return FootForm(
+        breadth=breadths[0],
+        heel_breadth=breadths[1],
+        ball_position=float(BALL_POSITION + 0.016 * z[10]),
+        heights=tuple(heights.tolist()),
+        toe_heights=tuple(toes.tolist()),
+        toe_bluntness=float(np.clip(0.80 + 0.09 * z[11], 0.55, 0.95)),
+        toe_width=float(1.02 + 0.05 * z[12]),
+        second_toe=float(unit * second_toe),
+        ankle=float(1.02 + 0.06 * z[13]),
+        bumps=tuple((*map(float, place), float(unit * a), float(unit * w)) for *place, a, w in random + bony),
+    )
+
+
+def _sample_foot(
+    rng: np.random.Generator, z: np.ndarray, length: float, width: float, hallux_valgus: float, form: FootForm
+) -> FootShape:
+    """The pose is sampled per side: clawed or lifted toes, a loaded or an unloaded foot, the lean of the shank."""
+    claw = rng.uniform(10, 35) if rng.random() < 0.12 else 0.0
+    unloaded = rng.random() < 0.35
+    lift = rng.uniform(5, 22) if rng.random() < (0.45 if unloaded else 0.1) else 0.0
+    lifts = lift * np.array([1.0 + 0.5 * rng.random(), 1, 1, 1, 1])
+    forwards = rng.uniform(-50, -10) if rng.random() < BACKWARDS else np.clip(rng.normal(1, 7), -10, 15)
+    return FootShape(
+        length=length,
+        width=float(width + 0.25 * z[14]),
+        instep=float(np.clip(0.4 * z[15], -0.9, 0.9)),
+        taper=float(0.08 * z[16]),
+        adduction=float(5 * z[17]),
+        hallux_valgus=float(min(hallux_valgus + 2 * z[18], 40)),
+        toe_flexion=tuple(
+            (-1 + 5 * (0.6 * z[19] + 0.8 * z[20:25]) - lifts - claw * np.array([0.3, 1, 1, 1, 1])).tolist()
+        ),
+        toe_curl=tuple((6 + 8 * (0.6 * z[25] + 0.8 * z[26:31]) + 1.6 * claw * np.array([0.3, 1, 1, 1, 1])).tolist()),
+        toe_spread=float(4 + 4 * z[31]),
+        toe_extension=tuple((0.0018 * z[32:37]).tolist()),
+        lean=(float(forwards), float(np.clip(rng.normal(0, 6), -15, 15))),
+        arch=float(np.clip(0.006 + 0.0045 * z[37] + 0.003 * unloaded, 0, 0.018)),
+        compression=float(rng.uniform(0.0012, 0.003) if unloaded else rng.uniform(0.002, 0.006)),
+        form=form,
+    )
