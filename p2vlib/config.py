@@ -101,6 +101,9 @@ class Training:
     captures with fine ground truth (`dataset.load_feet`)."""
     lift_noise: float = 0.0
     """Standard deviation of the height of the cube above the floor on which the foot stands, in edges."""
+    close_crops: float = 0.0
+    """Share of the samples whose photos are cropped to the foot itself instead of its cube; for captures with crop
+    boxes (`dataset.load_feet`)."""
     point_samples: int = 0
     """If not 0, query points near the surface per capture for the point head, which is then the only part trained."""
     steps_per_epoch: int = 50

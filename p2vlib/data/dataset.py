@@ -82,14 +82,17 @@ class Captures:
         if not keep.any():
             found = self.table[list(values)].drop_duplicates().to_dict("records")
             raise ValueError(f"no capture has {values}; the data hold {found}")
-        rows = np.flatnonzero(keep)
+        return self.rows(np.flatnonzero(keep))
+
+    def rows(self, rows: Int64[np.ndarray, " rows"]) -> Captures:
+        """The captures with these numbers, in ascending order."""
         # Consecutive rows are a view, not a copy: the photos of an archive are a memory map of up to 79 GB.
         consecutive = rows[-1] - rows[0] + 1 == len(rows)
         index = slice(rows[0], rows[-1] + 1) if consecutive else torch.from_numpy(rows)
         tensors: dict[str, Any] = {
             name: None if value is None else value[index] for name, value in self._tensors().items()
         }
-        return replace(self, table=self.table[keep].reset_index(drop=True), **tensors)
+        return replace(self, table=self.table.iloc[rows].reset_index(drop=True), **tensors)
 
     def _tensors(self) -> dict[str, Tensor | None]:
         names = ("photos", "truth", "cameras", "boxes", "file_order", "fine_truth")
@@ -155,7 +158,8 @@ def load_feet(config: Config, *domains: str) -> Captures:
     """The feet of ``config`` in these domains, in metric cubes, with whole photos, crop boxes and fine ground truth.
 
     For networks with cameras: training moves the cube relative to the foot (`geometry.placement`) and crops each photo
-    to the moved cube.
+    to the moved cube. Photos of different sizes are placed in the middle of a common square, transparent around them:
+    what lies beyond a photo then has the colour of the background.
 
     Raises:
         ValueError: the packed file is missing or stale.
@@ -167,14 +171,19 @@ def load_feet(config: Config, *domains: str) -> Captures:
 
     rows = [row for row, record in enumerate(packed.records) if is_wanted(record)]
     records = [packed.records[row] for row in rows]
+    images = [packed.open_photos(record) for record in records]
+    sizes = {image.size for views in images for image in views}
+    canvas = max(map(max, sizes)) + (2 if len(sizes) > 1 else 0)
 
-    def load_views(record: dict) -> np.ndarray:
-        return np.stack([np.asarray(image.convert("RGBA")) for image in packed.open_photos(record)])
+    def load_views(views: list[Image.Image]) -> np.ndarray:
+        return np.stack([_place_on_canvas(image, canvas) for image in views])
 
     table, right = _table(records)
-    photos, truth = mirror_views(_stack_views(load_views, records), torch.from_numpy(packed.truth(records)), right)
+    photos, truth = mirror_views(_stack_views(load_views, images), torch.from_numpy(packed.truth(records)), right)
     cameras = mirror_cameras(torch.from_numpy(packed.cameras[rows]), right)
-    boxes = mirror_boxes(torch.tensor([record["boxes"] for record in records]), photos.shape[-1], right)
+    corners = [[_canvas_corner(image, canvas) * 2 for image in views] for views in images]
+    boxes = torch.tensor([record["boxes"] for record in records]) + torch.tensor(corners)
+    boxes = mirror_boxes(boxes, canvas, right)
     fine = torch.from_numpy(packing.fine_truth(config, table))
     fine = torch.where(right[:, None, None, None], fine.flip(-1), fine)
     size = config.image_size
@@ -187,18 +196,37 @@ def _table(records: Sequence[dict]) -> tuple[pd.DataFrame, Bool[Tensor, " captur
     return table, torch.tensor((table.side == "right").tolist())
 
 
+def _canvas_corner(image: Image.Image, canvas: int) -> tuple[int, int]:
+    """Left and top of ``image`` in the middle of a square of ``canvas`` pixels."""
+    return (canvas - image.width) // 2, (canvas - image.height) // 2
+
+
+def _place_on_canvas(image: Image.Image, canvas: int) -> UInt8[np.ndarray, "canvas canvas 4"]:
+    """``image`` as RGBA in the middle of a transparent square."""
+    pixels = np.zeros((canvas, canvas, 4), np.uint8)
+    left, top = _canvas_corner(image, canvas)
+    pixels[top : top + image.height, left : left + image.width] = np.asarray(image.convert("RGBA"))
+    return pixels
+
+
 def _stack_views(
-    load_views: Callable[[dict], np.ndarray], records: Sequence[dict]
+    load_views: Callable[[Any], np.ndarray], items: Sequence[Any]
 ) -> UInt8[Tensor, "captures views 4 height width"]:
+    """The photos of the captures ``items``, which ``load_views`` decodes one capture at a time."""
     with ThreadPoolExecutor() as pool:
-        photos = np.stack(list(pool.map(load_views, records)))
+        photos = np.stack(list(pool.map(load_views, items)))
     return torch.from_numpy(photos).permute(0, 1, 4, 2, 3)
 
 
 def crop_and_resize(
-    image: Image.Image, box: Sequence[float] | np.ndarray | None, size: int
+    image: Image.Image,
+    box: Sequence[float] | np.ndarray | None,
+    size: int,
+    outside: Literal["edge", "constant"] = "edge",
 ) -> UInt8[np.ndarray, "size size 4"]:
-    """``image`` as RGBA, cropped to ``box`` (pixels; border pixels are repeated) and resized to ``size`` pixels.
+    """``image`` as RGBA, cropped to ``box`` (pixels) and resized to ``size`` pixels.
+
+    Outside the image, pixels of its ``edge`` are repeated, or all are transparent (``constant``).
 
     Where the box extends beyond the image by more than the longer side of it, the image is scaled down first, so that
     an image with its border never takes more than nine times the memory of the square around the image.
@@ -227,7 +255,7 @@ def crop_and_resize(
             pixels = pixels.resize(smaller, Image.Resampling.BOX)
             beyond = max(0.0, *-edges[:2], *(edges[2:] - smaller))
         margin = int(np.ceil(beyond))
-        padded = np.pad(np.asarray(pixels), ((margin, margin), (margin, margin), (0, 0)), mode="edge")
+        padded = np.pad(np.asarray(pixels), ((margin, margin), (margin, margin), (0, 0)), mode=outside)
         pixels, crop = Image.fromarray(padded), tuple(edges + margin)
     return np.asarray(pixels.resize((size, size), Image.Resampling.BOX, box=crop))
 

@@ -158,7 +158,7 @@ def _table_row(folder: Path, subject: dict, cube: str) -> dict[str, str]:
         "dataset": "feet" if subject["metadata"] == "metric" else "objects",
         "taxonomy": subject["taxonomy"],
         "look": subject["look"],
-        "light": "drift" if folder.parent.name in ("phone", "mat") else "steady",
+        "light": "drift" if folder.parent.name in ("phone", "mat", "wild") else "steady",
         "split": subject["split"],
         "side": subject.get("side", "none"),
         "cube": cube,
@@ -185,15 +185,15 @@ def fine_truth(config: Config, table: pd.DataFrame) -> Bool[np.ndarray, "capture
         with safe_open(path, "numpy") as file:
             if file.metadata() == metadata:
                 stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    if missing := sorted(set(table["sample"]) - set(stored)):
+    domains = dict(zip(table["sample"], table["look"], strict=True))
+    if missing := sorted(set(domains) - set(stored)):
         import trimesh
 
-        folder = data_folder("feet", config.scale) / table.look.iloc[0]
-
         def voxelise_finely(name: str) -> np.ndarray:
-            subject = read_subject(folder / name)
+            folder = data_folder("feet", config.scale) / domains[name] / name
+            subject = read_subject(folder)
             cube = Cube(tuple(subject["cube"]["lower"]), subject["cube"]["edge"])
-            solid = trimesh.load_mesh(folder / name / "model.obj", process=False)
+            solid = trimesh.load_mesh(folder / "model.obj", process=False)
             return np.packbits(voxelise(solid.vertices, solid.faces, cube, FINE_SIZE).volume[:, :layers])
 
         with ThreadPoolExecutor() as pool:

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
-from p2vlib.geometry.projection import voxel_centres
+from p2vlib.geometry.projection import project_points, voxel_centres
 
 Placement = Float[Tensor, "batch 3 4"]
 """Maps a point q of the new cube to ``placement[:, :3] q + placement[:, 3]`` in the old one, in edges of the cube."""
@@ -131,6 +131,37 @@ def projected_boxes(cameras: Cameras, boxes: Boxes, height: float) -> Boxes:
     least, most = pixels.amin(-1), pixels.amax(-1)
     centre, half = (least + most) / 2, (most - least).amax(-1, keepdim=True) / 2
     return torch.cat([centre - half, centre + half], -1)
+
+
+def solid_boxes(
+    solid: Bool[Tensor, "batch x y z"], cameras: Cameras, boxes: Boxes, margin: float | Float[Tensor, "batch 1 1"] = 1.0
+) -> Boxes:
+    """The smallest square boxes around the projected voxels of ``solid``, ``margin`` times as large, in pixels.
+
+    An empty solid has the boxes of the whole cube.
+
+    Args:
+        boxes: the crop boxes to which ``cameras`` belong.
+
+    >>> from p2vlib.geometry.cameras import look_at
+    >>> from p2vlib.geometry.frames import FOOT_CUBE
+    >>> camera = look_at((0.0, 0.0, 0.0, 3.2, 60.0), FOOT_CUBE.centre, 64, 64)
+    >>> box = torch.tensor([[[0.0, 0.0, 64.0, 64.0]]])
+    >>> cameras = torch.from_numpy(camera.normalised(FOOT_CUBE, (0.0, 0.0, 64.0, 64.0))).float()[None, None]
+    >>> solid = torch.zeros(1, 4, 4, 4, dtype=torch.bool)
+    >>> solid[0, :, 1:3, 1:3] = True
+    >>> [round(edge, 1) for edge in solid_boxes(solid, cameras, box)[0, 0].tolist()]
+    [31.3, 31.3, 32.7, 32.7]
+    """
+    points = voxel_centres(solid.shape[-1], device=solid.device)
+    occupied = (solid | ~solid.flatten(1).any(1)[:, None, None, None]).flatten(1)[:, None, :, None]
+    uv = project_points(cameras, points).uv  # [batch, views, points, 2]
+    least = uv.masked_fill(~occupied, torch.inf).amin(2)
+    most = uv.masked_fill(~occupied, -torch.inf).amax(2)
+    centre, half = (least + most) / 2, margin * (most - least).amax(-1, keepdim=True) / 2
+    lower, size = boxes[..., :2], boxes[..., 2:] - boxes[..., :2]
+    corners = [lower + (edge + 1) / 2 * size for edge in (centre - half, centre + half)]
+    return torch.cat(corners, -1)
 
 
 def recrop(cameras: Cameras, before: Boxes, after: Boxes) -> Cameras:

@@ -17,6 +17,12 @@ from p2vlib.geometry import placement
 from p2vlib.models.network import Batch
 from p2vlib.training.recipes import first_stage
 
+CLOSE_MARGINS = (1.1, 1.6)
+"""Range of the size of close crops relative to the smallest square around the projected foot."""
+
+CLOSE_SHIFT = 0.06
+"""Largest displacement of a close crop, as a fraction of its size."""
+
 
 def sample_batch(
     captures: Captures,
@@ -70,11 +76,29 @@ def sample_batch(
         if recipe.point_samples and query_points is not None:
             points = query_points(truth, recipe.point_samples, fine.shape[2] / fine.shape[1], generator)
             inside = placement.occupancy_at(fine, moves, points)
+    if recipe.close_crops and cameras is not None and boxes is not None:
+        cameras, boxes = _crop_closely(truth, cameras, boxes, recipe.close_crops, generator)
     true_cameras = cameras
     if cameras is not None and recipe.camera_noise != (0.0, 0.0):
         cameras = perturb_cameras(cameras, *recipe.camera_noise, generator)
     photos = augment(photos, generator, augmentation_recipe(recipe.augmentation), boxes, captures.crop_size)
     return Batch(photos, cameras, truth, true_cameras, points, inside, generator)
+
+
+def _crop_closely(
+    truth: Tensor, cameras: Tensor, boxes: Tensor, share: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Cameras and boxes of a batch of which a ``share`` is cropped to the foot instead of its cube, not quite centred.
+
+    A camera near a foot sees little of the cube: most of a crop to the cube then lies beyond the photo.
+    """
+    random = torch.rand(len(boxes), boxes.shape[1], 4, generator=generator).to(boxes.device)
+    low, high = CLOSE_MARGINS
+    margin = low + (high - low) * random[:, :1, :1]
+    close = placement.solid_boxes(truth, cameras, boxes, margin)
+    shift = CLOSE_SHIFT * (2 * random[..., 1:3] - 1) * (close[..., 2:] - close[..., :2])
+    chosen = torch.where(random[:, :1, 3:] < share, close + shift.repeat(1, 1, 2), boxes)
+    return placement.recrop(cameras, boxes, chosen), chosen
 
 
 def network_inputs(model: nn.Module, captures: Captures) -> Captures:

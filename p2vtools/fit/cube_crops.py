@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from PIL import Image
 from torch import Tensor
 
@@ -16,15 +17,30 @@ from p2vlib.data.augmentation import preprocess
 from p2vlib.data.capture_folder import PhotoSet
 from p2vlib.data.dataset import Captures, crop_and_resize, mirror_boxes, mirror_cameras, mirror_views
 from p2vlib.geometry.cameras import Camera
-from p2vlib.geometry.frames import FOOT_SHARE, Cube
+from p2vlib.geometry.frames import FOOT_CUBE, FOOT_SHARE, Cube
 from p2vlib.models import Reconstruction
 from p2vtools.fit.pretrained import PretrainedModel
 
 
-def crop_to_cube(photo_set: PhotoSet, pose: Float[np.ndarray, "4 4"], cube: Cube, size: int) -> Captures:
+CLOSE_MARGIN = 1.25
+"""Size of a crop to a foot relative to its projection."""
+
+
+def crop_to_cube(
+    photo_set: PhotoSet,
+    pose: Float[np.ndarray, "4 4"],
+    cube: Cube,
+    size: int,
+    outside: Literal["edge", "constant"] = "edge",
+    solid: Bool[np.ndarray, "x y z"] | None = None,
+) -> Captures:
     """The input of a network with ``size`` pixels: photos cropped to ``cube`` in the frame ``pose``.
 
     A right foot is mirrored. The truth is unknown.
+
+    Args:
+        outside: pixels outside a photo, as of `crop_and_resize`.
+        solid: the foot in the cube; photos are then cropped to it, with a margin.
 
     Raises:
         ValueError: a camera that does not see the cube.
@@ -33,9 +49,18 @@ def crop_to_cube(photo_set: PhotoSet, pose: Float[np.ndarray, "4 4"], cube: Cube
     for photo, camera, box, name in project_cube(photo_set, pose, cube):
         if box[2] < 0 or box[3] < 0 or box[0] > photo.width or box[1] > photo.height:
             raise ValueError(f"{name}: its camera does not see the position of the foot; check the row of this photo")
-        photos.append(crop_and_resize(photo, box, size))
+        if solid is not None:
+            box = _box_around(camera.project(cube.voxel_centres(len(solid))[solid])[:, :2])
+        photos.append(crop_and_resize(photo, box, size, outside))
         cameras.append(camera.normalised(cube, box))
     return as_left_captures(photos, cameras, photo_set.side)
+
+
+def _box_around(pixels: Float[np.ndarray, "points 2"]) -> tuple[float, ...]:
+    """The smallest square around ``pixels``, enlarged by `CLOSE_MARGIN`."""
+    lower, upper = pixels.min(0), pixels.max(0)
+    centre, half = (lower + upper) / 2, CLOSE_MARGIN * (upper - lower).max() / 2
+    return (*(centre - half), *(centre + half))
 
 
 def project_cube(
@@ -70,9 +95,31 @@ def as_left_captures(
 
 
 def predict_cube(
-    weights: PretrainedModel, photo_set: PhotoSet, pose: np.ndarray, cube: Cube
+    weights: PretrainedModel,
+    photo_set: PhotoSet,
+    pose: np.ndarray,
+    cube: Cube,
+    solid: Bool[np.ndarray, "x y z"] | None = None,
 ) -> tuple[Reconstruction, Float[Tensor, "1 views 3 7"]]:
-    """Prediction in ``cube`` of the frame ``pose``, and the cameras passed to the network; a right foot is mirrored."""
-    captures = crop_to_cube(photo_set, pose, cube, weights.model.config.image_size)
+    """Prediction in ``cube`` of the frame ``pose``, and the cameras passed to the network; a right foot is mirrored.
+
+    The photos are cropped to the cube, or to the ``solid`` in it.
+    """
+    outside = "constant" if weights.takes_close_crops else "edge"
+    captures = crop_to_cube(photo_set, pose, cube, weights.model.config.image_size, outside, solid)
     with torch.no_grad():
         return weights.model(preprocess(captures.photos), captures.cameras), captures.cameras
+
+
+def predict_closely(
+    weights: PretrainedModel, photo_set: PhotoSet, pose: np.ndarray
+) -> tuple[Reconstruction, Float[Tensor, "1 views 3 7"]]:
+    """As `predict_cube` in `FOOT_CUBE`, and once more from crops to the foot where the weights were trained with such.
+
+    A camera near a foot sees little of the cube, so that most of a crop to the cube lies beyond the photo.
+    """
+    first, cameras = predict_cube(weights, photo_set, pose, FOOT_CUBE)
+    solid = (first.probability[0] >= weights.threshold).numpy()
+    if not weights.takes_close_crops or not solid.any():
+        return first, cameras
+    return predict_cube(weights, photo_set, pose, FOOT_CUBE, solid[:, :, ::-1] if photo_set.side == "right" else solid)

@@ -42,6 +42,11 @@ class PretrainedModel:
     typical_foot: TypicalFoot | None = None
     """Prior for the alignment of cameras measured by hand; None: not stored."""
 
+    @property
+    def takes_close_crops(self) -> bool:
+        """Whether the network was trained with photos cropped to the foot (`Training.close_crops`)."""
+        return any(recipe.get("close_crops", 0) for recipe in self.card.get("recipe", {}).values())
+
 
 def pretrained_path() -> Path:
     """Path of the weights that come with the project."""

@@ -23,7 +23,7 @@ from p2vlib.geometry.grids import VoxelGrid, to_mesh, write_binvox
 from p2vlib.geometry.projection import render_silhouettes
 from p2vlib.models import Reconstruction
 from p2vtools.fit import camera_alignment
-from p2vtools.fit.cube_crops import as_left_captures, predict_cube, project_cube
+from p2vtools.fit.cube_crops import as_left_captures, predict_closely, project_cube
 from p2vtools.fit.placement import find_foot, pose_matrix
 from p2vtools.fit.pretrained import PretrainedModel
 
@@ -126,7 +126,7 @@ def reconstruct(
         placement = "by the aligned cameras"
     else:
         pose = find_foot(weights, photo_set) if placement == "found" else pose
-        prediction, used_cameras = predict_cube(weights, photo_set, pose, FOOT_CUBE)
+        prediction, used_cameras = predict_closely(weights, photo_set, pose)
     yaw = np.rad2deg(np.arctan2(pose[2, 0], pose[0, 0]))
     shift = pose[:3, 3] - photo_set.initial_position
     report(

@@ -234,3 +234,11 @@ def test_the_fingerprint_depends_on_the_data_only(smoke):
 def test_columns_of_the_table(smoke):
     assert list(smoke.captures.table) == list(dataset.COLUMNS)
     assert isinstance(smoke.captures.table, pd.DataFrame) and not smoke.captures.table.isna().to_numpy().any()
+
+
+def test_photos_of_any_shape_lie_in_the_middle_of_a_transparent_canvas():
+    portrait = dataset._place_on_canvas(Image.new("RGB", (3, 4), (10, 20, 30)), 6)
+    assert dataset._canvas_corner(Image.new("RGB", (3, 4)), 6) == (1, 1)
+    expected = np.zeros((6, 6))
+    expected[1:5, 1:4] = 255
+    assert np.array_equal(portrait[..., 3], expected) and portrait[2, 2].tolist() == [10, 20, 30, 255]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -10,7 +12,7 @@ from p2vlib.data import dataset
 from p2vlib.data.augmentation import crop_boxes
 from p2vlib.geometry import placement
 from p2vlib.geometry.frames import FOOT_SHARE
-from p2vlib.geometry.projection import project_points, voxel_centres
+from p2vlib.geometry.projection import project_points, render_silhouettes, voxel_centres
 from p2vlib.training import batches
 
 
@@ -109,3 +111,20 @@ def test_a_batch_has_moved_cubes_and_true_cameras(feet):
     assert not any(torch.equal(truth, known) for truth in batch.truth for known in feet.truth)
     again = batches.sample_batch(feet, recipe, 3)
     assert torch.equal(again.views, batch.views) and torch.equal(again.truth, batch.truth)
+
+
+def test_close_crops_show_the_foot_larger_and_the_same_pixels(feet):
+    recipe = Training(batch=16, views=4, single_view_share=0.0, mirror=False, placement_noise=(4.0, 0.02))
+    whole, close = (batches.sample_batch(feet, replace(recipe, close_crops=share), 1) for share in (0.0, 1.0))
+    assert torch.equal(whole.truth, close.truth)
+    outside, points = ~close.truth.flatten(1)[:, None, :, None], voxel_centres(close.truth.shape[-1])
+    edges = []
+    for batch in (whole, close):
+        uv = project_points(batch.true_cameras, points).uv
+        edges.append((uv.masked_fill(outside, -9.0).amax(2) - uv.masked_fill(outside, 9.0).amin(2)).amax(-1))
+    smallest, largest = (2 / margin for margin in reversed(batches.CLOSE_MARGINS))
+    assert (edges[1] > smallest - 1e-3).all() and (edges[1] < largest + 1e-3).all() and (edges[1] > edges[0]).any()
+    # The background of a studio photo is white, and a foot is not: the crops moved together with the cameras.
+    silhouettes = render_silhouettes(close.truth.float(), close.true_cameras, 96) > 0.5
+    brightness = close.views.mean(2)
+    assert brightness[silhouettes].mean() < brightness[~silhouettes].mean() - 0.2
