@@ -21,7 +21,6 @@ from p2vlib.geometry.frames import FOOT_CUBE, FOOT_SHARE, Cube
 from p2vlib.models import Reconstruction
 from p2vtools.fit.pretrained import PretrainedModel
 
-
 CLOSE_MARGIN = 1.25
 """Size of a crop to a foot relative to its projection."""
 

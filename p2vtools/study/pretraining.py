@@ -78,10 +78,11 @@ def half_in_the_wild(feet: dataset.Captures) -> dataset.Captures:
     """All captures in the wild, and as many on floors and mats: the feet of every second person on either.
 
     Args:
-        feet: the domains phone, mat and wild with the same number of people.
+        feet: the domains phone, mat and wild with the same number of people; mat or wild may be missing.
     """
-    people = sorted(set(feet.table[feet.table.look != "wild"].subject))
-    domain = {person: ("phone", "mat")[number % 2] for number, person in enumerate(people)}
+    others = feet.table[feet.table.look != "wild"]
+    domains, people = sorted(set(others.look)), sorted(set(others.subject))
+    domain = {person: domains[number % len(domains)] for number, person in enumerate(people)}
     is_kept = feet.table.look == feet.table.subject.map(domain).fillna("wild")
     return feet.rows(np.flatnonzero(is_kept))
 
@@ -175,8 +176,8 @@ def finish(
         "commit": commit(),
         "validation IoU": round(validation_iou, 4),
         "test IoU by photos": scores["phone"],
-        "test IoU by photos, on a mat": scores["mat"],
-        "test IoU by photos, in the wild": scores["wild"],
+        "test IoU by photos, on a mat": scores.get("mat", []),
+        "test IoU by photos, in the wild": scores.get("wild", []),
         "mean foot IoU": evaluation.summarise(mean, ["views"]).round(4).to_dict("records")[-1],
         "probability, predicted and occupied": reliability[["predicted", "occupied"]].round(3).to_numpy().tolist(),
         "limits": "synthetic feet in synthetic photos; the cube within about 2 cm and 8 degrees",
