@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import trimesh
+from scipy.spatial import cKDTree
 
 from p2vtools.synthesis.feet.leg_canvas import LegCanvas, leg_canvas
 from p2vtools.synthesis.feet.population import MONK_TONES, Person
@@ -75,9 +76,10 @@ def _monk_tone(position: float) -> np.ndarray:
 
 
 def paint(leg_mesh: trimesh.Trimesh, side: str, appearance: Appearance) -> trimesh.Trimesh:
-    """The same surface with four times the faces, smooth normals and the vertex attribute ``albedo`` (linear RGB).
+    """The same surface with finer faces, smooth normals and the vertex attribute ``albedo`` (linear RGB).
 
-    Under a sock the surface is smoothed and moves by at most `SOCK_OFFSET`, never below the floor.
+    Under a sock the surface is smoothed and moves by at most `SOCK_OFFSET`, never below the floor, and cloth closes
+    the gaps between the toes; it is a second component of the mesh.
 
     Args:
         leg_mesh: with the vertices of the template of ``side``, metres.
@@ -102,7 +104,7 @@ def paint(leg_mesh: trimesh.Trimesh, side: str, appearance: Appearance) -> trime
         vertices, normals = np.where(is_sock, moved, vertices), np.where(is_sock, smooth, normals)
     painted = trimesh.Trimesh(vertices, canvas.faces, vertex_normals=normals, process=False)
     painted.vertex_attributes["albedo"] = np.clip(albedo, 0.004, 0.92).astype(np.float32)
-    return painted
+    return _with_toe_box(painted, canvas) if appearance.sock else painted
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
@@ -121,3 +123,26 @@ def _wrap(canvas: LegCanvas, vertices: np.ndarray, normals: np.ndarray) -> tuple
     moved = vertices + shift
     moved[:, 1] = np.maximum(moved[:, 1], np.minimum(vertices[:, 1], vertices[:, 1].min() + 1e-6))
     return moved, _unit(smooth)
+
+
+def _with_toe_box(painted: trimesh.Trimesh, canvas: LegCanvas) -> trimesh.Trimesh:
+    """Adds the taut cloth over the toes, which closes the gaps between them: about their convex hull."""
+    is_toe = np.flatnonzero(canvas.toes > 0.6)
+    _, first = np.unique(np.round(canvas.position[is_toe] / 3), axis=0, return_index=True)
+    hull = trimesh.convex.convex_hull(painted.vertices[is_toe[first]])
+    vertices, faces, fields = hull.vertices, hull.faces, {"normals": hull.vertex_normals}
+    for _ in range(2):
+        vertices, faces, fields = trimesh.remesh.subdivide(vertices, faces, vertex_attributes=fields)
+    nearest = is_toe[cKDTree(painted.vertices[is_toe]).query(vertices)[1]]
+    normals = _unit(_unit(fields["normals"]) + 0.5 * painted.vertex_normals[nearest])
+    floor = painted.vertices[:, 1].min()
+    vertices = np.maximum(vertices + 0.0005 * normals, [-np.inf, floor, -np.inf])
+    both = trimesh.Trimesh(
+        np.vstack([painted.vertices, vertices]),
+        np.vstack([painted.faces, faces + len(painted.vertices)]),
+        vertex_normals=np.vstack([painted.vertex_normals, normals]),
+        process=False,
+    )
+    albedo = painted.vertex_attributes["albedo"]
+    both.vertex_attributes["albedo"] = np.vstack([albedo, albedo[nearest]])
+    return both

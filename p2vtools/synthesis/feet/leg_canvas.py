@@ -24,6 +24,9 @@ FOOT_LENGTH = 250.0
 PIVOT = (75.0, 85.0)
 """x from the heel and height, mm, of the point in front of the ankle about which the chart bends into the shank."""
 
+LONGEST_EDGE = (4.0, 9.0)
+"""mm, up to 130 mm above the floor and higher up."""
+
 BEND_RADIUS = 60.0
 """Length of the chart per radian of that bend, mm."""
 
@@ -33,10 +36,10 @@ CHART_SHAPE = (640, 321)
 
 @dataclass(frozen=True, eq=False)
 class LegCanvas:
-    """The template of one side, its faces divided into four once more: about 2 mm between vertices on the foot."""
+    """The template of one side with long edges divided in the middle until none exceeds `LONGEST_EDGE`."""
 
     division: scipy.sparse.csr_matrix
-    """``[fine vertices, template vertices]``: midpoint subdivision."""
+    """``[fine vertices, template vertices]``"""
     faces: Int[np.ndarray, "faces 3"]
     position: Float[np.ndarray, "vertices 3"]
     """mm: x from the heel towards the toes, height, towards the big toe's side from the axis."""
@@ -81,10 +84,10 @@ def sample_image(
 def leg_canvas(side: str) -> LegCanvas:
     """The canvas of one ``side``, built once per process."""
     template = leg_template(side)
-    division, faces = igl.upsample_matrix(template.faces, template.subdivision.shape[0])
-    division = division.tocsr()
     rest = template.subdivision @ pose_legs({}, {}, {})
     position = _canonical(rest, template)
+    corners = _texture_corners(template) if side == "left" else np.zeros((*template.faces.shape, 2))
+    division, faces, corners = _divide(position, template.faces, corners)
     fine = division @ position
     adjacency = igl.adjacency_matrix(faces).astype(float)
     neighbours = scipy.sparse.diags(1 / np.asarray(adjacency.sum(axis=1)).ravel()) @ adjacency
@@ -93,7 +96,8 @@ def leg_canvas(side: str) -> LegCanvas:
         normals = -normals  # the mirrored axes turn the faces inside out
     along, around = _unroll(fine, template)
     if side == "left":
-        uv = _texture_coordinates(template, len(fine))
+        uv = np.zeros((len(fine), 2))
+        uv[faces] = corners
     else:
         left = leg_canvas("left")
         uv = left.uv[cKDTree(left.position).query(fine)[1]]
@@ -147,20 +151,75 @@ def _unroll(position: np.ndarray, template: LegTemplate) -> tuple[np.ndarray, np
     return along, around * (0.8 * half_width + 0.2 * half_depth)
 
 
-def _texture_coordinates(template: LegTemplate, count: int) -> Float[np.ndarray, "vertices 2"]:
-    """`LegCanvas.uv` of the left leg: both subdivisions of the texture's own mesh, which is cut open at its seams."""
+def _texture_corners(template: LegTemplate) -> Float[np.ndarray, "faces 3 2"]:
+    """Texture coordinates of the corners of the left template, after Loop subdivision of the texture's own mesh.
+
+    That mesh is cut open at the texture's seams; its faces have the same order. The cap at the knee gets zeros.
+    """
     model = leg_model()
-    is_left = pose_legs({}, {}, {})[:, 2] < 0
-    corners = model.faces.numpy()
-    is_left_face = is_left[corners].all(axis=1)
-    texture_corners = model.face_texture_coordinate_indices.numpy()[is_left_face]
-    names, texture_faces = np.unique(texture_corners, return_inverse=True)
-    texture_faces = texture_faces.reshape(texture_corners.shape)
-    uv = model.texture_coordinates.numpy()[names].astype(float)
-    loop, texture_faces = igl.loop_matrix(texture_faces, len(names))
-    # The same order of faces and corners as in the template, whose cap comes last.
-    fine, texture_faces = igl.upsample_matrix(texture_faces, loop.shape[0])
-    _, faces = igl.upsample_matrix(template.faces[: len(texture_faces) // 4], template.subdivision.shape[0])
-    result = np.zeros((count, 2))
-    result[faces] = (fine @ (loop @ uv))[texture_faces]
-    return result
+    is_left = (pose_legs({}, {}, {})[:, 2] < 0)[model.faces.numpy()].all(axis=1)
+    names, faces = np.unique(model.face_texture_coordinate_indices.numpy()[is_left], return_inverse=True)
+    loop, faces = igl.loop_matrix(faces.reshape(-1, 3), len(names))
+    corners = np.zeros((*template.faces.shape, 2))
+    corners[: len(faces)] = (loop @ model.texture_coordinates.numpy()[names].astype(float))[faces]
+    return corners
+
+
+def _divide(
+    position: np.ndarray, faces: np.ndarray, corners: np.ndarray
+) -> tuple[scipy.sparse.csr_matrix, np.ndarray, np.ndarray]:
+    """Divides the longest edge of each face in the middle while it is too long; neighbours stay connected.
+
+    Returns:
+        ``[fine vertices, vertices]``, the fine faces, and the values at their ``corners`` (``[fine faces, 3, ...]``).
+    """
+    division = scipy.sparse.identity(len(position), format="csr")
+    while True:
+        edges = np.sort(np.stack([faces, np.roll(faces, -1, axis=1)], axis=-1), axis=-1)
+        codes, names = np.unique(edges[..., 0] * len(position) + edges[..., 1], return_inverse=True)
+        edges = np.column_stack(np.divmod(codes, len(position)))
+        names = names.reshape(-1, 3)
+        ends = position[edges]
+        limit = np.where(ends[..., 1].min(axis=1) < 130, *LONGEST_EDGE)
+        excess = (np.linalg.norm(ends[:, 1] - ends[:, 0], axis=1) / limit)[names]
+        longest = names[np.arange(len(names)), excess.argmax(axis=1)]
+        marked = np.unique(longest[excess.max(axis=1) > 1])
+        if not len(marked):
+            return division, faces, corners
+        middles = np.full(len(edges), -1)
+        middles[marked] = len(position) + np.arange(len(marked))
+        halves = scipy.sparse.csr_matrix(
+            (np.full(2 * len(marked), 0.5), (np.repeat(np.arange(len(marked)), 2), edges[marked].ravel())),
+            shape=(len(marked), len(position)),
+        )
+        step = scipy.sparse.vstack([scipy.sparse.identity(len(position)), halves]).tocsr()
+        division, position = step @ division, step @ position
+        faces, corners = _split(faces, corners, middles[names])
+
+
+SPLITS = {
+    1: ((0, 3, 2), (3, 1, 2)),
+    2: ((3, 1, 4), (0, 3, 4), (0, 4, 2)),
+    3: ((0, 3, 5), (3, 1, 4), (5, 4, 2), (3, 4, 5)),
+}
+"""Triangles of a face of which the first one, two or three edges are divided; 3, 4 and 5 are their middles."""
+
+
+def _split(faces: np.ndarray, corners: np.ndarray, middles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """One round of `_divide`; ``middles[f, k]`` is the new vertex between corners k and k + 1 of face f, or -1."""
+    divided = (middles >= 0).sum(axis=1)
+    # Rotate each face until its divided edges come first.
+    is_divided = middles >= 0
+    first = np.where(
+        divided == 1, is_divided.argmax(axis=1), np.where(divided == 2, (~is_divided).argmax(axis=1) + 1, 0)
+    )
+    turn = (first[:, None] + np.arange(3)) % 3
+    faces, middles = np.take_along_axis(faces, turn, 1), np.take_along_axis(middles, turn, 1)
+    corners = np.take_along_axis(corners, turn[..., None], 1)
+    points = np.hstack([faces, middles])
+    values = np.concatenate([corners, (corners + np.roll(corners, -1, axis=1)) / 2], axis=1)
+    parts = [(points[divided == 0][:, :3], values[divided == 0][:, :3])]
+    for count, triangles in SPLITS.items():
+        chosen = divided == count
+        parts += [(points[chosen][:, triangle], values[chosen][:, triangle]) for triangle in map(list, triangles)]
+    return tuple(np.concatenate(part) for part in zip(*parts, strict=True))

@@ -155,7 +155,7 @@ def _tendons(canvas: LegCanvas, rng: np.random.Generator, albedo: Colours, tone:
             draw.line([_point(60, around), _point(ANKLE - 20, around / 5 + 4)], fill=255, width=4)
 
     line, halo = drawing(canvas, pen, 1.0), drawing(canvas, pen, 4.0)
-    return albedo * (1 + rng.uniform(0.1, 0.35) * (line - 1.5 * halo))
+    return albedo * (1 + rng.uniform(0.06, 0.28) * (line - 1.5 * halo))
 
 
 def _hair(canvas: LegCanvas, rng: np.random.Generator, albedo: Colours, tone: np.ndarray) -> Colours:
@@ -164,7 +164,8 @@ def _hair(canvas: LegCanvas, rng: np.random.Generator, albedo: Colours, tone: np
 
     def pen(draw: ImageDraw.ImageDraw) -> None:
         count = int(1400 * density)
-        along = np.concatenate([rng.uniform(ANKLE, CHART_SHAPE[0], count), rng.normal(40, 6, count // 40)])
+        starts = rng.uniform(ANKLE, CHART_SHAPE[0], count) - rng.exponential(15, count)
+        along = np.concatenate([starts, rng.normal(40, 6, count // 40)])
         around = np.concatenate([rng.uniform(-140, 140, count), rng.normal(TOES[0], 4, count // 40)])
         for start in np.column_stack([along, around]):
             draw.line([_point(*start), _point(*(start - [rng.uniform(5, 14), rng.uniform(-5, 5)]))], fill=255)
