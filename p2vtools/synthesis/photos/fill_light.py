@@ -58,19 +58,19 @@ def compute_fill_light(
         skin: mean reflectance, ``[3]``.
     """
     blockers = RayMeshIntersector(trimesh.util.concatenate([mesh, trousers]))
-    environment, open_floor = _environment(trajectory.lighting)
+    environment, open_floor = make_environment(trajectory.lighting)
 
     def irradiance(points: np.ndarray, normals: np.ndarray) -> np.ndarray:
-        directions = _hemisphere(normals)
+        directions = hemisphere(normals)
         origins = np.repeat(points + 1e-3 * normals, RAYS, axis=0)
         blocked = blockers.intersects_any(origins, directions.reshape(-1, 3)).reshape(len(points), RAYS)
-        light = np.where(directions[..., 1:2] > 0, _sample_environment(environment, directions), FLOOR_LIGHT * floor)
+        light = np.where(directions[..., 1:2] > 0, sample_environment(environment, directions), FLOOR_LIGHT * floor)
         return np.where(blocked[..., None], SKIN_LIGHT * skin, light).mean(axis=1)
 
     on_mesh = irradiance(np.asarray(mesh.vertices), np.asarray(mesh.vertex_normals))
     ground = _shadow_points(trajectory)
     on_floor = irradiance(ground, np.broadcast_to([0.0, 1.0, 0.0], ground.shape)) / open_floor
-    return FillLight(_smooth_over_mesh(mesh, on_mesh), _to_texture(on_floor) * open_floor, open_floor, environment)
+    return FillLight(smooth_over_mesh(mesh, on_mesh), _to_texture(on_floor) * open_floor, open_floor, environment)
 
 
 def floor_frame(trajectory: PhoneTrajectory) -> Float[np.ndarray, "4 4"]:
@@ -113,7 +113,7 @@ def _to_texture(shadow: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "hei
     return light
 
 
-def _environment(lighting: Lighting) -> tuple[EnvironmentMap, Float[np.ndarray, "3"]]:
+def make_environment(lighting: Lighting) -> tuple[EnvironmentMap, Float[np.ndarray, "3"]]:
     """The radiance of sky or room and its light on a bare floor, scaled to what the key light leaves."""
     rng = np.random.default_rng(lighting.seed)
     elevation = np.pi * (0.5 - (np.arange(ROWS) + 0.5) / ROWS)
@@ -129,19 +129,20 @@ def _environment(lighting: Lighting) -> tuple[EnvironmentMap, Float[np.ndarray, 
     return environment * scale, on_floor * scale
 
 
-def _sample_environment(
+def sample_environment(
     environment: EnvironmentMap, directions: Float[np.ndarray, "*shape 3"]
 ) -> Float[np.ndarray, "*shape 3"]:
     """The radiance of the environment along unit ``directions``."""
-    row = np.arccos(np.clip(directions[..., 1], -1, 1)) / np.pi * ROWS
-    column = (np.arctan2(directions[..., 0], -directions[..., 2]) / (2 * np.pi)) % 1 * COLUMNS
-    return environment[np.minimum(row.astype(int), ROWS - 1), np.minimum(column.astype(int), COLUMNS - 1)]
+    rows, columns = environment.shape[:2]
+    row = np.arccos(np.clip(directions[..., 1], -1, 1)) / np.pi * rows
+    column = (np.arctan2(directions[..., 0], -directions[..., 2]) / (2 * np.pi)) % 1 * columns
+    return environment[np.minimum(row.astype(int), rows - 1), np.minimum(column.astype(int), columns - 1)]
 
 
-def _hemisphere(normals: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "points rays 3"]:
-    """``RAYS`` cosine-weighted directions around each normal: a spiral on the disc, projected up to the hemisphere."""
-    index = np.arange(RAYS)
-    radius, angle = np.sqrt((index + 0.5) / RAYS), index * np.pi * (3 - np.sqrt(5))
+def hemisphere(normals: Float[np.ndarray, "points 3"], rays: int = RAYS) -> Float[np.ndarray, "points rays 3"]:
+    """``rays`` cosine-weighted directions around each normal: a spiral on the disc, projected up to the hemisphere."""
+    index = np.arange(rays)
+    radius, angle = np.sqrt((index + 0.5) / rays), index * np.pi * (3 - np.sqrt(5))
     spiral = np.column_stack([radius * np.cos(angle), radius * np.sin(angle), np.sqrt(1 - radius**2)])
     helper = np.where(np.abs(normals[:, :1]) > 0.7, [0.0, 0.0, 1.0], [1.0, 0.0, 0.0])
     tangent = np.cross(helper, normals)
@@ -149,7 +150,7 @@ def _hemisphere(normals: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "po
     return np.einsum("rk,pkc->prc", spiral, np.stack([tangent, np.cross(normals, tangent), normals], axis=1))
 
 
-def _smooth_over_mesh(mesh: trimesh.Trimesh, light: Float[np.ndarray, "vertices 3"]) -> Float[np.ndarray, "vertices 3"]:
+def smooth_over_mesh(mesh: trimesh.Trimesh, light: Float[np.ndarray, "vertices 3"]) -> Float[np.ndarray, "vertices 3"]:
     """Averages the light of neighbouring vertices twice, as subsurface scattering in skin does."""
     ends = np.concatenate([mesh.edges_unique, mesh.edges_unique[:, ::-1]])
     count = np.bincount(ends[:, 0], minlength=len(light))[:, None]

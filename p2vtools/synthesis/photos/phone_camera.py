@@ -60,7 +60,7 @@ def apply_optics(
     pixels = np.stack(np.meshgrid(np.arange(camera.width), np.arange(camera.height)), -1).astype(np.float32)
     coefficients = np.array([optics.distortion, 0, 0, 0, 0])
     sources = cv2.undistortPoints(pixels.reshape(-1, 1, 2), matrix, coefficients, P=matrix).reshape(pixels.shape)
-    kernel = _motion_kernel(optics.motion[view])
+    kernel = motion_kernel(optics.motion[view])
     blurred = cv2.filter2D(radiance.astype(np.float32), -1, kernel, borderType=cv2.BORDER_REPLICATE)
     sources = (sources + margin).astype(np.float32)
     return cv2.remap(blurred, sources, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
@@ -70,7 +70,7 @@ def _margin(camera: Camera) -> int:
     return round(MARGIN * max(camera.width, camera.height))
 
 
-def _motion_kernel(motion: Float[np.ndarray, "2"]) -> Float[np.ndarray, "size size"]:
+def motion_kernel(motion: Float[np.ndarray, "2"]) -> Float[np.ndarray, "size size"]:
     """The blur kernel of a point that moves by ``motion`` pixels during the exposure."""
     radius = int(np.ceil(np.abs(motion).max() / 2)) + 1
     kernel = np.zeros((2 * radius + 1,) * 2, np.float32)

@@ -72,7 +72,7 @@ def render_studio_photos(
     for camera in cameras:
         direction = -camera.extrinsics[:3, :3].T @ STUDIO_KEY_POSITION
         key = {"type": "directional", "direction": direction.tolist(), "irradiance": STUDIO_KEY}
-        image = _render({"mesh": shape, "key": key}, camera, spp, seed=0)
+        image = render_radiance({"mesh": shape, "key": key}, camera, spp, seed=0)
         alpha = np.clip(image[..., 3:], 0, 1)
         colour = linear_to_srgb(image[..., :3] / np.maximum(alpha, 1e-6))
         images.append(np.round(255 * np.dstack([colour, alpha])).astype(np.uint8))
@@ -104,7 +104,7 @@ def render_phone_photos(
     for view, camera in enumerate(trajectory.cameras):
         render_seed, sensor_seed = np.random.SeedSequence((trajectory.seed, view)).generate_state(2)
         scene = {**static, **_photographer(trajectory, view), "key": _key_light(trajectory, view)}
-        radiance = _render(scene, widened_camera(camera) if optics else camera, spp, int(render_seed))[..., :3]
+        radiance = render_radiance(scene, widened_camera(camera) if optics else camera, spp, int(render_seed))[..., :3]
         if optics:
             radiance = apply_optics(radiance, camera, optics, view)
         exposure, rng = metering * trajectory.exposure[view], np.random.default_rng(sensor_seed)
@@ -138,10 +138,12 @@ def _static_scene(
     }
 
 
-def _render(scene: Scene, camera: Camera, spp: int, seed: int) -> Float[np.ndarray, "height width 4"]:
-    """Linear radiance and alpha: direct light with one shadow ray per sample, and emission."""
+def render_radiance(
+    scene: Scene, camera: Camera, spp: int, seed: int, shadow_rays: int = 1
+) -> Float[np.ndarray, "height width 4"]:
+    """Linear radiance and alpha: direct light with ``shadow_rays`` per sample, and emission."""
     mi = mitsuba_scalar()
-    integrator = {"type": "direct", "emitter_samples": 1, "bsdf_samples": 0}
+    integrator = {"type": "direct", "emitter_samples": shadow_rays, "bsdf_samples": 0}
     scene = {"type": "scene", "integrator": integrator, "sensor": _mitsuba_camera(mi, camera), **scene}
     return np.array(mi.render(mi.load_dict(scene), spp=spp, seed=seed))
 
@@ -180,7 +182,7 @@ def _key_light(trajectory: PhoneTrajectory, view: int) -> Scene:
     tint = np.asarray(lighting.key_tint) / np.mean(lighting.key_tint)
     irradiance = trajectory.key_strength[view] * np.pi * lighting.key_share * tint / towards[1]
     if lighting.kind == "sun":
-        return {"type": "directional", "direction": (-towards).tolist(), "irradiance": _rgb(irradiance)}
+        return {"type": "directional", "direction": (-towards).tolist(), "irradiance": rgb(irradiance)}
     position = (target + lighting.distance * towards).tolist()
     if lighting.kind == "lamp":
         radiance = irradiance * (lighting.distance / lighting.size) ** 2 / np.pi
@@ -189,10 +191,10 @@ def _key_light(trajectory: PhoneTrajectory, view: int) -> Scene:
         radiance = irradiance * (lighting.distance / lighting.size) ** 2
         frame = mi.ScalarTransform4f().look_at(position, target.tolist(), [0, 1, 0]).scale(lighting.size / 2)
         shape = {"type": "rectangle", "to_world": frame}
-    return {**shape, "emitter": {"type": "area", "radiance": _rgb(radiance)}}
+    return {**shape, "emitter": {"type": "area", "radiance": rgb(radiance)}}
 
 
-def _rgb(colour: np.ndarray) -> Scene:
+def rgb(colour: np.ndarray) -> Scene:
     return {"type": "rgb", "value": np.asarray(colour, dtype=float).tolist()}
 
 
@@ -201,7 +203,7 @@ def _floor(trajectory: PhoneTrajectory, texture: np.ndarray, emission: np.ndarra
     frame = floor_frame(trajectory) @ np.diag([extent, extent, 1.0, 1.0])
     frame[1, 3] = height
     # With an odd number of repeats the centre of the texture is under the foot.
-    return _textured_rectangle(frame, texture, emission, 2 * extent / SPAN)
+    return textured_rectangle(frame, texture, emission, 2 * extent / SPAN)
 
 
 def _paper(sheet: Sheet, trajectory: PhoneTrajectory, fill: Float[np.ndarray, "height width 3"]) -> Any:
@@ -215,27 +217,35 @@ def _paper(sheet: Sheet, trajectory: PhoneTrajectory, fill: Float[np.ndarray, "h
     texture = np.repeat(sheet.reflectance[::-1, :, None], 3, axis=2)
     y, x = ((np.arange(size) + 0.5) / size * 2 - 1 for size in texture.shape[:2])
     points = frame[:3, 3] + x[None, :, None] * frame[:3, 0] + y[:, None, None] * frame[:3, 1]
-    return _textured_rectangle(frame, texture, texture * sample_floor_light(fill, trajectory, points))
+    return textured_rectangle(frame, texture, texture * sample_floor_light(fill, trajectory, points))
 
 
-def _textured_rectangle(
+def textured_rectangle(
     frame: Float[np.ndarray, "4 4"],
     texture: Float[np.ndarray, "height width 3"],
     emission: Float[np.ndarray, "height width 3"],
     repeat: float = 1.0,
+    gloss: Scene | None = None,
 ) -> Any:
-    """The rectangle from -1 to 1 in ``frame`` with a reflectance ``texture`` and an ``emission``, both repeated."""
+    """The rectangle from -1 to 1 in ``frame`` with a reflectance ``texture`` and an ``emission``, both repeated.
+
+    Args:
+        gloss: parameters of a principled material; None is a diffuse one.
+    """
     mi = mitsuba_scalar()
 
     def bitmap(image: np.ndarray) -> Scene:
         texture = {"type": "bitmap", "bitmap": mi.Bitmap(image.astype(np.float32)), "raw": True}
         return {**texture, "to_uv": mi.ScalarTransform4f().scale([repeat, repeat, 1])}
 
+    bsdf: Scene = {"type": "diffuse", "reflectance": bitmap(texture)}
+    if gloss is not None:
+        bsdf = {"type": "principled", "base_color": bitmap(texture), **gloss}
     return mi.load_dict(
         {
             "type": "rectangle",
             "to_world": mi.ScalarTransform4f(frame),
-            "bsdf": {"type": "diffuse", "reflectance": bitmap(texture)},
+            "bsdf": bsdf,
             "emitter": {"type": "area", "radiance": bitmap(emission), "sampling_weight": 0.0},
         }
     )

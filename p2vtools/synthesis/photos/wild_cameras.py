@@ -1,0 +1,239 @@
+"""Cameras of the domain ``wild``: photos as people take them of a foot, in several styles."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import trimesh
+from jaxtyping import Float
+from trimesh.ray.ray_pyembree import RayMeshIntersector
+
+from p2vlib.geometry.cameras import Camera, Row, look_at
+
+LONG_SIDE = 192
+"""Pixels along the longer side of a photo."""
+
+SHAPES = ((3, 4), (4, 3), (9, 16), (16, 9), (1, 1))
+SHAPE_SHARES = (0.52, 0.2, 0.12, 0.06, 0.10)
+"""Width : height of a photo, and how often it occurs."""
+
+STYLES = {"round": 0.36, "uneven": 0.2, "arc": 0.2, "wearer": 0.12, "random": 0.12}
+"""Evenly round the foot, round it in uneven steps, part of a circle, from above by the wearer, anywhere; and shares."""
+
+NEAREST, FARTHEST = 0.24, 1.2
+"""Distance of the phone from the foot, metres."""
+
+LOWEST, HIGHEST = 15.0, 88.0
+"""Elevation of the phone, degrees."""
+
+CUT_OFF = 0.08
+"""Share of the photos whose edge cuts the foot off."""
+
+MAX_BLOCKED = 0.25
+"""Largest share of the foot that leg and clothes may hide."""
+
+ATTEMPTS = 14
+
+
+@dataclass(frozen=True, eq=False)
+class WildCameras:
+    """Cameras of one capture in clockwise order, the one nearest to the front first."""
+
+    style: str
+    rows: list[Row]
+    """Metric: where each camera is, seen from the foot's centre; the field of view is horizontal."""
+    cameras: list[Camera]
+    blocked: list[float]
+    """Share of the foot that leg and clothes hide from each camera."""
+
+
+def sample_wild_cameras(
+    rng: np.random.Generator, views: int, foot: Float[np.ndarray, "points 3"], obstacles: trimesh.Trimesh
+) -> WildCameras:
+    """Samples ``views`` cameras around a foot.
+
+    Args:
+        foot: points on the part below the ankle, metres; its length is along x.
+        obstacles: leg above the ankle, thigh, trousers, other leg: no camera is inside, and they hide little.
+
+    Raises:
+        ValueError: ``views`` is less than 1.
+    """
+    if views < 1:
+        raise ValueError(f"a capture needs at least one view; found {views}")
+    style = str(rng.choice(list(STYLES), p=list(STYLES.values())))
+    lower, upper = foot.min(axis=0), foot.max(axis=0)
+    target = (lower + upper) / 2 * [1, 0, 1] + [0, 0.03, 0]
+    sight = _Sight(foot, target, float(upper[0] - lower[0]), RayMeshIntersector(obstacles), obstacles)
+    lenses = rng.uniform(42, 75, 2)
+    two_lenses = rng.random() < 0.1
+    shape = int(rng.choice(len(SHAPES), p=SHAPE_SHARES))
+    share = float(np.clip(0.6 * np.exp(0.27 * rng.standard_normal()), 0.35, 0.95))
+    level = float(np.clip(rng.normal(55, 16), LOWEST, HIGHEST))
+    azimuths = _azimuths(rng, style, views)
+    turned = rng.random() < 0.12
+    found = []
+    for azimuth in azimuths:
+        fov = lenses[int(two_lenses and rng.random() < 0.5)]
+        if rng.random() < 0.1:
+            shape = int(rng.choice(len(SHAPES), p=SHAPE_SHARES))
+        sideways = 90.0 * rng.choice([-1, 1]) if turned and rng.random() < 0.5 else 0.0
+        found.append(_sample_view(rng, sight, style, azimuth, level, share, fov, shape, sideways))
+    found.sort(key=lambda item: item[0][0])
+    angles = np.array([item[0][0] for item in found])
+    first = int(np.abs((angles + 180) % 360 - 180).argmin())
+    rows, cameras, blocked = zip(*(found[first:] + found[:first]), strict=True)
+    return WildCameras(style, list(rows), list(cameras), list(blocked))
+
+
+def _azimuths(rng: np.random.Generator, style: str, views: int) -> Float[np.ndarray, "views"]:
+    start = rng.uniform(0, 360)
+    if style == "round":
+        return start + 360 / views * (np.arange(views) + 0.18 * rng.standard_normal(views))
+    if style == "uneven":
+        steps = rng.uniform(0.3, 1.7, views)
+        return start + 360 * np.cumsum(steps) / steps.sum()
+    if style == "arc":
+        return start + rng.uniform(40, 230) * np.sort(rng.uniform(0, 1, views))
+    if style == "wearer":
+        return rng.normal(180, rng.uniform(15, 70), views)
+    return rng.uniform(0, 360, views)
+
+
+@dataclass(frozen=True, eq=False)
+class _Sight:
+    """The foot, and what can hide it."""
+
+    foot: Float[np.ndarray, "points 3"]
+    target: Float[np.ndarray, "3"]
+    length: float
+    blockers: RayMeshIntersector
+    obstacles: trimesh.Trimesh
+
+    def blocked(self, position: Float[np.ndarray, "3"]) -> float:
+        """The share of the foot that is hidden from ``position``; 1 close to an obstacle."""
+        if np.square(np.asarray(self.obstacles.vertices) - position).sum(axis=1).min() < 0.07**2:
+            return 1.0
+        towards = self.foot - position
+        distance = np.linalg.norm(towards, axis=1)
+        origins = np.broadcast_to(position, towards.shape)
+        hits, rays, _ = self.blockers.intersects_location(origins, towards / distance[:, None], multiple_hits=False)
+        nearer = np.linalg.norm(hits - position, axis=1) < distance[rays] - 0.01
+        return float(nearer.sum() / len(self.foot))
+
+
+def _sample_view(
+    rng: np.random.Generator,
+    sight: _Sight,
+    style: str,
+    azimuth: float,
+    level: float,
+    share: float,
+    fov: float,
+    shape: int,
+    sideways: float,
+) -> tuple[Row, Camera, float]:
+    """The first of several attempts from which enough of the foot is visible, else the best of them."""
+    cut_off = rng.random() < CUT_OFF
+    view_share = float(np.clip(share * np.exp(0.1 * rng.standard_normal()), 0.35, 0.95))
+    best: tuple[Row, Camera, float] | None = None
+    for attempt in range(ATTEMPTS):
+        if style == "wearer":
+            elevation = rng.uniform(58, HIGHEST)
+        elif rng.random() < 0.12 or attempt > 4:
+            elevation = rng.uniform(LOWEST, HIGHEST)
+        else:
+            elevation = level + 7 * rng.standard_normal()
+        elevation = float(np.clip(elevation, LOWEST, HIGHEST))
+        jitter = rng.uniform(-1, 1) * (3 + 5 * attempt)
+        roll = float(np.clip(5 * rng.standard_normal(), -15, 15)) + sideways
+        angle = float((azimuth + jitter) % 360)
+        candidate = _framed(rng, sight, (angle, elevation), roll, fov, shape, view_share, style == "wearer", cut_off)
+        if candidate is None:
+            continue
+        row, camera = candidate
+        blocked = sight.blocked(camera.position)
+        if best is None or blocked < best[2]:
+            best = row, camera, blocked
+        if blocked <= MAX_BLOCKED:
+            break
+    if best is None:
+        raise RuntimeError("no camera frames the foot; expected one within the attempts")
+    return best
+
+
+def _framed(
+    rng: np.random.Generator,
+    sight: _Sight,
+    direction: tuple[float, float],
+    roll: float,
+    fov: float,
+    shape: int,
+    share: float,
+    toes_up: bool,
+    cut_off: bool,
+) -> tuple[Row, Camera] | None:
+    """The camera in ``direction`` whose photo contains the foot, at a random place, or is cut off by its edge."""
+    proportion = np.array(SHAPES[shape])
+    size = np.round(LONG_SIDE * proportion / proportion.max()).astype(int)
+    fov_x = float(np.rad2deg(2 * np.arctan(np.tan(np.deg2rad(fov) / 2) * size[0] / LONG_SIDE)))
+    distance = sight.length / (share * 2 * np.tan(np.deg2rad(fov) / 2))
+    place, error = rng.uniform(-1, 1, 2), 0.5 * sight.length * rng.uniform(0.1, 0.8)
+    beyond, edge = rng.uniform(0.05, 0.4), rng.integers(4)
+    for _ in range(7):
+        distance = float(np.clip(distance, NEAREST, FARTHEST))
+        row = (*direction, roll, distance, fov_x)
+        position = look_at(row, sight.target, *size).position
+        if toes_up:
+            roll_now = roll + _roll_with_toes_up(position, sight, fov_x)
+            row = (*direction, float((roll_now + 180) % 360 - 180), distance, fov_x)
+        aim = sight.target
+        for _ in range(2):
+            camera = _aimed(position, aim, row[2], fov_x, size)
+            if camera is None:
+                return None
+            box = _bounding_box(camera, sight.foot)
+            centre, extent = box.mean(axis=0), box[1] - box[0]
+            slack = np.maximum(size - extent, 0) / 2 - 3
+            wanted = size / 2 + place * np.clip(slack, 0, error / distance * camera.intrinsics[0, 0])
+            if cut_off:
+                axis, sign = edge % 2, 1 if edge < 2 else -1
+                wanted[axis] = size[axis] / 2 + sign * (size[axis] / 2 - (0.5 - beyond) * extent[axis])
+            # The pixel that has to become the middle of the photo.
+            middle = centre - wanted + size / 2
+            ray = camera.extrinsics[:3, :3].T @ np.linalg.solve(camera.intrinsics, [*middle, 1.0])
+            aim = position + distance * ray / np.linalg.norm(ray)
+        camera = _aimed(position, aim, row[2], fov_x, size)
+        if camera is None:
+            return None
+        box = _bounding_box(camera, sight.foot)
+        if cut_off or distance >= FARTHEST or (box[0] >= 1).all() and (box[1] <= size - 1).all():
+            return row, camera
+        distance *= 1.1
+    return row, camera
+
+
+def _bounding_box(camera: Camera, points: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "2 2"]:
+    pixels = camera.project(points)[:, :2]
+    return np.stack([pixels.min(axis=0), pixels.max(axis=0)])
+
+
+def _aimed(position: np.ndarray, aim: np.ndarray, roll: float, fov: float, size: np.ndarray) -> Camera | None:
+    """The camera at ``position`` that looks at ``aim``, or None where it would look straight down or up."""
+    x, y, z = position - aim
+    distance = float(np.linalg.norm([x, y, z]))
+    azimuth, elevation = np.rad2deg(np.arctan2(z, x)), np.rad2deg(np.arcsin(y / distance))
+    if not -5 < elevation < 89.8:
+        return None
+    return look_at((float(azimuth), float(elevation), roll, distance, fov), aim, int(size[0]), int(size[1]))
+
+
+def _roll_with_toes_up(position: np.ndarray, sight: _Sight, fov: float) -> float:
+    """The in-plane rotation that shows the toes above the heel, degrees."""
+    camera = _aimed(position, sight.target + [1e-3, 0, 0], 0.0, fov, np.array([100, 100]))
+    if camera is None:
+        return 0.0
+    pixels = camera.project(sight.target + np.array([[-0.05, 0, 0], [0.05, 0, 0]]))[:, :2]
+    right, down = pixels[1] - pixels[0]
+    return float(np.rad2deg(np.arctan2(right, -down)))

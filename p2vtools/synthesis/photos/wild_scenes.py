@@ -1,0 +1,271 @@
+"""Scenes of the domain ``wild``: everything about one capture except the foot itself, sampled as wide as phones see it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import trimesh
+from jaxtyping import Float
+
+from p2vlib.geometry.cameras import Camera
+from p2vtools.synthesis.mat import MATS, random_sheet
+from p2vtools.synthesis.photos import props
+from p2vtools.synthesis.photos.messenger import Processing, sample_processing
+from p2vtools.synthesis.photos.phone_camera import Sensor
+from p2vtools.synthesis.photos.wild_cameras import WildCameras, sample_wild_cameras
+from p2vtools.synthesis.photos.wild_floors import (
+    FLOORS,
+    OUTDOORS,
+    PAPER_PRINTS,
+    SPAN,
+    Texture,
+    any_colour,
+    paper_texture,
+    rug_texture,
+)
+from p2vtools.synthesis.photos.wild_light import WildLight, sample_wild_light
+
+SHEETS = {"a4": (0.297, 0.210), "letter": (0.279, 0.216), "a3": (0.420, 0.297)}
+SHEET_SHARES = (0.6, 0.2, 0.2)
+PAPER_SHARE, MAT_SHARE = 0.6, 0.08
+"""Shares of the feet on a white sheet and on a printed mat."""
+
+OTHER_FOOT_SHARE = 0.4
+
+
+@dataclass(frozen=True, eq=False)
+class FlatObject:
+    """A rectangle on the floor or the wall with its reflectance."""
+
+    name: str
+    texture: Texture
+    frame: Float[np.ndarray, "4 4"]
+    """From [-1, 1]^2 (columns and rows of the texture) to the world, metres."""
+
+
+@dataclass(frozen=True, eq=False)
+class WildScene:
+    """One capture of a foot."""
+
+    cameras: WildCameras
+    target: Float[np.ndarray, "3"]
+    """On the floor, in the middle of the foot."""
+    floor: str
+    """One of `wild_floors.FLOORS`."""
+    floor_seed: int
+    floor_frame: Float[np.ndarray, "4 4"]
+    """From [-1, 1]^2 (columns and rows of the texture) to the world, metres."""
+    gloss: dict | None
+    """Parameters of the floor's principled material; None is a matte floor."""
+    skin_gloss: dict
+    flats: tuple[FlatObject, ...]
+    """Rug, paper, wall."""
+    light: WildLight
+    thighs: tuple[trimesh.Trimesh, ...]
+    cloth: trimesh.Trimesh | None
+    """Trousers of both legs, with the vertex attribute ``albedo``."""
+    trousers: str
+    """``none``, ``short`` or ``long``."""
+    other_foot: Float[np.ndarray, "4 4"] | None
+    """Mirrors the foot into the other one."""
+    objects: tuple[tuple[str, trimesh.Trimesh], ...]
+    sensor: Sensor
+    processing: tuple[Processing, ...]
+    exposure: Float[np.ndarray, "views"]
+    """Deviation from the automatic exposure, factor."""
+    white_balance: Float[np.ndarray, "views 3"]
+    photographer: bool
+    """Whether the upper body of the photographer casts a shadow."""
+    seed: int
+
+
+def sample_wild_scene(rng: np.random.Generator, views: int, leg: trimesh.Trimesh, side: str) -> WildScene:
+    """Samples a capture of ``leg`` (foot and lower leg standing on y = 0, toes along +x).
+
+    Raises:
+        ValueError: ``views`` is less than 1.
+    """
+    foot = np.asarray(leg.vertices)[np.asarray(leg.vertices)[:, 1] < 0.09]
+    target = (foot.min(axis=0) + foot.max(axis=0)) / 2 * [1, 0, 1]
+    floor = str(rng.choice(list(FLOORS), p=[share / _FLOOR_TOTAL for _, share, _ in FLOORS.values()]))
+    outdoors = floor in OUTDOORS
+    other = props.other_foot(rng, leg, side) if rng.random() < OTHER_FOOT_SHARE else None
+    thighs, cloth, trousers = _sample_clothes(rng, leg, None if other is None else other[0])
+    hiding = [_upper_part(leg), *thighs, *([] if cloth is None else [cloth]), *([] if other is None else [other[1]])]
+    points = foot[rng.choice(len(foot), 150, replace=False)]
+    cameras = sample_wild_cameras(rng, views, points, trimesh.util.concatenate([_bare(mesh) for mesh in hiding]))
+    objects = _sample_objects(rng, leg, [leg, *hiding], target, cameras.cameras)
+    light = sample_wild_light(rng, outdoors)
+    sensor, processing, exposure = _sample_phone(rng, views, dim=light.name == "dim")
+    drift = np.linspace(-1, 1, views) * rng.normal(0, 0.04) + 0.015 * rng.standard_normal(views)
+    warmth = rng.normal(0, 0.06) + drift
+    balance = light.white ** -rng.uniform(0.4, 1.0)
+    return WildScene(
+        cameras=cameras,
+        target=target,
+        floor=floor,
+        floor_seed=int(rng.integers(2**31)),
+        floor_frame=_flat_frame(target, rng.uniform(0, 360), SPAN, SPAN),
+        gloss=_sample_gloss(rng) if FLOORS[floor][2] and rng.random() < 0.65 else None,
+        skin_gloss={"roughness": float(rng.uniform(0.3, 0.6)), "specular": float(rng.uniform(0.2, 0.6))},
+        flats=_sample_flats(rng, target, outdoors, cameras.cameras),
+        light=light,
+        thighs=thighs,
+        cloth=cloth,
+        trousers=trousers,
+        other_foot=None if other is None else other[0],
+        objects=objects,
+        sensor=sensor,
+        processing=processing,
+        exposure=exposure,
+        white_balance=balance * np.exp(np.stack([warmth, np.full(views, rng.normal(0, 0.02)), -warmth], axis=1)),
+        photographer=bool(rng.random() < 0.75),
+        seed=int(rng.integers(2**31)),
+    )
+
+
+_FLOOR_TOTAL = sum(share for _, share, _ in FLOORS.values())
+
+
+def _bare(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
+    return trimesh.Trimesh(mesh.vertices, mesh.faces, process=False)
+
+
+def _upper_part(leg: trimesh.Trimesh) -> trimesh.Trimesh:
+    """The faces of ``leg`` above the ankle."""
+    high = np.asarray(leg.vertices)[:, 1][leg.faces].min(axis=1) > props.ANKLE_HEIGHT + 0.02
+    return trimesh.Trimesh(leg.vertices, leg.faces[high], process=False)
+
+
+def _sample_clothes(
+    rng: np.random.Generator, leg: trimesh.Trimesh, mirror: np.ndarray | None
+) -> tuple[tuple[trimesh.Trimesh, ...], trimesh.Trimesh | None, str]:
+    """Thighs, trousers and the kind of trousers, for one or both legs."""
+    kind = str(rng.choice(["none", "short", "long"], p=[0.36, 0.18, 0.46]))
+    if rng.random() < 0.5:  # standing
+        direction = np.array([rng.normal(0.0, 0.15), 1.0, rng.normal(0, 0.1)])
+    else:
+        direction = np.array([-1.0, rng.uniform(-0.1, 0.5), rng.normal(0, 0.25)])
+    tube, middles, radii = props.thigh(leg, direction / np.linalg.norm(direction))
+    centres, reach = props.leg_curve(leg)
+    centres, reach = np.concatenate([centres, middles[1:]]), np.concatenate([reach, radii[1:]])
+    knee = 0.02 * (len(centres) - len(middles))
+    cloth = None
+    if kind != "none":
+        hem = knee + rng.uniform(0.02, 0.2) if kind == "short" else rng.uniform(0.02, max(knee, 0.1))
+        cloth = props.trousers(rng, centres, reach, float(hem), float(rng.beta(1.2, 1.5)))
+    if mirror is None:
+        return (tube,), cloth, kind
+    if cloth is not None:
+        second = props.transformed(cloth, mirror)
+        albedo = np.concatenate([cloth.vertex_attributes["albedo"]] * 2)
+        cloth = trimesh.util.concatenate([_bare(cloth), _bare(second)])
+        cloth.vertex_attributes["albedo"] = albedo
+    return (tube, props.transformed(tube, mirror)), cloth, kind
+
+
+def _sample_objects(
+    rng: np.random.Generator,
+    leg: trimesh.Trimesh,
+    occupied: list[trimesh.Trimesh],
+    target: np.ndarray,
+    cameras: list[Camera],
+) -> tuple[tuple[str, trimesh.Trimesh], ...]:
+    """Shoes and other things beside the foot, none of them at a camera."""
+    names = list(rng.choice(list(props.PROPS), rng.choice(4, p=[0.4, 0.3, 0.2, 0.1])))
+    if rng.random() < 0.22:
+        names += ["shoe"] * int(rng.integers(1, 3))
+    points = np.concatenate([np.asarray(mesh.vertices)[::4] for mesh in occupied])
+    placed = []
+    for name in names:
+        mesh = props.shoe(rng, leg) if name == "shoe" else props.PROPS[name](rng)
+        mesh = props.place(rng, mesh, points, target)
+        if mesh is None:
+            continue
+        vertices = np.asarray(mesh.vertices)
+        near = min(np.square(vertices - camera.position).sum(axis=1).min() for camera in cameras)
+        lower, upper = mesh.bounds - 0.04 * np.array([[1], [-1]])
+        inside = any(((camera.position > lower) & (camera.position < upper)).all() for camera in cameras)
+        if near > 0.12**2 and not inside:
+            placed.append((str(name), mesh))
+            points = np.concatenate([points, vertices])
+    return tuple(placed)
+
+
+def _sample_gloss(rng: np.random.Generator) -> dict:
+    return {"roughness": float(rng.uniform(0.08, 0.4)), "specular": float(rng.uniform(0.3, 0.8))}
+
+
+def _flat_frame(centre: np.ndarray, degrees: float, width: float, depth: float, height: float = 0.0) -> np.ndarray:
+    """The frame of a rectangle on the floor: its columns run along ``degrees``, its rows to the left of them."""
+    angle = np.deg2rad(degrees)
+    frame = np.eye(4)
+    frame[:3, 0] = width / 2 * np.array([np.cos(angle), 0, np.sin(angle)])
+    frame[:3, 1] = depth / 2 * np.array([np.sin(angle), 0, -np.cos(angle)])
+    frame[:3, 2] = 0, 1, 0
+    frame[:3, 3] = centre[0], height, centre[2]
+    return frame
+
+
+def _sample_flats(
+    rng: np.random.Generator, target: np.ndarray, outdoors: bool, cameras: list[Camera]
+) -> tuple[FlatObject, ...]:
+    flats = []
+    if rng.random() < 0.22:
+        size = rng.uniform([0.4, 0.3], [1.6, 1.1])
+        centre = target + [rng.normal(0, 0.35), 0, rng.normal(0, 0.35)]
+        frame = _flat_frame(centre, rng.uniform(0, 360), *size, 1e-4)
+        flats.append(FlatObject("rug", rug_texture(int(rng.integers(2**31))), frame))
+    choice = rng.random()
+    if choice < PAPER_SHARE:
+        width, depth = SHEETS[str(rng.choice(list(SHEETS), p=SHEET_SHARES))]
+        print_ = str(rng.choice(PAPER_PRINTS, p=[0.72, 0.07, 0.05, 0.08, 0.08]))
+        turn = rng.normal(0, 12) + 90 * rng.integers(4) * (rng.random() < 0.4) if rng.random() < 0.75 else rng.uniform(0, 360)
+        offset = rng.normal(0, rng.choice([0.015, 0.07]), 2)
+        frame = _flat_frame(target + [offset[0], 0, offset[1]], turn, width, depth, 2e-4)
+        flats.append(FlatObject("paper", paper_texture(print_, width, depth, int(rng.integers(2**31))), frame))
+    elif choice < PAPER_SHARE + MAT_SHARE:
+        sheet = random_sheet(list(MATS.values())[rng.integers(len(MATS))], rng)
+        centre = target + [sheet.position[0], 0, sheet.position[1]]
+        texture = np.repeat(sheet.reflectance[::-1, :, None], 3, axis=2).astype(np.float32)
+        flats.append(FlatObject("mat", texture, _flat_frame(centre, sheet.rotation, sheet.width, sheet.depth, 2e-4)))
+    if not outdoors and rng.random() < 0.4:
+        flats += _sample_wall(rng, target, cameras)
+    return tuple(flats)
+
+
+def _sample_wall(rng: np.random.Generator, target: np.ndarray, cameras: list[Camera]) -> list[FlatObject]:
+    """A wall behind everything, with a skirting board."""
+    angle = rng.uniform(0, 2 * np.pi)
+    outwards = np.array([np.cos(angle), 0, np.sin(angle)])
+    reach = max((camera.position - target) @ outwards for camera in cameras)
+    centre = target + max(rng.uniform(0.45, 2.5), reach + 0.15) * outwards
+    sideways = np.cross([0.0, 1.0, 0.0], -outwards)
+    flats = []
+    heights = (("wall", 0.0, 2.6, 0.0), ("skirting", 0.0, rng.uniform(0.05, 0.14), 0.01))
+    for name, lower, upper, forward in heights:
+        frame = np.eye(4)
+        frame[:3, 0], frame[:3, 1], frame[:3, 2] = 3.0 * sideways, [0, (upper - lower) / 2, 0], -outwards
+        frame[:3, 3] = centre - forward * outwards + [0, (lower + upper) / 2, 0]
+        colour = any_colour(rng, 0.15, 0.85) * np.exp(0.02 * rng.standard_normal((64, 128, 1)))
+        flats.append(FlatObject(name, np.clip(colour, 0.01, 0.9).astype(np.float32), frame))
+    return flats
+
+
+def _sample_phone(
+    rng: np.random.Generator, views: int, dim: bool
+) -> tuple[Sensor, tuple[Processing, ...], Float[np.ndarray, "views"]]:
+    """Sensor, processing of each photo, deviation of the exposure."""
+    noise = float(np.exp(rng.uniform(np.log(0.006), np.log(0.05)))) * (2.0 if dim else 1.0)
+    sensor = Sensor(
+        shot_noise=noise,
+        read_noise=noise * float(rng.uniform(0.1, 0.5)),
+        vignetting=float(rng.uniform(0.0, 0.4)),
+        contrast=float(rng.uniform(-0.25, 0.6)),
+        jpeg_quality=int(rng.integers(55, 97)),
+    )
+    sent, shaky = rng.random() < 0.25, rng.random() < 0.12
+    processing = tuple(sample_processing(rng, sent, shaky) for _ in range(views))
+    bias = rng.normal(0, 0.35) + (rng.uniform(0.4, 1.0) if rng.random() < 0.12 else 0.0) - 0.5 * dim * rng.random()
+    return sensor, processing, 2.0 ** (bias + 0.12 * rng.standard_normal(views))
