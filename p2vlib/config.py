@@ -38,6 +38,8 @@ class FeetData:
     """Samples per pixel of a phone photo."""
     mats: bool = False
     """Whether everybody is also photographed standing on a printed mat (domain ``mat``)."""
+    wild: bool = False
+    """Whether there are also as many people of wide variety in scenes as phones see them (domain ``wild``)."""
 
 
 @dataclass(frozen=True)

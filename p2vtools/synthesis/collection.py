@@ -4,7 +4,7 @@ Feet:    ``data/feet/<scale>/<domain>/<sample>/``
 Objects: ``data/objects/<scale>/ShapeNetRendering/<synset>/<sample>/`` and ``ShapeNetVox32/<synset>/<sample>/``
 
 Each capture folder is complete or absent, so an interrupted collection continues where it stopped. A domain is how
-photos are taken: in the studio of R2N2, with a phone, or with a phone on a printed mat.
+photos are taken: in the studio of R2N2, with a phone, with a phone on a printed mat, or with a phone in the wild.
 """
 
 from __future__ import annotations
@@ -34,12 +34,22 @@ from p2vtools.synthesis.feet.legs import cache_legs
 
 if TYPE_CHECKING:
     from p2vtools.synthesis.feet.foot import SyntheticFoot
+    from p2vtools.synthesis.feet.population import Person
 
 DOMAINS = {"studio": "studio", "phone": "phone", "steady": "phone"}
 """Folder of a foot's captures -> domain. ``steady`` is the phone domain without the drift of the light."""
 
 MAT_DOMAIN = "mat"
 """Folder and domain of feet on a printed mat, photographed with a phone."""
+
+WILD_DOMAIN = "wild"
+"""Folder and domain of people of wide variety in scenes as phones see them."""
+
+WILD_SAMPLES = 4
+"""Samples per pixel of a photo in the wild."""
+
+WILD_CUBE_HEIGHT = 0.06
+"""In the wild, a cube is centred on the part of the foot below this height, metres: a leg that leans may leave it."""
 
 GRID_SIZE = 32
 
@@ -49,7 +59,8 @@ class CaptureJob:
     """All captures of one person or one object; its fields are saved as the recipe in ``subject.json``."""
 
     kind: str
-    """``foot`` (a person, both feet), ``mat`` (the same on a printed mat) or ``object``."""
+    """``foot`` (a person, both feet), ``mat`` (the same on a printed mat), ``wild`` (another person of wide variety) or
+    ``object``."""
     split: str
     seed: int
     index: int
@@ -67,7 +78,8 @@ class CaptureJob:
         """(side, folder of the domain) -> capture folder."""
         if self.kind == "object":
             return {("", "studio"): data_folder("objects", scale) / RENDERINGS / self.synset / self.name}
-        domains = (MAT_DOMAIN,) if self.kind == "mat" else DOMAINS if self.split == "test" else ("studio", "phone")
+        alone = self.kind in (MAT_DOMAIN, WILD_DOMAIN)
+        domains = (self.kind,) if alone else DOMAINS if self.split == "test" else ("studio", "phone")
         root = data_folder("feet", scale)
         return {(side, domain): root / domain / f"{self.name}-{side}" for side in SIDES for domain in domains}
 
@@ -92,6 +104,8 @@ def capture_jobs(config: Config) -> Iterator[CaptureJob]:
             yield CaptureJob("foot", split, seed, index, feet.views, feet.studio_samples, feet.phone_samples)
             if feet.mats:
                 yield CaptureJob("mat", split, seed, index, feet.views, 0, feet.phone_samples)
+            if feet.wild:
+                yield CaptureJob("wild", split, seed, index, feet.views, 0, WILD_SAMPLES)
     for synset in FAMILIES:
         for split in SPLITS:
             seed = getattr(objects, f"{split}_seed")
@@ -155,7 +169,9 @@ def _capture(job: CaptureJob, scale: str) -> None:
     feet = {} if job.kind == "object" else _make_feet(job)
     for (side, domain), folder in job.folders(scale).items():
         if not job.is_current(folder):
-            if feet:
+            if job.kind == WILD_DOMAIN:
+                _capture_wild(job, feet[side], folder)
+            elif feet:
                 _capture_foot(job, feet[side], domain, folder)
             else:
                 _capture_object(job, folder)
@@ -163,10 +179,15 @@ def _capture(job: CaptureJob, scale: str) -> None:
 
 def _make_feet(job: CaptureJob) -> dict[str, SyntheticFoot]:
     from p2vtools.synthesis.feet.foot import make_feet
+
+    return make_feet(_person(job))
+
+
+def _person(job: CaptureJob) -> Person:
     from p2vtools.synthesis.feet.population import sample_population
 
     (person,) = sample_population(job.seed, 1, first=job.index)
-    return make_feet(person)
+    return person
 
 
 def _capture_foot(job: CaptureJob, foot: SyntheticFoot, domain: str, folder: Path) -> None:
@@ -192,6 +213,22 @@ def _capture_foot(job: CaptureJob, foot: SyntheticFoot, domain: str, folder: Pat
         photos = {f"{number:02d}.jpg": image for number, image in enumerate(images)}
     description = {"side": foot.side, "look": DOMAINS.get(domain, domain), "length": foot.length, "metadata": "metric"}
     _write(folder, job, foot.solid, cube, rows, cameras, photos, description)
+
+
+def _capture_wild(job: CaptureJob, foot: SyntheticFoot, folder: Path) -> None:
+    from p2vtools.synthesis.feet.appearance import paint, sample_appearance
+    from p2vtools.synthesis.photos.wild_rendering import render_wild_photos
+    from p2vtools.synthesis.photos.wild_scenes import sample_wild_scene
+
+    rng = np.random.default_rng([job.seed, job.index, SIDES.index(foot.side), 3])
+    painted = paint(foot.leg_mesh, foot.side, sample_appearance(rng, _person(job)))
+    scene = sample_wild_scene(rng, job.views, foot.leg_mesh, foot.side)
+    images = render_wild_photos(foot.leg_mesh, painted, scene, job.phone_samples)
+    photos = {f"{number:02d}.jpg": image for number, image in enumerate(images)}
+    low = np.asarray(foot.solid.vertices)[foot.solid.vertices[:, 1] < WILD_CUBE_HEIGHT]
+    cube = foot_cube(np.stack([low.min(axis=0), low.max(axis=0)]))
+    description = {"side": foot.side, "look": WILD_DOMAIN, "length": foot.length, "metadata": "metric"}
+    _write(folder, job, foot.solid, cube, scene.cameras.rows, scene.cameras.cameras, photos, description)
 
 
 def _capture_object(job: CaptureJob, folder: Path) -> None:
@@ -261,7 +298,7 @@ def _write_taxonomy(jobs: list[CaptureJob], scale: str) -> None:
     names = {synset: family.name for synset, family in FAMILIES.items()} | {FOOT_SYNSET: "foot"}
     splits = {synset: {key: [] for key in SPLITS.values()} for synset in names}
     for job in jobs:
-        if job.kind != "mat":  # the same feet as those of kind "foot"
+        if job.kind not in (MAT_DOMAIN, WILD_DOMAIN):  # samples of the same names as those of kind "foot"
             samples = sorted({folder.name for folder in job.folders(scale).values()})
             splits[job.synset][SPLITS[job.split]] += samples
     taxonomy = [{"taxonomy_id": synset, "taxonomy_name": name, **splits[synset]} for synset, name in names.items()]

@@ -66,7 +66,9 @@ def thigh(
         if index:
             position = position + (steps[1] - steps[0]) * tangent
         blend = np.clip(step / 0.06, 0, 1)
-        rotated = (1 - blend) * offset + blend * reach * (np.outer(np.cos(angle), first) + np.outer(np.sin(angle), second))
+        rotated = (1 - blend) * offset + blend * reach * (
+            np.outer(np.cos(angle), first) + np.outer(np.sin(angle), second)
+        )
         turn = trimesh.geometry.align_vectors(axis, tangent)[:3, :3] if index else np.eye(3)
         grown = (1 + 0.12 * blend + 0.45 * step / length) * (rotated @ turn.T)
         rings.append(position + grown)
@@ -102,7 +104,8 @@ def trousers(
     count = 40
     angle = np.linspace(0, 2 * np.pi, count, endpoint=False)
     folds = sum(
-        rng.normal(0, 0.02) * np.sin(rng.integers(1, 5) * angle + stations[:, None] * rng.normal(0, 45) + rng.uniform(0, 6))
+        rng.normal(0, 0.02)
+        * np.sin(rng.integers(1, 5) * angle + stations[:, None] * rng.normal(0, 45) + rng.uniform(0, 6))
         for _ in range(5)
     )
     tangent = np.gradient(middle, axis=0)
@@ -141,7 +144,9 @@ def _tube(rings: Float[np.ndarray, "rings points 3"]) -> trimesh.Trimesh:
     lower = count * np.arange(levels - 1)[:, None] + np.arange(count)
     following = count * np.arange(levels - 1)[:, None] + (np.arange(count) + 1) % count
     quads = np.stack([lower, following, following + count, lower + count], -1).reshape(-1, 4)
-    return trimesh.Trimesh(rings.reshape(-1, 3), np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]]), process=False)
+    return trimesh.Trimesh(
+        rings.reshape(-1, 3), np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]]), process=False
+    )
 
 
 def other_foot(
@@ -229,7 +234,11 @@ def _furniture(rng: np.random.Generator) -> trimesh.Trimesh:
     spread, parts = rng.uniform(0.3, 0.5), []
     is_round = rng.random() < 0.5
     for number in range(rng.integers(1, 3)):
-        part = cylinder(radius, 0.6, sections=20).apply_transform(UPRIGHT) if is_round else box([1.7 * radius, 0.6, 1.7 * radius])
+        part = (
+            cylinder(radius, 0.6, sections=20).apply_transform(UPRIGHT)
+            if is_round
+            else box([1.7 * radius, 0.6, 1.7 * radius])
+        )
         part = part.subdivide()
         part.vertices[:, [0, 2]] += part.vertices[:, 1:2] * tilt
         part.apply_translation([number * spread, 0, 0])
@@ -252,7 +261,11 @@ def _ruler(rng: np.random.Generator) -> trimesh.Trimesh:
     """A ruler or a tape measure with marks every centimetre, or a pen."""
     length, width = rng.choice([0.15, 0.2, 0.3, 0.5]), rng.uniform(0.012, 0.035)
     cells = round(length / 0.005)
-    parts = [box([0.005, 0.002, width / 2]).apply_translation([0.005 * i, 0.001, w * width / 4]) for i in range(cells) for w in (-1, 1)]
+    parts = [
+        box([0.005, 0.002, width / 2]).apply_translation([0.005 * i, 0.001, w * width / 4])
+        for i in range(cells)
+        for w in (-1, 1)
+    ]
     index = np.repeat(np.arange(2 * cells), 12)
     colour, ink = any_colour(rng, 0.2, 0.9), any_colour(rng, 0.01, 0.2)
     marked = (index % 2 == 0) & (index // 2 % 2 == 0) & (rng.random() < 0.85)
@@ -290,7 +303,9 @@ def shoe(rng: np.random.Generator, leg: trimesh.Trimesh) -> trimesh.Trimesh:
     centre = mesh.bounds.mean(axis=0) * [1, 0, 1]
     # The instep falls towards the toes.
     along = np.clip((mesh.vertices[:, 0] - centre[0]) / 0.12, -1, 1)
-    scale = np.column_stack([np.full(len(along), 1.06), 0.9 - 0.15 * along, np.full(len(along), rng.uniform(1.0, 1.12))])
+    scale = np.column_stack(
+        [np.full(len(along), 1.06), 0.9 - 0.15 * along, np.full(len(along), rng.uniform(1.0, 1.12))]
+    )
     mesh.vertices = (mesh.vertices - centre) * scale
     sole, level = rng.uniform(0.008, 0.03), mesh.triangles_center[:, 1]
     colours = np.tile(any_colour(rng) * rng.choice([0.1, 1.0]), (len(mesh.faces), 1))

@@ -97,7 +97,7 @@ def _wood(rng: np.random.Generator) -> Texture:
 
 def _parquet(rng: np.random.Generator) -> Texture:
     """Squares of short boards whose direction alternates."""
-    squares, boards = int(rng.choice([4, 6, 8, 10])) , int(rng.integers(3, 7))
+    squares, boards = int(rng.choice([4, 6, 8, 10])), int(rng.integers(3, 7))
     rows, columns = np.mgrid[:PIXELS, :PIXELS].astype(np.int32)
     size = PIXELS // squares
     row, column = rows // size, columns // size

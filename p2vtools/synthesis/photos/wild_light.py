@@ -1,4 +1,4 @@
-"""Light of the domain ``wild``: photographed environments (HDRI) where present, sun, lamps, windows, flash, dim rooms."""
+"""Light of the domain ``wild``: photographed environments (HDRI) or sun, lamps, windows, flash, dim rooms."""
 
 from __future__ import annotations
 
@@ -173,7 +173,13 @@ def _procedural(rng: np.random.Generator, outdoors: bool) -> WildLight:
     elif name == "flash":
         flash = float(rng.uniform(0.4, 0.95))
     elif name == "dim":
-        lamp("sphere", rng.uniform(20, 75), rng.uniform(0.03, 0.3), rng.uniform(0.4, 0.9), _tint(rng, 0.1) * [1.2, 1.0, 0.7])
+        lamp(
+            "sphere",
+            rng.uniform(20, 75),
+            rng.uniform(0.03, 0.3),
+            rng.uniform(0.4, 0.9),
+            _tint(rng, 0.1) * [1.2, 1.0, 0.7],
+        )
     else:
         lamp("panel", rng.uniform(55, 85), rng.uniform(1.5, 3.0), rng.uniform(0.2, 0.45), _tint(rng, 0.1))
     share = flash + sum(lamp.share for lamp in lamps)

@@ -1,4 +1,4 @@
-"""Photos of the domain ``wild``, rendered with Mitsuba like the phone photos: traced key lights, precomputed fill light."""
+"""Photos of the domain ``wild``, rendered with Mitsuba: traced key lights, precomputed fill light."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from p2vtools.synthesis.photos.surfaces import (
     mitsuba_mesh,
     mitsuba_scalar,
 )
-from p2vtools.synthesis.photos.wild_floors import SPAN, wild_floor_texture
+from p2vtools.synthesis.photos.wild_floors import wild_floor_texture
 from p2vtools.synthesis.photos.wild_light import Lamp
 from p2vtools.synthesis.photos.wild_scenes import WildScene
 
@@ -62,7 +62,7 @@ def render_wild_photos(leg: trimesh.Trimesh, painted: trimesh.Trimesh, scene: Wi
         render_seed, sensor_seed = np.random.SeedSequence((scene.seed, view)).generate_state(2)
         lights = {**lamps, **_flash(scene, camera)}
         content = {**static, **lights, **_photographer(scene, camera)}
-        radiance = render_radiance(content, camera, spp, int(render_seed), min(max(len(lights), 1), 2))[..., :3]
+        radiance = render_radiance(content, camera, spp, int(render_seed), 1 if len(lights) < 2 else 4)[..., :3]
         brightness = np.minimum(radiance, 1.5).mean()
         exposure = EXPOSURE * max(brightness, 0.01) ** -METERING * scene.exposure[view]
         rng = np.random.default_rng(sensor_seed)

@@ -1,4 +1,4 @@
-"""Scenes of the domain ``wild``: everything about one capture except the foot itself, sampled as wide as phones see it."""
+"""Scenes of the domain ``wild``: everything about a capture but the foot, as wide as phones see it."""
 
 from __future__ import annotations
 
@@ -221,7 +221,11 @@ def _sample_flats(
     if choice < PAPER_SHARE:
         width, depth = SHEETS[str(rng.choice(list(SHEETS), p=SHEET_SHARES))]
         print_ = str(rng.choice(PAPER_PRINTS, p=[0.72, 0.07, 0.05, 0.08, 0.08]))
-        turn = rng.normal(0, 12) + 90 * rng.integers(4) * (rng.random() < 0.4) if rng.random() < 0.75 else rng.uniform(0, 360)
+        turn = (
+            rng.normal(0, 12) + 90 * rng.integers(4) * (rng.random() < 0.4)
+            if rng.random() < 0.75
+            else rng.uniform(0, 360)
+        )
         offset = rng.normal(0, rng.choice([0.015, 0.07]), 2)
         frame = _flat_frame(target + [offset[0], 0, offset[1]], turn, width, depth, 2e-4)
         flats.append(FlatObject("paper", paper_texture(print_, width, depth, int(rng.integers(2**31))), frame))
