@@ -18,6 +18,7 @@ from p2vlib.data.capture_folder import PhotoSet
 from p2vlib.data.dataset import Captures, crop_and_resize, mirror_boxes, mirror_cameras, mirror_views
 from p2vlib.geometry.cameras import Camera
 from p2vlib.geometry.frames import FOOT_CUBE, FOOT_SHARE, Cube
+from p2vlib.geometry.projection import render_silhouettes
 from p2vlib.models import Reconstruction
 from p2vtools.fit.pretrained import PretrainedModel
 
@@ -122,3 +123,12 @@ def predict_closely(
     if not weights.takes_close_crops or not solid.any():
         return first, cameras
     return predict_cube(weights, photo_set, pose, FOOT_CUBE, solid[:, :, ::-1] if photo_set.side == "right" else solid)
+
+
+def silhouette_iou(prediction: Reconstruction, cameras: Float[Tensor, "1 views 3 7"], threshold: float) -> list[float]:
+    """IoU between the silhouettes of the volume and the predicted masks, for each view."""
+    solid = (prediction.probability >= threshold).float()
+    rendered = render_silhouettes(solid, cameras, prediction.mask_probability.shape[-1])[0] > 0.5
+    masks = prediction.mask_probability[0] > 0.5
+    intersection, union = (rendered & masks).sum((1, 2)), (rendered | masks).sum((1, 2))
+    return (intersection / union.clamp(min=1)).tolist()

@@ -9,24 +9,20 @@ no end.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
-from torch import Tensor
+from jaxtyping import Float
 from torch.nn import functional
 
 from p2vlib.data.capture_folder import PhotoSet, evenly_spaced
 from p2vlib.geometry.frames import FOOT_CUBE, FOOT_CUBE_EDGE, FOOT_SHARE, Cube
-from p2vlib.geometry.placement import placement_matrix
-from p2vlib.geometry.projection import project_points, render_silhouettes, voxel_centres
-from p2vlib.models import Reconstruction
-from p2vtools.fit.camera_alignment import TypicalFoot
+from p2vlib.geometry.projection import project_points, voxel_centres
 from p2vtools.fit.cube_crops import predict_cube, silhouette_iou
 from p2vtools.fit.pretrained import PretrainedModel
+from p2vtools.fit.silhouette_fitting import fit_pose
 
 MAX_SHIFT, MAX_TURN = 0.08, 60.0
 """Largest distance (metres) and angle (degrees) of a placement from the start of the search."""
@@ -39,9 +35,6 @@ FIT_ROUNDS = ((1.35, 30, 0.03), (1.15, 20, 0.015), (1.0, 20, 0.008))
 
 START_TURNS = (0.0, -20.0, 20.0, -40.0, 40.0)
 """Directions from which the fit starts, degrees."""
-
-FIT_PIXELS = 24
-"""Edge of the silhouettes in the fit, pixels."""
 
 FIT_PHOTOS = 4
 """At most this many photos, evenly spaced, take part in the fit."""
@@ -73,15 +66,6 @@ class FootPlacement:
     """Whether the best placement lies beyond `MAX_SHIFT` or `MAX_TURN`; this is the best one within them."""
     overlap: float
     """Mean Dice coefficient over the photos of the fitted typical foot with the predicted silhouettes."""
-
-
-class TypicalFit(NamedTuple):
-    """The typical foot, fitted to silhouettes from several starts; in the frame of a mirrored capture."""
-
-    parameters: Float[Tensor, "starts 4"]
-    """Shift along x and z in edges of `FOOT_CUBE`, angle in radians, logarithm of the size."""
-    loss: Float[Tensor, " starts"]
-    overlap: Float[Tensor, " starts"]
 
 
 def pose_matrix(yaw: float, position: np.ndarray) -> Float[np.ndarray, "4 4"]:
@@ -124,62 +108,6 @@ def estimate_placement(volume: Float[np.ndarray, "x y z"], cube: Cube) -> tuple[
 # --------------------------------------------------------------------------------------------------------- typical foot
 
 
-def fit_typical_foot(
-    typical: TypicalFoot,
-    masks: Float[Tensor, "1 views rows columns"],
-    cameras: Float[Tensor, "1 views 3 7"],
-    starts: Float[Tensor, "starts 4"],
-    edge: float = 1.0,
-    steps: int = 30,
-    learning_rate: float = 0.03,
-) -> TypicalFit:
-    """Fits place, direction and size of the typical foot to ``masks``, from all ``starts`` at once.
-
-    Minimises 1 - Dice coefficient at `FIT_PIXELS` with Adam, plus the logarithm of the size squared over 100 times its
-    variance. The best step counts.
-
-    Args:
-        edge: of the cube to which ``cameras`` belong, relative to `FOOT_CUBE`.
-    """
-    target = functional.interpolate(masks, size=(FIT_PIXELS, FIT_PIXELS), mode="area")
-    solid, views = typical.solid.float().expand(len(starts), -1, -1, -1), cameras.expand(len(starts), -1, -1, -1)
-    parameters = starts.clone().requires_grad_()
-    optimizer = torch.optim.Adam([parameters], learning_rate)
-    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.1, max(1, steps))
-    best = TypicalFit(starts.clone(), torch.full((len(starts),), torch.inf), torch.zeros(len(starts)))
-    for step in range(steps + 1):
-        with torch.set_grad_enabled(step < steps):
-            predicted = render_silhouettes(solid, _foot_cameras(views, parameters, edge), FIT_PIXELS)
-            common, total = (predicted * target).sum((2, 3)), (predicted + target).sum((2, 3))
-            overlap = ((2 * common + 1e-3) / (total + 1e-3)).mean(1)
-            loss = 1 - overlap + 0.01 * parameters[:, 3].square() / typical.spread
-        better = (loss < best.loss).detach()
-        best = TypicalFit(
-            torch.where(better[:, None], parameters.detach(), best.parameters),
-            torch.where(better, loss.detach(), best.loss),
-            torch.where(better, overlap.detach(), best.overlap),
-        )
-        if step < steps:
-            optimizer.zero_grad()
-            loss.sum().backward()
-            optimizer.step()
-            schedule.step()
-    return best
-
-
-def _foot_cameras(
-    cameras: Float[Tensor, "starts views 3 7"], parameters: Float[Tensor, "starts 4"], edge: float
-) -> Float[Tensor, "starts views 3 7"]:
-    """``cameras`` relative to the cube of a foot with these ``parameters`` (`TypicalFit`), as large as the foot."""
-    intrinsics, rotation, translation = cameras.split([3, 3, 1], -1)
-    moved = placement_matrix(torch.rad2deg(parameters[:, 2]), parameters[:, :2] / edge)[:, None]
-    size = (parameters[:, 3].exp() / edge)[:, None, None, None]
-    centre = cameras.new_tensor([0.5, 0.0, 0.5])[:, None]
-    turned = rotation @ moved[..., :3]
-    floor = turned @ centre + rotation @ moved[..., 3:] + translation
-    return torch.cat([intrinsics, turned, floor / size - turned @ centre], -1)
-
-
 def _fit_in_rounds(
     weights: PretrainedModel, photo_set: PhotoSet, start: Float[np.ndarray, "4 4"]
 ) -> tuple[Float[np.ndarray, "4 4"], float]:
@@ -193,20 +121,21 @@ def _fit_in_rounds(
     parameters[:, 2] = torch.deg2rad(torch.tensor(START_TURNS))
     pose, overlap = start, 0.0
     for number, (edge, steps, rate) in enumerate(FIT_ROUNDS):
+        pose, _ = _within_limits(pose, start)
         prediction, cameras = predict_cube(weights, chosen, pose, _scaled_cube(edge))
         if not (prediction.mask_probability > 0.5).any():
             raise ValueError(_not_found(photo_set))
         masks = prediction.mask_probability
-        fit = fit_typical_foot(weights.typical_foot, masks, cameras, parameters, edge, steps, rate)
+        fit = fit_pose(*weights.typical_foot, masks, cameras, parameters, edge, steps, rate)
         if number == 0:
-            kept = fit_typical_foot(weights.typical_foot, masks, cameras, torch.zeros(1, 4), edge, steps=0)
+            kept = fit_pose(*weights.typical_foot, masks, cameras, torch.zeros(1, 4), edge, steps=0)
             if float(fit.loss.min()) > float(kept.loss) - MIN_GAIN:
                 return start, float(kept.overlap)
         best = fit.loss.argmin()
         x, z, angle, size = fit.parameters[best].tolist()
         mirror = -1 if photo_set.side == "right" else 1
         step = pose_matrix(mirror * np.rad2deg(angle), FOOT_CUBE_EDGE * np.array([x, 0.0, mirror * z]))
-        pose, overlap = _within_limits(pose @ step, start)[0], float(fit.overlap[best])
+        pose, overlap = pose @ step, float(fit.overlap[best])
         parameters = torch.tensor([[0.0, 0.0, 0.0, size]])
     return pose, overlap
 
@@ -328,6 +257,7 @@ def _within_limits(
 
 def _not_found(photo_set: PhotoSet) -> str:
     return (
-        f"no foot found in the {len(photo_set.photos)} photos; expected one on the floor at y = 0, within "
-        f"{100 * MAX_SHIFT:.0f} cm and {MAX_TURN:.0f} degrees of the centre: check the cameras, or pass --placement given"
+        f"no foot found in the {len(photo_set.photos)} photos; expected one on the floor at y = 0, at most "
+        f"{100 * MAX_SHIFT:.0f} cm and {MAX_TURN:.0f} degrees from the start: check the cameras, or pass --placement "
+        "given"
     )

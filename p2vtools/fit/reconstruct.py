@@ -20,11 +20,10 @@ from p2vlib.evaluation import iter_predictions
 from p2vlib.files import write_atomically
 from p2vlib.geometry.frames import FOOT_CUBE, Cube
 from p2vlib.geometry.grids import VoxelGrid, to_mesh, write_binvox
-from p2vlib.geometry.projection import render_silhouettes
 from p2vlib.models import Reconstruction
 from p2vtools.fit import camera_alignment
-from p2vtools.fit.cube_crops import as_left_captures, predict_closely, project_cube
-from p2vtools.fit.placement import find_foot, pose_matrix
+from p2vtools.fit.cube_crops import as_left_captures, predict_closely, project_cube, silhouette_iou
+from p2vtools.fit.placement import FootPlacement, find_foot, pose_matrix, yaw_of
 from p2vtools.fit.pretrained import PretrainedModel
 
 GRID_SIZES = (32, 64, 128)
@@ -51,6 +50,8 @@ class ReconstructedFoot:
     """From the frame of the foot to that of the cameras, metres: yaw and translation on the floor."""
     silhouette_iou: dict[str, float]
     """Photo -> IoU of the rendered silhouette with the predicted one."""
+    placement: FootPlacement | None = None
+    """How the pose was found; None: it was given, or follows from aligned cameras."""
     scale: float = 1.0
     """Factor on all lengths, where a foot length measured by a ruler sets the scale."""
 
@@ -120,39 +121,31 @@ def reconstruct(
     if size not in GRID_SIZES:
         raise ValueError(f"size is {size}; expected one of {', '.join(map(str, GRID_SIZES))}")
     start = time.perf_counter()
-    pose = pose_matrix(0.0, photo_set.initial_position)
+    pose, found = pose_matrix(0.0, photo_set.initial_position), None
     if cameras == "noted":
         prediction, used_cameras = _predict_realigned(weights, photo_set, pose)
         placement = "by the aligned cameras"
     else:
-        pose = find_foot(weights, photo_set) if placement == "found" else pose
+        if placement == "found":
+            found = find_foot(weights, photo_set)
+            pose = found.pose
         prediction, used_cameras = predict_closely(weights, photo_set, pose)
-    yaw = np.rad2deg(np.arctan2(pose[2, 0], pose[0, 0]))
     shift = pose[:3, 3] - photo_set.initial_position
     report(
         f"{len(photo_set.photos)} photos of a {photo_set.side} foot; placement {placement}: "
-        f"{np.hypot(*shift[[0, 2]]) * 1000:.0f} mm and {yaw:+.0f} degrees from the initial guess"
+        f"{np.hypot(*shift[[0, 2]]) * 1000:.0f} mm and {yaw_of(pose):+.0f} degrees from the initial guess"
     )
     volume = weights.model.enlarged(prediction.coarse_state, size, weights.threshold)[0]
-    scores = _silhouette_iou(prediction, used_cameras, weights.threshold)
+    scores = silhouette_iou(prediction, used_cameras, weights.threshold)
     names = photo_set.names
     if photo_set.side == "right":
         volume = volume.flip(-1)
         names = [names[0], *names[:0:-1]]  # mirroring reverses the order of the photos
-    foot = ReconstructedFoot(volume.numpy(), weights.threshold, pose, dict(zip(names, scores, strict=True)))
+    foot = ReconstructedFoot(volume.numpy(), weights.threshold, pose, dict(zip(names, scores, strict=True)), found)
     if not foot.solid.any():
         raise ValueError("the reconstruction is empty: no foot in these photos; check photos, side and cameras")
     report(f"{time.perf_counter() - start:.1f} s at {size}^3")
     return foot
-
-
-def _silhouette_iou(prediction: Reconstruction, cameras: Float[Tensor, "1 views 3 7"], threshold: float) -> list[float]:
-    """IoU between the silhouettes of the volume and the predicted masks, for each view."""
-    solid = (prediction.probability >= threshold).float()
-    rendered = render_silhouettes(solid, cameras, prediction.mask_probability.shape[-1])[0] > 0.5
-    masks = prediction.mask_probability[0] > 0.5
-    intersection, union = (rendered & masks).sum((1, 2)), (rendered | masks).sum((1, 2))
-    return (intersection / union.clamp(min=1)).tolist()
 
 
 # --------------------------------------------------------------------------------------------------------------- output

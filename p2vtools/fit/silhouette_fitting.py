@@ -1,7 +1,7 @@
-"""Test-time optimisation through a differentiable renderer: cameras or a volume fitted to predicted silhouettes.
+"""Test-time optimisation through a differentiable renderer: cameras, a pose or a volume fitted to silhouettes.
 
 As in Perspective Transformer Nets (Yan et al., NeurIPS 2016), but for a single object and without training: gradient
-descent updates the cameras or the volume themselves.
+descent updates the cameras, the pose or the volume themselves.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
+from p2vlib.geometry.placement import placement_matrix
 from p2vlib.geometry.projection import render_silhouettes
 
 LOGIT_WEIGHT = 0.05
@@ -22,6 +23,9 @@ VOLUME_LEARNING_RATE = 0.1
 
 PIVOT = (0.5, 0.15, 0.5)
 """Centre of camera rotation in the unit cube: inside the foot, so that a rotation keeps it in view."""
+
+POSE_PIXELS = 24
+"""Edge of the silhouettes to which a pose is fitted, pixels."""
 
 UPDATE_SCALE = 0.15
 """Rotation (radians), translation (cube edges) or log distance that costs as much as 0.01 of Dice overlap."""
@@ -86,6 +90,76 @@ def align_cameras(
         optimizer.step()
         schedule.step()
     return update_cameras(cameras, CameraUpdate(*(value.detach() for value in parameters), fixed.detach()))
+
+
+class PoseFit(NamedTuple):
+    """A solid on the floor, fitted to silhouettes from several starts."""
+
+    parameters: Float[Tensor, "starts 4"]
+    """Shift along x and z in edges of the cube of the solid, angle clockwise from above in radians, logarithm of the
+    size."""
+    loss: Float[Tensor, " starts"]
+    overlap: Float[Tensor, " starts"]
+    """Mean Dice coefficient over the views."""
+
+
+def fit_pose(
+    solid: Bool[Tensor, "x y z"],
+    spread: float,
+    masks: Float[Tensor, "1 views rows columns"],
+    cameras: Float[Tensor, "1 views 3 7"],
+    starts: Float[Tensor, "starts 4"],
+    edge: float = 1.0,
+    steps: int = 30,
+    learning_rate: float = 0.03,
+) -> PoseFit:
+    """Fits place, direction and size of a ``solid`` on the floor to ``masks``, from all ``starts`` at once.
+
+    Minimises 1 - Dice coefficient at `POSE_PIXELS` with Adam, and a penalty: 0.01 where the size is one standard
+    deviation from 1. The best step counts.
+
+    Args:
+        spread: variance of the logarithm of the size.
+        starts: as `PoseFit.parameters`.
+        edge: of the cube to which ``cameras`` belong, relative to the cube of the solid.
+    """
+    target = functional.interpolate(masks, size=(POSE_PIXELS, POSE_PIXELS), mode="area")
+    solids, views = solid.float().expand(len(starts), -1, -1, -1), cameras.expand(len(starts), -1, -1, -1)
+    parameters = starts.clone().requires_grad_()
+    optimizer = torch.optim.Adam([parameters], learning_rate)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.1, max(1, steps))
+    best = PoseFit(starts.clone(), torch.full((len(starts),), torch.inf), torch.zeros(len(starts)))
+    for step in range(steps + 1):
+        with torch.set_grad_enabled(step < steps):
+            predicted = render_silhouettes(solids, _posed_cameras(views, parameters, edge), POSE_PIXELS)
+            common, total = (predicted * target).sum((2, 3)), (predicted**2 + target**2).sum((2, 3))
+            overlap = ((2 * common + 1e-3) / (total + 1e-3)).mean(1)
+            loss = 1 - overlap + 0.01 * parameters[:, 3].square() / spread
+        better = (loss < best.loss).detach()
+        best = PoseFit(
+            torch.where(better[:, None], parameters.detach(), best.parameters),
+            torch.where(better, loss.detach(), best.loss),
+            torch.where(better, overlap.detach(), best.overlap),
+        )
+        if step < steps:
+            optimizer.zero_grad()
+            loss.sum().backward()
+            optimizer.step()
+            schedule.step()
+    return best
+
+
+def _posed_cameras(
+    cameras: Float[Tensor, "starts views 3 7"], parameters: Float[Tensor, "starts 4"], edge: float
+) -> Float[Tensor, "starts views 3 7"]:
+    """``cameras`` relative to the cube of a solid with these ``parameters`` (`PoseFit`), scaled with the solid."""
+    intrinsics, rotation, translation = cameras.split([3, 3, 1], -1)
+    moved = placement_matrix(torch.rad2deg(parameters[:, 2]), parameters[:, :2] / edge)[:, None]
+    size = (parameters[:, 3].exp() / edge)[:, None, None, None]
+    centre = cameras.new_tensor([0.5, 0.0, 0.5])[:, None]
+    turned = rotation @ moved[..., :3]
+    floor = turned @ centre + rotation @ moved[..., 3:] + translation
+    return torch.cat([intrinsics, turned, floor / size - turned @ centre], -1)
 
 
 @torch.enable_grad()

@@ -209,7 +209,7 @@ def load_samples(source: Path | PhotoSet | Captures) -> list[Sample]:
 
 def _sample_of_photos(photo_set: PhotoSet, name: str, model: Path | None) -> Sample:
     """``model``: mesh of the true solid, if any."""
-    pose = find_foot(load_pretrained(), photo_set)
+    pose = find_foot(load_pretrained(), photo_set).pose
     cropped = functools.lru_cache(2)(functools.partial(crop_to_cube, photo_set, pose, FOOT_CUBE))
 
     def predict(network: nn.Module, numbers: Sequence[int]) -> Reconstruction:
