@@ -72,7 +72,8 @@ class CaptureJob:
     @property
     def name(self) -> str:
         """The anonymous id of the person or object, unique over splits."""
-        return f"{self.synset if self.kind == 'object' else 'person'}-{self.split}-{self.index:04d}"
+        prefix = {"object": self.synset, WILD_DOMAIN: WILD_DOMAIN}.get(self.kind, "person")
+        return f"{prefix}-{self.split}-{self.index:04d}"
 
     def folders(self, scale: str) -> dict[tuple[str, str], Path]:
         """(side, folder of the domain) -> capture folder."""
