@@ -41,6 +41,9 @@ GRID, GRID_EDGE = 72, 0.9
 EXPOSURE, METERING = 0.62, 0.4
 """Automatic exposure: ``EXPOSURE * brightness ** -METERING`` for the mean ``brightness`` of a photo."""
 
+SHADOW_RAYS = 4
+"""Per sample, for soft shadows and several lights."""
+
 WALL_LIGHT = 0.6
 """Light on a wall as a share of that on the floor."""
 
@@ -62,7 +65,9 @@ def render_wild_photos(leg: trimesh.Trimesh, painted: trimesh.Trimesh, scene: Wi
         render_seed, sensor_seed = np.random.SeedSequence((scene.seed, view)).generate_state(2)
         lights = {**lamps, **_flash(scene, camera)}
         content = {**static, **lights, **_photographer(scene, camera)}
-        radiance = render_radiance(content, camera, spp, int(render_seed), 1 if len(lights) < 2 else 4)[..., :3]
+        # One shadow ray is exact for a single light without extent.
+        is_sharp = len(lights) == 1 and next(iter(lights.values()))["type"] in ("directional", "point")
+        radiance = render_radiance(content, camera, spp, int(render_seed), 1 if is_sharp else SHADOW_RAYS)[..., :3]
         brightness = np.minimum(radiance, 1.5).mean()
         exposure = EXPOSURE * max(brightness, 0.01) ** -METERING * scene.exposure[view]
         rng = np.random.default_rng(sensor_seed)
