@@ -33,7 +33,10 @@ CUT_OFF = 0.08
 MAX_BLOCKED = 0.25
 """Largest share of the foot that leg and clothes may hide."""
 
-ATTEMPTS = 14
+ATTEMPTS = 60
+"""After `NEARBY` of them, any azimuth will do."""
+
+NEARBY = 14
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,9 +149,9 @@ def _sample_view(
         else:
             elevation = level + 7 * rng.standard_normal()
         elevation = float(np.clip(elevation, LOWEST, HIGHEST))
-        jitter = rng.uniform(-1, 1) * (3 + 5 * attempt)
+        jitter = rng.uniform(-1, 1) * 5 * (attempt + 0.6)
         roll = float(np.clip(5 * rng.standard_normal(), -15, 15)) + sideways
-        angle = float((azimuth + jitter) % 360)
+        angle = float((azimuth + jitter if attempt < NEARBY else rng.uniform(0, 360)) % 360)
         candidate = _framed(rng, sight, (angle, elevation), roll, fov, shape, view_share, style == "wearer", cut_off)
         if candidate is None:
             continue

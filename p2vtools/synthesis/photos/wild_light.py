@@ -108,7 +108,7 @@ def _photographed(rng: np.random.Generator, files: Sequence[Path]) -> WildLight:
     image = np.roll(read_environment(file), int(rng.integers(256)), axis=1)
     # Less saturated than photographed: a phone's white balance compensates most of it.
     grey = image.mean(axis=2, keepdims=True)
-    image = (grey + rng.uniform(0.25, 0.8) * (image - grey)) * _tint(rng, 0.12)
+    image = (grey + rng.uniform(0.15, 0.65) * (image - grey)) * _tint(rng, 0.12)
     if rng.random() < 0.5:
         image = image[:, ::-1]
     coarse = cv2.resize(image.astype(np.float32), (64, 32), interpolation=cv2.INTER_AREA).astype(float)
