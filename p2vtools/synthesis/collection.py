@@ -26,7 +26,7 @@ from p2vlib.data.capture_folder import write_capture
 from p2vlib.data.shapenet import RENDERINGS, SPLITS, VOXELS
 from p2vlib.files import atomic_directory, file_lock, write_bytes, write_text
 from p2vlib.geometry.cameras import Camera, Row
-from p2vlib.geometry.frames import FOOT_SYNSET, R2N2_DISTANCE_SCALE, R2N2_FOV, SIDES, Cube, foot_cube, object_cube
+from p2vlib.geometry.frames import FOOT_SYNSET, R2N2_DISTANCE_SCALE, R2N2_FOV, SIDES, Cube, object_cube
 from p2vlib.geometry.grids import voxelise
 from p2vlib.provenance import data_folder, home
 from p2vtools.executor import run_jobs
@@ -47,9 +47,6 @@ WILD_DOMAIN = "wild"
 
 WILD_SAMPLES = 4
 """Samples per pixel of a photo in the wild."""
-
-WILD_CUBE_HEIGHT = 0.06
-"""In the wild, a cube is centred on the part of the foot below this height, metres: a leg that leans may leave it."""
 
 GRID_SIZE = 32
 
@@ -187,7 +184,8 @@ def _make_feet(job: CaptureJob) -> dict[str, SyntheticFoot]:
 def _person(job: CaptureJob) -> Person:
     from p2vtools.synthesis.feet.population import sample_population
 
-    (person,) = sample_population(job.seed, 1, first=job.index)
+    variety = "wide" if job.kind == WILD_DOMAIN else "usual"
+    (person,) = sample_population(job.seed, 1, first=job.index, variety=variety)
     return person
 
 
@@ -196,7 +194,7 @@ def _capture_foot(job: CaptureJob, foot: SyntheticFoot, domain: str, folder: Pat
     from p2vtools.synthesis.photos.rendering import render_phone_photos
     from p2vtools.synthesis.photos.trajectories import sample_phone_trajectory
 
-    bounds, cube = foot.solid.bounds, foot_cube(foot.solid.bounds)
+    bounds, cube = foot.solid.bounds, foot.cube
     # "phone" and "steady" share one random stream: they differ only in the drift of the light.
     stream = {"studio": 1, MAT_DOMAIN: 2}.get(domain, 0)
     rng = np.random.default_rng([job.seed, job.index, SIDES.index(foot.side), stream])
@@ -226,10 +224,8 @@ def _capture_wild(job: CaptureJob, foot: SyntheticFoot, folder: Path) -> None:
     scene = sample_wild_scene(rng, job.views, foot.leg_mesh, foot.side)
     images = render_wild_photos(foot.leg_mesh, painted, scene, job.phone_samples)
     photos = {f"{number:02d}.jpg": image for number, image in enumerate(images)}
-    low = np.asarray(foot.solid.vertices)[foot.solid.vertices[:, 1] < WILD_CUBE_HEIGHT]
-    cube = foot_cube(np.stack([low.min(axis=0), low.max(axis=0)]))
     description = {"side": foot.side, "look": WILD_DOMAIN, "length": foot.length, "metadata": "metric"}
-    _write(folder, job, foot.solid, cube, scene.cameras.rows, scene.cameras.cameras, photos, description)
+    _write(folder, job, foot.solid, foot.cube, scene.cameras.rows, scene.cameras.cameras, photos, description)
 
 
 def _capture_object(job: CaptureJob, folder: Path) -> None:
