@@ -1,0 +1,48 @@
+"""The benchmark of reality: its scoring of a known silhouette, and its help."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trimesh
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+
+
+@pytest.fixture
+def real(monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    return importlib.import_module("real")
+
+
+def test_silhouette_and_scored_region_of_boxes(real):
+    """A camera 1 m above the floor, 100 pixels a metre at that depth, looks down; image x is +x, image y is +z."""
+    down = np.array([[1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 1], [0, 0, 0, 1]])
+    camera = real.Camera(np.array([[100.0, 0, 50], [0, 100, 40], [0, 0, 1]]), down, 100, 80)
+    # Its top is 0.5 m below the camera: 0.2 m by 0.1 m are 40 by 20 pixels about the pixel (50, 40).
+    box = trimesh.creation.box((0.2, 0.5, 0.1)).apply_translation([0, 0.25, 0])
+    seen = real.silhouette(box.vertices, box.faces, camera)
+    rows, columns = np.nonzero(seen)
+    assert abs(columns.min() - 30) <= 1 and abs(columns.max() - 69) <= 1
+    assert abs(rows.min() - 30) <= 1 and abs(rows.max() - 49) <= 1
+    # A foot 0.4 m long with an ankle 0.1 m wide at its end: the leg hides what is below it, but not the low foot.
+    sole = trimesh.creation.box((0.4, 0.06, 0.1)).apply_translation([0, 0.03, 0])
+    ankle = trimesh.creation.box((0.1, 0.12, 0.1)).apply_translation([-0.15, 0.06, 0])
+    scored = real.scored_region(trimesh.util.concatenate([sole, ankle]), np.array([-0.5, 0.0]), camera)
+    assert scored[40, 50] and scored[40, 75]  # the forefoot
+    assert not scored[40, 10]  # the leg, which leans back out of the foot
+    assert scored[5, 50] and scored[75, 90]  # the floor
+    half = np.zeros_like(seen)
+    half[:, :50] = True
+    assert real.masked_iou(seen, seen & half, np.ones_like(seen)) == pytest.approx(0.5, abs=0.03)
+    assert real.masked_iou(seen, seen & half, half) == 1
+
+
+def test_help(real, capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["real.py", "--help"])
+    with pytest.raises(SystemExit, match="0"):
+        real.main()
+    assert "--photos" in (told := capsys.readouterr().out) and "--scans" in told
