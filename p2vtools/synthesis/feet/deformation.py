@@ -27,6 +27,16 @@ TOE_THICKENING = 1.2
 
 ADULT_LENGTH = 0.26
 
+SOLE_HEIGHT = 0.07
+"""Height above the floor, as a share of the length, over which `FootForm.sole` fades."""
+
+ANKLE_DEPTH = 0.90
+"""Depth of an ankle from front to back as a share of anny's."""
+
+LEAN_START, LEAN_ZONE, LEAN_SLOPE = 0.22, 0.45, 0.25
+"""Where the rotation of a leaning shank starts above the floor and over which height it grows, as shares of the length;
+by how much higher it starts farther forwards."""
+
 Vertices = Float[np.ndarray, "vertices 3"]
 
 
@@ -34,7 +44,7 @@ def deform_foot(vertices: Vertices, leg: LegTemplate, form: FootForm, side: str,
     """Gives a foot of ``length`` the measures, the toes and the bumps of ``form``.
 
     Bumps come before measures, so applying the function again to its aligned result changes the measures' remaining
-    errors only, apart from the bumps, of which one application makes half.
+    errors only, apart from the bumps, of which an application makes half.
     """
     inwards = 1.0 if side == "left" else -1.0
     vertices = _add_bumps(vertices, leg, form, inwards, length)
@@ -48,7 +58,7 @@ def deform_foot(vertices: Vertices, leg: LegTemplate, form: FootForm, side: str,
 def lean_shank(vertices: Vertices, lean: tuple[float, float], side: str, length: float) -> Vertices:
     """Bends the ankle until the axis of the shank leans by ``lean`` (forwards, outwards, degrees) from the vertical.
 
-    The rotation grows smoothly over a zone of a third of the foot length, which the shortened side does not fold.
+    The rotation grows smoothly over nearly half the foot length, so that the shortened side does not fold.
     """
     x, y = vertices[:, 0] / length, vertices[:, 1] / length
     outwards = -1.0 if side == "left" else 1.0
@@ -60,8 +70,8 @@ def lean_shank(vertices: Vertices, lean: tuple[float, float], side: str, length:
     ankle = vertices[abs(y - 0.42) < 0.05]
     back, front = ankle.min(axis=0), ankle.max(axis=0)
     pivot = np.array([0.6 * back[0] + 0.4 * front[0], 0.28 * length, (back + front)[2] / 2])
-    along_leg = y - 0.34 * (x - pivot[0] / length)
-    share = _smooth_step((along_leg - 0.25) / 0.35)
+    along_leg = y - LEAN_SLOPE * (x - pivot[0] / length)
+    share = _smooth_step((along_leg - LEAN_START) / LEAN_ZONE)
     return pivot + Rotation.from_rotvec(share[:, None] * turn).apply(vertices - pivot)
 
 
@@ -98,7 +108,7 @@ def _scale_breadth(vertices: Vertices, leg: LegTemplate, form: FootForm, side: s
     heel = vertices[leg.is_foot & (along < 0.25) & (height < 0.18), 2]
     ball_scale, heel_scale = form.breadth / abs(inner - outer)[2], form.heel_breadth / np.ptp(heel)
     ball_scale, heel_scale = np.clip(ball_scale, 0.7, 1.5), np.clip(heel_scale, 0.75, 1.4)
-    middle = (1 - 0.6) * heel_scale + 0.6 * ball_scale
+    middle = (0.4 * heel_scale + 0.6 * ball_scale) * form.midfoot**0.5
     profile = PchipInterpolator(
         [-2.0, 0.0, 0.22, 0.48, 0.70, 0.80, 3.0], [heel_scale] * 3 + [middle] + [ball_scale] * 3
     )(along)
@@ -109,17 +119,18 @@ def _scale_breadth(vertices: Vertices, leg: LegTemplate, form: FootForm, side: s
 
 
 def _scale_height(vertices: Vertices, leg: LegTemplate, form: FootForm, length: float) -> Vertices:
-    """Scales the height of the back of the foot to the wanted profile."""
+    """Scales the height of the back of the foot to the wanted profile, and lowers the edge of the sole."""
     along, height = vertices[:, 0] / length, vertices[:, 1] / length
     tops = [_top(along[leg.is_foot], height[leg.is_foot], position) for position in HEIGHT_POSITIONS]
     scales = np.clip(np.array(form.heights) / tops, 0.65, 1.7)
+    height = height * (1 - form.sole / 2 * np.exp(-height / SOLE_HEIGHT))
     toe_scale = 0.5 + 0.5 * scales[-1]
     profile = PchipInterpolator(
         [-2.0, 0.25, 0.35, *HEIGHT_POSITIONS, 0.9, 3.0], [1, 1, 0.6 + 0.4 * scales[0], *scales, toe_scale, toe_scale]
     )(along)
     fade = 1 - _smooth_step((height - 0.25) / 0.35)
     vertices = vertices.copy()
-    vertices[:, 1] *= 1 + (profile - 1) * fade
+    vertices[:, 1] = length * height * (1 + (profile - 1) * fade)
     return vertices
 
 
@@ -127,10 +138,12 @@ def _scale_ankle(vertices: Vertices, scale: float, length: float) -> Vertices:
     """Scales ankle and leg about the axis of the leg."""
     height = vertices[:, 1] / length
     section = vertices[abs(height - 0.42) < 0.05]
-    centre = (section.min(axis=0) + section.max(axis=0))[[0, 2]] / 2
-    share = _smooth_step((height - 0.2) / 0.2) * (1 - 0.5 * _smooth_step((height - 0.5) / 0.5))
+    back, front = section.min(axis=0), section.max(axis=0)
+    share = _smooth_step((height - 0.15) / 0.25) * (1 - 0.5 * _smooth_step((height - 0.5) / 0.5))
     vertices = vertices.copy()
-    vertices[:, [0, 2]] += ((scale - 1) * share)[:, None] * (vertices[:, [0, 2]] - centre)
+    vertices[:, 2] += (scale - 1) * share * (vertices[:, 2] - (back + front)[2] / 2)
+    # Seen from the side, anny's ankle is thick: its back, the tendon of Achilles, moves forwards.
+    vertices[:, 0] += (scale * ANKLE_DEPTH**0.5 - 1) * share * (vertices[:, 0] - 0.2 * back[0] - 0.8 * front[0])
     return vertices
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
@@ -36,10 +35,14 @@ class FootForm:
     """Breadth of the ball across the axis of the foot."""
     heel_breadth: float
     """Greatest breadth of the heel below the ankle bones."""
+    midfoot: float
+    """Factor of the breadth between heel and ball."""
     ball_position: float
     """Pternion to the inner ball joint along the axis, as a share of the length."""
     heights: tuple[float, float, float]
     """Height of the back of the foot at `deformation.HEIGHT_POSITIONS`, as shares of the length."""
+    sole: float
+    """Share by which the edge of the sole is lowered: 0 for anny's round edge, more for a flat, steep-sided sole."""
     toe_heights: tuple[float, float, float, float, float]
     """Thickness of each toe 10 mm behind its tip, big toe first."""
     toe_bluntness: float
@@ -130,13 +133,11 @@ class Person:
         }
 
 
-def sample_population(
-    seed: int, people: int, first: int = 0, variety: Literal["usual", "wide"] = "usual"
-) -> list[Person]:
+def sample_population(seed: int, people: int, first: int = 0, variety: str = "usual") -> list[Person]:
     """Samples the people with the indices ``first`` to ``first + people - 1`` of the population ``seed``.
 
     A person depends only on the seed, on their index and on the variety, so a longer population starts with the shorter
-    one. ``wide`` gives other people than ``usual``, with more different shapes of feet and legs that lean
+    one. Variety ``wide`` gives other people than ``usual``, with more different shapes of feet and legs that lean
     (`p2vtools.synthesis.feet.wide_population`).
 
     Raises:

@@ -36,7 +36,7 @@ BALL_POSITION = 0.74
 LENGTH_RANGE = (0.160, 0.310)
 """Shortest and longest foot, metres."""
 
-HEIGHTS = (0.245, 0.185, 0.150)
+HEIGHTS = (0.268, 0.196, 0.153)
 """Mean of `FootForm.heights`."""
 
 BACKWARDS = 0.55
@@ -113,7 +113,7 @@ def _sample_measures(
         return length, breadth, breadth * (0.71 + 0.045 * heel_wide)
     length, length_sd, breadth, breadth_sd, correlation, heel, heel_sd = ANSUR[sex]
     relative_breadth = correlation * 1.15 * size + 1.3 * np.sqrt(1 - correlation**2) * wide
-    relative_heel = 0.5 * relative_breadth + 1.1 * np.sqrt(0.75) * heel_wide
+    relative_heel = 0.5 * relative_breadth + 1.6 * np.sqrt(0.75) * heel_wide
     measures = length + 1.15 * length_sd * size, breadth + breadth_sd * relative_breadth, heel + heel_sd * relative_heel
     return tuple(0.001 * value for value in measures)
 
@@ -127,8 +127,8 @@ def _sample_form(
     bones: np.ndarray,
 ) -> FootForm:
     unit = length / 0.26
-    heights = np.array(HEIGHTS) * (1 + 0.085 * (0.75 * z[0] + 0.65 * z[1:4]))
-    thick = 1 + 0.13 * (0.8 * z[4] + 0.6 * z[5:10])
+    heights = np.array(HEIGHTS) * (1 + 0.095 * (0.75 * z[0] + 0.65 * z[1:4] + 0.5 * z[12]))
+    thick = 1 + 0.17 * (0.8 * z[4] + 0.6 * z[5:10] + 0.3 * z[12])
     toes = unit * np.array([0.0225, 0.0160, 0.0155, 0.0150, 0.0145]) * thick
     random = [
         (
@@ -145,13 +145,15 @@ def _sample_form(
     return FootForm(
         breadth=breadths[0],
         heel_breadth=breadths[1],
+        midfoot=float(1.06 + 0.05 * z[38]),
         ball_position=float(BALL_POSITION + 0.016 * z[10]),
         heights=tuple(heights.tolist()),
+        sole=float(np.clip(0.30 + 0.15 * z[39], 0, 0.6)),
         toe_heights=tuple(toes.tolist()),
-        toe_bluntness=float(np.clip(0.80 + 0.09 * z[11], 0.55, 0.95)),
+        toe_bluntness=float(np.clip(0.79 + 0.11 * z[11], 0.5, 0.95)),
         toe_width=float(1.02 + 0.05 * z[12]),
         second_toe=float(unit * second_toe),
-        ankle=float(1.02 + 0.06 * z[13]),
+        ankle=float(1.02 + 0.065 * z[13]),
         bumps=tuple((*map(float, place), float(unit * a), float(unit * w)) for *place, a, w in random + bony),
     )
 
@@ -163,7 +165,7 @@ def _sample_foot(
     claw = rng.uniform(10, 35) if rng.random() < 0.12 else 0.0
     unloaded = rng.random() < 0.35
     lift = rng.uniform(5, 22) if rng.random() < (0.45 if unloaded else 0.1) else 0.0
-    lifts = lift * np.array([1.0 + 0.5 * rng.random(), 1, 1, 1, 1])
+    lifts = lift * np.array([1.0 + 0.25 * rng.random(), 1, 1, 1, 1])
     forwards = rng.uniform(-50, -10) if rng.random() < BACKWARDS else np.clip(rng.normal(1, 7), -10, 15)
     return FootShape(
         length=length,
