@@ -72,7 +72,7 @@ def sample_wild_cameras(
     lenses = rng.uniform(42, 75, 2)
     two_lenses = rng.random() < 0.1
     shape = int(rng.choice(len(SHAPES), p=SHAPE_SHARES))
-    share = float(np.clip(0.6 * np.exp(0.27 * rng.standard_normal()), 0.35, 0.95))
+    share = float(np.clip(0.63 * np.exp(0.27 * rng.standard_normal()), 0.35, 0.95))
     level = float(np.clip(rng.normal(55, 16), LOWEST, HIGHEST))
     azimuths = _azimuths(rng, style, views)
     turned = rng.random() < 0.12
@@ -182,10 +182,11 @@ def _framed(
     size = np.round(LONG_SIDE * proportion / proportion.max()).astype(int)
     fov_x = float(np.rad2deg(2 * np.arctan(np.tan(np.deg2rad(fov) / 2) * size[0] / LONG_SIDE)))
     distance = sight.length / (share * 2 * np.tan(np.deg2rad(fov) / 2))
+    nearest = NEAREST + 0.14 * rng.beta(1, 1.5)
     place, error = rng.uniform(-1, 1, 2), 0.5 * sight.length * rng.uniform(0.1, 0.8)
     beyond, edge = rng.uniform(0.05, 0.4), rng.integers(4)
     for _ in range(7):
-        distance = float(np.clip(distance, NEAREST, FARTHEST))
+        distance = float(np.clip(distance, nearest, FARTHEST))
         row = (*direction, roll, distance, fov_x)
         position = look_at(row, sight.target, *size).position
         if toes_up:

@@ -22,7 +22,7 @@ OUTDOOR_MAPS = ("bridge", "city", "dawn", "esplanade", "forest", "night", "park"
 HDRI_SHARE = 0.5
 """Share of the captures that are lit by a photographed environment, where there are any."""
 
-KINDS_INDOORS = {"sun": 0.22, "lamps": 0.26, "window": 0.2, "flash": 0.1, "dim": 0.12, "even": 0.1}
+KINDS_INDOORS = {"sun": 0.22, "lamps": 0.32, "window": 0.17, "flash": 0.1, "dim": 0.1, "even": 0.09}
 KINDS_OUTDOORS = {"sun": 0.75, "even": 0.25}
 
 

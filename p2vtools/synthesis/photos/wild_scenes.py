@@ -194,7 +194,7 @@ def _sample_objects(
 
 
 def _sample_gloss(rng: np.random.Generator) -> dict:
-    return {"roughness": float(rng.uniform(0.08, 0.4)), "specular": float(rng.uniform(0.3, 0.8))}
+    return {"roughness": float(rng.uniform(0.05, 0.35)), "specular": float(rng.uniform(0.3, 0.8))}
 
 
 def _flat_frame(centre: np.ndarray, degrees: float, width: float, depth: float, height: float = 0.0) -> np.ndarray:
