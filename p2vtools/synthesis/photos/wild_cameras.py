@@ -188,7 +188,7 @@ def _framed(
     for _ in range(7):
         distance = float(np.clip(distance, nearest, FARTHEST))
         row = (*direction, roll, distance, fov_x)
-        position = look_at(row, sight.target, *size).position
+        position = look_at(row, sight.target, *map(int, size)).position
         if toes_up:
             roll_now = roll + _roll_with_toes_up(position, sight, fov_x)
             row = (*direction, float((roll_now + 180) % 360 - 180), distance, fov_x)
