@@ -103,7 +103,7 @@ def leg_canvas(side: str) -> LegCanvas:
         uv = left.uv[cKDTree(left.position).query(fine)[1]]
     return LegCanvas(
         division=division,
-        faces=faces,
+        faces=faces.astype(np.int64),
         position=fine,
         normals=normals,
         along=along,

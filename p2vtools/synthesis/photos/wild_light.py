@@ -54,7 +54,7 @@ class WildLight:
     """Share of a small light beside the lens."""
     environment: EnvironmentMap
     """Everything else: the light that casts no sharp shadows."""
-    backdrop: EnvironmentMap
+    backdrop: Float[np.ndarray, "fine_rows fine_columns 3"]
     """What is visible beyond floor and walls."""
 
     @property

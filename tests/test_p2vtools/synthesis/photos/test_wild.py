@@ -52,8 +52,9 @@ def test_cameras_are_as_different_as_those_of_phones(foot):
 
 def test_views_are_clockwise_from_the_one_nearest_to_the_front(foot):
     shank = trimesh.creation.cylinder(0.05, segment=[[-0.06, 0.13, 0], [-0.1, 0.5, 0]])
+    points = foot.leg_mesh.vertices[foot.leg_mesh.vertices[:, 1] < 0.09][::20]
     for seed in range(8):
-        rows = sample_wild_cameras(np.random.default_rng(seed), 5, foot.leg_mesh.vertices[::50], shank).rows
+        rows = sample_wild_cameras(np.random.default_rng(seed), 5, points, shank).rows
         azimuth = np.array([row[0] for row in rows])
         from_front = np.abs((azimuth + 180) % 360 - 180)
         assert from_front[0] == from_front.min() and (np.diff((azimuth - azimuth[0]) % 360) >= 0).all()
@@ -102,8 +103,9 @@ def test_photos_show_the_foot_where_the_camera_projects_it(foot):
         assert image.shape == (camera.height, camera.width, 3)
         seen = image[..., 1] > 1.4 * np.maximum(image[..., 0], image[..., 2])
         mask = np.zeros(image.shape[:2], np.uint8)
-        corners = camera.project(green.vertices)[:, :2][green.faces] - 0.5
-        for triangle in np.round(corners).astype(np.int32):
+        corners = camera.project(green.vertices)[green.faces]
+        in_front = corners[..., 2].min(axis=1) > 0.05
+        for triangle in np.round(corners[in_front, :, :2] - 0.5).astype(np.int32):
             cv2.fillConvexPoly(mask, triangle, 1)
         assert (seen & (mask > 0)).sum() / (seen | (mask > 0)).sum() > 0.85
 
