@@ -10,6 +10,7 @@ from jaxtyping import Float
 from trimesh.ray.ray_pyembree import RayMeshIntersector
 
 from p2vlib.geometry.cameras import Camera, Row, look_at
+from p2vlib.geometry.frames import FOOT_CUT_HEIGHT, foot_cube
 
 LONG_SIDE = 192
 """Pixels along the longer side of a photo."""
@@ -29,6 +30,9 @@ LOWEST, HIGHEST = 15.0, 88.0
 
 CUT_OFF = 0.08
 """Share of the photos whose edge cuts the foot off."""
+
+MAX_CROP = 4.0
+"""Largest crop to the cube of the foot (`Camera.crop_box`), relative to the longer side of the photo."""
 
 MAX_BLOCKED = 0.25
 """Largest share of the foot that leg and clothes may hide."""
@@ -212,10 +216,21 @@ def _framed(
         if camera is None:
             return None
         box = _bounding_box(camera, sight.foot)
-        if cut_off or distance >= FARTHEST or (box[0] >= 1).all() and (box[1] <= size - 1).all():
+        framed = cut_off or distance >= FARTHEST or (box[0] >= 1).all() and (box[1] <= size - 1).all()
+        if framed and _crop(camera, sight.foot) <= MAX_CROP:
             return row, camera
         distance *= 1.1
     return row, camera
+
+
+def _crop(camera: Camera, foot: Float[np.ndarray, "points 3"]) -> float:
+    """Edge of the crop to the cube of the foot in longer sides of the photo; infinite for a camera too near for one."""
+    cube = foot_cube(np.stack([foot.min(axis=0), foot.max(axis=0)]))
+    try:
+        left, _, right, _ = camera.crop_box(cube, FOOT_CUT_HEIGHT)
+    except ValueError:
+        return np.inf
+    return (right - left) / max(camera.width, camera.height)
 
 
 def _bounding_box(camera: Camera, points: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "2 2"]:
