@@ -86,14 +86,18 @@ def sample_wild_scene(rng: np.random.Generator, views: int, leg: trimesh.Trimesh
     Raises:
         ValueError: ``views`` is less than 1.
     """
-    foot = np.asarray(leg.vertices)[np.asarray(leg.vertices)[:, 1] < 0.09]
+    low = np.asarray(leg.vertices)[:, 1] < 0.09
+    foot = np.asarray(leg.vertices)[low]
     target = (foot.min(axis=0) + foot.max(axis=0)) / 2 * [1, 0, 1]
     floor = str(rng.choice(list(FLOORS), p=[share / _FLOOR_TOTAL for _, share, _ in FLOORS.values()]))
     outdoors = floor in OUTDOORS
     other = props.other_foot(rng, leg, side) if rng.random() < OTHER_FOOT_SHARE else None
     thighs, cloth, trousers = _sample_clothes(rng, leg, None if other is None else other[0])
     hiding = [_upper_part(leg), *thighs, *([] if cloth is None else [cloth]), *([] if other is None else [other[1]])]
-    points = foot[rng.choice(len(foot), 150, replace=False)]
+    # Evenly over the surface, since the vertices are dense on the toes; and what reaches furthest.
+    area = np.bincount(np.asarray(leg.faces).ravel(), np.repeat(leg.area_faces, 3), len(leg.vertices))[low]
+    chosen = rng.choice(len(foot), 150, replace=False, p=area / area.sum())
+    points = foot[np.concatenate([chosen, foot.argmin(axis=0), foot.argmax(axis=0)])]
     cameras = sample_wild_cameras(rng, views, points, trimesh.util.concatenate([_bare(mesh) for mesh in hiding]))
     objects = _sample_objects(rng, leg, [leg, *hiding], target, cameras.cameras)
     light = sample_wild_light(rng, outdoors)
