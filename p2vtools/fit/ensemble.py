@@ -8,6 +8,7 @@ et al., Deep Ensembles, NeurIPS 2017).
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -19,6 +20,14 @@ from p2vlib.geometry.projection import voxel_centres
 from p2vlib.models.network import Batch, to_fast_layout
 from p2vlib.models.point_head import CoarseState, PointHead, boundary_voxels, sample_near_surface
 from p2vlib.models.unprojection import Unprojection, UnprojectionConfig, UnprojectionReconstruction, pad_height
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class EnsembleReconstruction(UnprojectionReconstruction):
+    """A reconstruction with those of the members."""
+
+    member_probability: Float[Tensor, "batch members x y z"]
+    """Occupancy by each member, in [0, 1]; their differences show what the ensemble does not know."""
 
 
 class Ensemble(nn.Module):
@@ -44,14 +53,15 @@ class Ensemble(nn.Module):
         views: Float[Tensor, "batch views 3 height width"],
         cameras: Float[Tensor, "batch views 3 7"] | None = None,
         points: Float[Tensor, "batch points 3"] | None = None,
-    ) -> UnprojectionReconstruction:
+    ) -> EnsembleReconstruction:
         """As `Unprojection.forward`; masks and view weights are means over the members.
 
         ``points`` of the unit cube are evaluated by the point head.
         """
         predictions = [member(views, cameras) for member in self.members]
         slope, offset = self.calibration
-        logits = slope * torch.stack([one.coarse_state.volume[:, -1:] for one in predictions]).mean(0) + offset
+        member_logits = slope * torch.cat([one.coarse_state.volume[:, -1:] for one in predictions], 1) + offset
+        logits = member_logits.mean(1, keepdim=True)
         first = predictions[0].coarse_state
         state = first._replace(volume=torch.cat([first.volume[:, :-1], logits], 1))
         probability = pad_height(torch.sigmoid(logits.float())[:, 0])
@@ -59,7 +69,8 @@ class Ensemble(nn.Module):
         masks = torch.stack([one.mask_probability for one in predictions]).mean(0)
         point_logits = None if points is None else self.point_head(self.point_head.maps(state), state, points)
         volumes = (probability, probability, probability[:, None])
-        return UnprojectionReconstruction(*volumes, weights, masks, state, point_logits)
+        members = pad_height(torch.sigmoid(member_logits.float()))
+        return EnsembleReconstruction(*volumes, weights, masks, state, point_logits, member_probability=members)
 
     def loss(self, result: UnprojectionReconstruction, batch: Batch) -> Float[Tensor, ""]:
         """Cross entropy of the point head at the query points; the members are trained before, independently."""

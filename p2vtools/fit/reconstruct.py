@@ -19,7 +19,7 @@ from p2vlib.data.dataset import crop_and_resize
 from p2vlib.evaluation import iter_predictions
 from p2vlib.files import write_atomically
 from p2vlib.geometry.frames import FOOT_CUBE, Cube
-from p2vlib.geometry.grids import VoxelGrid, to_mesh, write_binvox
+from p2vlib.geometry.grids import VoxelGrid, to_mesh, voxelise, write_binvox
 from p2vlib.models import Reconstruction
 from p2vtools.fit import camera_alignment
 from p2vtools.fit.cube_crops import as_left_captures, predict_closely, project_cube, silhouette_iou
@@ -50,10 +50,14 @@ class ReconstructedFoot:
     """From the frame of the foot to that of the cameras, metres: yaw and translation on the floor."""
     silhouette_iou: dict[str, float]
     """Photo -> IoU of the rendered silhouette with the predicted one."""
+    member_probability: Float32[np.ndarray, "members n n n"]
+    """Occupancy by each member of the ensemble, on the grid of the network."""
     placement: FootPlacement | None = None
     """How the pose was found; None: it was given, or follows from aligned cameras."""
     scale: float = 1.0
     """Factor on all lengths, where a foot length measured by a ruler sets the scale."""
+    corrected_surface: trimesh.Trimesh | None = None
+    """The surface with its bias corrected (`uncertainty.measure_with_intervals`), metres, before ``scale``."""
 
     @property
     def solid(self) -> Bool[np.ndarray, "x y z"]:
@@ -68,9 +72,11 @@ class ReconstructedFoot:
 
     @functools.cached_property
     def mesh(self) -> trimesh.Trimesh:
-        """The interpolated surface, metres."""
-        vertices, faces = to_mesh(self.probability, FOOT_CUBE, self.threshold)
-        return trimesh.Trimesh(self.scale * vertices, faces, process=False)
+        """The interpolated surface, corrected where a correction is known, metres."""
+        surface = self.corrected_surface
+        if surface is None:
+            surface = trimesh.Trimesh(*to_mesh(self.probability, FOOT_CUBE, self.threshold), process=False)
+        return trimesh.Trimesh(self.scale * surface.vertices, surface.faces, process=False)
 
 
 # ----------------------------------------------------------------------------------------------------------- prediction
@@ -137,11 +143,12 @@ def reconstruct(
     )
     volume = weights.model.enlarged(prediction.coarse_state, size, weights.threshold)[0]
     scores = silhouette_iou(prediction, used_cameras, weights.threshold)
-    names = photo_set.names
+    names, members = photo_set.names, prediction.member_probability[0]
     if photo_set.side == "right":
-        volume = volume.flip(-1)
+        volume, members = volume.flip(-1), members.flip(-1)
         names = [names[0], *names[:0:-1]]  # mirroring reverses the order of the photos
-    foot = ReconstructedFoot(volume.numpy(), weights.threshold, pose, dict(zip(names, scores, strict=True)), found)
+    overlap = dict(zip(names, scores, strict=True))
+    foot = ReconstructedFoot(volume.numpy(), weights.threshold, pose, overlap, members.numpy(), found)
     if not foot.solid.any():
         raise ValueError("the reconstruction is empty: no foot in these photos; check photos, side and cameras")
     report(f"{time.perf_counter() - start:.1f} s at {size}^3")
@@ -173,7 +180,10 @@ def write_foot(foot: ReconstructedFoot, path: Path) -> None:
     extension = path.suffix.lower()
     if extension == ".binvox":
         lower = tuple(foot.scale * edge for edge in FOOT_CUBE.lower)
-        grid = VoxelGrid(foot.solid, Cube(lower, foot.scale * FOOT_CUBE.edge))
+        cube, solid = Cube(lower, foot.scale * FOOT_CUBE.edge), foot.solid
+        if foot.corrected_surface is not None:
+            solid = voxelise(foot.mesh.vertices, foot.mesh.faces, cube, len(solid)).volume
+        grid = VoxelGrid(solid, cube)
         write_atomically(path, lambda partial: write_binvox(partial, grid))
         return
     mesh = foot.mesh.copy().apply_scale(1000 if extension == ".stl" else 1)

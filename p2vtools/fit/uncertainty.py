@@ -1,29 +1,33 @@
 """Measurements of a reconstructed foot with prediction intervals, in millimetres.
 
-The scale of the uncertainty has three parts, each the change of a measurement with one cause: the voxel size; the
-level of the surface (`LEVELS`), which reflects the network's own confidence; and the photos, from the reconstructions
-of two halves of them. Their root sum of squares is a relative scale. Validation people calibrate the factor for which
-90 % of feet lie inside (split conformal prediction, Lei et al., J. American Statistical Association 2018), and the
-correction of the bias: toe tips are thinner than a voxel, and a blurred surface makes a foot shorter. The card of the
-weights stores both (`fit_calibration`).
+The scale of the uncertainty has four parts, each the change of a measurement with one cause: the voxel size; the level
+of the surface (`LEVELS`), which reflects the network's own confidence; the members of the ensemble; and, from
+`MIN_PHOTOS` photos on, the photos, from the reconstructions of two halves of them. Their root sum of squares is a
+relative scale. Validation people calibrate the factor for which 90 % of feet lie inside (split conformal prediction,
+Lei et al., J. American Statistical Association 2018), for each number of photos and kind of cameras (`photo_class`).
+
+A blurred surface ends before the tips of the toes, which are thinner than a voxel. The correction of this bias is
+proportional to the blur that is observed, so a sharp surface is not changed; it moves the surface itself
+(`surface_correction`), and all millimetres are measured on the corrected surface. The card of the weights stores both.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import trimesh
-from jaxtyping import Float
 
 from p2vlib.data.capture_folder import PhotoSet
 from p2vlib.geometry.frames import FOOT_CUBE
-from p2vlib.geometry.grids import to_mesh
+from p2vlib.geometry.grids import iou, to_mesh
 from p2vtools.fit.measure import Measures, measure_foot
 from p2vtools.fit.pretrained import PretrainedModel
 from p2vtools.fit.reconstruct import ReconstructedFoot, reconstruct
+from p2vtools.fit.surface_correction import CORRECTED, correct_surface
 
 COVERAGE = 0.9
 """Nominal coverage of the intervals."""
@@ -32,14 +36,28 @@ LEVELS = 0.5
 """Surfaces halfway from the threshold to 0 and to 1 are compared."""
 
 MIN_PHOTOS = 4
-"""Photos needed for two halves, and so for an interval."""
+"""Photos needed for two halves."""
 
 CALIBRATED_SIZE = 128
 """Edge of the grid, voxels, at which the calibration holds; coarser reconstructions are repeated at this size."""
 
-CALIBRATION_KEY = "measures"
-"""Key of the card: measurement -> ``correction, mm``; ``softness``, the factor on the change with the surface that is
-added to it; ``factor`` on the scale."""
+CALIBRATION_KEY = "intervals"
+"""Key of the card: `photo_class` -> measurement -> ``softness``, the factor on the change with the surface by which the
+measurement is corrected; ``factor`` on the scale, which gives half of the interval."""
+
+OLD_CALIBRATION_KEY = "measures"
+"""Key of older cards, without classes: measurement -> ``correction, mm``, softness and factor, of eight photos with the
+cameras of a mat."""
+
+OLD_WIDENING = {"8 photos or more": 1.0, "4 to 7 photos": 1.25, "2 or 3 photos": 1.8, "1 photo": 2.5, "noted": 3.0}
+"""`photo_class` -> factor on the intervals of an older card, which was calibrated with eight photos only: about what
+the classes need in a calibration of such weights."""
+
+RULER_ERROR = 2.0
+"""Half of the interval of a foot length measured with a ruler, mm. Assumed."""
+
+NO_FOOT = 0.1
+"""Share of a measurement that counts as its change where a surface to compare with is not the shape of a foot."""
 
 MEASURE_NAMES = tuple(field.name for field in fields(Measures) if field.name != "arch_height")
 """Measurements of a reconstruction; photos do not show the sole."""
@@ -50,11 +68,35 @@ class MeasureIntervals:
     """Measurements of a reconstructed foot and their intervals."""
 
     measures: Measures
-    """Corrected for bias, where the card of the weights has a calibration of the measurement."""
+    """Measured on the surface of ``foot``."""
     half_widths: dict[str, float]
-    """Calibrated measurement -> half of its interval, mm, with coverage `COVERAGE`."""
-    scale: float = 1.0
-    """Factor on all lengths, where a foot length measured by a ruler sets the scale."""
+    """Measurement -> half of its interval, mm, with coverage `COVERAGE`."""
+    foot: ReconstructedFoot
+    """The reconstruction with its surface corrected, and its scale where the length was measured with a ruler."""
+    halves_iou: float | None = None
+    """IoU between the solids of two halves of the photos; None with fewer than `MIN_PHOTOS`."""
+
+
+@dataclass(frozen=True)
+class UncalibratedMeasures:
+    """Raw measurements of a reconstruction and the scale of their uncertainty."""
+
+    table: pd.DataFrame
+    """Indexed by measurement, mm. Columns: value; grid, surface, members and photos, the parts of the scale; scale."""
+    halves_iou: float | None
+    """As in `MeasureIntervals`."""
+
+
+def photo_class(photos: int, cameras: str = "exact") -> str:
+    """The class of a capture in which its intervals are calibrated, by its number of photos and kind of cameras.
+
+    >>> photo_class(3), photo_class(8, "noted")
+    ('2 or 3 photos', 'noted')
+    """
+    if cameras == "noted":
+        return "noted"
+    bounds = {1: "1 photo", 3: "2 or 3 photos", 7: "4 to 7 photos"}
+    return next((name for most, name in bounds.items() if photos <= most), "8 photos or more")
 
 
 def measure_with_intervals(
@@ -63,99 +105,142 @@ def measure_with_intervals(
     """Measures ``foot``, the result of `reconstruct` with the same ``weights``, ``photo_set`` and ``cameras``.
 
     Raises:
+        ValueError: the reconstruction cannot be measured as a foot, or weights whose card has no calibration.
+    """
+    calibration, fine = calibration_of(weights, photo_class(len(photo_set.photos), cameras)), foot
+    if len(foot.probability) != CALIBRATED_SIZE:
+        if cameras == "exact":
+            photo_set_of_foot = placed_photos(photo_set, foot, range(len(photo_set.photos)))
+            fine = reconstruct(weights, photo_set_of_foot, CALIBRATED_SIZE, "given")
+        else:
+            fine = reconstruct(weights, photo_set, CALIBRATED_SIZE, "given", cameras)
+    raw = uncalibrated_measures(weights, photo_set, fine, cameras)
+    corrected = correct_surface(foot.mesh, photo_set.side, corrected_targets(raw.table, calibration))
+    measures = measure_foot(corrected, photo_set.side)[0]
+    half_widths = {name: float(calibration[name]["factor"] * raw.table.scale[name]) for name in MEASURE_NAMES}
+    scale = 1.0
+    if photo_set.length:
+        scale = 1000 * photo_set.length / measures.length
+        half_widths = _half_widths_by_ruler(measures, half_widths, scale)
+    scaled = {name: scale * getattr(measures, name) for name in MEASURE_NAMES}
+    return MeasureIntervals(
+        Measures(**scaled), half_widths, replace(foot, corrected_surface=corrected, scale=scale), raw.halves_iou
+    )
+
+
+def _half_widths_by_ruler(measures: Measures, half_widths: Mapping[str, float], scale: float) -> dict[str, float]:
+    """Half widths where a ruler gives the length: those of the proportions, and the error of the ruler."""
+    length, relative = measures.length, half_widths["length"] / measures.length
+    ruler = {"length": RULER_ERROR}
+    for name in half_widths.keys() - ruler:
+        value = getattr(measures, name)
+        ruler[name] = float(np.hypot(half_widths[name], value * relative) * scale + value / length * RULER_ERROR)
+    return ruler
+
+
+def calibration_of(weights: PretrainedModel, photos: str) -> dict[str, dict[str, float]]:
+    """Measurement -> correction, mm; softness and factor for a `photo_class`, also from older cards.
+
+    Raises:
+        ValueError: the card has no calibration.
+    """
+    if CALIBRATION_KEY in weights.card:
+        return weights.card[CALIBRATION_KEY][photos]
+    if OLD_CALIBRATION_KEY not in weights.card:
+        raise ValueError("the card of these weights has no calibration of measurements; run `p2v weights`")
+    old = weights.card[OLD_CALIBRATION_KEY]
+    return {name: row | {"factor": OLD_WIDENING[photos] * row["factor"]} for name, row in old.items()}
+
+
+def corrected_targets(table: pd.DataFrame, calibration: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """Measurements that the surface should have, mm: those of `CORRECTED` plus their correction."""
+    return {
+        name: float(
+            table.value[name]
+            + calibration[name].get("correction, mm", 0.0)
+            + calibration[name]["softness"] * table.surface[name]
+        )
+        for name in CORRECTED
+    }
+
+
+def uncalibrated_measures(
+    weights: PretrainedModel, photo_set: PhotoSet, foot: ReconstructedFoot, cameras: str = "exact"
+) -> UncalibratedMeasures:
+    """Measures ``foot`` before any correction, and how much each measurement changes with each cause.
+
+    Raises:
         ValueError: the reconstruction cannot be measured as a foot.
     """
-    calibration, half_widths = weights.card.get(CALIBRATION_KEY, {}), {}
-    if len(foot.probability) != CALIBRATED_SIZE:
-        every_photo = range(len(photo_set.photos))
-        foot = reconstruct(weights, _placed_photos(photo_set, foot, every_photo), CALIBRATED_SIZE, "given", cameras)
-    raw = _measure_levels(foot, photo_set.side)
-    if cameras == "exact" and len(photo_set.photos) >= MIN_PHOTOS:
-        scales = uncalibrated_measures(weights, photo_set, foot).scale
-        half_widths = {name: float(calibration[name]["factor"] * scales[name]) for name in calibration}
-    correction = predict_correction(raw.loc[list(calibration)], calibration) if calibration else pd.Series(dtype=float)
-    values = raw.value + correction.reindex(raw.index, fill_value=0.0)
-    scale = 1000 * photo_set.length / values["length"] if photo_set.length else 1.0
-    if photo_set.length:
-        half_widths = {name: scale * half for name, half in half_widths.items() if name != "length"}
-    measures = Measures(**{name: float(scale * values[name]) for name in MEASURE_NAMES})
-    return MeasureIntervals(measures, half_widths, float(scale))
-
-
-def predict_correction(raw: pd.DataFrame, calibration: Mapping[str, Mapping[str, float]]) -> pd.Series:
-    """Millimetres to add to ``raw`` measurements (`uncalibrated_measures`), by the ``calibration`` of a card."""
-    card = pd.DataFrame(calibration).T.loc[raw.index]
-    return card["correction, mm"] + card["softness"] * raw.surface
-
-
-def uncalibrated_measures(weights: PretrainedModel, photo_set: PhotoSet, foot: ReconstructedFoot) -> pd.DataFrame:
-    """Raw measurements of a reconstruction and the scale of their uncertainty, mm, indexed by measurement.
-
-    Columns: value; surface, grid and photos, the three parts of the scale; scale.
-    """
-    raw = _measure_levels(foot, photo_set.side)
-    size, halves = len(foot.probability), []
-    for first in (0, 1):
-        every_second = _placed_photos(photo_set, foot, range(first, len(photo_set.photos), 2))
-        half = reconstruct(weights, every_second, size, "given")
-        halves.append(_measure_at(half, photo_set.side, half.threshold))
-    raw["grid"] = 1000 * FOOT_CUBE.edge / size / np.sqrt(12)
-    raw["photos"] = (halves[0] - halves[1]).abs() / 2
-    raw["scale"] = np.sqrt(raw.grid**2 + raw.surface**2 + raw.photos**2)
-    return raw
-
-
-def _measure_levels(foot: ReconstructedFoot, side: str) -> pd.DataFrame:
-    """Columns value, and surface: half the change between the two `LEVELS`."""
+    side, size = photo_set.side, len(foot.probability)
     lower, upper = (1 - LEVELS) * foot.threshold, foot.threshold + LEVELS * (1 - foot.threshold)
-    larger, smaller = (_measure_at(foot, side, level) for level in (lower, upper))
-    return pd.DataFrame({"value": _measure_at(foot, side, foot.threshold), "surface": (larger - smaller).abs() / 2})
+    value = _measure_volume(foot.probability, side, foot.threshold)
+    parts = {
+        "grid": pd.Series(1000 * FOOT_CUBE.edge / size / np.sqrt(12), value.index),
+        "surface": _half_change([(foot.probability, lower), (foot.probability, upper)], side, value),
+        "members": _half_change([(volume, foot.threshold) for volume in foot.member_probability[:2]], side, value),
+    }
+    halves_iou = None
+    if cameras == "exact" and len(photo_set.photos) >= MIN_PHOTOS:
+        halves = []
+        for first in (0, 1):
+            every_second = placed_photos(photo_set, foot, range(first, len(photo_set.photos), 2))
+            halves.append(reconstruct(weights, every_second, size, "given"))
+        parts["photos"] = _half_change([(half.probability, half.threshold) for half in halves], side, value)
+        halves_iou = float(iou(halves[0].solid, halves[1].solid))
+    table = pd.DataFrame({"value": value, **parts})
+    return UncalibratedMeasures(table.assign(scale=np.sqrt((table[list(parts)] ** 2).sum(axis=1))), halves_iou)
 
 
-def _measure_at(foot: ReconstructedFoot, side: str, level: float) -> pd.Series:
-    """Measurements of the surface at probability ``level``, by name."""
-    mesh = foot.mesh
-    if level != foot.threshold:
-        mesh = trimesh.Trimesh(*to_mesh(foot.probability, FOOT_CUBE, level), process=False)
-    measures = measure_foot(mesh, side)[0]
+def _half_change(volumes: Sequence[tuple[np.ndarray, float]], side: str, value: pd.Series) -> pd.Series:
+    """Half the change of each measurement between two surfaces (volume, level); `NO_FOOT` where one is no foot."""
+    try:
+        first, second = (_measure_volume(volume, side, level) for volume, level in volumes)
+    except ValueError:
+        return NO_FOOT * value
+    return (first - second).abs() / 2
+
+
+def _measure_volume(volume: np.ndarray, side: str, level: float) -> pd.Series:
+    """Measurements of the surface of a volume at ``level``, by name."""
+    measures = measure_foot(trimesh.Trimesh(*to_mesh(volume, FOOT_CUBE, level), process=False), side)[0]
     return pd.Series({name: getattr(measures, name) for name in MEASURE_NAMES})
 
 
-def _placed_photos(photo_set: PhotoSet, foot: ReconstructedFoot, numbers: Sequence[int]) -> PhotoSet:
+def placed_photos(photo_set: PhotoSet, foot: ReconstructedFoot, numbers: Sequence[int]) -> PhotoSet:
     """Some photos of a capture, with cameras in the frame of the foot that was found."""
     selection = photo_set.subset(numbers)
     cameras = [replace(camera, extrinsics=camera.extrinsics @ foot.pose) for camera in selection.cameras]
     return replace(selection, cameras=cameras, initial_position=np.zeros(3))
 
 
-def fit_calibration(rows: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """Correction and factor of each measurement, as stored under `CALIBRATION_KEY`.
+# ---------------------------------------------------------------------------------------------------------- calibration
+
+
+def fit_softness(rows: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """`photo_class` -> measurement -> softness: the missing millimetres per millimetre of blur, the median over feet.
 
     Args:
-        rows: `uncalibrated_measures` of feet with known truth: columns measure, value, surface, scale, truth (mm).
+        rows: `uncalibrated_measures` of feet with known truth: columns class, measure, value, surface and truth (mm).
     """
-    calibration = {}
-    for name, feet in rows.groupby("measure"):
-        constant, softness = _fit_bias(feet.surface.to_numpy(), (feet.truth - feet.value).to_numpy())
-        score = (feet.value + constant + softness * feet.surface - feet.truth).abs() / feet.scale
-        quantile = min(1.0, np.ceil(COVERAGE * (len(score) + 1)) / len(score))
-        factor = float(np.quantile(score, quantile, method="higher"))
-        calibration[str(name)] = {
-            "correction, mm": round(constant, 2),
-            "softness": round(softness, 3),
-            "factor": round(factor, 3),
-        }
-    return calibration
+    softness: dict[str, dict[str, float]] = {}
+    for (photos, name), feet in rows.groupby(["class", "measure"]):
+        missing = (feet.truth - feet.value) / feet.surface.clip(lower=0.1)
+        softness.setdefault(photos, {})[name] = round(float(missing.median()), 3) if name in CORRECTED else 0.0
+    return softness
 
 
-def _fit_bias(surface: Float[np.ndarray, " feet"], bias: Float[np.ndarray, " feet"]) -> tuple[float, float]:
-    """Constant and slope over ``surface``; the slope is 0 unless it reduces the leave-one-out error."""
-    designs = (np.ones((len(surface), 1)), np.stack([np.ones_like(surface), surface], 1))
-    coefficients, errors = [], []
-    for design in designs:
-        coefficients.append(np.linalg.lstsq(design, bias, rcond=None)[0])
-        leverage = np.einsum("fc,cf->f", design, np.linalg.pinv(design))
-        residuals = bias - design @ coefficients[-1]
-        errors.append(float(np.mean((residuals / np.maximum(1 - leverage, 1e-6)) ** 2)))
-    best = coefficients[int(np.argmin(errors))]
-    return float(best[0]), float(best[1]) if len(best) > 1 else 0.0
+def fit_factors(rows: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """`photo_class` -> measurement -> factor: the conformal quantile of the error over the scale.
+
+    The quantile has the rank ``ceil(COVERAGE * (feet + 1))``, so at least `COVERAGE` of other feet are expected inside.
+
+    Args:
+        rows: columns class, measure, value (measured on the corrected surface), scale and truth (mm).
+    """
+    factors: dict[str, dict[str, float]] = {}
+    for (photos, name), feet in rows.groupby(["class", "measure"]):
+        score = np.sort((feet.value - feet.truth).abs() / feet.scale)
+        rank = min(len(score), int(np.ceil(COVERAGE * (len(score) + 1))))
+        factors.setdefault(photos, {})[name] = round(float(score[rank - 1]), 3)
+    return factors

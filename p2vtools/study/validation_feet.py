@@ -1,0 +1,181 @@
+"""Reconstructions of validation people with known truth: what intervals and verdicts are calibrated on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import trimesh
+from jaxtyping import Bool, Float
+from scipy.spatial.transform import Rotation
+
+from p2vlib.data.capture_folder import PhotoSet, evenly_spaced, read_photo_set
+from p2vlib.geometry.cameras import Camera
+from p2vlib.geometry.frames import FOOT_CUBE, SIDES
+from p2vlib.geometry.grids import iou, voxelise
+from p2vtools.executor import run_jobs
+from p2vtools.fit import camera_alignment, pretrained, uncertainty, verdict
+from p2vtools.fit.measure import measure_foot
+from p2vtools.fit.placement import pose_matrix
+from p2vtools.fit.pretrained import PretrainedModel
+from p2vtools.fit.reconstruct import reconstruct
+from p2vtools.fit.surface_correction import correct_surface
+from p2vtools.fit.uncertainty import CALIBRATED_SIZE, CALIBRATION_KEY
+from p2vtools.study.model_card import perturb_cameras, solid_in_frame
+
+PHOTO_COUNTS = (1, 2, 4, 8)
+
+START = (0.03, 20.0)
+"""Largest distance of a foot from the start of the search, metres, and its largest turn, degrees."""
+
+FAULTS = ("far away", "wrong cameras", "wrong side")
+"""Ways in which a capture is spoilt, so that there are failures to recognise."""
+
+FAR_AWAY = (0.07, 0.15)
+"""Distance of the cube from the foot in a capture spoilt so, metres."""
+
+WRONG_CAMERAS = (6.0, 0.02)
+"""Standard deviation of the errors of such cameras: degrees about each axis, metres along it."""
+
+
+def reconstruct_validation_feet(
+    weights: PretrainedModel, folders: Sequence[Path], seed: int = 0, workers: int | None = None
+) -> pd.DataFrame:
+    """Reconstructs the feet in capture folders from 1, 2, 4 and 8 photos, in parallel.
+
+    Each is displaced and has to be found. For each foot there is one further row of a spoilt capture (`FAULTS`), and
+    for every second one of cameras noted by hand.
+
+    Returns:
+        One row per reconstruction: sample, subject, class (`photo_class`), photos, fault (empty: none), iou (with the
+        true solid at 32^3), the features of `verdict.FEATURES`, side, mesh (its surface; None: not a foot), measures
+        (`uncertainty.uncalibrated_measures`) and truth (measurement -> mm).
+    """
+    jobs = [(weights, folder, number, seed) for number, folder in enumerate(folders)]
+    return pd.DataFrame([row for rows in run_jobs(_rows_of_foot, jobs, "validation feet", "foot", workers) for row in rows])
+
+
+def _rows_of_foot(weights: PretrainedModel, folder: Path, number: int, seed: int) -> list[dict[str, Any]]:
+    rng, every_photo = np.random.default_rng([seed, number]), read_photo_set(folder)
+    available = len(every_photo.photos)
+    cases = [(count, "", "exact") for count in PHOTO_COUNTS if count <= available]
+    cases.append((int(rng.choice(PHOTO_COUNTS)), FAULTS[number % len(FAULTS)], "exact"))
+    if number % 2:
+        cases.append((int(rng.integers(2, available + 1)), "", "noted"))
+    mesh = trimesh.load_mesh(folder / "model.obj", process=False)
+    truth = vars(measure_foot(mesh, every_photo.side)[0])
+    solid = voxelise(mesh.vertices - every_photo.initial_position, mesh.faces, FOOT_CUBE).volume
+    rows = []
+    for count, fault, cameras in cases:
+        some = every_photo.subset(evenly_spaced(available, min(count, available)))
+        photo_set, pose = _displaced(some, fault, cameras, rng)
+        row = {"sample": folder.name, "subject": folder.name.rsplit("-", 1)[0], "side": photo_set.side, "fault": fault}
+        row |= {"photos": count, "class": uncertainty.photo_class(count, cameras), "truth": truth}
+        rows.append(row | _reconstruction(weights, photo_set, pose, solid, fault == "far away", cameras))
+    return rows
+
+
+def _displaced(
+    photo_set: PhotoSet, fault: str, cameras: str, rng: np.random.Generator
+) -> tuple[PhotoSet, Float[np.ndarray, "4 4"]]:
+    """A capture with the camera noise of a mat whose foot is not where the search begins, and the pose of its foot."""
+    largest = {"far away": FAR_AWAY}.get(fault, (0.0, START[0]))
+    distance, angle = rng.uniform(*np.square(largest)) ** 0.5, rng.uniform(0, 2 * np.pi)
+    pose = pose_matrix(rng.uniform(-START[1], START[1]), distance * np.array([np.cos(angle), 0, np.sin(angle)]))
+    noise = WRONG_CAMERAS if fault == "wrong cameras" else camera_alignment.CAMERA_NOISE["a mat"]
+    noisy = perturb_cameras(photo_set, *noise, rng)
+    if cameras == "noted":
+        noisy = replace(noisy, cameras=[note_by_hand(camera, rng) for camera in photo_set.cameras])
+    to_world = pose_matrix(0.0, photo_set.initial_position) @ np.linalg.inv(pose)
+    moved = [replace(camera, extrinsics=camera.extrinsics @ to_world) for camera in noisy.cameras]
+    side = SIDES[1 - SIDES.index(photo_set.side)] if fault == "wrong side" else photo_set.side
+    return replace(noisy, cameras=moved, side=side, initial_position=np.zeros(3)), pose
+
+
+def note_by_hand(camera: Camera, rng: np.random.Generator) -> Camera:
+    """``camera`` with uniform errors within the largest ones of the slides' metadata (`camera_alignment`)."""
+    azimuth = np.deg2rad(rng.uniform(-1, 1) * camera_alignment.AZIMUTH_ERROR)
+    elevation = np.deg2rad(rng.uniform(-1, 1) * camera_alignment.ELEVATION_ERROR)
+    foot, extrinsics = np.array([0.0, 0.05, 0.0]), camera.extrinsics
+    sideways = Rotation.from_rotvec(extrinsics[:3, 1] * azimuth)
+    rotation = (Rotation.from_rotvec([elevation, 0, 0]) * sideways).as_matrix() @ extrinsics[:3, :3]
+    distance = rng.uniform(1 - camera_alignment.DISTANCE_ERROR, 1 + camera_alignment.DISTANCE_ERROR)
+    aim = np.array([*rng.uniform(-1, 1, 2), 0.0]) * camera_alignment.AIM_ERROR
+    pose = np.eye(4)
+    pose[:3, :3] = rotation
+    pose[:3, 3] = distance * (extrinsics[:3, :3] @ foot + extrinsics[:3, 3]) + aim - rotation @ foot
+    return replace(camera, extrinsics=pose)
+
+
+def _reconstruction(
+    weights: PretrainedModel,
+    photo_set: PhotoSet,
+    pose: Float[np.ndarray, "4 4"],
+    solid: Bool[np.ndarray, "x y z"],
+    is_given: bool,
+    cameras: str,
+) -> dict[str, Any]:
+    """IoU, features, mesh and measures of one reconstruction; ``pose`` and ``solid``: of the true foot."""
+    try:
+        foot = reconstruct(weights, photo_set, CALIBRATED_SIZE, "given" if is_given else "found", cameras)
+    except ValueError:  # no foot found: nothing to judge
+        return {"iou": np.nan, "mesh": None, "measures": None}
+    try:
+        raw = uncertainty.uncalibrated_measures(weights, photo_set, foot, cameras)
+    except ValueError:  # not a foot: not usable without any limit
+        return {"iou": np.nan, "mesh": None, "measures": None}
+    features = verdict.reconstruction_features(weights, foot, raw.halves_iou, photo_set.side)
+    overlap = iou(solid_in_frame(foot, pose), solid)
+    return features | {"iou": float(overlap), "mesh": foot.mesh, "measures": raw.table}
+
+
+# ---------------------------------------------------------------------------------------------------------- calibration
+
+
+def calibrate(path: Path, rows: pd.DataFrame) -> dict[str, Any]:
+    """Adds the calibration of intervals and the limits of the verdict to the card at ``path``; returns the entries.
+
+    Args:
+        rows: `reconstruct_validation_feet` of validation people.
+    """
+    entries = {CALIBRATION_KEY: fit_intervals(rows), verdict.VERDICT_KEY: verdict.fit_verdict(rows)}
+    pretrained.update_card(path, entries)
+    return entries
+
+
+def fit_intervals(rows: pd.DataFrame) -> dict[str, dict[str, dict[str, float]]]:
+    """`photo_class` -> measurement -> softness and factor, from the captures that are not spoilt."""
+    feet = rows[(rows.fault == "") & rows.mesh.notna()]
+    softness = uncertainty.fit_softness(measure_rows(feet))
+    factors = uncertainty.fit_factors(corrected_rows(feet, softness))
+    return {
+        photos: {name: {"softness": softness[photos][name], "factor": factor} for name, factor in by_name.items()}
+        for photos, by_name in factors.items()
+    }
+
+
+def measure_rows(feet: pd.DataFrame) -> pd.DataFrame:
+    """One row per foot and measurement: class, sample, measure, truth and the columns of its table."""
+    tables = [
+        foot.measures.rename_axis("measure")
+        .reset_index()
+        .assign(sample=foot.sample, truth=lambda table, foot=foot: table.measure.map(foot.truth))
+        .assign(**{"class": photos})
+        for foot, photos in zip(feet.itertuples(), feet["class"], strict=True)
+    ]
+    return pd.concat(tables, ignore_index=True)
+
+
+def corrected_rows(feet: pd.DataFrame, softness: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
+    """`measure_rows` with the values measured on the corrected surfaces."""
+    tables = []
+    for foot, photos in zip(feet.itertuples(), feet["class"], strict=True):
+        calibration = {name: {"softness": value} for name, value in softness[photos].items()}
+        targets = uncertainty.corrected_targets(foot.measures, calibration)
+        measures = vars(measure_foot(correct_surface(foot.mesh, foot.side, targets), foot.side)[0])
+        tables.append(foot.measures.assign(value=pd.Series(measures)))
+    return measure_rows(feet.assign(measures=tables))
