@@ -12,7 +12,6 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
-import trimesh
 from matplotlib.figure import Figure
 from PIL import Image
 from scipy.ndimage import zoom
@@ -47,15 +46,9 @@ def render_photos(foot: feet.SyntheticFoot) -> PhotoSet:
     return photo_set_from_arrays(pictures, walk.cameras, [f"{view:02d}.jpg" for view in range(VIEWS)], SIDE)
 
 
-def correct_length(mesh: trimesh.Trimesh, measured: MeasureIntervals) -> trimesh.Trimesh:
-    """Stretches a reconstructed surface to its corrected length: the tips of the toes are thinner than a voxel."""
-    longer = measured.measures.length / measure_foot(mesh, SIDE)[0].length
-    return mesh.copy().apply_transform(np.diag([longer, 1.0, 1.0, 1.0]))
-
-
 def overview_figure(photo_set: PhotoSet, foot: ReconstructedFoot, measured: MeasureIntervals, truth: float) -> Figure:
     """Photos, the solid and its measures side by side; ``truth``: the true length, mm."""
-    mesh = correct_length(foot.mesh, measured)
+    mesh = measured.foot.mesh
     drawing = viewer.measurement_figure(mesh, measured.measures, replace(measure_foot(mesh, SIDE)[1], arch=None))
     drawing.set_size_inches(5.4, 4.9)
     photos = [np.asarray(photo) for photo in photo_set.photos[::2]]
@@ -101,7 +94,7 @@ def main() -> None:
     measured, truth = uncertainty.measure_with_intervals(weights, photo_set, foot), true_measures(true_foot)["length"]
     figures = {
         "foot.jpg": overview_figure(photo_set, foot, measured, truth),
-        "fit.jpg": viewer.fit_map(shoe_last.fit_shoes(correct_length(foot.mesh, measured), SIDE)),
+        "fit.jpg": viewer.fit_map(shoe_last.fit_shoes(measured.foot.mesh, SIDE)),
     }
     for name, figure in figures.items():
         path = Path(__file__).with_name(name)

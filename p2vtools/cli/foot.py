@@ -34,40 +34,32 @@ def reconstruct(
         Literal["exact", "noted"], Option(help="noted: measured by hand, to be aligned to the photos")
     ] = "exact",
     weights: Annotated[Path | None, Option(help="default: the weights that come with the project")] = None,
+    force: Annotated[bool, Option("--force", help="write the foot even if it is not usable")] = False,
 ) -> None:
-    """Reconstruct a solid foot from the photos of a capture folder."""
+    """Reconstruct a solid foot from the photos of a capture folder; exit status 1 if it is not usable."""
     from p2vlib.data.capture_folder import read_photo_set
-    from p2vtools.fit import pretrained, uncertainty
+    from p2vtools.fit import pretrained, records, verdict
     from p2vtools.fit.reconstruct import check_output_path, write_foot
-    from p2vtools.fit.reconstruct import reconstruct as reconstruct_foot
 
     check_output_path(out)
+    records.check_record_path(out)
     network = pretrained.load_pretrained(weights)
-    photos = read_photo_set(folder, side)
-    foot = reconstruct_foot(network, photos, size, placement, cameras, print)
-    try:
-        measured = uncertainty.measure_with_intervals(network, photos, foot, cameras)
-    except ValueError as error:  # the solid is not a foot; the user still gets it
-        write_foot(foot, out)
-        print(f"{out}: written, but it cannot be measured: {error}")
-        return
-    foot = replace(foot, scale=measured.scale)
-    write_foot(foot, out)
-    overlap = foot.silhouette_iou
-    worst = min(overlap, key=overlap.get)
-    has_scale = photos.metric or photos.length is not None
-    length = measured.measures.length
-    print(
-        f"{out}: {f'{length:.0f} mm long' if has_scale else 'proportions only, the size is unknown'}; mean certainty "
-        f"{foot.certainty:.0%}; mean silhouette IoU {sum(overlap.values()) / len(overlap):.2f}, lowest "
-        f"in {worst} ({overlap[worst]:.2f})"
-    )
-    if has_scale:
-        _print_sizes(measured.measures, measured.half_widths)
-        return
-    others = measured.measures.items()[1:]
-    print("  relative to its length: " + ", ".join(f"{name} {value / length:.0%}" for name, value in others))
-    print("  these photos have no scale: pass the measured length to capture --foot-length MM, or use the mat")
+    judged = verdict.reconstruct_and_judge(network, read_photo_set(folder, side), size, placement, cameras, print)
+    result = judged.verdict
+    if result.level == "not usable" and not force:
+        raise ValueError(
+            f"{folder}: not usable, nothing was written: {'; '.join(result.reasons)}. What to do: "
+            f"{'; '.join(result.advice)}; or pass --force to write it"
+        )
+    write_foot(judged.foot, out)
+    records.write_record(judged, out, cameras, network.card.get("commit", "unknown"))
+    overlap = judged.foot.silhouette_iou
+    print(f"{out}: {result.level}; mean silhouette IoU {sum(overlap.values()) / len(overlap):.2f}")
+    for reason in result.reasons:
+        print(f"  {reason}")
+    if judged.measured:
+        has_scale = judged.photo_set.metric or judged.photo_set.length is not None
+        _print_measures(judged.measured.measures, judged.measured.half_widths, has_scale)
 
 
 def measure(
@@ -76,23 +68,31 @@ def measure(
     out: Annotated[Path | None, Option(help="also draw where it was measured, PNG")] = None,
     fit: Annotated[Path | None, Option(help="also draw its room in shoes of three sizes, PNG")] = None,
 ) -> None:
-    """Print the measures, in mm, and the shoe sizes of the mesh of a foot."""
+    """Print the measures, in mm, and the shoe sizes of the mesh of a foot, with the intervals of its reconstruction."""
     from p2vlib.files import write_atomically
     from p2vlib.geometry.frames import UNITS
     from p2vtools import viewer
     from p2vtools.capture.sanity_checks import side_of_mesh
     from p2vtools.capture.scan_files import read_scan
-    from p2vtools.fit import pretrained, shoe_last
+    from p2vtools.fit import pretrained, records, shoe_last
     from p2vtools.fit.measure import measure_foot
 
     for path in filter(None, (out, fit)):
         _check_suffix(path, ".png")
-    foot = read_scan(mesh)
+    foot, record = read_scan(mesh), records.read_record(mesh)
     if mesh.suffix.lower() == ".stl":
         foot.apply_scale(UNITS["mm"])
+    if record and record.side != side:
+        raise ValueError(f"{mesh}: reconstructed as a {record.side} foot, measured as a {side} one; pass its side")
     measures, landmarks = measure_foot(foot, side)
     print(f"{mesh}:")
-    _print_sizes(measures)
+    if record:
+        print("; ".join([f"  a reconstruction, {record.verdict}", *record.reasons]))
+        measures, landmarks = replace(measures, arch_height=None), replace(landmarks, arch=None)
+        _print_measures(measures, record.half_widths, record.is_metric)
+    else:
+        _print_measures(measures)
+        print("  no interval: this mesh has no record of how it was made, so its uncertainty is unknown")
     if (apparent := side_of_mesh(foot, pretrained.load_pretrained())) not in (side, None):
         print(f"  it looks like a {apparent} foot; measured as a {side} one, as given by --side")
     if out:
@@ -108,14 +108,26 @@ def _check_suffix(path: Path, suffix: str) -> None:
         raise ValueError(f"{path}: cannot write {path.suffix or 'a file without suffix'}; expected {suffix}")
 
 
-def _print_sizes(measures: Measures, half_widths: Mapping[str, float] = MappingProxyType({})) -> None:
-    """Prints measures in mm and sizes; ``half_widths``: measure -> half the width of its interval, mm."""
+def _print_measures(
+    measures: Measures, half_widths: Mapping[str, float] = MappingProxyType({}), has_scale: bool = True
+) -> None:
+    """Prints measures in mm and sizes, or proportions; ``half_widths``: measure -> half its interval, mm."""
     from p2vtools.fit.measure import shoe_sizes
 
-    intervals = {name.replace("_", " "): f" (± {value:.0f})" for name, value in half_widths.items()}
-    print("  " + ", ".join(f"{name} {value:.0f} mm{intervals.get(name, '')}" for name, value in measures.items()))
-    sizes = shoe_sizes(measures.length, measures.ball_breadth, half_widths.get("length", 0.0))
-    print("  " + ", ".join(f"{name} {size}" for name, size in sizes.items()))
+    halves, length = {name.replace("_", " "): value for name, value in half_widths.items()}, measures.length
+    if has_scale:
+        intervals = {name: f" (± {value:.0f})" for name, value in halves.items()}
+        print("  " + ", ".join(f"{name} {value:.0f} mm{intervals.get(name, '')}" for name, value in measures.items()))
+        try:
+            sizes = shoe_sizes(length, measures.ball_breadth, halves.get("length", 0.0))
+            print("  " + ", ".join(f"{name} {size}" for name, size in sizes.items()))
+        except ValueError as error:
+            print(f"  no sizes: {error}")
+        return
+    relative = {name: f" (± {100 * value / length:.0f})" for name, value in halves.items()}
+    others = [f"{name} {value / length:.0%}{relative.get(name, '')}" for name, value in measures.items()[1:]]
+    print("  proportions only, the size is unknown; relative to its length: " + ", ".join(others))
+    print("  these photos have no scale: pass the measured length to capture --foot-length MM, or use the mat")
 
 
 def mat(

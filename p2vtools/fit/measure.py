@@ -195,14 +195,15 @@ def shoe_sizes(length: float, ball_breadth: float | None = None, margin: float =
 
     Mondopoint (ISO 9407) describes the foot itself. The others are the most common formulas; manufacturers differ:
     EU = 1.5 (cm + 1.5); UK = 3 inches - 23; US men = UK + 1, US women = UK + 2.5; children's UK sizes start 13 lower.
-    An interval that spans several sizes is returned as "between A and B". The margin is at least a tenth of a size.
+    The recommended size is the nearest; where the interval spans several, these follow as "(A to B possible)". The
+    margin is at least a tenth of a size.
 
     Raises:
         ValueError: a length outside 90 to 350 mm.
 
     Example:
         >>> shoe_sizes(250)["EU"], shoe_sizes(261, margin=2)["Mondopoint"]
-        ('40', 'between 260 and 265')
+        ('40', '260 (260 to 265 possible)')
     """
     if not 90 <= length <= 350:
         raise ValueError(f"a foot is 90 to 350 mm long; found {length:.0f}")
@@ -212,7 +213,8 @@ def shoe_sizes(length: float, ball_breadth: float | None = None, margin: float =
         "EU": _nearest(length + TOE_ROOM, margin, EU_STEP, lambda step: f"{step:.0f}"),
     }
     if ball_breadth is not None:
-        sizes["Mondopoint"] += f"/{ball_breadth:.0f}"
+        size, *possible = sizes["Mondopoint"].split(" ", 1)
+        sizes["Mondopoint"] = " ".join([f"{size}/{ball_breadth:.0f}", *possible])
     offsets = {"UK": 0.0, "US men": 1.0, "US women": 2.5} if uk >= 1 else {"UK children": 13.0}
     for system, offset in offsets.items():
         sizes[system] = _nearest(HALF_SIZE * 2 * (uk + offset), margin, HALF_SIZE, lambda step: f"{step / 2:g}")
@@ -220,7 +222,7 @@ def shoe_sizes(length: float, ball_breadth: float | None = None, margin: float =
 
 
 def _nearest(length: float, margin: float, step: float, label: Callable[[float], str]) -> str:
-    """Label of the step nearest to ``length`` (mm), or of the smallest and largest within ``margin``."""
+    """Label of the step nearest to ``length`` (mm), and of the first and last within ``margin`` if several."""
     room = max(margin / step, 0.1)
-    lower, upper = (np.floor(length / step + 0.5 + sign * room + 1e-9) for sign in (-1, 1))
-    return label(lower) if lower == upper else f"between {label(lower)} and {label(upper)}"
+    lower, nearest, upper = (np.floor(length / step + 0.5 + sign * room + 1e-9) for sign in (-1, 0, 1))
+    return label(nearest) + ("" if lower == upper else f" ({label(lower)} to {label(upper)} possible)")

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -49,9 +48,9 @@ OLD_CALIBRATION_KEY = "measures"
 """Key of older cards, without classes: measurement -> ``correction, mm``, softness and factor, of eight photos with the
 cameras of a mat."""
 
-OLD_WIDENING = {"8 photos or more": 1.0, "4 to 7 photos": 1.25, "2 or 3 photos": 1.8, "1 photo": 2.5, "noted": 3.0}
-"""`photo_class` -> factor on the intervals of an older card, which was calibrated with eight photos only: about what
-the classes need in a calibration of such weights."""
+OLD_WIDENING = {"8 photos or more": 1.25, "4 to 7 photos": 1.4, "2 or 3 photos": 2.0, "1 photo": 3.2, "noted": 3.6}
+"""`photo_class` -> factor on the intervals of an older card, which was calibrated with eight photos and a scale without
+the members: what the classes needed in a calibration of such weights on 48 feet."""
 
 RULER_ERROR = 2.0
 """Half of the interval of a foot length measured with a ruler, mm. Assumed."""
@@ -148,8 +147,12 @@ def calibration_of(weights: PretrainedModel, photos: str) -> dict[str, dict[str,
         return weights.card[CALIBRATION_KEY][photos]
     if OLD_CALIBRATION_KEY not in weights.card:
         raise ValueError("the card of these weights has no calibration of measurements; run `p2v weights`")
-    old = weights.card[OLD_CALIBRATION_KEY]
-    return {name: row | {"factor": OLD_WIDENING[photos] * row["factor"]} for name, row in old.items()}
+    old = {name: dict(row) for name, row in weights.card[OLD_CALIBRATION_KEY].items()}
+    for row in old.values():
+        row["factor"] *= OLD_WIDENING[photos]
+        if photos not in ("4 to 7 photos", "8 photos or more"):  # the correction holds for many photos only
+            row["correction, mm"] = row["softness"] = 0.0
+    return old
 
 
 def corrected_targets(table: pd.DataFrame, calibration: Mapping[str, Mapping[str, float]]) -> dict[str, float]:

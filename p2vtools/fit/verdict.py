@@ -1,20 +1,20 @@
 """One verdict for every reconstruction: good, doubtful or not usable, with the reasons.
 
-Every reconstruction gives some numbers that fall where it fails (`FEATURES`): how well the solid fits the silhouettes,
-how far the members of the ensemble and the halves of the photos agree, whether the solid looks like a foot. Limits for
-these numbers are chosen on validation people (`fit_verdict`) and stored in the card of the weights: *good* if every
-number is above its upper limit, *not usable* if one is below its lower limit, *doubtful* between. Rules that need no
-choice are added: a length outside the population, a place at the edge of the search, photos from one side only.
+Some numbers of a reconstruction fall where it fails (`FEATURES`): how well the solid fits the silhouettes, how far the
+members of the ensemble and two halves of the photos agree, whether it looks like a foot. A linear formula of them
+predicts its IoU with the true foot. Validation people, some with spoilt captures, give the formula, the expected IoU
+from which a reconstruction is *good*, and for each number the limit below which it is *not usable* (`fit_verdict`);
+the card of the weights stores them. Rules that need no choice are added (`other_concerns`): a length outside the
+population, a place beyond the reach of the search, photos from one direction only.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import pandas as pd
 from jaxtyping import Bool, Float
 from scipy import ndimage
 
@@ -26,16 +26,10 @@ from p2vtools.fit.reconstruct import ReconstructedFoot, reconstruct
 from p2vtools.fit.uncertainty import MeasureIntervals, measure_with_intervals, photo_class
 
 VERDICT_KEY = "verdict"
-"""Key of the card: `photo_class` -> feature -> [lower limit, upper limit]."""
+"""Key of the card: the formula of the expected IoU, and limits by `photo_class` (`study.verdict_limits`)."""
 
 GOOD_IOU, USABLE_IOU = 0.80, 0.50
 """IoU with the true foot from which a reconstruction is good, and below which it is not usable."""
-
-PRECISION = 0.95
-"""Share of validation reconstructions judged good whose IoU is at least `GOOD_IOU`."""
-
-MIN_FEET = 12
-"""Fewest validation reconstructions judged good from which a precision is believed."""
 
 LENGTHS, POSSIBLE_LENGTHS = (150.0, 320.0), (110.0, 345.0)
 """Lengths of the feet that the networks know, and of feet at all, mm."""
@@ -46,8 +40,15 @@ BREADTH_SHARES, POSSIBLE_BREADTH_SHARES = (0.32, 0.48), (0.25, 0.60)
 PHOTO_IOU, PHOTO_GAP = 0.70, 0.12
 """A photo disagrees with the others if its silhouette IoU is below the first, and below their median by the second."""
 
-Level = Literal["good", "doubtful", "not usable"]
+SEARCH_LIMITS = (60.0, 45.0)
+"""Distance, mm, and angle, degrees, from the start of the search within which the networks were tested."""
 
+MIN_SPREAD = 30.0
+"""Angle between two photos below which several photos show no more than one, degrees."""
+
+MORE_PHOTOS = "take more photos, in even light, all round the foot"
+
+Level = Literal["good", "doubtful", "not usable"]
 
 LEVELS: tuple[Level, ...] = ("good", "doubtful", "not usable")
 
@@ -59,42 +60,64 @@ class Feature(NamedTuple):
     """What a low value says, with the value and its limit to be filled in."""
     advice: str
     """What the user can do."""
-    limits: tuple[float, float]
-    """Lower and upper limit for weights whose card has none."""
 
 
 FEATURES = {
     "silhouettes": Feature(
         "the solid fits the silhouettes in the photos to {value:.2f}, expected {limit:.2f}",
         "check the cameras and whether the foot moved between the photos",
-        (0.60, 0.83),
     ),
     "members": Feature(
         "the networks agree with each other to {value:.2f}, expected {limit:.2f}",
-        "take more photos, in even light, all round the foot",
-        (0.55, 0.86),
+        MORE_PHOTOS,
     ),
     "halves": Feature(
         "two halves of the photos give feet that agree to {value:.2f}, expected {limit:.2f}",
         "check the cameras, or take more photos from all round",
-        (0.50, 0.80),
     ),
     "typical": Feature(
         "the solid looks like a foot to {value:.2f}, expected {limit:.2f}",
         "check the position of the foot in the photos and which foot it is",
-        (0.45, 0.68),
-    ),
-    "connected": Feature(
-        "{value:.0%} of the solid is one piece, expected {limit:.0%}",
-        "remove other things from around the foot",
-        (0.80, 0.97),
     ),
     "certainty": Feature(
-        "the network is sure of {value:.0%} of the solid, expected {limit:.0%}",
+        "the network is sure of {value:.2f} of the solid, expected {limit:.2f}",
         "take more photos, in even light, with the whole foot in each",
-        (0.25, 0.45),
+    ),
+    "connected": Feature(
+        "{value:.2f} of the solid is one piece, expected {limit:.2f}",
+        "remove other things from around the foot",
     ),
 }
+
+PREDICTORS = ("silhouettes", "members", "halves", "typical", "certainty", "log2 photos")
+"""Terms of the formula of the expected IoU; where there are no halves, the agreement of the members stands for them."""
+
+DEFAULT_LIMITS: dict[str, Any] = {
+    "formula": {
+        "constant": -0.33,
+        "silhouettes": 0.48,
+        "members": 0.15,
+        "halves": -0.08,
+        "typical": 0.02,
+        "certainty": 0.88,
+        "log2 photos": 0.04,
+    },
+    "classes": {
+        photos_class: {
+            "good from": good_from,
+            "lower": {"silhouettes": 0.45, "members": 0.57, "halves": 0.42, "typical": 0.42, "certainty": 0.40},
+            "usual": {"silhouettes": 0.85, "members": 0.88, "halves": 0.70, "typical": 0.65, "certainty": 0.62},
+        }
+        for photos_class, good_from in {
+            "1 photo": None,
+            "2 or 3 photos": None,
+            "4 to 7 photos": 0.845,
+            "8 photos or more": 0.845,
+            "noted": None,
+        }.items()
+    },
+}
+"""Formula and limits for cards without any: chosen like those of the cards, on the weights of commit 2526705."""
 
 
 @dataclass(frozen=True)
@@ -102,9 +125,11 @@ class Verdict:
     """The judgement of a reconstruction."""
 
     level: Level
-    reasons: list[str] = field(default_factory=list)
+    expected_iou: float
+    """Predicted IoU with the true foot."""
+    reasons: list[str]
     """One sentence each; empty if there is nothing to say."""
-    advice: list[str] = field(default_factory=list)
+    advice: list[str]
     """What to do."""
 
 
@@ -149,11 +174,12 @@ def reconstruct_and_judge(
         measured = measure_with_intervals(weights, photo_set, foot, cameras)
     except ValueError as error:
         advice = ["check the photos, the cameras and which foot it is"]
-        verdict = Verdict("not usable", [f"the solid cannot be measured as a foot: {error}"], advice)
+        verdict = Verdict("not usable", 0.0, [f"the solid cannot be measured as a foot: {error}"], advice)
         return JudgedFoot(foot, None, verdict, photo_set, left_out)
     features = reconstruction_features(weights, foot, measured.halves_iou, photo_set.side)
     photos = photo_class(len(photo_set.photos), cameras)
-    verdict = judge(features, limits_of(weights.card, photos), other_reasons(photo_set, measured.measures, left_out))
+    concerns = other_concerns(photo_set, foot.pose, measured.measures, left_out)
+    verdict = judge(weights.card, features, len(photo_set.photos), photos, concerns)
     return JudgedFoot(measured.foot, measured, verdict, photo_set, left_out)
 
 
@@ -189,7 +215,7 @@ def reconstruction_features(
     return features
 
 
-def typical_iou(foot: ReconstructedFoot, typical: Float[np.ndarray, "x y z"]) -> float:
+def typical_iou(foot: ReconstructedFoot, typical: Bool[np.ndarray, "x y z"]) -> float:
     """IoU of a reconstruction, on the grid of the network, with the typical foot scaled to its length.
 
     Both stand on the floor, with the middles of their bounding boxes above each other.
@@ -224,30 +250,107 @@ class Concern(NamedTuple):
 
 
 def judge(
-    features: Mapping[str, float], limits: Mapping[str, tuple[float, float]], others: Sequence[Concern] = ()
+    card: Mapping[str, Any],
+    features: Mapping[str, float],
+    photos: int,
+    photos_class: str,
+    others: Sequence[Concern] = (),
 ) -> Verdict:
-    """The verdict for ``features`` (`reconstruction_features`), their ``limits`` (`limits_of`) and further concerns."""
-    concerns = list(others)
+    """The verdict for the ``features`` of a reconstruction (`reconstruction_features`) and further concerns.
+
+    Args:
+        card: of the weights; one without limits, or without this class, is judged by `DEFAULT_LIMITS`.
+        photos: number of photos.
+        photos_class: their `photo_class`.
+    """
+    limits = card.get(VERDICT_KEY, DEFAULT_LIMITS)
+    of_class, concerns = limits["classes"][photos_class], list(others)
+    expected, good_from = expected_iou(limits["formula"], features, photos), of_class["good from"]
     for name, value in features.items():
-        lower, upper = limits[name]
-        if value < upper:
-            level: Level = "not usable" if value < lower else "doubtful"
-            limit = lower if value < lower else upper
-            concerns.append(Concern(level, FEATURES[name].sentence.format(value=value, limit=limit), FEATURES[name].advice))
+        if value < of_class["lower"].get(name, 0.0):
+            concerns.append(_low_feature("not usable", name, value, of_class["lower"][name]))
+        elif value < of_class["usual"].get(name, 0.0) and (good_from is None or expected < good_from):
+            concerns.append(_low_feature("doubtful", name, value, of_class["usual"][name]))
+    overlap = f"the expected overlap (IoU) with the true foot is {expected:.2f}"
+    if expected < USABLE_IOU:
+        concerns.append(Concern("not usable", f"{overlap}, usable from {USABLE_IOU:.2f}", MORE_PHOTOS))
+    elif good_from is None:
+        reason = f"{overlap}, and a good result cannot be told from a doubtful one ({photos_class})"
+        concerns.append(Concern("doubtful", reason, MORE_PHOTOS))
+    elif expected < good_from:
+        concerns.append(Concern("doubtful", f"{overlap}, good from {good_from:.2f}", MORE_PHOTOS))
     concerns.sort(key=lambda concern: LEVELS.index(concern.level), reverse=True)
-    level = concerns[0].level if concerns else "good"
-    return Verdict(level, [concern.reason for concern in concerns], list(dict.fromkeys(c.advice for c in concerns)))
+    level: Level = concerns[0].level if concerns else "good"
+    advice = dict.fromkeys(concern.advice for concern in concerns)
+    return Verdict(level, expected, [concern.reason for concern in concerns], list(advice))
 
 
-def limits_of(card: Mapping[str, Any], photos: str) -> dict[str, tuple[float, float]]:
-    """Lower and upper limit of each feature for a `photo_class`; those of `FEATURES` where the card has none."""
-    stored = card.get(VERDICT_KEY, {}).get(photos, {})
-    return {name: tuple(stored.get(name, feature.limits)) for name, feature in FEATURES.items()}
+def _low_feature(level: Level, name: str, value: float, limit: float) -> Concern:
+    return Concern(level, FEATURES[name].sentence.format(value=value, limit=limit), FEATURES[name].advice)
 
 
-def other_reasons(photo_set: PhotoSet, measures: Measures, left_out: Mapping[str, float]) -> list[Concern]:
-    return []
+def expected_iou(formula: Mapping[str, float], features: Mapping[str, float], photos: int) -> float:
+    """The IoU with the true foot that ``formula`` predicts: a constant and the coefficients of `PREDICTORS`."""
+    values = {"halves": features["members"], **features, "log2 photos": float(np.log2(photos))}
+    total = formula["constant"] + sum(
+        coefficient * values.get(name, 0.0) for name, coefficient in formula.items() if name != "constant"
+    )
+    return float(np.clip(total, 0, 1))
 
 
-def fit_verdict(rows: pd.DataFrame) -> dict[str, dict[str, list[float]]]:
-    return {}
+def other_concerns(
+    photo_set: PhotoSet, pose: Float[np.ndarray, "4 4"], measures: Measures, left_out: Mapping[str, float]
+) -> list[Concern]:
+    """Concerns from rules: photos left out, the place of the foot, its size and proportions, the directions of view."""
+    concerns = [
+        Concern(
+            "doubtful" if 2 * len(left_out) > len(photo_set.photos) else "good",
+            f"{name} does not agree with the other photos (silhouette IoU {value:.2f}) and was left out",
+            f"look at {name}: another foot, a wrong camera, or the foot moved",
+        )
+        for name, value in left_out.items()
+    ]
+    shift = pose[:3, 3] - photo_set.initial_position
+    distance, turn = 1000 * np.hypot(shift[0], shift[2]), np.rad2deg(np.arctan2(pose[2, 0], pose[0, 0]))
+    if distance > SEARCH_LIMITS[0] or abs(turn) > SEARCH_LIMITS[1]:
+        concerns.append(
+            Concern(
+                "doubtful",
+                f"the foot was found {distance:.0f} mm and {abs(turn):.0f} degrees from where the search began, "
+                f"expected up to {SEARCH_LIMITS[0]:.0f} mm and {SEARCH_LIMITS[1]:.0f} degrees",
+                "check the cameras and the position of the foot",
+            )
+        )
+    if photo_set.metric or photo_set.length:
+        concerns += _outside("foot is {value:.0f} mm long", measures.length, LENGTHS, POSSIBLE_LENGTHS, ".0f")
+    share, sentence = measures.ball_breadth / measures.length, "ball is {value:.2f} of the length wide"
+    concerns += _outside(sentence, share, BREADTH_SHARES, POSSIBLE_BREADTH_SHARES, ".2f")
+    if len(photo_set.photos) > 1 and (angle := view_spread(photo_set, pose)) < MIN_SPREAD:
+        concerns.append(
+            Concern(
+                "doubtful",
+                f"all {len(photo_set.photos)} photos look from within {angle:.0f} degrees, expected {MIN_SPREAD:.0f}",
+                "take photos from all round the foot",
+            )
+        )
+    return concerns
+
+
+def _outside(
+    sentence: str, value: float, known: tuple[float, float], possible: tuple[float, float], digits: str
+) -> list[Concern]:
+    """The concern about a size outside the population, if it is."""
+    if known[0] <= value <= known[1]:
+        return []
+    level: Level = "doubtful" if possible[0] <= value <= possible[1] else "not usable"
+    low, high = known if level == "doubtful" else possible
+    reason = f"the {sentence.format(value=value)}, expected {low:{digits}} to {high:{digits}}"
+    return [Concern(level, reason, "check the scale of the cameras and which foot it is")]
+
+
+def view_spread(photo_set: PhotoSet, pose: Float[np.ndarray, "4 4"]) -> float:
+    """The largest angle between two photos, seen from the foot, degrees."""
+    middle = pose[:3, 3] + [0, 0.05, 0]
+    directions = np.stack([camera.position - middle for camera in photo_set.cameras])
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    return float(np.rad2deg(np.arccos((directions @ directions.T).clip(-1, 1).min())))

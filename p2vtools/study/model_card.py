@@ -4,33 +4,38 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import trimesh
-from jaxtyping import Bool, Float
 from matplotlib.figure import Figure
-from scipy.spatial.transform import Rotation
 
 from p2vlib import progress
 from p2vlib.config import Config
 from p2vlib.data import dataset
-from p2vlib.data.capture_folder import PhotoSet, evenly_spaced, read_photo_set
+from p2vlib.data.capture_folder import evenly_spaced, read_photo_set
 from p2vlib.evaluation import bootstrap_interval, iou_at, predict
 from p2vlib.files import write_atomically
-from p2vlib.geometry.frames import FOOT_CUBE, FOOT_SHARE
+from p2vlib.geometry.frames import FOOT_CUBE
 from p2vlib.geometry.grids import iou, voxelise
 from p2vlib.provenance import data_folder
 from p2vtools import viewer
 from p2vtools.executor import run_jobs
-from p2vtools.fit import camera_alignment, pretrained, uncertainty
-from p2vtools.fit.placement import pose_matrix
+from p2vtools.fit import camera_alignment, pretrained
+from p2vtools.fit.measure import measure_foot
 from p2vtools.fit.pretrained import PretrainedModel
-from p2vtools.fit.reconstruct import ReconstructedFoot, reconstruct
-from p2vtools.fit.uncertainty import CALIBRATED_SIZE, CALIBRATION_KEY
+from p2vtools.fit.reconstruct import reconstruct
+from p2vtools.fit.uncertainty import CALIBRATED_SIZE, measure_with_intervals
+from p2vtools.study.validation_feet import (
+    calibrate,
+    displace_foot,
+    perturb_cameras,
+    reconstruct_validation_feet,
+    solid_in_frame,
+    validation_folders,
+)
 from p2vtools.synthesis.collection import MAT_DOMAIN, build_collection
 from p2vtools.synthesis.feet.foot import make_feet
 from p2vtools.synthesis.feet.landmarks import true_measures
@@ -42,20 +47,6 @@ CAPTURE_SETTINGS = {
     "on a mat, its cameras, foot found": (MAT_DOMAIN, "a mat"),
 }
 """Title -> (domain of the photos, source of the camera noise), the settings in which test feet are measured."""
-
-
-def solid_in_frame(
-    foot: ReconstructedFoot, pose: Float[np.ndarray, "4 4"], size: int = 32
-) -> Bool[np.ndarray, "x y z"]:
-    """Resamples the solid of ``foot`` on the grid of a foot with the true ``pose``, by linear interpolation."""
-    from scipy.ndimage import map_coordinates
-
-    to_foot = np.linalg.inv(foot.pose) @ pose
-    points = FOOT_CUBE.voxel_centres(size).reshape(-1, 3) @ to_foot[:3, :3].T + to_foot[:3, 3]
-    indices = (points - FOOT_CUBE.lower) / FOOT_CUBE.edge * len(foot.probability) - 0.5
-    volume = map_coordinates(foot.probability, indices.T, order=1, cval=0.0).reshape((size,) * 3)
-    volume[:, round(FOOT_SHARE * size) :] = 0
-    return volume >= foot.threshold
 
 
 def evaluate_reconstruction(weights: PretrainedModel, folders: Sequence[Path], seed: int = 0) -> pd.DataFrame:
@@ -95,34 +86,6 @@ def evaluate_reconstruction(weights: PretrainedModel, folders: Sequence[Path], s
     return pd.DataFrame(rows)
 
 
-def displace_foot(photo_set: PhotoSet, rng: np.random.Generator) -> tuple[PhotoSet, Float[np.ndarray, "4 4"]]:
-    """Moves the foot of a capture by up to 4 cm and 30 degrees on the floor.
-
-    Returns:
-        The capture, and the pose of the foot in the frame of its cameras.
-    """
-    angle, distance = rng.uniform(0, 2 * np.pi), 0.04 * rng.uniform() ** 0.5
-    pose = pose_matrix(rng.uniform(-30, 30), distance * np.array([np.cos(angle), 0, np.sin(angle)]))
-    inverse = np.linalg.inv(pose)
-    moved = [replace(camera, extrinsics=camera.extrinsics @ inverse) for camera in photo_set.cameras]
-    return replace(photo_set, cameras=moved, initial_position=np.zeros(3)), pose
-
-
-def perturb_cameras(photo_set: PhotoSet, degrees: float, metres: float, rng: np.random.Generator) -> PhotoSet:
-    """Adds independent noise to the pose of every camera.
-
-    Args:
-        degrees, metres: standard deviations about and along each axis of the camera.
-    """
-    cameras = []
-    for camera in photo_set.cameras:
-        noise = np.eye(4)
-        noise[:3, :3] = Rotation.from_euler("xyz", rng.normal(scale=degrees, size=3), degrees=True).as_matrix()
-        noise[:3, 3] = rng.normal(scale=metres, size=3)
-        cameras.append(replace(camera, extrinsics=noise @ camera.extrinsics))
-    return replace(photo_set, cameras=cameras)
-
-
 def true_capture_measures(folder: Path) -> dict[str, float]:
     """The true measures of the foot in a rendered capture folder, from the landmarks of the body model, mm."""
     subject = json.loads((folder / "subject.json").read_text())
@@ -141,43 +104,42 @@ def measure_captures(
 def measure_capture(
     weights: PretrainedModel, folder: Path, noise: str | None, rng: np.random.Generator
 ) -> pd.DataFrame:
-    """The uncalibrated measures of the foot in a capture folder, with the truth.
+    """The measures of the foot in a capture folder with their intervals, and the truth.
 
     Args:
         noise: key of `camera_alignment.CAMERA_NOISE`; the foot is then displaced and has to be found. None: exact
             cameras and given placement.
 
     Returns:
-        One row per measure: the columns of `uncertainty.uncalibrated_measures`, sample, subject and truth (mm).
+        One row per measure: measure, uncorrected, value, half_width, truth (mm), sample, subject.
     """
     photo_set = read_photo_set(folder)
     if noise:
         perturbed = perturb_cameras(photo_set, *camera_alignment.CAMERA_NOISE[noise], rng)
         photo_set, _ = displace_foot(perturbed, rng)
     foot = reconstruct(weights, photo_set, CALIBRATED_SIZE, "found" if noise else "given")
-    table = uncertainty.uncalibrated_measures(weights, photo_set, foot).rename_axis("measure").reset_index()
-    truth = table.measure.map(true_capture_measures(folder))
-    return table.assign(sample=folder.name, subject=folder.name.rsplit("-", 1)[0], truth=truth)
+    uncorrected = vars(measure_foot(foot.mesh, photo_set.side)[0])
+    measured, truth = measure_with_intervals(weights, photo_set, foot), true_capture_measures(folder)
+    rows = [
+        (name, uncorrected[name], getattr(measured.measures, name), half_width, truth[name])
+        for name, half_width in measured.half_widths.items()
+    ]
+    table = pd.DataFrame(rows, columns=["measure", "uncorrected", "value", "half_width", "truth"])
+    return table.assign(sample=folder.name, subject=folder.name.rsplit("-", 1)[0])
 
 
-def measure_errors(rows: pd.DataFrame, calibration: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
-    """Errors of `measure_captures` before and after correction, mm, and the coverage of the intervals, by measure.
-
-    Args:
-        calibration: from `uncertainty.fit_calibration`.
-    """
+def measure_errors(rows: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """Errors of `measure_captures` before and after correction, mm, and the coverage of the intervals, by measure."""
     summary = {}
     for name, part in rows.groupby("measure", sort=False):
-        uncorrected = part.value - part.truth
-        error = uncorrected + uncertainty.predict_correction(part.set_index("measure"), calibration).to_numpy()
-        half_width = calibration[name]["factor"] * part.scale
+        error = part.value - part.truth
         summary[str(name).replace("_", " ")] = {
-            "uncorrected, mean": round(float(uncorrected.mean()), 2),
+            "uncorrected, mean": round(float((part.uncorrected - part.truth).mean()), 2),
             "mean": round(float(error.mean()), 2),
             "median of its size": round(float(error.abs().median()), 2),
             "95 % within": round(float(error.abs().quantile(0.95)), 2),
-            "interval, mean": round(float(half_width.mean()), 2),
-            "inside": round(float((error.abs() <= half_width).mean()), 3),
+            "interval, mean": round(float(part.half_width.mean()), 2),
+            "inside": round(float((error.abs() <= part.half_width).mean()), 3),
         }
     return summary
 
@@ -198,38 +160,23 @@ def complete_card(path: Path, config: Config) -> dict[str, object]:
     """Adds the results on capture folders and the effect of camera noise to the card at ``path``; draws its figure.
 
     Returns:
-        The new entries. Measures are calibrated on feet on floors and on mats together.
+        The new entries. Intervals and verdicts are calibrated on validation people (`validation_feet`).
     """
-    feet, weights = data_folder("feet", config.scale), pretrained.load_pretrained(path)
-    domains = ("phone", MAT_DOMAIN)
-    validation = [folder for domain in domains for folder in sorted((feet / domain).glob("person-validation-*"))]
-    test = {domain: sorted((feet / domain).glob("person-test-*")) for domain in domains}
-    measured = {
-        title: measure_captures(weights, test[domain], noise, seed=1)
+    feet = data_folder("feet", config.scale)
+    test = {domain: sorted((feet / domain).glob("person-test-*")) for domain in ("phone", MAT_DOMAIN)}
+    validation = validation_folders(feet)
+    entries = calibrate(path, reconstruct_validation_feet(pretrained.load_pretrained(path), validation))
+    weights = pretrained.load_pretrained(path)
+    entries["measures, mm"] = {
+        title: measure_errors(measure_captures(weights, test[domain], noise, seed=1))
         for title, (domain, noise) in CAPTURE_SETTINGS.items()
     }
-    entries = calibrate_card(path, measure_captures(weights, validation), measured)
-    weights = pretrained.load_pretrained(path)
     rows = evaluate_reconstruction(weights, test["phone"])
     entries["reconstruct, all photos of unseen feet"] = summarise_reconstruction(rows)
     entries["wrong cameras"] = camera_noise_scores(weights, config)
     pretrained.update_card(path, entries)
     figure = card_figure(weights, rows, feet / "phone")
     write_atomically(path.with_suffix(".png"), lambda partial: figure.savefig(partial, dpi=110))
-    return entries
-
-
-def calibrate_card(path: Path, validation: pd.DataFrame, tests: Mapping[str, pd.DataFrame]) -> dict[str, object]:
-    """Adds the correction of the measures, their intervals and the resulting errors to the card at ``path``.
-
-    Args:
-        validation: `measure_captures` of validation people, for the calibration.
-        tests: capture setting -> `measure_captures` of test people.
-    """
-    fitted = uncertainty.fit_calibration(validation)
-    errors = {title: measure_errors(rows, fitted) for title, rows in tests.items()}
-    entries: dict[str, object] = {CALIBRATION_KEY: fitted, "measures, mm": errors}
-    pretrained.update_card(path, entries)
     return entries
 
 

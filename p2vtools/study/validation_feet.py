@@ -15,17 +15,20 @@ from scipy.spatial.transform import Rotation
 
 from p2vlib.data.capture_folder import PhotoSet, evenly_spaced, read_photo_set
 from p2vlib.geometry.cameras import Camera
-from p2vlib.geometry.frames import FOOT_CUBE, SIDES
+from p2vlib.geometry.frames import FOOT_CUBE, FOOT_SHARE, SIDES
 from p2vlib.geometry.grids import iou, voxelise
 from p2vtools.executor import run_jobs
 from p2vtools.fit import camera_alignment, pretrained, uncertainty, verdict
 from p2vtools.fit.measure import measure_foot
 from p2vtools.fit.placement import pose_matrix
 from p2vtools.fit.pretrained import PretrainedModel
-from p2vtools.fit.reconstruct import reconstruct
+from p2vtools.fit.reconstruct import ReconstructedFoot, reconstruct
 from p2vtools.fit.surface_correction import correct_surface
 from p2vtools.fit.uncertainty import CALIBRATED_SIZE, CALIBRATION_KEY
-from p2vtools.study.model_card import perturb_cameras, solid_in_frame
+from p2vtools.study.verdict_limits import fit_verdict
+
+DOMAINS = ("phone", "wild")
+"""Domains whose validation people are used, where they are there."""
 
 PHOTO_COUNTS = (1, 2, 4, 8)
 
@@ -42,6 +45,15 @@ WRONG_CAMERAS = (6.0, 0.02)
 """Standard deviation of the errors of such cameras: degrees about each axis, metres along it."""
 
 
+def validation_folders(feet: Path) -> list[Path]:
+    """One foot of every validation person in each of `DOMAINS`, left and right in turn."""
+    folders = []
+    for domain in DOMAINS:
+        people = sorted({path.name.rsplit("-", 1)[0] for path in (feet / domain).glob("person-validation-*")})
+        folders += [feet / domain / f"{person}-{SIDES[number % 2]}" for number, person in enumerate(people)]
+    return folders
+
+
 def reconstruct_validation_feet(
     weights: PretrainedModel, folders: Sequence[Path], seed: int = 0, workers: int | None = None
 ) -> pd.DataFrame:
@@ -56,10 +68,11 @@ def reconstruct_validation_feet(
         (`uncertainty.uncalibrated_measures`) and truth (measurement -> mm).
     """
     jobs = [(weights, folder, number, seed) for number, folder in enumerate(folders)]
-    return pd.DataFrame([row for rows in run_jobs(_rows_of_foot, jobs, "validation feet", "foot", workers) for row in rows])
+    results = run_jobs(rows_of_foot, jobs, "validation feet", "foot", workers)
+    return pd.DataFrame([row for rows in results for row in rows])
 
 
-def _rows_of_foot(weights: PretrainedModel, folder: Path, number: int, seed: int) -> list[dict[str, Any]]:
+def rows_of_foot(weights: PretrainedModel, folder: Path, number: int, seed: int) -> list[dict[str, Any]]:
     rng, every_photo = np.random.default_rng([seed, number]), read_photo_set(folder)
     available = len(every_photo.photos)
     cases = [(count, "", "exact") for count in PHOTO_COUNTS if count <= available]
@@ -129,7 +142,8 @@ def _reconstruction(
     except ValueError:  # not a foot: not usable without any limit
         return {"iou": np.nan, "mesh": None, "measures": None}
     features = verdict.reconstruction_features(weights, foot, raw.halves_iou, photo_set.side)
-    overlap = iou(solid_in_frame(foot, pose), solid)
+    # Cameras noted by hand are aligned to the foot, so its own frame is the frame of the truth.
+    overlap = iou(solid_in_frame(foot, foot.pose if cameras == "noted" else pose), solid)
     return features | {"iou": float(overlap), "mesh": foot.mesh, "measures": raw.table}
 
 
@@ -142,7 +156,7 @@ def calibrate(path: Path, rows: pd.DataFrame) -> dict[str, Any]:
     Args:
         rows: `reconstruct_validation_feet` of validation people.
     """
-    entries = {CALIBRATION_KEY: fit_intervals(rows), verdict.VERDICT_KEY: verdict.fit_verdict(rows)}
+    entries = {CALIBRATION_KEY: fit_intervals(rows), verdict.VERDICT_KEY: fit_verdict(rows)}
     pretrained.update_card(path, entries)
     return entries
 
@@ -179,3 +193,48 @@ def corrected_rows(feet: pd.DataFrame, softness: Mapping[str, Mapping[str, float
         measures = vars(measure_foot(correct_surface(foot.mesh, foot.side, targets), foot.side)[0])
         tables.append(foot.measures.assign(value=pd.Series(measures)))
     return measure_rows(feet.assign(measures=tables))
+
+
+# -------------------------------------------------------------------------------------------------------- displacement
+
+
+def solid_in_frame(
+    foot: ReconstructedFoot, pose: Float[np.ndarray, "4 4"], size: int = 32
+) -> Bool[np.ndarray, "x y z"]:
+    """Resamples the solid of ``foot`` on the grid of a foot with the true ``pose``, by linear interpolation."""
+    from scipy.ndimage import map_coordinates
+
+    to_foot = np.linalg.inv(foot.pose) @ pose
+    points = FOOT_CUBE.voxel_centres(size).reshape(-1, 3) @ to_foot[:3, :3].T + to_foot[:3, 3]
+    indices = (points - FOOT_CUBE.lower) / FOOT_CUBE.edge * len(foot.probability) - 0.5
+    volume = map_coordinates(foot.probability, indices.T, order=1, cval=0.0).reshape((size,) * 3)
+    volume[:, round(FOOT_SHARE * size) :] = 0
+    return volume >= foot.threshold
+
+
+def displace_foot(photo_set: PhotoSet, rng: np.random.Generator) -> tuple[PhotoSet, Float[np.ndarray, "4 4"]]:
+    """Moves the foot of a capture by up to 4 cm and 30 degrees on the floor.
+
+    Returns:
+        The capture, and the pose of the foot in the frame of its cameras.
+    """
+    angle, distance = rng.uniform(0, 2 * np.pi), 0.04 * rng.uniform() ** 0.5
+    pose = pose_matrix(rng.uniform(-30, 30), distance * np.array([np.cos(angle), 0, np.sin(angle)]))
+    inverse = np.linalg.inv(pose)
+    moved = [replace(camera, extrinsics=camera.extrinsics @ inverse) for camera in photo_set.cameras]
+    return replace(photo_set, cameras=moved, initial_position=np.zeros(3)), pose
+
+
+def perturb_cameras(photo_set: PhotoSet, degrees: float, metres: float, rng: np.random.Generator) -> PhotoSet:
+    """Adds independent noise to the pose of every camera.
+
+    Args:
+        degrees, metres: standard deviations about and along each axis of the camera.
+    """
+    cameras = []
+    for camera in photo_set.cameras:
+        noise = np.eye(4)
+        noise[:3, :3] = Rotation.from_euler("xyz", rng.normal(scale=degrees, size=3), degrees=True).as_matrix()
+        noise[:3, 3] = rng.normal(scale=metres, size=3)
+        cameras.append(replace(camera, extrinsics=noise @ camera.extrinsics))
+    return replace(photo_set, cameras=cameras)

@@ -206,7 +206,7 @@ def measurement_figure(mesh: trimesh.Trimesh, measures: Measures, landmarks: Lan
         tape = points[f"{name}_tape"]
         place = (tape[:, 0].mean(), tape[:, 1].max() + 3)
         draw(side, tape[:, 0], tape[:, 1], "-", colour, f"{name} girth", place, ha="center")
-    if points["arch"] is not None:
+    if points["arch"] is not None and measures.arch_height is not None:
         x, y, _ = points["arch"]
         draw(side, [x, x], [0, y], "_-", INK, "arch height", (x - 4, y / 2), ha="right", va="center")
     above.set_ylim(z + 22, lower[2] - 6)  # +z, the right side of the foot, is below in a view from above

@@ -23,7 +23,7 @@ from p2vtools.fit.pretrained import PretrainedModel
 from p2vtools.fit.reconstruct import reconstruct
 from p2vtools.fit.uncertainty import MEASURE_NAMES, measure_with_intervals
 from p2vtools.study.benchmark.walks import MatWalk, render_walk
-from p2vtools.study.model_card import solid_in_frame
+from p2vtools.study.validation_feet import solid_in_frame
 from p2vtools.synthesis.feet.landmarks import true_measures
 
 VIEWS = (1, 2, 4, 8)

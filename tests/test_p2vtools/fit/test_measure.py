@@ -121,12 +121,12 @@ def test_measure_command(tmp_path, capsys):
     [
         (250, 0, {"Mondopoint": "250", "EU": "40", "UK": "6.5", "US men": "7.5", "US women": "9"}),
         (266.7, 0, {"Mondopoint": "265", "EU": "42", "UK": "8.5", "US men": "9.5", "US women": "11"}),
-        (252.5, 0, {"Mondopoint": "between 250 and 255"}),
+        (252.5, 0, {"Mondopoint": "255 (250 to 255 possible)"}),
         (149, 0, {"Mondopoint": "150", "UK children": "7.5"}),
         (260, 1, {"Mondopoint": "260", "EU": "41"}),
-        (261, 2, {"Mondopoint": "between 260 and 265", "EU": "between 41 and 42"}),
-        (262, 4, {"Mondopoint": "between 260 and 265", "EU": "between 41 and 42", "UK": "between 7.5 and 8.5"}),
-        (262, 8, {"Mondopoint": "between 255 and 270"}),
+        (261, 2, {"Mondopoint": "260 (260 to 265 possible)", "EU": "41 (41 to 42 possible)"}),
+        (262, 4, {"EU": "42 (41 to 42 possible)", "UK": "8 (7.5 to 8.5 possible)"}),
+        (262, 8, {"Mondopoint": "260 (255 to 270 possible)"}),
     ],
 )
 def test_shoe_sizes(length, margin, expected):
@@ -135,6 +135,7 @@ def test_shoe_sizes(length, margin, expected):
 
 def test_shoe_sizes_with_breadth_and_out_of_range():
     assert shoe_sizes(250, 97.6)["Mondopoint"] == "250/98"
+    assert shoe_sizes(261, 97.6, 2)["Mondopoint"] == "260/98 (260 to 265 possible)"
     assert "US men" not in shoe_sizes(150)
     with pytest.raises(ValueError, match="90 to 350 mm long; found 25"):
         shoe_sizes(25)

@@ -1,11 +1,9 @@
-"""Corrected measurements of a reconstruction, and their intervals."""
+"""Corrected measurements of a reconstruction, their intervals, and their record beside the mesh."""
 
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,63 +11,66 @@ import pytest
 
 from p2vlib.data.capture_folder import read_photo_set
 from p2vtools.cli import main
-from p2vtools.fit import pretrained, reconstruct, uncertainty
+from p2vtools.fit import reconstruct, uncertainty
 from p2vtools.fit.measure import measure_foot
-from p2vtools.fit.uncertainty import CALIBRATED_SIZE, CALIBRATION_KEY, MEASURE_NAMES
-from p2vtools.study import model_card
+from p2vtools.fit.uncertainty import CALIBRATED_SIZE, CALIBRATION_KEY, MEASURE_NAMES, OLD_CALIBRATION_KEY
+from p2vtools.study import model_card, validation_feet
+
+CLASSES = ("1 photo", "2 or 3 photos", "4 to 7 photos", "8 photos or more", "noted")
 
 
-def simulated_rows(rng: np.random.Generator, feet: int, softness: float = 0.0) -> pd.DataFrame:
-    """Lengths with a bias of -5 mm - ``softness`` * surface, and normal errors of half the scale."""
-    scale, surface = rng.uniform(1, 4, feet), rng.uniform(3, 8, feet)
-    truth = rng.normal(250, 12, feet)
-    value = truth - 5 - softness * surface + 0.5 * scale * rng.normal(size=feet)
-    return pd.DataFrame({"measure": "length", "value": value, "surface": surface, "scale": scale, "truth": truth})
+def test_factors_are_conformal_quantiles():
+    """With 9 feet the rank is ceil(0.9 * 10) = 9, the largest error; with 19 it is 18, the second largest."""
+    for feet, expected in ((9, 4.5), (19, 9.0)):
+        errors = np.arange(1, feet + 1) * np.where(np.arange(feet) % 2, -1.0, 1.0)
+        rows = pd.DataFrame({"value": 250 + errors, "truth": 250.0, "scale": 2.0, "measure": "length"})
+        assert uncertainty.fit_factors(rows.assign(**{"class": "1 photo"}))["1 photo"]["length"] == expected
 
 
-@pytest.mark.parametrize("softness", [0.0, 2.0])
-def test_calibration_recovers_bias_and_factor(softness):
-    length = uncertainty.fit_calibration(simulated_rows(np.random.default_rng(1), 4000, softness))["length"]
-    assert length["correction, mm"] + 5.5 * length["softness"] == pytest.approx(5.0 + 5.5 * softness, abs=0.1)
-    assert length["softness"] == pytest.approx(softness, abs=0.05)
-    assert length["factor"] == pytest.approx(0.5 * 1.645, abs=0.05), "90 % of normal errors"
+def test_softness_is_the_median_of_missing_length_over_blur():
+    table = pd.DataFrame({"measure": "length", "class": "noted", "surface": [2.0, 4.0, 5.0]})
+    table = table.assign(truth=250.0, value=250.0 - np.array([2.0, 6.0, 20.0]))  # 1, 1.5 and 4 mm per mm of blur
+    assert uncertainty.fit_softness(table)["noted"]["length"] == 1.5
+    girths = table.assign(measure="ball_girth")
+    assert uncertainty.fit_softness(girths)["noted"]["ball_girth"] == 0, "not corrected"
 
 
-def test_coverage_on_other_feet():
-    rng, coverage = np.random.default_rng(2), []
-    for _ in range(60):
-        calibration = uncertainty.fit_calibration(simulated_rows(rng, 120))
-        coverage.append(model_card.measure_errors(simulated_rows(rng, 80), calibration)["length"]["inside"])
-    assert np.mean(coverage) == pytest.approx(0.9, abs=0.02)
-
-
-def test_card_holds_the_calibration_and_its_coverage(weights):
-    calibrated = set(weights.card[CALIBRATION_KEY])
-    assert {"length", "ball_breadth", "ball_girth"} <= calibrated <= set(MEASURE_NAMES)
-    for title, rows in weights.card["measures, mm"].items():
-        assert set(rows) == {name.replace("_", " ") for name in calibrated}, title
-        assert np.mean([row["inside"] for row in rows.values()]) > 0.87 and rows["length"]["inside"] > 0.87, title
-
-
-def test_measurements_of_a_reconstruction(weights, right_foot):
+def test_every_measurement_has_an_interval_on_the_corrected_surface(weights, right_foot):
     photo_set, truth = read_photo_set(right_foot), model_card.true_capture_measures(right_foot)
     foot = reconstruct.reconstruct(weights, photo_set, CALIBRATED_SIZE, "given")
     result = uncertainty.measure_with_intervals(weights, photo_set, foot)
-    assert set(result.half_widths) == set(weights.card[CALIBRATION_KEY]) and result.measures.arch_height is None
-    for name in result.half_widths:
-        assert 1 < result.half_widths[name] < 25, name
-        assert getattr(result.measures, name) == pytest.approx(truth[name], abs=2.5 * result.half_widths[name]), name
-    coarse_foot = reconstruct.reconstruct(weights, photo_set, 32, "given")
-    coarse = uncertainty.measure_with_intervals(weights, photo_set, coarse_foot)
-    assert coarse.measures.length == pytest.approx(result.measures.length, abs=0.01), "measured at the same size"
-    without_length = {name: row for name, row in weights.card[CALIBRATION_KEY].items() if name != "length"}
-    partial = replace(weights, card={**weights.card, CALIBRATION_KEY: without_length})
-    uncalibrated = uncertainty.measure_with_intervals(partial, photo_set, foot)
-    assert uncalibrated.measures.length == pytest.approx(measure_foot(foot.mesh, photo_set.side)[0].length)
-    assert "length" not in uncalibrated.half_widths and uncalibrated.half_widths["ball_girth"] > 1
-    two_photos = photo_set.subset([0, 1])
-    assert not uncertainty.measure_with_intervals(weights, two_photos, foot).half_widths
-    assert not uncertainty.measure_with_intervals(weights, photo_set, foot, "noted").half_widths
+    assert set(result.half_widths) == set(MEASURE_NAMES) and 0 < result.halves_iou < 1
+    on_surface = vars(measure_foot(result.foot.mesh, photo_set.side)[0])
+    for name, half in result.half_widths.items():
+        value = getattr(result.measures, name)
+        assert value == pytest.approx(on_surface[name], abs=0.01) and value == pytest.approx(truth[name], abs=2 * half)
+    one_photo = uncertainty.measure_with_intervals(weights, photo_set.subset([0]), foot)
+    noted = uncertainty.measure_with_intervals(weights, photo_set, foot, "noted")
+    assert one_photo.half_widths["length"] > 5 and set(noted.half_widths) == set(MEASURE_NAMES)
+    ruler = uncertainty.measure_with_intervals(weights, replace(photo_set, length=0.25), foot)
+    assert ruler.measures.length == pytest.approx(250) and ruler.half_widths["length"] == 2
+    assert measure_foot(ruler.foot.mesh, photo_set.side)[0].length == pytest.approx(250)
+    no_card = replace(weights, card={})
+    with pytest.raises(ValueError, match="no calibration"):
+        uncertainty.measure_with_intervals(no_card, photo_set, foot)
+
+
+def test_coarse_reconstruction_has_the_length_of_the_fine_one(weights, right_foot):
+    photo_set = read_photo_set(right_foot).subset([0, 2])
+    lengths = []
+    for size in (32, CALIBRATED_SIZE):
+        foot = reconstruct.reconstruct(weights, photo_set, size, "given")
+        lengths.append(uncertainty.measure_with_intervals(weights, photo_set, foot).measures.length)
+    assert lengths[0] == pytest.approx(lengths[1], abs=0.05)
+
+
+def test_older_cards_are_widened(weights):
+    old = {"length": {"correction, mm": -6.0, "softness": 2.5, "factor": 1.0}}
+    card = {OLD_CALIBRATION_KEY: old}
+    factors = [uncertainty.calibration_of(replace(weights, card=card), name)["length"]["factor"] for name in CLASSES]
+    assert factors == [3.2, 2.0, 1.4, 1.25, 3.6] and old["length"]["factor"] == 1
+    new = {CALIBRATION_KEY: {"noted": {"length": {"softness": 1.0, "factor": 7.0}}}}
+    assert uncertainty.calibration_of(replace(weights, card=card | new), "noted")["length"]["factor"] == 7
 
 
 def test_wrong_cameras_increase_the_uncertainty(weights, right_foot):
@@ -78,26 +79,32 @@ def test_wrong_cameras_increase_the_uncertainty(weights, right_foot):
     for degrees, metres in ((0.0, 0.0), (1.5, 0.006)):
         noisy = model_card.perturb_cameras(photo_set, degrees, metres, rng)
         foot = reconstruct.reconstruct(weights, noisy, 32, "given")
-        scales.append(uncertainty.uncalibrated_measures(weights, noisy, foot).photos.mean())
+        scales.append(uncertainty.uncalibrated_measures(weights, noisy, foot).table.photos.mean())
     assert scales[1] > scales[0]
 
 
-def test_reconstruct_command_prints_the_interval(right_foot, tmp_path, capsys):
-    folder = Path(shutil.copytree(right_foot, tmp_path / "capture"))
-    assert main(["reconstruct", str(folder), "--out", str(tmp_path / "foot.obj"), "--placement", "given"]) == 0
-    output = capsys.readouterr().out
-    assert "mm (± " in output.split("length", 1)[1].split(",", 1)[0] and "Mondopoint" in output
+def test_reconstruct_and_measure_print_the_same_millimetres(right_foot, tmp_path, capsys):
+    out = tmp_path / "foot.obj"
+    assert main(["reconstruct", str(right_foot), "--out", str(out), "--placement", "given"]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert main(["measure", str(out), "--side", "right"]) == 0
+    measured = capsys.readouterr().out.splitlines()
+    (line,) = [line for line in printed if line.startswith("  length")]
+    assert line.count("(± ") == len(MEASURE_NAMES) == line.count(" mm") and line in measured
+    assert [line for line in printed if "Mondopoint" in line] == [line for line in measured if "Mondopoint" in line]
+    assert main(["measure", str(out), "--side", "left"]) == 1 and "right foot" in capsys.readouterr().err
+    record = json.loads((tmp_path / "foot.json").read_text())
+    assert record["side"] == "right" and record["photos"] == 4
+    out.write_text(out.read_text() + "# another program was here\n")
+    assert main(["measure", str(out), "--side", "right"]) == 0 and "no interval" in capsys.readouterr().out
+    (tmp_path / "foot.json").write_text("{}")
+    assert main(["reconstruct", str(right_foot), "--out", str(out)]) == 1 and "overwritten" in capsys.readouterr().err
 
 
-def test_calibrate_updates_the_card(weights, right_foot, tmp_path):
-    path, rng = tmp_path / "some.safetensors", np.random.default_rng(4)
-    card = {key: value for key, value in weights.card.items() if key != CALIBRATION_KEY}
-    pretrained.save_pretrained(path, weights.model, card, weights.typical_foot)
-    entries = model_card.calibrate_card(path, simulated_rows(rng, 120), {"others": simulated_rows(rng, 80)})
-    assert json.loads(path.with_suffix(".json").read_text()) == {**card, **entries}
-    calibration = pretrained.load_pretrained(path).card[CALIBRATION_KEY]
-    assert calibration["length"]["correction, mm"] == pytest.approx(5, abs=0.5)
-    assert abs(entries["measures, mm"]["others"]["length"]["mean"]) < 0.5
-    rows = model_card.measure_captures(weights, [right_foot])
-    assert rows.measure.tolist() == list(MEASURE_NAMES) and not rows.isna().any(axis=None)
-    assert rows.truth.tolist() == [model_card.true_capture_measures(right_foot)[name] for name in MEASURE_NAMES]
+def test_calibration_of_validation_feet(weights, right_foot):
+    (folder,) = [right_foot]
+    rows = pd.DataFrame(validation_feet.rows_of_foot(weights, folder, 1, seed=0))
+    assert rows.photos.tolist()[:3] == [1, 2, 4] and (rows.fault != "").sum() == 1 and rows["class"].iloc[-1] == "noted"
+    assert rows.iou[rows.fault == ""].min() > 0.3 and rows.truth.iloc[0]["length"] > 150
+    intervals = validation_feet.fit_intervals(rows)
+    assert set(intervals) == set(rows["class"][rows.fault == ""]) and set(intervals["1 photo"]) == set(MEASURE_NAMES)

@@ -1,0 +1,104 @@
+"""The record beside a reconstructed foot: how it was made, its measurements with their intervals, and the verdict.
+
+``foot.obj`` has the record ``foot.json``. It holds the SHA-256 of the file it describes, so that a changed mesh is not
+taken for the one that was measured.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from p2vlib.files import write_text
+from p2vtools.fit.verdict import JudgedFoot
+
+FORMAT = "p2v reconstruction"
+"""Value of the key ``format``, by which a record is recognised."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """The record of a reconstructed foot."""
+
+    side: str
+    measures: dict[str, float]
+    """Measurement -> mm; where the size is unknown, only their ratios mean something."""
+    half_widths: dict[str, float]
+    """Measurement -> half of its interval, mm."""
+    verdict: str
+    reasons: list[str]
+    is_metric: bool
+    """Whether the size is known."""
+
+
+def record_path(path: Path) -> Path:
+    """The record of the foot in the file ``path``."""
+    return path.with_suffix(".json")
+
+
+def check_record_path(path: Path) -> None:
+    """Checks before the work that writing the foot ``path`` with its record overwrites no other JSON file.
+
+    Raises:
+        ValueError: there is one.
+    """
+    beside = record_path(path)
+    if beside.is_file() and _content(beside) is None:
+        raise ValueError(f"{beside}: is not a record of p2v and would be overwritten; pass another --out")
+
+
+def write_record(judged: JudgedFoot, path: Path, cameras: str, weights: str) -> None:
+    """Writes the record of the foot that was written to ``path``.
+
+    Args:
+        cameras: exact or noted.
+        weights: which weights.
+    """
+    photo_set, measured = judged.photo_set, judged.measured
+    content: dict[str, Any] = {
+        "format": FORMAT,
+        "file": path.name,
+        "sha256": _digest(path),
+        "side": photo_set.side,
+        "verdict": judged.verdict.level,
+        "reasons": judged.verdict.reasons,
+        "photos": len(photo_set.photos),
+        "left out": list(judged.left_out),
+        "cameras": cameras,
+        "weights": weights,
+        "metric": photo_set.metric or photo_set.length is not None,
+    }
+    if measured:
+        content["measures, mm"] = {name: round(getattr(measured.measures, name), 2) for name in measured.half_widths}
+        content["half widths, mm"] = {name: round(value, 2) for name, value in measured.half_widths.items()}
+    write_text(record_path(path), json.dumps(content, indent=1) + "\n")
+
+
+def read_record(path: Path) -> Record | None:
+    """The record of the foot in the file ``path``; None: there is none, or not of this content."""
+    content = _content(record_path(path))
+    if content is None or content.get("sha256") != _digest(path):
+        return None
+    return Record(
+        content["side"],
+        content.get("measures, mm", {}),
+        content.get("half widths, mm", {}),
+        content["verdict"],
+        content["reasons"],
+        content["metric"],
+    )
+
+
+def _content(path: Path) -> dict[str, Any] | None:
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) and content.get("format") == FORMAT else None
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

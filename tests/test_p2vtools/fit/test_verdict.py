@@ -1,0 +1,117 @@
+"""The verdict: rules with hand-made numbers, and what the command does with it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from p2vlib.data.capture_folder import read_photo_set
+from p2vlib.geometry.cameras import read_cameras, write_cameras
+from p2vtools.cli import main
+from p2vtools.fit import verdict
+from p2vtools.fit.measure import Measures
+from p2vtools.fit.placement import pose_matrix
+from p2vtools.study.verdict_limits import fit_verdict
+
+FORMULA = {"constant": 0.1, "members": 0.5, "certainty": 0.4}
+CARD = {
+    verdict.VERDICT_KEY: {
+        "formula": FORMULA,
+        "classes": {
+            "4 to 7 photos": {"good from": 0.8, "lower": {"members": 0.5}, "usual": {"members": 0.9}},
+            "1 photo": {"good from": None, "lower": {}, "usual": {}},
+        },
+    }
+}
+USUAL = Measures(250.0, 95.0, 97.0, 240.0, 62.0, 65.0, 235.0)
+
+
+@pytest.mark.parametrize(
+    ("members", "certainty", "level", "reasons"),
+    [
+        (0.9, 0.7, "good", 0),  # expected 0.1 + 0.45 + 0.28 = 0.83
+        (0.8, 0.6, "doubtful", 2),  # expected 0.74, and the members are below their usual 0.9
+        (0.49, 1.0, "not usable", 2),  # the members are below 0.5; expected 0.745
+        (0.6, 0.2, "not usable", 2),  # expected 0.48
+    ],
+)
+def test_verdict_by_expected_iou_and_limits(members, certainty, level, reasons):
+    result = verdict.judge(CARD, {"members": members, "certainty": certainty}, 4, "4 to 7 photos")
+    assert result.level == level and len(result.reasons) == reasons, result
+    assert result.expected_iou == pytest.approx(0.1 + 0.5 * members + 0.4 * certainty)
+    assert bool(result.advice) == (level != "good")
+
+
+def test_class_without_a_limit_is_doubtful_at_best():
+    result = verdict.judge(CARD, {"members": 1.0, "certainty": 1.0}, 1, "1 photo")
+    assert result.level == "doubtful" and "1 photo" in result.reasons[0]
+
+
+@pytest.mark.parametrize(
+    ("iou", "expected"),
+    [
+        ([0.9, 0.4, 0.91, 0.92], "1"),
+        ([0.9, 0.8, 0.91, 0.78], None),
+        ([0.4, 0.9], None),
+    ],
+)
+def test_photo_that_disagrees(iou, expected):
+    """Of two nobody can say which is wrong; a small difference is no disagreement."""
+    assert verdict.disagreeing_photo({str(number): value for number, value in enumerate(iou)}) == expected
+
+
+def test_other_concerns(weights, right_foot):
+    photo_set, straight = read_photo_set(right_foot), pose_matrix(0, np.zeros(3))
+
+    def levels(measures=USUAL, pose=straight, photos=photo_set, left_out=()):
+        concerns = verdict.other_concerns(photos, pose, measures, dict.fromkeys(left_out, 0.3))
+        return [concern.level for concern in concerns]
+
+    assert levels() == []
+    assert levels(replace(USUAL, length=140.0, ball_breadth=55.0)) == ["doubtful"]
+    assert levels(replace(USUAL, length=380.0, ball_breadth=140.0)) == ["not usable"]
+    assert levels(replace(USUAL, ball_breadth=70.0)) == ["doubtful"], "28 % of the length"
+    assert (
+        levels(pose=pose_matrix(50, np.zeros(3))) == ["doubtful"] == levels(pose=pose_matrix(0, np.array([0.07, 0, 0])))
+    )
+    assert levels(photos=photo_set.subset([0, 0])) == ["doubtful"], "twice the same direction"
+    assert levels(left_out=["a"]) == ["good"] and levels(left_out=["a", "b", "c"]) == ["doubtful"] * 3
+
+
+def test_fitted_limits_separate_good_feet():
+    """The IoU is 0.2 + 0.7 * certainty, exactly; the rest tells nothing."""
+    rng = np.random.default_rng(0)
+    rows = pd.DataFrame(
+        rng.uniform(0.5, 1, (400, 5)), columns=["silhouettes", "members", "halves", "typical", "connected"]
+    )
+    rows = rows.assign(certainty=rng.uniform(0, 1, 400), photos=4, **{"class": "4 to 7 photos"})
+    rows["iou"] = 0.2 + 0.7 * rows.certainty
+    fitted = fit_verdict(rows)
+    limits = fitted["classes"]["4 to 7 photos"]
+    assert fitted["formula"]["certainty"] == pytest.approx(0.7, abs=0.05)
+    assert limits["good from"] == pytest.approx(0.8, abs=0.03)
+    assert limits["lower"]["certainty"] == pytest.approx(0.9 * (0.5 - 0.2) / 0.7, abs=0.02)
+    assert fit_verdict(rows[rows.iou < 0.8])["classes"]["4 to 7 photos"]["good from"] is None
+
+
+def test_command_writes_nothing_that_is_not_usable(right_foot, tmp_path, capsys):
+    folder = Path(shutil.copytree(right_foot, tmp_path / "capture"))
+    cameras = read_cameras(folder / "cameras.json")
+    for number, camera in enumerate(cameras):  # each photo shows the foot somewhere else
+        moved = pose_matrix(60.0 * number, 0.04 * np.array([(-1) ** number, 0, number % 3 - 1]))
+        cameras[number] = replace(camera, extrinsics=camera.extrinsics @ moved)
+    write_cameras(folder / "cameras.json", cameras)
+    out = tmp_path / "foot.obj"
+    command = ["reconstruct", str(folder), "--out", str(out), "--placement", "given", "--size", "32"]
+    assert main(command) == 1
+    error = capsys.readouterr().err
+    assert "not usable" in error and "expected" in error and "--force" in error
+    assert not out.exists() and not out.with_suffix(".json").exists()
+    assert main([*command, "--force"]) == 0 and out.is_file()
+    assert json.loads(out.with_suffix(".json").read_text())["verdict"] == "not usable"
