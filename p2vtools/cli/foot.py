@@ -54,7 +54,10 @@ def reconstruct(
     write_foot(judged.foot, out)
     records.write_record(judged, out, cameras, network.card.get("commit", "unknown"))
     overlap = judged.foot.silhouette_iou
-    print(f"{out}: {result.level}; mean silhouette IoU {sum(overlap.values()) / len(overlap):.2f}")
+    print(
+        f"{out}: {result.level}; expected IoU {result.expected_iou:.2f}; mean silhouette IoU "
+        f"{sum(overlap.values()) / len(overlap):.2f}"
+    )
     for reason in result.reasons:
         print(f"  {reason}")
     if judged.measured:

@@ -40,9 +40,6 @@ BREADTH_SHARES, POSSIBLE_BREADTH_SHARES = (0.32, 0.48), (0.25, 0.60)
 PHOTO_IOU, PHOTO_GAP = 0.70, 0.12
 """A photo disagrees with the others if its silhouette IoU is below the first, and below their median by the second."""
 
-SEARCH_LIMITS = (60.0, 45.0)
-"""Distance, mm, and angle, degrees, from the start of the search within which the networks were tested."""
-
 MIN_SPREAD = 30.0
 """Angle between two photos below which several photos show no more than one, degrees."""
 
@@ -178,7 +175,7 @@ def reconstruct_and_judge(
         return JudgedFoot(foot, None, verdict, photo_set, left_out)
     features = reconstruction_features(weights, foot, measured.halves_iou, photo_set.side)
     photos = photo_class(len(photo_set.photos), cameras)
-    concerns = other_concerns(photo_set, foot.pose, measured.measures, left_out)
+    concerns = other_concerns(photo_set, foot, measured.measures, left_out)
     verdict = judge(weights.card, features, len(photo_set.photos), photos, concerns)
     return JudgedFoot(measured.foot, measured, verdict, photo_set, left_out)
 
@@ -299,7 +296,7 @@ def expected_iou(formula: Mapping[str, float], features: Mapping[str, float], ph
 
 
 def other_concerns(
-    photo_set: PhotoSet, pose: Float[np.ndarray, "4 4"], measures: Measures, left_out: Mapping[str, float]
+    photo_set: PhotoSet, foot: ReconstructedFoot, measures: Measures, left_out: Mapping[str, float]
 ) -> list[Concern]:
     """Concerns from rules: photos left out, the place of the foot, its size and proportions, the directions of view."""
     concerns = [
@@ -310,14 +307,13 @@ def other_concerns(
         )
         for name, value in left_out.items()
     ]
-    shift = pose[:3, 3] - photo_set.initial_position
-    distance, turn = 1000 * np.hypot(shift[0], shift[2]), np.rad2deg(np.arctan2(pose[2, 0], pose[0, 0]))
-    if distance > SEARCH_LIMITS[0] or abs(turn) > SEARCH_LIMITS[1]:
+    placement = foot.placement
+    if placement and placement.at_limit:
         concerns.append(
             Concern(
                 "doubtful",
-                f"the foot was found {distance:.0f} mm and {abs(turn):.0f} degrees from where the search began, "
-                f"expected up to {SEARCH_LIMITS[0]:.0f} mm and {SEARCH_LIMITS[1]:.0f} degrees",
+                f"the best place of the foot is at the edge of the search, {1000 * placement.shift_m:.0f} mm and "
+                f"{placement.turn_degrees:+.0f} degrees from its start",
                 "check the cameras and the position of the foot",
             )
         )
@@ -325,7 +321,7 @@ def other_concerns(
         concerns += _outside("foot is {value:.0f} mm long", measures.length, LENGTHS, POSSIBLE_LENGTHS, ".0f")
     share, sentence = measures.ball_breadth / measures.length, "ball is {value:.2f} of the length wide"
     concerns += _outside(sentence, share, BREADTH_SHARES, POSSIBLE_BREADTH_SHARES, ".2f")
-    if len(photo_set.photos) > 1 and (angle := view_spread(photo_set, pose)) < MIN_SPREAD:
+    if len(photo_set.photos) > 1 and (angle := view_spread(photo_set, foot.pose)) < MIN_SPREAD:
         concerns.append(
             Concern(
                 "doubtful",

@@ -96,14 +96,14 @@ def test_sizes_need_a_scale_or_a_measured_length(written, tmp_path, capsys):
     command = ["reconstruct", str(written.folder), "--size", "32", "--out"]
     assert main([*command, str(tmp_path / "foot.obj")]) == 0
     output = capsys.readouterr().out
-    assert "Mondopoint" not in output and "mm long" not in output
+    assert "Mondopoint" not in output and " mm (" not in output
     assert "these photos have no scale" in output and "ball breadth" in output
     assert 0.2 < np.ptp(trimesh.load_mesh(tmp_path / "foot.obj").vertices[:, 0]) < 0.3
     file.write_text(json.dumps(subject | {"foot length, mm": 301.0}))
     assert main([*command, str(tmp_path / "foot.binvox")]) == 0
     file.write_text(json.dumps(subject))
     output = capsys.readouterr().out
-    assert "301 mm long" in output and "Mondopoint 300" in output
+    assert "length 301 mm (± 2)" in output and "Mondopoint 300" in output
     grid = read_binvox(tmp_path / "foot.binvox")
     length = np.ptp(np.flatnonzero(grid.volume.any((1, 2)))) + 1
     assert length * grid.cube.edge / grid.size == pytest.approx(0.301, abs=0.02)

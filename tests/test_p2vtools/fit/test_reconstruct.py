@@ -107,7 +107,7 @@ def test_cameras_noted_by_hand_are_aligned(weights, right_foot):
 def test_reconstruct_command(folder, capsys):
     assert run_command(folder, "--placement", "found") == 0
     output = capsys.readouterr().out
-    assert "4 photos of a right foot; placement found" in output and "mm long" in output
+    assert "4 photos of a right foot; placement found" in output and "length 2" in output
     assert "mean silhouette IoU" in output and (folder.parent / "foot.obj").is_file()
 
 

@@ -16,7 +16,8 @@ from p2vlib.geometry.cameras import read_cameras, write_cameras
 from p2vtools.cli import main
 from p2vtools.fit import verdict
 from p2vtools.fit.measure import Measures
-from p2vtools.fit.placement import pose_matrix
+from p2vtools.fit.placement import FootPlacement, pose_matrix
+from p2vtools.fit.reconstruct import reconstruct
 from p2vtools.study.verdict_limits import fit_verdict
 
 FORMULA = {"constant": 0.1, "members": 0.5, "certainty": 0.4}
@@ -67,19 +68,20 @@ def test_photo_that_disagrees(iou, expected):
 
 
 def test_other_concerns(weights, right_foot):
-    photo_set, straight = read_photo_set(right_foot), pose_matrix(0, np.zeros(3))
+    photo_set = read_photo_set(right_foot)
+    found = reconstruct(weights, photo_set, 32, "given")
+    place = FootPlacement(found.pose, 0.06, 3.0, "volume", 0.9, at_limit=True, overlap=0.9)
 
-    def levels(measures=USUAL, pose=straight, photos=photo_set, left_out=()):
-        concerns = verdict.other_concerns(photos, pose, measures, dict.fromkeys(left_out, 0.3))
+    def levels(measures=USUAL, foot=found, photos=photo_set, left_out=()):
+        concerns = verdict.other_concerns(photos, foot, measures, dict.fromkeys(left_out, 0.3))
         return [concern.level for concern in concerns]
 
     assert levels() == []
     assert levels(replace(USUAL, length=140.0, ball_breadth=55.0)) == ["doubtful"]
     assert levels(replace(USUAL, length=380.0, ball_breadth=140.0)) == ["not usable"]
     assert levels(replace(USUAL, ball_breadth=70.0)) == ["doubtful"], "28 % of the length"
-    assert (
-        levels(pose=pose_matrix(50, np.zeros(3))) == ["doubtful"] == levels(pose=pose_matrix(0, np.array([0.07, 0, 0])))
-    )
+    assert levels(foot=replace(found, placement=place)) == ["doubtful"]
+    assert levels(foot=replace(found, placement=replace(place, at_limit=False))) == []
     assert levels(photos=photo_set.subset([0, 0])) == ["doubtful"], "twice the same direction"
     assert levels(left_out=["a"]) == ["good"] and levels(left_out=["a", "b", "c"]) == ["doubtful"] * 3
 
