@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -37,8 +37,8 @@ from scipy.spatial import ConvexHull
 from p2vlib import progress
 from p2vlib.data.capture_folder import DEFAULT_PHOTO_SIDE, PhotoSet, evenly_spaced, read_photo_set
 from p2vlib.geometry.cameras import Camera
-from p2vlib.geometry.frames import FOOT_CUBE, FOOT_SHARE
-from p2vlib.geometry.grids import iou, read_binvox, to_mesh, voxelise
+from p2vlib.geometry.frames import FOOT_CUBE, FOOT_SHARE, Points
+from p2vlib.geometry.grids import Faces, iou, read_binvox, to_mesh, voxelise
 from p2vlib.provenance import data_folder
 from p2vtools.fit.pretrained import PretrainedModel, load_pretrained
 from p2vtools.fit.reconstruct import ReconstructedFoot, pose_matrix, reconstruct
@@ -50,7 +50,10 @@ try:
 except ImportError:  # a checkout from before the verdicts
     reconstruct_and_judge = None
 
-PARTS = ("photos", "scans", "factors", "people", "found")
+Mask = Bool[np.ndarray, "height width"]
+
+Quantity = tuple[str, str, str, str]
+"""A row of the table: quantity, with the weights of f5c6dde, asked, measured."""
 
 SCORE_PIXELS = 480
 """Longer side of the masks that are compared, pixels."""
@@ -61,17 +64,11 @@ TYPICAL_LENGTH = 0.25
 LEAN_FROM = 0.07
 """Height from which ``leg_lean_shear`` leans the leg, metres at the size of the typical foot."""
 
-LEG_FROM, LEG_TO = 0.10, 0.60
-"""The part of the leg that is not scored, heights in metres."""
+LEG_FROM, LEG_TO, LEG_WIDTH, LEG_GROWTH = 0.10, 0.60, 1.5, 3.0
+"""The leg that is not scored: heights, metres; factor on its section, and growth per metre, towards the calf."""
 
-LEG_WIDTH, LEG_GROWTH = 1.5, 3.0
-"""Factor on the section of the leg at `LEG_FROM`, and its growth per metre of height, towards the calf."""
-
-DRAWS = 2
-"""Starts for each real photo."""
-
-FOUND_FEET = 16
-"""Own renders in which the foot is searched."""
+DRAWS, FOUND_FEET = 2, 16
+"""Starts for each real photo; own renders in which the foot is searched."""
 
 
 # ---------------------------------------------------------------------------------------------------------- real photos
@@ -84,43 +81,40 @@ class RealPhoto:
     photo_set: PhotoSet
     camera: Camera
     """At the size of the masks."""
-    mask: Bool[np.ndarray, "height width"]
-    scored: Bool[np.ndarray, "height width"]
+    mask: Mask
+    scored: Mask
     """Pixels outside the leg (`scored_region`)."""
     typical: float
     """IoU of the typical foot in the fitted place and size."""
 
 
-def fill(triangles: Float[np.ndarray, "triangles corners 2"], camera: Camera) -> Bool[np.ndarray, "height width"]:
-    """Pixels inside any of the convex polygons."""
+def fill(polygons: Float[np.ndarray, "polygons corners 2"], camera: Camera) -> Mask:
+    """Pixels inside any of the polygons."""
     image = np.zeros((camera.height, camera.width), np.uint8)
-    for corners in np.rint(16 * (triangles - 0.5)).astype(np.int32):  # OpenCV's origin is the first pixel's centre
-        cv2.fillConvexPoly(image, corners, 1, shift=4)
+    for corners in np.rint(16 * (polygons - 0.5)).astype(np.int32):  # OpenCV's origin is the first pixel's centre
+        cv2.fillPoly(image, [corners], 1, shift=4)
     return image > 0
 
 
-def silhouette(
-    vertices: Float[np.ndarray, "vertices 3"], faces: np.ndarray, camera: Camera
-) -> Bool[np.ndarray, "height width"]:
+def silhouette(vertices: Points, faces: Faces, camera: Camera) -> Mask:
     """Pixels of ``camera`` in which a mesh in its frame (metres) is seen; faces behind it are left out."""
     pixels = camera.project(vertices)
     return fill(pixels[faces][(pixels[faces][:, :, 2] > 0.01).all(1), :, :2], camera)
 
 
-def masked_iou(a: np.ndarray, b: np.ndarray, scored: np.ndarray) -> float:
+def masked_iou(a: Mask, b: Mask, scored: Mask) -> float:
     """IoU of two masks over the ``scored`` pixels."""
     return float((a & b & scored).sum() / max(1, ((a | b) & scored).sum()))
 
 
-def typical_surface(weights: PretrainedModel) -> tuple[Float[np.ndarray, "vertices 3"], np.ndarray]:
-    """The typical left foot, `TYPICAL_LENGTH` long, in its own frame."""
-    vertices, faces = to_mesh(weights.typical_foot.solid.numpy(), FOOT_CUBE)
+def typical_surface(weights: PretrainedModel, side: str) -> tuple[Points, Faces]:
+    """The typical foot, `TYPICAL_LENGTH` long, in its own frame."""
+    solid = weights.typical_foot.solid.numpy()
+    vertices, faces = to_mesh(solid[:, :, ::-1] if side == "right" else solid, FOOT_CUBE)
     return vertices * TYPICAL_LENGTH / np.ptp(vertices[vertices[:, 1] < 0.045, 0]), faces
 
 
-def scored_region(
-    foot: trimesh.Trimesh, lean: Float[np.ndarray, " 2"], camera: Camera
-) -> Bool[np.ndarray, "height width"]:
+def scored_region(foot: trimesh.Trimesh, lean: Sequence[float], camera: Camera) -> Mask:
     """Pixels in which solid and mask are compared: outside the leg above the solid's cut.
 
     The convex hull of the fitted typical foot's section at `LEG_FROM`, widened about its middle by `LEG_WIDTH` and by
@@ -132,7 +126,7 @@ def scored_region(
     ring = section[ConvexHull(section).vertices]
     heights = np.linspace(LEG_FROM, LEG_TO, 40)[:, None, None]
     widths = LEG_WIDTH + LEG_GROWTH * (heights - LEG_FROM)
-    rings = ring.mean(0) + widths * (ring - ring.mean(0)) + lean * (heights - LEAN_FROM)
+    rings = ring.mean(0) + widths * (ring - ring.mean(0)) + np.array(lean) * (heights - LEAN_FROM)
     points = np.insert(rings, 1, heights[:, :, 0], axis=2)
     pixels = camera.project(points.reshape(-1, 3)).reshape(points.shape)
     slabs = [pixels[i : i + 2].reshape(-1, 3) for i in range(len(heights) - 1)]
@@ -144,48 +138,30 @@ def scored_region(
 
 
 def read_real_photo(folder: Path, record: dict[str, Any], weights: PretrainedModel) -> RealPhoto:
-    """Reads one photo of ``photos_dev.json``.
-
-    Raises:
-        ValueError: an image of another size than the record says.
-    """
+    """Reads one photo of ``photos_dev.json``."""
     path = folder / "images" / f"{record['id']}.jpeg"
     photo = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
     height, width = record["height_width"]
     if photo.size != (width, height):
         raise ValueError(f"{path}: {photo.width} x {photo.height} pixels; photos_dev.json expects {width} x {height}")
     focal, extrinsics = record["focal_px"], np.eye(4)
-    rotation, _, back = np.linalg.svd(np.array(record["rotation_world_to_camera"]))  # stored with five digits
-    extrinsics[:3, :3], extrinsics[:3, 3] = rotation @ back, record["translation_m"]
+    extrinsics[:3, :3], extrinsics[:3, 3] = record["rotation_world_to_camera"], record["translation_m"]
     x, z = record["foot_xz_m"]
     pose = pose_matrix(np.rad2deg(record["foot_yaw_rad"]), np.array([x, 0.0, z]))
     intrinsics = np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
     camera = Camera(intrinsics, extrinsics @ pose, width, height)
     photo.thumbnail((DEFAULT_PHOTO_SIDE, DEFAULT_PHOTO_SIDE), reducing_gap=2.0)
-    names = [str(record["id"])]
-    photo_set = PhotoSet([photo.convert("RGBA")], [camera.resized(*photo.size)], names, record["side"])
+    photo_set = PhotoSet([photo.convert("RGBA")], [camera.resized(*photo.size)], [path.name], record["side"])
     share = SCORE_PIXELS / max(width, height)
     small = camera.resized(round(share * width), round(share * height))
-    vertices, faces = typical_surface(weights)
-    vertices = record["foot_size_of_typical"] * vertices * [1, 1, -1 if record["side"] == "right" else 1]
-    fitted_foot = trimesh.Trimesh(vertices, faces, process=False)
-    scored = scored_region(fitted_foot, np.array(record["leg_lean_shear"]), small)
-    masks = _read_masks(folder / "metadata" / f"{record['id']}.json", small)
-    fitted = silhouette(vertices, faces, small)
-    mask = max(masks, key=lambda mask: (mask & fitted).sum())
+    foot = trimesh.Trimesh(*typical_surface(weights, record["side"]), process=False)
+    foot.apply_scale(record["foot_size_of_typical"])
+    scored, fitted = scored_region(foot, record["leg_lean_shear"], small), silhouette(foot.vertices, foot.faces, small)
+    regions = json.loads((folder / "metadata" / f"{record['id']}.json").read_text("utf-8"))["region_list"]
+    feet = [region["border"]["vertices"] for region in regions if region["label"]["display_name"] == "Foot"]
+    masks = [fill(np.array([[[small.width * p["x"], small.height * p["y"]] for p in foot]]), small) for foot in feet]
+    mask = max(masks, key=lambda mask: (mask & fitted).sum())  # not another foot in the photo
     return RealPhoto(photo_set, small, mask, scored, masked_iou(fitted, mask, scored))
-
-
-def _read_masks(path: Path, camera: Camera) -> list[Bool[np.ndarray, "height width"]]:
-    """The drawn feet of a photo: the foot on the sheet, and others that it shows."""
-    masks = []
-    for region in json.loads(path.read_text("utf-8"))["region_list"]:
-        if region["label"]["display_name"] == "Foot":
-            points = [[camera.width * p["x"], camera.height * p["y"]] for p in region["border"]["vertices"]]
-            image = np.zeros((camera.height, camera.width), np.uint8)
-            cv2.fillPoly(image, [np.rint(16 * (np.array(points) - 0.5)).astype(np.int32)], 1, shift=4)
-            masks.append(image > 0)
-    return masks
 
 
 def photo_rows(weights: PretrainedModel, arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
@@ -197,26 +173,27 @@ def photo_rows(weights: PretrainedModel, arguments: argparse.Namespace) -> Itera
         starts = [("right", size, *placed(real.photo_set, np.eye(4))) for size in (32, 128)]
         moved = [placed(real.photo_set, random_pose(rng, 0.02, 15.0)) for _ in range(DRAWS)]
         starts += [(name, 32, *start) for name in ("kept", "found") for start in moved]
-        yield {"photo": record["id"], "start": "typical foot, fitted", "size": 32, "iou": real.typical, "verdict": "-"}
+        yield {"photo": record["id"], "start": "typical foot", "size": 32, "iou": real.typical, "verdict": "-"}
         for name, size, photo_set, pose in starts:
-            found = product(weights, photo_set, size, "found" if name == "found" else "given")
-            outline = np.zeros_like(real.mask)
-            if found.foot:
-                mesh = found.foot.mesh.copy().apply_transform(np.linalg.inv(pose) @ found.foot.pose)
-                outline = silhouette(mesh.vertices, mesh.faces, real.camera)
-            outlines[name, size] = outline
+            foot, told = product(weights, photo_set, size, "found" if name == "found" else "given")
+            outlines[name, size] = outline = np.zeros_like(real.mask)
+            if foot:
+                mesh = foot.mesh.copy().apply_transform(np.linalg.inv(pose) @ foot.pose)
+                outlines[name, size] = outline = silhouette(mesh.vertices, mesh.faces, real.camera)
             overlap = masked_iou(outline, real.mask, real.scored)
-            yield {"photo": record["id"], "start": name, "size": size, "iou": overlap, "verdict": found.verdict}
+            yield {"photo": record["id"], "start": name, "size": size, "iou": overlap, **told}
         if arguments.figures:
             draw(real, outlines, arguments.figures / f"{record['id']}.png")
 
 
 def draw(real: RealPhoto, outlines: dict[tuple[str, int], np.ndarray], path: Path) -> None:
     """The photo with the mask (green), the solids with the cube right (red), kept (blue), found (yellow); leg: grey."""
-    picture = np.asarray(real.photo_set.photos[0].convert("RGB").resize((real.camera.width, real.camera.height))).copy()
+    size = (real.camera.width, real.camera.height)
+    picture = np.array(real.photo_set.photos[0].convert("RGB").resize(size))
     picture[~real.scored] = picture[~real.scored] // 2 + 90
-    colours = {("kept", 32): (60, 90, 255), ("found", 32): (255, 210, 0), ("right", 32): (255, 0, 0)}
-    for mask, colour in [*((outlines[key], colour) for key, colour in colours.items()), (real.mask, (0, 255, 0))]:
+    colours = {"kept": (60, 90, 255), "found": (255, 210, 0), "right": (255, 0, 0)}
+    masks = [(outlines[start, 32], colour) for start, colour in colours.items()]
+    for mask, colour in [*masks, (real.mask, (0, 255, 0))]:
         contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(picture, contours, -1, colour, 2)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -243,21 +220,10 @@ def placed(photo_set: PhotoSet, error: Float[np.ndarray, "4 4"]) -> tuple[PhotoS
     return replace(photo_set, cameras=cameras, initial_position=np.zeros(3)), np.linalg.inv(error)
 
 
-@dataclass(frozen=True, eq=False)
-class Product:
-    """What a user gets."""
-
-    foot: ReconstructedFoot | None = None
-    verdict: str = "not usable"
-    length: float = np.nan
-    half_width: float = np.nan
-    """Of the interval of the length, mm."""
-
-
 def product(
     weights: PretrainedModel, photo_set: PhotoSet, size: int, placement: str, measured: bool = False
-) -> Product:
-    """Reconstructs, measures and judges; a refusal is a `Product` without a foot."""
+) -> tuple[ReconstructedFoot | None, dict[str, Any]]:
+    """What a user gets: the foot (None: refused), its verdict, and its length with half of the interval in mm."""
     try:
         if reconstruct_and_judge:
             judged = reconstruct_and_judge(weights, photo_set, size, placement)
@@ -266,10 +232,9 @@ def product(
             foot, verdict = reconstruct(weights, photo_set, size, placement), "-"
             measures = measure_with_intervals(weights, photo_set, foot) if measured else None
     except (ValueError, MemoryError):
-        return Product()
-    if not measures:
-        return Product(foot, verdict)
-    return Product(foot, verdict, measures.measures.length, measures.half_widths.get("length", np.nan))
+        foot, measures, verdict = None, None, "not usable"
+    length, half = (measures.measures.length, measures.half_widths.get("length")) if measures else (None, None)
+    return foot, {"verdict": verdict, "length": length, "half width": half}
 
 
 # --------------------------------------------------------------------------------------------------- scans, own renders
@@ -297,165 +262,131 @@ def capture_rows(
 ) -> Iterator[dict[str, Any]]:
     """Rows for the placement found (from 15 mm and 10 degrees beside the foot) and given."""
     truth = {size: voxelise(scan.mesh.vertices, scan.mesh.faces, FOOT_CUBE, size).volume for size in (32, 128)}
-    for volume in truth.values():
-        volume[:, round(FOOT_SHARE * len(volume)) :] = False
-    vertices, faces = typical_surface(weights)
-    faces = faces[:, ::-1] if scan.side == "right" else faces
-    typical = voxelise(vertices * [1, 1, -1 if scan.side == "right" else 1], faces, FOOT_CUBE, 128).volume
-    rng = np.random.default_rng(len(photo_set.photos))
-    for placement, error in (("given", np.eye(4)), ("found", random_pose(rng, 0.015, 10.0))):
-        start, pose = placed(photo_set, error)
-        found = product(weights, start, 128, placement, measured=True)
-        row = {
-            f"iou {size}": iou(solid_in_frame(found.foot, pose, size), truth[size]) if found.foot else 0.0
-            for size in truth
-        }
-        yield {
-            "capture": name,
-            "photos": len(photo_set.photos),
-            "placement": placement,
-            **row,
-            "iou 32, network": iou(reconstruct(weights, start, 32, "given").solid, truth[32])
-            if placement == "given"
-            else np.nan,
-            "typical foot": iou(typical, truth[128]),
-            "true length": scan.length,
-            "length": found.length,
-            "half width": found.half_width,
-            "verdict": found.verdict,
-        }
+    for size, solid in truth.items():
+        solid[:, round(FOOT_SHARE * size) :] = False
+    labels = {"capture": name, "photos": len(photo_set.photos), "true length": scan.length}
+    labels["typical foot"] = iou(voxelise(*typical_surface(weights, scan.side), FOOT_CUBE, 128).volume, truth[128])
+    error = random_pose(np.random.default_rng(labels["photos"]), 0.015, 10.0)
+    for placement in ("given", "found"):
+        start, pose = placed(photo_set, error if placement == "found" else np.eye(4))
+        for size in (32, 128):
+            foot, told = product(weights, start, size, placement, measured=size == 128)
+            overlap = iou(solid_in_frame(foot, pose, size), truth[size]) if foot else 0.0
+            yield {**labels, "placement": placement, "size": size, "iou": overlap, **told}
 
 
-def own_folders(arguments: argparse.Namespace) -> list[Path]:
-    """The capture folders of unseen people.
-
-    Raises:
-        ValueError: there are none.
-    """
-    folders = sorted(arguments.own.glob("person-test-*"))
+def own_captures(folder: Path, limit: int | None = None) -> Iterator[tuple[str, PhotoSet, Bool[np.ndarray, "x y z"]]]:
+    """Name, photos and true solid of the people in ``folder``, at most about ``limit``, evenly spaced."""
+    folders = sorted(folder.glob("person-test-*"))
     if not folders:
-        raise ValueError(f"{arguments.own}: no person-test-*; expected rendered captures, as made by `p2v data`")
-    return folders
+        raise ValueError(f"{folder}: no person-test-*; expected rendered captures, as made by `p2v data`")
+    for capture in progress.bar(folders[:: max(1, len(folders) // (limit or len(folders)))], "people", unit="foot"):
+        yield capture.name, read_photo_set(capture), read_binvox(capture / "model.binvox").volume
 
 
 def people_rows(weights: PretrainedModel, arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Own renders with the cube right."""
-    for folder in progress.bar(own_folders(arguments), "people", unit="capture"):
-        photo_set, truth = read_photo_set(folder), read_binvox(folder / "model.binvox").volume
+    for name, photo_set, truth in own_captures(arguments.own):
         for views in (8, 4, 1):
             some = photo_set.subset(evenly_spaced(len(photo_set.photos), views))
             foot = reconstruct(weights, some, 32, "given")
-            yield {"capture": folder.name, "photos": views, "iou": iou(foot.solid, truth)}
+            yield {"capture": name, "photos": views, "iou": iou(foot.solid, truth)}
 
 
 def found_rows(weights: PretrainedModel, arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Own renders, from a start beside the foot."""
-    folders = own_folders(arguments)
-    folders = folders[:: max(1, len(folders) // FOUND_FEET)][:FOUND_FEET]
-    for seed, folder in enumerate(progress.bar(folders, "found", unit="capture")):
-        photo_set, truth = read_photo_set(folder), read_binvox(folder / "model.binvox").volume
+    """Own renders, from a start 2 cm and 15 degrees beside the foot."""
+    for seed, (name, photo_set, truth) in enumerate(own_captures(arguments.own, FOUND_FEET)):
         start, pose = placed(photo_set, random_pose(np.random.default_rng(seed), 0.02, 15.0))
         for views in (1, 2, 4, 8):
             some = start.subset(evenly_spaced(len(photo_set.photos), views))
-            found = product(weights, some, 32, "found")
-            overlap = iou(solid_in_frame(found.foot, pose), truth) if found.foot else 0.0
-            yield {"capture": folder.name, "photos": views, "iou": overlap, "verdict": found.verdict}
+            foot, told = product(weights, some, 32, "found")
+            overlap = iou(solid_in_frame(foot, pose), truth) if foot else 0.0
+            yield {"capture": name, "photos": views, "iou": overlap, **told}
 
 
 # ---------------------------------------------------------------------------------------------------------------- table
 
 
-def number(value: float) -> str:
-    """An IoU as in the issue: three digits, no leading zero."""
-    return f"{value:.3f}".replace("0.", ".", 1)
+def digits(values: Iterable[float]) -> str:
+    """IoUs as in the issue: three digits, no leading zero."""
+    return " / ".join(f"{value:.3f}".replace("0.", ".", 1) for value in values)
 
 
-def worst_tenth(values: pd.Series) -> float:
-    """Mean of the lowest tenth, at least of one."""
-    return float(values.nsmallest(max(1, round(0.1 * len(values)))).mean())
-
-
-def photo_table(rows: pd.DataFrame) -> list[tuple[str, str, str, str]]:
-    """Rows of the table for real photos."""
-
-    def summary(start: str, size: int = 32) -> str:
-        values = rows[(rows.start == start) & (rows["size"] == size)].iou
-        return f"{number(values.mean())} / {worst_tenth(values):.2f} (median {values.median():.2f})"
-
-    judged = rows[rows.verdict != "-"]
-    wrong = judged[(judged.verdict == "good") & (judged.iou < 0.5)]
-    counts = ", ".join(f"{count} {level}" for level, count in judged.verdict.value_counts().items())
+def photo_table(rows: pd.DataFrame) -> Iterator[Quantity]:
+    """Quantities of real photos."""
     title = "real single photos, solid: "
-    return [
-        (f"{title}cube right, mean / worst tenth", ".836 / .61", ".90 / .80", summary("right")),
-        (f"{title}cube right, 128^3", "", "", summary("right", 128)),
-        (f"{title}start 2 cm, 15 degrees off, found", ".558", ".87", summary("found")),
-        (f"{title}the same start kept", ".808", "", summary("kept")),
-        (f"{title}typical foot, fitted", "", "", summary("typical foot, fitted")),
-        (
-            "judged good but below .5",
-            "several",
-            "none",
-            f"{len(wrong)} of {len(judged)} ({counts})" if len(judged) else "-",
-        ),
-    ]
+    expected = {
+        ("right", 32): ("cube right, mean / worst tenth", ".836 / .61", ".90 / .80"),
+        ("right", 128): ("cube right, at 128^3", "", ""),
+        ("found", 32): ("start 2 cm, 15 degrees off, found", ".558", ".87"),
+        ("kept", 32): ("the same start kept", ".808", ""),
+        ("typical foot", 32): ("typical foot, fitted to the mask", "", ""),
+    }
+    for (start, size), (name, today, asked) in expected.items():
+        values = rows[(rows.start == start) & (rows["size"] == size)].iou
+        worst = values.nsmallest(max(1, round(0.1 * len(values)))).mean()
+        measured = f"{digits([values.mean(), worst])} (median {digits([values.median()])})"
+        yield title + name, today, asked, measured
+    judged = rows[rows.verdict != "-"]
+    counts = ", ".join(f"{count} {level}" for level, count in judged.verdict.value_counts().items())
+    wrong = int(((judged.verdict == "good") & (judged.iou < 0.5)).sum())
+    yield "judged good but below .5", "several", "none", f"{wrong} ({counts})" if counts else "-"
 
 
-def scan_table(rows: pd.DataFrame) -> list[tuple[str, str, str, str]]:
-    """Rows of the table for scans and factors."""
-    found, table = rows[rows.placement == "found"], []
-    if len(eight := found[found.photos == 8]):
-        errors = eight.length - eight["true length"]
-        given = rows[(rows.placement == "given") & (rows.photos == 8)]
-        table += [
-            ("real scans, 8 photos, 128^3, found", ".835", ".90", number(eight["iou 128"].mean())),
-            ("real scans, 8 photos, 128^3, cube right", "", "", number(given["iou 128"].mean())),
-            ("real scans, 8 photos, 32^3, cube right", "", "", number(given["iou 32, network"].mean())),
-            ("typical foot of 250 mm on scans, 128^3", ".656", "", number(eight["typical foot"].mean())),
-            (
-                "lengths of scans, 8 photos: median, bias, mm",
-                "4, +2.4",
-                "2, within 1",
-                f"{errors.abs().median():.1f}, {errors.mean():+.1f}",
-            ),
-        ]
-    four = found[found.photos == 4].set_index("capture")
-    if len(four):
-        names = ["striped sock", "tattoo", "box", "sun"]
-        child = four.loc["child"]
-        others = four.drop(index=[*names, "child"])["iou 128"]
-        table += [
-            (
-                "sock / tattoo / box / sun, 4 photos",
-                ".58 / .76 / .79 / .80",
-                ".85 each",
-                " / ".join(number(four.loc[name, "iou 128"]) for name in names),
-            ),
-            (
-                "every other factor, 4 photos",
-                ".84-.88",
-                "",
-                f"{number(others.min())} ({others.idxmin()}) - {number(others.max())}",
-            ),
-            (
-                f"child of {child['true length']:.0f} mm",
-                "219 ± 7",
-                "within 5 and inside",
-                f"{child.length:.0f} ± {child['half width']:.0f}",
-            ),
-        ]
-    inside = (found.length - found["true length"]).abs() <= found["half width"]
-    shares = [f"{inside[part].sum()} of {part.sum()}" for part in (found.photos == 4, found.photos == 8) if part.any()]
-    return [*table, ("interval holds on scans, 4 / 8 photos", "half / all", "90 %", " / ".join(shares))]
+def scan_table(rows: pd.DataFrame) -> Iterator[Quantity]:
+    """Quantities of eight photos of each scan."""
+    means = rows.groupby(["placement", "size"]).iou.mean()
+    fine = rows[(rows.placement == "found") & (rows["size"] == 128)]
+    errors = fine.length - fine["true length"]
+    yield "real scans, 8 photos, 128^3, found", ".835", ".90", digits([means["found", 128]])
+    others = digits([means["found", 32], means["given", 128], means["given", 32]])
+    yield "the same at 32^3 / cube right, 128^3 / 32^3", "", "", others
+    yield "typical foot of 250 mm, cube right", ".656", "", digits([fine["typical foot"].mean()])
+    lengths = f"{errors.abs().median():.1f}, {errors.mean():+.1f}"
+    yield "lengths of scans, 8 photos: median, bias, mm", "4, +2.4", "2, within 1", lengths
+    yield "interval holds on scans, 8 photos", "all", "90 %", inside(fine)
 
 
-def own_table(rows: pd.DataFrame, title: str, today: str, asked: str) -> list[tuple[str, str, str, str]]:
-    """The row of the table for own renders, by number of photos."""
-    means = rows.groupby("photos", sort=False).iou.mean()
-    return [(f"{title}, {' / '.join(map(str, means.index))} photos", today, asked, " / ".join(map(number, means)))]
+def factor_table(rows: pd.DataFrame) -> Iterator[Quantity]:
+    """Quantities of four photos with one factor changed."""
+    fine = rows[(rows.placement == "found") & (rows["size"] == 128)].set_index("capture")
+    names, child = ["striped sock", "tattoo", "box", "sun"], fine.loc["child"]
+    others = fine.drop(index=[*names, "child"]).iou
+    measured = digits(fine.loc[names].iou)
+    yield "sock / tattoo / box / sun, 4 photos", ".58 / .76 / .79 / .80", ".85 each", measured
+    extremes = f"{digits([others.min()])} ({others.idxmin()}) to {digits([others.max()])} ({others.idxmax()})"
+    yield "all other factors, 4 photos", ".84 to .88", "", extremes
+    measured = f"{child.length:.0f} ± {child['half width']:.0f}"
+    yield f"child of {child['true length']:.0f} mm", "219 ± 7", "within 5 and inside", measured
+    yield "interval holds, 4 photos", "half", "90 %", inside(fine)
 
 
-def markdown(header: list[str], rows: list[tuple]) -> str:
+def inside(rows: pd.DataFrame) -> str:
+    """In how many captures the interval of the length holds the true one."""
+    return f"{((rows.length - rows['true length']).abs() <= rows['half width']).sum()} of {len(rows)}"
+
+
+def own_table(rows: pd.DataFrame) -> Iterator[Quantity]:
+    """Quantities of own renders, cube right or found from a start beside the foot."""
+    means = digits(rows.groupby("photos", sort=False).iou.mean())
+    if "verdict" in rows:
+        yield "own renders, found, 1 / 2 / 4 / 8 photos", ".53 / .85 / .89 / .89", ".77 / .87 / .895 / .90", means
+    else:
+        title = "unseen people, old phone look, cube right, 8 / 4 / 1 photos"
+        yield title, ".904 / .895 / .77", ".90 / .89 / .78", means
+
+
+PARTS = {
+    "photos": ("photos", photo_rows, photo_table),
+    "scans": ("scans", scan_rows, scan_table),
+    "factors": ("scans", factor_rows, factor_table),
+    "people": ("own", people_rows, own_table),
+    "found": ("own", found_rows, own_table),
+}
+"""Part -> argument with its data, its rows, its quantities."""
+
+
+def markdown(header: list[str], rows: Iterable[Sequence[object]]) -> str:
     """A table in Markdown."""
     return "\n".join(f"| {' | '.join(map(str, row))} |" for row in [header, ["---"] * len(header), *rows])
 
@@ -469,41 +400,24 @@ def main() -> None:
     parser.add_argument("--only", default=",".join(PARTS), help=f"parts, of {','.join(PARTS)}")
     parser.add_argument("--cache", type=Path, default=Path(".runs/real"), help="folder of the rendered photos of scans")
     parser.add_argument("--figures", type=Path, help="folder for the real photos with outlines")
-    parser.add_argument("--json", type=Path, help="file for the rows of every photo and capture")
+    parser.add_argument("--json", type=Path, help="file for the table and the rows of all photos and captures")
     arguments = parser.parse_args()
-    parts: dict[str, tuple[Path | None, Callable[..., Iterator[dict[str, Any]]]]] = {
-        "photos": (arguments.photos, photo_rows),
-        "scans": (arguments.scans, scan_rows),
-        "factors": (arguments.scans, factor_rows),
-        "people": (arguments.own, people_rows),
-        "found": (arguments.own, found_rows),
-    }
-    chosen = arguments.only.split(",")
-    if unknown := set(chosen) - set(PARTS):
+    if unknown := set(arguments.only.split(",")) - set(PARTS):
         parser.error(f"--only {','.join(sorted(unknown))}; expected parts of {','.join(PARTS)}")
-    if not (wanted := [part for part in chosen if parts[part][0]]):
+    wanted = [part for part in arguments.only.split(",") if getattr(arguments, PARTS[part][0])]
+    if not wanted:
         parser.error("nothing to measure: pass --photos, --scans or --own")
-    weights = load_pretrained(arguments.weights)
-    rows = {part: pd.DataFrame(parts[part][1](weights, arguments)) for part in wanted}
-    table = photo_table(rows["photos"]) if "photos" in rows else []
-    scans = [rows[part] for part in ("scans", "factors") if part in rows]
-    if scans:
-        table += scan_table(pd.concat(scans, ignore_index=True))
-    if "found" in rows:
-        table += own_table(rows["found"], "own renders, found", ".53 / .85 / .89 / .89", ".77 / .87 / .895 / .90")
-    if "people" in rows:
-        title = "unseen people, old phone look, cube right"
-        table += own_table(rows["people"], title, ".904 / .895 / .77", ".90 / .89 / .78")
+    weights, table, rows = load_pretrained(arguments.weights), [], {}
+    for part in wanted:
+        _, measure, summarise = PARTS[part]
+        rows[part] = pd.DataFrame(measure(weights, arguments))
+        table += summarise(rows[part])
     print(markdown(["", "today", "asked", "measured"], table))
-    for part in ("scans", "factors"):
-        if part in rows:
-            print(f"\n{part}\n\n" + markdown(list(rows[part]), rows[part].round(3).to_numpy().tolist()))
+    for part in {"scans", "factors"} & set(wanted):
+        print(f"\n{part}\n\n{markdown(list(rows[part]), rows[part].round(3).to_numpy().tolist())}")
     if arguments.json:
-        content = {
-            "table": table,
-            **{part: json.loads(frame.to_json(orient="records")) for part, frame in rows.items()},
-        }
-        arguments.json.write_text(json.dumps(content, indent=1))
+        records = {part: json.loads(frame.to_json(orient="records")) for part, frame in rows.items()}
+        arguments.json.write_text(json.dumps({"table": table, **records}, indent=1))
 
 
 if __name__ == "__main__":
