@@ -10,7 +10,7 @@ from jaxtyping import Float
 from trimesh.ray.ray_pyembree import RayMeshIntersector
 
 from p2vlib.geometry.cameras import Camera, Row, look_at
-from p2vlib.geometry.frames import FOOT_CUT_HEIGHT, foot_cube
+from p2vlib.geometry.frames import FOOT_CUBE_EDGE, FOOT_CUT_HEIGHT, Cube
 
 LONG_SIDE = 192
 """Pixels along the longer side of a photo."""
@@ -225,7 +225,8 @@ def _framed(
 
 def _crop(camera: Camera, foot: Float[np.ndarray, "points 3"]) -> float:
     """Edge of the crop to the cube of the foot in longer sides of the photo; infinite for a camera too near for one."""
-    cube = foot_cube(np.stack([foot.min(axis=0), foot.max(axis=0)]))
+    x, _, z = ((foot.min(axis=0) + foot.max(axis=0)) / 2 - FOOT_CUBE_EDGE / 2).tolist()
+    cube = Cube((x, 0.0, z), FOOT_CUBE_EDGE)  # a leg that leans far may leave it
     try:
         left, _, right, _ = camera.crop_box(cube, FOOT_CUT_HEIGHT)
     except ValueError:
