@@ -112,13 +112,20 @@ def convert(
 
 
 def fetch(
-    name: Annotated[Literal["shapenet", "pix3d"], Argument(help="the archive")],
-    root: Annotated[Path | None, Option(help="the target folder (default: data/NAME)")] = None,
+    name: Annotated[Literal["shapenet", "pix3d", "textures"], Argument(help="the archive")],
+    root: Annotated[Path | None, Option(help="the target folder (default: data/NAME; textures: the cache)")] = None,
+    source: Annotated[Path | None, Option("--from", help="textures: copy the files of this folder, checked")] = None,
 ) -> None:
-    """Download the real ShapeNet renderings or Pix3D; resumes."""
+    """Download the real ShapeNet renderings, Pix3D, or skins and lights for rendered photos; resumes."""
     from p2vtools.archives.download import fetch as fetch_archive
+    from p2vtools.synthesis.texture_download import fetch_textures
 
-    fetch_archive(name, root)
+    if name == "textures":
+        fetch_textures(root, source)
+    elif source is not None:
+        raise ValueError(f"--from is for textures; fetch {name} into --root instead")
+    else:
+        fetch_archive(name, root)
 
 
 def weights() -> None:
