@@ -21,6 +21,7 @@ from p2vlib.training import checkpoints, train
 from p2vtools.fit import pretrained
 from p2vtools.fit.camera_alignment import typical_foot
 from p2vtools.fit.ensemble import Ensemble
+from p2vtools.synthesis import assets
 from p2vtools.synthesis.collection import build_collection
 
 PLACEMENT_NOISE = {"exact": (4.0, 0.025), "by hand": (7.0, 0.05)}
@@ -161,6 +162,7 @@ def finish(
         "data": {
             "people": asdict(config.feet),
             "looks": ["phone", "mat", "wild"],
+            "in the wild": assets.describe(),
             "captures": [len(train_split), len(validation), len(test)],
         },
         "recipe": {name: asdict(recipe) for name, recipe in recipes.items()},
