@@ -32,6 +32,7 @@ import scan_photos
 import trimesh
 from jaxtyping import Bool, Float
 from PIL import Image, ImageOps
+from scan_photos import Mask, fill, silhouette
 from scipy.spatial import ConvexHull
 
 from p2vlib import progress
@@ -42,15 +43,8 @@ from p2vlib.geometry.grids import Faces, iou, read_binvox, to_mesh, voxelise
 from p2vlib.provenance import data_folder
 from p2vtools.fit.pretrained import PretrainedModel, load_pretrained
 from p2vtools.fit.reconstruct import ReconstructedFoot, pose_matrix, reconstruct
-from p2vtools.fit.uncertainty import measure_with_intervals
+from p2vtools.fit.verdict import reconstruct_and_judge
 from p2vtools.study.model_card import solid_in_frame
-
-try:
-    from p2vtools.fit.verdict import reconstruct_and_judge
-except ImportError:  # a checkout from before the verdicts
-    reconstruct_and_judge = None
-
-Mask = Bool[np.ndarray, "height width"]
 
 Quantity = tuple[str, str, str, str]
 """A row of the table: quantity, with the weights of f5c6dde, asked, measured."""
@@ -86,20 +80,6 @@ class RealPhoto:
     """Pixels outside the leg (`scored_region`)."""
     typical: float
     """IoU of the typical foot in the fitted place and size."""
-
-
-def fill(polygons: Float[np.ndarray, "polygons corners 2"], camera: Camera) -> Mask:
-    """Pixels inside any of the polygons."""
-    image = np.zeros((camera.height, camera.width), np.uint8)
-    for corners in np.rint(16 * (polygons - 0.5)).astype(np.int32):  # OpenCV's origin is the first pixel's centre
-        cv2.fillPoly(image, [corners], 1, shift=4)
-    return image > 0
-
-
-def silhouette(vertices: Points, faces: Faces, camera: Camera) -> Mask:
-    """Pixels of ``camera`` in which a mesh in its frame (metres) is seen; faces behind it are left out."""
-    pixels = camera.project(vertices)
-    return fill(pixels[faces][(pixels[faces][:, :, 2] > 0.01).all(1), :, :2], camera)
 
 
 def masked_iou(a: Mask, b: Mask, scored: Mask) -> float:
@@ -146,14 +126,12 @@ def read_real_photo(folder: Path, record: dict[str, Any], weights: PretrainedMod
         raise ValueError(f"{path}: {photo.width} x {photo.height} pixels; photos_dev.json expects {width} x {height}")
     focal, extrinsics = record["focal_px"], np.eye(4)
     extrinsics[:3, :3], extrinsics[:3, 3] = record["rotation_world_to_camera"], record["translation_m"]
-    x, z = record["foot_xz_m"]
-    pose = pose_matrix(np.rad2deg(record["foot_yaw_rad"]), np.array([x, 0.0, z]))
+    pose = pose_matrix(np.rad2deg(record["foot_yaw_rad"]), np.insert(record["foot_xz_m"], 1, 0.0))
     intrinsics = np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
     camera = Camera(intrinsics, extrinsics @ pose, width, height)
     photo.thumbnail((DEFAULT_PHOTO_SIDE, DEFAULT_PHOTO_SIDE), reducing_gap=2.0)
     photo_set = PhotoSet([photo.convert("RGBA")], [camera.resized(*photo.size)], [path.name], record["side"])
-    share = SCORE_PIXELS / max(width, height)
-    small = camera.resized(round(share * width), round(share * height))
+    small = camera.resized(*(round(SCORE_PIXELS * side / max(width, height)) for side in (width, height)))
     foot = trimesh.Trimesh(*typical_surface(weights, record["side"]), process=False)
     foot.apply_scale(record["foot_size_of_typical"])
     scored, fitted = scored_region(foot, record["leg_lean_shear"], small), silhouette(foot.vertices, foot.faces, small)
@@ -169,13 +147,16 @@ def photo_rows(weights: PretrainedModel, arguments: argparse.Namespace) -> Itera
     records = json.loads((arguments.photos / "photos_dev.json").read_text("utf-8"))
     for record in progress.bar(records, "photos", unit="photo"):
         real = read_real_photo(arguments.photos, record, weights)
-        rng, outlines = np.random.default_rng(record["id"]), {}
-        starts = [("right", size, *placed(real.photo_set, np.eye(4))) for size in (32, 128)]
+        rng, outlines = np.random.default_rng(record["id"]), {("mask", 32): real.mask}
+        starts = [("right", size, real.photo_set, np.eye(4)) for size in (32, 128)]
         moved = [placed(real.photo_set, random_pose(rng, 0.02, 15.0)) for _ in range(DRAWS)]
         starts += [(name, 32, *start) for name in ("kept", "found") for start in moved]
         yield {"photo": record["id"], "start": "typical foot", "size": 32, "iou": real.typical, "verdict": "-"}
         for name, size, photo_set, pose in starts:
-            foot, told = product(weights, photo_set, size, "found" if name == "found" else "given")
+            if size == 32 and name != "found":  # what the network makes of this place, without correction
+                foot, told = reconstruct(weights, photo_set, size, "given"), {"verdict": "-"}
+            else:
+                foot, told = product(weights, photo_set, size, "found" if name == "found" else "given")
             outlines[name, size] = outline = np.zeros_like(real.mask)
             if foot:
                 mesh = foot.mesh.copy().apply_transform(np.linalg.inv(pose) @ foot.pose)
@@ -188,13 +169,11 @@ def photo_rows(weights: PretrainedModel, arguments: argparse.Namespace) -> Itera
 
 def draw(real: RealPhoto, outlines: dict[tuple[str, int], np.ndarray], path: Path) -> None:
     """The photo with the mask (green), the solids with the cube right (red), kept (blue), found (yellow); leg: grey."""
-    size = (real.camera.width, real.camera.height)
-    picture = np.array(real.photo_set.photos[0].convert("RGB").resize(size))
+    picture = np.array(real.photo_set.photos[0].convert("RGB").resize(real.mask.shape[::-1]))
     picture[~real.scored] = picture[~real.scored] // 2 + 90
-    colours = {"kept": (60, 90, 255), "found": (255, 210, 0), "right": (255, 0, 0)}
-    masks = [(outlines[start, 32], colour) for start, colour in colours.items()]
-    for mask, colour in [*masks, (real.mask, (0, 255, 0))]:
-        contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    colours = {"kept": (60, 90, 255), "found": (255, 210, 0), "right": (255, 0, 0), "mask": (0, 255, 0)}
+    for start, colour in colours.items():
+        contours, _ = cv2.findContours(outlines[start, 32].astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(picture, contours, -1, colour, 2)
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(picture).save(path)
@@ -221,20 +200,18 @@ def placed(photo_set: PhotoSet, error: Float[np.ndarray, "4 4"]) -> tuple[PhotoS
 
 
 def product(
-    weights: PretrainedModel, photo_set: PhotoSet, size: int, placement: str, measured: bool = False
+    weights: PretrainedModel, photo_set: PhotoSet, size: int, placement: str
 ) -> tuple[ReconstructedFoot | None, dict[str, Any]]:
     """What a user gets: the foot (None: refused), its verdict, and its length with half of the interval in mm."""
+    told = {"verdict": "not usable", "length": np.nan, "half width": np.nan}
     try:
-        if reconstruct_and_judge:
-            judged = reconstruct_and_judge(weights, photo_set, size, placement)
-            foot, measures, verdict = judged.foot, judged.measured, judged.verdict.level
-        else:
-            foot, verdict = reconstruct(weights, photo_set, size, placement), "-"
-            measures = measure_with_intervals(weights, photo_set, foot) if measured else None
-    except (ValueError, MemoryError):
-        foot, measures, verdict = None, None, "not usable"
-    length, half = (measures.measures.length, measures.half_widths.get("length")) if measures else (None, None)
-    return foot, {"verdict": verdict, "length": length, "half width": half}
+        judged = reconstruct_and_judge(weights, photo_set, size, placement)
+    except ValueError:
+        return None, told
+    told["verdict"] = judged.verdict.level
+    if judged.measured:
+        told |= {"length": judged.measured.measures.length, "half width": judged.measured.half_widths["length"]}
+    return judged.foot, told
 
 
 # --------------------------------------------------------------------------------------------------- scans, own renders
@@ -270,7 +247,7 @@ def capture_rows(
     for placement in ("given", "found"):
         start, pose = placed(photo_set, error if placement == "found" else np.eye(4))
         for size in (32, 128):
-            foot, told = product(weights, start, size, placement, measured=size == 128)
+            foot, told = product(weights, start, size, placement)
             overlap = iou(solid_in_frame(foot, pose, size), truth[size]) if foot else 0.0
             yield {**labels, "placement": placement, "size": size, "iou": overlap, **told}
 
@@ -330,7 +307,7 @@ def photo_table(rows: pd.DataFrame) -> Iterator[Quantity]:
     judged = rows[rows.verdict != "-"]
     counts = ", ".join(f"{count} {level}" for level, count in judged.verdict.value_counts().items())
     wrong = int(((judged.verdict == "good") & (judged.iou < 0.5)).sum())
-    yield "judged good but below .5", "several", "none", f"{wrong} ({counts})" if counts else "-"
+    yield "judged good but below .5", "several", "none", f"{wrong} ({counts})"
 
 
 def scan_table(rows: pd.DataFrame) -> Iterator[Quantity]:
@@ -339,8 +316,8 @@ def scan_table(rows: pd.DataFrame) -> Iterator[Quantity]:
     fine = rows[(rows.placement == "found") & (rows["size"] == 128)]
     errors = fine.length - fine["true length"]
     yield "real scans, 8 photos, 128^3, found", ".835", ".90", digits([means["found", 128]])
-    others = digits([means["found", 32], means["given", 128], means["given", 32]])
-    yield "the same at 32^3 / cube right, 128^3 / 32^3", "", "", others
+    others = [("found", 32), ("given", 128), ("given", 32)]
+    yield "the same at 32^3 / cube right, 128^3 / 32^3", "", "", digits(means[others])
     yield "typical foot of 250 mm, cube right", ".656", "", digits([fine["typical foot"].mean()])
     lengths = f"{errors.abs().median():.1f}, {errors.mean():+.1f}"
     yield "lengths of scans, 8 photos: median, bias, mm", "4, +2.4", "2, within 1", lengths
@@ -352,12 +329,11 @@ def factor_table(rows: pd.DataFrame) -> Iterator[Quantity]:
     fine = rows[(rows.placement == "found") & (rows["size"] == 128)].set_index("capture")
     names, child = ["striped sock", "tattoo", "box", "sun"], fine.loc["child"]
     others = fine.drop(index=[*names, "child"]).iou
-    measured = digits(fine.loc[names].iou)
-    yield "sock / tattoo / box / sun, 4 photos", ".58 / .76 / .79 / .80", ".85 each", measured
+    yield "sock / tattoo / box / sun, 4 photos", ".58 / .76 / .79 / .80", ".85 each", digits(fine.loc[names].iou)
     extremes = f"{digits([others.min()])} ({others.idxmin()}) to {digits([others.max()])} ({others.idxmax()})"
     yield "all other factors, 4 photos", ".84 to .88", "", extremes
-    measured = f"{child.length:.0f} ± {child['half width']:.0f}"
-    yield f"child of {child['true length']:.0f} mm", "219 ± 7", "within 5 and inside", measured
+    told = f"{child.length:.0f} ± {child['half width']:.0f}"
+    yield f"child of {child['true length']:.0f} mm", "219 ± 7", "within 5 and inside", told
     yield "interval holds, 4 photos", "half", "90 %", inside(fine)
 
 
@@ -402,19 +378,19 @@ def main() -> None:
     parser.add_argument("--figures", type=Path, help="folder for the real photos with outlines")
     parser.add_argument("--json", type=Path, help="file for the table and the rows of all photos and captures")
     arguments = parser.parse_args()
-    if unknown := set(arguments.only.split(",")) - set(PARTS):
-        parser.error(f"--only {','.join(sorted(unknown))}; expected parts of {','.join(PARTS)}")
-    wanted = [part for part in arguments.only.split(",") if getattr(arguments, PARTS[part][0])]
-    if not wanted:
-        parser.error("nothing to measure: pass --photos, --scans or --own")
+    chosen = set(arguments.only.split(","))
+    wanted = [part for part in PARTS if part in chosen and getattr(arguments, PARTS[part][0])]
+    if not wanted or chosen - set(PARTS):
+        parser.error(f"nothing to measure: pass --photos, --scans or --own, and parts of {','.join(PARTS)}")
     weights, table, rows = load_pretrained(arguments.weights), [], {}
     for part in wanted:
         _, measure, summarise = PARTS[part]
         rows[part] = pd.DataFrame(measure(weights, arguments))
         table += summarise(rows[part])
     print(markdown(["", "today", "asked", "measured"], table))
-    for part in {"scans", "factors"} & set(wanted):
-        print(f"\n{part}\n\n{markdown(list(rows[part]), rows[part].round(3).to_numpy().tolist())}")
+    for part in [part for part in wanted if PARTS[part][0] == "scans"]:
+        found = rows[part][(rows[part].placement == "found") & (rows[part]["size"] == 128)].round(3)
+        print(f"\n{part}, found, 128^3\n\n{markdown(list(found), found.to_numpy().tolist())}")
     if arguments.json:
         records = {part: json.loads(frame.to_json(orient="records")) for part, frame in rows.items()}
         arguments.json.write_text(json.dumps({"table": table, **records}, indent=1))

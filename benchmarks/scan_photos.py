@@ -9,22 +9,25 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import inspect
 import io
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 import trimesh
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from PIL import Image
 from scipy.ndimage import map_coordinates
 
 from p2vlib.data.capture_folder import PhotoSet, read_photo_set, write_capture
 from p2vlib.files import atomic_directory
 from p2vlib.geometry.cameras import Camera, look_at
-from p2vlib.geometry.frames import FOOT_CUBE
+from p2vlib.geometry.frames import FOOT_CUBE, Points
+from p2vlib.geometry.grids import Faces
 from p2vtools.capture.scan_cleaning import clean_scan
 
 PIXELS = 400
@@ -34,6 +37,8 @@ LAMP_RAYS, SKY_RAYS = 4, 6
 """Rays per pixel to the lamp and into the hemisphere."""
 
 RGB = Float[np.ndarray, "points 3"]
+
+Mask = Bool[np.ndarray, "height width"]
 
 
 @dataclass(frozen=True)
@@ -128,7 +133,7 @@ def _close(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
 def photograph(scan: Scan, look: Look, views: int, seed: int, cache: Path) -> PhotoSet:
     """Photos all round ``scan``, from ``cache`` if they were rendered before; the cameras are in the foot's frame."""
     key = json.dumps([scan.name, scan.mesh.vertices.sum().round(6), asdict(look), views, seed])
-    digest = hashlib.sha256(Path(__file__).read_bytes() + key.encode()).hexdigest()[:12]
+    digest = hashlib.sha256((inspect.getsource(World) + key).encode()).hexdigest()[:12]
     folder = cache / f"{scan.name.replace(', ', '-')}-{views}-{digest}"
     if not folder.is_dir():
         rng = np.random.default_rng(seed)
@@ -272,6 +277,20 @@ class World:
             on_sheet = (np.abs(turned) < [0.1485, 0.105]).all(1)
             stone[on_sheet] = 0.82 + 0.03 * _noise(p[on_sheet], 30, 15)[:, None]
         return stone
+
+
+def fill(polygons: Float[np.ndarray, "polygons corners 2"], camera: Camera) -> Mask:
+    """Pixels inside any of the polygons."""
+    image = np.zeros((camera.height, camera.width), np.uint8)
+    for corners in np.rint(16 * (polygons - 0.5)).astype(np.int32):  # OpenCV's origin is the first pixel's centre
+        cv2.fillPoly(image, [corners], 1, shift=4)
+    return image > 0
+
+
+def silhouette(vertices: Points, faces: Faces, camera: Camera) -> Mask:
+    """Pixels of ``camera`` in which a mesh in its frame (metres) is seen; faces behind it are left out."""
+    pixels = camera.project(vertices)
+    return fill(pixels[faces][(pixels[faces][:, :, 2] > 0.01).all(1), :, :2], camera)
 
 
 @functools.cache
