@@ -64,7 +64,6 @@ LEG_FROM, LEG_TO, LEG_WIDTH, LEG_GROWTH = 0.10, 0.60, 1.5, 3.0
 DRAWS, FOUND_FEET = 2, 16
 """Starts for each real photo; own renders in which the foot is searched."""
 
-
 # ---------------------------------------------------------------------------------------------------------- real photos
 
 
@@ -135,7 +134,7 @@ def read_real_photo(folder: Path, record: dict[str, Any], weights: PretrainedMod
     foot = trimesh.Trimesh(*typical_surface(weights, record["side"]), process=False)
     foot.apply_scale(record["foot_size_of_typical"])
     scored, fitted = scored_region(foot, record["leg_lean_shear"], small), silhouette(foot.vertices, foot.faces, small)
-    regions = json.loads((folder / "metadata" / f"{record['id']}.json").read_text("utf-8"))["region_list"]
+    regions = json.loads((folder / f"metadata/{record['id']}.json").read_text("utf-8"))["region_list"]
     feet = [region["border"]["vertices"] for region in regions if region["label"]["display_name"] == "Foot"]
     masks = [fill(np.array([[[small.width * p["x"], small.height * p["y"]] for p in foot]]), small) for foot in feet]
     mask = max(masks, key=lambda mask: (mask & fitted).sum())  # not another foot in the photo
@@ -148,19 +147,20 @@ def photo_rows(weights: PretrainedModel, arguments: argparse.Namespace) -> Itera
     for record in progress.bar(records, "photos", unit="photo"):
         real = read_real_photo(arguments.photos, record, weights)
         rng, outlines = np.random.default_rng(record["id"]), {("mask", 32): real.mask}
-        starts = [("right", size, real.photo_set, np.eye(4)) for size in (32, 128)]
         moved = [placed(real.photo_set, random_pose(rng, 0.02, 15.0)) for _ in range(DRAWS)]
+        starts = [("right", size, real.photo_set, np.eye(4)) for size in (32, 128)]
         starts += [(name, 32, *start) for name in ("kept", "found") for start in moved]
         yield {"photo": record["id"], "start": "typical foot", "size": 32, "iou": real.typical, "verdict": "-"}
         for name, size, photo_set, pose in starts:
-            if size == 32 and name != "found":  # what the network makes of this place, without correction
+            if size == 32 and name != "found":
                 foot, told = reconstruct(weights, photo_set, size, "given"), {"verdict": "-"}
             else:
                 foot, told = product(weights, photo_set, size, "found" if name == "found" else "given")
             outlines[name, size] = outline = np.zeros_like(real.mask)
-            if foot:
-                mesh = foot.mesh.copy().apply_transform(np.linalg.inv(pose) @ foot.pose)
-                outlines[name, size] = outline = silhouette(mesh.vertices, mesh.faces, real.camera)
+            if foot:  # the solid, before the correction of its surface
+                vertices, faces = to_mesh(foot.probability, FOOT_CUBE, foot.threshold)
+                points = trimesh.transform_points(vertices, np.linalg.inv(pose) @ foot.pose)
+                outlines[name, size] = outline = silhouette(points, faces, real.camera)
             overlap = masked_iou(outline, real.mask, real.scored)
             yield {"photo": record["id"], "start": name, "size": size, "iou": overlap, **told}
         if arguments.figures:
