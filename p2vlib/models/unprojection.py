@@ -149,6 +149,14 @@ class Unprojection(nn.Module):
         masks = torch.sigmoid(masks.float())[:, 0].unflatten(0, views.shape[:2])
         return UnprojectionReconstruction(probability, probability, probability[:, None], weights, masks, state)
 
+    def predict_masks(
+        self, views: Float[Tensor, "batch views 3 height width"]
+    ) -> Float[Tensor, "batch views rows columns"]:
+        """The silhouettes alone (`UnprojectionReconstruction.mask_probability`), which need no camera."""
+        check_views(views, self.config.image_size)
+        masks = self.mask(self.encoder(views.flatten(0, 1)))
+        return torch.sigmoid(masks.float())[:, 0].unflatten(0, views.shape[:2])
+
     def loss_terms(
         self, result: UnprojectionReconstruction, batch: Batch, shape_loss: Callable[..., Tensor]
     ) -> dict[str, Tensor]:

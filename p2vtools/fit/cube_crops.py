@@ -105,10 +105,29 @@ def predict_cube(
 
     The photos are cropped to the cube, or to the ``solid`` in it.
     """
-    outside = "constant" if weights.takes_close_crops else "edge"
-    captures = crop_to_cube(photo_set, pose, cube, weights.model.config.image_size, outside, solid)
+    captures = _network_input(weights, photo_set, pose, cube, solid)
     with torch.no_grad():
         return weights.model(preprocess(captures.photos), captures.cameras), captures.cameras
+
+
+def predict_masks(
+    weights: PretrainedModel, photo_set: PhotoSet, pose: np.ndarray, cube: Cube
+) -> tuple[Float[Tensor, "1 views rows columns"], Float[Tensor, "1 views 3 7"]]:
+    """As `predict_cube`, but the silhouettes alone, which takes a fraction of the time."""
+    captures = _network_input(weights, photo_set, pose, cube)
+    with torch.no_grad():
+        return weights.model.predict_masks(preprocess(captures.photos)), captures.cameras
+
+
+def _network_input(
+    weights: PretrainedModel,
+    photo_set: PhotoSet,
+    pose: np.ndarray,
+    cube: Cube,
+    solid: Bool[np.ndarray, "x y z"] | None = None,
+) -> Captures:
+    outside = "constant" if weights.takes_close_crops else "edge"
+    return crop_to_cube(photo_set, pose, cube, weights.model.config.image_size, outside, solid)
 
 
 def predict_closely(

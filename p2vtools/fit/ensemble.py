@@ -72,6 +72,12 @@ class Ensemble(nn.Module):
         members = pad_height(torch.sigmoid(member_logits.float()))
         return EnsembleReconstruction(*volumes, weights, masks, state, point_logits, member_probability=members)
 
+    def predict_masks(
+        self, views: Float[Tensor, "batch views 3 height width"]
+    ) -> Float[Tensor, "batch views rows columns"]:
+        """The mean silhouettes of the members alone."""
+        return torch.stack([member.predict_masks(views) for member in self.members]).mean(0)
+
     def loss(self, result: UnprojectionReconstruction, batch: Batch) -> Float[Tensor, ""]:
         """Cross entropy of the point head at the query points; the members are trained before, independently."""
         return functional.binary_cross_entropy_with_logits(result.point_logits, batch.inside.float())
