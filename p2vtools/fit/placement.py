@@ -9,6 +9,8 @@ no end.
 
 from __future__ import annotations
 
+import contextlib
+import math
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -20,9 +22,9 @@ from torch.nn import functional
 from p2vlib.data.capture_folder import PhotoSet, evenly_spaced
 from p2vlib.geometry.frames import FOOT_CUBE, FOOT_CUBE_EDGE, FOOT_SHARE, Cube
 from p2vlib.geometry.projection import project_points, voxel_centres
-from p2vtools.fit.cube_crops import predict_cube, silhouette_iou
+from p2vtools.fit.cube_crops import predict_cube, predict_masks, silhouette_iou
 from p2vtools.fit.pretrained import PretrainedModel
-from p2vtools.fit.silhouette_fitting import fit_pose
+from p2vtools.fit.silhouette_fitting import PoseFit, fit_pose
 
 MAX_SHIFT, MAX_TURN = 0.08, 60.0
 """Largest distance (metres) and angle (degrees) of a placement from the start of the search."""
@@ -30,11 +32,15 @@ MAX_SHIFT, MAX_TURN = 0.08, 60.0
 SEARCH_SCALE = 1.35
 """Edge of the cube in which the foot is carved, relative to the cube of a foot."""
 
-FIT_ROUNDS = ((1.35, 30, 0.03), (1.15, 20, 0.015), (1.0, 20, 0.008))
-"""Rounds of the fit of the typical foot: edge of the cube to which photos are cropped, steps, learning rate."""
+FIT_ROUNDS = ((1.35, 24, 0.04, 16, 4), (1.15, 12, 0.02, 16, 2), (1.0, 14, 0.01, 24, 1))
+"""Rounds of the fit: edge of the cube to which photos are cropped, relative to that of a foot; steps; learning rate;
+edge of the silhouettes in pixels; number of places that are refined further."""
 
 START_TURNS = (0.0, -20.0, 20.0, -40.0, 40.0)
-"""Directions from which the fit starts, degrees."""
+"""Directions from which the first round starts, degrees."""
+
+DISTINCT_SHIFT, DISTINCT_TURN = 0.02, 15.0
+"""Two places are different from this distance (metres) or angle (degrees)."""
 
 FIT_PHOTOS = 4
 """At most this many photos, evenly spaced, take part in the fit."""
@@ -108,6 +114,15 @@ def estimate_placement(volume: Float[np.ndarray, "x y z"], cube: Cube) -> tuple[
 # --------------------------------------------------------------------------------------------------------- typical foot
 
 
+class _FittedPlace(NamedTuple):
+    """A place of the typical foot."""
+
+    loss: float
+    overlap: float
+    pose: Float[np.ndarray, "4 4"]
+    log_size: float
+
+
 def _fit_in_rounds(
     weights: PretrainedModel, photo_set: PhotoSet, start: Float[np.ndarray, "4 4"]
 ) -> tuple[Float[np.ndarray, "4 4"], float]:
@@ -115,29 +130,59 @@ def _fit_in_rounds(
 
     The start itself where the first round does not beat it by `MIN_GAIN`.
     """
-    assert weights.typical_foot is not None
     chosen = photo_set.subset(evenly_spaced(len(photo_set.photos), min(FIT_PHOTOS, len(photo_set.photos))))
-    parameters = torch.zeros(len(START_TURNS), 4)
-    parameters[:, 2] = torch.deg2rad(torch.tensor(START_TURNS))
-    pose, overlap = start, 0.0
-    for number, (edge, steps, rate) in enumerate(FIT_ROUNDS):
-        pose, _ = _within_limits(pose, start)
-        prediction, cameras = predict_cube(weights, chosen, pose, _scaled_cube(edge))
-        if not (prediction.mask_probability > 0.5).any():
-            raise ValueError(_not_found(photo_set))
-        masks = prediction.mask_probability
-        fit = fit_pose(*weights.typical_foot, masks, cameras, parameters, edge, steps, rate)
-        if number == 0:
-            kept = fit_pose(*weights.typical_foot, masks, cameras, torch.zeros(1, 4), edge, steps=0)
-            if float(fit.loss.min()) > float(kept.loss) - MIN_GAIN:
-                return start, float(kept.overlap)
-        best = fit.loss.argmin()
-        x, z, angle, size = fit.parameters[best].tolist()
-        mirror = -1 if photo_set.side == "right" else 1
+    places, turns = [_FittedPlace(np.inf, 0.0, start, 0.0)], START_TURNS
+    for edge, steps, rate, pixels, width in FIT_ROUNDS:
+        fitted = []
+        for place in places:
+            pose, _ = _within_limits(place.pose, start)
+            seen = _predict_masks(weights, chosen, pose, edge)
+            if seen is None:
+                continue
+            starts = torch.tensor([[0.0, 0.0, math.radians(turn), place.log_size] for turn in turns])
+            fit = fit_pose(*weights.typical_foot, *seen, starts, steps, rate, pixels)
+            if turns is START_TURNS:
+                if not (seen[0] > 0.5).any():
+                    raise ValueError(_not_found(photo_set))
+                kept = fit_pose(*weights.typical_foot, *seen, torch.zeros(1, 4), 0, rate, pixels)
+                if float(fit.loss.min()) > float(kept.loss) - MIN_GAIN:
+                    return start, float(kept.overlap)
+            fitted += _fitted_places(fit, pose, photo_set.side)
+        places, turns = _best_distinct(fitted, width) or places, (0.0,)
+    return places[0].pose, places[0].overlap
+
+
+def _predict_masks(
+    weights: PretrainedModel, photo_set: PhotoSet, pose: Float[np.ndarray, "4 4"], edge: float
+) -> tuple[Float[Tensor, "1 views rows columns"], Float[Tensor, "1 views 3 7"], float] | None:
+    """Silhouettes and cameras for a cube ``edge`` times as large as that of a foot, and ``edge``.
+
+    It is 1 where a camera is so near that it is inside the larger cube. None: a camera does not see the foot's cube.
+    """
+    for scale in (edge, 1.0):
+        with contextlib.suppress(ValueError):
+            return (*predict_masks(weights, photo_set, pose, _scaled_cube(scale)), scale)
+    return None
+
+
+def _fitted_places(fit: PoseFit, pose: Float[np.ndarray, "4 4"], side: str) -> list[_FittedPlace]:
+    """The places of a ``fit`` to a capture in the cube at ``pose``; right feet are fitted mirrored."""
+    places, mirror = [], -1 if side == "right" else 1
+    numbers = (fit.loss.tolist(), fit.overlap.tolist(), fit.parameters.tolist())
+    for loss, overlap, (x, z, angle, log_size) in zip(*numbers, strict=True):
         step = pose_matrix(mirror * np.rad2deg(angle), FOOT_CUBE_EDGE * np.array([x, 0.0, mirror * z]))
-        pose, overlap = pose @ step, float(fit.overlap[best])
-        parameters = torch.tensor([[0.0, 0.0, 0.0, size]])
-    return pose, overlap
+        places.append(_FittedPlace(loss, overlap, pose @ step, log_size))
+    return places
+
+
+def _best_distinct(places: Sequence[_FittedPlace], number: int) -> list[_FittedPlace]:
+    """The ``number`` best places, of which no two are nearly the same."""
+    best: list[_FittedPlace] = []
+    for place in sorted(places, key=lambda place: place.loss):
+        steps = [np.linalg.inv(other.pose) @ place.pose for other in best]
+        if all(np.linalg.norm(s[:3, 3]) > DISTINCT_SHIFT or abs(yaw_of(s)) > DISTINCT_TURN for s in steps):
+            best.append(place)
+    return best[:number]
 
 
 # --------------------------------------------------------------------------------------------------------------- search
@@ -161,10 +206,12 @@ def find_foot(weights: PretrainedModel, photo_set: PhotoSet) -> FootPlacement:
         ValueError: no foot in the view of the cameras.
     """
     start, overlap = pose_matrix(0.0, photo_set.initial_position), 0.0
-    pose = start
+    best = None
     if weights.typical_foot is not None:
         pose, overlap = _fit_in_rounds(weights, photo_set, start)
-    best = _evaluate(weights, photo_set, "start" if pose is start else "typical foot", pose, start)
+        best = None if pose is start else _evaluate(weights, photo_set, "typical foot", pose, start)
+    if best is None:
+        best = _evaluate(weights, photo_set, "start", start, start)
     if len(photo_set.photos) > 1:
         best = _better(best, _recentre(weights, photo_set, best, start))
         if best.agreement < ENOUGH:
@@ -189,9 +236,19 @@ def _evaluate(
     method: Literal["start", "typical foot", "volume"],
     pose: Float[np.ndarray, "4 4"],
     start: Float[np.ndarray, "4 4"],
-) -> _Candidate:
+) -> _Candidate | None:
+    """What the network predicts at ``pose``; None: a camera does not see the cube there.
+
+    Raises:
+        ValueError: it does not at the start either.
+    """
     pose, at_limit = _within_limits(pose, start)
-    prediction, cameras = predict_cube(weights, photo_set, pose, FOOT_CUBE)
+    try:
+        prediction, cameras = predict_cube(weights, photo_set, pose, FOOT_CUBE)
+    except ValueError:
+        if method == "start":
+            raise
+        return None
     volume = prediction.probability[0].numpy() / weights.threshold / 2
     volume = volume[:, :, ::-1] if photo_set.side == "right" else volume
     agreement = float(np.mean(silhouette_iou(prediction, cameras, weights.threshold)))
@@ -199,20 +256,25 @@ def _evaluate(
 
 
 def _recentre(
-    weights: PretrainedModel, photo_set: PhotoSet, candidate: _Candidate, start: Float[np.ndarray, "4 4"]
+    weights: PretrainedModel, photo_set: PhotoSet, candidate: _Candidate | None, start: Float[np.ndarray, "4 4"]
 ) -> _Candidate | None:
     """The cube placed around the volume of ``candidate``; None: it is empty."""
-    placement = estimate_placement(candidate.volume, FOOT_CUBE)
+    placement = None if candidate is None else estimate_placement(candidate.volume, FOOT_CUBE)
     if placement is None:
         return None
     return _evaluate(weights, photo_set, "volume", candidate.pose @ pose_matrix(*placement), start)
 
 
 def _carve(weights: PretrainedModel, photo_set: PhotoSet, start: Float[np.ndarray, "4 4"]) -> _Candidate | None:
-    """The cube placed twice around a visual hull and once around the network's volume; None: a hull is empty."""
+    """The cube placed twice around a visual hull and once around the network's volume.
+
+    None: a hull is empty, or a camera is inside the cube that is carved.
+    """
     pose, cube = start, _scaled_cube(SEARCH_SCALE)
     for _ in range(2):
-        placement = estimate_placement(foot_visual_hull(weights, photo_set, pose, cube), cube)
+        placement = None
+        with contextlib.suppress(ValueError):
+            placement = estimate_placement(foot_visual_hull(weights, photo_set, pose, cube), cube)
         if placement is None:
             return None
         pose = _within_limits(pose @ pose_matrix(*placement), start)[0]
@@ -227,10 +289,9 @@ def foot_visual_hull(
     Raises:
         ValueError: a camera that does not see the cube.
     """
-    prediction, cameras = predict_cube(weights, photo_set, pose, cube)
+    masks, cameras = predict_masks(weights, photo_set, pose, cube)
     projection = project_points(cameras, voxel_centres(size))
-    masks, places = prediction.mask_probability[0][:, None], projection.uv[0][:, None]
-    samples = functional.grid_sample(masks, places, align_corners=False)[:, 0, 0]
+    samples = functional.grid_sample(masks[0][:, None], projection.uv[0][:, None], align_corners=False)[:, 0, 0]
     samples = torch.where(projection.visible[0], samples, torch.nan)
     hull = torch.nan_to_num(torch.nanquantile(samples, 0.25, dim=0)).reshape((size,) * 3)
     hull[:, round(FOOT_SHARE * size) :] = 0

@@ -24,9 +24,6 @@ VOLUME_LEARNING_RATE = 0.1
 PIVOT = (0.5, 0.15, 0.5)
 """Centre of camera rotation in the unit cube: inside the foot, so that a rotation keeps it in view."""
 
-POSE_PIXELS = 24
-"""Edge of the silhouettes to which a pose is fitted, pixels."""
-
 UPDATE_SCALE = 0.15
 """Rotation (radians), translation (cube edges) or log distance that costs as much as 0.01 of Dice overlap."""
 
@@ -108,22 +105,23 @@ def fit_pose(
     spread: float,
     masks: Float[Tensor, "1 views rows columns"],
     cameras: Float[Tensor, "1 views 3 7"],
+    edge: float,
     starts: Float[Tensor, "starts 4"],
-    edge: float = 1.0,
     steps: int = 30,
     learning_rate: float = 0.03,
+    size: int = 24,
 ) -> PoseFit:
     """Fits place, direction and size of a ``solid`` on the floor to ``masks``, from all ``starts`` at once.
 
-    Minimises 1 - Dice coefficient at `POSE_PIXELS` with Adam, and a penalty: 0.01 where the size is one standard
+    Minimises 1 - Dice coefficient at ``size`` pixels with Adam, and a penalty: 0.01 where the size is one standard
     deviation from 1. The best step counts.
 
     Args:
         spread: variance of the logarithm of the size.
-        starts: as `PoseFit.parameters`.
         edge: of the cube to which ``cameras`` belong, relative to the cube of the solid.
+        starts: as `PoseFit.parameters`.
     """
-    target = functional.interpolate(masks, size=(POSE_PIXELS, POSE_PIXELS), mode="area")
+    target = functional.interpolate(masks, size=(size, size), mode="area")
     solids, views = solid.float().expand(len(starts), -1, -1, -1), cameras.expand(len(starts), -1, -1, -1)
     parameters = starts.clone().requires_grad_()
     optimizer = torch.optim.Adam([parameters], learning_rate)
@@ -131,7 +129,7 @@ def fit_pose(
     best = PoseFit(starts.clone(), torch.full((len(starts),), torch.inf), torch.zeros(len(starts)))
     for step in range(steps + 1):
         with torch.set_grad_enabled(step < steps):
-            predicted = render_silhouettes(solids, _posed_cameras(views, parameters, edge), POSE_PIXELS)
+            predicted = render_silhouettes(solids, _posed_cameras(views, parameters, edge), size)
             common, total = (predicted * target).sum((2, 3)), (predicted**2 + target**2).sum((2, 3))
             overlap = ((2 * common + 1e-3) / (total + 1e-3)).mean(1)
             loss = 1 - overlap + 0.01 * parameters[:, 3].square() / spread

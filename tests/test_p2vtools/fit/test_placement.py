@@ -34,8 +34,11 @@ class SilhouetteReader(nn.Module):
 
     config = SimpleNamespace(image_size=96)
 
+    def predict_masks(self, views):
+        return functional.interpolate(views.mean(2), size=(48, 48), mode="area")
+
     def forward(self, views, cameras):
-        masks = functional.interpolate(views.mean(2), size=(48, 48), mode="area")
+        masks = self.predict_masks(views)
         projection = project_points(cameras, voxel_centres(32))
         inside = functional.grid_sample(masks[0][:, None], projection.uv[0][:, None], align_corners=False)[:, 0, 0]
         hull = inside.amin(0).reshape(1, 32, 32, 32).clone()
