@@ -32,7 +32,7 @@ MAX_SHIFT, MAX_TURN = 0.08, 60.0
 SEARCH_SCALE = 1.35
 """Edge of the cube in which the foot is carved, relative to the cube of a foot."""
 
-FIT_ROUNDS = ((1.35, 24, 0.04, 16, 4), (1.15, 12, 0.02, 16, 2), (1.0, 14, 0.01, 24, 1))
+FIT_ROUNDS = ((1.35, 20, 0.04, 16, 3), (1.35, 12, 0.03, 16, 2), (1.15, 12, 0.02, 16, 1), (1.0, 12, 0.01, 24, 1))
 """Rounds of the fit: edge of the cube to which photos are cropped, relative to that of a foot; steps; learning rate;
 edge of the silhouettes in pixels; number of places that are refined further."""
 
