@@ -24,7 +24,10 @@ from p2vlib.geometry.frames import FOOT_CUBE, FOOT_CUBE_EDGE, FOOT_SHARE, Cube
 from p2vlib.geometry.projection import project_points, voxel_centres
 from p2vtools.fit.cube_crops import predict_cube, predict_masks, silhouette_iou
 from p2vtools.fit.pretrained import PretrainedModel
-from p2vtools.fit.silhouette_fitting import PoseFit, fit_pose
+from p2vtools.fit.silhouette_fitting import PoseFit, PosePrior, fit_pose
+
+START_SHIFT, START_TURN = 0.04, 30.0
+"""Standard deviation of a start along x and z (metres) and of its direction (degrees)."""
 
 MAX_SHIFT, MAX_TURN = 0.08, 60.0
 """Largest distance (metres) and angle (degrees) of a placement from the start of the search."""
@@ -139,17 +142,32 @@ def _fit_in_rounds(
             seen = _predict_masks(weights, chosen, pose, edge)
             if seen is None:
                 continue
+            prior = _start_prior(weights, np.linalg.inv(pose) @ start, photo_set.side)
             starts = torch.tensor([[0.0, 0.0, math.radians(turn), place.log_size] for turn in turns])
-            fit = fit_pose(*weights.typical_foot, *seen, starts, steps, rate, pixels)
+            fit = fit_pose(weights.typical_foot.solid, prior, *seen, starts, steps, rate, pixels)
             if turns is START_TURNS:
                 if not (seen[0] > 0.5).any():
                     raise ValueError(_not_found(photo_set))
-                kept = fit_pose(*weights.typical_foot, *seen, torch.zeros(1, 4), 0, rate, pixels)
+                kept = fit_pose(weights.typical_foot.solid, prior, *seen, torch.zeros(1, 4), 0, rate, pixels)
                 if float(fit.loss.min()) > float(kept.loss) - MIN_GAIN:
                     return start, float(kept.overlap)
             fitted += _fitted_places(fit, pose, photo_set.side)
         places, turns = _best_distinct(fitted, width) or places, (0.0,)
     return places[0].pose, places[0].overlap
+
+
+def _start_prior(weights: PretrainedModel, start: Float[np.ndarray, "4 4"], side: str) -> PosePrior:
+    """Prior of the fit in a cube in whose frame the ``start`` of the search is this pose."""
+    mirror = -1 if side == "right" else 1
+    mean = [
+        start[0, 3] / FOOT_CUBE_EDGE,
+        mirror * start[2, 3] / FOOT_CUBE_EDGE,
+        mirror * math.radians(yaw_of(start)),
+        0,
+    ]
+    shift = START_SHIFT / FOOT_CUBE_EDGE
+    deviation = [shift, shift, math.radians(START_TURN), math.sqrt(weights.typical_foot.spread)]
+    return PosePrior(torch.tensor(mean), torch.tensor(deviation))
 
 
 def _predict_masks(

@@ -89,6 +89,13 @@ def align_cameras(
     return update_cameras(cameras, CameraUpdate(*(value.detach() for value in parameters), fixed.detach()))
 
 
+class PosePrior(NamedTuple):
+    """Mean and standard deviation of the parameters of a pose (`PoseFit`)."""
+
+    mean: Float[Tensor, " 4"]
+    deviation: Float[Tensor, " 4"]
+
+
 class PoseFit(NamedTuple):
     """A solid on the floor, fitted to silhouettes from several starts."""
 
@@ -102,7 +109,7 @@ class PoseFit(NamedTuple):
 
 def fit_pose(
     solid: Bool[Tensor, "x y z"],
-    spread: float,
+    prior: PosePrior,
     masks: Float[Tensor, "1 views rows columns"],
     cameras: Float[Tensor, "1 views 3 7"],
     edge: float,
@@ -113,11 +120,10 @@ def fit_pose(
 ) -> PoseFit:
     """Fits place, direction and size of a ``solid`` on the floor to ``masks``, from all ``starts`` at once.
 
-    Minimises 1 - Dice coefficient at ``size`` pixels with Adam, and a penalty: 0.01 where the size is one standard
-    deviation from 1. The best step counts.
+    Minimises 1 - Dice coefficient at ``size`` pixels with Adam, plus 0.01 for each parameter that is one standard
+    deviation from its mean (``prior``), and so on with the square. The best step counts.
 
     Args:
-        spread: variance of the logarithm of the size.
         edge: of the cube to which ``cameras`` belong, relative to the cube of the solid.
         starts: as `PoseFit.parameters`.
     """
@@ -132,7 +138,7 @@ def fit_pose(
             predicted = render_silhouettes(solids, _posed_cameras(views, parameters, edge), size)
             common, total = (predicted * target).sum((2, 3)), (predicted**2 + target**2).sum((2, 3))
             overlap = ((2 * common + 1e-3) / (total + 1e-3)).mean(1)
-            loss = 1 - overlap + 0.01 * parameters[:, 3].square() / spread
+            loss = 1 - overlap + 0.01 * ((parameters - prior.mean) / prior.deviation).square().sum(1)
         better = (loss < best.loss).detach()
         best = PoseFit(
             torch.where(better[:, None], parameters.detach(), best.parameters),
