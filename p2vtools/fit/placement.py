@@ -54,6 +54,10 @@ LEG_HEIGHT = 0.06
 MIN_GAIN = 0.01
 """A placement replaces a simpler one only where its overlap or agreement is better by this much."""
 
+MIN_OVERLAP, DOUBTFUL_GAIN = 0.9, 0.1
+"""Below this overlap the place of a typical foot is doubtful: with one photo, its agreement has to be better than that
+of the start by `DOUBTFUL_GAIN`."""
+
 ENOUGH = 0.85
 """With this agreement no further placement is tried."""
 
@@ -72,7 +76,7 @@ class FootPlacement:
     agreement: float
     """Mean IoU over the photos of the silhouettes of the network's volume with the silhouettes it predicts."""
     at_limit: bool
-    """Whether the best placement lies beyond `MAX_SHIFT` or `MAX_TURN`; this is the best one within them."""
+    """Whether the search went beyond `MAX_SHIFT` or `MAX_TURN`; this is the best placement within them, or the start."""
     overlap: float
     """Mean Dice coefficient over the photos of the fitted typical foot with the predicted silhouettes."""
 
@@ -224,12 +228,13 @@ def find_foot(weights: PretrainedModel, photo_set: PhotoSet) -> FootPlacement:
         ValueError: no foot in the view of the cameras.
     """
     start, overlap = pose_matrix(0.0, photo_set.initial_position), 0.0
-    best = None
+    fitted = None
     if weights.typical_foot is not None:
         pose, overlap = _fit_in_rounds(weights, photo_set, start)
-        best = None if pose is start else _evaluate(weights, photo_set, "typical foot", pose, start)
-    if best is None:
-        best = _evaluate(weights, photo_set, "start", start, start)
+        fitted = None if pose is start else _evaluate(weights, photo_set, "typical foot", pose, start)
+    best = fitted or _evaluate(weights, photo_set, "start", start, start)
+    if fitted and len(photo_set.photos) == 1 and overlap < MIN_OVERLAP:
+        best = _better(_evaluate(weights, photo_set, "start", start, start), best, DOUBTFUL_GAIN)
     if len(photo_set.photos) > 1:
         best = _better(best, _recentre(weights, photo_set, best, start))
         if best.agreement < ENOUGH:
@@ -240,12 +245,13 @@ def find_foot(weights: PretrainedModel, photo_set: PhotoSet) -> FootPlacement:
         raise ValueError(_not_found(photo_set))
     step = np.linalg.inv(start) @ best.pose
     shift = float(np.hypot(step[0, 3], step[2, 3]))
-    return FootPlacement(best.pose, shift, yaw_of(step), best.method, best.agreement, best.at_limit, overlap)
+    at_limit = best.at_limit or (best.method == "start" and fitted is not None and fitted.at_limit)
+    return FootPlacement(best.pose, shift, yaw_of(step), best.method, best.agreement, at_limit, overlap)
 
 
-def _better(first: _Candidate, second: _Candidate | None) -> _Candidate:
-    """The candidate with the better agreement; the first where the second gains less than `MIN_GAIN`."""
-    return first if second is None or second.agreement < first.agreement + MIN_GAIN else second
+def _better(first: _Candidate, second: _Candidate | None, gain: float = MIN_GAIN) -> _Candidate:
+    """The second candidate where its agreement is better by ``gain``, otherwise the first."""
+    return first if second is None or second.agreement < first.agreement + gain else second
 
 
 def _evaluate(

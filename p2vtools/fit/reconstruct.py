@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import time
 from collections.abc import Callable
@@ -36,6 +37,9 @@ NOTED_PIXELS = 224
 
 NOTED_FOCAL_ERROR = 0.03
 """Largest relative error of a focal length from EXIF or the manufacturer."""
+
+ALIGNMENT_GAIN = 0.1
+"""Aligned cameras replace noted ones only where their silhouettes agree better by this much (IoU)."""
 
 OUTPUT_FORMATS = (".obj", ".stl", ".glb", ".ply", ".binvox")
 
@@ -105,6 +109,25 @@ def _predict_realigned(
     return prediction
 
 
+def _predict_noted(
+    weights: PretrainedModel, photo_set: PhotoSet, find: bool
+) -> tuple[FootPlacement | None, tuple[Reconstruction, Float[Tensor, "1 views 3 7"]]]:
+    """Placement and prediction for cameras measured by hand: as they are, or aligned (then no placement).
+
+    An alignment always improves the silhouettes a little, and makes exact cameras worse, so that it has to agree
+    clearly better.
+    """
+    pose, found, kept = pose_matrix(0.0, photo_set.initial_position), None, None
+    aligned = _predict_realigned(weights, photo_set, pose)
+    with contextlib.suppress(ValueError):  # such cameras may not see the foot
+        found = find_foot(weights, photo_set) if find else None
+        kept = predict_closely(weights, photo_set, found.pose if found else pose)
+    if kept is None:
+        return None, aligned
+    before, after = (np.mean(silhouette_iou(*one, weights.threshold)) for one in (kept, aligned))
+    return (None, aligned) if after > before + ALIGNMENT_GAIN else (found, kept)
+
+
 def reconstruct(
     weights: PretrainedModel,
     photo_set: PhotoSet,
@@ -118,7 +141,8 @@ def reconstruct(
     Args:
         size: edge of the volume in voxels; at 64 and 128 the network is evaluated again near the surface.
         placement: ``found`` (`find_foot`), or ``given``: the foot stands where the capture says, toes along +x.
-        cameras: ``exact``, or ``noted``: measured by hand, aligned to the photos first (`camera_alignment`).
+        cameras: ``exact``, or ``noted``: measured by hand, aligned to the photos first (`camera_alignment`)
+            where that makes the silhouettes agree clearly better.
         report: receives progress messages.
 
     Raises:
@@ -127,15 +151,13 @@ def reconstruct(
     if size not in GRID_SIZES:
         raise ValueError(f"size is {size}; expected one of {', '.join(map(str, GRID_SIZES))}")
     start = time.perf_counter()
-    pose, found = pose_matrix(0.0, photo_set.initial_position), None
+    pose = pose_matrix(0.0, photo_set.initial_position)
     if cameras == "noted":
-        prediction, used_cameras = _predict_realigned(weights, photo_set, pose)
-        placement = "by the aligned cameras"
+        found, (prediction, used_cameras) = _predict_noted(weights, photo_set, placement == "found")
     else:
-        if placement == "found":
-            found = find_foot(weights, photo_set)
-            pose = found.pose
-        prediction, used_cameras = predict_closely(weights, photo_set, pose)
+        found = find_foot(weights, photo_set) if placement == "found" else None
+        prediction, used_cameras = predict_closely(weights, photo_set, found.pose if found else pose)
+    pose = found.pose if found else pose
     shift = pose[:3, 3] - photo_set.initial_position
     report(
         f"{len(photo_set.photos)} photos of a {photo_set.side} foot; placement {placement}: "
