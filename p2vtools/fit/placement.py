@@ -76,7 +76,7 @@ class FootPlacement:
     agreement: float
     """Mean IoU over the photos of the silhouettes of the network's volume with the silhouettes it predicts."""
     at_limit: bool
-    """Whether the search went beyond `MAX_SHIFT` or `MAX_TURN`; this is the best placement within them, or the start."""
+    """Whether the search went beyond `MAX_SHIFT` or `MAX_TURN`; this is the best pose within them, or the start."""
     overlap: float
     """Mean Dice coefficient over the photos of the fitted typical foot with the predicted silhouettes."""
 
