@@ -261,13 +261,8 @@ def judge(
         photos_class: their `photo_class`.
     """
     limits = card.get(VERDICT_KEY, DEFAULT_LIMITS)
-    of_class, concerns = limits["classes"][photos_class], list(others)
+    of_class, concerns = limits["classes"][photos_class], []
     expected, good_from = expected_iou(limits["formula"], features, photos), of_class["good from"]
-    for name, value in features.items():
-        if value < of_class["lower"].get(name, 0.0):
-            concerns.append(_low_feature("not usable", name, value, of_class["lower"][name]))
-        elif value < of_class["usual"].get(name, 0.0) and (good_from is None or expected < good_from):
-            concerns.append(_low_feature("doubtful", name, value, of_class["usual"][name]))
     overlap = f"the expected overlap (IoU) with the true foot is {expected:.2f}"
     if expected < USABLE_IOU:
         concerns.append(Concern("not usable", f"{overlap}, usable from {USABLE_IOU:.2f}", MORE_PHOTOS))
@@ -276,6 +271,12 @@ def judge(
         concerns.append(Concern("doubtful", reason, MORE_PHOTOS))
     elif expected < good_from:
         concerns.append(Concern("doubtful", f"{overlap}, good from {good_from:.2f}", MORE_PHOTOS))
+    for name, value in features.items():
+        if value < of_class["lower"].get(name, 0.0):
+            concerns.append(_low_feature("not usable", name, value, of_class["lower"][name]))
+        elif good_from is not None and expected < good_from and value < of_class["usual"].get(name, 0.0):
+            concerns.append(_low_feature("doubtful", name, value, of_class["usual"][name]))
+    concerns += others
     concerns.sort(key=lambda concern: LEVELS.index(concern.level), reverse=True)
     level: Level = concerns[0].level if concerns else "good"
     advice = dict.fromkeys(concern.advice for concern in concerns)

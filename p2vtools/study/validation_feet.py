@@ -49,7 +49,7 @@ def validation_folders(feet: Path) -> list[Path]:
     """One foot of every validation person in each of `DOMAINS`, left and right in turn."""
     folders = []
     for domain in DOMAINS:
-        people = sorted({path.name.rsplit("-", 1)[0] for path in (feet / domain).glob("person-validation-*")})
+        people = sorted({path.name.rsplit("-", 1)[0] for path in (feet / domain).glob("*-validation-*")})
         folders += [feet / domain / f"{person}-{SIDES[number % 2]}" for number, person in enumerate(people)]
     return folders
 
