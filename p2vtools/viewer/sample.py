@@ -23,10 +23,9 @@ from p2vlib.data.dataset import Captures, mirror_cameras
 from p2vlib.evaluation import iter_predictions, view_orders
 from p2vlib.geometry.cameras import Camera
 from p2vlib.geometry.frames import FOOT_CUBE, Cube, Volume
-from p2vlib.geometry.grids import iou, to_mesh, voxelise
+from p2vlib.geometry.grids import iou, voxelise
 from p2vlib.models import Reconstruction
 from p2vtools.fit.cube_crops import crop_to_cube
-from p2vtools.fit.measure import measure_foot
 from p2vtools.fit.placement import find_foot
 from p2vtools.fit.pretrained import load_pretrained
 from p2vtools.fit.reconstruct import GRID_SIZES
@@ -172,21 +171,17 @@ def describe_iou(sample: Sample, probability: Float[np.ndarray, "x y z"], thresh
 
 
 def describe_size(sample: Sample, probability: Float[np.ndarray, "x y z"], threshold: float) -> str:
-    """Volume and length of a prediction as text."""
+    """Volume of a prediction as text, and its length where only that is known in proportion.
+
+    Millimetres need an interval and a corrected surface: `p2vtools.fit.verdict.reconstruct_and_judge`.
+    """
     solid = probability >= threshold
     share = float(solid.mean())
     if not sample.is_metric:
         layers = np.flatnonzero(solid.any((1, 2)))
         length = float(np.ptp(layers) + 1) / len(solid) if len(layers) else 0.0
         return f"volume {share:.1%} of the cube · length {length:.1%} of its edge"
-    import trimesh
-
-    try:
-        surface = trimesh.Trimesh(*to_mesh(probability, sample.cube, threshold), process=False)
-        length = f"{measure_foot(surface, sample.side)[0].length:.0f}\N{NO-BREAK SPACE}mm"
-    except ValueError:  # not the shape of a foot
-        length = UNKNOWN
-    return f"volume {1e6 * sample.cube.edge**3 * share:.0f}\N{NO-BREAK SPACE}cm³ · length {length}"
+    return f"volume {1e6 * sample.cube.edge**3 * share:.0f}\N{NO-BREAK SPACE}cm³"
 
 
 # -------------------------------------------------------------------------------------------------------------- loading
