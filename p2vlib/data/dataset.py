@@ -25,8 +25,8 @@ from p2vlib.data.capture_folder import evenly_spaced
 from p2vlib.geometry.frames import R2N2_PIXELS
 
 COLUMNS = ("sample", "subject", "dataset", "taxonomy", "look", "light", "split", "side", "cube")
-"""Columns of `Captures.table`. ``look`` is the domain (studio, phone, mat), ``light`` the lighting along a walk (drift
-or steady), ``cube`` metric or object (R2N2's normalised cube)."""
+"""Columns of `Captures.table`. ``look`` is the domain (studio, phone, mat, wild), ``light`` the lighting along a walk
+(drift or steady), ``cube`` metric or object (R2N2's normalised cube)."""
 
 
 MAX_BOX = 8

@@ -10,6 +10,7 @@ from p2vlib.evaluation.intervals import (
     paired_difference,
     rank_samples,
     summarise,
+    unpaired_difference,
 )
 from p2vlib.evaluation.iou import (
     CAPTURE_COLUMNS,

@@ -21,12 +21,16 @@ def bootstrap_interval(
     >>> bootstrap_interval(np.array([0.5, 0.5, 0.5]), np.array(["a", "a", "b"]))
     (0.5, 0.5, 0.5)
     """
+    low, high = np.quantile(_bootstrap_means(values, subjects, draws, seed), [0.025, 0.975])
+    return float(np.mean(values)), float(low), float(high)
+
+
+def _bootstrap_means(values: np.ndarray, subjects: np.ndarray, draws: int, seed: int) -> np.ndarray:
     frame = pd.DataFrame({"value": values, "subject": subjects})
     sums = frame.groupby("subject").value.agg(["sum", "count"]).to_numpy()
     picks = np.random.default_rng(seed).integers(len(sums), size=(draws, len(sums)))
     total, count = sums[picks].sum(1).T
-    low, high = np.quantile(total / count, [0.025, 0.975])
-    return float(np.mean(values)), float(low), float(high)
+    return total / count
 
 
 def summarise(metrics: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
@@ -52,6 +56,24 @@ def paired_difference(metrics: pd.DataFrame, reference: pd.DataFrame) -> tuple[f
         raise ValueError(f"{len(one)} and {len(two)} test evaluations do not pair up sample by sample")
     difference = one.iou - two.iou.reindex(one.index)
     return bootstrap_interval(difference.to_numpy(), one.index.get_level_values("subject").to_numpy())
+
+
+def unpaired_difference(metrics: pd.DataFrame, reference: pd.DataFrame) -> tuple[float, float, float]:
+    """Difference of the mean IoU of ``metrics`` to that of ``reference``, of other people, with its interval.
+
+    Both are taken at their selected thresholds; the subjects of the two are resampled independently.
+
+    >>> one, two = (pd.DataFrame({"iou": [iou, iou], "subject": ["a", "b"], "selected": True}) for iou in (0.75, 0.5))
+    >>> unpaired_difference(one, two)
+    (0.25, 0.25, 0.25)
+    """
+    one, two = (rows[rows.selected] for rows in (metrics, reference))
+    means = [
+        _bootstrap_means(rows.iou.to_numpy(), rows.subject.to_numpy(), 2000, seed)
+        for seed, rows in enumerate((one, two))
+    ]
+    low, high = np.quantile(means[0] - means[1], [0.025, 0.975])
+    return float(one.iou.mean() - two.iou.mean()), float(low), float(high)
 
 
 def class_and_sample_means(metrics: pd.DataFrame) -> dict[str, float]:

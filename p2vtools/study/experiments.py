@@ -32,7 +32,7 @@ from p2vlib.training import checkpoints, recipe_summary, train, training_provena
 from p2vtools import viewer
 from p2vtools.study.notebook_run import NotebookRun
 
-TRAININGS = ("objects", "shapenet", "things3d", "feet-studio", "feet-phone")
+TRAININGS = ("objects", "shapenet", "things3d", "feet-studio", "feet-phone", "feet-wild")
 
 Result = TypeVar("Result")
 
@@ -99,14 +99,14 @@ def training_captures(captures: Captures, training: str, split: str) -> Captures
     """The captures of one split of a ``training``, one of `TRAININGS`.
 
     ``objects`` are the embedded objects, ``shapenet`` and ``things3d`` those of the archives, each in its normalised
-    cube; ``feet-studio`` and ``feet-phone`` are the feet of one domain in the metric cube.
+    cube; ``feet-studio``, ``feet-phone`` and ``feet-wild`` are the feet of one domain in the metric cube.
     """
     if training not in TRAININGS:
         raise ValueError(f"unknown training {training!r}; expected one of {', '.join(TRAININGS)}")
     if not training.startswith("feet-"):
         return captures.select(dataset=training, split=split)
     domain = training.removeprefix("feet-")
-    lighting = "drift" if domain == "phone" else "steady"
+    lighting = "steady" if domain == "studio" else "drift"
     return captures.select(dataset="feet", look=domain, light=lighting, cube="metric", split=split)
 
 

@@ -75,7 +75,7 @@ def train_system(
 
 
 def evaluate_system(network: TrainedNetwork, captures: Captures, views: Sequence[int]) -> Iterator[pd.DataFrame]:
-    """Metrics of a network on the test split of its training data; of feet in both domains."""
+    """Metrics of a network on the test split of its training data; of feet in the domains studio and phone."""
     validation = experiments.training_captures(captures, network.training, "validation")
     if network.training == "objects":
         dataset, tests = "objects", [captures.select(dataset="objects", split="test")]

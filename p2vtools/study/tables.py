@@ -10,12 +10,15 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from p2vlib.evaluation import iou_by_threshold, paired_difference, summarise
+from p2vlib.evaluation import iou_by_threshold, paired_difference, summarise, unpaired_difference
 from p2vlib.geometry.frames import FOOT_SYNSET
 from p2vtools.study.report import published_results
 
 TitledNetworks = Mapping[str, tuple[str, str]]
 """Title in a table -> (model, variant) in the metrics."""
+
+DOMAINS = ("studio", "phone", "wild")
+"""Domains of the photos of feet, in the order of the tables."""
 
 ORDERS = ("clockwise", "shuffled", "reversed")
 
@@ -94,21 +97,46 @@ def category_table(metrics: pd.DataFrame) -> pd.DataFrame:
 
 
 def domain_table(metrics: pd.DataFrame) -> pd.DataFrame:
-    """IoU by domain of the training (rows) and of the test (columns), with intervals over people."""
-    cells = summarise(metrics, ["model", "variant", "training", "look"])
+    """IoU by domain of the training (rows) and of the test (columns), with intervals over people.
+
+    The last row is the mean shape: in each column, that of the training people of this domain.
+    """
+    is_mean = metrics.model == "mean-shape"
+    rows = metrics[~is_mean | (metrics.training == "feet-" + metrics.look)]
+    rows = rows.assign(training=rows.training.mask(is_mean, "none: looks at no photo"))
+    cells = summarise(rows, ["model", "variant", "training", "look"])
     cells["iou"] = [format_interval(*row) for row in cells[["iou", "low", "high"]].to_numpy()]
-    wide = cells.pivot(index=["model", "training", "variant"], columns="look", values="iou")[["studio", "phone"]]
-    wide = wide.rename(columns={"studio": "tested on studio", "phone": "tested on phone"}).reset_index()
-    wide = wide[(wide.model != "mean-shape") | (wide.training == "feet-phone")].fillna("–")
-    wide.loc[wide.model == "mean-shape", "training"] = "none: looks at no photo"
-    rank = wide.training.map({"objects": 0, "feet-studio": 1, "feet-phone": 2}).fillna(3) + (wide.variant != "main") / 2
+    wide = cells.pivot(index=["model", "training", "variant"], columns="look", values="iou")
+    wide = wide[[domain for domain in DOMAINS if domain in wide]].rename(columns="tested on {}".format)
+    wide = wide.reset_index().fillna("–")
+    order = {training: rank for rank, training in enumerate(("objects", *(f"feet-{domain}" for domain in DOMAINS)))}
+    rank = wide.training.map(order).fillna(len(order)) + (wide.variant != "main") / 2
     return wide.iloc[rank.argsort(kind="stable")].reset_index(drop=True).rename_axis(columns=None)
 
 
+def gap_table(metrics: pd.DataFrame) -> pd.DataFrame:
+    """Change of the IoU of everything trained on feet from the domain of its training to each other domain.
+
+    Columns: model, training, tested on, iou, difference, low, high. The intervals are unpaired, since two domains may
+    have different people; the rows of the mean shape show what the change of people alone makes.
+    """
+    rows = []
+    on_feet = metrics[metrics.training.str.startswith("feet-")]
+    for (model, training, _), group in on_feet.groupby(["model", "training", "variant"], sort=False):
+        own = group[group.look == training.removeprefix("feet-")]
+        for domain, other in group[~group.index.isin(own.index)].groupby("look", sort=False):
+            change = unpaired_difference(other, own)
+            rows.append((model, training, domain, other[other.selected].iou.mean(), *change))
+    return pd.DataFrame(rows, columns=["model", "training", "tested on", "iou", "difference", "low", "high"]).round(4)
+
+
 def paired_table(metrics: pd.DataFrame, reference: str = "mean-shape") -> pd.DataFrame:
-    """Difference of each network to the ``reference`` model on the same feet: what, iou, difference, low, high."""
+    """Difference of each network to the ``reference`` model on the same feet: what, iou, difference, low, high.
+
+    The reference is the one trained in the domain of the test.
+    """
     keys = ["model", "training", "variant"]
-    base = metrics[(metrics.model == reference) & (metrics.training == "feet-phone")]
+    base = metrics[(metrics.model == reference) & (metrics.training == "feet-" + metrics.look)]
     rows = [
         (", ".join(labels), group[group.selected].iou.mean(), *paired_difference(group, base))
         for labels, group in metrics[metrics.model != reference].groupby(keys, sort=False)

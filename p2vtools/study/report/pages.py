@@ -190,11 +190,12 @@ def _summary(config: dict[str, Any], completed: Sequence[Manifest], minutes: flo
     feet, objects = config["feet"], config["objects"]
     names, splits = ("train", "validation", "test"), "training/validation/test"
     people, things = ("/".join(str(part[name]) for name in names) for part in (feet, objects))
+    wild = "; as many others, photographed in the wild" if feet.get("wild") else ""
     return {
         "Run": f"{_count(completed)} at scale {config['scale']}",
         "Machine": f"{_all(completed, 'machine')}, networks on {_all(completed, 'device')}",
         "Cost": f"{minutes:.1f} minutes in total, at most {peak:.2f} GiB of memory",
-        "Feet": f"{people} people for {splits}, both feet, two domains with {feet['views']} photos each",
+        "Feet": f"{people} people for {splits}, both feet, two domains with {feet['views']} photos each{wild}",
         "Objects": f"{things} for {splits} in each of thirteen categories, {objects['views']} photos each",
         "Networks": f"{', '.join(config['networks'])}; photos of {config['image_size']} pixels",
         "Code": f"p2vlib {_all(completed, 'version')}, commit {_all(completed, 'commit')}, seed "

@@ -186,6 +186,16 @@ def test_paired_differences_ignore_the_variation_between_people():
     assert difference == pytest.approx(0.02) and low == pytest.approx(0.02) and high == pytest.approx(0.02)
 
 
+def test_unpaired_differences_vary_with_the_people_of_both_sides():
+    rng = np.random.default_rng(2)
+    one, two = rng.normal(0.7, 0.1, 50), rng.normal(0.6, 0.1, 50)
+    difference, low, high = evaluation.unpaired_difference(metrics(list(one)), metrics(list(two)))
+    assert difference == pytest.approx(one.mean() - two.mean()) and low < difference < high
+    assert high - low == pytest.approx(2 * 1.96 * np.sqrt(one.var() / 50 + two.var() / 50), rel=0.06), (
+        "Welch's interval"
+    )
+
+
 def test_unpaired_samples_are_refused():
     with pytest.raises(ValueError, match="do not pair up"):
         evaluation.paired_difference(metrics([0.5, 0.6]), metrics([0.5, 0.6, 0.7]))

@@ -28,16 +28,37 @@ def test_category_table_compares_with_the_mean_shape():
     assert table.loc[0, "category"] == "foot" and table.loc[0, ["net", "mean-shape"]].tolist() == [0.7, 0.5]
 
 
-def test_domain_table_is_two_by_two_with_a_baseline():
-    parts = [
-        rows("net", [value, value], training=f"feet-{trained}", look=tested)
-        for trained, tested, value in [("studio", "studio", 0.7), ("studio", "phone", 0.4), ("phone", "phone", 0.6)]
-    ]
-    parts += [rows("mean-shape", [0.5, 0.5], look=look) for look in ("studio", "phone")]
-    table = tables.domain_table(pd.concat(parts))
-    assert table.training.tolist() == ["feet-studio", "feet-phone", "none: looks at no photo"]
-    assert table["tested on phone"].tolist() == [f"{iou} [{iou}, {iou}]" for iou in ("0.400", "0.600", "0.500")]
-    assert table["tested on studio"].tolist()[1] == "–"
+def test_domain_table_of_two_domains_and_of_three():
+    ious = {"studio": (0.7, 0.4, 0.3), "phone": (None, 0.6, 0.5), "wild": (None, None, 0.55)}
+    own_mean = {"studio": 0.5, "phone": 0.5, "wild": 0.45}
+    parts = []
+    for trained, row in ious.items():
+        for tested, value in zip(ious, row, strict=True):
+            if value is not None:
+                parts.append(rows("net", [value, value], training=f"feet-{trained}", look=tested))
+            mean = own_mean[tested] if trained == tested else 0.2
+            parts.append(rows("mean-shape", [mean, mean], training=f"feet-{trained}", look=tested))
+    metrics = pd.concat(parts, ignore_index=True)
+    table = tables.domain_table(metrics)
+    assert table.training.tolist() == ["feet-studio", "feet-phone", "feet-wild", "none: looks at no photo"]
+    expected = [f"{iou} [{iou}, {iou}]" for iou in ("0.300", "0.500", "0.550", "0.450")]
+    assert table["tested on wild"].tolist() == expected, "the mean foot is that of the people in the wild"
+    assert table["tested on studio"].tolist()[1:3] == ["–", "–"]
+    older = tables.domain_table(metrics[(metrics.look != "wild") & (metrics.training != "feet-wild")])
+    assert older.columns.tolist() == ["model", "training", "variant", "tested on studio", "tested on phone"]
+    assert (
+        older["tested on phone"].tolist()
+        == table["tested on phone"].tolist()[:2] + table["tested on phone"][3:].tolist()
+    )
+
+
+def test_gap_table_gives_changes_from_the_domain_of_the_training():
+    parts = [rows("net", [0.8, 0.8]), rows("net", [0.5, 0.6, 0.7], look="wild"), rows("net", [0.7], look="studio")]
+    parts += [rows("net", [0.7], variant="uncropped"), rows("net", [0.1], training="objects", look="wild")]
+    table = tables.gap_table(pd.concat(parts, ignore_index=True))
+    assert table[["training", "tested on"]].to_numpy().tolist() == [["feet-phone", "wild"], ["feet-phone", "studio"]]
+    assert table.iou.tolist() == [0.6, 0.7] and table.difference.tolist() == pytest.approx([-0.2, -0.1])
+    assert -0.3 <= table.low[0] < -0.2 < table.high[0] <= -0.1 and table.low[1] == table.high[1]
 
 
 def test_paired_table_gives_differences_to_the_mean_foot():
