@@ -31,7 +31,7 @@ class FeetData:
     """Three seeds for three populations, so that no person is in two splits. The test seed is the hash of the commit
     that froze the design, so nobody could have seen these people before."""
     views: int = 4
-    """Photos of a foot per domain (studio, phone)."""
+    """Photos of a foot per domain (studio, phone, mat, wild)."""
     studio_samples: int = 6
     """Samples per pixel of a studio photo."""
     phone_samples: int = 6
@@ -189,12 +189,12 @@ class Config:
 
 
 PRESETS = {
-    "smoke": Config(),
+    "smoke": Config(feet=FeetData(wild=True)),
     "quick": Config(
         scale="quick",
         views=(1, 2, 3, 4, 5, 6, 7, 8),
         feet_views=(1, 2, 4, 8),
-        feet=FeetData(train=100, validation=15, test=40, views=8),
+        feet=FeetData(train=100, validation=15, test=40, views=8, wild=True),
         objects=ObjectData(train=96, validation=6, test=16, views=8),
         pretraining=Training(steps=2400, batch=12, learning_rate=2e-3, steps_per_epoch=240),
         finetuning=Training(steps=320, batch=24, steps_per_epoch=80, mirror=False),

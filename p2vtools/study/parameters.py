@@ -15,7 +15,7 @@ from typing import Any
 import nbformat
 import papermill
 
-PATHS = ("root", "checkpoint")
+PATHS = ("root", "checkpoint", "real_results")
 """Parameters that name a file or folder. The command line resolves them against the current directory, because a
 notebook runs in its own."""
 

@@ -7,11 +7,15 @@ otherwise.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from p2vlib.evaluation import iou_by_threshold, paired_difference, summarise, unpaired_difference
+from p2vlib.evaluation import bootstrap_interval, iou_by_threshold, paired_difference, summarise, unpaired_difference
 from p2vlib.geometry.frames import FOOT_SYNSET
+from p2vtools.study.notebook_run import read_json
 from p2vtools.study.report import published_results
 
 TitledNetworks = Mapping[str, tuple[str, str]]
@@ -128,6 +132,45 @@ def gap_table(metrics: pd.DataFrame) -> pd.DataFrame:
             change = unpaired_difference(other, own)
             rows.append((model, training, domain, other[other.selected].iou.mean(), *change))
     return pd.DataFrame(rows, columns=["model", "training", "tested on", "iou", "difference", "low", "high"]).round(4)
+
+
+def real_table(path: str) -> pd.DataFrame:
+    """The pretrained weights on real feet, with the cube where the foot is, beside the typical foot.
+
+    Columns: file, test, samples, iou and typical foot with their intervals; difference, low, high, paired.
+
+    Args:
+        path: a file of ``benchmarks/real.py --json``, or a folder of them, one for each set of weights.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: a broken file.
+    """
+    files = sorted(Path(path).glob("*.json")) if Path(path).is_dir() else [Path(path)]
+    if not files:
+        raise FileNotFoundError(f"{path}: no .json file in this folder; expected files of benchmarks/real.py --json")
+    rows = []
+    for file in files:
+        for test, (iou, typical) in _real_scores(read_json(file)).items():
+            names = np.arange(len(iou))
+            own, mean, gain = (bootstrap_interval(values, names) for values in (iou, typical, iou - typical))
+            rows.append((file.stem, test, len(iou), format_interval(*own), format_interval(*mean), *gain))
+    columns = ["file", "test", "samples", "iou", "typical foot", "difference", "low", "high"]
+    return pd.DataFrame(rows, columns=columns).round(4)
+
+
+def _real_scores(content: dict[str, Any]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Test -> IoU of the weights and of the typical foot, for what a file of ``benchmarks/real.py`` holds."""
+    scores = {}
+    if photos := content.get("photos"):
+        cells = pd.DataFrame(photos).query("size == 32").drop_duplicates(["photo", "start"])
+        cells = cells.pivot(index="photo", columns="start", values="iou")
+        pair = (cells["right"].to_numpy(), cells["typical foot, fitted"].to_numpy())
+        scores["one real photo, silhouette"] = pair
+    if scans := content.get("scans"):
+        given = pd.DataFrame(scans).query("placement == 'given'")
+        scores["eight photos of a real scan, solid"] = (given["iou 128"].to_numpy(), given["typical foot"].to_numpy())
+    return scores
 
 
 def paired_table(metrics: pd.DataFrame, reference: str = "mean-shape") -> pd.DataFrame:

@@ -88,8 +88,9 @@ def _best_system(feet: pd.DataFrame) -> Iterator[Finding]:
     if cells.empty:
         return
     best = cells.loc[cells.iou.idxmax()]
-    same = own[(own.notebook == best.notebook) & (own.views == best.views) & (own.training == best.training)]
-    network, mean = same[same.model == best.model], same[same.model == "mean-shape"]
+    same = own[(own.notebook == best.notebook) & (own.views == best.views)]
+    network = same[(same.model == best.model) & (same.training == best.training)]
+    mean = same[(same.model == "mean-shape") & (same.training == "feet-phone")]
     references = _mean_shape("mean foot", mean)
     if references:
         gain = paired_difference(network, mean)

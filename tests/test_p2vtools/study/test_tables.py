@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pandas as pd
 import pytest
 
@@ -59,6 +61,27 @@ def test_gap_table_gives_changes_from_the_domain_of_the_training():
     assert table[["training", "tested on"]].to_numpy().tolist() == [["feet-phone", "wild"], ["feet-phone", "studio"]]
     assert table.iou.tolist() == [0.6, 0.7] and table.difference.tolist() == pytest.approx([-0.2, -0.1])
     assert -0.3 <= table.low[0] < -0.2 < table.high[0] <= -0.1 and table.low[1] == table.high[1]
+
+
+def test_real_table_compares_files_with_the_typical_foot(tmp_path):
+    def photo(number: int, start: str, iou: float, size: int = 32) -> dict:
+        return {"photo": number, "start": start, "size": size, "iou": iou, "verdict": "-"}
+
+    for name, gain in (("new", 0.2), ("old", 0.1)):
+        photos = [photo(n, "typical foot, fitted", 0.5 + n / 10) for n in range(2)]
+        photos += [photo(n, "right", 0.5 + n / 10 + gain) for n in range(2)]
+        photos += [photo(0, "right", 0.9, 128), photo(0, "found", 0.1), photo(0, "found", 0.2)]
+        scan = {"capture": "s", "placement": "given", "iou 128": 0.6 + gain, "typical foot": 0.6}
+        content = {"photos": photos, "scans": [scan, {**scan, "placement": "found", "iou 128": 0.0}]}
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    table = tables.real_table(str(tmp_path))
+    assert table.file.tolist() == ["new", "new", "old", "old"] and table.samples.tolist() == [2, 1, 2, 1]
+    assert table.difference.tolist() == pytest.approx([0.2, 0.2, 0.1, 0.1])
+    assert table.low.tolist() == pytest.approx(table.difference.tolist()), "the gain is the same for each photo"
+    assert table.iou[0].startswith("0.750 [") and table["typical foot"][1] == "0.600 [0.600, 0.600]"
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"empty: no .json file.*benchmarks/real.py"):
+        tables.real_table(str(tmp_path / "empty"))
 
 
 def test_paired_table_gives_differences_to_the_mean_foot():
