@@ -15,6 +15,9 @@ FLOP_PER_SECOND = 100e12
 RENDERING_SECONDS = 0.1 / 6
 """CPU-seconds per photo and sample per pixel."""
 
+WILD_SECONDS = 0.3
+"""CPU-seconds per photo in the wild, most of them for skin, floor and light."""
+
 GPU_BYTES_PER_PHOTO = {"pretraining": 30e6, "finetuning": 30e6, "comparison": 176e6}
 """Activations that a training step saves for each photo of 224 pixels in float32: of Pix2Vox-A, and of 3D-R2N2, the
 largest system of notebook 06. In bfloat16 it is about half; workspaces and the frozen encoder take the rest."""
@@ -49,22 +52,23 @@ def estimate_cost(config: Config, numbers: Iterable[str]) -> str:
 
 
 def _data(config: Config) -> tuple[int, float, int]:
-    """Photos to render, CPU-hours of rendering, and photos held in memory (phone photos are held in two cubes)."""
+    """Photos to render, CPU-hours of rendering, and photos held in memory (studio photos are held in two cubes)."""
     feet, objects = config.feet, config.objects
     people = feet.train + feet.validation + feet.test
     of_feet = 2 * feet.views * (2 * people + feet.test)
     of_objects = 13 * (objects.train + objects.validation + objects.test) * objects.views
+    wild = 2 * feet.views * people if feet.wild else 0
     samples = of_feet * (feet.studio_samples + feet.phone_samples) / 2 + of_objects * objects.samples
-    held = of_feet + 2 * feet.views * people + of_objects
-    return of_feet + of_objects, RENDERING_SECONDS * samples / 3600, held
+    held = of_feet + 2 * feet.views * people + wild + of_objects
+    return of_feet + wild + of_objects, (RENDERING_SECONDS * samples + WILD_SECONDS * wild) / 3600, held
 
 
 def _trainings(config: Config, numbers: Iterable[str]) -> dict[tuple, Training]:
     """The trainings that notebooks need, by a key that two notebooks share where they share the training.
 
     Notebook 03 trains its networks and each arm of the ablation, with ``config.repeats`` seeds. Notebook 04 fine-tunes
-    the order-free network three times, 05 each arm of the ablation. Notebook 06 trains each system on objects and on
-    feet, and the camera-aware network six more times.
+    the order-free network on each domain and without crops, 05 each arm of the ablation. Notebook 06 trains each system
+    on objects and on feet, and the camera-aware network six more times.
     """
     arms = [(config.order_free, "main"), (config.recurrent, "main"), (config.recurrent, "shuffled")]
     if config.repeats > 1:
@@ -72,7 +76,7 @@ def _trainings(config: Config, numbers: Iterable[str]) -> dict[tuple, Training]:
     seeded = [(*arm, seed) for arm in arms for seed in range(config.repeats)]
     first = (config.order_free, "main", 0)
     pretrained = {"03": [*((name, "main", 0) for name in config.networks), *seeded], "04": [first], "05": seeded}
-    finetuned = {"04": [first, ("studio",), ("both",)], "05": seeded}
+    finetuned = {"04": [first, ("studio",), ("uncropped",), *[("wild",)] * config.feet.wild], "05": seeded}
     compared = {"06": range(2 * len(config.systems) + 6)}
     found: dict[tuple, Training] = {}
     for number in numbers:

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
 from matplotlib.patches import Patch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from p2vlib.geometry.frames import Cube
 from p2vlib.geometry.grids import iou
@@ -21,7 +21,9 @@ from p2vtools.viewer.style import AGREEMENT, FAINT, FAINTER, INK, PALETTE, hide_
 
 
 def mosaic(photos: Sequence[Sequence[np.ndarray]], gap: int = 3) -> np.ndarray:
-    """Rows of photos as one RGB image on white, each resized to the first one's size, ``gap`` pixels apart.
+    """Rows of photos as one RGB image on white, each fitted into the first one's size, ``gap`` pixels apart.
+
+    If the photos have different aspect ratios, each is fitted into a square of the first one's longer side.
 
     Args:
         photos: uint8 ``[height, width, channels]`` with 1, 3 or 4 channels.
@@ -31,12 +33,16 @@ def mosaic(photos: Sequence[Sequence[np.ndarray]], gap: int = 3) -> np.ndarray:
     """
     if not any(len(row) for row in photos):
         raise ValueError("expected at least one photo; found none")
-    height, width = next(row for row in photos if len(row))[0].shape[:2]
+    sizes = [np.shape(photo)[:2] for row in photos for photo in row]
+    height, width = sizes[0]
+    if any(size[0] * width != size[1] * height for size in sizes):
+        height = width = max(height, width)
     columns = max(len(row) for row in photos)
     sheet = np.full((len(photos) * (height + gap) - gap, columns * (width + gap) - gap, 3), 255, dtype=np.uint8)
     for r, row in enumerate(photos):
         for c, photo in enumerate(row):
-            tile = Image.fromarray(_on_white(photo)).resize((width, height), Image.Resampling.LANCZOS)
+            image = Image.fromarray(_on_white(photo))
+            tile = ImageOps.pad(image, (width, height), Image.Resampling.LANCZOS, color="white")
             top, left = r * (height + gap), c * (width + gap)
             sheet[top : top + height, left : left + width] = np.asarray(tile)
     return sheet

@@ -117,9 +117,12 @@ def test_there_are_thirteen_categories_and_the_foot(smoke):
 
 
 def test_no_foot_touches_a_wall_of_its_cube(smoke):
-    feet = smoke.captures.select(dataset="feet", cube="metric").truth
-    walls = feet[:, [0, -1]].any() | feet[:, :, -1].any() | feet[:, :, :, [0, -1]].any()
-    assert not walls and feet[:, :, 0].any(dim=(1, 2)).all()
+    """In the wild this holds below 6 cm: a leg that leans may leave the cube."""
+    captures = smoke.captures.select(dataset="feet", cube="metric")
+    feet, in_the_wild = captures.truth.clone(), torch.from_numpy((captures.table.look == "wild").to_numpy())
+    assert in_the_wild.any() and feet[:, :, 0].any(dim=(1, 2)).all()
+    feet[in_the_wild, :, 6:] = False
+    assert not (feet[:, [0, -1]].any() | feet[:, :, -1].any() | feet[:, :, :, [0, -1]].any())
 
 
 def test_an_object_fills_its_cube_from_wall_to_wall(smoke):

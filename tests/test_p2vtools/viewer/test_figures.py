@@ -117,6 +117,12 @@ def test_mosaic_composites_on_white_and_resizes():
             viewer.mosaic([[invalid]])
 
 
+def test_photos_of_different_shapes_keep_their_aspect_ratios_in_a_mosaic():
+    sheet = viewer.mosaic([[np.zeros((20, 10, 3), np.uint8), np.zeros((30, 60, 3), np.uint8)]], gap=0)
+    dark = sheet[..., 0] == 0
+    assert sheet.shape == (20, 40, 3) and dark[:, 5:15].all() and dark[5:15, 20:].all() and dark.sum() == 200 + 200
+
+
 def test_contact_sheet_titles():
     figure = viewer.contact_sheet([[photo(0), photo(50)]], ["studio"], ["0°", "45°"])
     assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["0°", "45°"]
