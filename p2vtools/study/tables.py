@@ -163,13 +163,14 @@ def _real_scores(content: dict[str, Any]) -> dict[str, tuple[np.ndarray, np.ndar
     """Test -> IoU of the weights and of the typical foot, for what a file of ``benchmarks/real.py`` holds."""
     scores = {}
     if photos := content.get("photos"):
-        cells = pd.DataFrame(photos).query("size == 32").drop_duplicates(["photo", "start"])
+        rows = pd.DataFrame(photos)
+        cells = rows[rows["size"] == 32].drop_duplicates(["photo", "start"])
         cells = cells.pivot(index="photo", columns="start", values="iou")
-        pair = (cells["right"].to_numpy(), cells["typical foot, fitted"].to_numpy())
-        scores["one real photo, silhouette"] = pair
+        scores["one real photo, silhouette"] = (cells["right"].to_numpy(), cells["typical foot"].to_numpy())
     if scans := content.get("scans"):
-        given = pd.DataFrame(scans).query("placement == 'given'")
-        scores["eight photos of a real scan, solid"] = (given["iou 128"].to_numpy(), given["typical foot"].to_numpy())
+        rows = pd.DataFrame(scans)
+        given = rows[(rows.placement == "given") & (rows["size"] == 128)]
+        scores["eight photos of a real scan, solid"] = (given.iou.to_numpy(), given["typical foot"].to_numpy())
     return scores
 
 

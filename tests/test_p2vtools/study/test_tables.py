@@ -68,11 +68,12 @@ def test_real_table_compares_files_with_the_typical_foot(tmp_path):
         return {"photo": number, "start": start, "size": size, "iou": iou, "verdict": "-"}
 
     for name, gain in (("new", 0.2), ("old", 0.1)):
-        photos = [photo(n, "typical foot, fitted", 0.5 + n / 10) for n in range(2)]
+        photos = [photo(n, "typical foot", 0.5 + n / 10) for n in range(2)]
         photos += [photo(n, "right", 0.5 + n / 10 + gain) for n in range(2)]
         photos += [photo(0, "right", 0.9, 128), photo(0, "found", 0.1), photo(0, "found", 0.2)]
-        scan = {"capture": "s", "placement": "given", "iou 128": 0.6 + gain, "typical foot": 0.6}
-        content = {"photos": photos, "scans": [scan, {**scan, "placement": "found", "iou 128": 0.0}]}
+        scan = {"capture": "s", "placement": "given", "size": 128, "iou": 0.6 + gain, "typical foot": 0.6}
+        others = [{**scan, "placement": "found", "iou": 0.0}, {**scan, "size": 32, "iou": 0.0}]
+        content = {"photos": photos, "scans": [scan, *others]}
         (tmp_path / f"{name}.json").write_text(json.dumps(content))
     table = tables.real_table(str(tmp_path))
     assert table.file.tolist() == ["new", "new", "old", "old"] and table.samples.tolist() == [2, 1, 2, 1]
