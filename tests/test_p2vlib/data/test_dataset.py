@@ -119,7 +119,7 @@ def test_there_are_thirteen_categories_and_the_foot(smoke):
 def test_no_foot_touches_a_wall_of_its_cube(smoke):
     """In the wild this holds below 6 cm: a leg that leans may leave the cube."""
     captures = smoke.captures.select(dataset="feet", cube="metric")
-    feet, in_the_wild = captures.truth.clone(), torch.from_numpy((captures.table.look == "wild").to_numpy())
+    feet, in_the_wild = captures.truth.clone(), torch.tensor((captures.table.look == "wild").tolist())
     assert in_the_wild.any() and feet[:, :, 0].any(dim=(1, 2)).all()
     feet[in_the_wild, :, 6:] = False
     assert not (feet[:, [0, -1]].any() | feet[:, :, -1].any() | feet[:, :, :, [0, -1]].any())
