@@ -35,9 +35,12 @@ MAX_SHIFT, MAX_TURN = 0.08, 60.0
 SEARCH_SCALE = 1.35
 """Edge of the cube in which the foot is carved, relative to the cube of a foot."""
 
-FIT_ROUNDS = ((1.35, 20, 0.04, 16, 3), (1.35, 12, 0.03, 16, 2), (1.15, 12, 0.02, 16, 1), (1.0, 12, 0.01, 24, 1))
+FIT_ROUNDS = ((1.35, 24, 0.04, 3), (1.35, 16, 0.03, 2), (1.15, 16, 0.02, 1), (1.0, 16, 0.01, 1))
 """Rounds of the fit: edge of the cube to which photos are cropped, relative to that of a foot; steps; learning rate;
-edge of the silhouettes in pixels; number of places that are refined further."""
+number of places that are refined further."""
+
+FINE_PIXELS, COARSE_PIXELS = 24, 16
+"""Edge of the silhouettes in the fit with one or two photos, and with more, which need less detail."""
 
 START_TURNS = (0.0, -20.0, 20.0, -40.0, 40.0)
 """Directions from which the first round starts, degrees."""
@@ -138,8 +141,9 @@ def _fit_in_rounds(
     The start itself where the first round does not beat it by `MIN_GAIN`.
     """
     chosen = photo_set.subset(evenly_spaced(len(photo_set.photos), min(FIT_PHOTOS, len(photo_set.photos))))
+    pixels = FINE_PIXELS if len(chosen.photos) <= 2 else COARSE_PIXELS
     places, turns = [_FittedPlace(np.inf, 0.0, start, 0.0)], START_TURNS
-    for edge, steps, rate, pixels, width in FIT_ROUNDS:
+    for edge, steps, rate, width in FIT_ROUNDS:
         fitted = []
         for place in places:
             pose, _ = _within_limits(place.pose, start)
