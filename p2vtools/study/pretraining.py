@@ -83,7 +83,8 @@ def half_in_the_wild(feet: dataset.Captures) -> dataset.Captures:
 
 def point_head_recipe(coarse: Training) -> Training:
     """The training of the point head after ``coarse``, the training of the networks it refines."""
-    return replace(coarse, steps=-(-coarse.steps // 5), point_samples=2048, close_crops=0.75)
+    steps = -(-coarse.steps // 6)
+    return replace(coarse, steps=steps, steps_per_epoch=steps, point_samples=2048, close_crops=0.75)
 
 
 def train_pretrained(config: Config | None = None, target: Path | None = None, work: Path | None = None) -> Path:
