@@ -36,7 +36,7 @@ from p2vtools.study.validation_feet import (
     solid_in_frame,
     validation_folders,
 )
-from p2vtools.synthesis.collection import MAT_DOMAIN, build_collection
+from p2vtools.synthesis.collection import MAT_DOMAIN, WILD_DOMAIN, build_collection
 from p2vtools.synthesis.feet.foot import make_feet
 from p2vtools.synthesis.feet.landmarks import true_measures
 from p2vtools.synthesis.feet.population import sample_population
@@ -45,6 +45,7 @@ CAPTURE_SETTINGS = {
     "a mat's cameras, foot found": ("phone", "a mat"),
     "exact cameras, placement given": ("phone", None),
     "on a mat, its cameras, foot found": (MAT_DOMAIN, "a mat"),
+    "in the wild, a mat's cameras, foot found": (WILD_DOMAIN, "a mat"),
 }
 """Title -> (domain of the photos, source of the camera noise), the settings in which test feet are measured."""
 
@@ -87,8 +88,11 @@ def evaluate_reconstruction(weights: PretrainedModel, folders: Sequence[Path], s
 
 
 def true_capture_measures(folder: Path) -> dict[str, float]:
-    """The true measures of the foot in a rendered capture folder, from the landmarks of the body model, mm."""
+    """The true measures of the foot in a rendered capture folder, mm: from the landmarks of the body model, which fit
+    the people of usual variety only, otherwise from the mesh."""
     subject = json.loads((folder / "subject.json").read_text())
+    if subject["look"] == WILD_DOMAIN:
+        return vars(measure_foot(trimesh.load_mesh(folder / "model.obj", process=False), subject["side"])[0])
     (person,) = sample_population(subject["recipe"]["seed"], 1, first=subject["recipe"]["index"])
     return true_measures(make_feet(person)[subject["side"]])
 
@@ -163,7 +167,7 @@ def complete_card(path: Path, config: Config) -> dict[str, object]:
         The new entries. Intervals and verdicts are calibrated on validation people (`validation_feet`).
     """
     feet = data_folder("feet", config.scale)
-    test = {domain: sorted((feet / domain).glob("person-test-*")) for domain in ("phone", MAT_DOMAIN)}
+    test = {domain: sorted((feet / domain).glob("*-test-*")) for domain, _ in CAPTURE_SETTINGS.values()}
     validation = validation_folders(feet)
     entries = calibrate(path, reconstruct_validation_feet(pretrained.load_pretrained(path), validation))
     weights = pretrained.load_pretrained(path)
