@@ -68,7 +68,7 @@ def photograph(solid: torch.Tensor, pose: np.ndarray, side: str, count: int) -> 
 
 @pytest.mark.parametrize(
     ("count", "side", "yaw", "place", "millimetres"),
-    [(1, "left", -40.0, (0.03, 0.045), 8), (1, "right", 15.0, (-0.02, 0.0), 8), (3, "right", 42.0, (-0.04, -0.04), 4)],
+    [(1, "left", -40.0, (0.03, 0.045), 8), (1, "right", 15.0, (-0.02, 0.0), 8), (3, "right", 42.0, (-0.04, -0.04), 8)],
 )
 def test_a_foot_is_found_where_it_was_put(reader, count, side, yaw, place, millimetres):
     solid = reader.typical_foot.solid
