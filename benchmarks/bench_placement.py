@@ -22,7 +22,7 @@ import trimesh
 from p2vlib.data.capture_folder import PhotoSet, evenly_spaced, read_photo_set
 from p2vlib.geometry.frames import FOOT_CUBE
 from p2vlib.geometry.grids import iou, voxelise
-from p2vtools.fit.placement import find_foot, pose_matrix, yaw_of
+from p2vtools.fit.placement import find_foot, pose_matrix, pose_yaw
 from p2vtools.fit.pretrained import PretrainedModel, load_pretrained
 from p2vtools.fit.reconstruct import reconstruct
 from p2vtools.study.model_card import solid_in_frame
@@ -54,7 +54,7 @@ def measure(weights: PretrainedModel, photo_set: PhotoSet, pose: np.ndarray, tru
         "kept": iou(kept, truth),
         "found": iou(solid_in_frame(replace(foot, pose=found.pose), pose), truth),
         "mm": 1000 * float(np.hypot(error[0, 3], error[2, 3])),
-        "degrees": abs(yaw_of(error)),
+        "degrees": abs(pose_yaw(error)),
         "agreement": found.agreement,
         "overlap": found.overlap,
         "at limit": found.at_limit,

@@ -39,7 +39,7 @@ class FeetData:
     mats: bool = False
     """Whether everybody is also photographed standing on a printed mat (domain ``mat``)."""
     wild: bool = False
-    """Whether there are also as many people of wide variety in scenes as phones see them (domain ``wild``)."""
+    """Whether as many further people, of wider variety, are photographed in everyday scenes (domain ``wild``)."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class Training:
     lift_noise: float = 0.0
     """Standard deviation of the height of the cube above the floor on which the foot stands, in edges."""
     close_crops: float = 0.0
-    """Share of the samples whose photos are cropped to the foot itself instead of its cube; for captures with crop
+    """Share of the samples whose photos are cropped to the foot itself instead of its cube. Only for captures with crop
     boxes (`dataset.load_feet`)."""
     point_samples: int = 0
     """If not 0, query points near the surface per capture for the point head, which is then the only part trained."""

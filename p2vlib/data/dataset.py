@@ -28,7 +28,6 @@ COLUMNS = ("sample", "subject", "dataset", "taxonomy", "look", "light", "split",
 """Columns of `Captures.table`. ``look`` is the domain (studio, phone, mat, wild), ``light`` the lighting along a walk
 (drift or steady), ``cube`` metric or object (R2N2's normalised cube)."""
 
-
 MAX_BOX = 8
 """Largest crop box, relative to the longer side of the photo."""
 
@@ -85,7 +84,7 @@ class Captures:
         return self.rows(np.flatnonzero(keep))
 
     def rows(self, rows: Int64[np.ndarray, " rows"]) -> Captures:
-        """The captures with these numbers, in ascending order."""
+        """The captures with these row numbers; ``rows`` is in ascending order."""
         # Consecutive rows are a view, not a copy: the photos of an archive are a memory map of up to 79 GB.
         consecutive = rows[-1] - rows[0] + 1 == len(rows)
         index = slice(rows[0], rows[-1] + 1) if consecutive else torch.from_numpy(rows)
@@ -158,8 +157,8 @@ def load_feet(config: Config, *domains: str) -> Captures:
     """The feet of ``config`` in these domains, in metric cubes, with whole photos, crop boxes and fine ground truth.
 
     For networks with cameras: training moves the cube relative to the foot (`geometry.placement`) and crops each photo
-    to the moved cube. Photos of different sizes are placed in the middle of a common square, transparent around them:
-    what lies beyond a photo then has the colour of the background.
+    to the moved cube. Photos of different sizes are placed in the middle of a common transparent square, so that pixels
+    beyond a photo get the colour of the background.
 
     Raises:
         ValueError: the packed file is missing or stale.
@@ -226,10 +225,11 @@ def crop_and_resize(
 ) -> UInt8[np.ndarray, "size size 4"]:
     """``image`` as RGBA, cropped to ``box`` (pixels) and resized to ``size`` pixels.
 
-    Outside the image, pixels of its ``edge`` are repeated, or all are transparent (``constant``).
+    Where the box extends beyond the image by more than the image's longer side, the image is scaled down first, so that
+    the image with its border never takes more than nine times the memory of the square around the image.
 
-    Where the box extends beyond the image by more than the longer side of it, the image is scaled down first, so that
-    an image with its border never takes more than nine times the memory of the square around the image.
+    Args:
+        outside: pixels outside the image: ``edge`` repeats those of its border, ``constant`` is transparent.
 
     Raises:
         ValueError: a box that is empty, not finite or more than `MAX_BOX` times as large as the image.
@@ -246,7 +246,7 @@ def crop_and_resize(
                 f"a crop box of {extent.max():.0f} pixels in a photo of {image.width} x {image.height}; expected at "
                 f"most {MAX_BOX} times the photo: the camera is misplaced or too near"
             )
-        # A box entirely beyond the photo shows repeated pixels alone, wherever it is.
+        # A box entirely beyond the photo shows only what is outside, so it is moved to the photo's border.
         edges -= np.tile(np.maximum(edges[:2] - image.size, 0) + np.minimum(edges[2:], 0), 2)
         beyond = max(0.0, *-edges[:2], *(edges[2:] - image.size))
         if beyond > longer:

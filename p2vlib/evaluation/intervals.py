@@ -59,9 +59,9 @@ def paired_difference(metrics: pd.DataFrame, reference: pd.DataFrame) -> tuple[f
 
 
 def unpaired_difference(metrics: pd.DataFrame, reference: pd.DataFrame) -> tuple[float, float, float]:
-    """Difference of the mean IoU of ``metrics`` to that of ``reference``, of other people, with its interval.
+    """Mean IoU of ``metrics`` minus that of ``reference``, which may have other subjects, with its 95 % interval.
 
-    Both are taken at their selected thresholds; the subjects of the two are resampled independently.
+    Both are taken at their selected thresholds. The subjects of the two are resampled independently.
 
     >>> one, two = (pd.DataFrame({"iou": [iou, iou], "subject": ["a", "b"], "selected": True}) for iou in (0.75, 0.5))
     >>> unpaired_difference(one, two)

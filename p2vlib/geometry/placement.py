@@ -136,12 +136,13 @@ def projected_boxes(cameras: Cameras, boxes: Boxes, height: float) -> Boxes:
 def solid_boxes(
     solid: Bool[Tensor, "batch x y z"], cameras: Cameras, boxes: Boxes, margin: float | Float[Tensor, "batch 1 1"] = 1.0
 ) -> Boxes:
-    """The smallest square boxes around the projected voxels of ``solid``, ``margin`` times as large, in pixels.
+    """Square crop boxes around the projected voxel centres of ``solid``, in pixels.
 
-    An empty solid has the boxes of the whole cube.
+    An empty solid gets the boxes of the whole cube.
 
     Args:
         boxes: the crop boxes to which ``cameras`` belong.
+        margin: edge of a box relative to the smallest square around the projection.
 
     >>> from p2vlib.geometry.cameras import look_at
     >>> from p2vlib.geometry.frames import FOOT_CUBE

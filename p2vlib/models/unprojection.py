@@ -152,7 +152,7 @@ class Unprojection(nn.Module):
     def predict_masks(
         self, views: Float[Tensor, "batch views 3 height width"]
     ) -> Float[Tensor, "batch views rows columns"]:
-        """The silhouettes alone (`UnprojectionReconstruction.mask_probability`), which need no camera."""
+        """Predicts only the silhouettes (`UnprojectionReconstruction.mask_probability`), which need no cameras."""
         check_views(views, self.config.image_size)
         masks = self.mask(self.encoder(views.flatten(0, 1)))
         return torch.sigmoid(masks.float())[:, 0].unflatten(0, views.shape[:2])

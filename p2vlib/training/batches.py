@@ -88,9 +88,10 @@ def sample_batch(
 def _crop_closely(
     truth: Tensor, cameras: Tensor, boxes: Tensor, share: float, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Cameras and boxes of a batch of which a ``share`` is cropped to the foot instead of its cube, not quite centred.
+    """Crops a ``share`` of the batch to the foot instead of its cube; returns the new cameras and boxes.
 
-    A camera near a foot sees little of the cube: most of a crop to the cube then lies beyond the photo.
+    A camera close to a foot sees little of the cube, so most of a crop to the cube lies beyond the photo. Close crops
+    have a random size (`CLOSE_MARGINS`) and displacement (`CLOSE_SHIFT`).
     """
     random = torch.rand(len(boxes), boxes.shape[1], 4, generator=generator).to(boxes.device)
     low, high = CLOSE_MARGINS

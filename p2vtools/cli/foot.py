@@ -71,7 +71,7 @@ def measure(
     out: Annotated[Path | None, Option(help="also draw where it was measured, PNG")] = None,
     fit: Annotated[Path | None, Option(help="also draw its room in shoes of three sizes, PNG")] = None,
 ) -> None:
-    """Print the measures, in mm, and the shoe sizes of the mesh of a foot, with the intervals of its reconstruction."""
+    """Print the measures (mm) and shoe sizes of the mesh of a foot, with intervals if it was reconstructed."""
     from p2vlib.files import write_atomically
     from p2vlib.geometry.frames import UNITS
     from p2vtools import viewer
@@ -86,7 +86,7 @@ def measure(
     if mesh.suffix.lower() == ".stl":
         foot.apply_scale(UNITS["mm"])
     if record and record.side != side:
-        raise ValueError(f"{mesh}: reconstructed as a {record.side} foot, measured as a {side} one; pass its side")
+        raise ValueError(f"{mesh}: was reconstructed as a {record.side} foot; pass --side {record.side}, not {side}")
     measures, landmarks = measure_foot(foot, side)
     print(f"{mesh}:")
     if record:
@@ -114,7 +114,7 @@ def _check_suffix(path: Path, suffix: str) -> None:
 def _print_measures(
     measures: Measures, half_widths: Mapping[str, float] = MappingProxyType({}), has_scale: bool = True
 ) -> None:
-    """Prints measures in mm and sizes, or proportions; ``half_widths``: measure -> half its interval, mm."""
+    """Prints measures in mm and sizes, or proportions; ``half_widths``: measure -> half of its interval, mm."""
     from p2vtools.fit.measure import shoe_sizes
 
     halves, length = {name.replace("_", " "): value for name, value in half_widths.items()}, measures.length

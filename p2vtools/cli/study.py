@@ -114,16 +114,16 @@ def convert(
 def fetch(
     name: Annotated[Literal["shapenet", "pix3d", "textures"], Argument(help="the archive")],
     root: Annotated[Path | None, Option(help="the target folder (default: data/NAME; textures: the cache)")] = None,
-    source: Annotated[Path | None, Option("--from", help="textures: copy the files of this folder, checked")] = None,
+    source: Annotated[Path | None, Option("--from", help="textures: copy from this folder instead")] = None,
 ) -> None:
-    """Download the real ShapeNet renderings, Pix3D, or skins and lights for rendered photos; resumes."""
+    """Download the real ShapeNet renderings, Pix3D, or textures (skins, lights) of rendered photos; resumes."""
     from p2vtools.archives.download import fetch as fetch_archive
     from p2vtools.synthesis.texture_download import fetch_textures
 
     if name == "textures":
         fetch_textures(root, source)
     elif source is not None:
-        raise ValueError(f"--from is for textures; fetch {name} into --root instead")
+        raise ValueError(f"--from is only for textures; {name} is downloaded, into --root")
     else:
         fetch_archive(name, root)
 

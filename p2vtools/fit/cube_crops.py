@@ -1,4 +1,4 @@
-"""Photos and cameras cropped to a cube in the world, as networks take them, and the prediction in the cube."""
+"""Crops of photos and cameras to a cube in the world, which are the input of a network, and its prediction there."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from p2vlib.models import Reconstruction
 from p2vtools.fit.pretrained import PretrainedModel
 
 CLOSE_MARGIN = 1.25
-"""Size of a crop to a foot relative to its projection."""
+"""Edge of a crop to a foot, relative to the smallest square around its projection."""
 
 
 def crop_to_cube(
@@ -39,8 +39,8 @@ def crop_to_cube(
     A right foot is mirrored. The truth is unknown.
 
     Args:
-        outside: pixels outside a photo, as of `crop_and_resize`.
-        solid: the foot in the cube; photos are then cropped to it, with a margin.
+        outside: pixels outside a photo, as in `crop_and_resize`.
+        solid: the foot in the cube. If given, the photos are cropped to it instead, with a margin (`CLOSE_MARGIN`).
 
     Raises:
         ValueError: a camera that does not see the cube.
@@ -83,7 +83,12 @@ def as_left_captures(
     boxes: Sequence[np.ndarray] = (),
     size: int = 0,
 ) -> Captures:
-    """Photos and cameras of one foot as `Captures` of one row; a right foot is mirrored."""
+    """Photos and cameras of one foot as `Captures` of one row; a right foot is mirrored.
+
+    Args:
+        boxes: crop boxes in the photos, pixels, for photos that are not cropped yet.
+        size: edge to which these crops are resized, pixels.
+    """
     is_right, no_truth = torch.tensor([side == "right"]), torch.zeros(1, 1, 1, 1, dtype=torch.bool)
     pixels = torch.from_numpy(np.stack(photos)).permute(0, 3, 1, 2)[None]
     pixels, _ = mirror_views(pixels, no_truth, is_right)
@@ -113,7 +118,7 @@ def predict_cube(
 def predict_masks(
     weights: PretrainedModel, photo_set: PhotoSet, pose: np.ndarray, cube: Cube
 ) -> tuple[Float[Tensor, "1 views rows columns"], Float[Tensor, "1 views 3 7"]]:
-    """As `predict_cube`, but the silhouettes alone, which takes a fraction of the time."""
+    """As `predict_cube`, but only the silhouettes, which takes a fraction of the time."""
     captures = _network_input(weights, photo_set, pose, cube)
     with torch.no_grad():
         return weights.model.predict_masks(preprocess(captures.photos)), captures.cameras
@@ -133,9 +138,9 @@ def _network_input(
 def predict_closely(
     weights: PretrainedModel, photo_set: PhotoSet, pose: np.ndarray
 ) -> tuple[Reconstruction, Float[Tensor, "1 views 3 7"]]:
-    """As `predict_cube` in `FOOT_CUBE`, and once more from crops to the foot where the weights were trained with such.
+    """As `predict_cube` in `FOOT_CUBE`, repeated with crops to the predicted foot if the network was trained with them.
 
-    A camera near a foot sees little of the cube, so that most of a crop to the cube lies beyond the photo.
+    A camera close to a foot sees little of the cube, so most of a crop to the cube lies beyond the photo.
     """
     first, cameras = predict_cube(weights, photo_set, pose, FOOT_CUBE)
     solid = (first.probability[0] >= weights.threshold).numpy()

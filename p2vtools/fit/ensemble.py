@@ -24,10 +24,10 @@ from p2vlib.models.unprojection import Unprojection, UnprojectionConfig, Unproje
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class EnsembleReconstruction(UnprojectionReconstruction):
-    """A reconstruction with those of the members."""
+    """The mean reconstruction, with the occupancy by each member."""
 
     member_probability: Float[Tensor, "batch members x y z"]
-    """Occupancy by each member, in [0, 1]; their differences show what the ensemble does not know."""
+    """Occupancy by each member, in [0, 1]. The differences between members measure the uncertainty of the ensemble."""
 
 
 class Ensemble(nn.Module):
@@ -75,7 +75,7 @@ class Ensemble(nn.Module):
     def predict_masks(
         self, views: Float[Tensor, "batch views 3 height width"]
     ) -> Float[Tensor, "batch views rows columns"]:
-        """The mean silhouettes of the members alone."""
+        """Predicts only the silhouettes, the mean over the members."""
         return torch.stack([member.predict_masks(views) for member in self.members]).mean(0)
 
     def loss(self, result: UnprojectionReconstruction, batch: Batch) -> Float[Tensor, ""]:

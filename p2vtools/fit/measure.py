@@ -195,8 +195,8 @@ def shoe_sizes(length: float, ball_breadth: float | None = None, margin: float =
 
     Mondopoint (ISO 9407) describes the foot itself. The others are the most common formulas; manufacturers differ:
     EU = 1.5 (cm + 1.5); UK = 3 inches - 23; US men = UK + 1, US women = UK + 2.5; children's UK sizes start 13 lower.
-    The recommended size is the nearest; where the interval spans several, these follow as "(A to B possible)". The
-    margin is at least a tenth of a size.
+    The size is the nearest one. If the interval length ± ``margin`` spans several sizes, "(A to B possible)" follows.
+    The margin is at least a tenth of a size.
 
     Raises:
         ValueError: a length outside 90 to 350 mm.
@@ -222,7 +222,7 @@ def shoe_sizes(length: float, ball_breadth: float | None = None, margin: float =
 
 
 def _nearest(length: float, margin: float, step: float, label: Callable[[float], str]) -> str:
-    """Label of the step nearest to ``length`` (mm), and of the first and last within ``margin`` if several."""
+    """Label of the step nearest to ``length`` (mm), then the first and the last within ``margin`` if they differ."""
     room = max(margin / step, 0.1)
     lower, nearest, upper = (np.floor(length / step + 0.5 + sign * room + 1e-9) for sign in (-1, 0, 1))
     return label(nearest) + ("" if lower == upper else f" ({label(lower)} to {label(upper)} possible)")

@@ -1,10 +1,10 @@
-"""The place of a foot in the photos of a capture.
+"""The placement of a foot in a capture: its position and direction on the floor.
 
-A real capture does not tell where the foot stands and where its toes point. A typical foot is fitted to the silhouettes
-that the network predicts: its position and direction on the floor, and its size. Two and more photos are also carved to
-a visual hull, around which the cube is placed, and placed again around the network's own volume. The candidate whose
-predicted volume agrees best with the predicted silhouettes is the placement; one photo is never carved, as its hull has
-no end.
+A real capture does not say where the foot stands and where its toes point. A typical foot is fitted to the silhouettes
+that the network predicts: its position and direction on the floor, and its size. With two or more photos the cube is
+then centred on the network's own volume there, and if the agreement is still low, on a visual hull of the silhouettes.
+(The visual hull of one photo is unbounded.) The candidate whose predicted volume agrees best with the predicted
+silhouettes is the placement.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from p2vtools.fit.pretrained import PretrainedModel
 from p2vtools.fit.silhouette_fitting import PoseFit, PosePrior, fit_pose
 
 START_SHIFT, START_TURN = 0.04, 30.0
-"""Standard deviation of a start along x and z (metres) and of its direction (degrees)."""
+"""Standard deviation of the prior of the fit about the start of the search: along x and z (metres), of the direction
+(degrees)."""
 
 MAX_SHIFT, MAX_TURN = 0.08, 60.0
 """Largest distance (metres) and angle (degrees) of a placement from the start of the search."""
@@ -37,51 +38,53 @@ SEARCH_SCALE = 1.35
 
 FIT_ROUNDS = ((1.35, 24, 0.04, 3), (1.35, 16, 0.03, 2), (1.15, 16, 0.02, 1), (1.0, 16, 0.01, 1))
 """Rounds of the fit: edge of the cube to which photos are cropped, relative to that of a foot; steps; learning rate;
-number of places that are refined further."""
+number of poses that are refined further."""
 
 FINE_PIXELS, COARSE_PIXELS = 24, 16
-"""Edge of the silhouettes in the fit with one or two photos, and with more, which need less detail."""
+"""Edge of the silhouettes in the fit, pixels: with one or two photos, and with more, which need less detail."""
 
 START_TURNS = (0.0, -20.0, 20.0, -40.0, 40.0)
 """Directions from which the first round starts, degrees."""
 
 DISTINCT_SHIFT, DISTINCT_TURN = 0.02, 15.0
-"""Two places are different from this distance (metres) or angle (degrees)."""
+"""Two poses are distinct if they are more than this distance (metres) or angle (degrees) apart."""
 
 FIT_PHOTOS = 4
 """At most this many photos, evenly spaced, take part in the fit."""
 
 LEG_HEIGHT = 0.06
-"""The part of a foot below this height, metres, defines its place: a leg may lean."""
+"""Height below which a foot determines its placement, metres: further up, the leg may lean."""
 
 MIN_GAIN = 0.01
-"""A placement replaces a simpler one only where its overlap or agreement is better by this much."""
+"""A placement replaces a simpler one only if its loss or agreement is better by this much."""
 
 MIN_OVERLAP, DOUBTFUL_GAIN = 0.9, 0.1
-"""Below this overlap the place of a typical foot is doubtful: with one photo, its agreement has to be better than that
-of the start by `DOUBTFUL_GAIN`."""
+"""Below this overlap the fit of the typical foot is doubtful: with one photo, its agreement then has to exceed that of
+the start by `DOUBTFUL_GAIN`."""
 
-ENOUGH = 0.85
-"""With this agreement no further placement is tried."""
+SUFFICIENT_AGREEMENT = 0.85
+"""From this agreement on, no further placement is tried."""
 
 
 @dataclass(frozen=True, eq=False)
 class FootPlacement:
-    """Where the search has found a foot."""
+    """The result of `find_foot`."""
 
     pose: Float[np.ndarray, "4 4"]
-    """From the frame of the foot to that of the cameras, metres: yaw and translation on the floor."""
+    """From the frame of the foot to that of the cameras, metres: rotation about y and translation on the floor."""
     shift_m: float
     """Distance from the start, metres."""
     turn_degrees: float
     """Angle from the start, clockwise seen from above."""
     method: Literal["start", "typical foot", "volume"]
+    """How the pose was found: kept, by the fit of the typical foot, or around a predicted volume or visual hull."""
     agreement: float
     """Mean IoU over the photos of the silhouettes of the network's volume with the silhouettes it predicts."""
     at_limit: bool
-    """Whether the search went beyond `MAX_SHIFT` or `MAX_TURN`; this is the best pose within them, or the start."""
+    """Whether the search went beyond `MAX_SHIFT` or `MAX_TURN`; ``pose`` is then the nearest pose within them,
+    or the start."""
     overlap: float
-    """Mean Dice coefficient over the photos of the fitted typical foot with the predicted silhouettes."""
+    """Mean Dice coefficient over the photos of the fitted typical foot with the predicted silhouettes, or 0."""
 
 
 def pose_matrix(yaw: float, position: np.ndarray) -> Float[np.ndarray, "4 4"]:
@@ -93,7 +96,7 @@ def pose_matrix(yaw: float, position: np.ndarray) -> Float[np.ndarray, "4 4"]:
     return pose
 
 
-def yaw_of(pose: Float[np.ndarray, "4 4"]) -> float:
+def pose_yaw(pose: Float[np.ndarray, "4 4"]) -> float:
     """Direction of the toes of a foot with this ``pose`` (`pose_matrix`), degrees clockwise of +x."""
     return float(np.rad2deg(np.arctan2(pose[2, 0], pose[0, 0])))
 
@@ -124,8 +127,8 @@ def estimate_placement(volume: Float[np.ndarray, "x y z"], cube: Cube) -> tuple[
 # --------------------------------------------------------------------------------------------------------- typical foot
 
 
-class _FittedPlace(NamedTuple):
-    """A place of the typical foot."""
+class _FittedPose(NamedTuple):
+    """A pose of the typical foot."""
 
     loss: float
     overlap: float
@@ -136,13 +139,16 @@ class _FittedPlace(NamedTuple):
 def _fit_in_rounds(
     weights: PretrainedModel, photo_set: PhotoSet, start: Float[np.ndarray, "4 4"]
 ) -> tuple[Float[np.ndarray, "4 4"], float]:
-    """Pose and overlap of the typical foot, fitted anew to the silhouettes predicted around each new pose.
+    """Pose and overlap of the typical foot. Each round predicts the silhouettes around the best poses and fits again.
 
-    The start itself where the first round does not beat it by `MIN_GAIN`.
+    Returns the start itself if the first round does not improve the loss by `MIN_GAIN`.
+
+    Raises:
+        ValueError: the silhouettes around the start are empty.
     """
     chosen = photo_set.subset(evenly_spaced(len(photo_set.photos), min(FIT_PHOTOS, len(photo_set.photos))))
     pixels = FINE_PIXELS if len(chosen.photos) <= 2 else COARSE_PIXELS
-    places, turns = [_FittedPlace(np.inf, 0.0, start, 0.0)], START_TURNS
+    places, turns = [_FittedPose(np.inf, 0.0, start, 0.0)], START_TURNS
     for edge, steps, rate, width in FIT_ROUNDS:
         fitted = []
         for place in places:
@@ -159,18 +165,18 @@ def _fit_in_rounds(
                 kept = fit_pose(weights.typical_foot.solid, prior, *seen, torch.zeros(1, 4), 0, rate, pixels)
                 if float(fit.loss.min()) > float(kept.loss) - MIN_GAIN:
                     return start, float(kept.overlap)
-            fitted += _fitted_places(fit, pose, photo_set.side)
+            fitted += _fitted_poses(fit, pose, photo_set.side)
         places, turns = _best_distinct(fitted, width) or places, (0.0,)
     return places[0].pose, places[0].overlap
 
 
 def _start_prior(weights: PretrainedModel, start: Float[np.ndarray, "4 4"], side: str) -> PosePrior:
-    """Prior of the fit in a cube in whose frame the ``start`` of the search is this pose."""
+    """Prior of the fit in a cube in whose frame the search started at the pose ``start``."""
     mirror = -1 if side == "right" else 1
     mean = [
         start[0, 3] / FOOT_CUBE_EDGE,
         mirror * start[2, 3] / FOOT_CUBE_EDGE,
-        mirror * math.radians(yaw_of(start)),
+        mirror * math.radians(pose_yaw(start)),
         0,
     ]
     shift = START_SHIFT / FOOT_CUBE_EDGE
@@ -181,9 +187,10 @@ def _start_prior(weights: PretrainedModel, start: Float[np.ndarray, "4 4"], side
 def _predict_masks(
     weights: PretrainedModel, photo_set: PhotoSet, pose: Float[np.ndarray, "4 4"], edge: float
 ) -> tuple[Float[Tensor, "1 views rows columns"], Float[Tensor, "1 views 3 7"], float] | None:
-    """Silhouettes and cameras for a cube ``edge`` times as large as that of a foot, and ``edge``.
+    """Silhouettes, cameras and the edge of the cube that was used, relative to the cube of a foot.
 
-    It is 1 where a camera is so near that it is inside the larger cube. None: a camera does not see the foot's cube.
+    The edge is ``edge``, or 1 if a camera is so near that it is inside the larger cube. None: a camera does not see the
+    cube of a foot.
     """
     for scale in (edge, 1.0):
         with contextlib.suppress(ValueError):
@@ -191,22 +198,22 @@ def _predict_masks(
     return None
 
 
-def _fitted_places(fit: PoseFit, pose: Float[np.ndarray, "4 4"], side: str) -> list[_FittedPlace]:
-    """The places of a ``fit`` to a capture in the cube at ``pose``; right feet are fitted mirrored."""
+def _fitted_poses(fit: PoseFit, pose: Float[np.ndarray, "4 4"], side: str) -> list[_FittedPose]:
+    """The poses of a ``fit`` in the cube at ``pose``; right feet are fitted mirrored."""
     places, mirror = [], -1 if side == "right" else 1
     numbers = (fit.loss.tolist(), fit.overlap.tolist(), fit.parameters.tolist())
     for loss, overlap, (x, z, angle, log_size) in zip(*numbers, strict=True):
         step = pose_matrix(mirror * np.rad2deg(angle), FOOT_CUBE_EDGE * np.array([x, 0.0, mirror * z]))
-        places.append(_FittedPlace(loss, overlap, pose @ step, log_size))
+        places.append(_FittedPose(loss, overlap, pose @ step, log_size))
     return places
 
 
-def _best_distinct(places: Sequence[_FittedPlace], number: int) -> list[_FittedPlace]:
-    """The ``number`` best places, of which no two are nearly the same."""
-    best: list[_FittedPlace] = []
+def _best_distinct(places: Sequence[_FittedPose], number: int) -> list[_FittedPose]:
+    """The ``number`` best poses that are distinct (`DISTINCT_SHIFT`, `DISTINCT_TURN`)."""
+    best: list[_FittedPose] = []
     for place in sorted(places, key=lambda place: place.loss):
         steps = [np.linalg.inv(other.pose) @ place.pose for other in best]
-        if all(np.linalg.norm(s[:3, 3]) > DISTINCT_SHIFT or abs(yaw_of(s)) > DISTINCT_TURN for s in steps):
+        if all(np.linalg.norm(s[:3, 3]) > DISTINCT_SHIFT or abs(pose_yaw(s)) > DISTINCT_TURN for s in steps):
             best.append(place)
     return best[:number]
 
@@ -241,16 +248,16 @@ def find_foot(weights: PretrainedModel, photo_set: PhotoSet) -> FootPlacement:
         best = _better(_evaluate(weights, photo_set, "start", start, start), best, DOUBTFUL_GAIN)
     if len(photo_set.photos) > 1:
         best = _better(best, _recentre(weights, photo_set, best, start))
-        if best.agreement < ENOUGH:
+        if best.agreement < SUFFICIENT_AGREEMENT:
             best = _better(best, _carve(weights, photo_set, start))
-        if best.agreement < ENOUGH and best.method != "start":
+        if best.agreement < SUFFICIENT_AGREEMENT and best.method != "start":
             best = _better(_evaluate(weights, photo_set, "start", start, start), best)
     if not (best.volume > 0.5).any():
         raise ValueError(_not_found(photo_set))
     step = np.linalg.inv(start) @ best.pose
     shift = float(np.hypot(step[0, 3], step[2, 3]))
     at_limit = best.at_limit or (best.method == "start" and fitted is not None and fitted.at_limit)
-    return FootPlacement(best.pose, shift, yaw_of(step), best.method, best.agreement, at_limit, overlap)
+    return FootPlacement(best.pose, shift, pose_yaw(step), best.method, best.agreement, at_limit, overlap)
 
 
 def _better(first: _Candidate, second: _Candidate | None, gain: float = MIN_GAIN) -> _Candidate:
@@ -265,10 +272,10 @@ def _evaluate(
     pose: Float[np.ndarray, "4 4"],
     start: Float[np.ndarray, "4 4"],
 ) -> _Candidate | None:
-    """What the network predicts at ``pose``; None: a camera does not see the cube there.
+    """What the network predicts at ``pose``, moved within the limits; None: a camera does not see the cube there.
 
     Raises:
-        ValueError: it does not at the start either.
+        ValueError: ``method`` is ``start`` and a camera does not see the cube.
     """
     pose, at_limit = _within_limits(pose, start)
     try:
@@ -286,7 +293,7 @@ def _evaluate(
 def _recentre(
     weights: PretrainedModel, photo_set: PhotoSet, candidate: _Candidate | None, start: Float[np.ndarray, "4 4"]
 ) -> _Candidate | None:
-    """The cube placed around the volume of ``candidate``; None: it is empty."""
+    """The candidate whose cube is centred on the volume of ``candidate``; None: the volume is empty."""
     placement = None if candidate is None else estimate_placement(candidate.volume, FOOT_CUBE)
     if placement is None:
         return None
@@ -294,9 +301,9 @@ def _recentre(
 
 
 def _carve(weights: PretrainedModel, photo_set: PhotoSet, start: Float[np.ndarray, "4 4"]) -> _Candidate | None:
-    """The cube placed twice around a visual hull and once around the network's volume.
+    """The candidate whose cube is centred twice on a visual hull and then on the network's volume.
 
-    None: a hull is empty, or a camera is inside the cube that is carved.
+    None: a hull is empty, or a camera is inside the cube of the hull.
     """
     pose, cube = start, _scaled_cube(SEARCH_SCALE)
     for _ in range(2):
@@ -335,9 +342,9 @@ def _scaled_cube(scale: float) -> Cube:
 def _within_limits(
     pose: Float[np.ndarray, "4 4"], start: Float[np.ndarray, "4 4"]
 ) -> tuple[Float[np.ndarray, "4 4"], bool]:
-    """The nearest pose within `MAX_SHIFT` and `MAX_TURN` of ``start``, and whether ``pose`` lies beyond them."""
+    """``pose``, moved within `MAX_SHIFT` and `MAX_TURN` of ``start``, and whether it was outside them."""
     step = np.linalg.inv(start) @ pose
-    distance, turn = float(np.linalg.norm(step[:3, 3])), yaw_of(step)
+    distance, turn = float(np.linalg.norm(step[:3, 3])), pose_yaw(step)
     if distance <= MAX_SHIFT and abs(turn) <= MAX_TURN:
         return pose, False
     nearest = pose_matrix(float(np.clip(turn, -MAX_TURN, MAX_TURN)), step[:3, 3] * min(1, MAX_SHIFT / distance))
@@ -345,6 +352,7 @@ def _within_limits(
 
 
 def _not_found(photo_set: PhotoSet) -> str:
+    """The error message."""
     return (
         f"no foot found in the {len(photo_set.photos)} photos; expected one on the floor at y = 0, at most "
         f"{100 * MAX_SHIFT:.0f} cm and {MAX_TURN:.0f} degrees from the start: check the cameras, or pass --placement "

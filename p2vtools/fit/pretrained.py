@@ -44,7 +44,7 @@ class PretrainedModel:
 
     @property
     def takes_close_crops(self) -> bool:
-        """Whether the network was trained with photos cropped to the foot (`Training.close_crops`)."""
+        """Whether the network was also trained with photos cropped to the foot (`Training.close_crops`)."""
         return any(recipe.get("close_crops", 0) for recipe in self.card.get("recipe", {}).values())
 
 

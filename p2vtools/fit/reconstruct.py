@@ -24,7 +24,7 @@ from p2vlib.geometry.grids import VoxelGrid, to_mesh, voxelise, write_binvox
 from p2vlib.models import Reconstruction
 from p2vtools.fit import camera_alignment
 from p2vtools.fit.cube_crops import as_left_captures, predict_closely, project_cube, silhouette_iou
-from p2vtools.fit.placement import FootPlacement, find_foot, pose_matrix, yaw_of
+from p2vtools.fit.placement import FootPlacement, find_foot, pose_matrix, pose_yaw
 from p2vtools.fit.pretrained import PretrainedModel
 
 GRID_SIZES = (32, 64, 128)
@@ -39,7 +39,7 @@ NOTED_FOCAL_ERROR = 0.03
 """Largest relative error of a focal length from EXIF or the manufacturer."""
 
 ALIGNMENT_GAIN = 0.1
-"""Aligned cameras replace noted ones only where their silhouettes agree better by this much (IoU)."""
+"""Aligned cameras replace noted ones only if the mean silhouette IoU improves by more than this."""
 
 OUTPUT_FORMATS = (".obj", ".stl", ".glb", ".ply", ".binvox")
 
@@ -57,7 +57,7 @@ class ReconstructedFoot:
     member_probability: Float32[np.ndarray, "members n n n"]
     """Occupancy by each member of the ensemble, on the grid of the network."""
     placement: FootPlacement | None = None
-    """How the pose was found; None: it was given, or follows from aligned cameras."""
+    """How the pose was found; None: it was given, or the cameras were aligned."""
     scale: float = 1.0
     """Factor on all lengths, where a foot length measured by a ruler sets the scale."""
     corrected_surface: trimesh.Trimesh | None = None
@@ -76,7 +76,7 @@ class ReconstructedFoot:
 
     @functools.cached_property
     def mesh(self) -> trimesh.Trimesh:
-        """The interpolated surface, corrected where a correction is known, metres."""
+        """``corrected_surface`` if there is one, otherwise the interpolated surface; scaled, metres."""
         surface = self.corrected_surface
         if surface is None:
             surface = trimesh.Trimesh(*to_mesh(self.probability, FOOT_CUBE, self.threshold), process=False)
@@ -112,10 +112,10 @@ def _predict_realigned(
 def _predict_noted(
     weights: PretrainedModel, photo_set: PhotoSet, find: bool
 ) -> tuple[FootPlacement | None, tuple[Reconstruction, Float[Tensor, "1 views 3 7"]]]:
-    """Placement and prediction for cameras measured by hand: as they are, or aligned (then no placement).
+    """Placement and prediction with cameras measured by hand, either as noted or aligned (then without a placement).
 
-    An alignment always improves the silhouettes a little, and makes exact cameras worse, so that it has to agree
-    clearly better.
+    An alignment always improves the agreement of the silhouettes a little and makes exact cameras worse, so the aligned
+    cameras are used only if the agreement improves clearly (`ALIGNMENT_GAIN`).
     """
     pose, found, kept = pose_matrix(0.0, photo_set.initial_position), None, None
     aligned = _predict_realigned(weights, photo_set, pose)
@@ -141,8 +141,8 @@ def reconstruct(
     Args:
         size: edge of the volume in voxels; at 64 and 128 the network is evaluated again near the surface.
         placement: ``found`` (`find_foot`), or ``given``: the foot stands where the capture says, toes along +x.
-        cameras: ``exact``, or ``noted``: measured by hand, aligned to the photos first (`camera_alignment`)
-            where that makes the silhouettes agree clearly better.
+        cameras: ``exact``, or ``noted``: measured by hand, and aligned to the photos (`camera_alignment`) if that
+            clearly improves the agreement of the silhouettes.
         report: receives progress messages.
 
     Raises:
@@ -158,10 +158,11 @@ def reconstruct(
         found = find_foot(weights, photo_set) if placement == "found" else None
         prediction, used_cameras = predict_closely(weights, photo_set, found.pose if found else pose)
     pose = found.pose if found else pose
+    method = "by the aligned cameras" if placement == "found" and found is None else placement
     shift = pose[:3, 3] - photo_set.initial_position
     report(
-        f"{len(photo_set.photos)} photos of a {photo_set.side} foot; placement {placement}: "
-        f"{np.hypot(*shift[[0, 2]]) * 1000:.0f} mm and {yaw_of(pose):+.0f} degrees from the initial guess"
+        f"{len(photo_set.photos)} photos of a {photo_set.side} foot; placement {method}: "
+        f"{np.hypot(*shift[[0, 2]]) * 1000:.0f} mm and {pose_yaw(pose):+.0f} degrees from the initial guess"
     )
     volume = weights.model.enlarged(prediction.coarse_state, size, weights.threshold)[0]
     scores = silhouette_iou(prediction, used_cameras, weights.threshold)

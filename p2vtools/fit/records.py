@@ -1,7 +1,7 @@
-"""The record beside a reconstructed foot: how it was made, its measurements with their intervals, and the verdict.
+"""Records of reconstructed feet: how a foot was made, its measurements with their intervals, and its verdict.
 
-``foot.obj`` has the record ``foot.json``. It holds the SHA-256 of the file it describes, so that a changed mesh is not
-taken for the one that was measured.
+The record of ``foot.obj`` is ``foot.json`` in the same folder. It holds the SHA-256 of the file it describes, so a mesh
+that was changed later is recognised.
 """
 
 from __future__ import annotations
@@ -16,46 +16,48 @@ from p2vlib.files import write_text
 from p2vtools.fit.verdict import JudgedFoot
 
 FORMAT = "p2v reconstruction"
-"""Value of the key ``format``, by which a record is recognised."""
+"""Value of the key ``format`` of every record."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """The record of a reconstructed foot."""
+    """The content of a record that `measure` needs."""
 
     side: str
+    """left or right."""
     measures: dict[str, float]
-    """Measurement -> mm; where the size is unknown, only their ratios mean something."""
+    """Measurement -> mm; only the ratios are meaningful where the size is unknown."""
     half_widths: dict[str, float]
     """Measurement -> half of its interval, mm."""
     verdict: str
+    """good, doubtful or not usable."""
     reasons: list[str]
     is_metric: bool
     """Whether the size is known."""
 
 
 def record_path(path: Path) -> Path:
-    """The record of the foot in the file ``path``."""
+    """Path of the record of the foot in the file ``path``."""
     return path.with_suffix(".json")
 
 
 def check_record_path(path: Path) -> None:
-    """Checks before the work that writing the foot ``path`` with its record overwrites no other JSON file.
+    """Checks, before a reconstruction starts, that the record of ``path`` will not overwrite another JSON file.
 
     Raises:
-        ValueError: there is one.
+        ValueError: there is a file at the path of the record that is not a record.
     """
     beside = record_path(path)
-    if beside.is_file() and _content(beside) is None:
-        raise ValueError(f"{beside}: is not a record of p2v and would be overwritten; pass another --out")
+    if beside.is_file() and _read_content(beside) is None:
+        raise ValueError(f"{beside}: exists, is not a record of p2v and would be overwritten; pass another --out")
 
 
 def write_record(judged: JudgedFoot, path: Path, cameras: str, weights: str) -> None:
     """Writes the record of the foot that was written to ``path``.
 
     Args:
-        cameras: exact or noted.
-        weights: which weights.
+        cameras: ``exact`` or ``noted``.
+        weights: commit of the weights, from their card.
     """
     photo_set, measured = judged.photo_set, judged.measured
     content: dict[str, Any] = {
@@ -78,8 +80,8 @@ def write_record(judged: JudgedFoot, path: Path, cameras: str, weights: str) -> 
 
 
 def read_record(path: Path) -> Record | None:
-    """The record of the foot in the file ``path``; None: there is none, or not of this content."""
-    content = _content(record_path(path))
+    """The record of the foot in the file ``path``; None: there is none, or the file has changed since."""
+    content = _read_content(record_path(path))
     if content is None or content.get("sha256") != _digest(path):
         return None
     return Record(
@@ -92,7 +94,7 @@ def read_record(path: Path) -> Record | None:
     )
 
 
-def _content(path: Path) -> dict[str, Any] | None:
+def _read_content(path: Path) -> dict[str, Any] | None:
     try:
         content = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError):

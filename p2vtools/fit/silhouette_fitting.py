@@ -118,14 +118,15 @@ def fit_pose(
     learning_rate: float = 0.03,
     size: int = 24,
 ) -> PoseFit:
-    """Fits place, direction and size of a ``solid`` on the floor to ``masks``, from all ``starts`` at once.
+    """Fits position, direction and size of a ``solid`` on the floor to ``masks``, from all ``starts`` at once.
 
-    Minimises 1 - Dice coefficient at ``size`` pixels with Adam, plus 0.01 for each parameter that is one standard
-    deviation from its mean (``prior``), and so on with the square. The best step counts.
+    Minimises, with Adam, 1 - Dice coefficient plus 0.01 times the sum of the squared deviations of the parameters from
+    the mean of ``prior``, in its standard deviations. Returns the step with the lowest loss, for each start.
 
     Args:
-        edge: of the cube to which ``cameras`` belong, relative to the cube of the solid.
-        starts: as `PoseFit.parameters`.
+        edge: edge of the cube to which ``cameras`` belong, relative to the cube of the solid.
+        starts: initial values of `PoseFit.parameters`.
+        size: edge of the compared silhouettes, pixels.
     """
     target = functional.interpolate(masks, size=(size, size), mode="area")
     solids, views = solid.float().expand(len(starts), -1, -1, -1), cameras.expand(len(starts), -1, -1, -1)

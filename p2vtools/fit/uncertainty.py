@@ -7,8 +7,9 @@ relative scale. Validation people calibrate the factor for which 90 % of feet li
 Lei et al., J. American Statistical Association 2018), for each number of photos and kind of cameras (`photo_class`).
 
 A blurred surface ends before the tips of the toes, which are thinner than a voxel. The correction of this bias is
-proportional to the blur that is observed, so a sharp surface is not changed; it moves the surface itself
-(`surface_correction`), and all millimetres are measured on the corrected surface. The card of the weights stores both.
+proportional to the observed blur, so a sharp surface is not changed. It moves the surface itself
+(`surface_correction`), and all measurements are taken on the corrected surface. The card of the weights stores both
+calibrations.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from p2vlib.geometry.grids import iou, to_mesh
 from p2vtools.fit.measure import Measures, measure_foot
 from p2vtools.fit.pretrained import PretrainedModel
 from p2vtools.fit.reconstruct import ReconstructedFoot, reconstruct
-from p2vtools.fit.surface_correction import CORRECTED, correct_surface
+from p2vtools.fit.surface_correction import CORRECTED_MEASURES, correct_surface
 
 COVERAGE = 0.9
 """Nominal coverage of the intervals."""
@@ -41,22 +42,22 @@ CALIBRATED_SIZE = 128
 """Edge of the grid, voxels, at which the calibration holds; coarser reconstructions are repeated at this size."""
 
 CALIBRATION_KEY = "intervals"
-"""Key of the card: `photo_class` -> measurement -> ``softness``, the factor on the change with the surface by which the
-measurement is corrected; ``factor`` on the scale, which gives half of the interval."""
+"""Key of the card: `photo_class` -> measurement -> ``softness`` and ``factor``. The correction of a measurement is its
+``softness`` times its change with the level of the surface; half of the interval is its ``factor`` times the scale."""
 
 OLD_CALIBRATION_KEY = "measures"
-"""Key of older cards, without classes: measurement -> ``correction, mm``, softness and factor, of eight photos with the
-cameras of a mat."""
+"""Key of older cards, without classes: measurement -> ``correction, mm`` (added to the other correction), softness and
+factor, for eight photos with the cameras of a mat."""
 
 OLD_WIDENING = {"8 photos or more": 1.25, "4 to 7 photos": 1.4, "2 or 3 photos": 2.0, "1 photo": 3.2, "noted": 3.6}
-"""`photo_class` -> factor on the intervals of an older card, which was calibrated with eight photos and a scale without
-the members: what the classes needed in a calibration of such weights on 48 feet."""
+"""`photo_class` -> factor on the intervals of an older card, which was calibrated with eight photos and without the
+part of the members. Estimated with such weights on 48 feet."""
 
 RULER_ERROR = 2.0
 """Half of the interval of a foot length measured with a ruler, mm. Assumed."""
 
-NO_FOOT = 0.1
-"""Share of a measurement that counts as its change where a surface to compare with is not the shape of a foot."""
+UNMEASURABLE_CHANGE = 0.1
+"""Change of a measurement, as a share of it, assumed if one of the compared surfaces cannot be measured as a foot."""
 
 MEASURE_NAMES = tuple(field.name for field in fields(Measures) if field.name != "arch_height")
 """Measurements of a reconstruction; photos do not show the sole."""
@@ -81,13 +82,14 @@ class UncalibratedMeasures:
     """Raw measurements of a reconstruction and the scale of their uncertainty."""
 
     table: pd.DataFrame
-    """Indexed by measurement, mm. Columns: value; grid, surface, members and photos, the parts of the scale; scale."""
+    """Indexed by measurement, mm. Columns: value; the parts of the scale: grid, surface, members and, with at least
+    `MIN_PHOTOS` photos, photos; scale."""
     halves_iou: float | None
     """As in `MeasureIntervals`."""
 
 
 def photo_class(photos: int, cameras: str = "exact") -> str:
-    """The class of a capture in which its intervals are calibrated, by its number of photos and kind of cameras.
+    """The class of a capture, by its number of photos and kind of cameras; each class has a calibration of its own.
 
     >>> photo_class(3), photo_class(8, "noted")
     ('2 or 3 photos', 'noted')
@@ -104,9 +106,9 @@ def measure_with_intervals(
     """Measures ``foot``, the result of `reconstruct` with the same ``weights``, ``photo_set`` and ``cameras``.
 
     Raises:
-        ValueError: the reconstruction cannot be measured as a foot, or weights whose card has no calibration.
+        ValueError: the reconstruction cannot be measured as a foot, or the card of the weights has no calibration.
     """
-    calibration, fine = calibration_of(weights, photo_class(len(photo_set.photos), cameras)), foot
+    calibration, fine = card_calibration(weights, photo_class(len(photo_set.photos), cameras)), foot
     if len(foot.probability) != CALIBRATED_SIZE:
         if cameras == "exact":
             photo_set_of_foot = placed_photos(photo_set, foot, range(len(photo_set.photos)))
@@ -128,7 +130,7 @@ def measure_with_intervals(
 
 
 def _half_widths_by_ruler(measures: Measures, half_widths: Mapping[str, float], scale: float) -> dict[str, float]:
-    """Half widths where a ruler gives the length: those of the proportions, and the error of the ruler."""
+    """Half widths if the length was measured with a ruler: the uncertainty of the proportions and of the ruler."""
     length, relative = measures.length, half_widths["length"] / measures.length
     ruler = {"length": RULER_ERROR}
     for name in half_widths.keys() - ruler:
@@ -137,8 +139,8 @@ def _half_widths_by_ruler(measures: Measures, half_widths: Mapping[str, float], 
     return ruler
 
 
-def calibration_of(weights: PretrainedModel, photos: str) -> dict[str, dict[str, float]]:
-    """Measurement -> correction, mm; softness and factor for a `photo_class`, also from older cards.
+def card_calibration(weights: PretrainedModel, photos: str) -> dict[str, dict[str, float]]:
+    """Measurement -> its calibration for a `photo_class`, from a card with `CALIBRATION_KEY` or `OLD_CALIBRATION_KEY`.
 
     Raises:
         ValueError: the card has no calibration.
@@ -156,14 +158,14 @@ def calibration_of(weights: PretrainedModel, photos: str) -> dict[str, dict[str,
 
 
 def corrected_targets(table: pd.DataFrame, calibration: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """Measurements that the surface should have, mm: those of `CORRECTED` plus their correction."""
+    """Measurements that the surface should have, mm: those of `CORRECTED_MEASURES` plus their correction."""
     return {
         name: float(
             table.value[name]
             + calibration[name].get("correction, mm", 0.0)
             + calibration[name]["softness"] * table.surface[name]
         )
-        for name in CORRECTED
+        for name in CORRECTED_MEASURES
     }
 
 
@@ -196,11 +198,11 @@ def uncalibrated_measures(
 
 
 def _half_change(volumes: Sequence[tuple[np.ndarray, float]], side: str, value: pd.Series) -> pd.Series:
-    """Half the change of each measurement between two surfaces (volume, level); `NO_FOOT` where one is no foot."""
+    """Half the change of each measurement between two surfaces (volume, level), or `UNMEASURABLE_CHANGE`."""
     try:
         first, second = (_measure_volume(volume, side, level) for volume, level in volumes)
     except ValueError:
-        return NO_FOOT * value
+        return UNMEASURABLE_CHANGE * value
     return (first - second).abs() / 2
 
 
@@ -221,7 +223,9 @@ def placed_photos(photo_set: PhotoSet, foot: ReconstructedFoot, numbers: Sequenc
 
 
 def fit_softness(rows: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """`photo_class` -> measurement -> softness: the missing millimetres per millimetre of blur, the median over feet.
+    """`photo_class` -> measurement -> softness: missing millimetres per millimetre of blur, the median over feet.
+
+    The softness of measurements that are not in `CORRECTED_MEASURES` is 0.
 
     Args:
         rows: `uncalibrated_measures` of feet with known truth: columns class, measure, value, surface and truth (mm).
@@ -229,7 +233,7 @@ def fit_softness(rows: pd.DataFrame) -> dict[str, dict[str, float]]:
     softness: dict[str, dict[str, float]] = {}
     for (photos, name), feet in rows.groupby(["class", "measure"]):
         missing = (feet.truth - feet.value) / feet.surface.clip(lower=0.1)
-        softness.setdefault(photos, {})[name] = round(float(missing.median()), 3) if name in CORRECTED else 0.0
+        softness.setdefault(photos, {})[name] = round(float(missing.median()), 3) if name in CORRECTED_MEASURES else 0.0
     return softness
 
 
@@ -237,6 +241,7 @@ def fit_factors(rows: pd.DataFrame) -> dict[str, dict[str, float]]:
     """`photo_class` -> measurement -> factor: the conformal quantile of the error over the scale.
 
     The quantile has the rank ``ceil(COVERAGE * (feet + 1))``, so at least `COVERAGE` of other feet are expected inside.
+    With fewer than nine feet it is the largest error, which covers fewer.
 
     Args:
         rows: columns class, measure, value (measured on the corrected surface), scale and truth (mm).

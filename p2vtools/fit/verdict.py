@@ -1,11 +1,12 @@
 """One verdict for every reconstruction: good, doubtful or not usable, with the reasons.
 
-Some numbers of a reconstruction fall where it fails (`FEATURES`): how well the solid fits the silhouettes, how far the
-members of the ensemble and two halves of the photos agree, whether it looks like a foot. A linear formula of them
-predicts its IoU with the true foot. Validation people, some with spoilt captures, give the formula, the expected IoU
-from which a reconstruction is *good*, and for each number the limit below which it is *not usable* (`fit_verdict`);
-the card of the weights stores them. Rules that need no choice are added (`other_concerns`): a length outside the
-population, a place beyond the reach of the search, photos from one direction only.
+Some features of a reconstruction are low where it fails (`FEATURES`): how well the solid agrees with the silhouettes,
+how well the members of the ensemble and two halves of the photos agree with each other, how similar it is to a typical
+foot. A linear formula of them predicts its IoU with the true foot. The formula, the expected IoU from which a
+reconstruction is *good*, and for each feature the limit below which it is *not usable*, are fitted on validation
+people, some of them with faulty captures (`p2vtools.study.verdict_limits.fit_verdict`); the card of the weights stores
+them. Fixed rules are added (`other_concerns`): a length outside the population, a placement at the limit of the search,
+photos from one direction.
 """
 
 from __future__ import annotations
@@ -32,16 +33,16 @@ GOOD_IOU, USABLE_IOU = 0.80, 0.50
 """IoU with the true foot from which a reconstruction is good, and below which it is not usable."""
 
 LENGTHS, POSSIBLE_LENGTHS = (150.0, 320.0), (110.0, 345.0)
-"""Lengths of the feet that the networks know, and of feet at all, mm."""
+"""Range of the lengths in the training data, and range of possible lengths of feet, mm."""
 
 BREADTH_SHARES, POSSIBLE_BREADTH_SHARES = (0.32, 0.48), (0.25, 0.60)
-"""Likewise the ball breadth as a share of the length."""
+"""The same two ranges for the ball breadth as a share of the length."""
 
 PHOTO_IOU, PHOTO_GAP = 0.70, 0.12
-"""A photo disagrees with the others if its silhouette IoU is below the first, and below their median by the second."""
+"""A photo disagrees with the others if its silhouette IoU is below `PHOTO_IOU`, and `PHOTO_GAP` below their median."""
 
 MIN_SPREAD = 30.0
-"""Angle between two photos below which several photos show no more than one, degrees."""
+"""Several photos of which no two directions of view differ by this angle, degrees, make a result doubtful."""
 
 MORE_PHOTOS = "take more photos, in even light, all round the foot"
 
@@ -54,40 +55,40 @@ class Feature(NamedTuple):
     """A number between 0 and 1 that is low where a reconstruction fails."""
 
     sentence: str
-    """What a low value says, with the value and its limit to be filled in."""
+    """The reason that is given for a low value; a format string with ``value`` and ``limit``."""
     advice: str
     """What the user can do."""
 
 
 FEATURES = {
     "silhouettes": Feature(
-        "the solid fits the silhouettes in the photos to {value:.2f}, expected {limit:.2f}",
+        "the solid agrees with the silhouettes in the photos with an IoU of {value:.2f}, expected at least {limit:.2f}",
         "check the cameras and whether the foot moved between the photos",
     ),
     "members": Feature(
-        "the networks agree with each other to {value:.2f}, expected {limit:.2f}",
+        "the two networks agree with an IoU of {value:.2f}, expected at least {limit:.2f}",
         MORE_PHOTOS,
     ),
     "halves": Feature(
-        "two halves of the photos give feet that agree to {value:.2f}, expected {limit:.2f}",
+        "two halves of the photos give feet with an IoU of {value:.2f}, expected at least {limit:.2f}",
         "check the cameras, or take more photos from all round",
     ),
     "typical": Feature(
-        "the solid looks like a foot to {value:.2f}, expected {limit:.2f}",
+        "the solid has an IoU of {value:.2f} with a typical foot, expected at least {limit:.2f}",
         "check the position of the foot in the photos and which foot it is",
     ),
     "certainty": Feature(
-        "the network is sure of {value:.2f} of the solid, expected {limit:.2f}",
+        "the network is certain of {value:.2f} of the solid, expected at least {limit:.2f}",
         "take more photos, in even light, with the whole foot in each",
     ),
     "connected": Feature(
-        "{value:.2f} of the solid is one piece, expected {limit:.2f}",
-        "remove other things from around the foot",
+        "the largest connected piece is {value:.2f} of the solid, expected at least {limit:.2f}",
+        "remove other objects from around the foot",
     ),
 }
 
 PREDICTORS = ("silhouettes", "members", "halves", "typical", "certainty", "log2 photos")
-"""Terms of the formula of the expected IoU; where there are no halves, the agreement of the members stands for them."""
+"""Terms of the formula of the expected IoU. With fewer than four photos ``members`` is used in place of ``halves``."""
 
 DEFAULT_LIMITS: dict[str, Any] = {
     "formula": {
@@ -114,12 +115,12 @@ DEFAULT_LIMITS: dict[str, Any] = {
         }.items()
     },
 }
-"""Formula and limits for cards without any: chosen like those of the cards, on the weights of commit 2526705."""
+"""Formula and limits for cards without any, fitted with the weights of commit 2526705."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The judgement of a reconstruction."""
+    """The verdict on a reconstruction."""
 
     level: Level
     expected_iou: float
@@ -137,12 +138,12 @@ class JudgedFoot:
     foot: ReconstructedFoot
     """With its surface corrected, if it could be measured."""
     measured: MeasureIntervals | None
-    """None: not the shape of a foot."""
+    """None: the solid cannot be measured as a foot."""
     verdict: Verdict
     photo_set: PhotoSet
     """The photos that were used."""
     left_out: dict[str, float]
-    """Photo that disagreed with the others -> its silhouette IoU."""
+    """Photo that was left out because it disagreed with the others -> its silhouette IoU."""
 
 
 # ------------------------------------------------------------------------------------------------------- reconstruction
@@ -158,13 +159,13 @@ def reconstruct_and_judge(
 ) -> JudgedFoot:
     """Reconstructs the foot in ``photo_set`` without the photos that disagree with the others, measures and judges it.
 
-    Args and errors as `reconstruct`.
+    Arguments and exceptions are those of `reconstruct`.
     """
     foot = reconstruct(weights, photo_set, size, placement, cameras, report)
     left_out: dict[str, float] = {}
     while (name := disagreeing_photo(foot.silhouette_iou)) is not None:
         left_out[name] = foot.silhouette_iou[name]
-        report(f"{name}: left out, its silhouette agrees with the other photos to {left_out[name]:.2f} only")
+        report(f"{name}: left out, its silhouette has an IoU of only {left_out[name]:.2f} with the reconstruction")
         photo_set = photo_set.subset([i for i, other in enumerate(photo_set.names) if other != name])
         foot = reconstruct(weights, photo_set, size, placement, cameras, report)
     try:
@@ -181,7 +182,7 @@ def reconstruct_and_judge(
 
 
 def disagreeing_photo(silhouette_iou: Mapping[str, float]) -> str | None:
-    """The photo that disagrees most with the others; None: none does, or nobody can say which (fewer than three)."""
+    """The photo that disagrees most with the others; None: none does, or there are fewer than three photos."""
     if len(silhouette_iou) < 3:
         return None
     worst = min(silhouette_iou, key=lambda name: silhouette_iou[name])
@@ -195,7 +196,7 @@ def disagreeing_photo(silhouette_iou: Mapping[str, float]) -> str | None:
 def reconstruction_features(
     weights: PretrainedModel, foot: ReconstructedFoot, halves_iou: float | None, side: str
 ) -> dict[str, float]:
-    """Feature of `FEATURES` -> value; those that this reconstruction does not have are missing."""
+    """Key of `FEATURES` -> value. ``halves`` and ``typical`` are missing where they are unknown."""
     labels, count = ndimage.label(foot.solid)
     first, second = foot.member_probability[:2] >= foot.threshold
     features = {
@@ -215,7 +216,7 @@ def reconstruction_features(
 def typical_iou(foot: ReconstructedFoot, typical: Bool[np.ndarray, "x y z"]) -> float:
     """IoU of a reconstruction, on the grid of the network, with the typical foot scaled to its length.
 
-    Both stand on the floor, with the middles of their bounding boxes above each other.
+    Both stand on the floor, with the centres of their bounding boxes at the same x and z.
     """
     coarse = foot.member_probability.mean(0) >= foot.threshold
     if not coarse.any():
@@ -256,9 +257,10 @@ def judge(
     """The verdict for the ``features`` of a reconstruction (`reconstruction_features`) and further concerns.
 
     Args:
-        card: of the weights; one without limits, or without this class, is judged by `DEFAULT_LIMITS`.
+        card: card of the weights; `DEFAULT_LIMITS` are used if it has no limits.
         photos: number of photos.
-        photos_class: their `photo_class`.
+        photos_class: `photo_class` of the capture.
+        others: further concerns (`other_concerns`).
     """
     limits = card.get(VERDICT_KEY, DEFAULT_LIMITS)
     of_class, concerns = limits["classes"][photos_class], []
@@ -267,7 +269,7 @@ def judge(
     if expected < USABLE_IOU:
         concerns.append(Concern("not usable", f"{overlap}, usable from {USABLE_IOU:.2f}", MORE_PHOTOS))
     elif good_from is None:
-        reason = f"{overlap}, and a good result cannot be told from a doubtful one ({photos_class})"
+        reason = f"{overlap}; good and doubtful results cannot be distinguished here ({photos_class})"
         concerns.append(Concern("doubtful", reason, MORE_PHOTOS))
     elif expected < good_from:
         concerns.append(Concern("doubtful", f"{overlap}, good from {good_from:.2f}", MORE_PHOTOS))
@@ -299,7 +301,7 @@ def expected_iou(formula: Mapping[str, float], features: Mapping[str, float], ph
 def other_concerns(
     photo_set: PhotoSet, foot: ReconstructedFoot, measures: Measures, left_out: Mapping[str, float]
 ) -> list[Concern]:
-    """Concerns from rules: photos left out, the place of the foot, its size and proportions, the directions of view."""
+    """Concerns from fixed rules: photos left out, the placement, size and proportions, the directions of view."""
     concerns = [
         Concern(
             "doubtful" if 2 * len(left_out) > len(photo_set.photos) else "good",
@@ -313,7 +315,7 @@ def other_concerns(
         concerns.append(
             Concern(
                 "doubtful",
-                f"the best place of the foot is at the edge of the search, {1000 * placement.shift_m:.0f} mm and "
+                f"the best position of the foot is at the limit of the search, {1000 * placement.shift_m:.0f} mm and "
                 f"{placement.turn_degrees:+.0f} degrees from its start",
                 "check the cameras and the position of the foot",
             )
@@ -326,7 +328,7 @@ def other_concerns(
         concerns.append(
             Concern(
                 "doubtful",
-                f"all {len(photo_set.photos)} photos look from within {angle:.0f} degrees, expected {MIN_SPREAD:.0f}",
+                f"the views of all photos differ by only {angle:.0f} degrees, expected at least {MIN_SPREAD:.0f}",
                 "take photos from all round the foot",
             )
         )
@@ -336,7 +338,7 @@ def other_concerns(
 def _outside(
     sentence: str, value: float, known: tuple[float, float], possible: tuple[float, float], digits: str
 ) -> list[Concern]:
-    """The concern about a size outside the population, if it is."""
+    """The concern about a ``value`` outside the ``known`` or the ``possible`` range; empty if there is none."""
     if known[0] <= value <= known[1]:
         return []
     level: Level = "doubtful" if possible[0] <= value <= possible[1] else "not usable"
@@ -346,7 +348,7 @@ def _outside(
 
 
 def view_spread(photo_set: PhotoSet, pose: Float[np.ndarray, "4 4"]) -> float:
-    """The largest angle between two photos, seen from the foot, degrees."""
+    """The largest angle between the directions of two cameras, seen from the foot, degrees."""
     middle = pose[:3, 3] + [0, 0.05, 0]
     directions = np.stack([camera.position - middle for camera in photo_set.cameras])
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)

@@ -88,8 +88,11 @@ def evaluate_reconstruction(weights: PretrainedModel, folders: Sequence[Path], s
 
 
 def true_capture_measures(folder: Path) -> dict[str, float]:
-    """The true measures of the foot in a rendered capture folder, mm: from the landmarks of the body model, which fit
-    the people of usual variety only, otherwise from the mesh."""
+    """The true measures of the foot in a rendered capture folder, mm.
+
+    They come from the landmarks of the body model. These do not hold for people of wide variety (domain ``wild``), so
+    their feet are measured on the true mesh.
+    """
     subject = json.loads((folder / "subject.json").read_text())
     if subject["look"] == WILD_DOMAIN:
         return vars(measure_foot(trimesh.load_mesh(folder / "model.obj", process=False), subject["side"])[0])
@@ -108,7 +111,7 @@ def measure_captures(
 def measure_capture(
     weights: PretrainedModel, folder: Path, noise: str | None, rng: np.random.Generator
 ) -> pd.DataFrame:
-    """The measures of the foot in a capture folder with their intervals, and the truth.
+    """The measures of the foot in a capture folder before and after correction, with their intervals and the truth.
 
     Args:
         noise: key of `camera_alignment.CAMERA_NOISE`; the foot is then displaced and has to be found. None: exact

@@ -25,7 +25,7 @@ from p2vtools.synthesis import assets
 from p2vtools.synthesis.collection import build_collection
 
 PLACEMENT_NOISE = {"exact": (4.0, 0.025), "by hand": (7.0, 0.05)}
-"""Placement noise of each member in the wild (`Training.placement_noise`)."""
+"""Placement noise of each member in its training on the domain ``wild`` (`Training.placement_noise`)."""
 
 CHANNELS = 16
 """Channels of the point head."""
@@ -64,15 +64,15 @@ def mat_recipe(previous: Training) -> Training:
 
 
 def wild_recipe(previous: Training, placement_noise: tuple[float, float]) -> Training:
-    """As `mat_recipe`, with this placement noise, and half of the crops close to the foot."""
+    """As `mat_recipe`, with this placement noise, and with half of the crops close to the foot."""
     return replace(mat_recipe(previous), placement_noise=placement_noise, close_crops=0.5)
 
 
 def half_in_the_wild(feet: dataset.Captures) -> dataset.Captures:
-    """All captures in the wild, and as many on floors and mats: the feet of every second person on either.
+    """All captures of the domain wild, and of every other person only those in one of the other domains, in turn.
 
     Args:
-        feet: the domains phone, mat and wild with the same number of people; mat or wild may be missing.
+        feet: captures of the domains phone, mat and wild; mat or wild may be missing.
     """
     others = feet.table[feet.table.look != "wild"]
     domains, people = sorted(set(others.look)), sorted(set(others.subject))
@@ -91,9 +91,9 @@ def train_pretrained(config: Config | None = None, target: Path | None = None, w
     """Trains an ensemble of two unprojection networks on the feet of ``config``, evaluates it and saves it.
 
     One member is trained with accurate cameras and one with cameras noted by hand; both continue on feet that stand on
-    a mat, and then in the wild, where the second one also gets cubes that are badly misplaced. Their probabilities are
-    calibrated on validation people, who also determine the threshold, and the point head is trained on top. Test people
-    occur in neither training nor validation.
+    a mat, and then on the domain wild together with the other two (`half_in_the_wild`), where the second member gets a
+    larger placement noise (`PLACEMENT_NOISE`). Their probabilities are calibrated on validation people, who also
+    determine the threshold, and the point head is trained on top. Test people occur in neither training nor validation.
 
     Args:
         target: file of the weights; default: the pretrained weights of the project.
@@ -188,7 +188,7 @@ def _scores(model: Ensemble, test: dataset.Captures, threshold: float) -> list[d
 
 
 def _mean_foot_score(feet: dataset.Captures) -> dict[str, float]:
-    """IoU of the mean training foot with the test feet of a domain, with its interval over people."""
+    """IoU of the mean training foot with the test feet, all photos of one domain, with its interval over people."""
     train_split, validation, test = (feet.select(split=split) for split in ("train", "validation", "test"))
     threshold, _ = evaluation.best_threshold(evaluation.score_mean_shape(train_split, validation, "side"))
     scores = evaluation.score_mean_shape(train_split, test, "side", (test.photos.shape[1],))

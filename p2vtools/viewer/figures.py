@@ -21,9 +21,8 @@ from p2vtools.viewer.style import AGREEMENT, FAINT, FAINTER, INK, PALETTE, hide_
 
 
 def mosaic(photos: Sequence[Sequence[np.ndarray]], gap: int = 3) -> np.ndarray:
-    """Rows of photos as one RGB image on white, each fitted into the first one's size, ``gap`` pixels apart.
-
-    If the photos have different aspect ratios, each is fitted into a square of the first one's longer side.
+    """Rows of photos as one RGB image on white, ``gap`` pixels apart, each fitted into the size of the first photo, or
+    into a square of its longer side if the aspect ratios differ.
 
     Args:
         photos: uint8 ``[height, width, channels]`` with 1, 3 or 4 channels.

@@ -171,9 +171,9 @@ def describe_iou(sample: Sample, probability: Float[np.ndarray, "x y z"], thresh
 
 
 def describe_size(sample: Sample, probability: Float[np.ndarray, "x y z"], threshold: float) -> str:
-    """Volume of a prediction as text, and its length where only that is known in proportion.
+    """Volume of a prediction as text; in a cube of unknown size, volume and length relative to the cube.
 
-    Millimetres need an interval and a corrected surface: `p2vtools.fit.verdict.reconstruct_and_judge`.
+    `p2vtools.fit.verdict.reconstruct_and_judge` measures millimetres, on a corrected surface and with intervals.
     """
     solid = probability >= threshold
     share = float(solid.mean())

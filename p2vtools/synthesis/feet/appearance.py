@@ -1,4 +1,4 @@
-"""What is on a foot in the domain ``wild``: skin of any tone with its marks, or a sock."""
+"""Appearance of a foot in the domain ``wild``: skin of any tone with marks, or a sock."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from scipy.spatial import cKDTree
 from p2vtools.synthesis.feet.leg_canvas import LegCanvas, leg_canvas
 from p2vtools.synthesis.feet.population import MONK_TONES, Person
 from p2vtools.synthesis.feet.skin import MARKS, POLISH, paint_skin
-from p2vtools.synthesis.feet.socks import Sock, covered, paint_sock, sample_sock
+from p2vtools.synthesis.feet.socks import Sock, is_covered, paint_sock, sample_sock
 
-SOCKS = 0.22
+SOCK_SHARE = 0.22
 """Share of the feet that wear a sock."""
 
 SOCK_OFFSET = 0.0015
-"""A sock's surface is at most this far from the foot's, metres."""
+"""Largest distance of the surface of a sock from that of the foot, metres."""
 
 SKIN_REFLECTANCES = ((0.60, 0.41, 0.32), (0.38, 0.22, 0.14), (0.055, 0.033, 0.024))
 """Linear RGB of light, middle and dark skin."""
@@ -25,14 +25,14 @@ SKIN_REFLECTANCES = ((0.60, 0.41, 0.32), (0.38, 0.22, 0.14), (0.055, 0.033, 0.02
 
 @dataclass(frozen=True)
 class Appearance:
-    """The look of a foot, complete: the same appearance paints the same foot in the same way."""
+    """Everything that determines how a foot is painted: the same appearance gives the same colours."""
 
     seed: int
-    """Of everything that is drawn."""
+    """Seed of everything that is sampled during painting."""
     tone: tuple[float, float, float]
     """Mean colour of the skin, linear RGB."""
     texture: float
-    """0 to 1: which photographic skin, where there are any."""
+    """Selects a photographic skin, if there are any: 0 the first, 1 the last."""
     marks: frozenset[str]
     """Keys of `MARKS`, and ``"polish"``."""
     sock: Sock | None
@@ -41,9 +41,9 @@ class Appearance:
 
 
 def sample_appearance(rng: np.random.Generator, person: Person) -> Appearance:
-    """Samples what is on the feet of ``person``; children have no hair on their legs.
+    """Samples the appearance of a foot of ``person``; children have no hair, tattoos or visible veins.
 
-    The tone is uniform over the whole Monk scale, independent of the tone that ``person`` has in the old domains.
+    The tone is uniform over the whole Monk scale, independent of ``person.skin``, the tone in the other domains.
     """
     seed, texture = int(rng.integers(2**32)), float(rng.uniform())
     tone = _monk_tone(rng.uniform(0, len(MONK_TONES) - 1)) * rng.normal(1, 0.04, 3) * rng.uniform(0.85, 1.1)
@@ -52,7 +52,7 @@ def sample_appearance(rng: np.random.Generator, person: Person) -> Appearance:
     marks = {mark for mark, draw, share in zip(shares, draws, shares.values(), strict=True) if draw < share}
     if person.is_child:
         marks -= {"hair", "tattoo", "veins"}
-    sock = sample_sock(rng) if rng.random() < SOCKS else None
+    sock = sample_sock(rng) if rng.random() < SOCK_SHARE else None
     return Appearance(
         seed=seed,
         tone=tuple(np.clip(tone, 0.008, 0.9).tolist()),
@@ -64,9 +64,9 @@ def sample_appearance(rng: np.random.Generator, person: Person) -> Appearance:
 
 
 def _monk_tone(position: float) -> np.ndarray:
-    """Linear RGB between two neighbours of the Monk scale, half-way (in log) to the reflectance of skin under light.
+    """Linear RGB: geometric mean of the interpolated Monk scale and of `SKIN_REFLECTANCES` at the same position.
 
-    The scale's swatches alone are lighter and less red than measured reflectances.
+    The swatches of the scale alone are lighter and less red than measured reflectances of skin.
     """
     srgb = np.array([[int(tone[i : i + 2], 16) / 255 for i in (0, 2, 4)] for tone in MONK_TONES])
     linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
@@ -76,7 +76,7 @@ def _monk_tone(position: float) -> np.ndarray:
 
 
 def paint(leg_mesh: trimesh.Trimesh, side: str, appearance: Appearance) -> trimesh.Trimesh:
-    """The same surface with finer faces, smooth normals and the vertex attribute ``albedo`` (linear RGB).
+    """Paints a leg: the same surface with finer faces, smooth normals and the vertex attribute ``albedo`` (linear RGB).
 
     Under a sock the surface is smoothed and moves by at most `SOCK_OFFSET`, never below the floor, and cloth closes
     the gaps between neighbouring toes, as four more components of the mesh.
@@ -97,14 +97,14 @@ def paint(leg_mesh: trimesh.Trimesh, side: str, appearance: Appearance) -> trime
     normals = _unit(canvas.division @ np.asarray(leg_mesh.vertex_normals))
     albedo = paint_skin(canvas, rng, np.array(appearance.tone), appearance.texture, appearance.marks)
     if appearance.sock:
-        is_sock = covered(canvas, appearance.sock)[:, None]
+        is_sock = is_covered(canvas, appearance.sock)[:, None]
         sock = paint_sock(canvas, appearance.sock, np.random.default_rng(appearance.seed))
         albedo = np.where(is_sock, sock, albedo)
         moved, smooth = _wrap(canvas, vertices, normals)
         vertices, normals = np.where(is_sock, moved, vertices), np.where(is_sock, smooth, normals)
     painted = trimesh.Trimesh(vertices, canvas.faces, vertex_normals=normals, process=False)
     painted.vertex_attributes["albedo"] = np.clip(albedo, 0.004, 0.92).astype(np.float32)
-    return _with_gaps_closed(painted, canvas) if appearance.sock else painted
+    return _close_gaps(painted, canvas) if appearance.sock else painted
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
@@ -112,7 +112,7 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
 
 
 def _wrap(canvas: LegCanvas, vertices: np.ndarray, normals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Surface and normals of cloth over the leg: it bridges the gaps between the toes in shading."""
+    """Surface and normals of cloth over the leg, both smoothed between the toes."""
     target, smooth = vertices + 0.0007 * normals, normals
     toes = np.clip(canvas.toes.sum(axis=0), 0, 1)[:, None]
     for _ in range(8):
@@ -125,7 +125,7 @@ def _wrap(canvas: LegCanvas, vertices: np.ndarray, normals: np.ndarray) -> tuple
     return moved, _unit(smooth)
 
 
-def _with_gaps_closed(painted: trimesh.Trimesh, canvas: LegCanvas) -> trimesh.Trimesh:
+def _close_gaps(painted: trimesh.Trimesh, canvas: LegCanvas) -> trimesh.Trimesh:
     """Adds the cloth that closes the gaps between the toes: the convex hulls of neighbouring toes, 0.5 mm larger."""
     albedo = painted.vertex_attributes["albedo"]
     parts = [(painted.vertices, painted.faces, painted.vertex_normals, albedo)]

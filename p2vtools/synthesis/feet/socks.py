@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from PIL import Image, ImageDraw
 
 from p2vtools.synthesis.feet.leg_canvas import CHART_SHAPE, LegCanvas
-from p2vtools.synthesis.feet.skin import Pen, drawing, saturated
+from p2vtools.synthesis.feet.skin import Pen, drawing, saturated_colour
 
 PATTERNS = ("plain", "rings", "lengthwise", "dots", "argyle", "letters", "fair isle", "ribbed", "melange")
 
@@ -19,14 +19,14 @@ CUTS = {"no-show": 0.2, "ankle": 0.4, "knee": 0.4}
 
 @dataclass(frozen=True)
 class Sock:
-    """A sock."""
+    """Shape and colours of a sock."""
 
     pattern: str
     """One of `PATTERNS`."""
     cut: str
     """A key of `CUTS`."""
     rim: float
-    """Height of the rim for a foot of 250 mm, mm; a no-show sock has this height at the heel."""
+    """Height of the rim for a foot of 250 mm, mm; for a no-show sock at the heel."""
     colours: tuple[tuple[float, float, float], ...]
     """Three colours, linear RGB: ground, pattern, and accent."""
     has_accent: bool
@@ -36,12 +36,12 @@ class Sock:
 
 
 def sample_sock(rng: np.random.Generator) -> Sock:
-    """Any sock: half are white, grey or black with a pattern of any colour, half have any colours."""
+    """Samples a sock: about half have a ground of white, grey or black, the others of a saturated colour."""
     cut = str(rng.choice(list(CUTS), p=list(CUTS.values())))
     rim = {"no-show": (45, 65), "ankle": (85, 150), "knee": (180, 420)}[cut]
     greys = [(level * rng.uniform(0.9, 1.1, 3)) for level in (0.75, 0.75, 0.3, 0.12, 0.025, 0.02)]
-    ground = greys[rng.integers(6)] if rng.random() < 0.55 else saturated(rng, 0.1)
-    others = [greys[rng.integers(6)] if rng.random() < 0.4 else saturated(rng, 0.1) for _ in range(2)]
+    ground = greys[rng.integers(6)] if rng.random() < 0.55 else saturated_colour(rng, 0.1)
+    others = [greys[rng.integers(6)] if rng.random() < 0.4 else saturated_colour(rng, 0.1) for _ in range(2)]
     return Sock(
         pattern=str(rng.choice(PATTERNS, p=[0.3, *[0.7 / 8] * 8])),
         cut=cut,
@@ -52,8 +52,8 @@ def sample_sock(rng: np.random.Generator) -> Sock:
     )
 
 
-def covered(canvas: LegCanvas, sock: Sock) -> Bool[np.ndarray, "vertices"]:
-    """The vertices below the rim; a no-show sock is open over the instep from the ankle to the forefoot."""
+def is_covered(canvas: LegCanvas, sock: Sock) -> Bool[np.ndarray, "vertices"]:
+    """Whether each vertex is below the rim; a no-show sock is open over the instep from the ankle to the forefoot."""
     x, height = canvas.position[:, 0], canvas.position[:, 1]
     if sock.cut != "no-show":
         return height < sock.rim

@@ -1,7 +1,7 @@
-"""People of wide variety: feet as different as those of surveys and beyond, and legs that lean.
+"""People of wide variety: feet at least as varied as those of surveys, and legs that lean.
 
 Lengths, breadths and heels of adults have the means of ANSUR II (Gordon et al., 2014: 4,082 men and 1,986 women) and a
-somewhat larger spread. Heights and toes follow published sections of feet; the rest is wide on purpose.
+somewhat larger spread. The other ranges are deliberately wide.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from p2vtools.synthesis.feet.population import (
 )
 
 STREAM = 7
-"""Distinguishes the random stream of wide variety from those of the usual people."""
+"""Distinguishes the random stream of people of wide variety from that of the usual people."""
 
 CHILDREN = 0.25
 """Share of children of 4 to 14 years."""
@@ -52,7 +52,7 @@ BONES = {
     "tuberosity of the calcaneus": (0.02, 0.17, 0.0),
     "instep": (0.48, 0.25, 0.1),
 }
-"""Where bones stand out or fat hides them: as in `FootForm.bumps`."""
+"""Positions at which bones stand out or are hidden by fat, as in `FootForm.bumps`: along, height, across."""
 
 
 def sample_wide_person(seed: int, index: int) -> Person:
@@ -87,7 +87,7 @@ def sample_wide_person(seed: int, index: int) -> Person:
 
 
 def _sample_feet(rng: np.random.Generator, sex: str, child_age: float | None, size: float) -> list[FootShape]:
-    """Both feet: measures and bones of the person, each side with a deviation of its own."""
+    """Both feet share the measures and bones of the person; each side deviates a little."""
     length, breadth, heel = _sample_measures(rng, sex, child_age, size)
     common, bones = rng.normal(size=40), 0.0012 * rng.normal(size=len(BONES)) + 0.0008 * rng.normal()
     hallux_valgus = rng.gamma(2.0, 6.0)

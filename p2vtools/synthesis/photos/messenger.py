@@ -1,4 +1,4 @@
-"""From scene radiance to the file a phone or a messenger hands on: blur, noise, sharpening, repeated compression."""
+"""From scene radiance to the JPEG file of a phone or a messenger: blur, noise, sharpening, repeated compression."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from p2vtools.synthesis.photos.phone_camera import Sensor, encode_jpeg, motion_k
 
 @dataclass(frozen=True)
 class Processing:
-    """What happens to one photo."""
+    """Processing of one photo."""
 
     defocus: float
     """Standard deviation of the blur of the lens, pixels."""
@@ -22,7 +22,7 @@ class Processing:
     sharpening: float
     """Strength of an unsharp mask."""
     messenger_scale: float
-    """The messenger reduces the photo to this share of its size; 1 is no messenger."""
+    """Share of its size to which a messenger reduces the photo; 1: no messenger."""
     messenger_quality: int
     """JPEG quality of the messenger."""
 

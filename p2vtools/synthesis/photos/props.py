@@ -1,4 +1,4 @@
-"""What surrounds a foot in a photo: thigh, trousers, the other foot, shoes, boxes, bottles, legs of chairs, cables."""
+"""Objects around a foot in a photo: thigh, trousers, the other foot, shoes, boxes, bottles, legs of chairs, cables."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from p2vtools.synthesis.photos.phone_camera import linear_to_srgb
 from p2vtools.synthesis.photos.wild_floors import any_colour
 
 ANKLE_HEIGHT = 0.11
-"""Metres."""
+"""Height of the ankle above the floor, metres."""
 
 # ------------------------------------------------------------------------------------------------------ leg and cloth
 
@@ -44,7 +44,7 @@ def leg_curve(leg: trimesh.Trimesh) -> tuple[Float[np.ndarray, "stations 3"], Fl
 def thigh(
     leg: trimesh.Trimesh, direction: Float[np.ndarray, "3"], length: float = 0.42, skin: tuple | None = None
 ) -> tuple[trimesh.Trimesh, Float[np.ndarray, "stations 3"], Float[np.ndarray, "stations"]]:
-    """A tube that continues the ``leg`` from its upper border and bends into ``direction``; its centres and radii."""
+    """A tube that continues the ``leg`` from its upper border and bends into ``direction``, its centres and radii."""
     faces, top = np.asarray(leg.faces), len(leg.vertices) - 1
     ring = np.unique(faces[(faces == top).any(axis=1)])
     points = np.asarray(leg.vertices)
@@ -152,7 +152,7 @@ def _tube(rings: Float[np.ndarray, "rings points 3"]) -> trimesh.Trimesh:
 def other_foot(
     rng: np.random.Generator, leg: trimesh.Trimesh, side: str
 ) -> tuple[Float[np.ndarray, "4 4"], trimesh.Trimesh] | None:
-    """The transform that mirrors ``leg`` into the other leg beside it, and that leg; None where there is no room."""
+    """The transform that mirrors ``leg`` to the other leg beside it, and that leg; None: there is no room for it."""
     outwards = 1.0 if side == "left" else -1.0
     yaw = np.deg2rad(rng.normal(0, 14)) - outwards * np.deg2rad(6)
     matrix = trimesh.transformations.rotation_matrix(yaw, [0, 1, 0]) @ np.diag([1.0, 1.0, -1.0, 1.0])
@@ -161,12 +161,12 @@ def other_foot(
     points = np.asarray(leg.vertices)[::3] @ matrix[:3, :3].T
     for _ in range(8):
         if tree.query(points + matrix[:3, 3])[0].min() > 0.018:
-            return matrix, transformed(leg, matrix)
+            return matrix, transform_mesh(leg, matrix)
         matrix[2, 3] += 0.035 * outwards
     return None
 
 
-def transformed(mesh: trimesh.Trimesh, matrix: Float[np.ndarray, "4 4"]) -> trimesh.Trimesh:
+def transform_mesh(mesh: trimesh.Trimesh, matrix: Float[np.ndarray, "4 4"]) -> trimesh.Trimesh:
     """A copy of ``mesh`` with its vertex attributes; the faces are flipped where ``matrix`` mirrors."""
     faces = np.asarray(mesh.faces)
     if np.linalg.det(matrix[:3, :3]) < 0:
@@ -180,19 +180,21 @@ def transformed(mesh: trimesh.Trimesh, matrix: Float[np.ndarray, "4 4"]) -> trim
 # -------------------------------------------------------------------------------------------------------------- props
 
 
-def _painted(mesh: trimesh.Trimesh, colours: np.ndarray) -> trimesh.Trimesh:
+def _paint(mesh: trimesh.Trimesh, colours: np.ndarray) -> trimesh.Trimesh:
     """``mesh`` with one linear colour, or one per face."""
     colours = np.broadcast_to(colours, (len(mesh.faces), 3))
     rgba = np.column_stack([255 * linear_to_srgb(colours), np.full(len(colours), 255)])
     return trimesh.Trimesh(mesh.vertices, mesh.faces, face_colors=rgba.astype(np.uint8), process=False)
 
 
-def _standing(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
+def _stand_on_floor(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
+    """Moves ``mesh`` up or down until it stands on the floor."""
     mesh.apply_translation([0, -mesh.bounds[0, 1], 0])
     return mesh
 
 
 UPRIGHT = trimesh.transformations.rotation_matrix(-np.pi / 2, [1, 0, 0])
+"""Turns the z axis of trimesh's primitives to +y."""
 
 
 def _box(rng: np.random.Generator) -> trimesh.Trimesh:
@@ -207,7 +209,7 @@ def _box(rng: np.random.Generator) -> trimesh.Trimesh:
     if rng.random() < 0.4:
         band = np.abs(mesh.triangles_center[:, rng.integers(3)]) < rng.uniform(0.01, 0.05)
         colours[band] = any_colour(rng)
-    return _standing(_painted(mesh, colours))
+    return _stand_on_floor(_paint(mesh, colours))
 
 
 def _bottle(rng: np.random.Generator) -> trimesh.Trimesh:
@@ -224,7 +226,7 @@ def _bottle(rng: np.random.Generator) -> trimesh.Trimesh:
     colours[level > 0.84] = any_colour(rng)
     if rng.random() < 0.25:
         mesh.apply_transform(trimesh.transformations.rotation_matrix(np.pi / 2, [0, 0, 1]))
-    return _standing(_painted(mesh, colours))
+    return _stand_on_floor(_paint(mesh, colours))
 
 
 def _furniture(rng: np.random.Generator) -> trimesh.Trimesh:
@@ -243,7 +245,7 @@ def _furniture(rng: np.random.Generator) -> trimesh.Trimesh:
         part.vertices[:, [0, 2]] += part.vertices[:, 1:2] * tilt
         part.apply_translation([number * spread, 0, 0])
         parts.append(part)
-    return _standing(_painted(trimesh.util.concatenate(parts), colour))
+    return _stand_on_floor(_paint(trimesh.util.concatenate(parts), colour))
 
 
 def _cable(rng: np.random.Generator) -> trimesh.Trimesh:
@@ -254,7 +256,7 @@ def _cable(rng: np.random.Generator) -> trimesh.Trimesh:
     rings, angle = [], np.linspace(0, 2 * np.pi, 7, endpoint=False)
     for px, pz in zip(x, z, strict=True):
         rings.append(np.column_stack([np.full(7, px), radius + radius * np.cos(angle), pz + radius * np.sin(angle)]))
-    return _painted(_tube(np.array(rings)), any_colour(rng) * rng.choice([0.1, 1.0]))
+    return _paint(_tube(np.array(rings)), any_colour(rng) * rng.choice([0.1, 1.0]))
 
 
 def _ruler(rng: np.random.Generator) -> trimesh.Trimesh:
@@ -269,7 +271,7 @@ def _ruler(rng: np.random.Generator) -> trimesh.Trimesh:
     index = np.repeat(np.arange(2 * cells), 12)
     colour, ink = any_colour(rng, 0.2, 0.9), any_colour(rng, 0.01, 0.2)
     marked = (index % 2 == 0) & (index // 2 % 2 == 0) & (rng.random() < 0.85)
-    return _painted(trimesh.util.concatenate(parts), np.where(marked[:, None], ink, colour))
+    return _paint(trimesh.util.concatenate(parts), np.where(marked[:, None], ink, colour))
 
 
 def _toy(rng: np.random.Generator) -> trimesh.Trimesh:
@@ -282,7 +284,7 @@ def _toy(rng: np.random.Generator) -> trimesh.Trimesh:
         part.apply_translation([0, 0, 0] if number == 0 else radius * rng.uniform([-1.5, -0.6, -1.5], [1.5, 1.6, 1.5]))
         parts.append(part)
         colours.append(np.tile(any_colour(rng, 0.1), (len(part.faces), 1)))
-    return _standing(_painted(trimesh.util.concatenate(parts), np.concatenate(colours)))
+    return _stand_on_floor(_paint(trimesh.util.concatenate(parts), np.concatenate(colours)))
 
 
 def _lump(rng: np.random.Generator) -> trimesh.Trimesh:
@@ -290,7 +292,7 @@ def _lump(rng: np.random.Generator) -> trimesh.Trimesh:
     mesh = icosphere(3, 1.0)
     waves = sum(rng.normal(0, 0.12) * np.sin(mesh.vertices @ rng.normal(0, 3, 3) + rng.uniform(0, 6)) for _ in range(6))
     mesh.vertices = mesh.vertices * (1 + waves[:, None]) * rng.uniform([0.04, 0.015, 0.04], [0.18, 0.08, 0.14])
-    return _standing(_painted(mesh, any_colour(rng)))
+    return _stand_on_floor(_paint(mesh, any_colour(rng)))
 
 
 def shoe(rng: np.random.Generator, leg: trimesh.Trimesh) -> trimesh.Trimesh:
@@ -313,7 +315,7 @@ def shoe(rng: np.random.Generator, leg: trimesh.Trimesh) -> trimesh.Trimesh:
     if rng.random() < 0.5:
         stripe = np.abs(mesh.triangles_center[:, 0] - rng.uniform(-0.05, 0.08)) < rng.uniform(0.008, 0.03)
         colours[stripe & (level >= sole)] = any_colour(rng)
-    return _standing(_painted(mesh, colours))
+    return _stand_on_floor(_paint(mesh, colours))
 
 
 PROPS: dict[str, Callable[[np.random.Generator], trimesh.Trimesh]] = {

@@ -195,6 +195,7 @@ def _key_light(trajectory: PhoneTrajectory, view: int) -> Scene:
 
 
 def rgb(colour: np.ndarray) -> Scene:
+    """The description of a linear RGB ``colour`` for Mitsuba."""
     return {"type": "rgb", "value": np.asarray(colour, dtype=float).tolist()}
 
 
@@ -230,7 +231,7 @@ def textured_rectangle(
     """The rectangle from -1 to 1 in ``frame`` with a reflectance ``texture`` and an ``emission``, both repeated.
 
     Args:
-        gloss: parameters of a principled material; None is a diffuse one.
+        gloss: parameters of a principled material; None: a diffuse one.
     """
     mi = mitsuba_scalar()
 

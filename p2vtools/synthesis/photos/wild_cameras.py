@@ -1,4 +1,4 @@
-"""Cameras of the domain ``wild``: photos as people take them of a foot, in several styles."""
+"""Cameras of the domain ``wild``: the ways in which people photograph a foot."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ LONG_SIDE = 192
 
 SHAPES = ((3, 4), (4, 3), (9, 16), (16, 9), (1, 1))
 SHAPE_SHARES = (0.52, 0.2, 0.12, 0.06, 0.10)
-"""Width : height of a photo, and how often it occurs."""
+"""Width and height of a photo in proportion, and the share of each."""
 
 STYLES = {"round": 0.36, "uneven": 0.2, "arc": 0.2, "wearer": 0.12, "random": 0.12}
-"""Evenly round the foot, round it in uneven steps, part of a circle, from above by the wearer, anywhere; and shares."""
+"""Style -> share: around the foot in even or uneven steps, along an arc, from above by the wearer, anywhere."""
 
 NEAREST, FARTHEST = 0.24, 1.2
-"""Distance of the phone from the foot, metres."""
+"""Range of the distance of the phone from the foot, metres."""
 
 LOWEST, HIGHEST = 15.0, 88.0
-"""Elevation of the phone, degrees."""
+"""Range of the elevation of the phone, degrees."""
 
 CUT_OFF = 0.08
-"""Share of the photos whose edge cuts the foot off."""
+"""Share of the photos in which the edge cuts off part of the foot."""
 
 MAX_CROP = 4.0
 """Largest crop to the cube of the foot (`Camera.crop_box`), relative to the longer side of the photo."""
@@ -37,10 +37,8 @@ MAX_CROP = 4.0
 MAX_BLOCKED = 0.25
 """Largest share of the foot that leg and clothes may hide."""
 
-ATTEMPTS = 60
-"""After `NEARBY` of them, any azimuth will do."""
-
-NEARBY = 14
+ATTEMPTS, NEARBY = 60, 14
+"""Attempts to find a view, the first `NEARBY` of them near the wanted azimuth."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +47,7 @@ class WildCameras:
 
     style: str
     rows: list[Row]
-    """Metric: where each camera is, seen from the foot's centre; the field of view is horizontal."""
+    """Pose of each camera relative to the centre of the foot, metric; the field of view is horizontal."""
     cameras: list[Camera]
     blocked: list[float]
     """Share of the foot that leg and clothes hide from each camera."""
@@ -62,7 +60,8 @@ def sample_wild_cameras(
 
     Args:
         foot: points on the part below the ankle, metres; its length is along x.
-        obstacles: leg above the ankle, thigh, trousers, other leg: no camera is inside, and they hide little.
+        obstacles: leg above the ankle, thigh, trousers, other leg: no camera is inside them, and they hide little of
+            the foot.
 
     Raises:
         ValueError: ``views`` is less than 1.
@@ -72,7 +71,7 @@ def sample_wild_cameras(
     style = str(rng.choice(list(STYLES), p=list(STYLES.values())))
     lower, upper = foot.min(axis=0), foot.max(axis=0)
     target = (lower + upper) / 2 * [1, 0, 1] + [0, 0.03, 0]
-    sight = _Sight(foot, target, float(upper[0] - lower[0]), RayMeshIntersector(obstacles), obstacles)
+    scene = _FootAndObstacles(foot, target, float(upper[0] - lower[0]), RayMeshIntersector(obstacles), obstacles)
     lenses = rng.uniform(42, 75, 2)
     two_lenses = rng.random() < 0.1
     shape = int(rng.choice(len(SHAPES), p=SHAPE_SHARES))
@@ -86,7 +85,7 @@ def sample_wild_cameras(
         if rng.random() < 0.1:
             shape = int(rng.choice(len(SHAPES), p=SHAPE_SHARES))
         sideways = 90.0 * rng.choice([-1, 1]) if turned and rng.random() < 0.5 else 0.0
-        found.append(_sample_view(rng, sight, style, azimuth, level, share, fov, shape, sideways))
+        found.append(_sample_view(rng, scene, style, azimuth, level, share, fov, shape, sideways))
     found.sort(key=lambda item: item[0][0])
     angles = np.array([item[0][0] for item in found])
     first = int(np.abs((angles + 180) % 360 - 180).argmin())
@@ -109,8 +108,8 @@ def _azimuths(rng: np.random.Generator, style: str, views: int) -> Float[np.ndar
 
 
 @dataclass(frozen=True, eq=False)
-class _Sight:
-    """The foot, and what can hide it."""
+class _FootAndObstacles:
+    """A foot and the obstacles that can hide it."""
 
     foot: Float[np.ndarray, "points 3"]
     target: Float[np.ndarray, "3"]
@@ -118,7 +117,7 @@ class _Sight:
     blockers: RayMeshIntersector
     obstacles: trimesh.Trimesh
 
-    def blocked(self, position: Float[np.ndarray, "3"]) -> float:
+    def blocked_share(self, position: Float[np.ndarray, "3"]) -> float:
         """The share of the foot that is hidden from ``position``; 1 close to an obstacle."""
         if np.square(np.asarray(self.obstacles.vertices) - position).sum(axis=1).min() < 0.07**2:
             return 1.0
@@ -132,7 +131,7 @@ class _Sight:
 
 def _sample_view(
     rng: np.random.Generator,
-    sight: _Sight,
+    scene: _FootAndObstacles,
     style: str,
     azimuth: float,
     level: float,
@@ -141,7 +140,7 @@ def _sample_view(
     shape: int,
     sideways: float,
 ) -> tuple[Row, Camera, float]:
-    """The first of several attempts from which enough of the foot is visible, else the best of them."""
+    """The first attempt in which obstacles hide at most `MAX_BLOCKED` of the foot, or the best of all attempts."""
     cut_off = rng.random() < CUT_OFF
     view_share = float(np.clip(share * np.exp(0.1 * rng.standard_normal()), 0.35, 0.95))
     best: tuple[Row, Camera, float] | None = None
@@ -156,23 +155,25 @@ def _sample_view(
         jitter = rng.uniform(-1, 1) * 5 * (attempt + 0.6)
         roll = float(np.clip(5 * rng.standard_normal(), -15, 15)) + sideways
         angle = float((azimuth + jitter if attempt < NEARBY else rng.uniform(0, 360)) % 360)
-        candidate = _framed(rng, sight, (angle, elevation), roll, fov, shape, view_share, style == "wearer", cut_off)
+        candidate = _frame_foot(
+            rng, scene, (angle, elevation), roll, fov, shape, view_share, style == "wearer", cut_off
+        )
         if candidate is None:
             continue
         row, camera = candidate
-        blocked = sight.blocked(camera.position)
+        blocked = scene.blocked_share(camera.position)
         if best is None or blocked < best[2]:
             best = row, camera, blocked
         if blocked <= MAX_BLOCKED:
             break
     if best is None:
-        raise RuntimeError("no camera frames the foot; expected one within the attempts")
+        raise RuntimeError(f"none of {ATTEMPTS} attempts gives a camera that sees the foot; expected at least one")
     return best
 
 
-def _framed(
+def _frame_foot(
     rng: np.random.Generator,
-    sight: _Sight,
+    scene: _FootAndObstacles,
     direction: tuple[float, float],
     roll: float,
     fov: float,
@@ -181,27 +182,27 @@ def _framed(
     toes_up: bool,
     cut_off: bool,
 ) -> tuple[Row, Camera] | None:
-    """The camera in ``direction`` whose photo contains the foot, at a random place, or is cut off by its edge."""
+    """A camera in ``direction`` with the foot at a random position in the photo, whole or cut off by its edge."""
     proportion = np.array(SHAPES[shape])
     size = np.round(LONG_SIDE * proportion / proportion.max()).astype(int)
     fov_x = float(np.rad2deg(2 * np.arctan(np.tan(np.deg2rad(fov) / 2) * size[0] / LONG_SIDE)))
-    distance = sight.length / (share * 2 * np.tan(np.deg2rad(fov) / 2))
+    distance = scene.length / (share * 2 * np.tan(np.deg2rad(fov) / 2))
     nearest = NEAREST + 0.14 * rng.beta(1, 1.5)
-    place, error = rng.uniform(-1, 1, 2), 0.5 * sight.length * rng.uniform(0.1, 0.8)
+    place, error = rng.uniform(-1, 1, 2), 0.5 * scene.length * rng.uniform(0.1, 0.8)
     beyond, edge = rng.uniform(0.05, 0.4), rng.integers(4)
     for _ in range(7):
         distance = float(np.clip(distance, nearest, FARTHEST))
         row = (*direction, roll, distance, fov_x)
-        position = look_at(row, sight.target, *map(int, size)).position
+        position = look_at(row, scene.target, *map(int, size)).position
         if toes_up:
-            roll_now = roll + _roll_with_toes_up(position, sight, fov_x)
+            roll_now = roll + _roll_with_toes_up(position, scene, fov_x)
             row = (*direction, float((roll_now + 180) % 360 - 180), distance, fov_x)
-        aim = sight.target
+        aim = scene.target
         for _ in range(2):
-            camera = _aimed(position, aim, row[2], fov_x, size)
+            camera = _aim_camera(position, aim, row[2], fov_x, size)
             if camera is None:
                 return None
-            box = _bounding_box(camera, sight.foot)
+            box = _bounding_box(camera, scene.foot)
             centre, extent = box.mean(axis=0), box[1] - box[0]
             slack = np.maximum(size - extent, 0) / 2 - 3
             wanted = size / 2 + place * np.clip(slack, 0, error / distance * camera.intrinsics[0, 0])
@@ -212,19 +213,19 @@ def _framed(
             middle = centre - wanted + size / 2
             ray = camera.extrinsics[:3, :3].T @ np.linalg.solve(camera.intrinsics, [*middle, 1.0])
             aim = position + distance * ray / np.linalg.norm(ray)
-        camera = _aimed(position, aim, row[2], fov_x, size)
+        camera = _aim_camera(position, aim, row[2], fov_x, size)
         if camera is None:
             return None
-        box = _bounding_box(camera, sight.foot)
+        box = _bounding_box(camera, scene.foot)
         framed = cut_off or distance >= FARTHEST or (box[0] >= 1).all() and (box[1] <= size - 1).all()
-        if framed and _crop(camera, sight.foot) <= MAX_CROP:
+        if framed and _crop(camera, scene.foot) <= MAX_CROP:
             return row, camera
         distance *= 1.1
     return row, camera
 
 
 def _crop(camera: Camera, foot: Float[np.ndarray, "points 3"]) -> float:
-    """Edge of the crop to the cube of the foot in longer sides of the photo; infinite for a camera too near for one."""
+    """Edge of the crop to the cube of the foot in longer sides of the photo; infinite if the camera is too near."""
     x, _, z = ((foot.min(axis=0) + foot.max(axis=0)) / 2 - FOOT_CUBE_EDGE / 2).tolist()
     cube = Cube((x, 0.0, z), FOOT_CUBE_EDGE)  # a leg that leans far may leave it
     try:
@@ -239,8 +240,8 @@ def _bounding_box(camera: Camera, points: Float[np.ndarray, "points 3"]) -> Floa
     return np.stack([pixels.min(axis=0), pixels.max(axis=0)])
 
 
-def _aimed(position: np.ndarray, aim: np.ndarray, roll: float, fov: float, size: np.ndarray) -> Camera | None:
-    """The camera at ``position`` that looks at ``aim``, or None where it would look straight down or up."""
+def _aim_camera(position: np.ndarray, aim: np.ndarray, roll: float, fov: float, size: np.ndarray) -> Camera | None:
+    """The camera at ``position`` that looks at ``aim``; None: it would look straight down, or upwards."""
     x, y, z = position - aim
     distance = float(np.linalg.norm([x, y, z]))
     azimuth, elevation = np.rad2deg(np.arctan2(z, x)), np.rad2deg(np.arcsin(y / distance))
@@ -249,11 +250,11 @@ def _aimed(position: np.ndarray, aim: np.ndarray, roll: float, fov: float, size:
     return look_at((float(azimuth), float(elevation), roll, distance, fov), aim, int(size[0]), int(size[1]))
 
 
-def _roll_with_toes_up(position: np.ndarray, sight: _Sight, fov: float) -> float:
+def _roll_with_toes_up(position: np.ndarray, scene: _FootAndObstacles, fov: float) -> float:
     """The in-plane rotation that shows the toes above the heel, degrees."""
-    camera = _aimed(position, sight.target + [1e-3, 0, 0], 0.0, fov, np.array([100, 100]))
+    camera = _aim_camera(position, scene.target + [1e-3, 0, 0], 0.0, fov, np.array([100, 100]))
     if camera is None:
         return 0.0
-    pixels = camera.project(sight.target + np.array([[-0.05, 0, 0], [0.05, 0, 0]]))[:, :2]
+    pixels = camera.project(scene.target + np.array([[-0.05, 0, 0], [0.05, 0, 0]]))[:, :2]
     right, down = pixels[1] - pixels[0]
     return float(np.rad2deg(np.arctan2(right, -down)))

@@ -1,4 +1,4 @@
-"""Floors, rugs, cloth and sheets of paper of the domain ``wild``, as linear reflectance with fine detail."""
+"""Textures of floors, rugs, cloth and sheets of paper of the domain ``wild``: linear reflectances."""
 
 from __future__ import annotations
 
@@ -261,7 +261,7 @@ OUTDOORS = ("grass", "granular", "stones")
 
 
 def wild_floor_texture(kind: str, seed: int) -> Texture:
-    """The linear reflectance of a floor of `FLOORS`, ``[PIXELS, PIXELS, 3]`` in [0.01, 0.92], repeatable."""
+    """The linear reflectance of a floor of `FLOORS`, ``[PIXELS, PIXELS, 3]`` in [0.01, 0.92]."""
     return np.clip(FLOORS[kind][0](np.random.default_rng(seed)), 0.01, 0.92).astype(np.float32)
 
 

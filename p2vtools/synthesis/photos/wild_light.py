@@ -1,4 +1,4 @@
-"""Light of the domain ``wild``: photographed environments (HDRI) or sun, lamps, windows, flash, dim rooms."""
+"""Light of the domain ``wild``: photographic environment maps (HDRI), or sun, lamps, windows, flash, dim rooms."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from p2vtools.synthesis.photos.surfaces import mitsuba_scalar
 from p2vtools.synthesis.photos.trajectories import Lighting
 
 OUTDOOR_MAPS = ("bridge", "city", "dawn", "esplanade", "forest", "night", "park", "sky", "sunrise", "sunset", "venice")
-"""Names of the environments under the open sky; the others are rooms."""
+"""Names of the environment maps of outdoor scenes; the others are rooms."""
 
 HDRI_SHARE = 0.5
-"""Share of the captures that are lit by a photographed environment, where there are any."""
+"""Share of the captures that are lit by a photographic environment map, if there are any."""
 
 KINDS_INDOORS = {"sun": 0.22, "lamps": 0.32, "window": 0.17, "flash": 0.1, "dim": 0.1, "even": 0.09}
 KINDS_OUTDOORS = {"sun": 0.75, "even": 0.25}
@@ -48,10 +48,10 @@ class WildLight:
     """Light of one capture. Together the lights give a bare white floor a mean radiance of 1."""
 
     name: str
-    """The kind, or the name of the photographed environment."""
+    """The kind, or the name of the photographic environment map."""
     lamps: tuple[Lamp, ...]
     flash: float
-    """Share of a small light beside the lens."""
+    """Share of the flash, a small light beside the lens."""
     environment: EnvironmentMap
     """Everything else: the light that casts no sharp shadows."""
     backdrop: Float[np.ndarray, "fine_rows fine_columns 3"]
@@ -86,8 +86,8 @@ def sample_wild_light(rng: np.random.Generator, outdoors: bool) -> WildLight:
     """Samples the light of a capture; ``outdoors`` excludes rooms."""
     files = [file for file in asset_files("hdri") if (file.stem in OUTDOOR_MAPS) or not outdoors]
     if rng.random() < HDRI_SHARE and files:
-        return _photographed(rng, files)
-    return _procedural(rng, outdoors)
+        return _sample_photographic_light(rng, files)
+    return _sample_procedural_light(rng, outdoors)
 
 
 @lru_cache(maxsize=18)
@@ -102,11 +102,11 @@ def read_environment(path: Path) -> EnvironmentMap:
     return cv2.resize(image, (256, 128), interpolation=cv2.INTER_AREA)
 
 
-def _photographed(rng: np.random.Generator, files: Sequence[Path]) -> WildLight:
+def _sample_photographic_light(rng: np.random.Generator, files: Sequence[Path]) -> WildLight:
     """An environment map turned at random; its brightest part above the horizon becomes a lamp or the sun."""
     file = files[rng.integers(len(files))]
     image = np.roll(read_environment(file), int(rng.integers(256)), axis=1)
-    # Less saturated than photographed: a phone's white balance compensates most of it.
+    # The saturation is reduced, since the white balance of a phone compensates most of it.
     grey = image.mean(axis=2, keepdims=True)
     image = (grey + rng.uniform(0.15, 0.65) * (image - grey)) * _tint(rng, 0.12)
     if rng.random() < 0.5:
@@ -126,7 +126,7 @@ def _photographed(rng: np.random.Generator, files: Sequence[Path]) -> WildLight:
     centre = (direction * (coarse.mean(axis=2, keepdims=True) * surplus * weight[..., None])).sum(axis=(0, 1))
     rest = coarse * (1 - surplus)
     total = (floor_light(rest) + light).mean()
-    # A stronger or weaker key light than photographed: clouds, curtains, lamps that are switched off.
+    # The key light is made stronger or weaker: clouds, curtains, lamps that are switched off.
     share = float(np.clip(light.mean() / total * rng.uniform(0.7, 2.2), 0.02, 0.9))
     scale = (1 - share) / floor_light(rest).mean()
     x, y, z = centre / np.linalg.norm(centre)
@@ -151,7 +151,7 @@ def _tint(rng: np.random.Generator, spread: float) -> Float[np.ndarray, "3"]:
     return tint / tint.mean()
 
 
-def _procedural(rng: np.random.Generator, outdoors: bool) -> WildLight:
+def _sample_procedural_light(rng: np.random.Generator, outdoors: bool) -> WildLight:
     kinds = KINDS_OUTDOORS if outdoors else KINDS_INDOORS
     name = str(rng.choice(list(kinds), p=list(kinds.values())))
     azimuth, flash, lamps = float(rng.uniform(0, 360)), 0.0, []

@@ -21,7 +21,7 @@ from p2vtools.synthesis.photos.fill_light import (
     smooth_over_mesh,
 )
 from p2vtools.synthesis.photos.messenger import process_photo
-from p2vtools.synthesis.photos.props import transformed
+from p2vtools.synthesis.photos.props import transform_mesh
 from p2vtools.synthesis.photos.rendering import SKIN_TONE, Scene, render_radiance, rgb, textured_rectangle
 from p2vtools.synthesis.photos.surfaces import (
     MATTE,
@@ -42,7 +42,7 @@ EXPOSURE, METERING = 0.62, 0.4
 """Automatic exposure: ``EXPOSURE * brightness ** -METERING`` for the mean ``brightness`` of a photo."""
 
 SHADOW_RAYS = 4
-"""Per sample, for soft shadows and several lights."""
+"""Shadow rays per sample, for soft shadows and several lights."""
 
 WALL_LIGHT = 0.6
 """Light on a wall as a share of that on the floor."""
@@ -77,13 +77,13 @@ def render_wild_photos(leg: trimesh.Trimesh, painted: trimesh.Trimesh, scene: Wi
 
 
 def _static_scene(leg: trimesh.Trimesh, painted: trimesh.Trimesh, scene: WildScene) -> Scene:
-    """What all views share, emitting the fill light."""
+    """The surfaces that all views share; they emit the fill light."""
     texture = wild_floor_texture(scene.floor, scene.floor_seed)
     skin = corner_reflectance(painted, SKIN_TONE)
     tone = skin.mean(axis=(0, 1))
     parts = [leg, *scene.thighs, *(mesh for _, mesh in scene.objects)]
     parts += [] if scene.cloth is None else [scene.cloth]
-    parts += [] if scene.other_foot is None else [transformed(leg, scene.other_foot)]
+    parts += [] if scene.other_foot is None else [transform_mesh(leg, scene.other_foot)]
     blockers = RayMeshIntersector(
         trimesh.util.concatenate([trimesh.Trimesh(part.vertices, part.faces, process=False) for part in parts])
     )
@@ -121,8 +121,8 @@ def _bodies(
     content = {"foot": _foot(leg, painted, skin, material, fill, 28)}
     if scene.other_foot is not None:
         matrix = scene.other_foot
-        mirrored = transformed(painted, matrix)
-        content["other"] = _foot(transformed(leg, matrix), mirrored, skin[:, ::-1], material, fill, 12)
+        mirrored = transform_mesh(painted, matrix)
+        content["other"] = _foot(transform_mesh(leg, matrix), mirrored, skin[:, ::-1], material, fill, 12)
     albedo = np.asarray(painted.vertex_attributes["albedo"]) if "albedo" in painted.vertex_attributes else None
     height = np.asarray(painted.vertices)[:, 1]
     tone = SKIN_TONE if albedo is None else albedo[height > height.max() - 0.05].mean(axis=0)
@@ -222,7 +222,7 @@ def _flash(scene: WildScene, camera: Camera) -> Scene:
 
 
 def _photographer(scene: WildScene, camera: Camera) -> Scene:
-    """Phone, arm and upper body behind the camera: not in the photo, but their shadows are."""
+    """Phone, arm and upper body of the photographer, whose shadows are in the photo."""
     mi = mitsuba_scalar()
     dark = {"type": "diffuse", "reflectance": 0.05}
     right, down, forward = camera.extrinsics[:3, :3]

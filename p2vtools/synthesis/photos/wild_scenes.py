@@ -1,4 +1,4 @@
-"""Scenes of the domain ``wild``: everything about a capture but the foot, as wide as phones see it."""
+"""Scenes of the domain ``wild``: everything in a capture except the foot, as varied as in photos from phones."""
 
 from __future__ import annotations
 
@@ -46,21 +46,21 @@ class FlatObject:
 
 @dataclass(frozen=True, eq=False)
 class WildScene:
-    """One capture of a foot."""
+    """Everything in one capture of a foot except the foot."""
 
     cameras: WildCameras
     target: Float[np.ndarray, "3"]
-    """On the floor, in the middle of the foot."""
+    """Point on the floor in the middle of the foot."""
     floor: str
     """One of `wild_floors.FLOORS`."""
     floor_seed: int
     floor_frame: Float[np.ndarray, "4 4"]
     """From [-1, 1]^2 (columns and rows of the texture) to the world, metres."""
     gloss: dict | None
-    """Parameters of the floor's principled material; None is a matte floor."""
+    """Parameters of the principled material of the floor; None: a matte floor."""
     skin_gloss: dict
     flats: tuple[FlatObject, ...]
-    """Rug, paper, wall."""
+    """Rug, paper or mat, wall."""
     light: WildLight
     thighs: tuple[trimesh.Trimesh, ...]
     cloth: trimesh.Trimesh | None
@@ -68,7 +68,7 @@ class WildScene:
     trousers: str
     """``none``, ``short`` or ``long``."""
     other_foot: Float[np.ndarray, "4 4"] | None
-    """Mirrors the foot into the other one."""
+    """Transform that mirrors the foot to the other one; None: there is none."""
     objects: tuple[tuple[str, trimesh.Trimesh], ...]
     sensor: Sensor
     processing: tuple[Processing, ...]
@@ -94,11 +94,13 @@ def sample_wild_scene(rng: np.random.Generator, views: int, leg: trimesh.Trimesh
     other = props.other_foot(rng, leg, side) if rng.random() < OTHER_FOOT_SHARE else None
     thighs, cloth, trousers = _sample_clothes(rng, leg, None if other is None else other[0])
     hiding = [_upper_part(leg), *thighs, *([] if cloth is None else [cloth]), *([] if other is None else [other[1]])]
-    # Evenly over the surface, since the vertices are dense on the toes; and what reaches furthest.
+    # Points evenly over the surface, although vertices are denser on the toes, and the extreme points.
     area = np.bincount(np.asarray(leg.faces).ravel(), np.repeat(leg.area_faces, 3), len(leg.vertices))[low]
     chosen = rng.choice(len(foot), 150, replace=False, p=area / area.sum())
     points = foot[np.concatenate([chosen, foot.argmin(axis=0), foot.argmax(axis=0)])]
-    cameras = sample_wild_cameras(rng, views, points, trimesh.util.concatenate([_bare(mesh) for mesh in hiding]))
+    cameras = sample_wild_cameras(
+        rng, views, points, trimesh.util.concatenate([_without_attributes(mesh) for mesh in hiding])
+    )
     objects = _sample_objects(rng, leg, [leg, *hiding], target, cameras.cameras)
     light = sample_wild_light(rng, outdoors)
     sensor, processing, exposure = _sample_phone(rng, views, dim=light.name == "dim")
@@ -132,7 +134,7 @@ def sample_wild_scene(rng: np.random.Generator, views: int, leg: trimesh.Trimesh
 _FLOOR_TOTAL = sum(share for _, share, _ in FLOORS.values())
 
 
-def _bare(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
+def _without_attributes(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
     return trimesh.Trimesh(mesh.vertices, mesh.faces, process=False)
 
 
@@ -162,11 +164,11 @@ def _sample_clothes(
     if mirror is None:
         return (tube,), cloth, kind
     if cloth is not None:
-        second = props.transformed(cloth, mirror)
+        second = props.transform_mesh(cloth, mirror)
         albedo = np.concatenate([cloth.vertex_attributes["albedo"]] * 2)
-        cloth = trimesh.util.concatenate([_bare(cloth), _bare(second)])
+        cloth = trimesh.util.concatenate([_without_attributes(cloth), _without_attributes(second)])
         cloth.vertex_attributes["albedo"] = albedo
-    return (tube, props.transformed(tube, mirror)), cloth, kind
+    return (tube, props.transform_mesh(tube, mirror)), cloth, kind
 
 
 def _sample_objects(
@@ -176,7 +178,7 @@ def _sample_objects(
     target: np.ndarray,
     cameras: list[Camera],
 ) -> tuple[tuple[str, trimesh.Trimesh], ...]:
-    """Shoes and other things beside the foot, none of them at a camera."""
+    """Shoes and other objects beside the foot, none of them close to a camera."""
     names = list(rng.choice(list(props.PROPS), rng.choice(4, p=[0.4, 0.3, 0.2, 0.1])))
     if rng.random() < 0.22:
         names += ["shoe"] * int(rng.integers(1, 3))
@@ -244,7 +246,7 @@ def _sample_flats(
 
 
 def _sample_wall(rng: np.random.Generator, target: np.ndarray, cameras: list[Camera]) -> list[FlatObject]:
-    """A wall behind everything, with a skirting board."""
+    """A wall beyond the foot and all cameras, with a skirting board."""
     angle = rng.uniform(0, 2 * np.pi)
     outwards = np.array([np.cos(angle), 0, np.sin(angle)])
     reach = max((camera.position - target) @ outwards for camera in cameras)

@@ -17,7 +17,7 @@ from p2vlib.geometry.cameras import look_at
 from p2vlib.geometry.frames import FOOT_CUBE, FOOT_SHARE
 from p2vlib.geometry.projection import project_points, render_silhouettes, voxel_centres
 from p2vlib.models import Reconstruction
-from p2vtools.fit.placement import MAX_SHIFT, MAX_TURN, estimate_placement, find_foot, pose_matrix, yaw_of
+from p2vtools.fit.placement import MAX_SHIFT, MAX_TURN, estimate_placement, find_foot, pose_matrix, pose_yaw
 
 PIXELS = 160
 VIEWS = ((200.0, 50.0), (310.0, 45.0), (80.0, 55.0))
@@ -76,7 +76,7 @@ def test_a_foot_is_found_where_it_was_put(reader, count, side, yaw, place, milli
     photos = photograph(solid if side == "left" else solid.flip(-1), pose, side, count)
     found = find_foot(reader, photos)
     error = np.linalg.inv(pose) @ found.pose
-    assert 1000 * np.hypot(error[0, 3], error[2, 3]) < millimetres and abs(yaw_of(error)) < 3
+    assert 1000 * np.hypot(error[0, 3], error[2, 3]) < millimetres and abs(pose_yaw(error)) < 3
     assert found.shift_m == pytest.approx(np.hypot(*place), abs=0.008)
     assert found.turn_degrees == pytest.approx(yaw, abs=3) and found.overlap > 0.9 and not found.at_limit
 

@@ -67,10 +67,10 @@ def test_coarse_reconstruction_has_the_length_of_the_fine_one(weights, right_foo
 def test_older_cards_are_widened(weights):
     old = {"length": {"correction, mm": -6.0, "softness": 2.5, "factor": 1.0}}
     card = {OLD_CALIBRATION_KEY: old}
-    factors = [uncertainty.calibration_of(replace(weights, card=card), name)["length"]["factor"] for name in CLASSES]
+    factors = [uncertainty.card_calibration(replace(weights, card=card), name)["length"]["factor"] for name in CLASSES]
     assert factors == [3.2, 2.0, 1.4, 1.25, 3.6] and old["length"]["factor"] == 1
     new = {CALIBRATION_KEY: {"noted": {"length": {"softness": 1.0, "factor": 7.0}}}}
-    assert uncertainty.calibration_of(replace(weights, card=card | new), "noted")["length"]["factor"] == 7
+    assert uncertainty.card_calibration(replace(weights, card=card | new), "noted")["length"]["factor"] == 7
 
 
 def test_wrong_cameras_increase_the_uncertainty(weights, right_foot):

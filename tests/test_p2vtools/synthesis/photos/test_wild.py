@@ -70,7 +70,7 @@ def test_scenes_contain_what_surrounds_feet(foot):
     assert 5 <= len(others) <= 20
     for matrix in others:  # a right foot, to the right of the left one, on the same floor
         assert np.linalg.det(matrix[:3, :3]) == pytest.approx(-1) and matrix[2, 3] >= 0.1 and matrix[1, 3] == 0
-        mirrored = props.transformed(foot.leg_mesh, matrix)
+        mirrored = props.transform_mesh(foot.leg_mesh, matrix)
         assert mirrored.volume == pytest.approx(foot.leg_mesh.volume)
 
 
