@@ -1,8 +1,8 @@
-"""How well the foot is found in rendered captures: IoU, distance and angle for 1, 2, 4 and 8 photos and two starts.
+"""How well the foot is found in rendered captures: IoU, distance and angle for 1, 2, 4 and 8 photos and three starts.
 
-The cameras of a capture are moved, so that the foot stands 2 cm and 15 degrees or 6 cm and 45 degrees away from where
-the capture says. IoU is that of the reconstructed solid with the true one, at 32^3 in the frame of the true foot: with
-the start kept, with the foot found, and with the true placement. The time is that of `find_foot` alone.
+The cameras of a capture are moved, so that the foot stands where the capture says, 2 cm and 15 degrees or 6 cm and 45
+degrees away from there. IoU is that of the reconstructed solid with the true one, at 32^3 in the frame of the true
+foot: with the start kept, with the foot found, and with the true placement. The time is that of `find_foot` alone.
 
     python benchmarks/bench_placement.py data/feet/quick/phone --people validation --captures 16
 """

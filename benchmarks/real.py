@@ -1,4 +1,4 @@
-"""A benchmark on real feet: hand-drawn masks of real photos, photographed scans of real feet, and the own renders.
+"""A benchmark on real photos with hand-drawn masks, on scans of real feet, and on the project's rendered photos.
 
     python benchmarks/real.py --photos FOLDER --scans FOLDER [--own [FOLDER]] [--weights FILE] [--only PART,...]
                               [--cache FOLDER] [--figures FOLDER] [--json OUT]
@@ -9,11 +9,11 @@ photos   Single photos with a mask. FOLDER holds ``photos_dev.json`` (a list: id
          rotation_world_to_camera, translation_m, foot_xz_m, foot_yaw_rad, foot_size_of_typical, leg_lean_shear),
          ``images/<id>.jpeg`` and ``metadata/<id>.json`` (polygons of label Foot in shares of width and height).
          Score: IoU of the silhouette of the reconstructed solid with the mask, outside the leg (`scored_region`),
-         with the cube where the foot was fitted (right), 2 cm and 15 degrees beside it (kept), and found from there.
+         for the fitted placement (right), a start 2 cm and 15 degrees beside it (kept), and found from there (found).
 scans    Eight photos of each scan in FOLDER (``*.ply``, `scan_photos`), and the first scan mirrored.
 factors  Four photos of the second scan, with one factor changed at a time.
-people   Own renders of unseen people (capture folders ``person-test-*``), cube right: IoU at 32^3.
-found    16 of them, from a start 2 cm and 15 degrees beside the foot.
+people   The project's rendered photos of unseen people (folders ``person-test-*``), true placement: IoU at 32^3.
+found    16 of them, with the placement found from a start 2 cm and 15 degrees beside the foot.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from p2vtools.fit.verdict import reconstruct_and_judge
 from p2vtools.study.model_card import solid_in_frame
 
 Quantity = tuple[str, str, str, str]
-"""A row of the table: quantity, with the weights of f5c6dde, asked, measured."""
+"""A row of the table: quantity, its value with the weights of commit f5c6dde, target, measured value."""
 
 SCORE_PIXELS = 480
 """Longer side of the masks that are compared, pixels."""
@@ -56,13 +56,13 @@ TYPICAL_LENGTH = 0.25
 """Length of the typical foot in ``foot_size_of_typical``, metres."""
 
 LEAN_FROM = 0.07
-"""Height from which ``leg_lean_shear`` leans the leg, metres at the size of the typical foot."""
+"""Height from which ``leg_lean_shear`` leans the leg, metres."""
 
 LEG_FROM, LEG_TO, LEG_WIDTH, LEG_GROWTH = 0.10, 0.60, 1.5, 3.0
 """The leg that is not scored: heights, metres; factor on its section, and growth per metre, towards the calf."""
 
 DRAWS, FOUND_FEET = 2, 16
-"""Starts for each real photo; own renders in which the foot is searched."""
+"""Starts for each real photo; number of rendered captures of the part ``found``."""
 
 # ---------------------------------------------------------------------------------------------------------- real photos
 
@@ -153,22 +153,22 @@ def photo_rows(weights: PretrainedModel, arguments: argparse.Namespace) -> Itera
         yield {"photo": record["id"], "start": "typical foot", "size": 32, "iou": real.typical, "verdict": "-"}
         for name, size, photo_set, pose in starts:
             if size == 32 and name != "found":
-                foot, told = reconstruct(weights, photo_set, size, "given"), {"verdict": "-"}
+                foot, result = reconstruct(weights, photo_set, size, "given"), {"verdict": "-"}
             else:
-                foot, told = product(weights, photo_set, size, "found" if name == "found" else "given")
+                foot, result = judge(weights, photo_set, size, "found" if name == "found" else "given")
             outlines[name, size] = outline = np.zeros_like(real.mask)
             if foot:  # the solid, before the correction of its surface
                 vertices, faces = to_mesh(foot.probability, FOOT_CUBE, foot.threshold)
                 points = trimesh.transform_points(vertices, np.linalg.inv(pose) @ foot.pose)
                 outlines[name, size] = outline = silhouette(points, faces, real.camera)
             overlap = masked_iou(outline, real.mask, real.scored)
-            yield {"photo": record["id"], "start": name, "size": size, "iou": overlap, **told}
+            yield {"photo": record["id"], "start": name, "size": size, "iou": overlap, **result}
         if arguments.figures:
             draw(real, outlines, arguments.figures / f"{record['id']}.png")
 
 
 def draw(real: RealPhoto, outlines: dict[tuple[str, int], np.ndarray], path: Path) -> None:
-    """The photo with the mask (green), the solids with the cube right (red), kept (blue), found (yellow); leg: grey."""
+    """Draws the mask (green) and the solids of the starts right (red), kept (blue), found (yellow); leg: grey."""
     picture = np.array(real.photo_set.photos[0].convert("RGB").resize(real.mask.shape[::-1]))
     picture[~real.scored] = picture[~real.scored] // 2 + 90
     colours = {"kept": (60, 90, 255), "found": (255, 210, 0), "right": (255, 0, 0), "mask": (0, 255, 0)}
@@ -179,7 +179,7 @@ def draw(real: RealPhoto, outlines: dict[tuple[str, int], np.ndarray], path: Pat
     Image.fromarray(picture).save(path)
 
 
-# ----------------------------------------------------------------------------------------------- starts and the product
+# -------------------------------------------------------------------------------------------------- starts and verdicts
 
 
 def random_pose(rng: np.random.Generator, shift: float, turn: float) -> Float[np.ndarray, "4 4"]:
@@ -199,22 +199,22 @@ def placed(photo_set: PhotoSet, error: Float[np.ndarray, "4 4"]) -> tuple[PhotoS
     return replace(photo_set, cameras=cameras, initial_position=np.zeros(3)), np.linalg.inv(error)
 
 
-def product(
+def judge(
     weights: PretrainedModel, photo_set: PhotoSet, size: int, placement: str
 ) -> tuple[ReconstructedFoot | None, dict[str, Any]]:
-    """What a user gets: the foot (None: refused), its verdict, and its length with half of the interval in mm."""
-    told = {"verdict": "not usable", "length": np.nan, "half width": np.nan}
+    """The result for a user: the foot (None: refused), its verdict, and its length with half of the interval, mm."""
+    result = {"verdict": "not usable", "length": np.nan, "half width": np.nan}
     try:
         judged = reconstruct_and_judge(weights, photo_set, size, placement)
     except ValueError:
-        return None, told
-    told["verdict"] = judged.verdict.level
+        return None, result
+    result["verdict"] = judged.verdict.level
     if judged.measured:
-        told |= {"length": judged.measured.measures.length, "half width": judged.measured.half_widths["length"]}
-    return judged.foot, told
+        result |= {"length": judged.measured.measures.length, "half width": judged.measured.half_widths["length"]}
+    return judged.foot, result
 
 
-# --------------------------------------------------------------------------------------------------- scans, own renders
+# --------------------------------------------------------------------------------------------- scans, rendered captures
 
 
 def scan_rows(weights: PretrainedModel, arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
@@ -247,9 +247,9 @@ def capture_rows(
     for placement in ("given", "found"):
         start, pose = placed(photo_set, error if placement == "found" else np.eye(4))
         for size in (32, 128):
-            foot, told = product(weights, start, size, placement)
+            foot, result = judge(weights, start, size, placement)
             overlap = iou(solid_in_frame(foot, pose, size), truth[size]) if foot else 0.0
-            yield {**labels, "placement": placement, "size": size, "iou": overlap, **told}
+            yield {**labels, "placement": placement, "size": size, "iou": overlap, **result}
 
 
 def own_captures(folder: Path, limit: int | None = None) -> Iterator[tuple[str, PhotoSet, Bool[np.ndarray, "x y z"]]]:
@@ -262,7 +262,7 @@ def own_captures(folder: Path, limit: int | None = None) -> Iterator[tuple[str, 
 
 
 def people_rows(weights: PretrainedModel, arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Own renders with the cube right."""
+    """The project's rendered photos with the true placement."""
     for name, photo_set, truth in own_captures(arguments.own):
         for views in (8, 4, 1):
             some = photo_set.subset(evenly_spaced(len(photo_set.photos), views))
@@ -271,21 +271,21 @@ def people_rows(weights: PretrainedModel, arguments: argparse.Namespace) -> Iter
 
 
 def found_rows(weights: PretrainedModel, arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Own renders, from a start 2 cm and 15 degrees beside the foot."""
+    """The project's rendered photos, from a start 2 cm and 15 degrees beside the foot."""
     for seed, (name, photo_set, truth) in enumerate(own_captures(arguments.own, FOUND_FEET)):
         start, pose = placed(photo_set, random_pose(np.random.default_rng(seed), 0.02, 15.0))
         for views in (1, 2, 4, 8):
             some = start.subset(evenly_spaced(len(photo_set.photos), views))
-            foot, told = product(weights, some, 32, "found")
+            foot, result = judge(weights, some, 32, "found")
             overlap = iou(solid_in_frame(foot, pose), truth) if foot else 0.0
-            yield {"capture": name, "photos": views, "iou": overlap, **told}
+            yield {"capture": name, "photos": views, "iou": overlap, **result}
 
 
 # ---------------------------------------------------------------------------------------------------------------- table
 
 
 def digits(values: Iterable[float]) -> str:
-    """IoUs as in the issue: three digits, no leading zero."""
+    """IoUs with three digits and no leading zero."""
     return " / ".join(f"{value:.3f}".replace("0.", ".", 1) for value in values)
 
 
@@ -299,11 +299,11 @@ def photo_table(rows: pd.DataFrame) -> Iterator[Quantity]:
         ("kept", 32): ("the same start kept", ".808", ""),
         ("typical foot", 32): ("typical foot, fitted to the mask", "", ""),
     }
-    for (start, size), (name, today, asked) in expected.items():
+    for (start, size), (name, before, target) in expected.items():
         values = rows[(rows.start == start) & (rows["size"] == size)].iou
         worst = values.nsmallest(max(1, round(0.1 * len(values)))).mean()
         measured = f"{digits([values.mean(), worst])} (median {digits([values.median()])})"
-        yield title + name, today, asked, measured
+        yield title + name, before, target, measured
     judged = rows[rows.verdict != "-"]
     counts = ", ".join(f"{count} {level}" for level, count in judged.verdict.value_counts().items())
     wrong = int(((judged.verdict == "good") & (judged.iou < 0.5)).sum())
@@ -332,8 +332,8 @@ def factor_table(rows: pd.DataFrame) -> Iterator[Quantity]:
     yield "sock / tattoo / box / sun, 4 photos", ".58 / .76 / .79 / .80", ".85 each", digits(fine.loc[names].iou)
     extremes = f"{digits([others.min()])} ({others.idxmin()}) to {digits([others.max()])} ({others.idxmax()})"
     yield "all other factors, 4 photos", ".84 to .88", "", extremes
-    told = f"{child.length:.0f} ± {child['half width']:.0f}"
-    yield f"child of {child['true length']:.0f} mm", "219 ± 7", "within 5 and inside", told
+    result = f"{child.length:.0f} ± {child['half width']:.0f}"
+    yield f"child of {child['true length']:.0f} mm", "219 ± 7", "within 5 and inside", result
     yield "interval holds, 4 photos", "half", "90 %", inside(fine)
 
 
@@ -343,10 +343,10 @@ def inside(rows: pd.DataFrame) -> str:
 
 
 def own_table(rows: pd.DataFrame) -> Iterator[Quantity]:
-    """Quantities of own renders, cube right or found from a start beside the foot."""
+    """Quantities of the project's rendered photos, with the true placement or found from a start beside the foot."""
     means = digits(rows.groupby("photos", sort=False).iou.mean())
     if "verdict" in rows:
-        yield "own renders, found, 1 / 2 / 4 / 8 photos", ".53 / .85 / .89 / .89", ".77 / .87 / .895 / .90", means
+        yield "rendered captures, found, 1 / 2 / 4 / 8 photos", ".53 / .85 / .89 / .89", ".77 / .87 / .895 / .90", means
     else:
         title = "unseen people, old phone look, cube right, 8 / 4 / 1 photos"
         yield title, ".904 / .895 / .77", ".90 / .89 / .78", means
@@ -371,7 +371,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path, help="folder of real photos with masks")
     parser.add_argument("--scans", type=Path, help="folder of scans, *.ply")
-    parser.add_argument("--own", type=Path, nargs="?", const=data_folder("feet", "quick") / "phone", help="own renders")
+    parser.add_argument("--own", type=Path, nargs="?", const=data_folder("feet", "quick") / "phone", help="captures")
     parser.add_argument("--weights", type=Path, help="default: those of the project")
     parser.add_argument("--only", default=",".join(PARTS), help=f"parts, of {','.join(PARTS)}")
     parser.add_argument("--cache", type=Path, default=Path(".runs/real"), help="folder of the rendered photos of scans")
@@ -387,7 +387,7 @@ def main() -> None:
         _, measure, summarise = PARTS[part]
         rows[part] = pd.DataFrame(measure(weights, arguments))
         table += summarise(rows[part])
-    print(markdown(["", "today", "asked", "measured"], table))
+    print(markdown(["", "weights of f5c6dde", "target", "measured"], table))
     for part in [part for part in wanted if PARTS[part][0] == "scans"]:
         found = rows[part][(rows[part].placement == "found") & (rows[part]["size"] == 128)].round(3)
         print(f"\n{part}, found, 128^3\n\n{markdown(list(found), found.to_numpy().tolist())}")

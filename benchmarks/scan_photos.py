@@ -1,4 +1,4 @@
-"""Photos of scanned feet by a small ray caster that shares no code, light or texture with the training renderer.
+"""Photos of scanned feet, rendered by a ray caster that shares no code, light or texture with the training renderer.
 
 Embree finds what a pixel sees; colours are value noise, light is one lamp with shadow rays and an ambient part dimmed
 by occlusion rays, and the picture gets exposure, gamma, noise and JPEG. Frame and unit of a scan are those of
@@ -43,7 +43,7 @@ Mask = Bool[np.ndarray, "height width"]
 
 @dataclass(frozen=True)
 class Look:
-    """What a capture shows. Colours are linear reflectances."""
+    """The content and the cameras of a capture. Colours are linear reflectances."""
 
     floor: str = "speckles"
     skin: tuple[float, float, float] = (0.42, 0.25, 0.17)
@@ -77,7 +77,7 @@ FACTORS = {
     "near, wide angle": Look(distances=(0.30, 0.36), field_of_view=74.0),
     "child": Look(length=0.201),
 }
-"""One factor at a time."""
+"""Name -> a capture in which one factor is changed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,7 +158,7 @@ def photograph(scan: Scan, look: Look, views: int, seed: int, cache: Path) -> Ph
 
 
 class World:
-    """A foot on a floor, with what stands beside it and a lamp."""
+    """A foot on a floor, the objects beside it and a lamp."""
 
     def __init__(self, scan: Scan, look: Look, rng: np.random.Generator) -> None:
         self.look, self.seed = look, int(rng.integers(1000))

@@ -1,4 +1,4 @@
-"""The benchmark of reality: its scoring of a known silhouette, and its help."""
+"""The benchmark on real feet: its scoring of a known silhouette, and its help."""
 
 from __future__ import annotations
 
@@ -45,4 +45,5 @@ def test_help(real, capsys, monkeypatch):
     monkeypatch.setattr("sys.argv", ["real.py", "--help"])
     with pytest.raises(SystemExit, match="0"):
         real.main()
-    assert "--photos" in (told := capsys.readouterr().out) and "--scans" in told
+    output = capsys.readouterr().out
+    assert "--photos" in output and "--scans" in output

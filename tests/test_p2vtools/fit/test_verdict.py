@@ -1,4 +1,4 @@
-"""The verdict: rules with hand-made numbers, and what the command does with it."""
+"""The verdict: its rules with numbers worked out by hand, and the command."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_class_without_a_limit_is_doubtful_at_best():
     ],
 )
 def test_photo_that_disagrees(iou, expected):
-    """Of two nobody can say which is wrong; a small difference is no disagreement."""
+    """With two photos it is unknown which one is wrong; a small difference is no disagreement."""
     assert verdict.disagreeing_photo({str(number): value for number, value in enumerate(iou)}) == expected
 
 
@@ -87,7 +87,7 @@ def test_other_concerns(weights, right_foot):
 
 
 def test_fitted_limits_separate_good_feet():
-    """The IoU is 0.2 + 0.7 * certainty, exactly; the rest tells nothing."""
+    """The IoU is 0.2 + 0.7 * certainty, exactly; the other features are noise."""
     rng = np.random.default_rng(0)
     rows = pd.DataFrame(
         rng.uniform(0.5, 1, (400, 5)), columns=["silhouettes", "members", "halves", "typical", "connected"]

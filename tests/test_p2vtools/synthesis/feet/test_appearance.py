@@ -1,4 +1,4 @@
-"""What is on a foot: photographic skin in its place, marks, and socks up to their rim."""
+"""Appearance of feet: photographic skin at the right texture coordinates, marks, and socks up to their rim."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def procedural(monkeypatch):
 
 
 def texel_skin():
-    """A skin of which the colours say where they are: column and row, each / 1000 + 1."""
+    """A skin whose colours encode their position: 1 + column / 1000 and 1 + row / 1000."""
     left, upper, right, lower = SKIN_WINDOW
     rows, columns = np.mgrid[: lower - upper, : right - left]
     return 1 + np.stack([columns, rows, 0 * rows], axis=-1) / 1000
