@@ -287,7 +287,7 @@ def test_training_of_the_pretrained_weights(smoke, tmp_path):
     path = tmp_path / "kept" / "tiny.safetensors"
     assert pretraining.train_pretrained(replace(smoke.config, finetuning=training), path, tmp_path / "work") == path
     weights = pretrained.load_pretrained(path)
-    assert weights.card["data"]["captures"] == [4, 4, 4] and len(weights.card["test IoU by photos"]) == 3
+    assert weights.card["data"]["captures"] == [8, 8, 8] and len(weights.card["test IoU by photos"]) == 3
     stages = {f"{member}{stage}" for member in ("exact", "by hand") for stage in ("", ", on mats", ", in the wild")}
     assert set(weights.card["minutes"]) == {*stages, "finer"} and weights.takes_close_crops
     assert weights.card["mean foot IoU"]["iou"] > 0.5 and weights.threshold == weights.card["threshold"]
