@@ -25,7 +25,8 @@ from p2vlib.geometry.cameras import Camera
 from p2vlib.geometry.frames import FOOT_CUBE, Cube, Volume
 from p2vlib.geometry.grids import iou, voxelise
 from p2vlib.models import Reconstruction
-from p2vtools.fit.cube_crops import crop_to_cube
+from p2vtools.fit.cube_crops import crop_to_cube, predict_closely
+from p2vtools.fit.ensemble import Ensemble
 from p2vtools.fit.placement import find_foot
 from p2vtools.fit.pretrained import load_pretrained
 from p2vtools.fit.reconstruct import GRID_SIZES
@@ -204,10 +205,15 @@ def load_samples(source: Path | PhotoSet | Captures) -> list[Sample]:
 
 def _sample_of_photos(photo_set: PhotoSet, name: str, model: Path | None) -> Sample:
     """``model``: mesh of the true solid, if any."""
-    pose = find_foot(load_pretrained(), photo_set).pose
+    weights, backwards = load_pretrained(), photo_set.side == "right"
+    pose = find_foot(weights, photo_set).pose
     cropped = functools.lru_cache(2)(functools.partial(crop_to_cube, photo_set, pose, FOOT_CUBE))
 
     def predict(network: nn.Module, numbers: Sequence[int]) -> Reconstruction:
+        if isinstance(network, Ensemble):
+            first, *others = numbers
+            chosen = ordered.subset([first, *(others[::-1] if backwards else others)])
+            return predict_closely(replace(weights, model=network.eval()), chosen, pose)[0]
         captures = cropped(network.config.image_size)
         return network.eval()(preprocess(captures.photos[:, list(numbers)]), captures.cameras[:, list(numbers)])
 
@@ -222,7 +228,7 @@ def _sample_of_photos(photo_set: PhotoSet, name: str, model: Path | None) -> Sam
 
     count = len(photo_set.photos)
     # Mirroring reverses the order of the photos.
-    ordered = photo_set.subset([0, *range(count - 1, 0, -1)] if photo_set.side == "right" else range(count))
+    ordered = photo_set.subset([0, *range(count - 1, 0, -1)] if backwards else range(count))
     cameras = [replace(camera, extrinsics=camera.extrinsics @ pose) for camera in ordered.cameras]
     thumbnails = []
     for photo in ordered.photos:
