@@ -19,7 +19,7 @@ from p2vlib.models.unprojection import UnprojectionConfig
 from p2vlib.provenance import commit, home
 from p2vlib.training import checkpoints, train
 from p2vtools.fit import pretrained
-from p2vtools.fit.camera_alignment import TypicalFoot, typical_foot
+from p2vtools.fit.camera_alignment import typical_foot
 from p2vtools.fit.ensemble import Ensemble
 from p2vtools.synthesis import assets
 from p2vtools.synthesis.collection import build_collection
@@ -175,9 +175,8 @@ def finish(
         "probability, predicted and occupied": reliability[["predicted", "occupied"]].round(3).to_numpy().tolist(),
         "limits": "synthetic feet in synthetic photos; the cube within about 2 cm and 8 degrees",
     }
-    # Scans are aligned to the mean of upright feet; the sizes are those of all feet.
-    upright = typical_foot(feet.select(look="phone", split="train")).solid
-    pretrained.save_pretrained(target, model, card, TypicalFoot(upright, typical_foot(train_split).spread))
+    # Scans are aligned to the mean of upright feet, and so are placements.
+    pretrained.save_pretrained(target, model, card, typical_foot(feet.select(look="phone", split="train")))
     return target
 
 
