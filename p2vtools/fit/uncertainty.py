@@ -45,14 +45,6 @@ CALIBRATION_KEY = "intervals"
 """Key of the card: `photo_class` -> measurement -> ``softness`` and ``factor``. The correction of a measurement is its
 ``softness`` times its change with the level of the surface; half of the interval is its ``factor`` times the scale."""
 
-OLD_CALIBRATION_KEY = "measures"
-"""Key of older cards, without classes: measurement -> ``correction, mm`` (added to the other correction), softness and
-factor, for eight photos with the cameras of a mat."""
-
-OLD_WIDENING = {"8 photos or more": 1.25, "4 to 7 photos": 1.4, "2 or 3 photos": 2.0, "1 photo": 3.2, "noted": 3.6}
-"""`photo_class` -> factor on the intervals of an older card, which was calibrated with eight photos and without the
-part of the members. Estimated with such weights on 48 feet."""
-
 RULER_ERROR = 2.0
 """Half of the interval of a foot length measured with a ruler, mm. Assumed."""
 
@@ -140,31 +132,24 @@ def _half_widths_by_ruler(measures: Measures, half_widths: Mapping[str, float], 
 
 
 def card_calibration(weights: PretrainedModel, photos: str) -> dict[str, dict[str, float]]:
-    """Measurement -> its calibration for a `photo_class`, from a card with `CALIBRATION_KEY` or `OLD_CALIBRATION_KEY`.
+    """Measurement -> its calibration for a `photo_class`.
 
     Raises:
-        ValueError: the card has no calibration.
+        ValueError: the card of the weights has none, as those before intervals by number of photos.
     """
-    if CALIBRATION_KEY in weights.card:
-        return weights.card[CALIBRATION_KEY][photos]
-    if OLD_CALIBRATION_KEY not in weights.card:
-        raise ValueError("the card of these weights has no calibration of measurements; run `p2v weights`")
-    old = {name: dict(row) for name, row in weights.card[OLD_CALIBRATION_KEY].items()}
-    for row in old.values():
-        row["factor"] *= OLD_WIDENING[photos]
-        if photos not in ("4 to 7 photos", "8 photos or more"):  # the correction holds for many photos only
-            row["correction, mm"] = row["softness"] = 0.0
-    return old
+    calibration = weights.card.get(CALIBRATION_KEY, {})
+    if photos not in calibration:
+        raise ValueError(
+            f"the card of these weights has no calibration of intervals for {photos}; expected weights as made by "
+            "`p2v weights`"
+        )
+    return calibration[photos]
 
 
 def corrected_targets(table: pd.DataFrame, calibration: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     """Measurements that the surface should have, mm: those of `CORRECTED_MEASURES` plus their correction."""
     return {
-        name: float(
-            table.value[name]
-            + calibration[name].get("correction, mm", 0.0)
-            + calibration[name]["softness"] * table.surface[name]
-        )
+        name: float(table.value[name] + calibration[name]["softness"] * table.surface[name])
         for name in CORRECTED_MEASURES
     }
 

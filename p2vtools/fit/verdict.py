@@ -24,7 +24,7 @@ from p2vlib.geometry.grids import iou
 from p2vtools.fit.measure import Measures
 from p2vtools.fit.pretrained import PretrainedModel
 from p2vtools.fit.reconstruct import ReconstructedFoot, reconstruct
-from p2vtools.fit.uncertainty import MeasureIntervals, measure_with_intervals, photo_class
+from p2vtools.fit.uncertainty import MeasureIntervals, card_calibration, measure_with_intervals, photo_class
 
 VERDICT_KEY = "verdict"
 """Key of the card: the formula of the expected IoU, and limits by `photo_class` (`study.verdict_limits`)."""
@@ -90,33 +90,6 @@ FEATURES = {
 PREDICTORS = ("silhouettes", "members", "halves", "typical", "certainty", "log2 photos")
 """Terms of the formula of the expected IoU. With fewer than four photos ``members`` is used in place of ``halves``."""
 
-DEFAULT_LIMITS: dict[str, Any] = {
-    "formula": {
-        "constant": -0.33,
-        "silhouettes": 0.48,
-        "members": 0.15,
-        "halves": -0.08,
-        "typical": 0.02,
-        "certainty": 0.88,
-        "log2 photos": 0.04,
-    },
-    "classes": {
-        photos_class: {
-            "good from": good_from,
-            "lower": {"silhouettes": 0.45, "members": 0.57, "halves": 0.42, "typical": 0.42, "certainty": 0.40},
-            "usual": {"silhouettes": 0.85, "members": 0.88, "halves": 0.70, "typical": 0.65, "certainty": 0.62},
-        }
-        for photos_class, good_from in {
-            "1 photo": None,
-            "2 or 3 photos": None,
-            "4 to 7 photos": 0.845,
-            "8 photos or more": 0.845,
-            "noted": None,
-        }.items()
-    },
-}
-"""Formula and limits for cards without any, fitted with the weights of commit 2526705."""
-
 
 @dataclass(frozen=True)
 class Verdict:
@@ -160,7 +133,11 @@ def reconstruct_and_judge(
     """Reconstructs the foot in ``photo_set`` without the photos that disagree with the others, measures and judges it.
 
     Arguments and exceptions are those of `reconstruct`.
+
+    Raises:
+        ValueError: weights without a calibration for this number of photos.
     """
+    card_calibration(weights, photo_class(len(photo_set.photos), cameras))  # an error comes before the work
     foot = reconstruct(weights, photo_set, size, placement, cameras, report)
     left_out: dict[str, float] = {}
     while (name := disagreeing_photo(foot.silhouette_iou)) is not None:
@@ -257,12 +234,12 @@ def judge(
     """The verdict for the ``features`` of a reconstruction (`reconstruction_features`) and further concerns.
 
     Args:
-        card: card of the weights; `DEFAULT_LIMITS` are used if it has no limits.
+        card: card of the weights, with the limits of this class.
         photos: number of photos.
         photos_class: `photo_class` of the capture.
         others: further concerns (`other_concerns`).
     """
-    limits = card.get(VERDICT_KEY, DEFAULT_LIMITS)
+    limits = card[VERDICT_KEY]
     of_class, concerns = limits["classes"][photos_class], []
     expected, good_from = expected_iou(limits["formula"], features, photos), of_class["good from"]
     overlap = f"the expected overlap (IoU) with the true foot is {expected:.2f}"

@@ -11,9 +11,9 @@ import pytest
 
 from p2vlib.data.capture_folder import read_photo_set
 from p2vtools.cli import main
-from p2vtools.fit import reconstruct, uncertainty
+from p2vtools.fit import reconstruct, uncertainty, verdict
 from p2vtools.fit.measure import measure_foot
-from p2vtools.fit.uncertainty import CALIBRATED_SIZE, CALIBRATION_KEY, MEASURE_NAMES, OLD_CALIBRATION_KEY
+from p2vtools.fit.uncertainty import CALIBRATED_SIZE, CALIBRATION_KEY, MEASURE_NAMES
 from p2vtools.study import model_card, validation_feet
 
 CLASSES = ("1 photo", "2 or 3 photos", "4 to 7 photos", "8 photos or more", "noted")
@@ -64,20 +64,25 @@ def test_coarse_reconstruction_has_the_length_of_the_fine_one(weights, right_foo
     assert lengths[0] == pytest.approx(lengths[1], abs=0.05)
 
 
-def test_older_cards_are_widened(weights):
-    old = {"length": {"correction, mm": -6.0, "softness": 2.5, "factor": 1.0}}
-    card = {OLD_CALIBRATION_KEY: old}
-    factors = [uncertainty.card_calibration(replace(weights, card=card), name)["length"]["factor"] for name in CLASSES]
-    assert factors == [3.2, 2.0, 1.4, 1.25, 3.6] and old["length"]["factor"] == 1
-    new = {CALIBRATION_KEY: {"noted": {"length": {"softness": 1.0, "factor": 7.0}}}}
-    assert uncertainty.card_calibration(replace(weights, card=card | new), "noted")["length"]["factor"] == 7
+def test_weights_without_calibration_are_refused_before_the_work(weights, right_foot, monkeypatch):
+    """Weights of the project before there were classes have ``measures`` instead, calibrated for eight photos alone."""
+    photo_set = read_photo_set(right_foot)
+    monkeypatch.setattr(verdict, "reconstruct", None)
+    older = {**weights.card, "measures": {"length": {"correction, mm": -6.0, "softness": 2.5, "factor": 1.0}}}
+    del older[CALIBRATION_KEY]
+    with pytest.raises(ValueError, match=r"no calibration of intervals for 4 to 7 photos.*p2v weights"):
+        verdict.reconstruct_and_judge(replace(weights, card=older), photo_set)
+    noted = {**weights.card, CALIBRATION_KEY: {"noted": weights.card[CALIBRATION_KEY]["noted"]}}
+    assert uncertainty.card_calibration(replace(weights, card=noted), "noted")["length"]["factor"] > 0
+    with pytest.raises(ValueError, match="no calibration of intervals for 1 photo"):
+        verdict.reconstruct_and_judge(replace(weights, card=noted), photo_set.subset([0]))
 
 
 def test_wrong_cameras_increase_the_uncertainty(weights, right_foot):
     photo_set, rng = read_photo_set(right_foot), np.random.default_rng(3)
     scales = []
     for degrees, metres in ((0.0, 0.0), (1.5, 0.006)):
-        noisy = model_card.perturb_cameras(photo_set, degrees, metres, rng)
+        noisy = validation_feet.perturb_cameras(photo_set, degrees, metres, rng)
         foot = reconstruct.reconstruct(weights, noisy, 32, "given")
         scales.append(uncertainty.uncalibrated_measures(weights, noisy, foot).table.photos.mean())
     assert scales[1] > scales[0]
