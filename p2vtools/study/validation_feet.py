@@ -104,17 +104,14 @@ def _displace(
     photo_set: PhotoSet, fault: str, cameras: str, rng: np.random.Generator
 ) -> tuple[PhotoSet, Float[np.ndarray, "4 4"]]:
     """The capture with camera errors and with its foot displaced from the start of the search; the pose of the foot."""
-    largest = {"far away": FAR_AWAY}.get(fault, (0.0, START[0]))
-    distance, angle = rng.uniform(*np.square(largest)) ** 0.5, rng.uniform(0, 2 * np.pi)
-    pose = pose_matrix(rng.uniform(-START[1], START[1]), distance * np.array([np.cos(angle), 0, np.sin(angle)]))
     noise = WRONG_CAMERAS if fault == "wrong cameras" else camera_alignment.CAMERA_NOISE["a mat"]
-    noisy = perturb_cameras(photo_set, *noise, rng)
     if cameras == "noted":
-        noisy = replace(noisy, cameras=[note_by_hand(camera, rng) for camera in photo_set.cameras])
-    to_world = pose_matrix(0.0, photo_set.initial_position) @ np.linalg.inv(pose)
-    moved = [replace(camera, extrinsics=camera.extrinsics @ to_world) for camera in noisy.cameras]
-    side = SIDES[1 - SIDES.index(photo_set.side)] if fault == "wrong side" else photo_set.side
-    return replace(noisy, cameras=moved, side=side, initial_position=np.zeros(3)), pose
+        noisy = replace(photo_set, cameras=[note_by_hand(camera, rng) for camera in photo_set.cameras])
+    else:
+        noisy = perturb_cameras(photo_set, *noise, rng)
+    if fault == "wrong side":
+        noisy = replace(noisy, side=SIDES[1 - SIDES.index(photo_set.side)])
+    return displace_foot(noisy, rng, FAR_AWAY if fault == "far away" else (0.0, START[0]), START[1])
 
 
 def note_by_hand(camera: Camera, rng: np.random.Generator) -> Camera:
@@ -150,8 +147,9 @@ def _judge_reconstruction(
     except ValueError:  # not a foot: not usable without any limit
         return {"iou": np.nan, "mesh": None, "measures": None}
     features = verdict.reconstruction_features(weights, foot, raw.halves_iou, photo_set.side)
-    # With cameras noted by hand the pose of the foot is not known in their frame: compare in the foot's own frame.
-    overlap = iou(solid_in_frame(foot, foot.pose if cameras == "noted" else pose), solid)
+    # Aligned cameras are in the frame of the reconstructed foot; in others the true pose is known.
+    is_aligned = cameras == "noted" and foot.placement is None
+    overlap = iou(solid_in_frame(foot, foot.pose if is_aligned else pose), solid)
     return features | {"iou": float(overlap), "mesh": foot.mesh, "measures": raw.table}
 
 
@@ -220,16 +218,22 @@ def solid_in_frame(
     return volume >= foot.threshold
 
 
-def displace_foot(photo_set: PhotoSet, rng: np.random.Generator) -> tuple[PhotoSet, Float[np.ndarray, "4 4"]]:
-    """Moves the foot of a capture by up to 4 cm and 30 degrees on the floor.
+def displace_foot(
+    photo_set: PhotoSet, rng: np.random.Generator, distances: tuple[float, float] = (0.0, 0.04), turn: float = 30.0
+) -> tuple[PhotoSet, Float[np.ndarray, "4 4"]]:
+    """Moves the foot of a capture on the floor, away from the start of the search.
+
+    Args:
+        distances: smallest and largest distance, metres.
+        turn: largest angle to both sides, degrees.
 
     Returns:
         The capture, and the pose of the foot in the frame of its cameras.
     """
-    angle, distance = rng.uniform(0, 2 * np.pi), 0.04 * rng.uniform() ** 0.5
-    pose = pose_matrix(rng.uniform(-30, 30), distance * np.array([np.cos(angle), 0, np.sin(angle)]))
-    inverse = np.linalg.inv(pose)
-    moved = [replace(camera, extrinsics=camera.extrinsics @ inverse) for camera in photo_set.cameras]
+    angle, distance = rng.uniform(0, 2 * np.pi), rng.uniform(*np.square(distances)) ** 0.5
+    pose = pose_matrix(rng.uniform(-turn, turn), distance * np.array([np.cos(angle), 0, np.sin(angle)]))
+    to_foot = pose_matrix(0.0, photo_set.initial_position) @ np.linalg.inv(pose)
+    moved = [replace(camera, extrinsics=camera.extrinsics @ to_foot) for camera in photo_set.cameras]
     return replace(photo_set, cameras=moved, initial_position=np.zeros(3)), pose
 
 
