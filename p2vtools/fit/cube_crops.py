@@ -18,6 +18,7 @@ from p2vlib.data.capture_folder import PhotoSet
 from p2vlib.data.dataset import Captures, crop_and_resize, mirror_boxes, mirror_cameras, mirror_views
 from p2vlib.geometry.cameras import Camera
 from p2vlib.geometry.frames import FOOT_CUBE, FOOT_SHARE, Cube
+from p2vlib.geometry.placement import solid_boxes
 from p2vlib.geometry.projection import render_silhouettes
 from p2vlib.models import Reconstruction
 from p2vtools.fit.pretrained import PretrainedModel
@@ -32,7 +33,7 @@ def crop_to_cube(
     cube: Cube,
     size: int,
     outside: Literal["edge", "constant"] = "edge",
-    solid: Bool[np.ndarray, "x y z"] | None = None,
+    solid: Bool[Tensor, "x y z"] | None = None,
 ) -> Captures:
     """The input of a network with ``size`` pixels: photos cropped to ``cube`` in the frame ``pose``.
 
@@ -50,17 +51,11 @@ def crop_to_cube(
         if box[2] < 0 or box[3] < 0 or box[0] > photo.width or box[1] > photo.height:
             raise ValueError(f"{name}: its camera does not see the position of the foot; check the row of this photo")
         if solid is not None:
-            box = _box_around(camera.project(cube.voxel_centres(len(solid))[solid])[:, :2])
+            matrix = torch.from_numpy(camera.normalised(cube, box))[None, None]
+            box = tuple(solid_boxes(solid[None], matrix, torch.tensor([[box]]), CLOSE_MARGIN)[0, 0].tolist())
         photos.append(crop_and_resize(photo, box, size, outside))
         cameras.append(camera.normalised(cube, box))
     return as_left_captures(photos, cameras, photo_set.side)
-
-
-def _box_around(pixels: Float[np.ndarray, "points 2"]) -> tuple[float, ...]:
-    """The smallest square around ``pixels``, enlarged by `CLOSE_MARGIN`."""
-    lower, upper = pixels.min(0), pixels.max(0)
-    centre, half = (lower + upper) / 2, CLOSE_MARGIN * (upper - lower).max() / 2
-    return (*(centre - half), *(centre + half))
 
 
 def project_cube(
@@ -104,7 +99,7 @@ def predict_cube(
     photo_set: PhotoSet,
     pose: np.ndarray,
     cube: Cube,
-    solid: Bool[np.ndarray, "x y z"] | None = None,
+    solid: Bool[Tensor, "x y z"] | None = None,
 ) -> tuple[Reconstruction, Float[Tensor, "1 views 3 7"]]:
     """Prediction in ``cube`` of the frame ``pose``, and the cameras passed to the network; a right foot is mirrored.
 
@@ -129,7 +124,7 @@ def _network_input(
     photo_set: PhotoSet,
     pose: np.ndarray,
     cube: Cube,
-    solid: Bool[np.ndarray, "x y z"] | None = None,
+    solid: Bool[Tensor, "x y z"] | None = None,
 ) -> Captures:
     outside = "constant" if weights.takes_close_crops else "edge"
     return crop_to_cube(photo_set, pose, cube, weights.model.config.image_size, outside, solid)
@@ -143,10 +138,10 @@ def predict_closely(
     A camera close to a foot sees little of the cube, so most of a crop to the cube lies beyond the photo.
     """
     first, cameras = predict_cube(weights, photo_set, pose, FOOT_CUBE)
-    solid = (first.probability[0] >= weights.threshold).numpy()
+    solid = first.probability[0] >= weights.threshold
     if not weights.takes_close_crops or not solid.any():
         return first, cameras
-    return predict_cube(weights, photo_set, pose, FOOT_CUBE, solid[:, :, ::-1] if photo_set.side == "right" else solid)
+    return predict_cube(weights, photo_set, pose, FOOT_CUBE, solid.flip(-1) if photo_set.side == "right" else solid)
 
 
 def silhouette_iou(prediction: Reconstruction, cameras: Float[Tensor, "1 views 3 7"], threshold: float) -> list[float]:

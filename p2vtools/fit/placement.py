@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float
+from torch import Tensor
 from torch.nn import functional
 
 from p2vlib.data.capture_folder import PhotoSet, evenly_spaced
@@ -352,7 +354,6 @@ def _within_limits(
 
 
 def _not_found(photo_set: PhotoSet) -> str:
-    """The error message."""
     return (
         f"no foot found in the {len(photo_set.photos)} photos; expected one on the floor at y = 0, at most "
         f"{100 * MAX_SHIFT:.0f} cm and {MAX_TURN:.0f} degrees from the start: check the cameras, or pass --placement "
