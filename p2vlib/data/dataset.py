@@ -202,10 +202,9 @@ def _canvas_corner(image: Image.Image, canvas: int) -> tuple[int, int]:
 
 def _place_on_canvas(image: Image.Image, canvas: int) -> UInt8[np.ndarray, "canvas canvas 4"]:
     """``image`` as RGBA in the middle of a transparent square."""
-    pixels = np.zeros((canvas, canvas, 4), np.uint8)
-    left, top = _canvas_corner(image, canvas)
-    pixels[top : top + image.height, left : left + image.width] = np.asarray(image.convert("RGBA"))
-    return pixels
+    square = Image.new("RGBA", (canvas, canvas))
+    square.paste(image.convert("RGBA"), _canvas_corner(image, canvas))
+    return np.asarray(square)
 
 
 def _stack_views(
