@@ -30,6 +30,7 @@ from p2vtools.fit.reconstruct import reconstruct
 from p2vtools.fit.uncertainty import CALIBRATED_SIZE, measure_with_intervals
 from p2vtools.study.validation_feet import (
     calibrate,
+    choose_threshold,
     displace_foot,
     perturb_cameras,
     reconstruct_validation_feet,
@@ -167,12 +168,16 @@ def complete_card(path: Path, config: Config) -> dict[str, object]:
     """Adds the results on capture folders and the effect of camera noise to the card at ``path``; draws its figure.
 
     Returns:
-        The new entries. Intervals and verdicts are calibrated on validation people (`validation_feet`).
+        The new entries. The threshold is chosen, and intervals and verdicts are calibrated, on validation people
+        (`validation_feet`).
     """
     feet = data_folder("feet", config.scale)
     test = {domain: sorted((feet / domain).glob("*-test-*")) for domain, _ in CAPTURE_SETTINGS.values()}
     validation = validation_folders(feet)
-    entries = calibrate(path, reconstruct_validation_feet(pretrained.load_pretrained(path), validation))
+    threshold, by_threshold = choose_threshold(pretrained.load_pretrained(path), validation)
+    entries: dict[str, object] = {"threshold": threshold, "validation IoU at 128, by threshold": by_threshold}
+    pretrained.update_card(path, entries)
+    entries |= calibrate(path, reconstruct_validation_feet(pretrained.load_pretrained(path), validation))
     weights = pretrained.load_pretrained(path)
     entries["measures, mm"] = {
         title: measure_errors(measure_captures(weights, test[domain], noise, seed=1))

@@ -133,7 +133,11 @@ def finish(
     target: Path,
     work: Path,
 ) -> Path:
-    """Calibrates the trained members, trains the point head, evaluates the ensemble and saves it at ``target``."""
+    """Calibrates the trained members, trains the point head, evaluates the ensemble and saves it at ``target``.
+
+    The threshold is the best one on the grid of the network; `model_card.complete_card` replaces it by the best one on
+    the grid of the results.
+    """
     train_split, validation = (half_in_the_wild(feet.select(split=split)) for split in ("train", "validation"))
     test = feet.select(split="test")
     count = test.photos.shape[1]
@@ -155,6 +159,7 @@ def finish(
         "finer": CHANNELS,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "threshold": threshold,
+        "threshold of the test IoU by photos": threshold,
         "retrain": "p2v weights",
         "data": {
             "people": asdict(config.feet),

@@ -46,6 +46,9 @@ WRONG_CAMERAS = (6.0, 0.02)
 """Standard deviations of the camera errors with the fault ``wrong cameras``: about (degrees) and along (metres) each
 axis."""
 
+THRESHOLDS = (0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65)
+"""Candidates of `choose_threshold`."""
+
 
 def validation_folders(feet: Path) -> list[Path]:
     """One foot of every validation person in each of `DOMAINS`, left and right in turn."""
@@ -154,6 +157,31 @@ def _judge_reconstruction(
 
 
 # ---------------------------------------------------------------------------------------------------------- calibration
+
+
+def choose_threshold(
+    weights: PretrainedModel, folders: Sequence[Path], workers: int | None = None
+) -> tuple[float, dict[float, float]]:
+    """Chooses the occupancy from which a voxel is solid, on the grid of the results (`CALIBRATED_SIZE`).
+
+    On the coarser grid of the network a lower threshold is the best, at which the solids of the finer grid are too
+    large. The feet in the capture folders are reconstructed from all photos, with given placement, in parallel.
+
+    Returns:
+        The threshold of `THRESHOLDS` with the highest mean IoU, and the mean IoU of each.
+    """
+    scores = run_jobs(iou_by_threshold, [(weights, folder) for folder in folders], "threshold", "foot", workers)
+    means = dict(zip(THRESHOLDS, np.mean(scores, axis=0).round(4).tolist(), strict=True))
+    return max(means, key=lambda threshold: means[threshold]), means
+
+
+def iou_by_threshold(weights: PretrainedModel, folder: Path) -> list[float]:
+    """IoU of the foot in a capture folder with its true solid at `CALIBRATED_SIZE`, for each of `THRESHOLDS`."""
+    photo_set, mesh = read_photo_set(folder), trimesh.load_mesh(folder / "model.obj", process=False)
+    vertices = mesh.vertices - photo_set.initial_position
+    truth = voxelise(vertices, mesh.faces, FOOT_CUBE, CALIBRATED_SIZE).volume
+    probability = reconstruct(weights, photo_set, CALIBRATED_SIZE, "given").probability
+    return [float(iou(probability >= threshold, truth)) for threshold in THRESHOLDS]
 
 
 def calibrate(path: Path, rows: pd.DataFrame) -> dict[str, Any]:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+import trimesh
 
 from p2vlib.data.capture_folder import read_photo_set
 from p2vtools.cli import main
 from p2vtools.fit import reconstruct, uncertainty, verdict
 from p2vtools.fit.measure import measure_foot
+from p2vtools.fit.placement import pose_matrix
 from p2vtools.fit.uncertainty import CALIBRATED_SIZE, CALIBRATION_KEY, MEASURE_NAMES
 from p2vtools.study import model_card, validation_feet
 
@@ -112,3 +115,27 @@ def test_calibration_of_validation_feet(weights, right_foot):
     assert rows.iou[:3].min() > 0.3 and rows.truth.iloc[0]["length"] > 150
     intervals = validation_feet.fit_intervals(rows)
     assert set(intervals) == set(rows["class"][:3]) and set(intervals["1 photo"]) == set(MEASURE_NAMES)
+
+
+def test_threshold_has_the_best_mean_iou_at_the_fine_grid(weights, tmp_path, monkeypatch):
+    """A box of 64 x 32 x 16 voxels in one half as high again: (probability of the inner part, of the rest)."""
+    values, position = {"first": (0.5, 0.4), "second": (0.6, 0.5)}, np.array([0.2, 0.0, 0.1])
+    box = trimesh.creation.box([0.16, 0.08, 0.04], pose_matrix(0, position + [0, 0.04, 0]))
+    for name in values:
+        (tmp_path / name).mkdir()
+        box.export(tmp_path / name / "model.obj")
+
+    def predict(weights, photo_set, size, placement):
+        volume, (inner, rest) = np.zeros((size,) * 3), values[photo_set.name]
+        volume[32:96, :48, 56:72] = rest
+        volume[32:96, :32, 56:72] = inner
+        assert (size, placement) == (128, "given")
+        return SimpleNamespace(probability=volume)
+
+    captures = {"initial_position": position}
+    monkeypatch.setattr(validation_feet, "read_photo_set", lambda path: SimpleNamespace(name=path.name, **captures))
+    monkeypatch.setattr(validation_feet, "reconstruct", predict)
+    folders = [tmp_path / name for name in values]
+    threshold, scores = validation_feet.choose_threshold(weights, folders, workers=1)
+    assert threshold == 0.45 and scores[0.4] == pytest.approx(2 / 3, abs=1e-4)
+    assert (scores[0.45], scores[0.6], scores[0.65]) == pytest.approx(((1 + 2 / 3) / 2, 0.5, 0.0), abs=1e-4)
