@@ -13,35 +13,31 @@ import argparse
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-import trimesh
+from jaxtyping import Bool, Float
+from real import own_captures, placed, random_pose
 
-from p2vlib.data.capture_folder import PhotoSet, evenly_spaced, read_photo_set
-from p2vlib.geometry.frames import FOOT_CUBE
-from p2vlib.geometry.grids import iou, voxelise
-from p2vtools.fit.placement import find_foot, pose_matrix, pose_yaw
+from p2vlib.data.capture_folder import PhotoSet, evenly_spaced
+from p2vlib.geometry.grids import iou
+from p2vtools.fit.placement import find_foot, pose_yaw
 from p2vtools.fit.pretrained import PretrainedModel, load_pretrained
 from p2vtools.fit.reconstruct import reconstruct
-from p2vtools.study.model_card import solid_in_frame
+from p2vtools.study.validation_feet import solid_in_frame
 
 STARTS = ((0.0, 0.0), (0.02, 15.0), (0.06, 45.0))
 """Errors of the start: metres, degrees."""
 
 
-def displace(
-    photo_set: PhotoSet, metres: float, degrees: float, rng: np.random.Generator
-) -> tuple[PhotoSet, np.ndarray]:
-    """The capture with its foot displaced in a random direction, and the pose of the foot."""
-    angle = rng.uniform(0, 2 * np.pi)
-    pose = pose_matrix(degrees * rng.choice([-1, 1]), metres * np.array([np.cos(angle), 0, np.sin(angle)]))
-    moved = [replace(one, extrinsics=one.extrinsics @ np.linalg.inv(pose)) for one in photo_set.cameras]
-    return replace(photo_set, cameras=moved, initial_position=np.zeros(3)), pose
-
-
-def measure(weights: PretrainedModel, photo_set: PhotoSet, pose: np.ndarray, truth: np.ndarray) -> dict:
+def measure(
+    weights: PretrainedModel,
+    photo_set: PhotoSet,
+    pose: Float[np.ndarray, "4 4"],
+    truth: Bool[np.ndarray, "x y z"],
+) -> dict[str, Any]:
     """IoU with the start kept and with the foot found, and the errors of that placement."""
     kept = solid_in_frame(reconstruct(weights, photo_set, 32, "given"), pose)
     began = time.perf_counter()
@@ -75,22 +71,16 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     weights, rows = load_pretrained(options.weights), []
-    folders = sorted(options.folder.glob(f"*{options.people}*"))
-    for number in evenly_spaced(len(folders), min(options.captures, len(folders))):
-        capture, rng = read_photo_set(folders[number]), np.random.default_rng(number)
-        mesh = trimesh.load_mesh(folders[number] / "model.obj", process=False)
-        truth = voxelise(np.asarray(mesh.vertices), np.asarray(mesh.faces), FOOT_CUBE, 32).volume
+    captures = own_captures(options.folder, options.captures, f"*-{options.people}-*")
+    for number, (name, capture, truth) in enumerate(captures):
+        rng = np.random.default_rng(number)
         for photos in options.photos:
             photo_set = capture.subset(evenly_spaced(len(capture.photos), photos))
             right = iou(reconstruct(weights, photo_set, 32, "given").solid, truth)
             for metres, degrees in STARTS:
-                displaced, pose = displace(photo_set, metres, degrees, rng)
-                row = {
-                    "capture": folders[number].name,
-                    "photos": photos,
-                    "start": f"{100 * metres:.0f} cm {degrees:.0f}",
-                }
-                rows.append({**row, "true": right, **measure(weights, displaced, pose, truth)})
+                row = {"capture": name, "photos": photos, "start": f"{100 * metres:.0f} cm {degrees:.0f}"}
+                displaced = placed(photo_set, random_pose(rng, metres, degrees))
+                rows.append({**row, "true": right, **measure(weights, *displaced, truth)})
     table = pd.DataFrame(rows)
     if options.out:
         table.to_csv(options.out, index=False)
