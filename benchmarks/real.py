@@ -38,13 +38,13 @@ from scipy.spatial import ConvexHull
 from p2vlib import progress
 from p2vlib.data.capture_folder import DEFAULT_PHOTO_SIDE, PhotoSet, evenly_spaced, read_photo_set
 from p2vlib.geometry.cameras import Camera
-from p2vlib.geometry.frames import FOOT_CUBE, FOOT_SHARE, Points
+from p2vlib.geometry.frames import FOOT_CUBE, Points
 from p2vlib.geometry.grids import Faces, iou, read_binvox, to_mesh, voxelise
 from p2vlib.provenance import data_folder
 from p2vtools.fit.pretrained import PretrainedModel, load_pretrained
 from p2vtools.fit.reconstruct import ReconstructedFoot, pose_matrix, reconstruct
 from p2vtools.fit.verdict import reconstruct_and_judge
-from p2vtools.study.model_card import solid_in_frame
+from p2vtools.study.validation_feet import solid_in_frame
 
 Quantity = tuple[str, str, str]  # its name, target, measured value
 
@@ -89,7 +89,7 @@ def typical_surface(weights: PretrainedModel, side: str) -> tuple[Points, Faces]
     """The typical foot, `TYPICAL_LENGTH` long, in its own frame."""
     solid = weights.typical_foot.solid.numpy()
     vertices, faces = to_mesh(solid[:, :, ::-1] if side == "right" else solid, FOOT_CUBE)
-    return vertices * TYPICAL_LENGTH / np.ptp(vertices[vertices[:, 1] < 0.045, 0]), faces
+    return vertices * TYPICAL_LENGTH / scan_photos.foot_length(vertices), faces
 
 
 def scored_region(foot: trimesh.Trimesh, lean: Sequence[float], camera: Camera) -> Mask:
@@ -226,28 +226,27 @@ def scan_rows(weights: PretrainedModel, arguments: argparse.Namespace) -> Iterat
 
 def factor_rows(weights: PretrainedModel, arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Four photos of one scan, one factor changed at a time."""
-    path = sorted(arguments.scans.glob("*.ply"))[1]
+    path, template = sorted(arguments.scans.glob("*.ply"))[1], weights.typical_foot.solid.numpy()
+    lengths = {look.length for look in scan_photos.FACTORS.values()}
+    scans = {length: scan_photos.read_scan(path, template, length) for length in lengths}
     for name, look in progress.bar(scan_photos.FACTORS.items(), "factors", unit="capture"):
-        scan = scan_photos.read_scan(path, weights.typical_foot.solid.numpy(), look.length)
-        photo_set = scan_photos.photograph(scan, look, 4, 17, arguments.cache)
-        yield from capture_rows(weights, scan, photo_set, name)
+        photo_set = scan_photos.photograph(scans[look.length], look, 4, 17, arguments.cache)
+        yield from capture_rows(weights, scans[look.length], photo_set, name)
 
 
 def capture_rows(
     weights: PretrainedModel, scan: scan_photos.Scan, photo_set: PhotoSet, name: str
 ) -> Iterator[dict[str, Any]]:
     """Rows for the placement found (from 15 mm and 10 degrees beside the foot) and given."""
-    truth = {size: voxelise(scan.mesh.vertices, scan.mesh.faces, FOOT_CUBE, size).volume for size in (32, 128)}
-    for size, solid in truth.items():
-        solid[:, round(FOOT_SHARE * size) :] = False
     labels = {"capture": name, "photos": len(photo_set.photos), "true length": scan.length}
-    labels["typical foot"] = iou(voxelise(*typical_surface(weights, scan.side), FOOT_CUBE, 128).volume, truth[128])
+    typical = voxelise(*typical_surface(weights, scan.side), FOOT_CUBE, 128).volume
+    labels["typical foot"] = iou(typical, scan.solids[128])
     error = random_pose(np.random.default_rng(labels["photos"]), 0.015, 10.0)
     for placement in ("given", "found"):
         start, pose = placed(photo_set, error if placement == "found" else np.eye(4))
-        for size in (32, 128):
+        for size in scan.solids:
             foot, result = judge(weights, start, size, placement)
-            overlap = iou(solid_in_frame(foot, pose, size), truth[size]) if foot else 0.0
+            overlap = iou(solid_in_frame(foot, pose, size), scan.solids[size]) if foot else 0.0
             yield {**labels, "placement": placement, "size": size, "iou": overlap, **result}
 
 

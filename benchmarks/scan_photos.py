@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import inspect
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -20,15 +19,16 @@ import cv2
 import numpy as np
 import trimesh
 from jaxtyping import Bool, Float
-from PIL import Image
 from scipy.ndimage import map_coordinates
 
 from p2vlib.data.capture_folder import PhotoSet, read_photo_set, write_capture
 from p2vlib.files import atomic_directory
 from p2vlib.geometry.cameras import Camera, look_at
-from p2vlib.geometry.frames import FOOT_CUBE, Points
-from p2vlib.geometry.grids import Faces
+from p2vlib.geometry.frames import FOOT_CUBE, FOOT_SHARE, Points
+from p2vlib.geometry.grids import Faces, voxelise
+from p2vtools.capture.capture_writer import encode_photo
 from p2vtools.capture.scan_cleaning import clean_scan
+from p2vtools.fit.measure import HEEL_HEIGHT
 
 PIXELS = 400
 """Side of a photo."""
@@ -91,8 +91,21 @@ class Scan:
 
     @property
     def length(self) -> float:
-        """From heel to toes below 45 mm, as `measure_foot` measures it, mm."""
-        return 1000 * float(np.ptp(self.mesh.vertices[self.mesh.vertices[:, 1] < 0.045, 0]))
+        """`foot_length`, mm."""
+        return 1000 * foot_length(self.mesh.vertices)
+
+    @functools.cached_property
+    def solids(self) -> dict[int, Bool[np.ndarray, "x y z"]]:
+        """Voxels along an edge, 32 and 128 -> the true solid."""
+        solids = {size: voxelise(self.mesh.vertices, self.mesh.faces, FOOT_CUBE, size).volume for size in (32, 128)}
+        for size, solid in solids.items():
+            solid[:, round(FOOT_SHARE * size) :] = False
+        return solids
+
+
+def foot_length(vertices: Points) -> float:
+    """From heel to toes, as `measure_foot` measures it, metres."""
+    return float(np.ptp(vertices[vertices[:, 1] < HEEL_HEIGHT, 0]))
 
 
 def read_scan(path: Path, template: np.ndarray, length: float | None = None, mirrored: bool = False) -> Scan:
@@ -201,10 +214,8 @@ class World:
         light[seen] = self._shade(start[seen], rays[seen], face[seen], rng)
         light *= 0.2 / max(light.mean(), 1e-3) * rng.uniform(0.85, 1.2) * rng.uniform(0.93, 1.07, 3)
         pixels = np.clip(light, 0, 1) ** (1 / 2.2) + rng.normal(0, 0.012, light.shape)
-        image = Image.fromarray((255 * pixels.clip(0, 1)).astype(np.uint8).reshape(camera.height, camera.width, 3))
-        file = io.BytesIO()
-        image.save(file, "JPEG", quality=85)
-        return file.getvalue()
+        image = (255 * pixels.clip(0, 1)).astype(np.uint8).reshape(camera.height, camera.width, 3)
+        return encode_photo(image, quality=85)
 
     def _shade(self, start: np.ndarray, rays: np.ndarray, face: np.ndarray, rng: np.random.Generator) -> RGB:
         corners, flat = self.mesh.triangles[face], self.mesh.face_normals[face]
