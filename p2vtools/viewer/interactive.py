@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 
 from p2vlib.geometry.cameras import Camera
 from p2vlib.geometry.frames import Cube
-from p2vtools.viewer.figures import line_styles, published_in_range
+from p2vtools.viewer.curves import line_styles, published_in_range
 from p2vtools.viewer.scene import isosurface, to_number, view_pyramid
 from p2vtools.viewer.static_html import Scenes
 from p2vtools.viewer.style import FAINTER, INK, PALETTE, SOLID, use_plotly_style

@@ -17,7 +17,7 @@ from p2vlib.geometry.frames import Cube
 from p2vtools import viewer
 from p2vtools.study.report.notebook_page import outside_addresses
 from p2vtools.viewer import static_html
-from p2vtools.viewer.figures import spread_labels
+from p2vtools.viewer.curves import spread_labels
 
 CUBE = Cube((-0.16, 0.0, -0.16), 0.32)
 

@@ -1,0 +1,152 @@
+"""Histograms, and IoU against the number of photos, the cost and the predicted probability."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from p2vtools.viewer.style import FAINTER, PALETTE, new_figure, study_style
+
+
+@study_style
+def histograms(
+    frame: pd.DataFrame,
+    columns: Sequence[str],
+    by: str | None = None,
+    units: Mapping[str, str] | None = None,
+    expected: Mapping[str, Mapping[str, tuple[float, float]]] | None = None,
+) -> Figure:
+    """Histograms of ``columns``, one plot each, in one colour for each value of column ``by``.
+
+    Args:
+        units: unit of a column, for its axis.
+        expected: column -> group -> (mean, standard deviation) of a normal curve, drawn dashed.
+    """
+    names = sorted(frame[by].unique()) if by else ["all"]
+    across = min(3, len(columns))
+    down = -(-len(columns) // across)
+    figure = new_figure(3.4 * across, 2.5 * down + 0.4)
+    for index, column in enumerate(columns):
+        axes = figure.add_subplot(down, across, index + 1)
+        bins = np.histogram_bin_edges(frame[column], bins=min(24, max(6, len(frame) // 8)))
+        for colour, name in zip(PALETTE, names, strict=False):
+            values = frame.loc[frame[by] == name, column] if by else frame[column]
+            axes.hist(values, bins, histtype="stepfilled", color=colour, alpha=0.35, label=f"{name} ({len(values)})")
+            axes.hist(values, bins, histtype="step", color=colour)
+            if name in (expected or {}).get(column, {}):
+                mean, deviation = expected[column][name]
+                x = np.linspace(mean - 3 * deviation, mean + 3 * deviation, 121)
+                density = np.exp(-(((x - mean) / deviation) ** 2) / 2) / (deviation * np.sqrt(2 * np.pi))
+                counts = density * len(values) * (bins[1] - bins[0])
+                axes.plot(x, counts, "--", color=colour, label=f"{name}, expected")
+        unit = (units or {}).get(column)
+        axes.set_xlabel(column.removesuffix(f"_{unit}").replace("_", " ") + (f" [{unit}]" if unit else ""))
+        axes.set_ylabel("count")
+        axes.grid(False, axis="x")
+        if index == 0 and (by or expected):
+            figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    return figure
+
+
+def line_styles(names: Iterable[str]) -> dict[str, tuple[str, str, str]]:
+    """Name -> colour, marker and line style, all different; the mean shape, a baseline, is always grey."""
+    styles, others = {}, 0
+    for name in names:
+        if name.startswith(("mean-shape", "mean foot")):
+            styles[name] = (FAINTER, ".", "--")
+            continue
+        cycle, index = divmod(others, len(PALETTE) - 1)  # a repeated colour has another marker and line
+        styles[name] = (PALETTE[index], "os^Dv<>"[(index + cycle) % 7], ("-", "--", ":")[cycle % 3])
+        others += 1
+    return styles
+
+
+@study_style
+def iou_against_views(summary: pd.DataFrame, published: pd.DataFrame | None = None, by: str = "model") -> Figure:
+    """IoU against the number of photos, a line for each value of column ``by``.
+
+    Args:
+        summary: columns ``views``, ``iou`` and ``by``; with ``low`` and ``high`` the interval is shaded.
+        published: columns ``views``, ``iou`` and ``model``; drawn in grey, labelled at the end.
+    """
+    figure = new_figure(7.2, 4.4)
+    axes = figure.add_subplot()
+    groups = {str(name): rows.sort_values("views") for name, rows in summary.groupby(by, sort=False)}
+    for name, (colour, marker, line) in line_styles(groups).items():
+        rows = groups[name]
+        style = {"marker": marker, "linestyle": line, "markersize": 4.5, "color": colour, "label": name, "zorder": 3}
+        axes.plot(rows["views"], rows["iou"], **style)
+        if {"low", "high"} <= set(rows):
+            axes.fill_between(rows["views"], rows["low"], rows["high"], color=colour, alpha=0.1, linewidth=0)
+    if published is not None:
+        ends = []
+        for name, rows in published_in_range(published, summary).groupby("model", sort=False):
+            axes.plot(rows["views"], rows["iou"], ":", color=FAINTER, linewidth=1.2)
+            ends.append((rows["iou"].iloc[-1], rows["views"].iloc[-1], name))
+        heights = spread_labels([height for height, _, _ in sorted(ends)], 0.035 * np.diff(axes.get_ylim()).item())
+        for height, (_, views, name) in zip(heights, sorted(ends), strict=True):
+            axes.annotate(f" {name}", (views, height), fontsize=7.5, color="#5b616b", va="center")
+        axes.plot([], [], ":", color=FAINTER, linewidth=1.2, label="published, ShapeNet")
+    axes.set(xlabel="photos [count]", ylabel="IoU", xticks=sorted(summary["views"].unique()))
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+    return figure
+
+
+def published_in_range(published: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
+    """Published rows with at most as many photos as ``summary`` has."""
+    return published[published["views"] <= summary["views"].max()].sort_values("views")
+
+
+def spread_labels(heights: Sequence[float], gap: float) -> list[float]:
+    """Ascending ``heights`` moved apart, up and down alike, until they differ by ``gap``, so that labels do not
+    overlap."""
+    placed = np.array(heights, dtype=float)
+    for _ in range(200):
+        missing = np.clip(gap - np.diff(placed), 0, None) / 2
+        placed[:-1] -= missing
+        placed[1:] += missing
+    return placed.tolist()
+
+
+@study_style
+def iou_against_cost(costs: pd.DataFrame) -> Figure:
+    """IoU against the time for one object, a point with its interval for each row.
+
+    Args:
+        costs: columns ``system``, ``milliseconds``, ``iou``, ``low`` and ``high``; where milliseconds is NaN, as for a
+            baseline without photos, a dashed line is drawn.
+    """
+    figure = new_figure(7.2, 4.4)
+    axes = figure.add_subplot()
+    styles = line_styles(costs["system"])
+    for row in costs.itertuples():
+        colour, marker, _ = styles[row.system]
+        if np.isnan(row.milliseconds):
+            axes.axhline(row.iou, linestyle="--", linewidth=1.1, color=colour, label=row.system)
+            continue
+        interval = [[row.iou - row.low], [row.high - row.iou]]
+        axes.errorbar(row.milliseconds, row.iou, interval, fmt=marker, color=colour, capsize=3, label=row.system)
+    axes.set(xlabel="time for one object [ms]", ylabel="IoU", xscale="log")
+    axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
+    return figure
+
+
+@study_style
+def reliability_diagram(tables: Mapping[str, pd.DataFrame]) -> Figure:
+    """Share of occupied voxels against their predicted probability, a line for each of ``tables``.
+
+    Args:
+        tables: name -> columns ``predicted`` and ``occupied`` (`evaluation.calibration.reliability_table`).
+    """
+    figure = new_figure(6.2, 4.4)
+    axes = figure.add_subplot()
+    axes.plot([0, 1], [0, 1], color=FAINTER, linewidth=1.0, label="perfect calibration")
+    for name, (colour, marker, line) in line_styles(tables).items():
+        table = tables[name]
+        axes.plot(table.predicted, table.occupied, marker=marker, linestyle=line, color=colour, label=name)
+    axes.set(xlabel="predicted probability [1]", ylabel="share occupied [1]", aspect="equal")
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+    return figure
