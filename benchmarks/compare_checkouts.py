@@ -47,24 +47,16 @@ NAMES = {  # "module:attribute", newest first; the first one that can be importe
     "loss": ["p2vlib.training.losses:training_loss", "p2vlib.losses:loss_of"],
     "train": ["p2vlib.training:train"],
     "predict": ["p2vlib.evaluation:predict"],
-    "load_pretrained": [
-        "p2vtools.fit.pretrained:load_pretrained",
-        "p2vtools.fit.pretrained:load",
-        "p2vlib.shipped:load",
-    ],
+    "load_pretrained": ["p2vtools.fit.pretrained:load_pretrained", "p2vlib.shipped:load"],
     "pretrained_path": ["p2vtools.fit.pretrained:pretrained_path", "p2vlib.shipped:path"],
     "population": ["p2vtools.synthesis.feet.population:population", "p2vlib.capture.people:population"],
     "make_feet": ["p2vtools.synthesis.feet.foot:make_feet", "p2vlib.capture.feet:make_feet"],
     "degrade": ["p2vtools.synthesis.scan_degradation:degrade_scan", "p2vlib.capture.degrade:scanned"],
 }
 COMMAND_LINES = ["p2vtools", "p2vlib"]  # packages with the command line, newest first
-TENSORS: dict[str, str] = {
-    r"^point_head\.": "finer.",
-    r"^calibration$": "line",
-}  # pattern of new keys of a state dict -> replacement that gives the key at f5c6dde
-COLUMNS: dict[str, str] = {}  # new column of a CSV file -> its name at f5c6dde
+TENSORS = {r"^point_head\.": "finer.", r"^calibration$": "line"}
+"""Pattern of new keys of a state dict -> replacement that gives the key at f5c6dde."""
 OLD_NETWORKS = {"unprojection": "rays"}  # new name of a network -> its name at f5c6dde
-FILES: dict[str, str] = {}  # new name of a CSV or capture file -> its name at f5c6dde
 
 
 def project(name: str) -> Any:
@@ -284,15 +276,13 @@ def record_data(_: Path) -> Iterator[tuple[str, Any]]:
         found = {f"subject.{key}": value for key, value in facts.items() if not VOLATILE.search(key)}
         for path in sorted(folder.rglob("*.*")):
             if path != subject:
-                name = str(path.relative_to(folder))
-                found[FILES.get(name, name)] = {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+                found[str(path.relative_to(folder))] = {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
         parts = folder.relative_to("data").parts
         yield "/".join(part for part in parts if part not in ("smoke", "ShapeNetRendering")), found
 
 
 def table_of(table: Any) -> dict[str, list[Any]]:
     """Column -> values of a table, without times and memory."""
-    table = table.rename(columns=COLUMNS)
     kept = [column for column in table if not VOLATILE.search(str(column))]
     return json.loads(json.dumps({str(column): table[column].tolist() for column in kept}, default=str))
 
@@ -306,10 +296,8 @@ def record_study(_: Path) -> Iterator[tuple[str, Any]]:
         table = pd.read_csv(path, keep_default_na=False)
         table = table[~table.isin(["psgn-narrow"]).any(axis=1)]  # see TOLERATED
         table = table.replace(OLD_NETWORKS)
-        yield f"study/tables/{FILES.get(path.name, path.name)}", table_of(table)
-    metrics = pd.read_csv(folder / "metrics.csv", dtype={"taxonomy": str}, keep_default_na=False).rename(
-        columns=COLUMNS
-    )
+        yield f"study/tables/{path.name}", table_of(table)
+    metrics = pd.read_csv(folder / "metrics.csv", dtype={"taxonomy": str}, keep_default_na=False)
     metrics["model"] = metrics["model"].replace(OLD_NETWORKS)
     metrics = metrics.sort_values(list(metrics.columns)[:13], kind="stable")
     for names, rows in metrics.groupby(["notebook", "dataset", "training", "model", "variant"]):
