@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -168,22 +169,30 @@ def _sample_person(seed: int, index: int) -> Person:
         (length_mean, length_sd), (stature_mean, stature_sd) = FOOT_LENGTH[sex], STATURE[sex]
         length, stature = length_mean + length_sd * size, stature_mean + stature_sd * relative
         body_mass_index = float(np.clip(rng.normal(25, 4), 17, 38))
-    muscle, ankle, calf = np.clip(rng.normal([0.5, 0, 0], [0.15, 0.4, 0.4]), [0, -1, -1], 1)
-    skin = sample_skin(rng)
+    body = sample_body(rng, stature, body_mass_index, (0.15, 0.4, 0.4))
     left, right = _sample_feet(rng, float(length), FOOT_WIDTH[sex])
-    return Person(
-        id=f"p{index:05d}",
-        sex=sex,
-        age=float(age),
-        stature=float(stature),
-        mass=float(body_mass_index * stature**2),
-        muscle=float(muscle),
-        ankle=float(ankle),
-        calf=float(calf),
-        skin=skin,
-        left=left,
-        right=right,
-    )
+    return Person(id=f"p{index:05d}", sex=sex, age=float(age), **body, left=left, right=right)
+
+
+def sample_body(
+    rng: np.random.Generator, stature: float, body_mass_index: float, deviations: tuple[float, float, float]
+) -> dict[str, Any]:
+    """The arguments of `Person` from ``stature`` to ``skin``.
+
+    Args:
+        stature: metres.
+        body_mass_index: kg / m^2.
+        deviations: standard deviations of muscle, ankle and calf.
+    """
+    muscle, ankle, calf = np.clip(rng.normal([0.5, 0, 0], deviations), [0, -1, -1], 1)
+    return {
+        "stature": float(stature),
+        "mass": float(body_mass_index * stature**2),
+        "muscle": float(muscle),
+        "ankle": float(ankle),
+        "calf": float(calf),
+        "skin": _sample_skin(rng),
+    }
 
 
 def truncated_normal(rng: np.random.Generator) -> float:
@@ -193,7 +202,7 @@ def truncated_normal(rng: np.random.Generator) -> float:
     return float(value)
 
 
-def sample_skin(rng: np.random.Generator) -> tuple[float, float, float]:
+def _sample_skin(rng: np.random.Generator) -> tuple[float, float, float]:
     """A tone between two neighbours of the Monk scale with a slight variation of hue, linear RGB."""
     srgb = np.array([[int(tone[i : i + 2], 16) / 255 for i in (0, 2, 4)] for tone in MONK_TONES])
     linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)

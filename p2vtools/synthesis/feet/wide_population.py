@@ -16,7 +16,7 @@ from p2vtools.synthesis.feet.population import (
     FootForm,
     FootShape,
     Person,
-    sample_skin,
+    sample_body,
     truncated_normal,
 )
 
@@ -68,22 +68,9 @@ def sample_wide_person(seed: int, index: int) -> Person:
     else:
         mean, deviation = STATURE[sex]
         stature, body_mass_index = mean + deviation * relative, np.clip(rng.normal(26, 5), 16, 40)
-    muscle, ankle, calf = np.clip(rng.normal([0.5, 0, 0], [0.2, 0.5, 0.5]), [0, -1, -1], 1)
-    skin = sample_skin(rng)
+    body = sample_body(rng, stature, body_mass_index, (0.2, 0.5, 0.5))
     left, right = _sample_feet(rng, sex, age if is_child else None, size)
-    return Person(
-        id=f"w{index:05d}",
-        sex=sex,
-        age=float(age),
-        stature=float(stature),
-        mass=float(body_mass_index * stature**2),
-        muscle=float(muscle),
-        ankle=float(ankle),
-        calf=float(calf),
-        skin=skin,
-        left=left,
-        right=right,
-    )
+    return Person(id=f"w{index:05d}", sex=sex, age=float(age), **body, left=left, right=right)
 
 
 def _sample_feet(rng: np.random.Generator, sex: str, child_age: float | None, size: float) -> list[FootShape]:
