@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
+from p2vtools.synthesis.colours import srgb_to_linear
 from p2vtools.synthesis.feet.legs import cache_folder
 
 SKIN_WINDOW = (399, 1695, 1307, 2034)
@@ -53,7 +54,7 @@ def read_skin(path: Path) -> Float[np.ndarray, "height width 3"]:
             f"{path}: {srgb.shape[1]} x {srgb.shape[0]} pixels; expected {right - left} x {lower - upper};"
             " fetch it again with `p2v fetch textures`"
         )
-    return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+    return srgb_to_linear(srgb)
 
 
 def skin_texels(uv: Float[np.ndarray, "points 2"]) -> Float[np.ndarray, "points 2"]:

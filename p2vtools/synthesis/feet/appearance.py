@@ -8,8 +8,9 @@ import numpy as np
 import trimesh
 from scipy.spatial import cKDTree
 
+from p2vtools.synthesis.colours import MONK_TONES, monk_tone
 from p2vtools.synthesis.feet.leg_canvas import LegCanvas, leg_canvas
-from p2vtools.synthesis.feet.population import MONK_TONES, Person
+from p2vtools.synthesis.feet.population import Person
 from p2vtools.synthesis.feet.skin import MARKS, POLISH, paint_skin
 from p2vtools.synthesis.feet.socks import Sock, is_covered, paint_sock, sample_sock
 
@@ -46,7 +47,7 @@ def sample_appearance(rng: np.random.Generator, person: Person) -> Appearance:
     The tone is uniform over the whole Monk scale, independent of ``person.skin``, the tone in the other domains.
     """
     seed, texture = int(rng.integers(2**32)), float(rng.uniform())
-    tone = _monk_tone(rng.uniform(0, len(MONK_TONES) - 1)) * rng.normal(1, 0.04, 3) * rng.uniform(0.85, 1.1)
+    tone = _skin_tone(rng.uniform(0, len(MONK_TONES) - 1)) * rng.normal(1, 0.04, 3) * rng.uniform(0.85, 1.1)
     shares = {**MARKS, "polish": POLISH}
     draws = rng.random(len(shares))
     marks = {mark for mark, draw, share in zip(shares, draws, shares.values(), strict=True) if draw < share}
@@ -63,16 +64,13 @@ def sample_appearance(rng: np.random.Generator, person: Person) -> Appearance:
     )
 
 
-def _monk_tone(position: float) -> np.ndarray:
+def _skin_tone(position: float) -> np.ndarray:
     """Linear RGB: geometric mean of the interpolated Monk scale and of `SKIN_REFLECTANCES` at the same position.
 
     The swatches of the scale alone are lighter and less red than measured reflectances of skin.
     """
-    srgb = np.array([[int(tone[i : i + 2], 16) / 255 for i in (0, 2, 4)] for tone in MONK_TONES])
-    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
-    swatch = np.array([np.interp(position, np.arange(len(linear)), channel) for channel in linear.T])
     skin = [np.interp(position, [0, 4.5, 9], channel) for channel in zip(*SKIN_REFLECTANCES, strict=True)]
-    return np.sqrt(swatch * skin)
+    return np.sqrt(monk_tone(position) * skin)
 
 
 def paint(leg_mesh: trimesh.Trimesh, side: str, appearance: Appearance) -> trimesh.Trimesh:

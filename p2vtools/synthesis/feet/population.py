@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from p2vlib.geometry.frames import SIDES
+from p2vtools.synthesis.colours import MONK_TONES, monk_tone
 
 CHILD_EVERY = 7
 """Every seventh person is a school child, so at most a fifth of any population are children."""
@@ -23,9 +24,6 @@ STATURE_CORRELATION = 0.7
 
 FOOT_WIDTH = {"man": 0.10, "woman": -0.17}
 """anny's horizontal scale at which the ball breadth is 38 % of the length, as in surveys."""
-
-MONK_TONES = ["f6ede4", "f3e7db", "f7ead0", "eadaba", "d7bd96", "a07e56", "825c43", "604134", "3a312a", "292420"]
-"""The Monk Skin Tone scale (E. Monk, 2022), light to dark, as sRGB."""
 
 
 @dataclass(frozen=True)
@@ -204,10 +202,7 @@ def truncated_normal(rng: np.random.Generator) -> float:
 
 def _sample_skin(rng: np.random.Generator) -> tuple[float, float, float]:
     """A tone between two neighbours of the Monk scale with a slight variation of hue, linear RGB."""
-    srgb = np.array([[int(tone[i : i + 2], 16) / 255 for i in (0, 2, 4)] for tone in MONK_TONES])
-    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
-    position = rng.beta(1.5, 1.5) * (len(linear) - 1)
-    tone = [np.interp(position, np.arange(len(linear)), channel) for channel in linear.T]
+    tone = monk_tone(rng.beta(1.5, 1.5) * (len(MONK_TONES) - 1))
     return tuple(float(value) for value in np.clip(tone * rng.normal(1, 0.03, 3), 0.005, 0.95))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import colorsys
 from collections.abc import Callable
 
 import numpy as np
@@ -10,6 +9,7 @@ from jaxtyping import Float
 from PIL import Image, ImageDraw, ImageFilter
 
 from p2vtools.synthesis.assets import asset_files, read_skin, skin_texels
+from p2vtools.synthesis.colours import saturated_colour
 from p2vtools.synthesis.feet.leg_canvas import CHART_SHAPE, LegCanvas, sample_image
 
 Colours = Float[np.ndarray, "vertices 3"]
@@ -29,11 +29,6 @@ MARKS |= {"henna": 0.03, "dust": 0.25, "freckles": 0.2}
 
 POLISH = 0.12
 """Share of the feet with nail polish."""
-
-
-def saturated_colour(rng: np.random.Generator, darkest: float = 0.3) -> np.ndarray:
-    """A saturated colour of any hue, linear RGB."""
-    return np.array(colorsys.hsv_to_rgb(rng.uniform(), rng.uniform(0.6, 1), rng.uniform(darkest, 0.95))) ** 2.2
 
 
 def drawing(canvas: LegCanvas, pen: Pen, blur: float = 0.8) -> Mask:

@@ -8,8 +8,9 @@ import numpy as np
 from jaxtyping import Bool, Float
 from PIL import Image, ImageDraw
 
+from p2vtools.synthesis.colours import saturated_colour
 from p2vtools.synthesis.feet.leg_canvas import CHART_SHAPE, LegCanvas
-from p2vtools.synthesis.feet.skin import Pen, drawing, saturated_colour
+from p2vtools.synthesis.feet.skin import Pen, drawing
 
 PATTERNS = ("plain", "rings", "lengthwise", "dots", "argyle", "letters", "fair isle", "ribbed", "melange")
 

@@ -10,6 +10,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from p2vlib.geometry.cameras import Camera
+from p2vtools.synthesis.colours import linear_to_srgb
 
 MARGIN = 0.12
 """Width of the margin rendered on each side, as a share of the longer image side: distortion samples pixels there."""
@@ -101,12 +102,6 @@ def simulate_sensor(
     tone = linear_to_srgb(light)
     tone = tone + sensor.contrast * (tone * tone * (3 - 2 * tone) - tone)
     return np.round(255 * tone).astype(np.uint8)
-
-
-def linear_to_srgb(linear: np.ndarray) -> np.ndarray:
-    """Linear light in [0, 1] to sRGB in [0, 1] (IEC 61966-2-1)."""
-    linear = np.clip(linear, 0, 1)
-    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
 
 
 def encode_jpeg(image: UInt8[np.ndarray, "height width 3"], quality: int) -> bytes:

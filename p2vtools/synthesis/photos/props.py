@@ -10,8 +10,7 @@ from jaxtyping import Float
 from scipy.spatial import cKDTree
 from trimesh.creation import box, capsule, cylinder, icosphere, revolve
 
-from p2vtools.synthesis.photos.phone_camera import linear_to_srgb
-from p2vtools.synthesis.photos.wild_floors import any_colour
+from p2vtools.synthesis.colours import any_colour, linear_to_srgb
 
 ANKLE_HEIGHT = 0.11
 """Height of the ankle above the floor, metres."""

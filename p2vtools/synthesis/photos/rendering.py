@@ -16,6 +16,7 @@ import trimesh
 from jaxtyping import Float, UInt8
 
 from p2vlib.geometry.cameras import Camera
+from p2vtools.synthesis.colours import linear_to_srgb
 from p2vtools.synthesis.mat import Sheet
 from p2vtools.synthesis.photos.fill_light import compute_fill_light, floor_frame, sample_floor_light
 from p2vtools.synthesis.photos.floors import SPAN, floor_texture
@@ -23,7 +24,6 @@ from p2vtools.synthesis.photos.phone_camera import (
     Optics,
     apply_optics,
     encode_jpeg,
-    linear_to_srgb,
     simulate_sensor,
     widened_camera,
 )

@@ -10,6 +10,8 @@ import numpy as np
 import trimesh
 from jaxtyping import Float
 
+from p2vtools.synthesis.colours import srgb_to_linear
+
 Corners = Float[np.ndarray, "faces 3 3"]
 """Three numbers per corner of each face."""
 
@@ -36,16 +38,10 @@ def corner_reflectance(mesh: trimesh.Trimesh, default: tuple[float, float, float
     if "albedo" in mesh.vertex_attributes:
         return np.asarray(mesh.vertex_attributes["albedo"], dtype=float)[mesh.faces]
     if mesh.visual.kind == "face":
-        return _linear(mesh.visual.face_colors)[:, None].repeat(3, axis=1)
+        return srgb_to_linear(mesh.visual.face_colors[:, :3] / 255.0)[:, None].repeat(3, axis=1)
     if mesh.visual.kind == "vertex":
-        return _linear(mesh.visual.vertex_colors)[mesh.faces]
+        return srgb_to_linear(mesh.visual.vertex_colors[:, :3] / 255.0)[mesh.faces]
     return np.broadcast_to(default, (len(mesh.faces), 3, 3)).astype(float)
-
-
-def _linear(colours: np.ndarray) -> Float[np.ndarray, "colours 3"]:
-    """sRGB in 0-255 to linear reflectance (IEC 61966-2-1)."""
-    srgb = np.asarray(colours)[:, :3] / 255.0
-    return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
 
 
 def corner_normals(mesh: trimesh.Trimesh) -> Corners:

@@ -9,8 +9,9 @@ import numpy as np
 import scipy.fft
 from jaxtyping import Float
 
+from p2vtools.synthesis.colours import Colour, any_colour
+
 Texture = Float[np.ndarray, "height width 3"]
-Colour = Float[np.ndarray, "3"]
 
 PIXELS = 1024
 SPAN = 1.2
@@ -56,14 +57,6 @@ def ornament(rng: np.random.Generator, size: int, colours: int) -> np.ndarray:
     field += 0.8 * np.cos(np.hypot(x - np.pi, y - np.pi) * rng.uniform(1, 6))
     levels = np.quantile(field, np.sort(rng.uniform(0.15, 0.85, colours - 1)))
     return np.searchsorted(levels, field)
-
-
-def any_colour(rng: np.random.Generator, darkest: float = 0.03, brightest: float = 0.85) -> Colour:
-    """A colour of random brightness (linear, uniform in its square root), hue and mostly low saturation."""
-    value = rng.uniform(np.sqrt(darkest), np.sqrt(brightest)) ** 2
-    saturation = rng.beta(0.9, 2.0)
-    hue = np.clip(np.abs((rng.uniform() * 6 + np.array([0, 4, 2])) % 6 - 3) - 1, 0, 1)
-    return value * (1 - saturation * (1 - hue) ** 1.2)
 
 
 def _near(rng: np.random.Generator, *palette: tuple[float, float, float]) -> Colour:

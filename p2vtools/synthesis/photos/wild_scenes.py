@@ -9,6 +9,7 @@ import trimesh
 from jaxtyping import Float
 
 from p2vlib.geometry.cameras import Camera
+from p2vtools.synthesis.colours import any_colour
 from p2vtools.synthesis.mat import MATS, random_sheet
 from p2vtools.synthesis.photos import props
 from p2vtools.synthesis.photos.messenger import Processing, sample_processing
@@ -20,7 +21,6 @@ from p2vtools.synthesis.photos.wild_floors import (
     PAPER_PRINTS,
     SPAN,
     Texture,
-    any_colour,
     paper_texture,
     rug_texture,
 )

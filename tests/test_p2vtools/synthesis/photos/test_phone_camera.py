@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from p2vlib.geometry.cameras import look_at
-from p2vtools.synthesis.photos.phone_camera import Optics, apply_optics, linear_to_srgb, widened_camera
+from p2vtools.synthesis.photos.phone_camera import Optics, apply_optics, widened_camera
 
 CAMERA = look_at((30.0, 40.0, 3.0, 0.5, 55.0), np.zeros(3), 320, 240)
 NO_MOTION = np.zeros((1, 2))
@@ -63,8 +63,3 @@ def test_motion_blurs_a_point_to_a_line_without_losing_light(motion):
     np.testing.assert_allclose(moved_mean, mean, atol=0.02)
     # The variance of a uniform distribution of width w is w^2 / 12.
     np.testing.assert_allclose(moved_covariance - covariance, np.outer(motion, motion) / 12, atol=0.35)
-
-
-def test_srgb_matches_values_worked_out_by_hand():
-    srgb = linear_to_srgb(np.array([0.0, 0.002, 0.18, 1.0, 7.0]))
-    np.testing.assert_allclose(srgb, [0, 0.02584, 0.4613, 1, 1], atol=1e-4)
