@@ -7,6 +7,7 @@ floor.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,9 @@ from p2vtools.synthesis.photos.trajectories import Lighting, PhoneTrajectory
 
 EnvironmentMap = Float[np.ndarray, "rows columns 3"]
 """Radiance over the sphere in Mitsuba's layout, the zenith in the first row."""
+
+Light = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
+"""Fill light at points with normals, with a number of rays per point."""
 
 ROWS, COLUMNS = 16, 32
 """Pixels of the environment map in elevation and azimuth."""
@@ -60,17 +64,33 @@ def compute_fill_light(
     blockers = RayMeshIntersector(trimesh.util.concatenate([mesh, trousers]))
     environment, open_floor = make_environment(trajectory.lighting)
 
-    def irradiance(points: np.ndarray, normals: np.ndarray) -> np.ndarray:
-        directions = hemisphere(normals)
-        origins = np.repeat(points + 1e-3 * normals, RAYS, axis=0)
-        blocked = blockers.intersects_any(origins, directions.reshape(-1, 3)).reshape(len(points), RAYS)
-        light = np.where(directions[..., 1:2] > 0, sample_environment(environment, directions), FLOOR_LIGHT * floor)
-        return np.where(blocked[..., None], SKIN_LIGHT * skin, light).mean(axis=1)
-
-    on_mesh = irradiance(np.asarray(mesh.vertices), np.asarray(mesh.vertex_normals))
+    light = gather_light(blockers, environment, floor, skin)
+    on_mesh = light(np.asarray(mesh.vertices), np.asarray(mesh.vertex_normals), RAYS)
     ground = _shadow_points(trajectory)
-    on_floor = irradiance(ground, np.broadcast_to([0.0, 1.0, 0.0], ground.shape)) / open_floor
+    on_floor = light(ground, np.broadcast_to([0.0, 1.0, 0.0], ground.shape), RAYS) / open_floor
     return FillLight(smooth_over_mesh(mesh, on_mesh), _to_texture(on_floor) * open_floor, open_floor, environment)
+
+
+def gather_light(
+    blockers: RayMeshIntersector, environment: EnvironmentMap, floor: np.ndarray, skin: np.ndarray
+) -> Light:
+    """The fill light in a scene of ``blockers``, as a function.
+
+    Args:
+        floor: mean reflectance, ``[3]``.
+        skin: mean reflectance of the blockers, ``[3]``.
+    """
+
+    def light(points: np.ndarray, normals: np.ndarray, rays: int) -> np.ndarray:
+        directions = _hemisphere(normals, rays)
+        origins = np.repeat(points + 1e-3 * normals, rays, axis=0)
+        blocked = blockers.intersects_any(origins, directions.reshape(-1, 3)).reshape(len(points), rays)
+        unblocked = np.where(
+            directions[..., 1:2] > 0, _sample_environment(environment, directions), FLOOR_LIGHT * floor
+        )
+        return np.where(blocked[..., None], SKIN_LIGHT * skin, unblocked).mean(axis=1)
+
+    return light
 
 
 def floor_frame(trajectory: PhoneTrajectory) -> Float[np.ndarray, "4 4"]:
@@ -129,7 +149,7 @@ def make_environment(lighting: Lighting) -> tuple[EnvironmentMap, Float[np.ndarr
     return environment * scale, on_floor * scale
 
 
-def sample_environment(
+def _sample_environment(
     environment: EnvironmentMap, directions: Float[np.ndarray, "*shape 3"]
 ) -> Float[np.ndarray, "*shape 3"]:
     """The radiance of the environment along unit ``directions``."""
@@ -139,7 +159,7 @@ def sample_environment(
     return environment[np.minimum(row.astype(int), rows - 1), np.minimum(column.astype(int), columns - 1)]
 
 
-def hemisphere(normals: Float[np.ndarray, "points 3"], rays: int = RAYS) -> Float[np.ndarray, "points rays 3"]:
+def _hemisphere(normals: Float[np.ndarray, "points 3"], rays: int) -> Float[np.ndarray, "points rays 3"]:
     """``rays`` cosine-weighted directions around each normal: a spiral on the disc, projected up to the hemisphere."""
     index = np.arange(rays)
     radius, angle = np.sqrt((index + 0.5) / rays), index * np.pi * (3 - np.sqrt(5))

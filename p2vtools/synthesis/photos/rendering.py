@@ -52,6 +52,9 @@ STUDIO_KEY_POSITION = np.array([-0.45, -0.75, -1.0])
 SKIN_TONE = (0.47, 0.26, 0.16)
 """Linear RGB of the skin of a mesh without colours."""
 
+DARK = {"type": "diffuse", "reflectance": 0.05}
+"""Material of the phone and of the person who holds it."""
+
 METERED_REFLECTANCE, METERING = 0.32, 0.5
 """Automatic exposure compensates this share of the deviation of the mean reflectance of skin and floor."""
 
@@ -103,7 +106,8 @@ def render_phone_photos(
     photos = []
     for view, camera in enumerate(trajectory.cameras):
         render_seed, sensor_seed = np.random.SeedSequence((trajectory.seed, view)).generate_state(2)
-        scene = {**static, **_photographer(trajectory, view), "key": _key_light(trajectory, view)}
+        photographer = upper_body(trajectory.photographer[view], trajectory.phone_positions[view])
+        scene = {**static, **photographer, "key": _key_light(trajectory, view)}
         radiance = render_radiance(scene, widened_camera(camera) if optics else camera, spp, int(render_seed))[..., :3]
         if optics:
             radiance = apply_optics(radiance, camera, optics, view)
@@ -174,22 +178,43 @@ def _mitsuba_camera(mi: ModuleType, camera: Camera) -> Scene:
 
 
 def _key_light(trajectory: PhoneTrajectory, view: int) -> Scene:
-    """Sun, lamp or bright surface; with a key strength of 1 it gives its share of the floor's light."""
-    mi = mitsuba_scalar()
-    lighting, target = trajectory.lighting, trajectory.target
-    azimuth, elevation = np.deg2rad([lighting.azimuth + trajectory.key_rotation[view], lighting.elevation])
-    towards = np.array([np.cos(elevation) * np.cos(azimuth), np.sin(elevation), np.cos(elevation) * np.sin(azimuth)])
+    """With a key strength of 1 the key light gives its share of the floor's light."""
+    lighting = trajectory.lighting
+    kind = {"sun": "sun", "lamp": "sphere"}.get(lighting.kind, "panel")
+    direction = lighting.azimuth + trajectory.key_rotation[view], lighting.elevation
     tint = np.asarray(lighting.key_tint) / np.mean(lighting.key_tint)
-    irradiance = trajectory.key_strength[view] * np.pi * lighting.key_share * tint / towards[1]
-    if lighting.kind == "sun":
+    irradiance = trajectory.key_strength[view] * np.pi * lighting.key_share * tint
+    return key_light(kind, direction, lighting.distance, lighting.size, irradiance, trajectory.target)
+
+
+def key_light(
+    kind: str,
+    direction: tuple[float, float],
+    distance: float,
+    size: float,
+    irradiance: Float[np.ndarray, "3"],
+    target: Float[np.ndarray, "3"],
+) -> Scene:
+    """A light that casts shadows.
+
+    Args:
+        kind: ``sun`` (infinitely far away), ``sphere`` or ``panel``.
+        direction: azimuth and elevation, degrees.
+        distance: from ``target``, metres; unused for the sun.
+        size: radius of a sphere, edge of a panel, metres; unused for the sun.
+        irradiance: of the floor at ``target``.
+    """
+    azimuth, elevation = np.deg2rad(direction)
+    towards = np.array([np.cos(elevation) * np.cos(azimuth), np.sin(elevation), np.cos(elevation) * np.sin(azimuth)])
+    irradiance = irradiance / towards[1]
+    if kind == "sun":
         return {"type": "directional", "direction": (-towards).tolist(), "irradiance": rgb(irradiance)}
-    position = (target + lighting.distance * towards).tolist()
-    if lighting.kind == "lamp":
-        radiance = irradiance * (lighting.distance / lighting.size) ** 2 / np.pi
-        shape = {"type": "sphere", "center": position, "radius": lighting.size}
+    position = (target + distance * towards).tolist()
+    radiance = irradiance * (distance / size) ** 2
+    if kind == "sphere":
+        shape, radiance = {"type": "sphere", "center": position, "radius": size}, radiance / np.pi
     else:
-        radiance = irradiance * (lighting.distance / lighting.size) ** 2
-        frame = mi.ScalarTransform4f().look_at(position, target.tolist(), [0, 1, 0]).scale(lighting.size / 2)
+        frame = mitsuba_scalar().ScalarTransform4f().look_at(position, target.tolist(), [0, 1, 0]).scale(size / 2)
         shape = {"type": "rectangle", "to_world": frame}
     return {**shape, "emitter": {"type": "area", "radiance": rgb(radiance)}}
 
@@ -252,15 +277,13 @@ def textured_rectangle(
     )
 
 
-def _photographer(trajectory: PhoneTrajectory, view: int) -> Scene:
-    """The upper body of the person with the phone: outside every view, but its shadow is inside."""
-    x, z = trajectory.photographer[view].tolist()
-    hand = trajectory.phone_positions[view].tolist()
-    dark = {"type": "diffuse", "reflectance": 0.05}
+def upper_body(position: Float[np.ndarray, "2"], hand: Float[np.ndarray, "3"]) -> Scene:
+    """The person with the phone at ``position`` (x, z): outside every view, but the shadow is inside."""
+    x, z = position.tolist()
     return {
-        "torso": {"type": "cylinder", "p0": [x, 0.75, z], "p1": [x, 1.42, z], "radius": 0.17, "bsdf": dark},
-        "head": {"type": "sphere", "center": [x, 1.62, z], "radius": 0.115, "bsdf": dark},
-        "arm": {"type": "cylinder", "p0": [x, 1.35, z], "p1": hand, "radius": 0.045, "bsdf": dark},
+        "torso": {"type": "cylinder", "p0": [x, 0.75, z], "p1": [x, 1.42, z], "radius": 0.17, "bsdf": DARK},
+        "head": {"type": "sphere", "center": [x, 1.62, z], "radius": 0.115, "bsdf": DARK},
+        "arm": {"type": "cylinder", "p0": [x, 1.35, z], "p1": hand.tolist(), "radius": 0.045, "bsdf": DARK},
     }
 
 

@@ -146,7 +146,7 @@ def sample_phone_trajectory(
         white_balance=np.exp(np.stack([warmth, np.full(views, rng.uniform(-0.03, 0.03)), -warmth], axis=1)),
         key_strength=2.0**key_strength,
         key_rotation=key_rotation,
-        photographer=np.stack([_photographer_position(camera, target) for camera in holding]),
+        photographer=np.stack([photographer_position(camera, target) for camera in holding]),
         phone_positions=np.stack([camera.position - 0.06 * camera.extrinsics[2, :3] for camera in holding]),
     )
 
@@ -191,8 +191,8 @@ def _aimed_camera(position: np.ndarray, aim: np.ndarray, roll: float, fov: float
     return look_at((azimuth, elevation, roll, distance, fov), aim, pixels, pixels)
 
 
-def _photographer_position(camera: Camera, target: np.ndarray) -> np.ndarray:
-    """Behind the phone by the reach of a bent arm: ``[2]`` (x, z), metres."""
+def photographer_position(camera: Camera, target: np.ndarray) -> np.ndarray:
+    """Where the person with the phone stands, behind it by the reach of a bent arm: ``[2]`` (x, z), metres."""
     outwards = (camera.position - target)[[0, 2]]
     return camera.position[[0, 2]] + 0.38 * outwards / np.linalg.norm(outwards)
 

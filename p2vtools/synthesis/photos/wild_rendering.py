@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import cv2
@@ -13,16 +12,19 @@ from scipy.spatial import cKDTree
 from trimesh.ray.ray_pyembree import RayMeshIntersector
 
 from p2vlib.geometry.cameras import Camera
-from p2vtools.synthesis.photos.fill_light import (
-    FLOOR_LIGHT,
-    SKIN_LIGHT,
-    hemisphere,
-    sample_environment,
-    smooth_over_mesh,
-)
+from p2vtools.synthesis.photos.fill_light import Light, gather_light, smooth_over_mesh
 from p2vtools.synthesis.photos.messenger import process_photo
 from p2vtools.synthesis.photos.props import transform_mesh
-from p2vtools.synthesis.photos.rendering import SKIN_TONE, Scene, render_radiance, rgb, textured_rectangle
+from p2vtools.synthesis.photos.rendering import (
+    DARK,
+    SKIN_TONE,
+    Scene,
+    key_light,
+    render_radiance,
+    rgb,
+    textured_rectangle,
+    upper_body,
+)
 from p2vtools.synthesis.photos.surfaces import (
     MATTE,
     Corners,
@@ -31,8 +33,8 @@ from p2vtools.synthesis.photos.surfaces import (
     mitsuba_mesh,
     mitsuba_scalar,
 )
+from p2vtools.synthesis.photos.trajectories import photographer_position
 from p2vtools.synthesis.photos.wild_floors import wild_floor_texture
-from p2vtools.synthesis.photos.wild_light import Lamp
 from p2vtools.synthesis.photos.wild_scenes import WildScene
 
 GRID, GRID_EDGE = 72, 0.9
@@ -46,9 +48,6 @@ SHADOW_RAYS = 4
 
 WALL_LIGHT = 0.6
 """Light on a wall as a share of that on the floor."""
-
-Light = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
-"""Fill light at points with normals, with a number of rays per point."""
 
 
 def render_wild_photos(leg: trimesh.Trimesh, painted: trimesh.Trimesh, scene: WildScene, spp: int) -> list[bytes]:
@@ -80,7 +79,6 @@ def _static_scene(leg: trimesh.Trimesh, painted: trimesh.Trimesh, scene: WildSce
     """The surfaces that all views share; they emit the fill light."""
     texture = wild_floor_texture(scene.floor, scene.floor_seed)
     skin = corner_reflectance(painted, SKIN_TONE)
-    tone = skin.mean(axis=(0, 1))
     parts = [leg, *scene.thighs, *(mesh for _, mesh in scene.objects)]
     parts += [] if scene.cloth is None else [scene.cloth]
     parts += [] if scene.other_foot is None else [transform_mesh(leg, scene.other_foot)]
@@ -89,15 +87,8 @@ def _static_scene(leg: trimesh.Trimesh, painted: trimesh.Trimesh, scene: WildSce
     )
     paper = next((flat for flat in scene.flats if flat.name in ("paper", "mat")), None)
     ground = (texture if paper is None else paper.texture).mean(axis=(0, 1))
-    environment, open_floor = scene.light.environment, scene.light.open_floor
-
-    def fill(points: np.ndarray, normals: np.ndarray, rays: int) -> np.ndarray:
-        directions = hemisphere(normals, rays)
-        origins = np.repeat(points + 1e-3 * normals, rays, axis=0)
-        blocked = blockers.intersects_any(origins, directions.reshape(-1, 3)).reshape(len(points), rays)
-        light = np.where(directions[..., 1:2] > 0, sample_environment(environment, directions), FLOOR_LIGHT * ground)
-        return np.where(blocked[..., None], SKIN_LIGHT * tone, light).mean(axis=1)
-
+    open_floor = scene.light.open_floor
+    fill = gather_light(blockers, scene.light.environment, ground, skin.mean(axis=(0, 1)))
     floor = _floor_light(scene, fill, open_floor)
     content = _bodies(leg, painted, skin, scene, fill)
     near, far = scene.floor_frame.copy(), scene.floor_frame @ np.diag([9.0, 9.0, 1.0, 1.0])
@@ -189,25 +180,18 @@ def _on_flat(
 
 
 def _lamps(scene: WildScene) -> Scene:
-    """The lights that cast shadows, except the flash."""
-    return {f"lamp-{number}": _lamp(lamp, scene.target) for number, lamp in enumerate(scene.light.lamps)}
-
-
-def _lamp(lamp: Lamp, target: np.ndarray) -> Scene:
-    """A lamp that gives a bare floor the radiance ``share * tint``."""
-    azimuth, elevation = np.deg2rad([lamp.azimuth, lamp.elevation])
-    towards = np.array([np.cos(elevation) * np.cos(azimuth), np.sin(elevation), np.cos(elevation) * np.sin(azimuth)])
-    irradiance = np.pi * lamp.share * np.asarray(lamp.tint) / towards[1]
-    if lamp.kind == "sun":
-        return {"type": "directional", "direction": (-towards).tolist(), "irradiance": rgb(irradiance)}
-    position = (target + lamp.distance * towards).tolist()
-    radiance = irradiance * (lamp.distance / lamp.size) ** 2
-    if lamp.kind == "sphere":
-        shape, radiance = {"type": "sphere", "center": position, "radius": lamp.size}, radiance / np.pi
-    else:
-        look = mitsuba_scalar().ScalarTransform4f().look_at(position, target.tolist(), [0, 1, 0])
-        shape = {"type": "rectangle", "to_world": look.scale(lamp.size / 2)}
-    return {**shape, "emitter": {"type": "area", "radiance": rgb(radiance)}}
+    """The lights that cast shadows, except the flash; each gives a bare floor the radiance ``share * tint``."""
+    return {
+        f"lamp-{number}": key_light(
+            lamp.kind,
+            (lamp.azimuth, lamp.elevation),
+            lamp.distance,
+            lamp.size,
+            np.pi * lamp.share * np.asarray(lamp.tint),
+            scene.target,
+        )
+        for number, lamp in enumerate(scene.light.lamps)
+    }
 
 
 def _flash(scene: WildScene, camera: Camera) -> Scene:
@@ -224,21 +208,12 @@ def _flash(scene: WildScene, camera: Camera) -> Scene:
 def _photographer(scene: WildScene, camera: Camera) -> Scene:
     """Phone, arm and upper body of the photographer, whose shadows are in the photo."""
     mi = mitsuba_scalar()
-    dark = {"type": "diffuse", "reflectance": 0.05}
     right, down, forward = camera.extrinsics[:3, :3]
     frame = np.eye(4)
     half = (0.077, 0.037) if camera.width >= camera.height else (0.037, 0.077)
     frame[:3, 0], frame[:3, 1], frame[:3, 2] = half[0] * right, half[1] * down, 0.003 * forward
     frame[:3, 3] = camera.position - 0.012 * forward + 0.6 * half[1] * down
-    content: Scene = {"phone": {"type": "cube", "to_world": mi.ScalarTransform4f(frame), "bsdf": dark}}
+    content: Scene = {"phone": {"type": "cube", "to_world": mi.ScalarTransform4f(frame), "bsdf": DARK}}
     if not scene.photographer:
         return content
-    outwards = (camera.position - scene.target)[[0, 2]]
-    x, z = (camera.position[[0, 2]] + 0.38 * outwards / np.linalg.norm(outwards)).tolist()
-    hand = (camera.position - 0.07 * forward).tolist()
-    return {
-        **content,
-        "torso": {"type": "cylinder", "p0": [x, 0.75, z], "p1": [x, 1.42, z], "radius": 0.17, "bsdf": dark},
-        "head": {"type": "sphere", "center": [x, 1.62, z], "radius": 0.115, "bsdf": dark},
-        "arm": {"type": "cylinder", "p0": [x, 1.35, z], "p1": hand, "radius": 0.045, "bsdf": dark},
-    }
+    return {**content, **upper_body(photographer_position(camera, scene.target), camera.position - 0.07 * forward)}
