@@ -17,7 +17,7 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 from trimesh.ray.ray_pyembree import RayMeshIntersector
 
 from p2vtools.synthesis.photos.floors import PIXELS, SPAN
-from p2vtools.synthesis.photos.trajectories import Lighting, PhoneTrajectory
+from p2vtools.synthesis.photos.trajectories import Colour, PhoneTrajectory
 
 EnvironmentMap = Float[np.ndarray, "rows columns 3"]
 """Radiance over the sphere in Mitsuba's layout, the zenith in the first row."""
@@ -62,7 +62,14 @@ def compute_fill_light(
         skin: mean reflectance, ``[3]``.
     """
     blockers = RayMeshIntersector(trimesh.util.concatenate([mesh, trousers]))
-    environment, open_floor = make_environment(trajectory.lighting)
+    lighting = trajectory.lighting
+    environment, open_floor = make_environment(
+        lighting.seed,
+        lighting.zenith_tint,
+        lighting.horizon_tint,
+        share=1 - lighting.key_share,
+        uneven=lighting.kind in ("lamp", "window"),
+    )
 
     light = gather_light(blockers, environment, floor, skin)
     on_mesh = light(np.asarray(mesh.vertices), np.asarray(mesh.vertex_normals), RAYS)
@@ -133,19 +140,25 @@ def _to_texture(shadow: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "hei
     return light
 
 
-def make_environment(lighting: Lighting) -> tuple[EnvironmentMap, Float[np.ndarray, "3"]]:
-    """The radiance of sky or room and its light on a bare floor, scaled to what the key light leaves."""
-    rng = np.random.default_rng(lighting.seed)
+def make_environment(
+    seed: int, zenith_tint: Colour, horizon_tint: Colour, share: float, uneven: bool
+) -> tuple[EnvironmentMap, Float[np.ndarray, "3"]]:
+    """The radiance of sky or room and its light on a bare floor.
+
+    Args:
+        share: mean of the light on a bare floor.
+        uneven: a room (walls, curtains, furniture) is uneven, a sky is nearly even.
+    """
+    rng = np.random.default_rng(seed)
     elevation = np.pi * (0.5 - (np.arange(ROWS) + 0.5) / ROWS)
     height = np.clip(np.sin(elevation), 0, 1)[:, None, None]
-    tint = np.asarray(lighting.horizon_tint) * (1 - height) + np.asarray(lighting.zenith_tint) * height
-    # A room is uneven (walls, curtains, furniture), a sky is nearly even.
-    depth = 0.6 if lighting.kind in ("lamp", "window") else 0.15
+    tint = np.asarray(horizon_tint) * (1 - height) + np.asarray(zenith_tint) * height
+    depth = 0.6 if uneven else 0.15
     variation = rng.uniform(1 - depth, 1 + depth, (ROWS // 4, COLUMNS // 4)).repeat(4, axis=0).repeat(4, axis=1)
     environment = tint * gaussian_filter(variation, (1, 2), mode=("nearest", "wrap"))[..., None]
     solid_angle = (np.pi / ROWS) * (2 * np.pi / COLUMNS) * np.cos(elevation)
     on_floor = np.einsum("rcn,r->n", environment, solid_angle * np.clip(np.sin(elevation), 0, None)) / np.pi
-    scale = (1 - lighting.key_share) / on_floor.mean()
+    scale = share / on_floor.mean()
     return environment * scale, on_floor * scale
 
 

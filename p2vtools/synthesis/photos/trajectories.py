@@ -179,16 +179,16 @@ def _sample_hand_held_cameras(
         row = (float(azimuth[view]), float(elevation[view]), float(roll[view]), float(distance[view]), float(fov))
         position = look_at(row, target, pixels, pixels).position
         rows.append(row)
-        cameras.append(_aimed_camera(position, aim[view], roll[view], fov, pixels))
+        cameras.append(aim_camera(position, aim[view], roll[view], fov, pixels, pixels))
     return rows, cameras
 
 
-def _aimed_camera(position: np.ndarray, aim: np.ndarray, roll: float, fov: float, pixels: int) -> Camera:
+def aim_camera(position: np.ndarray, aim: np.ndarray, roll: float, fov: float, width: int, height: int) -> Camera:
     """The camera at ``position`` that looks at ``aim`` (metres)."""
     x, y, z = position - aim
     distance = float(np.linalg.norm([x, y, z]))
     azimuth, elevation = np.rad2deg(np.arctan2(z, x)), np.rad2deg(np.arcsin(y / distance))
-    return look_at((azimuth, elevation, roll, distance, fov), aim, pixels, pixels)
+    return look_at((float(azimuth), float(elevation), roll, distance, fov), aim, width, height)
 
 
 def photographer_position(camera: Camera, target: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ from trimesh.ray.ray_pyembree import RayMeshIntersector
 
 from p2vlib.geometry.cameras import Camera, Row, look_at
 from p2vlib.geometry.frames import FOOT_CUBE_EDGE, FOOT_CUT_HEIGHT, Cube
+from p2vtools.synthesis.photos.trajectories import aim_camera
 
 LONG_SIDE = 192
 """Pixels along the longer side of a photo."""
@@ -199,7 +200,7 @@ def _frame_foot(
             row = (*direction, float((roll_now + 180) % 360 - 180), distance, fov_x)
         aim = scene.target
         for _ in range(2):
-            camera = _aim_camera(position, aim, row[2], fov_x, size)
+            camera = _aim_from(position, aim, row[2], fov_x, size)
             if camera is None:
                 return None
             box = _bounding_box(camera, scene.foot)
@@ -213,7 +214,7 @@ def _frame_foot(
             middle = centre - wanted + size / 2
             ray = camera.extrinsics[:3, :3].T @ np.linalg.solve(camera.intrinsics, [*middle, 1.0])
             aim = position + distance * ray / np.linalg.norm(ray)
-        camera = _aim_camera(position, aim, row[2], fov_x, size)
+        camera = _aim_from(position, aim, row[2], fov_x, size)
         if camera is None:
             return None
         box = _bounding_box(camera, scene.foot)
@@ -240,19 +241,15 @@ def _bounding_box(camera: Camera, points: Float[np.ndarray, "points 3"]) -> Floa
     return np.stack([pixels.min(axis=0), pixels.max(axis=0)])
 
 
-def _aim_camera(position: np.ndarray, aim: np.ndarray, roll: float, fov: float, size: np.ndarray) -> Camera | None:
+def _aim_from(position: np.ndarray, aim: np.ndarray, roll: float, fov: float, size: np.ndarray) -> Camera | None:
     """The camera at ``position`` that looks at ``aim``; None: it would look straight down, or upwards."""
-    x, y, z = position - aim
-    distance = float(np.linalg.norm([x, y, z]))
-    azimuth, elevation = np.rad2deg(np.arctan2(z, x)), np.rad2deg(np.arcsin(y / distance))
-    if not -5 < elevation < 89.8:
-        return None
-    return look_at((float(azimuth), float(elevation), roll, distance, fov), aim, int(size[0]), int(size[1]))
+    elevation = np.rad2deg(np.arcsin((position - aim)[1] / np.linalg.norm(position - aim)))
+    return aim_camera(position, aim, roll, fov, *map(int, size)) if -5 < elevation < 89.8 else None
 
 
 def _roll_with_toes_up(position: np.ndarray, scene: _FootAndObstacles, fov: float) -> float:
     """The in-plane rotation that shows the toes above the heel, degrees."""
-    camera = _aim_camera(position, scene.target + [1e-3, 0, 0], 0.0, fov, np.array([100, 100]))
+    camera = _aim_from(position, scene.target + [1e-3, 0, 0], 0.0, fov, np.array([100, 100]))
     if camera is None:
         return 0.0
     pixels = camera.project(scene.target + np.array([[-0.05, 0, 0], [0.05, 0, 0]]))[:, :2]

@@ -14,7 +14,6 @@ from jaxtyping import Float
 from p2vtools.synthesis.assets import asset_files
 from p2vtools.synthesis.photos.fill_light import EnvironmentMap, make_environment
 from p2vtools.synthesis.photos.surfaces import mitsuba_scalar
-from p2vtools.synthesis.photos.trajectories import Lighting
 
 OUTDOOR_MAPS = ("bridge", "city", "dawn", "esplanade", "forest", "night", "park", "sky", "sunrise", "sunset", "venice")
 """Names of the environment maps of outdoor scenes; the others are rooms."""
@@ -185,9 +184,8 @@ def _sample_procedural_light(rng: np.random.Generator, outdoors: bool) -> WildLi
         )
     else:
         lamp("panel", rng.uniform(55, 85), rng.uniform(1.5, 3.0), rng.uniform(0.2, 0.45), _tint(rng, 0.1))
-    share = flash + sum(lamp.share for lamp in lamps)
-    # Only what `make_environment` uses is set: kind, share, tints and seed.
-    kind = {"sun": "sun" if outdoors else "window", "even": "overcast"}.get(name, "lamp")
-    tints = [tuple(map(float, tint)) for tint in (np.ones(3), zenith, horizon)]
-    environment, _ = make_environment(Lighting(kind, azimuth, 45.0, 2.0, 0.1, share, *tints, int(rng.integers(2**31))))
+    share = 1 - (flash + sum(lamp.share for lamp in lamps))
+    tints = [tuple(tint.tolist()) for tint in (zenith, horizon)]
+    uneven = name != "even" and not (name == "sun" and outdoors)
+    environment, _ = make_environment(int(rng.integers(2**31)), *tints, share, uneven)
     return WildLight(name, tuple(lamps), flash, environment, environment.astype(np.float32))
