@@ -48,7 +48,7 @@ class Augmentation:
 
     random_boxes: bool = False
     """Published where a box is known, on Pix3D: `jitter_boxes`. On ShapeNet no box was given to the random crop, which
-    then crops the centre (`shapenet.load`)."""
+    then crops the centre."""
 
     jitter: float = 0.4
     """Brightness, contrast and saturation are multiplied by a factor in 1 ± this."""

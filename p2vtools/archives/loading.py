@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from p2vlib.data import shapenet
 from p2vlib.data.dataset import Captures
 from p2vlib.provenance import home
-from p2vtools.archives import pix3d
+from p2vtools.archives import pix3d, shapenet
 
 
 @dataclass(frozen=True, eq=False)

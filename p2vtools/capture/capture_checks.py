@@ -14,10 +14,10 @@ from PIL import Image, ImageOps
 from scipy import ndimage
 
 from p2vlib.data.capture_folder import PHOTO_SUFFIXES, open_photo, read_subject
-from p2vlib.data.shapenet import VOXELS
 from p2vlib.geometry.cameras import Camera, Row, look_at, read_cameras, read_metadata
 from p2vlib.geometry.frames import FOOT_CUBE, FOOT_CUT_HEIGHT, FOOT_SYNSET, SIDES, Cube
 from p2vlib.geometry.grids import VoxelGrid, read_binvox
+from p2vtools.archives.shapenet import VOXELS
 from p2vtools.capture.duplicates import PhotoFingerprint, SolidFingerprint, fingerprint_solid, normalised_thumbnail
 from p2vtools.capture.sanity_checks import photo_problems, side_of_grid
 from p2vtools.capture.submission import GRID_SIZE, SUBJECT_ID

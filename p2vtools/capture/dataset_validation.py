@@ -9,8 +9,8 @@ from pathlib import Path
 import pandas as pd
 
 from p2vlib import progress
-from p2vlib.data.shapenet import RENDERINGS, SPLITS, VOXELS, read_taxonomy
 from p2vlib.geometry.frames import FOOT_SYNSET
+from p2vtools.archives.shapenet import RENDERINGS, SPLITS, VOXELS, read_taxonomy
 from p2vtools.capture.capture_checks import check_capture
 from p2vtools.capture.duplicates import duplicate_photos, duplicate_solids
 from p2vtools.capture.submission import TAXONOMY_FILE

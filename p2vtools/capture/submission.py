@@ -21,11 +21,11 @@ import trimesh
 from jaxtyping import Float
 
 from p2vlib.data.capture_folder import PhotoSet, read_photo_set, read_subject, write_capture
-from p2vlib.data.shapenet import RENDERINGS, SPLITS, VOXELS, read_taxonomy
 from p2vlib.files import atomic_directory, ensure_absent, write_text
 from p2vlib.geometry.cameras import Camera
 from p2vlib.geometry.frames import FOOT_CUBE_EDGE, FOOT_SYNSET, SIDES, Cube, foot_cube
 from p2vlib.geometry.grids import VoxelGrid, read_binvox, voxelise, write_binvox
+from p2vtools.archives.shapenet import RENDERINGS, SPLITS, VOXELS, read_taxonomy
 from p2vtools.capture.capture_writer import clockwise_order, encode_photo, metadata_row
 from p2vtools.capture.mat_capture import MAX_PHOTO_SIDE
 from p2vtools.capture.scan_files import read_scan

@@ -10,11 +10,11 @@ import pytest
 import trimesh
 from PIL import Image
 
-from p2vlib.data import shapenet
-from p2vlib.data.capture_folder import read_photo_set
+from p2vlib.data.capture_folder import read_capture, read_photo_set
 from p2vlib.geometry.cameras import Camera, look_at, read_cameras, write_cameras
 from p2vlib.geometry.frames import FOOT_CUBE, FOOT_SYNSET
 from p2vlib.geometry.grids import read_binvox
+from p2vtools.archives.shapenet import read_taxonomy
 from p2vtools.capture.charuco import detect_board
 from p2vtools.capture.submission import KNEE_HEIGHT, LEG_RADIUS, Submission, below_knee_box, submit_capture
 from p2vtools.cli import main
@@ -88,15 +88,15 @@ def test_tree_has_the_layout_of_shapenet(tree):
     assert photo_set.side == "left" and photo_set.names == ["00.jpg", "01.jpg", "02.jpg", "03.jpg"]
 
 
-def test_model_is_submitted_with_its_grid_and_read_as_a_shapenet_object(tmp_path):
+def test_model_is_submitted_with_its_grid_and_read_as_a_capture(tmp_path):
     block = trimesh.creation.box([0.25, 0.1, 0.09]).apply_translation([0.01, 0.05, -0.02])
     tree = tmp_path / "tree"
     source = write_source(tmp_path / "capture", block, "right")
     assert main(arguments(source, tree, "p9", "right", "--licence", "CC0-1.0")) == 0
-    (category,) = shapenet.read_taxonomy(tree / "taxonomy.json")
+    (category,) = read_taxonomy(tree / "taxonomy.json")
     listed = [*category.train, *category.validation, *category.test]
     assert category.synset == FOOT_SYNSET and listed == ["p9-right"]
-    found = shapenet.read_object(tree, FOOT_SYNSET, "p9-right")
+    found = read_capture(tree / "ShapeNetRendering" / FOOT_SYNSET / "p9-right")
     assert len(found.photos) == 4 and found.subject["licence"] == "CC0-1.0"
     for camera, azimuth in zip(found.cameras, AZIMUTHS, strict=True):
         assert camera.position == pytest.approx(look_at((azimuth, 40, 0, 0.5, 50), FOOT_CUBE.centre, 9, 9).position)
@@ -113,7 +113,7 @@ def test_both_feet_of_a_person_are_in_one_split_and_other_categories_are_kept(tm
     for number in range(12):
         for side in ("left", "right"):
             submit_capture(capture, Submission(tmp_path, f"p{number}", side, "yes"))
-    other, feet = shapenet.read_taxonomy(tmp_path / "taxonomy.json")
+    other, feet = read_taxonomy(tmp_path / "taxonomy.json")
     assert other.train == ("a",)
     people = [{name.rsplit("-", 1)[0] for name in split} for split in (feet.train, feet.validation, feet.test)]
     assert sum(map(len, people)) == 12 == len(set.union(*people)) and len(feet.train) >= 12

@@ -20,16 +20,16 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float32
 from PIL import Image
 
 from p2vlib import progress
-from p2vlib.data.capture_folder import Capture, read_capture, read_photos
+from p2vlib.data.capture_folder import Capture, read_photos
 from p2vlib.data.dataset import COLUMNS, R2N2_CENTRE_CROP, Captures
 from p2vlib.files import atomic_directory, file_lock
 from p2vlib.geometry.cameras import Box, r2n2_camera, read_metadata
-from p2vlib.geometry.frames import FOOT_SYNSET, R2N2_PIXELS, Cube
+from p2vlib.geometry.frames import R2N2_PIXELS, Cube
 from p2vlib.geometry.grids import VoxelGrid, read_binvox
+from p2vlib.geometry.placement import recrop
 
 VIEWS = 24
 """Photos per object in the published archive."""
@@ -118,17 +118,11 @@ def read_object(root: Path, synset: str, name: str, views: int = VIEWS, size: in
 
     The archive has random azimuths; ``subject["files"]`` holds the clockwise index of each file. Its cameras are those
     of `r2n2_camera`. Its grids are centred on the origin with an edge of ``scale``, whatever ``translate`` says; both
-    were fitted to the published renderings. Feet that were submitted to the tree have complete capture folders.
+    were fitted to the published renderings.
 
     Raises:
         ValueError: a missing or unreadable photo, metadata without ``views`` rows, a grid of another size.
     """
-    if synset == FOOT_SYNSET:
-        return read_capture(root / RENDERINGS / synset / name)
-    return _read_rendering(root, synset, name, views, size)
-
-
-def _read_rendering(root: Path, synset: str, name: str, views: int, size: int = 32) -> Capture:
     rendering = root / RENDERINGS / synset / name / "rendering"
     if not rendering.is_dir():
         raise ValueError(f"{rendering}: missing, although the taxonomy lists {synset}/{name}")
@@ -198,32 +192,21 @@ def load(
         images = torch.from_numpy(photos)
     truth = np.unpackbits(np.load(store / "truth.npy"), axis=1)
     size = round(truth.shape[1] ** (1 / 3))
-    boxes = np.load(store / "boxes.npy")
-    if as_published:
-        boxes[:] = R2N2_CENTRE_CROP
+    stored = torch.from_numpy(np.load(store / "boxes.npy"))
+    boxes = stored.new_tensor(R2N2_CENTRE_CROP).expand_as(stored).clone() if as_published else stored
+    cameras = torch.from_numpy(np.load(store / "cameras.npy"))
     captures = Captures(
         table.assign(dataset=dataset),
         images,
         torch.from_numpy(truth.reshape(-1, size, size, size).astype(bool)),
-        torch.from_numpy(_crop_cameras(np.load(store / "cameras.npy"), boxes)),
-        torch.from_numpy(boxes),
+        recrop(cameras, boxes.new_tensor(FULL_IMAGE).expand_as(boxes), boxes),
+        boxes,
         image_size,
         f"{store.name} {'middle' if as_published else 'box'}",
         torch.from_numpy(np.load(store / "files.npy")),
         as_published,
     )
     return captures, pd.read_csv(store / "skipped.csv", dtype=str)
-
-
-def _crop_cameras(
-    cameras: Float32[np.ndarray, "captures views 3 7"], boxes: Float32[np.ndarray, "captures views 4"]
-) -> Float32[np.ndarray, "captures views 3 7"]:
-    """``cameras`` of whole photos (`Camera.normalised`) for photos cropped to ``boxes``."""
-    lower, upper = boxes[..., :2], boxes[..., 2:]
-    scale, shift = R2N2_PIXELS / (upper - lower), (R2N2_PIXELS - 2 * lower) / (upper - lower) - 1
-    cropped = cameras.copy()
-    cropped[..., :2, :3] = scale[..., None] * cameras[..., :2, :3] + shift[..., None] * cameras[..., 2:, :3]
-    return cropped
 
 
 Wanted = Sequence[tuple[str, str, str]]
@@ -313,7 +296,7 @@ def _decode_all(root: Path, wanted: Wanted, views: int) -> Iterator[tuple[tuple[
 def _decode(root: Path, synset: str, name: str, views: int) -> Decoded | Exception:
     """An object of the archive, or the error instead."""
     try:
-        capture = _read_rendering(root, synset, name, views)
+        capture = read_object(root, synset, name, views)
         pixels = b"".join(_pixels(photo, capture.folder) for photo in capture.photos)
         try:
             boxes = [camera.crop_box(capture.truth.cube) for camera in capture.cameras]

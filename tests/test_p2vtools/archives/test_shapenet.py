@@ -16,13 +16,14 @@ from PIL import Image
 
 from p2vlib import evaluation, training
 from p2vlib.config import Training
-from p2vlib.data import dataset, shapenet
+from p2vlib.data import dataset
 from p2vlib.data.augmentation import crop_boxes, preprocess
 from p2vlib.geometry.cameras import look_at, read_metadata, write_metadata
 from p2vlib.geometry.frames import object_cube
 from p2vlib.geometry.grids import VoxelGrid, voxelise, write_binvox
 from p2vlib.geometry.projection import project_points, voxel_centres
 from p2vlib.models import build
+from p2vtools.archives import shapenet
 from p2vtools.archives.loading import read_archive
 from p2vtools.study import experiments
 from p2vtools.synthesis.objects import make_object
@@ -187,7 +188,7 @@ def test_photos_are_sorted_clockwise(whole):
 
 def test_the_archive_is_decoded_once_and_its_digest_depends_on_the_crop(whole, monkeypatch):
     box, _ = shapenet.load(whole, 96)
-    monkeypatch.setattr(shapenet, "_read_rendering", None)
+    monkeypatch.setattr(shapenet, "read_object", None)
     middle, _ = shapenet.load(whole, 96, as_published=True)
     assert (middle.boxes == torch.tensor(dataset.R2N2_CENTRE_CROP)).all() and middle.as_published
     assert box.digest() != middle.digest() and box.digest() == shapenet.load(whole, 96)[0].digest()
