@@ -85,21 +85,27 @@ def recrop_captures(captures: Captures, cameras: Float[Tensor, "captures views 3
 
 
 def noted_cameras(captures: Captures, focal_error: float = 0.0, seed: int = 0) -> Captures:
-    """``captures`` with cameras as noted by hand: errors are uniform within the largest ones above.
+    """``captures`` with cameras as noted by hand (`note_by_hand`)."""
+    noted = note_by_hand(captures.cameras, torch.Generator().manual_seed(seed), focal_error)
+    return recrop_captures(captures, noted)
+
+
+def note_by_hand(
+    cameras: Float[Tensor, "captures views 3 7"], generator: torch.Generator, focal_error: float = 0.0
+) -> Float[Tensor, "captures views 3 7"]:
+    """``cameras`` as noted by hand: errors are uniform within the largest ones above.
 
     Args:
         focal_error: largest relative error of the focal length, shared by the photos of a capture: 0 where it is known,
             0.03 from EXIF, `DISTANCE_ERROR` where it is unknown.
     """
-    generator = torch.Generator().manual_seed(seed)
-    shape = captures.cameras.shape[:2]
+    shape = cameras.shape[:2]
 
     def uniform(*more: int) -> Tensor:
         return 2 * torch.rand(*shape, *more, generator=generator) - 1
 
-    camera_rotation = captures.cameras[..., 3:6]
     # Azimuth: about the vertical, the second column of the rotation. Elevation: about the x axis of the camera.
-    rotation = camera_rotation[..., :, 1] * torch.deg2rad(AZIMUTH_ERROR * uniform(1))
+    rotation = cameras[..., 3:6][..., :, 1] * torch.deg2rad(AZIMUTH_ERROR * uniform(1))
     rotation = rotation + torch.deg2rad(ELEVATION_ERROR * uniform(1)) * torch.tensor([1.0, 0, 0])
     focal = 2 * torch.rand(shape[0], 1, generator=generator).expand(shape) - 1
     update = CameraUpdate(
@@ -108,7 +114,7 @@ def noted_cameras(captures: Captures, focal_error: float = 0.0, seed: int = 0) -
         (1 + DISTANCE_ERROR * uniform()).log(),
         (1 + focal_error * focal).log(),
     )
-    return recrop_captures(captures, update_cameras(captures.cameras, update))
+    return update_cameras(cameras, update)
 
 
 def realign_cameras(

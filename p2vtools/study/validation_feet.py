@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 import trimesh
 from jaxtyping import Bool, Float
-from scipy.spatial.transform import Rotation
+from torch import Tensor
 
+from p2vlib.data import augmentation
 from p2vlib.data.capture_folder import PhotoSet, evenly_spaced, read_photo_set
-from p2vlib.geometry.cameras import Camera
-from p2vlib.geometry.frames import FOOT_CUBE, FOOT_SHARE, SIDES
+from p2vlib.geometry.frames import FOOT_CUBE, FOOT_CUBE_EDGE, FOOT_SHARE, SIDES
 from p2vlib.geometry.grids import iou, voxelise
 from p2vtools.executor import run_jobs
 from p2vtools.fit import camera_alignment, pretrained, uncertainty, verdict
@@ -109,27 +111,12 @@ def _displace(
     """The capture with camera errors and with its foot displaced from the start of the search; the pose of the foot."""
     noise = WRONG_CAMERAS if fault == "wrong cameras" else camera_alignment.CAMERA_NOISE["a mat"]
     if cameras == "noted":
-        noisy = replace(photo_set, cameras=[note_by_hand(camera, rng) for camera in photo_set.cameras])
+        noisy = change_cameras(photo_set, camera_alignment.note_by_hand, rng)
     else:
         noisy = perturb_cameras(photo_set, *noise, rng)
     if fault == "wrong side":
         noisy = replace(noisy, side=SIDES[1 - SIDES.index(photo_set.side)])
     return displace_foot(noisy, rng, FAR_AWAY if fault == "far away" else (0.0, START[0]), START[1])
-
-
-def note_by_hand(camera: Camera, rng: np.random.Generator) -> Camera:
-    """``camera`` with uniform errors, up to the largest ones assumed in `camera_alignment` for noted cameras."""
-    azimuth = np.deg2rad(rng.uniform(-1, 1) * camera_alignment.AZIMUTH_ERROR)
-    elevation = np.deg2rad(rng.uniform(-1, 1) * camera_alignment.ELEVATION_ERROR)
-    foot, extrinsics = np.array([0.0, 0.05, 0.0]), camera.extrinsics
-    sideways = Rotation.from_rotvec(extrinsics[:3, 1] * azimuth)
-    rotation = (Rotation.from_rotvec([elevation, 0, 0]) * sideways).as_matrix() @ extrinsics[:3, :3]
-    distance = rng.uniform(1 - camera_alignment.DISTANCE_ERROR, 1 + camera_alignment.DISTANCE_ERROR)
-    aim = np.array([*rng.uniform(-1, 1, 2), 0.0]) * camera_alignment.AIM_ERROR
-    pose = np.eye(4)
-    pose[:3, :3] = rotation
-    pose[:3, 3] = distance * (extrinsics[:3, :3] @ foot + extrinsics[:3, 3]) + aim - rotation @ foot
-    return replace(camera, extrinsics=pose)
 
 
 def _judge_reconstruction(
@@ -271,10 +258,23 @@ def perturb_cameras(photo_set: PhotoSet, degrees: float, metres: float, rng: np.
     Args:
         degrees, metres: standard deviations about and along each axis of the camera.
     """
-    cameras = []
-    for camera in photo_set.cameras:
-        noise = np.eye(4)
-        noise[:3, :3] = Rotation.from_euler("xyz", rng.normal(scale=degrees, size=3), degrees=True).as_matrix()
-        noise[:3, 3] = rng.normal(scale=metres, size=3)
-        cameras.append(replace(camera, extrinsics=noise @ camera.extrinsics))
+    change = functools.partial(
+        augmentation.perturb_cameras, degrees=degrees, shift=metres / FOOT_CUBE_EDGE, share=False
+    )
+    return change_cameras(photo_set, change, rng)
+
+
+def change_cameras(photo_set: PhotoSet, change: Callable[..., Tensor], rng: np.random.Generator) -> PhotoSet:
+    """``photo_set`` with the poses that ``change`` makes of its cameras (`Camera.normalised`).
+
+    Args:
+        change: its arguments are ``cameras``, of the shape (1, views, 3, 7), and ``generator``.
+    """
+    normalised = [camera.normalised(FOOT_CUBE, (0, 0, camera.width, camera.height)) for camera in photo_set.cameras]
+    generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
+    changed = change(torch.tensor(np.stack(normalised), dtype=torch.float32)[None], generator=generator)[0].numpy()
+    poses = np.tile(np.eye(4), (len(changed), 1, 1))
+    poses[:, :3, :3] = changed[..., 3:6]
+    poses[:, :3, 3] = FOOT_CUBE.edge * changed[..., 6] - poses[:, :3, :3] @ np.array(FOOT_CUBE.lower)
+    cameras = [replace(camera, extrinsics=pose) for camera, pose in zip(photo_set.cameras, poses, strict=True)]
     return replace(photo_set, cameras=cameras)
