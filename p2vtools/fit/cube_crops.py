@@ -27,6 +27,13 @@ CLOSE_MARGIN = 1.25
 """Edge of a crop to a foot, relative to the smallest square around its projection."""
 
 
+class FootNotSeenError(ValueError):
+    """A camera does not see the cube of the foot, or is inside it. Arguments: name of the photo, description."""
+
+    def __str__(self) -> str:
+        return ": ".join(self.args)
+
+
 def crop_to_cube(
     photo_set: PhotoSet,
     pose: Float[np.ndarray, "4 4"],
@@ -44,12 +51,12 @@ def crop_to_cube(
         solid: the foot in the cube. If given, the photos are cropped to it instead, with a margin (`CLOSE_MARGIN`).
 
     Raises:
-        ValueError: a camera that does not see the cube.
+        FootNotSeenError: a camera that does not see the cube.
     """
     photos, cameras = [], []
     for photo, camera, box, name in project_cube(photo_set, pose, cube):
         if box[2] < 0 or box[3] < 0 or box[0] > photo.width or box[1] > photo.height:
-            raise ValueError(f"{name}: its camera does not see the position of the foot; check the row of this photo")
+            raise FootNotSeenError(name, "its camera does not see the position of the foot; check the row of the photo")
         if solid is not None:
             matrix = torch.from_numpy(camera.normalised(cube, box))[None, None]
             box = tuple(solid_boxes(solid[None], matrix, torch.tensor([[box]]), CLOSE_MARGIN)[0, 0].tolist())
@@ -61,13 +68,17 @@ def crop_to_cube(
 def project_cube(
     photo_set: PhotoSet, pose: Float[np.ndarray, "4 4"], cube: Cube
 ) -> Iterator[tuple[Image.Image, Camera, tuple[float, ...], str]]:
-    """Each photo, its camera in the frame ``pose``, the box of the lower part of ``cube`` in it, and its name."""
+    """Each photo, its camera in the frame ``pose``, the box of the lower part of ``cube`` in it, and its name.
+
+    Raises:
+        FootNotSeenError: a camera inside the cube, or one that looks away from it.
+    """
     for photo, camera, name in zip(photo_set.photos, photo_set.cameras, photo_set.names, strict=True):
         moved = replace(camera, extrinsics=camera.extrinsics @ pose)
         try:
             box = moved.crop_box(cube, FOOT_SHARE * cube.edge)
         except ValueError as error:
-            raise ValueError(f"{name}: {error}; its pose does not agree with the other photos") from None
+            raise FootNotSeenError(name, f"{error}; its pose does not agree with the other photos") from None
         yield photo, moved, box, name
 
 

@@ -146,7 +146,8 @@ def reconstruct(
         report: receives progress messages.
 
     Raises:
-        ValueError: cameras that do not see the foot, no foot found, or weights that cannot align cameras.
+        FootNotSeenError: a camera that does not see the foot.
+        ValueError: no foot found, or weights that cannot align cameras.
     """
     if size not in GRID_SIZES:
         raise ValueError(f"size is {size}; expected one of {', '.join(map(str, GRID_SIZES))}")

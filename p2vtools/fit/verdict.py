@@ -21,6 +21,8 @@ from scipy import ndimage
 
 from p2vlib.data.capture_folder import PhotoSet
 from p2vlib.geometry.grids import iou
+from p2vtools.fit.camera_alignment import TypicalFoot
+from p2vtools.fit.cube_crops import FootNotSeenError
 from p2vtools.fit.measure import Measures
 from p2vtools.fit.pretrained import PretrainedModel
 from p2vtools.fit.reconstruct import ReconstructedFoot, reconstruct
@@ -116,7 +118,8 @@ class JudgedFoot:
     photo_set: PhotoSet
     """The photos that were used."""
     left_out: dict[str, float]
-    """Photo that was left out because it disagreed with the others -> its silhouette IoU."""
+    """Photo that was left out because it disagreed with the others -> its silhouette IoU; 0 if its camera does not see
+    the foot."""
 
 
 # ------------------------------------------------------------------------------------------------------- reconstruction
@@ -132,19 +135,28 @@ def reconstruct_and_judge(
 ) -> JudgedFoot:
     """Reconstructs the foot in ``photo_set`` without the photos that disagree with the others, measures and judges it.
 
-    Arguments and exceptions are those of `reconstruct`.
+    Photos whose cameras do not see the foot are left out as well, unless none remains. Arguments and exceptions are
+    those of `reconstruct`.
 
     Raises:
         ValueError: weights without a calibration for this number of photos.
     """
     card_calibration(weights, photo_class(len(photo_set.photos), cameras))  # an error comes before the work
-    foot = reconstruct(weights, photo_set, size, placement, cameras, report)
     left_out: dict[str, float] = {}
-    while (name := disagreeing_photo(foot.silhouette_iou)) is not None:
-        left_out[name] = foot.silhouette_iou[name]
-        report(f"{name}: left out, its silhouette has an IoU of only {left_out[name]:.2f} with the reconstruction")
+    while True:
+        try:
+            foot = reconstruct(weights, photo_set, size, placement, cameras, report)
+            if (name := disagreeing_photo(foot.silhouette_iou)) is None:
+                break
+            left_out[name] = foot.silhouette_iou[name]
+            reason = f"its silhouette has an IoU of only {left_out[name]:.2f} with the reconstruction"
+        except FootNotSeenError as error:
+            if len(photo_set.photos) == 1:
+                raise
+            name, reason = error.args
+            left_out[name] = 0.0
+        report(f"{name}: left out, {reason}")
         photo_set = photo_set.subset([i for i, other in enumerate(photo_set.names) if other != name])
-        foot = reconstruct(weights, photo_set, size, placement, cameras, report)
     try:
         measured = measure_with_intervals(weights, photo_set, foot, cameras)
     except ValueError as error:
@@ -185,26 +197,26 @@ def reconstruction_features(
     if halves_iou is not None:
         features["halves"] = halves_iou
     if weights.typical_foot is not None:
-        typical = weights.typical_foot.solid.numpy()
-        features["typical"] = typical_iou(foot, typical[:, :, ::-1] if side == "right" else typical)
+        features["typical"] = typical_iou(foot.member_probability.mean(0) >= foot.threshold, weights.typical_foot, side)
     return features
 
 
-def typical_iou(foot: ReconstructedFoot, typical: Bool[np.ndarray, "x y z"]) -> float:
-    """IoU of a reconstruction, on the grid of the network, with the typical foot scaled to its length.
+def typical_iou(solid: Bool[np.ndarray, "x y z"], typical_foot: TypicalFoot, side: str) -> float:
+    """IoU of the ``solid`` of a foot, toes along +x, with the typical foot of this ``side``, scaled to its length.
 
     Both stand on the floor, with the centres of their bounding boxes at the same x and z.
     """
-    coarse = foot.member_probability.mean(0) >= foot.threshold
-    if not coarse.any():
+    if not solid.any():
         return 0.0
-    (start, end), (typical_start, typical_end) = _bounds(coarse), _bounds(typical)
+    typical = typical_foot.solid.numpy()
+    typical = typical[:, :, ::-1] if side == "right" else typical
+    (start, end), (typical_start, typical_end) = _bounds(solid), _bounds(typical)
     factor = (typical_end[0] - typical_start[0]) / (end[0] - start[0])
     middle, typical_middle = (start + end) / 2 * [1, 0, 1], (typical_start + typical_end) / 2 * [1, 0, 1]
-    centres = np.moveaxis(np.indices(coarse.shape), 0, -1) + 0.5
+    centres = np.moveaxis(np.indices(solid.shape), 0, -1) + 0.5
     where = (centres - middle) * factor + typical_middle - 0.5
     scaled = ndimage.map_coordinates(typical.astype(float), np.moveaxis(where, -1, 0), order=1, cval=0.0) >= 0.5
-    return float(iou(coarse, scaled))
+    return float(iou(solid, scaled))
 
 
 def _bounds(solid: Bool[np.ndarray, "x y z"]) -> tuple[Float[np.ndarray, " 3"], Float[np.ndarray, " 3"]]:

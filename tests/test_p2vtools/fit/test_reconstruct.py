@@ -195,11 +195,9 @@ def edit_cameras(folder: Path, change: str) -> None:
         cameras = cameras[1:]
     elif change == "turned round":
         cameras = [replace(c, extrinsics=np.diag([-1.0, 1, -1, 1]) @ c.extrinsics) for c in cameras]
-    elif change == "moved sideways":
+    else:
         for camera in cameras:
             camera.extrinsics[0, 3] += 2.0
-    else:
-        cameras[1].extrinsics[:3, 3] = -cameras[1].extrinsics[:3, :3] @ [0.0, 0.05, 0.0]
     write_cameras(folder / "cameras.json", cameras)
 
 
@@ -215,7 +213,6 @@ INVALID = {
     "camera missing": (lambda folder: edit_cameras(folder, "first removed"), "3 cameras for 4 photos"),
     "cameras turned round": (lambda folder: edit_cameras(folder, "turned round"), "inside the cube or looks away"),
     "cameras moved": (lambda folder: edit_cameras(folder, "moved sideways"), "does not see the position of the foot"),
-    "camera inside": (lambda folder: edit_cameras(folder, "inside"), "inside the cube or looks away"),
     "large photo": (
         lambda folder: replace_photo(folder, Image.new("1", (10_000, 10_000))),
         "10000 x 10000 pixels; the limit is 64000000",

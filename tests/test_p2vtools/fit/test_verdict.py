@@ -67,6 +67,28 @@ def test_photo_that_disagrees(iou, expected):
     assert verdict.disagreeing_photo({str(number): value for number, value in enumerate(iou)}) == expected
 
 
+def test_photos_whose_cameras_do_not_see_the_foot_are_left_out(weights, right_foot, monkeypatch):
+    photo_set = read_photo_set(right_foot)
+    inside, sideways = (camera.extrinsics.copy() for camera in photo_set.cameras[1:3])
+    inside[:3, 3] = -inside[:3, :3] @ [0.0, 0.05, 0.0]
+    sideways[0, 3] += 2.0
+    first, *others, last = photo_set.cameras
+    wrong = [replace(camera, extrinsics=pose) for camera, pose in zip(others, (inside, sideways), strict=True)]
+    photo_set = replace(photo_set, cameras=[first, *wrong, last])
+
+    def refuse(*_):
+        raise ValueError("not measured in this test")
+
+    monkeypatch.setattr(verdict, "measure_with_intervals", refuse)
+    lines = []
+    judged = verdict.reconstruct_and_judge(weights, photo_set, 32, "given", report=lines.append)
+    assert judged.left_out == dict.fromkeys(photo_set.names[1:3], 0.0)
+    assert judged.photo_set.names == [photo_set.names[0], photo_set.names[3]]
+    assert f"{photo_set.names[1]}: left out, the camera is inside the cube or looks away" in lines[0]
+    with pytest.raises(ValueError, match="does not see the position of the foot"):
+        verdict.reconstruct_and_judge(weights, photo_set.subset([2]), 32, "given")
+
+
 def test_other_concerns(weights, right_foot):
     photo_set = read_photo_set(right_foot)
     found = reconstruct(weights, photo_set, 32, "given")
@@ -99,7 +121,9 @@ def test_fitted_limits_separate_good_feet():
     assert fitted["formula"]["certainty"] == pytest.approx(0.7, abs=0.05)
     assert limits["good from"] == pytest.approx(0.8, abs=0.03)
     assert limits["lower"]["certainty"] == pytest.approx(0.9 * (0.5 - 0.2) / 0.7, abs=0.02)
-    assert fit_verdict(rows[rows.iou < 0.8])["classes"]["4 to 7 photos"]["good from"] is None
+    assert limits["agreement"] == pytest.approx(0.5 + 0.02 * 0.5, abs=0.02)
+    without_good = fit_verdict(rows[rows.iou < 0.8])["classes"]["4 to 7 photos"]
+    assert without_good["good from"] is None and without_good["agreement"] is None
 
 
 def test_command_writes_nothing_that_is_not_usable(right_foot, tmp_path, capsys):
