@@ -19,6 +19,9 @@ MIN_FEET = 12
 FAILURE_WEIGHT = 0.3
 """Weight of a reconstruction below `USABLE_IOU` in the fit of the formula."""
 
+FALSE_WARNINGS = 0.02
+"""Share of the good reconstructions whose photos would be said to disagree."""
+
 SLACK = 0.1
 """Share by which a lower limit is below the lowest value of a usable reconstruction, because real photos vary more."""
 
@@ -34,7 +37,7 @@ def fit_verdict(rows: pd.DataFrame) -> dict[str, Any]:
         expected IoU from which the share of reconstructions with an IoU of at least `GOOD_IOU` is at least `PRECISION`
         and none is below `USABLE_IOU`, or None; ``lower``, for each feature its lowest value among the reconstructions
         with at least `USABLE_IOU`, less the share `SLACK`; ``usual``, its first decile among those with
-        at least `GOOD_IOU`.
+        at least `GOOD_IOU`; ``agreement``, the quantile `FALSE_WARNINGS` of ``silhouettes`` among those, or None.
     """
     rows = rows.dropna(subset=["iou"])
     formula = _fit_formula(rows[rows["class"] != "noted"])
@@ -48,6 +51,7 @@ def fit_verdict(rows: pd.DataFrame) -> dict[str, Any]:
             "good from": _lowest_precise(np.array(expected), part.iou.to_numpy()),
             "lower": ((1 - SLACK) * usable.min()).round(3).to_dict(),
             "usual": good.quantile(0.1).round(3).dropna().to_dict(),
+            "agreement": round(float(good.silhouettes.quantile(FALSE_WARNINGS)), 3) if len(good) else None,
         }
     return {"formula": formula, "classes": classes}
 

@@ -15,6 +15,8 @@ from p2vlib.geometry.grids import voxelise
 from p2vtools.capture.capture_checks import check_capture
 from p2vtools.capture.sanity_checks import photo_problems, side_of_grid, side_of_mesh
 from p2vtools.fit.placement import pose_matrix
+from p2vtools.fit.pretrained import PretrainedModel
+from p2vtools.fit.verdict import VERDICT_KEY
 from p2vtools.synthesis.feet.foot import make_feet
 from p2vtools.synthesis.feet.population import sample_population
 from p2vtools.synthesis.mat import get_mat
@@ -56,21 +58,27 @@ def test_swapped_side_is_found_from_photos(captures, tmp_path, weights):
     assert problem.endswith("labelled as a left foot; its photos show a right one: was the side swapped?")
 
 
-def test_foot_that_moved_between_photos_is_found(captures, weights):
+@pytest.fixture
+def limited(weights) -> PretrainedModel:
+    """The weights, with a limit of the agreement between photos."""
+    return replace(weights, card={**weights.card, VERDICT_KEY: {"classes": {"4 to 7 photos": {"agreement": 0.8}}}})
+
+
+def test_foot_that_moved_between_photos_is_found(captures, limited):
     left = captures["left"]
-    assert photo_problems(left, "left", weights) == []
+    assert photo_problems(left, "left", limited) == []
     cameras = read_cameras(left / "cameras.json")
     motion = np.linalg.inv(pose_matrix(15, np.array([0, 0, 0.03])))
     later = [replace(camera, extrinsics=camera.extrinsics @ motion) for camera in cameras[2:]]
     write_cameras(left / "cameras.json", [*cameras[:2], *later])
-    (problem,) = photo_problems(left, "left", weights)
-    assert "with one foot in one place, least in" in problem
+    (problem,) = photo_problems(left, "left", limited)
+    assert "with one foot in one place, least in" in problem and "expected 0.80" in problem
     assert "did the foot move, or are there photos of two" in problem
 
 
-def test_photos_without_a_foot_are_found(tmp_path, weights):
+def test_photos_without_a_foot_are_found(tmp_path, limited):
     cameras = [look_at((azimuth, 45, 0, 0.6, 50), np.zeros(3), 160, 120) for azimuth in (0, 90, 180, 270)]
     write_photos(tmp_path / "rendering", [mat_image_from(camera, get_mat("a3")) for camera in cameras])
     write_cameras(tmp_path / "cameras.json", cameras)
-    (problem,) = photo_problems(tmp_path, "left", weights)
+    (problem,) = photo_problems(tmp_path, "left", limited)
     assert "\n" not in problem and ("no foot" in problem or "with one foot in one place" in problem)
