@@ -128,7 +128,8 @@ def read_real_photo(folder: Path, record: dict[str, Any], weights: PretrainedMod
     intrinsics = np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
     camera = Camera(intrinsics, extrinsics @ pose, width, height)
     photo.thumbnail((DEFAULT_PHOTO_SIDE, DEFAULT_PHOTO_SIDE), reducing_gap=2.0)
-    photo_set = PhotoSet([photo.convert("RGBA")], [camera.resized(*photo.size)], [path.name], record["side"])
+    photos, cameras = [photo.convert("RGBA")], [camera.resized(*photo.size)]
+    photo_set = PhotoSet(photos, cameras, [path.name], record["side"], scale="noted")
     small = camera.resized(*(round(SCORE_PIXELS * side / max(width, height)) for side in (width, height)))
     foot = trimesh.Trimesh(*typical_surface(weights, record["side"]), process=False)
     foot.apply_scale(record["foot_size_of_typical"])

@@ -12,7 +12,7 @@ import hashlib
 import inspect
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -167,7 +167,7 @@ def photograph(scan: Scan, look: Look, views: int, seed: int, cache: Path) -> Ph
         subject = {"side": scan.side, "cube": {"lower": list(FOOT_CUBE.lower), "edge": FOOT_CUBE.edge}}
         with atomic_directory(folder) as partial:
             write_capture(partial, photos, rows, cameras, subject)
-    return read_photo_set(folder)
+    return replace(read_photo_set(folder), scale="rendered")
 
 
 class World:

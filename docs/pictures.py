@@ -43,7 +43,8 @@ def render_photos(foot: feet.SyntheticFoot) -> PhotoSet:
     walk = trajectories.sample_phone_trajectory(rng, VIEWS, np.array([0.0, 0.05, 0.0]), pixels=PIXELS)
     files = render_phone_photos(foot.leg_mesh, walk, SAMPLES)
     pictures = [np.asarray(Image.open(io.BytesIO(file)).convert("RGB")) for file in files]
-    return photo_set_from_arrays(pictures, walk.cameras, [f"{view:02d}.jpg" for view in range(VIEWS)], SIDE)
+    names = [f"{view:02d}.jpg" for view in range(VIEWS)]
+    return photo_set_from_arrays(pictures, walk.cameras, names, SIDE, scale="rendered")
 
 
 def overview_figure(photo_set: PhotoSet, foot: ReconstructedFoot, measured: MeasureIntervals, truth: float) -> Figure:

@@ -122,7 +122,8 @@ def nerfstudio(folder: Path, world, cameras, pictures, points) -> Path:
     for number, (pose, picture) in enumerate(zip(opengl_poses(cameras, world), pictures, strict=True)):
         photo = f"images/frame_{number:05d}.jpg"
         write_photo(folder / photo, picture)
-        transforms["frames"].append({"file_path": f"./{photo}", "transform_matrix": pose.tolist()})
+        depth = {"depth_file_path": f"./depth/frame_{number:05d}.png"}
+        transforms["frames"].append({"file_path": f"./{photo}", "transform_matrix": pose.tolist(), **depth})
     write_json(folder / "transforms.json", transforms)
     trimesh.PointCloud(trimesh.transform_points(points, world)).export(folder / "sparse_pc.ply")
     return folder / "transforms.json"

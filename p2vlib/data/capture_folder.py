@@ -47,6 +47,18 @@ MAX_PHOTO_PIXELS = 64_000_000
 DEFAULT_PHOTO_SIDE = 1024
 """`read_photo_set` scales photos down to this many pixels along the longer side; the networks use 96 for the cube."""
 
+SCALES = {
+    "mat": "the printed mat",
+    "sheet": "the sheet of paper",
+    "tracking": "the phone's tracking of its own position",
+    "foot length": "the length of the foot, measured by hand",
+    "noted": "distances of the cameras noted by hand",
+    "rendered": "the renderer",
+    "file": "the unit of the file",
+    "unknown": "unknown",
+}
+"""Where the scale of a capture or a mesh comes from (``scale`` in ``subject.json``) -> description."""
+
 LENGTH_KEY = "foot length, mm"
 """Key in ``subject.json`` of the length of the foot as measured with a ruler."""
 
@@ -65,10 +77,20 @@ class PhotoSet:
     side: str = "none"
     initial_position: Float[np.ndarray, " 3"] = field(default_factory=lambda: np.zeros(3))
     """Point on the floor where the search for the foot begins, metres."""
-    metric: bool = True
-    """Whether the cameras are in metres; without a mat or an export of known scale, only ratios are known."""
+    scale: str = "unknown"
+    """Where the scale comes from, a key of `SCALES`; ``unknown``: only ratios are known."""
     length: float | None = None
-    """Length of the foot measured with a ruler, metres; it gives a scale where ``metric`` is False."""
+    """Length of the foot measured by hand, metres; the scale is ``foot length``."""
+
+    @property
+    def has_scale(self) -> bool:
+        """Whether sizes are known, by the cameras or by the length of the foot."""
+        return self.scale != "unknown"
+
+    @property
+    def metric(self) -> bool:
+        """Whether the cameras are in metres."""
+        return self.scale not in ("unknown", "foot length")
 
     def subset(self, indices: Sequence[int]) -> PhotoSet:
         """The same photo set with the photos at ``indices`` only."""
@@ -121,7 +143,8 @@ def read_capture(folder: Path) -> Capture:
         raise ValueError(f"{folder / 'cameras.json'}: does not match the {len(photos)} photos in {rendering}")
     truth = read_binvox(folder / "model.binvox")
     side, position = subject.get("side", "none"), cube.centre * [1, 0, 1]
-    return Capture(photos, cameras, names, side, position, folder=folder, subject=subject, files=files, truth=truth)
+    fields: dict[str, Any] = {"folder": folder, "subject": subject, "files": files, "truth": truth}
+    return Capture(photos, cameras, names, side, position, scale_of(folder, subject), **fields)
 
 
 def read_photos(rendering: Path) -> tuple[list[str], list[bytes], list[Image.Image]]:
@@ -152,7 +175,8 @@ def read_photo_set(folder: Path, side: str | None = None, max_side: int = DEFAUL
         max_side: photos are scaled down to this many pixels along the longer side.
 
     Raises:
-        ValueError: no photos, an unreadable or too large photo, cameras that do not match, no side.
+        ValueError: no photos, an unreadable or too large photo, cameras that do not match, no side, an unknown source
+            of the scale, or a foot length that is not plausible.
     """
     if not folder.is_dir():
         found = "a file" if folder.is_file() else "no such folder"
@@ -169,9 +193,9 @@ def read_photo_set(folder: Path, side: str | None = None, max_side: int = DEFAUL
     side = side or subject.get("side")
     if side not in SIDES:
         raise ValueError(f"{folder}: unknown side; subject.json has none: pass --side left or --side right")
-    length = subject.get(LENGTH_KEY)
-    if length is not None and not isinstance(length, int | float):
-        raise ValueError(f"{folder}: subject.json has {LENGTH_KEY!r} {length!r}; expected a number")
+    scale, length = scale_of(folder, subject), None
+    if scale == "foot length":
+        length = check_foot_length(subject.get(LENGTH_KEY), f"{folder / 'subject.json'}: {LENGTH_KEY!r}") / 1000
     cameras_or_rows = _read_cameras(folder, rendering, len(names))
     indices = evenly_spaced(len(names), min(len(names), MAX_VIEWS))
     cube = _cube_of(subject)
@@ -191,9 +215,7 @@ def read_photo_set(folder: Path, side: str | None = None, max_side: int = DEFAUL
         position = _floor_target(cameras)
     else:
         position = cube.centre * [1, 0, 1]
-    metric = subject.get("scale") != "unknown"
-    length = None if length is None else length / 1000
-    return PhotoSet(photos, cameras, [names[i] for i in indices], side, position, metric, length)
+    return PhotoSet(photos, cameras, [names[i] for i in indices], side, position, scale, length)
 
 
 def photo_set_from_arrays(
@@ -224,6 +246,41 @@ def read_subject(folder: Path) -> dict[str, Any]:
     except ValueError as error:
         raise ValueError(f"{path}: not JSON ({error}); expected the description of a capture") from None
     return subject if isinstance(subject, dict) else {}
+
+
+def scale_of(folder: Path, subject: Mapping[str, Any]) -> str:
+    """Where the scale of a capture comes from, a key of `SCALES`.
+
+    Captures of earlier versions do not say so: those that were rendered have a recipe, and the others name what gave
+    their cameras.
+
+    Raises:
+        ValueError: not a key of `SCALES`.
+    """
+    scale = subject.get("scale")
+    if scale not in SCALES and scale is not None:
+        raise ValueError(f"{folder / 'subject.json'}: scale is {scale!r}; expected one of {', '.join(SCALES)}")
+    if scale is None:
+        cameras = str(subject.get("cameras") or subject.get("made")).removeprefix("photos, cameras: ")
+        in_metres = {"mat": "mat", "polycam": "tracking", "record3d": "tracking", "scannerapp": "tracking"}
+        scale = "rendered" if "recipe" in subject else in_metres.get(cameras.split(" ")[0], "unknown")
+        if subject.get("unit of the scan", "unknown") != "unknown":
+            scale = "file"
+    return "foot length" if scale == "unknown" and LENGTH_KEY in subject else scale
+
+
+def check_foot_length(length: object, where: str) -> float:
+    """``length``, if it can be the length of a foot in millimetres.
+
+    Args:
+        where: for the error message.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    if not isinstance(length, int | float) or not 90 <= length <= 350:
+        raise ValueError(f"{where} is {length!r}; expected the length of a foot, 90 to 350 mm")
+    return float(length)
 
 
 def _cube_of(subject: Mapping[str, Any]) -> Cube:

@@ -66,6 +66,7 @@ class Export:
     up: Float[np.ndarray, " 3"] | None
     """Against gravity; None where it was not measured."""
     metric: bool
+    """Whether the world is in metres, by the tracking of the phone."""
     mesh: trimesh.Trimesh | None = None
     points: Float[np.ndarray, "points 3"] = field(default_factory=lambda: NO_POINTS)
     """On surfaces, including the floor."""

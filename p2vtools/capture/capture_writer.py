@@ -38,6 +38,8 @@ class WrittenCapture:
     """Original names of the photos, clockwise."""
     cameras: list[Camera]
     """Pinhole cameras of the photos in the folder, in the frame of the foot."""
+    scale: str
+    """Where the scale of the cameras comes from, a key of `capture_folder.SCALES`."""
     advice: list[str]
     """What to photograph again, one sentence each; empty if nothing is missing."""
     notes: list[str] = field(default_factory=list)
@@ -77,6 +79,7 @@ def clockwise_order(rows: Sequence[Row]) -> list[int]:
 def write_foot_capture(
     out: Path,
     side: str,
+    scale: str,
     names: list[str],
     pictures: Sequence[UInt8[np.ndarray, "_ _ 3"]],
     cameras: list[Camera],
@@ -88,6 +91,7 @@ def write_foot_capture(
     """Writes the capture folder ``out`` atomically, with ``coverage.png``.
 
     Args:
+        scale: where the scale of the cameras comes from, a key of `capture_folder.SCALES`.
         names: original names of the photos.
         pictures: the photos in clockwise order, upright and without lens distortion.
         cameras: their cameras, in the frame of the foot.
@@ -102,12 +106,13 @@ def write_foot_capture(
     rows = [metadata_row(camera, FOOT_CUBE.centre) for camera in cameras]
     advice = [*capture_advice(rows, names, pictures), *extra_advice]
     common = {"subject": out.name, "taxonomy": FOOT_SYNSET, "side": side, "look": "phone", "metadata": "metric"}
+    common["scale"] = scale
     photos = {f"{number:02d}.jpg": encode_photo(picture) for number, picture in enumerate(pictures)}
     with atomic_directory(out) as folder:
         capture_folder.write_capture(folder, photos, rows, cameras, {**common, "cube": asdict(FOOT_CUBE), **subject})
         coverage_figure(rows, advice).savefig(folder / "coverage.png", dpi=110)
         write_extra(folder)
-    return WrittenCapture(out, names, cameras, advice, list(notes))
+    return WrittenCapture(out, names, cameras, scale, advice, list(notes))
 
 
 def encode_photo(pixels: UInt8[np.ndarray, "height width channels"], suffix: str = ".jpg", quality: int = 92) -> bytes:

@@ -20,6 +20,7 @@ from p2vlib.data.capture_folder import (
     LENGTH_KEY,
     MAX_VIEWS,
     PhotoSet,
+    check_foot_length,
     common_target,
     photo_set_from_arrays,
 )
@@ -71,9 +72,8 @@ def capture_from_export(
 ) -> WrittenCapture:
     """Writes a capture folder ``out`` with photos and cameras, and with the scan and the clean foot if there is a mesh.
 
-    Cameras without a scale are scaled until the foot has the usual length, and ``subject.json`` says ``scale:
-    unknown``. A foot ``length`` measured with a ruler gives them a scale: it is stored, and the reconstructed foot is
-    scaled to it.
+    Cameras without a scale are scaled until the foot has the usual length; their scale stays unknown. A foot ``length``
+    measured with a ruler gives them a scale: it is stored, and the reconstructed foot is scaled to it.
 
     Args:
         length: millimetres from heel to longest toe, only for an export without a scale.
@@ -86,9 +86,11 @@ def capture_from_export(
     if side not in SIDES:
         raise ValueError(f"side is {side!r}; expected left or right: which foot is in the photos?")
     ensure_absent(out)
-    check_length(length)
-    if length is not None and export.metric:
-        raise ValueError(f"{export.app} exports metres; omit the foot length, it is measured")
+    if length is not None:
+        check_foot_length(length, "foot length")
+        if export.metric:
+            raise ValueError(f"{export.app} exports metres; omit the foot length, it is measured")
+    scale = "tracking" if export.metric else "unknown" if length is None else "foot length"
     cleaned = scan = None
     if export.mesh is not None:
         cleaned, scan = _clean_mesh(export, weights)
@@ -100,7 +102,7 @@ def capture_from_export(
     pictures, cameras = [picture for picture, _ in photos], [camera for _, camera in photos]
     names = [frame.name for frame in frames]
     if cleaned is None:
-        photo_set = photo_set_from_arrays(pictures, cameras, names, side, metric=export.metric)
+        photo_set = photo_set_from_arrays(pictures, cameras, names, side, scale=scale)
         from_floor = np.linalg.inv(find_foot(weights, photo_set, (length or 1000 * LENGTH_WITHOUT_SCALE) / 1000))
         cameras, to_foot = [transform_camera(camera, from_floor) for camera in cameras], from_floor @ to_foot
     order = clockwise_order([metadata_row(camera, FOOT_CUBE.centre) for camera in cameras])
@@ -109,26 +111,15 @@ def capture_from_export(
     if cleaned is not None and cleaned.side != side:
         notes.append(f"looks like a {cleaned.side} foot; stored as {side}, as requested")
     facts = {"cameras": export.app, "from the export": to_foot.tolist()}
-    if not export.metric:
-        facts |= {"scale": "unknown", **({} if length is None else {LENGTH_KEY: length})}
-        notes.append("no scale" if length is None else f"scaled by the foot length, {length:.0f} mm")
+    if length is not None:
+        facts[LENGTH_KEY] = length
 
     def write_scan(folder: Path) -> None:
         if cleaned is not None:
             trimesh.Trimesh(scan.vertices, scan.faces, process=False).export(folder / "scan.obj")
             write_model(cleaned, folder)
 
-    return write_foot_capture(out, side, names, pictures, cameras, facts, notes=notes, write_extra=write_scan)
-
-
-def check_length(length: float | None) -> None:
-    """Checks that a foot can be ``length`` mm long.
-
-    Raises:
-        ValueError: it cannot.
-    """
-    if length is not None and not 90 <= length <= 350:
-        raise ValueError(f"foot length is {length:.0f} mm; expected 90 to 350")
+    return write_foot_capture(out, side, scale, names, pictures, cameras, facts, notes=notes, write_extra=write_scan)
 
 
 def transform_camera(camera: Camera, to_world: Float[np.ndarray, "4 4"]) -> Camera:

@@ -85,7 +85,7 @@ def capture_on_mat(
         advice = [f"median reprojection error is {median:.1f} pixels; is the mat flat and still, are photos sharp?"]
     notes = [f"mean reprojection error {errors.mean():.2f} pixels, focal length {pixels:.0f} pixels"]
     subject = {"cameras": f"mat {mat.name}", "pixels off": round(median, 3)}
-    return write_foot_capture(out, side, names, undistorted, cameras, subject, advice, notes)
+    return write_foot_capture(out, side, "mat", names, undistorted, cameras, subject, advice, notes)
 
 
 def list_photos(folder: Path) -> list[Path]:

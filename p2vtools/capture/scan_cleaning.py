@@ -102,10 +102,8 @@ def clean_scan(
             f" {1000 * FOOT_CUBE_EDGE:.0f} mm: check the unit, and that the scan shows one foot and little else"
         )
     side = ground.fit.side
-    notes += [
-        *ground.notes,
-        f"{side} foot, {1000 * length:.0f} mm long with its leg cut at {1000 * FOOT_CUT_HEIGHT:.0f} mm",
-    ]
+    size = f", {1000 * length:.0f} mm long with its leg cut at {1000 * FOOT_CUT_HEIGHT:.0f} mm"
+    notes += [*ground.notes, f"{side} foot{size if unit in UNITS else ''}"]
     to_foot = centred @ to_toes @ ground.to_upright @ np.diag([scale] * 3 + [1.0])
     return CleanedScan(foot, side, to_foot, unit, notes)
 
@@ -131,7 +129,7 @@ def _find_unit(
             # The registration scales the foot of the scan to the template, whose length is known.
             scale *= ADULT_LENGTH / template.length * float(np.cbrt(np.linalg.det(ground.fit.to_template[:3, :3])))
             if ground := attempt(scale):
-                note = f"unknown unit; the foot is assumed to be about {1000 * ADULT_LENGTH:.0f} mm long"
+                note = "the unit is unknown, and so is the size: pass --unit"
                 return scale, UNKNOWN_UNIT, ground, [note]
     raise ValueError(
         f"nothing in the scan stands like a foot on a floor{f' in {unit}' if unit else ''}; expected one foot, with its"
@@ -256,6 +254,7 @@ def write_scan_capture(
             "taxonomy": FOOT_SYNSET,
             "side": cleaned.side,
             "metadata": "metric",
+            "scale": "file" if cleaned.unit in UNITS else "unknown",
             "cube": {"lower": list(cube.lower), "edge": cube.edge},
             "unit of the scan": cleaned.unit,
             "from the scan": cleaned.to_foot.tolist(),

@@ -127,7 +127,10 @@ def submit_capture(capture: Path, submission: Submission, report: Callable[[str]
         raise ValueError(f"{capture}: {found}; it cannot be submitted as a {submission.side} one")
     photo_set = read_photo_set(capture, submission.side, MAX_PHOTO_SIDE)
     if not photo_set.metric:
-        raise ValueError(f"{capture}: its photos have no scale; expected metres, as from photos on the mat")
+        raise ValueError(
+            f"{capture}: the scale of its cameras is {photo_set.scale}; expected metres, as from photos on the mat. If"
+            ' they were noted by hand in metres, add "scale": "noted" to subject.json'
+        )
     mesh, grid = _read_model(capture)
     x, _, z = photo_set.initial_position
     cube = grid.cube if grid else Cube((x - FOOT_CUBE_EDGE / 2, 0.0, z - FOOT_CUBE_EDGE / 2), FOOT_CUBE_EDGE)
@@ -136,6 +139,7 @@ def submit_capture(capture: Path, submission: Submission, report: Callable[[str]
         "side": submission.side,
         "look": "phone",
         "metadata": "metric",
+        "scale": photo_set.scale,
         "split": submission.split,
         "taxonomy": FOOT_SYNSET,
         "made": f"photos, cameras: {original.get('cameras', 'noted')}"[:80],

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 PAPER = "a4x2"
 """The paper on which a mat is printed, and expected in photos, by default."""
 
+NO_SCALE = "photograph the foot on the mat (p2v mat), or pass its measured length to p2v capture --foot-length MM"
+"""What to do if the scale of a foot is unknown."""
+
 Side = Annotated[Literal["left", "right"], Option(help="which foot it is", show_default=False)]
 
 
@@ -52,7 +55,7 @@ def reconstruct(
             f"{'; '.join(result.advice)}; or pass --force to write it"
         )
     write_foot(judged.foot, out)
-    records.write_record(judged, out, cameras, network.card.get("commit", "unknown"))
+    record = records.write_record(judged, out, cameras, network.card.get("commit", "unknown"))
     overlap = judged.foot.silhouette_iou
     print(
         f"{out}: {result.level}; expected IoU {result.expected_iou:.2f}; mean silhouette IoU "
@@ -61,8 +64,7 @@ def reconstruct(
     for reason in result.reasons:
         print(f"  {reason}")
     if judged.measured:
-        has_scale = judged.photo_set.metric or judged.photo_set.length is not None
-        _print_measures(judged.measured.measures, judged.measured.half_widths, has_scale)
+        _print_measures(judged.measured.measures, record.scale, record.half_widths)
 
 
 def measure(
@@ -71,7 +73,7 @@ def measure(
     out: Annotated[Path | None, Option(help="also draw where it was measured, PNG")] = None,
     fit: Annotated[Path | None, Option(help="also draw its room in shoes of three sizes, PNG")] = None,
 ) -> None:
-    """Print the measures (mm) and shoe sizes of the mesh of a foot, with intervals if it was reconstructed."""
+    """Print the measures and shoe sizes of the mesh of a foot, with intervals if it was reconstructed."""
     from p2vlib.files import write_atomically
     from p2vlib.geometry.frames import UNITS
     from p2vtools import viewer
@@ -87,23 +89,39 @@ def measure(
         foot.apply_scale(UNITS["mm"])
     if record and record.side != side:
         raise ValueError(f"{mesh}: was reconstructed as a {record.side} foot; pass --side {record.side}, not {side}")
+    scale = record.scale if record else _scale_without_record(mesh)
+    if fit and scale == "unknown":
+        raise ValueError(f"{mesh}: its size is unknown, so it cannot be fitted into shoes; {NO_SCALE}")
     measures, landmarks = measure_foot(foot, side)
     print(f"{mesh}:")
     if record:
         print("; ".join([f"  a reconstruction, {record.verdict}", *record.reasons]))
         measures, landmarks = replace(measures, arch_height=None), replace(landmarks, arch=None)
-        _print_measures(measures, record.half_widths, record.is_metric)
+        _print_measures(measures, scale, record.half_widths)
     else:
-        _print_measures(measures)
+        _print_measures(measures, scale)
         print("  no interval: this mesh has no record of how it was made, so its uncertainty is unknown")
     if (apparent := side_of_mesh(foot, pretrained.load_pretrained())) not in (side, None):
         print(f"  it looks like a {apparent} foot; measured as a {side} one, as given by --side")
     if out:
-        figure = viewer.measurement_figure(foot, measures, landmarks, f"{mesh.name}, {side} foot, millimetres")
+        unit = "share of its length" if scale == "unknown" else "millimetres"
+        title = f"{mesh.name}, {side} foot, {unit}"
+        figure = viewer.measurement_figure(foot, measures, landmarks, title, scale != "unknown")
         write_atomically(out, lambda partial: figure.savefig(partial, dpi=110, format="png"))
     if fit:
         figure = viewer.fit_map(shoe_last.fit_shoes(foot, side), f"{mesh.name}, {side} foot")
         write_atomically(fit, lambda partial: figure.savefig(partial, dpi=130, format="png"))
+
+
+def _scale_without_record(mesh: Path) -> str:
+    """Where the scale of a mesh without a valid record comes from: as its capture folder says, or its own unit."""
+    from p2vlib.data.capture_folder import read_subject, scale_of
+    from p2vtools.fit import records
+
+    if records.was_without_scale(mesh):
+        return "unknown"
+    subject = read_subject(mesh.parent) if mesh.name == "model.obj" else {}
+    return scale_of(mesh.parent, subject) if subject else "file"
 
 
 def _check_suffix(path: Path, suffix: str) -> None:
@@ -111,14 +129,16 @@ def _check_suffix(path: Path, suffix: str) -> None:
         raise ValueError(f"{path}: cannot write {path.suffix or 'a file without suffix'}; expected {suffix}")
 
 
-def _print_measures(
-    measures: Measures, half_widths: Mapping[str, float] = MappingProxyType({}), has_scale: bool = True
-) -> None:
-    """Prints measures in mm and sizes, or proportions; ``half_widths``: measure -> half of its interval, mm."""
+def _print_measures(measures: Measures, scale: str, half_widths: Mapping[str, float] = MappingProxyType({})) -> None:
+    """Prints measures in mm and sizes, or proportions if ``scale`` is unknown.
+
+    Args:
+        half_widths: measure -> half of its interval, mm, or as a share of the length if ``scale`` is unknown.
+    """
     from p2vtools.fit.measure import shoe_sizes
 
     halves, length = {name.replace("_", " "): value for name, value in half_widths.items()}, measures.length
-    if has_scale:
+    if scale != "unknown":
         intervals = {name: f" (± {value:.0f})" for name, value in halves.items()}
         print("  " + ", ".join(f"{name} {value:.0f} mm{intervals.get(name, '')}" for name, value in measures.items()))
         try:
@@ -126,11 +146,18 @@ def _print_measures(
             print("  " + ", ".join(f"{name} {size}" for name, size in sizes.items()))
         except ValueError as error:
             print(f"  no sizes: {error}")
+        print(_describe_scale(scale))
         return
-    relative = {name: f" (± {100 * value / length:.0f})" for name, value in halves.items()}
+    relative = {name: f" (± {100 * value:.0f})" for name, value in halves.items()}
     others = [f"{name} {value / length:.0%}{relative.get(name, '')}" for name, value in measures.items()[1:]]
-    print("  proportions only, the size is unknown; relative to its length: " + ", ".join(others))
-    print("  these photos have no scale: pass the measured length to capture --foot-length MM, or use the mat")
+    print("  proportions only, the size of the mesh is arbitrary; relative to its length: " + ", ".join(others))
+    print(_describe_scale(scale))
+
+
+def _describe_scale(scale: str) -> str:
+    from p2vlib.data.capture_folder import SCALES
+
+    return f"  scale: {SCALES[scale]}" + (f"; {NO_SCALE}" if scale == "unknown" else "")
 
 
 def mat(
@@ -210,6 +237,7 @@ def _make_capture(source: Source, out: Path) -> None:
 
     written = _with_cameras(source, out)
     print("; ".join([f"{source.path}: {written.quality}", f"{len(written.rows)} photos", *written.notes]))
+    print(_describe_scale(written.scale))
     for line in written.advice + photo_problems(out, source.side, pretrained.load_pretrained()):
         print(f"  {line}")
 
@@ -223,14 +251,16 @@ def _with_cameras(source: Source, out: Path) -> WrittenCapture:
         if source.foot_length:
             raise ValueError("--foot-length is not needed with a mat, which gives the scale; remove it")
         return mat_capture.capture_on_mat(source.path, get_mat(source.paper), source.side, out, print)
+    from p2vlib.data.capture_folder import check_foot_length
     from p2vlib.files import ensure_absent
     from p2vtools.capture.app_exports import read_export
-    from p2vtools.capture.export_capture import capture_from_export, check_length
+    from p2vtools.capture.export_capture import capture_from_export
     from p2vtools.capture.sfm import read_photos_without_mat
     from p2vtools.fit import pretrained
 
     ensure_absent(out)
-    check_length(source.foot_length)
+    if source.foot_length is not None:
+        check_foot_length(source.foot_length, "--foot-length")
     export = read_export(source.app, source.path) if source.app else read_photos_without_mat(source.path, print)
     return capture_from_export(export, source.side, out, pretrained.load_pretrained(), source.foot_length, print)
 

@@ -161,9 +161,10 @@ def reconstruct(
     pose = found.pose if found else pose
     method = "by the aligned cameras" if placement == "found" and found is None else placement
     shift = pose[:3, 3] - photo_set.initial_position
+    distance = f"{np.hypot(*shift[[0, 2]]) * 1000:.0f} mm and " if photo_set.has_scale else ""
     report(
         f"{len(photo_set.photos)} photos of a {photo_set.side} foot; placement {method}: "
-        f"{np.hypot(*shift[[0, 2]]) * 1000:.0f} mm and {pose_yaw(pose):+.0f} degrees from the initial guess"
+        f"{distance}{pose_yaw(pose):+.0f} degrees from the initial guess"
     )
     volume = weights.model.enlarged(prediction.coarse_state, size, weights.threshold)[0]
     scores = silhouette_iou(prediction, used_cameras, weights.threshold)

@@ -26,14 +26,14 @@ class Record:
     side: str
     """left or right."""
     measures: dict[str, float]
-    """Measurement -> mm; only the ratios are meaningful where the size is unknown."""
+    """Measurement -> mm, or share of the length if ``scale`` is unknown."""
     half_widths: dict[str, float]
-    """Measurement -> half of its interval, mm."""
+    """Measurement -> half of its interval, in the same unit."""
     verdict: str
     """good, doubtful or not usable."""
     reasons: list[str]
-    is_metric: bool
-    """Whether the size is known."""
+    scale: str
+    """Where the scale comes from, a key of `p2vlib.data.capture_folder.SCALES`."""
 
 
 def record_path(path: Path) -> Path:
@@ -52,8 +52,8 @@ def check_record_path(path: Path) -> None:
         raise ValueError(f"{beside}: exists, is not a record of p2v and would be overwritten; pass another --out")
 
 
-def write_record(judged: JudgedFoot, path: Path, cameras: str, weights: str) -> None:
-    """Writes the record of the foot that was written to ``path``.
+def write_record(judged: JudgedFoot, path: Path, cameras: str, weights: str) -> Record:
+    """Writes the record of the foot that was written to ``path``, and returns it.
 
     Args:
         cameras: ``exact`` or ``noted``.
@@ -71,27 +71,38 @@ def write_record(judged: JudgedFoot, path: Path, cameras: str, weights: str) -> 
         "left out": list(judged.left_out),
         "cameras": cameras,
         "weights": weights,
-        "metric": photo_set.metric or photo_set.length is not None,
+        "scale": photo_set.scale,
     }
     if measured:
-        content["measures, mm"] = {name: round(getattr(measured.measures, name), 2) for name in measured.half_widths}
-        content["half widths, mm"] = {name: round(value, 2) for name, value in measured.half_widths.items()}
+        unit, digits = (1.0, 2) if photo_set.has_scale else (measured.measures.length, 4)
+        values = {name: getattr(measured.measures, name) for name in measured.half_widths}
+        for title, numbers in (("measures", values), ("half widths", measured.half_widths)):
+            key = f"{title}, {_unit(photo_set.scale)}"
+            content[key] = {name: round(value / unit, digits) for name, value in numbers.items()}
     write_text(record_path(path), json.dumps(content, indent=1) + "\n")
+    return _to_record(content)
 
 
 def read_record(path: Path) -> Record | None:
     """The record of the foot in the file ``path``; None: there is none, or the file has changed since."""
     content = _read_content(record_path(path))
-    if content is None or content.get("sha256") != _digest(path):
-        return None
-    return Record(
-        content["side"],
-        content.get("measures, mm", {}),
-        content.get("half widths, mm", {}),
-        content["verdict"],
-        content["reasons"],
-        content["metric"],
-    )
+    return None if content is None or content.get("sha256") != _digest(path) else _to_record(content)
+
+
+def was_without_scale(path: Path) -> bool:
+    """Whether the scale of the foot in the file ``path`` was unknown, also if the file has changed since."""
+    content = _read_content(record_path(path))
+    return content is not None and _to_record(content).scale == "unknown"
+
+
+def _to_record(content: dict[str, Any]) -> Record:
+    scale = content.get("scale", "unknown")
+    measures, half_widths = (content.get(f"{title}, {_unit(scale)}", {}) for title in ("measures", "half widths"))
+    return Record(content["side"], measures, half_widths, content["verdict"], content["reasons"], scale)
+
+
+def _unit(scale: str) -> str:
+    return "share of the length" if scale == "unknown" else "mm"
 
 
 def _read_content(path: Path) -> dict[str, Any] | None:

@@ -301,15 +301,16 @@ def other_concerns(
     ]
     placement = foot.placement
     if placement and placement.at_limit:
+        shift = f"{1000 * placement.shift_m:.0f} mm and " if photo_set.has_scale else ""
         concerns.append(
             Concern(
                 "doubtful",
-                f"the best position of the foot is at the limit of the search, {1000 * placement.shift_m:.0f} mm and "
+                f"the best position of the foot is at the limit of the search, {shift}"
                 f"{placement.turn_degrees:+.0f} degrees from its start",
                 "check the cameras and the position of the foot",
             )
         )
-    if photo_set.metric or photo_set.length:
+    if photo_set.has_scale:
         concerns += _outside("foot is {value:.0f} mm long", measures.length, LENGTHS, POSSIBLE_LENGTHS, ".0f")
     share, sentence = measures.ball_breadth / measures.length, "ball is {value:.2f} of the length wide"
     concerns += _outside(sentence, share, BREADTH_SHARES, POSSIBLE_BREADTH_SHARES, ".2f")

@@ -181,8 +181,14 @@ def landmark_figure(
 
 
 @study_style
-def measurement_figure(mesh: trimesh.Trimesh, measures: Measures, landmarks: Landmarks, title: str = "") -> Figure:
-    """A foot from above and from the side, with the lines along which it was measured and their millimetres."""
+def measurement_figure(
+    mesh: trimesh.Trimesh, measures: Measures, landmarks: Landmarks, title: str = "", has_scale: bool = True
+) -> Figure:
+    """A foot from above and from the side, with the lines along which it was measured and their millimetres.
+
+    Args:
+        has_scale: whether the size is known; otherwise lengths are percentages of the length of the foot.
+    """
     lower, upper = 1000 * mesh.bounds
     figure = new_figure(10, 5.6)
     above, side = figure.subplots(2, 1, sharex=True, height_ratios=(upper[2] - lower[2] + 40, 1.1 * (upper - lower)[1]))
@@ -193,7 +199,8 @@ def measurement_figure(mesh: trimesh.Trimesh, measures: Measures, landmarks: Lan
     def draw(axes: Axes, x: Iterable, y: Iterable, style: str, colour: str, label: str, at: tuple, **text: str) -> None:
         value = getattr(measures, label.replace(" ", "_"))
         axes.plot(x, y, style, color=colour)
-        axes.text(*at, f"{label} {value:.0f}", color=colour, **text)
+        number = f"{value:.0f}" if has_scale else f"{value / measures.length:.0%}"
+        axes.text(*at, f"{label} {number}", color=colour, **text)
 
     heel, toe, z = points["heel"], points["toe"], upper[2] + 12
     place = ((heel[0] + toe[0]) / 2, z + 5)
@@ -211,6 +218,9 @@ def measurement_figure(mesh: trimesh.Trimesh, measures: Measures, landmarks: Lan
         draw(side, [x, x], [0, y], "_-", INK, "arch height", (x - 4, y / 2), ha="right", va="center")
     above.set_ylim(z + 22, lower[2] - 6)  # +z, the right side of the foot, is below in a view from above
     side.set_xlabel("x, towards the toes [mm]")
+    if not has_scale:
+        for axes in (above, side):
+            axes.set(xticks=[], yticks=[], xlabel="", ylabel="")
     figure.suptitle(title)
     return figure
 

@@ -235,8 +235,8 @@ def _sample_of_photos(photo_set: PhotoSet, name: str, model: Path | None) -> Sam
         thumbnail = photo.convert("RGB")
         thumbnail.thumbnail((THUMBNAIL, THUMBNAIL), reducing_gap=2.0)
         thumbnails.append(np.asarray(thumbnail))
-    is_metric = photo_set.metric or photo_set.length is not None
-    return Sample(name, thumbnails, ordered.names, cameras, FOOT_CUBE, photo_set.side, is_metric, predict, truth)
+    side, has_scale = photo_set.side, photo_set.has_scale
+    return Sample(name, thumbnails, ordered.names, cameras, FOOT_CUBE, side, has_scale, predict, truth)
 
 
 def _sample_of_row(captures: Captures, number: int) -> Sample:

@@ -16,7 +16,11 @@ DISTORTION = "k1 k2 p1 p2 k3 k4"
 
 
 def read(archive: ExportArchive) -> Export:
-    """Frames that structure from motion has placed (``colmap_im_id``) have no scale; others are in metres with z up."""
+    """In metres, with z up, only if a phone has placed the frames: it measures their depth maps in the same unit.
+
+    Without depth maps, or with the ``colmap_im_id`` of structure from motion, the scale is unknown: converters of
+    Metashape, RealityCapture and OpenDroneMap leave no other trace.
+    """
     root = archive.find_root("transforms.json")
     transforms = archive.read_json(f"{root}transforms.json")
     entries = transforms.get("frames")
@@ -25,9 +29,10 @@ def read(archive: ExportArchive) -> Export:
     frames = [_frame(archive, root, transforms | entry) for entry in entries]  # the lens of a frame has precedence
     cloud = f"{root}{transforms.get('ply_file_path', '')}"
     points = _read_points(archive, cloud) if cloud in archive else np.zeros((0, 3))
-    metric = not any("colmap_im_id" in entry for entry in entries)
+    metric = all("depth_file_path" in entry and "colmap_im_id" not in entry for entry in entries)
     up = np.array([0.0, 0, 1]) if metric else None
-    return Export("nerfstudio", frames, archive.open_photo, up, metric, points=points)
+    notes = [] if metric else ["transforms.json has no depth maps of a phone, which would prove that it is in metres"]
+    return Export("nerfstudio", frames, archive.open_photo, up, metric, points=points, notes=notes)
 
 
 def _frame(archive: ExportArchive, root: str, values: dict) -> Frame:

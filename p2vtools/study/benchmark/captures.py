@@ -77,7 +77,7 @@ def _exact_capture(walk: MatWalk) -> PhotoSet:
     pairs = zip(walk.images(), walk.cameras, strict=True)
     photos = [undistort(np.asarray(image), camera, coefficients) for image, camera in pairs]
     names = [f"{number:02d}.jpg" for number in range(len(photos))]
-    return photo_set_from_arrays(photos, walk.cameras, names, walk.foot.side)
+    return photo_set_from_arrays(photos, walk.cameras, names, walk.foot.side, scale="rendered")
 
 
 def _fit_rows(

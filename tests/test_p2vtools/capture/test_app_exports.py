@@ -170,7 +170,7 @@ def test_polycam(person, foot, cameras, pictures, scan, weights, tmp_path):
     assert model.is_watertight and iou(voxelise(model.vertices, model.faces, FOOT_CUBE, 64).volume, truth) > 0.85
     assert read_binvox(folder / "model.binvox").size == 32
     subject = json.loads((folder / "subject.json").read_text())
-    assert subject["cameras"] == "polycam" and subject["metadata"] == "metric" and "scale" not in subject
+    assert subject["cameras"] == "polycam" and subject["metadata"] == "metric" and subject["scale"] == "tracking"
 
 
 def test_polycam_without_a_mesh(foot, cameras, pictures, depths, weights, tmp_path):
@@ -203,11 +203,13 @@ def test_nerfstudio(foot, cameras, distorted, points, weights, tmp_path):
     assert export.metric
     assert_foot_found(foot, tmp_path / "out", store(export, tmp_path / "out", weights, world))
     transforms = json.loads(path.read_text())
-    for number, frame in enumerate(transforms["frames"]):
-        frame["colmap_im_id"] = number
-    path.write_text(json.dumps(transforms))
-    export = read_export("nerfstudio", path)
-    assert not export.metric and export.up is None, "structure from motion has no scale"
+    for change, reason in (
+        (lambda frame: frame | {"colmap_im_id": 1}, "structure from motion has no scale"),
+        (lambda frame: {key: frame[key] for key in ("file_path", "transform_matrix")}, "as by Metashape"),
+    ):
+        path.write_text(json.dumps(transforms | {"frames": [change(frame) for frame in transforms["frames"]]}))
+        export = read_export("nerfstudio", path)
+        assert not export.metric and export.up is None, reason
 
 
 def test_colmap(person, foot, cameras, distorted, points, weights, tmp_path):

@@ -70,7 +70,7 @@ def test_alpha_shape_of_a_ball():
 
 def test_photos_without_a_mat_get_cameras_up_to_scale(on_wood, written):
     true = on_wood[1].cameras
-    assert len(written.rows) >= 12 and written.notes[-1] == "no scale"
+    assert len(written.rows) >= 12 and written.scale == "unknown"
     numbers = [int(name[4:6]) for name in written.names]
     found = np.stack([camera.position for camera in written.cameras])
     expected = np.stack([true[number].position for number in numbers])
@@ -97,8 +97,18 @@ def test_sizes_need_a_scale_or_a_measured_length(written, tmp_path, capsys):
     assert main([*command, str(tmp_path / "foot.obj")]) == 0
     output = capsys.readouterr().out
     assert "Mondopoint" not in output and " mm (" not in output
-    assert "these photos have no scale" in output and "ball breadth" in output
+    assert "scale: unknown; photograph the foot on the mat" in output and "ball breadth" in output
     assert 0.2 < np.ptp(trimesh.load_mesh(tmp_path / "foot.obj").vertices[:, 0]) < 0.3
+    assert main(["measure", str(tmp_path / "foot.obj"), "--side", "left", "--out", str(tmp_path / "foot.png")]) == 0
+    measured = capsys.readouterr().out
+    assert output.splitlines()[-2:] == measured.splitlines()[-2:] and " mm" not in measured
+    assert main(["measure", str(tmp_path / "foot.obj"), "--side", "left", "--fit", str(tmp_path / "fit.png")]) == 1
+    assert "its size is unknown" in capsys.readouterr().err
+    record = json.loads((tmp_path / "foot.json").read_text())
+    assert record["scale"] == "unknown" and not [key for key in record if "mm" in key]
+    (tmp_path / "foot.obj").write_text((tmp_path / "foot.obj").read_text() + "# changed")
+    assert main(["measure", str(tmp_path / "foot.obj"), "--side", "left"]) == 0
+    assert " mm" not in capsys.readouterr().out, "a changed mesh does not become metric"
     file.write_text(json.dumps(subject | {"foot length, mm": 301.0}))
     assert main([*command, str(tmp_path / "foot.binvox")]) == 0
     file.write_text(json.dumps(subject))
@@ -119,7 +129,7 @@ def test_unusable_photos_are_errors(folder, on_plain, tmp_path, capsys):
         (two, [], "photos of different sizes (48 x 64, 64 x 48)"),
         (smooth, [], "none of 6 photos could be matched with the others: smooth skin and a plain floor have no"),
         (folder, ["--mat", "a3", "--foot-length", "260"], "--foot-length"),
-        (two, ["--foot-length", "26"], "expected 90 to 350"),
+        (two, ["--foot-length", "26"], "expected the length of a foot, 90 to 350 mm"),
     ):
         command = ["capture", str(source), "--mat", "none", "--side", "left", "--out", str(tmp_path / "out")]
         assert main([*command, *options]) == 1, message

@@ -69,7 +69,9 @@ def write_source(folder: Path, model: trimesh.Trimesh | None = None, side: str =
         image.save(folder / "rendering" / f"ANNA-{number}.png")
         rows += " ".join(map(str, row)) + "\n"
     (folder / "rendering" / "rendering_metadata.txt").write_text(rows)
-    (folder / "subject.json").write_text(json.dumps({"side": side, "name": "ANNA", "cameras": "noted by hand"}))
+    (folder / "subject.json").write_text(
+        json.dumps({"side": side, "name": "ANNA", "cameras": "noted by hand", "scale": "noted"})
+    )
     if model:
         model.export(folder / "model.obj")
     return folder
@@ -109,7 +111,7 @@ def test_both_feet_of_a_person_are_in_one_split_and_other_categories_are_kept(tm
     chair = {"taxonomy_id": "03001627", "taxonomy_name": "chair", "train": ["a"], "val": [], "test": []}
     (tmp_path / "taxonomy.json").write_text(json.dumps([chair]))
     capture = write_source(tmp_path / "capture", views=1)
-    (capture / "subject.json").unlink()
+    (capture / "subject.json").write_text('{"scale": "noted"}')
     for number in range(12):
         for side in ("left", "right"):
             submit_capture(capture, Submission(tmp_path, f"p{number}", side, "yes"))
@@ -138,6 +140,7 @@ def test_subject_json_is_written_anew(tmp_path):
     subject = json.loads((folder / "subject.json").read_text())
     assert subject.pop("consent").keys() == {"given", "filed"} and len(subject.pop("cube")) == 2
     made = {"made": "photos, cameras: noted by hand", "licence": "CC-BY-4.0", "look": "phone", "metadata": "metric"}
+    made["scale"] = "noted"
     assert subject == {"subject": "p9", "side": "left", "split": "train", "taxonomy": FOOT_SYNSET, **made}
     assert all(b"ANNA" not in path.read_bytes() for path in (tmp_path / "tree").rglob("*") if path.is_file())
 
