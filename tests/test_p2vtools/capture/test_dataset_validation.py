@@ -44,7 +44,7 @@ def write_source(folder: Path, foot: SyntheticFoot, seed: int) -> Path:
         noise_image(seed + number).save(folder / "rendering" / f"{number:02d}.jpg")
         rows += f"{360 / VIEWS * number:.1f} 40 0 0.5 50\n"
     (folder / "rendering" / "rendering_metadata.txt").write_text(rows)
-    (folder / "subject.json").write_text(json.dumps({"side": foot.side}))
+    (folder / "subject.json").write_text(json.dumps({"side": foot.side, "scale": "noted"}))
     foot.solid.export(folder / "model.obj")
     return folder
 

@@ -222,7 +222,9 @@ def test_camera_that_does_not_show_the_leg_is_named(tmp_path):
     away = look_at((0, 10, 0, 3.0, 20), np.array([0, 2.0, 0]), 320, 320)
     (capture / "rendering" / "renderings.txt").write_text("ANNA-0.png\n")
     write_cameras(capture / "cameras.json", [away])
-    (capture / "subject.json").write_text(json.dumps({"cube": {"lower": [-0.16, 0, -0.16], "edge": 0.32}}))
+    (capture / "subject.json").write_text(
+        json.dumps({"scale": "noted", "cube": {"lower": [-0.16, 0, -0.16], "edge": 0.32}})
+    )
     with pytest.raises(ValueError, match="ANNA-0.png: its camera does not show the leg below the knee"):
         submit_capture(capture, Submission(tmp_path / "tree", "p9", "left", "yes"))
     assert not list((tmp_path / "tree").rglob("*.*"))
