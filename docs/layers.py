@@ -23,12 +23,12 @@ COLOURS = {"p2vlib": "#dbe7f3", "p2vtools": "#f6e3d0"}
 
 CONTENTS = {
     "p2vlib.geometry": "frames, grids, cameras,\nprojection, placement",
-    "p2vlib.data": "capture folders, packed file,\naugmentation, ShapeNet",
+    "p2vlib.data": "capture folders, captures,\npacked file, augmentation",
     "p2vlib.models": "Pix2Vox and all other\nnetworks, registry",
     "p2vlib.evaluation": "IoU, surfaces, intervals,\nmetrics.csv",
     "p2vlib.training": "loop, losses, batches,\nrecipes, checkpoints",
     "p2vtools.synthesis": "people, feet, objects,\nrenderer, mat",
-    "p2vtools.archives": "download of ShapeNet;\nPix3D",
+    "p2vtools.archives": "download; ShapeNet,\nPix3D",
     "p2vtools.fit": "reconstruct, measure,\nintervals, shoe last",
     "p2vtools.capture": "mat, apps, SfM, scans,\ndata set of real feet",
     "p2vtools.viewer": "figures, 3-D views,\nwidgets",

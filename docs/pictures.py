@@ -16,11 +16,11 @@ from matplotlib.figure import Figure
 from PIL import Image
 from scipy.ndimage import zoom
 
-from p2vlib.data.capture_folder import PhotoSet, photo_set_from_arrays
 from p2vlib.geometry.frames import SIDES
 from p2vtools import viewer
 from p2vtools.fit import pretrained, reconstruct, shoe_last, uncertainty
 from p2vtools.fit.measure import measure_foot, shoe_sizes
+from p2vtools.fit.photo_set import PhotoSet, photo_set_from_arrays
 from p2vtools.fit.reconstruct import ReconstructedFoot
 from p2vtools.fit.uncertainty import MeasureIntervals
 from p2vtools.study.pretraining import pretrained_config

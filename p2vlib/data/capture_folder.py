@@ -2,8 +2,8 @@
 
 A capture folder holds ``rendering/`` (the photos in clockwise order, ``renderings.txt``, ``rendering_metadata.txt``)
 and ``subject.json``. Optional files are ``cameras.json``, which takes precedence over the metadata, ``model.obj``
-(metres) and ``model.binvox``. `read_capture` is strict and reads training data; `read_photo_set` is lenient and reads
-photos as a phone took them.
+(metres) and ``model.binvox``. `read_capture` is strict, for training data; `p2vtools.fit.photo_set` reads photos as a
+phone took them.
 """
 
 from __future__ import annotations
@@ -12,13 +12,12 @@ import io
 import json
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, UInt8
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from p2vlib.geometry.cameras import (
     Camera,
@@ -30,80 +29,25 @@ from p2vlib.geometry.cameras import (
     write_cameras,
     write_metadata,
 )
-from p2vlib.geometry.frames import FOOT_CUBE, SIDES, Cube
+from p2vlib.geometry.frames import Cube
 from p2vlib.geometry.grids import VoxelGrid, read_binvox, write_binvox
-
-MAX_VIEWS = 24
-"""`read_photo_set` reads at most this many photos, evenly spaced; more add little."""
-
-PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".heic", ".heif")
 
 MAX_TRAINING_PIXELS = 4096 * 4096
 """Largest accepted photo of a training capture; checked before decoding."""
-
-MAX_PHOTO_PIXELS = 64_000_000
-"""Largest accepted photo of a phone; phones have up to 50 million pixels."""
-
-DEFAULT_PHOTO_SIDE = 1024
-"""`read_photo_set` scales photos down to this many pixels along the longer side; the networks use 96 for the cube."""
-
-SCALES = {
-    "mat": "the printed mat",
-    "sheet": "the sheet of paper",
-    "tracking": "the phone's tracking of its own position",
-    "foot length": "the length of the foot, measured by hand",
-    "noted": "distances of the cameras noted by hand",
-    "rendered": "the renderer",
-    "file": "the unit of the file",
-    "unknown": "unknown",
-}
-"""Where the scale of a capture or a mesh comes from (``scale`` in ``subject.json``) -> description."""
-
-LENGTH_KEY = "foot length, mm"
-"""Key in ``subject.json`` of the length of the foot as measured with a ruler."""
 
 # Image sizes are checked in this module before decoding.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 @dataclass(frozen=True, eq=False)
-class PhotoSet:
-    """Photos of one foot or object with their cameras, in clockwise order."""
+class Capture:
+    """A capture of training data: photos as stored, with cameras and ground truth."""
 
     photos: list[Image.Image]
+    """In clockwise order."""
     cameras: list[Camera]
-    """Cameras of ``photos`` at their present size, in the world frame."""
+    """In the world frame."""
     names: list[str]
-    side: str = "none"
-    initial_position: Float[np.ndarray, " 3"] = field(default_factory=lambda: np.zeros(3))
-    """Point on the floor where the search for the foot begins, metres."""
-    scale: str = "unknown"
-    """Where the scale comes from, a key of `SCALES`; ``unknown``: only ratios are known."""
-    length: float | None = None
-    """Length of the foot measured by hand, metres; the scale is ``foot length``."""
-
-    @property
-    def has_scale(self) -> bool:
-        """Whether sizes are known, by the cameras or by the length of the foot."""
-        return self.scale != "unknown"
-
-    @property
-    def metric(self) -> bool:
-        """Whether the cameras are in metres."""
-        return self.scale not in ("unknown", "foot length")
-
-    def subset(self, indices: Sequence[int]) -> PhotoSet:
-        """The same photo set with the photos at ``indices`` only."""
-        lists: dict[str, Any] = {
-            name: [getattr(self, name)[i] for i in indices] for name in ("photos", "cameras", "names")
-        }
-        return replace(self, **lists)
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Capture(PhotoSet):
-    """A capture of training data: photos as stored, with their files and the ground truth."""
-
     folder: Path
     subject: dict[str, Any]
     """Content of ``subject.json``."""
@@ -123,12 +67,12 @@ def read_capture(folder: Path) -> Capture:
         ValueError: a missing photo, an unreadable image, metadata that do not match the photos, or a broken grid; the
             message names the file.
     """
-    subject_file = folder / "subject.json"
+    subject = read_subject(folder)
     try:
-        subject = json.loads(subject_file.read_text("utf-8"))
         cube = Cube(tuple(subject["cube"]["lower"]), subject["cube"]["edge"])
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{subject_file}: expected a JSON object with the cube of the capture ({error})") from None
+    except (KeyError, TypeError, ValueError) as error:
+        message = f"{folder / 'subject.json'}: expected a JSON object with the cube of the capture ({error})"
+        raise ValueError(message) from None
     rendering = folder / "rendering"
     names, files, photos = read_photos(rendering)
     rows = read_metadata(rendering / "rendering_metadata.txt", len(photos))
@@ -141,10 +85,7 @@ def read_capture(folder: Path) -> Capture:
     sizes = [(camera.width, camera.height) for camera in cameras]
     if sizes != [photo.size for photo in photos]:
         raise ValueError(f"{folder / 'cameras.json'}: does not match the {len(photos)} photos in {rendering}")
-    truth = read_binvox(folder / "model.binvox")
-    side, position = subject.get("side", "none"), cube.centre * [1, 0, 1]
-    fields: dict[str, Any] = {"folder": folder, "subject": subject, "files": files, "truth": truth}
-    return Capture(photos, cameras, names, side, position, scale_of(folder, subject), **fields)
+    return Capture(photos, cameras, names, folder, subject, files, read_binvox(folder / "model.binvox"))
 
 
 def read_photos(rendering: Path) -> tuple[list[str], list[bytes], list[Image.Image]]:
@@ -159,77 +100,8 @@ def read_photos(rendering: Path) -> tuple[list[str], list[bytes], list[Image.Ima
     names = listing.read_text("utf-8").split()
     if not names:
         raise ValueError(f"{listing}: empty; expected the name of at least one photo")
-    files = [_listed_photo(rendering, name).read_bytes() for name in names]
+    files = [listed_photo(rendering, name).read_bytes() for name in names]
     return names, files, [decode_photo(rendering / name, file) for name, file in zip(names, files, strict=True)]
-
-
-def read_photo_set(folder: Path, side: str | None = None, max_side: int = DEFAULT_PHOTO_SIDE) -> PhotoSet:
-    """Reads photos of any size and orientation with their cameras.
-
-    The photos are those listed in ``renderings.txt``, or all images in the folder (or its ``rendering`` folder) sorted
-    by name. Cameras come from ``cameras.json``, or from ``rendering_metadata.txt``, whose cameras look at the centre of
-    the foot's cube.
-
-    Args:
-        side: left or right; default: the side in ``subject.json``.
-        max_side: photos are scaled down to this many pixels along the longer side.
-
-    Raises:
-        ValueError: no photos, an unreadable or too large photo, cameras that do not match, no side, an unknown source
-            of the scale, or a foot length that is not plausible.
-    """
-    if not folder.is_dir():
-        found = "a file" if folder.is_file() else "no such folder"
-        raise ValueError(f"{folder}: {found}; expected a capture folder with photos and their cameras")
-    rendering = folder / "rendering" if (folder / "rendering").is_dir() else folder
-    listing = rendering / "renderings.txt"
-    if listing.is_file():
-        names = listing.read_text("utf-8").split()
-    else:
-        names = sorted(path.name for path in rendering.iterdir() if path.suffix.lower() in PHOTO_SUFFIXES)
-    if not names:
-        raise ValueError(f"{rendering}: no photos; expected images ({', '.join(PHOTO_SUFFIXES)}) of one foot")
-    subject = read_subject(folder)
-    side = side or subject.get("side")
-    if side not in SIDES:
-        raise ValueError(f"{folder}: unknown side; subject.json has none: pass --side left or --side right")
-    scale, length = scale_of(folder, subject), None
-    if scale == "foot length":
-        length = check_foot_length(subject.get(LENGTH_KEY), f"{folder / 'subject.json'}: {LENGTH_KEY!r}") / 1000
-    cameras_or_rows = _read_cameras(folder, rendering, len(names))
-    indices = evenly_spaced(len(names), min(len(names), MAX_VIEWS))
-    cube = _cube_of(subject)
-    photos, cameras = [], []
-    for i in indices:  # one after the other: a decoded photo of a phone takes up to 200 MB
-        photo = ImageOps.exif_transpose(open_photo(_listed_photo(rendering, names[i]), max_side))
-        camera = cameras_or_rows[i]
-        if not isinstance(camera, Camera):
-            camera = look_at(camera, cube.centre, *photo.size)
-        if not camera.matches_aspect(*photo.size):
-            found = f"{photo.width} x {photo.height} pixels upright"
-            raise ValueError(f"{rendering / names[i]}: {found}; its camera has {camera.width} x {camera.height}")
-        photo.thumbnail((max_side, max_side), reducing_gap=2.0)
-        photos.append(photo.convert("RGBA"))
-        cameras.append(camera.resized(*photo.size))
-    if isinstance(cameras_or_rows[0], Camera) and "cube" not in subject:
-        position = _floor_target(cameras)
-    else:
-        position = cube.centre * [1, 0, 1]
-    return PhotoSet(photos, cameras, [names[i] for i in indices], side, position, scale, length)
-
-
-def photo_set_from_arrays(
-    images: Sequence[UInt8[np.ndarray, "_ _ 3"]], cameras: Sequence[Camera], names: list[str], side: str, **fields: Any
-) -> PhotoSet:
-    """A `PhotoSet` of upright ``images`` in memory, scaled down to `DEFAULT_PHOTO_SIDE`.
-
-    ``fields`` are other fields of the `PhotoSet`.
-    """
-    photos = [Image.fromarray(image) for image in images]
-    for photo in photos:
-        photo.thumbnail((DEFAULT_PHOTO_SIDE, DEFAULT_PHOTO_SIDE), reducing_gap=2.0)
-    scaled = [camera.resized(*photo.size) for camera, photo in zip(cameras, photos, strict=True)]
-    return PhotoSet([photo.convert("RGBA") for photo in photos], scaled, names, side, **fields)
 
 
 def read_subject(folder: Path) -> dict[str, Any]:
@@ -248,63 +120,6 @@ def read_subject(folder: Path) -> dict[str, Any]:
     return subject if isinstance(subject, dict) else {}
 
 
-def scale_of(folder: Path, subject: Mapping[str, Any]) -> str:
-    """Where the scale of a capture comes from, a key of `SCALES`.
-
-    Captures of earlier versions do not say so: those that were rendered have a recipe, and the others name what gave
-    their cameras.
-
-    Raises:
-        ValueError: not a key of `SCALES`.
-    """
-    scale = subject.get("scale")
-    if scale not in SCALES and scale is not None:
-        raise ValueError(f"{folder / 'subject.json'}: scale is {scale!r}; expected one of {', '.join(SCALES)}")
-    if scale is None:
-        cameras = str(subject.get("cameras") or subject.get("made")).removeprefix("photos, cameras: ")
-        in_metres = {"mat": "mat", "polycam": "tracking", "record3d": "tracking", "scannerapp": "tracking"}
-        scale = "rendered" if "recipe" in subject else in_metres.get(cameras.split(" ")[0], "unknown")
-        if subject.get("unit of the scan", "unknown") != "unknown":
-            scale = "file"
-    return "foot length" if scale == "unknown" and LENGTH_KEY in subject else scale
-
-
-def check_foot_length(length: object, where: str) -> float:
-    """``length``, if it can be the length of a foot in millimetres.
-
-    Args:
-        where: for the error message.
-
-    Raises:
-        ValueError: it cannot.
-    """
-    if not isinstance(length, int | float) or not 90 <= length <= 350:
-        raise ValueError(f"{where} is {length!r}; expected the length of a foot, 90 to 350 mm")
-    return float(length)
-
-
-def _cube_of(subject: Mapping[str, Any]) -> Cube:
-    """The cube in ``subject``, or `FOOT_CUBE`."""
-    try:
-        x, y, z = map(float, subject["cube"]["lower"])
-        return Cube((x, y, z), float(subject["cube"]["edge"]))
-    except (KeyError, TypeError, ValueError):
-        return FOOT_CUBE
-
-
-def _read_cameras(folder: Path, rendering: Path, count: int) -> list[Camera] | list[Row]:
-    """The ``count`` cameras of ``cameras.json``, or the rows of ``rendering_metadata.txt``."""
-    path = next((path for path in (folder / "cameras.json", rendering / "cameras.json") if path.is_file()), None)
-    if path is not None:
-        cameras = read_cameras(path)
-        if len(cameras) != count:
-            raise ValueError(f"{path}: {len(cameras)} cameras for {count} photos; expected one per photo")
-        return cameras
-    if not (rendering / "rendering_metadata.txt").is_file():
-        raise ValueError(f"{folder}: no cameras; expected cameras.json, or rendering_metadata.txt with a row per photo")
-    return read_metadata(rendering / "rendering_metadata.txt", count)
-
-
 def evenly_spaced(available: int, views: int) -> list[int]:
     """Indices of ``views`` evenly spaced photos out of ``available`` clockwise ones, the first nearest the front."""
     if not 1 <= views <= available:
@@ -315,28 +130,16 @@ def evenly_spaced(available: int, views: int) -> list[int]:
 # -------------------------------------------------------------------------------------------------------------- decode
 
 
-def _listed_photo(rendering: Path, name: str) -> Path:
+def listed_photo(rendering: Path, name: str) -> Path:
+    """The path of a photo that ``renderings.txt`` lists.
+
+    Raises:
+        ValueError: the photo is missing or outside the folder.
+    """
     path = rendering / name
     if path.resolve().parent != rendering.resolve() or not path.is_file():
         raise ValueError(f"{path}: missing; renderings.txt lists it and expects it in the same folder")
     return path
-
-
-def open_photo(path: Path, min_side: int) -> Image.Image:
-    """Decodes a photo of a phone as stored; a JPEG may be decoded at a reduced size, at least ``min_side`` pixels.
-
-    Raises:
-        ValueError: unreadable, or more than `MAX_PHOTO_PIXELS`.
-    """
-    if path.suffix.lower() in (".heic", ".heif"):
-        try:
-            from pillow_heif import register_heif_opener
-        except ImportError:
-            raise ValueError(
-                f"{path}: reading HEIC needs the package pillow-heif; install it or save as JPEG"
-            ) from None
-        register_heif_opener()
-    return decode_photo(path, path.read_bytes(), MAX_PHOTO_PIXELS, min_side)
 
 
 def decode_photo(path: Path, content: bytes, max_pixels: int = MAX_TRAINING_PIXELS, min_side: int = 0) -> Image.Image:
@@ -375,7 +178,7 @@ def write_capture(
     truth: VoxelGrid | None = None,
     mesh: str | None = None,
 ) -> None:
-    """Fills ``folder`` with a capture; for an all-or-nothing write pass a folder of `p2vlib.files.atomic_directory`.
+    """Fills ``folder`` with a capture; for an all-or-nothing write pass a folder of `p2vtools.files.atomic_directory`.
 
     Args:
         photos: file name -> content of the image file, in clockwise order.
@@ -397,24 +200,3 @@ def write_capture(
     if truth is not None:
         write_binvox(folder / "model.binvox", truth)
     (folder / "subject.json").write_text(json.dumps(dict(subject), indent=1))
-
-
-# -------------------------------------------------------------------------------------------------------- where to look
-
-
-def _floor_target(cameras: Sequence[Camera]) -> Float[np.ndarray, " 3"]:
-    """The point on the floor at which the cameras look."""
-    if len(cameras) > 1:
-        return common_target(cameras) * [1, 0, 1]
-    position, axis = cameras[0].position, cameras[0].extrinsics[2, :3]
-    if axis[1] >= -1e-3:
-        return np.zeros(3)
-    return (position - axis * position[1] / axis[1]) * [1, 0, 1]
-
-
-def common_target(cameras: Sequence[Camera]) -> Float[np.ndarray, " 3"]:
-    """The point nearest to the optical axes of two or more ``cameras``, by least squares."""
-    positions = np.stack([camera.position for camera in cameras])
-    axes = np.stack([camera.extrinsics[2, :3] for camera in cameras])
-    projectors = np.eye(3) - axes[:, :, None] * axes[:, None]
-    return np.linalg.lstsq(projectors.sum(0), (projectors @ positions[:, :, None]).sum(0)[:, 0], rcond=None)[0]

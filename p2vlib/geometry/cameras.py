@@ -63,27 +63,6 @@ class Camera:
         pixels = in_camera @ self.intrinsics.T
         return np.column_stack([pixels[:, :2] / pixels[:, 2:], in_camera[:, 2]])
 
-    def cropped(self, box: tuple[int, int, int, int]) -> Camera:
-        """The camera of the part ``box`` (left, top, right, bottom, pixels) of its image.
-
-        Raises:
-            ValueError: an empty box.
-        """
-        left, top, right, bottom = box
-        if right <= left or bottom <= top:
-            raise ValueError(f"a crop needs left < right and top < bottom; found {box}")
-        intrinsics = self.intrinsics.astype(float)
-        intrinsics[:2] -= np.outer([left, top], intrinsics[2])
-        return Camera(intrinsics, self.extrinsics, right - left, bottom - top)
-
-    def matches_aspect(self, width: int, height: int) -> bool:
-        """Whether an image of this size has the camera's aspect ratio, to one percent.
-
-        >>> look_at((0.0, 0.0, 0.0, 2.0, 90.0), np.zeros(3), 640, 480).matches_aspect(320, 240)
-        True
-        """
-        return abs(self.width * height - self.height * width) <= 0.01 * self.width * height
-
     def resized(self, width: int, height: int) -> Camera:
         """The camera of its image scaled to another size."""
         scale = np.diag([width / self.width, height / self.height, 1.0])

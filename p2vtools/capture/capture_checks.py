@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageOps
 from scipy import ndimage
 
-from p2vlib.data.capture_folder import PHOTO_SUFFIXES, open_photo, read_subject
+from p2vlib.data.capture_folder import read_subject
 from p2vlib.geometry.cameras import Camera, Row, look_at, read_cameras, read_metadata
 from p2vlib.geometry.frames import FOOT_CUBE, FOOT_CUT_HEIGHT, FOOT_SYNSET, SIDES, Cube
 from p2vlib.geometry.grids import VoxelGrid, read_binvox
@@ -21,6 +21,7 @@ from p2vtools.archives.shapenet import VOXELS
 from p2vtools.capture.duplicates import PhotoFingerprint, SolidFingerprint, fingerprint_solid, normalised_thumbnail
 from p2vtools.capture.sanity_checks import photo_problems, side_of_grid
 from p2vtools.capture.submission import GRID_SIZE, SUBJECT_ID
+from p2vtools.fit.photo_set import PHOTO_SUFFIXES, matches_aspect, open_photo
 from p2vtools.fit.pretrained import PretrainedModel
 
 MAX_TEXT_BYTES = 2**20
@@ -216,7 +217,7 @@ def _check_camera(path: Path, camera: Camera | Row, size: tuple[int, int], cube:
     width, height = size
     try:
         camera = camera if isinstance(camera, Camera) else look_at(camera, cube.centre, width, height)
-        if not camera.matches_aspect(width, height):
+        if not matches_aspect(camera, width, height):
             raise ValueError(f"{width} x {height} pixels; its camera has {camera.width} x {camera.height}")
         left, top, right, bottom = camera.crop_box(cube, FOOT_CUT_HEIGHT)
     except ValueError as error:

@@ -13,10 +13,10 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from p2vlib.data import capture_folder
-from p2vlib.files import atomic_directory
 from p2vlib.geometry.cameras import Camera, Row
 from p2vlib.geometry.frames import FOOT_CUBE, FOOT_SYNSET
 from p2vtools.capture.charuco import sharpness
+from p2vtools.files import atomic_directory
 
 MAX_GAP = 75.0
 """Degrees of azimuth between neighbouring photos above which the side between them counts as not photographed."""
@@ -39,7 +39,7 @@ class WrittenCapture:
     cameras: list[Camera]
     """Pinhole cameras of the photos in the folder, in the frame of the foot."""
     scale: str
-    """Where the scale of the cameras comes from, a key of `capture_folder.SCALES`."""
+    """Where the scale of the cameras comes from, a key of `photo_set.SCALES`."""
     advice: list[str]
     """What to photograph again, one sentence each; empty if nothing is missing."""
     notes: list[str] = field(default_factory=list)
@@ -91,7 +91,7 @@ def write_foot_capture(
     """Writes the capture folder ``out`` atomically, with ``coverage.png``.
 
     Args:
-        scale: where the scale of the cameras comes from, a key of `capture_folder.SCALES`.
+        scale: where the scale of the cameras comes from, a key of `photo_set.SCALES`.
         names: original names of the photos.
         pictures: the photos in clockwise order, upright and without lens distortion.
         cameras: their cameras, in the frame of the foot.

@@ -13,7 +13,8 @@ from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
-from p2vlib.data.capture_folder import MAX_PHOTO_PIXELS, decode_photo
+from p2vlib.data.capture_folder import decode_photo
+from p2vtools.fit.photo_set import MAX_PHOTO_PIXELS
 
 MAX_FILES = 100_000
 """An hour of Record3D at 10 frames a second."""

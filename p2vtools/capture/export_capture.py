@@ -15,16 +15,6 @@ import trimesh
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from p2vlib.data.capture_folder import (
-    DEFAULT_PHOTO_SIDE,
-    LENGTH_KEY,
-    MAX_VIEWS,
-    PhotoSet,
-    check_foot_length,
-    common_target,
-    photo_set_from_arrays,
-)
-from p2vlib.files import ensure_absent
 from p2vlib.geometry.cameras import Camera
 from p2vlib.geometry.frames import FOOT_CUBE, FOOT_CUBE_EDGE, SIDES, Cube
 from p2vtools.capture.app_exports import Export, Frame
@@ -33,6 +23,17 @@ from p2vtools.capture.charuco import sharpness, undistort
 from p2vtools.capture.ground_plane import fit_plane, random_planes
 from p2vtools.capture.mat_capture import MAX_FRAMES, MAX_PHOTO_SIDE
 from p2vtools.capture.scan_cleaning import CleanedScan, clean_scan, write_model
+from p2vtools.files import ensure_absent
+from p2vtools.fit.photo_set import (
+    DEFAULT_PHOTO_SIDE,
+    LENGTH_KEY,
+    MAX_VIEWS,
+    PhotoSet,
+    check_foot_length,
+    common_target,
+    matches_aspect,
+    photo_set_from_arrays,
+)
 from p2vtools.fit.placement import SEARCH_SCALE, estimate_placement, foot_visual_hull, pose_matrix
 from p2vtools.fit.pretrained import PretrainedModel
 
@@ -280,7 +281,7 @@ def _upright_photo(export: Export, frame: Frame, camera: Camera) -> tuple[UInt8[
     Phones store photos as the sensor lies, along the device, however that is held.
     """
     photo = export.open_photo(frame.name, MAX_PHOTO_SIDE).convert("RGB")
-    if not camera.matches_aspect(*photo.size):
+    if not matches_aspect(camera, *photo.size):
         found, expected = f"{photo.width} x {photo.height}", f"{camera.width} x {camera.height}"
         raise ValueError(f"{frame.name}: {found} pixels, but its camera has {expected}: another aspect ratio")
     photo.thumbnail((MAX_PHOTO_SIDE, MAX_PHOTO_SIDE), Image.Resampling.LANCZOS, reducing_gap=2.0)

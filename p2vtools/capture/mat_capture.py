@@ -13,8 +13,6 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
-from p2vlib.data.capture_folder import MAX_VIEWS, PHOTO_SUFFIXES, open_photo
-from p2vlib.files import ensure_absent
 from p2vlib.geometry.frames import FOOT_CUBE, SIDES
 from p2vtools.capture.capture_writer import WrittenCapture, clockwise_order, metadata_row, write_foot_capture
 from p2vtools.capture.charuco import (
@@ -27,6 +25,8 @@ from p2vtools.capture.charuco import (
     solve_cameras,
     undistort,
 )
+from p2vtools.files import ensure_absent
+from p2vtools.fit.photo_set import MAX_VIEWS, PHOTO_SUFFIXES, open_photo
 from p2vtools.synthesis.mat import Mat
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v")

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import trimesh
 
-from p2vlib.data.capture_folder import read_photo_set
 from p2vlib.geometry.frames import FOOT_CUBE, FOOT_SHARE, SIDES
 from p2vlib.geometry.grids import VoxelGrid, voxelise
+from p2vtools.fit.photo_set import read_photo_set
 from p2vtools.fit.pretrained import PretrainedModel
 from p2vtools.fit.reconstruct import reconstruct
 from p2vtools.fit.uncertainty import photo_class

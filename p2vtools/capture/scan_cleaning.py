@@ -16,12 +16,13 @@ import trimesh
 from jaxtyping import Bool, Float
 from scipy import ndimage
 
-from p2vlib.files import atomic_directory, write_text
+from p2vlib.files import write_text
 from p2vlib.geometry.frames import FOOT_CUBE_EDGE, FOOT_CUT_HEIGHT, FOOT_SYNSET, UNITS, Cube, foot_cube
 from p2vlib.geometry.grids import VoxelGrid, to_mesh, voxelise, write_binvox
 from p2vtools.capture.ground_plane import GroundPlane, Plane, find_ground_plane
 from p2vtools.capture.scan_files import decimate
 from p2vtools.capture.template_registration import TemplateRegistration
+from p2vtools.files import atomic_directory
 from p2vtools.fit.placement import estimate_placement, pose_matrix
 
 UNKNOWN_UNIT = "unknown"

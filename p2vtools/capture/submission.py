@@ -20,8 +20,8 @@ import numpy as np
 import trimesh
 from jaxtyping import Float
 
-from p2vlib.data.capture_folder import PhotoSet, read_photo_set, read_subject, write_capture
-from p2vlib.files import atomic_directory, ensure_absent, write_text
+from p2vlib.data.capture_folder import read_subject, write_capture
+from p2vlib.files import write_text
 from p2vlib.geometry.cameras import Camera
 from p2vlib.geometry.frames import FOOT_CUBE_EDGE, FOOT_SYNSET, SIDES, Cube, foot_cube
 from p2vlib.geometry.grids import VoxelGrid, read_binvox, voxelise, write_binvox
@@ -29,6 +29,8 @@ from p2vtools.archives.shapenet import RENDERINGS, SPLITS, VOXELS, read_taxonomy
 from p2vtools.capture.capture_writer import clockwise_order, encode_photo, metadata_row
 from p2vtools.capture.mat_capture import MAX_PHOTO_SIDE
 from p2vtools.capture.scan_files import read_scan
+from p2vtools.files import atomic_directory, ensure_absent
+from p2vtools.fit.photo_set import PhotoSet, read_photo_set
 
 TAXONOMY_FILE = "taxonomy.json"
 
@@ -193,8 +195,15 @@ def _crop_photos(
             report(f"{name}: cropped above the knee")
         suffix, mode = (".png", "RGBA") if name.lower().endswith(".png") else (".jpg", "RGB")
         photos[f"{len(photos):02d}{suffix}"] = encode_photo(np.asarray(photo.convert(mode).crop(box)), suffix, 95)
-        cameras.append(camera.cropped(box))
+        cameras.append(crop_camera(camera, box))
     return photos, cameras
+
+
+def crop_camera(camera: Camera, box: tuple[int, int, int, int]) -> Camera:
+    """The camera of the part ``box`` (left, top, right, bottom, pixels) of its image."""
+    intrinsics = camera.intrinsics.astype(float)
+    intrinsics[:2] -= np.outer(box[:2], intrinsics[2])
+    return Camera(intrinsics, camera.extrinsics, box[2] - box[0], box[3] - box[1])
 
 
 def below_knee_box(camera: Camera, position: Float[np.ndarray, "3"]) -> tuple[int, int, int, int]:

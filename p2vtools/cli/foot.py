@@ -40,8 +40,8 @@ def reconstruct(
     force: Annotated[bool, Option("--force", help="write the foot even if it is not usable")] = False,
 ) -> None:
     """Reconstruct a solid foot from the photos of a capture folder; exit status 1 if it is not usable."""
-    from p2vlib.data.capture_folder import read_photo_set
     from p2vtools.fit import pretrained, records, verdict
+    from p2vtools.fit.photo_set import read_photo_set
     from p2vtools.fit.reconstruct import check_output_path, write_foot
 
     check_output_path(out)
@@ -115,8 +115,9 @@ def measure(
 
 def _scale_without_record(mesh: Path) -> str:
     """Where the scale of a mesh without a valid record comes from: as its capture folder says, or its own unit."""
-    from p2vlib.data.capture_folder import read_subject, scale_of
+    from p2vlib.data.capture_folder import read_subject
     from p2vtools.fit import records
+    from p2vtools.fit.photo_set import scale_of
 
     if records.was_without_scale(mesh):
         return "unknown"
@@ -155,7 +156,7 @@ def _print_measures(measures: Measures, scale: str, half_widths: Mapping[str, fl
 
 
 def _describe_scale(scale: str) -> str:
-    from p2vlib.data.capture_folder import SCALES
+    from p2vtools.fit.photo_set import SCALES
 
     return f"  scale: {SCALES[scale]}" + (f"; {NO_SCALE}" if scale == "unknown" else "")
 
@@ -251,12 +252,12 @@ def _with_cameras(source: Source, out: Path) -> WrittenCapture:
         if source.foot_length:
             raise ValueError("--foot-length is not needed with a mat, which gives the scale; remove it")
         return mat_capture.capture_on_mat(source.path, get_mat(source.paper), source.side, out, print)
-    from p2vlib.data.capture_folder import check_foot_length
-    from p2vlib.files import ensure_absent
     from p2vtools.capture.app_exports import read_export
     from p2vtools.capture.export_capture import capture_from_export
     from p2vtools.capture.sfm import read_photos_without_mat
+    from p2vtools.files import ensure_absent
     from p2vtools.fit import pretrained
+    from p2vtools.fit.photo_set import check_foot_length
 
     ensure_absent(out)
     if source.foot_length is not None:
@@ -287,10 +288,10 @@ def clean(
     side: Annotated[Literal["left", "right"] | None, Option(help="which foot it is (default: estimated)")] = None,
 ) -> None:
     """Clean a scan from an app: a watertight foot in the project's frame."""
-    from p2vlib.files import ensure_absent
     from p2vtools import viewer
     from p2vtools.capture.scan_cleaning import clean_scan, write_scan_capture
     from p2vtools.capture.scan_files import decimate, read_scan
+    from p2vtools.files import ensure_absent
     from p2vtools.fit import pretrained
 
     ensure_absent(out)

@@ -14,13 +14,13 @@ from PIL import Image
 from torch import Tensor
 
 from p2vlib.data.augmentation import preprocess
-from p2vlib.data.capture_folder import PhotoSet
 from p2vlib.data.dataset import Captures, crop_and_resize, mirror_boxes, mirror_cameras, mirror_views
 from p2vlib.geometry.cameras import Camera
 from p2vlib.geometry.frames import FOOT_CUBE, FOOT_SHARE, Cube
 from p2vlib.geometry.placement import solid_boxes
 from p2vlib.geometry.projection import render_silhouettes
 from p2vlib.models import Reconstruction
+from p2vtools.fit.photo_set import PhotoSet
 from p2vtools.fit.pretrained import PretrainedModel
 
 CLOSE_MARGIN = 1.25

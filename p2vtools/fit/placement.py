@@ -21,10 +21,11 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from p2vlib.data.capture_folder import PhotoSet, evenly_spaced
+from p2vlib.data.capture_folder import evenly_spaced
 from p2vlib.geometry.frames import FOOT_CUBE, FOOT_CUBE_EDGE, FOOT_SHARE, Cube
 from p2vlib.geometry.projection import project_points, voxel_centres
 from p2vtools.fit.cube_crops import predict_cube, predict_masks, silhouette_iou
+from p2vtools.fit.photo_set import PhotoSet
 from p2vtools.fit.pretrained import PretrainedModel
 from p2vtools.fit.silhouette_fitting import PoseFit, PosePrior, fit_pose
 

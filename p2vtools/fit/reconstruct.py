@@ -15,7 +15,6 @@ import trimesh
 from jaxtyping import Bool, Float, Float32
 from torch import Tensor
 
-from p2vlib.data.capture_folder import PhotoSet
 from p2vlib.data.dataset import crop_and_resize
 from p2vlib.evaluation import iter_predictions
 from p2vlib.files import write_atomically
@@ -24,6 +23,7 @@ from p2vlib.geometry.grids import VoxelGrid, to_mesh, voxelise, write_binvox
 from p2vlib.models import Reconstruction
 from p2vtools.fit import camera_alignment
 from p2vtools.fit.cube_crops import as_left_captures, predict_closely, project_cube, silhouette_iou
+from p2vtools.fit.photo_set import PhotoSet
 from p2vtools.fit.placement import FootPlacement, find_foot, pose_matrix, pose_yaw
 from p2vtools.fit.pretrained import PretrainedModel
 

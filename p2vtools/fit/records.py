@@ -33,7 +33,7 @@ class Record:
     """good, doubtful or not usable."""
     reasons: list[str]
     scale: str
-    """Where the scale comes from, a key of `p2vlib.data.capture_folder.SCALES`."""
+    """Where the scale comes from, a key of `photo_set.SCALES`."""
 
 
 def record_path(path: Path) -> Path:

@@ -21,10 +21,10 @@ import numpy as np
 import pandas as pd
 import trimesh
 
-from p2vlib.data.capture_folder import PhotoSet
 from p2vlib.geometry.frames import FOOT_CUBE
 from p2vlib.geometry.grids import iou, to_mesh
 from p2vtools.fit.measure import Measures, measure_foot
+from p2vtools.fit.photo_set import PhotoSet
 from p2vtools.fit.pretrained import PretrainedModel
 from p2vtools.fit.reconstruct import ReconstructedFoot, reconstruct
 from p2vtools.fit.surface_correction import CORRECTED_MEASURES, correct_surface

@@ -19,11 +19,11 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy import ndimage
 
-from p2vlib.data.capture_folder import PhotoSet
 from p2vlib.geometry.grids import iou
 from p2vtools.fit.camera_alignment import TypicalFoot
 from p2vtools.fit.cube_crops import FootNotSeenError
 from p2vtools.fit.measure import Measures
+from p2vtools.fit.photo_set import PhotoSet
 from p2vtools.fit.pretrained import PretrainedModel
 from p2vtools.fit.reconstruct import ReconstructedFoot, reconstruct
 from p2vtools.fit.uncertainty import MeasureIntervals, card_calibration, measure_with_intervals, photo_class

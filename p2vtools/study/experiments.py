@@ -26,10 +26,10 @@ from torch import nn
 from p2vlib import evaluation, models, progress
 from p2vlib.config import Config, Training
 from p2vlib.data.dataset import Captures
-from p2vlib.files import file_lock
 from p2vlib.provenance import home
 from p2vlib.training import checkpoints, recipe_summary, train, training_provenance
 from p2vtools import viewer
+from p2vtools.files import file_lock
 from p2vtools.study.notebook_run import NotebookRun
 
 TRAININGS = ("objects", "shapenet", "things3d", "feet-studio", "feet-phone", "feet-wild")

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from p2vlib import progress
 from p2vlib.config import Config
 from p2vlib.data import dataset
-from p2vlib.data.capture_folder import evenly_spaced, read_photo_set
+from p2vlib.data.capture_folder import evenly_spaced
 from p2vlib.evaluation import bootstrap_interval, iou_at, predict
 from p2vlib.files import write_atomically
 from p2vlib.geometry.frames import FOOT_CUBE
@@ -25,6 +25,7 @@ from p2vtools import viewer
 from p2vtools.executor import run_jobs
 from p2vtools.fit import camera_alignment, pretrained
 from p2vtools.fit.measure import measure_foot
+from p2vtools.fit.photo_set import read_photo_set
 from p2vtools.fit.pretrained import PretrainedModel
 from p2vtools.fit.reconstruct import reconstruct
 from p2vtools.fit.uncertainty import CALIBRATED_SIZE, measure_with_intervals

@@ -31,8 +31,9 @@ from papermill.exceptions import PapermillExecutionError
 
 from p2vlib import progress
 from p2vlib.config import from_params
-from p2vlib.files import file_lock, write_text
+from p2vlib.files import write_text
 from p2vlib.provenance import ROOT, code_digest, home, imported_modules, syntax_digest
+from p2vtools.files import file_lock
 from p2vtools.study import report
 from p2vtools.study.cost import estimate_cost
 from p2vtools.study.notebook_run import manifests

@@ -16,12 +16,13 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from p2vlib.data import augmentation
-from p2vlib.data.capture_folder import PhotoSet, evenly_spaced, read_photo_set
+from p2vlib.data.capture_folder import evenly_spaced
 from p2vlib.geometry.frames import FOOT_CUBE, FOOT_CUBE_EDGE, FOOT_SHARE, SIDES
 from p2vlib.geometry.grids import iou, voxelise
 from p2vtools.executor import run_jobs
 from p2vtools.fit import camera_alignment, pretrained, uncertainty, verdict
 from p2vtools.fit.measure import measure_foot
+from p2vtools.fit.photo_set import PhotoSet, read_photo_set
 from p2vtools.fit.placement import pose_matrix
 from p2vtools.fit.pretrained import PretrainedModel
 from p2vtools.fit.reconstruct import ReconstructedFoot, reconstruct

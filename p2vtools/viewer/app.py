@@ -11,11 +11,11 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from p2vlib.data.capture_folder import PhotoSet
 from p2vlib.data.dataset import Captures
 from p2vlib.files import write_atomically, write_text
 from p2vlib.geometry.grids import VoxelGrid, write_binvox
 from p2vtools.fit import pretrained
+from p2vtools.fit.photo_set import PhotoSet
 from p2vtools.viewer import scene
 from p2vtools.viewer.figures import occupied_centre, slices
 from p2vtools.viewer.sample import Choice, Networks, Prediction, Predictions, Sample, load_samples

@@ -18,7 +18,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from p2vlib.data.augmentation import preprocess
-from p2vlib.data.capture_folder import PhotoSet, evenly_spaced, read_photo_set
+from p2vlib.data.capture_folder import evenly_spaced
 from p2vlib.data.dataset import Captures, mirror_cameras
 from p2vlib.evaluation import iter_predictions, view_orders
 from p2vlib.geometry.cameras import Camera
@@ -27,6 +27,7 @@ from p2vlib.geometry.grids import iou, voxelise
 from p2vlib.models import Reconstruction
 from p2vtools.fit.cube_crops import crop_to_cube, predict_closely
 from p2vtools.fit.ensemble import Ensemble
+from p2vtools.fit.photo_set import PhotoSet, read_photo_set
 from p2vtools.fit.placement import find_foot
 from p2vtools.fit.pretrained import load_pretrained
 from p2vtools.fit.reconstruct import GRID_SIZES

@@ -7,7 +7,7 @@ import textwrap
 
 import pytest
 
-from p2vlib.files import atomic_directory, file_lock, write_atomically, write_bytes, write_text
+from p2vlib.files import write_atomically, write_bytes, write_text
 
 
 def test_text_is_utf8_and_folders_are_made(tmp_path):
@@ -36,11 +36,13 @@ def test_the_temporary_file_has_the_same_suffix(tmp_path):
     assert seen[0].suffix == ".png" and seen[0].parent == tmp_path and seen[0].name.startswith(".")
 
 
-def test_a_folder_of_the_same_name_is_an_error(tmp_path):
+def test_a_folder_in_place_of_a_file_and_a_file_in_place_of_a_folder_are_errors(tmp_path):
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "file").touch()
     with pytest.raises(OSError, match="taken: could not be written"):
         write_text(tmp_path / "taken", "x")
+    with pytest.raises(OSError, match=r"file/a.txt: could not be written"):
+        write_text(tmp_path / "taken/file/a.txt", "text")
     assert os.listdir(tmp_path) == ["taken"]
 
 
@@ -81,27 +83,3 @@ def test_a_kill_while_writing_leaves_the_old_file(tmp_path):
     assert outcome.returncode == -9
     assert target.read_bytes() == b"old"
     assert [name for name in os.listdir(tmp_path) if not name.startswith(".")] == ["checkpoint.bin"]
-
-
-def test_one_process_holds_the_lock_and_others_wait_or_fail(tmp_path):
-    lock, asked = tmp_path / "deep" / "lock", []
-    inside = file_lock(lock)
-    inside.__enter__()
-    with pytest.raises(BlockingIOError), file_lock(lock):
-        raise AssertionError("two are inside")
-
-    def waiting() -> None:
-        asked.append(True)
-        if len(asked) == 2:
-            inside.__exit__(None, None, None)
-
-    with file_lock(lock, waiting):
-        assert len(asked) == 2
-
-
-def test_a_file_in_place_of_a_folder_is_named(tmp_path):
-    (tmp_path / "file").touch()
-    with pytest.raises(OSError, match="file/folder: could not be created"), atomic_directory(tmp_path / "file/folder"):
-        pass
-    with pytest.raises(OSError, match=r"file/a.txt: could not be written"):
-        write_text(tmp_path / "file/a.txt", "text")

@@ -12,13 +12,14 @@ import pandas as pd
 from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
-from p2vlib.data.capture_folder import PhotoSet, evenly_spaced, photo_set_from_arrays, read_photo_set
+from p2vlib.data.capture_folder import evenly_spaced
 from p2vlib.geometry.frames import FOOT_CUBE, FOOT_SHARE
 from p2vlib.geometry.grids import iou, voxelise
 from p2vtools.capture.capture_writer import WrittenCapture
 from p2vtools.capture.charuco import undistort
 from p2vtools.capture.mat_capture import capture_on_mat
 from p2vtools.fit import pretrained
+from p2vtools.fit.photo_set import PhotoSet, photo_set_from_arrays, read_photo_set
 from p2vtools.fit.pretrained import PretrainedModel
 from p2vtools.fit.reconstruct import reconstruct
 from p2vtools.fit.uncertainty import MEASURE_NAMES, measure_with_intervals

@@ -24,7 +24,8 @@ import torch
 import trimesh
 from anny.models import model_data, model_transforms
 
-from p2vlib.files import file_lock, write_atomically
+from p2vlib.files import write_atomically
+from p2vtools.files import file_lock
 
 LOCAL_CHANGES = [
     *(f"{side}-foot-scale-{axis}-incr" for side in "lr" for axis in ("horiz", "vert", "depth")),

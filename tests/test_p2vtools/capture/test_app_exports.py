@@ -17,13 +17,13 @@ from PIL import Image
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
-from p2vlib.data.capture_folder import read_photo_set
 from p2vlib.geometry.cameras import Camera, look_at, read_cameras
 from p2vlib.geometry.frames import FOOT_CUBE
 from p2vlib.geometry.grids import iou, read_binvox, voxelise
 from p2vtools.capture.app_exports import Export, read_export
 from p2vtools.capture.export_capture import capture_from_export
 from p2vtools.cli import main
+from p2vtools.fit.photo_set import read_photo_set
 from p2vtools.synthesis.feet.foot import SyntheticFoot, make_feet
 from p2vtools.synthesis.feet.population import sample_population
 from tests import export_writers

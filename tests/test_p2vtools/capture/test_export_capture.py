@@ -7,11 +7,11 @@ import pytest
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
-from p2vlib.data.capture_folder import MAX_VIEWS
 from p2vlib.geometry.cameras import Camera, look_at
 from p2vlib.geometry.frames import FOOT_CUBE
 from p2vtools.capture import export_capture
 from p2vtools.capture.app_exports import NO_POINTS, Export, Frame
+from p2vtools.fit.photo_set import MAX_VIEWS
 
 UP = np.array([0.0, 1, 0])
 

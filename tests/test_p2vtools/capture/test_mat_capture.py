@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from p2vlib.data.capture_folder import read_photo_set
 from p2vlib.geometry.cameras import Camera, look_at, read_cameras, read_metadata
 from p2vlib.geometry.frames import FOOT_CUBE
 from p2vtools.capture.capture_writer import WrittenCapture, metadata_row
 from p2vtools.capture.charuco import BoardDetection, detect_board, solve_cameras, undistort
 from p2vtools.capture.mat_capture import capture_on_mat
 from p2vtools.cli import main
+from p2vtools.fit.photo_set import read_photo_set
 from p2vtools.synthesis.feet.foot import make_feet
 from p2vtools.synthesis.feet.population import sample_population
 from p2vtools.synthesis.mat import get_mat

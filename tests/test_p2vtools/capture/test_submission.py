@@ -10,14 +10,15 @@ import pytest
 import trimesh
 from PIL import Image
 
-from p2vlib.data.capture_folder import read_capture, read_photo_set
+from p2vlib.data.capture_folder import read_capture
 from p2vlib.geometry.cameras import Camera, look_at, read_cameras, write_cameras
 from p2vlib.geometry.frames import FOOT_CUBE, FOOT_SYNSET
 from p2vlib.geometry.grids import read_binvox
 from p2vtools.archives.shapenet import read_taxonomy
 from p2vtools.capture.charuco import detect_board
-from p2vtools.capture.submission import KNEE_HEIGHT, LEG_RADIUS, Submission, below_knee_box, submit_capture
+from p2vtools.capture.submission import KNEE_HEIGHT, LEG_RADIUS, Submission, below_knee_box, crop_camera, submit_capture
 from p2vtools.cli import main
+from p2vtools.fit.photo_set import read_photo_set
 from p2vtools.synthesis.mat import get_mat
 from tests.mats import mat_image_from
 
@@ -168,7 +169,7 @@ def test_photos_of_any_orientation_are_cropped_at_their_upper_edge(roll, edge):
     box = below_knee_box(camera, np.zeros(3))
     assert [index for index in range(4) if box[index] != (0, 0, 400, 400)[index]] == [edge]
     leg = np.array([[x, y, z] for x in (-0.11, 0.11) for y in (0, KNEE_HEIGHT) for z in (-0.11, 0.11)])
-    cropped = camera.cropped(box)
+    cropped = crop_camera(camera, box)
     pixels = cropped.project(leg)
     assert (pixels[:, :2] >= 0).all() and (pixels[:, :2] <= [cropped.width, cropped.height]).all()
     assert pixels[:, 2] == pytest.approx(camera.project(leg)[:, 2])

@@ -12,11 +12,11 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional
 
-from p2vlib.data.capture_folder import PhotoSet
 from p2vlib.geometry.cameras import look_at
 from p2vlib.geometry.frames import FOOT_CUBE, FOOT_SHARE
 from p2vlib.geometry.projection import project_points, render_silhouettes, voxel_centres
 from p2vlib.models import Reconstruction
+from p2vtools.fit.photo_set import PhotoSet
 from p2vtools.fit.placement import MAX_SHIFT, MAX_TURN, estimate_placement, find_foot, pose_matrix, pose_yaw
 
 PIXELS = 160

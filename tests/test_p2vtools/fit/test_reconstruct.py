@@ -16,7 +16,6 @@ from safetensors.torch import save_file
 from scipy.spatial.transform import Rotation
 
 from p2vlib import models
-from p2vlib.data.capture_folder import MAX_VIEWS, read_photo_set
 from p2vlib.geometry.cameras import Camera, look_at, read_cameras, write_cameras
 from p2vlib.geometry.frames import FOOT_CUBE
 from p2vlib.geometry.grids import iou, read_binvox, voxelise
@@ -24,6 +23,7 @@ from p2vlib.provenance import data_folder
 from p2vtools.cli import main
 from p2vtools.fit import pretrained, uncertainty
 from p2vtools.fit.ensemble import Ensemble
+from p2vtools.fit.photo_set import MAX_VIEWS, read_photo_set
 from p2vtools.fit.reconstruct import OUTPUT_FORMATS, reconstruct, write_foot
 from p2vtools.study import model_card, pretraining
 

@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 import trimesh
 
-from p2vlib.data.capture_folder import read_photo_set
 from p2vtools.cli import main
 from p2vtools.fit import reconstruct, uncertainty, verdict
 from p2vtools.fit.measure import measure_foot
+from p2vtools.fit.photo_set import read_photo_set
 from p2vtools.fit.placement import pose_matrix
 from p2vtools.fit.uncertainty import CALIBRATED_SIZE, CALIBRATION_KEY, MEASURE_NAMES
 from p2vtools.study import model_card, validation_feet

@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from p2vlib.data.capture_folder import read_photo_set
 from p2vlib.geometry.cameras import read_cameras, write_cameras
 from p2vtools.cli import main
 from p2vtools.fit import verdict
 from p2vtools.fit.measure import Measures
+from p2vtools.fit.photo_set import read_photo_set
 from p2vtools.fit.placement import FootPlacement, pose_matrix
 from p2vtools.fit.reconstruct import reconstruct
 from p2vtools.study.verdict_limits import fit_verdict

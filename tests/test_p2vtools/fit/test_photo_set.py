@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from p2vlib.data.capture_folder import PhotoSet, check_foot_length, scale_of
+from p2vtools.fit.photo_set import PhotoSet, check_foot_length, scale_of
 
 
 @pytest.mark.parametrize(
