@@ -13,19 +13,20 @@ import torch
 import trimesh
 from PIL import Image
 from safetensors.torch import save_file
-from scipy.spatial.transform import Rotation
 
 from p2vlib import models
-from p2vlib.geometry.cameras import Camera, look_at, read_cameras, write_cameras
+from p2vlib.geometry.cameras import look_at, read_cameras, write_cameras
 from p2vlib.geometry.frames import FOOT_CUBE
 from p2vlib.geometry.grids import iou, read_binvox, voxelise
 from p2vlib.provenance import data_folder
 from p2vtools.cli import main
 from p2vtools.fit import pretrained, uncertainty
+from p2vtools.fit.camera_alignment import note_by_hand
 from p2vtools.fit.ensemble import Ensemble
 from p2vtools.fit.photo_set import MAX_VIEWS, read_photo_set
 from p2vtools.fit.reconstruct import OUTPUT_FORMATS, reconstruct, write_foot
 from p2vtools.study import model_card, pretraining
+from p2vtools.study.validation_feet import change_cameras
 
 
 @pytest.fixture
@@ -36,18 +37,6 @@ def folder(right_foot, tmp_path) -> Path:
 
 def run_command(folder: Path, *options: str, out: str = "foot.obj") -> int:
     return main(["reconstruct", str(folder), "--out", str(folder.parent / out), "--size", "32", *options])
-
-
-def noted_by_hand(camera: Camera, rng: np.random.Generator) -> Camera:
-    """Errors of the slides: azimuth 8 and elevation 15 degrees, distance 30 %, aim 4 cm."""
-    foot = np.array([0, 0.05, 0])
-    azimuth, elevation = np.deg2rad(rng.uniform([-8, -15], [8, 15]))
-    sideways = Rotation.from_rotvec(camera.extrinsics[:3, 1] * azimuth)
-    rotation = (Rotation.from_rotvec([elevation, 0, 0]) * sideways).as_matrix() @ camera.extrinsics[:3, :3]
-    offset = (camera.extrinsics[:3, :3] @ foot + camera.extrinsics[:3, 3]) * rng.uniform(0.7, 1.3)
-    pose = np.eye(4)
-    pose[:3, :3], pose[:3, 3] = rotation, offset + [*rng.uniform(-0.04, 0.04, 2), 0] - rotation @ foot
-    return replace(camera, extrinsics=pose)
 
 
 # -------------------------------------------------------------------------------------------------------------- results
@@ -96,7 +85,7 @@ def test_cameras_noted_by_hand_are_aligned(weights, right_foot):
         photo_set, mesh = read_photo_set(capture), trimesh.load_mesh(capture / "model.obj", process=False)
         truth = voxelise(mesh.vertices, mesh.faces, FOOT_CUBE, 32).volume
         for _ in range(2):
-            wrong = replace(photo_set, cameras=[noted_by_hand(camera, rng) for camera in photo_set.cameras])
+            wrong = change_cameras(photo_set, note_by_hand, rng)
             for mode, ious in scores.items():
                 ious.append(iou(reconstruct(weights, wrong, 32, "given", mode).solid, truth))
     assert np.mean(scores["noted"]) > np.mean(scores["exact"]) + 0.03, scores
