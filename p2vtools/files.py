@@ -1,18 +1,19 @@
-"""Folders that are either complete or absent, as files are in `p2vlib.files`, and lock files."""
+"""Folders that are either complete or absent, as files are in `p2vlib.files`, their digests, and lock files.
+
+What two processes must not do at once is done under a `file_lock`.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import glob
-import os
+import hashlib
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-import psutil
 from filelock import FileLock, Timeout
 
-from p2vlib.files import flush_to_disk
+from p2vlib.files import flush_to_disk, partial_path
 
 
 def ensure_absent(folder: Path) -> None:
@@ -25,8 +26,6 @@ def ensure_absent(folder: Path) -> None:
 def atomic_directory(folder: Path, replace: bool = False) -> Iterator[Path]:
     """Yields a new folder to fill; it is renamed to ``folder`` on success and removed on failure.
 
-    What a killed process left behind on its way to the same ``folder`` is removed first.
-
     Args:
         replace: whether an existing ``folder`` is replaced.
 
@@ -36,10 +35,7 @@ def atomic_directory(folder: Path, replace: bool = False) -> Iterator[Path]:
     """
     if not replace:
         ensure_absent(folder)
-    for leftover in folder.parent.glob(f".*.partial.{glob.escape(folder.name)}"):
-        if not psutil.pid_exists(int(leftover.name.split(".")[1])):
-            shutil.rmtree(leftover)
-    partial = folder.with_name(f".{os.getpid()}.partial.{folder.name}")
+    partial = partial_path(folder)
     try:
         partial.mkdir(parents=True)
     except OSError as error:
@@ -50,6 +46,8 @@ def atomic_directory(folder: Path, replace: bool = False) -> Iterator[Path]:
             flush_to_disk(path)
         if replace:
             shutil.rmtree(folder, ignore_errors=True)
+        else:  # another process may have made it meanwhile
+            ensure_absent(folder)
         partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -78,3 +76,20 @@ def file_lock(path: Path, waiting: Callable[[], object] | None = None) -> Iterat
         yield
     finally:
         lock.release()
+
+
+def file_digests(folder: Path) -> dict[str, str]:
+    """Relative path of every file below ``folder`` -> its digest, for `is_whole`."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): file_digest(path) for path in files}
+
+
+def file_digest(path: Path) -> str:
+    """The first 16 hexadecimal digits of the SHA-256 of a file."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
+
+
+def is_whole(folder: Path, digests: Mapping[str, str]) -> bool:
+    """Whether ``folder`` has all files of ``digests``, unchanged."""
+    return all((folder / name).is_file() and file_digest(folder / name) == digests[name] for name in digests)

@@ -24,6 +24,7 @@ import requests
 from p2vlib import progress
 from p2vlib.files import write_text
 from p2vlib.provenance import home
+from p2vtools.files import file_lock
 
 GIB = 2**30
 ATTEMPTS = 5
@@ -85,8 +86,9 @@ def fetch(name: str, root: Path | None = None) -> Path:
     pooch.get_logger().setLevel(logging.WARNING)
     for source in SOURCES[name]:
         archive, folder = root / source.name, root / source.folder
-        if not (source.folder and folder.is_dir()):
-            _fetch_file(source, archive, folder)
+        with file_lock(root / ".lock", waiting=lambda: None):
+            if not (source.folder and folder.is_dir()):
+                _fetch_file(source, archive, folder)
         print(f"{folder if source.folder else archive}: done", flush=True)
     return root
 

@@ -12,7 +12,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -21,15 +21,15 @@ import trimesh
 from jaxtyping import Float
 
 from p2vlib.data.capture_folder import read_subject, write_capture
-from p2vlib.files import write_text
+from p2vlib.files import write_bytes, write_text
 from p2vlib.geometry.cameras import Camera
 from p2vlib.geometry.frames import FOOT_CUBE_EDGE, FOOT_SYNSET, SIDES, Cube, foot_cube
-from p2vlib.geometry.grids import VoxelGrid, read_binvox, voxelise, write_binvox
+from p2vlib.geometry.grids import VoxelGrid, read_binvox, voxelise
 from p2vtools.archives.shapenet import RENDERINGS, SPLITS, VOXELS, read_taxonomy
 from p2vtools.capture.capture_writer import clockwise_order, encode_photo, metadata_row
 from p2vtools.capture.mat_capture import MAX_PHOTO_SIDE
 from p2vtools.capture.scan_files import read_scan
-from p2vtools.files import atomic_directory, ensure_absent
+from p2vtools.files import atomic_directory, ensure_absent, file_lock
 from p2vtools.fit.photo_set import PhotoSet, read_photo_set
 
 TAXONOMY_FILE = "taxonomy.json"
@@ -103,16 +103,43 @@ class Submission:
         """The folder of its grid."""
         return self.tree / VOXELS / FOOT_SYNSET / self.name
 
-    def ensure_absent(self) -> None:
-        """Checks that the tree can take the capture.
+    def lock(self) -> AbstractContextManager[None]:
+        """Held by the process that changes the tree; others wait."""
+        return file_lock(self.tree / ".lock", waiting=lambda: None)
+
+    def finish_interrupted(self) -> bool:
+        """Finishes the submission of this foot if it was interrupted; returns whether it was.
 
         Raises:
             ValueError: the tree already has this foot of this person, or its taxonomy is not readable.
         """
+        if self._is_unlisted():
+            with self.lock():
+                if self._is_unlisted():  # and is not just being submitted by another process
+                    self.publish()
+                    return True
         ensure_absent(self.folder)
         ensure_absent(self.voxels)
-        if (self.tree / TAXONOMY_FILE).is_file():
-            read_taxonomy(self.tree / TAXONOMY_FILE)
+        return False
+
+    def _is_unlisted(self) -> bool:
+        path = self.tree / TAXONOMY_FILE
+        entries = read_taxonomy(path) if path.is_file() else []
+        is_listed = any(self.name in entry.train + entry.validation + entry.test for entry in entries)
+        return self.folder.is_dir() and not is_listed
+
+    def publish(self) -> None:
+        """Copies the grid of the capture in the tree to its place and adds the capture to its split."""
+        grid, path = self.folder / "model.binvox", self.tree / TAXONOMY_FILE
+        if grid.is_file():
+            write_bytes(self.voxels / grid.name, grid.read_bytes())
+        taxonomy = json.loads(path.read_text("utf-8")) if path.is_file() else []
+        feet = next((entry for entry in taxonomy if entry["taxonomy_id"] == FOOT_SYNSET), None)
+        if feet is None:
+            feet = {"taxonomy_id": FOOT_SYNSET, "taxonomy_name": "foot", "train": [], "val": [], "test": []}
+            taxonomy.append(feet)
+        feet[SPLITS[self.split]].append(self.name)
+        write_text(path, json.dumps(taxonomy, indent=1) + "\n")
 
 
 def submit_capture(capture: Path, submission: Submission, report: Callable[[str], object] = lambda line: None) -> Path:
@@ -122,7 +149,8 @@ def submit_capture(capture: Path, submission: Submission, report: Callable[[str]
         ValueError: an unreadable capture, or one of the other side or without a scale; a camera that does not show the
             leg; a model that is not a foot; or the data set already has this foot.
     """
-    submission.ensure_absent()
+    if submission.finish_interrupted():
+        return submission.folder
     original = read_subject(capture)
     if original.get("side", submission.side) != submission.side:
         found = f"subject.json says it is a {original['side']} foot"
@@ -152,12 +180,10 @@ def submit_capture(capture: Path, submission: Submission, report: Callable[[str]
     }
     photos, cameras = _crop_photos(photo_set, cube, report)
     rows = [metadata_row(camera, cube.centre) for camera in cameras]
-    with ExitStack() as stack:
-        if grid:
-            write_binvox(stack.enter_context(atomic_directory(submission.voxels)) / "model.binvox", grid)
-        folder = stack.enter_context(atomic_directory(submission.folder))
-        write_capture(folder, photos, rows, cameras, subject, grid, mesh)
-    _add_to_taxonomy(submission)
+    with submission.lock():
+        with atomic_directory(submission.folder) as folder:
+            write_capture(folder, photos, rows, cameras, subject, grid, mesh)
+        submission.publish()
     return submission.folder
 
 
@@ -225,15 +251,3 @@ def below_knee_box(camera: Camera, position: Float[np.ndarray, "3"]) -> tuple[in
     else:
         box[axis + 2] = int(np.clip(np.ceil(pixels[:, axis].max()), 0, box[axis + 2]))
     return tuple(box)
-
-
-def _add_to_taxonomy(submission: Submission) -> None:
-    """Adds the capture to its split; other categories are unchanged."""
-    path = submission.tree / TAXONOMY_FILE
-    taxonomy = json.loads(path.read_text("utf-8")) if path.is_file() else []
-    feet = next((entry for entry in taxonomy if entry["taxonomy_id"] == FOOT_SYNSET), None)
-    if feet is None:
-        feet = {"taxonomy_id": FOOT_SYNSET, "taxonomy_name": "foot", "train": [], "val": [], "test": []}
-        taxonomy.append(feet)
-    feet[SPLITS[submission.split]].append(submission.name)
-    write_text(path, json.dumps(taxonomy, indent=1) + "\n")

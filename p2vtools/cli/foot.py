@@ -221,13 +221,15 @@ def _submit(
     from p2vtools.capture.submission import Submission, submit_capture
 
     submission = Submission(tree, subject, source.side, consent, licence)
-    submission.ensure_absent()
-    with TemporaryDirectory() as folder:
-        made = source.path
-        if not (made / "subject.json").is_file():
-            made = out or Path(folder) / submission.name
-            _make_capture(source, made)
-        submit_capture(made, submission, print)
+    if submission.finish_interrupted():
+        print(f"{submission.folder}: finishes a submission that was interrupted")
+    else:
+        with TemporaryDirectory() as folder:
+            made = source.path
+            if not (made / "subject.json").is_file():
+                made = out or Path(folder) / submission.name
+                _make_capture(source, made)
+            submit_capture(made, submission, print)
     print(f"{submission.folder}: submitted under {submission.licence}, split {submission.split}; next:")
     print(f"  p2v validate {tree}")
 

@@ -154,12 +154,13 @@ def _size_setting(name: str, image_size: int) -> dict[str, int]:
 
 @contextlib.contextmanager
 def _share_trainings(run: NotebookRun, folder: Path, provenance: Callable[[], dict]) -> Iterator[None]:
-    """In a sweep, links the weights of an equal training of another run into ``folder`` before the block trains.
+    """Of several processes one trains; in a sweep, the others link its weights into ``folder`` before the block trains.
 
-    Equal means the same provenance. Of several processes one trains; the others wait and then link its weights.
+    A sweep shares all trainings of the same provenance, a run of a scale those in the same ``folder``.
     """
     if run.name == run.config.scale:
-        yield
+        with file_lock(run.work / "trainings" / f"{folder.name}.lock", waiting=_check_stop):
+            yield
         return
     expected = provenance()
     with file_lock(run.work.parent / "trainings" / f"{checkpoints.provenance_id(expected)}.lock", waiting=_check_stop):

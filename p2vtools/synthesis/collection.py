@@ -9,6 +9,7 @@ photos are taken: in the studio of R2N2, with a phone, with a phone on a printed
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 from collections.abc import Iterator
@@ -20,9 +21,10 @@ import numpy as np
 import trimesh
 from PIL import Image
 
+from p2vlib import progress
 from p2vlib.config import DATA_RECIPE, Config
 from p2vlib.data import packed
-from p2vlib.data.capture_folder import write_capture
+from p2vlib.data.capture_folder import read_subject, write_capture
 from p2vlib.files import write_bytes, write_text
 from p2vlib.geometry.cameras import Camera, Row
 from p2vlib.geometry.frames import FOOT_SYNSET, R2N2_DISTANCE_SCALE, R2N2_FOV, SIDES, Cube, object_cube
@@ -30,7 +32,7 @@ from p2vlib.geometry.grids import voxelise
 from p2vlib.provenance import data_folder, home
 from p2vtools.archives.shapenet import RENDERINGS, SPLITS, VOXELS
 from p2vtools.executor import run_jobs
-from p2vtools.files import atomic_directory, file_lock
+from p2vtools.files import atomic_directory, file_digest, file_digests, file_lock, is_whole
 from p2vtools.synthesis.feet.legs import cache_legs
 
 if TYPE_CHECKING:
@@ -83,9 +85,28 @@ class CaptureJob:
         return {(side, domain): root / domain / f"{self.name}-{side}" for side in SIDES for domain in domains}
 
     def is_current(self, folder: Path) -> bool:
-        """Whether the capture in ``folder`` was made from this recipe."""
-        subject = folder / "subject.json"
-        return subject.is_file() and json.loads(subject.read_text())["recipe"] == self.recipe()
+        """Whether the capture in ``folder`` was made from this recipe and has all of its files, unchanged."""
+        try:
+            subject = read_subject(folder)
+        except ValueError as error:
+            progress.log(f"{error}; it is made again")
+            return False
+        if subject.get("recipe") != self.recipe():
+            return False
+        if not self._is_whole(folder, subject.get("sha256")):
+            progress.log(f"{folder}: files are missing or damaged; it is made again")
+            return False
+        return True
+
+    def _is_whole(self, folder: Path, digests: dict[str, str] | None) -> bool:
+        if digests is None:  # a capture of an earlier version
+            names = ["model.obj", "model.binvox", "cameras.json", "rendering/renderings.txt"]
+            names += ["rendering/rendering_metadata.txt", *(f"rendering/{i:02d}.*" for i in range(self.views))]
+            whole = all(any(file.stat().st_size for file in folder.glob(name)) for name in names)
+        else:
+            whole = is_whole(folder, digests)
+        grid = "model.binvox"
+        return whole and (self.kind != "object" or is_whole(_grid(folder), {grid: file_digest(folder / grid)}))
 
     def recipe(self) -> dict:
         """What the captures depend on."""
@@ -117,14 +138,23 @@ def ensure_collection(config: Config, workers: int | None = None) -> None:
 
     If another process is doing the same, it waits for that process first.
     """
-    with file_lock(home() / ".runs" / config.scale / "data.lock", waiting=lambda: None):
-        jobs = list(capture_jobs(config))
-        missing = [job for job in jobs if not all(map(job.is_current, job.folders(config.scale).values()))]
-        if missing:
-            cache_legs()
-            # An exception stops the collection: a data set without one of its people would be another data set.
-            run_jobs(_capture, [(job, config.scale) for job in missing], "captures", "subject", workers)
-        _write_taxonomy(jobs, config.scale)
+    with _lock(config.scale, "data"):
+        _render_missing(config, workers)
+
+
+def _lock(scale: str, name: str) -> contextlib.AbstractContextManager[None]:
+    """The lock of all data of a scale (``data``), or of the captures of one person or object."""
+    return file_lock(home() / ".runs" / scale / "locks" / f"{name}.lock", waiting=lambda: None)
+
+
+def _render_missing(config: Config, workers: int | None) -> None:
+    jobs = list(capture_jobs(config))
+    missing = [job for job in jobs if not all(map(job.is_current, job.folders(config.scale).values()))]
+    if missing:
+        cache_legs()
+        # An exception stops the collection: a data set without one of its people would be another data set.
+        run_jobs(_capture, [(job, config.scale) for job in missing], "captures", "subject", workers)
+    _write_taxonomy(jobs, config.scale)
 
 
 def build_collection(config: Config, workers: int | None = None) -> Path:
@@ -133,8 +163,10 @@ def build_collection(config: Config, workers: int | None = None) -> Path:
     A machine that only has the packed file needs no renderer.
     """
     if not packed.is_current(config):
-        ensure_collection(config, workers)
-        packed.pack(config, capture_folders(config))
+        with _lock(config.scale, "data"):
+            if not packed.is_current(config):  # another process may have packed it meanwhile
+                _render_missing(config, workers)
+                packed.pack(config, capture_folders(config))
     return packed.packed_path(config)
 
 
@@ -157,17 +189,18 @@ def unseen_capture(config: Config, person: int, side: str) -> Path:
         )
     (job,) = (job for job in capture_jobs(config) if (job.kind, job.split, job.index) == ("foot", "test", person))
     folder = job.folders(config.scale)[side, "phone"]
-    with file_lock(home() / ".runs" / config.scale / f"{folder.name}.lock", waiting=lambda: None):
+    with _lock(config.scale, job.name):
         if not job.is_current(folder):
             _capture_foot(job, _make_feet(job)[side], "phone", folder)
     return folder
 
 
 def _capture(job: CaptureJob, scale: str) -> None:
-    """Renders the missing captures of ``job``."""
-    feet = {} if job.kind == "object" else _make_feet(job)
-    for (side, domain), folder in job.folders(scale).items():
-        if not job.is_current(folder):
+    """Renders the missing captures of ``job``, unless another process has done so meanwhile."""
+    with _lock(scale, job.name):
+        missing = {key: folder for key, folder in job.folders(scale).items() if not job.is_current(folder)}
+        feet = _make_feet(job) if missing and job.kind != "object" else {}
+        for (side, domain), folder in missing.items():
             if job.kind == WILD_DOMAIN:
                 _capture_wild(job, feet[side], folder)
             elif feet:
@@ -237,8 +270,12 @@ def _capture_object(job: CaptureJob, folder: Path) -> None:
     rows, cameras, photos = _render_studio(rng, job, mesh, 1.0, np.zeros(3))
     description = {"look": "studio", "metadata": "r2n2"}
     _write(folder, job, mesh, object_cube(mesh.bounds), rows, cameras, photos, description)
-    voxels = folder.parents[2] / VOXELS / job.synset / job.name / "model.binvox"
-    write_bytes(voxels, (folder / "model.binvox").read_bytes())
+    write_bytes(_grid(folder) / "model.binvox", (folder / "model.binvox").read_bytes())
+
+
+def _grid(folder: Path) -> Path:
+    """The folder with the grid of the object in the capture ``folder``."""
+    return folder.parents[2] / VOXELS / folder.parent.name / folder.name
 
 
 def _render_studio(
@@ -287,6 +324,9 @@ def _write(
     truth = voxelise(solid.vertices, solid.faces, cube, GRID_SIZE)
     with atomic_directory(folder, replace=True) as partial:
         write_capture(partial, photos, rows, cameras, subject, truth, mesh)
+        digests = file_digests(partial)
+        del digests["subject.json"]
+        write_text(partial / "subject.json", json.dumps({**subject, "sha256": digests}, indent=1))
 
 
 def _write_taxonomy(jobs: list[CaptureJob], scale: str) -> None:

@@ -82,4 +82,8 @@ def test_a_kill_while_writing_leaves_the_old_file(tmp_path):
     outcome = subprocess.run([sys.executable, "-c", textwrap.dedent(program), str(target)])
     assert outcome.returncode == -9
     assert target.read_bytes() == b"old"
-    assert [name for name in os.listdir(tmp_path) if not name.startswith(".")] == ["checkpoint.bin"]
+    (tmp_path / ".1.partial.running").mkdir()  # process 1 always runs
+    (tmp_path / ".p2v.partial.not-ours").touch()
+    assert len(os.listdir(tmp_path)) == 4
+    write_text(tmp_path / "other.txt", "the next write removes what the killed process left")
+    assert set(os.listdir(tmp_path)) == {"checkpoint.bin", "other.txt", ".1.partial.running", ".p2v.partial.not-ours"}

@@ -1,8 +1,15 @@
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+import textwrap
+
+import psutil
 import pytest
 
-from p2vtools.files import atomic_directory, file_lock
+from p2vtools.files import atomic_directory, file_digests, file_lock, is_whole
 
 
 def test_one_process_holds_the_lock_and_others_wait_or_fail(tmp_path):
@@ -25,3 +32,45 @@ def test_a_file_in_place_of_a_folder_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="file/folder: could not be created"), atomic_directory(tmp_path / "file/folder"):
         pass
+
+
+def test_a_partial_of_an_earlier_process_with_the_same_id_is_abandoned(tmp_path, monkeypatch):
+    (tmp_path / f".{os.getpid()}.partial.folder").mkdir()
+    made = (tmp_path / f".{os.getpid()}.partial.folder").stat().st_ctime
+    monkeypatch.setattr(psutil.Process, "create_time", lambda process: made + 60)
+    with atomic_directory(tmp_path / "folder") as folder:
+        (folder / "a.txt").write_text("a")
+    assert os.listdir(tmp_path) == ["folder"]
+
+
+def test_entries_that_two_processes_add_are_all_kept(tmp_path):
+    program = """
+        import json, pathlib, sys
+        from p2vlib.files import write_text
+        from p2vtools.files import file_lock
+        path = pathlib.Path(sys.argv[1])
+        for number in range(40):
+            with file_lock(path.with_name("lock"), waiting=lambda: None):
+                write_text(path, json.dumps(json.loads(path.read_text()) + [sys.argv[2]]))
+    """
+    path = tmp_path / "list.json"
+    path.write_text("[]")
+    command = [sys.executable, "-c", textwrap.dedent(program), str(path)]
+    processes = [subprocess.Popen([*command, name]) for name in "ab"]
+    assert [process.wait() for process in processes] == [0, 0]
+    entries = json.loads(path.read_text())
+    assert entries.count("a") == entries.count("b") == 40
+
+
+def test_a_folder_is_whole_if_every_listed_file_is_there_unchanged(tmp_path):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "a").write_bytes(b"abc")
+    (tmp_path / "b").write_bytes(b"")
+    digests = file_digests(tmp_path)
+    assert digests == {"b": "e3b0c44298fc1c14", "sub/a": "ba7816bf8f01cfea"}, "SHA-256 of nothing and of abc"
+    (tmp_path / "new").touch()
+    assert is_whole(tmp_path, digests)
+    (tmp_path / "sub" / "a").write_bytes(b"abd")
+    assert not is_whole(tmp_path, digests)
+    (tmp_path / "sub" / "a").unlink()
+    assert not is_whole(tmp_path, digests)

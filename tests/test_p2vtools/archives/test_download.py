@@ -92,7 +92,9 @@ def source(server, monkeypatch):
 
 
 def names(folder):
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    return sorted(
+        str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file() and path.name != ".lock"
+    )
 
 
 def test_an_archive_is_downloaded_unpacked_and_its_hash_recorded(source, server, tmp_path):

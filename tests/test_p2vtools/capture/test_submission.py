@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -86,7 +88,7 @@ def test_tree_has_the_layout_of_shapenet(tree):
     folder = "ShapeNetRendering/05563266/p-7-left"
     photos = {f"{folder}/rendering/{number:02d}.jpg" for number in range(4)}
     lists = {f"{folder}/rendering/{name}" for name in ("renderings.txt", "rendering_metadata.txt")}
-    assert names == {"taxonomy.json", f"{folder}/cameras.json", f"{folder}/subject.json"} | photos | lists
+    assert names - {".lock"} == {"taxonomy.json", f"{folder}/cameras.json", f"{folder}/subject.json"} | photos | lists
     photo_set = read_photo_set(tree / folder)
     assert photo_set.side == "left" and photo_set.names == ["00.jpg", "01.jpg", "02.jpg", "03.jpg"]
 
@@ -120,6 +122,29 @@ def test_both_feet_of_a_person_are_in_one_split_and_other_categories_are_kept(tm
     assert other.train == ("a",)
     people = [{name.rsplit("-", 1)[0] for name in split} for split in (feet.train, feet.validation, feet.test)]
     assert sum(map(len, people)) == 12 == len(set.union(*people)) and len(feet.train) >= 12
+
+
+def test_submissions_from_several_processes_are_all_listed(tmp_path):
+    capture = write_source(tmp_path / "capture", views=1)
+    people = [f"p{number}" for number in range(6)]
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(lambda name: submit_capture(capture, Submission(tmp_path / "t", name, "left", "yes")), people))
+    (feet,) = read_taxonomy(tmp_path / "t" / "taxonomy.json")
+    assert sorted([*feet.train, *feet.validation, *feet.test]) == [f"{name}-left" for name in people]
+
+
+def test_a_submission_that_was_killed_is_finished_by_the_same_command(tmp_path, capsys):
+    tree = tmp_path / "tree"
+    block = trimesh.creation.box([0.25, 0.1, 0.09]).apply_translation([0, 0.05, 0])
+    command = arguments(write_source(tmp_path / "capture", block, views=1), tree, "p9")
+    assert main(command) == 0
+    before = {path: path.read_bytes() for path in tree.rglob("*") if path.is_file()}
+    (tree / "taxonomy.json").unlink()  # killed between the capture folder and its grid
+    shutil.rmtree(tree / "ShapeNetVox32")
+    capsys.readouterr()
+    assert main(command) == 0 and "finishes a submission that was interrupted" in capsys.readouterr().out
+    assert {path: path.read_bytes() for path in tree.rglob("*") if path.is_file()} == before
+    assert main(command) == 1 and "already exists" in capsys.readouterr().err
 
 
 # ---------------------------------------------------------------------------------------------------- what is removed

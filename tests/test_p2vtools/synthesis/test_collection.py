@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 from PIL import Image
 
 from p2vlib.data.capture_folder import read_capture
-from p2vlib.geometry.cameras import Camera
+from p2vlib.geometry.cameras import Camera, look_at
 from p2vlib.geometry.frames import FOOT_SYNSET, R2N2_DISTANCE_SCALE, R2N2_FOV, SIDES
 from p2vlib.geometry.grids import read_binvox
 from p2vlib.provenance import data_folder
@@ -22,6 +23,7 @@ from p2vtools.synthesis import collection
 from p2vtools.synthesis.collection import CaptureJob
 
 FOOT = CaptureJob("foot", "test", 5, 0, views=2, studio_samples=2, phone_samples=2)
+CAMERA = look_at((0, 30, 0, 1.0, 49), np.zeros(3), 8, 8)
 TABLE = CaptureJob("object", "train", 5, 0, views=2, studio_samples=2, synset="04379243")
 
 
@@ -76,6 +78,41 @@ def test_captures_are_reproducible_and_completed_after_a_kill(home):
     collection._capture(TABLE, "smoke")
     assert read_capture(folder).files == files and not partial.exists()
     assert TABLE.is_current(folder) and not replace(TABLE, studio_samples=3).is_current(folder)
+
+
+@pytest.mark.parametrize("damaged", ["rendering/00.png", "model.obj", "subject.json", "grid"])
+def test_a_damaged_capture_is_made_again(home, monkeypatch, capsys, damaged):
+    (folder,) = TABLE.folders("smoke").values()
+    monkeypatch.setattr(collection, "_render_studio", lambda *args: ([(0, 30, 0, 1, 49)], [CAMERA], {"00.png": b"png"}))
+    collection._capture(TABLE, "smoke")
+    path = home / "data/objects/smoke/ShapeNetVox32/04379243" / TABLE.name / "model.binvox"
+    path = path if damaged == "grid" else folder / damaged
+    content = path.read_bytes()
+    path.write_bytes(content[:-2])
+    collection._capture(TABLE, "smoke")
+    assert path.read_bytes() == content and TABLE.is_current(folder)
+    assert capsys.readouterr().out.count("it is made again") == 1
+
+
+def test_captures_of_an_earlier_version_are_current_as_long_as_no_file_is_missing(smoke, home):
+    collected = smoke.objects / "ShapeNetRendering" / "04379243" / "04379243-train-0000"
+    (job,) = (job for job in collection.capture_jobs(smoke.config) if job.name == collected.name)
+    shutil.copytree(smoke.objects, home / "data/objects/smoke")
+    (folder,) = job.folders("smoke").values()
+    subject = json.loads((folder / "subject.json").read_text())
+    subject.pop("sha256", None)
+    (folder / "subject.json").write_text(json.dumps(subject))
+    assert job.is_current(folder)
+    (folder / "rendering" / "03.png").unlink()
+    assert not job.is_current(folder)
+
+
+def test_of_several_processes_one_renders_a_capture(home, monkeypatch):
+    make, made = collection._capture_object, []
+    monkeypatch.setattr(collection, "_capture_object", lambda *args: made.append(args) or make(*args))
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda _: collection._capture(TABLE, "smoke"), range(2)))
+    assert len(made) == 1
 
 
 @pytest.fixture(scope="module")
