@@ -6,6 +6,7 @@ look, and the foot on it is found from the silhouettes that the pretrained netwo
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from PIL import Image
 
 from p2vlib.geometry.cameras import Camera
 from p2vlib.geometry.frames import FOOT_CUBE, FOOT_CUBE_EDGE, SIDES, Cube
-from p2vtools.capture.app_exports import Export, Frame
+from p2vtools.capture.app_exports import WITHOUT_MAT, Export, Frame
 from p2vtools.capture.capture_writer import WrittenCapture, clockwise_order, metadata_row, write_foot_capture
 from p2vtools.capture.charuco import sharpness, undistort
 from p2vtools.capture.ground_plane import fit_plane, random_planes
@@ -36,6 +37,7 @@ from p2vtools.fit.photo_set import (
 )
 from p2vtools.fit.placement import SEARCH_SCALE, estimate_placement, foot_visual_hull, pose_matrix
 from p2vtools.fit.pretrained import PretrainedModel
+from p2vtools.fit.reconstruct import reconstruct
 
 CROP_RADIUS, CROP_HEIGHT = 0.28, 0.45
 """Cylinder about the point where the cameras look, within which a mesh belongs to the foot, metres."""
@@ -54,6 +56,13 @@ COS_TILT, COS_TILT_WITHOUT_GRAVITY = np.cos(np.deg2rad(10)), np.cos(np.deg2rad(5
 
 TRIALS, MAX_SAMPLES = 800, 3000
 """RANSAC trials for the floor, and points that take part."""
+
+DISTANCES = 0.8, 6.0
+"""Range of the median distance of cameras without a scale from the foot, in foot lengths: 0.2 to 1.5 m at 250 mm."""
+
+MIN_AGREEMENT = 0.75
+"""Mean silhouette IoU of the reconstruction below which cameras without a scale are refused. Rendered walks that were
+placed right have 0.84 and more, and one that was placed 160 mm wrong has 0.68."""
 
 DISTANCE_WITHOUT_SCALE = 0.55
 """Assumed distance of cameras without a scale from the foot, metres, until the foot is found."""
@@ -81,8 +90,8 @@ def capture_from_export(
         report: receives lines about the progress.
 
     Raises:
-        ValueError: an unknown side, an existing ``out``, an implausible or unnecessary length, no floor, or no foot in
-            the mesh or in the photos.
+        ValueError: an unknown side, an existing ``out``, an implausible or unnecessary length, no floor, no foot in
+            the mesh or in the photos, or cameras without a scale that do not agree with the photos (`check_cameras`).
     """
     if side not in SIDES:
         raise ValueError(f"side is {side!r}; expected left or right: which foot is in the photos?")
@@ -104,8 +113,12 @@ def capture_from_export(
     names = [frame.name for frame in frames]
     if cleaned is None:
         photo_set = photo_set_from_arrays(pictures, cameras, names, side, scale=scale)
-        from_floor = np.linalg.inv(find_foot(weights, photo_set, (length or 1000 * LENGTH_WITHOUT_SCALE) / 1000))
+        foot_length = LENGTH_WITHOUT_SCALE if length is None else length / 1000
+        from_floor = np.linalg.inv(find_foot(weights, photo_set, foot_length))
         cameras, to_foot = [transform_camera(camera, from_floor) for camera in cameras], from_floor @ to_foot
+        if not export.metric:
+            placed = [transform_camera(camera, from_floor) for camera in photo_set.cameras]
+            check_cameras(weights, replace(photo_set, cameras=placed), foot_length, export.app)
     order = clockwise_order([metadata_row(camera, FOOT_CUBE.centre) for camera in cameras])
     names, pictures, cameras = ([values[index] for index in order] for values in (names, pictures, cameras))
     notes = [*export.notes, *([] if cleaned is None else cleaned.notes)]
@@ -245,6 +258,32 @@ def find_foot(weights: PretrainedModel, photo_set: PhotoSet, length: float) -> F
             step[:3, :3] *= np.ptp(points[:, 0]) / length
         pose = pose @ step
     return pose
+
+
+def check_cameras(weights: PretrainedModel, photo_set: PhotoSet, length: float, app: str) -> None:
+    """Checks cameras that nothing but matched features has placed, with the foot at the origin.
+
+    Wrong matches between the tiles of a floor give cameras that agree with each other but not with the foot: the visual
+    hull is then small, so the cameras are far away, and the reconstruction has not the silhouettes in the photos.
+
+    Args:
+        length: of the foot at the scale of the cameras, metres.
+
+    Raises:
+        ValueError: wrong cameras.
+    """
+    distance = float(np.median([np.linalg.norm(camera.position) for camera in photo_set.cameras])) / length
+    agreement = statistics.fmean(reconstruct(weights, photo_set).silhouette_iou.values())
+    problems = []
+    if not DISTANCES[0] <= distance <= DISTANCES[1]:
+        problems.append(
+            f"they are {distance:.1f} foot lengths from the foot, expected {DISTANCES[0]} to {DISTANCES[1]}"
+        )
+    if agreement < MIN_AGREEMENT:
+        problems.append(f"the silhouettes of the foot agree to {agreement:.2f}, expected {MIN_AGREEMENT:.2f}")
+    if problems:
+        cause = "tiles and other repeated patterns are matched wrongly, or the foot moved"
+        raise ValueError(f"{app}: its cameras are wrong ({'; '.join(problems)}): {cause}; {WITHOUT_MAT}")
 
 
 # --------------------------------------------------------------------------------------------------------------- photos

@@ -20,7 +20,7 @@ from PIL import Image
 
 from p2vlib.geometry.cameras import Camera
 from p2vlib.geometry.frames import Cube
-from p2vtools.capture.app_exports import Export
+from p2vtools.capture.app_exports import WITHOUT_MAT, Export
 from p2vtools.capture.app_formats.colmap import frames_from_model
 from p2vtools.capture.capture_writer import encode_photo
 from p2vtools.capture.charuco import DEFAULT_FOCAL, common_size
@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 
 MIN_REGISTERED = 3
 """Photos that must be registered; fewer camera positions do not determine the pose of the model."""
+
+MIN_PROVEN, MIN_ANGLE = 6, 8.0
+"""Of photos without a mat, so many and at least half must be registered, and half of the points must be seen under at
+least this angle, degrees, between two photos; rays that are nearly parallel determine no distance."""
 
 MAX_PHOTOS = 40
 """Photos matched with each other by `read_photos_without_mat`; of more, evenly spaced ones are used."""
@@ -85,7 +89,7 @@ def read_photos_without_mat(source: Path, report: Callable[[str], object] = lamb
     """The photos in the folder ``source`` with cameras from structure from motion, without a scale.
 
     Raises:
-        ValueError: no photos, photos of different sizes, or photos that do not overlap.
+        ValueError: no photos, photos of different sizes, photos that do not overlap, or a model that is not certain.
     """
     if not source.is_dir():
         raise ValueError(f"{source}: no such folder; expected 15 to 30 photos of one foot without a mat")
@@ -100,9 +104,9 @@ def read_photos_without_mat(source: Path, report: Callable[[str], object] = lamb
     if model is None:
         raise ValueError(
             f"{source}: none of {len(paths)} photos could be matched with the others: smooth skin and a plain floor"
-            " have no features, or the photos do not overlap; print the mat (p2v mat), or stand on a"
-            " patterned carpet and take 15 to 30 photos in one walk"
+            f" have no features, or the photos do not overlap; {WITHOUT_MAT}"
         )
+    check_model(model, len(paths), source)
     frames, points = frames_from_model(model)
     frames = [replace(frame, name=paths[_photo_index(frame.name)].name) for frame in frames]
     for name in sorted(pictures.keys() - {frame.name for frame in frames}):
@@ -110,6 +114,31 @@ def read_photos_without_mat(source: Path, report: Callable[[str], object] = lamb
     return Export(
         "structure from motion", frames, lambda name, side: Image.fromarray(pictures[name]), None, False, points=points
     )
+
+
+def check_model(model: pycolmap.Reconstruction, photos: int, source: Path) -> None:
+    """Checks that enough of the ``photos`` in ``source`` are in the model, and that they determine its points.
+
+    Raises:
+        ValueError: they do not.
+    """
+    registered, angle = model.num_reg_images(), _triangulation_angle(model)
+    if registered < max(MIN_PROVEN, photos / 2):
+        found = f"only {registered} of {photos} photos could be matched with each other, expected at least"
+        raise ValueError(f"{source}: {found} {max(MIN_PROVEN, -(-photos // 2))}; {WITHOUT_MAT}")
+    if angle < MIN_ANGLE:
+        found = f"the photos differ too little: most points are seen under {angle:.1f} degrees between two of them"
+        raise ValueError(f"{source}: {found}, expected at least {MIN_ANGLE:.0f}; {WITHOUT_MAT}")
+
+
+def _triangulation_angle(model: pycolmap.Reconstruction) -> float:
+    """The median over the points of the largest angle between the rays of two photos, degrees."""
+    centres, cosines = {key: image.projection_center() for key, image in model.images.items() if image.has_pose}, []
+    for point in model.points3D.values():
+        rays = np.stack([centres[element.image_id] for element in point.track.elements]) - point.xyz
+        rays /= np.linalg.norm(rays, axis=1, keepdims=True)
+        cosines.append((rays @ rays.T).min())
+    return float(np.rad2deg(np.arccos(np.clip(np.median(cosines), -1, 1))))
 
 
 def map_photos(

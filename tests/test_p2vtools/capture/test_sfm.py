@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,8 +15,9 @@ from PIL import Image
 
 from p2vlib.geometry.frames import Cube
 from p2vlib.geometry.grids import iou, read_binvox
-from p2vtools.capture.export_capture import capture_from_export, transform_camera
-from p2vtools.capture.sfm import alpha_shape, read_photos_without_mat, run_sfm
+from p2vtools.capture.app_exports import Export
+from p2vtools.capture.export_capture import capture_from_export, find_floor, transform_camera
+from p2vtools.capture.sfm import alpha_shape, check_model, read_photos_without_mat, run_sfm
 from p2vtools.cli import main
 
 CUBE = Cube((-0.16, 0.0, -0.16), 0.32)
@@ -32,9 +36,13 @@ def folder(on_wood, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def written(folder, weights, tmp_path_factory):
-    out = tmp_path_factory.mktemp("captures") / "foot"
-    return capture_from_export(read_photos_without_mat(folder), "left", out, weights)
+def export(folder) -> Export:
+    return read_photos_without_mat(folder)
+
+
+@pytest.fixture(scope="module")
+def written(export, weights, tmp_path_factory):
+    return capture_from_export(export, "left", tmp_path_factory.mktemp("captures") / "foot", weights)
 
 
 def test_textured_floor_registers_the_photos(on_wood):
@@ -87,6 +95,37 @@ def test_photos_without_a_mat_get_cameras_up_to_scale(on_wood, written):
     assert ratio == pytest.approx(1, abs=0.1), "the focal length is found"
     rotation = transform_camera(written.cameras[0], to_true).extrinsics[:3, :3] @ true[numbers[0]].extrinsics[:3, :3].T
     assert np.trace(rotation) > 1 + 2 * np.cos(np.deg2rad(6))
+
+
+def test_cameras_that_do_not_agree_with_the_foot_are_refused(export, weights, tmp_path):
+    """As between tiles: every second camera is turned by 60 degrees about the foot."""
+    up = find_floor(export)
+    turn = np.linalg.inv(up) @ trimesh.transformations.rotation_matrix(np.pi / 3, [0, 1, 0]) @ up
+    frames = [
+        replace(frame, camera=transform_camera(frame.camera, turn)) if number % 2 else frame
+        for number, frame in enumerate(export.frames)
+    ]
+    with pytest.raises(ValueError, match=r"structure from motion: its cameras are wrong .* tiles .* on the mat"):
+        capture_from_export(replace(export, frames=frames), "left", tmp_path / "out", weights, length=260)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("registered", "baseline", "message"),
+    [(8, 1.0, None), (8, 0.05, r"under 2\.9 degrees"), (5, 1.0, "only 5 of 8 photos"), (7, 1.0, "only 7 of 16 photos")],
+)
+def test_a_model_needs_enough_photos_and_angles(registered, baseline, message):
+    """Cameras on a line, ``baseline`` long, one unit above a point: the angle is 2 atan(baseline / 2)."""
+    places = np.linspace(-baseline / 2, baseline / 2, registered)
+    images = {
+        number: SimpleNamespace(has_pose=True, projection_center=lambda x=x: np.array([x, 0.0, 1.0]))
+        for number, x in enumerate(places)
+    }
+    track = SimpleNamespace(elements=[SimpleNamespace(image_id=number) for number in images])
+    points = {0: SimpleNamespace(xyz=np.zeros(3), track=track)}
+    model = SimpleNamespace(images=images, points3D=points, num_reg_images=lambda: registered)
+    with pytest.raises(ValueError, match=message) if message else nullcontext():
+        check_model(model, 16 if registered == 7 else 8, Path("photos"))
 
 
 def test_sizes_need_a_scale_or_a_measured_length(written, tmp_path, capsys):
