@@ -1,0 +1,298 @@
+"""Lens and camera poses of photos of one sheet of paper, by bundle adjustment over the edges of the sheet.
+
+All photos are from one phone: they share the focal length, in longer sides of the photo, and the radial distortion. The
+edges are found again around the projected sides after each adjustment, as Harris's RAPID tracker does (1992).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from jaxtyping import Float, UInt8
+from scipy.optimize import least_squares
+from scipy.sparse import coo_array, csr_array
+
+from p2vlib.geometry.cameras import Camera
+from p2vtools.capture.charuco import CameraSolution
+from p2vtools.capture.sheet_detection import (
+    PAPER_WEIGHTS,
+    SheetPhoto,
+    possible_sheets,
+    prepare_photo,
+    score_sheets,
+    sheet_corners,
+)
+
+FOCALS = 0.62 * 1.12 ** np.arange(7)
+"""Focal lengths that are tried, in longer sides of a photo: fields of view of 78 to 44 degrees."""
+
+KNOWN_FOCAL = 1.1
+"""A focal length from EXIF is at most wrong by this factor."""
+
+CANDIDATES = 4
+"""Sheets in each photo that are refined."""
+
+MIN_SCORE = 0.45
+"""Score (`score_sheets`) below which a photo shows no sheet."""
+
+FINE_SIDE = 1024
+"""Longer side of a photo in which edges are measured, pixels."""
+
+POINTS, STEP = 60, 0.5
+"""Points on each side, and distance of the samples across it, pixels."""
+
+MIN_STEP = 1.5
+"""Difference of colour (8-bit Lab) over 2 pixels that counts as an edge."""
+
+MAX_PAPER_DIFFERENCE = 14.0
+"""Largest difference of the colour inside of an edge from that of the paper."""
+
+COARSE_REACH, FINE_REACH = (18.0, 9.0), (6.0, 4.0, 3.0)
+"""Distances from a side within which edges are searched, pixels, one after the other."""
+
+MAX_ERROR, MIN_EDGES = 2.5, 40
+"""Median distance of edges from the sides (pixels) and number of edges beyond which a photo is rejected."""
+
+FOCAL_DEVIATION, KNOWN_DEVIATION, DISTORTION_DEVIATION = 0.25, 0.03, 0.02
+"""Standard deviations of the prior of the logarithm of the focal length, without and with EXIF, and of distortion."""
+
+Pose = Float[np.ndarray, " 6"]
+"""Rotation vector and translation of the sheet in the frame of the camera."""
+
+
+@dataclass(frozen=True, eq=False)
+class Edges:
+    """Points on the sides of the sheet in one photo, where an edge was found."""
+
+    world: Float[np.ndarray, "points 3"]
+    normals: Float[np.ndarray, "points 2"]
+    offsets: Float[np.ndarray, " points"]
+    """Position of the edge along its normal, pixels of the photo at `FINE_SIDE`."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Sheet:
+    """A photo with the current estimate of its pose."""
+
+    name: str
+    fine: Float[np.ndarray, "height width 3"]
+    """Lab, `FINE_SIDE` pixels along the longer side."""
+    coarse: SheetPhoto
+
+
+def locate_sheets(
+    pictures: Mapping[str, UInt8[np.ndarray, "_ _ 3"]], size: tuple[float, float], focal: float | None = None
+) -> CameraSolution:
+    """Lens and poses of the photos that show a sheet of ``size`` metres, in the frame of `sheet_corners`.
+
+    A sheet looks the same after half a turn, so each pose may be wrong by that.
+
+    Args:
+        pictures: name -> RGB photo; photos of one phone, of any shapes.
+        focal: focal length in longer sides of a photo, as from EXIF.
+
+    Raises:
+        ValueError: no photo shows the sheet.
+    """
+    photos = {name: prepare_photo(picture) for name, picture in pictures.items()}
+    focals = FOCALS if focal is None else focal * np.array([1 / KNOWN_FOCAL, 1, KNOWN_FOCAL]) ** 0.5
+    found = {name: [_best_sheets(photo, size, value) for value in focals] for name, photo in photos.items()}
+    totals = [sum(max(scores[number][0], default=0.0) for scores in found.values()) for number in range(len(focals))]
+    start = float(focals[int(np.argmax(totals))])
+    lens = np.array([np.log(start), 0.0])
+    used, poses, rejected = [], [], {}
+    for name, photo in photos.items():
+        sheet = _Sheet(name, _fine_lab(pictures[name]), photo)
+        index = int(np.argmax(totals))
+        near = np.concatenate([one[1] for one in found[name][max(0, index - 1) : index + 2]])
+        pose, score = _refine_alone(sheet, near, size, lens)
+        if score < MIN_SCORE:
+            rejected[name] = f"no sheet found (score {max(score, 0):.2f}; {MIN_SCORE} needed): is all of it in the photo?"
+        else:
+            used.append(sheet)
+            poses.append(pose)
+    if not used:
+        raise ValueError(f"none of {len(pictures)} photos shows the sheet; is it white, plain, flat and well lit?")
+    prior = (np.log(focal or start), KNOWN_DEVIATION if focal else FOCAL_DEVIATION)
+    for reach in FINE_REACH:
+        edges = [find_edges(sheet.fine, pose, lens, size, reach) for sheet, pose in zip(used, poses, strict=True)]
+        lens, poses = adjust(edges, [sheet.fine.shape for sheet in used], lens, poses, prior)
+    return _to_solution(pictures, used, poses, lens, size, rejected)
+
+
+def _best_sheets(
+    photo: SheetPhoto, size: tuple[float, float], focal: float
+) -> tuple[Float[np.ndarray, " poses"], Float[np.ndarray, "poses 4 3"]]:
+    """Scores and corners of at most `CANDIDATES` sheets."""
+    corners = possible_sheets(photo, size, focal)[:CANDIDATES]
+    return score_sheets(photo, corners, focal), corners
+
+
+def _fine_lab(picture: UInt8[np.ndarray, "_ _ 3"]) -> Float[np.ndarray, "height width 3"]:
+    scale = FINE_SIDE / max(picture.shape[:2])
+    fine = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    return cv2.GaussianBlur(cv2.cvtColor(fine, cv2.COLOR_RGB2LAB).astype(np.float32), (0, 0), 1.0)
+
+
+def _refine_alone(
+    sheet: _Sheet, corners: Float[np.ndarray, "poses 4 3"], size: tuple[float, float], lens: Float[np.ndarray, " 2"]
+) -> tuple[Pose, float]:
+    """The pose with the best score after a refinement with a fixed lens, and this score."""
+    best = np.zeros(6), -1.0
+    for start in corners:
+        pose = _pose_of(start)
+        for reach in COARSE_REACH:
+            edges = find_edges(sheet.fine, pose, lens, size, reach)
+            if len(edges.offsets) < MIN_EDGES:
+                break
+            pose = adjust([edges], [sheet.fine.shape], lens, [pose])[1][0]
+        else:
+            refined = sheet_corners(size) @ cv2.Rodrigues(pose[:3])[0].T + pose[3:]
+            score = float(score_sheets(sheet.coarse, refined[None], float(np.exp(lens[0])))[0])
+            best = max(best, (pose, score), key=lambda pair: pair[1])
+    return best
+
+
+def _pose_of(corners: Float[np.ndarray, "4 3"]) -> Pose:
+    """The pose of a sheet with these corners in the frame of the camera."""
+    x, z = corners[1] - corners[0], corners[3] - corners[0]
+    x, z = x / np.linalg.norm(x), z / np.linalg.norm(z)
+    rotation = np.stack([x, np.cross(z, x), z], 1)
+    return np.concatenate([cv2.Rodrigues(rotation)[0].ravel(), corners.mean(0)])
+
+
+def _project(
+    points: Float[np.ndarray, "points 3"], pose: Pose, lens: Float[np.ndarray, " 2"], shape: Sequence[int]
+) -> tuple[Float[np.ndarray, "points 2"], Float[np.ndarray, "points 2 8"]]:
+    """Pixels, and their derivatives by pose, logarithm of the focal length and distortion."""
+    height, width = shape[:2]
+    pixels = np.exp(lens[0]) * max(height, width)
+    intrinsics = np.array([[pixels, 0, (width - 1) / 2], [0, pixels, (height - 1) / 2], [0, 0, 1]])
+    distortion = np.array([lens[1], 0, 0, 0, 0])
+    projected, jacobian = cv2.projectPoints(points, pose[:3], pose[3:], intrinsics, distortion)
+    by_focal = pixels * jacobian[:, 6:8].sum(1, keepdims=True)
+    return projected[:, 0], np.hstack([jacobian[:, :6], by_focal, jacobian[:, 10:11]]).reshape(-1, 2, 8)
+
+
+def find_edges(
+    lab: Float[np.ndarray, "height width 3"],
+    pose: Pose,
+    lens: Float[np.ndarray, " 2"],
+    size: tuple[float, float],
+    reach: float,
+) -> Edges:
+    """The strongest edge with paper inside of it, within ``reach`` pixels, at points along the projected sides."""
+    corners = sheet_corners(size)
+    steps = (np.arange(POINTS) + 0.5)[:, None] / POINTS
+    world = np.concatenate([a + steps * (b - a) for a, b in zip(corners, np.roll(corners, -1, 0), strict=True)])
+    outwards = np.repeat([[0, 0, -1], [1, 0, 0], [0, 0, 1], [-1, 0, 0]], POINTS, axis=0)
+    (pixels, _), (outside, _) = (_project(points, pose, lens, lab.shape) for points in (world, world + 1e-3 * outwards))
+    normals = outside - pixels
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    margin = int(3 / STEP)
+    offsets = np.arange(-reach - margin * STEP, reach + margin * STEP + 1e-9, STEP)
+    places = (pixels[:, None] + normals[:, None] * offsets[:, None]).astype(np.float32)
+    profile = cv2.remap(lab, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    apart = int(1 / STEP)
+    steps = np.linalg.norm(profile[:, 2 * apart :] - profile[:, : -2 * apart], axis=2)
+    centres = offsets[apart:-apart]
+    first, last = margin - apart, len(centres) - (margin - apart)
+    peak = first + (steps * np.exp(-0.5 * (centres / reach) ** 2))[:, first:last].argmax(1)
+    row = np.arange(len(peak))
+    before, at, after = (steps[row, peak + shift] for shift in (-1, 0, 1))
+    curvature = before - 2 * at + after
+    shift = np.where(curvature < 0, 0.5 * (before - after) / np.where(curvature < 0, curvature, -1), 0).clip(-0.5, 0.5)
+    inside = profile[row, peak + apart - margin]
+    paper = np.median(inside, axis=0)
+    is_paper = np.linalg.norm((inside - paper) * np.array(PAPER_WEIGHTS), axis=1) < MAX_PAPER_DIFFERENCE
+    height, width = lab.shape[:2]
+    visible = ((places[:, [0, -1]] >= 0) & (places[:, [0, -1]] <= [width - 1, height - 1])).all((1, 2))
+    used = is_paper & visible & (at > MIN_STEP)
+    position = (pixels * normals).sum(1) + centres[peak] + shift * STEP
+    return Edges(world[used], normals[used], position[used])
+
+
+def adjust(
+    edges: Sequence[Edges],
+    shapes: Sequence[Sequence[int]],
+    lens: Float[np.ndarray, " 2"],
+    poses: Sequence[Pose],
+    prior: tuple[float, float] | None = None,
+) -> tuple[Float[np.ndarray, " 2"], list[Pose]]:
+    """Bundle adjustment: the lens and the poses whose sides are nearest to the edges, with a soft L1 loss.
+
+    Args:
+        shapes: height and width of each photo.
+        lens: logarithm of the focal length in longer sides, and the first radial coefficient.
+        prior: mean and standard deviation of the former; None: the lens is fixed.
+    """
+    counts = np.array([len(one.offsets) for one in edges])
+    ends = np.cumsum(counts)
+    fixed = prior is None
+
+    def unpack(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return (lens if fixed else values[:2]), values[0 if fixed else 2 :].reshape(-1, 6)
+
+    def residuals(values: np.ndarray) -> np.ndarray:
+        current, moved = unpack(values)
+        distances = [
+            (_project(one.world, pose, current, shape)[0] * one.normals).sum(1) - one.offsets
+            for one, pose, shape in zip(edges, moved, shapes, strict=True)
+        ]
+        if not fixed:
+            distances.append([(current[0] - prior[0]) / prior[1], current[1] / DISTORTION_DEVIATION])
+        return np.concatenate(distances)
+
+    def jacobian(values: np.ndarray) -> csr_array:
+        current, moved = unpack(values)
+        blocks = []
+        for number, (one, pose, shape) in enumerate(zip(edges, moved, shapes, strict=True)):
+            derivatives = np.einsum("pij,pi->pj", _project(one.world, pose, current, shape)[1], one.normals)
+            rows = np.broadcast_to(np.arange(ends[number] - counts[number], ends[number])[:, None], derivatives.shape)
+            first = 6 * number + (0 if fixed else 2)
+            columns = np.broadcast_to([*range(first, first + 6), 0, 1], derivatives.shape)
+            kept = slice(0, 6 if fixed else 8)
+            blocks.append([array[:, kept].ravel() for array in (derivatives, rows, columns)])
+        if not fixed:
+            deviations = [1 / prior[1], 1 / DISTORTION_DEVIATION]
+            blocks.append([np.array(deviations), ends[-1] + np.arange(2), np.arange(2)])
+        data, rows, columns = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+        return coo_array((data, (rows, columns)), (ends[-1] + (0 if fixed else 2), len(values))).tocsr()
+
+    start = np.concatenate([[] if fixed else lens, *poses])
+    solution = least_squares(residuals, start, jacobian, loss="soft_l1", x_scale="jac", max_nfev=30)
+    current, moved = unpack(solution.x)
+    return current, list(moved)
+
+
+def _to_solution(
+    pictures: Mapping[str, np.ndarray],
+    used: Sequence[_Sheet],
+    poses: Sequence[Pose],
+    lens: Float[np.ndarray, " 2"],
+    size: tuple[float, float],
+    rejected: dict[str, str],
+) -> CameraSolution:
+    """The cameras of the photos whose edges agree with the sheet."""
+    names, cameras, errors = [], [], []
+    for sheet, pose in zip(used, poses, strict=True):
+        edges = find_edges(sheet.fine, pose, lens, size, FINE_REACH[0])
+        distances = (_project(edges.world, pose, lens, sheet.fine.shape)[0] * edges.normals).sum(1) - edges.offsets
+        error = float(np.median(np.abs(distances))) if len(distances) else np.inf
+        if len(distances) < MIN_EDGES or error > MAX_ERROR:
+            rejected[sheet.name] = f"the edges are {error:.1f} pixels off the sheet: is it flat, did it or the foot move?"
+            continue
+        height, width = pictures[sheet.name].shape[:2]
+        focal = np.exp(lens[0]) * max(height, width)
+        extrinsics = np.eye(4)
+        extrinsics[:3, :3], extrinsics[:3, 3] = cv2.Rodrigues(pose[:3])[0], pose[3:]
+        intrinsics = np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
+        names.append(sheet.name)
+        cameras.append(Camera(intrinsics, extrinsics, width, height))
+        errors.append(error * max(height, width) / FINE_SIDE)
+    if not names:
+        raise ValueError(f"none of {len(pictures)} photos agrees with the sheet: is it this size of paper, and flat?")
+    return CameraSolution(names, cameras, np.array(errors), np.array([lens[1], 0, 0, 0, 0]), rejected)
