@@ -22,8 +22,10 @@ from p2vtools.capture.sheet_detection import (
     SheetPhoto,
     possible_sheets,
     prepare_photo,
+    resize_photo,
     score_sheets,
     sheet_corners,
+    smooth_lab,
 )
 
 FOCALS = 0.62 * 1.12 ** np.arange(7)
@@ -56,8 +58,11 @@ COARSE_REACH, FINE_REACH = (18.0, 9.0), (6.0, 4.0, 3.0)
 MAX_ERROR, MIN_EDGES = 2.5, 40
 """Median distance of edges from the sides (pixels) and number of edges beyond which a photo is rejected."""
 
-FOCAL_DEVIATION, KNOWN_DEVIATION, DISTORTION_DEVIATION = 0.25, 0.03, 0.02
+FOCAL_DEVIATION, KNOWN_DEVIATION, DISTORTION_DEVIATION = 0.1, 0.03, 0.02
 """Standard deviations of the prior of the logarithm of the focal length, without and with EXIF, and of distortion."""
+
+PRIOR_WEIGHT = 10.0
+"""Factor on the residuals of the prior: errors of about a hundred neighbouring edges have one cause, as bent paper."""
 
 Pose = Float[np.ndarray, " 6"]
 """Rotation vector and translation of the sheet in the frame of the camera."""
@@ -105,12 +110,12 @@ def locate_sheets(
     lens = np.array([np.log(start), 0.0])
     used, poses, rejected = [], [], {}
     for name, photo in photos.items():
-        sheet = _Sheet(name, _fine_lab(pictures[name]), photo)
+        sheet = _Sheet(name, smooth_lab(resize_photo(pictures[name], FINE_SIDE)), photo)
         index = int(np.argmax(totals))
         near = np.concatenate([one[1] for one in found[name][max(0, index - 1) : index + 2]])
         pose, score = _refine_alone(sheet, near, size, lens)
         if score < MIN_SCORE:
-            rejected[name] = f"no sheet found (score {max(score, 0):.2f}; {MIN_SCORE} needed): is all of it in the photo?"
+            rejected[name] = "no sheet found: is most of it in the photo, white and flat?"
         else:
             used.append(sheet)
             poses.append(pose)
@@ -129,12 +134,6 @@ def _best_sheets(
     """Scores and corners of at most `CANDIDATES` sheets."""
     corners = possible_sheets(photo, size, focal)[:CANDIDATES]
     return score_sheets(photo, corners, focal), corners
-
-
-def _fine_lab(picture: UInt8[np.ndarray, "_ _ 3"]) -> Float[np.ndarray, "height width 3"]:
-    scale = FINE_SIDE / max(picture.shape[:2])
-    fine = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
-    return cv2.GaussianBlur(cv2.cvtColor(fine, cv2.COLOR_RGB2LAB).astype(np.float32), (0, 0), 1.0)
 
 
 def _refine_alone(
@@ -232,6 +231,7 @@ def adjust(
     counts = np.array([len(one.offsets) for one in edges])
     ends = np.cumsum(counts)
     fixed = prior is None
+    prior_weights = PRIOR_WEIGHT / np.array([1.0 if fixed else prior[1], DISTORTION_DEVIATION])
 
     def unpack(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return (lens if fixed else values[:2]), values[0 if fixed else 2 :].reshape(-1, 6)
@@ -243,7 +243,7 @@ def adjust(
             for one, pose, shape in zip(edges, moved, shapes, strict=True)
         ]
         if not fixed:
-            distances.append([(current[0] - prior[0]) / prior[1], current[1] / DISTORTION_DEVIATION])
+            distances.append((current - [prior[0], 0]) * prior_weights)
         return np.concatenate(distances)
 
     def jacobian(values: np.ndarray) -> csr_array:
@@ -257,8 +257,7 @@ def adjust(
             kept = slice(0, 6 if fixed else 8)
             blocks.append([array[:, kept].ravel() for array in (derivatives, rows, columns)])
         if not fixed:
-            deviations = [1 / prior[1], 1 / DISTORTION_DEVIATION]
-            blocks.append([np.array(deviations), ends[-1] + np.arange(2), np.arange(2)])
+            blocks.append([prior_weights, ends[-1] + np.arange(2), np.arange(2)])
         data, rows, columns = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
         return coo_array((data, (rows, columns)), (ends[-1] + (0 if fixed else 2), len(values))).tocsr()
 
@@ -283,7 +282,9 @@ def _to_solution(
         distances = (_project(edges.world, pose, lens, sheet.fine.shape)[0] * edges.normals).sum(1) - edges.offsets
         error = float(np.median(np.abs(distances))) if len(distances) else np.inf
         if len(distances) < MIN_EDGES or error > MAX_ERROR:
-            rejected[sheet.name] = f"the edges are {error:.1f} pixels off the sheet: is it flat, did it or the foot move?"
+            rejected[sheet.name] = (
+                f"the edges are {error:.1f} pixels off the sheet: is it flat, did it or the foot move?"
+            )
             continue
         height, width = pictures[sheet.name].shape[:2]
         focal = np.exp(lens[0]) * max(height, width)

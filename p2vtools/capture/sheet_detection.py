@@ -68,10 +68,23 @@ def sheet_corners(size: tuple[float, float]) -> Float[np.ndarray, "4 3"]:
     return np.array([[-x, 0, -z], [x, 0, -z], [x, 0, z], [-x, 0, z]])
 
 
+def resize_photo(picture: UInt8[np.ndarray, "_ _ 3"], side: int) -> UInt8[np.ndarray, "_ _ 3"]:
+    """The photo with ``side`` pixels along its longer side."""
+    scale = side / max(picture.shape[:2])
+    return cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+
+
+def smooth_lab(picture: UInt8[np.ndarray, "height width 3"]) -> Float[np.ndarray, "height width 3"]:
+    """The RGB photo in 8-bit Lab, blurred by a pixel."""
+    return cv2.GaussianBlur(cv2.cvtColor(picture, cv2.COLOR_RGB2LAB).astype(np.float32), (0, 0), 1.0)
+
+
 def prepare_photo(picture: UInt8[np.ndarray, "_ _ 3"]) -> SheetPhoto:
     """Finds the lines and edges in an RGB photo."""
     scale = WORKING_SIDE / max(picture.shape[:2])
-    small = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    small = cv2.resize(
+        picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    )
     lab = cv2.GaussianBlur(cv2.cvtColor(small, cv2.COLOR_RGB2LAB).astype(np.float32), (0, 0), 1.0)
     across, down = (cv2.Scharr(lab, cv2.CV_32F, *axis) / 32 for axis in ((1, 0), (0, 1)))
     edges = []
@@ -144,8 +157,7 @@ def _corners_from_lines(planes: Float[np.ndarray, "lines 3"], size: tuple[float,
     area = (np.cross(*rays) * third).sum(1)
     a, b = ((np.cross(across, ray) * third).sum(1) / np.where(area == 0, 1e-9, area) for ray in rays[::-1])
     valid &= a * b > 0
-    start, end, along = np.abs(a)[:, None] * rays[0], np.abs(b)[:, None] * rays[1], along
-    start, end, along = start[valid], end[valid], along[valid]
+    start, end, along = (np.abs(a)[:, None] * rays[0])[valid], (np.abs(b)[:, None] * rays[1])[valid], along[valid]
     sheets = []
     for width, depth, shift in ((*size, 0), (*size[::-1], 1)):
         for step in (depth * along, -depth * along):
@@ -210,7 +222,9 @@ def _edges_along(
     return photo.edges[direction[..., None], row, column] * visible, visible
 
 
-def score_sheets(photo: SheetPhoto, corners: Float[np.ndarray, "poses 4 3"], focal: float) -> Float[np.ndarray, "poses"]:
+def score_sheets(
+    photo: SheetPhoto, corners: Float[np.ndarray, "poses 4 3"], focal: float
+) -> Float[np.ndarray, " poses"]:
     """How well the photo agrees with each sheet: about 0.5 to 0.9 for true ones, at most 1."""
     intrinsics = photo.intrinsics(focal)
     edges, visible = _edges_along(photo, corners, intrinsics, 24)
@@ -240,7 +254,7 @@ def _interior_penalty(
     corners: Float[np.ndarray, "poses 4 3"],
     intrinsics: Float[np.ndarray, "3 3"],
     paper: Float[np.ndarray, "poses 3"],
-) -> Float[np.ndarray, "poses"]:
+) -> Float[np.ndarray, " poses"]:
     """Penalty where too little or too much of the sheet is covered, and where it is outside the photo."""
     across, down = (axis.ravel()[:, None] for axis in np.meshgrid((np.arange(10) + 0.5) / 10, (np.arange(8) + 0.5) / 8))
     origin, right, left = (corners[:, None, number] for number in (0, 1, 3))

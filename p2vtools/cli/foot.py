@@ -184,6 +184,8 @@ class Source(NamedTuple):
     side: str
     paper: str
     """The paper of the mat, or ``none``."""
+    sheet: str | None
+    """The blank sheet under the foot, instead of a mat."""
     app: str | None
     foot_length: float | None
     """Millimetres, for photos without scale."""
@@ -193,6 +195,7 @@ def capture(
     source: Annotated[Path, Argument(help="photos, an MP4 or MOV, an app's export (--from), or a capture folder")],
     side: Side,
     paper: Annotated[str, Option("--mat", help="the paper that the mat is printed on, or none")] = PAPER,
+    sheet: Annotated[Literal["a4", "letter"] | None, Option(help="a blank white sheet instead of a mat")] = None,
     app: Annotated[Literal[APPS] | None, Option("--from", help="the app that exported photos and cameras")] = None,
     foot_length: Annotated[
         float | None, Option(metavar="MM", help="the length by a ruler, for photos without scale")
@@ -204,7 +207,7 @@ def capture(
     licence: Annotated[str, Option(help="the licence of the submitted capture")] = "CC-BY-4.0",
 ) -> None:
     """Make a capture folder from photos or a video of a foot or from an app's export; with --into, submit it."""
-    origin = Source(source, side, paper.lower(), app, foot_length)
+    origin = Source(source, side, paper.lower(), sheet, app, foot_length)
     if into:
         _submit(origin, into, subject, consent, licence, out)
     elif not out or subject or consent:
@@ -246,8 +249,10 @@ def _make_capture(source: Source, out: Path) -> None:
 
 
 def _with_cameras(source: Source, out: Path) -> WrittenCapture:
-    """Writes the capture folder with cameras from the mat, from an app or from structure from motion."""
-    if not source.app and source.paper != "none":
+    """Writes the capture folder with cameras from the mat, a sheet, an app or structure from motion."""
+    if source.app and source.sheet:
+        raise ValueError("--sheet and --from exclude each other: the app knows its cameras; remove --sheet")
+    if not source.app and not source.sheet and source.paper != "none":
         from p2vtools.capture import mat_capture
         from p2vtools.synthesis.mat import get_mat
 
@@ -257,6 +262,7 @@ def _with_cameras(source: Source, out: Path) -> WrittenCapture:
     from p2vtools.capture.app_exports import read_export
     from p2vtools.capture.export_capture import capture_from_export
     from p2vtools.capture.sfm import read_photos_without_mat
+    from p2vtools.capture.sheet_capture import read_photos_on_sheet
     from p2vtools.files import ensure_absent
     from p2vtools.fit import pretrained
     from p2vtools.fit.photo_set import check_foot_length
@@ -264,8 +270,14 @@ def _with_cameras(source: Source, out: Path) -> WrittenCapture:
     ensure_absent(out)
     if source.foot_length is not None:
         check_foot_length(source.foot_length, "--foot-length")
-    export = read_export(source.app, source.path) if source.app else read_photos_without_mat(source.path, print)
-    return capture_from_export(export, source.side, out, pretrained.load_pretrained(), source.foot_length, print)
+    weights = pretrained.load_pretrained()
+    if source.app:
+        export = read_export(source.app, source.path)
+    elif source.sheet:
+        export = read_photos_on_sheet(source.path, source.sheet, source.side, weights, print)
+    else:
+        export = read_photos_without_mat(source.path, print)
+    return capture_from_export(export, source.side, out, weights, source.foot_length, print)
 
 
 def validate(
