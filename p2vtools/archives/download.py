@@ -83,7 +83,6 @@ def fetch(name: str, root: Path | None = None) -> Path:
         raise ValueError(f"unknown data set {name!r}; expected one of {', '.join(SOURCES)}")
     root = root or home() / "data" / name
     root.mkdir(parents=True, exist_ok=True)
-    pooch.get_logger().setLevel(logging.WARNING)
     for source in SOURCES[name]:
         archive, folder = root / source.name, root / source.folder
         with file_lock(root / ".lock", waiting=lambda: None):
@@ -104,7 +103,7 @@ def _fetch_file(source: Source, archive: Path, folder: Path) -> None:
             " make room, or pass another folder with --root"
         )
     if not archive.is_file():
-        _download(source, archive, expected)
+        download(source, archive, expected)
     found = pooch.file_hash(str(archive), "sha256")
     if expected and found != expected:
         raise ValueError(
@@ -134,8 +133,14 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.is_file() else 0
 
 
-def _download(source: Source, path: Path, sha256: str | None) -> None:
-    """Downloads to ``path``, resuming what an earlier attempt left, as long as every few attempts bring new bytes."""
+def download(source: Source, path: Path, sha256: str | None) -> None:
+    """Downloads to ``path``, resuming what an earlier attempt left, as long as every few attempts bring new bytes.
+
+    Raises:
+        ValueError: another hash than ``sha256``, or more bytes than expected.
+        OSError: no network, or a download that keeps breaking off.
+    """
+    pooch.get_logger().setLevel(logging.WARNING)
     failures, part = 0, _partial(path)
     while True:
         before = _size(part)

@@ -23,15 +23,26 @@ def cache(tmp_path, monkeypatch):
     return tmp_path / "cache"
 
 
+@pytest.fixture
+def list_textures(tmp_path, monkeypatch):
+    """Replaces the list of textures."""
+
+    def replace(*lines: str) -> None:
+        (tmp_path / "textures.txt").write_text("\n".join(lines))
+        monkeypatch.setattr(texture_download, "TEXTURES", tmp_path / "textures.txt")
+
+    return replace
+
+
 def sha256(path):
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def test_the_files_of_a_folder_are_copied_when_they_are_the_right_ones(tmp_path, cache, monkeypatch, capsys):
+def test_the_files_of_a_folder_are_copied_when_they_are_the_right_ones(tmp_path, cache, list_textures, capsys):
     source = tmp_path / "source" / "skins" / "young.jpg"
     source.parent.mkdir(parents=True)
     source.write_bytes(b"a skin")
-    monkeypatch.setattr(texture_download, "TEXTURES", {"skins/young.jpg": ("young.png", "", sha256(source))})
+    list_textures(f"skins/young.jpg young.png - {sha256(source)}")
     assert assets.describe() == "procedural"
     assert main(["fetch", "textures", "--from", str(tmp_path / "source")]) == 0
     assert (cache / "textures" / "skins" / "young.jpg").read_bytes() == b"a skin"
@@ -42,7 +53,7 @@ def test_the_files_of_a_folder_are_copied_when_they_are_the_right_ones(tmp_path,
     assert (cache / "textures" / "skins" / "young.jpg").read_bytes() == b"a skin"
 
 
-def test_a_download_keeps_the_feet_of_a_skin_and_a_smaller_light(tmp_path, cache, monkeypatch):
+def test_a_download_keeps_the_feet_of_a_skin_and_a_smaller_light(tmp_path, cache, list_textures, monkeypatch):
     mi = mitsuba_scalar()
     pixels = np.zeros((2048, 2048, 3), dtype=np.uint8)
     pixels[1695:2034, 399:1307] = (200, 100, 50)
@@ -56,14 +67,13 @@ def test_a_download_keeps_the_feet_of_a_skin_and_a_smaller_light(tmp_path, cache
         address = f"http://127.0.0.1:{server.server_port}/"
         monkeypatch.setattr(texture_download, "ADDRESSES", {"skins": address, "hdri": address})
         files = {"skins/a.jpg": "skin.png", "hdri/b.exr": "light.hdr"}
-        textures = {name: (original, sha256(tmp_path / original), "") for name, original in files.items()}
-        monkeypatch.setattr(texture_download, "TEXTURES", textures)
+        list_textures(*(f"{name} {original} {sha256(tmp_path / original)} -" for name, original in files.items()))
         texture_download.fetch_textures()
-        wrong = {"skins/c.jpg": ("skin.png", "0" * 64, "")}
-        monkeypatch.setattr(texture_download, "TEXTURES", wrong)
+        list_textures(f"skins/c.jpg skin.png {'0' * 64} -")
         with pytest.raises(ValueError, match="hash"):
             texture_download.fetch_textures()
         server.shutdown()
+    assert sorted(path.name for path in (cache / "textures").glob("*/*")) == ["a.jpg", "b.exr"], "originals are deleted"
     skin = assets.read_skin(cache / "textures" / "skins" / "a.jpg")
     assert skin.shape == (339, 908, 3)
     assert skin[5, 5] == pytest.approx(((np.array([200, 100, 50]) / 255 + 0.055) / 1.055) ** 2.4, abs=0.02)
