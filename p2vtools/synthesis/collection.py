@@ -147,7 +147,7 @@ def _lock(scale: str, name: str) -> contextlib.AbstractContextManager[None]:
     return file_lock(home() / ".runs" / scale / "locks" / f"{name}.lock", waiting=lambda: None)
 
 
-def _render_missing(config: Config, workers: int | None) -> None:
+def _render_missing(config: Config, workers: int | None = None) -> None:
     jobs = list(capture_jobs(config))
     missing = [job for job in jobs if not all(map(job.is_current, job.folders(config.scale).values()))]
     if missing:
@@ -157,7 +157,7 @@ def _render_missing(config: Config, workers: int | None) -> None:
     _write_taxonomy(jobs, config.scale)
 
 
-def build_collection(config: Config, workers: int | None = None) -> Path:
+def build_collection(config: Config) -> Path:
     """Renders and packs the data set of ``config`` unless its packed file is current; returns the packed file.
 
     A machine that only has the packed file needs no renderer.
@@ -165,7 +165,7 @@ def build_collection(config: Config, workers: int | None = None) -> Path:
     if not packed.is_current(config):
         with _lock(config.scale, "data"):
             if not packed.is_current(config):  # another process may have packed it meanwhile
-                _render_missing(config, workers)
+                _render_missing(config)
                 packed.pack(config, capture_folders(config))
     return packed.packed_path(config)
 

@@ -37,8 +37,6 @@ class Appearance:
     marks: frozenset[str]
     """Keys of `MARKS`, and ``"polish"``."""
     sock: Sock | None
-    roughness: float
-    """Of the principled BSDF: below 0.35 shiny, 1 matte."""
 
 
 def sample_appearance(rng: np.random.Generator, person: Person) -> Appearance:
@@ -54,13 +52,14 @@ def sample_appearance(rng: np.random.Generator, person: Person) -> Appearance:
     if person.is_child:
         marks -= {"hair", "tattoo", "veins"}
     sock = sample_sock(rng) if rng.random() < SOCK_SHARE else None
+    if sock is None:
+        rng.random()  # unused; keeps the random stream of the existing data
     return Appearance(
         seed=seed,
         tone=tuple(np.clip(tone, 0.008, 0.9).tolist()),
         texture=texture,
         marks=frozenset(marks),
         sock=sock,
-        roughness=1.0 if sock else float(rng.uniform(0.3, 0.7)),
     )
 
 

@@ -16,7 +16,7 @@ import trimesh
 from jaxtyping import Bool, Float, Int
 from scipy.spatial import ConvexHull, cKDTree
 
-from p2vtools.synthesis.feet.legs import leg_template, pose_legs
+from p2vtools.synthesis.feet.legs import leg_template
 
 if TYPE_CHECKING:
     from p2vtools.synthesis.feet.foot import SyntheticFoot
@@ -66,7 +66,7 @@ def landmark_vertices(side: str) -> dict[str, Int[np.ndarray, " vertices"]]:
     indices = {name: np.array(listed) for name, listed in LANDMARK_VERTICES.items()}
     if side == "left":
         return indices
-    distances, mirrored = cKDTree(_rest("right")).query(_rest("left") * [1, 1, -1])
+    distances, mirrored = cKDTree(leg_template("right").rest).query(leg_template("left").rest * [1, 1, -1])
     if distances.max() > 1e-6:
         raise ValueError(f"anny's legs are not mirror images: vertices differ by up to {1000 * distances.max():.3f} mm")
     return {name: mirrored[listed] for name, listed in indices.items()}
@@ -123,10 +123,6 @@ def true_measures(foot: SyntheticFoot) -> dict[str, float]:
     return {name: 1000 * float(value) for name, value in measures.items()}
 
 
-def _rest(side: str) -> Float[np.ndarray, "vertices 3"]:
-    return leg_template(side).subdivision @ pose_legs({}, {}, {})
-
-
 @functools.cache
 def _edges(side: str) -> Int[np.ndarray, "edges 2"]:
     """The edges of the template between vertices of the foot."""
@@ -140,7 +136,7 @@ def _edges(side: str) -> Int[np.ndarray, "edges 2"]:
 def _is_sole(side: str) -> Bool[np.ndarray, " vertices"]:
     """Whether a vertex of the foot faces down in the template at rest."""
     leg = leg_template(side)
-    normals = trimesh.Trimesh(_rest(side), leg.faces, process=False).vertex_normals
+    normals = trimesh.Trimesh(leg.rest, leg.faces, process=False).vertex_normals
     return leg.is_foot & (normals[:, 1] < -0.1)
 
 

@@ -16,7 +16,7 @@ import scipy.sparse
 from jaxtyping import Float, Int
 from scipy.spatial import cKDTree
 
-from p2vtools.synthesis.feet.legs import LegTemplate, leg_model, leg_template, pose_legs
+from p2vtools.synthesis.feet.legs import LegTemplate, foot_position, leg_model, leg_template, pose_legs
 
 FOOT_LENGTH = 250.0
 """Length of the foot of the canvas, mm."""
@@ -86,8 +86,9 @@ def sample_image(
 def leg_canvas(side: str) -> LegCanvas:
     """The canvas of one ``side``, built once per process."""
     template = leg_template(side)
-    rest = template.subdivision @ pose_legs({}, {}, {})
-    position = _canvas_position(rest, template)
+    rest = template.rest
+    position = foot_position(rest, template.is_foot, template.toes)
+    position *= FOOT_LENGTH / position[template.is_foot, 0].max()
     corners = _texture_corners(template) if side == "left" else np.zeros((*template.faces.shape, 2))
     division, faces, corners = _divide(position, template.faces, corners)
     fine = division @ position
@@ -116,17 +117,6 @@ def leg_canvas(side: str) -> LegCanvas:
         redness=division @ template.redness,
         neighbours=neighbours.tocsr(),
     )
-
-
-def _canvas_position(rest: np.ndarray, template: LegTemplate) -> np.ndarray:
-    """`LegCanvas.position` of the template's vertices ``rest`` (metres, world axes)."""
-    foot = rest[template.is_foot]
-    heel, toe = foot[foot[:, 0].argmin()], rest[template.toes[1].argmax()]
-    axis = (toe - heel)[[0, 2]] / np.linalg.norm((toe - heel)[[0, 2]])
-    along, across = (rest - heel)[:, [0, 2]] @ axis, (rest - heel)[:, [0, 2]] @ [-axis[1], axis[0]]
-    across = across * np.sign(np.average(across, weights=template.toes[0]))
-    scale = FOOT_LENGTH / along[template.is_foot].max()
-    return scale * np.column_stack([along, rest[:, 1] - foot[:, 1].min(), across])
 
 
 def _unroll(position: np.ndarray, template: LegTemplate) -> tuple[np.ndarray, np.ndarray]:

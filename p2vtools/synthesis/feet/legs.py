@@ -118,6 +118,8 @@ class LegTemplate:
     Regions have the shape ``[vertices]`` with values from 0 (outside) to 1 (inside), unless stated otherwise.
     """
 
+    rest: np.ndarray
+    """``[vertices, 3]``: the rest pose in world axes, metres."""
     subdivision: scipy.sparse.csr_matrix
     """``[vertices, model vertices]``: maps the model's vertices to the subdivided ones and the centre of the cap."""
     faces: np.ndarray
@@ -162,6 +164,7 @@ def leg_template(side: str) -> LegTemplate:
     tripod, arch = _sole_regions(rest, is_foot, toes)
     height = rest[:, 1] - rest[:, 1].min()
     return LegTemplate(
+        rest=rest,
         subdivision=subdivision,
         faces=faces,
         toes=toes,
@@ -183,18 +186,23 @@ def _cap(faces: np.ndarray, subdivision: scipy.sparse.csr_matrix) -> tuple[np.nd
 
 def _sole_regions(rest: np.ndarray, is_foot: np.ndarray, toes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """`LegTemplate.tripod` and `LegTemplate.arch`."""
-    heel, toe = rest[is_foot][rest[is_foot, 0].argmin()], rest[toes[1].argmax()]
-    axis = (toe - heel)[[0, 2]] / np.linalg.norm((toe - heel)[[0, 2]])
-    along, across = (rest - heel)[:, [0, 2]] @ axis, (rest - heel)[:, [0, 2]] @ [-axis[1], axis[0]]
-    length = along[is_foot].max()
-    along, inwards = along / length, across / length * np.sign(np.average(across, weights=toes[0]))
-    height = (rest[:, 1] - rest[is_foot, 1].min()) / length
+    position = foot_position(rest, is_foot, toes)
+    along, height, inwards = position.T / position[is_foot, 0].max()
     is_sole = is_foot & (height < 0.12) & (toes.max(axis=0) < 0.5)
     is_ball = is_sole & (along > 0.6)
     tripod = np.stack([is_sole & (along < 0.25), is_ball & (inwards > 0), is_ball & (inwards < -0.06)])
     between = np.clip(1 - ((along - 0.45) / 0.22) ** 2, 0, 1) ** 2
     arch = is_foot * between * np.exp(-height / 0.08) / (1 + np.exp(-(inwards - 0.04) / 0.03))
     return tripod, arch / arch.max()
+
+
+def foot_position(rest: np.ndarray, is_foot: np.ndarray, toes: np.ndarray) -> np.ndarray:
+    """Position relative to the foot's axis, ``[vertices, 3]``, metres: along it, height, towards the big toe's side."""
+    heel, toe = rest[is_foot][rest[is_foot, 0].argmin()], rest[toes[1].argmax()]
+    axis = (toe - heel)[[0, 2]] / np.linalg.norm((toe - heel)[[0, 2]])
+    along, across = (rest - heel)[:, [0, 2]] @ axis, (rest - heel)[:, [0, 2]] @ [-axis[1], axis[0]]
+    inwards = across * np.sign(np.average(across, weights=toes[0]))
+    return np.column_stack([along, rest[:, 1] - rest[is_foot, 1].min(), inwards])
 
 
 def _nails(rest: np.ndarray, normals: np.ndarray, tips: np.ndarray) -> np.ndarray:

@@ -53,10 +53,10 @@ def rod(start: Vector, end: Vector, radius: float = THIN / 2, tip: float | None 
     return hull(start + radius * circle, end + (radius if tip is None else tip) * circle)
 
 
-def tube(path: Sequence[Vector] | np.ndarray, radius: float = THIN / 2) -> Manifold:
-    """A round tube along a polyline, with balls in its joints."""
-    joints = [ball(point, [radius] * 3, 12) for point in path[1:-1]]
-    return union(*joints, *(rod(a, b, radius, sides=10) for a, b in zip(path, path[1:], strict=False)))
+def tube(path: Sequence[Vector] | np.ndarray) -> Manifold:
+    """A thin round tube along a polyline, with balls in its joints."""
+    joints = [ball(point, [THIN / 2] * 3, 12) for point in path[1:-1]]
+    return union(*joints, *(rod(a, b, sides=10) for a, b in zip(path, path[1:], strict=False)))
 
 
 def arc(radii: tuple[float, float], degrees: tuple[float, float], steps: int = 7) -> np.ndarray:

@@ -17,6 +17,7 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 from trimesh.ray.ray_pyembree import RayMeshIntersector
 
 from p2vtools.synthesis.photos.floors import PIXELS, SPAN
+from p2vtools.synthesis.photos.surfaces import flat_frame
 from p2vtools.synthesis.photos.trajectories import Colour, PhoneTrajectory
 
 EnvironmentMap = Float[np.ndarray, "rows columns 3"]
@@ -67,7 +68,7 @@ def compute_fill_light(
         lighting.seed,
         lighting.zenith_tint,
         lighting.horizon_tint,
-        share=1 - lighting.key_share,
+        share=1 - lighting.key.share,
         uneven=lighting.kind in ("lamp", "window"),
     )
 
@@ -100,22 +101,16 @@ def gather_light(
     return light
 
 
-def floor_frame(trajectory: PhoneTrajectory) -> Float[np.ndarray, "4 4"]:
+def _floor_frame(trajectory: PhoneTrajectory) -> Float[np.ndarray, "4 4"]:
     """The transform from texture axes (x: columns, y: rows, z: up; metres from the floor's centre) to the world."""
-    angle = np.deg2rad(trajectory.floor.rotation)
-    frame = np.eye(4)
-    frame[:3, 0] = np.cos(angle), 0, np.sin(angle)
-    frame[:3, 1] = np.sin(angle), 0, -np.cos(angle)
-    frame[:3, 2] = 0, 1, 0
-    frame[[0, 2], 3] = trajectory.target[[0, 2]]
-    return frame
+    return flat_frame(trajectory.target, trajectory.floor.rotation, 2, 2)
 
 
 def sample_floor_light(
     light: Float[np.ndarray, "height width 3"], trajectory: PhoneTrajectory, points: Float[np.ndarray, "rows columns 3"]
 ) -> Float[np.ndarray, "rows columns 3"]:
     """Samples the ``light`` on the floor's texture at world ``points`` (metres), bilinearly."""
-    local = (points - trajectory.target * [1, 0, 1]) @ floor_frame(trajectory)[:3, :2]
+    local = (points - trajectory.target * [1, 0, 1]) @ _floor_frame(trajectory)[:3, :2]
     columns, rows = np.moveaxis(local / SPAN * PIXELS + PIXELS / 2 - 0.5, -1, 0)
     samples = [map_coordinates(light[..., channel], [rows, columns], order=1, mode="wrap") for channel in range(3)]
     return np.stack(samples, axis=-1)
@@ -126,7 +121,7 @@ def _shadow_points(trajectory: PhoneTrajectory) -> Float[np.ndarray, "points 3"]
     steps = (np.arange(SHADOW_GRID) + 0.5 - SHADOW_GRID / 2) * SHADOW_STEP * SPAN / PIXELS
     y, x = np.meshgrid(steps, steps, indexing="ij")
     local = np.column_stack([x.ravel(), y.ravel(), np.zeros(x.size), np.ones(x.size)])
-    return (local @ floor_frame(trajectory).T)[:, :3]
+    return (local @ _floor_frame(trajectory).T)[:, :3]
 
 
 def _to_texture(shadow: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "height width 3"]:

@@ -15,6 +15,9 @@ from p2vtools.synthesis.colours import any_colour, linear_to_srgb
 ANKLE_HEIGHT = 0.11
 """Height of the ankle above the floor, metres."""
 
+THIGH_LENGTH = 0.42
+"""Metres."""
+
 # ------------------------------------------------------------------------------------------------------ leg and cloth
 
 
@@ -41,7 +44,7 @@ def leg_curve(leg: trimesh.Trimesh) -> tuple[Float[np.ndarray, "stations 3"], Fl
 
 
 def thigh(
-    leg: trimesh.Trimesh, direction: Float[np.ndarray, "3"], length: float = 0.42, skin: tuple | None = None
+    leg: trimesh.Trimesh, direction: Float[np.ndarray, "3"]
 ) -> tuple[trimesh.Trimesh, Float[np.ndarray, "stations 3"], Float[np.ndarray, "stations"]]:
     """A tube that continues the ``leg`` from its upper border and bends into ``direction``, its centres and radii."""
     faces, top = np.asarray(leg.faces), len(leg.vertices) - 1
@@ -56,7 +59,7 @@ def thigh(
     border, angle = border[np.argsort(angle)], np.sort(angle)
     offset = border - centre
     reach = np.linalg.norm(offset, axis=1).mean()
-    steps = np.linspace(0, length, 13)
+    steps = np.linspace(0, THIGH_LENGTH, 13)
     rings, middles, radii, position = [], [], [], centre.copy()
     for index, step in enumerate(steps):
         bend = np.clip(step / 0.10, 0, 1)
@@ -69,14 +72,11 @@ def thigh(
             np.outer(np.cos(angle), first) + np.outer(np.sin(angle), second)
         )
         turn = trimesh.geometry.align_vectors(axis, tangent)[:3, :3] if index else np.eye(3)
-        grown = (1 + 0.12 * blend + 0.45 * step / length) * (rotated @ turn.T)
+        grown = (1 + 0.12 * blend + 0.45 * step / THIGH_LENGTH) * (rotated @ turn.T)
         rings.append(position + grown)
         middles.append(position)
         radii.append(np.linalg.norm(grown, axis=1).max())
-    tube = _tube(np.array(rings))
-    if skin is not None:
-        tube.vertex_attributes["albedo"] = np.broadcast_to(skin, (len(tube.vertices), 3)).copy()
-    return tube, np.array(middles), np.array(radii)
+    return _tube(np.array(rings)), np.array(middles), np.array(radii)
 
 
 def trousers(

@@ -18,7 +18,7 @@ from jaxtyping import Float, UInt8
 from p2vlib.geometry.cameras import Camera
 from p2vtools.synthesis.colours import linear_to_srgb
 from p2vtools.synthesis.mat import Sheet
-from p2vtools.synthesis.photos.fill_light import compute_fill_light, floor_frame, sample_floor_light
+from p2vtools.synthesis.photos.fill_light import compute_fill_light, sample_floor_light
 from p2vtools.synthesis.photos.floors import SPAN, floor_texture
 from p2vtools.synthesis.photos.phone_camera import (
     Optics,
@@ -33,10 +33,11 @@ from p2vtools.synthesis.photos.surfaces import (
     Corners,
     corner_normals,
     corner_reflectance,
+    flat_frame,
     mitsuba_mesh,
     mitsuba_scalar,
 )
-from p2vtools.synthesis.photos.trajectories import PhoneTrajectory
+from p2vtools.synthesis.photos.trajectories import Lamp, PhoneTrajectory
 
 Scene = dict[str, Any]
 
@@ -107,7 +108,9 @@ def render_phone_photos(
     for view, camera in enumerate(trajectory.cameras):
         render_seed, sensor_seed = np.random.SeedSequence((trajectory.seed, view)).generate_state(2)
         photographer = upper_body(trajectory.photographer[view], trajectory.phone_positions[view])
-        scene = {**static, **photographer, "key": _key_light(trajectory, view)}
+        drift = trajectory.key_strength[view], trajectory.key_rotation[view]
+        key = key_light(trajectory.lighting.key, trajectory.target, *drift)
+        scene = {**static, **photographer, "key": key}
         radiance = render_radiance(scene, widened_camera(camera) if optics else camera, spp, int(render_seed))[..., :3]
         if optics:
             radiance = apply_optics(radiance, camera, optics, view)
@@ -177,44 +180,23 @@ def _mitsuba_camera(mi: ModuleType, camera: Camera) -> Scene:
     }
 
 
-def _key_light(trajectory: PhoneTrajectory, view: int) -> Scene:
-    """With a key strength of 1 the key light gives its share of the floor's light."""
-    lighting = trajectory.lighting
-    kind = {"sun": "sun", "lamp": "sphere"}.get(lighting.kind, "panel")
-    direction = lighting.azimuth + trajectory.key_rotation[view], lighting.elevation
-    tint = np.asarray(lighting.key_tint) / np.mean(lighting.key_tint)
-    irradiance = trajectory.key_strength[view] * np.pi * lighting.key_share * tint
-    return key_light(kind, direction, lighting.distance, lighting.size, irradiance, trajectory.target)
-
-
-def key_light(
-    kind: str,
-    direction: tuple[float, float],
-    distance: float,
-    size: float,
-    irradiance: Float[np.ndarray, "3"],
-    target: Float[np.ndarray, "3"],
-) -> Scene:
-    """A light that casts shadows.
+def key_light(lamp: Lamp, target: Float[np.ndarray, "3"], strength: float = 1.0, rotation: float = 0.0) -> Scene:
+    """A lamp that gives a bare floor at ``target`` the radiance ``strength * share * tint``.
 
     Args:
-        kind: ``sun`` (infinitely far away), ``sphere`` or ``panel``.
-        direction: azimuth and elevation, degrees.
-        distance: from ``target``, metres; unused for the sun.
-        size: radius of a sphere, edge of a panel, metres; unused for the sun.
-        irradiance: of the floor at ``target``.
+        rotation: added to its azimuth, degrees.
     """
-    azimuth, elevation = np.deg2rad(direction)
+    azimuth, elevation = np.deg2rad([lamp.azimuth + rotation, lamp.elevation])
     towards = np.array([np.cos(elevation) * np.cos(azimuth), np.sin(elevation), np.cos(elevation) * np.sin(azimuth)])
-    irradiance = irradiance / towards[1]
-    if kind == "sun":
+    irradiance = strength * np.pi * lamp.share * np.asarray(lamp.tint) / towards[1]
+    if lamp.kind == "sun":
         return {"type": "directional", "direction": (-towards).tolist(), "irradiance": rgb(irradiance)}
-    position = (target + distance * towards).tolist()
-    radiance = irradiance * (distance / size) ** 2
-    if kind == "sphere":
-        shape, radiance = {"type": "sphere", "center": position, "radius": size}, radiance / np.pi
+    position = (target + lamp.distance * towards).tolist()
+    radiance = irradiance * (lamp.distance / lamp.size) ** 2
+    if lamp.kind == "sphere":
+        shape, radiance = {"type": "sphere", "center": position, "radius": lamp.size}, radiance / np.pi
     else:
-        frame = mitsuba_scalar().ScalarTransform4f().look_at(position, target.tolist(), [0, 1, 0]).scale(size / 2)
+        frame = mitsuba_scalar().ScalarTransform4f().look_at(position, target.tolist(), [0, 1, 0]).scale(lamp.size / 2)
         shape = {"type": "rectangle", "to_world": frame}
     return {**shape, "emitter": {"type": "area", "radiance": rgb(radiance)}}
 
@@ -226,19 +208,15 @@ def rgb(colour: np.ndarray) -> Scene:
 
 def _floor(trajectory: PhoneTrajectory, texture: np.ndarray, emission: np.ndarray, height: float, extent: float) -> Any:
     """A square of floor that extends ``extent`` metres from the target."""
-    frame = floor_frame(trajectory) @ np.diag([extent, extent, 1.0, 1.0])
-    frame[1, 3] = height
+    frame = flat_frame(trajectory.target, trajectory.floor.rotation, 2 * extent, 2 * extent, height)
     # With an odd number of repeats the centre of the texture is under the foot.
     return textured_rectangle(frame, texture, emission, 2 * extent / SPAN)
 
 
 def _paper(sheet: Sheet, trajectory: PhoneTrajectory, fill: Float[np.ndarray, "height width 3"]) -> Any:
     """The sheet, 0.1 mm above the floor, with the fill light of the floor under it."""
-    angle = np.deg2rad(sheet.rotation)
-    along, towards = np.array([np.cos(angle), 0, np.sin(angle)]), np.array([-np.sin(angle), 0, np.cos(angle)])
-    frame = np.eye(4)
-    frame[:3, 0], frame[:3, 1], frame[:3, 2] = sheet.width / 2 * along, -sheet.depth / 2 * towards, (0, 1, 0)
-    frame[:3, 3] = sheet.position[0], 1e-4, sheet.position[1]
+    x, z = sheet.position
+    frame = flat_frame([x, 0, z], sheet.rotation, sheet.width, sheet.depth, 1e-4)
     # Mitsuba counts the rows of a texture from below.
     texture = np.repeat(sheet.reflectance[::-1, :, None], 3, axis=2)
     y, x = ((np.arange(size) + 0.5) / size * 2 - 1 for size in texture.shape[:2])

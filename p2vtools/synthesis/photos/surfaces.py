@@ -58,6 +58,22 @@ def corner_normals(mesh: trimesh.Trimesh) -> Corners:
     return np.where(length > 0, normals / np.maximum(length, 1e-20), flat[:, None])
 
 
+def flat_frame(
+    centre: Float[np.ndarray, "3"] | list[float], degrees: float, width: float, depth: float, height: float = 0.0
+) -> Float[np.ndarray, "4 4"]:
+    """The transform from [-1, 1]^2 and up to a horizontal rectangle in the world, metres.
+
+    Its columns run along ``degrees`` (from x to z), its rows to the left of them.
+    """
+    angle = np.deg2rad(degrees)
+    frame = np.eye(4)
+    frame[:3, 0] = width / 2 * np.array([np.cos(angle), 0, np.sin(angle)])
+    frame[:3, 1] = depth / 2 * np.array([np.sin(angle), 0, -np.cos(angle)])
+    frame[:3, 2] = 0, 1, 0
+    frame[:3, 3] = centre[0], height, centre[2]
+    return frame
+
+
 def mitsuba_mesh(
     mesh: trimesh.Trimesh, normals: Corners, colours: Corners, emission: Corners, bsdf: dict[str, Any]
 ) -> Any:

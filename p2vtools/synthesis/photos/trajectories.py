@@ -32,21 +32,30 @@ LIGHTING_KINDS = ("sun", "lamp", "window", "overcast")
 
 
 @dataclass(frozen=True)
+class Lamp:
+    """A light that casts shadows."""
+
+    kind: str
+    """``sun`` (infinitely far away), ``sphere`` or ``panel``."""
+    azimuth: float
+    elevation: float
+    """Degrees."""
+    distance: float
+    """From the target, metres; unused for the sun."""
+    size: float
+    """Radius of a sphere, edge of a panel, metres: larger lights cast softer shadows; unused for the sun."""
+    share: float
+    """Of the light on a bare floor."""
+    tint: Colour
+
+
+@dataclass(frozen=True)
 class Lighting:
     """A key light and a fill light; together they give a bare floor a radiance equal to its reflectance."""
 
     kind: str
     """One of `LIGHTING_KINDS`."""
-    azimuth: float
-    elevation: float
-    """Direction of the key light, degrees."""
-    distance: float
-    """Of the key light, metres; unused for the sun."""
-    size: float
-    """Of the key light, metres: larger ones cast softer shadows; unused for the sun."""
-    key_share: float
-    """Share of the floor's light that comes from the key light."""
-    key_tint: Colour
+    key: Lamp
     zenith_tint: Colour
     horizon_tint: Colour
     """The fill light is interpolated between the last two."""
@@ -221,15 +230,7 @@ def _sample_lighting(rng: np.random.Generator, outdoors: bool) -> Lighting:
     else:
         elevation, size, share = rng.uniform(62, 85), rng.uniform(2.0, 3.0), rng.uniform(0.3, 0.45)
         key, zenith, horizon = (0.95, 1.0, 1.07), (0.95, 1.0, 1.08), (0.8, 0.84, 0.9)
-    return Lighting(
-        kind=kind,
-        azimuth=azimuth,
-        elevation=float(elevation),
-        distance=float(rng.uniform(1.9, 2.6)),
-        size=float(size),
-        key_share=float(share),
-        key_tint=tuple(map(float, key)),
-        zenith_tint=tuple(map(float, zenith)),
-        horizon_tint=tuple(map(float, horizon)),
-        seed=seed,
-    )
+    shape = {"sun": "sun", "lamp": "sphere"}.get(kind, "panel")
+    tint = tuple((np.array(key) / np.mean(key)).tolist())
+    lamp = Lamp(shape, azimuth, float(elevation), float(rng.uniform(1.9, 2.6)), float(size), float(share), tint)
+    return Lighting(kind, lamp, tuple(map(float, zenith)), tuple(map(float, horizon)), seed)

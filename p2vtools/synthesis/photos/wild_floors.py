@@ -18,16 +18,16 @@ SPAN = 1.2
 """A floor texture is ``PIXELS`` wide and high and covers ``SPAN`` metres: 1.2 mm per pixel."""
 
 
-def noise(rng: np.random.Generator, across: float, along: float | None = None, size: int = PIXELS) -> np.ndarray:
-    """Periodic smooth noise of unit variance, ``[size, size]``; correlation lengths in pixels of the full texture.
+def noise(rng: np.random.Generator, across: float, along: float | None = None) -> np.ndarray:
+    """Periodic smooth noise of unit variance, ``[PIXELS, PIXELS]``; correlation lengths in pixels.
 
     Coarse noise is computed at a lower resolution.
     """
     along = along or across
     factor = 1
-    while min(across, along) / factor > 12 and size // factor > 128:
+    while min(across, along) / factor > 12 and PIXELS // factor > 128:
         factor *= 2
-    low = size // factor
+    low = PIXELS // factor
     rows, columns = scipy.fft.fftfreq(low).astype(np.float32), scipy.fft.rfftfreq(low).astype(np.float32)
     radius = (rows[:, None] * across / factor) ** 2 + (columns[None, :] * along / factor) ** 2
     spectrum = scipy.fft.rfft2(rng.standard_normal((low, low), dtype=np.float32)) * np.exp(-2 * radius)
@@ -38,10 +38,10 @@ def noise(rng: np.random.Generator, across: float, along: float | None = None, s
     return field
 
 
-def cells(rng: np.random.Generator, count: int, size: int = PIXELS) -> tuple[np.ndarray, np.ndarray]:
-    """Voronoi cells of ``count`` random points: index of the cell and distance from its point, ``[size, size]``."""
-    mask = np.full((size, size), 255, np.uint8)
-    points = rng.integers(0, size, (count, 2))
+def cells(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Voronoi cells of ``count`` random points: index of the cell and distance from its point, ``[PIXELS, PIXELS]``."""
+    mask = np.full((PIXELS, PIXELS), 255, np.uint8)
+    points = rng.integers(0, PIXELS, (count, 2))
     mask[points[:, 0], points[:, 1]] = 0
     distance, label = cv2.distanceTransformWithLabels(mask, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
     return label, distance

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from p2vtools.synthesis.assets import asset_files
 from p2vtools.synthesis.photos.fill_light import EnvironmentMap, make_environment
 from p2vtools.synthesis.photos.surfaces import mitsuba_scalar
+from p2vtools.synthesis.photos.trajectories import Lamp
 
 OUTDOOR_MAPS = ("bridge", "city", "dawn", "esplanade", "forest", "night", "park", "sky", "sunrise", "sunset", "venice")
 """Names of the environment maps of outdoor scenes; the others are rooms."""
@@ -23,23 +24,6 @@ HDRI_SHARE = 0.5
 
 KINDS_INDOORS = {"sun": 0.22, "lamps": 0.32, "window": 0.17, "flash": 0.1, "dim": 0.1, "even": 0.09}
 KINDS_OUTDOORS = {"sun": 0.75, "even": 0.25}
-
-
-@dataclass(frozen=True)
-class Lamp:
-    """A light that casts shadows."""
-
-    kind: str
-    """``sun`` (infinitely far away), ``sphere`` or ``panel``."""
-    azimuth: float
-    elevation: float
-    """Degrees."""
-    distance: float
-    size: float
-    """Metres: larger lights cast softer shadows; both are unused for the sun."""
-    share: float
-    """Of the light on a bare floor."""
-    tint: tuple[float, float, float]
 
 
 @dataclass(frozen=True, eq=False)

@@ -180,18 +180,8 @@ def _on_flat(
 
 
 def _lamps(scene: WildScene) -> Scene:
-    """The lights that cast shadows, except the flash; each gives a bare floor the radiance ``share * tint``."""
-    return {
-        f"lamp-{number}": key_light(
-            lamp.kind,
-            (lamp.azimuth, lamp.elevation),
-            lamp.distance,
-            lamp.size,
-            np.pi * lamp.share * np.asarray(lamp.tint),
-            scene.target,
-        )
-        for number, lamp in enumerate(scene.light.lamps)
-    }
+    """The lights that cast shadows, except the flash."""
+    return {f"lamp-{number}": key_light(lamp, scene.target) for number, lamp in enumerate(scene.light.lamps)}
 
 
 def _flash(scene: WildScene, camera: Camera) -> Scene:

@@ -14,6 +14,7 @@ from p2vtools.synthesis.mat import MATS, random_sheet
 from p2vtools.synthesis.photos import props
 from p2vtools.synthesis.photos.messenger import Processing, sample_processing
 from p2vtools.synthesis.photos.phone_camera import Sensor
+from p2vtools.synthesis.photos.surfaces import flat_frame
 from p2vtools.synthesis.photos.wild_cameras import WildCameras, sample_wild_cameras
 from p2vtools.synthesis.photos.wild_floors import (
     FLOORS,
@@ -112,9 +113,9 @@ def sample_wild_scene(rng: np.random.Generator, views: int, leg: trimesh.Trimesh
         target=target,
         floor=floor,
         floor_seed=int(rng.integers(2**31)),
-        floor_frame=_flat_frame(target, rng.uniform(0, 360), SPAN, SPAN),
-        gloss=_sample_gloss(rng) if FLOORS[floor][2] and rng.random() < 0.65 else None,
-        skin_gloss={"roughness": float(rng.uniform(0.3, 0.6)), "specular": float(rng.uniform(0.2, 0.6))},
+        floor_frame=flat_frame(target, rng.uniform(0, 360), SPAN, SPAN),
+        gloss=_gloss(rng, (0.05, 0.35), (0.3, 0.8)) if FLOORS[floor][2] and rng.random() < 0.65 else None,
+        skin_gloss=_gloss(rng, (0.3, 0.6), (0.2, 0.6)),
         flats=_sample_flats(rng, target, outdoors, cameras.cameras),
         light=light,
         thighs=thighs,
@@ -199,19 +200,8 @@ def _sample_objects(
     return tuple(placed)
 
 
-def _sample_gloss(rng: np.random.Generator) -> dict:
-    return {"roughness": float(rng.uniform(0.05, 0.35)), "specular": float(rng.uniform(0.3, 0.8))}
-
-
-def _flat_frame(centre: np.ndarray, degrees: float, width: float, depth: float, height: float = 0.0) -> np.ndarray:
-    """The frame of a rectangle on the floor: its columns run along ``degrees``, its rows to the left of them."""
-    angle = np.deg2rad(degrees)
-    frame = np.eye(4)
-    frame[:3, 0] = width / 2 * np.array([np.cos(angle), 0, np.sin(angle)])
-    frame[:3, 1] = depth / 2 * np.array([np.sin(angle), 0, -np.cos(angle)])
-    frame[:3, 2] = 0, 1, 0
-    frame[:3, 3] = centre[0], height, centre[2]
-    return frame
+def _gloss(rng: np.random.Generator, roughness: tuple[float, float], specular: tuple[float, float]) -> dict:
+    return {"roughness": float(rng.uniform(*roughness)), "specular": float(rng.uniform(*specular))}
 
 
 def _sample_flats(
@@ -221,7 +211,7 @@ def _sample_flats(
     if rng.random() < 0.22:
         size = rng.uniform([0.4, 0.3], [1.6, 1.1])
         centre = target + [rng.normal(0, 0.35), 0, rng.normal(0, 0.35)]
-        frame = _flat_frame(centre, rng.uniform(0, 360), *size, 1e-4)
+        frame = flat_frame(centre, rng.uniform(0, 360), *size, 1e-4)
         flats.append(FlatObject("rug", rug_texture(int(rng.integers(2**31))), frame))
     choice = rng.random()
     if choice < PAPER_SHARE:
@@ -233,13 +223,13 @@ def _sample_flats(
             else rng.uniform(0, 360)
         )
         offset = rng.normal(0, rng.choice([0.015, 0.07]), 2)
-        frame = _flat_frame(target + [offset[0], 0, offset[1]], turn, width, depth, 2e-4)
+        frame = flat_frame(target + [offset[0], 0, offset[1]], turn, width, depth, 2e-4)
         flats.append(FlatObject("paper", paper_texture(print_, width, depth, int(rng.integers(2**31))), frame))
     elif choice < PAPER_SHARE + MAT_SHARE:
         sheet = random_sheet(list(MATS.values())[rng.integers(len(MATS))], rng)
         centre = target + [sheet.position[0], 0, sheet.position[1]]
         texture = np.repeat(sheet.reflectance[::-1, :, None], 3, axis=2).astype(np.float32)
-        flats.append(FlatObject("mat", texture, _flat_frame(centre, sheet.rotation, sheet.width, sheet.depth, 2e-4)))
+        flats.append(FlatObject("mat", texture, flat_frame(centre, sheet.rotation, sheet.width, sheet.depth, 2e-4)))
     if not outdoors and rng.random() < 0.4:
         flats += _sample_wall(rng, target, cameras)
     return tuple(flats)

@@ -91,7 +91,7 @@ def test_the_same_state_of_the_generator_gives_the_same_colours(person, legs, pr
 
 def test_painted_skin_is_the_same_surface(legs, procedural):
     for side, leg in legs.items():
-        painted = paint(leg, side, Appearance(0, (0.4, 0.3, 0.2), 0.5, frozenset(skin.MARKS), None, 0.5))
+        painted = paint(leg, side, Appearance(0, (0.4, 0.3, 0.2), 0.5, frozenset(skin.MARKS), None))
         assert painted.is_watertight
         assert (painted.area, painted.volume) == pytest.approx((leg.area, leg.volume), rel=1e-9)
         assert painted.vertices[: len(leg.vertices)] == pytest.approx(leg.vertices)
@@ -99,7 +99,7 @@ def test_painted_skin_is_the_same_surface(legs, procedural):
 
 def test_a_sock_covers_what_lies_below_its_rim(legs, procedural):
     green = (0.1, 0.8, 0.1)
-    look = Appearance(5, (0.4, 0.25, 0.2), 0.5, frozenset(), None, 0.5)
+    look = Appearance(5, (0.4, 0.25, 0.2), 0.5, frozenset(), None)
     worn = dataclasses.replace(look, sock=Sock("plain", "ankle", 100.0, (green, green, green), False, 0.0))
     leg, canvas = legs["right"], leg_canvas("right")
     bare, sock = paint(leg, "right", look), paint(leg, "right", worn)
@@ -124,6 +124,6 @@ def test_shares_of_socks_marks_and_tones(person):
 
 
 def test_a_leg_with_other_vertices_is_refused(legs):
-    look = Appearance(0, (0.4, 0.3, 0.2), 0.5, frozenset(), None, 0.5)
+    look = Appearance(0, (0.4, 0.3, 0.2), 0.5, frozenset(), None)
     with pytest.raises(ValueError, match=f"vertices; expected the {len(leg_template('left').redness)} of the template"):
         paint(legs["left"].subdivide(), "left", look)

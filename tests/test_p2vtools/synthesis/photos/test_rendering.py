@@ -173,7 +173,8 @@ def test_the_contact_shadow_is_next_to_the_foot():
 def test_the_sun_casts_a_shadow_away_from_itself(leg):
     camera = look_at((270, 60, 0, 0.9, 60), np.zeros(3), 64, 64)
     scene = trajectory(views=1)
-    sun = replace(scene.lighting, kind="sun", azimuth=0.0, elevation=45.0, key_share=0.9)
+    key = replace(scene.lighting.key, kind="sun", azimuth=0.0, elevation=45.0, share=0.9)
+    sun = replace(scene.lighting, kind="sun", key=key)
     far_away = {"photographer": np.array([[0.0, -9.0]]), "phone_positions": np.array([[0.0, 0.5, -9.0]])}
     scene = replace(scene, cameras=[camera], lighting=sun, key_rotation=np.zeros(1), floor=PLAIN, **far_away)
     image = photograph(leg, scene).mean(axis=2)
