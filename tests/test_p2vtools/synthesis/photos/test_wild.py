@@ -117,7 +117,9 @@ def test_a_capture_in_the_wild_is_complete(home):
     assert [folder.parent.name for folder in folders.values()] == ["wild", "wild"]
     for (side, _), folder in folders.items():
         capture = read_capture(folder)  # raises where photos and cameras differ in size
-        assert capture.subject["look"] == "wild" and capture.side == side and max(capture.photos[0].size) == 192
+        assert (capture.subject["look"], capture.subject["side"]) == ("wild", side) and max(
+            capture.photos[0].size
+        ) == 192
         assert capture.truth.volume.any() and job.is_current(folder)
         for camera in capture.cameras:
             assert camera.intrinsics[:2, 2] == pytest.approx([camera.width / 2, camera.height / 2])
