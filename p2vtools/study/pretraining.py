@@ -64,8 +64,11 @@ def mat_recipe(previous: Training) -> Training:
 
 
 def wild_recipe(previous: Training, placement_noise: tuple[float, float]) -> Training:
-    """As `mat_recipe`, with this placement noise, and with half of the crops close to the foot."""
-    return replace(mat_recipe(previous), placement_noise=placement_noise, close_crops=0.5)
+    """Continues ``previous`` on all domains, with half of the crops close to the foot: three quarters of the steps, a
+    third of the learning rate.
+    """
+    steps, rate = -(-previous.steps * 3 // 4), previous.learning_rate / 3
+    return replace(previous, steps=steps, learning_rate=rate, placement_noise=placement_noise, close_crops=0.5)
 
 
 def half_in_the_wild(feet: dataset.Captures) -> dataset.Captures:
