@@ -63,11 +63,11 @@ def mat_recipe(previous: Training) -> Training:
     return replace(previous, steps=-(-previous.steps // 4), learning_rate=previous.learning_rate / 3)
 
 
-def wild_recipe(previous: Training, placement_noise: tuple[float, float]) -> Training:
-    """Continues ``previous`` on all domains, with half of the crops close to the foot: three quarters of the steps, a
-    third of the learning rate.
+def wild_recipe(previous: Training, exact: Training, placement_noise: tuple[float, float]) -> Training:
+    """Continues ``previous`` on all domains, with half of the crops close to the foot: three quarters of the steps of
+    ``exact``, a third of the learning rate.
     """
-    steps, rate = -(-previous.steps * 3 // 4), previous.learning_rate / 3
+    steps, rate = -(-exact.steps * 3 // 4), previous.learning_rate / 3
     return replace(previous, steps=steps, learning_rate=rate, placement_noise=placement_noise, close_crops=0.5)
 
 
@@ -120,7 +120,7 @@ def train_pretrained(config: Config | None = None, target: Path | None = None, w
     histories = {}
     for member, name in zip(model.members, ("exact", "by hand"), strict=True):
         mats, wild, start = f"{name}, on mats", f"{name}, in the wild", None
-        recipes |= {mats: mat_recipe(recipes[name]), wild: wild_recipe(recipes[name], PLACEMENT_NOISE[name])}
+        recipes |= {mats: mat_recipe(recipes[name]), wild: wild_recipe(recipes[name], exact, PLACEMENT_NOISE[name])}
         for stage, data in {name: on_floors, mats: on_mats, wild: in_the_wild}.items():
             histories[stage] = train(member, *data, recipes[stage], work / stage, start=start)
             start = work / stage / "weights.safetensors"
