@@ -5,32 +5,7 @@
 
 from __future__ import annotations
 
-from p2vlib.models.network import (
-    Batch,
-    Network,
-    Reconstruction,
-    fast_bf16,
-    to_default_layout,
-    to_fast_layout,
-)
+from p2vlib.models.network import Batch, Network, Reconstruction, fast_bf16, to_default_layout, to_fast_layout
 from p2vlib.models.pix2vox import Pix2Vox, Pix2VoxConfig
 from p2vlib.models.published import Published, load_published
 from p2vlib.models.registry import CONFIGS, build, check_names, configure, names
-
-__all__ = [
-    "CONFIGS",
-    "Batch",
-    "Network",
-    "Pix2Vox",
-    "Pix2VoxConfig",
-    "Published",
-    "Reconstruction",
-    "build",
-    "check_names",
-    "configure",
-    "fast_bf16",
-    "load_published",
-    "names",
-    "to_default_layout",
-    "to_fast_layout",
-]

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar, Literal
 
 import torch
@@ -19,7 +18,7 @@ from torch.nn import functional
 
 from p2vlib.models.conv_lstm import RecurrentViews
 from p2vlib.models.network import Reconstruction, check_views, initialise_weights
-from p2vlib.models.trunks import STRIDE, Trunk, load_trunk, make_trunk
+from p2vlib.models.trunks import STRIDE, Trunk, make_trunk
 
 Fused = tuple[Float32[Tensor, "batch x y z"], Float32[Tensor, "batch views x y z"]]
 """The fused volume, in [0, 1], and the weight of each view in each voxel."""
@@ -43,10 +42,6 @@ class Pix2VoxConfig:
     freeze_trunk: bool = True
     """Published: the trunk gets no gradients."""
 
-    trunk_weights: str | None = None
-    """A file with the ImageNet weights of the trunk (.safetensors or .pth). None leaves the trunk randomly initialised,
-    which is what the published code in effect does, since it initialises after loading."""
-
     trunk_statistics: Literal["fixed", "drift"] = "fixed"
     """A frozen trunk's batch-norm statistics: fixed, or, as published, following the training photos."""
 
@@ -59,17 +54,8 @@ class Pix2VoxConfig:
     mixing: bool = False
     """A fully connected layer over the features (see `Mixing`)."""
 
-    recurrent: Literal["identity", "convlstm3d", "convlstm2d"] = "identity"
+    recurrent: Literal["identity", "convlstm3d"] = "identity"
     """The part between encoder and decoder; the identity is Pix2Vox."""
-
-    hidden: int | None = None
-    """Channels of the LSTM's state; None: as many as its input has."""
-
-    kernel: int = 3
-    """Edge of the LSTM's kernel."""
-
-    residual: bool = True
-    """The LSTM's state is added to the features instead of replacing them."""
 
     decoder: tuple[int, ...] = (512, 128, 32, 8)
     """Channels after each doubling of the grid, which starts at 2^3."""
@@ -148,7 +134,11 @@ class Encoder(nn.Sequential):
 
     @property
     def trunk(self) -> nn.Module:
-        """The part that ImageNet weights are for: `vgg` or `resnet` in the state dict."""
+        """`vgg` or `resnet` in the state dict; with torchvision's names, for its ImageNet weights.
+
+        Its state is that of ``vgg16_bn(weights=...).features[:28]``, or of the first six children of a ResNet. It is
+        randomly initialised, as in effect in the published code, which initialises after loading ImageNet weights.
+        """
         return self[0]
 
     def train(self, mode: bool = True) -> Encoder:
@@ -344,16 +334,11 @@ class Pix2Vox(nn.Module):
         if config.fusion not in self.fusions:
             raise ValueError(f"no fusion is called {config.fusion!r}; available: {', '.join(self.fusions)}")
         self.encoder = Encoder(config)
-        self.recurrent: nn.Module = nn.Identity()
-        if config.recurrent != "identity":
-            axes = 3 if config.recurrent == "convlstm3d" else 2
-            self.recurrent = RecurrentViews(shape, config.hidden, config.kernel, axes, config.residual)
+        self.recurrent = nn.Identity() if config.recurrent == "identity" else RecurrentViews(shape)
         self.decoder = Decoder(size // SEED_EDGE**3, config.decoder)
         self.merger = self.fusions[config.fusion](config)
         self.refiner = Refiner(config.grid, config.refiner, config.refiner_strided) if config.refiner else None
         initialise_weights(self)
-        if config.trunk_weights:
-            load_trunk(self.encoder.trunk, config.trunk, Path(config.trunk_weights))
 
     @property
     def order_free(self) -> bool:

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from p2vlib.models.feature_sampling import convolution
 from p2vlib.models.network import Batch, Reconstruction, check_views, initialise_weights
 
 FC_POINTS = 256
@@ -68,7 +69,7 @@ class PSGN(nn.Module):
         self.config = config
         blocks, channels = [], 3
         for number, width in enumerate(config.encoder):
-            blocks += [_convolution(channels, width, 1 if number == 0 else 2), _convolution(width, width)]
+            blocks += [convolution(channels, width, 1 if number == 0 else 2), convolution(width, width)]
             channels = width
         self.encoder = nn.Sequential(*blocks)
         edge = config.image_size // 2 ** (len(config.encoder) - 1)
@@ -116,12 +117,7 @@ class PSGN(nn.Module):
         return chamfer_distance(result.points, surface).mean() * CHAMFER_WEIGHT
 
 
-def _convolution(channels: int, width: int, stride: int = 1) -> nn.Sequential:
-    convolution = nn.Conv2d(channels, width, 3, stride=stride, padding=1, bias=False)
-    return nn.Sequential(convolution, nn.BatchNorm2d(width), nn.ReLU(inplace=True))
-
-
-def fill_point_cloud(points: Float[np.ndarray, "points 3"], size: int = GRID) -> Bool[np.ndarray, "size size size"]:
+def fill_point_cloud(points: Float[np.ndarray, "points 3"]) -> Bool[np.ndarray, "x y z"]:
     """The solid that a cloud in the unit cube encloses: dilated, filled, and eroded.
 
     A morphological closing with hole filling in between; gaps of up to twice `CLOSING_RADIUS` voxels are closed.
@@ -129,12 +125,12 @@ def fill_point_cloud(points: Float[np.ndarray, "points 3"], size: int = GRID) ->
     from scipy import ndimage
 
     margin = CLOSING_RADIUS + 1
-    cells = np.clip((points * size).astype(int), 0, size - 1) + margin
-    cloud = np.zeros((size + 2 * margin,) * 3, bool)
+    cells = np.clip((points * GRID).astype(int), 0, GRID - 1) + margin
+    cloud = np.zeros((GRID + 2 * margin,) * 3, bool)
     cloud[tuple(cells.T)] = True
     ball = ndimage.iterate_structure(ndimage.generate_binary_structure(3, 1), CLOSING_RADIUS)
     filled = ndimage.binary_fill_holes(ndimage.binary_dilation(cloud, ball))
-    inner = slice(margin, margin + size)
+    inner = slice(margin, margin + GRID)
     return ndimage.binary_erosion(filled, ball)[inner, inner, inner]
 
 

@@ -10,15 +10,15 @@ containers, and rejects the rest.
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor, nn
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from p2vlib.files import write_atomically
 from p2vlib.models.network import to_fast_layout
@@ -59,39 +59,18 @@ def load_published(path: str | Path) -> Published:
     """
     path = Path(path)
     if path.suffix == ".safetensors":
-        return _load_converted(path)
-    checkpoint = _read(path)
-    states = {part: _part_of(path, checkpoint, part) for part in PARTS if f"{part}_state_dict" in checkpoint}
-    name, model = _identify(path, states)
-    used = [part for part in PARTS if _state_of(model, part)]
-    first = f"{next(model.encoder.named_children())[0]}.0.weight"
-    states["encoder"][first] = states["encoder"][first].flip(1)
-    for part in used:
-        # Old versions of torch did not count batches; the count only matters to a norm without momentum.
-        counts = {key: torch.zeros((), dtype=torch.long) for key in _state_of(model, part) if _is_count(key)}
-        values = {key: value.float() if value.is_floating_point() else value for key, value in states[part].items()}
-        getattr(model, part).load_state_dict({**counts, **values}, assign=True)
-    unused = sorted(set(checkpoint) - {f"{part}_state_dict" for part in used})
-    return Published(name, to_fast_layout(model).eval(), tuple(unused))
-
-
-def _load_converted(path: Path) -> Published:
-    try:
-        with safe_open(path, "pt") as stored:
-            name = (stored.metadata() or {}).get("name", "")
-            state = {key.removeprefix("model."): stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: no such file; expected a converted checkpoint (.safetensors)") from None
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path}: not a complete safetensors file ({error})") from None
-    if name not in PUBLISHED:
-        raise ValueError(f"{path}: its metadata name the network {name!r}; expected a file written by `p2v convert`")
-    model = _without_values(name)
-    try:
-        model.load_state_dict(state, assign=True)
-    except RuntimeError as error:
-        raise ValueError(f"{path}: not the weights of {name} ({str(error).splitlines()[1].strip()})") from None
-    return Published(name, to_fast_layout(model).eval(), ())
+        try:
+            state, unused = {key.removeprefix("model."): value for key, value in load_file(path).items()}, ()
+        except SafetensorError as error:
+            raise ValueError(f"{path}: not a complete safetensors file ({error})") from None
+        name, model = _identify(path, state)
+    else:
+        checkpoint = _read(path)
+        name, model = _identify(path, {key: value for part in PARTS for key, value in _part_of(path, checkpoint, part)})
+        first = next(model.encoder.trunk.parameters())
+        first.data = first.data.flip(1)
+        unused = tuple(sorted(set(checkpoint) - {f"{key.partition('.')[0]}_state_dict" for key in model.state_dict()}))
+    return Published(name, to_fast_layout(model).eval(), unused)
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -99,11 +78,8 @@ def _read(path: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"{path}: no such file; expected a published checkpoint (.pth)")
     size = path.stat().st_size
     if zipfile.is_zipfile(path):
-        try:
-            with zipfile.ZipFile(path) as archive:
-                size = sum(entry.file_size for entry in archive.infolist())
-        except zipfile.BadZipFile as error:
-            raise ValueError(f"{path}: a broken zip ({error}); expected a published checkpoint (.pth)") from None
+        with zipfile.ZipFile(path) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
     if size > SIZE_LIMIT:
         raise ValueError(f"{path}: {size / 2**30:.1f} GiB unpacked; a published checkpoint has at most 4")
     try:
@@ -115,20 +91,12 @@ def _read(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
-def _part_of(path: Path, checkpoint: Mapping[str, Any], part: str) -> dict[str, Tensor]:
-    state = checkpoint[f"{part}_state_dict"]
+def _part_of(path: Path, checkpoint: Mapping[str, Any], part: str) -> Iterator[tuple[str, Tensor]]:
+    state = checkpoint.get(f"{part}_state_dict", {})
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError(f"{path}: its {part}_state_dict is not a dictionary of tensors")
-    return {str(name).removeprefix("module."): value for name, value in state.items()}
-
-
-def _state_of(model: Pix2Vox, part: str) -> dict[str, Tensor]:
-    network: nn.Module | None = getattr(model, part)
-    return dict(network.state_dict()) if network is not None else {}
-
-
-def _is_count(name: str) -> bool:
-    return name.endswith("num_batches_tracked")
+    for name, value in state.items():
+        yield f"{part}.{str(name).removeprefix('module.')}", value.float() if value.is_floating_point() else value
 
 
 def _without_values(name: str) -> Pix2Vox:
@@ -137,28 +105,19 @@ def _without_values(name: str) -> Pix2Vox:
         return build(name)
 
 
-def _identify(path: Path, states: Mapping[str, Mapping[str, Tensor]]) -> tuple[str, Pix2Vox]:
-    """The network, without values, that has the names and shapes of the file; the error names the nearest one."""
-    differences = {}
+def _identify(path: Path, state: Mapping[str, Tensor]) -> tuple[str, Pix2Vox]:
+    """The network that takes the names and shapes of ``state``, with its values; the error names the nearest one."""
+    failures = {}
     for name in PUBLISHED:
         model = _without_values(name)
-        differences[name] = [
-            difference
-            for part in PARTS
-            if (expected := _state_of(model, part))
-            for difference in _differences(part, expected, states.get(part, {}))
-        ]
-        if not differences[name]:
+        # Old versions of torch did not count batches; the count only matters to a norm without momentum.
+        counts = {key: torch.tensor(0) for key in model.state_dict() if key.endswith("num_batches_tracked")}
+        parts = {key.partition(".")[0] for key in model.state_dict()}
+        values = {key: value for key, value in state.items() if key.partition(".")[0] in parts}
+        try:
+            model.load_state_dict({**counts, **values}, assign=True)
             return name, model
-    nearest = min(differences, key=lambda name: len(differences[name]))
-    raise ValueError(f"{path}: none of {', '.join(PUBLISHED)}; the nearest is {nearest}, but {differences[nearest][0]}")
-
-
-def _differences(part: str, expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
-    wanted = {name: tuple(value.shape) for name, value in expected.items() if not _is_count(name)}
-    shapes = {name: tuple(value.shape) for name, value in found.items() if not _is_count(name)}
-    return [
-        f"{part}.{name} is {shapes.get(name, 'missing')} where {wanted.get(name, 'nothing')} is expected"
-        for name in [*wanted, *(shapes.keys() - wanted.keys())]
-        if shapes.get(name) != wanted.get(name)
-    ]
+        except RuntimeError as error:
+            failures[name] = " ".join(str(error).split())
+    nearest = min(failures, key=lambda name: len(failures[name]))
+    raise ValueError(f"{path}: none of {', '.join(PUBLISHED)}; the nearest is {nearest}: {failures[nearest][:300]}")

@@ -1,4 +1,4 @@
-"""The trunks of Pix2Vox and Pix2Vox++: VGG16-bn and ResNets up to a stride of 8, and their ImageNet weights.
+"""The trunks of Pix2Vox and Pix2Vox++: VGG16-bn and ResNets up to a stride of 8.
 
 The ResNets follow He et al., Deep Residual Learning for Image Recognition (CVPR 2016), table 1, up to the second stage,
 with the standard names inside the blocks; the stride of a bottleneck is in its 3x3 convolution, as in the weights of
@@ -7,11 +7,7 @@ torchvision.
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import torch
 from jaxtyping import Float
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 Trunk = tuple[int, int, int, int] | str
@@ -23,14 +19,8 @@ STRIDE = 8
 VGG_BLOCKS = (2, 2, 3, 1)
 """Convolutions between the poolings of VGG16, up to layer 27 of its `features`."""
 
-VGG_LAST = 25
-"""Index of the last layer with weights in this part of VGG16-bn; the rest of a standard weights file is ignored."""
-
 RESNETS = {"resnet18": ((3, 3), 1, (2, 2)), "resnet50": ((1, 3, 1), 4, (3, 4))}
 """Kernels of a block, factor of its last width, and the number of blocks in the first two stages."""
-
-RESNET_NAMES = {"conv1": "0", "bn1": "1", "layer1": "4", "layer2": "5"}
-"""Standard name of a part -> its number in the trunk, which is its name in the published checkpoints."""
 
 
 def make_trunk(trunk: Trunk) -> tuple[str, nn.Sequential, int]:
@@ -109,32 +99,3 @@ class ResidualBlock(nn.Module):
 def _stage(kernels: tuple[int, ...], channels: int, width: int, out: int, blocks: int, stride: int) -> nn.Sequential:
     rest = [ResidualBlock(kernels, out, width, out, 1) for _ in range(blocks - 1)]
     return nn.Sequential(ResidualBlock(kernels, channels, width, out, stride), *rest)
-
-
-def load_trunk(module: nn.Module, trunk: Trunk, path: Path) -> None:
-    """Loads the trunk ``module`` from a file with the standard names of its ImageNet weights.
-
-    These are ``features.0.weight`` … of a VGG16-bn, ``layer1.0.conv1.weight`` … of a ResNet.
-
-    Raises:
-        ValueError: not a weights file, or not the weights of this trunk.
-    """
-    try:
-        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
-        module.load_state_dict(_trunk_state(state, isinstance(trunk, str)))
-    except FileNotFoundError:
-        raise ValueError(f"{path}: no such file; expected the ImageNet weights of the trunk") from None
-    except Exception as error:  # the readers raise many types of errors for malformed files
-        reason = " ".join(str(error).split())[:200]
-        raise ValueError(f"{path}: not the weights of this trunk ({reason})") from error
-
-
-def _trunk_state(state: dict[str, Tensor], resnet: bool) -> dict[str, Tensor]:
-    """The entries of a standard state dict that belong to the trunk, under the trunk's own names."""
-    if not resnet:
-        names = {name: name.removeprefix("features.") for name in state if name.startswith("features.")}
-        return {number: state[name] for name, number in names.items() if int(number.split(".")[0]) <= VGG_LAST}
-    parts = {name: name.partition(".") for name in state}
-    return {
-        f"{RESNET_NAMES[part]}.{rest}": state[name] for name, (part, _, rest) in parts.items() if part in RESNET_NAMES
-    }

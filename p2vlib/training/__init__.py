@@ -5,5 +5,3 @@ from __future__ import annotations
 from p2vlib.training.checkpoints import training_provenance
 from p2vlib.training.loop import train
 from p2vlib.training.recipes import learning_rate, recipe_summary
-
-__all__ = ["learning_rate", "recipe_summary", "train", "training_provenance"]

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from safetensors.torch import save_file
 from torch import nn
 from torch.nn.functional import binary_cross_entropy
 
@@ -15,7 +14,6 @@ from p2vlib.config import PRESETS
 from p2vlib.models.conv_lstm import ConvLSTM, RecurrentViews
 from p2vlib.models.network import check_views
 from p2vlib.models.pix2vox import ContextAwareFusion, MeanFusion
-from p2vlib.models.trunks import vgg_trunk
 
 DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
 TINY = dict(
@@ -33,7 +31,7 @@ TINY_NAMES = {
     "pix2vox-lstm": {"refiner": (4, 4, 4, 64)},
     "pix2vox++-f": {"trunk": "resnet18"},
     "pix2vox++-a": {"trunk": "resnet50", "refiner": (4, 4, 4, 64)},
-    "pix2vox-lstm-narrow": {"refiner": (4, 4, 4, 64), "recurrent": "convlstm2d", "hidden": 6, "merger_stride": 2},
+    "pix2vox-lstm-narrow": {"refiner": (4, 4, 4, 64), "merger_stride": 2},
 }
 """The same classes a few channels wide: what holds for the parts holds at every width."""
 
@@ -89,12 +87,11 @@ def test_published_parameter_counts(name: str) -> None:
 
 def test_parameter_counts_of_the_recurrence() -> None:
     with torch.device("meta"):
-        flat, solid = (ConvLSTM(256, 256, 3, axes=axes) for axes in (2, 3))
+        lstm = ConvLSTM(256)
     model = without_values("pix2vox-lstm")
-    assert count(flat) == 2 * 256 * 1024 * 3**2 + 1024 == 4_719_616
-    assert count(solid) == 2 * 256 * 1024 * 3**3 + 1024 == 14_156_800
+    assert count(lstm) == 2 * 256 * 1024 * 3**3 + 1024 == 14_156_800
     assert model.recurrent.cells == (256, 4, 4, 4)
-    assert count(model) == COUNTS["pix2vox-a"]["total"] + count(solid)
+    assert count(model) == COUNTS["pix2vox-a"]["total"] + count(lstm)
 
 
 def test_published_names_and_shapes() -> None:
@@ -159,7 +156,6 @@ def test_unknown_names_and_settings_are_refused() -> None:
         ({"image_size": 32, "head": ((8, 3, 1), (8, 3, 1))}, "too small for the head"),
         ({"head": ((5, 1, 1),), "image_size": 24}, "no multiple of 8"),
         ({"recurrent": "convlstm3d", "head": ((8, 1, 2),)}, "no multiple of 64"),
-        ({"recurrent": "convlstm2d", "kernel": 2}, "has to be odd"),
         ({"merger": (4, 2)}, "has to be 1"),
         ({"trunk": "resnet34"}, "no trunk is called 'resnet34'; expected resnet18, resnet50"),
     ],
@@ -185,25 +181,6 @@ def test_views_of_another_size_or_number_are_refused() -> None:
 # -------------------------------------------------------------------------------------------------------------- trunk
 
 
-@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-def test_trunk_weights_are_loaded_from_a_file(tmp_path, suffix: str) -> None:
-    trunk = vgg_trunk(TINY["trunk"])
-    state = {f"features.{name}": value for name, value in trunk.state_dict().items()} | {
-        "classifier.0.bias": torch.ones(2)
-    }
-    path = tmp_path / f"vgg16_bn{suffix}"
-    save_file(state, path) if suffix == ".safetensors" else torch.save(state, path)
-    model = tiny("pix2vox-f", trunk_weights=str(path))
-    assert torch.equal(model.encoder.vgg[24].weight, trunk[24].weight)
-    with pytest.raises(ValueError, match=f"{path}: not the weights"):
-        tiny("pix2vox-f", trunk_weights=str(path), trunk=(4, 4, 8, 16))
-    path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(ValueError, match=f"{path}: not the weights"):
-        tiny("pix2vox-f", trunk_weights=str(path))
-    with pytest.raises(ValueError, match="no such file"):
-        tiny("pix2vox-f", trunk_weights=str(tmp_path / f"missing{suffix}"))
-
-
 @pytest.mark.parametrize("statistics", ["fixed", "drift"])
 def test_a_frozen_trunk_gets_no_gradient(statistics: str) -> None:
     model = tiny("pix2vox-f", freeze_trunk=True, trunk_statistics=statistics).train()
@@ -218,33 +195,31 @@ def test_a_frozen_trunk_gets_no_gradient(statistics: str) -> None:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("axes", [2, 3])
-def test_a_state_depends_on_the_views_before_it_and_on_none_after(axes: int) -> None:
+def test_a_state_depends_on_the_views_before_it_and_on_none_after() -> None:
     torch.manual_seed(1)
-    part = RecurrentViews((16, 4, 4), hidden=None, kernel=3, axes=axes, residual=True)
+    part = RecurrentViews((16, 4, 4))
     features = torch.randn(1, 3, 16, 4, 4)
     other = features.clone()
     other[:, 1] += 1
     change = (part(features) - part(other)).abs().amax(dim=(0, 2, 3, 4))
     assert change[0] == 0 and change[1] > 0.1 and change[2] > 1e-3
-    without_residual = RecurrentViews((16, 4, 4), hidden=None, kernel=3, axes=axes, residual=False)
-    without_residual.load_state_dict(part.state_dict())
-    assert torch.allclose(part(features) - without_residual(features), features, atol=1e-6)
+    states = part.lstm(features.reshape(1, 3, 4, 4, 4, 4)).reshape(features.shape)
+    assert torch.allclose(part(features) - states, features, atol=1e-6)
 
 
 @torch.no_grad()
 def test_conv_lstm_with_kernel_1_is_the_lstm_of_torch() -> None:
     """With one cell as well; torch's gates are ordered input, forget, candidate, output."""
     torch.manual_seed(2)
-    ours, theirs = ConvLSTM(5, 4, 1, axes=2), nn.LSTM(5, 4, batch_first=True)
+    ours, theirs = ConvLSTM(4, kernel=1), nn.LSTM(4, 4, batch_first=True)
     order = torch.cat([torch.arange(0, 8), torch.arange(12, 16), torch.arange(8, 12)])
     assert ours.from_input.bias.tolist() == [0] * 4 + [1] * 4 + [0] * 8
     theirs.weight_ih_l0.copy_(ours.from_input.weight.flatten(1)[order])
     theirs.weight_hh_l0.copy_(ours.from_state.weight.flatten(1)[order])
     theirs.bias_ih_l0.copy_(ours.from_input.bias[order])
     theirs.bias_hh_l0.zero_()
-    sequence = torch.randn(2, 6, 5)
-    assert torch.allclose(ours(sequence[..., None, None])[..., 0, 0], theirs(sequence)[0], atol=1e-6)
+    sequence = torch.randn(2, 6, 4)
+    assert torch.allclose(ours(sequence[..., None, None, None])[..., 0, 0, 0], theirs(sequence)[0], atol=1e-6)
 
 
 @torch.no_grad()
