@@ -10,7 +10,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int64, UInt8
@@ -46,10 +46,6 @@ class Augmentation:
     sharp_alpha: bool = False
     """Published: after resizing, half-transparent pixels are opaque, which gives outlines a dark seam."""
 
-    random_boxes: bool = False
-    """Published where a box is known, on Pix3D: `jitter_boxes`. On ShapeNet no box was given to the random crop, which
-    then crops the centre."""
-
     jitter: float = 0.4
     """Brightness, contrast and saturation are multiplied by a factor in 1 ± this."""
 
@@ -71,9 +67,9 @@ class Augmentation:
     permutation: bool = False
     """Published: random permutation of the channels, the same in all views. Skin then has the colours of a floor."""
 
-    flip: Literal["none", "joint", "each view"] = "none"
+    flip: bool = False
     """Published: each view is flipped independently, while the volume is not, which loses left and right and the order
-    of a walk. `joint` flips all views of a sample and suits symmetric objects only."""
+    of a walk."""
 
 
 DEFAULT = Augmentation()
@@ -87,7 +83,7 @@ PUBLISHED = Augmentation(
     clip=False,
     noise=0.1,
     permutation=True,
-    flip="each view",
+    flip=True,
 )
 """The authors' images are BGR, as OpenCV reads them; `models.published` corrects for it when it loads their weights."""
 
@@ -142,22 +138,9 @@ def crop_boxes(
     left, top, right, bottom = boxes.flatten(0, 1).T[:, :, None]  # [batch * views, 1] each
     across = (left + (right - left) * centres) * (2 / width) - 1  # -> [batch * views, size]
     down = (top + (bottom - top) * centres) * (2 / height) - 1
-    # The grid of all (x, y) as a sum of complex numbers: one pass over memory instead of two.
-    zero = torch.zeros_like(across)
-    pairs = torch.complex(across, zero)[:, None] + torch.complex(zero, down)[:, :, None]
-    grid = torch.view_as_real(pairs)  # [batch * views, size, size, 2]
-    images = photos.flatten(0, 1)
-    resized = functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    grid = torch.stack(torch.broadcast_tensors(across[:, None], down[:, :, None]), -1)  # [batch * views, size, size, 2]
+    resized = functional.grid_sample(photos.flatten(0, 1), grid, padding_mode="border", align_corners=False)
     return resized.unflatten(0, photos.shape[:2])
-
-
-def jitter_boxes(boxes: Boxes, generator: torch.Generator) -> Boxes:
-    """The published random crop: 0.8 to 1.2 times the longer side of the box, each edge 0.4 to 0.6 of it off centre."""
-    random = torch.rand(*boxes.shape[:2], 5, generator=generator).to(boxes.device)
-    lower, upper = boxes[..., :2], boxes[..., 2:]
-    edge = (upper - lower).amax(-1, keepdim=True) * (0.8 + 0.4 * random[..., :1])
-    offset = edge * (0.4 + 0.2 * random[..., 1:]) * boxes.new_tensor([-1, -1, 1, 1])
-    return ((lower + upper) / 2).repeat(1, 1, 2) + offset
 
 
 class _Parameters(NamedTuple):
@@ -170,7 +153,7 @@ class _Parameters(NamedTuple):
     """The order in which the three are applied."""
     noise: Float[Tensor, "batch 3"]
     channels: Int64[Tensor, "batch 3"]
-    flipped: Bool[Tensor, "batch coins 1 1 1"]
+    flipped: Bool[Tensor, "batch views 1 1 1"]
     boxes: Boxes | None
 
     def map(self, function: Callable[[Tensor], Tensor]) -> _Parameters:
@@ -218,17 +201,15 @@ def _draw_parameters(
         return torch.rand(batch, 3, generator=generator).argsort(1) if shuffled else torch.arange(3).expand(batch, 3)
 
     background = uniform(*recipe.background, 1, 3 if recipe.coloured_background else 1, 1, 1)
-    if boxes is not None and recipe.random_boxes:
-        boxes = jitter_boxes(boxes, generator)
     factors = uniform(1 - recipe.jitter, 1 + recipe.jitter, 3)
     steps = orders(not recipe.fixed_order)
     noise = torch.zeros(batch, 3)
     if recipe.noise:
         strength = recipe.noise * torch.randn(batch, 3, generator=generator) * torch.tensor(EIGENVALUES)
         noise = strength @ torch.tensor(EIGENVECTORS).T
-    flipped = torch.zeros(batch, 1, 1, 1, 1, dtype=torch.bool)
-    if recipe.flip != "none":
-        flipped = torch.rand(batch, views if recipe.flip == "each view" else 1, 1, 1, 1, generator=generator) < 0.5
+    flipped = torch.zeros(batch, views, 1, 1, 1, dtype=torch.bool)
+    if recipe.flip:
+        flipped = torch.rand(batch, views, 1, 1, 1, generator=generator) < 0.5
     if boxes is not None:  # a box with left and right exchanged gives a flipped crop
         boxes = torch.where(flipped[:, :, :, 0, 0].to(boxes.device), boxes[..., [2, 1, 0, 3]], boxes)
         flipped = torch.zeros_like(flipped)
@@ -292,15 +273,9 @@ def perturb_cameras(
     """
     fraction = torch.rand(len(cameras), 1, 1, 1, generator=generator) if share else torch.ones(())
     error = (fraction * torch.randn(*cameras.shape[:2], 2, 3, generator=generator)).to(cameras.device)
-    turn = torch.linalg.matrix_exp(_cross_matrices(torch.deg2rad(degrees * error[..., 0, :])))
+    # Multiplying by the skew-symmetric matrix is the cross product with the vector of rotation.
+    vectors = torch.deg2rad(degrees * error[..., :1, :]).expand(-1, -1, 3, -1)
+    turn = torch.linalg.matrix_exp(torch.linalg.cross(vectors, torch.eye(3, device=error.device)).mT)
     intrinsics, pose = cameras[..., :3], turn @ cameras[..., 3:]
     translation = pose[..., 3:] + shift * error[..., 1, :, None]
     return torch.cat([intrinsics, pose[..., :3], translation], -1)
-
-
-def _cross_matrices(vectors: Float[Tensor, "batch views 3"]) -> Float[Tensor, "batch views 3 3"]:
-    """Skew-symmetric matrices: multiplying by them is the cross product with ``vectors``."""
-    x, y, z = vectors.unbind(-1)
-    zero = torch.zeros_like(x)
-    rows = [torch.stack(row, -1) for row in ((zero, -z, y), (z, zero, -x), (-y, x, zero))]
-    return torch.stack(rows, -2)
