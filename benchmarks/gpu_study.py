@@ -24,10 +24,10 @@ import torch
 from p2vlib import evaluation, models, training
 from p2vlib.config import Training, from_params
 from p2vlib.data.dataset import Captures, load
-from p2vlib.evaluation.metrics_csv import format_metrics
 from p2vlib.models.network import Batch, fast_bf16
 from p2vlib.provenance import commit
 from p2vlib.training.losses import training_loss
+from p2vtools.study.metrics_csv import format_metrics
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 CARD = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"

@@ -11,7 +11,7 @@ import pandas as pd
 from html5lib.html5parser import ParseError
 from PIL import Image
 
-from p2vlib.evaluation.metrics_csv import METRICS
+from p2vtools.study.metrics_csv import METRICS
 from p2vtools.study.notebook_run import NotebookRun, begin
 
 HOSTILE = 'A "hostile" <script>alert(1)</script> & caption'

@@ -1,14 +1,10 @@
-"""Metrics of reconstructions: IoU, F-score and surface distances, bootstrap intervals over subjects, metric files."""
+"""Metrics of reconstructions: IoU, baselines, and bootstrap intervals over subjects."""
 
 from __future__ import annotations
 
 from p2vlib.evaluation.intervals import (
-    best_median_worst,
     bootstrap_interval,
-    class_and_sample_means,
-    iou_by_threshold,
     paired_difference,
-    rank_samples,
     summarise,
     unpaired_difference,
 )
@@ -28,4 +24,3 @@ from p2vlib.evaluation.iou import (
     view_orders,
     visual_hull,
 )
-from p2vlib.evaluation.surfaces import f_score, f_score_rows, surface_distances

@@ -102,7 +102,7 @@ class Ensemble(nn.Module):
 
     @torch.no_grad()
     def calibrate(self, slope: float, offset: float) -> None:
-        """Sets the occupancy to ``sigmoid(slope * logit + offset)`` of the mean logit (`evaluation.calibration`)."""
+        """Sets the occupancy to ``sigmoid(slope * logit + offset)`` of the mean logit (`calibration`)."""
         self.calibration.copy_(torch.tensor([slope, offset]))
 
 

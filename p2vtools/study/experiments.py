@@ -30,6 +30,7 @@ from p2vlib.provenance import home
 from p2vlib.training import checkpoints, recipe_summary, train, training_provenance
 from p2vtools import viewer
 from p2vtools.files import file_lock
+from p2vtools.study import surfaces, tables
 from p2vtools.study.notebook_run import NotebookRun
 
 TRAININGS = ("objects", "shapenet", "things3d", "feet-studio", "feet-phone", "feet-wild")
@@ -297,9 +298,9 @@ def surface_scores(
         threshold = network.threshold_on(validation)
         for number in views:
             solids = evaluation.predict(network.model, test, test.test_views(number)) >= threshold
-            parts.append((network.name, number, evaluation.f_score_rows(solids, test)))
+            parts.append((network.name, number, surfaces.f_score_rows(solids, test)))
     threshold, _ = evaluation.best_threshold(evaluation.score_mean_shape(train, validation, "taxonomy"))
-    mean = evaluation.f_score_rows(evaluation.mean_shape_volumes(train, test, "taxonomy") >= threshold, test)
+    mean = surfaces.f_score_rows(evaluation.mean_shape_volumes(train, test, "taxonomy") >= threshold, test)
     parts += [("mean-shape", number, mean) for number in views]
     rows = []
     for model, number, scores in parts:
@@ -339,7 +340,7 @@ def ranking_figure(network: TrainedNetwork, captures: Captures, rows: pd.DataFra
         rows: metrics of ``network`` on ``captures`` with ``views`` photos in one order, under any variant.
     """
     rows, groups = rows.assign(variant=network.variant), {}
-    for title, samples in evaluation.rank_samples(rows).items():
+    for title, samples in tables.rank_samples(rows).items():
         titles = {f"{title} {place}": sample for place, sample in enumerate(samples, start=1)}
         groups[title] = prediction_panels({network.name: network}, captures, titles, views, rows)
     return viewer.best_to_worst(groups, rows[rows.selected].iou.tolist())

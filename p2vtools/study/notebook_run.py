@@ -22,10 +22,10 @@ import psutil
 
 from p2vlib import __version__
 from p2vlib.config import Config, from_params
-from p2vlib.evaluation.metrics_csv import METRICS, format_metrics
 from p2vlib.files import write_atomically, write_text
 from p2vlib.models import check_names
 from p2vlib.provenance import commit, home, text_digest
+from p2vtools.study.metrics_csv import METRICS, format_metrics
 from p2vtools.study.parameters import default_parameters
 
 SMOKE_NOTE = "smoke run: shows that it runs, not a result"
@@ -156,7 +156,7 @@ class NotebookRun:
         """Saves this notebook's rows of `metrics.csv`; returns them.
 
         Args:
-            metrics: the columns of `p2vlib.evaluation.metrics_csv`, without ``notebook``, which is added.
+            metrics: the columns of `p2vtools.study.metrics_csv`, without ``notebook``, which is added.
 
         Raises:
             ValueError: as `format_metrics`.

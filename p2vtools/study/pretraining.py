@@ -13,7 +13,6 @@ import torch
 from p2vlib import evaluation, models
 from p2vlib.config import Config, Training, from_params
 from p2vlib.data import dataset
-from p2vlib.evaluation import calibration
 from p2vlib.geometry.frames import FOOT_SHARE
 from p2vlib.models.unprojection import UnprojectionConfig
 from p2vlib.provenance import commit, home
@@ -21,6 +20,7 @@ from p2vlib.training import checkpoints, train
 from p2vtools.fit import pretrained
 from p2vtools.fit.camera_alignment import typical_foot
 from p2vtools.fit.ensemble import Ensemble
+from p2vtools.study import calibration
 from p2vtools.synthesis import assets
 from p2vtools.synthesis.collection import build_collection
 

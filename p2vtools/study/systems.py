@@ -20,7 +20,6 @@ from p2vlib import evaluation
 from p2vlib.config import Config
 from p2vlib.data.capture_folder import read_capture
 from p2vlib.data.dataset import Captures
-from p2vlib.evaluation import calibration
 from p2vlib.geometry import placement
 from p2vlib.geometry.frames import FOOT_CUBE_EDGE, FOOT_SHARE, Cube
 from p2vlib.geometry.grids import to_mesh
@@ -29,7 +28,7 @@ from p2vlib.provenance import data_folder
 from p2vtools import viewer
 from p2vtools.fit.pretrained import load_pretrained
 from p2vtools.fit.silhouette_fitting import refine_volume
-from p2vtools.study import experiments
+from p2vtools.study import calibration, experiments, surfaces
 from p2vtools.study.experiments import TrainedNetwork
 from p2vtools.study.notebook_run import NotebookRun
 from p2vtools.study.tables import format_interval
@@ -247,7 +246,7 @@ def chamfer_distances(volumes: Tensor, threshold: float, captures: Captures) -> 
     unit = FOOT_CUBE_EDGE * 1000 * (edge + 1) / edge  # unit of `surface_distances`
     distances = []
     for volume, truth in zip(volumes.float().cpu().numpy() >= threshold, captures.truth.cpu().numpy(), strict=True):
-        both = evaluation.surface_distances(volume, truth) if volume.any() else (np.nan, np.nan)
+        both = surfaces.surface_distances(volume, truth) if volume.any() else (np.nan, np.nan)
         distances.append(unit * (np.mean(both[0]) + np.mean(both[1])) / 2)
     return np.array(distances)
 
@@ -316,7 +315,7 @@ def shape_metrics(
     for name, volume in volumes.items():
         threshold = thresholds[name]
         values = {
-            "F-score@1%": evaluation.f_score_rows(volume >= threshold, captures).f_score.mean(),
+            "F-score@1%": surfaces.f_score_rows(volume >= threshold, captures).f_score.mean(),
             "Chamfer, mm": pd.Series(chamfer_distances(volume, threshold, captures)).mean(),
             "length off, median mm": pd.Series(foot_lengths(volume, threshold) - truth).abs().median(),
         }

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from p2vlib.evaluation import bootstrap_interval, iou_by_threshold, paired_difference, summarise, unpaired_difference
+from p2vlib.evaluation import bootstrap_interval, paired_difference, summarise, unpaired_difference
 from p2vlib.geometry.frames import FOOT_SYNSET
 from p2vtools.study.notebook_run import read_json
 from p2vtools.study.report import published_results
@@ -255,3 +255,53 @@ def order_effects(metrics: pd.DataFrame, networks: TitledNetworks, reference: st
                 pairs[f"{title}: {order} - clockwise"] = (rows_of(title, order), rows_of(title))
     rows = [(effect, *paired_difference(*pair)) for effect, pair in pairs.items()]
     return pd.DataFrame(rows, columns=["effect", "difference", "low", "high"]).round(4)
+
+
+def class_and_sample_means(metrics: pd.DataFrame) -> dict[str, float]:
+    """Mean IoU at the selected threshold, over samples and over categories: papers report either.
+
+    >>> metrics = pd.DataFrame({"taxonomy": list("aab"), "iou": [0.5, 0.5, 1.0], "selected": True})
+    >>> class_and_sample_means(metrics)["class mean"]
+    0.75
+    """
+    rows = metrics[metrics.selected]
+    return {"sample mean": float(rows.iou.mean()), "class mean": float(rows.groupby("taxonomy").iou.mean().mean())}
+
+
+def iou_by_threshold(metrics: pd.DataFrame) -> pd.DataFrame:
+    """The table of the slides for one model: number of samples and mean IoU at each threshold, by category.
+
+    The overall rows weight samples equally, as the published protocol does; the class mean weights categories equally
+    and leaves out the foot.
+    """
+    table = metrics.pivot_table(index="taxonomy", columns="threshold", values="iou", sort=False)
+    counts = metrics.groupby("taxonomy")["sample"].nunique()
+    objects = metrics[metrics.taxonomy != FOOT_SYNSET]
+    classes = table[table.index != FOOT_SYNSET].mean()
+    table.insert(0, "#sample", counts)
+    for name, rows in (("overall", metrics), ("overall, objects", objects)):
+        mean = rows.groupby("threshold").iou.mean()
+        table.loc[name] = [rows["sample"].nunique(), *mean.reindex(classes.index)]
+    table.loc["class mean, objects"] = [objects["sample"].nunique(), *classes]
+    if len(objects) in (0, len(metrics)):
+        table = table.drop(index="overall, objects")
+    table.columns = [column if isinstance(column, str) else f"t={column:.2f}" for column in table.columns]
+    return table.astype({"#sample": int}).reset_index()
+
+
+def rank_samples(metrics: pd.DataFrame, each: int = 3) -> dict[str, list[str]]:
+    """The ``each`` best, median and worst samples by IoU at the selected threshold; fewer if there are few samples.
+
+    >>> metrics = pd.DataFrame({"sample": list("abc"), "iou": [0.4, 0.9, 0.6], "selected": True})
+    >>> rank_samples(metrics)
+    {'best': ['b'], 'median': ['c'], 'worst': ['a']}
+    """
+    ranked = metrics[metrics.selected].sort_values("iou", ascending=False)["sample"].tolist()
+    each = max(1, min(each, len(ranked) // 3))
+    middle = (len(ranked) - each) // 2
+    return {"best": ranked[:each], "median": ranked[middle : middle + each], "worst": ranked[-each:]}
+
+
+def best_median_worst(metrics: pd.DataFrame) -> dict[str, str]:
+    """The best, the median and the worst sample by IoU at the selected threshold."""
+    return {title: samples[0] for title, samples in rank_samples(metrics, each=1).items()}

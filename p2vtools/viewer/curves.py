@@ -139,7 +139,7 @@ def reliability_diagram(tables: Mapping[str, pd.DataFrame]) -> Figure:
     """Share of occupied voxels against their predicted probability, a line for each of ``tables``.
 
     Args:
-        tables: name -> columns ``predicted`` and ``occupied`` (`evaluation.calibration.reliability_table`).
+        tables: name -> columns ``predicted`` and ``occupied`` (`calibration.reliability_table`).
     """
     figure = new_figure(6.2, 4.4)
     axes = figure.add_subplot()

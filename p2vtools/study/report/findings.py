@@ -71,7 +71,7 @@ def findings(metrics: pd.DataFrame, config: dict[str, Any]) -> list[Finding]:
     """At most three: the best system on feet, the gain from the LSTM, and the pretrained weights, otherwise objects.
 
     Args:
-        metrics: of one run, as `p2vlib.evaluation.metrics_csv.read_metrics` returns them.
+        metrics: of one run, as `p2vtools.study.metrics_csv.read_metrics` returns them.
         config: the run's; its ``order_free`` and ``recurrent`` networks are compared.
     """
     rows = metrics[metrics.selected & (metrics.placement == "true") & (metrics.order == "clockwise")]

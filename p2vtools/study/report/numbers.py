@@ -7,8 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from p2vlib.evaluation import metrics_csv, summarise
+from p2vlib.evaluation import summarise
 from p2vlib.provenance import ROOT, home
+from p2vtools.study import metrics_csv
 from p2vtools.study.notebook_run import NotebookRun
 
 PUBLISHED = ROOT / "data" / "published.csv"

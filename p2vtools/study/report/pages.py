@@ -11,9 +11,9 @@ from typing import Any
 import pandas as pd
 
 from p2vlib.config import read_settings
-from p2vlib.evaluation.metrics_csv import COLUMNS, parse_metrics, read_metrics
 from p2vlib.files import write_text
 from p2vlib.provenance import home, text_digest
+from p2vtools.study.metrics_csv import COLUMNS, parse_metrics, read_metrics
 from p2vtools.study.notebook_run import manifests, part_of_metrics
 from p2vtools.study.parameters import notebook_number
 from p2vtools.study.report.findings import NOTE, findings

@@ -1,4 +1,4 @@
-"""IoU, F-score, baselines, intervals and tables of metrics."""
+"""IoU, baselines, intervals and tables of metrics."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import nn
 
 from p2vlib import evaluation, models
 from p2vlib.data.dataset import Captures
-from p2vlib.geometry.frames import FOOT_SYNSET, THRESHOLDS
+from p2vlib.geometry.frames import THRESHOLDS
 from p2vlib.models import Reconstruction
 
 
@@ -66,32 +66,6 @@ def test_a_probability_equal_to_the_threshold_is_occupied():
 def test_scores_of_empty_volumes():
     nothing = torch.zeros(1, 2, 2, 2)
     assert (evaluation.iou_at(nothing, nothing.bool()) == 1).all()
-    empty = np.zeros((32, 32, 32), bool)
-    assert evaluation.f_score(empty, empty) == 1
-    assert evaluation.f_score(empty, ball(0.2)) == evaluation.f_score(ball(0.2), empty) == 0
-
-
-def ball(radius: float, shift: float = 0.0) -> np.ndarray:
-    axis = (np.arange(32) + 0.5) / 32 - 0.5
-    x, y, z = np.meshgrid(axis - shift, axis, axis, indexing="ij")
-    return x**2 + y**2 + z**2 < radius**2
-
-
-def test_f_score_decreases_with_the_distance_of_the_surfaces():
-    """For equal balls only sampling limits the score; a shift of a voxel is three times the distance."""
-    scores = [evaluation.f_score(ball(0.3, shift / 32), ball(0.3)) for shift in (0, 1, 2)]
-    assert scores[0] > 0.85 and scores[0] > scores[1] + 0.2 and scores[1] > scores[2]
-    assert evaluation.f_score(ball(0.3), ball(0.3), distance=2.0) == 1
-    assert evaluation.f_score(ball(0.1, -0.3), ball(0.1, 0.3)) == 0
-    assert evaluation.f_score(ball(0.3), ball(0.3)) == evaluation.f_score(ball(0.3), ball(0.3))
-
-
-def test_the_unit_of_the_f_score_is_the_cube_with_one_more_voxel():
-    """Two plates one voxel apart: their faces are 1/33 from each other."""
-    plate, other = np.zeros((2, 32, 32, 32), bool)
-    plate[10], other[11] = True, True
-    near = [evaluation.f_score(plate, other, distance=distance) for distance in (1 / 34, 1 / 25)]
-    assert near[0] < 0.2 and near[1] > 0.95
 
 
 def test_different_shapes_are_refused():
@@ -208,32 +182,6 @@ def test_best_threshold_and_metric_rows():
     assert rows.selected.tolist() == [False, True, False, True] and set(rows.placement) == {"true"}
 
 
-def test_class_and_sample_means():
-    rows = pd.DataFrame({"selected": True, "taxonomy": ["a", "a", "a", "b"], "iou": [0.3, 0.3, 0.3, 0.7]})
-    assert evaluation.class_and_sample_means(rows) == {
-        "sample mean": pytest.approx(0.4),
-        "class mean": pytest.approx(0.5),
-    }
-
-
-def test_the_overall_row_weights_samples_equally():
-    rows = pd.concat([metrics([0.3, 0.3, 0.3]).assign(taxonomy="a"), metrics([0.7]).assign(taxonomy="b", sample="t")])
-    table = evaluation.iou_by_threshold(rows).set_index("taxonomy")
-    assert table.loc["overall", "t=0.40"] == pytest.approx(0.4) and table.loc["overall", "#sample"] == 4
-    assert table.loc["class mean, objects", "t=0.40"] == pytest.approx(0.5)
-
-
-def test_the_class_mean_leaves_out_feet():
-    foot = metrics([0.1]).assign(taxonomy=FOOT_SYNSET, sample="f")
-    rows = pd.concat([metrics([0.3, 0.3]).assign(taxonomy="a"), metrics([0.7]).assign(taxonomy="b", sample="t"), foot])
-    table = evaluation.iou_by_threshold(rows).set_index("taxonomy")
-    assert table["t=0.40"].drop(["a", "b", FOOT_SYNSET]).to_dict() == {
-        "overall": pytest.approx(0.35),
-        "overall, objects": pytest.approx(1.3 / 3),
-        "class mean, objects": pytest.approx(0.5),
-    }
-
-
 def test_as_published_the_first_files_are_tested():
     """The first two files are the photos at their clockwise indices, 2 and 0."""
     boxes = replace(captures(4, views=4), file_order=torch.tensor([[2, 0, 3, 1]] * 4))
@@ -254,18 +202,3 @@ def test_as_published_outlines_have_a_dark_seam():
         evaluation.predict(FirstPhoto(), replace(half, as_published=on), [0]).mean().item() for on in (False, True)
     )
     assert soft > 0.85 and sharp == 0
-
-
-def test_f_score_rows_has_one_row_per_capture():
-    boxes = captures(4)
-    found = evaluation.f_score_rows(boxes.truth.roll(1, 0), boxes)
-    one = evaluation.f_score(boxes.truth[0].numpy(), boxes.truth[1].numpy())
-    assert found["sample"].tolist() == ["s0", "s1", "s2", "s3"] and found.f_score[1] == one
-
-
-def test_best_median_and_worst_samples_without_duplicates():
-    assert evaluation.best_median_worst(metrics([0.5, 0.9, 0.1])) == {"best": "s1", "median": "s0", "worst": "s2"}
-    ranks = evaluation.rank_samples(metrics([0.1 * place for place in range(10)]))
-    assert ranks == {"best": ["s9", "s8", "s7"], "median": ["s6", "s5", "s4"], "worst": ["s2", "s1", "s0"]}
-    few = evaluation.rank_samples(metrics([0.5, 0.9, 0.1, 0.2]))
-    assert few == {"best": ["s1"], "median": ["s0"], "worst": ["s2"]}

@@ -11,9 +11,8 @@ import pytest
 import torch
 
 from p2vlib import models
-from p2vlib.evaluation import metrics_csv
 from p2vtools.cli import main
-from p2vtools.study import runner
+from p2vtools.study import metrics_csv, runner
 from p2vtools.study.notebook_run import part_of_metrics
 from tests.test_p2vlib.models.test_published import checkpoint_of
 from tests.test_p2vtools.archives.test_shapenet import CHAIR, entry, write_object

@@ -12,8 +12,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from p2vlib import provenance
 from p2vlib.config import PRESETS
-from p2vlib.evaluation import metrics_csv
-from p2vtools.study import notebook_run
+from p2vtools.study import metrics_csv, notebook_run
 
 ROW = {
     "model": "mean-shape",

@@ -7,6 +7,7 @@ import json
 import pandas as pd
 import pytest
 
+from p2vlib.geometry.frames import FOOT_SYNSET
 from p2vtools.study import tables
 
 
@@ -136,3 +137,38 @@ def test_published_results_of_papers_and_slides():
     accurate = curves[curves.model == "Pix2Vox-A"].set_index("views").iou
     assert accurate[1] == 0.661 and accurate[20] == 0.706
     assert tables.published_pix3d().iou.tolist() == [0.179, 0.204, 0.256, 0.269]
+
+
+def test_class_and_sample_means():
+    rows = pd.DataFrame({"selected": True, "taxonomy": ["a", "a", "a", "b"], "iou": [0.3, 0.3, 0.3, 0.7]})
+    assert tables.class_and_sample_means(rows) == {
+        "sample mean": pytest.approx(0.4),
+        "class mean": pytest.approx(0.5),
+    }
+
+
+def test_the_overall_row_weights_samples_equally():
+    found = pd.concat([rows("net", [0.3, 0.3, 0.3], taxonomy="a"), rows("net", [0.7], taxonomy="b", sample="t")])
+    table = tables.iou_by_threshold(found).set_index("taxonomy")
+    assert table.loc["overall", "t=0.40"] == pytest.approx(0.4) and table.loc["overall", "#sample"] == 4
+    assert table.loc["class mean, objects", "t=0.40"] == pytest.approx(0.5)
+
+
+def test_the_class_mean_leaves_out_feet():
+    others = [rows("net", [0.3, 0.3], taxonomy="a"), rows("net", [0.7], taxonomy="b", sample="t")]
+    table = tables.iou_by_threshold(
+        pd.concat([*others, rows("net", [0.1], taxonomy=FOOT_SYNSET, sample="f")])
+    ).set_index("taxonomy")
+    assert table["t=0.40"].drop(["a", "b", FOOT_SYNSET]).to_dict() == {
+        "overall": pytest.approx(0.35),
+        "overall, objects": pytest.approx(1.3 / 3),
+        "class mean, objects": pytest.approx(0.5),
+    }
+
+
+def test_best_median_and_worst_samples_without_duplicates():
+    assert tables.best_median_worst(rows("net", [0.5, 0.9, 0.1])) == {"best": "s1", "median": "s0", "worst": "s2"}
+    ranks = tables.rank_samples(rows("net", [0.1 * place for place in range(10)]))
+    assert ranks == {"best": ["s9", "s8", "s7"], "median": ["s6", "s5", "s4"], "worst": ["s2", "s1", "s0"]}
+    few = tables.rank_samples(rows("net", [0.5, 0.9, 0.1, 0.2]))
+    assert few == {"best": ["s1"], "median": ["s0"], "worst": ["s2"]}

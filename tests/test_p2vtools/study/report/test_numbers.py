@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from p2vlib import provenance
-from p2vlib.evaluation.metrics_csv import format_metrics
 from p2vtools.study import report
+from p2vtools.study.metrics_csv import format_metrics
 from p2vtools.study.notebook_run import begin
 from tests.pages import metrics
 

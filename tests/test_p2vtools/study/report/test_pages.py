@@ -9,9 +9,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from p2vlib.evaluation.metrics_csv import COLUMNS
 from p2vtools.cli import main
 from p2vtools.study import report
+from p2vtools.study.metrics_csv import COLUMNS
 from p2vtools.study.notebook_run import NotebookRun, begin, part_of_metrics
 from p2vtools.study.report import html
 from tests.pages import HOSTILE, Page, check_page, complete_run, metrics

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from p2vlib.evaluation import metrics_csv
+from p2vtools.study import metrics_csv
 from tests.pages import metrics as row
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from p2vlib.evaluation import calibration
+from p2vtools.study import calibration
 
 
 def overconfident(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -1,0 +1,44 @@
+"""F-score of two solids."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from p2vtools.study.surfaces import f_score, f_score_rows
+from tests.test_p2vlib.evaluation.test_evaluation import captures
+
+
+def ball(radius: float, shift: float = 0.0) -> np.ndarray:
+    axis = (np.arange(32) + 0.5) / 32 - 0.5
+    x, y, z = np.meshgrid(axis - shift, axis, axis, indexing="ij")
+    return x**2 + y**2 + z**2 < radius**2
+
+
+def test_f_score_of_empty_volumes():
+    empty = np.zeros((32, 32, 32), bool)
+    assert f_score(empty, empty) == 1
+    assert f_score(empty, ball(0.2)) == f_score(ball(0.2), empty) == 0
+
+
+def test_f_score_decreases_with_the_distance_of_the_surfaces():
+    """For equal balls only sampling limits the score; a shift of a voxel is three times the distance."""
+    scores = [f_score(ball(0.3, shift / 32), ball(0.3)) for shift in (0, 1, 2)]
+    assert scores[0] > 0.85 and scores[0] > scores[1] + 0.2 and scores[1] > scores[2]
+    assert f_score(ball(0.3), ball(0.3), distance=2.0) == 1
+    assert f_score(ball(0.1, -0.3), ball(0.1, 0.3)) == 0
+    assert f_score(ball(0.3), ball(0.3)) == f_score(ball(0.3), ball(0.3))
+
+
+def test_the_unit_of_the_f_score_is_the_cube_with_one_more_voxel():
+    """Two plates one voxel apart: their faces are 1/33 from each other."""
+    plate, other = np.zeros((2, 32, 32, 32), bool)
+    plate[10], other[11] = True, True
+    near = [f_score(plate, other, distance=distance) for distance in (1 / 34, 1 / 25)]
+    assert near[0] < 0.2 and near[1] > 0.95
+
+
+def test_f_score_rows_has_one_row_per_capture():
+    boxes = captures(4)
+    found = f_score_rows(boxes.truth.roll(1, 0), boxes)
+    one = f_score(boxes.truth[0].numpy(), boxes.truth[1].numpy())
+    assert found["sample"].tolist() == ["s0", "s1", "s2", "s3"] and found.f_score[1] == one
