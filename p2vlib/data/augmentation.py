@@ -275,7 +275,8 @@ def perturb_cameras(
     error = (fraction * torch.randn(*cameras.shape[:2], 2, 3, generator=generator)).to(cameras.device)
     # Multiplying by the skew-symmetric matrix is the cross product with the vector of rotation.
     vectors = torch.deg2rad(degrees * error[..., :1, :]).expand(-1, -1, 3, -1)
-    turn = torch.linalg.matrix_exp(torch.linalg.cross(vectors, torch.eye(3, device=error.device)).mT)
+    axes = torch.eye(3, device=vectors.device).expand_as(vectors)
+    turn = torch.linalg.matrix_exp(torch.linalg.cross(vectors, axes).mT)
     intrinsics, pose = cameras[..., :3], turn @ cameras[..., 3:]
     translation = pose[..., 3:] + shift * error[..., 1, :, None]
     return torch.cat([intrinsics, pose[..., :3], translation], -1)

@@ -57,10 +57,10 @@ def load_published(path: str | Path) -> Published:
         FileNotFoundError: there is no such file.
         ValueError: not a checkpoint that torch reads without executing anything; none of the four networks.
     """
-    path = Path(path)
+    path, unused = Path(path), set[str]()
     if path.suffix == ".safetensors":
         try:
-            state, unused = {key.removeprefix("model."): value for key, value in load_file(path).items()}, ()
+            state = {key.removeprefix("model."): value for key, value in load_file(path).items()}
         except SafetensorError as error:
             raise ValueError(f"{path}: not a complete safetensors file ({error})") from None
         name, model = _identify(path, state)
@@ -69,8 +69,8 @@ def load_published(path: str | Path) -> Published:
         name, model = _identify(path, {key: value for part in PARTS for key, value in _part_of(path, checkpoint, part)})
         first = next(model.encoder.trunk.parameters())
         first.data = first.data.flip(1)
-        unused = tuple(sorted(set(checkpoint) - {f"{key.partition('.')[0]}_state_dict" for key in model.state_dict()}))
-    return Published(name, to_fast_layout(model).eval(), unused)
+        unused = set(checkpoint) - {f"{key.partition('.')[0]}_state_dict" for key in model.state_dict()}
+    return Published(name, to_fast_layout(model).eval(), tuple(sorted(unused)))
 
 
 def _read(path: Path) -> dict[str, Any]:
