@@ -1,7 +1,7 @@
 """Draws `docs/foot.jpg` and `docs/fit.jpg` from a reconstruction, in half a minute on one core: `make pictures`.
 
-The foot is that of notebook 00, the median of the 80 test feet of the pretrained weights. Trajectory and lighting are
-those of the data; the photos have more pixels.
+The foot is that of notebook 00, one of the 80 test feet. Trajectory and lighting are those of the data; the photos have
+more pixels.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from p2vtools.synthesis.feet.landmarks import true_measures
 from p2vtools.synthesis.feet.population import sample_population
 from p2vtools.synthesis.photos import trajectories
 from p2vtools.synthesis.photos.rendering import render_phone_photos
+from p2vtools.viewer.figures import crop_alike
 from p2vtools.viewer.style import FAINTER, INK, STYLE, new_figure
 
 PEOPLE, PERSON, SIDE, VIEWS = pretrained_config().feet.test_seed, 14, "right", 8
@@ -55,7 +56,7 @@ def overview_figure(photo_set: PhotoSet, foot: ReconstructedFoot, measured: Meas
     photos = [np.asarray(photo) for photo in photo_set.photos[::2]]
     smooth = zoom(foot.probability, 2, order=1, mode="grid-constant", grid_mode=True) >= foot.threshold
     solid = viewer.render_voxels(smooth, azimuth=40, elevation=22, pixels=900)
-    pictures = [viewer.mosaic([photos[:2], photos[2:]], gap=8), crop(solid), rasterise(drawing)]
+    pictures = [viewer.mosaic([photos[:2], photos[2:]], gap=8), *crop_alike([solid], 12), rasterise(drawing)]
     size = shoe_sizes(measured.measures.length, measured.measures.ball_breadth, measured.half_widths["length"])["EU"]
     titles = [
         f"{VIEWS} photos (here: every second)",
@@ -72,12 +73,6 @@ def overview_figure(photo_set: PhotoSet, foot: ReconstructedFoot, measured: Meas
         for axes in grid[1:]:
             axes.annotate("→", (-0.04, 0.5), xycoords="axes fraction", fontsize=34, color=FAINTER, ha="center")
     return figure
-
-
-def crop(picture: np.ndarray, margin: int = 12) -> np.ndarray:
-    """Crops a picture with a transparent background to its content and a margin."""
-    rows, columns = (np.flatnonzero(picture[..., 3].any(axis=axis)) for axis in (1, 0))
-    return np.pad(picture[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1], ((margin,) * 2, (margin,) * 2, (0, 0)))
 
 
 def rasterise(figure: Figure) -> np.ndarray:

@@ -8,7 +8,7 @@ from p2vtools.viewer.curves import histograms, iou_against_cost, iou_against_vie
 from p2vtools.viewer.figures import Panel, best_to_worst, contact_sheet, gallery, mosaic, panels, slices
 from p2vtools.viewer.foot_figures import cleaning_figure, fit_map, landmark_figure, measurement_figure
 from p2vtools.viewer.interactive import camera_poses, iou_curves, training_curves, volume_scene
-from p2vtools.viewer.model_figures import architecture_diagram, fusion_weights_figure, tree_diagram
+from p2vtools.viewer.model_figures import architecture_diagram, fusion_weights_figure
 from p2vtools.viewer.shading import label_agreement, render_voxels
 from p2vtools.viewer.static_html import Scenes
 
@@ -36,7 +36,6 @@ __all__ = [
     "render_voxels",
     "slices",
     "training_curves",
-    "tree_diagram",
     "view",
     "volume_scene",
 ]

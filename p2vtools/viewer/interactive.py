@@ -14,7 +14,7 @@ import plotly.graph_objects as go
 from p2vlib.geometry.cameras import Camera
 from p2vlib.geometry.frames import Cube
 from p2vtools.viewer.curves import line_styles, published_in_range
-from p2vtools.viewer.scene import isosurface, to_number, view_pyramid
+from p2vtools.viewer.scene import isosurface, new_plot, to_number, view_pyramid
 from p2vtools.viewer.static_html import Scenes
 from p2vtools.viewer.style import FAINTER, INK, PALETTE, SOLID, use_plotly_style
 
@@ -112,9 +112,7 @@ def volume_scene(volumes: Mapping[str, np.ndarray], cube: Cube, level: float = 0
     """
     if not volumes:
         raise ValueError("expected at least one volume; found none")
-    plot = k3d.plot(
-        height=420, camera_auto_fit=False, camera_fov=30, grid_visible=False, menu_visibility=False, axes_helper=0
-    )
+    plot = new_plot(420)
     edge, pitch = 1000 * cube.edge, 1100 * cube.edge
     for index, (name, volume) in enumerate(volumes.items()):
         colour = (SOLID, *PALETTE)[index % 8]

@@ -1,4 +1,4 @@
-"""Diagrams: the architecture of a network from its config, the weights of its fusion, and a branch of a tree."""
+"""Diagrams: the architecture of a network from its config, and the weights of its fusion."""
 
 from __future__ import annotations
 
@@ -200,32 +200,4 @@ def fusion_weights_figure(
     scale = ScalarMappable(Normalize(0, top), matplotlib.colormaps[WEIGHT_COLOURS])
     style = {"orientation": "horizontal", "shrink": 0.8, "extend": "max" if top < 1 else "neither"}
     figure.colorbar(scale, ax=axes, label=f"weight [1]; uniform: {1 / len(photos):.2f}", **style)
-    return figure
-
-
-@study_style
-def tree_diagram(levels: Sequence[Sequence[str]], path: Sequence[str], starts: Sequence[float], end: float) -> Figure:
-    """One branch of a tree: a column of labels for each level, each level below one label of the level before.
-
-    Args:
-        levels: the labels of every column, from the root to the leaves.
-        path: for every level but the last the label whose children the next column shows; drawn bold.
-        starts: left end of every column, inches.
-        end: right end of the last column, inches.
-    """
-    figure = new_figure(end, 0.2 * max(map(len, levels)) + 0.4)
-    axes = figure.add_subplot()
-    heights = [np.linspace(1, 0, len(labels) + 2)[1:-1] for labels in levels]
-    for column, labels in enumerate(levels):
-        for label, height in zip(labels, heights[column], strict=True):
-            weight = "bold" if label in path[column : column + 1] else "normal"
-            text = axes.text(starts[column], height, label, va="center", fontsize=8, fontweight=weight)
-            if column:
-                parent = heights[column - 1][list(levels[column - 1]).index(path[column - 1])]
-                x = (starts[column] - 0.5, starts[column] - 0.06)
-                axes.plot(x, (parent, height), color=FAINTER, linewidth=0.7)
-            if weight == "bold":
-                text.set_color(PALETTE[0])
-    axes.set(xlim=(0, end), ylim=(0, 1))
-    hide_axes(axes)
     return figure

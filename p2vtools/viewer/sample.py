@@ -43,9 +43,6 @@ THUMBNAIL = 128
 UNIT_CUBE = Cube((-0.5, -0.5, -0.5), 1.0)
 """The cube of a normalised object, whose size in metres is unknown."""
 
-UNKNOWN = "–"
-"""Placeholder for an unknown number."""
-
 
 @dataclass(frozen=True, eq=False)
 class Sample:
@@ -160,16 +157,10 @@ class Predictions:
 # -------------------------------------------------------------------------------------------------------------- metrics
 
 
-def iou_with_truth(sample: Sample, probability: Float[np.ndarray, "x y z"], threshold: float) -> float | None:
-    """IoU of a prediction with the truth; None where that is unknown."""
-    truth = sample.truth(len(probability))
-    return None if truth is None else float(iou(probability >= threshold, truth))
-
-
 def describe_iou(sample: Sample, probability: Float[np.ndarray, "x y z"], threshold: float) -> str:
-    """`iou_with_truth` as text."""
-    value = iou_with_truth(sample, probability, threshold)
-    return UNKNOWN if value is None else f"{value:.3f}"
+    """IoU of a prediction with the truth as text, a dash where the truth is unknown."""
+    truth = sample.truth(len(probability))
+    return "–" if truth is None else f"{iou(probability >= threshold, truth):.3f}"
 
 
 def describe_size(sample: Sample, probability: Float[np.ndarray, "x y z"], threshold: float) -> str:

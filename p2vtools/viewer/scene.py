@@ -53,7 +53,7 @@ def to_number(colour: str) -> int:
     return int(colour[1:], 16)
 
 
-def new_plot(height: int = 460) -> k3d.Plot:
+def new_plot(height: int) -> k3d.Plot:
     """An empty scene."""
     plot = k3d.plot(
         height=height,

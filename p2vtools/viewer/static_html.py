@@ -24,9 +24,10 @@ import traitlets
 from IPython import get_ipython
 from PIL import Image
 
-from p2vlib.files import write_atomically, write_bytes
+from p2vlib.files import write_atomically
 from p2vlib.geometry.frames import Cube
 from p2vlib.geometry.grids import to_mesh
+from p2vtools.viewer.figures import mosaic
 from p2vtools.viewer.sample import Prediction, Sample
 from p2vtools.viewer.scene import label_voxels, surface_voxels, volume_of
 
@@ -197,12 +198,6 @@ def _voxel_mesh(labels: np.ndarray, colours: Sequence[str], cube: Cube) -> trime
 
 def save_picture(path: Path, screenshots: Sequence[bytes]) -> None:
     """Writes PNG screenshots, side by side, as one picture."""
-    pictures = [Image.open(io.BytesIO(content)).convert("RGB") for content in screenshots]
-    whole = Image.new("RGB", (sum(one.width for one in pictures), max(one.height for one in pictures)), "white")
-    left = 0
-    for picture in pictures:
-        whole.paste(picture, (left, 0))
-        left += picture.width
-    buffer = io.BytesIO()
-    whole.save(buffer, "png", optimize=True)
-    write_bytes(path, buffer.getvalue())
+    pictures = [np.asarray(Image.open(io.BytesIO(content)).convert("RGB")) for content in screenshots]
+    whole = Image.fromarray(mosaic([pictures], gap=0))
+    write_atomically(path, lambda partial: whole.save(partial, "png", optimize=True))

@@ -76,8 +76,8 @@ def test_table_is_predicted_as_in_the_evaluation(captures, weights):
         probability = predict_sample(sample, (weights.model, weights.threshold), [0, 2]).probability
         mirrored = probability[..., ::-1] if sample.side == "right" else probability
         np.testing.assert_allclose(mirrored, expected[row], atol=0.02)
-        score = samples.iou_with_truth(sample, probability, weights.threshold)
-        assert score == pytest.approx(iou(mirrored >= weights.threshold, captures.truth[row].numpy()))
+        score = samples.describe_iou(sample, probability, weights.threshold)
+        assert score == f"{iou(mirrored >= weights.threshold, captures.truth[row].numpy()):.3f}"
 
 
 def test_cameras_of_a_table_are_those_of_the_capture(captures, right_foot):
