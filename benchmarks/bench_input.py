@@ -1,9 +1,9 @@
-"""What a training photo goes through as published: photo by photo with NumPy and OpenCV, and in batches on the device.
+"""Time of the published augmentation: photo by photo with NumPy and OpenCV, and in batches on the device.
 
-Both start from the same bytes in memory (R2N2's 137 pixels, RGBA) and end with what the encoder computes on: the middle
-cut out and resized to 224, a background, brightness, contrast and saturation, noise along the principal colours, a
-flip, shuffled channels, values in [-1, 1]. That the two give the same pictures when nothing is drawn is checked first.
-They alternate in one process; the last line has the medians, in photos a second.
+Both start from the same bytes in memory (R2N2's 137 pixels, RGBA) and end with the input of the encoder: the centre
+cropped and resized to 224, a background, brightness, contrast and saturation, noise along the principal colours, a
+flip, shuffled channels, values in [-1, 1]. First it is checked that both give the same photos without random changes.
+They alternate in one process; the last line has the medians, in photos per second.
 
     python benchmarks/bench_input.py [--device cuda]
 """
@@ -27,7 +27,7 @@ STILL = replace(PUBLISHED, background=(0.9, 0.9), coloured_background=False, jit
 
 
 def one_by_one(photos: np.ndarray, recipe: Augmentation, rng: np.random.Generator) -> np.ndarray:
-    """``[batch, views, 137, 137, 4]`` bytes to ``[batch, views, 3, 224, 224]``, each photo by itself."""
+    """Augments photos one by one: ``[batch, views, 137, 137, 4]`` bytes to ``[batch, views, 3, 224, 224]``."""
     samples = []
     for views in photos:
         background = rng.uniform(*recipe.background, 3 if recipe.coloured_background else 1)
@@ -60,14 +60,14 @@ def one_by_one(photos: np.ndarray, recipe: Augmentation, rng: np.random.Generato
 
 
 def together(photos: torch.Tensor, recipe: Augmentation, generator: torch.Generator) -> torch.Tensor:
-    """``[batch, views, 4, 137, 137]`` bytes on a device to ``[batch, views, 3, 224, 224]``."""
+    """Augments all photos at once: ``[batch, views, 4, 137, 137]`` bytes to ``[batch, views, 3, 224, 224]``."""
     edge = (PHOTO - CROP) // 2
     box = torch.tensor([edge, edge, edge + CROP, edge + CROP], dtype=torch.float32, device=photos.device)
     return augment(photos, generator, recipe, box.expand(*photos.shape[:2], 4), SIZE).mul_(2).sub_(1)
 
 
 def pictures(batch: int) -> np.ndarray:
-    """Photos like R2N2's: a shaded disc with a soft outline on nothing."""
+    """Photos like those of R2N2: random colours in a disc with a soft outline, on a transparent background."""
     rng = np.random.default_rng(0)
     row, column = np.mgrid[:PHOTO, :PHOTO] - PHOTO / 2
     photos = rng.integers(0, 256, (batch, VIEWS, PHOTO, PHOTO, 4), dtype=np.uint8)
@@ -81,7 +81,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--batch", type=int, default=64, help=f"samples of {VIEWS} photos (64, as published)")
     parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--threads", type=int, default=2, help="processor threads, of both (2)")
+    parser.add_argument("--threads", type=int, default=2, help="processor threads of both (2)")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     cv2.setNumThreads(arguments.threads)
@@ -91,7 +91,7 @@ def main() -> None:
     still = replace(STILL, flip="none")
     off = np.abs(one_by_one(photos, still, rng) - together(on_device, still, generator).cpu().numpy()).max()
     if off > 1e-3:
-        raise SystemExit(f"the two ways differ by {off:.4f}; they have to do the same")
+        raise SystemExit(f"the two augmentations differ by {off:.4f}; expected the same photos")
     seconds: dict[str, list[float]] = {"plain": [], "ours": []}
     for repeat in range(arguments.repeats + 1):
         start = time.perf_counter()

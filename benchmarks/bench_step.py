@@ -1,4 +1,4 @@
-"""One training step of Pix2Vox-F and -A, the plain way against the project's way.
+"""One training step of Pix2Vox-F and -A, with PyTorch's defaults against the project's settings.
 
 plain: float32, PyTorch's default layout. ours: channels_last and channels_last_3d, and bfloat16 autocast where the
 processor multiplies it in hardware. Both run the same classes with the same weights, alternating in one process; the

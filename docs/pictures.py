@@ -29,7 +29,6 @@ from p2vtools.synthesis.feet.landmarks import true_measures
 from p2vtools.synthesis.feet.population import sample_population
 from p2vtools.synthesis.photos import trajectories
 from p2vtools.synthesis.photos.rendering import render_phone_photos
-from p2vtools.viewer.figures import crop_alike
 from p2vtools.viewer.style import FAINTER, INK, STYLE, new_figure
 
 PEOPLE, PERSON, SIDE, VIEWS = pretrained_config().feet.test_seed, 14, "right", 8
@@ -56,7 +55,7 @@ def overview_figure(photo_set: PhotoSet, foot: ReconstructedFoot, measured: Meas
     photos = [np.asarray(photo) for photo in photo_set.photos[::2]]
     smooth = zoom(foot.probability, 2, order=1, mode="grid-constant", grid_mode=True) >= foot.threshold
     solid = viewer.render_voxels(smooth, azimuth=40, elevation=22, pixels=900)
-    pictures = [viewer.mosaic([photos[:2], photos[2:]], gap=8), *crop_alike([solid], 12), rasterise(drawing)]
+    pictures = [viewer.mosaic([photos[:2], photos[2:]], gap=8), *viewer.crop_alike([solid], 12), rasterise(drawing)]
     size = shoe_sizes(measured.measures.length, measured.measures.ball_breadth, measured.half_widths["length"])["EU"]
     titles = [
         f"{VIEWS} photos (here: every second)",

@@ -5,7 +5,7 @@ Every function returns its figure; a notebook shows it as the last expression of
 
 from p2vtools.viewer.app import view
 from p2vtools.viewer.curves import histograms, iou_against_cost, iou_against_views, reliability_diagram
-from p2vtools.viewer.figures import Panel, best_to_worst, contact_sheet, gallery, mosaic, panels, slices
+from p2vtools.viewer.figures import Panel, best_to_worst, contact_sheet, crop_alike, gallery, mosaic, panels, slices
 from p2vtools.viewer.foot_figures import cleaning_figure, fit_map, landmark_figure, measurement_figure
 from p2vtools.viewer.interactive import camera_poses, iou_curves, training_curves, volume_scene
 from p2vtools.viewer.model_figures import architecture_diagram, fusion_weights_figure
@@ -20,6 +20,7 @@ __all__ = [
     "camera_poses",
     "cleaning_figure",
     "contact_sheet",
+    "crop_alike",
     "fit_map",
     "fusion_weights_figure",
     "gallery",
