@@ -1,4 +1,4 @@
-"""Files that are either complete or absent, also when several processes write them or one is killed.
+"""Errors that name a file, and files that are either complete or absent, also when several processes write them.
 
 Each process writes under a temporary name of its own, flushes to disk and renames. What a killed process left is
 removed by the next write to the same folder.
@@ -7,11 +7,81 @@ removed by the next write to the same folder.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+
+from p2vlib import limits
+
+
+class FileError(ValueError):
+    """A file that cannot be used. The message is one line: path, what was found, what was expected or to be done.
+
+    >>> str(FileError("foot.obj", "no triangles", "expected a surface"))
+    'foot.obj: no triangles; expected a surface'
+    """
+
+    def __init__(self, path: Path | str, found: str, expected: str) -> None:
+        super().__init__(path, found, expected)
+        self.path, self.found, self.expected = path, found, expected
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.found}; {self.expected}"
+
+
+@contextlib.contextmanager
+def reading(path: Path | str, expected: str) -> Iterator[None]:
+    """Turns every exception that a parser raises into a `FileError` for ``path``.
+
+    Errors of the operating system, which name the file themselves, pass unchanged.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, FileError) or (isinstance(error, OSError) and error.errno):
+            raise
+        reason = f"no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())[:300]
+        reason = reason or type(error).__name__
+        raise FileError(path, f"cannot be read ({reason})", expected) from error
+
+
+def check_size(path: Path, limit: int, expected: str) -> None:
+    """Raises FileError if there is no file at ``path``, or if it has more than ``limit`` bytes."""
+    if not path.is_file():
+        raise FileError(path, "no such file", expected)
+    if (size := path.stat().st_size) > limit:
+        raise FileError(path, f"{size / 2**20:.0f} MiB", f"{expected}, of at most {limit / 2**20:.0f} MiB")
+
+
+def read_json(path: Path, expected: str, kind: type = dict) -> Any:
+    """The content of the JSON file at ``path``.
+
+    Raises:
+        FileError: no such file, larger than `limits.JSON_BYTES`, not JSON, or not of the ``kind`` dict or list.
+    """
+    check_size(path, limits.JSON_BYTES, expected)
+    return parse_json(path, path.read_bytes(), expected, kind)
+
+
+def parse_json(path: Path | str, content: bytes, expected: str, kind: type = dict) -> Any:
+    """As `read_json`, for ``content`` that was read from ``path``."""
+    try:  # integers beyond 64 bits become floats, so that no later conversion overflows
+        value = json.loads(content, parse_constant=_refuse, parse_int=lambda x: int(x) if len(x) < 19 else float(x))
+    except (ValueError, RecursionError) as error:
+        raise FileError(path, f"not JSON ({error})", expected) from None
+    if not isinstance(value, kind):
+        raise FileError(path, f"JSON with a {type(value).__name__} instead of a {kind.__name__}", expected)
+    return value
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not a number")
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -28,8 +98,9 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         write(partial)
         flush_to_disk(partial)
         partial.replace(path)
-    except OSError as error:
-        raise OSError(error.errno, f"{path}: could not be written ({error.strerror}); nothing was kept") from error
+    except (OSError, SafetensorError) as error:
+        number, reason = getattr(error, "errno", 0), getattr(error, "strerror", None) or error
+        raise OSError(number, f"{path}: could not be written ({reason}); nothing was kept") from error
     finally:
         with contextlib.suppress(OSError):  # also where its folder is no folder
             partial.unlink()

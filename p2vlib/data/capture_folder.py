@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from p2vlib import limits
+from p2vlib.files import FileError, check_size, read_json, reading
 from p2vlib.geometry.cameras import (
     Camera,
     Row,
@@ -32,8 +34,8 @@ from p2vlib.geometry.cameras import (
 from p2vlib.geometry.frames import Cube
 from p2vlib.geometry.grids import VoxelGrid, read_binvox, write_binvox
 
-MAX_TRAINING_PIXELS = 4096 * 4096
-"""Largest accepted photo of a training capture; checked before decoding."""
+PHOTO_FORMATS = ("JPEG", "PNG", "WEBP", "HEIF")
+"""Formats of photos, as Pillow calls them, whatever the name of the file ends in."""
 
 # Image sizes are checked in this module before decoding.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
@@ -68,11 +70,8 @@ def read_capture(folder: Path) -> Capture:
             message names the file.
     """
     subject = read_subject(folder)
-    try:
+    with reading(folder / "subject.json", "expected a JSON object with the cube of the capture"):
         cube = Cube(tuple(subject["cube"]["lower"]), subject["cube"]["edge"])
-    except (KeyError, TypeError, ValueError) as error:
-        message = f"{folder / 'subject.json'}: expected a JSON object with the cube of the capture ({error})"
-        raise ValueError(message) from None
     rendering = folder / "rendering"
     names, files, photos = read_photos(rendering)
     rows = read_metadata(rendering / "rendering_metadata.txt", len(photos))
@@ -95,11 +94,7 @@ def read_photos(rendering: Path) -> tuple[list[str], list[bytes], list[Image.Ima
         ValueError: no list, an empty list, or a photo that is missing, outside the folder or unreadable.
     """
     listing = rendering / "renderings.txt"
-    if not listing.is_file():
-        raise ValueError(f"{listing}: missing; expected the names of the photos, one per line")
-    names = listing.read_text("utf-8").split()
-    if not names:
-        raise ValueError(f"{listing}: empty; expected the name of at least one photo")
+    names = read_names(listing)
     files = [listed_photo(rendering, name).read_bytes() for name in names]
     return names, files, [decode_photo(rendering / name, file) for name, file in zip(names, files, strict=True)]
 
@@ -108,16 +103,10 @@ def read_subject(folder: Path) -> dict[str, Any]:
     """The content of ``subject.json``; empty without such a file.
 
     Raises:
-        ValueError: not JSON.
+        FileError: not a JSON object.
     """
     path = folder / "subject.json"
-    if not path.is_file():
-        return {}
-    try:
-        subject = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: not JSON ({error}); expected the description of a capture") from None
-    return subject if isinstance(subject, dict) else {}
+    return read_json(path, "expected a JSON object that describes the capture") if path.is_file() else {}
 
 
 def evenly_spaced(available: int, views: int) -> list[int]:
@@ -130,6 +119,17 @@ def evenly_spaced(available: int, views: int) -> list[int]:
 # -------------------------------------------------------------------------------------------------------------- decode
 
 
+def read_names(listing: Path) -> list[str]:
+    """The names of photos in a ``renderings.txt``."""
+    expected = "expected the names of the photos, one per line"
+    check_size(listing, limits.JSON_BYTES, expected)
+    with reading(listing, expected):
+        names = listing.read_text("utf-8").split()
+        if not names or not "".join(names).isprintable():
+            raise FileError(listing, "control characters" if names else "empty", expected)
+        return names
+
+
 def listed_photo(rendering: Path, name: str) -> Path:
     """The path of a photo that ``renderings.txt`` lists.
 
@@ -138,32 +138,47 @@ def listed_photo(rendering: Path, name: str) -> Path:
     """
     path = rendering / name
     if path.resolve().parent != rendering.resolve() or not path.is_file():
-        raise ValueError(f"{path}: missing; renderings.txt lists it and expects it in the same folder")
+        raise FileError(path, "missing", "renderings.txt lists it and expects it in the same folder")
     return path
 
 
-def decode_photo(path: Path, content: bytes, max_pixels: int = MAX_TRAINING_PIXELS, min_side: int = 0) -> Image.Image:
+def decode_photo(
+    path: Path, content: bytes, max_pixels: int = limits.TRAINING_PIXELS, min_side: int = 0, as_stored: bool = False
+) -> Image.Image:
     """Decodes the image file ``content``, which was read from ``path``.
 
     Args:
         max_pixels: larger images are rejected before decoding.
         min_side: if not 0, a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size, at least this many pixels a side.
+        as_stored: keep the 16 bits of a grey image, for a depth map; otherwise they are scaled to 8.
 
     Raises:
-        ValueError: unreadable, or more than ``max_pixels``.
+        FileError: none of `PHOTO_FORMATS`, damaged, or more than ``max_pixels``.
     """
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            if image.width * image.height > max_pixels:
-                raise ValueError(f"{path}: {image.width} x {image.height} pixels; the limit is {max_pixels}")
-            if min_side:
-                image.draft(None, (min_side, min_side))
-            image.load()
+    expected = "expected PNG, JPEG, WebP or HEIC"
+    if content[4:8] == b"ftyp":
+        try:
+            from pillow_heif import register_heif_opener
+        except ImportError:
+            raise FileError(path, "HEIC, which needs the package pillow-heif", "install it or save as JPEG") from None
+        register_heif_opener()
+    Image.init()
+    formats = [name for name in PHOTO_FORMATS if name in Image.OPEN]
+    with reading(path, expected):
+        try:
+            image = Image.open(io.BytesIO(content), formats=formats)
+        except UnidentifiedImageError:
+            raise FileError(path, "not a readable image", expected) from None
+        if image.width * image.height > max_pixels:
+            raise FileError(path, f"{image.width} x {image.height} pixels", f"the limit is {max_pixels}")
+        if min_side:
+            image.draft(None, (min_side, min_side))
+        image.load()
+        if not image.mode.startswith("I") or as_stored:
             return image
-    except UnidentifiedImageError:
-        raise ValueError(f"{path}: not a readable image; expected PNG or JPEG") from None
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path}: not a readable image ({error}); expected PNG or JPEG") from None
+        scaled = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))  # Pillow would clip 16 bits
+        scaled.info = image.info
+        return scaled
 
 
 # --------------------------------------------------------------------------------------------------------------- write

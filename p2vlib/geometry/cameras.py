@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
+from p2vlib import limits
+from p2vlib.files import FileError, check_size, read_json, reading
 from p2vlib.geometry.frames import R2N2_DISTANCE_SCALE, R2N2_FOV, Cube
 
 Row = tuple[float, float, float, float, float]
@@ -28,7 +30,8 @@ class Camera:
     """A pinhole camera.
 
     Raises:
-        ValueError: matrices of another shape, or extrinsics without a rotation.
+        ValueError: matrices of another shape or with values that are not finite, extrinsics without a rotation, a focal
+            length or an image size that is not positive.
     """
 
     intrinsics: Float[np.ndarray, "3 3"]
@@ -42,6 +45,14 @@ class Camera:
         if np.shape(self.intrinsics) != (3, 3) or np.shape(self.extrinsics) != (4, 4):
             raise ValueError(
                 f"a camera needs 3x3 and 4x4; found {np.shape(self.intrinsics)}, {np.shape(self.extrinsics)}"
+            )
+        largest = max(np.abs(self.intrinsics).max(), np.abs(self.extrinsics).max())
+        focal = min(self.intrinsics[0, 0], self.intrinsics[1, 1])
+        smallest, side = min(self.width, self.height), max(self.width, self.height)
+        if not (largest < limits.CAMERA_NUMBER and focal > 0 and smallest > 0 and side <= limits.IMAGE_SIDE):
+            raise ValueError(
+                "a camera needs finite matrices, positive focal lengths and an image size; found a focal length of "
+                f"{focal:g}, an image of {self.width:g} x {self.height:g} and numbers up to {largest:g}"
             )
         rotation = self.extrinsics[:3, :3]
         if not np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-4) or np.linalg.det(rotation) < 0:
@@ -148,16 +159,15 @@ def read_metadata(path: Path, rows: int) -> list[Row]:
         ValueError: a line without five finite numbers, or another number of lines than ``rows``.
     """
     expected = "expected azimuth elevation in-plane distance fov"
-    try:
+    check_size(path, limits.JSON_BYTES, expected)
+    with reading(path, expected):
         lines = path.read_text("utf-8").splitlines()
         table = [[float(word) for word in line.split()] for line in lines if line.strip()]
-    except ValueError as error:
-        raise ValueError(f"{path}: a row without five numbers ({error}); {expected}") from None
     if len(table) != rows:
-        raise ValueError(f"{path}: {len(table)} rows for {rows} photos; expected one row per photo")
+        raise FileError(path, f"{len(table)} rows for {rows} photos", "expected one row per photo")
     for number, row in enumerate(table, start=1):
         if len(row) != 5 or not np.isfinite(row).all():
-            raise ValueError(f"{path}: line {number} is {row}; {expected}")
+            raise FileError(path, f"line {number} is {row}", expected)
     return [(row[0], row[1], row[2], row[3], row[4]) for row in table]
 
 
@@ -170,17 +180,17 @@ def read_cameras(path: Path) -> list[Camera]:
     """Reads ``cameras.json``.
 
     Raises:
-        ValueError: not JSON, or a frame without its matrices.
+        ValueError: not JSON, a frame without its matrices, or one that is no camera.
     """
-    try:
-        frames = json.loads(path.read_text("utf-8"))["frames"]
-        matrices = [(np.array(f["intrinsics"], float), np.array(f["extrinsics"], float)) for f in frames]
-        sizes = [(int(f["width"]), int(f["height"])) for f in frames]
-        return [Camera(*pair, *size) for pair, size in zip(matrices, sizes, strict=True)]
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise ValueError(
-            f"{path}: not a camera file ({error}); expected frames with intrinsics and extrinsics"
-        ) from None
+    expected = "expected frames with intrinsics, extrinsics, width and height"
+    content = read_json(path, expected)
+    with reading(path, expected):
+        return [
+            Camera(
+                np.array(f["intrinsics"], float), np.array(f["extrinsics"], float), int(f["width"]), int(f["height"])
+            )
+            for f in content["frames"]
+        ]
 
 
 def write_cameras(path: Path, cameras: Sequence[Camera]) -> None:

@@ -10,13 +10,12 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float, Integer
 
+from p2vlib import limits
+from p2vlib.files import FileError, check_size, reading
 from p2vlib.geometry.frames import Cube, Points, Volume
 
 Faces = Integer[np.ndarray, "faces 3"]
 Probability = Bool[np.ndarray, "x y z"] | Float[np.ndarray, "x y z"]
-
-MAX_SIZE = 1024
-"""Largest accepted grid in a file, voxels per edge; checked before memory is allocated."""
 
 MAX_RUN = 255
 """Voxels in one run of the format."""
@@ -82,9 +81,6 @@ def voxelise(vertices: Points, faces: Faces, cube: Cube, size: int = 32) -> Voxe
         ValueError: no vertices or faces, a coordinate that is not finite, a face with an unknown vertex, a size below
             one, a mesh entirely outside the cube, or faces that point inwards.
     """
-    from igl import fast_winding_number
-
-    vertices, faces = np.ascontiguousarray(vertices, dtype=float), np.ascontiguousarray(faces, dtype=np.int64)
     _check_mesh(vertices, faces)
     if size < 1:
         raise ValueError(f"a grid needs at least one voxel per edge; found size {size}")
@@ -102,11 +98,24 @@ def voxelise(vertices: Points, faces: Faces, cube: Cube, size: int = 32) -> Voxe
     centres = cube.voxel_centres(size)[box]
     volume = np.zeros((size, size, size), dtype=bool)
     if centres.size:
-        winding = fast_winding_number(vertices, faces, centres.reshape(-1, 3))
+        winding = winding_numbers(vertices, faces, centres)
         if winding.max() <= 0.5 and winding.min() < -0.5:
             raise ValueError("the mesh is inside out: its faces are clockwise seen from outside; reverse them")
-        volume[box] = (winding > 0.5).reshape(centres.shape[:3])
+        volume[box] = winding > 0.5
     return VoxelGrid(volume, cube)
+
+
+def winding_numbers(vertices: Points, faces: Faces, points: Float[np.ndarray, "x y z 3"]) -> Float[np.ndarray, "x y z"]:
+    """The winding number of a mesh at each of ``points``: 1 inside, 0 outside.
+
+    Raises:
+        ValueError: as `voxelise`; libigl crashes on a mesh without faces and on faces with an unknown vertex.
+    """
+    from igl import fast_winding_number
+
+    _check_mesh(vertices, faces)
+    vertices, faces = np.ascontiguousarray(vertices, dtype=float), np.ascontiguousarray(faces, dtype=np.int64)
+    return fast_winding_number(vertices, faces, points.reshape(-1, 3)).reshape(points.shape[:3])
 
 
 def _check_mesh(vertices: np.ndarray, faces: np.ndarray) -> None:
@@ -204,31 +213,30 @@ def read_binvox(path: Path) -> VoxelGrid:
     a complete empty layer, is completed with empty voxels and a warning.
 
     Raises:
-        ValueError: not binvox, a grid that is not cubic or has over 1024 voxels per edge, or runs that do not fill it.
-        FileNotFoundError: no such file.
+        FileError: no such file, not binvox, a grid that is not cubic or has more voxels per edge than
+            `limits.GRID_SIZE`, or runs that do not fill it.
     """
+    check_size(path, 2 * limits.GRID_SIZE**3, "expected a .binvox file")
     content = path.read_bytes()
     version, size, cube, start = _parse_header(path, content)
     if (len(content) - start) % 2:
-        raise ValueError(f"{path}: ends in the middle of a (value, count) pair; the file is cut off: download it again")
+        raise FileError(path, "ends in the middle of a (value, count) pair", "the file is cut off: download it again")
     values, counts = np.frombuffer(content, dtype=np.uint8, offset=start).reshape(-1, 2).T
     if (counts == 0).any() or (version == 1 and (values > 1).any()):
-        raise ValueError(
-            f"{path}: runs of no voxels, or values above 1 in version 1; the file is damaged: download it again"
-        )
+        found = "runs of no voxels, or values above 1 in version 1"
+        raise FileError(path, found, "the file is damaged: download it again")
     found, expected = int(counts.sum(dtype=np.int64)), size**3
     if found > expected:
-        raise ValueError(
-            f"{path}: its runs add up to {found} voxels; dim {size} expects {expected}; the file is damaged"
-        )
+        raise FileError(path, f"its runs add up to {found} voxels", f"dim {size} expects {expected}: it is damaged")
     voxels = np.repeat(values > 0, counts)
     if found < expected:
         missing, layer = expected - found, size**2
         ends_empty = found > 0 and not voxels[-1]
         if not (ends_empty and voxels.any() and (missing <= layer or not voxels[-layer:].any())):
-            raise ValueError(
-                f"{path}: its runs add up to {found} voxels; dim {size} expects {expected}, and the missing ones may "
-                "not be empty; the file is cut off: download or export it again"
+            raise FileError(
+                path,
+                f"its runs add up to {found} voxels",
+                f"dim {size} expects {expected}, and the missing ones may not be empty; it is cut off: get it again",
             )
         warnings.warn(f"{path}: {missing} voxels are missing at the end; assumed empty", stacklevel=2)
         voxels = np.pad(voxels, (0, missing))
@@ -239,25 +247,16 @@ def _parse_header(path: Path, content: bytes) -> tuple[int, int, Cube, int]:
     """Version, voxels per edge, cube, and the offset of the runs."""
     magic = re.match(rb"#binvox ([12])\r?\n", content)
     if not magic:
-        raise ValueError(
-            f"{path}: starts with {content[:12]!r}; expected '#binvox 1' or '#binvox 2': not a binvox file"
-        )
+        raise FileError(path, f"starts with {content[:12]!r}", "expected '#binvox 1' or '#binvox 2'")
     end = re.compile(rb"\ndata\r?\n").search(content, 0, MAX_HEADER)
     if not end:
-        raise ValueError(f"{path}: no line 'data' after the header; the file is cut off or not binvox")
+        raise FileError(path, "no line 'data' after the header", "the file is cut off or not binvox")
     lines = [line.split() for line in content[magic.end() : end.start()].decode("ascii", "replace").splitlines()]
     fields = {words[0]: words[1:] for words in lines if words}
-    try:
-        dims = [int(word) for word in fields["dim"]]
-        corner = tuple(float(word) for word in fields["translate"])
+    expected = f"expected dim d d d with d from 1 to {limits.GRID_SIZE}, translate x y z and scale s"
+    with reading(path, expected):
+        dims, corner = [int(word) for word in fields["dim"]], tuple(float(word) for word in fields["translate"])
         (edge,) = (float(word) for word in fields["scale"])
-    except (KeyError, ValueError) as error:
-        raise ValueError(
-            f"{path}: the header needs dim d d d, translate x y z and scale s; found {fields} ({error})"
-        ) from None
-    if len(dims) != 3 or len(set(dims)) != 1 or not 1 <= dims[0] <= MAX_SIZE or len(corner) != 3:
-        raise ValueError(f"{path}: dim {dims}, translate {corner}; expected three equal sizes from 1 to {MAX_SIZE}")
-    try:
+        if len(dims) != 3 or len(set(dims)) != 1 or not 1 <= dims[0] <= limits.GRID_SIZE or len(corner) != 3:
+            raise FileError(path, f"dim {dims}, translate {corner}", expected)
         return int(magic[1]), dims[0], Cube(corner, edge), end.end()
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from p2vlib.files import write_atomically
+from p2vlib import limits
+from p2vlib.files import FileError, check_size, reading, write_atomically
 from p2vlib.models.network import to_fast_layout
 from p2vlib.models.pix2vox import Pix2Vox
 from p2vlib.models.registry import build
@@ -28,9 +28,6 @@ from p2vlib.models.registry import build
 PUBLISHED = ("pix2vox-f", "pix2vox-a", "pix2vox++-f", "pix2vox++-a")
 
 PARTS = ("encoder", "decoder", "merger", "refiner")
-
-SIZE_LIMIT = 4 * 2**30
-"""Bytes; the largest published file, Pix2Vox-A with its optimisers, is a third of it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,15 +51,13 @@ def load_published(path: str | Path) -> Published:
     """The network in a published checkpoint, or in what `Published.save` wrote.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: not a checkpoint that torch reads without executing anything; none of the four networks.
+        FileError: no such file, not a checkpoint that torch reads without executing anything, or none of the networks.
     """
     path, unused = Path(path), set[str]()
+    check_size(path, limits.CHECKPOINT_BYTES, "expected a published checkpoint (.pth), or a converted one")
     if path.suffix == ".safetensors":
-        try:
+        with reading(path, "expected a converted checkpoint, a complete safetensors file"):
             state = {key.removeprefix("model."): value for key, value in load_file(path).items()}
-        except SafetensorError as error:
-            raise ValueError(f"{path}: not a complete safetensors file ({error})") from None
         name, model = _identify(path, state)
     else:
         checkpoint = _read(path)
@@ -70,33 +65,30 @@ def load_published(path: str | Path) -> Published:
         first = next(model.encoder.trunk.parameters())
         first.data = first.data.flip(1)
         unused = set(checkpoint) - {f"{key.partition('.')[0]}_state_dict" for key in model.state_dict()}
-    return Published(name, to_fast_layout(model).eval(), tuple(sorted(unused)))
+    return Published(name, to_fast_layout(model.float()).eval(), tuple(sorted(unused)))
 
 
 def _read(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; expected a published checkpoint (.pth)")
-    size = path.stat().st_size
     if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            size = sum(entry.file_size for entry in archive.infolist())
-    if size > SIZE_LIMIT:
-        raise ValueError(f"{path}: {size / 2**30:.1f} GiB unpacked; a published checkpoint has at most 4")
+        with reading(path, "expected a published checkpoint (.pth)"), zipfile.ZipFile(path) as archive:
+            size, limit = sum(entry.file_size for entry in archive.infolist()), limits.CHECKPOINT_BYTES
+        if size > limit:
+            raise FileError(path, f"{size / 2**30:.1f} GiB unpacked", f"expected at most {limit / 2**30:.0f} GiB")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch's readers raise many types of errors, and advise to trust the file
-        raise ValueError(f"{path}: not a complete checkpoint of tensors and plain numbers alone; not loaded") from error
+        raise FileError(path, "not a complete checkpoint of tensors and plain numbers alone", "not loaded") from error
     if not isinstance(checkpoint, dict) or not all(isinstance(key, str) for key in checkpoint):
-        raise ValueError(f"{path}: holds a {type(checkpoint).__name__}; expected a dict with encoder_state_dict …")
+        raise FileError(path, f"holds a {type(checkpoint).__name__}", "expected a dict with encoder_state_dict …")
     return checkpoint
 
 
 def _part_of(path: Path, checkpoint: Mapping[str, Any], part: str) -> Iterator[tuple[str, Tensor]]:
     state = checkpoint.get(f"{part}_state_dict", {})
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ValueError(f"{path}: its {part}_state_dict is not a dictionary of tensors")
+        raise FileError(path, f"its {part}_state_dict is not a dictionary of tensors", "expected one")
     for name, value in state.items():
-        yield f"{part}.{str(name).removeprefix('module.')}", value.float() if value.is_floating_point() else value
+        yield f"{part}.{str(name).removeprefix('module.')}", value
 
 
 def _without_values(name: str) -> Pix2Vox:
@@ -117,7 +109,7 @@ def _identify(path: Path, state: Mapping[str, Tensor]) -> tuple[str, Pix2Vox]:
         try:
             model.load_state_dict({**counts, **values}, assign=True)
             return name, model
-        except RuntimeError as error:
+        except Exception as error:  # also for sparse and quantised tensors
             failures[name] = " ".join(str(error).split())
     nearest = min(failures, key=lambda name: len(failures[name]))
-    raise ValueError(f"{path}: none of {', '.join(PUBLISHED)}; the nearest is {nearest}: {failures[nearest][:300]}")
+    raise FileError(path, f"none of {', '.join(PUBLISHED)}", f"the nearest is {nearest}: {failures[nearest][:300]}")

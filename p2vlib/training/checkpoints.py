@@ -15,19 +15,21 @@ from typing import Any
 
 import pandas as pd
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from p2vlib.config import Training
 from p2vlib.data.dataset import Captures
-from p2vlib.files import write_atomically
+from p2vlib.files import parse_json, reading, write_atomically
 from p2vlib.provenance import PACKAGES, code_digest, syntax_digest
 from p2vlib.training.batches import network_inputs
 from p2vlib.training.recipes import resolve_epochs
 
 ARCHIVE = "archive"
 """The folder, next to the weights, for weights and checkpoints of another provenance."""
+
+EXPECTED = "expected a complete safetensors file of a training: delete it and train again"
 
 _PARSER = threading.Lock()
 """Python 3.11's parser of syntax trees fails when two threads use it at once."""
@@ -63,7 +65,8 @@ def load_weights(model: nn.Module, path: Path) -> pd.DataFrame:
     """
     tensors, metadata = _read(path)
     _load_state(model, tensors, path)
-    return _history(metadata)
+    with reading(path, EXPECTED):
+        return _history(metadata)
 
 
 def resume(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[pd.DataFrame, int]:
@@ -74,6 +77,13 @@ def resume(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> tu
     """
     tensors, metadata = _read(path)
     _load_state(model, tensors, path)
+    with reading(path, EXPECTED):
+        optimizer.load_state_dict({**optimizer.state_dict(), "state": _moments(model, tensors)})
+        return _history(metadata), int(metadata["step"])
+
+
+def _moments(model: nn.Module, tensors: dict[str, Tensor]) -> dict[int, dict[str, Tensor]]:
+    """The state of the optimiser among the ``tensors`` of a checkpoint, by the number of the parameter."""
     state: dict[int, dict[str, Tensor]] = {}
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     for name, value in tensors.items():
@@ -83,25 +93,18 @@ def resume(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> tu
             like = trainable[int(number)]
             moment = torch.empty_like(like, requires_grad=False).copy_(value) if value.dim() else value
             state.setdefault(int(number), {})[key] = moment
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
-    return _history(metadata), int(metadata["step"])
+    return state
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    try:
-        with safe_open(path, "pt") as stored:
-            return {name: stored.get_tensor(name) for name in stored.keys()}, stored.metadata() or {}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path}: not a complete safetensors file ({error}); delete it and train again") from None
+    with reading(path, EXPECTED), safe_open(path, "pt") as stored:
+        return {name: stored.get_tensor(name) for name in stored.keys()}, stored.metadata() or {}  # noqa: SIM118
 
 
 def _load_state(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
     state = {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
-    try:
+    with reading(path, "weights of another network, or damaged ones"):
         model.load_state_dict(state)
-    except RuntimeError as error:
-        reason = str(error).splitlines()[1].strip()
-        raise ValueError(f"{path}: holds the weights of another network: {reason}") from None
 
 
 def _history(metadata: dict[str, str]) -> pd.DataFrame:
@@ -148,7 +151,7 @@ def read_provenance(path: Path) -> dict[str, Any]:
     Raises:
         ValueError: a broken file.
     """
-    return json.loads(_read(path)[1].get("recipe", "{}"))
+    return parse_json(path, _read(path)[1].get("recipe", "{}").encode(), EXPECTED)
 
 
 def provenance_diff(path: Path, expected: dict[str, Any]) -> list[str]:

@@ -22,7 +22,7 @@ import pooch
 import requests
 
 from p2vlib import progress
-from p2vlib.files import write_text
+from p2vlib.files import FileError, read_json, write_text
 from p2vlib.provenance import home
 from p2vtools.files import file_lock
 
@@ -94,7 +94,7 @@ def fetch(name: str, root: Path | None = None) -> Path:
 
 def _fetch_file(source: Source, archive: Path, folder: Path) -> None:
     hashes = archive.with_name(HASHES)
-    recorded = json.loads(hashes.read_text()) if hashes.is_file() else {}
+    recorded = read_json(hashes, "expected the sha256 of each file; delete it") if hashes.is_file() else {}
     expected = source.sha256 or recorded.get(source.name)
     needed = source.unpacked + (0 if archive.is_file() else source.size - _size(_partial(archive)))
     if (free := shutil.disk_usage(archive.parent).free) < needed:
@@ -106,15 +106,11 @@ def _fetch_file(source: Source, archive: Path, folder: Path) -> None:
         download(source, archive, expected)
     found = pooch.file_hash(str(archive), "sha256")
     if expected and found != expected:
-        raise ValueError(
-            f"{archive}: its sha256 is {found}; expected {expected}. Delete it and run the command again; if it is the"
-            f" right file, put there by hand, remove its line from {hashes}"
-        )
+        advice = f"if it is the right file, put there by hand, remove its line from {hashes}"
+        advice = f"expected {expected}. Delete it and run the command again; {advice}"
+        raise FileError(archive, f"its sha256 is {found}", advice)
     if archive.suffix == ".json":
-        try:
-            json.loads(archive.read_text())
-        except ValueError:
-            raise ValueError(f"{archive}: not JSON; delete it and run the command again") from None
+        read_json(archive, "expected a list of categories; delete it and run the command again", list)
     if source.folder:
         print(f"{archive}: unpacking", flush=True)
         _unpack(archive, folder, round(1.5 * source.unpacked))
@@ -179,7 +175,7 @@ def _resume(source: Source, part: Path, url: str, output_file: str, _: pooch.Poo
                 for chunk in [b""] if total > limit else answer.iter_content(CHUNK):
                     total = max(total, begun := begun + stream.write(chunk))
                     if total > limit:
-                        raise ValueError(f"{source.name}: the server sends {total:,} bytes; expected at most {limit:,}")
+                        raise FileError(source.name, f"the server sends {total:,} bytes", f"expected at most {limit:,}")
                     bar.update(len(chunk))
     part.replace(output_file)
     version.unlink(missing_ok=True)
@@ -196,13 +192,13 @@ def _unpack(archive: Path, folder: Path, limit: int) -> None:
     try:
         unpack = _unpack_zip if archive.suffix == ".zip" else _unpack_tar
         if not unpack(archive, scratch, limit):
-            raise ValueError(f"{archive}: an empty archive; delete it and run the command again")
+            raise FileError(archive, "an empty archive", "delete it and run the command again")
         inside = scratch / folder.name
         (inside if inside.is_dir() else scratch).rename(folder)
     except (EOFError, tarfile.TarError, zipfile.BadZipFile, zlib.error, RuntimeError, OSError) as error:
         if isinstance(error, OSError) and error.errno:  # an error of the disk, not of the archive
             raise
-        raise ValueError(f"{archive}: not a complete archive ({error}); delete it and run the command again") from error
+        raise FileError(archive, f"not a complete archive ({error})", "delete it and run the command again") from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
@@ -234,9 +230,9 @@ def _check_member(archive: Path, name: str, is_plain: bool, size: int, limit: in
     """The size of a member that may be unpacked."""
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name:
-        raise ValueError(f"{archive}: contains {name!r}, which is outside the folder; nothing was unpacked")
+        raise FileError(archive, f"contains {name!r}, which is outside the folder", "nothing was unpacked")
     if not is_plain:
-        raise ValueError(f"{archive}: contains {name!r}, a link or a device; expected plain files")
+        raise FileError(archive, f"contains {name!r}, a link or a device", "expected plain files")
     if size > limit:
-        raise ValueError(f"{archive}: unpacks to more than expected, at {name!r}; it is not the expected archive")
+        raise FileError(archive, f"unpacks to more than expected, at {name!r}", "it is not the expected archive")
     return size

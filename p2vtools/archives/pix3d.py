@@ -7,7 +7,6 @@ and those of a volume left, outward, up, where left is that of a person who look
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -20,9 +19,10 @@ import torch
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from p2vlib import progress
+from p2vlib import limits, progress
 from p2vlib.data.capture_folder import Capture, decode_photo
 from p2vlib.data.dataset import COLUMNS, Captures
+from p2vlib.files import FileError, check_size, read_json, reading
 from p2vlib.geometry.cameras import Box, Camera
 from p2vlib.geometry.frames import Cube, Volume
 from p2vlib.geometry.grids import VoxelGrid
@@ -31,9 +31,6 @@ INDEX = "pix3d.json"
 
 SENSOR = 32.0
 """Sensor width in mm to which all focal lengths of the archive refer."""
-
-MAX_VOLUME_SIZE = 512
-"""Largest accepted ``voxel.mat``, voxels per edge; checked before memory is allocated. The archive has 128."""
 
 CUBE = Cube((-0.5, -0.5, -0.5), 1.0)
 """The cube of the volumes: the unit cube around the origin of the models. The archive does not define it."""
@@ -117,17 +114,14 @@ def read_index(root: str | Path) -> list[Picture]:
     path = root / INDEX
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; expected the index of Pix3D (a JSON list of pictures)")
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: not JSON ({error}); expected a list of pictures") from None
-    if not isinstance(entries, list) or not entries:
-        raise ValueError(f"{path}: no list of pictures; expected entries with {', '.join(KEYS)}")
+    entries = read_json(path, "expected a list of pictures", list)
+    if not entries:
+        raise FileError(path, "no pictures", f"expected entries with {', '.join(KEYS)}")
     pictures: dict[str, Picture] = {}
     for number, entry in enumerate(entries):
         picture = _picture(root, f"{path}: entry {number}", entry)
         if picture.name in pictures:
-            raise ValueError(f"{path}: entry {number} is a second {picture.name}; expected each picture once")
+            raise FileError(path, f"entry {number} is a second {picture.name}", "expected each picture once")
         pictures[picture.name] = picture
     return list(pictures.values())
 
@@ -138,25 +132,25 @@ def _picture(root: Path, where: str, entry: Any) -> Picture:
             raise ValueError(f"{where} has no {key}; it needs {', '.join(KEYS)}")
     for key in ("img", "mask", "voxel", "category"):
         if not isinstance(entry[key], str):
-            raise ValueError(f"{where}: {key} is {entry[key]!r}; expected text")
+            raise FileError(where, f"{key} is {entry[key]!r}", "expected text")
     for key in ("truncated", "occluded", "slightly_occluded"):
         if not isinstance(entry[key], bool):
-            raise ValueError(f"{where}: {key} is {entry[key]!r}; expected true or false")
+            raise FileError(where, f"{key} is {entry[key]!r}", "expected true or false")
     files = {key: _inside(root, f"{where}: {key}", entry[key]) for key in ("img", "mask", "voxel")}
     name = str(PurePosixPath(entry["img"]).with_suffix("")).removeprefix("img/").replace("/", "-")
     if not re.fullmatch("[A-Za-z0-9_-]+", name):
-        raise ValueError(
-            f"{where}: img {entry['img']!r} is not an id; expected letters, digits, '-' and '_', as in img/chair/0001"
+        raise FileError(
+            where, f"img {entry['img']!r} is not an id", "expected letters, digits, '-' and '_', as in img/chair/0001"
         )
     box = _numbers(f"{where}: bbox", entry["bbox"], (4,), "left, top, right, bottom in pixels")
     if box[0] >= box[2] or box[1] >= box[3]:
-        raise ValueError(f"{where}: bbox {box.tolist()} is empty; expected left < right and top < bottom")
+        raise FileError(where, f"bbox {box.tolist()} is empty", "expected left < right and top < bottom")
     size = _numbers(f"{where}: img_size", entry["img_size"], (2,), "width and height in pixels")
     if (size < 1).any() or (size % 1).any():
-        raise ValueError(f"{where}: img_size is {entry['img_size']}; expected two whole numbers from 1")
+        raise FileError(where, f"img_size is {entry['img_size']}", "expected two whole numbers from 1")
     focal_length = _numbers(f"{where}: focal_length", entry["focal_length"], (), "millimetres")
     if focal_length <= 0:
-        raise ValueError(f"{where}: focal_length is {entry['focal_length']}; expected millimetres above zero")
+        raise FileError(where, f"focal_length is {entry['focal_length']}", "expected millimetres above zero")
     return Picture(
         name=name,
         category=entry["category"],
@@ -239,8 +233,8 @@ def load(
         photos.append(np.asarray(crop.resize((image_size, image_size), Image.Resampling.BOX)))
         grids.append(capture.truth.volume)
     if not rows:
-        raise ValueError(
-            f"{root}: none of {len(wanted)} chairs can be read; the first: {(skipped or [('', 'none')])[0][1]}"
+        raise FileError(
+            root, f"none of {len(wanted)} chairs can be read", f"the first: {(skipped or [('', 'none')])[0][1]}"
         )
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     pictures = torch.from_numpy(np.stack(photos)).permute(0, 3, 1, 2)[:, None].contiguous()
@@ -275,24 +269,24 @@ def read_picture(root: str | Path, picture: Picture, grid: int = 32) -> Capture:
     (height, width), (mask_height, mask_width) = colours.shape[:2], alpha.shape
     if (width, height) != picture.size:
         listed = "{} x {}".format(*picture.size)
-        raise ValueError(f"{root / picture.img}: {width} x {height} pixels; its img_size in {INDEX} says {listed}")
+        raise FileError(root / picture.img, f"{width} x {height} pixels", f"its img_size in {INDEX} says {listed}")
     if (mask_width, mask_height) != (width, height):
-        raise ValueError(
-            f"{root / picture.mask}: {mask_width} x {mask_height} pixels; expected {width} x {height}, as its picture "
-            f"{picture.img}"
+        raise FileError(
+            root / picture.mask,
+            f"{mask_width} x {mask_height} pixels",
+            f"expected {width} x {height}, as its picture {picture.img}",
         )
     left, top, right, bottom = picture.box
     if left < -1 or top < -1 or right > width + 1 or bottom > height + 1:
-        raise ValueError(
-            f"{root / INDEX}: bbox of {picture.name} is {list(picture.box)}; expected one inside its {width} x "
-            f"{height} pixels"
+        raise FileError(
+            root / INDEX,
+            f"bbox of {picture.name} is {list(picture.box)}",
+            f"expected one inside its {width} x {height} pixels",
         )
     if alpha.max() < 128:
-        raise ValueError(f"{root / picture.mask}: empty; expected a mask that is white on the object")
-    try:
+        raise FileError(root / picture.mask, "empty", "expected a mask that is white on the object")
+    with reading(root / INDEX, f"expected a camera for {picture.name}, with a rotation as rot_mat"):
         camera = picture.camera()
-    except ValueError as error:
-        raise ValueError(f"{root / INDEX}: rot_mat of {picture.name} is not a rotation ({error})") from None
     truth = VoxelGrid(_volume(root / picture.voxel, grid), CUBE)
     subject = {
         "subject": picture.voxel.parent.as_posix(),
@@ -308,8 +302,7 @@ def read_picture(root: str | Path, picture: Picture, grid: int = 32) -> Capture:
 
 def _pixels(path: Path, mode: str) -> UInt8[np.ndarray, "height width *channels"]:
     """The pixels of an image, converted to a ``mode`` of Pillow."""
-    if not path.is_file():
-        raise ValueError(f"{path}: missing; {INDEX} lists it")
+    check_size(path, limits.PHOTO_BYTES, f"{INDEX} lists it")
     return np.asarray(decode_photo(path, path.read_bytes()).convert(mode))
 
 
@@ -321,32 +314,30 @@ def _volume(path: Path, size: int) -> Volume:
     """
     from scipy.io import loadmat, whosmat
 
-    if not path.is_file():
-        raise ValueError(f"{path}: missing; {INDEX} lists it")
+    check_size(path, limits.SCAN_BYTES, f"{INDEX} lists it")
     if size < 1:
         raise ValueError(f"a grid needs at least one voxel per edge; found {size}")
     # The shape is read from the header and checked before memory is allocated.
     shapes = {name: shape for name, shape, _ in _matlab(path, whosmat)}
     if "voxel" not in shapes:
-        raise ValueError(f"{path}: no array voxel; found {sorted(shapes)}")
+        raise FileError(path, "no array voxel", f"found {sorted(shapes)}")
     shape = shapes["voxel"]
-    if len(shape) != 3 or len(set(shape)) != 1 or shape[0] % size or not 0 < shape[0] <= MAX_VOLUME_SIZE:
-        raise ValueError(
-            f"{path}: voxel is {' x '.join(map(str, shape))}; expected a cube whose edge is a multiple of {size}, at "
-            f"most {MAX_VOLUME_SIZE}"
+    if len(shape) != 3 or len(set(shape)) != 1 or shape[0] % size or not 0 < shape[0] <= limits.GRID_SIZE:
+        raise FileError(
+            path,
+            f"voxel is {' x '.join(map(str, shape))}",
+            f"expected a cube whose edge is a multiple of {size}, at most {limits.GRID_SIZE}",
         )
     voxels = _matlab(path, loadmat, variable_names=["voxel"])["voxel"]
     if voxels.shape != shape or voxels.dtype.kind not in "biuf" or not ((voxels == 0) | (voxels == 1)).all():
         raise ValueError(f"{path}: voxel ({voxels.dtype}) has other values than 0 and 1")
     if not voxels.any():
-        raise ValueError(f"{path}: voxel is empty; expected at least one 1")
+        raise FileError(path, "voxel is empty", "expected at least one 1")
     volume = voxels.astype(bool).transpose(VOLUME_AXES)
     step = shape[0] // size
     return volume.reshape(size, step, size, step, size, step).any(axis=(1, 3, 5))
 
 
 def _matlab(path: Path, read: Callable[..., Any], **options: object) -> Any:
-    try:
+    with reading(path, "expected a MATLAB file with an array voxel"):
         return read(path, appendmat=False, **options)
-    except Exception as error:  # the parser of scipy raises many types
-        raise ValueError(f"{path}: not a readable MATLAB file ({error}); expected one with an array voxel") from None

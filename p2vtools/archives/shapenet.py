@@ -25,6 +25,7 @@ from PIL import Image
 from p2vlib import progress
 from p2vlib.data.capture_folder import Capture, read_photos
 from p2vlib.data.dataset import COLUMNS, R2N2_CENTRE_CROP, Captures
+from p2vlib.files import FileError, read_json, reading
 from p2vlib.geometry.cameras import Box, r2n2_camera, read_metadata
 from p2vlib.geometry.frames import R2N2_PIXELS, Cube
 from p2vlib.geometry.grids import VoxelGrid, read_binvox
@@ -72,12 +73,9 @@ def read_taxonomy(path: str | Path) -> list[Category]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; expected the taxonomy (a JSON list of categories)")
-    try:
-        entries = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"{path}: not JSON ({error}); expected a list of categories") from None
-    if not isinstance(entries, list) or not entries:
-        raise ValueError(f"{path}: no list of categories; expected taxonomy_id, taxonomy_name, train, val, test")
+    entries = read_json(path, "expected a list of categories", list)
+    if not entries:
+        raise FileError(path, "no categories", "expected taxonomy_id, taxonomy_name, train, val, test")
     return [_category(path, number, entry) for number, entry in enumerate(entries)]
 
 
@@ -85,11 +83,11 @@ def _category(path: Path, number: int, entry: Any) -> Category:
     fields = {"taxonomy_id": str, "taxonomy_name": str, "train": list, "val": list, "test": list}
     for key, kind in fields.items():
         if not isinstance(entry, dict) or not isinstance(entry.get(key), kind):
-            raise ValueError(f"{path}: category {number} has no {key} ({kind.__name__}); it needs {', '.join(fields)}")
+            raise FileError(path, f"category {number} has no {key} ({kind.__name__})", f"it needs {', '.join(fields)}")
     members = {split: tuple(map(str, entry[key])) for split, key in SPLITS.items()}
     for name in [entry["taxonomy_id"], *(name for names in members.values() for name in names)]:
         if not name.replace("-", "").replace("_", "").isalnum():  # ids are names of folders
-            raise ValueError(f"{path}: {name!r} is not an id; expected letters, digits, '-' and '_' only")
+            raise FileError(path, f"{name!r} is not an id", "expected letters, digits, '-' and '_' only")
     return Category(entry["taxonomy_id"], entry["taxonomy_name"], **members)
 
 
@@ -129,15 +127,13 @@ def read_object(root: Path, synset: str, name: str, views: int = VIEWS, size: in
     names, files, photos = read_photos(rendering)
     rows = read_metadata(rendering / "rendering_metadata.txt", views)
     if len(photos) != views:
-        raise ValueError(f"{rendering}: {len(photos)} photos are listed; expected {views}")
+        raise FileError(rendering, f"{len(photos)} photos are listed", f"expected {views}")
     voxels = root / VOXELS / synset / name / "model.binvox"
     truth = read_binvox(voxels)
     if truth.size != size:
-        raise ValueError(f"{voxels}: a grid of {truth.size}^3; expected {size}^3, as the rest of the archive")
-    try:
+        raise FileError(voxels, f"a grid of {truth.size}^3", f"expected {size}^3, as the rest of the archive")
+    with reading(rendering / "rendering_metadata.txt", "expected the cameras of the archive"):
         cameras = [r2n2_camera(row, 1.0, np.zeros(3), *photo.size) for row, photo in zip(rows, photos, strict=True)]
-    except ValueError as error:
-        raise ValueError(f"{rendering / 'rendering_metadata.txt'}: {error}") from None
     azimuths = np.array([row[0] for row in rows])
     first = azimuths[np.abs((azimuths + 180) % 360 - 180).argmin()]  # nearest the front
     order = np.argsort((azimuths - first) % 360, kind="stable")
@@ -270,7 +266,7 @@ def _fill_store(root: Path, wanted: Wanted, store: Path, views: int, on_error: s
                 # An object in two categories is one subject and two samples.
                 rows.append((f"{synset}-{name}", name, "shapenet", synset, "studio", "steady", split, "none", "object"))
         if not rows:
-            raise ValueError(f"{root}: none of its {len(wanted)} objects can be read; the first: {skipped[0][1]}")
+            raise FileError(root, f"none of its {len(wanted)} objects can be read", f"the first: {skipped[0][1]}")
         pd.DataFrame(rows, columns=list(COLUMNS)).to_csv(partial / "table.csv", index=False)
         pd.DataFrame(skipped, columns=["object", "reason"]).to_csv(partial / "skipped.csv", index=False)
         np.save(partial / "boxes.npy", np.array(boxes, np.float32))
@@ -298,10 +294,8 @@ def _decode(root: Path, synset: str, name: str, views: int) -> Decoded | Excepti
     try:
         capture = read_object(root, synset, name, views)
         pixels = b"".join(_pixels(photo, capture.folder) for photo in capture.photos)
-        try:
+        with reading(capture.folder / "rendering" / "rendering_metadata.txt", "expected the cameras of the archive"):
             boxes = [camera.crop_box(capture.truth.cube) for camera in capture.cameras]
-        except ValueError as error:
-            raise ValueError(f"{capture.folder / 'rendering' / 'rendering_metadata.txt'}: {error}") from None
         return capture, pixels, boxes
     except (ValueError, OSError) as error:
         return error
@@ -310,5 +304,5 @@ def _decode(root: Path, synset: str, name: str, views: int) -> Decoded | Excepti
 def _pixels(photo: Image.Image, folder: Path) -> bytes:
     if photo.size != (R2N2_PIXELS, R2N2_PIXELS) or photo.mode != "RGBA":
         found = f"{photo.width} x {photo.height} pixels, {photo.mode}"
-        raise ValueError(f"{folder}: a photo of {found}; expected {R2N2_PIXELS} square, RGBA")
+        raise FileError(folder, f"a photo of {found}", f"expected {R2N2_PIXELS} square, RGBA")
     return np.asarray(photo).transpose(2, 0, 1).tobytes()

@@ -17,6 +17,7 @@ import trimesh
 from jaxtyping import Float
 from PIL import Image
 
+from p2vlib.files import FileError, reading
 from p2vlib.geometry.cameras import Camera
 from p2vtools.capture.app_formats import APPS
 from p2vtools.capture.export_archive import ExportArchive
@@ -91,9 +92,10 @@ def read_export(app: str, path: Path) -> Export:
     if app not in APPS:
         raise ValueError(f"unknown app {app!r}; expected one of {', '.join(APPS)}")
     reader = importlib.import_module(f"p2vtools.capture.app_formats.{app}")
-    export = reader.read(ExportArchive(path.parent if path.suffix == ".json" else path))
+    with reading(path, f"expected what {app} exports: export it again"):
+        export = reader.read(ExportArchive(path.parent if path.suffix == ".json" else path))
     if not export.frames:
-        raise ValueError(f"{path}: no photo with a camera; was it exported with its photos?")
+        raise FileError(path, "no photo with a camera", "was it exported with its photos?")
     return export
 
 
@@ -113,14 +115,13 @@ def to_camera(
     intrinsics = np.array(lens, dtype=float)
     if intrinsics.shape == (4,):
         intrinsics = np.array([[lens[0], 0, lens[2]], [0, lens[1], lens[3]], [0, 0, 1]], dtype=float)
-    if min(intrinsics[0, 0], intrinsics[1, 1], *size) <= 0:
-        raise ValueError(f"{name}: focal length or image size is not positive; export it again")
     left, stretch, right = np.linalg.svd(pose[:3, :3])
     if abs(stretch - 1).max() > 0.01 or np.linalg.det(left @ right) < 0:
         raise ValueError(f"{name}: the pose of its camera is not a rotation; export it again")
     rigid = np.eye(4)
     rigid[:3, :3], rigid[:3, 3] = left @ right, pose[:3, 3]
-    return Camera(intrinsics, np.linalg.inv(rigid @ axes), *map(int, size))
+    with reading(name, "export it again"):
+        return Camera(intrinsics, np.linalg.inv(rigid @ axes), *map(int, size))
 
 
 def to_array(where: str, key: str, values: object, shape: tuple[int, ...]) -> np.ndarray:

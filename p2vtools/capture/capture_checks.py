@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 from scipy import ndimage
 
-from p2vlib.data.capture_folder import read_subject
+from p2vlib.data.capture_folder import read_names
+from p2vlib.files import FileError, read_json
 from p2vlib.geometry.cameras import Camera, Row, look_at, read_cameras, read_metadata
 from p2vlib.geometry.frames import FOOT_CUBE, FOOT_CUT_HEIGHT, FOOT_SYNSET, SIDES, Cube
 from p2vlib.geometry.grids import VoxelGrid, read_binvox
@@ -21,12 +22,8 @@ from p2vtools.archives.shapenet import VOXELS
 from p2vtools.capture.duplicates import PhotoFingerprint, SolidFingerprint, fingerprint_solid, normalised_thumbnail
 from p2vtools.capture.sanity_checks import photo_problems, side_of_grid
 from p2vtools.capture.submission import GRID_SIZE, SUBJECT_ID
-from p2vtools.fit.photo_set import PHOTO_SUFFIXES, matches_aspect, open_photo
+from p2vtools.fit.photo_set import PHOTO_SUFFIXES, matches_aspect, open_photo, upright
 from p2vtools.fit.pretrained import PretrainedModel
-
-MAX_TEXT_BYTES = 2**20
-MAX_FILE_BYTES = 64 * 2**20
-"""Largest accepted text file, and photo or grid."""
 
 MAX_GRID = 256
 """Largest accepted grid, voxels a side."""
@@ -74,8 +71,9 @@ class CaptureReport:
         """Turns an error into a problem, so that the next check can run."""
         try:
             yield
-        except (ValueError, OSError) as error:
-            self.problems.append(str(error))
+        except Exception as error:
+            is_sentence = isinstance(error, ValueError | OSError)
+            self.problems.append(str(error) if is_sentence else f"{self.name}: cannot be checked ({error!r})")
 
 
 def check_capture(folder: Path, tree: Path, weights: PretrainedModel) -> CaptureReport:
@@ -106,25 +104,12 @@ def check_capture(folder: Path, tree: Path, weights: PretrainedModel) -> Capture
     return report
 
 
-def _check_file(path: Path, limit: int) -> Path:
-    """The file at ``path``, which is small enough to be read.
-
-    Raises:
-        ValueError: missing, or more than ``limit`` bytes.
-    """
-    if not path.is_file():
-        raise ValueError(f"{path}: missing")
-    if path.stat().st_size > limit:
-        raise ValueError(f"{path}: {path.stat().st_size / 2**20:.0f} MiB; the limit is {limit / 2**20:.0f}")
-    return path
-
-
 def _check_subject(folder: Path, report: CaptureReport) -> Cube:
     """Checks ``subject.json``; returns its cube."""
-    path = _check_file(folder / "subject.json", MAX_TEXT_BYTES)
-    content = read_subject(folder)
+    path = folder / "subject.json"
+    content = read_json(path, "expected a JSON object with subject, side, licence, consent")
     if not content:
-        raise ValueError(f"{path}: no entries; expected a JSON object with subject, side, licence, consent")
+        raise FileError(path, "no entries", "expected a JSON object with subject, side, licence, consent")
     subject, side, licence, consent = (content.get(key) for key in ("subject", "side", "licence", "consent"))
     if isinstance(subject, str) and SUBJECT_ID.fullmatch(subject):
         report.subject = subject
@@ -151,7 +136,7 @@ def _check_subject(folder: Path, report: CaptureReport) -> Cube:
     try:
         return Cube(tuple(map(float, content["cube"]["lower"])), float(content["cube"]["edge"]))
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: invalid cube ({error}); expected lower and edge") from None
+        raise FileError(path, f"invalid cube ({error})", "expected lower and edge") from None
 
 
 # ------------------------------------------------------------------------------------------------- photos and cameras
@@ -160,20 +145,16 @@ def _check_subject(folder: Path, report: CaptureReport) -> Cube:
 def _check_photos(folder: Path, report: CaptureReport, cube: Cube) -> None:
     """Checks photos, their list, their metadata and their cameras."""
     rendering = folder / "rendering"
-    listing = _check_file(rendering / "renderings.txt", MAX_TEXT_BYTES)
-    names = listing.read_text("utf-8", errors="replace").split()
-    if not names:
-        raise ValueError(f"{listing}: empty; expected the name of at least one photo")
+    names = read_names(rendering / "renderings.txt")
     found = {path.name for path in rendering.iterdir() if path.suffix.lower() in PHOTO_SUFFIXES}
     if unlisted := sorted(found - set(names)):
         report.problems.append(f"{rendering}: {', '.join(unlisted)} not listed in renderings.txt; list or remove")
     cameras: list[Camera] | list[Row] | None = None
     with report.collect_problems():
-        metadata = _check_file(rendering / "rendering_metadata.txt", MAX_TEXT_BYTES)
-        cameras, report.cameras = read_metadata(metadata, len(names)), "rows"
+        cameras, report.cameras = read_metadata(rendering / "rendering_metadata.txt", len(names)), "rows"
     path = folder / "cameras.json"
     if path.is_file():
-        cameras, report.cameras = read_cameras(_check_file(path, MAX_TEXT_BYTES)), MATRICES
+        cameras, report.cameras = read_cameras(path), MATRICES
         if len(cameras) != len(names):
             raise ValueError(f"{path}: {len(cameras)} cameras for {len(names)} photos")
     for index, name in enumerate(names):
@@ -187,15 +168,14 @@ def _check_photo(rendering: Path, name: str, report: CaptureReport) -> tuple[int
     """Checks a photo and what its file contains besides the pixels; returns its upright width and height."""
     path = rendering / name
     if path.resolve().parent != rendering.resolve() or not path.is_file():
-        raise ValueError(f"{path}: missing; renderings.txt lists it")
-    content = _check_file(path, MAX_FILE_BYTES).read_bytes()
-    photo = open_photo(path, 0)
+        raise FileError(path, "missing", "renderings.txt lists it")
+    photo, content = open_photo(path, 0), path.read_bytes()
     if extra := extra_content(content):
         report.problems.append(f"{path}: contains more than pixels ({', '.join(extra)}); save it without")
-    upright = ImageOps.exif_transpose(photo)
+    turned = upright(photo)
     digest = hashlib.sha256(content).hexdigest()
-    report.photos.append(PhotoFingerprint(report.name, report.subject, name, digest, normalised_thumbnail(upright)))
-    return upright.size
+    report.photos.append(PhotoFingerprint(report.name, report.subject, name, digest, normalised_thumbnail(turned)))
+    return turned.size
 
 
 def extra_content(content: bytes) -> list[str]:
@@ -225,7 +205,7 @@ def _check_camera(path: Path, camera: Camera | Row, size: tuple[int, int], cube:
     inside = max(0.0, min(right, camera.width) - max(left, 0)) * max(0.0, min(bottom, camera.height) - max(top, 0))
     share = inside / ((right - left) * (bottom - top))
     if not share >= MIN_VISIBLE:  # also rejects NaN
-        raise ValueError(f"{path}: its camera shows {share:.0%} of the foot's bounding box; expected {MIN_VISIBLE:.0%}")
+        raise FileError(path, f"its camera shows {share:.0%} of the foot's bounding box", f"expected {MIN_VISIBLE:.0%}")
 
 
 # -------------------------------------------------------------------------------------------------------------- solids
@@ -236,9 +216,9 @@ def _check_grid(folder: Path, tree: Path, cube: Cube, report: CaptureReport) -> 
     paths = [folder / "model.binvox", tree / VOXELS / FOOT_SYNSET / folder.name / "model.binvox"]
     grids = {}
     for path in filter(Path.is_file, paths):
-        grids[path] = grid = read_binvox(_check_file(path, MAX_FILE_BYTES))
+        grids[path] = grid = read_binvox(path)
         if grid.size > MAX_GRID:
-            raise ValueError(f"{path}: a grid of {grid.size}^3; the limit is {MAX_GRID}^3, and {GRID_SIZE}^3 in a tree")
+            raise FileError(path, f"a grid of {grid.size}^3", f"the limit is {MAX_GRID}^3, and {GRID_SIZE}^3 in a tree")
     if not grids:
         return None
     (path, grid), *copies = grids.items()

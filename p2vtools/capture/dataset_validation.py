@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from p2vlib import progress
+from p2vlib.files import FileError
 from p2vlib.geometry.frames import FOOT_SYNSET
 from p2vtools.archives.shapenet import RENDERINGS, SPLITS, VOXELS, read_taxonomy
 from p2vtools.capture.capture_checks import check_capture
@@ -58,13 +59,13 @@ def list_captures(tree: Path) -> list[Path]:
     inside = tree / RENDERINGS / FOOT_SYNSET
     inside = inside if inside.is_dir() else tree
     if not inside.is_dir():
-        raise ValueError(f"{tree}: no such folder; expected a data set of feet, or a folder of capture folders")
+        raise FileError(tree, "no such folder", "expected a data set of feet, or a folder of capture folders")
     if (inside / "rendering").is_dir():
         return [inside]
     folders = sorted(path for path in inside.iterdir() if path.is_dir())
     folders = [path for path in folders if not path.name.startswith(".") or ".partial." in path.name]
     if not folders:
-        raise ValueError(f"{tree}: no captures; expected {RENDERINGS}/{FOOT_SYNSET}, or capture folders")
+        raise FileError(tree, "no captures", f"expected {RENDERINGS}/{FOOT_SYNSET}, or capture folders")
     return folders
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
@@ -13,14 +11,12 @@ from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
+from p2vlib import limits
 from p2vlib.data.capture_folder import decode_photo
-from p2vtools.fit.photo_set import MAX_PHOTO_PIXELS
+from p2vlib.files import FileError, parse_json, reading
 
 MAX_FILES = 100_000
 """An hour of Record3D at 10 frames a second."""
-
-MAX_FILE_SIZE, MAX_JSON_SIZE, MAX_PHOTO_SIZE = 512 * 2**20, 64 * 2**20, 64 * 2**20
-"""Bytes."""
 
 MAX_TOTAL_SIZE = 16 * 2**30
 """Bytes of all files in a zip."""
@@ -43,17 +39,15 @@ class ExportArchive:
             files = islice((file for file in path.rglob("*") if file.is_file()), MAX_FILES + 1)
             self.names = sorted(file.relative_to(path).as_posix() for file in files)
         elif path.is_file() and zipfile.is_zipfile(path):
-            try:
+            with reading(path, "expected a zip: export it again"):
                 self._zip = zipfile.ZipFile(path)
-            except (zipfile.BadZipFile, OSError, ValueError) as error:
-                raise ValueError(f"{path}: not a readable zip ({error}); export it again") from None
             members = (info.filename for info in self._zip.infolist() if not info.is_dir())
             self.names = sorted(name for name in members if not name.startswith("__MACOSX/"))
         else:
             found = "not a zip" if path.is_file() else "no such file or folder"
-            raise ValueError(f"{path}: {found}; expected the export of an app, a folder or a zip")
+            raise FileError(path, found, "expected the export of an app, a folder or a zip")
         if len(self.names) > MAX_FILES:
-            raise ValueError(f"{path}: more than {MAX_FILES} files; pass the folder of one capture")
+            raise FileError(path, f"more than {MAX_FILES} files", "pass the folder of one capture")
         self._names = frozenset(self.names)
         if self._zip is not None:
             self._check_members(self._zip)
@@ -61,19 +55,15 @@ class ExportArchive:
     def _check_members(self, archive: zipfile.ZipFile) -> None:
         for info in archive.infolist():
             name = PurePosixPath(info.filename)
-            if name.is_absolute() or ".." in name.parts or "\\" in info.filename or "\0" in info.filename:
-                raise ValueError(f"{self.path}: unsafe path {info.filename!r} in the zip; nothing was unpacked")
+            if name.is_absolute() or ".." in name.parts or "\\" in info.filename or not info.filename.isprintable():
+                raise FileError(self.path, f"unsafe path {info.filename!r} in the zip", "nothing was unpacked")
             suspicious = info.file_size > MIN_SIZE and info.file_size > MAX_RATIO * info.compress_size
-            if suspicious or info.file_size > MAX_FILE_SIZE:
-                raise ValueError(
-                    f"{self.path}: {info.filename} would unpack from {info.compress_size} to {info.file_size} bytes,"
-                    " too many for a capture; nothing was unpacked"
-                )
+            if suspicious or info.file_size > limits.SCAN_BYTES:
+                found = f"{info.filename} would unpack from {info.compress_size} to {info.file_size} bytes"
+                raise FileError(self.path, f"{found}, too many for a capture", "nothing was unpacked")
         total = sum(info.file_size for info in archive.infolist())
         if total > MAX_TOTAL_SIZE or total > MIN_SIZE + MAX_RATIO * self.path.stat().st_size:
-            raise ValueError(
-                f"{self.path}: would unpack to {total} bytes, too many for a capture; nothing was unpacked"
-            )
+            raise FileError(self.path, f"would unpack to {total} bytes, too many for a capture", "nothing was unpacked")
 
     def __contains__(self, name: str) -> bool:
         return name in self._names
@@ -89,7 +79,7 @@ class ExportArchive:
         positions = ((name, f"/{name}".find(f"/{start}")) for name in self.names)
         roots = [name[:position] for name, position in positions if position >= 0]
         if not roots:
-            raise ValueError(f"{self.path}: has no {start}; is it the export of another app?")
+            raise FileError(self.path, f"has no {start}", "is it the export of another app?")
         return min(roots, key=lambda root: root.count("/"))
 
     def list_files(self, start: str, ending: str) -> list[str]:
@@ -97,23 +87,21 @@ class ExportArchive:
         names = (name for name in self.names if name.startswith(start) and name.lower().endswith(ending))
         return [name for name in names if "/" not in name[len(start) :]]
 
-    def read(self, name: str, max_size: int = MAX_FILE_SIZE) -> bytes:
+    def read(self, name: str, max_size: int = limits.SCAN_BYTES) -> bytes:
         """The content of a file.
 
         Raises:
             ValueError: missing, larger than ``max_size`` bytes, or damaged.
         """
         if name not in self:
-            raise ValueError(f"{self.path}: has no {name}, which the export refers to; export it again")
+            raise FileError(self.path, f"has no {name}, which the export refers to", "export it again")
         size = (self.path / name).stat().st_size if self._zip is None else self._zip.getinfo(name).file_size
         if size > max_size:
-            raise ValueError(f"{self.path}: {name} has {size} bytes, more than the limit of {max_size}")
+            raise FileError(self.path / name, f"{size} bytes", f"the limit is {max_size}")
         if self._zip is None:
             return (self.path / name).read_bytes()
-        try:
+        with reading(self.path / name, "export it again"):
             return self._zip.read(name)
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError) as error:
-            raise ValueError(f"{self.path}: {name} cannot be unpacked ({error}); export it again") from None
 
     def read_json(self, name: str) -> dict:
         """The object in a JSON file.
@@ -121,21 +109,16 @@ class ExportArchive:
         Raises:
             ValueError: missing, too large, or not a JSON object.
         """
-        try:
-            content = json.loads(self.read(name, MAX_JSON_SIZE))
-        except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise ValueError(f"{self.path}: {name} is not JSON ({error}); export it again") from None
-        if not isinstance(content, dict):
-            raise ValueError(f"{self.path}: {name} is not a JSON object; is it the export of another app?")
-        return content
+        return parse_json(self.path / name, self.read(name, limits.JSON_BYTES), "expected the JSON of the app's export")
 
-    def open_photo(self, name: str, min_side: int = 0) -> Image.Image:
-        """A picture as stored; a JPEG may be decoded at a smaller size, not below ``min_side`` pixels a side.
+    def open_photo(self, name: str, min_side: int = 0, as_stored: bool = False) -> Image.Image:
+        """A picture, not turned upright; for the options see `decode_photo`.
 
         Raises:
             ValueError: missing, unreadable, or too large.
         """
-        return decode_photo(self.path / name, self.read(name, MAX_PHOTO_SIZE), MAX_PHOTO_PIXELS, min_side)
+        content = self.read(name, limits.PHOTO_BYTES)
+        return decode_photo(self.path / name, content, limits.PHOTO_PIXELS, min_side, as_stored)
 
     @contextmanager
     def extracted(self, names: Iterable[str]) -> Iterator[Path]:
@@ -145,5 +128,5 @@ class ExportArchive:
                 (Path(folder) / PurePosixPath(name).name).write_bytes(self.read(name))
             try:
                 yield Path(folder)
-            except ValueError as error:
-                raise ValueError(str(error).replace(folder, str(self.path))) from None
+            except FileError as error:
+                raise FileError(*(str(part).replace(folder, str(self.path)) for part in error.args)) from None

@@ -292,17 +292,34 @@ def _horizontal(height: float) -> Plane:
 
 
 def _cut_foot(scan: trimesh.Trimesh, floor: Plane) -> tuple[trimesh.Trimesh, list[str]]:
-    """The largest piece above the floor, with the pieces in its bounding box that holes have separated from it."""
+    """The largest piece where a foot is, with the pieces that gaps separate from it in its bounding box or above it.
+
+    Only the surface below `MAX_HEIGHT` tells which piece is the foot: a leg may be a larger piece of its own.
+
+    Raises:
+        ValueError: no surface at the height of a foot.
+    """
     vertices, faces, _ = trimesh.intersections.slice_faces_plane(
         np.asarray(scan.vertices), np.asarray(scan.faces), floor[:3], floor[:3] * floor[3]
     )
     above = trimesh.Trimesh(vertices, faces, process=True)
     pieces = trimesh.graph.connected_components(above.face_adjacency, nodes=np.arange(len(above.faces)))
-    largest = max(pieces, key=lambda piece: above.area_faces[piece].sum())
+    height = above.triangles_center[:, 1]
+    foot_areas = np.where((height > MIN_HEIGHT) & (height < MAX_HEIGHT), above.area_faces, 0.0)
+    if not foot_areas.any():
+        raise ValueError("nothing in the scan stands on its floor; expected a foot with its leg upwards")
+    largest = max(pieces, key=lambda piece: foot_areas[piece].sum())
     corners = above.triangles[largest].reshape(-1, 3)
     lower, upper = corners.min(0) - 0.01, corners.max(0) + 0.01
     inside = ((above.triangles >= lower) & (above.triangles <= upper)).all((1, 2))
-    near = [piece for piece in pieces if inside[piece].all()]
+    # A leg may lean out of the box, but its lower end is above the foot.
+    overlaps = ((above.triangles >= lower) & (above.triangles <= upper))[..., [0, 2]].all((1, 2))
+    lowest = [above.triangles[piece, :, 1].min() for piece in pieces]
+    near = [
+        piece
+        for piece, low in zip(pieces, lowest, strict=True)
+        if inside[piece].all() or (low > MAX_HEIGHT / 2 and overlaps[piece].mean() > 0.5)
+    ]
     foot = above.submesh([np.concatenate(near)], append=True)
     notes = [f"{1 - above.area / scan.area:.0%} of the surface was floor"] if floor[3] > 0 else []
     if stray := len(pieces) - len(near):

@@ -5,14 +5,16 @@ Only the pixels of a photo are kept: upright, without lens distortion, without E
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageOps
+from PIL import Image
 
+from p2vlib.files import FileError
 from p2vlib.geometry.frames import FOOT_CUBE, SIDES
 from p2vtools.capture.capture_writer import WrittenCapture, clockwise_order, metadata_row, write_foot_capture
 from p2vtools.capture.charuco import (
@@ -25,8 +27,9 @@ from p2vtools.capture.charuco import (
     solve_cameras,
     undistort,
 )
+from p2vtools.executor import read_in_process
 from p2vtools.files import ensure_absent
-from p2vtools.fit.photo_set import MAX_VIEWS, PHOTO_SUFFIXES, open_photo
+from p2vtools.fit.photo_set import MAX_VIEWS, PHOTO_SUFFIXES, open_photo, upright
 from p2vtools.synthesis.mat import Mat
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v")
@@ -36,6 +39,9 @@ MAX_PHOTO_SIDE = 2048
 
 MAX_FRAMES = 150
 """Frames of a video that are examined, evenly spaced."""
+
+VIDEO_SECONDS = 120.0
+"""Time limit for the detection of the mat in a video, to which a second per MiB is added."""
 
 MIN_AZIMUTH_STEP = 13.5
 """Degrees of azimuth between the chosen frames of a video, at least: at most 26 in one walk around the foot."""
@@ -59,13 +65,15 @@ def capture_on_mat(
         raise ValueError(f"side is {side!r}; expected left or right: which foot stands on the mat?")
     ensure_absent(out)
     if source.is_file() and source.suffix.lower() in VIDEO_SUFFIXES:
-        pictures, focal = _choose_frames(source, mat), None
+        expected = "expected a video, MP4 or MOV, that walks around a foot on the mat"
+        pictures, focal = read_in_process(_choose_frames, source, mat, expected=expected, seconds=VIDEO_SECONDS), None
     elif source.is_dir():
         pictures, focal = read_photos(list_photos(source))
     else:
-        raise ValueError(
-            f"{source}: no such folder or video; expected a folder of photos ({', '.join(PHOTO_SUFFIXES)}) or a video"
-            f" ({', '.join(VIDEO_SUFFIXES)})"
+        raise FileError(
+            source,
+            "no such folder or video",
+            f"expected a folder of photos ({', '.join(PHOTO_SUFFIXES)}) or a video ({', '.join(VIDEO_SUFFIXES)})",
         )
     detections = []
     for number, (name, picture) in enumerate(pictures.items(), start=1):
@@ -96,7 +104,7 @@ def list_photos(folder: Path) -> list[Path]:
     """
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in PHOTO_SUFFIXES)
     if not paths:
-        raise ValueError(f"{folder}: no photos; expected images ({', '.join(PHOTO_SUFFIXES)}) of one foot")
+        raise FileError(folder, "no photos", f"expected images ({', '.join(PHOTO_SUFFIXES)}) of one foot")
     return paths
 
 
@@ -111,12 +119,12 @@ def read_photos(paths: Sequence[Path]) -> tuple[dict[str, UInt8[np.ndarray, "_ _
     pictures, focals = {}, []
     for path in paths:
         photo = open_photo(path, MAX_PHOTO_SIDE)
-        focal = photo.getexif().get_ifd(0x8769).get(EXIF_FOCAL_LENGTH)
-        if isinstance(focal, int | float) and 5 < focal < 500:
-            focals.append(float(focal) / FILM_WIDTH)
-        upright = ImageOps.exif_transpose(photo).convert("RGB")
-        upright.thumbnail((MAX_PHOTO_SIDE, MAX_PHOTO_SIDE), Image.Resampling.LANCZOS, reducing_gap=2.0)
-        pictures[path.name] = np.asarray(upright)
+        with contextlib.suppress(Exception):  # Pillow raises many types of errors for damaged EXIF
+            focal = float(photo.getexif().get_ifd(0x8769)[EXIF_FOCAL_LENGTH])
+            focals += [focal / FILM_WIDTH] if 5 < focal < 500 else []
+        turned = upright(photo).convert("RGB")
+        turned.thumbnail((MAX_PHOTO_SIDE, MAX_PHOTO_SIDE), Image.Resampling.LANCZOS, reducing_gap=2.0)
+        pictures[path.name] = np.asarray(turned)
     return pictures, float(np.median(focals)) if focals else None
 
 
@@ -128,17 +136,16 @@ def _choose_frames(path: Path, mat: Mat) -> dict[str, np.ndarray]:
     azimuths = {index: _azimuth(one, mat) for index, one in found.items() if len(one.ids) >= MIN_CORNERS}
     if not azimuths:
         problem = most_common_problem([*found.values()])
-        raise ValueError(f"{path}: none of {len(found)} frames shows the mat {mat.name!r} well enough: {problem}")
+        raise FileError(path, f"none of {len(found)} frames shows the mat {mat.name!r} well enough", problem)
     chosen: list[int] = []
     for index in sorted(azimuths, key=lambda index: -found[index].sharpness):
         steps = [abs((azimuths[index] - azimuths[other] + 180) % 360 - 180) for other in chosen]
         if min(steps, default=360) > MIN_AZIMUTH_STEP:
             chosen.append(index)
     if len(chosen) < MIN_PHOTOS:
-        raise ValueError(
-            f"{path}: filmed from {'one place' if len(chosen) == 1 else 'two places'} only, according to the"
-            f" {len(azimuths)} frames that show the mat; start the video and walk once around the foot"
-        )
+        places = "one place" if len(chosen) == 1 else "two places"
+        found = f"filmed from {places} only, according to the {len(azimuths)} frames that show the mat"
+        raise FileError(path, found, "start the video and walk once around the foot")
     # Read again: all frames in memory would take a gigabyte.
     return {f"frame {index}": frame for index, frame in _read_frames(path, chosen)}
 
@@ -148,7 +155,7 @@ def _count_frames(path: Path) -> int:
     count = int(video.get(cv2.CAP_PROP_FRAME_COUNT)) if video.isOpened() else 0
     video.release()
     if not 1 <= count < 1_000_000:
-        raise ValueError(f"{path}: not a readable video; expected MP4 or MOV")
+        raise FileError(path, "not a readable video", "expected MP4 or MOV")
     return count
 
 

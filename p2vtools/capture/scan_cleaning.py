@@ -18,7 +18,7 @@ from scipy import ndimage
 
 from p2vlib.files import write_text
 from p2vlib.geometry.frames import FOOT_CUBE_EDGE, FOOT_CUT_HEIGHT, FOOT_SYNSET, UNITS, Cube, foot_cube
-from p2vlib.geometry.grids import VoxelGrid, to_mesh, voxelise, write_binvox
+from p2vlib.geometry.grids import VoxelGrid, to_mesh, voxelise, winding_numbers, write_binvox
 from p2vtools.capture.ground_plane import GroundPlane, Plane, find_ground_plane
 from p2vtools.capture.scan_files import decimate
 from p2vtools.capture.template_registration import TemplateRegistration
@@ -148,8 +148,6 @@ def _grid_cube(ground: GroundPlane) -> Cube:
 
 def _closed_occupancy(ground: GroundPlane, template: TemplateRegistration) -> Float[np.ndarray, "x y z"]:
     """Smooth occupancy in `_grid_cube`, 0 to 1, of the foot below the cut, with its sole and holes closed."""
-    from igl import fast_winding_number
-
     vertices, faces = _with_reflections(ground.foot, ground.planes)
     corner = np.asarray(_grid_cube(ground).lower)[[0, 2]]
     first, last = (
@@ -163,7 +161,7 @@ def _closed_occupancy(ground: GroundPlane, template: TemplateRegistration) -> Fl
     x, z = (corner[axis] + VOXEL_SIZE * (np.arange(first[axis], last[axis]) + 0.5) for axis in (0, 1))
     y = VOXEL_SIZE * (np.arange(layers) - MARGIN + 0.5)
     centres = np.stack(np.meshgrid(x, y, z, indexing="ij"), axis=-1)
-    inside = fast_winding_number(vertices, faces, centres.reshape(-1, 3)).reshape(centres.shape[:3])
+    inside = winding_numbers(vertices, faces, centres)
     hidden = np.any([centres @ plane[:3] < plane[3] for plane in ground.planes], axis=0)
     inside = _extend_to_floor(inside.clip(0, 1), hidden)
     if len(ground.planes) > 1:  # a tilted floor may hide toes or a heel: the template fills them in

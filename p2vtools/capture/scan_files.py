@@ -9,15 +9,18 @@ import trimesh
 from jaxtyping import Bool
 from scipy import ndimage
 
+from p2vlib import limits
+from p2vlib.files import FileError, check_size, reading
 from p2vlib.geometry.grids import read_binvox, to_mesh
 from p2vtools.capture.usd_meshes import read_usd
+from p2vtools.executor import read_in_process
 
 USD_FORMATS = (".usdz", ".usdc", ".usda", ".usd")
 
 SCAN_FORMATS = (".obj", ".glb", ".ply", ".stl", ".off", *USD_FORMATS, ".binvox")
 
-MAX_FILE_SIZE = 512 * 2**20
-"""Bytes."""
+USD_SECONDS = 60.0
+"""Time limit for a USD file, to which a second per MiB is added."""
 
 MAX_FACES = 400_000
 """Enough for a foot and its floor at a resolution of one millimetre; larger scans are decimated."""
@@ -37,46 +40,49 @@ def read_scan(path: Path) -> trimesh.Trimesh:
     """
     expected = f"expected a scan as {', '.join(SCAN_FORMATS)}"
     suffix = path.suffix.lower()
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file; {expected}")
+    check_size(path, limits.SCAN_BYTES, expected)
     if suffix not in SCAN_FORMATS:
-        raise ValueError(f"{path}: unsupported format {path.suffix or '(no extension)'}; {expected}")
-    if not 0 < path.stat().st_size <= MAX_FILE_SIZE:
-        found = f"{path.stat().st_size / 2**20:,.0f} MiB" if path.stat().st_size else "an empty file"
-        raise ValueError(f"{path}: {found}; {expected} of at most {MAX_FILE_SIZE / 2**20:.0f} MiB: export it again")
+        raise FileError(path, f"unsupported format {path.suffix or '(no extension)'}", expected)
+    if not path.stat().st_size:
+        raise FileError(path, "an empty file", expected)
     if suffix == ".binvox":
-        scan = _read_voxels(path)
+        vertices, faces = _read_voxels(path)
     elif suffix in USD_FORMATS:
-        scan = trimesh.Trimesh(*read_usd(path), process=False)
+        instead = "export the scan again, or as .glb, .obj or .ply"
+        vertices, faces = read_in_process(read_usd, path, expected=instead, seconds=USD_SECONDS)
+    elif suffix == ".glb":  # one mesh of the file can occur many times in its scene
+        vertices, faces = read_in_process(_read_mesh, path, expected="export it again")
     else:
-        scan = _read_mesh(path)
-    if not np.isfinite(scan.vertices).all():
-        raise ValueError(f"{path}: has vertices that are not finite; export it again")
-    if not scan.area > 0:
-        raise ValueError(f"{path}: its triangles have no area; expected the surface of a foot")
+        vertices, faces = _read_mesh(path)
+    if not np.isfinite(vertices).all():
+        raise FileError(path, "vertices that are not finite", "export it again")
+    if not len(faces):
+        raise FileError(path, "no triangles", "mesh the point cloud in the app that exported it")
+    if not 0 <= faces.min() <= faces.max() < len(vertices):
+        raise FileError(path, f"a face has the vertex {faces.max()} of {len(vertices)}", "export it again")
+    scan = trimesh.Trimesh(vertices, faces, process=False)
+    with np.errstate(over="ignore", invalid="ignore"):
+        area = scan.area
+    if not 0 < area < np.inf:
+        raise FileError(path, f"its triangles have an area of {area:g}", "expected the surface of a foot")
     return decimate(scan)
 
 
-def _read_mesh(path: Path) -> trimesh.Trimesh:
-    try:
+def _read_mesh(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Vertices and faces of a mesh in a format of trimesh."""
+    with reading(path, "damaged or cut off: export it again"):
         scan = trimesh.load_mesh(path, process=False, skip_materials=True)
-    except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else repr(error)
-        raise ValueError(f"{path}: cannot be read, damaged or cut off ({reason}); export it again") from None
-    if not isinstance(scan, trimesh.Trimesh) or not len(scan.faces):
-        raise ValueError(f"{path}: has no triangles; mesh the point cloud in the app that exported it")
-    return scan
+        return np.array(scan.vertices), np.array(getattr(scan, "faces", ()), np.int64).reshape(-1, 3)
 
 
-def _read_voxels(path: Path) -> trimesh.Trimesh:
+def _read_voxels(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """The surface of the solid that the occupied voxels of a `.binvox` form or enclose."""
     grid = read_binvox(path)
     if not grid.volume.any():
-        raise ValueError(f"{path}: no voxel is occupied; expected the shell or the solid of a scan")
+        raise FileError(path, "no voxel is occupied", "expected the shell or the solid of a scan")
     if grid.size > MAX_GRID_SIZE:
         raise ValueError(f"{path}: {grid.size} voxels a side, more than {MAX_GRID_SIZE}: use a coarser grid")
-    vertices, faces = to_mesh(ndimage.gaussian_filter(fill_shell(grid.volume).astype(np.float32), 0.8), grid.cube)
-    return trimesh.Trimesh(vertices, faces, process=False)
+    return to_mesh(ndimage.gaussian_filter(fill_shell(grid.volume).astype(np.float32), 0.8), grid.cube)
 
 
 def fill_shell(shell: Bool[np.ndarray, "x y z"]) -> Bool[np.ndarray, "x y z"]:

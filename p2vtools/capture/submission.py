@@ -21,7 +21,7 @@ import trimesh
 from jaxtyping import Float
 
 from p2vlib.data.capture_folder import read_subject, write_capture
-from p2vlib.files import write_bytes, write_text
+from p2vlib.files import FileError, read_json, write_bytes, write_text
 from p2vlib.geometry.cameras import Camera
 from p2vlib.geometry.frames import FOOT_CUBE_EDGE, FOOT_SYNSET, SIDES, Cube, foot_cube
 from p2vlib.geometry.grids import VoxelGrid, read_binvox, voxelise
@@ -133,7 +133,7 @@ class Submission:
         grid, path = self.folder / "model.binvox", self.tree / TAXONOMY_FILE
         if grid.is_file():
             write_bytes(self.voxels / grid.name, grid.read_bytes())
-        taxonomy = json.loads(path.read_text("utf-8")) if path.is_file() else []
+        taxonomy = read_json(path, "expected a list of categories", list) if path.is_file() else []
         feet = next((entry for entry in taxonomy if entry["taxonomy_id"] == FOOT_SYNSET), None)
         if feet is None:
             feet = {"taxonomy_id": FOOT_SYNSET, "taxonomy_name": "foot", "train": [], "val": [], "test": []}
@@ -154,7 +154,7 @@ def submit_capture(capture: Path, submission: Submission, report: Callable[[str]
     original = read_subject(capture)
     if original.get("side", submission.side) != submission.side:
         found = f"subject.json says it is a {original['side']} foot"
-        raise ValueError(f"{capture}: {found}; it cannot be submitted as a {submission.side} one")
+        raise FileError(capture, found, f"it cannot be submitted as a {submission.side} one")
     photo_set = read_photo_set(capture, submission.side, MAX_PHOTO_SIDE)
     if not photo_set.metric:
         raise ValueError(
@@ -196,13 +196,13 @@ def _read_model(capture: Path) -> tuple[str | None, VoxelGrid | None]:
         try:
             grid = voxelise(mesh.vertices, mesh.faces, foot_cube(mesh.bounds), GRID_SIZE)
         except ValueError as error:
-            raise ValueError(f"{path}: {error}; expected a foot, in metres, on the floor") from None
+            raise FileError(path, str(error), "expected a foot, in metres, on the floor") from None
         return trimesh.exchange.obj.export_obj(mesh, include_normals=False, include_color=False, digits=6), grid
     path = capture / "model.binvox"
     if path.is_file():
         grid = read_binvox(path)
         if grid.size != GRID_SIZE:
-            raise ValueError(f"{path}: a grid of {grid.size}^3; expected {GRID_SIZE}^3, or a model.obj")
+            raise FileError(path, f"a grid of {grid.size}^3", f"expected {GRID_SIZE}^3, or a model.obj")
         return None, grid
     return None, None
 
@@ -216,7 +216,7 @@ def _crop_photos(
         photo, camera, name = photo_set.photos[index], photo_set.cameras[index], photo_set.names[index]
         box = below_knee_box(camera, cube.centre * [1, 0, 1])
         if box[0] >= box[2] or box[1] >= box[3]:
-            raise ValueError(f"{name}: its camera does not show the leg below the knee; check the cameras")
+            raise FileError(name, "its camera does not show the leg below the knee", "check the cameras")
         if box != (0, 0, camera.width, camera.height):
             report(f"{name}: cropped above the knee")
         suffix, mode = (".png", "RGBA") if name.lower().endswith(".png") else (".jpg", "RGB")

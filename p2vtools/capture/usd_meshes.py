@@ -1,23 +1,18 @@
 """Reads the meshes of a USD file (`.usd`, `.usda`, `.usdc`, `.usdz`) with Pixar's library.
 
-The library is written in C++, and the files come from strangers: `read_usd` runs this file as a script in a process of
-its own, with a time limit. The script imports nothing but NumPy and ``pxr``.
+The library is written in C++, and the files come from strangers: `scan_files` calls `read_usd` in a process of its own.
 """
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import tempfile
 from pathlib import Path
 
 import numpy as np
 
-MAX_SECONDS = 120
-"""Time limit for one file."""
+from p2vlib import limits
 
-MAX_PRIMS, MAX_POINTS = 10_000, 20_000_000
-"""Limits for one stage; the second also bounds the number of face corners."""
+MAX_PRIMS = 10_000
+"""Limit for one stage."""
 
 
 def read_usd(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -31,27 +26,10 @@ def read_usd(path: Path) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         ValueError: the file is no USD stage, has no mesh or an inconsistent one, or exceeds a limit.
     """
-    instead = "export the scan again, or as .glb, .obj or .ply"
-    with tempfile.TemporaryDirectory() as folder:
-        arrays = Path(folder) / "mesh.npz"
-        try:
-            # -P: the modules in the folder of this file must not shadow others.
-            command = [sys.executable, "-P", __file__, str(path), str(arrays)]
-            outcome = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=MAX_SECONDS)
-        except subprocess.TimeoutExpired:
-            raise ValueError(f"{path}: not read within {MAX_SECONDS} seconds; {instead}") from None
-        if outcome.returncode or not arrays.is_file():
-            reason = outcome.stdout.strip() or "the USD library crashed on it"
-            raise ValueError(f"{path}: {reason}; {instead}")
-        with np.load(arrays) as mesh:
-            return mesh["vertices"], mesh["faces"]
-
-
-def _read_stage(path: str) -> tuple[np.ndarray, np.ndarray]:
     from pxr import Tf, Usd, UsdGeom
 
     try:
-        stage = Usd.Stage.Open(path)
+        stage = Usd.Stage.Open(str(path))
     except Tf.ErrorException:
         raise ValueError("cannot be opened as a USD stage: damaged, cut off, or a compressed package") from None
     transforms = UsdGeom.XformCache(Usd.TimeCode.EarliestTime())
@@ -65,8 +43,8 @@ def _read_stage(path: str) -> tuple[np.ndarray, np.ndarray]:
             faces.append(own_faces + points)
             vertices.append(own_vertices)
             points += len(own_vertices)
-            if max(points, 3 * sum(map(len, faces))) > MAX_POINTS:
-                raise ValueError(f"has more than {MAX_POINTS} points or face corners")
+            if max(points, 3 * sum(map(len, faces))) > limits.SCAN_POINTS:
+                raise ValueError(f"has more than {limits.SCAN_POINTS} points or face corners")
     if not points:
         raise ValueError("its stage has no mesh")
     in_metres = UsdGeom.GetStageMetersPerUnit(stage) * np.concatenate(vertices)
@@ -105,11 +83,3 @@ def _read_mesh(mesh: object, to_world: np.ndarray) -> tuple[np.ndarray, np.ndarr
     if left_handed != (np.linalg.det(to_world[:3, :3]) < 0):
         faces = faces[:, ::-1]
     return points @ to_world[:3, :3].T + to_world[:3, 3], faces
-
-
-if __name__ == "__main__":
-    try:
-        found_vertices, found_faces = _read_stage(sys.argv[1])
-    except ValueError as error:
-        sys.exit(print(" ".join(str(error).split())) or 1)
-    np.savez(sys.argv[2], vertices=found_vertices, faces=found_faces)

@@ -48,7 +48,8 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         message = str(error) if isinstance(error, ValueError | OSError | RuntimeError) else repr(error)
         message = re.sub(r"^\[(Errno|WinError) \d+\] ", "", message)
-        print(f"p2v: {message}", file=sys.stderr)
+        line = re.sub(r"\s*\n\s*", " ", message)
+        print("p2v: " + "".join(char if char.isprintable() else "?" for char in line), file=sys.stderr)
         return 1
     if status == 130:
         print("p2v: interrupted; run the same command again to continue", file=sys.stderr)

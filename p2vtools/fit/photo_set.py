@@ -9,19 +9,32 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
-from PIL import Image, ImageOps
+from PIL import Image
 
-from p2vlib.data.capture_folder import decode_photo, evenly_spaced, listed_photo, read_subject
+from p2vlib import limits
+from p2vlib.data.capture_folder import decode_photo, evenly_spaced, listed_photo, read_names, read_subject
+from p2vlib.files import FileError, check_size, reading
 from p2vlib.geometry.cameras import Camera, Row, look_at, read_cameras, read_metadata
 from p2vlib.geometry.frames import FOOT_CUBE, SIDES, Cube
 
 MAX_VIEWS = 24
 """`read_photo_set` reads at most this many photos, evenly spaced; more add little."""
 
-PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".heic", ".heif")
+PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".heic", ".heif")
 
-MAX_PHOTO_PIXELS = 64_000_000
-"""Largest accepted photo of a phone; phones have up to 50 million pixels."""
+ORIENTATION = 0x0112
+"""EXIF tag of the orientation of a photo."""
+
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""Value of `ORIENTATION` -> what makes the photo upright."""
 
 DEFAULT_PHOTO_SIDE = 1024
 """`read_photo_set` scales photos down to this many pixels along the longer side; the networks use 96 for the cube."""
@@ -93,19 +106,19 @@ def read_photo_set(folder: Path, side: str | None = None, max_side: int = DEFAUL
     """
     if not folder.is_dir():
         found = "a file" if folder.is_file() else "no such folder"
-        raise ValueError(f"{folder}: {found}; expected a capture folder with photos and their cameras")
+        raise FileError(folder, f"{found}", "expected a capture folder with photos and their cameras")
     rendering = folder / "rendering" if (folder / "rendering").is_dir() else folder
     listing = rendering / "renderings.txt"
     if listing.is_file():
-        names = listing.read_text("utf-8").split()
+        names = read_names(listing)
     else:
         names = sorted(path.name for path in rendering.iterdir() if path.suffix.lower() in PHOTO_SUFFIXES)
     if not names:
-        raise ValueError(f"{rendering}: no photos; expected images ({', '.join(PHOTO_SUFFIXES)}) of one foot")
+        raise FileError(rendering, "no photos", f"expected images ({', '.join(PHOTO_SUFFIXES)}) of one foot")
     subject = read_subject(folder)
     side = side or subject.get("side")
     if side not in SIDES:
-        raise ValueError(f"{folder}: unknown side; subject.json has none: pass --side left or --side right")
+        raise FileError(folder, "unknown side", "subject.json has none: pass --side left or --side right")
     scale, length = scale_of(folder, subject), None
     if scale == "foot length":
         length = check_foot_length(subject.get(LENGTH_KEY), f"{folder / 'subject.json'}: {LENGTH_KEY!r}") / 1000
@@ -114,13 +127,14 @@ def read_photo_set(folder: Path, side: str | None = None, max_side: int = DEFAUL
     cube = _cube_of(subject)
     photos, cameras = [], []
     for i in indices:  # one after the other: a decoded photo of a phone takes up to 200 MB
-        photo = ImageOps.exif_transpose(open_photo(listed_photo(rendering, names[i]), max_side))
+        photo = upright(open_photo(listed_photo(rendering, names[i]), max_side))
         camera = cameras_or_rows[i]
         if not isinstance(camera, Camera):
-            camera = look_at(camera, cube.centre, *photo.size)
+            with reading(rendering / "rendering_metadata.txt", "expected the camera of each photo"):
+                camera = look_at(camera, cube.centre, *photo.size)
         if not matches_aspect(camera, *photo.size):
             found = f"{photo.width} x {photo.height} pixels upright"
-            raise ValueError(f"{rendering / names[i]}: {found}; its camera has {camera.width} x {camera.height}")
+            raise FileError(rendering / names[i], f"{found}", f"its camera has {camera.width} x {camera.height}")
         photo.thumbnail((max_side, max_side), reducing_gap=2.0)
         photos.append(photo.convert("RGBA"))
         cameras.append(camera.resized(*photo.size))
@@ -156,7 +170,7 @@ def scale_of(folder: Path, subject: Mapping[str, Any]) -> str:
     """
     scale = subject.get("scale")
     if scale not in SCALES and scale is not None:
-        raise ValueError(f"{folder / 'subject.json'}: scale is {scale!r}; expected one of {', '.join(SCALES)}")
+        raise FileError(folder / "subject.json", f"scale is {scale!r}", f"expected one of {', '.join(SCALES)}")
     if scale is None:
         cameras = str(subject.get("cameras") or subject.get("made")).removeprefix("photos, cameras: ")
         in_metres = {"mat": "mat", "polycam": "tracking", "record3d": "tracking", "scannerapp": "tracking"}
@@ -175,7 +189,7 @@ def check_foot_length(length: object, where: str) -> float:
     Raises:
         ValueError: it cannot.
     """
-    if not isinstance(length, int | float) or not 90 <= length <= 350:
+    if type(length) not in (int, float) or not 90 <= length <= 350:
         raise ValueError(f"{where} is {length!r}; expected the length of a foot, 90 to 350 mm")
     return float(length)
 
@@ -185,7 +199,7 @@ def _cube_of(subject: Mapping[str, Any]) -> Cube:
     try:
         x, y, z = map(float, subject["cube"]["lower"])
         return Cube((x, y, z), float(subject["cube"]["edge"]))
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         return FOOT_CUBE
 
 
@@ -195,28 +209,30 @@ def _read_cameras(folder: Path, rendering: Path, count: int) -> list[Camera] | l
     if path is not None:
         cameras = read_cameras(path)
         if len(cameras) != count:
-            raise ValueError(f"{path}: {len(cameras)} cameras for {count} photos; expected one per photo")
+            raise FileError(path, f"{len(cameras)} cameras for {count} photos", "expected one per photo")
         return cameras
     if not (rendering / "rendering_metadata.txt").is_file():
-        raise ValueError(f"{folder}: no cameras; expected cameras.json, or rendering_metadata.txt with a row per photo")
+        raise FileError(folder, "no cameras", "expected cameras.json, or rendering_metadata.txt with a row per photo")
     return read_metadata(rendering / "rendering_metadata.txt", count)
 
 
 def open_photo(path: Path, min_side: int) -> Image.Image:
-    """Decodes a photo of a phone as stored; a JPEG may be decoded at a reduced size, at least ``min_side`` pixels.
+    """Decodes a photo of a phone; a JPEG may be decoded at a reduced size, at least ``min_side`` pixels a side.
 
     Raises:
-        ValueError: unreadable, or more than `MAX_PHOTO_PIXELS`.
+        FileError: unreadable, or larger than `limits.PHOTO_BYTES` or `limits.PHOTO_PIXELS`.
     """
-    if path.suffix.lower() in (".heic", ".heif"):
-        try:
-            from pillow_heif import register_heif_opener
-        except ImportError:
-            raise ValueError(
-                f"{path}: reading HEIC needs the package pillow-heif; install it or save as JPEG"
-            ) from None
-        register_heif_opener()
-    return decode_photo(path, path.read_bytes(), MAX_PHOTO_PIXELS, min_side)
+    check_size(path, limits.PHOTO_BYTES, "expected a photo")
+    return decode_photo(path, path.read_bytes(), limits.PHOTO_PIXELS, min_side)
+
+
+def upright(photo: Image.Image) -> Image.Image:
+    """The photo turned as its EXIF says; as stored if its EXIF is damaged."""
+    try:
+        turn = TURNS.get(photo.getexif().get(ORIENTATION))
+    except Exception:  # Pillow raises many types of errors for damaged EXIF
+        turn = None
+    return photo if turn is None else photo.transpose(turn)
 
 
 def matches_aspect(camera: Camera, width: int, height: int) -> bool:

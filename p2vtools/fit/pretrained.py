@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from p2vlib.files import write_atomically, write_text
-from p2vlib.models.network import OLD_NAMES
+from p2vlib import limits
+from p2vlib.files import FileError, check_size, parse_json, reading, write_atomically, write_text
+from p2vlib.models.network import OLD_NAMES, to_fast_layout
 from p2vlib.models.registry import configure
 from p2vlib.provenance import home
 from p2vtools.fit.camera_alignment import TypicalFoot
@@ -25,9 +26,6 @@ NAME = "rays-foot"
 
 TYPICAL = "typical"
 """Prefix of the tensors of the typical foot."""
-
-MAX_BYTES = 64 * 2**20
-"""Largest file that is read."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,26 +77,27 @@ def load_pretrained(path: Path | None = None) -> PretrainedModel:
     """
     path = path or pretrained_path()
     expected = "expected weights of the unprojection network, as written by `p2v weights`"
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file; {expected}")
-    if path.stat().st_size > MAX_BYTES:
-        size, limit = path.stat().st_size / 2**20, MAX_BYTES / 2**20
-        raise ValueError(f"{path}: {size:.0f} MiB; {expected}, at most {limit:.0f} MiB")
-    try:
-        with safe_open(path, "pt") as stored:
-            tensors = {name: stored.get_tensor(name).float() for name in stored.keys()}  # noqa: SIM118
-            card = json.loads((stored.metadata() or {}).get("card", "{}"))
-    except (SafetensorError, OSError, ValueError) as error:
-        raise ValueError(f"{path}: cannot be read ({error}); {expected}") from None
-    if not isinstance(card, dict) or OLD_NAMES.get(card.get("network"), card.get("network")) != "unprojection":
-        raise ValueError(f"{path}: weights of another network; {expected}")
-    try:
-        with torch.random.fork_rng():
-            model = Ensemble(configure("unprojection", **card["config"]), int(card["members"]), int(card["finer"]))
+    check_size(path, limits.WEIGHTS_BYTES, expected)
+    with reading(path, expected), safe_open(path, "pt") as stored:
+        tensors = {name: stored.get_tensor(name).float() for name in stored.keys()}  # noqa: SIM118
+        card = parse_json(path, (stored.metadata() or {}).get("card", "{}").encode(), expected)
+    if OLD_NAMES.get(str(card.get("network")), card.get("network")) != "unprojection":
+        raise FileError(path, "weights of another network", expected)
+    with reading(path, f"its card does not match its weights; {expected}"):
+        config = configure("unprojection", **card["config"])
+        members, finer, threshold = card["members"], card["finer"], float(card["threshold"])
+        for name, value, limit in (
+            ("members", members, limits.ENSEMBLE_MEMBERS),
+            ("grid", config.grid, limits.NETWORK_GRID),
+            ("image_size", config.image_size, limits.NETWORK_PIXELS),
+        ):
+            if type(value) is not int or not 0 < value <= limit:
+                raise ValueError(f"{name} is {value}; expected a whole number from 1 to {limit}")
+        if not 0 < threshold < 1 or not all(tensor.isfinite().all() for tensor in tensors.values()):
+            raise ValueError(f"threshold {threshold}, or weights that are not finite")
+        with torch.device("meta"):  # shapes without values: they are compared before memory is allocated
+            model = Ensemble(config, members, finer)
         solid, spread = (tensors.pop(f"{TYPICAL}.{name}", None) for name in TypicalFoot._fields)
-        model.load_state_dict(tensors)
+        model.load_state_dict(tensors, assign=True)
         typical = None if solid is None else TypicalFoot(solid > 0, float(spread))
-        return PretrainedModel(model.eval(), float(card["threshold"]), card, typical)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"{path}: its card does not match its weights ({reason}); {expected}") from None
+        return PretrainedModel(to_fast_layout(model).eval(), threshold, card, typical)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from p2vlib.files import write_text
+from p2vlib.files import FileError, read_json, reading, write_text
 from p2vtools.fit.verdict import JudgedFoot
 
 FORMAT = "p2v reconstruction"
@@ -86,19 +86,23 @@ def write_record(judged: JudgedFoot, path: Path, cameras: str, weights: str) -> 
 def read_record(path: Path) -> Record | None:
     """The record of the foot in the file ``path``; None: there is none, or the file has changed since."""
     content = _read_content(record_path(path))
-    return None if content is None or content.get("sha256") != _digest(path) else _to_record(content)
+    return None if content is None or content.get("sha256") != _digest(path) else _to_record(path, content)
 
 
 def was_without_scale(path: Path) -> bool:
     """Whether the scale of the foot in the file ``path`` was unknown, also if the file has changed since."""
     content = _read_content(record_path(path))
-    return content is not None and _to_record(content).scale == "unknown"
+    return content is not None and _to_record(path, content).scale == "unknown"
 
 
-def _to_record(content: dict[str, Any]) -> Record:
-    scale = content.get("scale", "unknown")
-    measures, half_widths = (content.get(f"{title}, {_unit(scale)}", {}) for title in ("measures", "half widths"))
-    return Record(content["side"], measures, half_widths, content["verdict"], content["reasons"], scale)
+def _to_record(path: Path, content: dict[str, Any]) -> Record:
+    with reading(record_path(path), "expected a record as `p2v reconstruct` writes it: delete it"):
+        scale = content.get("scale", "unknown")
+        measures, half_widths = (
+            {name: float(value) for name, value in content.get(f"{title}, {_unit(scale)}", {}).items()}
+            for title in ("measures", "half widths")
+        )
+        return Record(content["side"], measures, half_widths, content["verdict"], content["reasons"], scale)
 
 
 def _unit(scale: str) -> str:
@@ -107,10 +111,10 @@ def _unit(scale: str) -> str:
 
 def _read_content(path: Path) -> dict[str, Any] | None:
     try:
-        content = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
+        content = read_json(path, "expected a record")
+    except (OSError, FileError):
         return None
-    return content if isinstance(content, dict) and content.get("format") == FORMAT else None
+    return content if content.get("format") == FORMAT else None
 
 
 def _digest(path: Path) -> str:

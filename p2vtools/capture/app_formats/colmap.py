@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import struct
+import tempfile
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
-from p2vtools.capture.app_exports import LENS_MODELS, OPENCV, UNDISTORT, Export, Frame, to_camera
+from p2vlib.files import FileError
+from p2vtools.capture.app_exports import LENS_MODELS, OPENCV, UNDISTORT, Export, Frame, to_array, to_camera
 from p2vtools.capture.export_archive import ExportArchive
+from p2vtools.executor import read_in_process
 
 if TYPE_CHECKING:
     import pycolmap
@@ -19,21 +21,12 @@ if TYPE_CHECKING:
 
 def read(archive: ExportArchive) -> Export:
     """The model has neither a scale nor a vertical direction."""
-    import pycolmap
-
     extension = ".bin" if any(name.endswith("images.bin") for name in archive.names) else ".txt"
     root = archive.find_root(f"images{extension}")
     required = [f"{root}{part}{extension}" for part in ("cameras", "images", "points3D")]
     optional = [name for part in ("rigs", "frames") if (name := f"{root}{part}{extension}") in archive]
     with archive.extracted([*required, *optional]) as folder:
-        if extension == ".bin":
-            _check_records(folder / "images.bin", 64, True, 24)
-            _check_records(folder / "points3D.bin", 43, False, 8)
-        try:
-            model = pycolmap.Reconstruction(str(folder))
-        except Exception as error:
-            raise ValueError(f"{folder}: not a readable COLMAP model ({error}); export it again") from None
-    frames, points = frames_from_model(model)
+        frames, points = read_in_process(_read_model, folder, expected="expected a COLMAP model: export it again")
     # Photos are in a folder images next to the model, or next to one of its parent folders, such as sparse.
     parents = ["", *(f"{folder}/" for folder in PurePosixPath(root).parents if folder.name), root]
     folders = [f"{parent}images/" for parent in parents] + parents
@@ -47,26 +40,21 @@ def read(archive: ExportArchive) -> Export:
     return Export("colmap", frames, archive.open_photo, None, False, points=points)
 
 
-def _check_records(path: Path, fixed_size: int, has_name: bool, item_size: int) -> None:
-    """Checks that a file has all records that it counts; pycolmap reads beyond the end of one that does not.
+def _read_model(folder: Path) -> tuple[list[Frame], Float[np.ndarray, "points 3"]]:
+    """As `frames_from_model`, for the files in ``folder``.
 
-    Args:
-        fixed_size: bytes at the start of a record.
-        has_name: whether a zero-terminated name follows.
-        item_size: bytes of each item in the list at the end of a record, which begins with its length.
+    pycolmap takes what it finds beyond the end of a file for cameras, so the model is written again and compared.
     """
-    content = path.read_bytes()
-    try:
-        (records,), position = struct.unpack_from("<Q", content), 8
-        for _ in range(records):
-            position += fixed_size
-            position = content.index(b"\0", position) + 1 if has_name else position
-            (items,) = struct.unpack_from("<Q", content, position)
-            position += 8 + item_size * items
-    except (struct.error, ValueError, OverflowError):
-        position = len(content) + 1
-    if position > len(content):
-        raise ValueError(f"{path}: is shorter than its counts require; export it again")
+    import pycolmap
+
+    model = pycolmap.Reconstruction(str(folder))
+    with tempfile.TemporaryDirectory() as copy:
+        model.write_binary(copy)
+        for file in folder.glob("*.bin"):
+            found, expected = (path.stat().st_size for path in (file, Path(copy) / file.name))
+            if found != expected:
+                raise FileError(file, f"{found} bytes", f"its content needs {expected}: export it again")
+    return frames_from_model(model)
 
 
 def frames_from_model(model: pycolmap.Reconstruction) -> tuple[list[Frame], Float[np.ndarray, "points 3"]]:
@@ -86,7 +74,7 @@ def frames_from_model(model: pycolmap.Reconstruction) -> tuple[list[Frame], Floa
         camera = to_camera(image.name, np.linalg.inv(pose), lens.calibration_matrix(), size, OPENCV)
         distortion = np.zeros(8)
         coefficients = lens.params[LENS_MODELS[kind] :]
-        distortion[: len(coefficients)] = coefficients
+        distortion[: len(coefficients)] = to_array(image.name, "the distortion", coefficients, (-1,))
         frames.append(Frame(image.name, camera, distortion))
     points = np.array([point.xyz for point in model.points3D.values()], dtype=float).reshape(-1, 3)
     return frames, points

@@ -9,6 +9,7 @@ import numpy as np
 import trimesh
 from jaxtyping import Float
 
+from p2vlib.files import reading
 from p2vtools.capture.app_exports import LENS_MODELS, UNDISTORT, Export, Frame, to_array, to_camera, to_floats
 from p2vtools.capture.export_archive import ExportArchive
 
@@ -39,7 +40,7 @@ def _frame(archive: ExportArchive, root: str, values: dict) -> Frame:
     name = str(PurePosixPath(root) / str(values.get("file_path", "")))
     model = values.get("camera_model", "OPENCV")
     *distortion, k4 = to_floats(name, dict.fromkeys(DISTORTION.split(), 0) | values, DISTORTION)
-    if model not in LENS_MODELS or k4:
+    if model not in tuple(LENS_MODELS) or k4:
         raise ValueError(f"{archive.path}: transforms.json has the lens model {model}, k4 {k4:g}; {UNDISTORT}")
     *lens, width, height = to_floats(name, values, "fl_x fl_y cx cy w h")
     pose = to_array(name, "transform_matrix", values.get("transform_matrix"), (4, 4))
@@ -47,10 +48,7 @@ def _frame(archive: ExportArchive, root: str, values: dict) -> Frame:
 
 
 def _read_points(archive: ExportArchive, name: str) -> Float[np.ndarray, "points 3"]:
-    content = io.BytesIO(archive.read(name))
-    try:
-        cloud = trimesh.load(content, file_type=PurePosixPath(name).suffix)
-    except Exception as error:
-        raise ValueError(f"{name}: not a readable point cloud ({error}); expected PLY") from None
-    points = np.asarray(cloud.vertices, dtype=np.float64)
-    return points[np.isfinite(points).all(1)]
+    with reading(archive.path / name, "expected a point cloud as PLY"):
+        cloud = trimesh.load(io.BytesIO(archive.read(name)), file_type="ply")
+        points = np.asarray(cloud.vertices, dtype=np.float64)
+        return points[np.isfinite(points).all(1)]

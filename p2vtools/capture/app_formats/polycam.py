@@ -23,7 +23,10 @@ def read(archive: ExportArchive) -> Export:
     notes = [] if mesh is not None else ["no raw.glb with mesh_info.json: the floor is found in the depth maps"]
     depth_maps = {f"{root}keyframes/depth/{PurePosixPath(frame.name).stem}.png": frame.camera for frame in frames}
     depth_maps = {name: camera for name, camera in depth_maps.items() if name in archive and mesh is None}
-    points = depth_to_points(depth_maps, lambda name: np.asarray(archive.open_photo(name), dtype=float) / 1000)  # mm
+    points = depth_to_points(
+        depth_maps,
+        lambda name: np.asarray(archive.open_photo(name, as_stored=True), dtype=float) / 1000,  # mm
+    )
     return Export("polycam", frames, archive.open_photo, Y_UP, True, mesh, points, notes)
 
 

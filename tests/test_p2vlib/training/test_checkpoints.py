@@ -115,7 +115,7 @@ def test_a_truncated_file_is_named(train, tmp_path):
     train()
     path = tmp_path / "weights.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(ValueError, match="not a complete safetensors file") as caught:
+    with pytest.raises(ValueError, match="expected a complete safetensors file") as caught:
         train()
     assert str(path) in str(caught.value)
 

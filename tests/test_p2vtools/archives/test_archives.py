@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from p2vlib import models
+from p2vtools.archives import shapenet
 from p2vtools.cli import main
 from p2vtools.study import metrics_csv, runner
 from p2vtools.study.notebook_run import part_of_metrics

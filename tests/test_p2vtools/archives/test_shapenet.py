@@ -117,7 +117,7 @@ def test_leaks_between_splits_are_reported_and_can_be_dropped(tmp_path):
     ("content", "message"),
     [
         ("not json", "not JSON"),
-        ("{}", "no list of categories"),
+        ("{}", "JSON with a dict instead of a list; expected a list of categories"),
         (json.dumps([{"taxonomy_id": "1"}]), "category 0 has no taxonomy_name"),
         (json.dumps([entry("1", train=["../../etc"])]), "'../../etc' is not an id"),
     ],
@@ -235,7 +235,7 @@ def test_every_invalid_object_is_reported_with_its_file(tmp_path):
     rendering = tmp_path / shapenet.RENDERINGS / CHAIR / "b2" / "rendering"
     rows = [(17.0, 25.0, 0.0, 0.1, 25.0), *[(20.0, 25.0, 0.0, 0.7, 25.0)] * 23]
     for fault, message in {
-        "camera": "rendering_metadata.txt: the camera is inside the cube",
+        "camera": "rendering_metadata.txt: cannot be read .the camera is inside the cube",
         "bomb": "05.png: ",
         "opaque": r"a photo of 137 x 137 pixels, RGB; expected 137 square, RGBA",
     }.items():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import struct
 import zipfile
 from dataclasses import replace
 from importlib.util import find_spec
@@ -260,7 +259,8 @@ def test_invalid_metadata_and_depth_maps_of_record3d(cameras, pictures, depths, 
     for values, reason in (
         ({"poses": [[1, 2, 3]]}, "metadata: poses is not an array of any number of x 7 numbers"),
         ({"K": None}, "metadata: K is not an array of 3 x 3 numbers"),
-        ({"w": float("nan")}, "metadata: w h is not an array of 2 numbers"),
+        ({"w": float("nan")}, "metadata: not JSON (NaN is not a number)"),
+        ({"w": "wide"}, "metadata: w h is not an array of 2 numbers"),
         ({"poses": [[0, 0, 0, 0, 1, 1, 1]]}, "rgbd/0.jpg: its pose is not a quaternion"),
         ({"dw": 7}, "rgbd/0.depth: 19200 bytes are no rows of 7 depths"),
     ):
@@ -276,15 +276,17 @@ def test_invalid_metadata_and_depth_maps_of_record3d(cameras, pictures, depths, 
 
 
 def test_truncated_colmap_models(cameras, distorted, points, tmp_path, capsys):
-    """pycolmap would read beyond the end of the file."""
+    """pycolmap would read beyond the end of the file, and take a lens from there."""
     path = export_writers.colmap(tmp_path / "project", app_world(1), cameras, distorted, points[:50])
-    for name in ("images.bin", "points3D.bin"):
-        file = path / "sparse/0" / name
+    for name in ("cameras", "images", "frames"):
+        file = path / f"sparse/0/{name}.bin"
         content = file.read_bytes()
-        for damaged in (content[:-10], struct.pack("<Q", 2**60) + content[8:]):
-            file.write_bytes(damaged)
-            assert f"{name}: is shorter than its counts require" in error(capsys, "colmap", path)
+        file.write_bytes(content[:-10])
+        assert "project" in error(capsys, "colmap", path)
         file.write_bytes(content)
+    (path / "sparse/0/cameras.bin").write_bytes((path / "sparse/0/cameras.bin").read_bytes() + b"x")
+    assert "cameras.bin: 97 bytes; its content needs 96: export it again" in error(capsys, "colmap", path)
+    (path / "sparse/0/cameras.bin").write_bytes((path / "sparse/0/cameras.bin").read_bytes()[:-1])
     (path / "images/IMG_3.jpg").unlink()
     assert "has no photo IMG_3.jpg" in error(capsys, "colmap", path)
 

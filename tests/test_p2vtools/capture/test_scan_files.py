@@ -58,8 +58,8 @@ def test_errors_name_the_file_and_the_reason(tmp_path):
         ("a.fbx", "unsupported format .fbx"),
         ("empty.glb", "an empty file"),
         ("half.glb", "damaged or cut off"),
-        ("text.obj", "has no triangles"),
-        ("points.ply", "has no triangles; mesh the point cloud"),
+        ("text.obj", "no triangles"),
+        ("points.ply", "no triangles; mesh the point cloud"),
         ("empty.binvox", "no voxel is occupied"),
         ("nan.ply", "vertices that are not finite"),
     ):
@@ -140,7 +140,7 @@ def test_usd_polygons_are_split_into_fans(tmp_path):
         ([3, 3], [0, 1, 2], "/Mesh: faceVertexCounts add up to 6, not to 3 indices"),
         ([3], [0, 1, 9], "/Mesh: faceVertexIndices up to 9, but 8 points"),
         ([2, 4], [0, 1, 2, 3, 4, 5], "/Mesh: a face has 2 vertices"),
-        ([], [], "no area"),
+        ([], [], "no triangles"),
     ],
 )
 def test_inconsistent_usd_meshes_are_errors(tmp_path, counts, indices, reason):
@@ -150,7 +150,7 @@ def test_inconsistent_usd_meshes_are_errors(tmp_path, counts, indices, reason):
     check_error(tmp_path / "a.usdc", reason)
 
 
-def test_damaged_and_hostile_usd_files_are_errors(tmp_path, monkeypatch):
+def test_damaged_and_hostile_usd_files_are_errors(tmp_path):
     stage = new_stage(tmp_path / "whole.usdc")
     stage.Save()
     content = (tmp_path / "whole.usdc").read_bytes()
@@ -169,5 +169,3 @@ def test_damaged_and_hostile_usd_files_are_errors(tmp_path, monkeypatch):
         check_error(tmp_path / name, "cannot be opened as a USD stage")
     check_error(tmp_path / "bomb.usdz", "cannot be opened as a USD stage: .* compressed package")
     check_error(tmp_path / "whole.usdc", "no mesh")
-    monkeypatch.setattr(usd_meshes, "MAX_SECONDS", 0.001)
-    check_error(tmp_path / "whole.usdc", "not read within 0.001 seconds")

@@ -1,0 +1,48 @@
+"""Limits of what is read from files, in one place; readers check them before they allocate memory."""
+
+from __future__ import annotations
+
+MIB, GIB = 2**20, 2**30
+
+JSON_BYTES = 64 * MIB
+"""Largest JSON file; an hour of poses from a phone has about 20 MiB."""
+
+PHOTO_BYTES = 64 * MIB
+"""Largest file of a photo."""
+
+PHOTO_PIXELS = 64_000_000
+"""Largest photo of a phone; phones have up to 50 million pixels."""
+
+TRAINING_PIXELS = 4096 * 4096
+"""Largest photo of a training capture."""
+
+IMAGE_SIDE = 100_000
+"""Largest width or height of the image of a camera, pixels."""
+
+CAMERA_NUMBER = 1e9
+"""Largest absolute value in the matrices of a camera: pixels, or the unit of its world."""
+
+SCAN_BYTES = 512 * MIB
+"""Largest file of a scan."""
+
+SCAN_POINTS = 20_000_000
+"""Largest number of vertices, and of face corners, of a scan."""
+
+GRID_SIZE = 512
+"""Largest voxel grid, voxels along each edge."""
+
+WEIGHTS_BYTES = 64 * MIB
+"""Largest file of pretrained weights."""
+
+ENSEMBLE_MEMBERS = 16
+"""Largest number of networks in pretrained weights."""
+
+NETWORK_GRID, NETWORK_PIXELS = 64, 512
+"""Largest volume and photo of pretrained weights, voxels and pixels a side."""
+
+CHECKPOINT_BYTES = 4 * GIB
+"""Largest published checkpoint, unpacked; Pix2Vox-A with its optimisers has a third of it."""
+
+READER_SECONDS, READER_BYTES = 10.0, 2 * GIB
+"""Time and address space of a reader in its own process. Both grow with the file: a second per MiB, and as much memory
+as 16 copies of it."""
