@@ -71,8 +71,8 @@ def read_json(path: Path, expected: str, kind: type = dict) -> Any:
 
 def parse_json(path: Path | str, content: bytes, expected: str, kind: type = dict) -> Any:
     """As `read_json`, for ``content`` that was read from ``path``."""
-    try:  # integers beyond 64 bits become floats, so that no later conversion overflows
-        value = json.loads(content, parse_constant=_refuse, parse_int=lambda x: int(x) if len(x) < 19 else float(x))
+    try:  # integers of 300 digits become floats, so that no later conversion overflows
+        value = json.loads(content, parse_constant=_refuse, parse_int=lambda x: int(x) if len(x) < 300 else float(x))
     except (ValueError, RecursionError) as error:
         raise FileError(path, f"not JSON ({error})", expected) from None
     if not isinstance(value, kind):

@@ -223,8 +223,8 @@ def read_binvox(path: Path) -> VoxelGrid:
         raise FileError(path, "ends in the middle of a (value, count) pair", "the file is cut off: download it again")
     values, counts = np.frombuffer(content, dtype=np.uint8, offset=start).reshape(-1, 2).T
     if (counts == 0).any() or (version == 1 and (values > 1).any()):
-        found = "runs of no voxels, or values above 1 in version 1"
-        raise FileError(path, found, "the file is damaged: download it again")
+        reason = "runs of no voxels, or values above 1 in version 1"
+        raise FileError(path, reason, "the file is damaged: download it again")
     found, expected = int(counts.sum(dtype=np.int64)), size**3
     if found > expected:
         raise FileError(path, f"its runs add up to {found} voxels", f"dim {size} expects {expected}: it is damaged")
