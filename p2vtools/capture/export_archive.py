@@ -128,5 +128,5 @@ class ExportArchive:
                 (Path(folder) / PurePosixPath(name).name).write_bytes(self.read(name))
             try:
                 yield Path(folder)
-            except FileError as error:
-                raise FileError(*(str(part).replace(folder, str(self.path)) for part in error.args)) from None
+            except ValueError as error:
+                raise type(error)(*(str(part).replace(folder, str(self.path)) for part in error.args)) from None
