@@ -49,7 +49,7 @@ NAMES = {  # "module:attribute", newest first; the first one that can be importe
     "predict": ["p2vlib.evaluation:predict"],
     "load_pretrained": ["p2vtools.fit.pretrained:load_pretrained", "p2vlib.shipped:load"],
     "pretrained_path": ["p2vtools.fit.pretrained:pretrained_path", "p2vlib.shipped:path"],
-    "population": ["p2vtools.synthesis.feet.population:population", "p2vlib.capture.people:population"],
+    "population": ["p2vtools.synthesis.feet.population:sample_population", "p2vlib.capture.people:population"],
     "make_feet": ["p2vtools.synthesis.feet.foot:make_feet", "p2vlib.capture.feet:make_feet"],
     "degrade": ["p2vtools.synthesis.scan_degradation:degrade_scan", "p2vlib.capture.degrade:scanned"],
 }
@@ -174,16 +174,16 @@ def record_networks(inputs: Path) -> Iterator[tuple[str, Any]]:
         model = project("build")(name)
         yield f"networks/{item}/state", state_of(model)
         size = get(get(model, "config"), "image_size")
-        seen = cameras if get(model, "needs_cameras") else None
+        own_cameras = cameras if get(model, "needs_cameras") else None
         views = torch.rand(2, 4, 3, size, size, generator=torch.Generator().manual_seed(1))
         for number in (1, 2, 4):
             with torch.no_grad():
-                result = model.eval()(views[:, :number], None if seen is None else seen[:, :number])
+                result = model.eval()(views[:, :number], None if own_cameras is None else own_cameras[:, :number])
                 yield f"networks/{item}/probability-{number}", get(result, "probability").numpy()
         for loss in ("own", "published"):
             torch.manual_seed(8)
             with torch.no_grad():
-                yield f"networks/{item}/loss-{loss}", losses_of(model, views, seen, truth, loss)
+                yield f"networks/{item}/loss-{loss}", losses_of(model, views, own_cameras, truth, loss)
         del model
         if size <= 96:
             yield from trained(f"networks/{item}/trained", name, dict(mirror=False))
@@ -213,7 +213,7 @@ def pretrained() -> tuple[Any, Any]:
 
 
 def record_pretrained(_: Path) -> Iterator[tuple[str, Any]]:
-    """The pretrained weights, their predictions on the smoke feet, and two steps of its finer head."""
+    """The pretrained weights, their predictions on the smoke feet, and two training steps of its point head."""
     model, weights = pretrained()
     yield "pretrained/state", state_of(model)
     yield "pretrained/threshold", get(weights, "threshold")
@@ -238,10 +238,10 @@ def record_batches(_: Path) -> Iterator[tuple[str, Any]]:
         captures = feet(whole, "train")
         for step in range(3):
             for share in ((0, 1), (1, 2)):
-                drawn = draw(captures, recipe(steps=3, **options), step, share)
+                batch = draw(captures, recipe(steps=3, **options), step, share)
                 fields = ("views", "cameras", "truth", "true_cameras", "points", "inside")
-                told = {field: get(drawn, field) for field in fields}
-                facts = {field: None if value is None else fingerprint(value) for field, value in told.items()}
+                values = {field: get(batch, field) for field in fields}
+                facts = {field: None if value is None else fingerprint(value) for field, value in values.items()}
                 yield f"batches/{name}/step-{step}-share-{share[0]}", facts
 
 
@@ -254,9 +254,9 @@ def record_commands(inputs: Path) -> Iterator[tuple[str, Any]]:
     folder.mkdir(parents=True)
     (folder / "inputs").symlink_to(inputs)
     for item, arguments in COMMANDS.items():
-        told = subprocess.run([*command(checkout), *arguments.split()], cwd=folder, capture_output=True, text=True)
-        text = told.stdout + told.stderr
-        yield f"commands/{item}/exit", told.returncode
+        run = subprocess.run([*command(checkout), *arguments.split()], cwd=folder, capture_output=True, text=True)
+        text = run.stdout + run.stderr
+        yield f"commands/{item}/exit", run.returncode
         numbers = re.findall(r"\d+(?:\.\d+)?", DURATION.sub("", text))
         yield f"commands/{item}/numbers", {"values": sorted(map(float, numbers)), "text": text}
     for path in sorted(folder.glob("*.*")) + sorted(folder.glob("cleaned/*.*")):
