@@ -1,4 +1,4 @@
-"""The published networks at 224 pixels on the packed data, for a machine with a GPU and nothing but `p2vlib`.
+"""The published networks at 224 pixels on the packed data, on a GPU, with the dependencies of `p2vlib` alone.
 
     python benchmarks/gpu_study.py --out reports/gpu
 
