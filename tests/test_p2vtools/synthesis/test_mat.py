@@ -18,9 +18,9 @@ PIXELS_PER_MM = 4
 def rasterise(squares: np.ndarray, width: float, height: float) -> np.ndarray:
     """Axis-aligned squares in millimetres as a printer prints them, RGB."""
     page = np.full((round(height * PIXELS_PER_MM), round(width * PIXELS_PER_MM)), 255, np.uint8)
-    y, x = ((np.arange(size) + 0.5) / PIXELS_PER_MM for size in page.shape)
-    for (left, top), (right, bottom) in zip(squares.min(1), squares.max(1), strict=True):
-        page[((y > top) & (y < bottom))[:, None] & ((x > left) & (x < right))] = 0
+    corners = np.stack([squares.min(1), squares.max(1)], axis=1)
+    for (left, top), (right, bottom) in np.round(corners * PIXELS_PER_MM).astype(int):
+        page[top:bottom, left:right] = 0
     return np.repeat(page[..., None], 3, 2)
 
 
@@ -69,7 +69,7 @@ def test_unknown_paper_and_unwritable_path_are_errors(tmp_path, capsys):
 
 def test_mat_of_another_paper_is_not_detected():
     """It would give a wrong scale."""
-    page = np.repeat(get_mat("a4").image(6)[..., None], 3, 2)
+    page = np.repeat(get_mat("a4").image(PIXELS_PER_MM)[..., None], 3, 2)
     page = np.pad(page, ((40, 40), (40, 40), (0, 0)), constant_values=255)
     assert len(detect_board("page", page, get_mat("a4")).ids) == 96
     assert all(not len(detect_board("page", page, get_mat(paper)).ids) for paper in ("a3", "tabloid", "letter"))

@@ -13,7 +13,7 @@ from p2vtools.synthesis.objects import FAMILIES, make_object
 from p2vtools.synthesis.objects.parts import Sampler, assemble, cells, copies, mirrored, sheared, turned
 from p2vtools.synthesis.objects.solids import THIN, box, cylinder, lathe, prism, rod, section
 
-SAMPLE = 12
+SAMPLE = 8
 SYNSETS = {family.name: synset for synset, family in FAMILIES.items()}
 each_family = pytest.mark.parametrize("synset", [pytest.param(s, id=f.name) for s, f in FAMILIES.items()])
 

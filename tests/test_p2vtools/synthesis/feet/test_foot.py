@@ -86,7 +86,7 @@ def test_a_foot_is_centred_on_the_floor_and_points_along_x(feet):
         assert np.abs((lower + upper)[[0, 2]]).max() < 1e-5
         assert foot.leg_mesh.vertices[:, 1].min() == pytest.approx(0, abs=1e-5)
         assert foot.leg_mesh.is_watertight and foot.leg_mesh.bounds[1, 1] > 0.25
-        foot_cube(foot.solid.bounds)
+        assert foot.cube == foot_cube(foot.solid.bounds)
         axis = foot.second_toe - foot.pternion
         assert abs(np.degrees(np.arctan2(axis[2], axis[0]))) < 0.1
         assert foot.second_toe[0] > 0.08 and foot.pternion[0] < -0.08

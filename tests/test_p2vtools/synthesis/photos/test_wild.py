@@ -29,7 +29,7 @@ def foot():
     return make_feet(person)["left"]
 
 
-def test_cameras_are_as_different_as_those_of_phones(foot):
+def test_cameras_are_clockwise_and_as_different_as_those_of_phones(foot):
     points = foot.leg_mesh.vertices[foot.leg_mesh.vertices[:, 1] < 0.09][::20]
     shank = trimesh.creation.cylinder(0.05, segment=[[-0.06, 0.13, 0], [-0.1, 0.5, 0]])
     captures = [sample_wild_cameras(np.random.default_rng(seed), 4, points, shank) for seed in range(60)]
@@ -48,26 +48,19 @@ def test_cameras_are_as_different_as_those_of_phones(foot):
     assert 0.03 < cut_off.mean() < 0.2
     assert max(max(capture.blocked) for capture in captures) < 0.5
     assert len({capture.style for capture in captures}) == 5
-
-
-def test_views_are_clockwise_from_the_one_nearest_to_the_front(foot):
-    shank = trimesh.creation.cylinder(0.05, segment=[[-0.06, 0.13, 0], [-0.1, 0.5, 0]])
-    points = foot.leg_mesh.vertices[foot.leg_mesh.vertices[:, 1] < 0.09][::20]
-    for seed in range(8):
-        rows = sample_wild_cameras(np.random.default_rng(seed), 5, points, shank).rows
-        azimuth = np.array([row[0] for row in rows])
+    for azimuth in azimuth.reshape(-1, 4):
         from_front = np.abs((azimuth + 180) % 360 - 180)
         assert from_front[0] == from_front.min() and (np.diff((azimuth - azimuth[0]) % 360) >= 0).all()
 
 
 def test_scenes_contain_what_surrounds_feet(foot):
-    scenes = [sample_wild_scene(np.random.default_rng(seed), 1, foot.leg_mesh, "left") for seed in range(30)]
-    assert 8 <= sum("paper" in [flat.name for flat in scene.flats] for scene in scenes) <= 26
+    scenes = [sample_wild_scene(np.random.default_rng(seed), 1, foot.leg_mesh, "left") for seed in range(20)]
+    assert 6 <= sum("paper" in [flat.name for flat in scene.flats] for scene in scenes) <= 18
     assert {scene.trousers for scene in scenes} == {"none", "short", "long"}
     assert len({scene.floor for scene in scenes}) > 6 and any(scene.gloss for scene in scenes)
     assert len({name for scene in scenes for name, _ in scene.objects}) > 4
     others = [scene.other_foot for scene in scenes if scene.other_foot is not None]
-    assert 5 <= len(others) <= 20
+    assert 3 <= len(others) <= 14
     for matrix in others:  # a right foot, to the right of the left one, on the same floor
         assert np.linalg.det(matrix[:3, :3]) == pytest.approx(-1) and matrix[2, 3] >= 0.1 and matrix[1, 3] == 0
         mirrored = props.transform_mesh(foot.leg_mesh, matrix)
@@ -111,7 +104,7 @@ def test_photos_show_the_foot_where_the_camera_projects_it(foot):
 
 
 def test_a_capture_in_the_wild_is_complete(home):
-    job = collection.CaptureJob("wild", "train", 5, 0, views=2, studio_samples=0, phone_samples=1)
+    job = collection.CaptureJob("wild", "train", 5, 0, views=1, studio_samples=0, phone_samples=1)
     collection._capture(job, "smoke")
     folders = job.folders("smoke")
     assert [folder.parent.name for folder in folders.values()] == ["wild", "wild"]
@@ -121,5 +114,5 @@ def test_a_capture_in_the_wild_is_complete(home):
             capture.photos[0].size
         ) == 192
         assert capture.truth.volume.any() and job.is_current(folder)
-        for camera in capture.cameras:
-            assert camera.intrinsics[:2, 2] == pytest.approx([camera.width / 2, camera.height / 2])
+        (camera,) = capture.cameras
+        assert camera.intrinsics[:2, 2] == pytest.approx([camera.width / 2, camera.height / 2])
