@@ -13,7 +13,7 @@ from p2vtools.synthesis.feet.landmarks import true_measures
 from p2vtools.synthesis.feet.legs import leg_template
 from p2vtools.synthesis.feet.population import sample_population
 
-SEED, PEOPLE = 90, 60
+SEED, PEOPLE = 90, 600
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +35,8 @@ def test_wide_people_are_other_people_and_depend_only_on_seed_and_index(people):
 
 
 @pytest.mark.parametrize(("sex", "length", "breadth", "heel"), [("man", 271, 102, 72.5), ("woman", 246, 93, 67)])
-def test_adults_have_the_means_of_the_survey_and_at_least_its_spread(sex, length, breadth, heel):
-    adults = [p.left for p in sample_population(SEED, 600, variety="wide") if p.sex == sex and not p.is_child]
+def test_adults_have_the_means_of_the_survey_and_at_least_its_spread(people, sex, length, breadth, heel):
+    adults = [person.left for person in people if person.sex == sex and not person.is_child]
     measures = 1000 * np.array([(foot.length, foot.form.breadth, foot.form.heel_breadth) for foot in adults])
     assert np.abs(measures.mean(axis=0) - [length, breadth, heel]).max() < 2.5
     assert (measures.std(axis=0) > [12, 5, 5]).all() and (measures.std(axis=0) < [18, 8, 9]).all()
