@@ -48,9 +48,9 @@ def test_cameras_are_clockwise_and_as_different_as_those_of_phones(foot):
     assert 0.03 < cut_off.mean() < 0.2
     assert max(max(capture.blocked) for capture in captures) < 0.5
     assert len({capture.style for capture in captures}) == 5
-    for azimuth in azimuth.reshape(-1, 4):
-        from_front = np.abs((azimuth + 180) % 360 - 180)
-        assert from_front[0] == from_front.min() and (np.diff((azimuth - azimuth[0]) % 360) >= 0).all()
+    for turn in azimuth.reshape(-1, 4):
+        from_front = np.abs((turn + 180) % 360 - 180)
+        assert from_front[0] == from_front.min() and (np.diff((turn - turn[0]) % 360) >= 0).all()
 
 
 def test_scenes_contain_what_surrounds_feet(foot):
