@@ -6,6 +6,7 @@ memory, where each evaluation has one row per threshold.
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import numpy as np
@@ -33,8 +34,9 @@ def format_metrics(metrics: pd.DataFrame) -> str:
     """The text of a file with ``metrics``, a table with the columns `METRICS`.
 
     Raises:
-        ValueError: a missing or unknown column, an empty cell, an unknown threshold, a duplicate evaluation, or an
-            evaluation without exactly one selected threshold.
+        ValueError: a missing or unknown column, an empty cell, text with line breaks or surrounding blanks, an
+            unknown threshold, an IoU outside 0 to 1, a duplicate evaluation, or an evaluation without exactly one
+            selected threshold.
     """
     if set(metrics) != set(METRICS):
         raise ValueError(f"metrics have the columns {sorted(metrics)}; expected {sorted(METRICS)}")
@@ -42,6 +44,10 @@ def format_metrics(metrics: pd.DataFrame) -> str:
         raise ValueError(f"an empty cell in {metrics.columns[metrics.isna().any()].tolist()} of the metrics")
     if unknown := sorted(set(metrics.threshold) - set(THRESHOLDS)):
         raise ValueError(f"metrics at a threshold of {unknown[0]}; expected {THRESHOLDS}")
+    values = {str(value) for name in EVALUATION for value in metrics[name].unique()}
+    unusual = [value for value in values if not _is_plain(value)]
+    if unusual := unusual + metrics.iou[~metrics.iou.between(0, 1)].tolist():
+        raise ValueError(f"the metrics hold {unusual[0]!r}; expected an IoU of 0 to 1, and text without line breaks")
     key = list(EVALUATION)
     if (duplicate := metrics.duplicated([*key, "threshold"])).any():
         raise ValueError(f"the metrics hold a test evaluation twice: {metrics[duplicate].iloc[0].to_dict()}")
@@ -53,7 +59,7 @@ def format_metrics(metrics: pd.DataFrame) -> str:
         )
     wide = wide.loc[selected.index].set_axis(IOU_COLUMNS, axis=1)
     wide.insert(0, "selected", selected)
-    return wide.reset_index().to_csv(index=False, float_format="%.6g")
+    return wide.reset_index().to_csv(index=False, float_format="%.6g", lineterminator="\n")
 
 
 def read_metrics(path: Path) -> pd.DataFrame:
@@ -62,17 +68,12 @@ def read_metrics(path: Path) -> pd.DataFrame:
     Text is not converted (``none``, ``02691156``); former names of networks are replaced by the present ones.
 
     Raises:
-        ValueError: as `parse_metrics`, or a value of the wrong type.
+        ValueError: as `parse_metrics`.
     """
     text = parse_metrics(path)
-    try:
-        wide = text.assign(
-            **{name: pd.to_numeric(text[name]) for name in ("selected", *IOU_COLUMNS)}, views=text.views.astype(int)
-        )
-    except ValueError as error:
-        raise ValueError(f"{path}: not a number where views, selected and IoU need one ({error})") from None
-    if unknown := sorted(set(wide.selected) - set(THRESHOLDS)):
-        raise ValueError(f"{path}: column selected holds {unknown[0]}; expected one of {THRESHOLDS}")
+    wide = text.assign(
+        **{name: pd.to_numeric(text[name]) for name in ("selected", *IOU_COLUMNS)}, views=text.views.astype(int)
+    )
     long = wide.loc[wide.index.repeat(len(IOU_COLUMNS)), list(EVALUATION)].reset_index(drop=True)
     threshold = np.tile(THRESHOLDS, len(wide))
     selected = threshold == wide.selected.to_numpy().repeat(len(IOU_COLUMNS))
@@ -82,17 +83,51 @@ def read_metrics(path: Path) -> pd.DataFrame:
 
 
 def parse_metrics(path: Path) -> pd.DataFrame:
-    """The rows of a file as text, after checking columns and cells; only cells of IoU may be empty.
+    """The rows of a file as text, each checked; only cells of IoU may be empty.
 
     Raises:
-        ValueError: other columns than `COLUMNS`, or an empty cell.
+        ValueError: other columns than `COLUMNS`, or a line that is not a row, with an empty cell, a surrounding blank
+            or a control character, a value out of range, or an evaluation that an earlier line has; the message names
+            the line.
     """
-    text = pd.read_csv(path, dtype=str, keep_default_na=False)
-    if list(text) != list(COLUMNS):
-        wrong = [name for name in [*COLUMNS, *text] if (name in COLUMNS) != (name in text)]
+    try:
+        header, *lines = path.read_text("utf-8").removesuffix("\n").split("\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not text ({error}); expected the columns {', '.join(COLUMNS)}") from None
+    if (names := header.split(",")) != list(COLUMNS):
+        wrong = [name for name in [*COLUMNS, *names] if (name in COLUMNS) != (name in names)]
         raise ValueError(f"{path}: column {', '.join(wrong) or 'order'} is not as expected: {', '.join(COLUMNS)}")
-    empty = text[[*EVALUATION, "selected"]] == ""
-    if empty.to_numpy().any():
-        column = empty.columns[empty.any()][0]
-        raise ValueError(f"{path}: column {column} is empty in row {int(empty[column].idxmax()) + 1}; expected a value")
+    rows = [_parse_line(path, number, line) for number, line in enumerate(lines, 2)]
+    text = pd.DataFrame(rows, columns=list(COLUMNS), dtype=str)
+    if not rows:
+        return text
+    iou = text[list(IOU_COLUMNS)]
+    in_range = iou.apply(pd.to_numeric, errors="coerce").apply(lambda column: column.between(0, 1))
+    checks = {
+        "an empty cell": (text[[*EVALUATION, "selected"]] == "").any(axis=1),
+        "a number of views that is no positive integer": ~text.views.str.fullmatch(r"[1-9]\d*"),
+        f"another selected threshold than one of {THRESHOLDS}": ~text.selected.isin([str(t) for t in THRESHOLDS]),
+        "an IoU outside 0 to 1": ((iou != "") & ~in_range).any(axis=1),
+        "a test evaluation that an earlier line has": text.duplicated(list(EVALUATION)),
+    }
+    for reason, wrong in checks.items():
+        if wrong.any():
+            raise ValueError(f"{path}: line {int(wrong.idxmax()) + 2} has {reason}")
     return text
+
+
+def _parse_line(path: Path, number: int, line: str) -> list[str]:
+    """The cells of a line; no cell goes on in the next line."""
+    try:
+        (row,) = csv.reader([line], strict=True)
+    except csv.Error as error:
+        raise ValueError(f"{path}: line {number} is not a row ({error}); expected {len(COLUMNS)} cells") from None
+    if len(row) != len(COLUMNS):
+        raise ValueError(f"{path}: line {number} has {len(row)} cells; expected {len(COLUMNS)}")
+    if strange := [cell for cell in row if not _is_plain(cell)]:
+        raise ValueError(f"{path}: line {number} has the cell {strange[0]!r}; expected no blanks around it")
+    return row
+
+
+def _is_plain(text: str) -> bool:
+    return text.isprintable() and text == text.strip()

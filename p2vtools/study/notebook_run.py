@@ -30,6 +30,13 @@ from p2vtools.study.parameters import default_parameters
 
 SMOKE_NOTE = "smoke run: shows that it runs, not a result"
 
+MANIFEST = {
+    **dict.fromkeys(("notebook", "title", "answer", "commit"), str),
+    **dict.fromkeys(("figures", "tables"), list),
+    **dict.fromkeys(("seconds", "peak_memory_gib"), (int, float)),
+}
+"""Keys of a manifest that every reader needs -> types."""
+
 
 def part_of_metrics(work: Path, notebook: str) -> Path:
     """The file that holds a notebook's rows of `metrics.csv` until the report joins the notebooks' parts."""
@@ -40,10 +47,24 @@ def manifests(folder: Path) -> dict[str, dict[str, Any]]:
     """The manifests of the notebooks that completed, by notebook name, in order.
 
     Raises:
-        ValueError: a broken file.
+        ValueError: a damaged file, or one that names another notebook than its file.
     """
     files = sorted(file for file in folder.glob("parts/*.json") if not file.name.endswith(".config.json"))
-    return {file.stem: read_json(file) for file in files}
+    return {file.stem: _read_manifest(file) for file in files}
+
+
+def _read_manifest(file: Path) -> dict[str, Any]:
+    manifest = read_json(file)
+    wrong = [key for key, kind in MANIFEST.items() if not isinstance(manifest.get(key), kind)]
+    if not wrong and not all(
+        isinstance(entry, dict) and isinstance(entry.get("file"), str) and isinstance(entry.get("caption"), str)
+        for entry in manifest["figures"] + manifest["tables"]
+    ):
+        wrong = ["figures or tables"]
+    if wrong or manifest["notebook"] != file.stem:
+        found = f"has no valid {', '.join(wrong)}" if wrong else f"is of the notebook {manifest['notebook']!r}"
+        raise ValueError(f"{file}: {found}; expected the manifest of {file.stem}: run its notebook again")
+    return manifest
 
 
 def read_json(path: Path, parse: Callable[[str], Any] = json.loads) -> dict[str, Any]:

@@ -10,9 +10,11 @@ from typing import Any
 
 import pandas as pd
 
+from p2vlib import progress
 from p2vlib.config import read_settings
-from p2vlib.files import write_text
+from p2vlib.files import write_bytes, write_text
 from p2vlib.provenance import home, text_digest
+from p2vtools.files import file_lock
 from p2vtools.study.metrics_csv import COLUMNS, parse_metrics, read_metrics
 from p2vtools.study.notebook_run import manifests, part_of_metrics
 from p2vtools.study.parameters import notebook_number
@@ -60,11 +62,15 @@ def build(scale: str, run: str | None = None, parameters: Mapping[str, Any] = Ma
 
     Raises:
         FileNotFoundError: no notebook has completed, or a file that a manifest names is missing.
-        ValueError: metrics with wrong columns or cells, a page that would fetch something from the network, or pages
-            that are too large.
+        ValueError: a damaged file, metrics that do not belong to the manifests, a page that would fetch something from
+            the network, or pages that are too large.
     """
     run = run or scale
-    folder = home() / "reports" / run
+    with file_lock(home() / ".runs" / run / "report.lock", waiting=lambda: None):
+        return _build(scale, home() / "reports" / run, home() / ".runs" / run, parameters)
+
+
+def _build(scale: str, folder: Path, work: Path, parameters: Mapping[str, Any]) -> Path:
     completed = list(manifests(folder).values())
     if not completed:
         raise FileNotFoundError(f"{folder / 'parts'}: no notebook of scale {scale} has run; expected NN.json")
@@ -72,8 +78,7 @@ def build(scale: str, run: str | None = None, parameters: Mapping[str, Any] = Ma
         config = folder / "parts" / f"{manifest['notebook']}.config.json"
         if "seed" not in manifest and config.is_file():
             manifest["seed"] = json.loads(config.read_text())["seed"]
-    rows = _joined_metrics(folder / "metrics.csv", home() / ".runs" / run, completed)
-    write_text(folder / "metrics.csv", rows.to_csv(index=False))
+    _join_metrics(folder / "metrics.csv", work, completed, scale)
     if (folder / "executed").is_dir():
         from p2vtools.study.report.notebook_page import write_pages  # heavy, and not needed in a fresh checkout
 
@@ -86,21 +91,63 @@ def build(scale: str, run: str | None = None, parameters: Mapping[str, Any] = Ma
     return folder / "index.html"
 
 
-def _joined_metrics(committed: Path, work: Path, completed: Sequence[Manifest]) -> pd.DataFrame:
-    """The metrics of all notebooks, as text: each notebook's part if it belongs to the manifest, else committed rows.
+def _join_metrics(path: Path, work: Path, completed: Sequence[Manifest], scale: str) -> None:
+    """Writes the metrics of all notebooks to ``path``: each notebook's part, or else its rows that are there already.
 
-    Parts are not in git: in a fresh checkout, and where a part is of another run than the manifest, the committed rows
-    remain.
+    Parts are not in git, so in a fresh checkout the committed rows remain, as they do where a part is of another run
+    than the manifest. Both are compared with the digest in the manifest. A file with other content is kept as
+    ``metrics.old.csv``.
+
+    Raises:
+        ValueError: rows of ``path`` that are needed and damaged, or not those of the manifests.
     """
-    before = parse_metrics(committed) if committed.is_file() else pd.DataFrame(columns=COLUMNS)
-    parts = []
+    found = {}
     for manifest in completed:
-        part = part_of_metrics(work, manifest["notebook"])
-        if part.is_file() and text_digest(part.read_text()) == manifest.get("metrics"):
-            parts.append(parse_metrics(part))
-        elif manifest.get("metrics") != "":
-            parts.append(before[before["notebook"] == manifest["notebook"]])
-    return pd.concat(parts) if parts else before[:0]
+        part = part_of_metrics(work, name := manifest["notebook"])
+        if part.is_file() and text_digest(part.read_text("utf-8", "replace")) == manifest.get("metrics"):
+            found[name] = parse_metrics(part)
+        elif manifest.get("metrics") == "":
+            found[name] = pd.DataFrame(columns=COLUMNS)
+    missing = [manifest for manifest in completed if manifest["notebook"] not in found]
+    try:
+        found |= _kept_rows(path, completed, missing)
+    except ValueError as error:
+        if missing:
+            numbers = ",".join(notebook_number(manifest["notebook"]) for manifest in missing)
+            restore = f"`git checkout {path}`, or run `p2v study --scale {scale} --only {numbers}`"
+            raise ValueError(f"{error}; restore it with {restore}") from None
+        progress.log(f"{error}; the file is made again, and kept as metrics.old.csv")
+    text = _to_csv(pd.concat([found[manifest["notebook"]] for manifest in completed]))
+    if path.is_file() and path.read_bytes() != text.encode():
+        write_bytes(path.with_name("metrics.old.csv"), path.read_bytes())
+    write_text(path, text)
+
+
+def _kept_rows(path: Path, completed: Sequence[Manifest], missing: Sequence[Manifest]) -> dict[str, pd.DataFrame]:
+    """The rows in ``path`` of the notebooks that are ``missing`` elsewhere, if they belong to their manifests.
+
+    All rows of the file have to be those of notebooks that completed.
+    """
+    rows = parse_metrics(path) if path.is_file() else pd.DataFrame(columns=COLUMNS)
+    numbers = {notebook_number(manifest["notebook"]) for manifest in completed}  # a renamed notebook keeps its number
+    unknown = ~rows.notebook.map(notebook_number).isin(numbers)
+    if unknown.any():
+        line = int(unknown.idxmax())
+        raise ValueError(f"{path}: line {line + 2} is of {rows.notebook[line]}, which has no manifest")
+    found = {}
+    for manifest in missing:
+        own = found[manifest["notebook"]] = rows[rows.notebook == manifest["notebook"]]
+        if manifest.get("metrics") not in (None, text_digest(_to_csv(own)) if len(own) else ""):
+            lines = f"lines {own.index[0] + 2} to {own.index[-1] + 2}" if len(own) else "no line"
+            raise ValueError(
+                f"{path}: {lines} of {manifest['notebook']}, with another digest than in its manifest: "
+                "rows are missing, added or changed"
+            )
+    return found
+
+
+def _to_csv(rows: pd.DataFrame) -> str:
+    return rows.to_csv(index=False, lineterminator="\n")
 
 
 def _index(folder: Path, scale: str, completed: Sequence[Manifest], parameters: Mapping[str, Any]) -> str:

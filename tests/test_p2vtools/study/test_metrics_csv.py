@@ -44,6 +44,8 @@ def test_rows_stay_in_their_order(tmp_path: Path):
         (row(extra=1).assign(extra=1), "metrics have the columns"),
         (pd.concat([row(), row(views=8, iou=float("nan"))]), r"an empty cell in \['iou'\]"),
         (row(look=""), "an empty cell"),
+        (row(iou=1.5), "the metrics hold 1.5; expected an IoU of 0 to 1"),
+        (row(variant="a\nb"), r"the metrics hold 'a\\nb'; expected .* text without line breaks"),
         (row(threshold=0.35), r"at a threshold of 0.35; expected \(0.2, 0.3, 0.4, 0.5\)"),
         (pd.concat([row(), row(iou=0.7)]), "a test evaluation twice"),
         (row(selected=False), "1 test evaluations with 0 selected thresholds; expected one for each"),
@@ -58,16 +60,39 @@ def test_invalid_metrics_are_refused(rows, message):
 @pytest.mark.parametrize(
     ("column", "value", "message"),
     [
-        ("views", "4.5", "not a number where views"),
-        ("iou@0.3", "high", "not a number where views, selected and IoU need one"),
-        ("selected", "yes", "not a number where views, selected"),
-        ("selected", "0.35", "column selected holds 0.35; expected one of"),
-        ("look", "", "column look is empty in row 1; expected a value"),
+        ("views", "4.5", "a number of views that is no positive integer"),
+        ("views", "-4", "a number of views that is no positive integer"),
+        ("iou@0.3", "high", "an IoU outside 0 to 1"),
+        ("iou@0.3", "7", "an IoU outside 0 to 1"),
+        ("iou@0.3", "inf", "an IoU outside 0 to 1"),
+        ("iou@0.3", "nan", "an IoU outside 0 to 1"),
+        ("iou@0.3", "0.5\0", "the cell '0.5"),
+        ("selected", "0.35", "another selected threshold than one of"),
+        ("look", "", "an empty cell"),
+        ("notebook", "03 ", "the cell '03 '; expected no blanks around it"),
     ],
 )
 def test_invalid_values_of_a_file_are_refused(tmp_path: Path, column: str, value: str, message: str):
     path = tmp_path / "metrics.csv"
-    path.write_text(metrics_csv.format_metrics(row()))
-    pd.read_csv(path, dtype=str).assign(**{column: value}).to_csv(path, index=False)
-    with pytest.raises(ValueError, match=f"metrics.csv: {message}"):
+    header, first, second = metrics_csv.format_metrics(pd.concat([row(sample=name) for name in "ab"])).splitlines()
+    cells = dict(zip(header.split(","), second.split(","), strict=True)) | {column: value}
+    path.write_text("\n".join([header, first, ",".join(cells.values())]) + "\n")
+    with pytest.raises(ValueError, match=f"metrics.csv: line 3 has {message}"):
         metrics_csv.read_metrics(path)
+
+
+def test_a_stray_quote_a_lost_cell_and_a_doubled_line_are_named(tmp_path: Path):
+    path = tmp_path / "metrics.csv"
+    quoted = pd.concat([row(sample=name, variant='a "mat", noisy') for name in "abc"], ignore_index=True)
+    header, *lines = metrics_csv.format_metrics(quoted).splitlines()
+    path.write_text("\n".join([header, *lines]))
+    assert metrics_csv.read_metrics(path).equals(quoted), "cells with commas and quotes"
+    for damaged, message in (
+        ([lines[0], '"' + lines[1], lines[2]], "line 3 is not a row"),
+        ([lines[0], lines[1].partition(",")[2]], "line 3 has 17 cells; expected 18"),
+        ([lines[0], "", lines[1]], "line 3 has 0 cells"),
+        ([*lines, lines[0]], "line 5 has a test evaluation that an earlier line has"),
+    ):
+        path.write_text("\n".join([header, *damaged]) + "\n")
+        with pytest.raises(ValueError, match=f"metrics.csv: {message}"):
+            metrics_csv.parse_metrics(path)

@@ -165,17 +165,57 @@ def test_a_run_that_did_not_complete_changes_no_metrics(home: Path):
         (lambda m: m.drop(columns="look"), "metrics.csv: column look is not as expected"),
         (lambda m: m.assign(colour="red"), "metrics.csv: column colour is not as expected"),
         (lambda m: m[[*COLUMNS[::-1]]], "metrics.csv: column order is not as expected"),
-        (lambda m: m.assign(order=""), "metrics.csv: column order is empty in row 1"),
+        (lambda m: m.assign(order=""), "metrics.csv: line 2 has an empty cell"),
+        (lambda m: m.assign(look="phone"), "lines 2 to 2 of 03, with another digest than in its manifest"),
+        (lambda m: m[:0], "no line of 03, with another digest"),
+        (lambda m: pd.concat([m, m.assign(notebook="07")]), "line 3 is of 07, which has no manifest"),
     ],
 )
-def test_invalid_committed_metrics_are_rejected_and_kept(home: Path, change, message: str):
+def test_committed_metrics_are_kept_where_they_are_not_those_of_the_manifests(home: Path, change, message: str):
     run = complete_run("03")
     written = pd.read_csv(part_of_metrics(run.work, "03"), dtype=str, keep_default_na=False)
     change(written).to_csv(run.folder / "metrics.csv", index=False)
     before = (run.folder / "metrics.csv").read_text()
-    with pytest.raises(ValueError, match=message):
+    (part := part_of_metrics(run.work, "03")).rename(part.with_suffix(".hidden"))
+    with pytest.raises(ValueError, match=f"{message}.*; restore it with .*p2v study --scale quick --only 03"):
         report.build("quick")
     assert (run.folder / "metrics.csv").read_text() == before and not (run.folder / "index.html").exists()
+
+
+def test_damaged_metrics_are_made_again_from_the_parts_and_kept_beside(home: Path, capsys):
+    run = complete_run("03")
+    report.build("quick")
+    path = run.folder / "metrics.csv"
+    before = path.read_text()
+    path.write_text('"' + before)
+    report.build("quick")
+    assert path.read_text() == before and path.with_name("metrics.old.csv").read_text() == '"' + before
+    assert "metrics.csv: column " in (out := capsys.readouterr().out) and "the file is made again" in out
+
+
+def test_rows_of_a_renamed_notebook_are_replaced(home: Path):
+    run = complete_run("03_old")
+    report.build("quick")
+    (run.folder / "parts" / "03_old.json").unlink()
+    complete_run("03_new")
+    report.build("quick")
+    assert set(report.committed_metrics("quick")["notebook"]) == {"03_new"}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("notebook", "../../x", "is of the notebook '../../x'; expected the manifest of 03"),
+        ("tables", [{"caption": "x"}], "has no valid figures or tables"),
+        ("seconds", "long", "has no valid seconds"),
+    ],
+)
+def test_a_damaged_manifest_is_named(home: Path, key, value, message):
+    run = complete_run("03")
+    path = run.folder / "parts" / "03.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
+    with pytest.raises(ValueError, match=f"03.json: {message}.*: run its notebook again"):
+        report.build("quick")
 
 
 # ------------------------------------------------------------------------------------------------------ rejected files
