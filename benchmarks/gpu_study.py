@@ -27,6 +27,7 @@ from p2vlib.data.dataset import Captures, load
 from p2vlib.models.network import Batch, fast_bf16
 from p2vlib.provenance import commit
 from p2vlib.training.losses import training_loss
+from p2vtools.study import baselines, intervals
 from p2vtools.study.metrics_csv import format_metrics
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -135,8 +136,8 @@ class Study:
     def test_mean_shape(self, domain: str, by: str, views: Sequence[int]) -> None:
         """Tests the mean shape of the training captures, which uses no photo."""
         train, validation, test = (self.select(domain, split) for split in ("train", "validation", "test"))
-        threshold, _ = evaluation.best_threshold(evaluation.score_mean_shape(train, validation, by))
-        scores = evaluation.score_mean_shape(train, test, by, views)
+        threshold, _ = evaluation.best_threshold(baselines.score_mean_shape(train, validation, by))
+        scores = baselines.score_mean_shape(train, test, by, views)
         facts = dict(model="mean-shape", training="objects" if domain == "objects" else "feet-phone")
         self.metrics.append(
             evaluation.metric_rows(scores, threshold, dataset="objects" if domain == "objects" else "feet", **facts)
@@ -182,7 +183,7 @@ def write(study: Study, out: Path, data: str, began: float) -> None:
     (out / "metrics.csv").write_text(format_metrics(metrics), encoding="utf-8")
     pd.DataFrame(study.trainings).to_csv(out / "trainings.csv", index=False)
     selected = metrics[metrics.selected & (metrics.order == "clockwise")]
-    rows = evaluation.summarise(selected, ["dataset", "model", "variant", "views"]).round(4)
+    rows = intervals.summarise(selected, ["dataset", "model", "variant", "views"]).round(4)
     minutes = (time.perf_counter() - began) / 60
     lines = [
         "# Scale gpu",

@@ -25,7 +25,7 @@ CONTENTS = {
     "p2vlib.geometry": "frames, grids, cameras,\nprojection, placement",
     "p2vlib.data": "capture folders, captures,\npacked file, augmentation",
     "p2vlib.models": "Pix2Vox and all other\nnetworks, registry",
-    "p2vlib.evaluation": "IoU, baselines,\nintervals",
+    "p2vlib.evaluation": "predictions, IoU,\nthresholds",
     "p2vlib.training": "loop, losses, batches,\nrecipes, checkpoints",
     "p2vtools.synthesis": "people, feet, objects,\nrenderer, mat",
     "p2vtools.archives": "download; ShapeNet,\nPix3D",

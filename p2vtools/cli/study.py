@@ -104,7 +104,7 @@ def convert(
     out: Annotated[Path, Option(help="the .safetensors file to write", show_default=False)],
 ) -> None:
     """Convert a published checkpoint of Pix2Vox or Pix2Vox++ to safetensors."""
-    from p2vlib.models import load_published
+    from p2vtools.archives.published import load_published
 
     published = load_published(checkpoint)
     published.save(out)

@@ -16,10 +16,10 @@ import pandas as pd
 from markupsafe import escape
 
 from p2vlib.config import read_settings
-from p2vlib.evaluation import bootstrap_interval
 from p2vlib.files import write_text
 from p2vlib.provenance import home
 from p2vtools.study import metrics_csv
+from p2vtools.study.intervals import bootstrap_interval
 from p2vtools.study.notebook_run import SMOKE_NOTE, manifests, read_json
 from p2vtools.study.parameters import default_parameters, notebook_number
 from p2vtools.study.report.html import interval_svg, render, table

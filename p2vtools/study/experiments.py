@@ -29,8 +29,9 @@ from p2vlib.data.dataset import Captures
 from p2vlib.provenance import home
 from p2vlib.training import checkpoints, recipe_summary, train, training_provenance
 from p2vtools import viewer
+from p2vtools.archives.published import load_published
 from p2vtools.files import file_lock
-from p2vtools.study import surfaces, tables
+from p2vtools.study import baselines, intervals, surfaces, tables
 from p2vtools.study.notebook_run import NotebookRun
 
 TRAININGS = ("objects", "shapenet", "things3d", "feet-studio", "feet-phone", "feet-wild")
@@ -188,9 +189,9 @@ def published_network(path: str) -> TrainedNetwork:
     """The network of a published checkpoint: a ``.pth`` file, or one that `p2v convert` wrote.
 
     Raises:
-        FileNotFoundError, ValueError: as `models.load_published`.
+        FileNotFoundError, ValueError: as `load_published`.
     """
-    checkpoint = models.load_published(path)
+    checkpoint = load_published(path)
     print(f"{path}: {checkpoint.name}; unused entries: {', '.join(checkpoint.unused) or 'none'}", flush=True)
     return TrainedNetwork(checkpoint.name, "shapenet", "published", checkpoint.model, pd.DataFrame(), Path(path))
 
@@ -280,8 +281,8 @@ def evaluate_mean_shape(
     variant: str = "main",
 ) -> pd.DataFrame:
     """Metrics of the mean training shape of each ``by`` (side or taxonomy); its threshold is chosen on validation."""
-    threshold, _ = evaluation.best_threshold(evaluation.score_mean_shape(train, validation, by))
-    scores = evaluation.score_mean_shape(train, test, by, views, orders)
+    threshold, _ = evaluation.best_threshold(baselines.score_mean_shape(train, validation, by))
+    scores = baselines.score_mean_shape(train, test, by, views, orders)
     labels = dict(model="mean-shape", training=training, dataset=dataset, variant=variant)
     return evaluation.metric_rows(scores, threshold, **labels)
 
@@ -299,12 +300,12 @@ def surface_scores(
         for number in views:
             solids = evaluation.predict(network.model, test, test.test_views(number)) >= threshold
             parts.append((network.name, number, surfaces.f_score_rows(solids, test)))
-    threshold, _ = evaluation.best_threshold(evaluation.score_mean_shape(train, validation, "taxonomy"))
-    mean = surfaces.f_score_rows(evaluation.mean_shape_volumes(train, test, "taxonomy") >= threshold, test)
+    threshold, _ = evaluation.best_threshold(baselines.score_mean_shape(train, validation, "taxonomy"))
+    mean = surfaces.f_score_rows(baselines.mean_shape_volumes(train, test, "taxonomy") >= threshold, test)
     parts += [("mean-shape", number, mean) for number in views]
     rows = []
     for model, number, scores in parts:
-        interval = evaluation.bootstrap_interval(scores.f_score.to_numpy(), scores.subject.to_numpy())
+        interval = intervals.bootstrap_interval(scores.f_score.to_numpy(), scores.subject.to_numpy())
         rows.append((model, number, *interval, len(scores)))
     return pd.DataFrame(rows, columns=["model", "views", "f_score", "low", "high", "samples"])
 

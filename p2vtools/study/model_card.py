@@ -16,7 +16,7 @@ from p2vlib import progress
 from p2vlib.config import Config
 from p2vlib.data import dataset
 from p2vlib.data.capture_folder import evenly_spaced
-from p2vlib.evaluation import bootstrap_interval, iou_at, predict
+from p2vlib.evaluation import iou_at, predict
 from p2vlib.files import write_atomically
 from p2vlib.geometry.frames import FOOT_CUBE
 from p2vlib.geometry.grids import iou, voxelise
@@ -29,6 +29,7 @@ from p2vtools.fit.photo_set import read_photo_set
 from p2vtools.fit.pretrained import PretrainedModel
 from p2vtools.fit.reconstruct import reconstruct
 from p2vtools.fit.uncertainty import CALIBRATED_SIZE, measure_with_intervals
+from p2vtools.study.intervals import bootstrap_interval
 from p2vtools.study.validation_feet import (
     calibrate,
     choose_threshold,

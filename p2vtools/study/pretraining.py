@@ -20,7 +20,7 @@ from p2vlib.training import checkpoints, train
 from p2vtools.fit import pretrained
 from p2vtools.fit.camera_alignment import typical_foot
 from p2vtools.fit.ensemble import Ensemble
-from p2vtools.study import calibration
+from p2vtools.study import baselines, calibration, intervals
 from p2vtools.synthesis import assets
 from p2vtools.synthesis.collection import build_collection
 
@@ -193,16 +193,16 @@ def _scores(model: Ensemble, test: dataset.Captures, threshold: float) -> list[d
     views = [number for number in (1, 2, 4, 8) if number <= test.photos.shape[1]]
     scores = evaluation.evaluate(model, test, views)
     scores = evaluation.metric_rows(scores, threshold, model="unprojection", training="feet-phone", dataset="feet")
-    return evaluation.summarise(scores, ["views"]).round(4).to_dict("records")
+    return intervals.summarise(scores, ["views"]).round(4).to_dict("records")
 
 
 def _mean_foot_score(feet: dataset.Captures) -> dict[str, float]:
     """IoU of the mean training foot with the test feet, all photos of one domain, with its interval over people."""
     train_split, validation, test = (feet.select(split=split) for split in ("train", "validation", "test"))
-    threshold, _ = evaluation.best_threshold(evaluation.score_mean_shape(train_split, validation, "side"))
-    scores = evaluation.score_mean_shape(train_split, test, "side", (test.photos.shape[1],))
+    threshold, _ = evaluation.best_threshold(baselines.score_mean_shape(train_split, validation, "side"))
+    scores = baselines.score_mean_shape(train_split, test, "side", (test.photos.shape[1],))
     scores = evaluation.metric_rows(scores, threshold, model="mean-shape", training="feet-phone", dataset="feet")
-    return evaluation.summarise(scores, ["views"]).round(4).to_dict("records")[-1]
+    return intervals.summarise(scores, ["views"]).round(4).to_dict("records")[-1]
 
 
 def _machine() -> str:

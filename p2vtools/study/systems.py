@@ -28,7 +28,7 @@ from p2vlib.provenance import data_folder
 from p2vtools import viewer
 from p2vtools.fit.pretrained import load_pretrained
 from p2vtools.fit.silhouette_fitting import refine_volume
-from p2vtools.study import calibration, experiments, surfaces
+from p2vtools.study import baselines, calibration, experiments, intervals, surfaces
 from p2vtools.study.experiments import TrainedNetwork
 from p2vtools.study.notebook_run import NotebookRun
 from p2vtools.study.tables import format_interval
@@ -126,14 +126,14 @@ def pretrained_network(path: Path) -> TrainedNetwork:
 
 def score_visual_hulls(captures: Captures, views: Iterable[int], height: float = 1.0) -> pd.DataFrame:
     """IoU rows of the visual hull of exact silhouettes, by number of photos; ``height`` as in `visual_hull`."""
-    parts = [evaluation.score_volumes(captures, evaluation.dataset_visual_hulls(captures, n, height), n) for n in views]
+    parts = [evaluation.score_volumes(captures, baselines.dataset_visual_hulls(captures, n, height), n) for n in views]
     return pd.concat(parts, ignore_index=True)
 
 
 def predicted_hulls(network: TrainedNetwork, captures: Captures, number: int, height: float) -> Tensor:
     """Visual hulls, bool [captures, x, y, z], of the silhouettes that ``network`` predicts in ``number`` photos."""
     volumes = [
-        evaluation.visual_hull(prediction.mask_probability, cameras, captures.truth.shape[-1], height)
+        baselines.visual_hull(prediction.mask_probability, cameras, captures.truth.shape[-1], height)
         for prediction, cameras in evaluation.iter_predictions(network.model, captures, captures.test_views(number))
     ]
     return torch.cat(volumes)
@@ -363,7 +363,7 @@ def systems_table(
         columns: title -> system -> value (`shape_metrics`).
     """
     keys = ["model", "dataset", "look", "views"]
-    cells = evaluation.summarise(metrics, keys).set_index(keys)
+    cells = intervals.summarise(metrics, keys).set_index(keys)
     rows = []
     for name, system in systems.items():
         row: dict[str, object] = {

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from p2vlib.evaluation import bootstrap_interval, paired_difference, summarise, unpaired_difference
 from p2vlib.geometry.frames import FOOT_SYNSET
+from p2vtools.study.intervals import bootstrap_interval, paired_difference, summarise, unpaired_difference
 from p2vtools.study.notebook_run import read_json
 from p2vtools.study.report import published_results
 

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from p2vlib.evaluation import paired_difference, summarise
+from p2vtools.study.intervals import paired_difference, summarise
 from p2vtools.study.report.html import interval_svg
 from p2vtools.study.report.numbers import published_results
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from p2vlib.evaluation import summarise
 from p2vlib.provenance import ROOT, home
 from p2vtools.study import metrics_csv
+from p2vtools.study.intervals import summarise
 from p2vtools.study.notebook_run import NotebookRun
 
 PUBLISHED = ROOT / "data" / "published.csv"
@@ -41,7 +41,7 @@ def with_committed(summary: pd.DataFrame, run: NotebookRun, **selection: Any) ->
     """Adds the committed quick numbers to the ``summary`` of a smoke run; returns that of any other run unchanged.
 
     Args:
-        summary: as `p2vlib.evaluation.summarise` returns it: columns of the metrics, then ``iou``, ``low``, ``high``.
+        summary: as `intervals.summarise` returns it: columns of the metrics, then ``iou``, ``low``, ``high``.
         run: the committed rows are those of its notebook.
         selection: values, or lists of values, of columns of the metrics that ``summary`` was restricted to.
 

@@ -1,10 +1,9 @@
-"""IoU, baselines, intervals and tables of metrics."""
+"""IoU of predictions, at every threshold and in every order of the views."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -113,66 +112,6 @@ def test_evaluate_returns_one_row_per_capture_views_order_and_threshold():
     rows = evaluation.evaluate(FirstPhoto(), captures(), views=(1, 4), orders=("clockwise", "shuffled"))
     assert len(rows) == 4 * 2 * 2 * 4 and not rows.duplicated(["sample", "views", "order", "threshold"]).any()
     assert set(rows.threshold) == set(THRESHOLDS) and rows.iou.between(0, 1).all()
-
-
-def test_mean_shape_by_hand():
-    train, test = captures(4), captures(2)
-    rows = evaluation.score_mean_shape(train, test, by="side", views=(1, 8))
-    # Left feet: boxes of 8 and 16 slices; voxels in one of two have probability .5, which is >= every threshold.
-    left = rows[(rows["sample"] == "s0") & (rows.views == 8)]
-    assert left.iou.tolist() == pytest.approx([8 / 16] * 4) and len(rows) == 2 * 2 * 4
-
-
-def test_a_side_without_training_captures_is_refused():
-    with pytest.raises(ValueError, match="right"):
-        evaluation.score_mean_shape(captures(4).select(side="left"), captures(2), by="side")
-
-
-def metrics(values: list[float], model: str = "net", subjects: list[str] | None = None) -> pd.DataFrame:
-    subjects = subjects or [f"p{row // 2}" for row in range(len(values))]
-    samples = [f"s{row}" for row in range(len(values))]
-    frame = pd.DataFrame({"iou": values, "subject": subjects, "sample": samples})
-    return frame.assign(selected=True, model=model, taxonomy="foot", look="phone", views=4, threshold=0.4)
-
-
-def test_intervals_cover_the_mean_about_19_times_in_20():
-    rng = np.random.default_rng(0)
-    people = np.repeat(np.arange(30), 2)
-    covered = 0
-    for trial in range(200):
-        values = 0.6 + np.repeat(rng.normal(0, 0.05, 30), 2) + rng.normal(0, 0.01, 60)
-        _, low, high = evaluation.bootstrap_interval(values, people, draws=400, seed=trial)
-        covered += low <= 0.6 <= high
-    assert 180 <= covered <= 198
-
-
-def test_the_feet_of_a_person_are_resampled_together():
-    values = np.repeat([0.4, 0.6, 0.5, 0.7], 2)
-    whole = evaluation.bootstrap_interval(values, np.repeat(np.arange(4), 2))
-    alone = evaluation.bootstrap_interval(values, np.arange(8))
-    assert whole[2] - whole[1] > 1.2 * (alone[2] - alone[1])
-
-
-def test_paired_differences_ignore_the_variation_between_people():
-    rng = np.random.default_rng(1)
-    base = rng.uniform(0.3, 0.9, 40)
-    difference, low, high = evaluation.paired_difference(metrics(list(base + 0.02)), metrics(list(base)))
-    assert difference == pytest.approx(0.02) and low == pytest.approx(0.02) and high == pytest.approx(0.02)
-
-
-def test_unpaired_differences_vary_with_the_people_of_both_sides():
-    rng = np.random.default_rng(2)
-    one, two = rng.normal(0.7, 0.1, 50), rng.normal(0.6, 0.1, 50)
-    difference, low, high = evaluation.unpaired_difference(metrics(list(one)), metrics(list(two)))
-    assert difference == pytest.approx(one.mean() - two.mean()) and low < difference < high
-    assert high - low == pytest.approx(2 * 1.96 * np.sqrt(one.var() / 50 + two.var() / 50), rel=0.06), (
-        "Welch's interval"
-    )
-
-
-def test_unpaired_samples_are_refused():
-    with pytest.raises(ValueError, match="do not pair up"):
-        evaluation.paired_difference(metrics([0.5, 0.6]), metrics([0.5, 0.6, 0.7]))
 
 
 def test_best_threshold_and_metric_rows():

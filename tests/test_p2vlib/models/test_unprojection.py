@@ -17,6 +17,7 @@ from p2vlib.geometry.frames import FOOT_SHARE, Cube
 from p2vlib.geometry.projection import project_points, voxel_centres
 from p2vlib.models.feature_sampling import silhouette_consensus
 from p2vlib.models.unprojection import Unprojection
+from p2vtools.study import baselines
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 CUBE = Cube((-0.16, 0.0, -0.16), 0.32)
@@ -167,7 +168,7 @@ def test_the_true_volume_is_projected_onto_the_foot_of_the_photo(smoke):
 
 def test_a_visual_hull_contains_the_truth_and_shrinks_with_more_views(smoke):
     feet = smoke.captures.select(dataset="feet", look="studio", cube="metric")
-    hulls = {number: evaluation.dataset_visual_hulls(feet, number, FOOT_SHARE) for number in (1, 4)}
+    hulls = {number: baselines.dataset_visual_hulls(feet, number, FOOT_SHARE) for number in (1, 4)}
     for hull in hulls.values():
         assert (hull & feet.truth).sum() > 0.98 * feet.truth.sum()
         assert not hull[:, :, 12:].any()
@@ -175,6 +176,6 @@ def test_a_visual_hull_contains_the_truth_and_shrinks_with_more_views(smoke):
     four = evaluation.iou_at(hulls[4].float(), feet.truth, (0.5,)).mean()
     assert evaluation.iou_at(hulls[1].float(), feet.truth, (0.5,)).mean() < four and four > 0.5
     with pytest.raises(ValueError, match="needs silhouettes; these photos are opaque"):
-        evaluation.dataset_visual_hulls(smoke.captures.select(dataset="feet", look="phone"), 2)
+        baselines.dataset_visual_hulls(smoke.captures.select(dataset="feet", look="phone"), 2)
     with pytest.raises(ValueError, match="with known cameras"):
-        evaluation.dataset_visual_hulls(replace(feet, cameras=None), 2)
+        baselines.dataset_visual_hulls(replace(feet, cameras=None), 2)

@@ -15,7 +15,7 @@ from p2vtools.archives import shapenet
 from p2vtools.cli import main
 from p2vtools.study import metrics_csv, runner
 from p2vtools.study.notebook_run import part_of_metrics
-from tests.test_p2vlib.models.test_published import checkpoint_of
+from tests.test_p2vtools.archives.test_published import checkpoint_of
 from tests.test_p2vtools.archives.test_shapenet import CHAIR, entry, write_object
 
 CHECKOUT = Path(__file__).parents[3]

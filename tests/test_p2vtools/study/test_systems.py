@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 import torch
 
-from p2vlib import evaluation, models
+from p2vlib import models
 from p2vlib.data import dataset
 from p2vlib.data.dataset import Captures
 from p2vlib.geometry.frames import FOOT_SHARE
 from p2vlib.geometry.projection import voxel_centres
-from p2vtools.study import experiments, systems
+from p2vtools.study import baselines, experiments, systems
 
 
 @pytest.fixture(scope="module")
@@ -98,8 +98,8 @@ def test_sfm_on_captures_gives_an_empty_solid_where_no_photo_is_registered(smoke
 def test_visual_hull_of_predicted_masks_equals_that_of_exact_masks(smoke):
     feet = smoke.captures.select(dataset="feet", look="studio", cube="metric", split="test")
     masks = feet.photos[:, :, 3].float() / 255
-    predicted = evaluation.visual_hull(masks, feet.cameras, 32, FOOT_SHARE)
-    assert torch.equal(predicted, evaluation.dataset_visual_hulls(feet, masks.shape[1], FOOT_SHARE))
+    predicted = baselines.visual_hull(masks, feet.cameras, 32, FOOT_SHARE)
+    assert torch.equal(predicted, baselines.dataset_visual_hulls(feet, masks.shape[1], FOOT_SHARE))
 
 
 def test_systems_table_marks_missing_cells(smoke):

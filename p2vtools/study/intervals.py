@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from p2vlib.evaluation.iou import CAPTURE_COLUMNS
+from p2vlib.evaluation import CAPTURE_COLUMNS
 
 
 def bootstrap_interval(

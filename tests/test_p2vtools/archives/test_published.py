@@ -10,8 +10,9 @@ import torch
 
 from p2vlib import limits, models
 from p2vlib.files import FileError
-from p2vlib.models import published
 from p2vlib.training import checkpoints
+from p2vtools.archives import published
+from p2vtools.archives.published import load_published
 from p2vtools.cli import main
 
 
@@ -41,7 +42,7 @@ def test_a_published_file_gives_the_network_in_it(tmp_path, name: str, prefix: s
     torch.manual_seed(1)
     source, path = models.build(name), tmp_path / "published.pth"
     torch.save(checkpoint_of(source, prefix), path, _use_new_zipfile_serialization=not legacy)
-    found = models.load_published(path)
+    found = load_published(path)
     assert found.name == name and not found.model.training
     unused = ("best_epoch", "best_iou", "encoder_solver_state_dict", "epoch_idx", "refiner_state_dict")
     assert found.unused == unused
@@ -69,14 +70,14 @@ def test_it_is_converted_to_safetensors_and_loaded_as_finished_weights(tmp_path,
     checkpoints.load_weights(other, kept)
     for key, value in source.state_dict().items():
         assert torch.equal(other.state_dict()[key], value), key
-    again = models.load_published(kept)
+    again = load_published(kept)
     assert again.name == "pix2vox++-f" and again.unused == ()
     assert torch.equal(again.model.state_dict()["decoder.layer5.0.weight"], source.decoder.layer5[0].weight)
     kept.write_bytes(kept.read_bytes()[:-50])
     with pytest.raises(
         ValueError, match=f"{re.escape(str(kept))}: .*expected a converted checkpoint, a complete safetensors"
     ):
-        models.load_published(kept)
+        load_published(kept)
 
 
 def test_the_error_for_another_network_names_the_nearest_and_the_difference(tmp_path) -> None:
@@ -86,12 +87,12 @@ def test_the_error_for_another_network_names_the_nearest_and_the_difference(tmp_
     torch.save(checkpoint, path)
     sentence = r"nearest is pix2vox\+\+-f: .* size mismatch for decoder.layer5.0.weight: .*\[8, 2, 1, 1, 1\]"
     with pytest.raises(ValueError, match=sentence):
-        models.load_published(path)
+        load_published(path)
     checkpoint["decoder_state_dict"]["layer5.0.weight"] = torch.zeros(8, 1, 1, 1, 1)
     del checkpoint["merger_state_dict"]
     torch.save(checkpoint, path)
     with pytest.raises(ValueError, match=r"nearest is pix2vox\+\+-f: .*Missing key.*merger.layer1.0.weight"):
-        models.load_published(path)
+        load_published(path)
 
 
 class Hostile:
@@ -105,28 +106,28 @@ def test_a_hostile_file_is_refused_and_not_executed(tmp_path, capsys) -> None:
     path = tmp_path / "hostile.pth"
     torch.save({"encoder_state_dict": Hostile()}, path)
     with pytest.raises(ValueError, match=f"{re.escape(str(path))}: not a complete checkpoint of tensors"):
-        models.load_published(path)
+        load_published(path)
     assert "run from a file" not in capsys.readouterr().out
 
 
 def test_files_that_are_no_checkpoints_are_refused(tmp_path) -> None:
     path = tmp_path / "a.pth"
     with pytest.raises(FileError, match="no such file; expected a published checkpoint"):
-        models.load_published(path)
+        load_published(path)
     path.write_bytes(b"no pickle at all")
     with pytest.raises(ValueError, match="not a complete checkpoint"):
-        models.load_published(path)
+        load_published(path)
     torch.save([1, 2], path)
     with pytest.raises(ValueError, match="holds a list; expected"):
-        models.load_published(path)
+        load_published(path)
     torch.save({"encoder_state_dict": {"a": 3}}, path)
     with pytest.raises(ValueError, match="encoder_state_dict is not a dictionary of tensors"):
-        models.load_published(path)
+        load_published(path)
     whole = checkpoint_of(models.build("pix2vox++-f"), "")
     torch.save(whole, path)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(ValueError, match="not a complete checkpoint"):
-        models.load_published(path)
+        load_published(path)
 
 
 def test_an_archive_above_the_size_limit_is_refused_before_it_is_unpacked(tmp_path, monkeypatch) -> None:
@@ -136,4 +137,4 @@ def test_an_archive_above_the_size_limit_is_refused_before_it_is_unpacked(tmp_pa
         archive.writestr("archive/data.pkl", bytes(2**22))
     assert path.stat().st_size < 2**16
     with pytest.raises(ValueError, match="GiB unpacked; expected at most"):
-        models.load_published(path)
+        load_published(path)
