@@ -20,7 +20,7 @@ import time
 import torch
 from torch.nn.functional import binary_cross_entropy
 
-from p2vlib.models import Pix2Vox, build, fast_bf16, to_default_layout
+from p2vlib.models import Pix2Vox, build, fast_bf16
 
 CASES = [("A", 1), ("A", 4), ("A", 8), ("F", 1), ("F", 4), ("F", 8)]
 NAMES = {"F": "pix2vox-f", "A": "pix2vox-a"}
@@ -47,7 +47,7 @@ def compare(name: str, number: int, repeats: int, bf16: bool, frozen: bool) -> s
     ours = build(NAMES[name], freeze_trunk=frozen).train()
     plain = build(NAMES[name], freeze_trunk=frozen)
     plain.load_state_dict(ours.state_dict())
-    to_default_layout(plain).train()
+    plain.to(memory_format=torch.contiguous_format)
     ways = {"plain": (plain, False), "ours": (ours, bf16)}
     optimisers = {way: torch.optim.Adam(model.parameters(), lr=1e-4) for way, (model, _) in ways.items()}
     size = ours.config.image_size

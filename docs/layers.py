@@ -44,7 +44,7 @@ def import_graph() -> dict[str, set[str]]:
     for file in sorted(file for package in COLOURS for file in (ROOT / package).rglob("*.py")):
         module = ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
         folder = ".".join(module.split(".")[:2])
-        graph[folder] |= {".".join(name.split(".")[:2]) for name in imported_modules(file.read_text(), module)}
+        graph[folder] |= {".".join(name.split(".")[:2]) for name in imported_modules(file.read_text())}
     return {folder: others - {folder, *COLOURS} for folder, others in graph.items() if folder not in COLOURS}
 
 

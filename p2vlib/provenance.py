@@ -37,14 +37,8 @@ def text_digest(text: str) -> str:
 
 def commit() -> str:
     """The commit of the checkout, with ``+`` appended if files differ from it; ``unknown`` outside git."""
-    result = subprocess.run(
-        ["git", "describe", "--always", "--dirty=+", "--exclude=*"],
-        cwd=home(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return result.stdout.strip() or "unknown"
+    command = ["git", "describe", "--always", "--dirty=+", "--exclude=*"]
+    return subprocess.run(command, cwd=home(), capture_output=True, text=True).stdout.strip() or "unknown"
 
 
 def code_digest(modules: Iterable[str]) -> str:
@@ -73,40 +67,24 @@ def reachable_modules(modules: Iterable[str]) -> set[str]:
         name = waiting.pop()
         if name not in reached:
             reached.add(name)
-            waiting += imported_modules(_source(name), name)
+            waiting += imported_modules(_source(name))
     return reached
 
 
-def imported_modules(source: str, name: str = "") -> set[str]:
-    """The modules of the project that the import statements of a ``source`` name.
-
-    Args:
-        source: the text of a module, or of a notebook's code.
-        name: the dotted name of that module, for relative imports.
-    """
+def imported_modules(source: str) -> set[str]:
+    """The modules of the project that the absolute imports in ``source``, of a module or a notebook, name."""
     found = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            base = _absolute(node, name)
+        elif isinstance(node, ast.ImportFrom) and (base := node.module):
             found |= {inner if _file(inner := f"{base}.{alias.name}") else base for alias in node.names}
     return {module for module in found if module.split(".")[0] in PACKAGES and _file(module)}
 
 
-def _absolute(node: ast.ImportFrom, name: str) -> str:
-    if not node.level:
-        return node.module or ""
-    path = _file(name)
-    package = name.split(".") if path is not None and path.name == "__init__.py" else name.split(".")[:-1]
-    package = package[: len(package) - node.level + 1]
-    return ".".join([*package, *([node.module] if node.module else [])])
-
-
 def _file(name: str) -> Path | None:
     path = ROOT.joinpath(*name.split("."))
-    candidates = (path.with_suffix(".py"), path / "__init__.py")
-    return next((file for file in candidates if file.is_file()), None) if name else None
+    return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
 
 
 def _source(name: str) -> str:

@@ -38,7 +38,7 @@ def arrows() -> dict[str, set[str]]:
     """Which rooms each room imports from. Imports inside functions count too: they would only hide a circle."""
     found: dict[str, set[str]] = {}
     for file in FILES:
-        imported = imported_modules(file.read_text(encoding="utf-8"), name_of(file))
+        imported = imported_modules(file.read_text(encoding="utf-8"))
         room = room_of(name_of(file))
         found.setdefault(room, set()).update(room_of(module) for module in imported)
     return {room: reached - {room, "p2vlib", "p2vtools"} for room, reached in found.items()}

@@ -202,9 +202,8 @@ def _canvas_corner(image: Image.Image, canvas: int) -> tuple[int, int]:
 
 def _place_on_canvas(image: Image.Image, canvas: int) -> UInt8[np.ndarray, "canvas canvas 4"]:
     """``image`` as RGBA in the middle of a transparent square."""
-    square = Image.new("RGBA", (canvas, canvas))
-    square.paste(image.convert("RGBA"), _canvas_corner(image, canvas))
-    return np.asarray(square)
+    left, top = _canvas_corner(image, canvas)
+    return np.asarray(image.convert("RGBA").crop((-left, -top, canvas - left, canvas - top)))
 
 
 def _stack_views(

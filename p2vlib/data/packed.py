@@ -1,15 +1,15 @@
 """The packed file: all captures of a scale in one file, for training on machines without a renderer.
 
-It is a safetensors file, so loading it runs no code: photos as WebP or JPEG, voxel grids as bits. The fine ground truth
-of the feet is a second file, which `fine_truth` writes on first use.
+It is a safetensors file, so loading it runs no code: photos as WebP or JPEG, voxel grids as bits.
+`p2vtools.synthesis.packing` writes it. The fine ground truth of the feet is a second file, which `fine_truth` writes on
+first use.
 """
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,11 +23,11 @@ from safetensors.numpy import save
 
 from p2vlib import progress
 from p2vlib.config import DATA_RECIPE, Config
-from p2vlib.data.capture_folder import Capture, read_capture, read_subject
+from p2vlib.data.capture_folder import read_subject
 from p2vlib.files import write_bytes
-from p2vlib.geometry.frames import FOOT_CUT_HEIGHT, FOOT_SHARE, Cube, object_cube
-from p2vlib.geometry.grids import VoxelGrid, voxelise
-from p2vlib.provenance import data_folder, home
+from p2vlib.geometry.frames import FOOT_SHARE, Cube
+from p2vlib.geometry.grids import voxelise
+from p2vlib.provenance import data_folder, home, text_digest
 
 FINE_SIZE = 96
 """Voxels along an edge of the fine ground truth; the centre of every third one is the centre of a voxel at 32^3."""
@@ -39,7 +39,7 @@ PACKED_VERSION = 2
 def fingerprint(config: Config) -> str:
     """A short hash of what the packed data depend on: the data part of ``config`` and the format versions."""
     content = json.dumps([DATA_RECIPE, PACKED_VERSION, asdict(config.feet), asdict(config.objects)], sort_keys=True)
-    return hashlib.sha256(content.encode()).hexdigest()[:16]
+    return text_digest(content)
 
 
 def packed_path(config: Config) -> Path:
@@ -53,30 +53,6 @@ def is_current(config: Config) -> bool:
         return False
     with safe_open(packed_path(config), "numpy") as stored:
         return (stored.metadata() or {}).get("fingerprint") == fingerprint(config)
-
-
-def pack(config: Config, folders: Sequence[Path]) -> Path:
-    """Writes the capture ``folders`` of ``config`` to its packed file and returns the path of the file."""
-    photos: list[bytes] = []
-    grids: list[np.ndarray] = []
-    cameras: list[np.ndarray] = []
-    records: list[dict] = []
-    with ThreadPoolExecutor() as pool:
-        for files, rows in pool.map(_pack_capture, folders):
-            for row, grid, views in rows:
-                records.append({**row, "first": len(photos), "grid": len(grids)})
-                grids.append(grid)
-                cameras.append(views)
-            photos += files
-    tensors = {
-        "photos": np.frombuffer(b"".join(photos), np.uint8),
-        "offsets": np.cumsum([0, *map(len, photos)]),
-        "grids": np.stack(grids),
-        "cameras": np.stack(cameras).astype(np.float32),
-    }
-    path = packed_path(config)
-    write_bytes(path, save(tensors, {"fingerprint": fingerprint(config), "records": json.dumps(records)}))
-    return path
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,52 +100,6 @@ def read_packed(config: Config) -> PackedData:
         records = json.loads(stored.metadata()["records"])
         tensors = (stored.get_tensor(name) for name in ("cameras", "photos", "offsets", "grids"))
         return PackedData(records, *tensors)
-
-
-def _pack_capture(folder: Path) -> tuple[list[bytes], list[tuple[dict, np.ndarray, np.ndarray]]]:
-    """Photo files of a capture, and for each of its cubes the row of the table, the grid as bits and the cameras."""
-    capture, rows = read_capture(folder), []
-    for cube_name, truth in _grids(capture):
-        # The upper part of a foot's cube is always empty; the photos are cropped to the lower part.
-        height = FOOT_CUT_HEIGHT if cube_name == "metric" else None
-        boxes = [camera.crop_box(truth.cube, height) for camera in capture.cameras]
-        views = [camera.normalised(truth.cube, box) for camera, box in zip(capture.cameras, boxes, strict=True)]
-        row = {**_table_row(folder, capture.subject, cube_name), "boxes": boxes}
-        rows.append((row, np.packbits(truth.volume), np.stack(views)))
-    photos = zip(capture.photos, capture.files, strict=True)
-    return [file if photo.format == "JPEG" else _to_webp(photo) for photo, file in photos], rows
-
-
-def _grids(capture: Capture) -> Iterator[tuple[str, VoxelGrid]]:
-    """The ground truth of a capture; studio captures of feet also have one in R2N2's normalised cube."""
-    is_foot = capture.subject["metadata"] == "metric"
-    yield ("metric" if is_foot else "object"), capture.truth
-    if is_foot and capture.subject["look"] == "studio":
-        import trimesh
-
-        solid = trimesh.load_mesh(capture.folder / "model.obj", process=False)
-        yield "object", voxelise(solid.vertices, solid.faces, object_cube(solid.bounds), capture.truth.size)
-
-
-def _table_row(folder: Path, subject: dict, cube: str) -> dict[str, str]:
-    return {
-        "sample": folder.name,
-        "subject": subject["subject"],
-        "dataset": "feet" if subject["metadata"] == "metric" else "objects",
-        "taxonomy": subject["taxonomy"],
-        "look": subject["look"],
-        "light": "drift" if folder.parent.name in ("phone", "mat", "wild") else "steady",
-        "split": subject["split"],
-        "side": subject.get("side", "none"),
-        "cube": cube,
-    }
-
-
-def _to_webp(photo: Image.Image) -> bytes:
-    """Lossy colours, lossless alpha."""
-    buffer = io.BytesIO()
-    photo.save(buffer, "webp", quality=85, method=4)
-    return buffer.getvalue()
 
 
 def fine_truth(config: Config, table: pd.DataFrame) -> Bool[np.ndarray, "captures fine_x fine_y fine_z"]:

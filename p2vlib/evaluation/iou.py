@@ -109,8 +109,10 @@ def _predict_batches(
         chosen = [views[rows] for views in view_sets]
         used = torch.cat([views.flatten() for views in chosen]).unique()
         photos = _select(captures.photos, rows, used, device)
-        boxes = None if captures.boxes is None else _select(captures.boxes, rows, used, device)
-        cameras = None if captures.cameras is None else _select(captures.cameras, rows, used, device)
+        boxes, cameras = (
+            None if values is None else _select(values, rows, used, device)
+            for values in (captures.boxes, captures.cameras)
+        )
         images = preprocess(photos, sharp=captures.as_published, boxes=boxes, size=captures.crop_size)
         positions = [torch.searchsorted(used, views).to(device) for views in chosen]
         yield rows, _predict_view_sets(model, images, cameras, positions)

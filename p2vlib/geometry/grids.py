@@ -82,8 +82,6 @@ def voxelise(vertices: Points, faces: Faces, cube: Cube, size: int = 32) -> Voxe
             one, a mesh entirely outside the cube, or faces that point inwards.
     """
     _check_mesh(vertices, faces)
-    if size < 1:
-        raise ValueError(f"a grid needs at least one voxel per edge; found size {size}")
     bounds = (np.stack([vertices.min(axis=0), vertices.max(axis=0)]) - cube.lower) / cube.edge
     if (bounds[1] < 0).any() or (bounds[0] > 1).any():
         raise ValueError(

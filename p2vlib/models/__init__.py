@@ -5,6 +5,6 @@
 
 from __future__ import annotations
 
-from p2vlib.models.network import Batch, Network, Reconstruction, fast_bf16, to_default_layout, to_fast_layout
+from p2vlib.models.network import Batch, Network, Reconstruction, fast_bf16, to_fast_layout
 from p2vlib.models.pix2vox import Pix2Vox, Pix2VoxConfig
 from p2vlib.models.registry import CONFIGS, build, check_names, configure, names

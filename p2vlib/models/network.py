@@ -132,21 +132,11 @@ def to_fast_layout(model: AnyModule) -> AnyModule:
     """
     formats = {4: torch.channels_last, 5: torch.channels_last_3d}
     for parameter in model.parameters():
-        _set_layout(parameter, formats.get(parameter.dim(), torch.contiguous_format))
+        memory_format = formats.get(parameter.dim(), torch.contiguous_format)
+        # Not `contiguous`: with one channel both layouts are the same memory, so it would keep the strides that are
+        # there, and these decide in which layout the convolution runs.
+        parameter.data = torch.empty_like(parameter.data, memory_format=memory_format).copy_(parameter.data)
     return model
-
-
-def to_default_layout(model: AnyModule) -> AnyModule:
-    """Puts every weight, in place, back into PyTorch's default layout; returns ``model``."""
-    for parameter in model.parameters():
-        _set_layout(parameter, torch.contiguous_format)
-    return model
-
-
-def _set_layout(parameter: nn.Parameter, memory_format: torch.memory_format) -> None:
-    # Not `contiguous`: with one channel both layouts are the same memory, so it would keep the strides that are there,
-    # and these decide in which layout the convolution runs.
-    parameter.data = torch.empty_like(parameter.data, memory_format=memory_format).copy_(parameter.data)
 
 
 def fast_bf16(device: torch.device | str) -> bool:

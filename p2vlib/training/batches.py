@@ -120,13 +120,9 @@ def _sample_rows(
         number, position = divmod(step, recipe.steps_per_epoch)
         generator = torch.Generator().manual_seed(2**40 + recipe.seed * 1_000_003 + number)
         rows = torch.randperm(len(captures), generator=generator).tensor_split(recipe.steps_per_epoch)[position]
-        return rows, 1 if single else _sample_count(most, generator)
-    views = 1 if single else _sample_count(most, generator)
+        return rows, 1 if single else 1 + int(torch.randint(most, (1,), generator=generator))
+    views = 1 if single else 1 + int(torch.randint(most, (1,), generator=generator))
     return torch.randint(len(captures), (max(2, recipe.batch // views, processes),), generator=generator), views
-
-
-def _sample_count(most: int, generator: torch.Generator) -> int:
-    return 1 + int(torch.randint(most, (1,), generator=generator))
 
 
 def _sample_views(available: int, views: int, recipe: Training, generator: torch.Generator) -> Int64[Tensor, " views"]:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from p2vlib.config import Training
 from p2vlib.data.dataset import Captures
 from p2vlib.files import parse_json, reading, write_atomically
-from p2vlib.provenance import PACKAGES, code_digest, syntax_digest
+from p2vlib.provenance import PACKAGES, code_digest, syntax_digest, text_digest
 from p2vlib.training.batches import network_inputs
 from p2vlib.training.recipes import resolve_epochs
 
@@ -48,11 +48,7 @@ def save(
     if optimizer is not None:
         for number, state in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{number}.{name}": value.contiguous() for name, value in state.items()}
-    metadata = {
-        "recipe": json.dumps(provenance),
-        "history": json.dumps(history.to_dict("list")),
-        "step": str(step),
-    }
+    metadata = {"recipe": json.dumps(provenance), "history": json.dumps(history.to_dict("list")), "step": str(step)}
     tensors = {name: value.cpu().clone() for name, value in tensors.items()}
     write_atomically(path, lambda partial: save_file(tensors, partial, metadata))
 
@@ -162,7 +158,7 @@ def provenance_diff(path: Path, expected: dict[str, Any]) -> list[str]:
 
 def provenance_id(provenance: dict[str, Any]) -> str:
     """16 hexadecimal digits that identify a provenance."""
-    return hashlib.sha256(json.dumps(provenance, sort_keys=True).encode()).hexdigest()[:16]
+    return text_digest(json.dumps(provenance, sort_keys=True))
 
 
 def archive_stale(paths: Sequence[Path], provenance: dict[str, Any], report: Callable[[str], None]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +69,8 @@ def train(
     provenance = checkpoints.training_provenance(model, captures, recipe, start)
     recipe, captures = resolve_epochs(recipe, len(captures)), network_inputs(model, captures)
     accelerator = _accelerator(device)
-    main, report = accelerator.is_main_process, report if accelerator.is_main_process else _no_log
+    main = accelerator.is_main_process
+    report = report if main else lambda line: None
     if main:
         checkpoints.archive_stale((finished, checkpoint), provenance, report)
     accelerator.wait_for_everyone()
@@ -86,7 +87,8 @@ def train(
         report(f"  {folder.name}: continues at step {first} of {recipe.steps}")
     captures, validation = captures.to(accelerator.device), validation.to(accelerator.device)
     losses, began = [], time.perf_counter()
-    for step in _steps(first, recipe, folder.name, main):
+    steps = range(first, recipe.steps)  # elsewhere than on a terminal the line of each epoch is enough
+    for step in progress.bar(steps, folder.name, unit="step") if main and progress.is_interactive() else steps:
         losses.append(training_step(accelerator, network, optimizer, captures, recipe, step))
         if (step + 1) % recipe.steps_per_epoch and step + 1 < recipe.steps:
             continue
@@ -181,16 +183,6 @@ def _optimizer(model: nn.Module, recipe: Training) -> torch.optim.AdamW:
             share = recipe.fusion_rate if part == "merger" else 1.0
             groups.setdefault(part, {"params": [], "part": part, "share": share})["params"].append(parameter)
     return torch.optim.AdamW(groups.values(), recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
-
-
-def _steps(first: int, recipe: Training, name: str, main: bool) -> Iterable[int]:
-    """The remaining steps, with a progress bar where it can move; elsewhere the line of each epoch is enough."""
-    steps = range(first, recipe.steps)
-    return progress.bar(steps, name, unit="step") if main and progress.is_interactive() else steps
-
-
-def _no_log(line: str) -> None:
-    """Silences logging on all ranks but the first."""
 
 
 def _end_of_epoch(

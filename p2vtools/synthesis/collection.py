@@ -34,6 +34,7 @@ from p2vtools.archives.shapenet import RENDERINGS, SPLITS, VOXELS
 from p2vtools.executor import run_jobs
 from p2vtools.files import atomic_directory, file_digest, file_digests, file_lock, is_whole
 from p2vtools.synthesis.feet.legs import cache_legs
+from p2vtools.synthesis.packing import pack
 
 if TYPE_CHECKING:
     from p2vtools.synthesis.feet.foot import SyntheticFoot
@@ -166,7 +167,7 @@ def build_collection(config: Config) -> Path:
         with _lock(config.scale, "data"):
             if not packed.is_current(config):  # another process may have packed it meanwhile
                 _render_missing(config)
-                packed.pack(config, capture_folders(config))
+                pack(config, capture_folders(config))
     return packed.packed_path(config)
 
 

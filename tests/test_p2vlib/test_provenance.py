@@ -34,7 +34,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     facade = "from p2vlib.models.other import Other\nfrom p2vlib.models.network import Network\n"
     (models / "__init__.py").write_text(facade)
     (models / "network.py").write_text(NETWORK)
-    (models / "layers.py").write_text("from .widths import WIDTH\n")
+    (models / "layers.py").write_text("from p2vlib.models.widths import WIDTH\n")
     (models / "widths.py").write_text("WIDTH = 8\n")
     (models / "other.py").write_text("class Other:\n    pass\n")
     return models

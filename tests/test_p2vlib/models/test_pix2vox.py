@@ -351,7 +351,7 @@ def test_every_activation_is_channels_last() -> None:
             module.register_forward_hook(check(name))
     model(photos(2, 2))
     assert wrong == []
-    models.to_default_layout(model)(photos(2, 2))
+    model.to(memory_format=torch.contiguous_format)(photos(2, 2))
     assert "merger.layer1.0" in wrong and "encoder.vgg.0" in wrong
 
 
@@ -359,7 +359,7 @@ def test_every_activation_is_channels_last() -> None:
 def test_the_layout_changes_no_value() -> None:
     model = tiny("pix2vox-a").eval()
     fast = model(photos(1, 2)).probability
-    assert torch.allclose(models.to_default_layout(model)(photos(1, 2)).probability, fast, atol=1e-5)
+    assert torch.allclose(model.to(memory_format=torch.contiguous_format)(photos(1, 2)).probability, fast, atol=1e-5)
 
 
 def test_gradients_reach_every_view() -> None:
