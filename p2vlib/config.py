@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass, field, replace
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 DATA_RECIPE = 2
 """Increase when the same configuration gives other photos or shapes; older captures are then generated again."""
@@ -74,12 +74,12 @@ class Training:
     """Photos per step: ``batch // views`` captures, at least two, so that all steps cost about the same."""
     views: int = 4
     """Maximum number of photos in the second stage; drawn for each step, or for each pass if `epochs` is given."""
-    view_sampling: str = "even"
+    view_sampling: Literal["even", "any"] = "even"
     """Choice of the photos of a capture: `even` (evenly spaced from a random start) or `any` (random, as published)."""
-    view_order: str = "clockwise"
+    view_order: Literal["clockwise", "shuffled"] = "clockwise"
     """Order of the photos, for recurrent networks: `clockwise` or `shuffled`."""
     learning_rate: float = 3e-3
-    schedule: str = "cosine"
+    schedule: Literal["cosine", "step"] = "cosine"
     """`cosine` with a short warm-up, or `step` (halved once, at 60 % of the first stage, as published)."""
     weight_decay: float = 1e-4
     gradient_clip: float = 1.0
@@ -89,9 +89,9 @@ class Training:
     freeze_after_first_stage: bool = False
     """The two stages of Pix2Vox and AttSets: after the single-view stage the network's `frozen_parts` do not train, and
     the schedule starts again."""
-    loss: str = "default"
+    loss: Literal["default", "published"] = "default"
     """`default` or `published` (`losses.training_loss`)."""
-    augmentation: str = "default"
+    augmentation: Literal["default", "published"] = "default"
     """`default` or `published` (`augmentation.RECIPES`)."""
     mirror: bool = True
     """Mirror photos and volume of half of the captures, so that left feet also train right ones."""
@@ -261,7 +261,7 @@ def from_params(scale: str, **changes: Any) -> Config:
     7
 
     Raises:
-        ValueError: an unknown scale or field, or a value of another type than in the preset.
+        ValueError: an unknown scale or field, or a value of another type than in the preset, or not one of a few.
     """
     if scale not in PRESETS:
         raise ValueError(f"unknown scale {scale!r}; expected one of {', '.join(PRESETS)}")
@@ -284,4 +284,6 @@ def _replace_nested(part: Any, path: list[str], value: Any, name: str) -> Any:
         value = float(value)
     if type(value) is not type(current):
         raise ValueError(f"parameter {name!r} is {value!r}; expected {type(current).__name__}, as {current!r}")
+    if get_origin(hints[path[0]]) is Literal and value not in (choices := get_args(hints[path[0]])):
+        raise ValueError(f"parameter {name!r} is {value!r}; expected one of {', '.join(choices)}")
     return replace(part, **{path[0]: value})

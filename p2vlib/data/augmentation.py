@@ -90,17 +90,6 @@ PUBLISHED = Augmentation(
 RECIPES = {"default": DEFAULT, "published": PUBLISHED}
 
 
-def augmentation_recipe(name: str) -> Augmentation:
-    """The augmentation called ``name`` in `RECIPES`.
-
-    Raises:
-        ValueError: an unknown name.
-    """
-    if name not in RECIPES:
-        raise ValueError(f"unknown augmentation {name!r}; expected one of {', '.join(RECIPES)}")
-    return RECIPES[name]
-
-
 def preprocess(
     photos: Photos,
     background: float | Tensor = TEST_BACKGROUND,

@@ -88,14 +88,12 @@ class Captures:
         # Consecutive rows are a view, not a copy: the photos of an archive are a memory map of up to 79 GB.
         consecutive = rows[-1] - rows[0] + 1 == len(rows)
         index = slice(rows[0], rows[-1] + 1) if consecutive else torch.from_numpy(rows)
-        tensors: dict[str, Any] = {
-            name: None if value is None else value[index] for name, value in self._tensors().items()
-        }
-        return replace(self, table=self.table.iloc[rows].reset_index(drop=True), **tensors)
+        table = self.table.iloc[rows].reset_index(drop=True)
+        return replace(self, table=table, **self._map(lambda value: value[index]))
 
-    def _tensors(self) -> dict[str, Tensor | None]:
+    def _map(self, function: Callable[[Tensor], Tensor]) -> dict[str, Any]:
         names = ("photos", "truth", "cameras", "boxes", "file_order", "fine_truth")
-        return {name: getattr(self, name) for name in names}
+        return {name: None if (value := getattr(self, name)) is None else function(value) for name in names}
 
     def test_views(self, number: int) -> Int64[Tensor, "captures number"]:
         """Indices of the photos in a test with ``number`` photos: evenly spaced, or `as_published` the first files.
@@ -113,9 +111,7 @@ class Captures:
 
     def to(self, device: torch.device | str) -> Captures:
         """The same captures with their tensors on ``device``; memory-mapped photos stay where they are."""
-        tensors: dict[str, Any] = {
-            name: None if value is None else value.to(device) for name, value in self._tensors().items()
-        }
+        tensors = self._map(lambda value: value.to(device))
         return replace(self, **tensors | ({"photos": self.photos} if self.source else {}))
 
 

@@ -10,7 +10,7 @@ from jaxtyping import Int64
 from torch import Tensor, nn
 
 from p2vlib.config import Training
-from p2vlib.data.augmentation import augment, augmentation_recipe, perturb_cameras
+from p2vlib.data.augmentation import RECIPES, augment, perturb_cameras
 from p2vlib.data.capture_folder import evenly_spaced
 from p2vlib.data.dataset import Captures, mirror_boxes, mirror_cameras, mirror_views
 from p2vlib.geometry import placement
@@ -81,7 +81,7 @@ def sample_batch(
     true_cameras = cameras
     if cameras is not None and recipe.camera_noise != (0.0, 0.0):
         cameras = perturb_cameras(cameras, *recipe.camera_noise, generator)
-    photos = augment(photos, generator, augmentation_recipe(recipe.augmentation), boxes, captures.crop_size)
+    photos = augment(photos, generator, RECIPES[recipe.augmentation], boxes, captures.crop_size)
     return Batch(photos, cameras, truth, true_cameras, points, inside, generator)
 
 

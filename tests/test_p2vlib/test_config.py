@@ -54,6 +54,7 @@ def test_numbers_and_lists_take_the_type_of_the_preset():
         ({"image_size": "64"}, "parameter 'image_size' is '64'; expected int"),
         ({"seed": True}, "parameter 'seed' is True; expected int"),
         ({"pretraining": {"steps": 3}}, "expected Training"),
+        ({"pretraining__loss": "mine"}, "parameter 'pretraining__loss' is 'mine'; expected one of default, published"),
     ],
 )
 def test_unknown_names_and_other_types_are_refused(changes, message):

@@ -12,7 +12,6 @@ from p2vlib.data.augmentation import (
     PUBLISHED,
     _draw_parameters,
     augment,
-    augmentation_recipe,
     preprocess,
 )
 
@@ -28,12 +27,6 @@ def generator(seed: int = 1) -> torch.Generator:
 def photos(batch: int = 64, views: int = 3, size: int = 8) -> torch.Tensor:
     drawn = torch.randint(0, 255, (batch, 1, 4, size, size), dtype=torch.uint8, generator=generator(9))
     return drawn.repeat(1, views, 1, 1, 1)
-
-
-def test_an_unknown_name_is_refused():
-    assert augmentation_recipe("default") is DEFAULT and augmentation_recipe("published") is PUBLISHED
-    with pytest.raises(ValueError, match="unknown augmentation 'none'; expected one of default, published"):
-        augmentation_recipe("none")
 
 
 def test_transparent_pixels_show_the_background():
