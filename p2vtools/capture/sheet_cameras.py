@@ -37,8 +37,8 @@ KNOWN_FOCAL = 1.1
 CANDIDATES = 4
 """Sheets in each photo that are refined."""
 
-MIN_SCORE = 0.45
-"""Score (`score_sheets`) below which a photo shows no sheet."""
+MIN_SCORE, CHANCE_SCORE = 0.5, 0.45
+"""Score (`score_sheets`) below which a photo shows no sheet, and up to which it says nothing about the focal length."""
 
 FINE_SIDE = 1024
 """Longer side of a photo in which edges are measured, pixels."""
@@ -58,7 +58,10 @@ COARSE_REACH, FINE_REACH = (18.0, 9.0), (6.0, 4.0, 3.0)
 MAX_ERROR, MIN_EDGES = 2.5, 40
 """Median distance of edges from the sides (pixels) and number of edges beyond which a photo is rejected."""
 
-FOCAL_DEVIATION, KNOWN_DEVIATION, DISTORTION_DEVIATION = 0.1, 0.03, 0.02
+TYPICAL_FOCAL = 0.82
+"""Mean of the prior of the focal length without EXIF: photos from above alone do not determine it."""
+
+FOCAL_DEVIATION, KNOWN_DEVIATION, DISTORTION_DEVIATION = 0.2, 0.03, 0.02
 """Standard deviations of the prior of the logarithm of the focal length, without and with EXIF, and of distortion."""
 
 PRIOR_WEIGHT = 10.0
@@ -66,6 +69,9 @@ PRIOR_WEIGHT = 10.0
 
 Pose = Float[np.ndarray, " 6"]
 """Rotation vector and translation of the sheet in the frame of the camera."""
+
+Lens = Float[np.ndarray, " 2"]
+"""Logarithm of the focal length in longer sides of the photo, and the first radial coefficient of OpenCV."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,10 +85,9 @@ class Edges:
 
 
 @dataclass(frozen=True, eq=False)
-class _Sheet:
-    """A photo with the current estimate of its pose."""
+class _Photo:
+    """A photo in two sizes."""
 
-    name: str
     fine: Float[np.ndarray, "height width 3"]
     """Lab, `FINE_SIDE` pixels along the longer side."""
     coarse: SheetPhoto
@@ -102,57 +107,67 @@ def locate_sheets(
     Raises:
         ValueError: no photo shows the sheet.
     """
-    photos = {name: prepare_photo(picture) for name, picture in pictures.items()}
+    photos = {name: _prepare(picture) for name, picture in pictures.items()}
     focals = FOCALS if focal is None else focal * np.array([1 / KNOWN_FOCAL, 1, KNOWN_FOCAL]) ** 0.5
-    found = {name: [_best_sheets(photo, size, value) for value in focals] for name, photo in photos.items()}
-    totals = [sum(max(scores[number][0], default=0.0) for scores in found.values()) for number in range(len(focals))]
-    start = float(focals[int(np.argmax(totals))])
-    lens = np.array([np.log(start), 0.0])
-    used, poses, rejected = [], [], {}
-    for name, photo in photos.items():
-        sheet = _Sheet(name, smooth_lab(resize_photo(pictures[name], FINE_SIDE)), photo)
-        index = int(np.argmax(totals))
-        near = np.concatenate([one[1] for one in found[name][max(0, index - 1) : index + 2]])
-        pose, score = _refine_alone(sheet, near, size, lens)
-        if score < MIN_SCORE:
-            rejected[name] = "no sheet found: is most of it in the photo, white and flat?"
-        else:
-            used.append(sheet)
-            poses.append(pose)
-    if not used:
+    prior = (np.log(focal or TYPICAL_FOCAL), KNOWN_DEVIATION if focal else FOCAL_DEVIATION)
+    evidence = [sum(_evidence(photo, size, value) for photo in photos.values()) for value in focals]
+    start = float(focals[np.argmax(evidence - 0.1 * ((np.log(focals) - prior[0]) / prior[1]) ** 2)])
+    lens, poses = np.array([np.log(start), 0.0]), {}
+    for _ in range(2):  # again with a better focal length
+        for name in photos.keys() - poses.keys():
+            poses[name] = _find_pose(photos[name], size, lens)
+        poses = _with_good_scores(photos, poses, size, lens)
+        for reach in FINE_REACH if poses else ():
+            used = [photos[name] for name in poses]
+            edges = [
+                find_edges(one.fine, pose, lens, size, reach) for one, pose in zip(used, poses.values(), strict=True)
+            ]
+            lens, adjusted = adjust(edges, [one.fine.shape for one in used], lens, [*poses.values()], prior)
+            poses = dict(zip(poses, adjusted, strict=True))
+        poses = _with_good_scores(photos, poses, size, lens)
+    if not poses:
         raise ValueError(f"none of {len(pictures)} photos shows the sheet; is it white, plain, flat and well lit?")
-    prior = (np.log(focal or start), KNOWN_DEVIATION if focal else FOCAL_DEVIATION)
-    for reach in FINE_REACH:
-        edges = [find_edges(sheet.fine, pose, lens, size, reach) for sheet, pose in zip(used, poses, strict=True)]
-        lens, poses = adjust(edges, [sheet.fine.shape for sheet in used], lens, poses, prior)
-    return _to_solution(pictures, used, poses, lens, size, rejected)
+    return _to_solution(pictures, photos, poses, lens, size)
 
 
-def _best_sheets(
-    photo: SheetPhoto, size: tuple[float, float], focal: float
-) -> tuple[Float[np.ndarray, " poses"], Float[np.ndarray, "poses 4 3"]]:
-    """Scores and corners of at most `CANDIDATES` sheets."""
-    corners = possible_sheets(photo, size, focal)[:CANDIDATES]
-    return score_sheets(photo, corners, focal), corners
+def _prepare(picture: UInt8[np.ndarray, "_ _ 3"]) -> _Photo:
+    return _Photo(smooth_lab(resize_photo(picture, FINE_SIDE)), prepare_photo(picture))
 
 
-def _refine_alone(
-    sheet: _Sheet, corners: Float[np.ndarray, "poses 4 3"], size: tuple[float, float], lens: Float[np.ndarray, " 2"]
-) -> tuple[Pose, float]:
-    """The pose with the best score after a refinement with a fixed lens, and this score."""
-    best = np.zeros(6), -1.0
-    for start in corners:
-        pose = _pose_of(start)
+def _evidence(photo: _Photo, size: tuple[float, float], focal: float) -> float:
+    """By how much the best score of a sheet exceeds that of a photo without one."""
+    scores = score_sheets(photo.coarse, possible_sheets(photo.coarse, size, focal)[:1], focal)
+    return float(np.clip(scores - CHANCE_SCORE, 0, None).sum())
+
+
+def _score(photo: _Photo, pose: Pose, size: tuple[float, float], lens: Lens) -> float:
+    corners = sheet_corners(size) @ cv2.Rodrigues(pose[:3])[0].T + pose[3:]
+    return float(score_sheets(photo.coarse, corners[None], float(np.exp(lens[0])))[0])
+
+
+def _with_good_scores(
+    photos: Mapping[str, _Photo], poses: Mapping[str, Pose], size: tuple[float, float], lens: Lens
+) -> dict[str, Pose]:
+    """The poses with which the photos show a sheet, in the order of the photos."""
+    return {
+        name: poses[name]
+        for name in photos
+        if name in poses and _score(photos[name], poses[name], size, lens) >= MIN_SCORE
+    }
+
+
+def _find_pose(photo: _Photo, size: tuple[float, float], lens: Lens) -> Pose:
+    """The pose with the best score after a refinement with a fixed lens."""
+    poses = [np.array([np.pi / 2, 0, 0, 0, 0, 1.0])]
+    for corners in possible_sheets(photo.coarse, size, float(np.exp(lens[0])))[:CANDIDATES]:
+        pose = _pose_of(corners)
         for reach in COARSE_REACH:
-            edges = find_edges(sheet.fine, pose, lens, size, reach)
+            edges = find_edges(photo.fine, pose, lens, size, reach)
             if len(edges.offsets) < MIN_EDGES:
                 break
-            pose = adjust([edges], [sheet.fine.shape], lens, [pose])[1][0]
-        else:
-            refined = sheet_corners(size) @ cv2.Rodrigues(pose[:3])[0].T + pose[3:]
-            score = float(score_sheets(sheet.coarse, refined[None], float(np.exp(lens[0])))[0])
-            best = max(best, (pose, score), key=lambda pair: pair[1])
-    return best
+            pose = adjust([edges], [photo.fine.shape], lens, [pose])[1][0]
+        poses.append(pose)
+    return max(poses, key=lambda pose: _score(photo, pose, size, lens))
 
 
 def _pose_of(corners: Float[np.ndarray, "4 3"]) -> Pose:
@@ -164,7 +179,7 @@ def _pose_of(corners: Float[np.ndarray, "4 3"]) -> Pose:
 
 
 def _project(
-    points: Float[np.ndarray, "points 3"], pose: Pose, lens: Float[np.ndarray, " 2"], shape: Sequence[int]
+    points: Float[np.ndarray, "points 3"], pose: Pose, lens: Lens, shape: Sequence[int]
 ) -> tuple[Float[np.ndarray, "points 2"], Float[np.ndarray, "points 2 8"]]:
     """Pixels, and their derivatives by pose, logarithm of the focal length and distortion."""
     height, width = shape[:2]
@@ -179,7 +194,7 @@ def _project(
 def find_edges(
     lab: Float[np.ndarray, "height width 3"],
     pose: Pose,
-    lens: Float[np.ndarray, " 2"],
+    lens: Lens,
     size: tuple[float, float],
     reach: float,
 ) -> Edges:
@@ -217,16 +232,15 @@ def find_edges(
 def adjust(
     edges: Sequence[Edges],
     shapes: Sequence[Sequence[int]],
-    lens: Float[np.ndarray, " 2"],
+    lens: Lens,
     poses: Sequence[Pose],
     prior: tuple[float, float] | None = None,
-) -> tuple[Float[np.ndarray, " 2"], list[Pose]]:
+) -> tuple[Lens, list[Pose]]:
     """Bundle adjustment: the lens and the poses whose sides are nearest to the edges, with a soft L1 loss.
 
     Args:
         shapes: height and width of each photo.
-        lens: logarithm of the focal length in longer sides, and the first radial coefficient.
-        prior: mean and standard deviation of the former; None: the lens is fixed.
+        prior: mean and standard deviation of the logarithm of the focal length; None: the lens is fixed.
     """
     counts = np.array([len(one.offsets) for one in edges])
     ends = np.cumsum(counts)
@@ -269,29 +283,34 @@ def adjust(
 
 def _to_solution(
     pictures: Mapping[str, np.ndarray],
-    used: Sequence[_Sheet],
-    poses: Sequence[Pose],
-    lens: Float[np.ndarray, " 2"],
+    photos: Mapping[str, _Photo],
+    poses: Mapping[str, Pose],
+    lens: Lens,
     size: tuple[float, float],
-    rejected: dict[str, str],
 ) -> CameraSolution:
-    """The cameras of the photos whose edges agree with the sheet."""
+    """The cameras of the photos whose edges agree with the sheet.
+
+    Raises:
+        ValueError: there is no such photo.
+    """
     names, cameras, errors = [], [], []
-    for sheet, pose in zip(used, poses, strict=True):
-        edges = find_edges(sheet.fine, pose, lens, size, FINE_REACH[0])
-        distances = (_project(edges.world, pose, lens, sheet.fine.shape)[0] * edges.normals).sum(1) - edges.offsets
+    rejected = {
+        name: "no sheet found: is most of it in the photo, white and flat?" for name in photos if name not in poses
+    }
+    for name, pose in poses.items():
+        shape = photos[name].fine.shape
+        edges = find_edges(photos[name].fine, pose, lens, size, FINE_REACH[0])
+        distances = (_project(edges.world, pose, lens, shape)[0] * edges.normals).sum(1) - edges.offsets
         error = float(np.median(np.abs(distances))) if len(distances) else np.inf
         if len(distances) < MIN_EDGES or error > MAX_ERROR:
-            rejected[sheet.name] = (
-                f"the edges are {error:.1f} pixels off the sheet: is it flat, did it or the foot move?"
-            )
+            rejected[name] = f"edges are {error:.1f} pixels off those of the sheet: is it flat and all visible?"
             continue
-        height, width = pictures[sheet.name].shape[:2]
+        height, width = pictures[name].shape[:2]
         focal = np.exp(lens[0]) * max(height, width)
         extrinsics = np.eye(4)
         extrinsics[:3, :3], extrinsics[:3, 3] = cv2.Rodrigues(pose[:3])[0], pose[3:]
         intrinsics = np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
-        names.append(sheet.name)
+        names.append(name)
         cameras.append(Camera(intrinsics, extrinsics, width, height))
         errors.append(error * max(height, width) / FINE_SIDE)
     if not names:

@@ -20,11 +20,14 @@ SIZES = {"a4": (0.297, 0.210), "letter": (0.2794, 0.2159)}
 WORKING_SIDE = 512
 """Longer side of the photo in which lines are searched, pixels."""
 
-MAX_LINES, MAX_POSES = 40, 600
-"""Lines whose triples are tried, longest first, and poses that are scored by colours."""
+MAX_LINES, MAX_POSES = 45, 900
+"""Lines whose triples are tried, and poses that are scored by colours."""
 
 MIN_SEGMENT, LINE_TOLERANCE = 10.0, 2.0
 """Shortest line segment, and distance within which segments belong to one line, pixels."""
+
+BESIDE = 5.0
+"""Distance from a segment at which the whiteness of its sides is measured, pixels."""
 
 DIRECTIONS = 16
 """Directions of an edge that are distinguished, in half a turn."""
@@ -34,6 +37,9 @@ EDGE_STEP = 3.0
 
 MIN_DISTANCE, MAX_DISTANCE, MIN_SINE, MIN_AREA = 0.2, 1.6, 0.2, 0.06
 """Possible sheets: distance (metres), sine of the elevation, and share of the photo."""
+
+BEYOND = 0.35
+"""Largest distance of a corner beyond the photo, in its width and height."""
 
 STRIP = 0.008
 """Distance from a side at which the colours inside and outside of it are compared, metres."""
@@ -51,7 +57,7 @@ class SheetPhoto:
 
     lab: Float[np.ndarray, "height width 3"]
     lines: Float[np.ndarray, "lines 3"]
-    """Normal (of length 1) and offset: a x + b y + c = 0."""
+    """Normal (of length 1) and offset: a x + b y + c = 0; most likely sides of a sheet first."""
     edges: Float[np.ndarray, "directions height width"]
     """Strength of the edge within 2 pixels whose normal has this direction, 0 to 1."""
 
@@ -92,17 +98,23 @@ def prepare_photo(picture: UInt8[np.ndarray, "_ _ 3"]) -> SheetPhoto:
         cos, sin = np.cos(angle), np.sin(angle)
         strength = np.abs(across * cos + down * sin) - np.abs(down * cos - across * sin) / 2
         edges.append(cv2.dilate(np.clip(strength.max(2) / EDGE_STEP, 0, 1), np.ones((5, 5))))
-    return SheetPhoto(lab, _find_lines(small), np.stack(edges))
+    return SheetPhoto(lab, _find_lines(small, lab), np.stack(edges))
 
 
-def _find_lines(picture: UInt8[np.ndarray, "_ _ 3"]) -> Float[np.ndarray, "lines 3"]:
-    """The lines with the longest segments on them; contrast is enhanced for white paper on a white floor."""
+def _find_lines(
+    picture: UInt8[np.ndarray, "height width 3"], lab: Float[np.ndarray, "height width 3"]
+) -> Float[np.ndarray, "lines 3"]:
+    """The lines with the longest segments on them, most of all those beside something bright and without colour.
+
+    Contrast is enhanced for white paper on a white floor.
+    """
     grey = cv2.createCLAHE(3.0, (4, 4)).apply(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY))
     segments = cv2.createLineSegmentDetector(cv2.LSD_REFINE_STD).detect(grey)[0]
     ends = np.zeros((0, 2, 2)) if segments is None else segments.reshape(-1, 2, 2).astype(float)
     lengths = np.linalg.norm(ends[:, 1] - ends[:, 0], axis=1)
     order = [index for index in np.argsort(-lengths) if lengths[index] > MIN_SEGMENT]
     ends, lengths = ends[order], lengths[order]
+    weight = _weigh_by_whiteness(ends, lab)
     free, found = np.ones(len(ends), bool), []
     for index in range(len(ends)):
         if not free[index]:
@@ -115,9 +127,25 @@ def _find_lines(picture: UInt8[np.ndarray, "_ _ 3"]) -> Float[np.ndarray, "lines
             members = (np.abs((ends - middle) @ normal).max(1) < LINE_TOLERANCE) & free
             members[index] = True
         free &= ~members
-        found.append((lengths[members].sum(), [*normal, -normal @ middle]))
+        found.append((lengths[members] @ weight[members], [*normal, -normal @ middle]))
     found.sort(key=lambda line: -line[0])
     return np.array([line for _, line in found[:MAX_LINES]]).reshape(-1, 3)
+
+
+def _weigh_by_whiteness(
+    ends: Float[np.ndarray, "segments 2 2"], lab: Float[np.ndarray, "height width 3"]
+) -> Float[np.ndarray, " segments"]:
+    """0.5 to 2 for each segment: how white its whiter side is, compared with the photo."""
+    whiteness = lab[..., 0] - 1.5 * np.linalg.norm(lab[..., 1:] - 128, axis=2)
+    along = ends[:, 1] - ends[:, 0]
+    normal = np.stack([-along[:, 1], along[:, 0]], 1) / np.linalg.norm(along, axis=1, keepdims=True)
+    points = ends[:, :1] + along[:, None] * np.array([0.2, 0.5, 0.8])[:, None]
+    sides = []
+    for distance in (-BESIDE, BESIDE):
+        column, row = np.moveaxis(np.round(points + distance * normal[:, None]).astype(int), -1, 0)
+        sides.append(whiteness[row.clip(0, lab.shape[0] - 1), column.clip(0, lab.shape[1] - 1)].mean(1))
+    excess = np.maximum(*sides) - np.median(whiteness)
+    return 0.5 + 1.5 / (1 + np.exp(-excess / 20))
 
 
 def possible_sheets(photo: SheetPhoto, size: tuple[float, float], focal: float) -> Float[np.ndarray, "poses 4 3"]:
@@ -127,7 +155,7 @@ def possible_sheets(photo: SheetPhoto, size: tuple[float, float], focal: float) 
         focal: focal length in longer sides of the photo.
     """
     intrinsics = photo.intrinsics(focal)
-    corners = _plausible(_corners_from_lines(photo.lines @ intrinsics, size), intrinsics, photo)
+    corners = _plausible(_corners_from_lines(photo, intrinsics, size), intrinsics, photo)
     coarse = _edges_along(photo, corners, intrinsics, 12)
     seen = np.maximum(coarse[1].sum(2), 3)
     best = np.argsort(-(coarse[0].sum(2) / seen).mean(1))[:MAX_POSES]
@@ -135,17 +163,25 @@ def possible_sheets(photo: SheetPhoto, size: tuple[float, float], focal: float) 
     return corners[np.argsort(-score_sheets(photo, corners, focal))]
 
 
-def _corners_from_lines(planes: Float[np.ndarray, "lines 3"], size: tuple[float, float]) -> Float[np.ndarray, "_ 4 3"]:
-    """All sheets that three of the lines bound; ``planes`` are the normals of the planes through lines and camera.
+def _corners_from_lines(
+    photo: SheetPhoto, intrinsics: Float[np.ndarray, "3 3"], size: tuple[float, float]
+) -> Float[np.ndarray, "_ 4 3"]:
+    """All sheets that three of the lines bound, if two corners are in or near the photo.
 
-    The intersection of the planes of two opposite sides is their direction. The third side is perpendicular to it and
-    lies in its own plane; its length is known.
+    The intersection of the planes through the camera and two opposite sides is their direction. The third side is
+    perpendicular to it and lies in its own plane; its length is known.
     """
-    planes = planes / np.linalg.norm(planes, axis=1, keepdims=True)
-    index = np.arange(len(planes))
+    index = np.arange(len(photo.lines))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        crossings = np.cross(photo.lines[:, None], photo.lines[None])
+        crossings = crossings[..., :2] / crossings[..., 2:]
+    extent = np.array(photo.lab.shape[1::-1])
+    near = ((crossings > -BEYOND * extent) & (crossings < (1 + BEYOND) * extent)).all(2)
     first, second, third = (axis.ravel() for axis in np.meshgrid(index, index, index, indexing="ij"))
-    distinct = (first < second) & (third != first) & (third != second)
-    first, second, third = (planes[axis[distinct]] for axis in (first, second, third))
+    chosen = (first < second) & near[first, third] & near[second, third]
+    planes = photo.lines @ intrinsics
+    planes /= np.linalg.norm(planes, axis=1, keepdims=True)
+    first, second, third = (planes[axis[chosen]] for axis in (first, second, third))
     along = np.cross(first, second)
     along /= np.linalg.norm(along, axis=1, keepdims=True) + 1e-9
     across = np.cross(along, third)
@@ -185,7 +221,7 @@ def _plausible(
     area = np.abs((x * np.roll(y, -1, 1) - y * np.roll(x, -1, 1)).sum(1)) / 2
     possible = (distance > MIN_DISTANCE) & (distance < MAX_DISTANCE) & (sine > MIN_SINE)
     possible &= area > MIN_AREA * extent.prod()
-    possible &= ((pixels > -0.35 * extent) & (pixels < 1.35 * extent)).all((1, 2))
+    possible &= ((pixels > -BEYOND * extent) & (pixels < (1 + BEYOND) * extent)).all((1, 2))
     possible &= ((pixels.mean(1) > 0) & (pixels.mean(1) < extent)).all(1)
     return corners[possible]
 
@@ -235,7 +271,7 @@ def score_sheets(
     inside = photo.lab[row, column]
     row, column, _ = _look_up(photo, points - inwards, intrinsics)
     contrast = np.clip(np.linalg.norm(photo.lab[row, column] - inside, axis=3) / 10, 0, 1)
-    colours = np.where(shown[..., None], inside, np.nan).reshape(len(corners), -1, 3)
+    colours = np.where(shown[..., None], inside, np.nan).reshape(len(corners), 4 * 24, 3)
     colours[~shown.any((1, 2))] = 0
     paper = np.nanmedian(colours, 1)
     is_paper = np.exp(-0.5 * (_colour_distance(inside, paper[:, None, None]) / PAPER_SPREAD) ** 2) * shown * visible

@@ -18,7 +18,6 @@ SHEET = (0.297, 0.210)
 CAMERAS = [
     look_at((azimuth, elevation, 4.0, distance, 60.0), np.array([0.01, 0.03, 0.0]), *size)
     for azimuth, elevation, distance, size in (
-        (20.0, 50.0, 0.55, (512, 384)),
         (130.0, 38.0, 0.5, (512, 384)),
         (250.0, 62.0, 0.6, (512, 512)),
     )
@@ -50,7 +49,7 @@ def test_finds_the_cameras_and_names_the_photo_without_a_sheet():
     photos["floor"] = draw(CAMERAS[0], sheet=False)
     true_focal = CAMERAS[0].intrinsics[0, 0] / 512
     solution = locate_sheets(photos, SHEET, 1.02 * true_focal)
-    assert solution.names == ["0", "1", "2"]
+    assert solution.names == ["0", "1"]
     assert "no sheet found" in solution.rejected["floor"]
     for found, true in zip(solution.cameras, CAMERAS, strict=True):
         assert found.intrinsics[0, 0] == pytest.approx(true.intrinsics[0, 0], rel=0.015)
@@ -61,9 +60,9 @@ def test_finds_the_cameras_and_names_the_photo_without_a_sheet():
         assert min(errors) < 1.5
 
 
-def test_refuses_photos_without_a_sheet():
+def test_refuses_photos_without_a_line():
     with pytest.raises(ValueError, match="none of 1 photos shows the sheet"):
-        locate_sheets({"floor": draw(CAMERAS[0], sheet=False)}, SHEET, 0.87)
+        locate_sheets({"floor": np.full((384, 512, 3), 128, np.uint8)}, SHEET)
 
 
 def test_turns_cameras_until_the_silhouettes_agree(monkeypatch):
