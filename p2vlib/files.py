@@ -39,12 +39,12 @@ class FileError(ValueError):
 def reading(path: Path | str, expected: str) -> Iterator[None]:
     """Turns every exception that a parser raises into a `FileError` for ``path``.
 
-    Errors of the operating system, which name the file themselves, pass unchanged.
+    Errors of the operating system that name the file themselves pass unchanged.
     """
     try:
         yield
     except Exception as error:
-        if isinstance(error, FileError) or (isinstance(error, OSError) and error.errno):
+        if isinstance(error, FileError) or (isinstance(error, OSError) and error.filename):
             raise
         reason = f"no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())[:300]
         reason = reason or type(error).__name__

@@ -83,7 +83,8 @@ def read_capture(folder: Path) -> Capture:
         cameras = [look_at(row, cube.centre, *photo.size) for row, photo in zip(rows, photos, strict=True)]
     sizes = [(camera.width, camera.height) for camera in cameras]
     if sizes != [photo.size for photo in photos]:
-        raise ValueError(f"{folder / 'cameras.json'}: does not match the {len(photos)} photos in {rendering}")
+        found = f"does not match the {len(photos)} photos in {rendering}"
+        raise FileError(folder / "cameras.json", found, "expected the camera of each photo")
     return Capture(photos, cameras, names, folder, subject, files, read_binvox(folder / "model.binvox"))
 
 

@@ -129,7 +129,7 @@ def read_index(root: str | Path) -> list[Picture]:
 def _picture(root: Path, where: str, entry: Any) -> Picture:
     for key in KEYS:
         if not isinstance(entry, dict) or key not in entry:
-            raise ValueError(f"{where} has no {key}; it needs {', '.join(KEYS)}")
+            raise FileError(*_place(where, f"has no {key}"), f"it needs {', '.join(KEYS)}")
     for key in ("img", "mask", "voxel", "category"):
         if not isinstance(entry[key], str):
             raise FileError(where, f"{key} is {entry[key]!r}", "expected text")
@@ -165,10 +165,16 @@ def _picture(root: Path, where: str, entry: Any) -> Picture:
     )
 
 
+def _place(where: str, found: str) -> tuple[str, str]:
+    """The place of an entry, and its key with what was ``found`` there."""
+    place, key = where.rsplit(": ", 1)
+    return place, f"{key} {found}"
+
+
 def _inside(root: Path, where: str, name: str) -> Path:
     """``name`` as a path relative to ``root``; ValueError if it leads out of it, by ``..`` or a link."""
     if "\0" in name or not (root / name).resolve().is_relative_to(root.resolve()) or Path(name).is_absolute():
-        raise ValueError(f"{where} {name!r} is outside {root}; expected a file of the archive")
+        raise FileError(*_place(where, f"{name!r} is outside {root}"), "expected a file of the archive")
     return Path(name)
 
 
@@ -180,7 +186,7 @@ def _numbers(where: str, value: object, shape: tuple[int, ...], meaning: str) ->
     # Strings and booleans must not be converted silently; integers above 64 bits are objects.
     if numbers.dtype.kind not in "iuf" or numbers.shape != shape or not np.isfinite(numbers).all():
         many = " x ".join(map(str, shape)) + " finite numbers" if shape else "a finite number"
-        raise ValueError(f"{where} is {value!r}; expected {many}: {meaning}")
+        raise FileError(*_place(where, f"is {value!r}"), f"expected {many}: {meaning}")
     return numbers.astype(float)
 
 
@@ -330,7 +336,7 @@ def _volume(path: Path, size: int) -> Volume:
         )
     voxels = _matlab(path, loadmat, variable_names=["voxel"])["voxel"]
     if voxels.shape != shape or voxels.dtype.kind not in "biuf" or not ((voxels == 0) | (voxels == 1)).all():
-        raise ValueError(f"{path}: voxel ({voxels.dtype}) has other values than 0 and 1")
+        raise FileError(path, f"voxel ({voxels.dtype}) has other values than 0 and 1", "expected a solid")
     if not voxels.any():
         raise FileError(path, "voxel is empty", "expected at least one 1")
     volume = voxels.astype(bool).transpose(VOLUME_AXES)

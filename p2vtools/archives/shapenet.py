@@ -123,7 +123,7 @@ def read_object(root: Path, synset: str, name: str, views: int = VIEWS, size: in
     """
     rendering = root / RENDERINGS / synset / name / "rendering"
     if not rendering.is_dir():
-        raise ValueError(f"{rendering}: missing, although the taxonomy lists {synset}/{name}")
+        raise FileError(rendering, f"missing, although the taxonomy lists {synset}/{name}", "expected its photos")
     names, files, photos = read_photos(rendering)
     rows = read_metadata(rendering / "rendering_metadata.txt", views)
     if len(photos) != views:

@@ -312,13 +312,13 @@ def _cut_foot(scan: trimesh.Trimesh, floor: Plane) -> tuple[trimesh.Trimesh, lis
     corners = above.triangles[largest].reshape(-1, 3)
     lower, upper = corners.min(0) - 0.01, corners.max(0) + 0.01
     inside = ((above.triangles >= lower) & (above.triangles <= upper)).all((1, 2))
-    # A leg may lean out of the box, but its lower end is above the foot.
-    overlaps = ((above.triangles >= lower) & (above.triangles <= upper))[..., [0, 2]].all((1, 2))
-    lowest = [above.triangles[piece, :, 1].min() for piece in pieces]
+    # A leg, or a part of the foot, above or below a gap is large, and most of it is in the box in plan view.
+    in_plan = ((above.triangles >= lower) & (above.triangles <= upper))[..., [0, 2]].all((1, 2))
+    areas = {id(piece): above.area_faces[piece].sum() for piece in pieces}
     near = [
         piece
-        for piece, low in zip(pieces, lowest, strict=True)
-        if inside[piece].all() or (low > MAX_HEIGHT / 2 and overlaps[piece].mean() > 0.5)
+        for piece in pieces
+        if inside[piece].all() or (areas[id(piece)] > 0.1 * areas[id(largest)] and in_plan[piece].mean() > 0.5)
     ]
     foot = above.submesh([np.concatenate(near)], append=True)
     notes = [f"{1 - above.area / scan.area:.0%} of the surface was floor"] if floor[3] > 0 else []

@@ -81,7 +81,7 @@ def _read_voxels(path: Path) -> tuple[np.ndarray, np.ndarray]:
     if not grid.volume.any():
         raise FileError(path, "no voxel is occupied", "expected the shell or the solid of a scan")
     if grid.size > MAX_GRID_SIZE:
-        raise ValueError(f"{path}: {grid.size} voxels a side, more than {MAX_GRID_SIZE}: use a coarser grid")
+        raise FileError(path, f"{grid.size} voxels a side", f"the limit is {MAX_GRID_SIZE}: use a coarser grid")
     return to_mesh(ndimage.gaussian_filter(fill_shell(grid.volume).astype(np.float32), 0.8), grid.cube)
 
 

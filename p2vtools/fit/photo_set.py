@@ -190,7 +190,7 @@ def check_foot_length(length: object, where: str) -> float:
         ValueError: it cannot.
     """
     if type(length) not in (int, float) or not 90 <= length <= 350:
-        raise ValueError(f"{where} is {length!r}; expected the length of a foot, 90 to 350 mm")
+        raise FileError(where, f"{length!r}", "expected the length of a foot, 90 to 350 mm")
     return float(length)
 
 
