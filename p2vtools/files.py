@@ -10,10 +10,12 @@ import hashlib
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
-from p2vlib.files import flush_to_disk, partial_path
+from p2vlib import progress
+from p2vlib.files import FileError, flush_to_disk, partial_path, read_json
 
 
 def ensure_absent(folder: Path) -> None:
@@ -76,6 +78,15 @@ def file_lock(path: Path, waiting: Callable[[], object] | None = None) -> Iterat
         yield
     finally:
         lock.release()
+
+
+def read_cached_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file that can be made again; empty without it or, with a line that says so, if damaged."""
+    try:
+        return read_json(path, "it is made again") if path.is_file() else {}
+    except FileError as error:
+        progress.log(str(error))
+        return {}
 
 
 def file_digests(folder: Path) -> dict[str, str]:

@@ -24,7 +24,7 @@ from safetensors.numpy import save
 from p2vlib import progress
 from p2vlib.config import DATA_RECIPE, Config
 from p2vlib.data.capture_folder import read_subject
-from p2vlib.files import write_bytes
+from p2vlib.files import FileError, reading, write_bytes
 from p2vlib.geometry.frames import FOOT_SHARE, Cube
 from p2vlib.geometry.grids import voxelise
 from p2vlib.provenance import data_folder, home, text_digest
@@ -49,10 +49,19 @@ def packed_path(config: Config) -> Path:
 
 def is_current(config: Config) -> bool:
     """Whether the packed file of ``config`` exists and holds the data that ``config`` describes."""
-    if not packed_path(config).is_file():
-        return False
-    with safe_open(packed_path(config), "numpy") as stored:
-        return (stored.metadata() or {}).get("fingerprint") == fingerprint(config)
+    return _read_metadata(packed_path(config)).get("fingerprint") == fingerprint(config)
+
+
+def _read_metadata(path: Path) -> dict[str, str]:
+    """The metadata of a file that can be made again; empty without it or, with a line that says so, if damaged."""
+    if not path.is_file():
+        return {}
+    try:
+        with reading(path, "it is made again from the captures"), safe_open(path, "numpy") as stored:
+            return stored.metadata() or {}
+    except FileError as error:
+        progress.log(str(error))
+        return {}
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +105,7 @@ def read_packed(config: Config) -> PackedData:
             f"{path}: {found}; run `p2v data --scale {config.scale}`, or call p2vtools.synthesis.collection."
             "build_collection(config)"
         )
-    with safe_open(path, "numpy") as stored:
+    with reading(path, f"delete it and run `p2v data --scale {config.scale}`"), safe_open(path, "numpy") as stored:
         records = json.loads(stored.metadata()["records"])
         tensors = (stored.get_tensor(name) for name in ("cameras", "photos", "offsets", "grids"))
         return PackedData(records, *tensors)
@@ -111,10 +120,9 @@ def fine_truth(config: Config, table: pd.DataFrame) -> Bool[np.ndarray, "capture
     layers = round(FOOT_SHARE * FINE_SIZE)
     metadata = {"fingerprint": fingerprint(config), "fine": str(FINE_SIZE)}
     stored = {}
-    if path.is_file():
+    if _read_metadata(path) == metadata:
         with safe_open(path, "numpy") as file:
-            if file.metadata() == metadata:
-                stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     domains = dict(zip(table["sample"], table["look"], strict=True))
     if missing := sorted(set(domains) - set(stored)):
         import trimesh

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from p2vlib.config import Training
 from p2vlib.data.dataset import Captures
-from p2vlib.files import parse_json, reading, write_atomically
+from p2vlib.files import FileError, parse_json, reading, write_atomically
 from p2vlib.provenance import PACKAGES, code_digest, syntax_digest, text_digest
 from p2vlib.training.batches import network_inputs
 from p2vlib.training.recipes import resolve_epochs
@@ -152,7 +152,10 @@ def read_provenance(path: Path) -> dict[str, Any]:
 
 def provenance_diff(path: Path, expected: dict[str, Any]) -> list[str]:
     """The keys in which the provenance of the file at ``path`` differs from ``expected``."""
-    stored = read_provenance(path)
+    return _differences(read_provenance(path), expected)
+
+
+def _differences(stored: dict[str, Any], expected: dict[str, Any]) -> list[str]:
     return sorted(key for key in expected | stored if expected.get(key) != stored.get(key))
 
 
@@ -164,11 +167,19 @@ def provenance_id(provenance: dict[str, Any]) -> str:
 def archive_stale(paths: Sequence[Path], provenance: dict[str, Any], report: Callable[[str], None]) -> None:
     """Moves those of ``paths`` with another provenance to `ARCHIVE`, and restores from there those with this one.
 
-    Nothing is deleted: weights of another recipe or another version of the code are found again when it comes back.
+    Weights of another recipe or another version of the code are found again when it comes back. Damaged files are
+    removed.
     """
     for path in paths:
-        if path.is_file() and (differences := provenance_diff(path, provenance)):
-            archived = _archived(path, read_provenance(path))
+        stored = provenance
+        if path.is_file():
+            try:
+                stored = read_provenance(path)
+            except FileError as error:
+                report(f"  {path}: {error.found}; removed, to be trained again")
+                path.unlink()
+        if differences := _differences(stored, provenance):
+            archived = _archived(path, stored)
             archived.parent.mkdir(exist_ok=True)
             path.replace(archived)
             name = f"{path.parent.name}/{ARCHIVE}/{archived.name}"

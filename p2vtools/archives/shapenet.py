@@ -236,8 +236,16 @@ def _ensure_store(root: Path, dataset: str, views: int, limit: int, drop_leaks: 
 
 
 def _is_stale(root: Path, store: Path, views: int, on_error: str) -> bool:
-    """Whether an object that was skipped when ``store`` was filled must not be skipped now."""
-    skipped = pd.read_csv(store / "skipped.csv", dtype=str).object
+    """Whether ``store`` is damaged, or an object that was skipped when it was filled must not be skipped now."""
+    try:
+        with reading(store, "it is filled again"):
+            skipped, count = pd.read_csv(store / "skipped.csv", dtype=str).object, len(pd.read_csv(store / "table.csv"))
+            lengths = {len(np.load(store / f"{name}.npy", "r")) for name in ("boxes", "cameras", "files", "truth")}
+            if lengths != {count} or (store / "photos").stat().st_size != count * views * 4 * R2N2_PIXELS**2:
+                raise ValueError("its files do not have the same number of objects")
+    except (FileError, OSError) as error:
+        progress.log(str(error))
+        return True
     if on_error == "stop":
         return len(skipped) > 0
     objects = (name.split("/") for name in skipped)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from matplotlib.figure import Figure
 from p2vlib import progress
 from p2vlib.config import Config
 from p2vlib.data import dataset
-from p2vlib.data.capture_folder import evenly_spaced
+from p2vlib.data.capture_folder import evenly_spaced, read_subject
 from p2vlib.evaluation import iou_at, predict
 from p2vlib.files import write_atomically
 from p2vlib.geometry.frames import FOOT_CUBE
@@ -96,7 +95,7 @@ def true_capture_measures(folder: Path) -> dict[str, float]:
     They come from the landmarks of the body model. These do not hold for people of wide variety (domain ``wild``), so
     their feet are measured on the true mesh.
     """
-    subject = json.loads((folder / "subject.json").read_text())
+    subject = read_subject(folder)
     if subject["look"] == WILD_DOMAIN:
         return vars(measure_foot(trimesh.load_mesh(folder / "model.obj", process=False), subject["side"])[0])
     (person,) = sample_population(subject["recipe"]["seed"], 1, first=subject["recipe"]["index"])

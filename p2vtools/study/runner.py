@@ -33,10 +33,10 @@ from p2vlib import progress
 from p2vlib.config import from_params
 from p2vlib.files import write_text
 from p2vlib.provenance import ROOT, code_digest, home, imported_modules, syntax_digest
-from p2vtools.files import file_lock
+from p2vtools.files import file_digest, file_lock, is_whole, read_cached_json
 from p2vtools.study import report
 from p2vtools.study.cost import estimate_cost
-from p2vtools.study.notebook_run import manifests
+from p2vtools.study.notebook_run import manifests, part_of_metrics
 from p2vtools.study.parameters import NETWORKS, PATHS, notebook_number, parameters_by_notebook
 
 
@@ -122,8 +122,7 @@ def build_data(scale: str) -> None:
     collection.ensure_collection(config)
     collection.build_collection(config)
     record, minutes = _stamps(scale) / "data.json", round((time.perf_counter() - started) / 60, 2)
-    if record.is_file():
-        minutes = max(minutes, json.loads(record.read_text())["minutes"])
+    minutes = max(minutes, read_cached_json(record).get("minutes", 0))
     write_text(record, json.dumps({"minutes": minutes}))
     write_text(home() / "reports" / scale / "study.json", json.dumps({"minutes_of": {"data": minutes}}))
 
@@ -134,7 +133,7 @@ def expected_minutes(scale: str) -> dict[str, float]:
     parts = [*(reports / scale).glob("parts/*.json"), *(reports / "grids" / scale).glob("*/parts/*.json")]
     known: dict[str, float] = {}
     for part in sorted(parts, key=lambda part: part.stat().st_mtime):
-        if "seconds" in (manifest := json.loads(part.read_text())):
+        if "seconds" in (manifest := read_cached_json(part)):
             known[part.stem] = manifest["seconds"] / 60
     return known
 
@@ -187,7 +186,7 @@ def _digest(path: Path, values: Mapping[str, Any], scale: str, run: str) -> str:
         "code": code_digest(modules),
         "requirements": [f.read_text() for f in ROOT.glob("requirements.txt")],
         "weights": [card.read_text() for card in cards],
-        "earlier": [json.loads(stamp.read_text())["digest"] if stamp.exists() else None for stamp in stamps],
+        "earlier": [read_cached_json(stamp).get("digest") for stamp in stamps],
     }
     return hashlib.sha256(json.dumps(dependencies, default=repr).encode()).hexdigest()
 
@@ -203,11 +202,13 @@ def _fingerprint(path: Path) -> list[int]:
 
 
 def _is_current(run: str, path: Path, digest: str) -> bool:
-    file = _stamps(run) / f"{path.stem}.json"
-    if not file.exists():
+    stamp = read_cached_json(_stamps(run) / f"{path.stem}.json")
+    if stamp.get("digest") != digest:
         return False
-    stamp = json.loads(file.read_text())
-    return stamp["digest"] == digest and all((home() / "reports" / run / name).exists() for name in stamp["outputs"])
+    if not is_whole(home(), stamp["outputs"]):
+        print(f"{path.stem} · its results are damaged, missing or from elsewhere; they are made again", flush=True)
+        return False
+    return True
 
 
 def _run_notebook(path: Path, values: Mapping[str, Any], run: str, digest: str) -> float:
@@ -236,7 +237,9 @@ def _run_notebook(path: Path, values: Mapping[str, Any], run: str, digest: str) 
         if str(earlier.relative_to(reports)) not in outputs:
             earlier.unlink()
     minutes = (time.perf_counter() - started) / 60
-    write_text(stamp, json.dumps({"digest": digest, "minutes": round(minutes, 2), "outputs": outputs}, indent=2))
+    files = [*(reports / output for output in outputs), part_of_metrics(home() / ".runs" / run, name)]
+    digests = {file.relative_to(home()).as_posix(): file_digest(file) for file in files if file.is_file()}
+    write_text(stamp, json.dumps({"digest": digest, "minutes": round(minutes, 2), "outputs": digests}, indent=2))
     return minutes
 
 

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from p2vlib.files import write_text
+from p2vlib.files import read_json, write_text
 from p2vlib.provenance import code_digest, commit, home
 from p2vtools.executor import run_jobs
+from p2vtools.files import read_cached_json
 from p2vtools.fit import pretrained
 from p2vtools.study.benchmark import captures, scans, summary
 from p2vtools.synthesis.feet.legs import cache_legs
@@ -43,10 +44,10 @@ def run_benchmark(share: float = 1.0, out: Path | None = None, workers: int | No
     cache = home() / ".runs" / "evaluate" / _digest()
     counts = {part: max(1, round(share * cases)) for part, cases in CASES.items()}
     jobs = [(cache / part / f"{case:03d}.json", part, case) for part, count in counts.items() for case in range(count)]
-    if missing := [job for job in jobs if not job[0].is_file()]:
+    if missing := [job for job in jobs if "rows" not in read_cached_json(job[0])]:
         cache_legs()
         run_jobs(_evaluate_case, missing, "cases", "case", workers)
-    results = [json.loads(path.read_text()) for path, _, _ in jobs]
+    results = [read_json(path, "delete it, and run the command again") for path, _, _ in jobs]
     for part in summary.PARTS:
         table = pd.DataFrame([row for result in results for row in result["rows"].get(part, [])])
         write_text(out / f"{part}.csv", table.to_csv(index=False, float_format="%.5g"))

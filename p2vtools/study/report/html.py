@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,10 +17,14 @@ import pandas as pd
 from markupsafe import Markup
 from PIL import Image
 
+from p2vlib.files import reading
 from p2vtools.study.notebook_run import SMOKE_NOTE
 from p2vtools.study.parameters import notebook_number
 
 HERE = Path(__file__).parent
+
+RESTORE = "run its notebook again, or restore it with git"
+"""What to do about a damaged figure or table."""
 
 MAX_PAGE = 8
 """Largest page, megabytes (10^6 bytes)."""
@@ -103,14 +108,17 @@ def report_file(folder: Path, name: str) -> Path:
 
 def figure(folder: Path, entry: Mapping[str, Any], manifest: Mapping[str, Any]) -> dict[str, Any]:
     """A saved figure for the template; its caption is also its alternative text."""
-    with Image.open(report_file(folder, entry["file"])) as picture:
+    path = report_file(folder, entry["file"])
+    with reading(path, RESTORE), Image.open(io.BytesIO(path.read_bytes())) as picture:
         width, height = picture.size
     return {**entry, "width": width, "height": height, "source": source_of(entry, manifest)}
 
 
 def saved_table(folder: Path, entry: Mapping[str, Any], manifest: Mapping[str, Any]) -> dict[str, Any]:
     """A saved table for the template, with a link to its file."""
-    cells = pd.read_csv(report_file(folder, entry["file"]), dtype=str, keep_default_na=False)
+    path = report_file(folder, entry["file"])
+    with reading(path, RESTORE):
+        cells = pd.read_csv(path, dtype=str, keep_default_na=False)
     return table(cells, entry["caption"], entry["file"], source_of(entry, manifest))
 
 

@@ -21,8 +21,9 @@ from PIL import Image
 from pygments.formatters import HtmlFormatter
 from traitlets.config import Config
 
-from p2vlib.files import write_text
+from p2vlib.files import reading, write_text
 from p2vlib.provenance import home, text_digest
+from p2vtools.study.notebook_run import read_json
 from p2vtools.study.report.html import HERE, render, source_of, title_of
 
 PLOTLY = "application/vnd.plotly.v1+json"
@@ -55,7 +56,7 @@ def write_pages(folder: Path, manifests: Sequence[Mapping[str, Any]]) -> None:
         ValueError: as `offline_page`.
     """
     config = folder / "config.json"
-    scale = json.loads(config.read_text())["scale"] if config.is_file() else ""
+    scale = read_json(config).get("scale", "") if config.is_file() else ""
     present = [m for m in manifests if (folder / "executed" / f"{m['notebook']}.ipynb").is_file()]
     scripts: set[str] = set()
     for place, manifest in enumerate(present):
@@ -90,7 +91,8 @@ def offline_page(executed: Path, folder: Path, manifest: Mapping[str, Any], **co
     Raises:
         ValueError: an output contains an address outside, for instance of a picture.
     """
-    notebook = _prepared(nbformat.read(executed, as_version=4), manifest)
+    with reading(executed, "run its notebook again"):
+        notebook = _prepared(nbformat.read(executed, as_version=4), manifest)
     exporter = HTMLExporter(
         template_name="basic",
         template_file="notebook.html.j2",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -10,13 +9,13 @@ from typing import Any
 
 import pandas as pd
 
-from p2vlib import progress
+from p2vlib import files, progress
 from p2vlib.config import read_settings
-from p2vlib.files import write_bytes, write_text
+from p2vlib.files import FileError, reading, write_bytes, write_text
 from p2vlib.provenance import home, text_digest
 from p2vtools.files import file_lock
 from p2vtools.study.metrics_csv import COLUMNS, parse_metrics, read_metrics
-from p2vtools.study.notebook_run import manifests, part_of_metrics
+from p2vtools.study.notebook_run import manifests, part_of_metrics, read_json
 from p2vtools.study.parameters import notebook_number
 from p2vtools.study.report.findings import NOTE, findings
 from p2vtools.study.report.html import (
@@ -77,7 +76,7 @@ def _build(scale: str, folder: Path, work: Path, parameters: Mapping[str, Any]) 
     for manifest in completed:  # older manifests leave the seed to their config
         config = folder / "parts" / f"{manifest['notebook']}.config.json"
         if "seed" not in manifest and config.is_file():
-            manifest["seed"] = json.loads(config.read_text())["seed"]
+            manifest["seed"] = read_json(config).get("seed")
     _join_metrics(folder / "metrics.csv", work, completed, scale)
     if (folder / "executed").is_dir():
         from p2vtools.study.report.notebook_page import write_pages  # heavy, and not needed in a fresh checkout
@@ -151,7 +150,11 @@ def _to_csv(rows: pd.DataFrame) -> str:
 
 
 def _index(folder: Path, scale: str, completed: Sequence[Manifest], parameters: Mapping[str, Any]) -> str:
-    config = read_settings((folder / "config.json").read_text())
+    config = read_json(folder / "config.json", read_settings)
+    if lacking := {"scale", "feet", "objects", "networks", "image_size"} - set(config):
+        raise FileError(
+            folder / "config.json", f"no {', '.join(sorted(lacking))}", "run a notebook of this scale again"
+        )
     costs = _costs(folder, completed)
     minutes = costs["minutes"].astype(float).sum()
     title = f"Feet from photos: the study at scale {scale}"
@@ -225,8 +228,11 @@ def _costs(folder: Path, completed: Sequence[Manifest]) -> pd.DataFrame:
     """Minutes and peak memory of the data and of each notebook; a notebook's are those of its manifest."""
     rows = []
     study = folder / "study.json"
-    if study.is_file() and "data" in (minutes := json.loads(study.read_text())["minutes_of"]):
-        rows.append(("data", "The data: meshes, photos, volumes", f"{minutes['data']:.1f}", ""))
+    if study.is_file():
+        advice = "expected the minutes of the data; delete it, or write it again with `p2v data`"
+        with reading(study, advice):
+            minutes = files.read_json(study, advice)["minutes_of"]["data"]
+            rows.append(("data", "The data: meshes, photos, volumes", f"{minutes:.1f}", ""))
     rows += [(m["notebook"], m["title"], f"{m['seconds'] / 60:.1f}", m["peak_memory_gib"]) for m in completed]
     return pd.DataFrame(rows, columns=["part", "title", "minutes", "peak memory [GiB]"])
 

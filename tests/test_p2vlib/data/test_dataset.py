@@ -208,13 +208,16 @@ def test_mirroring_flips_photos_and_volume_and_reverses_the_views():
     assert torch.equal(same, photos)
 
 
-def test_a_missing_or_stale_packed_file_is_an_error_that_names_the_command(smoke, home):
+def test_a_missing_or_stale_packed_file_is_an_error_that_names_the_command(smoke, home, capsys):
     with pytest.raises(ValueError, match="smoke.safetensors: no such file; run `p2v data --scale smoke`"):
         packed.read_packed(smoke.config)
     packed.packed_path(smoke.config).parent.mkdir(parents=True)
     save_file({"photos": np.zeros(1)}, packed.packed_path(smoke.config), {"fingerprint": "another"})
     with pytest.raises(ValueError, match="holds other data .*; run `p2v data --scale smoke`"):
         dataset.load(smoke.config)
+    packed.packed_path(smoke.config).write_bytes(b"damaged")
+    assert not packed.is_current(smoke.config)
+    assert "smoke.safetensors: cannot be read" in (out := capsys.readouterr().out) and "it is made again" in out
 
 
 def test_a_written_capture_is_read_back(folder, tmp_path):

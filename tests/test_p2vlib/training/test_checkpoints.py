@@ -111,13 +111,16 @@ def test_the_provenance_names_everything_that_the_weights_depend_on(tmp_path):
     assert differences(data(), model=MeanColour()) == {"network", "code"}, "code outside the project counts as well"
 
 
-def test_a_truncated_file_is_named(train, tmp_path):
+def test_a_truncated_file_is_named_and_trained_again(train, tmp_path):
     train()
     path = tmp_path / "weights.safetensors"
-    path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(ValueError, match="expected a complete safetensors file") as caught:
-        train()
-    assert str(path) in str(caught.value)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-100])
+    with pytest.raises(ValueError, match="weights.safetensors: .*expected a complete safetensors file"):
+        checkpoints.read_provenance(path)
+    provenance, lines = {"seed": 0}, []
+    checkpoints.archive_stale([path], provenance, lines.append)
+    assert not path.exists() and len(lines) == 1 and f"{path}: cannot be read" in lines[0]
 
 
 def test_weights_of_another_network_are_refused(train, tmp_path):

@@ -97,6 +97,17 @@ def test_notebooks_run_in_order_and_again_only_when_stale(home, capfd):
     assert run_notebooks("smoke") == {"01_first": "done", "02_second": "done"}, "the second depends on the first"
     assert "01_first · start · about 0:12 left" in capfd.readouterr().out, "6 seconds each, as in the last run"
 
+    digest = json.loads(stamp(home, "02_second").read_text())["digest"]
+    second = home / "notebooks" / "02_second.ipynb"
+    assert runner._is_current("smoke", second, digest)
+    for damaged in (report(home, "executed/02_second.ipynb"), stamp(home, "02_second")):
+        content = damaged.read_bytes()
+        damaged.write_text("{")
+        assert not runner._is_current("smoke", second, digest)
+        damaged.write_bytes(content)
+    printed = capfd.readouterr().out
+    assert "02_second · its results are damaged" in printed and "02_second.json: not JSON" in printed
+
     report(home, "executed/01_first.ipynb").unlink()
     assert run_notebooks("smoke") == {"01_first": "done", "02_second": "up to date"}, "made again, it is the same"
 

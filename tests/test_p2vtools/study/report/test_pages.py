@@ -203,6 +203,25 @@ def test_rows_of_a_renamed_notebook_are_replaced(home: Path):
 
 
 @pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("study.json", "[]", "JSON with a list .*p2v data"),
+        ("study.json", "{}", "no 'minutes_of'.*p2v data"),
+        ("config.json", "{", "run its notebook again"),
+        ("config.json", "{}", "no feet, image_size, networks, objects, scale; run a notebook"),
+        ("parts/03.json", "{", "run its notebook again"),
+        ("tables/03-t.csv", "", "cannot be read .*restore it with git"),
+        ("figures/03-a b.png", "", "cannot be read .*restore it with git"),
+    ],
+)
+def test_a_damaged_file_is_named_with_what_restores_it(home: Path, file, content, message):
+    run = complete_run("03")
+    (run.folder / file).write_text(content)
+    with pytest.raises(ValueError, match=f"{file}: .*({message})"):
+        report.build("quick")
+
+
+@pytest.mark.parametrize(
     ("key", "value", "message"),
     [
         ("notebook", "../../x", "is of the notebook '../../x'; expected the manifest of 03"),
