@@ -17,7 +17,8 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from p2vlib import limits
+JSON_BYTES = 64 * 2**20
+"""Largest JSON file; an hour of poses from a phone has about 20 MiB."""
 
 
 class FileError(ValueError):
@@ -63,9 +64,9 @@ def read_json(path: Path, expected: str, kind: type = dict) -> Any:
     """The content of the JSON file at ``path``.
 
     Raises:
-        FileError: no such file, larger than `limits.JSON_BYTES`, not JSON, or not of the ``kind`` dict or list.
+        FileError: no such file, larger than `JSON_BYTES`, not JSON, or not of the ``kind`` dict or list.
     """
-    check_size(path, limits.JSON_BYTES, expected)
+    check_size(path, JSON_BYTES, expected)
     return parse_json(path, path.read_bytes(), expected, kind)
 
 

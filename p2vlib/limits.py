@@ -4,9 +4,6 @@ from __future__ import annotations
 
 MIB, GIB = 2**20, 2**30
 
-JSON_BYTES = 64 * MIB
-"""Largest JSON file; an hour of poses from a phone has about 20 MiB."""
-
 PHOTO_BYTES = 64 * MIB
 """Largest file of a photo."""
 
@@ -15,12 +12,6 @@ PHOTO_PIXELS = 64_000_000
 
 TRAINING_PIXELS = 4096 * 4096
 """Largest photo of a training capture."""
-
-IMAGE_SIDE = 100_000
-"""Largest width or height of the image of a camera, pixels."""
-
-CAMERA_NUMBER = 1e9
-"""Largest absolute value in the matrices of a camera: pixels, or the unit of its world."""
 
 SCAN_BYTES = 512 * MIB
 """Largest file of a scan."""

@@ -20,19 +20,12 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from p2vlib import limits
-from p2vlib.files import FileError, check_size, read_json, reading
-from p2vlib.geometry.cameras import (
-    Camera,
-    Row,
-    look_at,
-    r2n2_camera,
-    read_cameras,
-    read_metadata,
-    write_cameras,
-    write_metadata,
-)
+from p2vlib.data.binvox import read_binvox, write_binvox
+from p2vlib.data.camera_files import read_cameras, read_metadata, write_cameras, write_metadata
+from p2vlib.files import JSON_BYTES, FileError, check_size, read_json, reading
+from p2vlib.geometry.cameras import Camera, Row, look_at, r2n2_camera
 from p2vlib.geometry.frames import Cube
-from p2vlib.geometry.grids import VoxelGrid, read_binvox, write_binvox
+from p2vlib.geometry.grids import VoxelGrid
 
 PHOTO_FORMATS = ("JPEG", "PNG", "WEBP", "HEIF")
 """Formats of photos, as Pillow calls them, whatever the name of the file ends in."""
@@ -123,7 +116,7 @@ def evenly_spaced(available: int, views: int) -> list[int]:
 def read_names(listing: Path) -> list[str]:
     """The names of photos in a ``renderings.txt``."""
     expected = "expected the names of the photos, one per line"
-    check_size(listing, limits.JSON_BYTES, expected)
+    check_size(listing, JSON_BYTES, expected)
     with reading(listing, expected):
         names = listing.read_text("utf-8").split()
         if not names or not "".join(names).isprintable():

@@ -1,4 +1,4 @@
-"""Pinhole cameras: projection, cropping, R2N2 metadata rows, ``cameras.json``.
+"""Pinhole cameras: projection, cropping, R2N2 metadata rows.
 
 Camera axes are those of OpenCV: x right, y down, z forward. Pixel coordinates have their origin at the corner of the
 top left pixel, whose centre is at (0.5, 0.5).
@@ -6,16 +6,11 @@ top left pixel, whose centre is at (0.5, 0.5).
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 
-from p2vlib import limits
-from p2vlib.files import FileError, check_size, read_json, reading
 from p2vlib.geometry.frames import R2N2_DISTANCE_SCALE, R2N2_FOV, Cube
 
 Row = tuple[float, float, float, float, float]
@@ -23,6 +18,12 @@ Row = tuple[float, float, float, float, float]
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom, pixels; a box may extend beyond the image."""
+
+LARGEST_SIDE = 100_000
+"""Largest width or height of the image of a camera, pixels."""
+
+LARGEST_NUMBER = 1e9
+"""Largest absolute value in the matrices of a camera: pixels, or the unit of its world."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +50,7 @@ class Camera:
         largest = max(np.abs(self.intrinsics).max(), np.abs(self.extrinsics).max())
         focal = min(self.intrinsics[0, 0], self.intrinsics[1, 1])
         smallest, side = min(self.width, self.height), max(self.width, self.height)
-        if not (largest < limits.CAMERA_NUMBER and focal > 0 and smallest > 0 and side <= limits.IMAGE_SIDE):
+        if not (largest < LARGEST_NUMBER and focal > 0 and smallest > 0 and side <= LARGEST_SIDE):
             raise ValueError(
                 "a camera needs finite matrices, positive focal lengths and an image size; found a focal length of "
                 f"{focal:g}, an image of {self.width:g} x {self.height:g} and numbers up to {largest:g}"
@@ -150,54 +151,3 @@ def r2n2_camera(row: Row, unit: float, target: Float[np.ndarray, " 3"], width: i
     [1.4, 0.0, 0.0]
     """
     return look_at((*row[:3], row[3] * R2N2_DISTANCE_SCALE * unit, R2N2_FOV), target, width, height)
-
-
-def read_metadata(path: Path, rows: int) -> list[Row]:
-    """Reads ``rendering_metadata.txt``, one view per line.
-
-    Raises:
-        ValueError: a line without five finite numbers, or another number of lines than ``rows``.
-    """
-    expected = "expected azimuth elevation in-plane distance fov"
-    check_size(path, limits.JSON_BYTES, expected)
-    with reading(path, expected):
-        lines = path.read_text("utf-8").splitlines()
-        table = [[float(word) for word in line.split()] for line in lines if line.strip()]
-    if len(table) != rows:
-        raise FileError(path, f"{len(table)} rows for {rows} photos", "expected one row per photo")
-    for number, row in enumerate(table, start=1):
-        if len(row) != 5 or not np.isfinite(row).all():
-            raise FileError(path, f"line {number} is {row}", expected)
-    return [(row[0], row[1], row[2], row[3], row[4]) for row in table]
-
-
-def write_metadata(path: Path, rows: Sequence[Row]) -> None:
-    """Writes ``rendering_metadata.txt``."""
-    path.write_text("".join(" ".join(f"{value:.6g}" for value in row) + "\n" for row in rows))
-
-
-def read_cameras(path: Path) -> list[Camera]:
-    """Reads ``cameras.json``.
-
-    Raises:
-        ValueError: not JSON, a frame without its matrices, or one that is no camera.
-    """
-    expected = "expected frames with intrinsics, extrinsics, width and height"
-    content = read_json(path, expected)
-    with reading(path, expected):
-        return [
-            Camera(
-                np.array(f["intrinsics"], float), np.array(f["extrinsics"], float), int(f["width"]), int(f["height"])
-            )
-            for f in content["frames"]
-        ]
-
-
-def write_cameras(path: Path, cameras: Sequence[Camera]) -> None:
-    """Writes ``cameras.json``: intrinsics and extrinsics (world to camera, OpenCV axes) of every photo, in order."""
-    frames = [
-        {"width": c.width, "height": c.height, "intrinsics": c.intrinsics.tolist(), "extrinsics": c.extrinsics.tolist()}
-        for c in cameras
-    ]
-    content = {"axes": "opencv", "unit": "metre", "extrinsics": "world to camera", "frames": frames}
-    path.write_text(json.dumps(content))

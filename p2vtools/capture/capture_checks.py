@@ -13,11 +13,13 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
+from p2vlib.data.binvox import read_binvox
+from p2vlib.data.camera_files import read_cameras, read_metadata
 from p2vlib.data.capture_folder import read_names
 from p2vlib.files import FileError, read_json
-from p2vlib.geometry.cameras import Camera, Row, look_at, read_cameras, read_metadata
+from p2vlib.geometry.cameras import Camera, Row, look_at
 from p2vlib.geometry.frames import FOOT_CUBE, FOOT_CUT_HEIGHT, FOOT_SYNSET, SIDES, Cube
-from p2vlib.geometry.grids import VoxelGrid, read_binvox
+from p2vlib.geometry.grids import VoxelGrid
 from p2vtools.archives.shapenet import VOXELS
 from p2vtools.capture.duplicates import PhotoFingerprint, SolidFingerprint, fingerprint_solid, normalised_thumbnail
 from p2vtools.capture.sanity_checks import photo_problems, side_of_grid

@@ -13,7 +13,7 @@ from PIL import Image
 
 from p2vlib import limits
 from p2vlib.data.capture_folder import decode_photo
-from p2vlib.files import FileError, parse_json, reading
+from p2vlib.files import JSON_BYTES, FileError, parse_json, reading
 
 MAX_FILES = 100_000
 """An hour of Record3D at 10 frames a second."""
@@ -109,7 +109,7 @@ class ExportArchive:
         Raises:
             ValueError: missing, too large, or not a JSON object.
         """
-        return parse_json(self.path / name, self.read(name, limits.JSON_BYTES), "expected the JSON of the app's export")
+        return parse_json(self.path / name, self.read(name, JSON_BYTES), "expected the JSON of the app's export")
 
     def open_photo(self, name: str, min_side: int = 0, as_stored: bool = False) -> Image.Image:
         """A picture, not turned upright; for the options see `decode_photo`.

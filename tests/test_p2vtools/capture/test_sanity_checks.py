@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from p2vlib.data.camera_files import read_cameras, write_cameras
 from p2vlib.data.capture_folder import write_capture
-from p2vlib.geometry.cameras import look_at, read_cameras, write_cameras
+from p2vlib.geometry.cameras import look_at
 from p2vlib.geometry.frames import foot_cube
 from p2vlib.geometry.grids import voxelise
 from p2vtools.capture.capture_checks import check_capture

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from p2vlib.geometry.cameras import read_cameras, write_cameras
+from p2vlib.data.camera_files import read_cameras, write_cameras
 from p2vtools.cli import main
 from p2vtools.fit import verdict
 from p2vtools.fit.measure import Measures
