@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Bool, Float
 from real import own_captures, placed, random_pose
 
-from p2vlib.data.capture_folder import evenly_spaced
+from p2vlib.data.dataset import evenly_spaced
 from p2vlib.geometry.grids import iou
 from p2vtools.fit.photo_set import PhotoSet
 from p2vtools.fit.placement import find_foot, pose_yaw

@@ -37,7 +37,7 @@ from scipy.spatial import ConvexHull
 
 from p2vlib import progress
 from p2vlib.data.binvox import read_binvox
-from p2vlib.data.capture_folder import evenly_spaced
+from p2vlib.data.dataset import evenly_spaced
 from p2vlib.geometry.cameras import Camera
 from p2vlib.geometry.frames import FOOT_CUBE, Points
 from p2vlib.geometry.grids import Faces, iou, to_mesh, voxelise

@@ -23,7 +23,7 @@ COLOURS = {"p2vlib": "#dbe7f3", "p2vtools": "#f6e3d0"}
 
 CONTENTS = {
     "p2vlib.geometry": "frames, grids, cameras,\nprojection, placement",
-    "p2vlib.data": "capture folders, captures,\npacked file, augmentation",
+    "p2vlib.data": "captures, packed file,\naugmentation",
     "p2vlib.models": "Pix2Vox and all other\nnetworks, registry",
     "p2vlib.evaluation": "predictions, IoU,\nthresholds",
     "p2vlib.training": "loop, losses, batches,\nrecipes, checkpoints",

@@ -21,7 +21,6 @@ from torch import Tensor
 
 from p2vlib.config import Config
 from p2vlib.data import packed as packing
-from p2vlib.data.capture_folder import evenly_spaced
 from p2vlib.geometry.frames import R2N2_PIXELS
 
 COLUMNS = ("sample", "subject", "dataset", "taxonomy", "look", "light", "split", "side", "cube")
@@ -113,6 +112,13 @@ class Captures:
         """The same captures with their tensors on ``device``; memory-mapped photos stay where they are."""
         tensors = self._map(lambda value: value.to(device))
         return replace(self, **tensors | ({"photos": self.photos} if self.source else {}))
+
+
+def evenly_spaced(available: int, views: int) -> list[int]:
+    """Indices of ``views`` evenly spaced photos out of ``available`` clockwise ones, the first nearest the front."""
+    if not 1 <= views <= available:
+        raise ValueError(f"{views} views of {available} photos; expected between 1 and {available}")
+    return [i * available // views for i in range(views)]
 
 
 R2N2_CENTRE_CROP = (4.0, 4.0, 132.0, 132.0)

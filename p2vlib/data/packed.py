@@ -23,8 +23,7 @@ from safetensors.numpy import save
 
 from p2vlib import progress
 from p2vlib.config import DATA_RECIPE, Config
-from p2vlib.data.capture_folder import read_subject
-from p2vlib.files import FileError, reading, write_bytes
+from p2vlib.files import FileError, read_json, reading, write_bytes
 from p2vlib.geometry.frames import FOOT_SHARE, Cube
 from p2vlib.geometry.grids import voxelise
 from p2vlib.provenance import data_folder, home, text_digest
@@ -129,7 +128,7 @@ def fine_truth(config: Config, table: pd.DataFrame) -> Bool[np.ndarray, "capture
 
         def voxelise_finely(name: str) -> np.ndarray:
             folder = data_folder("feet", config.scale) / domains[name] / name
-            subject = read_subject(folder)
+            subject = read_json(folder / "subject.json", "expected a JSON object with the cube of the capture")
             cube = Cube(tuple(subject["cube"]["lower"]), subject["cube"]["edge"])
             solid = trimesh.load_mesh(folder / "model.obj", process=False)
             return np.packbits(voxelise(solid.vertices, solid.faces, cube, FINE_SIZE).volume[:, :layers])

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from p2vlib.config import Training
 from p2vlib.data.augmentation import RECIPES, augment, perturb_cameras
-from p2vlib.data.capture_folder import evenly_spaced
-from p2vlib.data.dataset import Captures, mirror_boxes, mirror_cameras, mirror_views
+from p2vlib.data.dataset import Captures, evenly_spaced, mirror_boxes, mirror_cameras, mirror_views
 from p2vlib.geometry import placement
 from p2vlib.models.network import Batch
 from p2vlib.training.recipes import first_stage

@@ -20,12 +20,12 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from p2vlib import limits, progress
-from p2vlib.data.capture_folder import Capture, decode_photo
 from p2vlib.data.dataset import COLUMNS, Captures
 from p2vlib.files import FileError, check_size, read_json, reading
 from p2vlib.geometry.cameras import Box, Camera
 from p2vlib.geometry.frames import Cube, Volume
 from p2vlib.geometry.grids import VoxelGrid
+from p2vtools.capture_folder import Capture, decode_photo
 
 INDEX = "pix3d.json"
 

@@ -15,7 +15,6 @@ from scipy import ndimage
 
 from p2vlib.data.binvox import read_binvox
 from p2vlib.data.camera_files import read_cameras, read_metadata
-from p2vlib.data.capture_folder import read_names
 from p2vlib.files import FileError, read_json
 from p2vlib.geometry.cameras import Camera, Row, look_at
 from p2vlib.geometry.frames import FOOT_CUBE, FOOT_CUT_HEIGHT, FOOT_SYNSET, SIDES, Cube
@@ -24,6 +23,7 @@ from p2vtools.archives.shapenet import VOXELS
 from p2vtools.capture.duplicates import PhotoFingerprint, SolidFingerprint, fingerprint_solid, normalised_thumbnail
 from p2vtools.capture.sanity_checks import photo_problems, side_of_grid
 from p2vtools.capture.submission import GRID_SIZE, SUBJECT_ID
+from p2vtools.capture_folder import read_names
 from p2vtools.fit.photo_set import PHOTO_SUFFIXES, matches_aspect, open_photo, upright
 from p2vtools.fit.pretrained import PretrainedModel
 

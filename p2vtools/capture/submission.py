@@ -21,7 +21,6 @@ import trimesh
 from jaxtyping import Float
 
 from p2vlib.data.binvox import read_binvox
-from p2vlib.data.capture_folder import read_subject, write_capture
 from p2vlib.files import FileError, read_json, write_bytes, write_text
 from p2vlib.geometry.cameras import Camera
 from p2vlib.geometry.frames import FOOT_CUBE_EDGE, FOOT_SYNSET, SIDES, Cube, foot_cube
@@ -30,6 +29,7 @@ from p2vtools.archives.shapenet import RENDERINGS, SPLITS, VOXELS, read_taxonomy
 from p2vtools.capture.capture_writer import clockwise_order, encode_photo, metadata_row
 from p2vtools.capture.mat_capture import MAX_PHOTO_SIDE
 from p2vtools.capture.scan_files import read_scan
+from p2vtools.capture_folder import read_subject, write_capture
 from p2vtools.files import atomic_directory, ensure_absent, file_lock
 from p2vtools.fit.photo_set import PhotoSet, read_photo_set
 

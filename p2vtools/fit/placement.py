@@ -21,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from p2vlib.data.capture_folder import evenly_spaced
+from p2vlib.data.dataset import evenly_spaced
 from p2vlib.geometry.frames import FOOT_CUBE, FOOT_CUBE_EDGE, FOOT_SHARE, Cube
 from p2vlib.geometry.projection import project_points, voxel_centres
 from p2vtools.fit.cube_crops import predict_cube, predict_masks, silhouette_iou

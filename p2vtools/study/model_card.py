@@ -14,13 +14,14 @@ from matplotlib.figure import Figure
 from p2vlib import progress
 from p2vlib.config import Config
 from p2vlib.data import dataset
-from p2vlib.data.capture_folder import evenly_spaced, read_subject
+from p2vlib.data.dataset import evenly_spaced
 from p2vlib.evaluation import iou_at, predict
 from p2vlib.files import write_atomically
 from p2vlib.geometry.frames import FOOT_CUBE
 from p2vlib.geometry.grids import iou, voxelise
 from p2vlib.provenance import data_folder
 from p2vtools import viewer
+from p2vtools.capture_folder import read_subject
 from p2vtools.executor import run_jobs
 from p2vtools.fit import camera_alignment, pretrained
 from p2vtools.fit.measure import measure_foot

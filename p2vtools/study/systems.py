@@ -18,7 +18,6 @@ from torch import Tensor
 
 from p2vlib import evaluation
 from p2vlib.config import Config
-from p2vlib.data.capture_folder import read_capture
 from p2vlib.data.dataset import Captures
 from p2vlib.geometry import placement
 from p2vlib.geometry.frames import FOOT_CUBE_EDGE, FOOT_SHARE, Cube
@@ -26,6 +25,7 @@ from p2vlib.geometry.grids import to_mesh
 from p2vlib.models.psgn import sample_surface
 from p2vlib.provenance import data_folder
 from p2vtools import viewer
+from p2vtools.capture_folder import read_capture
 from p2vtools.fit.pretrained import load_pretrained
 from p2vtools.fit.silhouette_fitting import refine_volume
 from p2vtools.study import baselines, calibration, experiments, intervals, surfaces

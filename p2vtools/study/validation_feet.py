@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from p2vlib.data import augmentation
-from p2vlib.data.capture_folder import evenly_spaced
+from p2vlib.data.dataset import evenly_spaced
 from p2vlib.geometry.frames import FOOT_CUBE, FOOT_CUBE_EDGE, FOOT_SHARE, SIDES
 from p2vlib.geometry.grids import iou, voxelise
 from p2vtools.executor import run_jobs

@@ -24,13 +24,13 @@ from PIL import Image
 from p2vlib import progress
 from p2vlib.config import DATA_RECIPE, Config
 from p2vlib.data import packed
-from p2vlib.data.capture_folder import read_subject, write_capture
 from p2vlib.files import write_bytes, write_text
 from p2vlib.geometry.cameras import Camera, Row
 from p2vlib.geometry.frames import FOOT_SYNSET, R2N2_DISTANCE_SCALE, R2N2_FOV, SIDES, Cube, object_cube
 from p2vlib.geometry.grids import voxelise
 from p2vlib.provenance import data_folder, home
 from p2vtools.archives.shapenet import RENDERINGS, SPLITS, VOXELS
+from p2vtools.capture_folder import read_subject, write_capture
 from p2vtools.executor import run_jobs
 from p2vtools.files import atomic_directory, file_digest, file_digests, file_lock, is_whole
 from p2vtools.synthesis.feet.legs import cache_legs

@@ -18,8 +18,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from p2vlib.data.augmentation import preprocess
-from p2vlib.data.capture_folder import evenly_spaced
-from p2vlib.data.dataset import Captures, mirror_cameras
+from p2vlib.data.dataset import Captures, evenly_spaced, mirror_cameras
 from p2vlib.evaluation import iter_predictions, view_orders
 from p2vlib.geometry.cameras import Camera
 from p2vlib.geometry.frames import FOOT_CUBE, Cube, Volume

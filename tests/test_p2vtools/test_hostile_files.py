@@ -28,7 +28,6 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from p2vlib.data.capture_folder import write_capture
 from p2vlib.files import FileError, reading
 from p2vlib.geometry.cameras import look_at
 from p2vlib.geometry.frames import FOOT_CUBE
@@ -40,6 +39,7 @@ from p2vtools.archives.shapenet import read_taxonomy
 from p2vtools.capture import mat_capture, scan_files
 from p2vtools.capture.app_exports import read_export
 from p2vtools.capture.app_formats import colmap
+from p2vtools.capture_folder import write_capture
 from p2vtools.fit import records
 from p2vtools.fit.photo_set import read_photo_set
 from p2vtools.fit.pretrained import load_pretrained, pretrained_path

@@ -12,7 +12,7 @@ import pandas as pd
 from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
-from p2vlib.data.capture_folder import evenly_spaced
+from p2vlib.data.dataset import evenly_spaced
 from p2vlib.geometry.frames import FOOT_CUBE, FOOT_SHARE
 from p2vlib.geometry.grids import iou, voxelise
 from p2vtools.capture.capture_writer import WrittenCapture

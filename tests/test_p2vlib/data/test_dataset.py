@@ -16,12 +16,13 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from p2vlib.config import from_params
-from p2vlib.data import capture_folder, dataset, packed
+from p2vlib.data import dataset, packed
 from p2vlib.data.binvox import write_binvox
 from p2vlib.data.camera_files import write_metadata
 from p2vlib.geometry.cameras import look_at
 from p2vlib.geometry.frames import FOOT_SYNSET, foot_cube
 from p2vlib.geometry.grids import VoxelGrid
+from p2vtools import capture_folder
 from p2vtools.synthesis.collection import build_collection
 
 CUBE = foot_cube(np.array([[-0.12, 0, -0.05], [0.12, 0.12, 0.05]]))

@@ -103,13 +103,6 @@ def read_subject(folder: Path) -> dict[str, Any]:
     return read_json(path, "expected a JSON object that describes the capture") if path.is_file() else {}
 
 
-def evenly_spaced(available: int, views: int) -> list[int]:
-    """Indices of ``views`` evenly spaced photos out of ``available`` clockwise ones, the first nearest the front."""
-    if not 1 <= views <= available:
-        raise ValueError(f"{views} views of {available} photos; expected between 1 and {available}")
-    return [i * available // views for i in range(views)]
-
-
 # -------------------------------------------------------------------------------------------------------------- decode
 
 
