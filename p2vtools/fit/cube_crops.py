@@ -60,7 +60,10 @@ def crop_to_cube(
         if solid is not None:
             matrix = torch.from_numpy(camera.normalised(cube, box))[None, None]
             box = tuple(solid_boxes(solid[None], matrix, torch.tensor([[box]]), CLOSE_MARGIN)[0, 0].tolist())
-        photos.append(crop_and_resize(photo, box, size, outside))
+        try:
+            photos.append(crop_and_resize(photo, box, size, outside))
+        except ValueError as error:  # a camera that nearly touches the cube
+            raise FootNotSeenError(name, str(error)) from None
         cameras.append(camera.normalised(cube, box))
     return as_left_captures(photos, cameras, photo_set.side)
 

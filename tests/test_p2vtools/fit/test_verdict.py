@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from p2vlib.data.camera_files import read_cameras, write_cameras
 from p2vtools.cli import main
 from p2vtools.fit import verdict
+from p2vtools.fit.cube_crops import FootNotSeenError
 from p2vtools.fit.measure import Measures
 from p2vtools.fit.photo_set import read_photo_set
 from p2vtools.fit.placement import FootPlacement, pose_matrix
@@ -87,6 +89,16 @@ def test_photos_whose_cameras_do_not_see_the_foot_are_left_out(weights, right_fo
     assert f"{photo_set.names[1]}: left out, the camera is inside the cube or looks away" in lines[0]
     with pytest.raises(ValueError, match="does not see the position of the foot"):
         verdict.reconstruct_and_judge(weights, photo_set.subset([2]), 32, "given")
+
+
+def test_a_camera_that_nearly_touches_the_cube_is_named(weights, right_foot):
+    photo_set = read_photo_set(right_foot).subset([1])
+    (camera,) = photo_set.cameras
+    pose = camera.extrinsics.copy()
+    pose[:3, 3] = -pose[:3, :3] @ (np.array([0.0, 0.05, 0.0]) - 0.18 * pose[2, :3])  # 18 cm in front of the foot
+    near = replace(photo_set, cameras=[replace(camera, extrinsics=pose)])
+    with pytest.raises(FootNotSeenError, match=rf"^{re.escape(photo_set.names[0])}: a crop box of"):
+        reconstruct(weights, near, 32, "given")
 
 
 def test_other_concerns(weights, right_foot):
