@@ -7,7 +7,7 @@ A Flexible New Technique for Camera Calibration, PAMI 2000).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -15,10 +15,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from p2vlib.geometry.cameras import Camera
-from p2vtools.synthesis.mat import Mat, find_mats
-
-MIN_CORNERS = 8
-"""Board corners a photo must show to be used; the large mats have 96."""
+from p2vtools.synthesis.mat import MATS, BorderMat, Mat, find_mats, marker_dictionary
 
 MIN_PHOTOS = 3
 """Photos needed to calibrate a lens."""
@@ -65,7 +62,7 @@ def detect_board(name: str, picture: UInt8[np.ndarray, "height width 3"], mat: M
     """Detects the board of ``mat`` in an RGB photo."""
     grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
     corners, ids, marker_ids = _detect(grey, mat)
-    problem = "" if len(ids) >= MIN_CORNERS else _find_problem(grey, mat, marker_ids)
+    problem = "" if len(ids) >= mat.min_corners else _find_problem(grey, mat, marker_ids)
     return BoardDetection(name, (picture.shape[1], picture.shape[0]), ids, corners, sharpness(picture), problem)
 
 
@@ -73,9 +70,33 @@ def _detect(
     grey: UInt8[np.ndarray, "height width"], mat: Mat
 ) -> tuple[Float[np.ndarray, "corners 2"], Int[np.ndarray, " corners"], Int[np.ndarray, " markers"]]:
     """Corners of the board of ``mat``, their ids, and the ids of all detected markers, of any mat."""
+    if isinstance(mat, BorderMat):
+        marks, marker_ids = _detect_markers(grey)
+        shown = np.isin(marker_ids, mat.marker_ids)
+        ids = (4 * (marker_ids[shown] - mat.first_marker)[:, None] + np.arange(4)).ravel()
+        return marks[shown].reshape(-1, 2), ids, marker_ids
     corners, ids, _, marker_ids = cv2.aruco.CharucoDetector(mat.board()).detectBoard(grey)
     corners = np.asarray([] if corners is None else corners, float).reshape(-1, 2)
     return corners, *(np.asarray([] if found is None else found, int).ravel() for found in (ids, marker_ids))
+
+
+def _detect_markers(
+    grey: UInt8[np.ndarray, "height width"],
+) -> tuple[Float[np.ndarray, "markers 4 2"], Int[np.ndarray, " markers"]]:
+    """Corners and ids of all markers of the dictionary."""
+    parameters = cv2.aruco.DetectorParameters()
+    parameters.cornerRefinementMethod = cv2.aruco.CORNER_REFINE_APRILTAG  # unbiased at the corner of a square
+    marks, ids, _ = cv2.aruco.ArucoDetector(marker_dictionary(), parameters).detectMarkers(grey)
+    return np.asarray(marks, float).reshape(-1, 4, 2), np.asarray([] if ids is None else ids, int).ravel()
+
+
+def printed_design(pictures: Iterable[UInt8[np.ndarray, "height width 3"]], mat: Mat) -> Mat:
+    """``mat``, or the chessboard that was printed on the same paper before, if that is what RGB photos show."""
+    older = MATS[mat.name]
+    for picture in pictures if older != mat else ():
+        if found := find_mats(_detect_markers(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY))[1]):
+            return older if older in found else mat
+    return mat
 
 
 def _find_problem(grey: UInt8[np.ndarray, "height width"], mat: Mat, marker_ids: Int[np.ndarray, " markers"]) -> str:
@@ -110,9 +131,9 @@ def solve_cameras(detections: Sequence[BoardDetection], mat: Mat, focal: float |
         raise ValueError(f"{len(detections)} photos are too few; walk once around the foot and take 8 to 16")
     rejected = {
         one.name: one.problem
-        or f"shows {len(one.ids)} of {len(mat.corners())} corners of the mat; {MIN_CORNERS} needed"
+        or f"shows {len(one.ids)} of {len(mat.corners())} corners of the mat; {mat.min_corners} needed"
         for one in detections
-        if len(one.ids) < MIN_CORNERS
+        if len(one.ids) < mat.min_corners
     }
     used = [one for one in detections if one.name not in rejected]
     if len(used) < (MIN_PHOTOS if focal is None else 1):

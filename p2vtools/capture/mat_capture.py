@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -15,22 +16,23 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from p2vlib.files import FileError
+from p2vlib.geometry.cameras import Camera
 from p2vlib.geometry.frames import FOOT_CUBE, SIDES
 from p2vtools.capture.capture_writer import WrittenCapture, clockwise_order, metadata_row, write_foot_capture
 from p2vtools.capture.charuco import (
     DEFAULT_FOCAL,
-    MIN_CORNERS,
     MIN_PHOTOS,
     BoardDetection,
     detect_board,
     most_common_problem,
+    printed_design,
     solve_cameras,
     undistort,
 )
 from p2vtools.executor import read_in_process
 from p2vtools.files import ensure_absent
 from p2vtools.fit.photo_set import MAX_VIEWS, PHOTO_SUFFIXES, open_photo, upright
-from p2vtools.synthesis.mat import Mat
+from p2vtools.synthesis.mat import RULER, Mat
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v")
 
@@ -51,18 +53,26 @@ EXIF_FOCAL_LENGTH, FILM_WIDTH = 0xA405, 36.0
 
 
 def capture_on_mat(
-    source: Path, mat: Mat, side: str, out: Path, report: Callable[[str], object] = lambda line: None
+    source: Path,
+    mat: Mat,
+    side: str,
+    out: Path,
+    report: Callable[[str], object] = lambda line: None,
+    ruler: float = RULER,
 ) -> WrittenCapture:
     """Writes the photos in the folder ``source``, or frames of the video ``source``, as the capture folder ``out``.
 
     Args:
         report: called with one line of progress or of what was rejected.
+        ruler: measured length, mm, of the ruler on the printed mat, which has `RULER` if the print has its true size.
 
     Raises:
         ValueError: no or unreadable photos, no mat in them, an unknown side, or ``out`` exists already.
     """
     if side not in SIDES:
         raise ValueError(f"side is {side!r}; expected left or right: which foot stands on the mat?")
+    if not 0.8 <= ruler / RULER <= 1.2:
+        raise ValueError(f"the ruler is {ruler:g} mm long; expected {0.8 * RULER:.0f} to {1.2 * RULER:.0f} mm")
     ensure_absent(out)
     if source.is_file() and source.suffix.lower() in VIDEO_SUFFIXES:
         expected = "expected a video, MP4 or MOV, that walks around a foot on the mat"
@@ -75,16 +85,17 @@ def capture_on_mat(
             "no such folder or video",
             f"expected a folder of photos ({', '.join(PHOTO_SUFFIXES)}) or a video ({', '.join(VIDEO_SUFFIXES)})",
         )
-    detections = []
+    mat, detections = printed_design(pictures.values(), mat), []
     for number, (name, picture) in enumerate(pictures.items(), start=1):
         detections.append(detect_board(name, picture, mat))
         report(f"{name}: {len(detections[-1].ids)} corners of the mat ({number} of {len(pictures)})")
     solution = solve_cameras(detections, mat, focal)
     for name, reason in solution.rejected.items():
         report(f"{name}: rejected, {reason}")
-    order = clockwise_order([metadata_row(camera, FOOT_CUBE.centre) for camera in solution.cameras])
+    cameras = [_scale_camera(camera, ruler / RULER) for camera in solution.cameras]
+    order = clockwise_order([metadata_row(camera, FOOT_CUBE.centre) for camera in cameras])
     order = [order[round(step)] for step in np.linspace(0, len(order) - 1, min(len(order), MAX_VIEWS))]
-    names, cameras = ([values[index] for index in order] for values in (solution.names, solution.cameras))
+    names, cameras = ([values[index] for index in order] for values in (solution.names, cameras))
     pairs = zip(names, cameras, strict=True)
     undistorted = [undistort(pictures[name], camera, solution.distortion) for name, camera in pairs]
     errors, pixels = solution.errors[order], cameras[0].intrinsics[0, 0]
@@ -92,8 +103,15 @@ def capture_on_mat(
     if median > 1.5:
         advice = [f"median reprojection error is {median:.1f} pixels; is the mat flat and still, are photos sharp?"]
     notes = [f"mean reprojection error {errors.mean():.2f} pixels, focal length {pixels:.0f} pixels"]
-    subject = {"cameras": f"mat {mat.name}", "pixels off": round(median, 3)}
+    subject = {"cameras": f"mat {mat.name}", "ruler, mm": ruler, "pixels off": round(median, 3)}
     return write_foot_capture(out, side, "mat", names, undistorted, cameras, subject, advice, notes)
+
+
+def _scale_camera(camera: Camera, factor: float) -> Camera:
+    """The camera in a world that is larger by ``factor``."""
+    extrinsics = camera.extrinsics.copy()
+    extrinsics[:3, 3] *= factor
+    return replace(camera, extrinsics=extrinsics)
 
 
 def list_photos(folder: Path) -> list[Path]:
@@ -130,10 +148,10 @@ def read_photos(paths: Sequence[Path]) -> tuple[dict[str, UInt8[np.ndarray, "_ _
 
 def _choose_frames(path: Path, mat: Mat) -> dict[str, np.ndarray]:
     """The sharpest frames of the walk around the foot by name, at least `MIN_AZIMUTH_STEP` apart."""
-    count = _count_frames(path)
-    indices = np.linspace(0, count - 1, min(count, MAX_FRAMES)).round().astype(int).tolist()
+    indices = _frame_indices(path)
+    mat = printed_design((frame for _, frame in _read_frames(path, indices)), mat)
     found = {index: detect_board(f"frame {index}", frame, mat) for index, frame in _read_frames(path, indices)}
-    azimuths = {index: _azimuth(one, mat) for index, one in found.items() if len(one.ids) >= MIN_CORNERS}
+    azimuths = {index: _azimuth(one, mat) for index, one in found.items() if len(one.ids) >= mat.min_corners}
     if not azimuths:
         problem = most_common_problem([*found.values()])
         raise FileError(path, f"none of {len(found)} frames shows the mat {mat.name!r} well enough", problem)
@@ -150,13 +168,14 @@ def _choose_frames(path: Path, mat: Mat) -> dict[str, np.ndarray]:
     return {f"frame {index}": frame for index, frame in _read_frames(path, chosen)}
 
 
-def _count_frames(path: Path) -> int:
+def _frame_indices(path: Path) -> list[int]:
+    """The frames of a video that are examined, evenly spaced."""
     video = cv2.VideoCapture(str(path))
     count = int(video.get(cv2.CAP_PROP_FRAME_COUNT)) if video.isOpened() else 0
     video.release()
     if not 1 <= count < 1_000_000:
         raise FileError(path, "not a readable video", "expected MP4 or MOV")
-    return count
+    return np.linspace(0, count - 1, min(count, MAX_FRAMES)).round().astype(int).tolist()
 
 
 def _read_frames(path: Path, indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:

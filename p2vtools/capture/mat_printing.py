@@ -12,7 +12,7 @@ from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 
 from p2vlib.files import write_atomically
-from p2vtools.synthesis.mat import INCH, MARKER_RATIO, Mat
+from p2vtools.synthesis.mat import INCH, RULER, BorderMat, Mat
 
 INK, HINT, GREY, BLUE = "#000000", "#8fa3bd", "#555555", "#0072B2"
 
@@ -22,7 +22,7 @@ GLUE_STRIP = 10.0
 UNIT_SQUARE = np.array([[0.0, 0], [1, 0], [1, 1], [0, 1]])
 
 INSTRUCTIONS = (
-    "1  Measure the ruler: 100 mm.\nIf not, print again at 100 %.",
+    "1  Measure the ruler: 100 mm.\nIf not, print again at 100 %,\nor pass --ruler MM (step 4).",
     "2  {place} it flat on the floor.\nStand on it, toes along the arrow,\nfull weight, leg bare to the calf.",
     "3  Somebody walks once around you:\n8 to 16 photos, knee height,\nfoot and most of the mat in each.",
     "4  Copy the photos unchanged, then\np2v capture PHOTOS\n--mat {name} --side left --out CAPTURE",
@@ -46,25 +46,20 @@ def write_mat_pdf(mat: Mat, path: Path) -> None:
 
 
 def board_squares(mat: Mat) -> Float[np.ndarray, "squares 4 2"]:
-    """All black squares of the board: those of the chessboard, and the frames and cells of its markers.
+    """All black squares of the board: those of the chessboard, if any, and the frames and cells of its markers.
 
     Corners in millimetres from the upper left corner of the board, x right and y down.
     """
-    board = mat.board()
-    origins = (1000 * np.asarray(board.getObjPoints())[:, 0, :2] // mat.square).astype(int).tolist()
-    ids = np.asarray(board.getIds()).ravel().tolist()
-    markers = dict(zip(map(tuple, origins), ids, strict=True))
-    dictionary, edge = board.getDictionary(), MARKER_RATIO * mat.square
+    board, squares = mat.board(), []
+    dictionary, markers = board.getDictionary(), 1000 * np.asarray(board.getObjPoints())[..., :2]
     cells = dictionary.markerSize + 2
-    cell, margin = edge / cells, (mat.square - edge) / 2
-    squares = []
-    for column, row in np.ndindex(mat.columns, mat.rows):
-        corner = np.array([column, row]) * mat.square
-        if (column, row) not in markers:
-            squares.append(corner + mat.square * UNIT_SQUARE)
-            continue
-        black = dictionary.generateImageMarker(markers[column, row], cells) == 0
-        squares += [corner + margin + cell * (np.array([x, y]) + UNIT_SQUARE) for y, x in np.argwhere(black)]
+    for marker, outline in zip(np.asarray(board.getIds()).ravel().tolist(), markers, strict=True):
+        black, cell = dictionary.generateImageMarker(marker, cells) == 0, (outline[1, 0] - outline[0, 0]) / cells
+        squares += [outline[0] + cell * (np.array([x, y]) + UNIT_SQUARE) for y, x in np.argwhere(black)]
+    if not isinstance(mat, BorderMat):
+        white = set(map(tuple, (markers[:, 0] // mat.square).astype(int)))
+        black = [place for place in np.ndindex(mat.columns, mat.rows) if place not in white]
+        squares += [mat.square * (np.array(place) + UNIT_SQUARE) for place in black]
     return np.stack(squares)
 
 
@@ -105,7 +100,8 @@ def _draw_sheet(mat: Mat, number: int) -> Figure:
     axes.plot([x - 150, x + 150], [y, y], "-.", color=HINT, linewidth=0.6)
     box = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
     axes.text(x, y, "LEFT OR RIGHT FOOT", fontsize=7, color=HINT, ha="center", va="center", bbox=box)
-    _draw_ruler(axes, max(left, 0) + 6, top + mat.size[1] + 3.5)
+    is_border = isinstance(mat, BorderMat)  # then there is no room above and below the board, but in it
+    _draw_ruler(axes, max(left, 0) + 6, y + 55 if is_border else top + mat.size[1] + 3.5)
     note = {"fontsize": 6, "color": HINT, "rotation": 90, "va": "bottom"}
     if mat.sheets > 1:
         axes.plot([x, x], [0, paper_height], "--", color=HINT, linewidth=0.5)
@@ -114,12 +110,15 @@ def _draw_sheet(mat: Mat, number: int) -> Figure:
         else:
             axes.text(x - 2, paper_height - 6, "cut along this line", ha="right", **note)
     title = f"p2vlib mat {mat.name} · print at 100 %, not fitted to the page · toes this way →"
-    axes.text(paper_width / 2, top - 2.5, title, fontsize=7, color=GREY, ha="center", va="bottom")
+    axes.text(
+        paper_width / 2, y - 55 if is_border else top - 2.5, title, fontsize=7, color=GREY, ha="center", va="bottom"
+    )
     return figure
 
 
-def _draw_ruler(axes: Axes, x: float, y: float, length: int = 100) -> None:
-    """A ruler with its left end at (x, y), to check the scale of the print."""
+def _draw_ruler(axes: Axes, x: float, y: float) -> None:
+    """A ruler with its left end at (x, y), to measure the scale of the print."""
+    length = round(RULER)
     axes.plot([x, x + length], [y, y], color=INK, linewidth=0.6)
     for mark in range(0, length + 1, 5):
         axes.plot([x + mark] * 2, [y, y + (3 if mark % 10 == 0 else 1.6)], color=INK, linewidth=0.4)

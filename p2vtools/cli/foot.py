@@ -21,8 +21,13 @@ if TYPE_CHECKING:
 PAPER = "a4x2"
 """The paper on which a mat is printed, and expected in photos, by default."""
 
-NO_SCALE = "photograph the foot on the mat (p2v mat), or pass its measured length to p2v capture --foot-length MM"
+NO_SCALE = (
+    "photograph the foot on the mat (p2v mat) or a sheet of paper (--sheet), or pass its measured length to p2v capture"
+    " --foot-length MM"
+)
 """What to do if the scale of a foot is unknown."""
+
+ASSUMED_RULER = "; its ruler is assumed to be 100 mm long: measure it and pass --ruler MM"
 
 Side = Annotated[Literal["left", "right"], Option(help="which foot it is", show_default=False)]
 
@@ -189,6 +194,8 @@ class Source(NamedTuple):
     app: str | None
     foot_length: float | None
     """Millimetres, for photos without scale."""
+    ruler: float | None
+    """Measured length of the ruler on the mat, millimetres."""
 
 
 def capture(
@@ -200,6 +207,9 @@ def capture(
     foot_length: Annotated[
         float | None, Option(metavar="MM", help="the length by a ruler, for photos without scale")
     ] = None,
+    ruler: Annotated[
+        float | None, Option(metavar="MM", help="the length of the 100 mm ruler on the printed mat, as measured")
+    ] = None,
     out: Annotated[Path | None, Option(help="the capture folder to write")] = None,
     into: Annotated[Path | None, Option(metavar="TREE", help="the data set to submit the capture to")] = None,
     subject: Annotated[str | None, Option(metavar="ID", help="the person's pseudonym in the data set")] = None,
@@ -207,7 +217,7 @@ def capture(
     licence: Annotated[str, Option(help="the licence of the submitted capture")] = "CC-BY-4.0",
 ) -> None:
     """Make a capture folder from photos or a video of a foot or from an app's export; with --into, submit it."""
-    origin = Source(source, side, paper.lower(), sheet, app, foot_length)
+    origin = Source(source, side, paper.lower(), sheet, app, foot_length, ruler)
     if into:
         _submit(origin, into, subject, consent, licence, out)
     elif not out or subject or consent:
@@ -243,7 +253,7 @@ def _make_capture(source: Source, out: Path) -> None:
 
     written = _with_cameras(source, out)
     print("; ".join([f"{source.path}: {written.quality}", f"{len(written.rows)} photos", *written.notes]))
-    print(_describe_scale(written.scale))
+    print(_describe_scale(written.scale) + (ASSUMED_RULER if written.scale == "mat" and not source.ruler else ""))
     for line in written.advice + photo_problems(out, source.side, pretrained.load_pretrained()):
         print(f"  {line}")
 
@@ -254,11 +264,14 @@ def _with_cameras(source: Source, out: Path) -> WrittenCapture:
         raise ValueError("--sheet and --from exclude each other: the app knows its cameras; remove --sheet")
     if not source.app and not source.sheet and source.paper != "none":
         from p2vtools.capture import mat_capture
-        from p2vtools.synthesis.mat import get_mat
+        from p2vtools.synthesis.mat import RULER, get_mat
 
         if source.foot_length:
             raise ValueError("--foot-length is not needed with a mat, which gives the scale; remove it")
-        return mat_capture.capture_on_mat(source.path, get_mat(source.paper), source.side, out, print)
+        ruler = RULER if source.ruler is None else source.ruler
+        return mat_capture.capture_on_mat(source.path, get_mat(source.paper), source.side, out, print, ruler)
+    if source.ruler is not None:
+        raise ValueError("--ruler is the ruler on a mat; remove it, or pass the paper of the mat with --mat")
     from p2vtools.capture.app_exports import read_export
     from p2vtools.capture.export_capture import capture_from_export
     from p2vtools.capture.sfm import read_photos_without_mat

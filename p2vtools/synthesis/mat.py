@@ -1,7 +1,8 @@
 """The printed mat: a ChArUco board from which every photo gets its camera pose and its scale.
 
 A ChArUco board (Garrido-Jurado et al., Pattern Recognition 2014) is a chessboard with a marker in every white square,
-so that any visible part of it identifies itself. The foot stands in the middle, toes towards the right edge of the
+so that any visible part of it identifies itself. A single A4 or letter sheet has larger marks along its long edges
+instead (`BorderMat`), as the foot hides the middle. The foot stands in the middle, toes towards the right edge of the
 sheet. The world frame is that of `p2vlib.geometry.frames`; its origin is the middle of the board.
 """
 
@@ -18,6 +19,9 @@ MARKER_RATIO = 0.75
 
 MIN_MARKERS = 4
 """Markers needed to recognise a mat; single ones are sometimes detected in a patterned carpet."""
+
+RULER = 100.0
+"""Length of the ruler on each printed sheet, mm."""
 
 INCH = 25.4
 
@@ -51,6 +55,9 @@ class Mat:
     sheets: int = 1
     """Number of sheets side by side; two are glued together at the middle of the board."""
 
+    min_corners = 8
+    """Corners that a photo must show to be used; the large mats have 96."""
+
     @property
     def size(self) -> tuple[float, float]:
         """Width and height of the board."""
@@ -65,16 +72,18 @@ class Mat:
         """The board as a ``cv2.aruco.CharucoBoard``, in metres."""
         import cv2
 
-        dictionary = cv2.aruco.getPredefinedDictionary(cv2.aruco.DICT_5X5_1000)
-        edge = self.square / 1000
-        return cv2.aruco.CharucoBoard((self.columns, self.rows), edge, MARKER_RATIO * edge, dictionary, self.marker_ids)
+        edge, ids = self.square / 1000, self.marker_ids
+        return cv2.aruco.CharucoBoard((self.columns, self.rows), edge, MARKER_RATIO * edge, marker_dictionary(), ids)
 
     def board_corners(self) -> Float[np.ndarray, "corners 3"]:
-        """Inner corners of the chessboard in OpenCV's board frame (x right, y down the sheet), metres, by id."""
+        """Corners that are detected, in OpenCV's board frame (x right, y down the sheet), metres, by id.
+
+        They are the inner corners of the chessboard, or all corners of the marks of a `BorderMat`.
+        """
         return np.asarray(self.board().getChessboardCorners(), dtype=float)
 
     def corners(self) -> Float[np.ndarray, "corners 3"]:
-        """Inner corners of the chessboard in the world frame, metres, by id."""
+        """`board_corners` in the world frame, metres, by id."""
         width, height = self.size
         flat = self.board_corners()
         x, z = flat[:, 0] - width / 2000, flat[:, 1] - height / 2000
@@ -102,6 +111,47 @@ class Mat:
         return Sheet(page / 255 * (paper - ink) + ink, *edges.tolist(), position, rotation)
 
 
+@dataclass(frozen=True)
+class BorderMat(Mat):
+    """Large marks in two rows along the long edges of a sheet, beside the foot."""
+
+    mark: float = 0.0
+    """Edge of a mark; ``square`` is the distance from one to the next."""
+    height: float = 0.0
+    """From the upper edge of the first row to the lower edge of the second."""
+
+    min_corners = 16
+
+    @property
+    def size(self) -> tuple[float, float]:
+        return (self.columns - 1) * self.square + self.mark, self.height
+
+    @property
+    def marker_ids(self) -> Int[np.ndarray, " markers"]:
+        return self.first_marker + np.arange(self.columns * self.rows)
+
+    def board(self) -> object:
+        """The board as a ``cv2.aruco.Board``, in metres."""
+        import cv2
+
+        return cv2.aruco.Board(
+            self.board_corners().astype(np.float32).reshape(-1, 4, 3), marker_dictionary(), self.marker_ids
+        )
+
+    def board_corners(self) -> Float[np.ndarray, "corners 3"]:
+        y, x = np.meshgrid([0, self.height - self.mark], self.square * np.arange(self.columns), indexing="ij")
+        outline = self.mark * np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]])
+        origins = np.stack([x.ravel(), y.ravel(), np.zeros(x.size)], 1)
+        return (origins[:, None] + outline).reshape(-1, 3) / 1000
+
+
+def marker_dictionary() -> object:
+    """The markers of all mats, a ``cv2.aruco.Dictionary``."""
+    import cv2
+
+    return cv2.aruco.getPredefinedDictionary(cv2.aruco.DICT_5X5_1000)
+
+
 MATS = {
     mat.name: mat
     for mat in (
@@ -113,16 +163,26 @@ MATS = {
         Mat("letter", 13, 9, 20.0, (11 * INCH, 8.5 * INCH), 300),
     )
 }
-"""Mats by the name of their paper. A large foot hides most of the board on a single A4 or letter sheet."""
+"""Chessboards by the name of their paper. A foot hides most of a single A4 or letter sheet: those two are no longer
+printed, but still read and rendered."""
+
+BORDER_MATS = {
+    mat.name: mat
+    for mat in (
+        BorderMat("a4", 8, 2, 36.0, (297.0, 210.0), 400, mark=31.0, height=198.0),
+        BorderMat("letter", 8, 2, 34.0, (11 * INCH, 8.5 * INCH), 450, mark=29.0, height=203.0),
+    )
+}
+"""Mats for a single small sheet, by the name of their paper."""
 
 
 def get_mat(paper: str) -> Mat:
-    """The mat for a kind of ``paper``; upper and lower case are equivalent.
+    """The mat to print on a kind of ``paper``; upper and lower case are equivalent.
 
     Raises:
         ValueError: unknown paper.
     """
-    mat = MATS.get(paper.strip().lower())
+    mat = (MATS | BORDER_MATS).get(paper.strip().lower())
     if mat is None:
         raise ValueError(f"no mat for paper {paper!r}; expected one of {', '.join(MATS)}")
     return mat
@@ -130,9 +190,9 @@ def get_mat(paper: str) -> Mat:
 
 def find_mats(marker_ids: Int[np.ndarray, " markers"]) -> list[Mat]:
     """The mats with the most of these markers; none if no mat has at least `MIN_MARKERS` of them."""
-    counts = {name: int(np.isin(marker_ids, mat.marker_ids).sum()) for name, mat in MATS.items()}
+    counts = {mat: int(np.isin(marker_ids, mat.marker_ids).sum()) for mat in (*MATS.values(), *BORDER_MATS.values())}
     best = max(counts.values())
-    return [MATS[name] for name, count in counts.items() if count == best >= MIN_MARKERS]
+    return [mat for mat, count in counts.items() if count == best >= MIN_MARKERS]
 
 
 def random_sheet(mat: Mat, rng: np.random.Generator) -> Sheet:

@@ -23,7 +23,7 @@ from p2vtools.cli import main
 from p2vtools.fit.photo_set import read_photo_set
 from p2vtools.synthesis.feet.foot import make_feet
 from p2vtools.synthesis.feet.population import sample_population
-from p2vtools.synthesis.mat import get_mat
+from p2vtools.synthesis.mat import BORDER_MATS, MATS, get_mat
 from p2vtools.synthesis.photos import trajectories
 from p2vtools.synthesis.photos.rendering import render_phone_photos
 from tests.mats import mat_image, write_photos, write_video
@@ -132,6 +132,19 @@ def test_mirrored_photo_is_rejected(walk, detections):
     assert len(found.names) == PHOTOS - 1 and "is a mirror image" in found.rejected["4"]
 
 
+@pytest.mark.parametrize("mat", [MATS["a4"], BORDER_MATS["a4"]])
+def test_both_designs_of_one_sheet_are_read_and_scaled_by_the_ruler(mat, tmp_path):
+    photos = write_photos(tmp_path / "photos", [mat_image(mat, azimuth) for azimuth in range(0, 360, 60)])
+    assumed = capture_on_mat(photos, get_mat("a4"), "left", tmp_path / "assumed")
+    measured = capture_on_mat(photos, get_mat("a4"), "left", tmp_path / "measured", ruler=97)
+    true = look_at((0, 50, 0, 0.6, 50), np.zeros(3), WIDTH, HEIGHT)
+    assert pose_error(assumed.cameras[0], true)[0] < 3
+    for camera, other in zip(measured.cameras, assumed.cameras, strict=True):
+        assert camera.position == pytest.approx(0.97 * other.position)
+    with pytest.raises(ValueError, match=r"the ruler is 3.8 mm long; expected 80 to 120 mm"):
+        capture_on_mat(photos, get_mat("a4"), "left", tmp_path / "inches", ruler=3.8)
+
+
 def test_two_sheets_have_the_board_of_one_large_sheet():
     found = detect_board("a", mat_image(get_mat("a3"), 10), get_mat("a4x2"))
     assert len(found.ids) == len(MAT.corners()) and not found.problem
@@ -163,6 +176,7 @@ def test_advice_names_the_missing_side(photos, tmp_path, capsys):
         shutil.copy(photos / f"IMG_{number:04d}.jpg", few)
     assert main(["capture", str(few), "--mat", "A3", "--side", "left", "--out", str(tmp_path / "out")]) == 0
     output = capsys.readouterr().out
+    assert "the printed mat; its ruler is assumed to be 100 mm long" in output
     assert "poor; 3 photos" in output and "3 photos are few; take 8 to 16" in output
     assert "photograph the heel from the left" in output or "photograph the left side" in output
 

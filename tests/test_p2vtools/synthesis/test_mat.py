@@ -10,7 +10,7 @@ import pytest
 from p2vtools.capture.charuco import detect_board
 from p2vtools.capture.mat_printing import GLUE_STRIP, board_squares, squares_on_sheet
 from p2vtools.cli import main
-from p2vtools.synthesis.mat import MATS, get_mat
+from p2vtools.synthesis.mat import BORDER_MATS, MATS, Mat, get_mat
 
 PIXELS_PER_MM = 4
 
@@ -24,12 +24,12 @@ def rasterise(squares: np.ndarray, width: float, height: float) -> np.ndarray:
     return np.repeat(page[..., None], 3, 2)
 
 
-@pytest.mark.parametrize("paper", list(MATS))
-def test_printed_board_is_detected_at_its_corners_and_fits_the_paper(paper):
-    mat = get_mat(paper)
+@pytest.mark.parametrize("mat", [*MATS.values(), *BORDER_MATS.values()])
+def test_printed_board_is_detected_at_its_corners_and_fits_the_paper(mat: Mat):
     width, height = mat.size
     found = detect_board("page", rasterise(board_squares(mat) + 10, width + 20, height + 20), mat)
-    assert len(found.ids) == (mat.columns - 1) * (mat.rows - 1) == len(mat.corners())
+    corners = 4 * 8 * 2 if mat in BORDER_MATS.values() else (mat.columns - 1) * (mat.rows - 1)
+    assert len(found.ids) == corners == len(mat.corners())
     world = mat.corners()[found.ids][:, [0, 2]] * 1000
     expected = (world + np.array(mat.size) / 2 + 10) * PIXELS_PER_MM - 0.5
     assert np.abs(found.corners - expected).max() < 0.6, "x right, z down the page, origin in the middle"
@@ -69,7 +69,9 @@ def test_unknown_paper_and_unwritable_path_are_errors(tmp_path, capsys):
 
 def test_mat_of_another_paper_is_not_detected():
     """It would give a wrong scale."""
-    page = np.repeat(get_mat("a4").image(PIXELS_PER_MM)[..., None], 3, 2)
-    page = np.pad(page, ((40, 40), (40, 40), (0, 0)), constant_values=255)
-    assert len(detect_board("page", page, get_mat("a4")).ids) == 96
-    assert all(not len(detect_board("page", page, get_mat(paper)).ids) for paper in ("a3", "tabloid", "letter"))
+    mats = [*MATS.values(), *BORDER_MATS.values()]
+    for mat, corners in ((MATS["a4"], 96), (BORDER_MATS["a4"], 64)):
+        page = np.repeat(mat.image(PIXELS_PER_MM)[..., None], 3, 2)
+        page = np.pad(page, ((40, 40), (40, 40), (0, 0)), constant_values=255)
+        found = {other: len(detect_board("page", page, other).ids) for other in mats}
+        assert found == dict.fromkeys(mats, 0) | {mat: corners}
