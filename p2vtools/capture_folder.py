@@ -112,8 +112,8 @@ def read_names(listing: Path) -> list[str]:
     check_size(listing, JSON_BYTES, expected)
     with reading(listing, expected):
         names = listing.read_text("utf-8").split()
-        if not names or not "".join(names).isprintable():
-            raise FileError(listing, "control characters" if names else "empty", expected)
+        if not names or not "".join(names).isprintable() or max(map(len, names)) > 255:
+            raise FileError(listing, "names that no file can have" if names else "empty", expected)
         return names
 
 
