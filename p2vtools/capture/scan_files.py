@@ -55,8 +55,8 @@ def read_scan(path: Path) -> trimesh.Trimesh:
         vertices, faces = read_in_process(_read_mesh, path, expected="export it again")
     else:
         vertices, faces = _read_mesh(path)
-    if not np.isfinite(vertices).all():
-        raise FileError(path, "vertices that are not finite", "export it again")
+    if vertices.shape[1:] != (3,) or not np.isfinite(vertices).all():
+        raise FileError(path, "vertices that are not three finite numbers", "export it again")
     if not len(faces):
         raise FileError(path, "no triangles", "mesh the point cloud in the app that exported it")
     if not 0 <= faces.min() <= faces.max() < len(vertices):

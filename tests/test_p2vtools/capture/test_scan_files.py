@@ -62,7 +62,7 @@ def test_errors_name_the_file_and_the_reason(tmp_path):
         ("text.obj", "no triangles"),
         ("points.ply", "no triangles; mesh the point cloud"),
         ("empty.binvox", "no voxel is occupied"),
-        ("nan.ply", "vertices that are not finite"),
+        ("nan.ply", "vertices that are not three finite numbers"),
     ):
         check_error(tmp_path / name, reason)
 
