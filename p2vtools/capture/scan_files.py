@@ -83,7 +83,8 @@ def _read_voxels(path: Path) -> tuple[np.ndarray, np.ndarray]:
         raise FileError(path, "no voxel is occupied", "expected the shell or the solid of a scan")
     if grid.size > MAX_GRID_SIZE:
         raise FileError(path, f"{grid.size} voxels a side", f"the limit is {MAX_GRID_SIZE}: use a coarser grid")
-    return to_mesh(ndimage.gaussian_filter(fill_shell(grid.volume).astype(np.float32), 0.8), grid.cube)
+    with reading(path, "expected the shell or the solid of a scan"):
+        return to_mesh(ndimage.gaussian_filter(fill_shell(grid.volume).astype(np.float32), 0.8), grid.cube)
 
 
 def fill_shell(shell: Bool[np.ndarray, "x y z"]) -> Bool[np.ndarray, "x y z"]:

@@ -109,7 +109,7 @@ def write_scans(folder: Path) -> Iterator[Sample]:
         mesh.CreateFaceVertexCountsAttr([3] * len(ball.faces))
         mesh.CreateFaceVertexIndicesAttr(ball.faces.ravel().tolist())
         stage.Save()
-    write_binvox(folder / "ball.binvox", VoxelGrid(np.pad(np.ones((2, 2, 2), bool), 1), FOOT_CUBE))
+    write_binvox(folder / "ball.binvox", VoxelGrid(np.pad(np.ones((6, 6, 6), bool), 1), FOOT_CUBE))
     for path in [*folder.glob("ball.*"), folder / "text.ply"]:
         yield Sample(path, lambda path=path: scan_files.read_scan(path))
     yield Sample(folder / "ball.binvox", lambda: read_binvox(folder / "ball.binvox"))
