@@ -68,17 +68,17 @@ def write(path: str, content: bytes):
     [
         (write("rendering/02.png", b"\x89PNG\r\n\x1a\nnot one"), "02.png", "not a readable image"),
         (remove("rendering/02.png"), "02.png", "missing"),
-        (remove("rendering/renderings.txt"), "renderings.txt", "missing"),
-        (write("rendering/renderings.txt", b""), "renderings.txt", "at least one photo"),
+        (remove("rendering/renderings.txt"), "renderings.txt", "no such file"),
+        (write("rendering/renderings.txt", b""), "renderings.txt", "empty; expected the names"),
         (write("rendering/renderings.txt", b"../subject.json\n"), "subject.json", "missing"),
         (write("rendering/rendering_metadata.txt", b"0 40 0 .6 50\n"), "rendering_metadata.txt", "1 rows for 4"),
         (
             write("rendering/rendering_metadata.txt", b"a b c d e\n" * 4),
             "rendering_metadata.txt",
-            "without five numbers",
+            "could not convert",
         ),
         (write("subject.json", b"{}"), "subject.json", "the cube of the capture"),
-        (write("cameras.json", b"{"), "cameras.json", "not a camera file"),
+        (write("cameras.json", b"{"), "cameras.json", "not JSON"),
         (write("cameras.json", b'{"frames": []}'), "cameras.json", "does not match"),
         (write("model.binvox", b"#binvox 1\ndim 0 0 0\n"), "model.binvox", "no line 'data'"),
     ],
@@ -93,7 +93,7 @@ def test_a_damaged_folder_is_refused_with_the_name_of_the_file(folder, damage, f
 def test_a_truncated_image_is_refused(folder):
     path = folder / "rendering" / "01.png"
     path.write_bytes(path.read_bytes()[:-30])
-    with pytest.raises(ValueError, match="not a readable image"):
+    with pytest.raises(ValueError, match="cannot be read"):
         capture_folder.read_capture(folder)
 
 
