@@ -28,7 +28,7 @@ CONTENTS = {
     "p2vlib.evaluation": "predictions, IoU,\nthresholds",
     "p2vlib.training": "loop, losses, batches,\nrecipes, checkpoints",
     "p2vtools.synthesis": "people, feet, objects,\nrenderer, mat",
-    "p2vtools.archives": "download; ShapeNet,\nPix3D",
+    "p2vtools.archives": "capture folders, ShapeNet,\nPix3D, download",
     "p2vtools.fit": "reconstruct, measure,\nintervals, shoe last",
     "p2vtools.capture": "mat, apps, SfM, scans,\ndata set of real feet",
     "p2vtools.viewer": "figures, 3-D views,\nwidgets",

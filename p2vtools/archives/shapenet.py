@@ -31,7 +31,7 @@ from p2vlib.geometry.cameras import Box, r2n2_camera
 from p2vlib.geometry.frames import R2N2_PIXELS, Cube
 from p2vlib.geometry.grids import VoxelGrid
 from p2vlib.geometry.placement import recrop
-from p2vtools.capture_folder import Capture, read_photos
+from p2vtools.archives.capture_folder import RENDERINGS, SPLITS, TAXONOMY, VOXELS, Capture, read_photos
 from p2vtools.files import atomic_directory, file_lock
 
 VIEWS = 24
@@ -39,11 +39,6 @@ VIEWS = 24
 
 THINGS3D_VIEWS = 6
 """Photos per object of Things3D (Xie et al., Pix2Vox++, IJCV 2020): 1.68 million photos of 280,000 objects."""
-
-SPLITS = {"train": "train", "validation": "val", "test": "test"}
-"""Names of the splits -> their keys in the taxonomy file."""
-
-RENDERINGS, VOXELS, TAXONOMY = "ShapeNetRendering", "ShapeNetVox32", "ShapeNet.json"
 
 FULL_IMAGE = (0.0, 0.0, float(R2N2_PIXELS), float(R2N2_PIXELS))
 

@@ -19,11 +19,11 @@ from p2vlib.files import FileError, read_json
 from p2vlib.geometry.cameras import Camera, Row, look_at
 from p2vlib.geometry.frames import FOOT_CUBE, FOOT_CUT_HEIGHT, FOOT_SYNSET, SIDES, Cube
 from p2vlib.geometry.grids import VoxelGrid
+from p2vtools.archives.capture_folder import read_names
 from p2vtools.archives.shapenet import VOXELS
 from p2vtools.capture.duplicates import PhotoFingerprint, SolidFingerprint, fingerprint_solid, normalised_thumbnail
 from p2vtools.capture.sanity_checks import photo_problems, side_of_grid
 from p2vtools.capture.submission import GRID_SIZE, SUBJECT_ID
-from p2vtools.capture_folder import read_names
 from p2vtools.fit.photo_set import PHOTO_SUFFIXES, matches_aspect, open_photo, upright
 from p2vtools.fit.pretrained import PretrainedModel
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from p2vlib.geometry.cameras import Camera, Row
 from p2vlib.geometry.frames import FOOT_CUBE, FOOT_SYNSET
-from p2vtools import capture_folder
+from p2vtools.archives import capture_folder
 from p2vtools.capture.charuco import sharpness
 from p2vtools.files import atomic_directory
 

@@ -25,11 +25,11 @@ from p2vlib.files import FileError, read_json, write_bytes, write_text
 from p2vlib.geometry.cameras import Camera
 from p2vlib.geometry.frames import FOOT_CUBE_EDGE, FOOT_SYNSET, SIDES, Cube, foot_cube
 from p2vlib.geometry.grids import VoxelGrid, voxelise
+from p2vtools.archives.capture_folder import read_subject, write_capture
 from p2vtools.archives.shapenet import RENDERINGS, SPLITS, VOXELS, read_taxonomy
 from p2vtools.capture.capture_writer import clockwise_order, encode_photo, metadata_row
 from p2vtools.capture.mat_capture import MAX_PHOTO_SIDE
 from p2vtools.capture.scan_files import read_scan
-from p2vtools.capture_folder import read_subject, write_capture
 from p2vtools.files import atomic_directory, ensure_absent, file_lock
 from p2vtools.fit.photo_set import PhotoSet, read_photo_set
 

@@ -120,7 +120,7 @@ def measure(
 
 def _scale_without_record(mesh: Path) -> str:
     """Where the scale of a mesh without a valid record comes from: as its capture folder says, or its own unit."""
-    from p2vtools.capture_folder import read_subject
+    from p2vtools.archives.capture_folder import read_subject
     from p2vtools.fit import records
     from p2vtools.fit.photo_set import scale_of
 

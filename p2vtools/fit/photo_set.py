@@ -17,7 +17,7 @@ from p2vlib.data.dataset import evenly_spaced
 from p2vlib.files import FileError, check_size, reading
 from p2vlib.geometry.cameras import Camera, Row, look_at
 from p2vlib.geometry.frames import FOOT_CUBE, SIDES, Cube
-from p2vtools.capture_folder import decode_photo, listed_photo, read_names, read_subject
+from p2vtools.archives.capture_folder import decode_photo, listed_photo, read_names, read_subject
 
 MAX_VIEWS = 24
 """`read_photo_set` reads at most this many photos, evenly spaced; more add little."""

@@ -21,7 +21,7 @@ from p2vlib.geometry.frames import FOOT_CUBE
 from p2vlib.geometry.grids import iou, voxelise
 from p2vlib.provenance import data_folder
 from p2vtools import viewer
-from p2vtools.capture_folder import read_subject
+from p2vtools.archives.capture_folder import read_subject
 from p2vtools.executor import run_jobs
 from p2vtools.fit import camera_alignment, pretrained
 from p2vtools.fit.measure import measure_foot

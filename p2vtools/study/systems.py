@@ -25,7 +25,7 @@ from p2vlib.geometry.grids import to_mesh
 from p2vlib.models.psgn import sample_surface
 from p2vlib.provenance import data_folder
 from p2vtools import viewer
-from p2vtools.capture_folder import read_capture
+from p2vtools.archives.capture_folder import read_capture
 from p2vtools.fit.pretrained import load_pretrained
 from p2vtools.fit.silhouette_fitting import refine_volume
 from p2vtools.study import baselines, calibration, experiments, intervals, surfaces

@@ -29,8 +29,7 @@ from p2vlib.geometry.cameras import Camera, Row
 from p2vlib.geometry.frames import FOOT_SYNSET, R2N2_DISTANCE_SCALE, R2N2_FOV, SIDES, Cube, object_cube
 from p2vlib.geometry.grids import voxelise
 from p2vlib.provenance import data_folder, home
-from p2vtools.archives.shapenet import RENDERINGS, SPLITS, VOXELS
-from p2vtools.capture_folder import read_subject, write_capture
+from p2vtools.archives.capture_folder import RENDERINGS, SPLITS, VOXELS, read_subject, write_capture
 from p2vtools.executor import run_jobs
 from p2vtools.files import atomic_directory, file_digest, file_digests, file_lock, is_whole
 from p2vtools.synthesis.feet.legs import cache_legs

@@ -18,7 +18,7 @@ from p2vlib.data.packed import fingerprint, packed_path
 from p2vlib.files import write_bytes
 from p2vlib.geometry.frames import FOOT_CUT_HEIGHT, object_cube
 from p2vlib.geometry.grids import VoxelGrid, voxelise
-from p2vtools.capture_folder import Capture, read_capture
+from p2vtools.archives.capture_folder import Capture, read_capture
 
 
 def pack(config: Config, folders: Sequence[Path]) -> Path:

@@ -34,12 +34,12 @@ from p2vlib.geometry.frames import FOOT_CUBE
 from p2vlib.geometry.grids import VoxelGrid, read_binvox, write_binvox
 from p2vlib.training import checkpoints
 from p2vtools.archives import pix3d
+from p2vtools.archives.capture_folder import write_capture
 from p2vtools.archives.published import load_published
 from p2vtools.archives.shapenet import read_taxonomy
 from p2vtools.capture import mat_capture, scan_files
 from p2vtools.capture.app_exports import read_export
 from p2vtools.capture.app_formats import colmap
-from p2vtools.capture_folder import write_capture
 from p2vtools.fit import records
 from p2vtools.fit.photo_set import read_photo_set
 from p2vtools.fit.pretrained import load_pretrained, pretrained_path

@@ -16,10 +16,10 @@ from p2vlib.data.binvox import read_binvox
 from p2vlib.data.camera_files import read_cameras, write_cameras
 from p2vlib.geometry.cameras import Camera, look_at
 from p2vlib.geometry.frames import FOOT_CUBE, FOOT_SYNSET
+from p2vtools.archives.capture_folder import read_capture
 from p2vtools.archives.shapenet import read_taxonomy
 from p2vtools.capture.charuco import detect_board
 from p2vtools.capture.submission import KNEE_HEIGHT, LEG_RADIUS, Submission, below_knee_box, crop_camera, submit_capture
-from p2vtools.capture_folder import read_capture
 from p2vtools.cli import main
 from p2vtools.fit.photo_set import read_photo_set
 from p2vtools.synthesis.mat import get_mat

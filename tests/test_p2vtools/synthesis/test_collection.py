@@ -17,8 +17,8 @@ from p2vlib.data.binvox import read_binvox
 from p2vlib.geometry.cameras import Camera, look_at
 from p2vlib.geometry.frames import FOOT_SYNSET, R2N2_DISTANCE_SCALE, R2N2_FOV, SIDES
 from p2vlib.provenance import data_folder
+from p2vtools.archives.capture_folder import read_capture
 from p2vtools.archives.shapenet import read_taxonomy
-from p2vtools.capture_folder import read_capture
 from p2vtools.synthesis import collection
 from p2vtools.synthesis.collection import CaptureJob
 

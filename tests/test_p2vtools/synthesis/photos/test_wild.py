@@ -11,7 +11,7 @@ import pytest
 import trimesh
 from PIL import Image
 
-from p2vtools.capture_folder import read_capture
+from p2vtools.archives.capture_folder import read_capture
 from p2vtools.synthesis import collection
 from p2vtools.synthesis.feet.foot import make_feet
 from p2vtools.synthesis.feet.population import sample_population

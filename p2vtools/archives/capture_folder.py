@@ -27,6 +27,12 @@ from p2vlib.geometry.cameras import Camera, Row, look_at, r2n2_camera
 from p2vlib.geometry.frames import Cube
 from p2vlib.geometry.grids import VoxelGrid
 
+RENDERINGS, VOXELS, TAXONOMY = "ShapeNetRendering", "ShapeNetVox32", "ShapeNet.json"
+"""Folders of captures and of their grids in a tree like that of ShapeNet, and its list of categories."""
+
+SPLITS = {"train": "train", "validation": "val", "test": "test"}
+"""Names of the splits -> their keys in the taxonomy file."""
+
 PHOTO_FORMATS = ("JPEG", "PNG", "WEBP", "HEIF")
 """Formats of photos, as Pillow calls them, whatever the name of the file ends in."""
 
