@@ -7,22 +7,25 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
+from jaxtyping import Float
 from PIL import Image
 
 from p2vlib.geometry.cameras import Camera
-from p2vlib.geometry.frames import FOOT_CUBE_EDGE, Cube
+from p2vlib.geometry.frames import FOOT_CUBE
 from p2vtools.capture.app_exports import Y_UP, Export, Frame
 from p2vtools.capture.mat_capture import list_photos, read_photos
 from p2vtools.capture.sheet_cameras import locate_sheets
 from p2vtools.capture.sheet_detection import SIZES
+from p2vtools.fit.cube_crops import predict_masks
 from p2vtools.fit.photo_set import photo_set_from_arrays
-from p2vtools.fit.placement import SEARCH_SCALE, silhouettes_in_cube
 from p2vtools.fit.pretrained import PretrainedModel
+from p2vtools.fit.silhouette_fitting import PosePrior, fit_pose
 
 HALF_TURN = np.diag([-1.0, 1.0, -1.0, 1.0])
 
-CARVED_VOXELS = 24
-"""Voxels a side of the grid in which the silhouettes of two photos are compared."""
+DIRECTIONS = 8
+"""Directions of the toes on the sheet that are tried."""
 
 
 def read_photos_on_sheet(
@@ -71,18 +74,29 @@ def agree_on_ends(
 ) -> list[Camera]:
     """The cameras in one frame, in which each of them may be wrong by half a turn of the sheet about its middle.
 
-    The silhouette of the foot in each photo is projected back into a cube on the sheet. Of two photos, those turns are
-    right with which these volumes overlap more; the turns of all follow from the leading eigenvector of the differences
-    (angular synchronisation, Singer 2011).
+    The typical foot is fitted to its silhouette in each photo from `DIRECTIONS` around. The direction is the one that
+    fits all photos best if each may be turned.
     """
-    photo_set = photo_set_from_arrays(pictures, cameras, [str(number) for number in range(len(cameras))], side)
-    edge = FOOT_CUBE_EDGE * SEARCH_SCALE
-    volumes = silhouettes_in_cube(weights, photo_set, np.eye(4), Cube((-edge / 2, 0.0, -edge / 2), edge), CARVED_VOXELS)
-    volumes = np.nan_to_num(volumes - np.nanmean(volumes, axis=(1, 2, 3), keepdims=True))
-    turned = volumes[:, ::-1, :, ::-1]
-    difference = np.einsum("ixyz,jxyz->ij", volumes, volumes - turned)
-    leading = np.linalg.eigh((difference + difference.T) / 2)[1][:, -1]
+    losses = np.stack([_direction_losses(weights, *pair, side) for pair in zip(pictures, cameras, strict=True)])
+    half = DIRECTIONS // 2
+    best = int(np.minimum(losses[:, :half], losses[:, half:]).sum(0).argmin())
     return [
-        replace(camera, extrinsics=camera.extrinsics @ HALF_TURN) if sign < 0 else camera
-        for camera, sign in zip(cameras, leading, strict=True)
+        replace(camera, extrinsics=camera.extrinsics @ HALF_TURN) if turned else camera
+        for camera, turned in zip(cameras, losses[:, best + half] < losses[:, best], strict=True)
     ]
+
+
+def _direction_losses(
+    weights: PretrainedModel, picture: np.ndarray, camera: Camera, side: str
+) -> Float[np.ndarray, " directions"]:
+    """Loss of the fit (`fit_pose`) to one photo from each direction of the toes; 1 where the photo shows no foot."""
+    try:
+        masks, views = predict_masks(
+            weights, photo_set_from_arrays([picture], [camera], ["photo"], side), np.eye(4), FOOT_CUBE
+        )
+    except ValueError:
+        return np.ones(DIRECTIONS)
+    starts = torch.zeros(DIRECTIONS, 4)
+    starts[:, 2] = torch.arange(DIRECTIONS) * 2 * np.pi / DIRECTIONS
+    prior = PosePrior(torch.zeros(4), torch.tensor([0.15, 0.15, 100.0, np.sqrt(weights.typical_foot.spread)]))
+    return fit_pose(weights.typical_foot.solid, prior, masks, views, 1.0, starts, 12, 0.04, 16).loss.numpy()

@@ -202,7 +202,9 @@ def capture(
     source: Annotated[Path, Argument(help="photos, an MP4 or MOV, an app's export (--from), or a capture folder")],
     side: Side,
     paper: Annotated[str, Option("--mat", help="the paper that the mat is printed on, or none")] = PAPER,
-    sheet: Annotated[Literal["a4", "letter"] | None, Option(help="a blank white sheet instead of a mat")] = None,
+    sheet: Annotated[
+        Literal["a4", "letter"] | None, Option(help="experimental: a blank white sheet instead of a mat")
+    ] = None,
     app: Annotated[Literal[APPS] | None, Option("--from", help="the app that exported photos and cameras")] = None,
     foot_length: Annotated[
         float | None, Option(metavar="MM", help="the length by a ruler, for photos without scale")
