@@ -1,1 +1,1 @@
-"""The public archives: download, and reading of Pix3D."""
+"""Capture folders, and the public archives: download, ShapeNet, Pix3D, published checkpoints."""

@@ -79,7 +79,7 @@ def load_pretrained(path: Path | None = None) -> PretrainedModel:
     expected = "expected weights of the unprojection network, as written by `p2v weights`"
     check_size(path, limits.WEIGHTS_BYTES, expected)
     with reading(path, expected), safe_open(path, "pt") as stored:
-        tensors = {name: stored.get_tensor(name).float() for name in stored.keys()}  # noqa: SIM118
+        tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
         card = parse_json(path, (stored.metadata() or {}).get("card", "{}").encode(), expected)
     if OLD_NAMES.get(str(card.get("network")), card.get("network")) != "unprojection":
         raise FileError(path, "weights of another network", expected)
@@ -100,4 +100,4 @@ def load_pretrained(path: Path | None = None) -> PretrainedModel:
         solid, spread = (tensors.pop(f"{TYPICAL}.{name}", None) for name in TypicalFoot._fields)
         model.load_state_dict(tensors, assign=True)
         typical = None if solid is None else TypicalFoot(solid > 0, float(spread))
-        return PretrainedModel(to_fast_layout(model).eval(), threshold, card, typical)
+        return PretrainedModel(to_fast_layout(model.float()).eval(), threshold, card, typical)
