@@ -3,6 +3,8 @@
 PYTHON ?= python3
 BIN := .venv/bin/python
 P2V := $(BIN) -m p2vtools
+# A test file at a time on each of up to four cores, with one thread each.
+PYTEST := OMP_NUM_THREADS=1 $(BIN) -m pytest -n logical --maxprocesses=4 --dist loadfile
 
 .PHONY: setup test test-browser smoke report report-all evaluate lab pictures clean
 
@@ -25,9 +27,9 @@ test: setup
 	$(BIN) -m ruff check .
 	$(BIN) -m ruff format --check .
 	$(BIN) -m mypy
-	$(BIN) -m pytest --doctest-modules tests p2vlib p2vtools
 	$(P2V) data --scale smoke
-	$(BIN) -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 notebooks/
+	$(PYTEST) --doctest-modules tests p2vlib p2vtools
+	$(PYTEST) --nbval-lax --nbval-current-env --nbval-cell-timeout=300 notebooks/
 
 # Needs Chromium, which apt-get installs for root on Debian, and playwright. Without them its tests are skipped, and say so.
 test-browser: setup
