@@ -57,7 +57,7 @@ def stamp(home: Path, name: str) -> Path:
     return home / ".runs" / "smoke" / "stamps" / f"{name}.json"
 
 
-def wait_for(condition, seconds: float = 120.0) -> None:
+def wait_for(condition, seconds: float = 300.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "the condition did not become true"
