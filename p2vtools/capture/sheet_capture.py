@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from PIL import Image
+from torch import Tensor
 
 from p2vlib.geometry.cameras import Camera
 from p2vlib.geometry.frames import FOOT_CUBE
@@ -75,28 +76,49 @@ def agree_on_ends(
     """The cameras in one frame, in which each of them may be wrong by half a turn of the sheet about its middle.
 
     The typical foot is fitted to its silhouette in each photo from `DIRECTIONS` around. The direction is the one that
-    fits all photos best if each may be turned.
+    fits all photos best if each may be turned. Then each photo is compared with the median of the fits, twice.
     """
-    losses = np.stack([_direction_losses(weights, *pair, side) for pair in zip(pictures, cameras, strict=True)])
-    half = DIRECTIONS // 2
-    best = int(np.minimum(losses[:, :half], losses[:, half:]).sum(0).argmin())
+    seen = [_silhouette(weights, *pair, side) for pair in zip(pictures, cameras, strict=True)]
+    starts = torch.zeros(DIRECTIONS, 4)
+    starts[:, 2] = torch.arange(DIRECTIONS) * 2 * np.pi / DIRECTIONS
+    fits = [_fit(weights, one, starts, 12) for one in seen]
+    losses, half = torch.stack([loss for loss, _ in fits]), DIRECTIONS // 2
+    best = int(torch.minimum(losses[:, :half], losses[:, half:]).sum(0).argmin())
+    turned = losses[:, best + half] < losses[:, best]
+    places = torch.stack([found[best + half * int(turn)] for (_, found), turn in zip(fits, turned, strict=True)])
+    for _ in range(2):
+        common = torch.where(turned[:, None], _turn(places, -np.pi), places).median(0).values
+        pairs = [_fit(weights, one, torch.stack([common, _turn(common, np.pi)]), 4) for one in seen]
+        turned = torch.tensor([bool(loss[1] < loss[0]) for loss, _ in pairs])
+        places = torch.stack([found[int(turn)] for (_, found), turn in zip(pairs, turned, strict=True)])
     return [
-        replace(camera, extrinsics=camera.extrinsics @ HALF_TURN) if turned else camera
-        for camera, turned in zip(cameras, losses[:, best + half] < losses[:, best], strict=True)
+        replace(camera, extrinsics=camera.extrinsics @ HALF_TURN) if turn else camera
+        for camera, turn in zip(cameras, turned.tolist(), strict=True)
     ]
 
 
-def _direction_losses(
+def _turn(places: Float[Tensor, "*_ 4"], angle: float) -> Float[Tensor, "*_ 4"]:
+    """Places of a foot (`PoseFit.parameters`) after half a turn, ``angle``, about the middle of the sheet."""
+    return places * torch.tensor([-1.0, -1.0, 1.0, 1.0]) + torch.tensor([0.0, 0.0, angle, 0.0])
+
+
+def _silhouette(
     weights: PretrainedModel, picture: np.ndarray, camera: Camera, side: str
-) -> Float[np.ndarray, " directions"]:
-    """Loss of the fit (`fit_pose`) to one photo from each direction of the toes; 1 where the photo shows no foot."""
+) -> tuple[Tensor, Tensor] | None:
+    """Silhouette and camera of one photo in the cube of a foot on the sheet; None where the photo does not show it."""
     try:
-        masks, views = predict_masks(
-            weights, photo_set_from_arrays([picture], [camera], ["photo"], side), np.eye(4), FOOT_CUBE
-        )
+        photo = photo_set_from_arrays([picture], [camera], ["photo"], side)
+        return predict_masks(weights, photo, np.eye(4), FOOT_CUBE)
     except ValueError:
-        return np.ones(DIRECTIONS)
-    starts = torch.zeros(DIRECTIONS, 4)
-    starts[:, 2] = torch.arange(DIRECTIONS) * 2 * np.pi / DIRECTIONS
-    prior = PosePrior(torch.zeros(4), torch.tensor([0.15, 0.15, 100.0, np.sqrt(weights.typical_foot.spread)]))
-    return fit_pose(weights.typical_foot.solid, prior, masks, views, 1.0, starts, 12, 0.04, 16).loss.numpy()
+        return None
+
+
+def _fit(
+    weights: PretrainedModel, seen: tuple[Tensor, Tensor] | None, starts: Float[Tensor, "starts 4"], steps: int
+) -> tuple[Float[Tensor, " starts"], Float[Tensor, "starts 4"]]:
+    """Losses and places of the typical foot from ``starts``; all losses are 1 without a silhouette."""
+    if seen is None:
+        return torch.ones(len(starts)), starts
+    prior = PosePrior(torch.zeros(4), torch.tensor([0.15, 0.15, 100.0, weights.typical_foot.spread**0.5]))
+    fit = fit_pose(weights.typical_foot.solid, prior, *seen, 1.0, starts, steps, 0.04, 16)
+    return fit.loss, fit.parameters

@@ -327,25 +327,13 @@ def foot_visual_hull(
     Raises:
         ValueError: a camera that does not see the cube.
     """
-    samples = silhouettes_in_cube(weights, photo_set, pose, cube, size)
-    hull = np.nan_to_num(torch.nanquantile(torch.from_numpy(samples), 0.25, dim=0).numpy())
-    hull[:, round(FOOT_SHARE * size) :] = 0
-    return hull[:, :, ::-1] if photo_set.side == "right" else hull
-
-
-def silhouettes_in_cube(
-    weights: PretrainedModel, photo_set: PhotoSet, pose: Float[np.ndarray, "4 4"], cube: Cube, size: int
-) -> Float[np.ndarray, "views x y z"]:
-    """The predicted silhouette of each photo at the voxels of ``cube``; NaN outside the crop; right feet are mirrored.
-
-    Raises:
-        ValueError: a camera that does not see the cube.
-    """
     masks, cameras = predict_masks(weights, photo_set, pose, cube)
     projection = project_points(cameras, voxel_centres(size))
     samples = functional.grid_sample(masks[0][:, None], projection.uv[0][:, None], align_corners=False)[:, 0, 0]
     samples = torch.where(projection.visible[0], samples, torch.nan)
-    return samples.unflatten(1, (size,) * 3).numpy()
+    hull = torch.nan_to_num(torch.nanquantile(samples, 0.25, dim=0)).reshape((size,) * 3)
+    hull[:, round(FOOT_SHARE * size) :] = 0
+    return hull.numpy()[:, :, ::-1] if photo_set.side == "right" else hull.numpy()
 
 
 def _scaled_cube(scale: float) -> Cube:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from p2vlib.geometry.cameras import Camera, look_at
 from p2vtools.capture import sheet_capture
@@ -66,9 +67,10 @@ def test_refuses_photos_without_a_line():
 
 
 def test_turns_cameras_until_the_directions_of_the_toes_agree(monkeypatch):
-    """Toes at 90 degrees; from the other end, 270 degrees fits the second and the fourth of four photos better."""
-    losses = iter([0.5, 0.5, loss, 0.5, 0.5, 0.5, 0.6 - loss, 0.5] for loss in (0.2, 0.4, 0.1, 0.35))
-    monkeypatch.setattr(sheet_capture, "_direction_losses", lambda *_: np.array(next(losses)))
+    """Toes at 90 degrees; the second and the fourth of four photos, placed from the other end, show them at 270."""
+    seen = iter(torch.deg2rad(torch.tensor([90.0, 270.0, 95.0, 260.0])))
+    monkeypatch.setattr(sheet_capture, "_silhouette", lambda *_: next(seen))
+    monkeypatch.setattr(sheet_capture, "_fit", lambda _, toes, starts, steps: (-torch.cos(starts[:, 2] - toes), starts))
     turned = np.diag([-1.0, 1, -1, 1])
     cameras = [CAMERAS[0]] * 4
     wrong = [replace(one, extrinsics=one.extrinsics @ turned) if n % 2 else one for n, one in enumerate(cameras)]
