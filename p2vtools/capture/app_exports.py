@@ -120,8 +120,10 @@ def to_camera(
         raise ValueError(f"{name}: the pose of its camera is not a rotation; export it again")
     rigid = np.eye(4)
     rigid[:3, :3], rigid[:3, 3] = left @ right, pose[:3, 3]
-    with reading(name, "export it again"):
+    try:
         return Camera(intrinsics, np.linalg.inv(rigid @ axes), *map(int, size))
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}; export it again") from None
 
 
 def to_array(where: str, key: str, values: object, shape: tuple[int, ...]) -> np.ndarray:
