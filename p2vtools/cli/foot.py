@@ -21,10 +21,7 @@ if TYPE_CHECKING:
 PAPER = "a4x2"
 """The paper on which a mat is printed, and expected in photos, by default."""
 
-NO_SCALE = (
-    "photograph the foot on the mat (p2v mat) or a sheet of paper (--sheet), or pass its measured length to p2v capture"
-    " --foot-length MM"
-)
+NO_SCALE = "photograph the foot on the mat (p2v mat), or pass its measured length to p2v capture --foot-length MM"
 """What to do if the scale of a foot is unknown."""
 
 ASSUMED_RULER = "; its ruler is assumed to be 100 mm long: measure it and pass --ruler MM"
@@ -189,8 +186,6 @@ class Source(NamedTuple):
     side: str
     paper: str
     """The paper of the mat, or ``none``."""
-    sheet: str | None
-    """The blank sheet under the foot, instead of a mat."""
     app: str | None
     foot_length: float | None
     """Millimetres, for photos without scale."""
@@ -202,9 +197,6 @@ def capture(
     source: Annotated[Path, Argument(help="photos, an MP4 or MOV, an app's export (--from), or a capture folder")],
     side: Side,
     paper: Annotated[str, Option("--mat", help="the paper that the mat is printed on, or none")] = PAPER,
-    sheet: Annotated[
-        Literal["a4", "letter"] | None, Option(help="experimental: a blank white sheet instead of a mat")
-    ] = None,
     app: Annotated[Literal[APPS] | None, Option("--from", help="the app that exported photos and cameras")] = None,
     foot_length: Annotated[
         float | None, Option(metavar="MM", help="the length by a ruler, for photos without scale")
@@ -219,7 +211,7 @@ def capture(
     licence: Annotated[str, Option(help="the licence of the submitted capture")] = "CC-BY-4.0",
 ) -> None:
     """Make a capture folder from photos or a video of a foot or from an app's export; with --into, submit it."""
-    origin = Source(source, side, paper.lower(), sheet, app, foot_length, ruler)
+    origin = Source(source, side, paper.lower(), app, foot_length, ruler)
     if into:
         _submit(origin, into, subject, consent, licence, out)
     elif not out or subject or consent:
@@ -261,10 +253,8 @@ def _make_capture(source: Source, out: Path) -> None:
 
 
 def _with_cameras(source: Source, out: Path) -> WrittenCapture:
-    """Writes the capture folder with cameras from the mat, a sheet, an app or structure from motion."""
-    if source.app and source.sheet:
-        raise ValueError("--sheet and --from exclude each other: the app knows its cameras; remove --sheet")
-    if not source.app and not source.sheet and source.paper != "none":
+    """Writes the capture folder with cameras from the mat, an app or structure from motion."""
+    if not source.app and source.paper != "none":
         from p2vtools.capture import mat_capture
         from p2vtools.synthesis.mat import RULER, get_mat
 
@@ -277,7 +267,6 @@ def _with_cameras(source: Source, out: Path) -> WrittenCapture:
     from p2vtools.capture.app_exports import read_export
     from p2vtools.capture.export_capture import capture_from_export
     from p2vtools.capture.sfm import read_photos_without_mat
-    from p2vtools.capture.sheet_capture import read_photos_on_sheet
     from p2vtools.files import ensure_absent
     from p2vtools.fit import pretrained
     from p2vtools.fit.photo_set import check_foot_length
@@ -286,12 +275,7 @@ def _with_cameras(source: Source, out: Path) -> WrittenCapture:
     if source.foot_length is not None:
         check_foot_length(source.foot_length, "--foot-length")
     weights = pretrained.load_pretrained()
-    if source.app:
-        export = read_export(source.app, source.path)
-    elif source.sheet:
-        export = read_photos_on_sheet(source.path, source.sheet, source.side, weights, print)
-    else:
-        export = read_photos_without_mat(source.path, print)
+    export = read_export(source.app, source.path) if source.app else read_photos_without_mat(source.path, print)
     return capture_from_export(export, source.side, out, weights, source.foot_length, print)
 
 
