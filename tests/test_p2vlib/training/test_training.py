@@ -33,7 +33,7 @@ SMALL_NETWORKS = {
     "pix2vox-a-narrow": {**SMALL, "refiner": (2, 2, 2, 4)},
     "pix2vox++-f-narrow": {**SMALL, "trunk": "resnet18"},
     "pix2vox++-a-narrow": {**SMALL, "trunk": "resnet50", "refiner": (2, 2, 2, 4)},
-    "pix2vox-lstm-narrow": {**SMALL, "head": ((16, 1, 1),), "hidden": 4, "refiner": (2, 2, 2, 4)},
+    "pix2vox-lstm-narrow": {**SMALL, "head": ((16, 1, 1),), "refiner": (2, 2, 2, 4)},
     "3d-r2n2-narrow": SMALL_R2N2,
     "attsets-narrow": SMALL_R2N2,
     "psgn-narrow": dict(image_size=32, encoder=(4, 4, 8, 8), hidden=16, decoder=(4, 4)),

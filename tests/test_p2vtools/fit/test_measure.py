@@ -107,7 +107,7 @@ def test_measure_command(tmp_path, capsys):
     assert "looks like a right foot" in capsys.readouterr().out
     assert (tmp_path / "foot.png").stat().st_size > 20_000
     (tmp_path / "text.obj").write_text("nothing")
-    for file, message in (("none.obj", "no such file"), ("text.obj", "text.obj: has no triangles")):
+    for file, message in (("none.obj", "no such file"), ("text.obj", "text.obj: no triangles")):
         assert main(["measure", str(tmp_path / file), "--side", "left"]) == 1
         error = capsys.readouterr().err
         assert message in error and error.count("\n") == 1

@@ -266,7 +266,7 @@ def test_weights_round_trip_and_must_match_their_card(tmp_path):
     for change in ({"features": 5}, {"nothing": 1}, {"image_size": 40}):
         path = tmp_path / "wrong.safetensors"
         pretrained.save_pretrained(path, model, {**card, "config": {**config, **change}})
-        with pytest.raises(ValueError, match=r"wrong.safetensors: its card does not match its weights"):
+        with pytest.raises(ValueError, match=r"wrong.safetensors: .*its card does not match its weights"):
             pretrained.load_pretrained(path)
 
 

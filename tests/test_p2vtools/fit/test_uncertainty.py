@@ -84,7 +84,7 @@ def test_weights_without_calibration_are_refused_before_the_work(weights, right_
 def test_wrong_cameras_increase_the_uncertainty(weights, right_foot):
     photo_set, rng = read_photo_set(right_foot), np.random.default_rng(3)
     scales = []
-    for degrees, metres in ((0.0, 0.0), (1.5, 0.006)):
+    for degrees, metres in ((0.0, 0.0), validation_feet.WRONG_CAMERAS):
         noisy = validation_feet.perturb_cameras(photo_set, degrees, metres, rng)
         foot = reconstruct.reconstruct(weights, noisy, 32, "given")
         scales.append(uncertainty.uncalibrated_measures(weights, noisy, foot).table.photos.mean())
