@@ -186,7 +186,7 @@ FAULTS = {
         "model.binvox: missing; renderings.txt lists it",
     ),
     "unlisted photo": (content("rendering/extra.jpg", "-"), "extra.jpg not listed in renderings.txt"),
-    "text named .jpg": (content("rendering/01.jpg", "text"), "01.jpg: cannot be read (image file is truncated"),
+    "text named .jpg": (content("rendering/01.jpg", "text"), "01.jpg: not a readable image"),
     "truncated photo": (photo_bytes(lambda data: data[:900]), "01.jpg: cannot be read (image file is truncated"),
     "EXIF": (with_exif, "01.jpg: contains more than pixels (APP1, COM, comment, exif); save it without"),
     "video in a photo": (photo_bytes(lambda data: data + b"video"), "contains more than pixels (bytes after its end)"),
