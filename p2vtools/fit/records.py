@@ -80,7 +80,7 @@ def write_record(judged: JudgedFoot, path: Path, cameras: str, weights: str) -> 
             key = f"{title}, {_unit(photo_set.scale)}"
             content[key] = {name: round(value / unit, digits) for name, value in numbers.items()}
     write_text(record_path(path), json.dumps(content, indent=1) + "\n")
-    return _to_record(content)
+    return _to_record(path, content)
 
 
 def read_record(path: Path) -> Record | None:
