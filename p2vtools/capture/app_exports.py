@@ -70,13 +70,11 @@ class Export:
     up: Float[np.ndarray, " 3"] | None
     """Against gravity; None where it was not measured."""
     metric: bool
-    """Whether the world is in metres."""
+    """Whether the world is in metres, as the phone's tracking gives it."""
     mesh: trimesh.Trimesh | None = None
     points: Float[np.ndarray, "points 3"] = field(default_factory=lambda: NO_POINTS)
     """On surfaces, including the floor."""
     notes: list[str] = field(default_factory=list)
-    scale: str = "tracking"
-    """Where the scale of a metric world comes from, a key of `photo_set.SCALES`."""
 
 
 def read_export(app: str, path: Path) -> Export:

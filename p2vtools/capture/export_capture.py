@@ -100,7 +100,7 @@ def capture_from_export(
         check_foot_length(length, "foot length")
         if export.metric:
             raise ValueError(f"{export.app} gives metres; omit the foot length, it is measured")
-    scale = export.scale if export.metric else "unknown" if length is None else "foot length"
+    scale = "tracking" if export.metric else "unknown" if length is None else "foot length"
     cleaned = scan = None
     if export.mesh is not None:
         cleaned, scan = _clean_mesh(export, weights)

@@ -252,10 +252,12 @@ def test_damaged_files_are_read_or_refused(write, tmp_path, monkeypatch):
 
     signal.signal(signal.SIGPROF, too_slow)
     for sample in write(tmp_path):
-        try_damaged_copies(sample, tmp_path)
+        counts = try_damaged_copies(sample, tmp_path)
+        assert counts["tried"] == counts["read"] + counts["refused"] > 0
 
 
-def try_damaged_copies(sample: Sample, folder: Path) -> None:
+def try_damaged_copies(sample: Sample, folder: Path) -> Counter[str]:
+    """Reads damaged copies of a file; returns how many were tried, read and refused by an error that names the file."""
     original, counts = sample.path.read_bytes(), Counter()
     if sample.path.suffix not in (".mp4", ".pth"):  # a video of a mat and a whole checkpoint would be large
         sample.read()
@@ -289,3 +291,4 @@ def try_damaged_copies(sample: Sample, folder: Path) -> None:
         sample.path.write_bytes(original)
         print(f"{sample.path.relative_to(folder)}: {dict(counts + COUNTS)}")
         COUNTS.clear()
+    return counts
