@@ -107,7 +107,7 @@ def read_photo_set(folder: Path, side: str | None = None, max_side: int = DEFAUL
     """
     if not folder.is_dir():
         found = "a file" if folder.is_file() else "no such folder"
-        raise FileError(folder, f"{found}", "expected a capture folder with photos and their cameras")
+        raise FileError(folder, found, "expected a capture folder with photos and their cameras")
     rendering = folder / "rendering" if (folder / "rendering").is_dir() else folder
     listing = rendering / "renderings.txt"
     if listing.is_file():
