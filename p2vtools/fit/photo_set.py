@@ -135,7 +135,7 @@ def read_photo_set(folder: Path, side: str | None = None, max_side: int = DEFAUL
                 camera = look_at(camera, cube.centre, *photo.size)
         if not matches_aspect(camera, *photo.size):
             found = f"{photo.width} x {photo.height} pixels upright"
-            raise FileError(rendering / names[i], f"{found}", f"its camera has {camera.width} x {camera.height}")
+            raise FileError(rendering / names[i], found, f"its camera has {camera.width} x {camera.height}")
         photo.thumbnail((max_side, max_side), reducing_gap=2.0)
         photos.append(photo.convert("RGBA"))
         cameras.append(camera.resized(*photo.size))
