@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,8 @@ from p2vtools.fit.measure import measure_foot
 from p2vtools.fit.photo_set import read_photo_set
 from p2vtools.fit.pretrained import PretrainedModel
 from p2vtools.fit.reconstruct import reconstruct
-from p2vtools.fit.uncertainty import CALIBRATED_SIZE, measure_with_intervals
+from p2vtools.fit.uncertainty import CALIBRATED_SIZE, MEASURE_NAMES
+from p2vtools.fit.verdict import reconstruct_and_judge
 from p2vtools.study.intervals import bootstrap_interval
 from p2vtools.study.validation_feet import (
     calibrate,
@@ -116,30 +118,38 @@ def measure_capture(
 ) -> pd.DataFrame:
     """The measures of the foot in a capture folder before and after correction, with their intervals and the truth.
 
+    They are those of `p2v reconstruct` (`reconstruct_and_judge`), which leaves out photos that disagree with the others
+    or do not see the foot.
+
     Args:
         noise: key of `camera_alignment.CAMERA_NOISE`; the foot is then displaced and has to be found. None: exact
             cameras and given placement.
 
     Returns:
-        One row per measure: measure, uncorrected, value, half_width, truth (mm), sample, subject.
+        One row per measure: measure, uncorrected, value, half_width, truth (mm), sample, subject. All but the truth are
+        NaN if the solid cannot be measured as a foot.
     """
     photo_set = read_photo_set(folder)
     if noise:
         perturbed = perturb_cameras(photo_set, *camera_alignment.CAMERA_NOISE[noise], rng)
         photo_set, _ = displace_foot(perturbed, rng)
-    foot = reconstruct(weights, photo_set, CALIBRATED_SIZE, "found" if noise else "given")
-    uncorrected = vars(measure_foot(foot.mesh, photo_set.side)[0])
-    measured, truth = measure_with_intervals(weights, photo_set, foot), true_capture_measures(folder)
-    rows = [
-        (name, uncorrected[name], getattr(measured.measures, name), half_width, truth[name])
-        for name, half_width in measured.half_widths.items()
-    ]
+    judged = reconstruct_and_judge(weights, photo_set, CALIBRATED_SIZE, "found" if noise else "given")
+    truth = true_capture_measures(folder)
+    if judged.measured is None:
+        rows = [(name, np.nan, np.nan, np.nan, truth[name]) for name in MEASURE_NAMES]
+    else:
+        measures, half_widths = vars(judged.measured.measures), judged.measured.half_widths
+        uncorrected = vars(measure_foot(replace(judged.foot, corrected_surface=None).mesh, photo_set.side)[0])
+        rows = [(name, uncorrected[name], measures[name], half_widths[name], truth[name]) for name in MEASURE_NAMES]
     table = pd.DataFrame(rows, columns=["measure", "uncorrected", "value", "half_width", "truth"])
     return table.assign(sample=folder.name, subject=folder.name.rsplit("-", 1)[0])
 
 
 def measure_errors(rows: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """Errors of `measure_captures` before and after correction, mm, and the coverage of the intervals, by measure."""
+    """Errors of `measure_captures` before and after correction, mm, and the coverage of the intervals, by measure.
+
+    Feet that could not be measured count as outside of their intervals and are in no other column.
+    """
     summary = {}
     for name, part in rows.groupby("measure", sort=False):
         error = part.value - part.truth

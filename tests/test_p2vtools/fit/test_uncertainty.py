@@ -140,3 +140,14 @@ def test_threshold_has_the_best_mean_iou_at_the_fine_grid(weights, tmp_path, mon
     threshold, scores = validation_feet.choose_threshold(weights, folders, workers=1)
     assert threshold == 0.45 and scores[0.4] == pytest.approx(2 / 3, abs=1e-4)
     assert (scores[0.45], scores[0.6], scores[0.65]) == pytest.approx(((1 + 2 / 3) / 2, 0.5, 0.0), abs=1e-4)
+
+
+def test_feet_that_cannot_be_measured_are_kept_and_count_as_outside(weights, right_foot, monkeypatch):
+    judged = SimpleNamespace(measured=None)
+    monkeypatch.setattr(model_card, "reconstruct_and_judge", lambda *_: judged)
+    rows = model_card.measure_capture(weights, right_foot, "a mat", np.random.default_rng(0))
+    assert rows.measure.tolist() == list(MEASURE_NAMES)
+    assert rows[["uncorrected", "value", "half_width"]].isna().all(axis=None) and rows.truth.gt(50).all()
+    length = pd.DataFrame({"measure": "length", "truth": 250.0, "value": [251.0, 253.0, 246.0, np.nan]})
+    summary = model_card.measure_errors(length.assign(uncorrected=length.value, half_width=3.0))["length"]
+    assert summary["mean"] == 0 and summary["median of its size"] == 3 and summary["inside"] == 0.5
