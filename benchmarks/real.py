@@ -31,7 +31,7 @@ import pandas as pd
 import scan_photos
 import trimesh
 from jaxtyping import Bool, Float
-from PIL import Image, ImageOps
+from PIL import Image
 from scan_photos import Mask, fill, silhouette
 from scipy.spatial import ConvexHull
 
@@ -42,6 +42,7 @@ from p2vlib.geometry.cameras import Camera
 from p2vlib.geometry.frames import FOOT_CUBE, Points
 from p2vlib.geometry.grids import Faces, iou, to_mesh, voxelise
 from p2vlib.provenance import data_folder
+from p2vtools.archives.photo_files import read_photo
 from p2vtools.fit.photo_set import DEFAULT_PHOTO_SIDE, PhotoSet, read_photo_set
 from p2vtools.fit.pretrained import PretrainedModel, load_pretrained
 from p2vtools.fit.reconstruct import ReconstructedFoot, pose_matrix, reconstruct
@@ -120,7 +121,7 @@ def scored_region(foot: trimesh.Trimesh, lean: Sequence[float], camera: Camera) 
 def read_real_photo(folder: Path, record: dict[str, Any], weights: PretrainedModel) -> RealPhoto:
     """Reads one photo of ``photos_dev.json``."""
     path = folder / "images" / f"{record['id']}.jpeg"
-    photo = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
+    photo = read_photo(path)[0].convert("RGB")
     height, width = record["height_width"]
     if photo.size != (width, height):
         raise ValueError(f"{path}: {photo.width} x {photo.height} pixels; photos_dev.json expects {width} x {height}")

@@ -8,36 +8,28 @@ phone took them.
 
 from __future__ import annotations
 
-import io
 import json
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from p2vlib import limits
 from p2vlib.data.binvox import read_binvox, write_binvox
 from p2vlib.data.camera_files import read_cameras, read_metadata, write_cameras, write_metadata
 from p2vlib.files import JSON_BYTES, FileError, check_size, read_json, reading
 from p2vlib.geometry.cameras import Camera, Row, look_at, r2n2_camera
 from p2vlib.geometry.frames import Cube
 from p2vlib.geometry.grids import VoxelGrid
+from p2vtools.archives.photo_files import decode_photo
 
 RENDERINGS, VOXELS, TAXONOMY = "ShapeNetRendering", "ShapeNetVox32", "ShapeNet.json"
 """Folders of captures and of their grids in a tree like that of ShapeNet, and its list of categories."""
 
 SPLITS = {"train": "train", "validation": "val", "test": "test"}
 """Names of the splits -> their keys in the taxonomy file."""
-
-PHOTO_FORMATS = ("JPEG", "PNG", "WEBP", "HEIF")
-"""Formats of photos, as Pillow calls them, whatever the name of the file ends in."""
-
-# Image sizes are checked in this module before decoding.
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,9 +101,6 @@ def read_subject(folder: Path) -> dict[str, Any]:
     return read_json(path, "expected a JSON object that describes the capture") if path.is_file() else {}
 
 
-# -------------------------------------------------------------------------------------------------------------- decode
-
-
 def read_names(listing: Path) -> list[str]:
     """The names of photos in a ``renderings.txt``."""
     expected = "expected the names of the photos, one per line"
@@ -133,45 +122,6 @@ def listed_photo(rendering: Path, name: str) -> Path:
     if path.resolve().parent != rendering.resolve() or not path.is_file():
         raise FileError(path, "missing", "renderings.txt lists it and expects it in the same folder")
     return path
-
-
-def decode_photo(
-    path: Path, content: bytes, max_pixels: int = limits.TRAINING_PIXELS, min_side: int = 0, as_stored: bool = False
-) -> Image.Image:
-    """Decodes the image file ``content``, which was read from ``path``.
-
-    Args:
-        max_pixels: larger images are rejected before decoding.
-        min_side: if not 0, a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size, at least this many pixels a side.
-        as_stored: keep the 16 bits of a grey image, for a depth map; otherwise they are scaled to 8.
-
-    Raises:
-        FileError: none of `PHOTO_FORMATS`, damaged, or more than ``max_pixels``.
-    """
-    expected = "expected PNG, JPEG, WebP or HEIC"
-    if content[4:8] == b"ftyp":
-        try:
-            from pillow_heif import register_heif_opener
-        except ImportError:
-            raise FileError(path, "HEIC, which needs the package pillow-heif", "install it or save as JPEG") from None
-        register_heif_opener()
-    Image.init()
-    formats = [name for name in PHOTO_FORMATS if name in Image.OPEN]
-    with reading(path, expected):
-        try:
-            image = Image.open(io.BytesIO(content), formats=formats)
-        except UnidentifiedImageError:
-            raise FileError(path, "not a readable image", expected) from None
-        if image.width * image.height > max_pixels:
-            raise FileError(path, f"{image.width} x {image.height} pixels", f"the limit is {max_pixels}")
-        if min_side:
-            image.draft(None, (min_side, min_side))
-        image.load()
-        if not image.mode.startswith("I") or as_stored:
-            return image
-        scaled = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))  # Pillow would clip 16 bits
-        scaled.info = image.info
-        return scaled
 
 
 # --------------------------------------------------------------------------------------------------------------- write

@@ -25,7 +25,8 @@ from p2vlib.files import FileError, check_size, read_json, reading
 from p2vlib.geometry.cameras import Box, Camera
 from p2vlib.geometry.frames import Cube, Volume
 from p2vlib.geometry.grids import VoxelGrid
-from p2vtools.archives.capture_folder import Capture, decode_photo
+from p2vtools.archives.capture_folder import Capture
+from p2vtools.archives.photo_files import decode_photo
 
 INDEX = "pix3d.json"
 

@@ -20,11 +20,12 @@ from p2vlib.geometry.cameras import Camera, Row, look_at
 from p2vlib.geometry.frames import FOOT_CUBE, FOOT_CUT_HEIGHT, FOOT_SYNSET, SIDES, Cube
 from p2vlib.geometry.grids import VoxelGrid
 from p2vtools.archives.capture_folder import read_names
+from p2vtools.archives.photo_files import PHOTO_SUFFIXES, read_photo
 from p2vtools.archives.shapenet import VOXELS
 from p2vtools.capture.duplicates import PhotoFingerprint, SolidFingerprint, fingerprint_solid, normalised_thumbnail
 from p2vtools.capture.sanity_checks import photo_problems, side_of_grid
 from p2vtools.capture.submission import GRID_SIZE, SUBJECT_ID
-from p2vtools.fit.photo_set import PHOTO_SUFFIXES, matches_aspect, open_photo, upright
+from p2vtools.fit.photo_set import matches_aspect
 from p2vtools.fit.pretrained import PretrainedModel
 
 MAX_GRID = 256
@@ -171,13 +172,12 @@ def _check_photo(rendering: Path, name: str, report: CaptureReport) -> tuple[int
     path = rendering / name
     if path.resolve().parent != rendering.resolve() or not path.is_file():
         raise FileError(path, "missing", "renderings.txt lists it")
-    photo, content = open_photo(path, 0), path.read_bytes()
+    photo, content = read_photo(path)[0], path.read_bytes()
     if extra := extra_content(content):
         report.problems.append(f"{path}: contains more than pixels ({', '.join(extra)}); save it without")
-    turned = upright(photo)
     digest = hashlib.sha256(content).hexdigest()
-    report.photos.append(PhotoFingerprint(report.name, report.subject, name, digest, normalised_thumbnail(turned)))
-    return turned.size
+    report.photos.append(PhotoFingerprint(report.name, report.subject, name, digest, normalised_thumbnail(photo)))
+    return photo.size
 
 
 def extra_content(content: bytes) -> list[str]:

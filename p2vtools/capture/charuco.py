@@ -1,18 +1,20 @@
-"""Camera calibration from photos of the mat: board detection, then lens and poses of all photos in one solution.
+"""Camera calibration from photos of the mat: board detection, then the lenses and the poses of all photos.
 
-All photos are from one phone, so its focal length and radial distortion are estimated from all of them together (Zhang,
-A Flexible New Technique for Camera Calibration, PAMI 2000).
+The focal length and radial distortion of a lens are estimated from all of its photos together (Zhang, A Flexible New
+Technique for Camera Calibration, PAMI 2000). Photos have one lens if they have one shape, upright or sideways, and
+nearly one focal length relative to their size. So photos may be turned, resized or taken with several lenses.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Float32, Int, UInt8
 
 from p2vlib.geometry.cameras import Camera
 from p2vtools.synthesis.mat import MATS, BorderMat, Mat, find_mats, marker_dictionary
@@ -21,11 +23,14 @@ CELLS = 7
 """Cells along the edge of a marker, with its black frame."""
 
 MIN_PHOTOS = 3
-"""Photos needed to calibrate a lens."""
+"""Photos needed for a capture, and to calibrate the distortion of a lens."""
 
-MAX_ERROR = 2.5
+MAX_ERROR, MAX_ERROR_ALONE = 2.5, 1.25
 """Mean reprojection error, in thousandths of the photo's longer side, above which a photo is rejected: the mat was
-moved or not flat."""
+moved or not flat. The second is for a photo whose lens is estimated from it alone, which may have been cropped."""
+
+SAME_LENS = 1.15
+"""Largest ratio of the focal lengths that single photos of one lens, with their neighbours, give."""
 
 DEFAULT_FOCAL = 0.8
 """Initial focal length divided by the photo's longer side: a field of view of 64 degrees, as phones have."""
@@ -55,8 +60,8 @@ class CameraSolution:
     """Pinhole cameras of the photos after `undistort`, in the frame of the mat."""
     errors: Float[np.ndarray, " photos"]
     """Mean reprojection error of each photo, pixels."""
-    distortion: Float[np.ndarray, " 5"]
-    """OpenCV's coefficients; only the first radial one is estimated."""
+    distortions: list[Float[np.ndarray, " 5"]]
+    """OpenCV's coefficients of the lens of each photo; only the first radial one is estimated."""
     rejected: dict[str, str]
     """Name of each rejected photo -> reason."""
 
@@ -144,17 +149,31 @@ def sharpness(picture: UInt8[np.ndarray, "height width 3"]) -> float:
     return float(cv2.Laplacian(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.CV_32F).var())
 
 
-def solve_cameras(detections: Sequence[BoardDetection], mat: Mat, focal: float | None = None) -> CameraSolution:
-    """Lens and camera poses of the photos, without those that do not agree with the others.
+class _Lens(NamedTuple):
+    """A lens whose optical axis goes through the centre of the photo."""
 
-    Args:
-        focal: focal length divided by the longer side, as from EXIF. It is the initial value of the estimate; with
-            fewer than `MIN_PHOTOS` photos it is used as it is.
+    focal: float
+    """Focal length in thousandths of the photo's longer side."""
+    distortion: Float[np.ndarray, " 5"]
+
+
+class _Solved(NamedTuple):
+    """A photo with its lens, its pose (rotation vector and translation of the board) and its error."""
+
+    detection: BoardDetection
+    lens: _Lens
+    pose: tuple[np.ndarray, np.ndarray]
+    error: float
+    """Mean reprojection error, thousandths of the photo's longer side."""
+
+
+def solve_cameras(detections: Sequence[BoardDetection], mat: Mat) -> CameraSolution:
+    """Lenses and camera poses of the photos, without those that do not agree with the others.
 
     Raises:
-        ValueError: photos of different sizes, or too few photos that show enough of the mat.
+        ValueError: too few photos that show enough of the mat.
     """
-    if focal is None and len(detections) < MIN_PHOTOS:
+    if len(detections) < MIN_PHOTOS:
         raise ValueError(f"{len(detections)} photos are too few; walk once around the foot and take 8 to 16")
     rejected = {
         one.name: one.problem
@@ -163,44 +182,97 @@ def solve_cameras(detections: Sequence[BoardDetection], mat: Mat, focal: float |
         if len(one.ids) < mat.min_corners
     }
     used = [one for one in detections if one.name not in rejected]
-    if len(used) < (MIN_PHOTOS if focal is None else 1):
+    if len(used) < MIN_PHOTOS:
         raise ValueError(
             f"{len(used)} of {len(detections)} photos show the mat {mat.name!r} well enough; expected at least"
             f" {MIN_PHOTOS}: {most_common_problem(detections)}"
         )
-    width, height = common_size({one.name: one.size for one in used})
-    while True:
-        intrinsics, distortion, poses = _calibrate(used, mat, focal)
-        errors = np.array([_error(*pair, mat, intrinsics, distortion) for pair in zip(used, poses, strict=True)])
-        worst = int(errors.argmax())
-        limit = max(MAX_ERROR * max(width, height) / 1000, 3 * float(np.median(errors)))
-        if errors[worst] <= limit or len(used) <= MIN_PHOTOS:
-            break
-        rejected[used[worst].name] = f"corners are off by {errors[worst]:.1f} pixels: did the mat or the foot move?"
-        del used[worst]
-    cameras = [Camera(_shift_origin(intrinsics, 0.5), _extrinsics(pose, mat), width, height) for pose in poses]
-    return CameraSolution([one.name for one in used], cameras, errors, distortion, rejected)
-
-
-def common_size(sizes: Mapping[str, tuple[int, int]]) -> tuple[int, int]:
-    """Width and height of all photos.
-
-    Args:
-        sizes: name of a photo -> its width and height.
-
-    Raises:
-        ValueError: photos of different sizes; names those that differ from most.
-    """
-    counts = Counter(sizes.values())
-    ((size, _),) = counts.most_common(1)
-    if len(counts) > 1:
-        found = ", ".join(f"{width} x {height}" for width, height in sorted(counts))
-        others = ", ".join(name for name, other in sizes.items() if other != size)
+    groups, solved = _group_by_lens(used, mat), []
+    if len(groups[0]) < MIN_PHOTOS:
         raise ValueError(
-            f"photos of different sizes ({found}); take all of them upright or all of them sideways, with one lens and"
-            f" uncropped: leave out {others}"
+            f"no {MIN_PHOTOS} of {len(used)} photos have one shape and one lens; use whole photos, as phones take them,"
+            " not cropped by hand"
         )
-    return size
+    for group in groups:
+        if len(group) < MIN_PHOTOS:
+            solved += [one for detection in group if (one := _solve_alone(detection, mat, solved, rejected))]
+        else:
+            solved += _solve_together(group, mat, rejected)
+    if len(solved) < MIN_PHOTOS:
+        reasons = "; ".join(f"{one.name} {rejected[one.name]}" for one in used if one.name in rejected)
+        raise ValueError(f"{len(solved)} of {len(detections)} photos agree, expected at least {MIN_PHOTOS}: {reasons}")
+    solved.sort(key=lambda one: used.index(one.detection))
+    cameras = [_to_camera(one, mat) for one in solved]
+    errors = np.array([one.error * max(one.detection.size) / 1000 for one in solved])
+    names, distortions = [one.detection.name for one in solved], [one.lens.distortion for one in solved]
+    return CameraSolution(names, cameras, errors, distortions, rejected)
+
+
+def estimate_camera(detection: BoardDetection, mat: Mat) -> Camera:
+    """The camera of one photo alone, without lens distortion."""
+    return _to_camera(_calibrate([detection], mat)[0], mat)
+
+
+def _group_by_lens(detections: Sequence[BoardDetection], mat: Mat) -> list[list[BoardDetection]]:
+    """Photos of one shape, upright or sideways, and of nearly one focal length; the largest group first."""
+    keys = [(_shape(one), _calibrate([one], mat)[0].lens.focal) for one in detections]
+    groups, last = [], (0.0, 0.0)
+    for index in sorted(range(len(keys)), key=lambda index: keys[index]):
+        shape, focal = keys[index]
+        if shape != last[0] or focal > SAME_LENS * last[1]:
+            groups.append([])
+        groups[-1].append(detections[index])
+        last = shape, focal
+    return sorted(groups, key=len, reverse=True)
+
+
+def _shape(detection: BoardDetection) -> float:
+    """Ratio of the shorter to the longer side, to a percent."""
+    return round(min(detection.size) / max(detection.size), 2)
+
+
+def _solve_together(group: list[BoardDetection], mat: Mat, rejected: dict[str, str]) -> list[_Solved]:
+    """Photos of one lens, without those that do not agree, which are added to ``rejected``."""
+    group = list(group)
+    while True:
+        solved = _calibrate(group, mat)
+        errors = np.array([one.error for one in solved])
+        worst = int(errors.argmax())
+        if errors[worst] <= max(MAX_ERROR, 3 * float(np.median(errors))) or len(group) <= MIN_PHOTOS:
+            return solved
+        rejected[group[worst].name] = _describe_error(solved[worst])
+        del group[worst]
+
+
+def _solve_alone(
+    detection: BoardDetection, mat: Mat, solved: Sequence[_Solved], rejected: dict[str, str]
+) -> _Solved | None:
+    """A photo with a lens of the ``solved`` ones of its shape if it agrees, otherwise with its own.
+
+    None: it was added to ``rejected``.
+    """
+    lenses = {one.lens.focal: one.lens for one in solved if _shape(one.detection) == _shape(detection)}
+    for lens in lenses.values():
+        one = _with_lens(detection, mat, lens)
+        if one.error <= MAX_ERROR:
+            return one
+    (one,) = _calibrate([detection], mat, solved[0].lens.distortion)
+    if one.error <= MAX_ERROR_ALONE:
+        return one
+    rejected[detection.name] = _describe_error(one)
+    return None
+
+
+def _describe_error(one: _Solved) -> str:
+    pixels = one.error * max(one.detection.size) / 1000
+    return f"corners are off by {pixels:.1f} pixels: did the mat or the foot move, or was the photo cropped?"
+
+
+def _with_lens(detection: BoardDetection, mat: Mat, lens: _Lens) -> _Solved:
+    """The pose of a photo whose lens is known."""
+    matrix, points = _matrix(lens.focal), _to_thousandths(detection)
+    _, *pose = cv2.solvePnP(mat.board_corners()[detection.ids].astype(np.float32), points, matrix, lens.distortion)
+    return _Solved(detection, lens, tuple(pose), _error(detection, tuple(pose), mat, lens))
 
 
 def most_common_problem(detections: Sequence[BoardDetection]) -> str:
@@ -215,42 +287,52 @@ def most_common_problem(detections: Sequence[BoardDetection]) -> str:
 
 def undistort(picture: UInt8[np.ndarray, "height width 3"], camera: Camera, distortion: np.ndarray) -> np.ndarray:
     """The photo without lens distortion, as the pinhole ``camera`` would take it."""
-    return cv2.undistort(picture, _shift_origin(camera.intrinsics, -0.5), distortion)
+    intrinsics = camera.intrinsics.copy()
+    intrinsics[:2, 2] -= 0.5  # OpenCV's origin is the centre of the first pixel, ours its corner
+    return cv2.undistort(picture, intrinsics, distortion)
 
 
-def _shift_origin(intrinsics: np.ndarray, pixels: float) -> Float[np.ndarray, "3 3"]:
-    """Moves the principal point: OpenCV's origin is the centre of the first pixel, ours its corner (0.5 pixels off)."""
-    shifted = np.array(intrinsics, dtype=float)
-    shifted[:2, 2] += pixels
-    return shifted
+def _to_thousandths(detection: BoardDetection) -> Float32[np.ndarray, "corners 2"]:
+    """The corners in a square image of 1000 pixels with the same centre and longer side as the photo."""
+    size = np.array(detection.size)
+    return ((detection.corners + 0.5 - size / 2) * 1000 / size.max() + 499.5).astype(np.float32)
+
+
+def _matrix(focal: float) -> Float[np.ndarray, "3 3"]:
+    """Intrinsics of that square image, in OpenCV's convention."""
+    return np.array([[focal, 0, 499.5], [0, focal, 499.5], [0, 0, 1]])
 
 
 def _calibrate(
-    detections: Sequence[BoardDetection], mat: Mat, focal: float | None
-) -> tuple[np.ndarray, np.ndarray, list[tuple[np.ndarray, np.ndarray]]]:
-    """Intrinsics, distortion, and (rotation vector, translation) of each photo in the frame of the board."""
+    detections: Sequence[BoardDetection], mat: Mat, distortion: Float[np.ndarray, " 5"] | None = None
+) -> list[_Solved]:
+    """Lens and poses of photos of one lens. With fewer than `MIN_PHOTOS` its ``distortion`` is not estimated."""
     board = mat.board_corners().astype(np.float32)
-    objects = [board[one.ids] for one in detections]
-    images = [one.corners.astype(np.float32) for one in detections]
-    width, height = size = detections[0].size
-    initial = (focal or DEFAULT_FOCAL) * max(size)
-    intrinsics = np.array([[initial, 0, (width - 1) / 2], [0, initial, (height - 1) / 2], [0, 0, 1]])
-    if len(detections) < MIN_PHOTOS:
-        distortion = np.zeros(5)
-        poses = [cv2.solvePnP(*pair, intrinsics, distortion)[1:] for pair in zip(objects, images, strict=True)]
-        return intrinsics, distortion, poses
+    objects, images = [board[one.ids] for one in detections], [_to_thousandths(one) for one in detections]
     flags = cv2.CALIB_USE_INTRINSIC_GUESS | cv2.CALIB_FIX_ASPECT_RATIO | cv2.CALIB_FIX_PRINCIPAL_POINT
     flags |= cv2.CALIB_ZERO_TANGENT_DIST | cv2.CALIB_FIX_K2 | cv2.CALIB_FIX_K3
-    _, intrinsics, distortion, rotations, translations = cv2.calibrateCamera(
-        objects, images, size, intrinsics, np.zeros(5), flags=flags
+    flags |= cv2.CALIB_FIX_K1 if len(detections) < MIN_PHOTOS else 0
+    initial = np.zeros(5) if distortion is None else distortion.copy()
+    _, matrix, found, *poses = cv2.calibrateCamera(
+        objects, images, (1000, 1000), _matrix(1000 * DEFAULT_FOCAL), initial, flags=flags
     )
-    return intrinsics, np.asarray(distortion).ravel()[:5], list(zip(rotations, translations, strict=True))
+    lens = _Lens(float(matrix[0, 0]), np.asarray(found).ravel()[:5])
+    pairs = zip(detections, zip(*poses, strict=True), strict=True)
+    return [_Solved(one, lens, pose, _error(one, pose, mat, lens)) for one, pose in pairs]
 
 
-def _error(one: BoardDetection, pose: tuple, mat: Mat, intrinsics: np.ndarray, distortion: np.ndarray) -> float:
-    """Mean reprojection error, pixels."""
-    expected, _ = cv2.projectPoints(mat.board_corners()[one.ids], *pose, intrinsics, distortion)
-    return float(np.linalg.norm(expected[:, 0] - one.corners, axis=1).mean())
+def _error(one: BoardDetection, pose: tuple, mat: Mat, lens: _Lens) -> float:
+    """Mean reprojection error, thousandths of the longer side."""
+    expected, _ = cv2.projectPoints(mat.board_corners()[one.ids], *pose, _matrix(lens.focal), lens.distortion)
+    return float(np.linalg.norm(expected[:, 0] - _to_thousandths(one), axis=1).mean())
+
+
+def _to_camera(one: _Solved, mat: Mat) -> Camera:
+    """The pinhole camera of a photo, in the frame of the mat."""
+    width, height = one.detection.size
+    focal = one.lens.focal * max(width, height) / 1000
+    intrinsics = np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
+    return Camera(intrinsics, _extrinsics(one.pose, mat), width, height)
 
 
 def _extrinsics(pose: tuple[np.ndarray, np.ndarray], mat: Mat) -> Float[np.ndarray, "4 4"]:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from p2vlib import limits
 from p2vlib.files import JSON_BYTES, FileError, parse_json, reading
-from p2vtools.archives.capture_folder import decode_photo
+from p2vtools.archives.photo_files import decode_photo
 
 MAX_FILES = 100_000
 """An hour of Record3D at 10 frames a second."""

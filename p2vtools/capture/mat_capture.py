@@ -5,7 +5,6 @@ Only the pixels of a photo are kept: upright, without lens distortion, without E
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,17 +12,18 @@ from pathlib import Path
 import cv2
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
 
+from p2vlib.data.dataset import evenly_spaced
 from p2vlib.files import FileError
 from p2vlib.geometry.cameras import Camera
 from p2vlib.geometry.frames import FOOT_CUBE, SIDES
+from p2vtools.archives.photo_files import PHOTO_SUFFIXES, list_photos, read_photo
 from p2vtools.capture.capture_writer import WrittenCapture, clockwise_order, metadata_row, write_foot_capture
 from p2vtools.capture.charuco import (
-    DEFAULT_FOCAL,
     MIN_PHOTOS,
     BoardDetection,
     detect_board,
+    estimate_camera,
     most_common_problem,
     printed_design,
     solve_cameras,
@@ -31,13 +31,16 @@ from p2vtools.capture.charuco import (
 )
 from p2vtools.executor import read_in_process
 from p2vtools.files import ensure_absent
-from p2vtools.fit.photo_set import MAX_VIEWS, PHOTO_SUFFIXES, open_photo, upright
+from p2vtools.fit.photo_set import MAX_VIEWS
 from p2vtools.synthesis.mat import RULER, Mat
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v")
 
 MAX_PHOTO_SIDE = 2048
 """Longer side, pixels, to which photos are scaled down before detection and storage; phones have twice as many."""
+
+MAX_PHOTOS = 60
+"""Photos of one capture that are examined."""
 
 MAX_FRAMES = 150
 """Frames of a video that are examined, evenly spaced."""
@@ -47,9 +50,6 @@ VIDEO_SECONDS = 120.0
 
 MIN_AZIMUTH_STEP = 13.5
 """Degrees of azimuth between the chosen frames of a video, at least: at most 26 in one walk around the foot."""
-
-EXIF_FOCAL_LENGTH, FILM_WIDTH = 0xA405, 36.0
-"""EXIF tag of the focal length on 35 mm film, and the width of that film, mm."""
 
 
 def capture_on_mat(
@@ -76,9 +76,9 @@ def capture_on_mat(
     ensure_absent(out)
     if source.is_file() and source.suffix.lower() in VIDEO_SUFFIXES:
         expected = "expected a video, MP4 or MOV, that walks around a foot on the mat"
-        pictures, focal = read_in_process(_choose_frames, source, mat, expected=expected, seconds=VIDEO_SECONDS), None
+        pictures = read_in_process(_choose_frames, source, mat, expected=expected, seconds=VIDEO_SECONDS)
     elif source.is_dir():
-        pictures, focal = read_photos(list_photos(source))
+        pictures, _ = read_photos(choose_photos(source, MAX_PHOTOS, report))
     else:
         raise FileError(
             source,
@@ -89,22 +89,35 @@ def capture_on_mat(
     for number, (name, picture) in enumerate(pictures.items(), start=1):
         detections.append(detect_board(name, picture, mat))
         report(f"{name}: {len(detections[-1].ids)} corners of the mat ({number} of {len(pictures)})")
-    solution = solve_cameras(detections, mat, focal)
+    solution = solve_cameras(detections, mat)
     for name, reason in solution.rejected.items():
         report(f"{name}: rejected, {reason}")
     cameras = [_scale_camera(camera, ruler / RULER) for camera in solution.cameras]
-    order = clockwise_order([metadata_row(camera, FOOT_CUBE.centre) for camera in cameras])
-    order = [order[round(step)] for step in np.linspace(0, len(order) - 1, min(len(order), MAX_VIEWS))]
-    names, cameras = ([values[index] for index in order] for values in (solution.names, cameras))
-    pairs = zip(names, cameras, strict=True)
-    undistorted = [undistort(pictures[name], camera, solution.distortion) for name, camera in pairs]
-    errors, pixels = solution.errors[order], cameras[0].intrinsics[0, 0]
+    chosen = _spread(cameras, MAX_VIEWS)
+    order = [chosen[index] for index in clockwise_order([metadata_row(cameras[i], FOOT_CUBE.centre) for i in chosen])]
+    names, cameras, distortions = (
+        [values[index] for index in order] for values in (solution.names, cameras, solution.distortions)
+    )
+    undistorted = [undistort(pictures[name], *lens) for name, *lens in zip(names, cameras, distortions, strict=True)]
+    errors, focals = solution.errors[order], sorted({round(camera.intrinsics[0, 0]) for camera in cameras})
     median, advice = float(np.median(errors)), []
     if median > 1.5:
         advice = [f"median reprojection error is {median:.1f} pixels; is the mat flat and still, are photos sharp?"]
-    notes = [f"mean reprojection error {errors.mean():.2f} pixels, focal length {pixels:.0f} pixels"]
+    notes = [f"mean reprojection error {errors.mean():.2f} pixels, focal length {', '.join(map(str, focals))} pixels"]
     subject = {"cameras": f"mat {mat.name}", "ruler, mm": ruler, "pixels off": round(median, 3)}
     return write_foot_capture(out, side, "mat", names, undistorted, cameras, subject, advice, notes)
+
+
+def _spread(cameras: Sequence[Camera], count: int) -> list[int]:
+    """Indices of at most ``count`` cameras: each is the one farthest in angle from those before it."""
+    directions = np.stack([camera.position - FOOT_CUBE.centre for camera in cameras])
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    chosen, nearest = [0], directions @ directions[0]
+    while len(chosen) < min(count, len(cameras)):
+        nearest[chosen] = np.inf
+        chosen.append(int(nearest.argmin()))
+        nearest = np.maximum(nearest, directions @ directions[chosen[-1]])
+    return chosen
 
 
 def _scale_camera(camera: Camera, factor: float) -> Camera:
@@ -114,36 +127,29 @@ def _scale_camera(camera: Camera, factor: float) -> Camera:
     return replace(camera, extrinsics=extrinsics)
 
 
-def list_photos(folder: Path) -> list[Path]:
-    """The photos in ``folder``, sorted by name.
+def choose_photos(folder: Path, limit: int, report: Callable[[str], object]) -> list[Path]:
+    """The photos in ``folder``; of more than ``limit``, evenly spaced ones by name, as phones number them.
 
     Raises:
         ValueError: no photos.
     """
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in PHOTO_SUFFIXES)
-    if not paths:
-        raise FileError(folder, "no photos", f"expected images ({', '.join(PHOTO_SUFFIXES)}) of one foot")
-    return paths
+    paths = list_photos(folder)
+    if len(paths) > limit:
+        report(f"{folder}: {len(paths)} photos, of which {limit} are used, evenly spaced by their names")
+    return [paths[index] for index in evenly_spaced(len(paths), min(len(paths), limit))]
 
 
-def read_photos(paths: Sequence[Path]) -> tuple[dict[str, UInt8[np.ndarray, "_ _ 3"]], float | None]:
-    """Photos by file name, upright and at most `MAX_PHOTO_SIDE` pixels large, and their focal length.
-
-    The focal length is the median of EXIF's values divided by the longer side of the photo; None without any.
+def read_photos(paths: Sequence[Path]) -> tuple[dict[str, UInt8[np.ndarray, "_ _ 3"]], dict[str, float | None]]:
+    """Photos by file name, upright and at most `MAX_PHOTO_SIDE` pixels large, and their focal lengths (`read_photo`).
 
     Raises:
         ValueError: an unreadable or too large photo.
     """
-    pictures, focals = {}, []
+    pictures, focals = {}, {}
     for path in paths:
-        photo = open_photo(path, MAX_PHOTO_SIDE)
-        with contextlib.suppress(Exception):  # Pillow raises many types of errors for damaged EXIF
-            focal = float(photo.getexif().get_ifd(0x8769)[EXIF_FOCAL_LENGTH])
-            focals += [focal / FILM_WIDTH] if 5 < focal < 500 else []
-        turned = upright(photo).convert("RGB")
-        turned.thumbnail((MAX_PHOTO_SIDE, MAX_PHOTO_SIDE), Image.Resampling.LANCZOS, reducing_gap=2.0)
-        pictures[path.name] = np.asarray(turned)
-    return pictures, float(np.median(focals)) if focals else None
+        photo, focals[path.name] = read_photo(path, MAX_PHOTO_SIDE)
+        pictures[path.name] = np.asarray(photo.convert("RGB"))
+    return pictures, focals
 
 
 def _choose_frames(path: Path, mat: Mat) -> dict[str, np.ndarray]:
@@ -197,5 +203,5 @@ def _read_frames(path: Path, indices: Sequence[int]) -> Iterator[tuple[int, np.n
 
 
 def _azimuth(detection: BoardDetection, mat: Mat) -> float:
-    """Approximate azimuth of a frame, with the default focal length."""
-    return metadata_row(solve_cameras([detection], mat, DEFAULT_FOCAL).cameras[0], FOOT_CUBE.centre)[0]
+    """Azimuth of a frame."""
+    return metadata_row(estimate_camera(detection, mat), FOOT_CUBE.centre)[0]

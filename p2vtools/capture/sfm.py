@@ -23,8 +23,8 @@ from p2vlib.geometry.frames import Cube
 from p2vtools.capture.app_exports import WITHOUT_MAT, Export
 from p2vtools.capture.app_formats.colmap import frames_from_model
 from p2vtools.capture.capture_writer import encode_photo
-from p2vtools.capture.charuco import DEFAULT_FOCAL, common_size
-from p2vtools.capture.mat_capture import list_photos, read_photos
+from p2vtools.capture.charuco import DEFAULT_FOCAL
+from p2vtools.capture.mat_capture import choose_photos, read_photos
 
 if TYPE_CHECKING:
     import pycolmap
@@ -70,8 +70,7 @@ def run_sfm(photos: list[bytes], cameras: list[Camera], threads: int = 1) -> Spa
     import trimesh
 
     start = time.perf_counter()
-    intrinsics = cameras[0].intrinsics
-    parameters = [intrinsics[0, 0], intrinsics[1, 1], intrinsics[0, 2], intrinsics[1, 2]]
+    parameters = [tuple(camera.intrinsics[[0, 1, 0, 1], [0, 1, 2, 2]].tolist()) for camera in cameras]
     model = map_photos(photos, "PINHOLE", parameters, threads=threads)
     if model is None:
         return SparseModel(np.zeros((0, 3)), (), float("nan"), time.perf_counter() - start)
@@ -89,17 +88,19 @@ def read_photos_without_mat(source: Path, report: Callable[[str], object] = lamb
     """The photos in the folder ``source`` with cameras from structure from motion, without a scale.
 
     Raises:
-        ValueError: no photos, photos of different sizes, photos that do not overlap, or a model that is not certain.
+        ValueError: no or too few photos, photos that do not overlap, or a model that is not certain.
     """
     if not source.is_dir():
         raise ValueError(f"{source}: no such folder; expected 15 to 30 photos of one foot without a mat")
-    paths = list_photos(source)
-    paths = [paths[round(step)] for step in np.linspace(0, len(paths) - 1, min(len(paths), MAX_PHOTOS))]
-    pictures, focal = read_photos(paths)
-    width, height = common_size({name: (picture.shape[1], picture.shape[0]) for name, picture in pictures.items()})
+    paths = choose_photos(source, MAX_PHOTOS, report)
+    if len(paths) < MIN_PROVEN:
+        raise ValueError(f"{source}: {len(paths)} photos are too few, expected at least {MIN_PROVEN}; {WITHOUT_MAT}")
+    pictures, focals = read_photos(paths)
     report(f"matching {len(paths)} photos with each other")
     photos = [encode_photo(picture, quality=95) for picture in pictures.values()]
-    parameters = [(focal or DEFAULT_FOCAL) * max(width, height), width / 2, height / 2, 0.0]
+    parameters = []
+    for name, (height, width, _) in ((name, picture.shape) for name, picture in pictures.items()):
+        parameters.append(((focals[name] or DEFAULT_FOCAL) * max(width, height), width / 2, height / 2, 0.0))
     model = map_photos(photos, "SIMPLE_RADIAL", parameters, refine=True, threads=os.cpu_count() or 1)
     if model is None:
         raise ValueError(
@@ -142,13 +143,18 @@ def _triangulation_angle(model: pycolmap.Reconstruction) -> float:
 
 
 def map_photos(
-    photos: list[bytes], camera_model: str, parameters: list[float], refine: bool = False, threads: int = 1
+    photos: list[bytes],
+    camera_model: str,
+    parameters: list[tuple[float, ...]],
+    refine: bool = False,
+    threads: int = 1,
 ) -> pycolmap.Reconstruction | None:
     """The model with the most registered photos, then most observations; None with fewer than `MIN_REGISTERED` photos.
 
     Args:
-        photos: contents of JPEG or PNG files of equal size.
-        camera_model: COLMAP's name of the camera model of all photos, with its ``parameters``.
+        photos: contents of JPEG or PNG files.
+        camera_model: COLMAP's name of the camera model of all photos.
+        parameters: those of the model for each photo. Photos with equal ones are of one lens, and of one size.
         refine: whether the parameters are initial values only. Then, on a floor alone, a mirrored pose can fit a photo,
             with fewer observations; mapping is restarted `RESTARTS` times to avoid it.
     """
@@ -172,15 +178,16 @@ def map_photos(
         names = [f"{index:04d}.{'png' if b'PNG' in photo[:4] else 'jpg'}" for index, photo in enumerate(photos)]
         for file, photo in zip(names, photos, strict=True):
             (folder / file).write_bytes(photo)
-        pycolmap.extract_features(
-            database,
-            folder,
-            image_names=names,
-            camera_mode=pycolmap.CameraMode.SINGLE,
-            reader_options={"camera_model": camera_model, "camera_params": ",".join(map(str, parameters))},
-            extraction_options={"num_threads": threads, "sift": features},
-            device=cpu,
-        )
+        for lens in dict.fromkeys(parameters):
+            pycolmap.extract_features(
+                database,
+                folder,
+                image_names=[file for file, other in zip(names, parameters, strict=True) if other == lens],
+                camera_mode=pycolmap.CameraMode.SINGLE,
+                reader_options={"camera_model": camera_model, "camera_params": ",".join(map(str, lens))},
+                extraction_options={"num_threads": threads, "sift": features},
+                device=cpu,
+            )
         pycolmap.match_exhaustive(database, matching_options={"num_threads": threads}, device=cpu)
         models = []
         for seed in range(RESTARTS) if refine else [mapping.random_seed]:

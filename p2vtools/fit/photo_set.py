@@ -11,32 +11,16 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from p2vlib import limits
 from p2vlib.data.camera_files import read_cameras, read_metadata
 from p2vlib.data.dataset import evenly_spaced
-from p2vlib.files import FileError, check_size, reading
+from p2vlib.files import FileError, reading
 from p2vlib.geometry.cameras import Camera, Row, look_at
 from p2vlib.geometry.frames import FOOT_CUBE, SIDES, Cube
-from p2vtools.archives.capture_folder import decode_photo, listed_photo, read_names, read_subject
+from p2vtools.archives.capture_folder import listed_photo, read_names, read_subject
+from p2vtools.archives.photo_files import list_photos, read_photo
 
 MAX_VIEWS = 24
 """`read_photo_set` reads at most this many photos, evenly spaced; more add little."""
-
-PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".heic", ".heif")
-
-ORIENTATION = 0x0112
-"""EXIF tag of the orientation of a photo."""
-
-TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""Value of `ORIENTATION` -> what makes the photo upright."""
 
 DEFAULT_PHOTO_SIDE = 1024
 """`read_photo_set` scales photos down to this many pixels along the longer side; the networks use 96 for the cube."""
@@ -110,12 +94,7 @@ def read_photo_set(folder: Path, side: str | None = None, max_side: int = DEFAUL
         raise FileError(folder, found, "expected a capture folder with photos and their cameras")
     rendering = folder / "rendering" if (folder / "rendering").is_dir() else folder
     listing = rendering / "renderings.txt"
-    if listing.is_file():
-        names = read_names(listing)
-    else:
-        names = sorted(path.name for path in rendering.iterdir() if path.suffix.lower() in PHOTO_SUFFIXES)
-    if not names:
-        raise FileError(rendering, "no photos", f"expected images ({', '.join(PHOTO_SUFFIXES)}) of one foot")
+    names = read_names(listing) if listing.is_file() else [path.name for path in list_photos(rendering)]
     subject = read_subject(folder)
     side = side or subject.get("side")
     if side not in SIDES:
@@ -128,7 +107,7 @@ def read_photo_set(folder: Path, side: str | None = None, max_side: int = DEFAUL
     cube = _cube_of(subject)
     photos, cameras = [], []
     for i in indices:  # one after the other: a decoded photo of a phone takes up to 200 MB
-        photo = upright(open_photo(listed_photo(rendering, names[i]), max_side))
+        photo, _ = read_photo(listed_photo(rendering, names[i]), max_side)
         camera = cameras_or_rows[i]
         if not isinstance(camera, Camera):
             with reading(rendering / "rendering_metadata.txt", "expected the camera of each photo"):
@@ -136,7 +115,6 @@ def read_photo_set(folder: Path, side: str | None = None, max_side: int = DEFAUL
         if not matches_aspect(camera, *photo.size):
             found = f"{photo.width} x {photo.height} pixels upright"
             raise FileError(rendering / names[i], found, f"its camera has {camera.width} x {camera.height}")
-        photo.thumbnail((max_side, max_side), reducing_gap=2.0)
         photos.append(photo.convert("RGBA"))
         cameras.append(camera.resized(*photo.size))
     if isinstance(cameras_or_rows[0], Camera) and "cube" not in subject:
@@ -215,25 +193,6 @@ def _read_cameras(folder: Path, rendering: Path, count: int) -> list[Camera] | l
     if not (rendering / "rendering_metadata.txt").is_file():
         raise FileError(folder, "no cameras", "expected cameras.json, or rendering_metadata.txt with a row per photo")
     return read_metadata(rendering / "rendering_metadata.txt", count)
-
-
-def open_photo(path: Path, min_side: int) -> Image.Image:
-    """Decodes a photo of a phone; a JPEG may be decoded at a reduced size, at least ``min_side`` pixels a side.
-
-    Raises:
-        FileError: unreadable, or larger than `limits.PHOTO_BYTES` or `limits.PHOTO_PIXELS`.
-    """
-    check_size(path, limits.PHOTO_BYTES, "expected a photo")
-    return decode_photo(path, path.read_bytes(), limits.PHOTO_PIXELS, min_side)
-
-
-def upright(photo: Image.Image) -> Image.Image:
-    """The photo turned as its EXIF says; as stored if its EXIF is damaged."""
-    try:
-        turn = TURNS.get(photo.getexif().get(ORIENTATION))
-    except Exception:  # Pillow raises many types of errors for damaged EXIF
-        turn = None
-    return photo if turn is None else photo.transpose(turn)
 
 
 def matches_aspect(camera: Camera, width: int, height: int) -> bool:

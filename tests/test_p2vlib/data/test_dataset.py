@@ -22,7 +22,7 @@ from p2vlib.data.camera_files import write_metadata
 from p2vlib.geometry.cameras import look_at
 from p2vlib.geometry.frames import FOOT_SYNSET, foot_cube
 from p2vlib.geometry.grids import VoxelGrid
-from p2vtools.archives import capture_folder
+from p2vtools.archives import capture_folder, photo_files
 from p2vtools.synthesis.collection import build_collection
 
 CUBE = foot_cube(np.array([[-0.12, 0, -0.05], [0.12, 0.12, 0.05]]))
@@ -100,7 +100,7 @@ def test_a_truncated_image_is_refused(folder):
 def test_a_too_large_image_is_not_decoded(folder):
     path = folder / "rendering" / "01.png"
     with pytest.raises(ValueError, match="the limit is 100"):
-        capture_folder.decode_photo(path, path.read_bytes(), max_pixels=100)
+        photo_files.decode_photo(path, path.read_bytes(), max_pixels=100)
 
 
 def test_the_smoke_data_are_packed_once(smoke):
