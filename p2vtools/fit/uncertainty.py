@@ -4,7 +4,8 @@ The scale of the uncertainty has four parts, each the change of a measurement wi
 of the surface (`LEVELS`), which reflects the network's own confidence; the members of the ensemble; and, from
 `MIN_PHOTOS` photos on, the photos, from the reconstructions of two halves of them. Their root sum of squares is a
 relative scale. Validation people calibrate the factor for which 90 % of feet lie inside (split conformal prediction,
-Lei et al., J. American Statistical Association 2018), for each number of photos and kind of cameras (`photo_class`).
+Lei et al., J. American Statistical Association 2018), for each number of photos and kind of cameras (`photo_class`);
+the correction below is fitted on other people than the factor.
 
 A blurred surface ends before the tips of the toes, which are thinner than a voxel. The correction of this bias is
 proportional to the observed blur, so a sharp surface is not changed. It moves the surface itself
@@ -20,6 +21,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 import pandas as pd
 import trimesh
+from jaxtyping import Float
 
 from p2vlib.geometry.frames import FOOT_CUBE
 from p2vlib.geometry.grids import iou, to_mesh
@@ -225,15 +227,29 @@ def fit_softness(rows: pd.DataFrame) -> dict[str, dict[str, float]]:
 def fit_factors(rows: pd.DataFrame) -> dict[str, dict[str, float]]:
     """`photo_class` -> measurement -> factor: the conformal quantile of the error over the scale.
 
-    The quantile has the rank ``ceil(COVERAGE * (feet + 1))``, so at least `COVERAGE` of other feet are expected inside.
-    With fewer than nine feet it is the largest error, which covers fewer.
-
     Args:
-        rows: columns class, measure, value (measured on the corrected surface), scale and truth (mm).
+        rows: columns class, subject, measure, value (measured on the corrected surface), scale and truth (mm); the
+            correction has to be fitted on other people.
     """
     factors: dict[str, dict[str, float]] = {}
     for (photos, name), feet in rows.groupby(["class", "measure"]):
-        score = np.sort((feet.value - feet.truth).abs() / feet.scale)
-        rank = min(len(score), int(np.ceil(COVERAGE * (len(score) + 1))))
-        factors.setdefault(photos, {})[name] = round(float(score[rank - 1]), 3)
+        score = ((feet.value - feet.truth).abs() / feet.scale).to_numpy()
+        factors.setdefault(photos, {})[name] = round(conformal_quantile(score, feet.subject.to_numpy()), 3)
     return factors
+
+
+def conformal_quantile(score: Float[np.ndarray, " feet"], people: np.ndarray) -> float:
+    """The limit below which the score of a foot of another person lies with a probability of at least `COVERAGE`.
+
+    Each of ``n`` people weighs 1 / (n + 1), shared equally by the feet of the person; the limit is the smallest score
+    up to which the weights reach `COVERAGE` (Lee, Barber and Willett, Distribution-free inference with hierarchical
+    data, 2023). With one foot each, its rank is ``ceil(COVERAGE * (n + 1))``. With fewer than nine people it is the
+    largest score, which covers fewer.
+
+    >>> conformal_quantile(np.arange(1.0, 20.0), np.arange(19))
+    18.0
+    """
+    _, person, feet = np.unique(people, return_inverse=True, return_counts=True)
+    order = np.argsort(score)
+    reached = np.cumsum(1 / feet[person[order]]) / (len(feet) + 1) >= COVERAGE - 1e-9
+    return float(score[order[np.argmax(reached) if reached.any() else -1]])

@@ -135,28 +135,13 @@ def reconstruct_and_judge(
 ) -> JudgedFoot:
     """Reconstructs the foot in ``photo_set`` without the photos that disagree with the others, measures and judges it.
 
-    Photos whose cameras do not see the foot are left out as well, unless none remains. Arguments and exceptions are
-    those of `reconstruct`.
+    Arguments and exceptions are those of `reconstruct`.
 
     Raises:
         ValueError: weights without a calibration for this number of photos.
     """
     card_calibration(weights, photo_class(len(photo_set.photos), cameras))  # an error comes before the work
-    left_out: dict[str, float] = {}
-    while True:
-        try:
-            foot = reconstruct(weights, photo_set, size, placement, cameras, report)
-            if (name := disagreeing_photo(foot.silhouette_iou)) is None:
-                break
-            left_out[name] = foot.silhouette_iou[name]
-            reason = f"its silhouette has an IoU of only {left_out[name]:.2f} with the reconstruction"
-        except FootNotSeenError as error:
-            if len(photo_set.photos) == 1:
-                raise
-            name, reason = error.args
-            left_out[name] = 0.0
-        report(f"{name}: left out, {reason}")
-        photo_set = photo_set.subset([i for i, other in enumerate(photo_set.names) if other != name])
+    foot, photo_set, left_out = reconstruct_consistent(weights, photo_set, size, placement, cameras, report)
     try:
         measured = measure_with_intervals(weights, photo_set, foot, cameras)
     except ValueError as error:
@@ -168,6 +153,36 @@ def reconstruct_and_judge(
     concerns = other_concerns(photo_set, foot, measured.measures, left_out)
     verdict = judge(weights.card, features, len(photo_set.photos), photos, concerns)
     return JudgedFoot(measured.foot, measured, verdict, photo_set, left_out)
+
+
+def reconstruct_consistent(
+    weights: PretrainedModel,
+    photo_set: PhotoSet,
+    size: int = 128,
+    placement: str = "found",
+    cameras: str = "exact",
+    report: Callable[[str], object] = lambda line: None,
+) -> tuple[ReconstructedFoot, PhotoSet, dict[str, float]]:
+    """`reconstruct` without the photos that disagree with the others or whose cameras do not see the foot.
+
+    Returns:
+        The foot, the photos that were used, and ``left_out`` as in `JudgedFoot`. One photo is always used.
+    """
+    left_out: dict[str, float] = {}
+    while True:
+        try:
+            foot = reconstruct(weights, photo_set, size, placement, cameras, report)
+            if (name := disagreeing_photo(foot.silhouette_iou)) is None:
+                return foot, photo_set, left_out
+            left_out[name] = foot.silhouette_iou[name]
+            reason = f"its silhouette has an IoU of only {left_out[name]:.2f} with the reconstruction"
+        except FootNotSeenError as error:
+            if len(photo_set.photos) == 1:
+                raise
+            name, reason = error.args
+            left_out[name] = 0.0
+        report(f"{name}: left out, {reason}")
+        photo_set = photo_set.subset([i for i, other in enumerate(photo_set.names) if other != name])
 
 
 def disagreeing_photo(silhouette_iou: Mapping[str, float]) -> str | None:

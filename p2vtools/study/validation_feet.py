@@ -71,9 +71,9 @@ def reconstruct_validation_feet(
     feet with a fault of the capture (`FAULTS`), the others with cameras noted by hand.
 
     Returns:
-        One row per reconstruction: sample, subject, class (`photo_class`), photos, fault (empty: none), iou (with the
-        true solid at 32^3; NaN: not a foot), the features of `verdict.FEATURES`, side, mesh (its surface; None: not a
-        foot), measures (`uncertainty.uncalibrated_measures`) and truth (measurement -> mm).
+        One row per reconstruction: sample, subject, photos (that were used), class (`photo_class`), fault (empty:
+        none), iou (with the true solid at 32^3; NaN: not a foot), the features of `verdict.FEATURES`, side, mesh (its
+        surface; None: not a foot), measures (`uncertainty.uncalibrated_measures`) and truth (measurement -> mm).
     """
     jobs = [(weights, folder, number, seed) for number, folder in enumerate(folders)]
     results = run_jobs(rows_of_foot, jobs, "validation feet", "foot", workers)
@@ -128,9 +128,14 @@ def _judge_reconstruction(
     is_given: bool,
     cameras: str,
 ) -> dict[str, Any]:
-    """IoU, features, mesh and measures of one reconstruction; ``pose`` and ``solid``: of the true foot."""
+    """IoU, features, mesh, measures and photos used of one reconstruction.
+
+    Args:
+        pose, solid: of the true foot.
+    """
     try:
-        foot = reconstruct(weights, photo_set, CALIBRATED_SIZE, "given" if is_given else "found", cameras)
+        placement = "given" if is_given else "found"
+        foot, photo_set, _ = verdict.reconstruct_consistent(weights, photo_set, CALIBRATED_SIZE, placement, cameras)
     except ValueError:  # no foot found: nothing to judge
         return {"iou": np.nan, "mesh": None, "measures": None}
     try:
@@ -141,7 +146,8 @@ def _judge_reconstruction(
     # Aligned cameras are in the frame of the reconstructed foot; in others the true pose is known.
     is_aligned = cameras == "noted" and foot.placement is None
     overlap = iou(solid_in_frame(foot, foot.pose if is_aligned else pose), solid)
-    return features | {"iou": float(overlap), "mesh": foot.mesh, "measures": raw.table}
+    used = {"photos": len(photo_set.photos), "class": uncertainty.photo_class(len(photo_set.photos), cameras)}
+    return features | used | {"iou": float(overlap), "mesh": foot.mesh, "measures": raw.table}
 
 
 # ---------------------------------------------------------------------------------------------------------- calibration
@@ -184,10 +190,27 @@ def calibrate(path: Path, rows: pd.DataFrame) -> dict[str, Any]:
 
 
 def fit_intervals(rows: pd.DataFrame) -> dict[str, dict[str, dict[str, float]]]:
-    """`photo_class` -> measurement -> softness and factor, from the captures without a fault."""
+    """`photo_class` -> measurement -> softness and factor, from the captures without a fault.
+
+    The errors from which a factor is chosen are those of people on whom the correction was not fitted: the people are
+    split into halves, the softness of each half corrects the other, and the factors are fitted on both together.
+
+    Raises:
+        ValueError: a class without people in one of the halves.
+    """
     feet = rows[(rows.fault == "") & rows.mesh.notna()]
-    softness = uncertainty.fit_softness(measure_rows(feet))
-    factors = uncertainty.fit_factors(corrected_rows(feet, softness))
+    people = np.unique(feet.subject)
+    half = np.searchsorted(people, feet.subject) // 2 % 2  # by pairs: left and right feet alternate
+    classes = [set(feet["class"][half == number]) for number in (0, 1)]
+    if classes[0] != classes[1]:
+        raise ValueError(
+            f"{len(people)} people are too few to calibrate intervals; expected some of each class in both halves"
+        )
+    parts = [
+        corrected_rows(feet[half != fitted], uncertainty.fit_softness(measure_rows(feet[half == fitted])))
+        for fitted in (0, 1)
+    ]
+    factors, softness = uncertainty.fit_factors(pd.concat(parts)), uncertainty.fit_softness(measure_rows(feet))
     return {
         photos: {name: {"softness": softness[photos][name], "factor": factor} for name, factor in by_name.items()}
         for photos, by_name in factors.items()
@@ -195,11 +218,11 @@ def fit_intervals(rows: pd.DataFrame) -> dict[str, dict[str, dict[str, float]]]:
 
 
 def measure_rows(feet: pd.DataFrame) -> pd.DataFrame:
-    """One row per foot and measurement: class, sample, measure, truth and the columns of its table."""
+    """One row per foot and measurement: class, sample, subject, measure, truth and the columns of its table."""
     tables = [
         foot.measures.rename_axis("measure")
         .reset_index()
-        .assign(sample=foot.sample, truth=lambda table, foot=foot: table.measure.map(foot.truth))
+        .assign(sample=foot.sample, subject=foot.subject, truth=lambda table, foot=foot: table.measure.map(foot.truth))
         .assign(**{"class": photos})
         for foot, photos in zip(feet.itertuples(), feet["class"], strict=True)
     ]

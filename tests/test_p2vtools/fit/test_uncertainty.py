@@ -27,7 +27,49 @@ def test_factors_are_conformal_quantiles():
     for feet, expected in ((9, 4.5), (19, 9.0)):
         errors = np.arange(1, feet + 1) * np.where(np.arange(feet) % 2, -1.0, 1.0)
         rows = pd.DataFrame({"value": 250 + errors, "truth": 250.0, "scale": 2.0, "measure": "length"})
+        rows = rows.assign(subject=[f"p{number}" for number in range(feet)])
         assert uncertainty.fit_factors(rows.assign(**{"class": "1 photo"}))["1 photo"]["length"] == expected
+
+
+def test_quantile_weighs_people_equally():
+    """Nine people weigh 1/10 each: up to 0.9 all of them are needed, but of the two feet of the last one only both."""
+    people = np.array([*range(9), 8])
+    assert uncertainty.conformal_quantile(np.array([*range(9), 20.0]), people) == 20
+    many = np.array([0] * 90 + [*range(1, 20)])  # 90 feet of one of 20 people weigh as much as one foot of another
+    assert uncertainty.conformal_quantile(np.array([0.0] * 90 + [*range(1, 20)]), many) == 18
+
+
+def test_intervals_cover_nine_in_ten_feet_of_other_people():
+    """Simulated feet, two of each person with related errors; ideal: between 0.9 and 0.9 + 1 / 41, on average."""
+    rng, covered = np.random.default_rng(0), []
+    for _ in range(600):
+        error = np.abs(rng.normal(size=(60, 1)) + 0.3 * rng.standard_t(4, size=(60, 2)))
+        limit = uncertainty.conformal_quantile(error[:40].ravel(), np.repeat(np.arange(40), 2))
+        covered.append((error[40:] <= limit).mean())
+    assert 0.895 <= np.mean(covered) <= 0.93
+
+
+def test_correction_is_fitted_on_other_people_than_the_factor(monkeypatch):
+    """The length misses 1 mm per mm of blur of half of the people, 3 mm of the others, in pairs of people."""
+    people = [f"p{number}" for number in range(8)]
+    tables = [
+        pd.DataFrame({"value": 250 - 2.0 * missing, "surface": 2.0, "scale": 1.0}, index=["length"])
+        for missing in (1, 1, 3, 3, 1, 1, 3, 3)
+    ]
+    rows = pd.DataFrame({"subject": people, "sample": people, "class": "1 photo", "fault": "", "mesh": "a surface"})
+    rows = rows.assign(measures=tables, truth=[{"length": 250.0}] * 8)
+
+    def corrected(feet, softness):
+        value = softness["1 photo"]["length"]
+        assert set(feet.subject) == set(np.array(people)[[0, 1, 4, 5] if value == 3 else [2, 3, 6, 7]])
+        table = validation_feet.measure_rows(feet)
+        return table.assign(value=table.value + value * table.surface)
+
+    monkeypatch.setattr(validation_feet, "corrected_rows", corrected)
+    fitted = validation_feet.fit_intervals(rows)["1 photo"]["length"]
+    assert fitted == {"softness": 2.0, "factor": 4.0}
+    with pytest.raises(ValueError, match="2 people are too few"):
+        validation_feet.fit_intervals(rows[:2])
 
 
 def test_softness_is_the_median_of_missing_length_over_blur():
@@ -114,7 +156,8 @@ def test_calibration_of_validation_feet(weights, right_foot):
     rows = pd.DataFrame(validation_feet.rows_of_foot(weights, right_foot, 0, seed=0))
     assert rows.photos.tolist()[:3] == [1, 2, 4] and rows.fault.tolist() == ["", "", "", validation_feet.FAULTS[0]]
     assert rows.iou[:3].min() > 0.3 and rows.truth.iloc[0]["length"] > 150
-    intervals = validation_feet.fit_intervals(rows)
+    people = [rows.assign(subject=f"person-{number}") for number in range(4)]
+    intervals = validation_feet.fit_intervals(pd.concat(people, ignore_index=True))
     assert set(intervals) == set(rows["class"][:3]) and set(intervals["1 photo"]) == set(MEASURE_NAMES)
 
 
