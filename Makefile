@@ -6,7 +6,7 @@ P2V := $(BIN) -m p2vtools
 # A test file at a time on each of up to four cores, with one thread each.
 PYTEST := OMP_NUM_THREADS=1 $(BIN) -m pytest -n logical --maxprocesses=4 --dist loadfile
 
-.PHONY: setup test test-browser smoke report report-all evaluate lab pictures clean
+.PHONY: setup test test-browser smoke report report-all evaluate app lab pictures clean
 
 setup: .venv/.installed
 
@@ -56,6 +56,9 @@ report-all: setup
 
 evaluate: setup
 	$(P2V) evaluate
+
+app: setup
+	$(P2V) app
 
 lab: setup
 	$(BIN) -m jupyterlab notebooks/00_start_here.ipynb

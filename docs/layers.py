@@ -33,6 +33,7 @@ CONTENTS = {
     "p2vtools.capture": "mat, apps, SfM, scans,\ndata set of real feet",
     "p2vtools.viewer": "figures, 3-D views,\nwidgets",
     "p2vtools.study": "runner, sweeps, tables,\nbenchmark, report",
+    "p2vtools.webapp": "the page of p2v app",
     "p2vtools.cli": "the command p2v",
 }
 """What each folder holds. The files beside the folders are left out of the picture."""

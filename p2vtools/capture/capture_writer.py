@@ -21,6 +21,9 @@ from p2vtools.files import atomic_directory
 MAX_GAP = 75.0
 """Degrees of azimuth between neighbouring photos above which the side between them counts as not photographed."""
 
+BLURRED = 0.15
+"""A photo with less than this share of the median sharpness is blurred."""
+
 RECOMMENDED_PHOTOS = 6
 """With fewer photos the model card of the pretrained weights shows clearly worse reconstructions (`data/weights`)."""
 
@@ -104,7 +107,7 @@ def write_foot_capture(
         ValueError: ``out`` exists already.
     """
     rows = [metadata_row(camera, FOOT_CUBE.centre) for camera in cameras]
-    advice = [*capture_advice(rows, names, pictures), *extra_advice]
+    advice = [*capture_advice(rows, names, [*map(sharpness, pictures)]), *extra_advice]
     common = {"subject": out.name, "taxonomy": FOOT_SYNSET, "side": side, "look": "phone", "metadata": "metric"}
     common["scale"] = scale
     photos = {f"{number:02d}.jpg": encode_photo(picture) for number, picture in enumerate(pictures)}
@@ -127,29 +130,32 @@ def rate_capture(photos: int, advice: Sequence[str]) -> str:
     return "good" if not advice else "usable" if photos >= RECOMMENDED_PHOTOS else "poor"
 
 
-def capture_advice(rows: Sequence[Row], names: Sequence[str], pictures: Sequence[np.ndarray]) -> list[str]:
+def capture_advice(rows: Sequence[Row], names: Sequence[str], sharpnesses: Sequence[float]) -> list[str]:
     """What to photograph again: sides without a photo, too few photos, all from low down, blurred ones."""
-    advice = [f"photograph the {_direction(middle)}: {gap:.0f} degrees without a photo" for middle, gap in _gaps(rows)]
+    advice = [
+        f"photograph the {DIRECTIONS[round(middle / 45) % 8]}: {gap:.0f} degrees without a photo"
+        for middle, gap in azimuth_gaps(rows)
+    ]
     if len(rows) < RECOMMENDED_PHOTOS:
         advice.append(f"{len(rows)} photos are few; take 8 to 16")
     if max(row[1] for row in rows) < 30:
         advice.append("all photos are from low down; hold the phone higher, 35 to 60 degrees above the floor")
-    values = np.array([sharpness(picture) for picture in pictures])
-    blurred = [name for name, value in zip(names, values, strict=True) if value < 0.15 * np.median(values)]
+    blurred = [name for name, value in zip(names, sharpnesses, strict=True) if is_blurred(value, sharpnesses)]
     if blurred:
         advice.append(f"blurred: {', '.join(blurred)}")
     return advice
 
 
-def _gaps(rows: Sequence[Row]) -> list[tuple[float, float]]:
+def is_blurred(value: float, values: Sequence[float]) -> bool:
+    """Whether a photo with this `sharpness` is blurred, compared with all photos of its capture."""
+    return value < BLURRED * float(np.median(values))
+
+
+def azimuth_gaps(rows: Sequence[Row]) -> list[tuple[float, float]]:
     """Middle and width, degrees, of the azimuth ranges wider than `MAX_GAP` between neighbouring photos."""
     azimuths = np.sort([row[0] for row in rows])
     widths = np.diff([*azimuths, azimuths[0] + 360])
     return [((start + gap / 2) % 360, gap) for start, gap in zip(azimuths, widths, strict=True) if gap > MAX_GAP]
-
-
-def _direction(azimuth: float) -> str:
-    return DIRECTIONS[round(azimuth / 45) % 8]
 
 
 def coverage_figure(rows: Sequence[Row], advice: Sequence[str]) -> Figure:
@@ -158,7 +164,7 @@ def coverage_figure(rows: Sequence[Row], advice: Sequence[str]) -> Figure:
     axes = figure.add_subplot(projection="polar")
     axes.set_theta_direction(-1)  # clockwise, as azimuths grow
     axes.set_ylim(90, 0)  # straight from above is the middle
-    for middle, gap in _gaps(rows):
+    for middle, gap in azimuth_gaps(rows):
         axes.bar(np.deg2rad(middle), -90, np.deg2rad(gap), 90, color="#E69F00", alpha=0.35)
     angles, elevations = np.deg2rad([row[0] for row in rows]), [row[1] for row in rows]
     axes.plot(angles, elevations, "o", color="#0072B2", zorder=3)

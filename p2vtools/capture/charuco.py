@@ -131,6 +131,12 @@ def printed_design(pictures: Iterable[UInt8[np.ndarray, "height width 3"]], mat:
     return mat
 
 
+def recognise_mat(picture: UInt8[np.ndarray, "height width 3"]) -> Mat | None:
+    """The mat in an RGB photo, any of those with the same board; None if too few of its markers are visible."""
+    mats = find_mats(_detect_markers(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY))[1])
+    return mats[0] if mats else None
+
+
 def _find_problem(grey: UInt8[np.ndarray, "height width"], mat: Mat, marker_ids: Int[np.ndarray, " markers"]) -> str:
     """Whether the photo shows another mat, or is a mirror image; no marker can be read in a mirror image."""
     others = find_mats(marker_ids)

@@ -15,7 +15,7 @@ from jaxtyping import UInt8
 
 from p2vlib.data.dataset import evenly_spaced
 from p2vlib.files import FileError
-from p2vlib.geometry.cameras import Camera
+from p2vlib.geometry.cameras import Camera, Row
 from p2vlib.geometry.frames import FOOT_CUBE, SIDES
 from p2vtools.archives.photo_files import PHOTO_SUFFIXES, list_photos, read_photo
 from p2vtools.capture.capture_writer import WrittenCapture, clockwise_order, metadata_row, write_foot_capture
@@ -157,7 +157,7 @@ def _choose_frames(path: Path, mat: Mat) -> dict[str, np.ndarray]:
     indices = _frame_indices(path)
     mat = printed_design((frame for _, frame in _read_frames(path, indices)), mat)
     found = {index: detect_board(f"frame {index}", frame, mat) for index, frame in _read_frames(path, indices)}
-    azimuths = {index: _azimuth(one, mat) for index, one in found.items() if len(one.ids) >= mat.min_corners}
+    azimuths = {index: approximate_row(one, mat)[0] for index, one in found.items() if len(one.ids) >= mat.min_corners}
     if not azimuths:
         problem = most_common_problem([*found.values()])
         raise FileError(path, f"none of {len(found)} frames shows the mat {mat.name!r} well enough", problem)
@@ -202,6 +202,6 @@ def _read_frames(path: Path, indices: Sequence[int]) -> Iterator[tuple[int, np.n
         video.release()
 
 
-def _azimuth(detection: BoardDetection, mat: Mat) -> float:
-    """Azimuth of a frame."""
-    return metadata_row(estimate_camera(detection, mat), FOOT_CUBE.centre)[0]
+def approximate_row(detection: BoardDetection, mat: Mat) -> Row:
+    """Where one photo was taken from, without the lens distortion that only several photos show."""
+    return metadata_row(estimate_camera(detection, mat), FOOT_CUBE.centre)

@@ -16,7 +16,7 @@ from p2vtools.cli import foot, study
 
 COMMANDS = (
     *(study.study, study.data, study.report, study.compare, study.convert, study.fetch, study.weights, study.evaluate),
-    *(foot.reconstruct, foot.measure, foot.mat, foot.capture, foot.validate, foot.clean),
+    *(foot.reconstruct, foot.measure, foot.mat, foot.capture, foot.validate, foot.clean, foot.app),
 )
 
 app = typer.Typer(

@@ -319,3 +319,14 @@ def clean(
     print(f"{out}: " + "; ".join(cleaned.notes))
     print(f"{out / 'cleaned.png'} shows the scan before and after; next:")
     print(f"  p2v measure {out / 'model.obj'} --side {cleaned.side}")
+
+
+def app(
+    lan: Annotated[bool, Option("--lan", help="also for other devices in the home network, such as a phone")] = False,
+    port: Annotated[int, Option(help="the first port to try")] = 8866,
+    browser: Annotated[bool, Option(help="open the page in a browser of this machine")] = True,
+) -> None:
+    """Open the page that goes from photos to a shoe size, in a browser; Ctrl-C ends it and deletes all photos."""
+    from p2vtools.webapp.server import serve
+
+    serve(lan, port, browser)

@@ -39,6 +39,9 @@ from p2vtools.study.cost import estimate_cost
 from p2vtools.study.notebook_run import manifests, part_of_metrics
 from p2vtools.study.parameters import NETWORKS, PATHS, notebook_number, parameters_by_notebook
 
+PAGES = {"08_your_foot"}
+"""Notebooks that `p2v app` serves; they have no results."""
+
 
 class StudyError(RuntimeError):
     """A study that cannot continue; the message is one sentence for the user."""
@@ -139,7 +142,7 @@ def expected_minutes(scale: str) -> dict[str, float]:
 
 
 def select_notebooks(only: Iterable[str] | None = None) -> list[Path]:
-    """The numbered notebooks of the checkout in order: all, or those whose numbers are in ``only``.
+    """The numbered notebooks of the study in order: all, or those whose numbers are in ``only``.
 
     Raises:
         StudyError: there is no notebook, or two share a number.
@@ -147,6 +150,8 @@ def select_notebooks(only: Iterable[str] | None = None) -> list[Path]:
     """
     by_number: dict[str, Path] = {}
     for path in sorted((home() / "notebooks").glob("[0-9][0-9]*_*.ipynb")):
+        if path.stem in PAGES:
+            continue
         number = notebook_number(path.stem)
         if number in by_number:
             raise StudyError(f"{by_number[number].name} and {path.name} share a number; give each notebook its own")

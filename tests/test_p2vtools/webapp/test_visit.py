@@ -1,0 +1,120 @@
+"""What a visitor of the page brings: photos are checked, limited, kept from other visitors and deleted."""
+
+from __future__ import annotations
+
+import gc
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFilter
+
+from p2vtools.synthesis.mat import get_mat
+from p2vtools.webapp import text, visit
+from p2vtools.webapp.file_exchange import FileExchange
+from p2vtools.webapp.visit import FOLDER_VARIABLE, Visit
+from tests.mats import mat_image
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of the server."""
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path))
+    return tmp_path
+
+
+def jpeg(picture: np.ndarray, **options: object) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(picture).save(stream, "JPEG", quality=90, **options)
+    return stream.getvalue()
+
+
+def add(visitor: Visit, *contents: bytes, name: str = "IMG_1.jpg") -> Visit:
+    path = visitor.folder.parent / "arriving"
+    for content in contents:
+        path.write_bytes(content)
+        visitor.add_photo(name, path)
+    return visitor
+
+
+@pytest.fixture(scope="module")
+def on_mat() -> list[bytes]:
+    """Photos of the mat from the toes, the right side and the heel."""
+    return [jpeg(mat_image(get_mat("a3"), azimuth)) for azimuth in (0, 90, 180)]
+
+
+def test_photos_are_checked_one_by_one_and_the_missing_side_is_named(on_mat):
+    visitor = add(Visit(), on_mat[0], on_mat[1])
+    azimuths = [photo.row[0] for photo in visitor.photos]
+    assert np.allclose([(azimuth + 90) % 360 for azimuth in azimuths], [90, 180], atol=2)
+    assert not visitor.has_enough_photos
+    add(visitor, on_mat[2], jpeg(np.full((480, 640, 3), 128, np.uint8)), jpeg(mat_image(get_mat("a4"), 270)))
+    blurred = Image.fromarray(mat_image(get_mat("a3"), 270)).filter(ImageFilter.GaussianBlur(1.5))
+    add(visitor, jpeg(np.asarray(blurred)))
+    reasons = ["", "", "", "shows no mat", "shows another mat", "is blurred"]
+    for problem, reason in zip(visitor.problems(), reasons, strict=True):
+        assert problem.startswith(reason) and bool(problem) == bool(reason)
+    assert visitor.has_enough_photos
+    assert "photograph the left side: 180 degrees without a photo" in visitor.advice()
+
+
+@pytest.mark.parametrize("content", [b"no photo", b"\xff\xd8\xff\xe0 cut"])
+def test_a_wrong_file_gets_one_sentence_and_changes_nothing(on_mat, content):
+    visitor = add(Visit(), on_mat[0])
+    before = sorted(visitor.folder.iterdir())
+    with pytest.raises(ValueError) as raised:
+        add(visitor, content)
+    assert re.fullmatch("(not a readable image|cannot be read.*); expected PNG, JPEG, WebP or HEIC", str(raised.value))
+    with pytest.raises(ValueError, match="already there"):
+        add(visitor, on_mat[0])
+    with pytest.raises(ValueError, match="not a zip"):
+        visitor.add_export("scan.zip", visitor.folder.parent / "arriving")
+    assert sorted(visitor.folder.iterdir()) == before and len(visitor.photos) == 1
+
+
+def test_the_number_of_photos_is_limited(on_mat, monkeypatch):
+    monkeypatch.setattr(visit, "MAX_PHOTOS", 2)
+    with pytest.raises(ValueError, match="2 photos are enough"):
+        add(Visit(), *on_mat)
+
+
+def test_two_visitors_do_not_share_files_and_each_can_delete_his_own(on_mat, folder):
+    first, second = add(Visit(), *on_mat), add(Visit(), on_mat[0])
+    first.clear()
+    assert first.photos == [] and list(first.folder.iterdir()) == []
+    assert [photo.path.parent for photo in second.photos] == [second.folder] and second.photos[0].path.is_file()
+
+
+def test_files_are_deleted_with_the_visit(on_mat):
+    visitor = add(Visit(), on_mat[0])
+    folder = visitor.folder
+    with pytest.warns(ResourceWarning, match="Implicitly cleaning up"):  # as at the end of the process
+        del visitor
+        gc.collect()
+    assert not folder.exists()
+
+
+def test_files_arrive_in_pieces_within_limits(tmp_path):
+    received, refused = [], []
+    exchange = FileExchange(
+        tmp_path, 8, lambda name, path: received.append((name, path.read_bytes())), lambda *why: refused.append(why)
+    )
+    for message in (
+        *({"kind": "begin", "name": "../a.jpg", "size": 5}, b"abc", b"de", {"kind": "end"}),
+        *({"kind": "begin", "name": "large", "size": 9}, b"abc"),
+        *({"kind": "begin", "name": "cut", "size": 5}, b"abc", {"kind": "end"}),
+        *({"kind": "begin", "name": "longer", "size": 2}, b"abc"),
+    ):
+        is_piece = isinstance(message, bytes)
+        exchange._answer({"kind": "piece"} if is_piece else message, [memoryview(message)] if is_piece else [])
+    assert received == [("a.jpg", b"abcde")]
+    assert [name for name, _ in refused] == ["large", "large", "cut", "longer"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_ring_is_green_where_there_are_photos():
+    html = text.ring_html([(90.0, 50.0, 0.0, 0.6, 50.0)], "right", ["photograph the <heel>"])
+    # 75 degrees about the right side: 66 (sin 52.5, -cos 52.5) and 66 (sin 127.5, -cos 127.5) from the middle.
+    assert 'd="M 152.4 59.8 A 66 66 0 0 1 152.4 140.2"' in html and "&lt;heel&gt;" in html
