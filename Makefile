@@ -3,8 +3,9 @@
 PYTHON ?= python3
 BIN := .venv/bin/python
 P2V := $(BIN) -m p2vtools
-# A test file at a time on each of up to four cores, with one thread each.
-PYTEST := OMP_NUM_THREADS=1 $(BIN) -m pytest -n logical --maxprocesses=4 --dist loadfile
+# A test file or notebook at a time on each of up to four cores, with one thread each, in the given order: what takes
+# long comes first.
+PYTEST := OMP_NUM_THREADS=1 $(BIN) -m pytest -n logical --maxprocesses=4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: setup test test-browser smoke report report-all evaluate app lab pictures clean
 
@@ -28,8 +29,7 @@ test: setup
 	$(BIN) -m ruff format --check .
 	$(BIN) -m mypy
 	$(P2V) data --scale smoke
-	$(PYTEST) --doctest-modules tests p2vlib p2vtools
-	$(PYTEST) --nbval-lax --nbval-current-env --nbval-cell-timeout=300 notebooks/
+	$(PYTEST) --nbval-lax --nbval-current-env --nbval-cell-timeout=300 --doctest-modules notebooks tests p2vlib p2vtools
 
 # Needs Chromium, which apt-get installs for root on Debian, and playwright. Without them its tests are skipped, and say so.
 test-browser: setup
