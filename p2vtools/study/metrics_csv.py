@@ -45,7 +45,7 @@ def format_metrics(metrics: pd.DataFrame) -> str:
     if unknown := sorted(set(metrics.threshold) - set(THRESHOLDS)):
         raise ValueError(f"metrics at a threshold of {unknown[0]}; expected {THRESHOLDS}")
     values = {str(value) for name in EVALUATION for value in metrics[name].unique()}
-    unusual = [value for value in values if not _is_plain(value)]
+    unusual = [value for value in values if not value.isprintable() or value != value.strip()]
     if unusual := unusual + metrics.iou[~metrics.iou.between(0, 1)].tolist():
         raise ValueError(f"the metrics hold {unusual[0]!r}; expected an IoU of 0 to 1, and text without line breaks")
     key = list(EVALUATION)
@@ -124,10 +124,6 @@ def _parse_line(path: Path, number: int, line: str) -> list[str]:
         raise ValueError(f"{path}: line {number} is not a row ({error}); expected {len(COLUMNS)} cells") from None
     if len(row) != len(COLUMNS):
         raise ValueError(f"{path}: line {number} has {len(row)} cells; expected {len(COLUMNS)}")
-    if strange := [cell for cell in row if not _is_plain(cell)]:
+    if strange := [cell for cell in row if not cell.isprintable() or cell != cell.strip()]:
         raise ValueError(f"{path}: line {number} has the cell {strange[0]!r}; expected no blanks around it")
     return row
-
-
-def _is_plain(text: str) -> bool:
-    return text.isprintable() and text == text.strip()
