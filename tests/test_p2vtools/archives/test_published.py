@@ -35,8 +35,7 @@ def checkpoint_of(model: models.Pix2Vox, prefix: str) -> dict:
     return checkpoint
 
 
-@pytest.mark.parametrize("prefix", ["", "module."])
-@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize(("prefix", "legacy"), [("", False), ("module.", True)])
 @pytest.mark.parametrize("name", ["pix2vox-f", "pix2vox++-f"])
 def test_a_published_file_gives_the_network_in_it(tmp_path, name: str, prefix: str, legacy: bool) -> None:
     torch.manual_seed(1)

@@ -71,7 +71,7 @@ def test_mat_of_another_paper_is_not_detected():
     """It would give a wrong scale."""
     mats = [*MATS.values(), *BORDER_MATS.values()]
     for mat, corners in ((MATS["a4"], 96), (BORDER_MATS["a4"], 64)):
-        page = np.repeat(mat.image(PIXELS_PER_MM)[..., None], 3, 2)
-        page = np.pad(page, ((40, 40), (40, 40), (0, 0)), constant_values=255)
+        page = np.repeat(mat.image(2)[..., None], 3, 2)
+        page = np.pad(page, ((20, 20), (20, 20), (0, 0)), constant_values=255)
         found = {other: len(detect_board("page", page, other).ids) for other in mats}
         assert found == dict.fromkeys(mats, 0) | {mat: corners}
