@@ -263,33 +263,32 @@ def test_kernels_use_all_cores_of_this_interpreter_unless_limited(home, monkeypa
     assert runner._kernel_manager("smoke", home).kernel_spec.env["OMP_NUM_THREADS"] == "3"
 
 
-def test_files_are_relative_to_the_current_directory_and_their_changes_make_a_notebook_stale(home, monkeypatch, capfd):
-    cell = "import pathlib\nprint('read', pathlib.Path(checkpoint).read_text())"
-    write_notebook(home, "01_reads", cell, parameters='\ncheckpoint = ""')
+def test_changed_files_and_networks_of_the_user_make_a_notebook_stale(home, monkeypatch, capfd):
+    """Files are relative to the current directory; networks are imported by the kernel."""
+    cell = """
+        import pathlib
+        from p2vlib.models import check_names
+        check_names(*networks)
+        print("read", pathlib.Path(checkpoint).read_text(), networks)
+    """
+    write_notebook(home, "01_trains", cell, parameters='\ncheckpoint = ""\nnetworks = []')
     folder = home / "elsewhere"
     folder.mkdir()
-    (folder / "weights.pth").write_text("one")
-    monkeypatch.chdir(folder)
-    for content, outcome in (("one", "done"), ("one", "up to date"), ("two!", "done")):
-        if (folder / "weights.pth").read_text() != content:
-            (folder / "weights.pth").write_text(content)
-        assert run_notebooks("smoke", None, {"checkpoint": "weights.pth"}) == {"01_reads": outcome}
-    assert "read two!" in capfd.readouterr().out
-
-
-def test_networks_of_the_user_are_imported_by_kernels_and_their_changes_make_a_notebook_stale(home, monkeypatch, capfd):
     monkeypatch.syspath_prepend(home)
-    cell = "from p2vlib.models import check_names\ncheck_names(*networks)\nprint('networks', networks)"
-    write_notebook(home, "01_trains", cell, parameters="\nnetworks = []")
+    monkeypatch.chdir(folder)
+    given = {"checkpoint": "weights.pth", "networks": "tiny_networks:Tiny"}
     source = "import torch\n\nclass Tiny(torch.nn.Module):\n    width = 2\n"
-    for text, outcome in (
-        (source, "done"),
-        (source + "    # a comment\n", "up to date"),
-        (source + "    depth = 3\n", "done"),
+    for content, text, outcome in (
+        ("one", source, "done"),
+        ("", source + "    # a comment\n", "up to date"),
+        ("two!", source, "done"),
+        ("", source + "    depth = 3\n", "done"),
     ):
+        if content:
+            (folder / "weights.pth").write_text(content)
         (home / "tiny_networks.py").write_text(text)
-        assert run_notebooks("smoke", None, {"networks": "tiny_networks:Tiny"}) == {"01_trains": outcome}
-    assert "networks ['tiny_networks:Tiny']" in capfd.readouterr().out
+        assert run_notebooks("smoke", None, given) == {"01_trains": outcome}
+    assert "read two! ['tiny_networks:Tiny']" in capfd.readouterr().out
 
 
 @pytest.mark.parametrize(
