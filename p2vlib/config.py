@@ -108,6 +108,10 @@ class Training:
     boxes (`dataset.load_feet`)."""
     point_samples: int = 0
     """If not 0, query points near the surface per capture for the point head, which is then the only part trained."""
+    accumulation: int = 1
+    """Parts in which a GPU or processor computes the gradients of a batch, one after the other, to save memory."""
+    average_decay: float = 0.0
+    """If not 0, the result is the exponential moving average of the weights over the steps, with this decay."""
     steps_per_epoch: int = 50
     """Steps between two rows of the history, validations and checkpoints."""
     seed: int = 0

@@ -15,8 +15,9 @@ from concurrent.futures import Executor, as_completed
 from pathlib import Path
 from typing import Any
 
-from p2vlib import limits, progress
+from p2vlib import progress
 from p2vlib.files import FileError, reading
+from p2vtools import limits
 
 
 @contextlib.contextmanager

@@ -169,7 +169,7 @@ def augment(
     """
     parameters = _draw_parameters(len(photos), photos.shape[1], generator, recipe, boxes)
     if photos.is_cuda:
-        parameters = parameters.map(lambda value: value.to(photos.device))
+        parameters = parameters.map(lambda value: value.to(photos.device, non_blocking=True))
     edges = photos.shape[-2:] if boxes is None else (size, size)
     images = torch.empty(*photos.shape[:2], 3, *edges, device=photos.device)
     step = len(photos) if photos.is_cuda else max(1, CACHED_PIXELS // (photos.shape[1] * edges[0] * edges[1]))
@@ -201,7 +201,6 @@ def _draw_parameters(
         flipped = torch.rand(batch, views, 1, 1, 1, generator=generator) < 0.5
     if boxes is not None:  # a box with left and right exchanged gives a flipped crop
         boxes = torch.where(flipped[:, :, :, 0, 0].to(boxes.device), boxes[..., [2, 1, 0, 3]], boxes)
-        flipped = torch.zeros_like(flipped)
     return _Parameters(background, factors, steps, noise, orders(recipe.permutation), flipped, boxes)
 
 
@@ -209,7 +208,7 @@ def _apply(photos: Photos, parameters: _Parameters, recipe: Augmentation, size: 
     """Writes the augmented images to ``out``, without another copy of the batch."""
     images = preprocess(photos, parameters.background, recipe.sharp_alpha, parameters.boxes, size)
     colours, shift = _colour_map(images.mean(dim=(3, 4)), parameters, recipe)
-    if parameters.flipped.any():
+    if recipe.flip and parameters.boxes is None:
         images = torch.where(parameters.flipped, images.flip(-1), images)
     mixed = out.flatten(0, 1).flatten(2)  # [batch * views, 3, height * width]
     torch.baddbmm(shift.flatten(0, 1), colours.flatten(0, 1), images.flatten(0, 1).flatten(2), out=mixed)
@@ -261,7 +260,9 @@ def perturb_cameras(
         share: whether each sample has a random fraction, from 0 to 1, of these standard deviations.
     """
     fraction = torch.rand(len(cameras), 1, 1, 1, generator=generator) if share else torch.ones(())
-    error = (fraction * torch.randn(*cameras.shape[:2], 2, 3, generator=generator)).to(cameras.device)
+    error = (fraction * torch.randn(*cameras.shape[:2], 2, 3, generator=generator)).to(
+        cameras.device, non_blocking=True
+    )
     # Multiplying by the skew-symmetric matrix is the cross product with the vector of rotation.
     vectors = torch.deg2rad(degrees * error[..., :1, :]).expand(-1, -1, 3, -1)
     axes = torch.eye(3, device=vectors.device).expand_as(vectors)

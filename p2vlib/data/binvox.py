@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from p2vlib import limits
 from p2vlib.files import FileError, check_size, reading
 from p2vlib.geometry.frames import Cube
 from p2vlib.geometry.grids import VoxelGrid
+
+GRID_SIZE = 512
+"""Largest voxel grid that is read, voxels along each edge."""
 
 MAX_RUN = 255
 """Voxels in one run of the format."""
@@ -50,9 +52,9 @@ def read_binvox(path: Path) -> VoxelGrid:
 
     Raises:
         FileError: no such file, not binvox, a grid that is not cubic or has more voxels per edge than
-            `limits.GRID_SIZE`, or runs that do not fill it.
+            `GRID_SIZE`, or runs that do not fill it.
     """
-    check_size(path, 2 * limits.GRID_SIZE**3, "expected a .binvox file")
+    check_size(path, 2 * GRID_SIZE**3, "expected a .binvox file")
     content = path.read_bytes()
     version, size, cube, start = _parse_header(path, content)
     if (len(content) - start) % 2:
@@ -89,10 +91,10 @@ def _parse_header(path: Path, content: bytes) -> tuple[int, int, Cube, int]:
         raise FileError(path, "no line 'data' after the header", "the file is cut off or not binvox")
     lines = [line.split() for line in content[magic.end() : end.start()].decode("ascii", "replace").splitlines()]
     fields = {words[0]: words[1:] for words in lines if words}
-    expected = f"expected dim d d d with d from 1 to {limits.GRID_SIZE}, translate x y z and scale s"
+    expected = f"expected dim d d d with d from 1 to {GRID_SIZE}, translate x y z and scale s"
     with reading(path, expected):
         dims, corner = [int(word) for word in fields["dim"]], tuple(float(word) for word in fields["translate"])
         (edge,) = (float(word) for word in fields["scale"])
-        if len(dims) != 3 or len(set(dims)) != 1 or not 1 <= dims[0] <= limits.GRID_SIZE or len(corner) != 3:
+        if len(dims) != 3 or len(set(dims)) != 1 or not 1 <= dims[0] <= GRID_SIZE or len(corner) != 3:
             raise FileError(path, f"dim {dims}, translate {corner}", expected)
         return int(magic[1]), dims[0], Cube(corner, edge), end.end()

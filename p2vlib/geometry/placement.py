@@ -74,7 +74,8 @@ def move_cameras(cameras: Cameras, placement: Placement) -> Cameras:
 def resample_truth(fine: FineTruth, placement: Placement, size: int) -> Bool[Tensor, "batch x y z"]:
     """The ground truth in the moved cube at ``size``^3.
 
-    Occupancy is interpolated between the voxel centres of ``fine`` and zero outside of it.
+    Occupancy is interpolated between the voxel centres of ``fine`` and zero outside of it. With a ``placement`` on the
+    CPU this does not wait for a GPU.
     """
     edge, layers = fine.shape[1], fine.shape[2]
     sunk = max(0.0, float(-placement[:, 1, 3].min()))  # in a lowered cube the foot reaches higher
@@ -96,6 +97,7 @@ def occupancy_at(
 
 def _sample_fine(fine: FineTruth, placement: Placement, points: Tensor, padding_mode: str) -> Tensor:
     """Occupancy at ``points`` ``[points, 3]`` or ``[batch, points, 3]`` of the moved cube."""
+    placement = placement.to(fine.device, non_blocking=True)
     in_fine = (placement[:, :, :3] @ points.transpose(-1, -2) + placement[:, :, 3:]).transpose(1, 2)
     extent = in_fine.new_tensor([1.0, fine.shape[2] / fine.shape[1], 1.0])
     grid = (2 * in_fine / extent - 1).flip(-1)[:, None, None]  # grid_sample takes z first
@@ -111,7 +113,7 @@ def move_cube(
     Args:
         headroom: height above the layers of ``fine`` that the crop boxes include, in edges of the cube.
     """
-    moved = move_cameras(cameras, placement)
+    moved = move_cameras(cameras, placement.to(cameras.device, non_blocking=True))
     moved_boxes = projected_boxes(moved, boxes, fine.shape[2] / fine.shape[1] + headroom)
     return resample_truth(fine, placement, size), recrop(moved, boxes, moved_boxes), moved_boxes
 

@@ -106,8 +106,10 @@ def initialise_weights(model: nn.Module) -> None:
     A linear layer's standard deviation is the published .01 at 8,192 inputs and keeps the size of its outputs at other
     widths. A transposed convolution counts the inputs that one output really has, kernel / stride along each axis:
     PyTorch's own count would start the occupancy head with logits of several units. A submodule with a method
-    ``initialise`` sets its own weights afterwards.
+    ``initialise`` sets its own weights afterwards. Tensors of the meta device have no values and are left as they are.
     """
+    if any(parameter.is_meta for parameter in model.parameters()):
+        return
     for module in model.modules():
         if isinstance(module, (nn.Conv2d, nn.Conv3d)):
             nn.init.kaiming_normal_(module.weight)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import TypeVar
 
 import torch
 from jaxtyping import Int64
@@ -15,6 +17,8 @@ from p2vlib.data.dataset import Captures, evenly_spaced, mirror_boxes, mirror_ca
 from p2vlib.geometry import placement
 from p2vlib.models.network import Batch
 from p2vlib.training.recipes import first_stage
+
+Value = TypeVar("Value")
 
 CLOSE_MARGINS = (1.1, 1.6)
 """Range of the size of close crops relative to the smallest square around the projected foot."""
@@ -54,13 +58,13 @@ def sample_batch(
         generator.manual_seed(seed + (2 + process) * 2**40)
     chosen = _sample_views(captures.photos.shape[1], views, recipe, generator)
     device, storage = captures.truth.device, captures.photos.device
-    photos = captures.photos[rows[:, None].to(storage), chosen.to(storage)].to(device)
-    rows, chosen = rows.to(device), chosen.to(device)
+    photos = captures.photos[rows[:, None].to(storage), chosen.to(storage)].to(device, non_blocking=True)
+    rows, chosen = rows.to(device, non_blocking=True), chosen.to(device, non_blocking=True)
     truth = captures.truth[rows]
     boxes = None if captures.boxes is None else captures.boxes[rows[:, None], chosen]
     cameras = None if captures.cameras is None else captures.cameras[rows[:, None], chosen]
     if recipe.mirror:
-        which = (torch.rand(len(rows), generator=generator) < 0.5).to(device)
+        which = (torch.rand(len(rows), generator=generator) < 0.5).to(device, non_blocking=True)
         if boxes is not None:
             boxes = mirror_boxes(boxes, photos.shape[-1], which)
         if cameras is not None:
@@ -69,7 +73,7 @@ def sample_batch(
     points = inside = None
     moved = any(recipe.placement_noise) or recipe.lift_noise
     if moved and captures.fine_truth is not None and cameras is not None and boxes is not None:
-        moves = placement.sample_placements(len(rows), *recipe.placement_noise, generator, recipe.lift_noise).to(device)
+        moves = placement.sample_placements(len(rows), *recipe.placement_noise, generator, recipe.lift_noise)
         room, fine = placement.MAX_DEVIATIONS * recipe.lift_noise, captures.fine_truth[rows]
         truth, cameras, boxes = placement.move_cube(fine, cameras, boxes, moves, truth.shape[-1], room)
         if recipe.point_samples and query_points is not None:
@@ -84,6 +88,15 @@ def sample_batch(
     return Batch(photos, cameras, truth, true_cameras, points, inside, generator)
 
 
+def prefetch(values: Iterator[Value]) -> Iterator[Value]:
+    """``values``, each computed in a thread while the one before it is used."""
+    with ThreadPoolExecutor(1) as pool:
+        following = pool.submit(next, values, None)
+        while (value := following.result()) is not None:
+            following = pool.submit(next, values, None)
+            yield value
+
+
 def _crop_closely(
     truth: Tensor, cameras: Tensor, boxes: Tensor, share: float, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
@@ -92,7 +105,7 @@ def _crop_closely(
     A camera close to a foot sees little of the cube, so most of a crop to the cube lies beyond the photo. Close crops
     have a random size (`CLOSE_MARGINS`) and displacement (`CLOSE_SHIFT`).
     """
-    random = torch.rand(len(boxes), boxes.shape[1], 4, generator=generator).to(boxes.device)
+    random = torch.rand(len(boxes), boxes.shape[1], 4, generator=generator).to(boxes.device, non_blocking=True)
     low, high = CLOSE_MARGINS
     margin = low + (high - low) * random[:, :1, :1]
     close = placement.solid_boxes(truth, cameras, boxes, margin)

@@ -42,9 +42,12 @@ def save(
     history: pd.DataFrame,
     optimizer: torch.optim.Optimizer | None = None,
     step: int = 0,
+    average: nn.Module | None = None,
 ) -> None:
-    """Writes the weights, and for a checkpoint the optimiser's moments; all else follows from the step."""
+    """Writes the weights, and for a checkpoint their average and the optimiser's moments; the rest is the step's."""
     tensors = {f"model.{name}": value.contiguous() for name, value in model.state_dict().items()}
+    if average is not None:
+        tensors |= {f"average.{name}": value.contiguous() for name, value in average.state_dict().items()}
     if optimizer is not None:
         for number, state in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{number}.{name}": value.contiguous() for name, value in state.items()}
@@ -65,23 +68,27 @@ def load_weights(model: nn.Module, path: Path) -> pd.DataFrame:
         return _history(metadata)
 
 
-def resume(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[pd.DataFrame, int]:
-    """Loads a checkpoint into model and optimiser; returns its history and the next step.
+def resume(
+    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, average: nn.Module | None = None
+) -> tuple[pd.DataFrame, int]:
+    """Loads a checkpoint into model, optimiser and average; returns its history and the next step.
 
     Raises:
         ValueError: a broken file, or the weights of another network.
     """
     tensors, metadata = _read(path)
     _load_state(model, tensors, path)
+    if average is not None:
+        _load_state(average, tensors, path, "average.")
     with reading(path, EXPECTED):
-        optimizer.load_state_dict({**optimizer.state_dict(), "state": _moments(model, tensors)})
+        optimizer.load_state_dict({**optimizer.state_dict(), "state": _moments(optimizer, tensors)})
         return _history(metadata), int(metadata["step"])
 
 
-def _moments(model: nn.Module, tensors: dict[str, Tensor]) -> dict[int, dict[str, Tensor]]:
+def _moments(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> dict[int, dict[str, Tensor]]:
     """The state of the optimiser among the ``tensors`` of a checkpoint, by the number of the parameter."""
     state: dict[int, dict[str, Tensor]] = {}
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    trainable = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     for name, value in tensors.items():
         if name.startswith("optimizer."):
             _, number, key = name.split(".")
@@ -97,8 +104,8 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         return {name: stored.get_tensor(name) for name in stored.keys()}, stored.metadata() or {}  # noqa: SIM118
 
 
-def _load_state(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
-    state = {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
+def _load_state(model: nn.Module, tensors: dict[str, Tensor], path: Path, part: str = "model.") -> None:
+    state = {name.removeprefix(part): value for name, value in tensors.items() if name.startswith(part)}
     with reading(path, "weights of another network, or damaged ones"):
         model.load_state_dict(state)
 

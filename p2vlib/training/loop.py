@@ -3,13 +3,16 @@
 All captures are on the device as bytes. A step draws its captures, views and augmentation from a generator seeded by
 (seed, step), so a run that was killed continues from its last checkpoint and ends with the same weights, bit for bit.
 Under `torchrun` every process takes its share of each batch; a checkpoint of several processes can continue in one.
+A step never waits for a GPU, for which a thread prepares the next batch.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +22,15 @@ from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.utils import AutocastKwargs, broadcast
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from p2vlib import progress
 from p2vlib.config import Training
 from p2vlib.data.dataset import Captures
 from p2vlib.evaluation.iou import best_threshold, evaluate
-from p2vlib.models.network import to_fast_layout
+from p2vlib.models.network import Batch, to_fast_layout
 from p2vlib.training import checkpoints
-from p2vlib.training.batches import network_inputs, sample_batch
+from p2vlib.training.batches import network_inputs, prefetch, sample_batch
 from p2vlib.training.losses import training_loss
 from p2vlib.training.recipes import frozen_parts, learning_rate, precision, resolve_epochs
 
@@ -43,6 +47,7 @@ def train(
     *,
     start: Path | None = None,
     device: torch.device | str | None = None,
+    compiled: bool = False,
     report: Callable[[str], None] = progress.log,
 ) -> pd.DataFrame:
     """Trains ``model`` in place, continues from the checkpoint in ``folder``, or loads the finished weights there.
@@ -55,10 +60,11 @@ def train(
         folder: holds ``checkpoint.safetensors`` during the training and ``weights.safetensors`` after it.
         start: weights to start from (fine-tuning).
         device: by default the GPU where there is one.
+        compiled: with `torch.compile`, for long trainings on a GPU: it takes minutes at first and rounds differently.
         report: receives one line per epoch.
 
     Returns:
-        The history, one row an epoch: step, seconds, loss, validation IoU and threshold.
+        The history, one row an epoch: step, seconds, loss, validation IoU and threshold, photos per second.
 
     Raises:
         ValueError: a broken file in ``folder`` or at ``start``; a loss that is not finite; query points without a fine
@@ -80,25 +86,41 @@ def train(
         return history
     if start:
         checkpoints.load_weights(model, start)
-    network, optimizer = accelerator.prepare(model, _optimizer(to_fast_layout(model), recipe))
+    optimizer, average = _optimizer(to_fast_layout(model), recipe), None
+    if recipe.average_decay:
+        update = get_ema_multi_avg_fn(recipe.average_decay)
+        average = AveragedModel(model, accelerator.device, multi_avg_fn=update, use_buffers=True)
+    network, optimizer = accelerator.prepare(model, optimizer)
+    if compiled:
+        model.compile()
     history, first = pd.DataFrame(), 0
     if checkpoint.is_file():
-        history, first = checkpoints.resume(checkpoint, model, optimizer)
+        history, first = checkpoints.resume(checkpoint, model, optimizer, average)
         report(f"  {folder.name}: continues at step {first} of {recipe.steps}")
     captures, validation = captures.to(accelerator.device), validation.to(accelerator.device)
-    losses, began = [], time.perf_counter()
-    steps = range(first, recipe.steps)  # elsewhere than on a terminal the line of each epoch is enough
-    for step in progress.bar(steps, folder.name, unit="step") if main and progress.is_interactive() else steps:
-        losses.append(training_step(accelerator, network, optimizer, captures, recipe, step))
+    result, losses, photos, began = average.module if average else model, [], 0, time.perf_counter()
+    steps = range(first, recipe.steps)
+    batches = map(partial(_batches, accelerator, model, captures, recipe), steps)
+    if accelerator.device.type == "cuda":
+        batches = prefetch(batches)
+    # Elsewhere than on a terminal the line of each epoch is enough.
+    shown = progress.bar(steps, folder.name, unit="step") if main and progress.is_interactive() else steps
+    for step, parts in zip(shown, batches, strict=True):
+        losses.append(training_step(accelerator, network, optimizer, parts, recipe, step))
+        photos += sum(batch.views.shape[0] * batch.views.shape[1] for batch in parts)
+        if average:
+            average.update_parameters(model)
         if (step + 1) % recipe.steps_per_epoch and step + 1 < recipe.steps:
             continue
-        row = _end_of_epoch(accelerator, model, validation, recipe, step + 1, losses, began, history)
-        losses, began = [], time.perf_counter()
+        row = _end_of_epoch(accelerator, result, validation, recipe, step + 1, losses, photos, began, history)
+        losses, photos, began = [], 0, time.perf_counter()
         history = pd.concat([history, pd.DataFrame([row])], ignore_index=True)
         if step + 1 < recipe.steps and main:
-            checkpoints.save(checkpoint, model, provenance, history, optimizer, step + 1)
+            checkpoints.save(checkpoint, model, provenance, history, optimizer, step + 1, average)
         report("  " + folder.name + ": " + _epoch_line(row, recipe))
     _release(accelerator, network, model)
+    if average:
+        model.load_state_dict(result.state_dict())
     if main:
         checkpoints.save(finished, model, provenance, history)
         checkpoint.unlink(missing_ok=True)
@@ -106,21 +128,33 @@ def train(
     return history
 
 
+def _batches(
+    accelerator: Accelerator, model: nn.Module, captures: Captures, recipe: Training, step: int
+) -> list[Batch]:
+    """The batch of a step for this process, in `accumulation` parts."""
+    parts, points = recipe.accumulation, getattr(model, "query_points", None)
+    shares = [parts * accelerator.process_index + part for part in range(parts)]
+    return [
+        sample_batch(captures, recipe, step, (share, parts * accelerator.num_processes), points) for share in shares
+    ]
+
+
 def _release(accelerator: Accelerator, network: nn.Module, model: nn.Module) -> None:
     """Undoes what accelerate did to ``model``: it predicts without autocast, and may be trained once more."""
     accelerator.unwrap_model(network, keep_fp32_wrapper=False).to("cpu")
     vars(model).pop("_is_accelerate_prepared", None)  # accelerate leaves a marked model on the CPU, unprepared
+    model._compiled_call_impl = None
 
 
 def training_step(
     accelerator: Accelerator,
     network: nn.Module,
     optimizer: torch.optim.Optimizer,
-    captures: Captures,
+    batches: Sequence[Batch],
     recipe: Training,
     step: int,
 ) -> Float[Tensor, ""]:
-    """One optimiser step: batch, forward, loss, backward, clip, update.
+    """One optimiser step: forward, loss and backward of all ``batches``, clip, update. It never waits for the GPU.
 
     Returns:
         The loss. It stays on the device, so that the next step can start at once.
@@ -132,20 +166,22 @@ def training_step(
         model.get_submodule(name).eval().requires_grad_(False)
     for group in optimizer.param_groups:
         group["lr"] = 0.0 if group["part"] in frozen else rate * group["share"]
-    share = (accelerator.process_index, accelerator.num_processes)
-    batch = sample_batch(captures, recipe, step, share, getattr(model, "query_points", None))
-    queries = () if batch.points is None else (batch.points,)
-    with accelerator.autocast():
-        result = network(batch.views, batch.cameras, *queries)
-    loss = training_loss(model, result, batch, recipe.loss)
-    if not loss.requires_grad:  # a single view, no refiner, and the rest is frozen: nothing to train
-        return loss
-    accelerator.backward(loss)
-    if recipe.gradient_clip:
-        accelerator.clip_grad_norm_(network.parameters(), recipe.gradient_clip)
-    optimizer.step()
-    optimizer.zero_grad()
-    return loss.detach()
+    losses = []
+    for number, batch in enumerate(batches, start=1):
+        # Not `accumulate`: trainings side by side in threads would share its counter.
+        with accelerator.no_sync(network) if number < len(batches) else contextlib.nullcontext():
+            queries = () if batch.points is None else (batch.points,)
+            with accelerator.autocast():
+                result = network(batch.views, batch.cameras, *queries)
+            losses.append(training_loss(model, result, batch, recipe.loss) / len(batches))
+            if losses[-1].requires_grad:
+                accelerator.backward(losses[-1])
+    if losses[-1].requires_grad:  # not with a single view, no refiner, and the rest frozen: nothing to train
+        if recipe.gradient_clip:
+            accelerator.clip_grad_norm_(network.parameters(), recipe.gradient_clip)
+        optimizer.step()
+        optimizer.zero_grad()
+    return torch.stack(losses).detach().sum()
 
 
 def _check_points(model: nn.Module, captures: Captures, recipe: Training) -> None:
@@ -164,7 +200,9 @@ def _check_points(model: nn.Module, captures: Captures, recipe: Training) -> Non
 
 def _accelerator(device: torch.device | str | None) -> Accelerator:
     on_cpu = not torch.cuda.is_available() if device is None else torch.device(device).type == "cpu"
-    mixed = "bf16" if precision("cpu" if on_cpu else "cuda") == "bfloat16" else "no"
+    mixed = {"bfloat16": "bf16", "float16": "fp16", "float32": "no"}[precision("cpu" if on_cpu else "cuda")]
+    if not on_cpu:
+        torch.set_float32_matmul_precision("high")  # TF32; convolutions have it by default
     handlers = [
         # Steps with a single view give the fusion no gradients, which several processes have to know.
         DistributedDataParallelKwargs(find_unused_parameters=True),
@@ -175,14 +213,16 @@ def _accelerator(device: torch.device | str | None) -> Accelerator:
 
 
 def _optimizer(model: nn.Module, recipe: Training) -> torch.optim.AdamW:
-    """AdamW with one group of trainable parameters per child of ``model``, each with its share of the learning rate."""
-    groups: dict[str, dict[str, Any]] = {}
+    """AdamW with two groups of parameters for each child of ``model``, at its share of the learning rate: weights and,
+    without weight decay, biases and norms."""
+    groups: dict[tuple[str, bool], dict[str, Any]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             part = name.partition(".")[0]
-            share = recipe.fusion_rate if part == "merger" else 1.0
-            groups.setdefault(part, {"params": [], "part": part, "share": share})["params"].append(parameter)
-    return torch.optim.AdamW(groups.values(), recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
+            share, is_weight = recipe.fusion_rate if part == "merger" else 1.0, parameter.dim() > 1
+            group = {"params": [], "part": part, "share": share, "weight_decay": recipe.weight_decay * is_weight}
+            groups.setdefault((part, is_weight), group)["params"].append(parameter)
+    return torch.optim.AdamW(groups.values(), recipe.learning_rate, fused=True)
 
 
 def _end_of_epoch(
@@ -192,6 +232,7 @@ def _end_of_epoch(
     recipe: Training,
     step: int,
     losses: list[Tensor],
+    photos: int,
     began: float,
     history: pd.DataFrame,
 ) -> dict[str, Any]:
@@ -201,10 +242,12 @@ def _end_of_epoch(
     loss = float(torch.stack(losses).mean())
     if not math.isfinite(loss):
         raise ValueError(f"the loss is {loss} at step {step}; expected a finite number: lower the learning rate")
+    rate = photos * accelerator.num_processes / (time.perf_counter() - began)
     seconds = time.perf_counter() - began + (history.seconds.iloc[-1] if len(history) else 0.0)
     views = min(recipe.views, VALIDATION_VIEWS, validation.photos.shape[1])
     threshold, iou = best_threshold(evaluate(model, validation, views=(views,)))
-    return dict(step=step, seconds=round(seconds, 2), loss=loss, validation_iou=iou, threshold=threshold)
+    row = dict(step=step, seconds=round(seconds, 2), loss=loss, validation_iou=iou, threshold=threshold)
+    return {**row, "photos_per_second": round(rate, 1)}
 
 
 def _epoch_line(row: dict[str, Any], recipe: Training) -> str:

@@ -63,9 +63,10 @@ def learning_rate(recipe: Training, step: int) -> float:
 
 
 def precision(device: torch.device | str | None = None) -> str:
-    """The precision of a training on ``device``: bfloat16 where the hardware multiplies it, else float32."""
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    return "bfloat16" if fast_bf16(device) else "float32"
+    """The precision of a training on ``device``: bfloat16 where it is multiplied in hardware, else float16 (GPU: T4,
+    RTX 20) or float32."""
+    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    return "bfloat16" if fast_bf16(device) else "float16" if device.type == "cuda" else "float32"
 
 
 def recipe_summary(recipe: Training, captures: Captures, validation: Captures | None = None) -> str:

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
 
-from p2vlib import limits
 from p2vlib.files import FileError, check_size, reading
+from p2vtools import limits
 
 PHOTO_FORMATS = ("JPEG", "PNG", "WEBP", "HEIF")
 """Formats of photos, as Pillow calls them, whatever the name of the file ends in."""

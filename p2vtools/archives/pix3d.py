@@ -19,12 +19,14 @@ import torch
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from p2vlib import limits, progress
+from p2vlib import progress
+from p2vlib.data.binvox import GRID_SIZE
 from p2vlib.data.dataset import COLUMNS, Captures
 from p2vlib.files import FileError, check_size, read_json, reading
 from p2vlib.geometry.cameras import Box, Camera
 from p2vlib.geometry.frames import Cube, Volume
 from p2vlib.geometry.grids import VoxelGrid
+from p2vtools import limits
 from p2vtools.archives.capture_folder import Capture
 from p2vtools.archives.photo_files import decode_photo
 
@@ -329,11 +331,11 @@ def _volume(path: Path, size: int) -> Volume:
     if "voxel" not in shapes:
         raise FileError(path, "no array voxel", f"found {sorted(shapes)}")
     shape = shapes["voxel"]
-    if len(shape) != 3 or len(set(shape)) != 1 or shape[0] % size or not 0 < shape[0] <= limits.GRID_SIZE:
+    if len(shape) != 3 or len(set(shape)) != 1 or shape[0] % size or not 0 < shape[0] <= GRID_SIZE:
         raise FileError(
             path,
             f"voxel is {' x '.join(map(str, shape))}",
-            f"expected a cube whose edge is a multiple of {size}, at most {limits.GRID_SIZE}",
+            f"expected a cube whose edge is a multiple of {size}, at most {GRID_SIZE}",
         )
     voxels = _matlab(path, loadmat, variable_names=["voxel"])["voxel"]
     if voxels.shape != shape or voxels.dtype.kind not in "biuf" or not ((voxels == 0) | (voxels == 1)).all():

@@ -19,11 +19,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from p2vlib import limits
 from p2vlib.files import FileError, check_size, reading, write_atomically
 from p2vlib.models.network import to_fast_layout
 from p2vlib.models.pix2vox import Pix2Vox
 from p2vlib.models.registry import build
+from p2vtools import limits
 
 PUBLISHED = ("pix2vox-f", "pix2vox-a", "pix2vox++-f", "pix2vox++-a")
 

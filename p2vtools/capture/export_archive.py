@@ -11,8 +11,8 @@ from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
-from p2vlib import limits
 from p2vlib.files import JSON_BYTES, FileError, parse_json, reading
+from p2vtools import limits
 from p2vtools.archives.photo_files import decode_photo
 
 MAX_FILES = 100_000

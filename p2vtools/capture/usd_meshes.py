@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from p2vlib import limits
+from p2vtools import limits
 
 MAX_PRIMS = 10_000
 """Limit for one stage."""

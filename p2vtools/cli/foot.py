@@ -78,7 +78,6 @@ def measure(
     """Print the measures and shoe sizes of the mesh of a foot, with intervals if it was reconstructed."""
     from p2vlib.files import write_atomically
     from p2vlib.geometry.frames import UNITS
-    from p2vtools import viewer
     from p2vtools.capture.sanity_checks import side_of_mesh
     from p2vtools.capture.scan_files import read_scan
     from p2vtools.fit import pretrained, records, shoe_last
@@ -105,6 +104,8 @@ def measure(
         print("  no interval: this mesh has no record of how it was made, so its uncertainty is unknown")
     if (apparent := side_of_mesh(foot, pretrained.load_pretrained())) not in (side, None):
         print(f"  it looks like a {apparent} foot; measured as a {side} one, as given by --side")
+    if out or fit:
+        from p2vtools import viewer
     if out:
         unit = "share of its length" if scale == "unknown" else "millimetres"
         title = f"{mesh.name}, {side} foot, {unit}"

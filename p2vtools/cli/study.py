@@ -82,9 +82,14 @@ def data(
 
 def report(run: Annotated[Literal[(*PRESETS, "evaluate")], Argument(help="a scale, or the evaluation")]) -> None:
     """Build the pages of a run again from its files; runs no notebook."""
-    from p2vtools.study.report import build, build_evaluation
+    if run == "evaluate":
+        from p2vtools.study.report.evaluation_page import build_evaluation
 
-    print(build_evaluation() if run == "evaluate" else build(run))
+        print(build_evaluation())
+    else:
+        from p2vtools.study.report import build
+
+        print(build(run))
 
 
 def compare(
@@ -143,6 +148,6 @@ def evaluate(
 ) -> None:
     """Measure the errors of cameras, scans and measures on unseen people; resumes."""
     from p2vtools.study.benchmark.run import run_benchmark
-    from p2vtools.study.report import build_evaluation
+    from p2vtools.study.report.evaluation_page import build_evaluation
 
     print(build_evaluation(run_benchmark(share, out)))

@@ -12,11 +12,11 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from p2vlib import limits
 from p2vlib.files import FileError, check_size, parse_json, reading, write_atomically, write_text
 from p2vlib.models.network import OLD_NAMES, to_fast_layout
 from p2vlib.models.registry import configure
 from p2vlib.provenance import home
+from p2vtools import limits
 from p2vtools.fit.camera_alignment import TypicalFoot
 from p2vtools.fit.ensemble import Ensemble
 

@@ -6,12 +6,14 @@ descent updates the cameras, the pose or the volume themselves.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
+from torch.optim.adam import adam
 
 from p2vlib.geometry.placement import placement_matrix
 from p2vlib.geometry.projection import render_silhouettes
@@ -26,6 +28,25 @@ PIVOT = (0.5, 0.15, 0.5)
 
 UPDATE_SCALE = 0.15
 """Rotation (radians), translation (cube edges) or log distance that costs as much as 0.01 of Dice overlap."""
+
+
+class _Adam:
+    """Adam as of `torch.optim.Adam`, with a learning rate that falls linearly to ``last`` times its start.
+
+    The class in PyTorch imports its compiler, which takes longer than a whole fit; the function beneath it does not.
+    """
+
+    def __init__(self, parameters: Sequence[Tensor], rate: float, steps: int, last: float = 1.0) -> None:
+        self.parameters, self.rate, self.steps, self.fall = list(parameters), rate, steps, 1.0 - last
+        self.moments = [[torch.zeros_like(value) for value in self.parameters] for _ in range(2)]
+        self.done = [torch.zeros(()) for _ in self.parameters]
+
+    def step(self, loss: Float[Tensor, ""]) -> None:
+        gradients, number = list(torch.autograd.grad(loss, self.parameters)), int(self.done[0])
+        constants = dict(amsgrad=False, beta1=0.9, beta2=0.999, weight_decay=0.0, eps=1e-8, maximize=False)
+        with torch.no_grad():
+            adam(self.parameters, gradients, *self.moments, [], self.done, lr=self.rate, **constants)
+        self.rate *= 1 - self.fall / (self.steps - number * self.fall)
 
 
 class CameraUpdate(NamedTuple):
@@ -74,18 +95,13 @@ def align_cameras(
     zeros = [torch.zeros(*cameras.shape[:2], *shape, device=cameras.device) for shape in ((3,), (2,), ())]
     parameters = [value.requires_grad_() for value in zeros]
     fixed = torch.zeros_like(parameters[2])
-    optimizer = torch.optim.Adam(parameters, learning_rate)
-    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.05, steps)
+    optimizer = _Adam(parameters, learning_rate, steps, last=0.05)
     for _ in range(steps):
         predicted = render_silhouettes(solid.float(), update_cameras(cameras, CameraUpdate(*parameters, fixed)), size)
         intersection = (predicted * target).sum((2, 3))
         dice = (2 * intersection + 1) / (predicted.sum((2, 3)) + target.sum((2, 3)) + 1)
         penalty = sum((value / UPDATE_SCALE).square().mean() for value in parameters)
-        loss = (1 - dice).mean() + 0.01 * penalty
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
+        optimizer.step((1 - dice).mean() + 0.01 * penalty)
     return update_cameras(cameras, CameraUpdate(*(value.detach() for value in parameters), fixed.detach()))
 
 
@@ -131,8 +147,7 @@ def fit_pose(
     target = functional.interpolate(masks, size=(size, size), mode="area")
     solids, views = solid.float().expand(len(starts), -1, -1, -1), cameras.expand(len(starts), -1, -1, -1)
     parameters = starts.clone().requires_grad_()
-    optimizer = torch.optim.Adam([parameters], learning_rate)
-    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.1, max(1, steps))
+    optimizer = _Adam([parameters], learning_rate, max(1, steps), last=0.1)
     best = PoseFit(starts.clone(), torch.full((len(starts),), torch.inf), torch.zeros(len(starts)))
     for step in range(steps + 1):
         with torch.set_grad_enabled(step < steps):
@@ -147,10 +162,7 @@ def fit_pose(
             torch.where(better, overlap.detach(), best.overlap),
         )
         if step < steps:
-            optimizer.zero_grad()
-            loss.sum().backward()
-            optimizer.step()
-            schedule.step()
+            optimizer.step(loss.sum())
     return best
 
 
@@ -181,13 +193,10 @@ def refine_volume(
     initial = torch.logit(probability.detach(), eps=1e-4)
     is_free = probability.detach() > 1e-3
     logits = initial.clone().requires_grad_()
-    optimizer = torch.optim.Adam([logits], VOLUME_LEARNING_RATE)
+    optimizer = _Adam([logits], VOLUME_LEARNING_RATE, steps)
     target = masks.detach().clamp(0, 1)
     for _ in range(steps):
         predicted = render_silhouettes(torch.sigmoid(logits) * is_free, cameras, masks.shape[-1]).clamp(1e-4, 1 - 1e-4)
         silhouette_loss = functional.binary_cross_entropy(predicted, target)
-        loss = silhouette_loss + LOGIT_WEIGHT * (logits - initial).square().mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        optimizer.step(silhouette_loss + LOGIT_WEIGHT * (logits - initial).square().mean())
     return (torch.sigmoid(logits) * is_free).detach()

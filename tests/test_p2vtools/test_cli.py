@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from p2vlib.config import PRESETS
@@ -9,6 +12,31 @@ from p2vtools.cli import main
 from p2vtools.study.cost import estimate_cost
 from p2vtools.study.parameters import parse_parameter
 from tests.test_p2vtools.study.test_runner import write_notebook
+
+HEAVY = set(
+    "torch pandas scipy trimesh igl matplotlib mitsuba distributed cv2 pycolmap plotly k3d anny papermill nbconvert "
+    "sklearn torch._dynamo accelerate".split()
+)
+"""Imports that take a tenth of a second or more."""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "loaded"),
+    [
+        (["--help"], ""),
+        (["mat", "--out", "{tmp}/mat.pdf"], "matplotlib cv2"),
+        (["compare", "{tmp}/a", "{tmp}/b"], "torch pandas papermill"),
+        (["measure", "{tmp}/foot.obj", "--side", "left"], "torch pandas scipy trimesh"),
+        (["reconstruct", "{capture}", "--out", "{tmp}/foot.obj"], "torch pandas scipy trimesh"),
+    ],
+)
+def test_commands_import_no_more_than_they_use(arguments, loaded, right_foot, tmp_path):
+    arguments = [argument.format(tmp=tmp_path, capture=right_foot) for argument in arguments]
+    script = (
+        f"import sys, p2vtools.cli; p2vtools.cli.main({arguments}); print(*{HEAVY} & set(sys.modules), sep=chr(10))"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert HEAVY & set(result.stdout.split("\n")) == set(loaded.split()), result.stderr
 
 
 def test_an_error_is_one_sentence(home, capfd):

@@ -178,6 +178,60 @@ def test_a_killed_process_resumes_bit_for_bit(tmp_path):
     assert same_weights(whole / "weights.safetensors", killed / "weights.safetensors")
 
 
+def test_the_moving_average_resumes_bit_for_bit_and_is_the_result(tmp_path, monkeypatch):
+    """A decay of 2 ** -30 keeps the last weights; .5 gives others, also after a stop between two checkpoints."""
+    step, results = loop.training_step, {}
+
+    def train(folder: str, decay: float) -> dict[str, torch.Tensor]:
+        model, recipe = tiny(), replace(RECIPE, average_decay=decay)
+        training.train(model, data(), data(), recipe, tmp_path / folder, device="cpu", report=str)
+        stored = load_file(tmp_path / folder / "weights.safetensors")
+        assert all(torch.equal(stored[f"model.{name}"], value) for name, value in model.state_dict().items())
+        return dict(model.named_parameters())
+
+    def stopped(*arguments) -> torch.Tensor:
+        if arguments[-1] == 3:
+            raise KeyboardInterrupt
+        return step(*arguments)
+
+    results = {name: train(name, decay) for name, decay in (("off", 0.0), ("last", 2**-30), ("whole", 0.5))}
+    monkeypatch.setattr(loop, "training_step", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        train("stopped", 0.5)
+    monkeypatch.undo()
+    results["stopped"] = train("stopped", 0.5)
+    assert all(torch.allclose(results["off"][name], results["last"][name], atol=1e-6) for name in results["off"])
+    assert any(not torch.allclose(results["off"][name], results["whole"][name]) for name in results["off"])
+    assert all(torch.equal(results["whole"][name], results["stopped"][name]) for name in results["whole"])
+
+
+def test_a_batch_in_parts_has_the_gradient_of_the_whole():
+    recipe = replace(RECIPE, batch=4, views=1, gradient_clip=0.0)
+    torch.manual_seed(0)
+    model, accelerator, gradients = MeanColour(), loop._accelerator("cpu"), []
+    (whole,) = loop._batches(accelerator, model, data(), recipe, 0)
+    parts = [whole._replace(views=whole.views[part::2], truth=whole.truth[part::2]) for part in (0, 1)]
+    optimizer = loop._optimizer(model, replace(recipe, learning_rate=0.0))
+    optimizer.register_step_pre_hook(lambda *_: gradients.append(model.layer.weight.grad.clone()))
+    for several in ([whole], parts):
+        loop.training_step(accelerator, model, optimizer, several, replace(recipe, learning_rate=0.0), 0)
+    assert torch.allclose(*gradients, rtol=0.02, atol=1e-6) and gradients[0].abs().max() > 1e-5
+    drawn = loop._batches(accelerator, model, data(), replace(recipe, accumulation=2), 0)
+    assert torch.equal(torch.cat([batch.truth for batch in drawn]).sum(0), whole.truth.sum(0))
+
+
+def test_biases_and_norms_have_no_weight_decay():
+    groups = loop._optimizer(tiny(), RECIPE).param_groups
+    decayed = {group["weight_decay"]: {value.dim() > 1 for value in group["params"]} for group in groups}
+    assert decayed == {RECIPE.weight_decay: {True}, 0.0: {False}}
+
+
+def test_prefetched_batches_are_the_same():
+    assert list(batches.prefetch(map(str, range(4)))) == ["0", "1", "2", "3"]
+    with pytest.raises(ZeroDivisionError):
+        list(batches.prefetch(1 // number for number in (1, 0)))
+
+
 def test_seed_changes_the_weights(tmp_path):
     for seed in (0, 1):
         training.train(tiny(), data(), data(), replace(RECIPE, seed=seed), tmp_path / str(seed), device="cpu")

@@ -8,9 +8,10 @@ import zipfile
 import pytest
 import torch
 
-from p2vlib import limits, models
+from p2vlib import models
 from p2vlib.files import FileError
 from p2vlib.training import checkpoints
+from p2vtools import limits
 from p2vtools.archives import published
 from p2vtools.archives.published import load_published
 from p2vtools.cli import main

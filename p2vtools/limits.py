@@ -1,4 +1,4 @@
-"""Limits of what is read from files, in one place; readers check them before they allocate memory."""
+"""Limits of what is read from files; readers check them before they allocate memory. See also `binvox.GRID_SIZE`."""
 
 from __future__ import annotations
 
@@ -18,9 +18,6 @@ SCAN_BYTES = 512 * MIB
 
 SCAN_POINTS = 20_000_000
 """Largest number of vertices, and of face corners, of a scan."""
-
-GRID_SIZE = 512
-"""Largest voxel grid, voxels along each edge."""
 
 WEIGHTS_BYTES = 64 * MIB
 """Largest file of pretrained weights."""
