@@ -1,0 +1,502 @@
+"""The reliability campaign: ``make chaos MINUTES=30``, or ``python -m tests.chaos --only kills``. Linux only.
+
+Every command of `COMMANDS` runs on a small place of its own and is disturbed: killed at random moments, started twice,
+given a full disk, or no network. Then the same command runs again, and the place must hold what an undisturbed run
+leaves: the same files with the same content. Damaged copies of the files that readers take are read with limits of time
+and memory (`test_hostile_files`). The table of tried and survived is printed and written to ``reports/chaos.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import fcntl
+import hashlib
+import json
+import os
+import random
+import re
+import resource
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import torch
+from nbformat.v4 import new_code_cell, new_notebook
+from pytest import MonkeyPatch
+
+from p2vlib import config, models, provenance, training
+from p2vlib.data import dataset
+from p2vlib.files import write_text
+from p2vtools import cli
+from p2vtools.fit import pretrained
+from p2vtools.study import report, runner, sweep  # noqa: F401 (imported once, before all commands are forked)
+from p2vtools.synthesis import collection, objects
+from p2vtools.viewer import app, sample
+from tests.test_p2vtools import test_hostile_files as hostile
+
+SHARES = {"kills": 0.5, "races": 0.15, "disks": 0.1, "networks": 0.05, "mutations": 0.2}
+"""Part of the campaign -> its share of the time."""
+
+GOALS = {"kills": 200, "races": 50, "disks": 20, "networks": 10, "mutations": 100_000}
+
+VOLATILE = {"seconds", "peak_memory_gib", "minutes", "minutes_of", "outputs", "filed", "sha256", "elapsed"}
+"""Keys of JSON files that hold a duration, or digests of files that do."""
+
+NOTEBOOK = """
+import matplotlib.pyplot as plt, pandas as pd
+from p2vtools.study import notebook_run
+run = notebook_run.begin("01_small", "A small notebook", globals())
+row = dict(model="rays", variant="main", training="feet-phone", dataset="feet", look="phone", cameras="none",
+           placement="true", taxonomy="foot", order="clockwise", threshold=0.4, selected=True, views=views)
+people = [dict(subject=f"p{n}", sample=f"p{n}-left", iou=0.5 + views / 100 + n / 1000) for n in range(6)]
+run.save_metrics(pd.DataFrame([{**row, **person} for person in people]))
+run.save_table(pd.DataFrame(people), "people", "People.")
+figure, axes = plt.subplots()
+axes.plot([1, views])
+run.save_figure(figure, "line", "A line.")
+plt.close()
+"""
+
+
+BATCH = 100
+"""Damaged copies of one file that one process reads."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """What is disturbed: a function that returns an exit status or nothing, run inside its place."""
+
+    run: Callable[[], object]
+    prepare: Callable[[], object]
+    """Fills the place, which is the current directory and ``P2VLIB_HOME``."""
+    once: bool = False
+    """Whether a run after a complete one is refused because the result exists."""
+
+
+def call(*arguments: str) -> int:
+    return cli.main(list(arguments))
+
+
+def smallest_data() -> None:
+    """Makes the scale smoke of this process smaller: one category of objects, one person in each split."""
+    for synset in [*objects.FAMILIES][1:]:
+        del objects.FAMILIES[synset]
+    feet = config.FeetData(1, 1, 1, views=2, studio_samples=1, phone_samples=1)
+    config.PRESETS["smoke"] = config.Config(feet=feet, objects=config.ObjectData(1, 1, 1, views=2, samples=1))
+
+
+def make_data(workers: int) -> None:
+    smallest_data()
+    os.cpu_count = lambda: workers
+    runner.build_data("smoke")
+
+
+def prepare_capture(kind: str) -> None:
+    """A capture folder of the kind ``foot`` or ``mat``, with its photos alone in ``photos``."""
+    job = collection.CaptureJob(kind, "test", 3, 1, views=5, studio_samples=1, phone_samples=3)
+    domain = "phone" if kind == "foot" else kind
+    collection._capture_foot(job, collection._make_feet(job)["left"], domain, Path("capture"))
+    shutil.copytree("capture/rendering", "photos", ignore=shutil.ignore_patterns("*.txt"))
+    shutil.copy("capture/model.obj", "scan.obj")
+
+
+def train() -> None:
+    smallest_data()
+    feet = dataset.load(config.from_params("smoke")).select(dataset="feet", look="phone", cube="metric")
+    recipe = config.Training(steps=30, steps_per_epoch=5, batch=4, views=2)
+    network = models.build(
+        "pix2vox-f-narrow", trunk=(4, 4, 8, 8), head=((8, 1, 1),), decoder=(16, 8, 8, 4), mixing=False
+    )
+    training.train(network, feet.select(split="train"), feet.select(split="validation"), recipe, Path("trained"))
+
+
+def save_from_viewer() -> None:
+    weights = pretrained.load_pretrained()
+    networks = {pretrained.NAME: (weights.model, weights.threshold)}
+    viewer = app.App(sample.Predictions(sample.load_samples(Path("capture")), networks), views=2)
+    for suffix in (".glb", ".stl", ".binvox", ".html"):
+        path = Path(f"saved/foot{suffix}")
+        path.unlink(missing_ok=True)  # the viewer overwrites nothing
+        viewer.controls.file.value, viewer.controls.format.value = "saved/foot", suffix
+        viewer.controls.save.click()
+        if not path.exists():
+            raise ValueError(re.sub(r"<[^>]+>", "", viewer.saved.value))
+
+
+def prepare_notebook() -> None:
+    parameters = new_code_cell('scale = "smoke"\nseed = 0\nviews = 4\n', metadata={"tags": ["parameters"]})
+    cells = [parameters, new_code_cell(NOTEBOOK), new_code_cell('run.answer("An answer.")')]
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    Path("notebooks").mkdir()
+    for number, cell in enumerate(cells):
+        cell["id"] = str(number)
+    nbformat.write(new_notebook(cells=cells, metadata={"kernelspec": kernel}), "notebooks/01_small.ipynb")
+
+
+def prepare_report() -> None:
+    prepare_notebook()
+    runner.run_notebooks("smoke")
+
+
+COMMANDS = {
+    "data": Command(lambda: make_data(1), lambda: None),
+    "data, two workers": Command(lambda: make_data(2), lambda: None),
+    "training": Command(train, lambda: make_data(1)),
+    "capture": Command(
+        lambda: call("capture", "photos", "--mat", "a4x2", "--side", "left", "--out", "made"),
+        lambda: prepare_capture("mat"),
+        once=True,
+    ),
+    "clean": Command(lambda: call("clean", "scan.obj", "--out", "cleaned"), lambda: prepare_capture("foot"), once=True),
+    "file": Command(
+        lambda: call(*"capture capture --into tree --subject p1 --side left --consent yes".split()),
+        lambda: prepare_capture("foot"),
+        once=True,
+    ),
+    "reconstruct": Command(
+        lambda: call("reconstruct", "capture", "--size", "32", "--force", "--out", "foot.obj"),
+        lambda: prepare_capture("foot"),
+    ),
+    "app": Command(save_from_viewer, lambda: prepare_capture("foot")),
+    "study": Command(lambda: call("study"), prepare_notebook),
+    "report": Command(lambda: call("report", "smoke"), prepare_report),
+    "sweep": Command(lambda: call("study", "-p", "01.views=1,2", "--jobs", "2"), prepare_notebook),
+}
+
+
+# ------------------------------------------------------------------------------------------------------ one disturbance
+
+
+class Child:
+    """A command in a forked process with a session of its own; what it prints goes to ``log``."""
+
+    def __init__(self, function: Callable[[], object], place: Path, log: Path, network: bool = True) -> None:
+        sys.stdout.flush()
+        self.log, self.started = log, time.monotonic()
+        self.pid = os.fork()
+        if self.pid == 0:
+            status = 70
+            try:
+                os.setsid()
+                stream = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+                for number in (1, 2):
+                    os.dup2(stream, number)
+                if not network:
+                    leave_network()
+                os.chdir(place)
+                os.environ["P2VLIB_HOME"] = str(place)
+                status = int(function() or 0)
+            except BaseException as error:
+                print(f"p2v: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+                status = 1
+            finally:
+                os._exit(status)
+
+    def wait(self, seconds: float = 600) -> int | None:
+        """The exit status; None if the process still runs after ``seconds``."""
+        while time.monotonic() < self.started + seconds:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                return os.waitstatus_to_exitcode(status)
+            time.sleep(0.005)
+        return None
+
+    def kill(self) -> None:
+        os.killpg(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+
+    @property
+    def last_line(self) -> str:
+        lines = self.log.read_text("utf-8", errors="replace").strip().splitlines()
+        return lines[-1] if lines else ""
+
+
+def leave_network() -> None:
+    """Moves this process to a network namespace that has the loopback device only."""
+    if ctypes.CDLL(None, use_errno=True).unshare(0x40000000):  # CLONE_NEWNET
+        raise OSError(ctypes.get_errno(), "unshare")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as device:
+        fcntl.ioctl(device, 0x8914, struct.pack("16sh14x", b"lo", 0x41))  # SIOCSIFFLAGS, up and running
+
+
+def content_of(path: Path) -> str:
+    """The content of a file without durations, times and the processes that wrote it."""
+    content = path.read_bytes()
+    if path.suffix == ".ipynb":
+        cells = nbformat.reads(content.decode(), as_version=4).cells
+        return repr(
+            [(cell.source, [out.get("data", out.get("text")) for out in cell.get("outputs", [])]) for cell in cells]
+        )
+    if path.suffix == ".json":
+        return json.dumps(without_volatile(json.loads(content)), sort_keys=True)
+    if path.suffix in (".html", ".md", ".csv"):
+        return re.sub(r"\d+(\.\d+)? (s|min|minutes?|seconds?|GiB)\b", "", content.decode())
+    return hashlib.sha256(content).hexdigest()
+
+
+def without_volatile(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: without_volatile(inner) for key, inner in value.items() if key not in VOLATILE}
+    if isinstance(value, list):
+        inner = [without_volatile(one) for one in value]
+        return sorted(inner) if all(isinstance(one, str) for one in inner) else inner
+    return value
+
+
+def snapshot(place: Path) -> dict[str, str]:
+    """Relative path -> content of all files of a place, except locks, logs and what IPython keeps."""
+    files = (path for path in sorted(place.rglob("*")) if path.is_file())
+    ignored = re.compile(r"(^|/)(\.?lock|[^/]*\.lock|log\.txt|\.runs/ipython/.*|__pycache__/.*|.*\.old\.csv)$")
+    names = {path.relative_to(place).as_posix(): path for path in files}
+    return {name: content_of(path) for name, path in names.items() if not ignored.search(name)}
+
+
+@dataclass
+class Campaign:
+    """Places, undisturbed results and counts."""
+
+    folder: Path
+    rng: random.Random
+    counts: dict[str, dict[str, Counter]] = field(default_factory=dict)
+    """Part -> command or file -> tried, survived."""
+    failures: list[str] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Of an undisturbed run."""
+    expected: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    @property
+    def place(self) -> Path:
+        """Always the same path, so that files which name it are equal."""
+        return self.folder / "place"
+
+    def template(self, name: str) -> Path:
+        return self.folder / "templates" / name
+
+    def start(self, function: Callable[[], object], number: int = 0, network: bool = True) -> Child:
+        return Child(function, self.place, self.folder / f"{number}.log", network)
+
+    def learn(self, name: str) -> bool:
+        """Prepares the place of a command and runs it undisturbed; returns whether that worked."""
+        shutil.rmtree(self.place, ignore_errors=True)
+        self.place.mkdir()
+        child = self.start(COMMANDS[name].prepare)
+        status = child.wait()
+        shutil.copytree(self.place, self.template(name))
+        self.seconds[name] = time.monotonic()
+        if not status:
+            child = self.start(COMMANDS[name].run)
+            status = child.wait()
+        self.seconds[name] = time.monotonic() - self.seconds[name]
+        self.expected[name] = snapshot(self.place)
+        if status:
+            self.failures.append(f"{name}: ended with {status} undisturbed: {child.last_line}")
+        print(f"{name}: {self.seconds[name]:.1f} s undisturbed, {len(self.expected[name])} files", flush=True)
+        return not status
+
+    def restore(self, name: str) -> None:
+        if not os.path.ismount(self.place):
+            shutil.rmtree(self.place, ignore_errors=True)
+        shutil.copytree(self.template(name), self.place, dirs_exist_ok=True)
+
+    def repeat_and_compare(self, part: str, name: str, note: str) -> None:
+        """Runs a disturbed command again and counts whether the place is as after an undisturbed run."""
+        child = self.start(COMMANDS[name].run)
+        status = child.wait()
+        reasons = []
+        if status is None:
+            child.kill()
+            reasons.append("the next run hangs")
+        elif status and not (COMMANDS[name].once and "already" in child.last_line):
+            reasons.append(f"the next run ends with {status}: {child.last_line[:400]}")
+        expected, found = self.expected[name], snapshot(self.place)
+        differing = sorted(key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key))
+        reasons += [f"{key} is {'not made' if key not in found else 'left' if key not in expected else 'different'}"
+                    for key in differing]  # fmt: skip
+        self.count(part, name, f"{note}: {'; '.join(reasons[:5])}" if reasons else "")
+
+    def count(self, part: str, name: str, failure: str) -> None:
+        counts = self.counts.setdefault(part, {}).setdefault(name, Counter(tried=0, survived=0))
+        counts.update(tried=1, survived=not failure)
+        if failure:
+            self.failures.append(f"{part}, {name}: {failure}")
+            print(self.failures[-1], flush=True)
+
+
+# ------------------------------------------------------------------------------------------------------- the five parts
+
+
+def kill(campaign: Campaign, name: str) -> None:
+    """One kill at a random moment of a run."""
+    campaign.restore(name)
+    child, delay = campaign.start(COMMANDS[name].run), campaign.rng.uniform(0, campaign.seconds[name])
+    if child.wait(delay) is None:
+        child.kill()
+        campaign.repeat_and_compare("kills", name, f"killed after {delay:.2f} s")
+
+
+def race(campaign: Campaign, name: str) -> None:
+    """Two processes of one command at once, the second one a little later; each completes or says why it does not."""
+    campaign.restore(name)
+    children = [campaign.start(COMMANDS[name].run, 0)]
+    time.sleep(campaign.rng.uniform(0, 0.3 * campaign.seconds[name]))
+    children.append(campaign.start(COMMANDS[name].run, 1))
+    ended = [(child.wait(), child.last_line) for child in children]
+    if wrong := [line for status, line in ended if status and not re.match(r"p2v: .*(already|another)", line)]:
+        campaign.count("races", name, f"one of two ended with {wrong[0][:400]}")
+    elif all(status for status, _ in ended):
+        campaign.count("races", name, f"both refused: {ended[0][1][:400]}")
+    else:
+        campaign.repeat_and_compare("races", name, "two at once")
+
+
+def fill_disk(campaign: Campaign, name: str) -> None:
+    """A disk that is full before the command ends; the message names the file, and with more room the run completes."""
+
+    def size(folder: Path) -> int:
+        return sum(path.stat().st_size // 4096 * 4096 + 4096 for path in folder.rglob("*"))
+
+    campaign.restore(name)
+    used = size(campaign.template(name))
+    shutil.rmtree(campaign.place)
+    campaign.place.mkdir()
+    room = int(campaign.rng.uniform(0.02, 0.9) * 2**20) + used
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={room}", "tmpfs", str(campaign.place)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        print("no tmpfs can be mounted here, so no disk is filled", flush=True)
+        return
+    try:
+        campaign.restore(name)
+        child = campaign.start(COMMANDS[name].run)
+        status, line = child.wait(), child.last_line
+        if status and not (line.startswith("p2v: ") and re.search(r"[\w-]+\.\w+|/", line)):
+            campaign.count("disks", name, f"ended with {status}: {line[:400]}")
+            return
+        if status:
+            print(f"{name}: {line[:200]}", flush=True)
+        subprocess.run(["mount", "-o", "remount,size=1g", str(campaign.place)], check=True)
+        campaign.repeat_and_compare("disks", name, f"{room - used} bytes free")
+    finally:
+        subprocess.run(["umount", "-l", str(campaign.place)], check=True)
+
+
+def cut_network(campaign: Campaign, name: str) -> None:
+    """A run without any network but the loopback device."""
+    campaign.restore(name)
+    child = campaign.start(COMMANDS[name].run, network=False)
+    if status := child.wait():
+        campaign.count("networks", name, f"ended with {status}: {child.last_line[:400]}")
+    else:
+        same = snapshot(campaign.place) == campaign.expected[name]
+        campaign.count("networks", name, "" if same else "another result")
+
+
+def damage_files(campaign: Campaign, count: int, end: float) -> None:
+    """Reads damaged copies of each file, up to ``count`` altogether, in forked processes with a GiB of memory more."""
+    hostile.replace_processes(MonkeyPatch())
+    campaign.place.mkdir(exist_ok=True)
+    targets = []
+    for write in hostile.WRITERS:
+        (folder := campaign.folder / "hostile" / write.__name__).mkdir(parents=True)
+        targets += [(sample, folder) for sample in hostile.samples(write, folder)]
+    for first in range(0, -(-count // len(targets)), BATCH):
+        for target, folder in targets:
+            if time.monotonic() > end:
+                return
+            name, seed, stop = target.path.relative_to(folder).as_posix(), first, first + BATCH
+            while seed < stop:
+                child = campaign.start(lambda: read_damaged(target, folder, seed, stop))  # noqa: B023 (runs at once)
+                status = child.wait(BATCH * 2.0)
+                if status is None:
+                    child.kill()
+                for line in child.log.read_text("utf-8", "replace").splitlines():
+                    if match := re.fullmatch(r"damage (\d+): (.*)", line):
+                        seed = int(match[1]) + 1
+                        good = match[2] in ("read", "refused")
+                        campaign.count("mutations", name, "" if good else f"seed {match[1]}: {match[2][:300]}")
+                if seed < stop and status != 0:
+                    hang = "hangs" if status is None else f"ends its process with {status}"
+                    campaign.count("mutations", name, f"seed {seed}: {hang}")
+                    seed += 1
+
+
+def read_damaged(target: hostile.Sample, folder: Path, first: int, stop: int) -> None:
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    limit = pages * resource.getpagesize() + 2**30
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    original = target.path.read_bytes()
+    for seed in range(first, stop):
+        answer = hostile.outcome(target, original, seed, folder)
+        os.write(1, f"\ndamage {seed}: {' '.join(answer.split())}\n".encode())
+
+
+PARTS = {"kills": kill, "races": race, "disks": fill_disk, "networks": cut_network}
+
+
+# --------------------------------------------------------------------------------------------------------------- report
+
+
+def run_part(campaign: Campaign, part: str, goal: int, end: float) -> None:
+    """Runs one part until its goal or its end, with the same time for each command."""
+    if part == "mutations":
+        damage_files(campaign, goal, end)
+        return
+    spent = dict.fromkeys(campaign.expected, 0.0)
+    while spent and sum(one["tried"] for one in campaign.counts.get(part, {}).values()) < goal:
+        if (begin := time.monotonic()) > end:
+            return
+        name = min(spent, key=spent.__getitem__)
+        PARTS[part](campaign, name)
+        spent[name] += time.monotonic() - begin
+
+
+def write_results(campaign: Campaign, path: Path, minutes: float) -> None:
+    """Prints the table and updates the parts in the file at ``path``."""
+    results = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    for part, counts in campaign.counts.items():
+        total = {key: sum(one[key] for one in counts.values()) for key in ("tried", "survived")}
+        failures = [line for line in campaign.failures if line.startswith(part)]
+        results[part] = {"commit": provenance.commit(), "minutes": round(minutes, 1), **total}
+        results[part] |= {"by": counts, "failures": failures[:100]}
+        for name, one in [*counts.items(), ("all", total)]:
+            print(f"{part:10} {name:40} {one['tried']:7} tried {one['survived']:7} survived")
+    write_text(path, json.dumps(results, indent=1) + "\n")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--minutes", type=float, default=30.0, help="for all parts together")
+    parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument("--only", nargs="*", choices=[*SHARES], default=[*SHARES])
+    parser.add_argument("--commands", nargs="*", choices=[*COMMANDS], default=[*COMMANDS])
+    parser.add_argument("--out", type=Path, default=provenance.ROOT / "reports" / "chaos.json")
+    options = parser.parse_args()
+    torch.set_num_threads(1)  # a process with threads cannot be forked
+    os.environ |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(provenance.ROOT)}
+    started, share = time.monotonic(), sum(SHARES[part] for part in options.only)
+    print(f"seed {options.seed}")
+    with tempfile.TemporaryDirectory() as folder:
+        campaign = Campaign(Path(folder), random.Random(options.seed))
+        if options.only != ["mutations"]:
+            campaign.expected = {name: campaign.expected[name] for name in options.commands if campaign.learn(name)}
+        used = time.monotonic() - started
+        for part in options.only:
+            before = time.monotonic()
+            run_part(campaign, part, GOALS[part], before + (60 * options.minutes - used) * SHARES[part] / share)
+    write_results(campaign, options.out, (time.monotonic() - started) / 60)
+    return int(bool(campaign.failures))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
