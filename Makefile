@@ -3,16 +3,18 @@
 PYTHON ?= python3
 BIN := .venv/bin/python
 P2V := $(BIN) -m p2vtools
+PIP := $(BIN) -m pip install --quiet --disable-pip-version-check
 # A test file or notebook at a time on each of up to four cores, with one thread each, in the given order: what takes
 # long comes first.
 PYTEST := OMP_NUM_THREADS=1 $(BIN) -m pytest -n logical --maxprocesses=4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: setup test test-browser smoke report report-all evaluate app lab pictures clean
+.PHONY: setup lock test test-browser chaos smoke report report-all evaluate app lab pictures clean
 
 setup: .venv/.installed
 
+# Where pip finds the build of torch for CPUs, it is taken; the other one needs the packages of CUDA.
 # .venv/.installing marks an unfinished installation; the next one starts from an empty environment.
-.venv/.installed: requirements.txt pyproject.toml
+.venv/.installed: requirements.lock requirements-cpu.lock requirements-cuda.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "$(PYTHON) is older than Python 3.11; name another one: make PYTHON=python3.12 ..." >&2; exit 1; }
 	@if [ -e .venv/.installing ] || ! $(BIN) -m pip --version >/dev/null 2>&1; then \
@@ -20,9 +22,17 @@ setup: .venv/.installed
 	  { $(BIN) -m ensurepip >/dev/null || { echo "this Python comes without pip (Debian: install python3-venv)" >&2; exit 1; }; } \
 	fi
 	@touch .venv/.installing
-	$(BIN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
-	$(BIN) -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@$(PIP) --require-hashes --no-deps -r requirements-cpu.lock 2>/dev/null || true
+	$(PIP) --require-hashes --no-deps -r requirements.lock
+	@if $(BIN) -c 'import importlib.metadata as m, sys; sys.exit("cuda" not in str(m.requires("torch")))'; then \
+	  $(PIP) --require-hashes --no-deps -r requirements-cuda.lock; \
+	fi
+	$(PIP) --no-deps --no-build-isolation --editable .
 	@mv .venv/.installing .venv/.installed
+
+# Writes the hashes of all packages again, after a change of requirements.txt; needs uv.
+lock:
+	$(PYTHON) .ci/lock.py
 
 test: setup
 	$(BIN) -m ruff check .
@@ -41,6 +51,11 @@ test-browser: setup
 	  $(BIN) -m pip install --quiet --disable-pip-version-check --editable '.[browser]' || true
 	$(P2V) data --scale smoke
 	$(BIN) -m pytest tests/browser
+
+# Kills, races, full disks and damaged files: docs/reliability.md.
+MINUTES ?= 30
+chaos: setup
+	$(BIN) -m tests.chaos --minutes $(MINUTES)
 
 smoke: setup
 	$(P2V) data --scale smoke

@@ -35,6 +35,7 @@ import nbformat
 import torch
 from nbformat.v4 import new_code_cell, new_notebook
 from pytest import MonkeyPatch
+from safetensors import safe_open
 
 from p2vlib import config, models, provenance, training
 from p2vlib.data import dataset
@@ -43,7 +44,9 @@ from p2vtools import cli
 from p2vtools.fit import pretrained
 from p2vtools.study import report, runner, sweep  # noqa: F401 (imported once, before all commands are forked)
 from p2vtools.synthesis import collection, objects
+from p2vtools.synthesis.mat import MATS
 from p2vtools.viewer import app, sample
+from tests.mats import mat_image, write_photos
 from tests.test_p2vtools import test_hostile_files as hostile
 
 SHARES = {"kills": 0.5, "races": 0.15, "disks": 0.1, "networks": 0.05, "mutations": 0.2}
@@ -103,13 +106,18 @@ def make_data(workers: int) -> None:
     runner.build_data("smoke")
 
 
-def prepare_capture(kind: str) -> None:
-    """A capture folder of the kind ``foot`` or ``mat``, with its photos alone in ``photos``."""
-    job = collection.CaptureJob(kind, "test", 3, 1, views=5, studio_samples=1, phone_samples=3)
-    domain = "phone" if kind == "foot" else kind
-    collection._capture_foot(job, collection._make_feet(job)["left"], domain, Path("capture"))
-    shutil.copytree("capture/rendering", "photos", ignore=shutil.ignore_patterns("*.txt"))
+def prepare_photos() -> None:
+    """Photos of an empty mat."""
+    write_photos(Path("photos"), [mat_image(MATS["a3"], azimuth) for azimuth in range(0, 300, 60)])
+    shutil.copytree(provenance.ROOT / "data" / "weights", "data/weights")
+
+
+def prepare_capture() -> None:
+    """A capture folder, and a scan."""
+    job = collection.CaptureJob("foot", "test", 3, 1, views=4, studio_samples=1, phone_samples=3)
+    collection._capture_foot(job, collection._make_feet(job)["left"], "phone", Path("capture"))
     shutil.copy("capture/model.obj", "scan.obj")
+    shutil.copytree(provenance.ROOT / "data" / "weights", "data/weights")
 
 
 def train() -> None:
@@ -155,21 +163,21 @@ COMMANDS = {
     "data, two workers": Command(lambda: make_data(2), lambda: None),
     "training": Command(train, lambda: make_data(1)),
     "capture": Command(
-        lambda: call("capture", "photos", "--mat", "a4x2", "--side", "left", "--out", "made"),
-        lambda: prepare_capture("mat"),
+        lambda: call("capture", "photos", "--mat", "a3", "--side", "left", "--out", "made"),
+        prepare_photos,
         once=True,
     ),
-    "clean": Command(lambda: call("clean", "scan.obj", "--out", "cleaned"), lambda: prepare_capture("foot"), once=True),
+    "clean": Command(lambda: call("clean", "scan.obj", "--out", "cleaned"), prepare_capture, once=True),
     "file": Command(
         lambda: call(*"capture capture --into tree --subject p1 --side left --consent yes".split()),
-        lambda: prepare_capture("foot"),
+        prepare_capture,
         once=True,
     ),
     "reconstruct": Command(
         lambda: call("reconstruct", "capture", "--size", "32", "--force", "--out", "foot.obj"),
-        lambda: prepare_capture("foot"),
+        prepare_capture,
     ),
-    "app": Command(save_from_viewer, lambda: prepare_capture("foot")),
+    "app": Command(save_from_viewer, prepare_capture),
     "study": Command(lambda: call("study"), prepare_notebook),
     "report": Command(lambda: call("report", "smoke"), prepare_report),
     "sweep": Command(lambda: call("study", "-p", "01.views=1,2", "--jobs", "2"), prepare_notebook),
@@ -241,6 +249,11 @@ def content_of(path: Path) -> str:
         )
     if path.suffix == ".json":
         return json.dumps(without_volatile(json.loads(content)), sort_keys=True)
+    if path.suffix == ".safetensors":
+        with safe_open(path, "pt") as stored:
+            tensors = {name: stored.get_tensor(name).numpy().tobytes() for name in stored.keys()}  # noqa: SIM118
+            metadata = {key: json.loads(value) for key, value in stored.metadata().items()}
+        return repr([sorted(tensors.items()), without_volatile(metadata)])
     if path.suffix in (".html", ".md", ".csv"):
         return re.sub(r"\d+(\.\d+)? (s|min|minutes?|seconds?|GiB)\b", "", content.decode())
     return hashlib.sha256(content).hexdigest()
@@ -301,7 +314,8 @@ class Campaign:
         self.seconds[name] = time.monotonic() - self.seconds[name]
         self.expected[name] = snapshot(self.place)
         if status:
-            self.failures.append(f"{name}: ended with {status} undisturbed: {child.last_line}")
+            self.failures.append(f"undisturbed, {name}: ended with {status}: {child.last_line}")
+            print(self.failures[-1])
         print(f"{name}: {self.seconds[name]:.1f} s undisturbed, {len(self.expected[name])} files", flush=True)
         return not status
 

@@ -1,4 +1,4 @@
-"""The three lists of packages agree, and the shape checker is on."""
+"""The lists of packages agree, and the shape checker is on."""
 
 from __future__ import annotations
 
@@ -49,6 +49,16 @@ def test_environment_has_the_pins_of_requirements():
     parts = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
     assert pins(parts[-1]["pip"]) == required()
     assert f"python{project()['requires-python']}" in parts
+
+
+def test_the_locks_hold_the_pins_of_requirements_with_hashes_for_every_package():
+    locks = [(ROOT / name).read_text(encoding="utf-8") for name in ("requirements.lock", "requirements-cuda.lock")]
+    entries = [entry for lock in locks for entry in re.split(r"\n(?=\S)", lock.strip())]
+    found = [re.match(r"(\S+)==(\S+)( ; .*)? \\(\n    --hash=sha256:[0-9a-f]{64}( \\)?)+$", entry) for entry in entries]
+    assert all(found), [entry[:60] for entry, match in zip(entries, found, strict=True) if not match]
+    table = {match[1].lower(): match[2] for match in found}
+    assert {name: table.get(name.lower()) for name in required()} == required(), "make lock"
+    assert "triton" in table and "triton" not in locks[0], "builds of torch for CPUs come without CUDA"
 
 
 def test_environment_gives_a_reason_for_each_package():

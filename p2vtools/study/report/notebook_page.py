@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import html
 import io
 import json
 import re
@@ -24,6 +23,7 @@ from traitlets.config import Config
 from p2vlib.files import reading, write_text
 from p2vlib.provenance import home, text_digest
 from p2vtools.study.notebook_run import read_json
+from p2vtools.study.report.addresses import outside_addresses, without_script_links
 from p2vtools.study.report.html import HERE, render, source_of, title_of
 
 PLOTLY = "application/vnd.plotly.v1+json"
@@ -44,9 +44,6 @@ CODE_STYLE = "{}\n@media (prefers-color-scheme: dark) {{ {} }}".format(
 )
 
 _FETCHED_SCRIPT = re.compile(r"""<script\b[^>]*\bsrc=["']?(?:https?:)?//[^>]*>\s*</script>""", re.IGNORECASE)
-_ADDRESS = r"""["']?\s*((?:https?:)?//[^"'\s>)]+)"""
-_FETCHED = re.compile(rf"<(?!a\b|area\b)[^<>]*?\b(?:src|href|data|poster)\s*=\s*{_ADDRESS}", re.IGNORECASE)
-_FETCHED_BY_STYLE = re.compile(rf"(?:url\(|@import)\s*{_ADDRESS}", re.IGNORECASE)
 
 
 def write_pages(folder: Path, manifests: Sequence[Mapping[str, Any]]) -> None:
@@ -105,7 +102,7 @@ def offline_page(executed: Path, folder: Path, manifest: Mapping[str, Any], **co
         exporter.register_filter(function.__name__.strip("_"), function)
     name = manifest["notebook"]
     cells, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": name, "path": str(folder)}})
-    body = _FETCHED_SCRIPT.sub("", _unique_ids(cells))
+    body = without_script_links(_FETCHED_SCRIPT.sub("", _unique_ids(cells)))
     if 'class="sheet plot"' in body:
         from plotly.offline import get_plotlyjs
 
@@ -221,18 +218,3 @@ def _unique_ids(text: str) -> str:
         return f'{match[1]}{match[2]}{f"-{counts[match[2]]}" if counts[match[2]] > 1 else ""}"'
 
     return re.sub(r'(<h[1-6] id=")([^"]*)"', unique, text)
-
-
-def outside_addresses(page: str) -> list[str]:
-    """The addresses outside its folder that a browser would fetch to show ``page``; links to click do not count.
-
-    The page's content security policy also blocks addresses that are not found here, such as those of a srcset.
-
-    >>> outside_addresses('<a href="https://a.org">A</a><img src="https://b.org/b.png"><i style="color: url(//c)">')
-    ['https://b.org/b.png', '//c']
-    """
-    framed = [html.unescape(document) for document in re.findall(r'\bsrcdoc="([^"]*)"', page)]
-    tags = re.sub(r"(<script\b[^>]*>).*?</script>", r"\1", page, flags=re.DOTALL | re.IGNORECASE)
-    tags = re.sub(r'\bsrcdoc="[^"]*"', "", tags)
-    found = [*_FETCHED.findall(tags), *_FETCHED_BY_STYLE.findall(tags)]
-    return found + [address for document in framed for address in outside_addresses(document)]

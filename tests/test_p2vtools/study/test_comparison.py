@@ -13,7 +13,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 from p2vtools.cli import main
 from p2vtools.study import notebook_run
 from p2vtools.study.comparison import compare, incomparable_reasons, iou_changes, read_runs, setting_differences
-from p2vtools.study.report.notebook_page import outside_addresses
+from p2vtools.study.report.addresses import outside_addresses
 from tests.pages import check_page
 
 PEOPLE = 12

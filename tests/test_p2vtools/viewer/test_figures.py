@@ -15,7 +15,7 @@ from PIL import Image
 from p2vlib.geometry.cameras import look_at
 from p2vlib.geometry.frames import Cube
 from p2vtools import viewer
-from p2vtools.study.report.notebook_page import outside_addresses
+from p2vtools.study.report.addresses import outside_addresses
 from p2vtools.viewer import static_html
 from p2vtools.viewer.curves import spread_labels
 

@@ -18,7 +18,8 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from p2vtools.study.report.notebook_page import PLOTLY, WIDGET, offline_page, outside_addresses, write_pages
+from p2vtools.study.report.addresses import outside_addresses
+from p2vtools.study.report.notebook_page import PLOTLY, WIDGET, offline_page, write_pages
 from tests.pages import check_page
 
 RUN = {"notebook": "01", "title": "Feet", "figures": [], "commit": "ee4f924", "seed": 3}
@@ -83,10 +84,27 @@ def test_an_outside_script_is_removed_and_an_outside_picture_is_an_error(tmp_pat
         ("<style>p { background: url(https://example.org/x.png) }</style>", ["https://example.org/x.png"]),
         ('<p style="background: url(//example.org/x.png)">', ["//example.org/x.png"]),
         ('<style>@import "https://example.org/x.css";</style>', ["https://example.org/x.css"]),
+        (
+            '<style>p { background: image-set("https://e.org/x.png" 1x), \\75rl(//e.org/y) }</style>',
+            ["//e.org/y", "https://e.org/x.png"],
+        ),
+        ('<meta http-equiv="refresh" content="0; url=https://e.org">', ["https://e.org"]),
+        ("<img srcset='a.png 1x, https:\\\\e.org\\b.png 2x'>", ["https:\\\\e.org\\b.png"]),
+        (
+            "<IMG SRC=ht&Tab;tps:e.org/b.png><body background=' //e.org/c.png'>",
+            [" //e.org/c.png", "ht\ttps:e.org/b.png"],
+        ),
+        ("<object data=//e.org/d><video poster=//e.org/e><!-- <img src=//e.org/f> -->", ["//e.org/d", "//e.org/e"]),
     ],
 )
 def test_outside_addresses(page, found):
-    assert outside_addresses(page) == found
+    assert sorted(outside_addresses(page)) == sorted(found)
+
+
+def test_links_that_run_a_script_are_dead(tmp_path):
+    links = "<a href='JavaScript:alert(1)'>one</a><svg><a xlink:href='java&#10;script:alert(2)'>two</a></svg>"
+    page = page_of(tmp_path, {"text/html": links}, {"text/markdown": "<b>three</b>"})
+    assert "(1)" not in page and "(2)" not in page and all(f">{word}</" in page for word in ("one", "two", "three"))
 
 
 OUTPUTS = (
