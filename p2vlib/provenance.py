@@ -38,7 +38,7 @@ def text_digest(text: str) -> str:
 def commit() -> str:
     """The commit of the checkout, with ``+`` appended if files differ from it; ``unknown`` outside git."""
     command = ["git", "describe", "--always", "--dirty=+", "--exclude=*"]
-    return subprocess.run(command, cwd=home(), capture_output=True, text=True).stdout.strip() or "unknown"
+    return subprocess.run(command, cwd=home(), capture_output=True, encoding="utf-8").stdout.strip() or "unknown"
 
 
 def code_digest(modules: Iterable[str]) -> str:

@@ -446,7 +446,7 @@ def damage_files(campaign: Campaign, count: int, end: float) -> None:
 
 
 def read_damaged(target: hostile.Sample, folder: Path, first: int, stop: int) -> None:
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[0])
     limit = pages * resource.getpagesize() + 2**30
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     original = target.path.read_bytes()

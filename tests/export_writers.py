@@ -48,7 +48,7 @@ def write_photo(path: Path, picture: np.ndarray) -> None:
 
 def write_json(path: Path, content: dict) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps(content), encoding="utf-8")
 
 
 def replace_members(source: Path, target: Path, change) -> Path:

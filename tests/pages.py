@@ -67,7 +67,7 @@ class Page(HTMLParser):
 def check_page(page: Path, report: Path) -> None:
     """Parses ``page`` strictly and follows its addresses: all exist, within the folder ``report``."""
     try:
-        tree = html5lib.HTMLParser(strict=True, namespaceHTMLElements=False).parse(page.read_text())
+        tree = html5lib.HTMLParser(strict=True, namespaceHTMLElements=False).parse(page.read_text(encoding="utf-8"))
     except ParseError as error:
         raise AssertionError(f"{page}: {error}") from error
     elements = list(tree.iter())

@@ -33,7 +33,7 @@ def read_metadata(path: Path, rows: int) -> list[Row]:
 
 def write_metadata(path: Path, rows: Sequence[Row]) -> None:
     """Writes ``rendering_metadata.txt``."""
-    path.write_text("".join(" ".join(f"{value:.6g}" for value in row) + "\n" for row in rows))
+    path.write_text("".join(" ".join(f"{value:.6g}" for value in row) + "\n" for row in rows), "utf-8")
 
 
 def read_cameras(path: Path) -> list[Camera]:
@@ -60,4 +60,4 @@ def write_cameras(path: Path, cameras: Sequence[Camera]) -> None:
         for c in cameras
     ]
     content = {"axes": "opencv", "unit": "metre", "extrinsics": "world to camera", "frames": frames}
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps(content), "utf-8")

@@ -150,11 +150,11 @@ def write_capture(
     rendering.mkdir(parents=True, exist_ok=True)
     for name, content in photos.items():
         (rendering / name).write_bytes(content)
-    (rendering / "renderings.txt").write_text("".join(f"{name}\n" for name in photos))
+    (rendering / "renderings.txt").write_text("".join(f"{name}\n" for name in photos), "utf-8")
     write_metadata(rendering / "rendering_metadata.txt", rows)
     write_cameras(folder / "cameras.json", cameras)
     if mesh is not None:
-        (folder / "model.obj").write_text(mesh)
+        (folder / "model.obj").write_text(mesh, "utf-8")
     if truth is not None:
         write_binvox(folder / "model.binvox", truth)
-    (folder / "subject.json").write_text(json.dumps(dict(subject), indent=1))
+    (folder / "subject.json").write_text(json.dumps(dict(subject), indent=1), "utf-8")

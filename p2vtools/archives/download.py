@@ -161,7 +161,7 @@ def _resume(source: Source, part: Path, url: str, output_file: str, _: pooch.Poo
     """A downloader for pooch that continues ``part``, if the server still has the same version of the file."""
     version = part.with_name(f"{part.name}.version")
     begun = _size(part) if version.is_file() else 0
-    headers = {"Range": f"bytes={begun}-", "If-Range": version.read_text()} if begun else {}
+    headers = {"Range": f"bytes={begun}-", "If-Range": version.read_text("utf-8")} if begun else {}
     with requests.get(url, headers={**headers, "Accept-Encoding": "identity"}, stream=True, timeout=TIMEOUT) as answer:
         if answer.status_code != requests.codes.requested_range_not_satisfiable:  # else the file is complete
             answer.raise_for_status()
@@ -169,7 +169,7 @@ def _resume(source: Source, part: Path, url: str, output_file: str, _: pooch.Poo
             total, limit = begun + int(answer.headers.get("Content-Length", 0)), round(1.1 * source.size)
             # Without a strong validator, the halves of two versions could be joined: then there is no resuming.
             mark = answer.headers.get("ETag") or answer.headers.get("Last-Modified") or "W/"
-            version.unlink(missing_ok=True) if mark.startswith("W/") else version.write_text(mark)
+            version.unlink(missing_ok=True) if mark.startswith("W/") else version.write_text(mark, "utf-8")
             bar = progress.bar(title=source.name, total=total or None, initial=begun, unit="B", unit_scale=True)
             with bar, open(part, "ab" if begun else "wb") as stream:
                 for chunk in [b""] if total > limit else answer.iter_content(CHUNK):

@@ -189,8 +189,8 @@ def _digest(path: Path, values: Mapping[str, Any], scale: str, run: str) -> str:
         "config": from_params(scale).to_json(),
         "python": sys.version_info[:2],
         "code": code_digest(modules),
-        "requirements": [f.read_text() for f in ROOT.glob("requirements.txt")],
-        "weights": [card.read_text() for card in cards],
+        "requirements": [f.read_text("utf-8") for f in ROOT.glob("requirements.txt")],
+        "weights": [card.read_text("utf-8") for card in cards],
         "earlier": [read_cached_json(stamp).get("digest") for stamp in stamps],
     }
     return hashlib.sha256(json.dumps(dependencies, default=repr).encode()).hexdigest()

@@ -97,7 +97,11 @@ def execute_run(scale: str, only: Sequence[str], parameters: Mapping[str, Any], 
     """Executes one run, which prints to its log; returns why it failed, or an empty string."""
     _log(run).parent.mkdir(parents=True, exist_ok=True)
     os.environ["OMP_NUM_THREADS"] = str(threads)
-    with open(_log(run), "a") as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
+    with (
+        open(_log(run), "a", encoding="utf-8") as log,
+        contextlib.redirect_stdout(log),
+        contextlib.redirect_stderr(log),
+    ):
         try:
             run_notebooks(scale, only, parameters, run)
             report.build(scale, run, parameters)
@@ -128,7 +132,7 @@ def _execute_all(requests: Sequence[tuple], jobs: int) -> list[str]:
 
     def execute(request: tuple) -> str:
         command = [sys.executable, "-c", program, json.dumps(request)]
-        streams = {"stdin": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        streams = {"stdin": subprocess.PIPE, "stderr": subprocess.PIPE, "encoding": "utf-8"}
         with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": path}, **streams) as process:
             processes.append(process)
             lines = process.stderr.read().strip().splitlines()

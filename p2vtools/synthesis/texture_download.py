@@ -48,7 +48,7 @@ def fetch_textures(folder: Path | None = None, source: Path | None = None) -> Pa
         OSError: a download failed.
     """
     folder = folder or asset_folder()
-    for name, original, original_sha256, sha256 in map(str.split, TEXTURES.read_text().splitlines()):
+    for name, original, original_sha256, sha256 in map(str.split, TEXTURES.read_text("utf-8").splitlines()):
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if source is not None:

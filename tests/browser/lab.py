@@ -137,4 +137,4 @@ def _wait_for_address(server: subprocess.Popen, runtime: Path, log: Path, second
                 info = json.loads(file.read_text())
                 return info["url"], info["token"]
         time.sleep(0.1)
-    raise RuntimeError(f"JupyterLab did not start: {log.read_text()[-2000:]}")
+    raise RuntimeError(f"JupyterLab did not start: {log.read_text(encoding='utf-8')[-2000:]}")

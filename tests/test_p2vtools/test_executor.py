@@ -68,7 +68,7 @@ def is_running(path: Path) -> bool:
     """Whether the process whose id is in the file at ``path`` is running."""
     import psutil
 
-    return path.is_file() and psutil.pid_exists(int(path.read_text() or 0))
+    return path.is_file() and psutil.pid_exists(int(path.read_text(encoding="utf-8") or 0))
 
 
 def wait_until(condition) -> None:

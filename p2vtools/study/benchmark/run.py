@@ -57,7 +57,7 @@ def run_benchmark(share: float = 1.0, out: Path | None = None, workers: int | No
 
 
 def _digest() -> str:
-    parts = [code_digest([__name__]), pretrained.pretrained_path().with_suffix(".json").read_text()]
+    parts = [code_digest([__name__]), pretrained.pretrained_path().with_suffix(".json").read_text("utf-8")]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 

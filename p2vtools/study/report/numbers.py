@@ -26,7 +26,7 @@ def published_results() -> pd.DataFrame:
     ``forward ms``), value, mark (``R`` read in the source; ``U`` from memory, not verified).
     """
     table = pd.read_csv(PUBLISHED, dtype={"views": "Int64"})
-    synsets = {entry["taxonomy_name"]: entry["taxonomy_id"] for entry in json.loads(TAXONOMY.read_text())}
+    synsets = {entry["taxonomy_name"]: entry["taxonomy_id"] for entry in json.loads(TAXONOMY.read_text("utf-8"))}
     table.insert(5, "taxonomy_id", table["taxonomy"].map(synsets).fillna(table["taxonomy"]))
     return table
 

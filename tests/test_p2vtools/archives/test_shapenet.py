@@ -162,7 +162,9 @@ def test_the_photos_are_memory_mapped(whole):
     assert np.array_equal(test.truth[0], one.truth.volume)
     first = np.asarray(Image.open(io.BytesIO(one.files[0])))
     assert np.array_equal(test.photos[0, 0].permute(1, 2, 0), first)
-    maps = [line.split() for line in Path("/proc/self/maps").read_text().splitlines() if "/decoded/" in line]
+    maps = [
+        line.split() for line in Path("/proc/self/maps").read_text(encoding="utf-8").splitlines() if "/decoded/" in line
+    ]
     assert maps and all(line[1] == "r--s" for line in maps), "a writable map of 79 GB would be reserved as a whole"
     zero = np.asarray(Image.open(one.folder / "rendering" / "00.png"))
     assert np.array_equal(test.photos[0, test.file_order[0, 0]].permute(1, 2, 0), zero)

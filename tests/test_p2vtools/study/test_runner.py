@@ -68,7 +68,7 @@ def is_alive(pid: int) -> bool:
     """Whether a process runs; one that has ended and was not collected does not."""
     status = Path(f"/proc/{pid}/stat")
     try:
-        return status.read_text().rpartition(")")[2].split()[0] != "Z"
+        return status.read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
 

@@ -264,7 +264,7 @@ def test_grid_and_page_are_saved(app):
     solid = app.predictions.get("rays", app.choice).probability >= app.controls.threshold.value
     assert np.array_equal(read_binvox(Path("foot.binvox")).volume, solid)
     assert "written" in save(app, "page", ".html")
-    page = Path("page.html").read_text()
+    page = Path("page.html").read_text(encoding="utf-8")
     assert page.count('class="p2v-scene"') == 1 and "IoU" in page and "p2vDrawer" in page
     app.controls.second.value = "narrow"
     assert "one grid, that of rays" in save(app, "two", ".binvox")
@@ -273,10 +273,10 @@ def test_grid_and_page_are_saved(app):
 def test_file_names(app):
     """An empty name is replaced by the sample's, and existing files are not overwritten."""
     assert "saved/person-test-0000-right.stl: written" in save(app, " ", ".stl")
-    Path("foot.binvox").write_text("existing")
+    Path("foot.binvox").write_text("existing", encoding="utf-8")
     for name in ("foot-2.binvox", "foot-3.binvox"):
         assert f"{name}: written" in save(app, "foot", ".binvox") and read_binvox(Path(name)).volume.any()
-    assert Path("foot.binvox").read_text() == "existing"
+    assert Path("foot.binvox").read_text(encoding="utf-8") == "existing"
 
 
 def test_screenshots_are_joined(tmp_path):
