@@ -53,7 +53,7 @@ class Source:
     folder: str = ""
     """The folder that unpacking creates; an archive without a single top folder is unpacked into it."""
     sha256: str | None = None
-    """None: it is recorded at the first download and checked from then on."""
+    """None: not known; recorded at the first download, if that is trusted, and checked from then on."""
 
     @property
     def name(self) -> str:
@@ -64,19 +64,22 @@ class Source:
 SOURCES: dict[str, tuple[Source, ...]] = {
     "shapenet": (
         Source("https://raw.githubusercontent.com/hzxie/Pix2Vox/master/datasets/ShapeNet.json", 2 * 2**20),
-        Source("http://cvgl.stanford.edu/data2/ShapeNetVox32.tgz", GIB // 16, 2 * GIB, "ShapeNetVox32"),
-        Source("http://cvgl.stanford.edu/data2/ShapeNetRendering.tgz", 13 * GIB, 24 * GIB, "ShapeNetRendering"),
+        Source("https://cvgl.stanford.edu/data2/ShapeNetVox32.tgz", GIB // 16, 2 * GIB, "ShapeNetVox32"),
+        Source("https://cvgl.stanford.edu/data2/ShapeNetRendering.tgz", 13 * GIB, 24 * GIB, "ShapeNetRendering"),
     ),
-    "pix3d": (Source("http://pix3d.csail.mit.edu/data/pix3d.zip", 4 * GIB, 8 * GIB, "pix3d"),),
+    "pix3d": (Source("https://pix3d.csail.mit.edu/data/pix3d.zip", 4 * GIB, 8 * GIB, "pix3d"),),
 }
 """Sizes are rounded up. The terms of use of ShapeNet and Pix3D apply to the downloads."""
 
 
-def fetch(name: str, root: Path | None = None) -> Path:
+def fetch(name: str, root: Path | None = None, trust_first_download: bool = False) -> Path:
     """Downloads and unpacks the data set ``name`` below ``root`` (default ``data/<name>``), unless it exists.
 
+    Args:
+        trust_first_download: take files whose sha256 is not known; it is recorded and checked from then on.
+
     Raises:
-        ValueError: an unknown name, a wrong hash, an archive that is broken or would leave its folder.
+        ValueError: an unknown name, an unknown or wrong hash, an archive that is broken or would leave its folder.
         OSError: no network, a download that keeps breaking off, a disk that is too small.
     """
     if name not in SOURCES:
@@ -87,15 +90,18 @@ def fetch(name: str, root: Path | None = None) -> Path:
         archive, folder = root / source.name, root / source.folder
         with file_lock(root / ".lock", waiting=lambda: None):
             if not (source.folder and folder.is_dir()):
-                _fetch_file(source, archive, folder)
+                _fetch_file(source, archive, folder, trust_first_download)
         print(f"{folder if source.folder else archive}: done", flush=True)
     return root
 
 
-def _fetch_file(source: Source, archive: Path, folder: Path) -> None:
+def _fetch_file(source: Source, archive: Path, folder: Path, trust_first_download: bool) -> None:
     hashes = archive.with_name(HASHES)
     recorded = read_json(hashes, "expected the sha256 of each file; delete it") if hashes.is_file() else {}
     expected = source.sha256 or recorded.get(source.name)
+    if not expected and not trust_first_download:
+        advice = f"write the one you know to {hashes}, or pass --trust-first-download, which records it"
+        raise FileError(archive, "its sha256 is not known", advice)
     needed = source.unpacked + (0 if archive.is_file() else source.size - _size(_partial(archive)))
     if (free := shutil.disk_usage(archive.parent).free) < needed:
         raise OSError(

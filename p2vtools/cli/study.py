@@ -120,6 +120,9 @@ def fetch(
     name: Annotated[Literal["shapenet", "pix3d", "textures"], Argument(help="the archive")],
     root: Annotated[Path | None, Option(help="the target folder (default: data/NAME; textures: the cache)")] = None,
     source: Annotated[Path | None, Option("--from", help="textures: copy from this folder instead")] = None,
+    trust: Annotated[
+        bool, Option("--trust-first-download", help="take an archive whose sha256 is not known, and record it")
+    ] = False,
 ) -> None:
     """Download the real ShapeNet renderings, Pix3D, or textures (skins, lights) of rendered photos; resumes."""
     from p2vtools.archives.download import fetch as fetch_archive
@@ -130,7 +133,7 @@ def fetch(
     elif source is not None:
         raise ValueError(f"--from is only for textures; {name} is downloaded, into --root")
     else:
-        fetch_archive(name, root)
+        fetch_archive(name, root, trust)
 
 
 def weights() -> None:

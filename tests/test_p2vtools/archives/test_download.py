@@ -5,17 +5,19 @@ from __future__ import annotations
 import hashlib
 import http.server
 import io
+import json
 import tarfile
 import threading
 import zipfile
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
 import requests
 
 from p2vtools.archives import download
-from p2vtools.archives.download import Source
+from p2vtools.archives.download import SOURCES, Source
 from p2vtools.cli import main
 
 
@@ -91,6 +93,17 @@ def source(server, monkeypatch):
     return made
 
 
+fetch = partial(download.fetch, trust_first_download=True)
+
+
+def test_an_archive_with_an_unknown_hash_is_not_downloaded_unless_trusted(source, server, tmp_path):
+    with pytest.raises(ValueError, match=r"ShapeNetVox32.tgz: its sha256 is not known; .* --trust-first-download"):
+        download.fetch("shapenet", tmp_path)
+    (tmp_path / "hashes.json").write_text(json.dumps({source.name: hashlib.sha256(server.content).hexdigest()}))
+    assert server.asked == [] and download.fetch("shapenet", tmp_path) == tmp_path and len(server.asked) == 1
+    assert all(one.address.startswith("https://") for sources in SOURCES.values() for one in sources)
+
+
 def names(folder):
     return sorted(
         str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file() and path.name != ".lock"
@@ -98,17 +111,17 @@ def names(folder):
 
 
 def test_an_archive_is_downloaded_unpacked_and_its_hash_recorded(source, server, tmp_path):
-    download.fetch("shapenet", tmp_path)
+    fetch("shapenet", tmp_path)
     assert (tmp_path / "ShapeNetVox32/02691156/abc/model.binvox").read_bytes() == NOISE
     assert hashlib.sha256(server.content).hexdigest() in (tmp_path / "hashes.json").read_text()
     assert names(tmp_path) == sorted([*OBJECT, "ShapeNetVox32.tgz", "hashes.json"])
-    download.fetch("shapenet", tmp_path)
+    fetch("shapenet", tmp_path)
     assert len(server.asked) == 1, "the second time nothing is asked for"
 
 
 def test_a_broken_download_is_resumed(source, server, tmp_path, capsys):
     server.breaks = [70_000, 70_000]
-    download.fetch("shapenet", tmp_path)
+    fetch("shapenet", tmp_path)
     assert server.asked == [None, "bytes=65536-", "bytes=131072-"]
     assert (tmp_path / "ShapeNetVox32/02691156/abc/model.binvox").read_bytes() == NOISE
     assert "interrupted at 65,536 bytes" in capsys.readouterr().out
@@ -117,8 +130,8 @@ def test_a_broken_download_is_resumed(source, server, tmp_path, capsys):
 def test_a_partial_download_is_kept_for_the_next_command(source, server, tmp_path):
     server.breaks = [70_000] + [30_000] * download.ATTEMPTS
     with pytest.raises(OSError, match=r"keeps breaking; 65,536 bytes are kept"):
-        download.fetch("shapenet", tmp_path)
-    download.fetch("shapenet", tmp_path)
+        fetch("shapenet", tmp_path)
+    fetch("shapenet", tmp_path)
     assert server.asked[-1] == "bytes=65536-"
     assert (tmp_path / "ShapeNetVox32").is_dir()
 
@@ -126,14 +139,14 @@ def test_a_partial_download_is_kept_for_the_next_command(source, server, tmp_pat
 def test_parts_of_two_versions_are_never_joined(source, server, tmp_path):
     server.breaks = [70_000] + [30_000] * download.ATTEMPTS
     with pytest.raises(OSError, match="are kept"):
-        download.fetch("shapenet", tmp_path)
+        fetch("shapenet", tmp_path)
     server.content, server.mark = tgz({"ShapeNetVox32/x": b"new"}), '"2"'
-    download.fetch("shapenet", tmp_path)
+    fetch("shapenet", tmp_path)
     assert names(tmp_path / "ShapeNetVox32") == ["x"]
 
 
 def test_a_changed_file_is_refused(source, server, tmp_path):
-    download.fetch("shapenet", tmp_path)
+    fetch("shapenet", tmp_path)
     for name in ("ShapeNetVox32.tgz", *OBJECT):
         (tmp_path / name).unlink()
     (tmp_path / "ShapeNetVox32/02691156/abc").rmdir()
@@ -142,7 +155,7 @@ def test_a_changed_file_is_refused(source, server, tmp_path):
     (tmp_path / "ShapeNetVox32").rmdir()
     server.content = tgz({"ShapeNetVox32/x": b"another"})
     with pytest.raises(ValueError, match=r"does not match the known hash"):
-        download.fetch("shapenet", tmp_path)
+        fetch("shapenet", tmp_path)
     assert names(tmp_path) == ["hashes.json"]
 
 
@@ -150,10 +163,10 @@ def test_a_file_put_there_by_hand_is_checked(source, server, tmp_path, monkeypat
     monkeypatch.setattr(download, "SOURCES", {"shapenet": (replace(source, sha256="0" * 64),)})
     (tmp_path / source.name).write_bytes(server.content)
     with pytest.raises(ValueError, match=r"its sha256 is .*; expected 0000"):
-        download.fetch("shapenet", tmp_path)
+        fetch("shapenet", tmp_path)
     assert (tmp_path / source.name).is_file(), "somebody's own file is not deleted"
     monkeypatch.setattr(download, "SOURCES", {"shapenet": (source,)})
-    download.fetch("shapenet", tmp_path)
+    fetch("shapenet", tmp_path)
     assert not server.asked
 
 
@@ -177,7 +190,7 @@ def test_a_file_put_there_by_hand_is_checked(source, server, tmp_path, monkeypat
 def test_a_hostile_or_broken_archive_leaves_no_file(source, server, tmp_path, content, message):
     server.content = content
     with pytest.raises(ValueError, match=rf"ShapeNetVox32.tgz: .*{message}"):
-        download.fetch("shapenet", tmp_path / "root")
+        fetch("shapenet", tmp_path / "root")
     assert names(tmp_path) == ["root/ShapeNetVox32.tgz"], "neither unpacked files nor a recorded hash"
 
 
@@ -205,14 +218,14 @@ def test_a_hostile_or_broken_zip_leaves_no_file(server, tmp_path, monkeypatch, c
     made = Source(server.address("pix3d.zip"), 600_000, 600_000, "pix3d")
     monkeypatch.setattr(download, "SOURCES", {"pix3d": (made,)})
     with pytest.raises(ValueError, match=rf"pix3d.zip: .*{message}"):
-        download.fetch("pix3d", tmp_path)
+        fetch("pix3d", tmp_path)
     assert names(tmp_path) == ["pix3d.zip"]
 
 
 def test_a_zip_without_a_top_folder_gets_one(server, tmp_path, monkeypatch):
     server.content = zipped("img/chair/0001.png", b"picture")
     monkeypatch.setattr(download, "SOURCES", {"pix3d": (Source(server.address("pix3d.zip"), 600_000, 9, "pix3d"),)})
-    download.fetch("pix3d", tmp_path)
+    fetch("pix3d", tmp_path)
     assert (tmp_path / "pix3d/img/chair/0001.png").read_bytes() == b"picture"
 
 
@@ -220,14 +233,14 @@ def test_a_zip_without_a_top_folder_gets_one(server, tmp_path, monkeypatch):
 def test_a_download_larger_than_allowed_is_refused(source, server, tmp_path, says_length):
     server.content, server.says_length = bytes(10**6), says_length
     with pytest.raises(ValueError, match=r"ShapeNetVox32.tgz: .*660,000"):
-        download.fetch("shapenet", tmp_path)
+        fetch("shapenet", tmp_path)
     assert not (tmp_path / "ShapeNetVox32.tgz").exists()
 
 
 def test_without_a_network_the_error_names_the_file_to_put_there(source, tmp_path, monkeypatch, capsys):
     gone = replace(source, address="http://127.0.0.1:9/ShapeNetVox32.tgz")
     monkeypatch.setattr(download, "SOURCES", {"shapenet": (gone,)})
-    assert main(["fetch", "shapenet", "--root", str(tmp_path)]) == 1
+    assert main(["fetch", "shapenet", "--trust-first-download", "--root", str(tmp_path)]) == 1
     told = capsys.readouterr().err
     assert "no connection" in told and f"put it at {tmp_path / 'ShapeNetVox32.tgz'}" in told
     assert "Traceback" not in told
@@ -235,14 +248,14 @@ def test_without_a_network_the_error_names_the_file_to_put_there(source, tmp_pat
 
 def test_a_download_continues_as_long_as_bytes_arrive(source, server, tmp_path):
     server.breaks = [70_000] * (download.ATTEMPTS + 1)
-    download.fetch("shapenet", tmp_path)
+    fetch("shapenet", tmp_path)
     assert len(server.asked) == download.ATTEMPTS + 2
 
 
 def test_a_busy_server_is_tried_again(source, server, tmp_path):
     server.status = 503
     with pytest.raises(OSError, match="answers 503"):
-        download.fetch("shapenet", tmp_path)
+        fetch("shapenet", tmp_path)
     assert len(server.asked) == download.ATTEMPTS
 
 
@@ -250,14 +263,14 @@ def test_a_page_instead_of_the_taxonomy_is_refused(server, tmp_path, monkeypatch
     server.content = b"<html>log in</html>"
     monkeypatch.setattr(download, "SOURCES", {"shapenet": (Source(server.address("ShapeNet.json"), 1000),)})
     with pytest.raises(ValueError, match="ShapeNet.json: not JSON .*; delete it"):
-        download.fetch("shapenet", tmp_path)
+        fetch("shapenet", tmp_path)
     assert names(tmp_path) == ["ShapeNet.json"]
 
 
 def test_a_missing_address_is_an_error(source, server, tmp_path):
     server.status = 404
     with pytest.raises(OSError, match=r"answers 404.*put it at") as told:
-        download.fetch("shapenet", tmp_path)
+        fetch("shapenet", tmp_path)
     assert isinstance(told.value.__cause__, requests.HTTPError)
     assert len(server.asked) == 1, "asking again would not help"
 
@@ -265,10 +278,10 @@ def test_a_missing_address_is_an_error(source, server, tmp_path):
 def test_a_full_disk_is_an_error_before_the_download(source, server, tmp_path, monkeypatch):
     monkeypatch.setattr(download.shutil, "disk_usage", lambda _: SimpleNamespace(free=900_000))
     with pytest.raises(OSError, match=r"are free, and ShapeNetVox32.tgz needs"):
-        download.fetch("shapenet", tmp_path)
+        fetch("shapenet", tmp_path)
     assert not server.asked
 
 
 def test_an_unknown_data_set_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"unknown data set 'imagenet'.*shapenet, pix3d"):
-        download.fetch("imagenet", tmp_path)
+        fetch("imagenet", tmp_path)
