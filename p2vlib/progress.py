@@ -39,8 +39,8 @@ def is_interactive() -> bool:
 
 
 def log(line: str) -> None:
-    """Prints a line, above any bars."""
-    tqdm.write(line, file=sys.stdout)
+    """Prints a line, above any bars; control characters, as of a file's name, are shown as ``?``."""
+    tqdm.write("".join(char if char.isprintable() or char == "\n" else "?" for char in line), file=sys.stdout)
     sys.stdout.flush()
 
 

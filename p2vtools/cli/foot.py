@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 import typer
 from typer import Argument, Option
 
+from p2vlib import progress
 from p2vtools.capture.app_formats import APPS
 
 if TYPE_CHECKING:
@@ -49,7 +50,9 @@ def reconstruct(
     check_output_path(out)
     records.check_record_path(out)
     network = pretrained.load_pretrained(weights)
-    judged = verdict.reconstruct_and_judge(network, read_photo_set(folder, side), size, placement, cameras, print)
+    judged = verdict.reconstruct_and_judge(
+        network, read_photo_set(folder, side), size, placement, cameras, progress.log
+    )
     result = judged.verdict
     if result.level == "not usable" and not force:
         raise ValueError(
@@ -59,12 +62,12 @@ def reconstruct(
     write_foot(judged.foot, out)
     record = records.write_record(judged, out, cameras, network.card.get("commit", "unknown"))
     overlap = judged.foot.silhouette_iou
-    print(
+    progress.log(
         f"{out}: {result.level}; expected IoU {result.expected_iou:.2f}; mean silhouette IoU "
         f"{sum(overlap.values()) / len(overlap):.2f}"
     )
     for reason in result.reasons:
-        print(f"  {reason}")
+        progress.log(f"  {reason}")
     if judged.measured:
         _print_measures(judged.measured.measures, record.scale, record.half_widths)
 
@@ -94,16 +97,16 @@ def measure(
     if fit and scale == "unknown":
         raise ValueError(f"{mesh}: its size is unknown, so it cannot be fitted into shoes; {NO_SCALE}")
     measures, landmarks = measure_foot(foot, side)
-    print(f"{mesh}:")
+    progress.log(f"{mesh}:")
     if record:
-        print("; ".join([f"  a reconstruction, {record.verdict}", *record.reasons]))
+        progress.log("; ".join([f"  a reconstruction, {record.verdict}", *record.reasons]))
         measures, landmarks = replace(measures, arch_height=None), replace(landmarks, arch=None)
         _print_measures(measures, scale, record.half_widths)
     else:
         _print_measures(measures, scale)
-        print("  no interval: this mesh has no record of how it was made, so its uncertainty is unknown")
+        progress.log("  no interval: this mesh has no record of how it was made, so its uncertainty is unknown")
     if (apparent := side_of_mesh(foot, pretrained.load_pretrained())) not in (side, None):
-        print(f"  it looks like a {apparent} foot; measured as a {side} one, as given by --side")
+        progress.log(f"  it looks like a {apparent} foot; measured as a {side} one, as given by --side")
     if out or fit:
         from p2vtools import viewer
     if out:
@@ -144,18 +147,20 @@ def _print_measures(measures: Measures, scale: str, half_widths: Mapping[str, fl
     halves, length = {name.replace("_", " "): value for name, value in half_widths.items()}, measures.length
     if scale != "unknown":
         intervals = {name: f" (± {value:.0f})" for name, value in halves.items()}
-        print("  " + ", ".join(f"{name} {value:.0f} mm{intervals.get(name, '')}" for name, value in measures.items()))
+        progress.log(
+            "  " + ", ".join(f"{name} {value:.0f} mm{intervals.get(name, '')}" for name, value in measures.items())
+        )
         try:
             sizes = shoe_sizes(length, measures.ball_breadth, halves.get("length", 0.0))
-            print("  " + ", ".join(f"{name} {size}" for name, size in sizes.items()))
+            progress.log("  " + ", ".join(f"{name} {size}" for name, size in sizes.items()))
         except ValueError as error:
-            print(f"  no sizes: {error}")
-        print(_describe_scale(scale))
+            progress.log(f"  no sizes: {error}")
+        progress.log(_describe_scale(scale))
         return
     relative = {name: f" (± {100 * value:.0f})" for name, value in halves.items()}
     others = [f"{name} {value / length:.0%}{relative.get(name, '')}" for name, value in measures.items()[1:]]
-    print("  proportions only, the size of the mesh is arbitrary; relative to its length: " + ", ".join(others))
-    print(_describe_scale(scale))
+    progress.log("  proportions only, the size of the mesh is arbitrary; relative to its length: " + ", ".join(others))
+    progress.log(_describe_scale(scale))
 
 
 def _describe_scale(scale: str) -> str:
@@ -177,7 +182,7 @@ def mat(
     write_mat_pdf(board, out)
     sheets = f"{board.sheets} sheets" if board.sheets > 1 else "one sheet"
     width, height = board.sheet_size
-    print(f"{out}: {sheets} of {width:.0f} x {height:.0f} mm and a page of instructions; print at 100 %")
+    progress.log(f"{out}: {sheets} of {width:.0f} x {height:.0f} mm and a page of instructions; print at 100 %")
 
 
 class Source(NamedTuple):
@@ -219,8 +224,8 @@ def capture(
         raise ValueError("no destination: pass --out CAPTURE_FOLDER, or --into TREE together with --subject")
     else:
         _make_capture(origin, out)
-        print(f"{out / 'coverage.png'} shows the directions of the photos; next:")
-        print(f"  p2v reconstruct {out} --out foot.obj")
+        progress.log(f"{out / 'coverage.png'} shows the directions of the photos; next:")
+        progress.log(f"  p2v reconstruct {out} --out foot.obj")
 
 
 def _submit(
@@ -230,16 +235,16 @@ def _submit(
 
     submission = Submission(tree, subject, source.side, consent, licence)
     if submission.finish_interrupted():
-        print(f"{submission.folder}: finishes a submission that was interrupted")
+        progress.log(f"{submission.folder}: finishes a submission that was interrupted")
     else:
         with TemporaryDirectory() as folder:
             made = source.path
             if not (made / "subject.json").is_file():
                 made = out or Path(folder) / submission.name
                 _make_capture(source, made)
-            submit_capture(made, submission, print)
-    print(f"{submission.folder}: submitted under {submission.licence}, split {submission.split}; next:")
-    print(f"  p2v validate {tree}")
+            submit_capture(made, submission, progress.log)
+    progress.log(f"{submission.folder}: submitted under {submission.licence}, split {submission.split}; next:")
+    progress.log(f"  p2v validate {tree}")
 
 
 def _make_capture(source: Source, out: Path) -> None:
@@ -247,10 +252,12 @@ def _make_capture(source: Source, out: Path) -> None:
     from p2vtools.fit import pretrained
 
     written = _with_cameras(source, out)
-    print("; ".join([f"{source.path}: {written.quality}", f"{len(written.rows)} photos", *written.notes]))
-    print(_describe_scale(written.scale) + (ASSUMED_RULER if written.scale == "mat" and not source.ruler else ""))
+    progress.log("; ".join([f"{source.path}: {written.quality}", f"{len(written.rows)} photos", *written.notes]))
+    progress.log(
+        _describe_scale(written.scale) + (ASSUMED_RULER if written.scale == "mat" and not source.ruler else "")
+    )
     for line in written.advice + photo_problems(out, source.side, pretrained.load_pretrained()):
-        print(f"  {line}")
+        progress.log(f"  {line}")
 
 
 def _with_cameras(source: Source, out: Path) -> WrittenCapture:
@@ -262,7 +269,7 @@ def _with_cameras(source: Source, out: Path) -> WrittenCapture:
         if source.foot_length:
             raise ValueError("--foot-length is not needed with a mat, which gives the scale; remove it")
         ruler = RULER if source.ruler is None else source.ruler
-        return mat_capture.capture_on_mat(source.path, get_mat(source.paper), source.side, out, print, ruler)
+        return mat_capture.capture_on_mat(source.path, get_mat(source.paper), source.side, out, progress.log, ruler)
     if source.ruler is not None:
         raise ValueError("--ruler is the ruler on a mat; remove it, or pass the paper of the mat with --mat")
     from p2vtools.capture.app_exports import read_export
@@ -276,8 +283,8 @@ def _with_cameras(source: Source, out: Path) -> WrittenCapture:
     if source.foot_length is not None:
         check_foot_length(source.foot_length, "--foot-length")
     weights = pretrained.load_pretrained()
-    export = read_export(source.app, source.path) if source.app else read_photos_without_mat(source.path, print)
-    return capture_from_export(export, source.side, out, weights, source.foot_length, print)
+    export = read_export(source.app, source.path) if source.app else read_photos_without_mat(source.path, progress.log)
+    return capture_from_export(export, source.side, out, weights, source.foot_length, progress.log)
 
 
 def validate(
@@ -288,9 +295,9 @@ def validate(
     from p2vtools.fit import pretrained
 
     validation = validate_dataset(tree, pretrained.load_pretrained())
-    print(validation.table.to_string(index=False))
+    progress.log(validation.table.to_string(index=False))
     for problem in validation.problems:
-        print(problem)
+        progress.log(problem)
     if validation.problems:
         raise typer.Exit(1)
 
@@ -317,9 +324,9 @@ def clean(
     before, after = decimate(raw.apply_transform(cleaned.to_foot), 60_000), decimate(cleaned.mesh, 60_000)
     figure = viewer.cleaning_figure(before, after)
     write_scan_capture(cleaned, out, lambda folder: figure.savefig(folder / "cleaned.png", dpi=110))
-    print(f"{out}: " + "; ".join(cleaned.notes))
-    print(f"{out / 'cleaned.png'} shows the scan before and after; next:")
-    print(f"  p2v measure {out / 'model.obj'} --side {cleaned.side}")
+    progress.log(f"{out}: " + "; ".join(cleaned.notes))
+    progress.log(f"{out / 'cleaned.png'} shows the scan before and after; next:")
+    progress.log(f"  p2v measure {out / 'model.obj'} --side {cleaned.side}")
 
 
 def app(
