@@ -12,8 +12,7 @@ import ipywidgets as widgets
 import k3d
 import numpy as np
 
-from p2vlib import limits
-from p2vtools import viewer
+from p2vtools import limits, viewer
 from p2vtools.capture.app_formats import APPS
 from p2vtools.capture.mat_printing import write_mat_pdf
 from p2vtools.fit import shoe_last
