@@ -19,7 +19,14 @@ from scipy.spatial import ConvexHull
 from p2vlib.geometry.frames import FOOT_CUT_HEIGHT, SIDES
 
 HEEL_HEIGHT = 0.045
-"""Length and ball are measured below this height, metres; above it the calf reaches behind the heel."""
+"""Heel and ball are measured below this height, metres; above it the calf reaches behind the heel."""
+
+TOE_HEIGHT = 0.08
+"""Toes are below this height, metres, also those of a foot that bears no weight."""
+
+END_MARGIN, FLAT_TOP, FLAT_WIDTH = 0.004, 0.0001, 0.03
+"""A surface ends where its scan ended if it ends this far below `FOOT_CUT_HEIGHT` with a flat top: the vertices this
+close to its end extend over this width, metres. Sections that reach to within the margin of the end are incomplete."""
 
 PAD_HEIGHT = 0.03
 """Heel breadth is measured below this height, metres; above it the ankle is wider in two feet of five."""
@@ -60,13 +67,14 @@ class Measures:
     foot breadth horizontal)."""
     ball_width: float
     """Between the same two points, in the floor plane (Lee et al., foot breadth diagonal)."""
-    ball_girth: float
-    """Convex girth of the vertical section through both points, as a tape measures it (Witana et al. 2006)."""
+    ball_girth: float | None
+    """Convex girth of the vertical section through both points, as a tape measures it (Witana et al. 2006). None, as
+    for the instep: the scan ended below the top of the section."""
     heel_breadth: float
     """Breadth of the heel pad at 16 % of the length from the heel (Lee et al., heel breadth)."""
-    instep_height: float
+    instep_height: float | None
     """Highest point at half of the length (Williams and McClay 2000, dorsum height)."""
-    instep_girth: float
+    instep_girth: float | None
     """Convex girth of the section perpendicular to the axis at half of the length."""
     arch_height: float | None = None
     """Height of the sole at half of the length, a quarter of the breadth from its inner edge: soft tissue, as Hawes et
@@ -77,6 +85,12 @@ class Measures:
         """Name and millimetres of each available measurement."""
         values = [(field.name.replace("_", " "), getattr(self, field.name)) for field in fields(self)]
         return [(name, value) for name, value in values if value is not None]
+
+    @property
+    def not_reached(self) -> list[str]:
+        """Names of the measures above the end of the scan."""
+        names = ("ball_girth", "instep_height", "instep_girth")
+        return [name.replace("_", " ") for name in names if getattr(self, name) is None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +128,7 @@ def measure_foot(mesh: trimesh.Trimesh, side: str) -> tuple[Measures, Landmarks]
     if len(low) < 10 or not 0.08 < np.ptp(low[:, 0]) < 0.40:
         found = f"{1000 * np.ptp(low[:, 0]):.0f} mm along x" if len(low) else "nothing near the floor"
         raise ValueError(f"expected a foot 80 to 400 mm long, in metres, floor at y = 0, toes along +x; found {found}")
-    heel, toe = low[low[:, 0].argmin()], low[low[:, 0].argmax()]
+    heel, toe = foot_ends(points)
     length = toe[0] - heel[0]
     inwards = 1.0 if side == "left" else -1.0  # the inner side of a left foot is its right side, +z
 
@@ -134,21 +148,38 @@ def measure_foot(mesh: trimesh.Trimesh, side: str) -> tuple[Measures, Landmarks]
         raise ValueError("the surface has gaps at the ball, heel or instep; expected a closed foot")
     first, fifth = inner[(inwards * inner[:, 2]).argmax()], outer[(inwards * outer[:, 2]).argmin()]
     normal = np.cross((fifth - first) * [1, 0, 1], [0.0, 1.0, 0.0])
-    ball_tape, instep_tape = _tape(_section(mesh, first, normal)), _tape(instep)
+    ball = _section(mesh, first, normal)
+    ball_tape, instep_tape = _tape(ball), _tape(instep)
+    end = _scan_end(points) - END_MARGIN
+    has_ball, has_instep = (part[..., 1].max() < end for part in (ball, instep))
     arch = _arch(instep, inwards)
     metres = {
         "length": length,
         "ball_breadth": abs(fifth - first)[2],
         "ball_width": np.linalg.norm((fifth - first)[[0, 2]]),
-        "ball_girth": polyline_length(ball_tape),
+        "ball_girth": polyline_length(ball_tape) if has_ball else None,
         "heel_breadth": np.ptp(pad[:, 2]),
-        "instep_height": instep[..., 1].max(),
-        "instep_girth": polyline_length(instep_tape),
+        "instep_height": instep[..., 1].max() if has_instep else None,
+        "instep_girth": polyline_length(instep_tape) if has_instep else None,
         "arch_height": None if arch is None else arch[1],
     }
     measures = {name: None if value is None else 1000 * float(value) for name, value in metres.items()}
     heel_edges = pad[[pad[:, 2].argmin(), pad[:, 2].argmax()]]
     return Measures(**measures), Landmarks(heel, toe, first, fifth, heel_edges, ball_tape, instep_tape, arch)
+
+
+def foot_ends(points: Float[np.ndarray, "points 3"]) -> tuple[Float[np.ndarray, " 3"], Float[np.ndarray, " 3"]]:
+    """The rearmost point of the heel and the foremost of the toes, in the frame of the foot, metres."""
+    heel = np.where(points[:, 1] < HEEL_HEIGHT, points[:, 0], np.inf).argmin()
+    toe = np.where(points[:, 1] < TOE_HEIGHT, points[:, 0], -np.inf).argmax()
+    return points[heel], points[toe]
+
+
+def _scan_end(points: Float[np.ndarray, "points 3"]) -> float:
+    """The height at which the scan of a foot ended, metres; infinity if it ended above `FOOT_CUT_HEIGHT`."""
+    end = points[:, 1].max()
+    is_cut = end < FOOT_CUT_HEIGHT - END_MARGIN and np.ptp(points[points[:, 1] > end - FLAT_TOP, 0]) > FLAT_WIDTH
+    return float(end) if is_cut else np.inf
 
 
 def _section(

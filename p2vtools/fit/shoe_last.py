@@ -171,6 +171,8 @@ def fit_shoes(mesh: trimesh.Trimesh, side: str) -> list[ShoeFit]:
         ValueError: not a foot, or not one that a last exists for.
     """
     measures, landmarks = measure_foot(mesh, side)
+    if measures.ball_girth is None:
+        raise ValueError("the scan ends below the top of the ball, so its girth is unknown; scan the foot to the ankle")
     foot = _align_to_last(mesh, side, landmarks)
     is_sole = foot.vertex_normals[:, 1] < SOLE_NORMAL
     nearest = MONDOPOINT_STEP * round(measures.length / MONDOPOINT_STEP)

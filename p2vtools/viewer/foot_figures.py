@@ -211,6 +211,8 @@ def measurement_figure(
     draw(above, [x, x], edges, "--", PALETTE[2], "heel breadth", (x + 4, heel[2]), va="center")
     for name, colour in (("ball", PALETTE[1]), ("instep", PALETTE[3])):
         tape = points[f"{name}_tape"]
+        if f"{name} girth" in measures.not_reached:
+            continue
         place = (tape[:, 0].mean(), tape[:, 1].max() + 3)
         draw(side, tape[:, 0], tape[:, 1], "-", colour, f"{name} girth", place, ha="center")
     if points["arch"] is not None and measures.arch_height is not None:

@@ -63,6 +63,20 @@ def test_leg_is_ignored():
     assert values(ellipsoid()) == pytest.approx(values(trimesh.util.concatenate([ellipsoid(), leg])), abs=1e-6)
 
 
+def test_sections_above_the_end_of_a_scan_are_not_reached():
+    mesh = ellipsoid()
+    mesh.vertices[:, 1] = mesh.vertices[:, 1].clip(max=0.04)
+    measures, _ = measure_foot(mesh, "left")
+    assert measures.not_reached == ["ball girth", "instep height", "instep girth"]
+    assert measures.length == pytest.approx(250, abs=0.1)
+
+
+def test_toes_that_point_up_count_to_the_length():
+    mesh = ellipsoid()
+    mesh.vertices[:, 1] += 0.06 * ((mesh.vertices[:, 0] - 0.05) / 0.075).clip(min=0) ** 2
+    assert values(mesh)["length"] == pytest.approx(250, abs=0.1)
+
+
 def test_measures_do_not_depend_on_the_triangulation():
     assert values(ellipsoid(6)) == pytest.approx(values(ellipsoid(4)), abs=0.6)
 
