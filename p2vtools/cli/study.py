@@ -148,9 +148,12 @@ def weights() -> None:
 def evaluate(
     share: Annotated[float, Option(help="share of the cases, above 0 and at most 1")] = 1.0,
     out: Annotated[Path | None, Option(help="the folder for the tables (default: reports/evaluate)")] = None,
+    scans: Annotated[bool, Option("--scans", help="only clean the scans, and print their errors")] = False,
 ) -> None:
     """Measure the errors of cameras, scans and measures on unseen people; resumes."""
-    from p2vtools.study.benchmark.run import run_benchmark
+    from p2vtools.study.benchmark.run import evaluate_scans, run_benchmark
     from p2vtools.study.report.evaluation_page import build_evaluation
 
-    print(build_evaluation(run_benchmark(share, out)))
+    if scans and out:
+        raise ValueError("--scans prints its tables and writes none; remove --out")
+    print(evaluate_scans(share) if scans else build_evaluation(run_benchmark(share, out)))

@@ -38,22 +38,39 @@ def run_benchmark(share: float = 1.0, out: Path | None = None, workers: int | No
     Raises:
         ValueError: a share that is not above 0 and at most 1.
     """
+    out, began = out or summary.benchmark_folder(), time.perf_counter()
+    results = _run_cases(share, tuple(CASES), workers)
+    for part in summary.PARTS:
+        write_text(out / f"{part}.csv", _rows(results, part).to_csv(index=False, float_format="%.5g"))
+    tables = summary.summary_tables(summary.read_rows(out))
+    write_text(out / "README.md", _page(tables, share, results, time.perf_counter() - began))
+    return out
+
+
+def evaluate_scans(share: float = 1.0, workers: int | None = None) -> str:
+    """The errors of a ``share`` of the scans of the benchmark, as Markdown."""
+    results = _run_cases(share, ("scans",), workers)
+    fits = _rows(results, "fits")
+    lengths = summary.error_table(fits[fits.measure == "length"], ("measure",))
+    tables = (lengths, scans.scan_table(_rows(results, "scans")).set_index("of"))
+    return "\n\n".join(map(_markdown, tables))
+
+
+def _run_cases(share: float, parts: tuple[str, ...], workers: int | None) -> list[dict]:
+    """The results of a ``share`` of the cases of ``parts``, those of earlier runs included."""
     if not 0 < share <= 1:
         raise ValueError(f"share is {share}; expected above 0 and at most 1, of {CASES}")
-    out, began = out or summary.benchmark_folder(), time.perf_counter()
     cache = home() / ".runs" / "evaluate" / _digest()
-    counts = {part: max(1, round(share * cases)) for part, cases in CASES.items()}
+    counts = {part: max(1, round(share * CASES[part])) for part in parts}
     jobs = [(cache / part / f"{case:03d}.json", part, case) for part, count in counts.items() for case in range(count)]
     if missing := [job for job in jobs if "rows" not in read_cached_json(job[0])]:
         cache_legs()
         run_jobs(_evaluate_case, missing, "cases", "case", workers)
-    results = [read_json(path, "delete it, and run the command again") for path, _, _ in jobs]
-    for part in summary.PARTS:
-        table = pd.DataFrame([row for result in results for row in result["rows"].get(part, [])])
-        write_text(out / f"{part}.csv", table.to_csv(index=False, float_format="%.5g"))
-    tables = summary.summary_tables(summary.read_rows(out))
-    write_text(out / "README.md", _page(tables, share, results, time.perf_counter() - began))
-    return out
+    return [read_json(path, "delete it, and run the command again") for path, _, _ in jobs]
+
+
+def _rows(results: list[dict], part: str) -> pd.DataFrame:
+    return pd.DataFrame([row for result in results for row in result["rows"].get(part, [])])
 
 
 def _digest() -> str:

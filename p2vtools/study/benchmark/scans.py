@@ -115,7 +115,8 @@ def _scan_errors(cleaned: CleanedScan | None, foot: SyntheticFoot, truth: ScanTr
 def _fit_rows(cleaned: CleanedScan | None, foot: SyntheticFoot) -> list[dict[str, object]]:
     found = {}
     with contextlib.suppress(ValueError):  # the cleaned mesh cannot be measured as a foot
-        found = vars(measure_foot(cleaned.mesh, cleaned.side)[0]) if cleaned else {}
+        if cleaned and cleaned.scale != "unknown":
+            found = vars(measure_foot(cleaned.mesh, cleaned.side)[0])
     true, labels = true_measures(foot), {"way": "scan", "views": 0}
     return [
         {**labels, "measure": name.replace("_", " "), "truth": true[name], "found": found.get(name, np.nan)}
