@@ -39,7 +39,7 @@ FOOT_SYNSET = "05563266"
 
 SIDES = ("left", "right")
 
-UNITS = {"m": 1.0, "cm": 0.01, "mm": 0.001}
+UNITS = {"m": 1.0, "cm": 0.01, "mm": 0.001, "inch": 0.0254}
 """Metres per unit."""
 
 THRESHOLDS = (0.2, 0.3, 0.4, 0.5)

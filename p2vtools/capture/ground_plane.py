@@ -256,8 +256,11 @@ def _stand_on_sole(
     if sole is None:
         return GroundPlane(to_upright, foot, [floor], fit, notes)
     depth = 0.0 if not is_rim else OVERHANG_DEPTH if has_floor else RIM_DEPTH
-    transform = _upright_transform(sole[:3], float(sole[3]) - depth)
-    planes = [_horizontal(0.0015 + depth)]
+    level, hidden = float(sole[3]) - depth, 0.0015 + depth
+    if not has_floor and not is_rim:  # the sole is complete, and that of a foot that bears no weight is not flat
+        level, hidden = float(np.quantile(foot.vertices @ sole[:3], 0.002)), 0.0
+    transform = _upright_transform(sole[:3], level)
+    planes = [_horizontal(hidden)]
     if has_floor:
         notes.append(f"the floor is tilted by {_degrees_from_vertical(sole):.0f} degrees against the sole")
         normal = transform[:3, :3] @ floor[:3]

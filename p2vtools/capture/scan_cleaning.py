@@ -24,10 +24,20 @@ from p2vtools.capture.ground_plane import GroundPlane, Plane, find_ground_plane
 from p2vtools.capture.scan_files import decimate
 from p2vtools.capture.template_registration import TemplateRegistration
 from p2vtools.files import atomic_directory
+from p2vtools.fit.measure import foot_ends
 from p2vtools.fit.placement import estimate_placement, pose_matrix
 
 UNKNOWN_UNIT = "unknown"
-"""The unit of a scan that has the size of a foot in none of `UNITS`."""
+"""The unit of a scan that has the size of a foot in none of `UNITS`, or in two of them."""
+
+FOOT_LENGTHS = 0.115, 0.33
+"""Lengths of the feet of people who walk, metres. The unit is in doubt if the foot has such a length in two units, as
+12 cm and 12 inches."""
+
+NO_FOOT = (
+    "nothing in the scan stands like a foot on a floor{}; expected one foot, with its leg upwards to above the ankle,"
+    " and little else; remove other objects in the app"
+)
 
 TYPICAL_EXTENT = 0.35
 """Longest side of a scan of a foot with some leg or floor, metres, to an order of magnitude."""
@@ -58,12 +68,14 @@ class CleanedScan:
     """A clean foot in its own frame: metres, floor at y = 0, toes along +x, cut at 0.12 m."""
 
     mesh: trimesh.Trimesh
-    """Watertight."""
+    """Watertight. Ends where the scan ends, if that is lower."""
     side: str
     to_foot: Float[np.ndarray, "4 4"]
     """From the scan's coordinates, in its unit, to the foot's frame."""
     unit: str
     """One of `UNITS`, or `UNKNOWN_UNIT`."""
+    scale: str
+    """Where the size comes from: ``file``, ``foot length`` or ``unknown``, as in ``subject.json``."""
     notes: list[str] = field(default_factory=list)
     """What was done, as sentences."""
 
@@ -73,45 +85,64 @@ class CleanedScan:
 
 
 def clean_scan(
-    mesh: trimesh.Trimesh, template: Bool[np.ndarray, "x y z"], unit: str | None = None, seed: int = 0
+    mesh: trimesh.Trimesh,
+    template: Bool[np.ndarray, "x y z"],
+    unit: str | None = None,
+    foot_length: float | None = None,
+    seed: int = 0,
 ) -> CleanedScan:
     """Extracts the foot from a scan.
 
     Args:
         mesh: in any unit and direction, open or closed, with or without a floor.
         template: occupancy of a left foot in its cube, at any resolution (`PretrainedModel.typical_foot`).
-        unit: m, cm or mm; by default it is inferred from the size.
+        unit: one of `UNITS`; by default it is inferred from the size.
+        foot_length: measured by a ruler, metres: the scan is scaled to it, whatever its unit.
 
     Raises:
         ValueError: an empty scan, an unknown unit, or nothing in the scan that stands like a foot.
     """
     if len(mesh.faces) < 20 or not np.isfinite(mesh.vertices).all():
         raise ValueError(f"a scan needs a surface with finite vertices; found {len(mesh.faces)} triangles")
+    if unit and foot_length:
+        raise ValueError("the scale of a scan comes from its unit or from the length of the foot: pass one of the two")
     if unit is not None and unit not in UNITS:
         raise ValueError(f"unit is {unit!r}; expected one of {', '.join(UNITS)}")
     rng, registration = np.random.default_rng(seed), TemplateRegistration(template)
-    scale, unit, ground, notes = _find_unit(decimate(mesh), unit, registration, rng)
-    occupancy, cube = _closed_occupancy(ground, registration), _grid_cube(ground)
+    scale, unit, ground, notes = _find_unit(decimate(mesh), unit, foot_length, registration, rng)
+    end = min(FOOT_CUT_HEIGHT, _scan_end(ground.foot))
+    occupancy, cube = _closed_occupancy(ground, registration, end), _grid_cube(ground)
     vertices, faces = to_mesh(occupancy, cube, LEVEL)
     to_toes = _toes_forward(occupancy, cube, ground)
     foot = trimesh.Trimesh(_lengthen_toes(trimesh.transform_points(vertices, to_toes)), faces, process=False)
-    centred = trimesh.transformations.translation_matrix(-foot.bounds.mean(0) * [1, 0, 1] - [0, foot.bounds[0, 1], 0])
-    foot.apply_transform(centred)
-    length = float(np.ptp(foot.vertices[:, 0]))
+    to_foot = trimesh.transformations.translation_matrix(-foot.bounds.mean(0) * [1, 0, 1] - [0, foot.bounds[0, 1], 0])
+    foot.apply_transform(to_foot)
+    heel, toe = foot_ends(foot.vertices)
+    length = float(toe[0] - heel[0])
+    if foot_length:
+        foot.apply_scale(foot_length / length)
+        to_foot, length = np.diag([*[foot_length / length] * 3, 1.0]) @ to_foot, foot_length
     if not 0.10 < length < FOOT_CUBE_EDGE:
         raise ValueError(
             f"the object on the floor of the scan is {1000 * length:.0f} mm long in {unit}; expected a foot of 100 to"
             f" {1000 * FOOT_CUBE_EDGE:.0f} mm: check the unit, and that the scan shows one foot and little else"
         )
-    side = ground.fit.side
-    size = f", {1000 * length:.0f} mm long with its leg cut at {1000 * FOOT_CUT_HEIGHT:.0f} mm"
-    notes += [*ground.notes, f"{side} foot{size if unit in UNITS else ''}"]
-    to_foot = centred @ to_toes @ ground.to_upright @ np.diag([scale] * 3 + [1.0])
-    return CleanedScan(foot, side, to_foot, unit, notes)
+    if end < FOOT_CUT_HEIGHT:
+        notes.append(f"the scan ends at {1000 * end:.0f} mm, and so does the foot")
+    source = "foot length" if foot_length else "file" if unit in UNITS else "unknown"
+    size = f", {1000 * length:.0f} mm long" if source != "unknown" else ""
+    to_foot = to_foot @ to_toes @ ground.to_upright @ np.diag([scale] * 3 + [1.0])
+    return CleanedScan(
+        foot, ground.fit.side, to_foot, unit, source, [*notes, *ground.notes, f"{ground.fit.side} foot{size}"]
+    )
 
 
 def _find_unit(
-    scan: trimesh.Trimesh, unit: str | None, template: TemplateRegistration, rng: np.random.Generator
+    scan: trimesh.Trimesh,
+    unit: str | None,
+    foot_length: float | None,
+    template: TemplateRegistration,
+    rng: np.random.Generator,
 ) -> tuple[float, str, GroundPlane, list[str]]:
     """Metres per unit of the scan, the unit, the ground plane in metres, and notes on how the unit was found."""
 
@@ -120,23 +151,30 @@ def _find_unit(
 
     extent = float(np.ptp(scan.vertices, axis=0).max())
     by_size = sorted(UNITS, key=lambda name: abs(np.log(max(extent, 1e-12) * UNITS[name] / TYPICAL_EXTENT)))
-    for name in [unit] if unit else by_size:
-        if ground := attempt(UNITS[name]):
-            return UNITS[name], name, ground, [f"unit {name}" + ("" if unit else ", inferred from the size")]
-    if unit is None and extent > 0:
-        attempts = [(attempt(assumed / extent), assumed / extent) for assumed in EXTENTS]
-        standing = [(ground, scale) for ground, scale in attempts if ground]
-        if standing:
-            ground, scale = min(standing, key=lambda pair: pair[0].fit.distance)
-            # The registration scales the foot of the scan to the template, whose length is known.
-            scale *= ADULT_LENGTH / template.length * float(np.cbrt(np.linalg.det(ground.fit.to_template[:3, :3])))
-            if ground := attempt(scale):
-                note = "the unit is unknown, and so is the size: pass --unit"
-                return scale, UNKNOWN_UNIT, ground, [note]
-    raise ValueError(
-        f"nothing in the scan stands like a foot on a floor{f' in {unit}' if unit else ''}; expected one foot, with its"
-        " leg upwards to above the ankle, and little else; remove other objects in the app"
-    )
+    scales = [(name, UNITS[name]) for name in ([unit] if unit else by_size)]
+    found = next(((name, scale, ground) for name, scale in scales if (ground := attempt(scale))), None)
+    if found is None and unit is None and extent > 0:
+        scales = [assumed / extent for assumed in EXTENTS]
+        standing = [(UNKNOWN_UNIT, scale, ground) for scale in scales if (ground := attempt(scale))]
+        found = min(standing, key=lambda attempted: attempted[2].fit.distance, default=None)
+    if found is None:
+        raise ValueError(NO_FOOT.format(f" in {unit}" if unit else ""))
+    name, scale, ground = found
+    length = template.length_of(ground.fit)
+    lengths = {other: length / scale * metres for other, metres in UNITS.items()}
+    possible = {name: metres for name, metres in lengths.items() if FOOT_LENGTHS[0] < metres < FOOT_LENGTHS[1]}
+    in_doubt = unit is None and len(possible) > 1
+    if foot_length is None and name in UNITS and not in_doubt:
+        return scale, name, ground, [f"unit {name}" + ("" if unit else ", inferred from the size")]
+    sizes = " or ".join(f"{1000 * metres:.0f} mm long in {other}" for other, metres in possible.items())
+    doubt = f"the foot is {sizes}" if in_doubt else "the unit is unknown"
+    note = f"{doubt}, so the size is unknown: pass --unit or --foot-length"
+    if foot_length:
+        note = f"scaled to the given length of {1000 * foot_length:.0f} mm"
+    scale *= (foot_length or ADULT_LENGTH) / length
+    if (ground := attempt(scale)) is None:
+        raise ValueError(NO_FOOT.format(f" at a length of {1000 * (foot_length or ADULT_LENGTH):.0f} mm"))
+    return scale, UNKNOWN_UNIT, ground, [note]
 
 
 def _grid_cube(ground: GroundPlane) -> Cube:
@@ -147,8 +185,13 @@ def _grid_cube(ground: GroundPlane) -> Cube:
     return Cube((float(middle[0]) - edge / 2, 0.0, float(middle[2]) - edge / 2), edge)
 
 
-def _closed_occupancy(ground: GroundPlane, template: TemplateRegistration) -> Float[np.ndarray, "x y z"]:
-    """Smooth occupancy in `_grid_cube`, 0 to 1, of the foot below the cut, with its sole and holes closed."""
+def _scan_end(foot: trimesh.Trimesh) -> float:
+    """The height at which a scan ends, metres; its edge is ragged."""
+    return float(np.quantile(foot.vertices[:, 1], 0.99)) - 0.004
+
+
+def _closed_occupancy(ground: GroundPlane, template: TemplateRegistration, end: float) -> Float[np.ndarray, "x y z"]:
+    """Smooth occupancy in `_grid_cube`, 0 to 1, of the foot below ``end``, with its sole and holes closed."""
     vertices, faces = _with_reflections(ground.foot, ground.planes)
     corner = np.asarray(_grid_cube(ground).lower)[[0, 2]]
     first, last = (
@@ -176,6 +219,7 @@ def _closed_occupancy(ground: GroundPlane, template: TemplateRegistration) -> Fl
         raise ValueError("nothing in the scan encloses a volume above its floor; expected a foot with few holes")
     largest = pieces == 1 + int(ndimage.sum_labels(filled, pieces, np.arange(1, count + 1)).argmax())
     smooth = np.where(filled & ~solid, 1.0, smooth) * (largest | (pieces == 0))
+    smooth[:, round(end / VOXEL_SIZE) :] = 0
     occupancy = np.zeros((GRID_SIZE,) * 3)
     occupancy[first[0] : last[0], : smooth.shape[1], first[1] : last[1]] = smooth
     return occupancy
@@ -199,7 +243,7 @@ def _extend_to_floor(
 def _with_reflections(foot: trimesh.Trimesh, planes: list[Plane]) -> tuple[Float[np.ndarray, "vertices 3"], np.ndarray]:
     """The surface with its reflections in the ground and in the end of the leg, which close it there."""
     vertices, faces = np.asarray(foot.vertices), np.asarray(foot.faces)
-    top = float(np.quantile(vertices[:, 1], 0.99)) - 0.004
+    top = _scan_end(foot)
     if top < 2 * FOOT_CUT_HEIGHT:
         planes = [*planes, np.array([0.0, -1.0, 0.0, -top])]
     for plane in planes:
@@ -254,7 +298,7 @@ def write_scan_capture(
             "taxonomy": FOOT_SYNSET,
             "side": cleaned.side,
             "metadata": "metric",
-            "scale": "file" if cleaned.unit in UNITS else "unknown",
+            "scale": cleaned.scale,
             "cube": {"lower": list(cube.lower), "edge": cube.edge},
             "unit of the scan": cleaned.unit,
             "from the scan": cleaned.to_foot.tolist(),

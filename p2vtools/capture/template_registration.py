@@ -68,6 +68,10 @@ class TemplateRegistration:
         fine = [self._iterate(sample, fit.side, fit.to_template, FINE_ROUNDS) for fit in best]
         return min(fine, key=lambda fit: fit.distance)
 
+    def length_of(self, fit: Registration) -> float:
+        """Length of the foot of a scan by the size of the template, in the unit of the scan."""
+        return self.length / float(np.cbrt(np.linalg.det(fit.to_template[:3, :3])))
+
     def occupancy_at(self, points: Float[np.ndarray, "x y z 3"], fit: Registration) -> Float[np.ndarray, "x y z"]:
         """Samples the occupancy of the registered template at ``points`` of the scan."""
         flat = trimesh.transform_points(points.reshape(-1, 3), fit.to_template)

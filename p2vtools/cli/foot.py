@@ -145,6 +145,8 @@ def _print_measures(measures: Measures, scale: str, half_widths: Mapping[str, fl
     from p2vtools.fit.measure import shoe_sizes
 
     halves, length = {name.replace("_", " "): value for name, value in half_widths.items()}, measures.length
+    if measures.not_reached:
+        print(f"  not reached, the scan ends below: {', '.join(measures.not_reached)}")
     if scale != "unknown":
         intervals = {name: f" (± {value:.0f})" for name, value in halves.items()}
         progress.log(
@@ -203,7 +205,10 @@ def capture(
     source: Annotated[Path, Argument(help="photos, an MP4 or MOV, an app's export (--from), or a capture folder")],
     side: Side,
     paper: Annotated[str, Option("--mat", help="the paper that the mat is printed on, or none")] = PAPER,
-    app: Annotated[Literal[APPS] | None, Option("--from", help="the app that exported photos and cameras")] = None,
+    app: Annotated[
+        Literal[APPS] | None,
+        Option("--from", help="the app that exported photos and cameras; for a mesh alone: p2v clean"),
+    ] = None,
     foot_length: Annotated[
         float | None, Option(metavar="MM", help="the length by a ruler, for photos without scale")
     ] = None,
@@ -305,7 +310,12 @@ def validate(
 def clean(
     scan: Annotated[Path, Argument(help="a mesh, .usdz or .binvox file in any unit and orientation")],
     out: Annotated[Path, Option(help="the folder to write", show_default=False)],
-    unit: Annotated[Literal["m", "cm", "mm"] | None, Option(help="the unit of the scan (default: estimated)")] = None,
+    unit: Annotated[
+        Literal["m", "cm", "mm", "inch"] | None, Option(help="the unit of the scan (default: estimated)")
+    ] = None,
+    foot_length: Annotated[
+        float | None, Option(metavar="MM", help="the length by a ruler, to which the scan is scaled")
+    ] = None,
     side: Annotated[Literal["left", "right"] | None, Option(help="which foot it is (default: estimated)")] = None,
 ) -> None:
     """Clean a scan from an app: a watertight foot in the project's frame."""
@@ -314,10 +324,12 @@ def clean(
     from p2vtools.capture.scan_files import decimate, read_scan
     from p2vtools.files import ensure_absent
     from p2vtools.fit import pretrained
+    from p2vtools.fit.photo_set import check_foot_length
 
     ensure_absent(out)
+    length = None if foot_length is None else check_foot_length(foot_length, "--foot-length") / 1000
     raw = read_scan(scan)
-    cleaned = clean_scan(raw, pretrained.load_pretrained().typical_foot.solid.numpy(), unit)
+    cleaned = clean_scan(raw, pretrained.load_pretrained().typical_foot.solid.numpy(), unit, length)
     if side and side != cleaned.side:
         cleaned.notes.append(f"looks like a {cleaned.side} foot; saved as {side}, as given by --side")
         cleaned = replace(cleaned, side=side)
