@@ -1,7 +1,8 @@
-"""The benchmark on real feet: its scoring of a known silhouette, and its help."""
+"""The benchmark on real feet: its scoring of a known silhouette, and its help; and the list of mutants."""
 
 from __future__ import annotations
 
+import ast
 import importlib
 from pathlib import Path
 
@@ -47,3 +48,18 @@ def test_help(real, capsys, monkeypatch):
         real.main()
     output = capsys.readouterr().out
     assert "--photos" in output and "--scans" in output
+
+
+def test_every_mutant_applies_to_the_code(monkeypatch):
+    """The old text of each is in its file exactly once, its tests exist, and results are those of listed mutants."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    listed = importlib.import_module("mutants")
+    mutants = listed.read_mutants()
+    for name, mutant in mutants.items():
+        text = listed.mutate((listed.ROOT / mutant["file"]).read_text("utf-8"), mutant)
+        ast.parse(text, name)
+        for file, _, test in (path.partition("::") for path in mutant["tests"]):
+            assert f"def {test}" in (listed.ROOT / file).read_text("utf-8"), name
+    assert len(mutants) >= 60 and listed.read_results().keys() <= mutants.keys()
+    with pytest.raises(ValueError, match=r"the old text occurs 2 times.*adapt the mutant"):
+        listed.mutate("aa", {"file": "a.py", "old": "a", "new": "b"})

@@ -42,9 +42,9 @@ def expected_calibration_error(table: pd.DataFrame) -> float:
     Args:
         table: a `reliability_table`.
 
-    >>> table = pd.DataFrame({"predicted": [0.05, 0.4, 0.6], "occupied": [0.0, 0.5, 0.5], "voxels": [90, 5, 5]})
+    >>> table = pd.DataFrame({"predicted": [0.05, 0.4, 0.6], "occupied": [0.0, 0.5, 0.2], "voxels": [90, 5, 15]})
     >>> round(expected_calibration_error(table), 3)
-    0.1
+    0.325
     """
     uncertain = table[table.predicted.between(0.1, 0.9)]
     return float(((uncertain.predicted - uncertain.occupied).abs() * uncertain.voxels).sum() / uncertain.voxels.sum())

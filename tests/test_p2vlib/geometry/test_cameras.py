@@ -48,7 +48,17 @@ def test_the_shapenet_camera_has_its_fitted_focal_length_and_ignores_column_5():
 def test_crop_box_by_hand():
     camera = look_at((0, 0, 0, 2.0, 90), ORIGIN, 100, 100)
     # The near face of the cube is 1 m away, where 90 degrees span 2 m: it fills the picture.
-    assert camera.crop_box(Cube((-1, -1, -1), 2.0)) == pytest.approx((0, 0, 100, 100))
+    cube = Cube((-1, -1, -1), 2.0)
+    assert camera.crop_box(cube) == pytest.approx((0, 0, 100, 100))
+    # Its lower quarter, up to y = -0.5, ends at row 100 on the near face and at 50 + 50 * 0.5 / 3 on the far one.
+    middle = (100 + 50 + 25 / 3) / 2
+    assert camera.crop_box(cube, 0.5) == pytest.approx((0, middle - 50, 100, middle + 50))
+
+
+def test_the_camera_of_a_resized_image_has_two_focal_lengths():
+    camera = look_at((0, 0, 0, 2.0, 90), ORIGIN, 100, 80).resized(50, 20)
+    assert camera.intrinsics == pytest.approx(np.array([[25, 0, 25], [0, 12.5, 10], [0, 0, 1]]))
+    assert (camera.width, camera.height) == (50, 20)
 
 
 def test_the_crop_box_of_the_lower_part_is_smaller_and_square():

@@ -83,6 +83,16 @@ def test_missing_faces_are_tolerated() -> None:
     assert iou(whole.volume, holed.volume) > 0.995
 
 
+def test_half_of_a_surface_encloses_half_of_the_voxels() -> None:
+    """Three faces of a cube that meet in a corner, and the other three, have winding numbers that add up to one.
+
+    One half is mapped to the other by the inversion at the centre, so a voxel near two of three faces is inside.
+    """
+    mesh = brick((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    grid = voxelise(np.asarray(mesh.vertices), mesh.faces[(mesh.face_normals < -0.5).any(axis=1)], UNIT, 2)
+    assert np.array_equal(grid.volume, np.indices((2, 2, 2)).sum(axis=0) <= 1)
+
+
 def test_parts_outside_the_cube_are_cut_off() -> None:
     grid = voxelise(*parts(brick((-1.0, 0.0, 0.0), (0.5, 2.0, 0.25))), UNIT, 8)
     expected = np.zeros((8, 8, 8), dtype=bool)

@@ -14,7 +14,8 @@ from p2vlib.data.augmentation import perturb_cameras
 from p2vlib.data.dataset import mirror_cameras, mirror_views
 from p2vlib.geometry.cameras import look_at
 from p2vlib.geometry.frames import FOOT_SHARE, Cube
-from p2vlib.geometry.projection import project_points, voxel_centres
+from p2vlib.geometry.projection import project_points, render_silhouettes, voxel_centres
+from p2vlib.models import Batch
 from p2vlib.models.feature_sampling import silhouette_consensus
 from p2vlib.models.unprojection import Unprojection
 from p2vtools.study import baselines
@@ -110,6 +111,17 @@ def test_attention_gives_no_weight_to_views_that_do_not_see_a_voxel():
     weights = model(torch.rand(1, 3, 3, 32, 32), cameras).view_weights
     assert 0.2 < visible[0, 1].float().mean() < 0.8 and weights[visible].min() > 0
     assert weights[~visible].max() == 0
+
+
+def test_silhouettes_are_those_of_the_true_cameras():
+    model, cameras = build(), walk(2)
+    views, truth = torch.rand(2, 2, 3, 32, 32), torch.rand(2, 32, 32, 32) > 0.9
+    batch = Batch(views, cameras.roll(1, 1).expand(2, -1, -1, -1), truth, cameras.expand(2, -1, -1, -1))
+    result = model(batch.views, batch.cameras)
+    expected = render_silhouettes(truth.float(), batch.true_cameras, result.mask_probability.shape[-1]) > 0.5
+    terms = model.loss_terms(result, batch, lambda probability, silhouettes, space: silhouettes)
+    assert torch.equal(terms["silhouettes"], expected)
+    assert not torch.equal(expected, expected.roll(1, 1)), "the noisy cameras would give others"
 
 
 @pytest.mark.parametrize("aggregation", ["attention", "moments", "mean"])

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from p2vlib.config import RECIPES
+from p2vlib.data.dataset import mirror_cameras
 from p2vlib.training import batches
 from p2vlib.training.recipes import resolve_epochs
-from tests.test_p2vlib.training.test_training import RECIPE, data
+from tests.test_p2vlib.training.test_training import RECIPE, data, data_with_cameras
 
 
 def test_a_batch_is_a_function_of_seed_and_step():
@@ -43,6 +44,24 @@ def test_clockwise_batches_keep_the_order_and_shuffled_ones_do_not():
             photos = batches.sample_batch(numbered, replace(recipe, view_order=order), step).views
             rising[order] += bool((photos.mean((0, 2, 3, 4)).diff() >= 0).all())
     assert rising["clockwise"] == 30 and rising["shuffled"] < 25
+
+
+def test_half_of_a_batch_is_mirrored_photos_volume_and_cameras_together():
+    """All photos are dark on the left, and all solids lie at small z; mirrored, it is the other way round."""
+    samples, flipped = data_with_cameras(), []
+    samples.photos[:, :, :3], samples.photos[:, :, :3, :, :16] = 200, 20
+    recipe = replace(RECIPE, views=4, single_view_share=0.0, batch=32, camera_noise=(0.0, 0.0))
+    mirrored = mirror_cameras(samples.cameras[:1], torch.tensor([True]))
+    for step in range(12):
+        batch = batches.sample_batch(samples, recipe, step)
+        is_flipped = ~batch.truth[:, 0, 0, 0]
+        left, right = (half.mean((1, 2, 3, 4)) for half in batch.views.split(16, -1))
+        assert torch.equal(batch.truth[:, 0, 0, -1], is_flipped) and torch.equal(left > right, is_flipped)
+        if batch.views.shape[1] == 4:
+            expected = torch.where(is_flipped[:, None, None, None], mirrored, samples.cameras[:1])
+            assert torch.allclose(batch.cameras, expected, atol=1e-6)
+            flipped += is_flipped.tolist()
+    assert 0.2 < sum(flipped) / len(flipped) < 0.8
 
 
 def test_an_epoch_uses_each_capture_once():

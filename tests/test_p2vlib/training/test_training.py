@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -105,6 +107,41 @@ def test_any_module_that_meets_the_protocol_trains_by_its_name(tmp_path):
     report: list[str] = []
     training.train(models.build(name), data(), data(), recipe, tmp_path / "net", device="cpu", report=report.append)
     assert "loaded finished weights" in report[0]
+
+
+def test_a_step_is_clipped_and_weights_decay(tmp_path):
+    """Plain gradient descent moves the weights by the rate times the norm of the gradient; AdamW shrinks them first."""
+    torch.manual_seed(0)
+    model, accelerator = MeanColour(), loop._accelerator("cpu")
+    start = torch.nn.utils.parameters_to_vector(model.parameters()).detach().clone()
+    one_step = copy.deepcopy(model)
+    groups = [{"params": list(one_step.parameters()), "part": "layer", "share": 0.5}]
+    network, optimizer = accelerator.prepare(one_step, torch.optim.SGD(groups, 1.0))
+    recipe = replace(RECIPE, steps=1, steps_per_epoch=1, learning_rate=2.0, gradient_clip=1e-3)
+    loop.training_step(accelerator, network, optimizer, data(), recipe, 0)
+    moved = torch.nn.utils.parameters_to_vector(network.parameters()) - start
+    assert moved.norm().item() == pytest.approx(2.0 * 0.5 * 1e-3, rel=1e-2)
+    ends = []
+    for decay in (0.0, 0.5):
+        trained, decayed = copy.deepcopy(model), replace(recipe, learning_rate=0.01, weight_decay=decay)
+        training.train(trained, data(), data(), decayed, tmp_path / str(decay), device="cpu", report=str)
+        ends.append(torch.nn.utils.parameters_to_vector(trained.parameters()).detach())
+    assert torch.allclose(ends[0] - ends[1], 0.01 * 0.5 * start, atol=1e-6)
+    shares = {
+        group["part"]: group["share"]
+        for group in loop._optimizer(tiny(), replace(RECIPE, fusion_rate=0.1)).param_groups
+    }
+    assert shares == {"encoder": 1.0, "decoder": 1.0, "merger": 0.1}
+
+
+@pytest.mark.parametrize(("recipe_views", "photos", "watched"), [(2, 12, 2), (24, 12, 8), (8, 4, 4)])
+def test_validation_uses_the_views_of_the_recipe_at_most_eight(recipe_views, photos, watched, tmp_path, monkeypatch):
+    used = []
+    scores = pd.DataFrame({"threshold": [0.3], "iou": [0.5]})
+    monkeypatch.setattr(loop, "evaluate", lambda model, captures, views: used.append(views) or scores)
+    recipe = replace(RECIPE, steps=1, steps_per_epoch=1, views=recipe_views)
+    training.train(MeanColour(), data(), captures(2, photos), recipe, tmp_path, device="cpu", report=str)
+    assert used == [(watched,)]
 
 
 # ------------------------------------------------------------------------------------------ determinism and resuming

@@ -13,7 +13,7 @@ from scipy.spatial import KDTree
 from p2vlib.data.binvox import read_binvox, write_binvox
 from p2vlib.geometry.frames import Cube, foot_cube
 from p2vlib.geometry.grids import VoxelGrid, iou, voxelise
-from p2vtools.capture.scan_cleaning import UNKNOWN_UNIT, CleanedScan, clean_scan
+from p2vtools.capture.scan_cleaning import UNKNOWN_UNIT, CleanedScan, _extend_to_floor, _lengthen_toes, clean_scan
 from p2vtools.capture.scan_files import decimate, read_scan
 from p2vtools.cli import main
 from p2vtools.fit.measure import measure_foot
@@ -79,6 +79,26 @@ def test_a_clean_foot_with_its_leg_hardly_changes(feet, template):
     cleaned = clean_scan(feet[0].leg_mesh, template)
     overlap, yaw, tilt = errors(cleaned, np.eye(4), feet[0])
     assert overlap > 0.88 and abs(yaw) < 1.5 and tilt < 1.5 and cleaned.side == feet[0].side
+
+
+def test_toes_get_back_what_smoothing_takes():
+    """5.5 mm at the tip of a foot of 250 mm, half of it 37.5 mm behind, nothing behind the last 30 %."""
+    points = np.array([[0.0, 0.01, 0], [0.1, 0.01, 0], [0.175, 0.01, 0], [0.2125, 0.01, 0], [0.25, 0.01, 0]])
+    moved = _lengthen_toes(points) - points
+    assert moved == pytest.approx(np.outer([0, 0, 0, 0.00275, 0.0055], [1, 0, 0]))
+
+
+def test_the_hidden_edge_of_a_sole_is_bevelled():
+    """A block 12 voxels wide, hidden below 7.5 mm above the floor (layer 8), gets narrower by a voxel per layer."""
+    inside, hidden = np.zeros((20, 14, 20)), np.zeros((20, 14, 20), bool)
+    inside[4:16, 11:, 4:16], hidden[:, :11] = 1.0, True
+    solid = _extend_to_floor(inside, hidden) > 0.5
+    widths = [int(solid[:, layer, 10].sum()) for layer in (13, 11, 10, 9, 8, 0)]
+    assert (
+        widths == [12, 12, 12, 10, 8, 8]
+        and np.array_equal(solid, solid[::-1])
+        and np.array_equal(solid, solid[:, :, ::-1])
+    )
 
 
 def test_a_given_unit_is_not_replaced(feet, template):

@@ -8,6 +8,7 @@ import trimesh
 
 from p2vtools.cli import main
 from p2vtools.fit.measure import INSTEP_POSITION, measure_foot, shoe_sizes
+from p2vtools.fit.surface_correction import correct_surface
 from p2vtools.synthesis.feet.foot import make_feet
 from p2vtools.synthesis.feet.population import sample_population
 
@@ -24,9 +25,13 @@ def values(mesh: trimesh.Trimesh, side: str = "left") -> dict[str, float]:
     return dict(measure_foot(mesh, side)[0].items())
 
 
-@pytest.mark.parametrize("side", ["left", "right"])
-def test_measures_of_an_ellipsoid(side):
-    measures, landmarks = measure_foot(ellipsoid(), side)
+@pytest.mark.parametrize(("side", "toe"), [("left", 0.0), ("right", 0.03)])
+def test_measures_of_an_ellipsoid(side, toe):
+    """Also with a big toe at 88 % of the length that sticks out by 3 cm: it is not the ball."""
+    mesh = ellipsoid()
+    x, _, z = mesh.vertices.T
+    mesh.vertices[:, 2] = z - toe * (z < 0) * np.exp(-(((x - 0.095) / 0.008) ** 2))
+    measures, landmarks = measure_foot(mesh, side)
     # The metatarsal ranges start at 62 % and 55 % of the length: there an ellipse is broadest.
     first, fifth = 50 * np.sqrt(1 - 0.24**2), 50 * np.sqrt(1 - 0.1**2)
     angle = np.linspace(0, np.pi, 20001)
@@ -55,6 +60,16 @@ def test_arch_height(side):
     assert landmarks.arch == pytest.approx([0, 0.012, inwards * 0.025], abs=5e-4)
     other = "right" if side == "left" else "left"
     assert measure_foot(mesh, other)[0].arch_height is None, "the outer side is flat"
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_corrected_surface_has_the_targets_and_nothing_moves_behind_the_ball(side):
+    mesh, targets = ellipsoid(5), {"length": 256.0, "ball_breadth": 95.0, "heel_breadth": 76.0}
+    corrected = correct_surface(mesh, side, targets)
+    measures = vars(measure_foot(corrected, side)[0])
+    assert {name: measures[name] for name in targets} == pytest.approx(targets, abs=0.05)
+    behind = mesh.vertices[:, 0] < -0.125 + 0.6 * 0.25
+    assert np.array_equal(corrected.vertices[behind, 0], mesh.vertices[behind, 0])
 
 
 def test_leg_is_ignored():

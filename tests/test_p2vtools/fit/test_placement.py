@@ -17,10 +17,18 @@ from p2vlib.geometry.frames import FOOT_CUBE, FOOT_SHARE
 from p2vlib.geometry.projection import project_points, render_silhouettes, voxel_centres
 from p2vlib.models import Reconstruction
 from p2vtools.fit.photo_set import PhotoSet
-from p2vtools.fit.placement import MAX_SHIFT, MAX_TURN, estimate_placement, find_foot, pose_matrix, pose_yaw
+from p2vtools.fit.placement import (
+    MAX_SHIFT,
+    MAX_TURN,
+    estimate_placement,
+    find_foot,
+    foot_visual_hull,
+    pose_matrix,
+    pose_yaw,
+)
 
 PIXELS = 160
-VIEWS = ((200.0, 50.0), (310.0, 45.0), (80.0, 55.0))
+VIEWS = ((200.0, 50.0), (310.0, 45.0), (80.0, 55.0), (20.0, 50.0))
 """Azimuth and elevation of the cameras, degrees."""
 
 
@@ -97,6 +105,16 @@ def test_photos_without_a_foot(reader):
     photos = photograph(torch.zeros(32, 32, 32, dtype=torch.bool), np.eye(4), "left", 2)
     with pytest.raises(ValueError, match="no foot found in the 2 photos"):
         find_foot(reader, photos)
+
+
+def test_one_photo_in_four_may_disagree_with_a_visual_hull(reader):
+    solid, kept = reader.typical_foot.solid, []
+    for empty in (1, 2):
+        photos = photograph(solid, np.eye(4), "left", 4)
+        photos.photos[:empty] = [Image.new("RGBA", (PIXELS, PIXELS), "black")] * empty
+        hull = foot_visual_hull(reader, photos, np.eye(4), FOOT_CUBE, 32)
+        kept.append((hull > 0.5)[solid.numpy()].mean())
+    assert kept[0] > 0.9 and kept[1] == 0
 
 
 def test_a_leaning_leg_does_not_move_the_placement():

@@ -115,6 +115,14 @@ def test_mirrored_capture_gives_the_mirrored_foot(weights, right_foot):
     assert iou(right.solid, left.solid[:, :, ::-1]) > 0.97
 
 
+def test_agreement_is_that_of_the_photo_with_the_name(weights, right_foot):
+    """The photos of a right foot are mirrored, which reverses their order."""
+    photo_set = read_photo_set(right_foot)
+    photo_set.photos[1] = Image.new("RGBA", photo_set.photos[1].size, "grey")
+    agreement = reconstruct(weights, photo_set, 32, "given").silhouette_iou
+    assert min(agreement, key=agreement.get) == photo_set.names[1], agreement
+
+
 def test_photo_size_and_exif_rotation_do_not_matter(folder, weights):
     expected = reconstruct(weights, read_photo_set(folder), 32, "given")
     for path in sorted((folder / "rendering").glob("*.jpg")):

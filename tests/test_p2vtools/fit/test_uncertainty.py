@@ -10,12 +10,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import trimesh
+from PIL import Image
+from torch import nn
 
 from p2vtools.cli import main
 from p2vtools.fit import reconstruct, uncertainty, verdict
-from p2vtools.fit.measure import measure_foot
-from p2vtools.fit.photo_set import read_photo_set
+from p2vtools.fit.measure import Measures, measure_foot
+from p2vtools.fit.photo_set import PhotoSet, read_photo_set
 from p2vtools.fit.placement import pose_matrix
+from p2vtools.fit.pretrained import PretrainedModel
+from p2vtools.fit.surface_correction import CORRECTED_MEASURES
 from p2vtools.fit.uncertainty import CALIBRATED_SIZE, CALIBRATION_KEY, MEASURE_NAMES
 from p2vtools.study import model_card, validation_feet
 
@@ -78,6 +82,37 @@ def test_softness_is_the_median_of_missing_length_over_blur():
     assert uncertainty.fit_softness(table)["noted"]["length"] == 1.5
     girths = table.assign(measure="ball_girth")
     assert uncertainty.fit_softness(girths)["noted"]["ball_girth"] == 0, "not corrected"
+
+
+def test_scale_is_the_root_sum_of_squares_of_its_parts(monkeypatch):
+    """A length of 250 mm ± 3 by the level of the surface, ± 4 by the members, ± 12 by the photos; voxels of 10 mm."""
+
+    def foot(metres: float, *members: float) -> reconstruct.ReconstructedFoot:
+        volumes = [np.full((32,) * 3, value, np.float32) for value in (metres, *members)]
+        return reconstruct.ReconstructedFoot(volumes[0], 0.4, np.eye(4), {}, np.stack(volumes[1:] or volumes))
+
+    def measure(volume: np.ndarray, side: str, level: float) -> pd.Series:
+        return pd.Series({"length": 1000 * volume[0, 0, 0] + {0.2: 3.0, 0.4: 0.0, 0.7: -3.0}[round(level, 6)]})
+
+    halves = [foot(0.238), foot(0.262)]
+    monkeypatch.setattr(uncertainty, "_measure_volume", measure)
+    monkeypatch.setattr(uncertainty, "placed_photos", lambda *_: None)
+    monkeypatch.setattr(uncertainty, "reconstruct", lambda *_: halves.pop())
+    weights = PretrainedModel(nn.Identity(), 0.4, {})
+    photo_set = PhotoSet([Image.new("RGB", (4, 4))] * 4, [], ["0", "1", "2", "3"], "left")
+    row = uncertainty.uncalibrated_measures(weights, photo_set, foot(0.25, 0.246, 0.254)).table.loc["length"]
+    expected = {"value": 250, "grid": 10 / 12**0.5, "surface": 3, "members": 4, "photos": 12}
+    assert row.to_dict() == pytest.approx({**expected, "scale": (100 / 12 + 9 + 16 + 144) ** 0.5}, rel=1e-4)
+
+
+def test_correction_and_ruler_by_hand():
+    table = pd.DataFrame({"value": [240.0, 90.0, 60.0], "surface": [2.0, 1.0, 0.0]}, CORRECTED_MEASURES)
+    targets = uncertainty.corrected_targets(table, dict.fromkeys(CORRECTED_MEASURES, {"softness": 1.5}))
+    assert list(targets.values()) == [243.0, 91.5, 60.0]
+    # 100 of 250 mm: 3 mm of its own and 2 % for the length, both 4 % larger by the ruler, and 0.4 of the ruler's 2 mm.
+    measures = Measures(250.0, 100.0, 102.0, 240.0, 62.0, 65.0, 235.0)
+    found = uncertainty._half_widths_by_ruler(measures, {"length": 5.0, "ball_breadth": 3.0}, 1.04)
+    assert found == pytest.approx({"length": 2.0, "ball_breadth": 1.04 * 13**0.5 + 0.8})
 
 
 def test_every_measurement_has_an_interval_on_the_corrected_surface(weights, right_foot):

@@ -60,8 +60,8 @@ def test_measures_of_clean_meshes_agree_with_landmarks():
 
 
 def test_people_of_the_benchmark_occur_in_no_split():
-    feet, objects = config.FeetData(), config.ObjectData()
-    assert walks.SEED not in {feet.train_seed, feet.validation_seed, feet.test_seed, objects.train_seed}
+    for data in (config.FeetData(), config.ObjectData()):
+        assert len({walks.SEED, data.train_seed, data.validation_seed, data.test_seed}) == 4
 
 
 def test_scan_is_cleaned_compared_and_measured():
@@ -117,9 +117,14 @@ def test_error_table_gives_bias_median_and_percentile():
 
 
 def test_size_table_counts_refused_people_as_wrong():
-    true = 59 * HALF_SIZE
-    table = summary.size_table(length_rows([true, true + HALF_SIZE, true - 2 * HALF_SIZE, np.nan], true))
+    """The nearest size of 59.4 half sizes is 59, that of 59.6 is 60."""
+    table = summary.size_table(length_rows([size * HALF_SIZE for size in (59.4, 59.6, 57.4, np.nan)], 59.4 * HALF_SIZE))
     assert table.iloc[0].tolist() == [25, 50, 75]
+
+
+def test_coverage_is_the_share_of_what_was_found():
+    fits = length_rows([251.0, 249.0, np.nan]).assign(within=[2.0, 0.5, 2.0])
+    assert summary.interval_coverage(fits).tolist() == [0.5]
 
 
 def test_pose_table_groups_photos_by_visible_share_of_the_board():

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pandas as pd
 import pytest
 import torch
 
-from p2vtools.study import calibration
+from p2vtools.study import calibration, systems
+from p2vtools.study.experiments import TrainedNetwork
+from tests.test_p2vlib.evaluation.test_evaluation import FirstPhoto, captures
 
 
 def overconfident(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -39,3 +44,13 @@ def test_voxels_without_prediction_are_left_out():
     above = torch.cat([volumes, torch.zeros_like(volumes)], 2)
     wide = torch.cat([truth, torch.ones_like(truth)], 2)
     assert calibration.fit_calibration(above, wide) == pytest.approx(calibration.fit_calibration(volumes, truth))
+
+
+def test_probabilities_of_the_systems_are_calibrated_on_validation(monkeypatch):
+    fitted, test, validation = [], captures(2), captures(4)
+    test.photos[:, :, :3], validation.photos[:, :, :3] = 100, 150
+    monkeypatch.setattr(systems.calibration, "fit_calibration", lambda _, truth: fitted.append(truth) or (1.0, 0.0))
+    network = TrainedNetwork("n", "feet-phone", "main", FirstPhoto(), pd.DataFrame(), Path())
+    tables, _, errors = systems.calibration_report({"n": network}, test, validation, 4)
+    assert len(fitted) == 1 and fitted[0] is validation.truth
+    assert set(tables) == set(errors) == {"n", "n, calibrated"} and tables["n"].voxels.sum() == 2 * 32**3

@@ -71,17 +71,29 @@ def write(home, monkeypatch):
 def test_changes_are_better_worse_open_or_the_same(write):
     rng = np.random.default_rng(0)
     noise = [{**row, "iou": row["iou"] + rng.normal(0, 0.01)} for row in rows("luck", 4, 0.0)]
-    calm = [rows("mean-shape", 4, 0.0), rows("unprojection", 4, 0.0), rows("pix2vox", 4, 0.0), rows("luck", 4, 0.0)]
-    changed = [rows("mean-shape", 4, 0.0), rows("unprojection", 4, 0.02), rows("pix2vox", 4, -0.03), noise]
+    uneven = [
+        {**row, "iou": row["iou"] + side}
+        for row, side in zip(rows("uneven", 4, 0.02), [0.01, -0.01] * PEOPLE, strict=True)
+    ]
+    calm = [
+        rows("uneven", 4, 0.0),
+        rows("mean-shape", 4, 0.0),
+        rows("unprojection", 4, 0.0),
+        rows("pix2vox", 4, 0.0),
+        rows("luck", 4, 0.0),
+    ]
+    changed = [uneven, rows("mean-shape", 4, 0.0), rows("unprojection", 4, 0.02), rows("pix2vox", 4, -0.03), noise]
     one, other = read_runs([write("one", sum(calm, [])), write("other", sum(changed, []))])
     found = iou_changes(one, other).set_index("model")
     assert found.verdict.to_dict() == {
+        "uneven": "better",
         "mean-shape": "same",
         "unprojection": "better",
         "pix2vox": "worse",
         "luck": "open",
     }
     assert found.difference[["unprojection", "pix2vox"]].tolist() == pytest.approx([0.02, -0.03], abs=1e-5)
+    assert found.low["uneven"] == pytest.approx(found.high["uneven"], abs=1e-5), "everybody gains 0.02 on average"
     assert (found.low <= found.difference).all() and (found.difference <= found.high).all()
     assert set(found.subjects) == {PEOPLE} and set(found.samples) == {2 * PEOPLE}
 

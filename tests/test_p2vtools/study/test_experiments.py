@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import pathlib
+from dataclasses import replace
 from functools import partial
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -75,6 +77,35 @@ def test_equal_trainings_of_a_sweep_share_their_weights(home, monkeypatch, capsy
     assert same.read_bytes() == before, "a new training of the source leaves the shared weights as they are"
 
 
+def test_networks_train_on_the_training_people_and_are_validated_on_others(home, monkeypatch):
+    feet, used = captures(6), []
+    feet = replace(feet, table=feet.table.assign(split=np.repeat(["train", "validation", "test"], 2)))
+    monkeypatch.setattr(experiments.models, "build", lambda *_, **__: FirstPhoto())
+    monkeypatch.setattr(experiments, "train", lambda _, *data, **__: used.extend(data[:2]) or pd.DataFrame())
+    experiments.train_network(notebook_run.begin("05"), feet, "n", "feet-phone", recipe=RECIPE)
+    assert [list(data.table.split) for data in used] == [["train"] * 2, ["validation"] * 2]
+
+
+def test_thresholds_are_chosen_on_validation():
+    """Means of eight boxes of 8 to 32 slices; on the test, boxes of 32 slices, the best threshold would be 0.2."""
+    train, validation, test = captures(8), captures(2), captures(4)
+    test.truth[:, :, :8, :8], test.photos[:, :, :3] = True, 64
+    # A dark capture of nothing and a bright box of 12 slices: the network, whose prediction is the brightness, errs
+    # least from 0.3 on. The mean of the right boxes has 20 slices at 0.75 and 28 at 0.5; of all boxes, 24 at 0.5.
+    validation.truth[0] = False
+    validation.photos[:, :, :3] = torch.tensor([64, 230], dtype=torch.uint8)[:, None, None, None, None]
+    labels = dict(dataset="feet", views=(1,))
+    for rows in (
+        experiments.evaluate_network(trained(), test, validation, **labels),
+        experiments.evaluate_mean_shape(train, test, validation, by="side", training="feet-phone", **labels),
+    ):
+        assert set(rows[rows.selected].threshold) == {0.3}
+    scores = experiments.surface_scores({"n": trained()}, train, test, validation, (1,)).set_index("model").f_score
+    assert scores["n"] == 0, "no test photo has a brightness of 0.3"
+    # At 0.4 the mean box ends at 24 of 32 slices: 832 of 896 units of its surface lie on the true one, which has 1152.
+    assert scores["mean-shape"] == pytest.approx(2 / (896 / 832 + 1152 / 832), abs=0.09)
+
+
 class CountedCalls(FirstPhoto):
     """Counts its forward passes."""
 
@@ -126,9 +157,11 @@ def test_ranking_figure_accepts_rows_of_another_variant():
 
 def test_surface_scores_of_networks_and_of_the_mean_shape():
     objects = captures(4)
+    objects.truth[2:], objects.photos[2:] = objects.truth[:2], objects.photos[:2]
     scores = experiments.surface_scores({"n": trained()}, objects, objects, objects, (1, 4))
     assert scores.model.tolist() == ["n", "n", "mean-shape", "mean-shape"] and scores.views.tolist() == [1, 4, 1, 4]
     assert scores.f_score.between(0, 1).all() and (scores.samples == 4).all()
+    assert scores.low.tolist() == pytest.approx(scores.high.tolist()), "two subjects, who are alike"
 
 
 def test_read_archive_refuses_unknown_options_and_missing_archives(tmp_path):

@@ -28,10 +28,20 @@ def test_intervals_cover_the_mean_about_19_times_in_20():
 
 
 def test_the_feet_of_a_person_are_resampled_together():
-    values = np.repeat([0.4, 0.6, 0.5, 0.7], 2)
-    whole = intervals.bootstrap_interval(values, np.repeat(np.arange(4), 2))
-    alone = intervals.bootstrap_interval(values, np.arange(8))
-    assert whole[2] - whole[1] > 1.2 * (alone[2] - alone[1])
+    """Everybody has a foot of 0.4 and one of 0.6, so every sample of people has the mean 0.5."""
+    feet = metrics([0.4, 0.6] * 4)
+    found = [
+        intervals.bootstrap_interval(feet.iou.to_numpy(), feet.subject.to_numpy()),
+        intervals.summarise(feet, ["model"])[["iou", "low", "high"]].iloc[0].tolist(),
+        intervals.paired_difference(feet, metrics([0.0] * 8)),
+        intervals.unpaired_difference(feet, metrics([0.0] * 8)),
+    ]
+    assert np.array(found) == pytest.approx(0.5)
+
+
+def test_every_foot_counts_once_whoever_has_more():
+    means = intervals._bootstrap_means(np.array([1.0, 1.0, 1.0, 0.0]), np.array(list("aaab")), 100, 0)
+    assert set(means) == {1.0, 0.75, 0.0}, "a twice, both, b twice"
 
 
 def test_paired_differences_ignore_the_variation_between_people():

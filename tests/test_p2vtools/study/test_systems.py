@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -14,6 +16,7 @@ from p2vlib.data import dataset
 from p2vlib.data.dataset import Captures
 from p2vlib.geometry.frames import FOOT_SHARE
 from p2vlib.geometry.projection import voxel_centres
+from p2vtools.capture import sfm
 from p2vtools.study import baselines, experiments, systems
 
 
@@ -70,6 +73,14 @@ def test_chamfer_distances_of_equal_different_and_empty_volumes(phone):
     box[:, 4:28, :12, 4:28] = True
     assert systems.chamfer_distances(phone.truth.float(), 0.5, phone).max() < 2.5, "two samples of one surface"
     assert systems.chamfer_distances(box.float(), 0.5, phone).min() > 20
+    # Plates of one voxel, 1 cm, have faces 1 cm before and behind its centre. Four voxels apart these are at 9.5, 11.5
+    # and at 13.5, 15.5: 2 or 4 cm from the nearest one.
+    plates = torch.zeros(3, 32, 32, 32, dtype=torch.bool)
+    plates[0, 10], plates[1, 14], plates[2, 10], plates[2, 20] = True, True, True, True
+    one = phone.select(sample=phone.table["sample"][0])
+    apart, twice = (systems.chamfer_distances(plates[:1].float(), 0.5, replace(one, truth=plates[[n]])) for n in (1, 2))
+    assert apart == pytest.approx([30], abs=0.4), "and not 32/33 of it"
+    assert twice > 20, "half of the truth is 8 or 10 cm away"
     assert np.isnan(systems.chamfer_distances(torch.zeros(len(phone), 32, 32, 32), 0.5, phone)).all()
 
 
@@ -89,10 +100,16 @@ def test_sfm_registers_photos_on_a_wooden_floor(smoke):
     assert row[:3] == ("wood", 1, 8) and row.registered > 0.3 and row.seconds > 0
 
 
-def test_sfm_on_captures_gives_an_empty_solid_where_no_photo_is_registered(smoke, phone):
-    some, solids, table = systems.run_sfm_on_captures(smoke.config, phone, 2, limit=1)
-    assert len(some) == 1 and solids.shape == (1, 32, 32, 32)
-    assert table.photos.tolist() == [2] and bool(solids.any()) == bool(table.registered[0])
+def test_sfm_on_captures_mirrors_right_feet_and_counts_the_photos(smoke, phone, monkeypatch):
+    solid = np.zeros((32, 32, 32), bool)
+    solid[:, :, :8] = True
+    model = SimpleNamespace(points=np.zeros((5, 3)), registered=[0], seconds=1.0)
+    monkeypatch.setattr(sfm, "run_sfm", lambda photos, cameras: model)
+    monkeypatch.setattr(sfm, "alpha_shape", lambda *_: solid)
+    some, solids, table = systems.run_sfm_on_captures(smoke.config, phone, 2, limit=2)
+    assert some.table.side.tolist() == ["left", "right"] and table.photos.tolist() == [2, 2]
+    assert solids[0].numpy().nonzero()[2].max() == 7 and solids[1].numpy().nonzero()[2].min() == 24
+    assert table.registered.tolist() == [1, 1] and table.points.tolist() == [5, 5]
 
 
 def test_visual_hull_of_predicted_masks_equals_that_of_exact_masks(smoke):

@@ -90,13 +90,18 @@ def test_paired_table_gives_differences_to_the_mean_foot():
     table = tables.paired_table(pd.concat([rows("net", [0.5, 0.9]), rows("mean-shape", [0.4, 0.8])]))
     assert table.loc[0, "what"] == "net, feet-phone, main"
     assert table.loc[0, ["difference", "low", "high"]].tolist() == pytest.approx([0.1, 0.1, 0.1])
+    parts = [
+        rows("mean-shape", [iou], training=f"feet-{own}", look="wild") for own, iou in (("phone", 0.1), ("wild", 0.4))
+    ]
+    table = tables.paired_table(pd.concat([rows("net", [0.5], look="wild"), *parts]))
+    assert table.difference.tolist() == pytest.approx([0.1]), "the mean foot of the people in the wild"
 
 
 def test_order_table_has_arrows():
     parts = []
     for model, foot, chair in (("a", 0.3, 0.7), ("b", 0.4, 0.5)):
         for order in tables.ORDERS:
-            parts.append(rows(model, [foot], order=order))
+            parts.append(rows(model, [foot - 0.2 * (order == "shuffled")], order=order))
             parts.append(rows(model, [chair] * 3, order=order, dataset="objects"))
     table = tables.order_table(pd.concat(parts), {"A": ("a", "main"), "B": ("b", "main")}).set_index("network")
     assert table.loc["B", "foot ↑↓"] == "↑ 0.1000" and table.loc["B", "overall ↑↓"] == "↓ 0.1250"

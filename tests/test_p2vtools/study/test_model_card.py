@@ -1,0 +1,70 @@
+"""The card of the pretrained weights: which people it is fitted on, and its summaries."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from p2vlib.geometry.cameras import look_at
+from p2vlib.provenance import data_folder
+from p2vtools.fit.photo_set import PhotoSet
+from p2vtools.study import model_card, validation_feet
+
+
+def test_the_card_is_fitted_on_one_foot_of_each_validation_person(home, monkeypatch):
+    config, used = model_card.Config(), {}
+    feet = data_folder("feet", config.scale)
+    for domain in ("phone", "mat", "wild"):
+        for person in ("train-0000", "validation-0000", "validation-0001", "test-0000"):
+            for side in ("left", "right"):
+                (feet / domain / f"person-{person}-{side}").mkdir(parents=True)
+
+    class Measured(Exception):
+        """The fit is complete."""
+
+    def measure(weights, folders, *_, **__) -> None:
+        used["measured"] = folders
+        raise Measured
+
+    monkeypatch.setattr(model_card.pretrained, "load_pretrained", lambda path: None)
+    monkeypatch.setattr(model_card.pretrained, "update_card", lambda *_: None)
+    monkeypatch.setattr(model_card, "choose_threshold", lambda _, folders: (used.update(threshold=folders) or 0.4, {}))
+    monkeypatch.setattr(model_card, "reconstruct_validation_feet", lambda _, folders: used.update(fitted=folders))
+    monkeypatch.setattr(model_card, "calibrate", lambda *_: {})
+    monkeypatch.setattr(model_card, "measure_captures", measure)
+    with pytest.raises(Measured):
+        model_card.complete_card(Path("weights"), config)
+    validation = ["phone/person-validation-0000-left", "phone/person-validation-0001-right"]
+    validation += [path.replace("phone", "wild") for path in validation]
+    assert [str(path.relative_to(feet)) for path in used["threshold"]] == validation
+    assert used["fitted"] == used["threshold"]
+    assert [path.name for path in used["measured"]] == ["person-test-0000-left", "person-test-0000-right"]
+
+
+def test_summaries_by_hand():
+    feet = pd.DataFrame({"sample": list("abcd"), "subject": list("ppqq"), "iou": [0.4, 0.6, 0.4, 0.6]})
+    feet = feet.assign(**{"iou at 128": feet.iou, "found": feet.iou, "degrees": [-3.0, 1, 2, 2], "mm": 5.0})
+    summary = model_card.summarise_reconstruction(feet.assign(**{"seconds": 1.0, "seconds at 128": 2.0}))
+    assert summary["iou"] == [0.5, 0.5, 0.5], "both people have the same mean"
+    assert summary["placed wrong, median degrees"] == 2 and summary["feet"] == 4
+    lengths = pd.DataFrame(
+        {"measure": "length", "truth": 250.0, "uncorrected": [247.0, 249.0], "value": [251.0, 247.0]}
+    )
+    errors = model_card.measure_errors(lengths.assign(half_width=[2.0, 2.0]))["length"]
+    assert (errors["uncorrected, mean"], errors["mean"], errors["median of its size"], errors["inside"]) == (
+        -2,
+        -1,
+        2,
+        0.5,
+    )
+
+
+def test_noise_of_the_cameras_is_in_metres():
+    cameras = [look_at((azimuth, 40.0, 0.0, 0.6, 50.0), np.zeros(3), 64, 64) for azimuth in range(300)]
+    photo_set = PhotoSet([], cameras, [], "left")
+    noisy = validation_feet.perturb_cameras(photo_set, 0.0, 0.003, np.random.default_rng(0))
+    moved = [camera.position - other.position for camera, other in zip(cameras, noisy.cameras, strict=True)]
+    assert np.std(moved) == pytest.approx(0.003, rel=0.1)
