@@ -8,7 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import trimesh
+
+from p2vlib import models
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -63,3 +66,20 @@ def test_every_mutant_applies_to_the_code(monkeypatch):
     assert len(mutants) >= 60 and listed.read_results().keys() <= mutants.keys()
     with pytest.raises(ValueError, match=r"the old text occurs 2 times.*adapt the mutant"):
         listed.mutate("aa", {"file": "a.py", "old": "a", "new": "b"})
+
+
+def test_speed_tables_have_one_row_for_each_network_and_size(monkeypatch, capsys):
+    """At tiny sizes: the view-by-view network is ours, and every ratio is a positive number."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    published, gpu, scaling = map(importlib.import_module, ("bench_published", "bench_gpu", "bench_scaling"))
+    model = models.build("pix2vox-a-narrow").eval()
+    views = torch.rand(2, 3, 3, 96, 96)
+    with torch.no_grad():
+        assert torch.allclose(published.forward_by_view(model, views).probability, model(views).probability, atol=1e-5)
+    monkeypatch.setattr("sys.argv", ["", "--networks", "unprojection", *"--samples 1 --views 2 --repeats 1".split()])
+    gpu.main()
+    (row,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| unprojection")]
+    assert float(row.split(" | ")[3]) > 0
+    table = scaling.measure("voxelise, edge", [8, 16], 1)
+    assert table["size"].tolist() == [8, 16] and (table.seconds > 0).all()
+    assert len(scaling.draw(table).axes[0].lines) == 2
