@@ -1,7 +1,7 @@
 """A training step and inference of the published networks and the camera-aware one, on a GPU if there is one.
 
 plain: float32 in PyTorch's default memory layout and Adam, Pix2Vox view by view (`bench_published`). ours:
-channels-last, bfloat16, all views at once and the fused optimiser; `--compiled` also compiles it. Inference is of single
+channels-last, bfloat16, all views at once, the fused optimiser; `--compiled` also compiles it. Inference is of single
 photos in batches, in objects per second; published: 46 on an RTX 2060.
 
     python benchmarks/bench_gpu.py [--compiled]

@@ -1,6 +1,6 @@
 """The published Pix2Vox-F and -A as they are published against ours: a training step and a forward pass.
 
-published: the same layers in float32 and PyTorch's default memory layout, Adam, and encoder and decoder view by view, as
+published: the same layers in float32 and PyTorch's default memory layout, Adam, encoder and decoder view by view, as
 in the published code, with the trunk frozen.
 ours: channels-last in 2-D and 3-D, bfloat16 autocast where the processor multiplies it in hardware, all views at once,
 the frozen trunk without gradients, and the fused optimiser of `p2vlib.training`. Both have the same weights and
