@@ -191,6 +191,8 @@ def read_in_fork(read: Callable, path: Path, *arguments: object, expected: str, 
                     answer = read(path, *arguments)
             except FileError as error:
                 answer = error
+                if isinstance(error.__cause__, MemoryError):  # the limit of this process
+                    answer = FileError(path, "needs too much memory", expected)
             with os.fdopen(send, "wb") as stream:
                 stream.write(pickle.dumps(answer))
         finally:
