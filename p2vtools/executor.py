@@ -108,4 +108,6 @@ def _answer() -> None:
                 answer = read(path, *arguments)
         except (FileError, OSError) as error:
             answer = error if isinstance(error, FileError) else FileError(path, str(error), expected)
+            if isinstance(error.__cause__, MemoryError):
+                answer = FileError(path, "needs too much memory", expected)
         pickle.dump(answer, stream)

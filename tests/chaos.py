@@ -16,7 +16,6 @@ import json
 import os
 import random
 import re
-import resource
 import shutil
 import signal
 import socket
@@ -433,7 +432,7 @@ def damage_files(campaign: Campaign, count: int, end: float) -> None:
             name, seed, stop = target.path.relative_to(folder).as_posix(), first, first + BATCH
             while seed < stop:
                 child = campaign.start(lambda: read_damaged(target, folder, seed, stop))  # noqa: B023 (runs at once)
-                status = child.wait(BATCH * 2.0)
+                status = child.wait(BATCH * 30.0)  # of the clock; processor time is limited by the reader
                 if status is None:
                     child.kill()
                 for line in child.log.read_text("utf-8", "replace").splitlines():
@@ -448,9 +447,7 @@ def damage_files(campaign: Campaign, count: int, end: float) -> None:
 
 
 def read_damaged(target: hostile.Sample, folder: Path, first: int, stop: int) -> None:
-    pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[0])
-    limit = pages * resource.getpagesize() + 2**30
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    hostile.limit_memory()
     original = target.path.read_bytes()
     for seed in range(first, stop):
         answer = hostile.outcome(target, original, seed, folder)

@@ -176,6 +176,14 @@ def write_archives(folder: Path) -> Iterator[Sample]:
 WRITERS = (write_photos, write_captures, write_scans, write_exports, write_networks, write_archives)
 
 
+def limit_memory() -> None:
+    """Allows this process a GiB more than it has now; a limit that it has already is kept."""
+    if resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+        limit = pages * resource.getpagesize() + 2**30
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
 def read_in_fork(read: Callable, path: Path, *arguments: object, expected: str, seconds: float = 1.0) -> object:
     """As `executor.read_in_process`, but faster, and with a second of processor time: a fork, on Linux only."""
     receive, send = os.pipe()
@@ -186,6 +194,7 @@ def read_in_fork(read: Callable, path: Path, *arguments: object, expected: str, 
                 os.dup2(os.open(os.devnull, os.O_WRONLY), number)
             signal.setitimer(signal.ITIMER_PROF, 0)
             resource.setrlimit(resource.RLIMIT_CPU, (1, 1))
+            limit_memory()
             try:
                 with reading(path, expected):
                     answer = read(path, *arguments)
@@ -207,8 +216,8 @@ def read_in_fork(read: Callable, path: Path, *arguments: object, expected: str, 
     return answer
 
 
-FOUND: dict[str, tuple[int, ...]] = {}
-"""File -> seeds of damages that once were neither read nor refused."""
+FOUND: dict[str, tuple[int, ...]] = {"ball.glb": (26, 54)}
+"""File -> seeds of damages that once were neither read nor refused well."""
 
 
 def damage(content: bytes, seed: int, head: int = 2**30) -> bytes:
