@@ -33,7 +33,7 @@ def atomic_directory(folder: Path, replace: bool = False) -> Iterator[Path]:
 
     Raises:
         ValueError: ``folder`` exists, without ``replace``.
-        OSError: the folder cannot be created.
+        OSError: the folder cannot be created, or a file in it cannot be written.
     """
     if not replace:
         ensure_absent(folder)
@@ -51,6 +51,10 @@ def atomic_directory(folder: Path, replace: bool = False) -> Iterator[Path]:
         else:  # another process may have made it meanwhile
             ensure_absent(folder)
         partial.rename(folder)
+    except OSError as error:
+        if error.filename or not error.strerror:  # the message names the file
+            raise
+        raise OSError(error.errno, f"{folder}: could not be written ({error.strerror}); nothing was kept") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

@@ -9,6 +9,7 @@ and memory (`test_hostile_files`). The table of tried and survived is printed an
 from __future__ import annotations
 
 import argparse
+import contextlib
 import ctypes
 import fcntl
 import hashlib
@@ -28,7 +29,6 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import nbformat
 import torch
@@ -53,8 +53,8 @@ SHARES = {"kills": 0.5, "races": 0.15, "disks": 0.1, "networks": 0.05, "mutation
 
 GOALS = {"kills": 200, "races": 50, "disks": 20, "networks": 10, "mutations": 100_000}
 
-VOLATILE = {"seconds", "peak_memory_gib", "minutes", "minutes_of", "outputs", "filed", "sha256", "elapsed"}
-"""Keys of JSON files that hold a duration, or digests of files that do."""
+VOLATILE = {"seconds", "peak_memory_gib", "minutes", "minutes_of", "metadata", "outputs", "sha256"}
+"""Keys of JSON files and notebooks that hold a duration, or digests of files that do."""
 
 NOTEBOOK = """
 import matplotlib.pyplot as plt, pandas as pd
@@ -76,19 +76,8 @@ BATCH = 100
 """Damaged copies of one file that one process reads."""
 
 
-@dataclass(frozen=True)
-class Command:
-    """What is disturbed: a function that returns an exit status or nothing, run inside its place."""
-
-    run: Callable[[], object]
-    prepare: Callable[[], object]
-    """Fills the place, which is the current directory and ``P2VLIB_HOME``."""
-    once: bool = False
-    """Whether a run after a complete one is refused because the result exists."""
-
-
-def call(*arguments: str) -> int:
-    return cli.main(list(arguments))
+def call(command: str) -> int:
+    return cli.main(command.split())
 
 
 def smallest_data() -> None:
@@ -99,9 +88,9 @@ def smallest_data() -> None:
     config.PRESETS["smoke"] = config.Config(feet=feet, objects=config.ObjectData(1, 1, 1, views=2, samples=1))
 
 
-def make_data(workers: int) -> None:
+def make_data() -> None:
     smallest_data()
-    os.cpu_count = lambda: workers
+    os.cpu_count = lambda: 1  # workers of dask would import everything again
     runner.build_data("smoke")
 
 
@@ -133,7 +122,7 @@ def save_from_viewer() -> None:
     weights = pretrained.load_pretrained()
     networks = {pretrained.NAME: (weights.model, weights.threshold)}
     viewer = app.App(sample.Predictions(sample.load_samples(Path("capture")), networks), views=2)
-    for suffix in (".glb", ".stl", ".binvox", ".html"):
+    for suffix in (".glb", ".stl", ".binvox"):
         path = Path(f"saved/foot{suffix}")
         path.unlink(missing_ok=True)  # the viewer overwrites nothing
         viewer.controls.file.value, viewer.controls.format.value = "saved/foot", suffix
@@ -157,46 +146,36 @@ def prepare_report() -> None:
     runner.run_notebooks("smoke")
 
 
-COMMANDS = {
-    "data": Command(lambda: make_data(1), lambda: None),
-    "data, two workers": Command(lambda: make_data(2), lambda: None),
-    "training": Command(train, lambda: make_data(1)),
-    "capture": Command(
-        lambda: call("capture", "photos", "--mat", "a3", "--side", "left", "--out", "made"),
-        prepare_photos,
-        once=True,
-    ),
-    "clean": Command(lambda: call("clean", "scan.obj", "--out", "cleaned"), prepare_capture, once=True),
-    "file": Command(
-        lambda: call(*"capture capture --into tree --subject p1 --side left --consent yes".split()),
-        prepare_capture,
-        once=True,
-    ),
-    "reconstruct": Command(
-        lambda: call("reconstruct", "capture", "--size", "32", "--force", "--out", "foot.obj"),
-        prepare_capture,
-    ),
-    "app": Command(save_from_viewer, prepare_capture),
-    "study": Command(lambda: call("study"), prepare_notebook),
-    "report": Command(lambda: call("report", "smoke"), prepare_report),
-    "sweep": Command(lambda: call("study", "-p", "01.views=1,2", "--jobs", "2"), prepare_notebook),
+COMMANDS: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
+    "data": (make_data, lambda: None),
+    "training": (train, make_data),
+    "capture": (lambda: call("capture photos --mat a3 --side left --out made"), prepare_photos),
+    "clean": (lambda: call("clean scan.obj --out cleaned"), prepare_capture),
+    "file": (lambda: call("capture capture --into tree --subject p1 --side left --consent yes"), prepare_capture),
+    "reconstruct": (lambda: call("reconstruct capture --size 32 --force --out foot.obj"), prepare_capture),
+    "app": (save_from_viewer, prepare_capture),
+    "study": (lambda: call("study"), prepare_notebook),
+    "report": (lambda: call("report smoke"), prepare_report),
+    "sweep": (lambda: call("study -p 01.views=1,2 --jobs 2"), prepare_notebook),
 }
+"""Name -> what is disturbed, which returns an exit status or nothing, and what fills the place before it. The place is
+the current directory and ``P2VLIB_HOME``."""
 
 
 # ------------------------------------------------------------------------------------------------------ one disturbance
 
 
 class Child:
-    """A command in a forked process with a session of its own; what it prints goes to ``log``."""
+    """A command in a forked process with a group of its own; what it prints goes to ``log``."""
 
     def __init__(self, function: Callable[[], object], place: Path, log: Path, network: bool = True) -> None:
         sys.stdout.flush()
-        self.log, self.started = log, time.monotonic()
+        self.log, self.started, self.status = log, time.monotonic(), -int(signal.SIGKILL)
         self.pid = os.fork()
         if self.pid == 0:
             status = 70
             try:
-                os.setsid()
+                os.setpgid(0, 0)
                 stream = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
                 for number in (1, 2):
                     os.dup2(stream, number)
@@ -210,19 +189,28 @@ class Child:
                 status = 1
             finally:
                 os._exit(status)
+        with contextlib.suppress(OSError):  # the child has done so
+            os.setpgid(self.pid, self.pid)
 
-    def wait(self, seconds: float = 600) -> int | None:
-        """The exit status; None if the process still runs after ``seconds``."""
+    def runs(self, seconds: float) -> bool:
+        """Whether the process still runs ``seconds`` after its start."""
         while time.monotonic() < self.started + seconds:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             if pid:
-                return os.waitstatus_to_exitcode(status)
+                self.status = os.waitstatus_to_exitcode(status)
+                return False
             time.sleep(0.005)
-        return None
+        return True
 
     def kill(self) -> None:
         os.killpg(self.pid, signal.SIGKILL)
         os.waitpid(self.pid, 0)
+
+    def finish(self, seconds: float = 600) -> int:
+        """The exit status; that of SIGKILL if the process still runs after ``seconds``."""
+        if self.runs(seconds):
+            self.kill()
+        return self.status
 
     @property
     def last_line(self) -> str:
@@ -241,13 +229,8 @@ def leave_network() -> None:
 def content_of(path: Path) -> str:
     """The content of a file without durations, times and the processes that wrote it."""
     content = path.read_bytes()
-    if path.suffix == ".ipynb":
-        cells = nbformat.reads(content.decode(), as_version=4).cells
-        return repr(
-            [(cell.source, [out.get("data", out.get("text")) for out in cell.get("outputs", [])]) for cell in cells]
-        )
-    if path.suffix == ".json":
-        return json.dumps(without_volatile(json.loads(content)), sort_keys=True)
+    if path.suffix in (".json", ".ipynb"):
+        return repr(json.loads(content, object_pairs_hook=lambda pairs: [p for p in pairs if p[0] not in VOLATILE]))
     if path.suffix == ".safetensors":
         with safe_open(path, "pt") as stored:
             tensors = {name: stored.get_tensor(name).numpy().tobytes() for name in stored.keys()}  # noqa: SIM118
@@ -256,15 +239,6 @@ def content_of(path: Path) -> str:
     if path.suffix in (".html", ".md", ".csv"):
         return re.sub(r"\d+(\.\d+)? (s|min|minutes?|seconds?|GiB)\b", "", content.decode())
     return hashlib.sha256(content).hexdigest()
-
-
-def without_volatile(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: without_volatile(inner) for key, inner in value.items() if key not in VOLATILE}
-    if isinstance(value, list):
-        inner = [without_volatile(one) for one in value]
-        return sorted(inner) if all(isinstance(one, str) for one in inner) else inner
-    return value
 
 
 def snapshot(place: Path) -> dict[str, str]:
@@ -305,14 +279,14 @@ class Campaign:
         """Prepares the place of a command and runs it undisturbed; returns whether that worked."""
         shutil.rmtree(self.place, ignore_errors=True)
         self.place.mkdir()
-        child = self.start(COMMANDS[name].prepare)
-        status = child.wait()
+        run, prepare = COMMANDS[name]
+        child = self.start(prepare)
+        status = child.finish()
         shutil.copytree(self.place, self.template(name))
-        self.seconds[name] = time.monotonic()
         if not status:
-            child = self.start(COMMANDS[name].run)
-            status = child.wait()
-        self.seconds[name] = time.monotonic() - self.seconds[name]
+            child = self.start(run)
+            status = child.finish()
+        self.seconds[name] = time.monotonic() - child.started
         self.expected[name] = snapshot(self.place)
         if status:
             self.failures.append(f"undisturbed, {name}: ended with {status}: {child.last_line}")
@@ -327,18 +301,12 @@ class Campaign:
 
     def repeat_and_compare(self, part: str, name: str, note: str) -> None:
         """Runs a disturbed command again and counts whether the place is as after an undisturbed run."""
-        child = self.start(COMMANDS[name].run)
-        status = child.wait()
-        reasons = []
-        if status is None:
-            child.kill()
-            reasons.append("the next run hangs")
-        elif status and not (COMMANDS[name].once and "already" in child.last_line):
+        child, reasons = self.start(COMMANDS[name][0]), []
+        if (status := child.finish()) and "already" not in child.last_line:
             reasons.append(f"the next run ends with {status}: {child.last_line[:400]}")
         expected, found = self.expected[name], snapshot(self.place)
         differing = sorted(key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key))
-        reasons += [f"{key} is {'not made' if key not in found else 'left' if key not in expected else 'different'}"
-                    for key in differing]  # fmt: skip
+        reasons += [f"{key} is missing or another" if key in expected else f"{key} is left" for key in differing]
         self.count(part, name, f"{note}: {'; '.join(reasons[:5])}" if reasons else "")
 
     def count(self, part: str, name: str, failure: str) -> None:
@@ -355,8 +323,8 @@ class Campaign:
 def kill(campaign: Campaign, name: str) -> None:
     """One kill at a random moment of a run."""
     campaign.restore(name)
-    child, delay = campaign.start(COMMANDS[name].run), campaign.rng.uniform(0, campaign.seconds[name])
-    if child.wait(delay) is None:
+    child, delay = campaign.start(COMMANDS[name][0]), campaign.rng.uniform(0, campaign.seconds[name])
+    if child.runs(delay):
         child.kill()
         campaign.repeat_and_compare("kills", name, f"killed after {delay:.2f} s")
 
@@ -364,10 +332,10 @@ def kill(campaign: Campaign, name: str) -> None:
 def race(campaign: Campaign, name: str) -> None:
     """Two processes of one command at once, the second one a little later; each completes or says why it does not."""
     campaign.restore(name)
-    children = [campaign.start(COMMANDS[name].run, 0)]
+    children = [campaign.start(COMMANDS[name][0], 0)]
     time.sleep(campaign.rng.uniform(0, 0.3 * campaign.seconds[name]))
-    children.append(campaign.start(COMMANDS[name].run, 1))
-    ended = [(child.wait(), child.last_line) for child in children]
+    children.append(campaign.start(COMMANDS[name][0], 1))
+    ended = [(child.finish(), child.last_line) for child in children]
     if wrong := [line for status, line in ended if status and not re.match(r"p2v: .*(already|another)", line)]:
         campaign.count("races", name, f"one of two ended with {wrong[0][:400]}")
     elif all(status for status, _ in ended):
@@ -393,8 +361,8 @@ def fill_disk(campaign: Campaign, name: str) -> None:
         return
     try:
         campaign.restore(name)
-        child = campaign.start(COMMANDS[name].run)
-        status, line = child.wait(), child.last_line
+        child = campaign.start(COMMANDS[name][0])
+        status, line = child.finish(), child.last_line
         if status and not (line.startswith("p2v: ") and re.search(r"[\w-]+\.\w+|/", line)):
             campaign.count("disks", name, f"ended with {status}: {line[:400]}")
             return
@@ -409,8 +377,8 @@ def fill_disk(campaign: Campaign, name: str) -> None:
 def cut_network(campaign: Campaign, name: str) -> None:
     """A run without any network but the loopback device."""
     campaign.restore(name)
-    child = campaign.start(COMMANDS[name].run, network=False)
-    if status := child.wait():
+    child = campaign.start(COMMANDS[name][0], network=False)
+    if status := child.finish():
         campaign.count("networks", name, f"ended with {status}: {child.last_line[:400]}")
     else:
         same = snapshot(campaign.place) == campaign.expected[name]
@@ -432,17 +400,14 @@ def damage_files(campaign: Campaign, count: int, end: float) -> None:
             name, seed, stop = target.path.relative_to(folder).as_posix(), first, first + BATCH
             while seed < stop:
                 child = campaign.start(lambda: read_damaged(target, folder, seed, stop))  # noqa: B023 (runs at once)
-                status = child.wait(BATCH * 30.0)  # of the clock; processor time is limited by the reader
-                if status is None:
-                    child.kill()
+                status = child.finish(BATCH * 30.0)  # of the clock; processor time is limited by the reader
                 for line in child.log.read_text("utf-8", "replace").splitlines():
                     if match := re.fullmatch(r"damage (\d+): (.*)", line):
                         seed = int(match[1]) + 1
                         good = match[2] in ("read", "refused")
                         campaign.count("mutations", name, "" if good else f"seed {match[1]}: {match[2][:300]}")
-                if seed < stop and status != 0:
-                    hang = "hangs" if status is None else f"ends its process with {status}"
-                    campaign.count("mutations", name, f"seed {seed}: {hang}")
+                if seed < stop:
+                    campaign.count("mutations", name, f"seed {seed}: ends its process with {status}")
                     seed += 1
 
 

@@ -302,6 +302,7 @@ def _kernel_manager(run: str, report: Path) -> type[AsyncKernelManager]:
         "MPLBACKEND": "module://matplotlib_inline.backend_inline",
         "PLOTLY_RENDERER": "plotly_mimetype",
         "P2VLIB_BATCH": "1",
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # else the debugger warns of Python's own modules
         "P2VLIB_RUN": run,
         "P2VLIB_REPORT": str(report),
     }
