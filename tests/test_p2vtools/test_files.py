@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -26,6 +27,14 @@ def test_one_process_holds_the_lock_and_others_wait_or_fail(tmp_path):
 
     with file_lock(lock, waiting):
         assert len(asked) == 2
+
+
+def test_a_full_disk_names_the_folder(tmp_path):
+    message = "capture: could not be written .No space left on device.; nothing was kept"
+    with pytest.raises(OSError, match=message), atomic_directory(tmp_path / "capture") as folder:
+        (folder / "photo").touch()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # as from a write, which names no file
+    assert [*tmp_path.iterdir()] == []
 
 
 def test_a_file_in_place_of_a_folder_is_named(tmp_path):
