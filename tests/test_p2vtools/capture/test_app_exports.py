@@ -16,6 +16,7 @@ from PIL import Image
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
+from p2vlib import limits
 from p2vlib.data.binvox import read_binvox
 from p2vlib.data.camera_files import read_cameras
 from p2vlib.geometry.cameras import Camera, look_at
@@ -277,8 +278,9 @@ def test_invalid_metadata_and_depth_maps_of_record3d(cameras, pictures, depths, 
         assert "no floor found" in line and "LZFSE, which needs the package pyliblzfse" in line
 
 
-def test_truncated_colmap_models(cameras, distorted, points, tmp_path, capsys):
-    """pycolmap would read beyond the end of the file, and take a lens from there."""
+def test_truncated_colmap_models(cameras, distorted, points, tmp_path, capsys, monkeypatch):
+    """pycolmap would read beyond the end of the file, take a lens from there, or fill the memory."""
+    monkeypatch.setattr(limits, "READER_BYTES", 5 * limits.GIB // 4)
     path = export_writers.colmap(tmp_path / "project", app_world(1), cameras, distorted, points[:50])
     for name in ("cameras", "images", "frames"):
         file = path / f"sparse/0/{name}.bin"
