@@ -133,10 +133,12 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3, help="counted runs (3)")
     parser.add_argument("--figure", type=Path, help="also draw them, PNG")
     options = parser.parse_args()
-    table = pd.concat([measure(name, PARTS[name][1], options.repeats) for name in options.only], ignore_index=True)
-    print(table.to_string(index=False, float_format="{:.3g}".format, na_rep=""))
+    tables = []
+    for name in options.only:
+        tables.append(measure(name, PARTS[name][1], options.repeats))
+        print(tables[-1].to_string(index=False, float_format="{:.3g}".format, na_rep=""), flush=True)
     if options.figure:
-        draw(table).savefig(options.figure, dpi=110)
+        draw(pd.concat(tables)).savefig(options.figure, dpi=110)
 
 
 if __name__ == "__main__":
