@@ -7,7 +7,8 @@ size of the foot. Then the cameras are aligned once more, to the network's own r
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -21,9 +22,9 @@ from p2vlib.data.augmentation import perturb_cameras
 from p2vlib.data.dataset import Captures
 from p2vlib.evaluation import iou_at, iter_predictions, predict
 from p2vlib.geometry.frames import FOOT_CUBE_EDGE, FOOT_SHARE
-from p2vlib.geometry.placement import projected_boxes, recrop
+from p2vlib.geometry.placement import projected_boxes, recrop, solid_boxes
 from p2vlib.geometry.projection import voxel_centres
-from p2vtools.fit.silhouette_fitting import PIVOT, CameraUpdate, align_cameras, update_cameras
+from p2vtools.fit.silhouette_fitting import PIVOT, CameraUpdate, align_cameras, silhouette_overlap, update_cameras
 
 CAMERA_NOISE = {"a mat": (0.3, 0.001), "a hand": (1.0, 0.003)}
 """Source of the cameras -> standard deviation of each view's error: degrees about each axis, metres along it."""
@@ -36,6 +37,12 @@ AIM_ERROR = 0.04
 
 DISTANCE_ERROR = 0.3
 """Largest relative error of the distance."""
+
+MASK_MARGIN, FIRST_ROUND = 1.35, (40, 0.03)
+"""Edge of a crop to a predicted silhouette, relative to that of the silhouette; steps and learning rate there."""
+
+OPPOSITE_GAIN = 0.01
+"""A camera goes to the opposite side of the foot if its silhouette agrees better there by this much (Dice)."""
 
 TYPICAL_FOOT_ROUNDS = ((1.35, 80, 0.03), (1.15, 60, 0.01), (1.0, 40, 0.005))
 """Rounds of alignment to the typical foot: size of the crop relative to the cube, steps, learning rate."""
@@ -78,10 +85,13 @@ def recrop_captures(captures: Captures, cameras: Float[Tensor, "captures views 3
 
     The photos are cropped to the cube as projected by these cameras, ``margin`` times as large.
     """
-    boxes = projected_boxes(cameras, captures.boxes, FOOT_SHARE)
-    centre, half = (boxes[..., :2] + boxes[..., 2:]) / 2, (boxes[..., 2:] - boxes[..., :2]) / 2
-    boxes = torch.cat([centre - margin * half, centre + margin * half], -1)
+    boxes = _scaled_boxes(projected_boxes(cameras, captures.boxes, FOOT_SHARE), margin)
     return replace(captures, cameras=recrop(cameras, captures.boxes, boxes), boxes=boxes)
+
+
+def _scaled_boxes(boxes: Float[Tensor, "captures views 4"], factor: float) -> Float[Tensor, "captures views 4"]:
+    centre, half = (boxes[..., :2] + boxes[..., 2:]) / 2, factor * (boxes[..., 2:] - boxes[..., :2]) / 2
+    return torch.cat([centre - half, centre + half], -1)
 
 
 def noted_cameras(captures: Captures, focal_error: float = 0.0, seed: int = 0) -> Captures:
@@ -154,6 +164,99 @@ def _align(
         target = target if solid is None else solid.expand_as(target)
         aligned.append(align_cameras(target, prediction.mask_probability, cameras, steps, learning_rate))
     return recrop_captures(wide, torch.cat(aligned))
+
+
+# --------------------------------------------------------------------------------------------- cameras that are far off
+
+
+def find_cameras(
+    model: nn.Module, captures: Captures, typical: TypicalFoot, threshold: float, focal_errors: Sequence[float]
+) -> list[Captures]:
+    """``captures`` with cameras aligned to the typical foot, wherever the noted ones are, once for each focal error.
+
+    The alignment starts where the model sees the foot in the whole photos, and from both sides of the foot. The model's
+    prediction in the cubes of different sizes tells which focal error is right.
+
+    Args:
+        focal_errors: largest relative errors of the focal length, from which the size follows (`rescale_to_prior`).
+    """
+    aligned = _turn_towards_feet(model, captures, typical.solid)
+    for margin, steps, rate in TYPICAL_FOOT_ROUNDS:
+        aligned = _align(model, aligned, margin, steps, rate, typical.solid, threshold)
+    return [rescale_to_prior(aligned, captures, typical.spread, error) for error in focal_errors]
+
+
+def _predict_masks(model: nn.Module, captures: Captures) -> Float[Tensor, "captures views rows columns"]:
+    predictions = iter_predictions(model, captures, range(captures.photos.shape[1]))
+    return torch.cat([prediction.mask_probability for prediction, _ in predictions])
+
+
+def _turn_towards_feet(model: nn.Module, captures: Captures, solid: Bool[Tensor, "x y z"]) -> Captures:
+    """``captures`` with cameras that see the foot where the model sees it in the photos, whatever they said.
+
+    Each camera is aligned to ``solid`` from its own side of the foot and from the opposite one; the better is kept.
+    """
+    whole = captures.boxes.new_tensor([0, 0, captures.photos.shape[-1], captures.photos.shape[-2]])
+    captures = _crop(captures, whole.expand_as(captures.boxes))
+    target = _mask_boxes(_predict_masks(model, captures), captures.boxes)
+    captures = _crop(captures, _scaled_boxes(target, MASK_MARGIN))
+    masks = _predict_masks(model, captures)
+    target, solids = _mask_boxes(masks, captures.boxes), solid.expand(len(captures), -1, -1, -1)
+    aligned, overlaps = [], []
+    for radians in (0.0, math.pi):
+        start = _move_to_boxes(_orbit(captures.cameras, radians), captures.boxes, target, solids)
+        aligned.append(align_cameras(solids, masks, start, *FIRST_ROUND))
+        overlaps.append(silhouette_overlap(solids, masks, aligned[-1]))
+    is_opposite = overlaps[1] > overlaps[0] + OPPOSITE_GAIN
+    return recrop_captures(captures, torch.where(is_opposite[..., None, None], aligned[1], aligned[0]))
+
+
+def _crop(captures: Captures, boxes: Float[Tensor, "captures views 4"]) -> Captures:
+    return replace(captures, cameras=recrop(captures.cameras, captures.boxes, boxes), boxes=boxes)
+
+
+def _mask_boxes(
+    masks: Float[Tensor, "captures views rows columns"], boxes: Float[Tensor, "captures views 4"]
+) -> Float[Tensor, "captures views 4"]:
+    """The smallest square boxes around ``masks`` in photos cropped to ``boxes``, pixels; ``boxes`` of empty masks."""
+    inside, size = masks > 0.5, masks.shape[-1]
+    line = torch.arange(size, device=masks.device) / size
+    sides = [inside.any(2), inside.any(3)]
+    least = torch.stack([torch.where(side, line, torch.inf).amin(-1) for side in sides], -1)
+    most = torch.stack([torch.where(side, line + 1 / size, -torch.inf).amax(-1) for side in sides], -1)
+    centre, half = (least + most) / 2, (most - least).amax(-1, keepdim=True) / 2
+    extent, corner = (boxes[..., 2:] - boxes[..., :2]).tile(2), boxes[..., :2].tile(2)
+    around = corner + extent * torch.cat([centre - half, centre + half], -1)
+    return torch.where(inside.any(3).any(2)[..., None], around, boxes)
+
+
+def _orbit(cameras: Float[Tensor, "captures views 3 7"], radians: float) -> Float[Tensor, "captures views 3 7"]:
+    """The cameras moved around the vertical line through `PIVOT`."""
+    vertical = cameras[..., 3:6][..., :, 1]
+    zeros = torch.zeros_like(vertical[..., 0])
+    return update_cameras(cameras, CameraUpdate(radians * vertical, torch.zeros_like(vertical[..., :2]), zeros, zeros))
+
+
+def _move_to_boxes(
+    cameras: Float[Tensor, "captures views 3 7"],
+    boxes: Float[Tensor, "captures views 4"],
+    target: Float[Tensor, "captures views 4"],
+    solids: Bool[Tensor, "captures x y z"],
+) -> Float[Tensor, "captures views 3 7"]:
+    """``cameras`` of photos cropped to ``boxes``, moved without a turn until ``solids`` project to ``target``."""
+    rotation, zeros = torch.zeros_like(cameras[..., 0, :3]), torch.zeros_like(cameras[..., 0, 0])
+    for _ in range(4):  # the shape of the projection changes with the distance
+        found = solid_boxes(solids, cameras, boxes)
+        ratio = (found[..., 2] - found[..., 0]) / (target[..., 2] - target[..., 0])
+        offset = (target - found)[..., :2] + (target - found)[..., 2:]  # twice that of the centres
+        uv = offset / (boxes[..., 2:] - boxes[..., :2])
+        focal = torch.stack([cameras[..., 0, 0], cameras[..., 1, 1]], -1)
+        across = uv * _pivot_in_camera(cameras)[..., 2, :] / focal
+        cameras = update_cameras(cameras, CameraUpdate(rotation, across, ratio.log(), zeros))
+    return cameras
+
+
+# --------------------------------------------------------------------------------------------------------------- scale
 
 
 def rescale_to_prior(captures: Captures, noted: Captures, spread: float, focal_error: float) -> Captures:

@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 import trimesh
 from jaxtyping import Bool, Float, Float32
 from torch import Tensor
 
 from p2vlib.data.binvox import write_binvox
-from p2vlib.data.dataset import crop_and_resize
+from p2vlib.data.dataset import Captures, crop_and_resize
 from p2vlib.evaluation import iter_predictions
 from p2vlib.files import write_atomically
 from p2vlib.geometry.frames import FOOT_CUBE, Cube
@@ -30,17 +29,18 @@ from p2vtools.fit.pretrained import PretrainedModel
 
 GRID_SIZES = (32, 64, 128)
 
-NOTED_MARGIN = 1.8
-"""Size of the crop relative to the projected cube, for cameras measured by hand."""
+NOTED_MARGIN, NOTED_PIXELS = 1.8, 224
+"""Crop for cameras measured by hand: its edge relative to the projected cube, and in pixels."""
 
-NOTED_PIXELS = 224
-"""Edge of that crop, pixels."""
+WHOLE_PIXELS = 448
+"""Edge of the whole photo for cameras that are far off, pixels."""
 
-NOTED_FOCAL_ERROR = 0.03
-"""Largest relative error of a focal length from EXIF or the manufacturer."""
+FOCAL_ERRORS = (0.03, 0.1, 0.3)
+"""Largest relative errors of a focal length: from EXIF or the manufacturer, and two that are tried in addition."""
 
-ALIGNMENT_GAIN = 0.1
-"""Aligned cameras replace noted ones only if the mean silhouette IoU improves by more than this."""
+ALIGNMENT_GAIN, FAR_OFF, FAR_OFF_GAIN = 0.1, 0.6, 0.05
+"""Aligned cameras replace noted ones only if the mean silhouette IoU improves by more than the first. Below the second
+the noted cameras are far off, and the third is enough."""
 
 OUTPUT_FORMATS = (".obj", ".stl", ".glb", ".ply", ".binvox")
 
@@ -87,27 +87,35 @@ class ReconstructedFoot:
 # ----------------------------------------------------------------------------------------------------------- prediction
 
 
-def _predict_realigned(
-    weights: PretrainedModel, photo_set: PhotoSet, pose: np.ndarray
-) -> tuple[Reconstruction, Float[Tensor, "1 views 3 7"]]:
-    """Prediction after the alignment of cameras measured by hand (`camera_alignment`), and the aligned cameras."""
-    if weights.typical_foot is None:
-        raise ValueError("these weights have no typical foot to align cameras to; pass --cameras exact")
+def _noted_captures(weights: PretrainedModel, photo_set: PhotoSet, pose: np.ndarray, far_off: bool) -> Captures:
+    """Photos with cameras measured by hand: around the projected cube, or whole if the cameras are ``far_off``."""
     photos, cameras, boxes = [], [], []
     for photo, camera, place, _ in project_cube(photo_set, pose, FOOT_CUBE):
-        box = np.array(place)
+        box, size = np.array(place), np.array(photo.size)
         centre, half = (box[:2] + box[2:]) / 2, NOTED_MARGIN * (box[2:] - box[:2]) / 2
+        pixels, outside = NOTED_PIXELS, "edge"
+        if far_off:
+            centre, half, pixels, outside = size / 2, size.max() / 2, WHOLE_PIXELS, "constant"
         crop = np.concatenate([centre - half, centre + half])
-        photos.append(crop_and_resize(photo, crop, NOTED_PIXELS))
+        photos.append(crop_and_resize(photo, crop, pixels, outside))
         cameras.append(camera.normalised(FOOT_CUBE, place))
-        boxes.append((box - np.tile(crop[:2], 2)) * NOTED_PIXELS / (crop[2] - crop[0]))
-    noted = as_left_captures(photos, cameras, photo_set.side, boxes, size=weights.model.config.image_size)
-    aligned = camera_alignment.realign_cameras(
-        weights.model, noted, weights.typical_foot, weights.threshold, NOTED_FOCAL_ERROR
-    )
-    with torch.no_grad():
-        (prediction,) = iter_predictions(weights.model, aligned, range(len(photos)))
-    return prediction
+        boxes.append((box - np.tile(crop[:2], 2)) * pixels / (crop[2] - crop[0]))
+    return as_left_captures(photos, cameras, photo_set.side, boxes, size=weights.model.config.image_size)
+
+
+def _predict_aligned(
+    weights: PretrainedModel, photo_set: PhotoSet, pose: np.ndarray, far_off: bool
+) -> tuple[Reconstruction, Float[Tensor, "1 views 3 7"]]:
+    """Prediction after the alignment of cameras measured by hand (`camera_alignment`), and the aligned cameras."""
+    noted = _noted_captures(weights, photo_set, pose, far_off)
+    settings = weights.model, noted, weights.typical_foot, weights.threshold
+    if far_off:
+        aligned = camera_alignment.find_cameras(*settings, FOCAL_ERRORS)
+    else:
+        aligned = [camera_alignment.realign_cameras(*settings, FOCAL_ERRORS[0])]
+    views = range(len(photo_set.photos))
+    predictions = [next(iter_predictions(weights.model, one, views)) for one in aligned]
+    return max(predictions, key=lambda one: np.mean(silhouette_iou(*one, weights.threshold)))
 
 
 def _predict_noted(
@@ -116,17 +124,21 @@ def _predict_noted(
     """Placement and prediction with cameras measured by hand, either as noted or aligned (then without a placement).
 
     An alignment always improves the agreement of the silhouettes a little and makes exact cameras worse, so the aligned
-    cameras are used only if the agreement improves clearly (`ALIGNMENT_GAIN`).
+    cameras are used only if the agreement improves clearly (`ALIGNMENT_GAIN`). Cameras with which the silhouettes
+    hardly agree (`FAR_OFF`) are looked for in the whole photos, from both sides of the foot.
     """
-    pose, found, kept = pose_matrix(0.0, photo_set.initial_position), None, None
-    aligned = _predict_realigned(weights, photo_set, pose)
+    if weights.typical_foot is None:
+        raise ValueError("these weights have no typical foot to align cameras to; pass --cameras exact")
+    pose, found, kept, before = pose_matrix(0.0, photo_set.initial_position), None, None, 0.0
     with contextlib.suppress(ValueError):  # such cameras may not see the foot
         found = find_foot(weights, photo_set) if find else None
         kept = predict_closely(weights, photo_set, found.pose if found else pose)
-    if kept is None:
-        return None, aligned
-    before, after = (np.mean(silhouette_iou(*one, weights.threshold)) for one in (kept, aligned))
-    return (None, aligned) if after > before + ALIGNMENT_GAIN else (found, kept)
+        before = np.mean(silhouette_iou(*kept, weights.threshold))
+    far_off = before < FAR_OFF
+    aligned = _predict_aligned(weights, photo_set, pose, far_off)
+    after = np.mean(silhouette_iou(*aligned, weights.threshold))
+    is_better = after > before + (FAR_OFF_GAIN if far_off else ALIGNMENT_GAIN)
+    return (None, aligned) if kept is None or is_better else (found, kept)
 
 
 def reconstruct(

@@ -91,18 +91,28 @@ def align_cameras(
     Minimises the Dice loss at ``size`` pixels with Adam, plus a small penalty on the update. The focal length is fixed,
     because a silhouette hardly distinguishes it from the distance.
     """
-    target = functional.interpolate(masks.detach(), size=(size, size), mode="area")
     zeros = [torch.zeros(*cameras.shape[:2], *shape, device=cameras.device) for shape in ((3,), (2,), ())]
     parameters = [value.requires_grad_() for value in zeros]
     fixed = torch.zeros_like(parameters[2])
     optimizer = _Adam(parameters, learning_rate, steps, last=0.05)
     for _ in range(steps):
-        predicted = render_silhouettes(solid.float(), update_cameras(cameras, CameraUpdate(*parameters, fixed)), size)
-        intersection = (predicted * target).sum((2, 3))
-        dice = (2 * intersection + 1) / (predicted.sum((2, 3)) + target.sum((2, 3)) + 1)
+        updated = update_cameras(cameras, CameraUpdate(*parameters, fixed))
         penalty = sum((value / UPDATE_SCALE).square().mean() for value in parameters)
-        optimizer.step((1 - dice).mean() + 0.01 * penalty)
+        overlap = silhouette_overlap(solid, masks.detach(), updated, size)
+        optimizer.step(1 - overlap.mean() + 0.01 * penalty)
     return update_cameras(cameras, CameraUpdate(*(value.detach() for value in parameters), fixed.detach()))
+
+
+def silhouette_overlap(
+    solid: Bool[Tensor, "batch x y z"],
+    masks: Float[Tensor, "batch views rows columns"],
+    cameras: Float[Tensor, "batch views 3 7"],
+    size: int = 24,
+) -> Float[Tensor, "batch views"]:
+    """Dice coefficient of the silhouettes of ``solid`` with ``masks`` at ``size`` pixels."""
+    target = functional.interpolate(masks, size=(size, size), mode="area")
+    predicted = render_silhouettes(solid.float(), cameras, size)
+    return (2 * (predicted * target).sum((2, 3)) + 1) / (predicted.sum((2, 3)) + target.sum((2, 3)) + 1)
 
 
 class PosePrior(NamedTuple):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -49,6 +51,18 @@ def test_alignment_recovers_part_of_the_loss(feet, weights):
     (row,) = table.to_dict("records")
     assert row["rough"] < row["realigned"] < row["true cameras"], row
     assert row["realigned, best scale"] >= row["realigned"] - 1e-6 and 0 < row["won back"] < 1
+
+
+def test_a_camera_on_the_opposite_side_is_found(feet, weights):
+    """As in the slides: one photo is from the other side, and the noted focal length is 1.4 times too long."""
+    one = feet.select(split="test").rows(np.arange(1))
+    turned = camera_alignment._orbit(one.cameras[:, :1], math.pi)
+    noted = torch.cat([turned, one.cameras[:, 1:]], 1)
+    noted[..., :2, :2] *= 1.4
+    captures = replace(one, cameras=noted)
+    (aligned,) = camera_alignment.find_cameras(weights.model, captures, weights.typical_foot, weights.threshold, [0.3])
+    degrees = rotation_degrees(aligned, one)[0]
+    assert degrees[0] < 40 and degrees.median() < 25, degrees
 
 
 def test_rescaling_shrinks_towards_the_prior(feet):
