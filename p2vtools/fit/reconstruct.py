@@ -133,10 +133,10 @@ def _predict_noted(
     with contextlib.suppress(ValueError):  # such cameras may not see the foot
         found = find_foot(weights, photo_set) if find else None
         kept = predict_closely(weights, photo_set, found.pose if found else pose)
-        before = np.mean(silhouette_iou(*kept, weights.threshold))
+        before = float(np.mean(silhouette_iou(*kept, weights.threshold)))
     far_off = before < FAR_OFF
     aligned = _predict_aligned(weights, photo_set, pose, far_off)
-    after = np.mean(silhouette_iou(*aligned, weights.threshold))
+    after = float(np.mean(silhouette_iou(*aligned, weights.threshold)))
     is_better = after > before + (FAR_OFF_GAIN if far_off else ALIGNMENT_GAIN)
     return (None, aligned) if kept is None or is_better else (found, kept)
 
