@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 import trimesh
 from jaxtyping import Bool, Float, Float32
 from torch import Tensor
@@ -113,8 +114,10 @@ def _predict_aligned(
         aligned = camera_alignment.find_cameras(*settings, FOCAL_ERRORS)
     else:
         aligned = [camera_alignment.realign_cameras(*settings, FOCAL_ERRORS[0])]
-    views = range(len(photo_set.photos))
-    predictions = [next(iter_predictions(weights.model, one, views)) for one in aligned]
+    predictions, views = [], range(len(photo_set.photos))
+    with torch.no_grad():
+        for captures in aligned:
+            predictions += iter_predictions(weights.model, captures, views)
     return max(predictions, key=lambda one: np.mean(silhouette_iou(*one, weights.threshold)))
 
 
