@@ -70,8 +70,12 @@ def draw_mesh(
 
 
 @study_style
-def fit_map(fits: Sequence[ShoeFit], title: str = "") -> Figure:
-    """Clearance of a foot in lasts of neighbouring sizes (`fit_shoes`), as colours on the foot."""
+def fit_map(fits: Sequence[ShoeFit], title: str = "", caption: bool = True) -> Figure:
+    """Clearance of a foot in lasts of neighbouring sizes (`fit_shoes`), as colours on the foot.
+
+    Args:
+        caption: whether `CAPTION`, which is wider than one size, is below the figure.
+    """
     figure = new_figure(4.2 * len(fits) + 0.6, 7.4)
     grid = figure.subplots(len(VIEWS), len(fits), squeeze=False)
     length = max(fit.last.length for fit in fits) + TOE_ROOM
@@ -95,7 +99,8 @@ def fit_map(fits: Sequence[ShoeFit], title: str = "") -> Figure:
     bar = figure.colorbar(scale, ax=grid, shrink=0.7, aspect=30, pad=0.01, extend="both")
     bar.set_label("pressed  ←  clearance [mm]  →  loose")
     figure.suptitle(title)
-    figure.supxlabel(CAPTION.format(room=TOE_ROOM), fontsize=8, color=FAINTER, ha="center")
+    if caption:
+        figure.supxlabel(CAPTION.format(room=TOE_ROOM), fontsize=8, color=FAINTER, ha="center")
     return figure
 
 

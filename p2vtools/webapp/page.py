@@ -16,7 +16,9 @@ from p2vtools import limits, viewer
 from p2vtools.capture.app_formats import APPS
 from p2vtools.capture.mat_printing import write_mat_pdf
 from p2vtools.fit import shoe_last
+from p2vtools.fit.measure import TOE_ROOM
 from p2vtools.synthesis.mat import RULER, get_mat
+from p2vtools.viewer.foot_figures import CAPTION
 from p2vtools.viewer.sample import load_samples
 from p2vtools.viewer.scene import floor_objects, new_plot, to_number
 from p2vtools.viewer.style import SOLID
@@ -24,7 +26,7 @@ from p2vtools.webapp import text
 from p2vtools.webapp.file_exchange import FileExchange
 from p2vtools.webapp.visit import Result, Visit
 
-STYLE = f"<style>{Path(__file__).with_name('page.css').read_text()}</style>"
+STYLE = f"<style>{Path(__file__).with_name('page.css').read_text(encoding='utf-8')}</style>"
 
 MAT, EXPORT = "a printed mat", "an app's export"
 """What can be photographed."""
@@ -190,10 +192,13 @@ class Page:
         if written.scale != "unknown":
             fits = shoe_last.fit_shoes(mesh, judged.photo_set.side)
             pictures = [
-                text.image_html(viewer.fit_map([fit]), f"the foot in a shoe for {fit.last.length:.0f} mm")
+                text.image_html(viewer.fit_map([fit], caption=False), f"in a shoe for feet of {fit.last.length:.0f} mm")
                 for fit in fits
             ]
-            self.fit.value = f'<h3>In shoes of three sizes</h3><div class="p2v-fit">{"".join(pictures)}</div>'
+            note = html.escape(CAPTION.format(room=TOE_ROOM))
+            self.fit.value = (
+                f'<h3>In shoes of three sizes</h3><div class="p2v-fit">{"".join(pictures)}</div><p>{note}</p>'
+            )
 
     def _save_mat(self, paper: str) -> None:
         with tempfile.TemporaryDirectory(dir=self.visit.folder) as folder:

@@ -118,7 +118,9 @@ def measures_html(judged: JudgedFoot, written: WrittenCapture, ruler: float | No
         return f"<p>The size is unknown: only proportions are shown.</p>{_table(rows)}"
     rows = [(name, f"{value:.0f} ± {half:.0f} mm") for name, value, half in values]
     try:
-        sizes = _table(list(shoe_sizes(length, measured.measures.ball_breadth, halves["length"]).items()))
+        found = shoe_sizes(length, measured.measures.ball_breadth, halves["length"])
+        summary = f"{length:.0f} ± {halves['length']:.0f} mm long, EU {found['EU']}"
+        sizes = f'<p class="p2v-size">{html.escape(summary)}</p>{_table(found.items())}'
     except ValueError as error:
         sizes = f"<p>{html.escape(str(error))}</p>"
     source = SCALES[scale] + (f", whose ruler is {ruler:g} mm long" if scale == "mat" and ruler else "")

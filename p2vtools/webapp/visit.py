@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -97,7 +97,7 @@ class Visit:
             raise ValueError("is already there")
         suffix = Path(name).suffix.lower()
         number = 1 + max((photo.number for photo in self.photos), default=0)
-        kept = self.folder / f"photo-{number:02d}{suffix if suffix in PHOTO_SUFFIXES else '.jpg'}"
+        kept = self.folder / f"photo {number}{suffix if suffix in PHOTO_SUFFIXES else '.jpg'}"
         shutil.copy(path, kept)
         try:
             self.photos.append(self._check(number, kept, digest))
@@ -127,10 +127,8 @@ class Visit:
 
     def problems(self) -> list[str]:
         """What is wrong with each photo; empty for those that are used."""
-        sharpnesses, blurred = (
-            [photo.sharpness for photo in self.photos if photo.row],
-            "is blurred: hold the phone still",
-        )
+        sharpnesses = [photo.sharpness for photo in self.photos if photo.row]
+        blurred = "is blurred: hold the phone still"
         return [photo.problem or (blurred if is_blurred(photo.sharpness, sharpnesses) else "") for photo in self.photos]
 
     def used_photos(self) -> list[CheckedPhoto]:
@@ -185,7 +183,11 @@ class Visit:
             report("The foot is reconstructed …")
             judged = reconstruct_and_judge(weights, read_photo_set(out))
             report("The photos are checked …")
-            self.result = Result(written, judged, self._clean(photo_problems(out, side, weights)))
+            warnings = self._clean(photo_problems(out, side, weights))
+            verdict = judged.verdict
+            reasons, advice = (_name_photos(lines, written.names) for lines in (verdict.reasons, verdict.advice))
+            judged = replace(judged, verdict=replace(verdict, reasons=reasons, advice=advice))
+            self.result = Result(written, judged, _name_photos(warnings, written.names))
         except ValueError as error:
             raise ValueError(*self._clean([str(error)])) from error
         return self.result
@@ -213,3 +215,10 @@ class Visit:
             path = folder.parent / f"{folder.name}.{kind}"
             write_foot(self.result.judged.foot, path)
         return path.name, path.read_bytes()
+
+
+def _name_photos(sentences: list[str], names: list[str]) -> list[str]:
+    """Sentences that call the photos of a capture folder, ``00.jpg``, by the ``names`` that the page shows."""
+    for number, name in enumerate(names):
+        sentences = [sentence.replace(f"{number:02d}.jpg", Path(name).stem) for sentence in sentences]
+    return sentences

@@ -62,9 +62,10 @@ class Tab:
 
 
 @contextlib.contextmanager
-def open_tab(browser: Browser) -> Iterator[Tab]:
-    """A tab of the size of a laptop's screen, without cookies and cache."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
+def open_tab(browser: Browser, width: int = 1280, height: int = 900) -> Iterator[Tab]:
+    """A tab of the size of a laptop's screen, or of a phone if it is narrow, without cookies and cache."""
+    size, is_phone = {"width": width, "height": height}, width < 500
+    context = browser.new_context(viewport=size, is_mobile=is_phone, has_touch=is_phone, accept_downloads=True)
     context.set_default_timeout(1000 * TIMEOUT)
     yield Tab(context.new_page())
     context.close()
