@@ -49,7 +49,7 @@ PRELOADED = (
         "pandas",
         "plotly.graph_objects",
     ),
-    *("pycolmap", "scipy.ndimage", "scipy.optimize", "scipy.spatial", "skimage.measure", "torch", "trimesh", "typer"),
+    *("scipy.ndimage", "scipy.optimize", "scipy.spatial", "skimage.measure", "torch", "trimesh", "typer"),
 )
 """Modules that most tests import; they are loaded once, before the process of each mutant is forked."""
 
