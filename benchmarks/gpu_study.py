@@ -136,7 +136,7 @@ class Study:
     def test_mean_shape(self, domain: str, by: str, views: Sequence[int]) -> None:
         """Tests the mean shape of the training captures, which uses no photo."""
         train, validation, test = (self.select(domain, split) for split in ("train", "validation", "test"))
-        threshold, _ = evaluation.best_threshold(baselines.score_mean_shape(train, validation, by))
+        threshold = baselines.mean_shape_threshold(train, validation, by)
         scores = baselines.score_mean_shape(train, test, by, views)
         facts = dict(model="mean-shape", training="objects" if domain == "objects" else "feet-phone")
         self.metrics.append(

@@ -10,10 +10,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import typer
 
 from p2vtools.cli import app
+from p2vtools.fit.pretrained import pretrained_path
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -125,6 +127,13 @@ def test_accuracy_of_the_weights(weights):
     accuracy = TEXTS["docs/accuracy.md"]
     first = f"with four photos {reached[4]:.3f}, two {reached[2]:.3f}, one {reached[1]:.3f}"
     assert f"| {reached[8]:.3f} [" in accuracy and first in accuracy
+    path = pretrained_path()
+    rows = pd.read_csv(path.with_name(f"{path.stem}-measures.csv")).groupby(["setting", "measure"])
+    length = rows.get_group(("a mat's cameras, foot found", "length"))
+    error = length.value - length.truth
+    inside = 100 * (error.abs() <= length.half_width).mean()
+    text = f"median error {error.abs().median():.1f} mm, bias {error.mean():.1f} mm; {inside:.0f} % of feet inside the "
+    assert text + f"reported interval of ± {length.half_width.mean():.0f} mm" in accuracy
 
 
 def test_the_scripts_run(smoke, tmp_path):

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TypeVar
 
 import pandas as pd
@@ -31,7 +32,7 @@ from p2vlib.training import checkpoints, recipe_summary, train, training_provena
 from p2vtools import viewer
 from p2vtools.archives.published import load_published
 from p2vtools.files import file_lock
-from p2vtools.study import baselines, intervals, surfaces, tables
+from p2vtools.study import baselines, intervals, learning, surfaces, tables
 from p2vtools.study.notebook_run import NotebookRun
 
 TRAININGS = ("objects", "shapenet", "things3d", "feet-studio", "feet-phone", "feet-wild")
@@ -268,6 +269,36 @@ def evaluate_network(
     return evaluation.metric_rows(scores, threshold, dataset=dataset, **labels)
 
 
+def check_networks(
+    networks: Mapping[str, TrainedNetwork],
+    captures: Captures,
+    views: Sequence[int],
+    others: Mapping[str, Captures] = MappingProxyType({}),
+) -> pd.DataFrame:
+    """Whether each network learned (`evaluation.check_learning`), on validation; columns `learning.COLUMNS`.
+
+    The mean shape is that of the training captures of the same side or category, at its best threshold on validation.
+
+    Args:
+        networks: title -> network.
+        views: numbers of photos; those that the captures do not have are left out.
+        others: title -> captures in place of ``captures``, for networks that are validated on others.
+    """
+    rows = []
+    for title, network in networks.items():
+        train = training_captures(captures, network.training, "train")
+        validation = training_captures(others.get(title, captures), network.training, "validation")
+        by = "side" if network.training.startswith("feet") else "taxonomy"
+        _, mean = evaluation.best_threshold(baselines.score_mean_shape(train, validation, by))
+        model = network.model.to("cuda" if torch.cuda.is_available() else "cpu")
+        counts = [number for number in views if number <= validation.photos.shape[1]]
+        found = evaluation.check_learning(model, validation, mean, counts)
+        verdict = "learned" if found["learned"] else learning.DID_NOT_LEARN
+        labels = (title, network.name, network.training, network.variant)
+        rows.append((*labels, found["iou"], mean, found["answers"], found["range"], verdict))
+    return pd.DataFrame(rows, columns=learning.COLUMNS).round(4)
+
+
 def evaluate_mean_shape(
     train: Captures,
     test: Captures,
@@ -280,8 +311,8 @@ def evaluate_mean_shape(
     orders: Sequence[str] = ("clockwise",),
     variant: str = "main",
 ) -> pd.DataFrame:
-    """Metrics of the mean training shape of each ``by`` (side or taxonomy); its threshold is chosen on validation."""
-    threshold, _ = evaluation.best_threshold(baselines.score_mean_shape(train, validation, by))
+    """Metrics of the mean training shape of each ``by`` (side or taxonomy) at `baselines.mean_shape_threshold`."""
+    threshold = baselines.mean_shape_threshold(train, validation, by)
     scores = baselines.score_mean_shape(train, test, by, views, orders)
     labels = dict(model="mean-shape", training=training, dataset=dataset, variant=variant)
     return evaluation.metric_rows(scores, threshold, **labels)
@@ -300,7 +331,7 @@ def surface_scores(
         for number in views:
             solids = evaluation.predict(network.model, test, test.test_views(number)) >= threshold
             parts.append((network.name, number, surfaces.f_score_rows(solids, test)))
-    threshold, _ = evaluation.best_threshold(baselines.score_mean_shape(train, validation, "taxonomy"))
+    threshold = baselines.mean_shape_threshold(train, validation, "taxonomy")
     mean = surfaces.f_score_rows(baselines.mean_shape_volumes(train, test, "taxonomy") >= threshold, test)
     parts += [("mean-shape", number, mean) for number in views]
     rows = []

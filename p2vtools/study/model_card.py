@@ -17,7 +17,7 @@ from p2vlib.config import Config
 from p2vlib.data import dataset
 from p2vlib.data.dataset import evenly_spaced
 from p2vlib.evaluation import iou_at, predict
-from p2vlib.files import write_atomically
+from p2vlib.files import write_atomically, write_text
 from p2vlib.geometry.frames import FOOT_CUBE
 from p2vlib.geometry.grids import iou, voxelise
 from p2vlib.provenance import data_folder
@@ -53,6 +53,17 @@ CAPTURE_SETTINGS = {
     "in the wild, a mat's cameras, foot found": (WILD_DOMAIN, "a mat"),
 }
 """Title -> (domain of the photos, source of the camera noise), the settings in which test feet are measured."""
+
+
+MEASURES, RECONSTRUCTIONS = "measures", "reconstructions"
+"""The results of single feet that `save_rows` keeps: of `measure_captures` by setting, of `evaluate_reconstruction`."""
+
+
+def save_rows(path: Path, name: str, rows: pd.DataFrame) -> Path:
+    """Writes the rows from which the card of the weights at ``path`` is computed to a CSV file beside it."""
+    file = path.with_name(f"{path.stem}-{name}.csv")
+    write_text(file, rows.to_csv(index=False, float_format="%.4f", lineterminator="\n"))
+    return file
 
 
 def evaluate_reconstruction(weights: PretrainedModel, folders: Sequence[Path], seed: int = 0) -> pd.DataFrame:
@@ -191,11 +202,14 @@ def complete_card(path: Path, config: Config) -> dict[str, object]:
     pretrained.update_card(path, entries)
     entries |= calibrate(path, reconstruct_validation_feet(pretrained.load_pretrained(path), validation))
     weights = pretrained.load_pretrained(path)
-    entries["measures, mm"] = {
-        title: measure_errors(measure_captures(weights, test[domain], noise, seed=1))
+    measured = {
+        title: measure_captures(weights, test[domain], noise, seed=1)
         for title, (domain, noise) in CAPTURE_SETTINGS.items()
     }
+    entries["measures, mm"] = {title: measure_errors(rows) for title, rows in measured.items()}
     rows = evaluate_reconstruction(weights, test["phone"])
+    save_rows(path, MEASURES, pd.concat(measured, names=["setting"]).reset_index("setting"))
+    save_rows(path, RECONSTRUCTIONS, rows)
     entries["reconstruct, all photos of unseen feet"] = summarise_reconstruction(rows)
     entries["wrong cameras"] = camera_noise_scores(weights, config)
     pretrained.update_card(path, entries)

@@ -25,6 +25,7 @@ from p2vlib.config import Config, from_params
 from p2vlib.files import write_atomically, write_text
 from p2vlib.models import check_names
 from p2vlib.provenance import commit, home, text_digest
+from p2vtools.study import learning
 from p2vtools.study.metrics_csv import METRICS, format_metrics
 from p2vtools.study.parameters import default_parameters
 
@@ -124,6 +125,8 @@ class NotebookRun:
     """Whether the notebook computes the same at every scale, so a smoke run gives results as well."""
     figures: list[dict[str, Any]] = field(default_factory=list)
     tables: list[dict[str, Any]] = field(default_factory=list)
+    checks: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=learning.COLUMNS), repr=False)
+    """Which networks learned; set by `save_checks`."""
     metrics: str = ""
     """Digest of the saved metrics rows; empty without metrics."""
     provenance: dict[str, Any] = field(default_factory=lambda: provenance())
@@ -167,11 +170,17 @@ class NotebookRun:
         return figure
 
     def save_table(self, table: pd.DataFrame, name: str, caption: str) -> pd.DataFrame:
-        """Saves a table as ``tables/<notebook>-<name>.csv``; returns it."""
+        """Saves a table as ``tables/<notebook>-<name>.csv``, with networks that did not learn marked; returns it."""
         target = self.folder / "tables" / f"{self.notebook}-{name}.csv"
+        table = learning.mark_unlearned(table, self.checks)
         write_text(target, table.to_csv(index=False))
         self.tables.append({"file": f"tables/{target.name}", "caption": caption, "cell": _current_cell()})
         return table
+
+    def save_checks(self, checks: pd.DataFrame) -> pd.DataFrame:
+        """Saves the ``checks`` of the networks (`experiments.check_networks`) as a table, and marks later tables."""
+        self.checks = checks
+        return self.save_table(checks, learning.TABLE, learning.CAPTION)
 
     def save_metrics(self, metrics: pd.DataFrame) -> pd.DataFrame:
         """Saves this notebook's rows of `metrics.csv`; returns them.
@@ -188,10 +197,17 @@ class NotebookRun:
         self.metrics = text_digest(text)
         return metrics[list(METRICS)].reset_index(drop=True)
 
-    def answer(self, text: str) -> None:
-        """Displays the notebook's answer, one paragraph with its numbers, and writes the manifest of the run."""
+    def answer(self, text: str, *networks: str) -> None:
+        """Displays the notebook's answer, one paragraph with its numbers, and writes the manifest of the run.
+
+        Args:
+            networks: titles of the networks that the text compares; if one did not learn, there is no answer.
+        """
         from IPython.display import Markdown, display
 
+        failed = learning.unlearned(self.checks).network
+        if missing := [title for title in networks if title in set(failed)]:
+            text = f"No answer: {', '.join(missing)} {learning.DID_NOT_LEARN} (table *{learning.TABLE}*)."
         if self.is_smoke:
             text = f"*({SMOKE_NOTE})* {text}"
         display(Markdown(text))

@@ -199,7 +199,7 @@ def _scores(model: Ensemble, test: dataset.Captures, threshold: float) -> list[d
 def _mean_foot_score(feet: dataset.Captures) -> dict[str, float]:
     """IoU of the mean training foot with the test feet, all photos of one domain, with its interval over people."""
     train_split, validation, test = (feet.select(split=split) for split in ("train", "validation", "test"))
-    threshold, _ = evaluation.best_threshold(baselines.score_mean_shape(train_split, validation, "side"))
+    threshold = baselines.mean_shape_threshold(train_split, validation, "side")
     scores = baselines.score_mean_shape(train_split, test, "side", (test.photos.shape[1],))
     scores = evaluation.metric_rows(scores, threshold, model="mean-shape", training="feet-phone", dataset="feet")
     return intervals.summarise(scores, ["views"]).round(4).to_dict("records")[-1]

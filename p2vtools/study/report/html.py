@@ -18,6 +18,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from p2vlib.files import reading
+from p2vtools.study.learning import mark_unlearned
 from p2vtools.study.notebook_run import SMOKE_NOTE
 from p2vtools.study.parameters import notebook_number
 
@@ -114,12 +115,14 @@ def figure(folder: Path, entry: Mapping[str, Any], manifest: Mapping[str, Any]) 
     return {**entry, "width": width, "height": height, "source": source_of(entry, manifest)}
 
 
-def saved_table(folder: Path, entry: Mapping[str, Any], manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """A saved table for the template, with a link to its file."""
+def saved_table(
+    folder: Path, entry: Mapping[str, Any], manifest: Mapping[str, Any], checks: pd.DataFrame
+) -> dict[str, Any]:
+    """A saved table for the template, with a link to its file; networks that did not learn are marked by ``checks``."""
     path = report_file(folder, entry["file"])
     with reading(path, RESTORE):
         cells = pd.read_csv(path, dtype=str, keep_default_na=False)
-    return table(cells, entry["caption"], entry["file"], source_of(entry, manifest))
+    return table(mark_unlearned(cells, checks), entry["caption"], entry["file"], source_of(entry, manifest))
 
 
 def table(cells: pd.DataFrame, caption: str, file: str = "", source: str = "") -> dict[str, Any]:

@@ -14,6 +14,7 @@ from p2vlib.config import read_settings
 from p2vlib.files import FileError, reading, write_bytes, write_text
 from p2vlib.provenance import home, text_digest
 from p2vtools.files import file_lock
+from p2vtools.study import learning
 from p2vtools.study.metrics_csv import COLUMNS, parse_metrics, read_metrics
 from p2vtools.study.notebook_run import manifests, part_of_metrics, read_json
 from p2vtools.study.parameters import notebook_number
@@ -24,6 +25,7 @@ from p2vtools.study.report.html import (
     format_parameters,
     prose,
     render,
+    report_file,
     saved_table,
     table,
     title_of,
@@ -164,6 +166,8 @@ def _index(folder: Path, scale: str, completed: Sequence[Manifest], parameters: 
         f"From a few photos to a solid foot: {_count(completed)} in {minutes:.0f} minutes on "
         f"{_all(completed, 'machine')}; tested on {config['feet']['test']} unseen people."
     )
+    metrics = read_metrics(folder / "metrics.csv")
+    checks = _checks(folder, completed, metrics)
     published = [table(rows, caption) for caption, rows in published_tables().items()]
     published = {"summary": f"{len(published)} tables", "tables": published}
     nav = [(f"#{manifest['notebook']}", notebook_number(manifest["notebook"]), "") for manifest in completed]
@@ -173,23 +177,60 @@ def _index(folder: Path, scale: str, completed: Sequence[Manifest], parameters: 
         nav=[*nav, ("#published", "Published numbers", "next")],
         lead=lead,
         notes=[SLIDES],
-        findings=findings(read_metrics(folder / "metrics.csv"), config),
+        findings=findings(learning.drop_unlearned(metrics, checks), config),
         findings_note=NOTE,
         sections=[
             {"title": "What was run", "facts": _summary(config, completed, minutes), "links": _files(folder)},
             *_gallery(folder, completed),
-            *(_notebook_section(folder, manifest) for manifest in completed),
+            *_learning_section(checks),
+            *(_notebook_section(folder, manifest, checks) for manifest in completed),
             {"title": "Cost", "tables": [table(costs, "Minutes and peak memory")]},
             {"title": "Published numbers", "id": "published", "html": PUBLISHED, "details": published},
         ],
     )
 
 
-def _notebook_section(folder: Path, manifest: Manifest) -> dict[str, Any]:
+def _checks(folder: Path, completed: Sequence[Manifest], metrics: pd.DataFrame) -> pd.DataFrame:
+    """Whether each network learned: the checks that its notebook saved, or else those of its rows in ``metrics``."""
+    rows, parts = learning.check_rows(metrics), []
+    for manifest in completed:
+        notebook, file = manifest["notebook"], f"tables/{manifest['notebook']}-{learning.TABLE}.csv"
+        if any(entry["file"] == file for entry in manifest["tables"]):
+            parts.append(pd.read_csv(report_file(folder, file)).assign(notebook=notebook))
+        else:
+            parts.append(rows[rows.notebook == notebook])
+    return pd.concat(parts, ignore_index=True)
+
+
+def _learning_section(checks: pd.DataFrame) -> list[dict[str, Any]]:
+    """The checks as a section, those that did not learn first; empty without checks."""
+    if checks.empty:
+        return []
+    failed = learning.unlearned(checks)
+    text = f"{len(failed)} of {len(checks)} trained networks did not learn. They are in no ranking and in no finding. "
+    text += learning.CAPTION.partition("? ")[2] + " Where a notebook saved no check, the numbers are those of its test."
+    columns = ["notebook", *learning.NETWORK, "iou", "mean shape", *checks.columns.intersection(["answers"]), "range"]
+    ordered = checks.loc[checks.verdict.ne(learning.DID_NOT_LEARN).sort_values(kind="stable").index]
+    details = {"summary": "every network", "tables": [table(ordered[[*columns, "verdict"]].fillna("–"), "The checks")]}
+    return [{"title": "Did every network learn?", "html": prose(text), "details": details}]
+
+
+def _banners(manifest: Manifest, checks: pd.DataFrame) -> list[str]:
+    banners = [f"Run with {format_parameters(manifest['parameters'])}."] if manifest.get("parameters") else []
+    own = checks[checks.notebook == manifest["notebook"]]
+    if len(failed := learning.unlearned(own)):
+        banners.append(f"Did not learn: {'; '.join(failed.network)}. Rankings and comparisons are without them.")
+        if not any(entry["file"].endswith(f"-{learning.TABLE}.csv") for entry in manifest["tables"]):
+            banners.append("The answer is older than this check: what it says about these networks is not a result.")
+    return banners
+
+
+def _notebook_section(folder: Path, manifest: Manifest, checks: pd.DataFrame) -> dict[str, Any]:
     """One notebook: its answer, a picture, links to its files, and its figures and tables behind a summary line."""
     notebook = manifest["notebook"]
     figures = [figure(folder, entry, manifest) for entry in manifest["figures"]]
-    tables = [saved_table(folder, entry, manifest) for entry in manifest["tables"]]
+    own = checks[checks.notebook == notebook]
+    tables = [saved_table(folder, entry, manifest, own) for entry in manifest["tables"]]
     by_name = dict(zip(_names(manifest), figures, strict=True))
     preview = next((by_name[name] for name in GALLERIES if name in by_name), figures[0] if figures else None)
     files = {
@@ -201,7 +242,7 @@ def _notebook_section(folder: Path, manifest: Manifest) -> dict[str, Any]:
     return {
         "id": notebook,
         "title": title_of(manifest),
-        "banners": [f"Run with {format_parameters(manifest['parameters'])}."] if manifest.get("parameters") else [],
+        "banners": _banners(manifest, checks),
         "preview": preview,
         "html": prose(manifest["answer"]),
         "links": [(file, text) for file, text in files.items() if (folder / file).is_file()],

@@ -11,6 +11,7 @@ import pytest
 from p2vlib.geometry.cameras import look_at
 from p2vlib.provenance import data_folder
 from p2vtools.fit.photo_set import PhotoSet
+from p2vtools.fit.pretrained import pretrained_path
 from p2vtools.study import model_card, validation_feet
 
 
@@ -68,3 +69,24 @@ def test_noise_of_the_cameras_is_in_metres():
     noisy = validation_feet.perturb_cameras(photo_set, 0.0, 0.003, np.random.default_rng(0))
     moved = [camera.position - other.position for camera, other in zip(cameras, noisy.cameras, strict=True)]
     assert np.std(moved) == pytest.approx(0.003, rel=0.1)
+
+
+def test_the_card_is_computed_from_the_rows_of_single_feet(weights):
+    path = pretrained_path()
+    rows = pd.read_csv(path.with_name(f"{path.stem}-{model_card.MEASURES}.csv"))
+    settings = dict(iter(rows.groupby("setting")))
+    card = weights.card["measures, mm"]
+    assert {title: model_card.measure_errors(part) for title, part in settings.items()} == card
+    for title, part in settings.items():
+        length = part[part.measure == "length"]
+        error = length.value - length.truth
+        assert card[title]["length"]["mean"] == pytest.approx(error.sum() / len(length), abs=0.006)
+        inside = error.between(-length.half_width, length.half_width).sum() / len(length)
+        assert card[title]["length"]["inside"] == pytest.approx(inside, abs=0.0006)
+        assert length["sample"].is_unique and length.subject.nunique() == len(length) / 2
+
+
+def test_rows_are_written_beside_the_weights(tmp_path):
+    rows = pd.DataFrame({"sample": ["a"], "iou": [0.123456]})
+    file = model_card.save_rows(tmp_path / "w.safetensors", model_card.RECONSTRUCTIONS, rows)
+    assert file == tmp_path / "w-reconstructions.csv" and file.read_text() == "sample,iou\na,0.1235\n"

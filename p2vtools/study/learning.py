@@ -1,0 +1,100 @@
+"""Which trained networks did not learn: they are in no ranking and in no sentence of an answer.
+
+A network learned if it exceeds the mean shape of its class on validation people or objects, and if its answers change
+with its photos (`p2vlib.evaluation.check_learning`). For results without this check, the rows of ``metrics.csv`` stand
+in for it (`check_rows`).
+"""
+
+from __future__ import annotations
+
+import re
+
+import pandas as pd
+
+from p2vlib.evaluation import MIN_RANGE
+
+DID_NOT_LEARN = "did not learn"
+
+NETWORK = ["model", "training", "variant"]
+"""The columns that identify a network of a notebook."""
+
+COLUMNS = ["network", *NETWORK, "iou", "mean shape", "answers", "range", "verdict"]
+"""The columns of a check; ``answers`` is missing where only rows were checked."""
+
+TABLE = "learning"
+"""Name of the table of a notebook's checks."""
+
+CAPTION = (
+    "Did every network learn? On validation, with all photos: its IoU and that of the mean shape; the IoU between its "
+    "answers to different captures; and the change of IoU with the number of photos (0: it reads one photo)."
+)
+
+
+def check_rows(metrics: pd.DataFrame) -> pd.DataFrame:
+    """The networks in ``metrics`` (`read_metrics`), checked on the test people of the domain of their training.
+
+    Results from before the check on validation have nothing else. The mean shape is taken at its best threshold on the
+    same test. Only networks without changed cameras or cubes have such a test.
+    """
+    keys = ["notebook", *NETWORK]
+    rows = metrics[
+        (metrics.order == "clockwise") & (metrics.placement == "true") & metrics.cameras.isin(["none", "true"])
+    ]
+    own = ((rows.dataset == "feet") & (rows.training == "feet-" + rows.look)) | (rows.training == rows.dataset)
+    rows = rows[own & ((rows.variant == "main") | (rows.cameras == "none")) & ~rows.variant.str.endswith("-steady")]
+    is_mean = rows.model == "mean-shape"
+    means = rows[is_mean & (rows.variant == "main")].groupby(["training", "threshold"]).iou.mean()
+    means = means.groupby("training").max()
+    networks, checks = rows[~is_mean & rows.selected & rows.training.isin(means.index)], []
+    for key, network in networks.groupby(keys, sort=False):
+        by_views = network.pivot(index=["taxonomy", "sample"], columns="views", values="iou")
+        iou, spread = by_views.iloc[:, -1].mean(), (by_views.max(axis=1) - by_views.min(axis=1)).mean()
+        learned = iou > means[key[2]] and not 0 < spread < MIN_RANGE
+        verdict = "learned" if learned else DID_NOT_LEARN
+        checks.append((*key, _title(*key, networks), iou, means[key[2]], spread, verdict))
+    return pd.DataFrame(checks, columns=[*keys, "network", "iou", "mean shape", "range", "verdict"]).round(4)
+
+
+def _title(notebook: str, model: str, training: str, variant: str, networks: pd.DataFrame) -> str:
+    """The name of a network in the tables of its notebook, which have feet first."""
+    if variant != "main":
+        return variant
+    on_feet = networks.training[networks.notebook == notebook].str.startswith("feet").any()
+    return model if training.startswith("feet") or not on_feet else f"{model}, {training}"
+
+
+def unlearned(checks: pd.DataFrame) -> pd.DataFrame:
+    """The networks of ``checks`` that did not learn."""
+    return checks[checks.verdict == DID_NOT_LEARN]
+
+
+def drop_unlearned(metrics: pd.DataFrame, checks: pd.DataFrame) -> pd.DataFrame:
+    """``metrics`` without the networks that did not learn, with any suffix of their variants."""
+    failed = set(unlearned(checks)[NETWORK].itertuples(index=False, name=None))
+    variant = metrics.variant.str.removesuffix("-steady")
+    keys = zip(metrics.model, metrics.training, variant, strict=True)
+    return metrics[[key not in failed for key in keys]]
+
+
+def mark_unlearned(table: pd.DataFrame, checks: pd.DataFrame) -> pd.DataFrame:
+    """``table`` with `DID_NOT_LEARN` behind every name of a network that did not.
+
+    A row with the columns model, training or variant names one network; other text names it by its title.
+    """
+    failed, table = unlearned(checks), table.copy()
+    if failed.empty or "verdict" in table:
+        return table
+    columns = [column for column in NETWORK if column in table]
+    if "model" in columns and len(columns) > 1:
+        known = set(failed[columns].itertuples(index=False, name=None))
+        is_failed = [key in known for key in table[columns].itertuples(index=False, name=None)]
+        table["model"] = table.model.where([not one for one in is_failed], table.model + f" ({DID_NOT_LEARN})")
+        return table
+    titles = {*failed.network, *failed[NETWORK].agg(", ".join, axis=1)}
+    names = "|".join(map(re.escape, sorted(titles, key=len, reverse=True)))
+    pattern = re.compile(rf"(?<![\w-])({names})(?![\w-]|, [a-z]| \({DID_NOT_LEARN})")
+
+    def mark(cell: object) -> object:
+        return pattern.sub(rf"\1 ({DID_NOT_LEARN})", cell) if isinstance(cell, str) else cell
+
+    return table.map(mark).rename(columns=mark)

@@ -1,0 +1,64 @@
+"""Networks that did not learn: found in old rows, marked in tables, and in no answer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from p2vtools.study import learning
+from p2vtools.study.metrics_csv import read_metrics
+from p2vtools.study.notebook_run import begin
+from tests.pages import metrics
+
+COMMITTED = Path(__file__).parents[3] / "reports" / "quick" / "metrics.csv"
+
+
+def test_committed_rows_show_that_networks_without_cameras_did_not_learn_feet_in_notebook_06():
+    rows = read_metrics(COMMITTED)
+    checks = learning.check_rows(rows)
+    failed = learning.unlearned(checks)
+    assert set(failed.notebook) == {"06_systems"}
+    on_feet = checks[(checks.notebook == "06_systems") & (checks.training == "feet-phone")]
+    assert set(on_feet[on_feet.verdict == "learned"].model) == {"unprojection", "rendering"}
+    assert len(on_feet[on_feet.verdict == learning.DID_NOT_LEARN]) == 9 and "without poses" in set(failed.network)
+    assert set(failed[failed.training == "objects"].model) == {"3d-r2n2-narrow", "attsets-narrow", "psgn-narrow"}
+    kept = learning.drop_unlearned(rows, failed)
+    notebook = kept[(kept.notebook == "06_systems") & (kept.training == "feet-phone")]
+    assert set(notebook.model) == {"mean-shape", "rendering", "unprojection"}
+    assert "without poses" not in set(notebook.variant) and "shipped" in set(notebook.variant)
+
+
+def test_rows_fail_below_the_best_mean_shape_or_where_photos_change_nothing():
+    def network(model: str, *ious: float, **values) -> list[pd.DataFrame]:
+        return [metrics(model=model, views=views, iou=iou, **values) for views, iou in zip((1, 4), ious, strict=True)]
+
+    rows = [*network("mean-shape", 0.5, 0.5), *network("mean-shape", 0.6, 0.6, threshold=0.4, selected=False)]
+    rows += [*network("below", 0.4, 0.59), *network("constant", 0.7, 0.705), *network("good", 0.6, 0.7)]
+    rows += [*network("one-photo", 0.7, 0.7), *network("elsewhere", 0.1, 0.1, training="shapenet")]
+    checks = learning.check_rows(pd.concat(rows)).set_index("model").verdict
+    assert checks.to_dict() == {
+        "below": "did not learn",
+        "constant": "did not learn",
+        "good": "learned",
+        "one-photo": "learned",
+    }
+
+
+def test_tables_and_answers_show_who_did_not_learn(home, capsys):
+    run = begin("05_x", "x")
+    verdicts = {"Pix2Vox": "learned", "LSTM": "did not learn"}
+    rows = [
+        (title, title.lower(), "objects", "main", 0.5, 0.4, 0.8, 0.1, verdict) for title, verdict in verdicts.items()
+    ]
+    run.save_checks(pd.DataFrame(rows, columns=learning.COLUMNS))
+    marked = run.save_table(pd.DataFrame({"effect": ["LSTM - Pix2Vox", "LSTM-2"], "iou": [0.1, 0.2]}), "t", "c")
+    assert marked.effect.tolist() == ["LSTM (did not learn) - Pix2Vox", "LSTM-2"]
+    by_columns = pd.DataFrame({"model": ["lstm", "lstm"], "training": ["objects", "feet-phone"]})
+    assert run.save_table(by_columns, "u", "c").model.tolist() == ["lstm (did not learn)", "lstm"]
+    assert learning.mark_unlearned(marked, run.checks).equals(marked), "marked once"
+    run.answer("Pix2Vox is best.", "Pix2Vox")
+    assert "Pix2Vox is best." in (run.folder / "parts" / "05_x.json").read_text()
+    run.answer("LSTM is better.", "Pix2Vox", "LSTM")
+    answer = (run.folder / "parts" / "05_x.json").read_text()
+    assert "No answer: LSTM did not learn" in answer and "better" not in answer
