@@ -119,6 +119,10 @@ def test_results_are_those_of_the_run():
     assert set(numbers) <= {f"{float(number):.3f}" for number in found}
     expected, baseline = re.search(r"IoU ([0-9.]+) on phone photos.* against ([0-9.]+) of", README).groups()
     assert f"| {baseline} [" in rows[0] and f"| {expected} [" in rows[3]
+    rows = pd.read_csv(ROOT / "reports/quick/metrics.csv", dtype={"taxonomy": str})
+    mean = rows[(rows.model == "mean-shape") & (rows.notebook == "04_foot_finetuning") & (rows.views == 4)]
+    by_domain = mean[mean.training == "feet-" + mean.look].groupby("look")["iou@0.4"].mean()
+    assert {f"foot has {iou:.3f} on both" in README for iou in by_domain} == {True}
 
 
 def test_accuracy_of_the_weights(weights):

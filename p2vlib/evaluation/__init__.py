@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from p2vlib.evaluation.iou import (
     CAPTURE_COLUMNS,
-    MIN_RANGE,
     SHUFFLED_ORDERS,
     best_threshold,
-    check_learning,
     evaluate,
     iou_at,
     iter_predictions,

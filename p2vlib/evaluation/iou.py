@@ -22,9 +22,6 @@ from p2vlib.models.network import Reconstruction, fast_bf16
 SHUFFLED_ORDERS = 10
 """The score of the order `shuffled` is the mean over this many seeded permutations."""
 
-MAX_ANSWERS_IOU, MIN_RANGE = 0.95, 0.01
-"""Limits of ``answers`` and ``range`` (`check_learning`). A network that ignores its photos has about 1 and 0.003."""
-
 CAPTURE_COLUMNS = ["taxonomy", "subject", "sample", "look"]
 """Columns of a score that identify its capture."""
 
@@ -196,28 +193,3 @@ def metric_rows(
     """Scores as rows of the metrics (`metrics_csv`); ``selected`` marks the ``threshold`` chosen on validation data."""
     columns = {"model": model, "variant": variant, "training": training, "dataset": dataset}
     return scores.assign(**columns, cameras=cameras, placement=placement, selected=scores.threshold == threshold)
-
-
-def check_learning(
-    model: nn.Module, validation: Captures, mean_iou: float, views: Sequence[int]
-) -> dict[str, float | bool]:
-    """Whether a trained network learned: it exceeds the mean shape, and its answers change with its photos.
-
-    Args:
-        mean_iou: IoU of the mean shape with ``validation``.
-        views: numbers of photos.
-
-    Returns:
-        ``iou`` with most photos; ``answers``, the mean IoU between its answers to captures of the same category;
-        ``range``, the change of a capture's IoU over ``views`` (0: it reads one photo); ``learned``.
-    """
-    scores = evaluate(model, validation, views)
-    threshold, iou = best_threshold(scores[scores.views == max(views)])
-    by_views = scores[scores.threshold == threshold].pivot(index=CAPTURE_COLUMNS, columns="views", values="iou")
-    spread = float((by_views.max(axis=1) - by_views.min(axis=1)).mean())
-    rows = validation.table.reset_index(drop=True)
-    following = rows.index.to_series().groupby(rows.taxonomy).transform(lambda index: np.roll(index, -2)).tolist()
-    solids = predict(model, validation, validation.test_views(max(views))) >= threshold
-    answers = float(iou_at(solids.float(), solids[following], (0.5,)).mean())
-    learned = iou > mean_iou and answers < MAX_ANSWERS_IOU and not 0 < spread < MIN_RANGE
-    return {"iou": iou, "answers": answers, "range": spread, "learned": learned}

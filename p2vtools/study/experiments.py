@@ -275,7 +275,7 @@ def check_networks(
     views: Sequence[int],
     others: Mapping[str, Captures] = MappingProxyType({}),
 ) -> pd.DataFrame:
-    """Whether each network learned (`evaluation.check_learning`), on validation; columns `learning.COLUMNS`.
+    """Whether each network learned (`learning.check_learning`), on validation; columns `learning.COLUMNS`.
 
     The mean shape is that of the training captures of the same side or category, at its best threshold on validation.
 
@@ -292,7 +292,7 @@ def check_networks(
         _, mean = evaluation.best_threshold(baselines.score_mean_shape(train, validation, by))
         model = network.model.to("cuda" if torch.cuda.is_available() else "cpu")
         counts = [number for number in views if number <= validation.photos.shape[1]]
-        found = evaluation.check_learning(model, validation, mean, counts)
+        found = learning.check_learning(model, validation, mean, counts)
         verdict = "learned" if found["learned"] else learning.DID_NOT_LEARN
         labels = (title, network.name, network.training, network.variant)
         rows.append((*labels, found["iou"], mean, found["answers"], found["range"], verdict))

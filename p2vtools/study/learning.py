@@ -1,17 +1,24 @@
 """Which trained networks did not learn: they are in no ranking and in no sentence of an answer.
 
 A network learned if it exceeds the mean shape of its class on validation people or objects, and if its answers change
-with its photos (`p2vlib.evaluation.check_learning`). For results without this check, the rows of ``metrics.csv`` stand
+with its photos (`check_learning`). For results without this check, the rows of ``metrics.csv`` stand
 in for it (`check_rows`).
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
+from torch import nn
 
-from p2vlib.evaluation import MIN_RANGE
+from p2vlib.data.dataset import Captures
+from p2vlib.evaluation import CAPTURE_COLUMNS, best_threshold, evaluate, iou_at, predict
+
+MAX_ANSWERS_IOU, MIN_RANGE = 0.95, 0.01
+"""Limits of ``answers`` and ``range`` (`check_learning`). A network that ignores its photos has about 1 and 0.003."""
 
 DID_NOT_LEARN = "did not learn"
 
@@ -28,6 +35,31 @@ CAPTION = (
     "Did every network learn? On validation, with all photos: its IoU and that of the mean shape; the IoU between its "
     "answers to different captures; and the change of IoU with the number of photos (0: it reads one photo)."
 )
+
+
+def check_learning(
+    model: nn.Module, validation: Captures, mean_iou: float, views: Sequence[int]
+) -> dict[str, float | bool]:
+    """Whether a trained network learned: it exceeds the mean shape, and its answers change with its photos.
+
+    Args:
+        mean_iou: IoU of the mean shape with ``validation``.
+        views: numbers of photos.
+
+    Returns:
+        ``iou`` with most photos; ``answers``, the mean IoU between its answers to captures of the same category;
+        ``range``, the change of a capture's IoU over ``views`` (0: it reads one photo); ``learned``.
+    """
+    scores = evaluate(model, validation, views)
+    threshold, iou = best_threshold(scores[scores.views == max(views)])
+    by_views = scores[scores.threshold == threshold].pivot(index=CAPTURE_COLUMNS, columns="views", values="iou")
+    spread = float((by_views.max(axis=1) - by_views.min(axis=1)).mean())
+    rows = validation.table.reset_index(drop=True)
+    following = rows.index.to_series().groupby(rows.taxonomy).transform(lambda index: np.roll(index, -2)).tolist()
+    solids = predict(model, validation, validation.test_views(max(views))) >= threshold
+    answers = float(iou_at(solids.float(), solids[following], (0.5,)).mean())
+    learned = iou > mean_iou and answers < MAX_ANSWERS_IOU and not 0 < spread < MIN_RANGE
+    return {"iou": iou, "answers": answers, "range": spread, "learned": learned}
 
 
 def check_rows(metrics: pd.DataFrame) -> pd.DataFrame:

@@ -150,36 +150,3 @@ def test_as_published_outlines_have_a_dark_seam():
         evaluation.predict(FirstPhoto(), replace(half, as_published=on), [0]).mean().item() for on in (False, True)
     )
     assert soft > 0.85 and sharp == 0
-
-
-class BoxOfFirstPhoto(FirstPhoto):
-    """Reads the row of `captures` in its first photo, and predicts its box; with one photo, one layer too short."""
-
-    def forward(self, views: torch.Tensor, cameras: torch.Tensor | None = None) -> Reconstruction:
-        rows = (views[:, 0].float().mean((1, 2, 3)) * 255 / 20).round().long().tolist()
-        volume = torch.zeros(len(rows), 32, 32, 32)
-        for place, row in enumerate(rows):
-            volume[place, : self.length(row) - (views.shape[1] == 1), :8, :8] = 1
-        return Reconstruction(volume, volume, volume[:, None], volume[:, None])
-
-    def length(self, row: int) -> int:
-        return 8 + 4 * row
-
-
-class OneBox(BoxOfFirstPhoto):
-    """Predicts the same box for all photos."""
-
-    def length(self, row: int) -> int:
-        return 20
-
-
-def test_a_network_learned_if_it_exceeds_the_mean_shape_and_its_answers_change():
-    """Boxes of 8, 12, 16, 20, 24 and 28 layers, each compared with the one after the next."""
-    validation, lengths = captures(6), (8, 12, 16, 20, 24, 28)
-    found = evaluation.check_learning(BoxOfFirstPhoto(), validation, 0.9, (1, 4))
-    assert found["iou"] == 1 and found["learned"]
-    assert found["answers"] == pytest.approx((8 / 16 + 12 / 20 + 16 / 24 + 20 / 28 + 8 / 24 + 12 / 28) / 6)
-    assert found["range"] == pytest.approx(sum(1 / length for length in lengths) / 6)
-    assert not evaluation.check_learning(BoxOfFirstPhoto(), validation, 1.0, (1, 4))["learned"], "not above the mean"
-    constant = evaluation.check_learning(OneBox(), validation, 0.1, (2, 4))
-    assert constant["answers"] == 1 and constant["range"] == 0 and constant["iou"] > 0.6 and not constant["learned"]
