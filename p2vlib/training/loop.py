@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -100,7 +100,7 @@ def train(
     captures, validation = captures.to(accelerator.device), validation.to(accelerator.device)
     result, losses, photos, began = average.module if average else model, [], 0, time.perf_counter()
     steps = range(first, recipe.steps)
-    batches = map(partial(_batches, accelerator, model, captures, recipe), steps)
+    batches: Iterator[list[Batch]] = map(partial(_batches, accelerator, model, captures, recipe), steps)
     if accelerator.device.type == "cuda":
         batches = prefetch(batches)
     # Elsewhere than on a terminal the line of each epoch is enough.
