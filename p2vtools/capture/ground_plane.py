@@ -37,6 +37,10 @@ RIM_DEPTH, OVERHANG_DEPTH = 0.004, 0.0095
 """Height of the rim of a missing sole above the floor, metres: where the app removed the floor, and where it kept it,
 because cameras above the foot do not see where the sole curves under. Estimated on the training population."""
 
+MAX_SOLE_DEPTH = 0.003
+"""A sole reaches at most so far below its plane, metres, by noise; further if the foot bears no weight. Then heel and
+ball are round, and nothing of them is hidden."""
+
 SOLE_TOLERANCE = 0.0035
 """Points of a sole or its rim this close to a plane count as its inliers, metres."""
 
@@ -257,8 +261,11 @@ def _stand_on_sole(
         return GroundPlane(to_upright, foot, [floor], fit, notes)
     depth = 0.0 if not is_rim else OVERHANG_DEPTH if has_floor else RIM_DEPTH
     level, hidden = float(sole[3]) - depth, 0.0015 + depth
-    if not has_floor and not is_rim:  # the sole is complete, and that of a foot that bears no weight is not flat
-        level, hidden = float(np.quantile(foot.vertices @ sole[:3], 0.002)), 0.0
+    if not has_floor and not is_rim:
+        heights = foot.vertices @ sole[:3]
+        lowest_part = np.quantile(heights[foot.vertex_normals @ sole[:3] < -0.7], 0.05)
+        if level - lowest_part > MAX_SOLE_DEPTH:
+            level, hidden = float(np.quantile(heights, 0.002)), 0.0
     transform = _upright_transform(sole[:3], level)
     planes = [_horizontal(hidden)]
     if has_floor:

@@ -47,8 +47,8 @@ class TemplateRegistration:
     """
 
     def __init__(self, template: Bool[np.ndarray, "x y z"]) -> None:
-        self.occupancy = ndimage.gaussian_filter(template.astype(np.float32), 0.6)
-        surface = trimesh.Trimesh(*to_mesh(self.occupancy, FOOT_CUBE))
+        occupancy = ndimage.gaussian_filter(template.astype(np.float32), 0.6)
+        surface = trimesh.Trimesh(*to_mesh(occupancy, FOOT_CUBE))
         points = np.asarray(trimesh.sample.sample_surface(surface, 3 * NUM_POINTS, seed=0)[0])
         points = points[(points[:, 1] > MIN_HEIGHT) & (points[:, 1] < MAX_HEIGHT)]
         self.points = {side: points * [1, 1, 1 if side == "left" else -1] for side in SIDES}
@@ -72,12 +72,9 @@ class TemplateRegistration:
         """Length of the foot of a scan by the size of the template, in the unit of the scan."""
         return self.length / float(np.cbrt(np.linalg.det(fit.to_template[:3, :3])))
 
-    def occupancy_at(self, points: Float[np.ndarray, "x y z 3"], fit: Registration) -> Float[np.ndarray, "x y z"]:
-        """Samples the occupancy of the registered template at ``points`` of the scan."""
-        flat = trimesh.transform_points(points.reshape(-1, 3), fit.to_template)
-        flat = flat * [1, 1, 1 if fit.side == "left" else -1]
-        indices = (flat - FOOT_CUBE.lower) / FOOT_CUBE.edge * len(self.occupancy) - 0.5
-        return ndimage.map_coordinates(self.occupancy, indices.T, order=1).reshape(points.shape[:3]).astype(float)
+    def to_middle(self) -> Float[np.ndarray, "4 4"]:
+        """From a foot of length 1 with its heel at the origin to the template."""
+        return trimesh.transformations.translation_matrix([-self.length / 2, 0, 0]) @ np.diag([*[self.length] * 3, 1])
 
     def _start(self, points: Points, toes: Float[np.ndarray, " 2"], scale: float) -> Float[np.ndarray, "4 4"]:
         """The transform that turns ``toes`` to +x and aligns the centres of the bounding boxes."""

@@ -138,8 +138,11 @@ def fetch(
 
 def weights() -> None:
     """Train and test the weights that come with the project; resumes."""
+    from p2vtools.capture.shape_model import shape_model_path
     from p2vtools.study import model_card, pretraining
+    from p2vtools.synthesis.feet.shape_modes import write_shape_modes
 
+    write_shape_modes(pretraining.pretrained_config().feet.train_seed, shape_model_path())
     path = pretraining.train_pretrained()
     print(path)
     print(model_card.complete_card(path, pretraining.pretrained_config()))
