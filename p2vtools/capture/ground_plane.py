@@ -37,7 +37,7 @@ RIM_DEPTH, OVERHANG_DEPTH = 0.004, 0.0095
 """Height of the rim of a missing sole above the floor, metres: where the app removed the floor, and where it kept it,
 because cameras above the foot do not see where the sole curves under. Estimated on the training population."""
 
-MAX_SOLE_DEPTH = 0.003
+MAX_SOLE_DEPTH = 0.0045
 """A sole reaches at most so far below its plane, metres, by noise; further if the foot bears no weight. Then heel and
 ball are round, and nothing of them is hidden."""
 
