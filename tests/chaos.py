@@ -234,7 +234,7 @@ def content_of(path: Path) -> str:
     if path.suffix == ".safetensors":
         with safe_open(path, "pt") as stored:
             tensors = {name: stored.get_tensor(name).numpy().tobytes() for name in stored.keys()}  # noqa: SIM118
-            metadata = re.sub(r'"seconds": \[[^\]]*\]', "", str(stored.metadata()))
+            metadata = re.sub(r'"seconds": \[[^\]]*\]', "", str(sorted(stored.metadata().items())))
         return repr([sorted(tensors.items()), metadata])
     if path.suffix in (".html", ".md", ".csv"):
         return re.sub(r"\d+(\.\d+)? (s|min|minutes?|seconds?|GiB)\b", "", content.decode())
