@@ -207,7 +207,7 @@ class NotebookRun:
 
         failed = learning.unlearned(self.checks).network
         if missing := [title for title in networks if title in set(failed)]:
-            text = f"No answer: {', '.join(missing)} {learning.DID_NOT_LEARN} (table *{learning.TABLE}*)."
+            text = f"No answer: {'; '.join(missing)} {learning.DID_NOT_LEARN} (table *{learning.TABLE}*)."
         if self.is_smoke:
             text = f"*({SMOKE_NOTE})* {text}"
         display(Markdown(text))
