@@ -234,7 +234,7 @@ def content_of(path: Path) -> str:
     if path.suffix == ".safetensors":
         with safe_open(path, "pt") as stored:
             tensors = {name: stored.get_tensor(name).numpy().tobytes() for name in stored.keys()}  # noqa: SIM118
-            metadata = re.sub(r'"seconds": \[[^\]]*\]', "", str(sorted(stored.metadata().items())))
+            metadata = re.sub(r'"(seconds|photos_per_second)": \[[^\]]*\]', "", str(sorted(stored.metadata().items())))
         return repr([sorted(tensors.items()), metadata])
     if path.suffix in (".html", ".md", ".csv"):
         return re.sub(r"\d+(\.\d+)? (s|min|minutes?|seconds?|GiB)\b", "", content.decode())
@@ -363,7 +363,7 @@ def fill_disk(campaign: Campaign, name: str) -> None:
         campaign.restore(name)
         child = campaign.start(COMMANDS[name][0])
         status, line = child.finish(), child.last_line
-        if status and not (line.startswith("p2v: ") and re.search(r"[\w-]+\.\w+|/", line)):
+        if status and not (line.startswith("p2v: ") and re.search(r"\S+: could not be|/", line)):
             campaign.count("disks", name, f"ended with {status}: {line[:400]}")
             return
         if status:
