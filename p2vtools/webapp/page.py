@@ -159,10 +159,12 @@ class Page:
         controls = [self.start, self.restart, self.photo_files, self.export_files]
         for control in controls:
             control.disabled = True
-        yield
-        for control in controls:
-            control.disabled = False
-        self._update()
+        try:
+            yield
+        finally:
+            for control in controls:
+                control.disabled = False
+            self._update()
 
     def _report(self, sentence: str) -> None:
         self.status.value = f'<div role="status">{html.escape(sentence)}</div>'
