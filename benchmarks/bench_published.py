@@ -26,8 +26,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from p2vlib.config import training_recipe
 from p2vlib.models import Pix2Vox, Reconstruction, build, fast_bf16
 from p2vlib.models.network import Batch
-from p2vlib.training.loop import _optimizer
 from p2vlib.training.losses import training_loss
+from p2vlib.training.recipes import adamw
 
 ASKED = {
     ("F", "step"): {1: 2.5, 4: 5.0, 8: 7.0},
@@ -69,7 +69,7 @@ class Way:
             trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
             self.optimizer: torch.optim.Optimizer = torch.optim.Adam(trained, 1e-3)
         else:
-            self.optimizer = _optimizer(model, training_recipe("published"))
+            self.optimizer = adamw(model, training_recipe("published"))
 
     def forward(self) -> Reconstruction:
         """The prediction."""

@@ -32,7 +32,7 @@ from p2vlib.models.network import Batch, to_fast_layout
 from p2vlib.training import checkpoints
 from p2vlib.training.batches import network_inputs, prefetch, sample_batch
 from p2vlib.training.losses import training_loss
-from p2vlib.training.recipes import frozen_parts, learning_rate, precision, resolve_epochs
+from p2vlib.training.recipes import adamw, frozen_parts, learning_rate, precision, resolve_epochs
 
 VALIDATION_VIEWS = 8
 """Maximum number of views in validation: with the 24 of an archive it would take longer than the training."""
@@ -86,7 +86,7 @@ def train(
         return history
     if start:
         checkpoints.load_weights(model, start)
-    optimizer, average = _optimizer(to_fast_layout(model), recipe), None
+    optimizer, average = adamw(to_fast_layout(model), recipe), None
     if recipe.average_decay:
         update = get_ema_multi_avg_fn(recipe.average_decay)
         average = AveragedModel(model, accelerator.device, multi_avg_fn=update, use_buffers=True)
@@ -210,19 +210,6 @@ def _accelerator(device: torch.device | str | None) -> Accelerator:
         AutocastKwargs(cache_enabled=False),
     ]
     return Accelerator(mixed_precision=mixed, cpu=on_cpu, kwargs_handlers=handlers)
-
-
-def _optimizer(model: nn.Module, recipe: Training) -> torch.optim.AdamW:
-    """AdamW with two groups of parameters for each child of ``model``, at its share of the learning rate: weights and,
-    without weight decay, biases and norms."""
-    groups: dict[tuple[str, bool], dict[str, Any]] = {}
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            part = name.partition(".")[0]
-            share, is_weight = recipe.fusion_rate if part == "merger" else 1.0, parameter.dim() > 1
-            group = {"params": [], "part": part, "share": share, "weight_decay": recipe.weight_decay * is_weight}
-            groups.setdefault((part, is_weight), group)["params"].append(parameter)
-    return torch.optim.AdamW(groups.values(), recipe.learning_rate, fused=True)
 
 
 def _end_of_epoch(

@@ -1,9 +1,10 @@
-"""The schedule of a training recipe: its steps, its two stages, the learning rate of each step, and a summary."""
+"""What a training recipe says: its steps, its two stages, the optimiser, the learning rates, and a summary."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import nn
@@ -86,3 +87,16 @@ def recipe_summary(recipe: Training, captures: Captures, validation: Captures | 
     data += f"; {len(validation):,} for validation" if validation is not None else ""
     rate = f"learning rate {recipe.learning_rate:g}, {schedule}"
     return f"{optimiser}; {rate}; {batch}, {views}{frozen}; loss {recipe.loss}; {precision()}; {data}"
+
+
+def adamw(model: nn.Module, recipe: Training) -> torch.optim.AdamW:
+    """AdamW with two groups of parameters for each child of ``model``, at its share of the learning rate: weights and,
+    without weight decay, biases and norms."""
+    groups: dict[tuple[str, bool], dict[str, Any]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            part = name.partition(".")[0]
+            share, is_weight = recipe.fusion_rate if part == "merger" else 1.0, parameter.dim() > 1
+            group = {"params": [], "part": part, "share": share, "weight_decay": recipe.weight_decay * is_weight}
+            groups.setdefault((part, is_weight), group)["params"].append(parameter)
+    return torch.optim.AdamW(groups.values(), recipe.learning_rate, fused=True)

@@ -129,8 +129,7 @@ def test_a_step_is_clipped_and_weights_decay(tmp_path):
     start[model.layer.weight.numel() :] = 0  # biases do not decay
     assert torch.allclose(ends[0] - ends[1], 0.01 * 0.5 * start, atol=1e-6)
     shares = {
-        group["part"]: group["share"]
-        for group in loop._optimizer(tiny(), replace(RECIPE, fusion_rate=0.1)).param_groups
+        group["part"]: group["share"] for group in recipes.adamw(tiny(), replace(RECIPE, fusion_rate=0.1)).param_groups
     }
     assert shares == {"encoder": 1.0, "decoder": 1.0, "merger": 0.1}
 
@@ -249,7 +248,7 @@ def test_a_batch_in_parts_has_the_gradient_of_the_whole():
     model, accelerator, gradients = MeanColour(), loop._accelerator("cpu"), []
     (whole,) = loop._batches(accelerator, model, data(), recipe, 0)
     parts = [whole._replace(views=whole.views[part::2], truth=whole.truth[part::2]) for part in (0, 1)]
-    optimizer = loop._optimizer(model, replace(recipe, learning_rate=0.0))
+    optimizer = recipes.adamw(model, replace(recipe, learning_rate=0.0))
     optimizer.register_step_pre_hook(lambda *_: gradients.append(model.layer.weight.grad.clone()))
     for several in ([whole], parts):
         loop.training_step(accelerator, model, optimizer, several, replace(recipe, learning_rate=0.0), 0)
@@ -259,7 +258,7 @@ def test_a_batch_in_parts_has_the_gradient_of_the_whole():
 
 
 def test_biases_and_norms_have_no_weight_decay():
-    groups = loop._optimizer(tiny(), RECIPE).param_groups
+    groups = recipes.adamw(tiny(), RECIPE).param_groups
     decayed = {group["weight_decay"]: {value.dim() > 1 for value in group["params"]} for group in groups}
     assert decayed == {RECIPE.weight_decay: {True}, 0.0: {False}}
 
