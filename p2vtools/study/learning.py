@@ -105,7 +105,7 @@ def drop_unlearned(metrics: pd.DataFrame, checks: pd.DataFrame) -> pd.DataFrame:
     failed = set(unlearned(checks)[NETWORK].itertuples(index=False, name=None))
     variant = metrics.variant.str.removesuffix("-steady")
     keys = zip(metrics.model, metrics.training, variant, strict=True)
-    return metrics[[key not in failed for key in keys]]
+    return metrics.loc[[key not in failed for key in keys]]
 
 
 def mark_unlearned(table: pd.DataFrame, checks: pd.DataFrame) -> pd.DataFrame:
