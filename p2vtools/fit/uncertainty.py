@@ -246,8 +246,8 @@ def conformal_quantile(score: Float[np.ndarray, " feet"], people: np.ndarray) ->
     data, 2023). With one foot each, its rank is ``ceil(COVERAGE * (n + 1))``. With fewer than nine people it is the
     largest score, which covers fewer.
 
-    >>> conformal_quantile(np.arange(1.0, 20.0), np.arange(19))
-    18.0
+    >>> conformal_quantile(np.arange(1.0, 21.0), np.arange(20))
+    19.0
     """
     _, person, feet = np.unique(people, return_inverse=True, return_counts=True)
     order = np.argsort(score)
