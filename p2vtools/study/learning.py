@@ -102,9 +102,9 @@ def unlearned(checks: pd.DataFrame) -> pd.DataFrame:
 
 def drop_unlearned(metrics: pd.DataFrame, checks: pd.DataFrame) -> pd.DataFrame:
     """``metrics`` without the networks that did not learn, with any suffix of their variants."""
-    failed = set(unlearned(checks)[NETWORK].itertuples(index=False, name=None))
+    failed = set(unlearned(checks)[["notebook", *NETWORK]].itertuples(index=False, name=None))
     variant = metrics.variant.str.removesuffix("-steady")
-    keys = zip(metrics.model, metrics.training, variant, strict=True)
+    keys = zip(metrics.notebook, metrics.model, metrics.training, variant, strict=True)
     return metrics.loc[[key not in failed for key in keys]]
 
 

@@ -31,6 +31,7 @@ def test_committed_rows_show_that_networks_without_cameras_did_not_learn_feet_in
     notebook = kept[(kept.notebook == "06_systems") & (kept.training == "feet-phone")]
     assert set(notebook.model) == {"mean-shape", "rendering", "unprojection"}
     assert "without poses" not in set(notebook.variant) and "shipped" in set(notebook.variant)
+    assert kept[kept.notebook != "06_systems"].equals(rows[rows.notebook != "06_systems"]), "one name, other networks"
 
 
 def test_rows_fail_below_the_best_mean_shape_or_where_photos_change_nothing():
