@@ -201,7 +201,7 @@ def test_the_command_writes_a_capture_folder(degraded, tmp_path, capsys):
         assert read_binvox(folder / name).size == size
     assert main(["measure", str(folder / "model.obj"), "--side", foot.side]) == 0
     length = float(capsys.readouterr().out.split("length ")[1].split()[0])
-    assert length == pytest.approx(1000 * foot.length, abs=12)
+    assert length == pytest.approx(1000 * foot.length, abs=8)
 
 
 @pytest.mark.parametrize(
