@@ -16,6 +16,7 @@ import typer
 
 from p2vtools.cli import app
 from p2vtools.fit.pretrained import pretrained_path
+from p2vtools.study.metrics_csv import read_metrics
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -139,6 +140,12 @@ def test_accuracy_of_the_weights(weights):
         inside = 100 * (error.abs() <= length.half_width).mean()
         text = f"median error {error.abs().median():.1f} mm, bias {error.mean():.1f} mm; {inside:.0f} % of feet inside "
         assert text + f"the reported interval of ± {length.half_width.mean():.0f} mm" in accuracy
+
+
+def test_the_mean_foot_at_the_threshold_of_new_runs():
+    rows = read_metrics(ROOT / "reports/quick/metrics.csv")
+    rows = rows[(rows.model == "mean-shape") & (rows.notebook == "04_foot_finetuning") & (rows.dataset == "feet")]
+    assert f"mean foot has {rows[rows.threshold == 0.4].iou.mean():.3f} on both kinds of photos" in README
 
 
 def test_the_scripts_run(smoke, tmp_path):
