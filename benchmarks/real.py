@@ -36,12 +36,12 @@ from scan_photos import Mask, fill, silhouette
 from scipy.spatial import ConvexHull
 
 from p2vlib import progress
-from p2vlib.data.binvox import read_binvox
 from p2vlib.data.dataset import evenly_spaced
 from p2vlib.geometry.cameras import Camera
 from p2vlib.geometry.frames import FOOT_CUBE, Points
 from p2vlib.geometry.grids import Faces, iou, to_mesh, voxelise
 from p2vlib.provenance import data_folder
+from p2vtools.archives.binvox import read_binvox
 from p2vtools.archives.photo_files import read_photo
 from p2vtools.fit.photo_set import DEFAULT_PHOTO_SIDE, PhotoSet, read_photo_set
 from p2vtools.fit.pretrained import PretrainedModel, load_pretrained

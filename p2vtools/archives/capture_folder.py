@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from p2vlib.data.binvox import read_binvox, write_binvox
-from p2vlib.data.camera_files import read_cameras, read_metadata, write_cameras, write_metadata
 from p2vlib.files import JSON_BYTES, FileError, check_size, read_json, reading
 from p2vlib.geometry.cameras import Camera, Row, look_at, r2n2_camera
 from p2vlib.geometry.frames import Cube
 from p2vlib.geometry.grids import VoxelGrid
+from p2vtools.archives.binvox import read_binvox, write_binvox
+from p2vtools.archives.camera_files import read_cameras, read_metadata, write_cameras, write_metadata
 from p2vtools.archives.photo_files import decode_photo
 
 RENDERINGS, VOXELS, TAXONOMY = "ShapeNetRendering", "ShapeNetVox32", "ShapeNet.json"

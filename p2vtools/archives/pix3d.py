@@ -20,13 +20,13 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from p2vlib import progress
-from p2vlib.data.binvox import GRID_SIZE
 from p2vlib.data.dataset import COLUMNS, Captures
 from p2vlib.files import FileError, check_size, read_json, reading
 from p2vlib.geometry.cameras import Box, Camera
 from p2vlib.geometry.frames import Cube, Volume
 from p2vlib.geometry.grids import VoxelGrid
 from p2vtools import limits
+from p2vtools.archives.binvox import GRID_SIZE
 from p2vtools.archives.capture_folder import Capture
 from p2vtools.archives.photo_files import decode_photo
 

@@ -23,14 +23,14 @@ import torch
 from PIL import Image
 
 from p2vlib import progress
-from p2vlib.data.binvox import read_binvox
-from p2vlib.data.camera_files import read_metadata
 from p2vlib.data.dataset import COLUMNS, R2N2_CENTRE_CROP, Captures
 from p2vlib.files import FileError, read_json, reading
 from p2vlib.geometry.cameras import Box, r2n2_camera
 from p2vlib.geometry.frames import R2N2_PIXELS, Cube
 from p2vlib.geometry.grids import VoxelGrid
 from p2vlib.geometry.placement import recrop
+from p2vtools.archives.binvox import read_binvox
+from p2vtools.archives.camera_files import read_metadata
 from p2vtools.archives.capture_folder import RENDERINGS, SPLITS, TAXONOMY, VOXELS, Capture, read_photos
 from p2vtools.files import atomic_directory, file_lock
 

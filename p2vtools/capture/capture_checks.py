@@ -13,12 +13,12 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from p2vlib.data.binvox import read_binvox
-from p2vlib.data.camera_files import read_cameras, read_metadata
 from p2vlib.files import FileError, read_json
 from p2vlib.geometry.cameras import Camera, Row, look_at
 from p2vlib.geometry.frames import FOOT_CUBE, FOOT_CUT_HEIGHT, FOOT_SYNSET, SIDES, Cube
 from p2vlib.geometry.grids import VoxelGrid
+from p2vtools.archives.binvox import read_binvox
+from p2vtools.archives.camera_files import read_cameras, read_metadata
 from p2vtools.archives.capture_folder import read_names
 from p2vtools.archives.photo_files import PHOTO_SUFFIXES, read_photo
 from p2vtools.archives.shapenet import VOXELS

@@ -16,10 +16,10 @@ import trimesh
 from jaxtyping import Bool, Float
 from scipy import ndimage
 
-from p2vlib.data.binvox import write_binvox
 from p2vlib.files import write_text
 from p2vlib.geometry.frames import FOOT_CUBE_EDGE, FOOT_CUT_HEIGHT, FOOT_SYNSET, UNITS, Cube, foot_cube
 from p2vlib.geometry.grids import VoxelGrid, to_mesh, voxelise, winding_numbers
+from p2vtools.archives.binvox import write_binvox
 from p2vtools.capture.ground_plane import GroundPlane, Plane, find_ground_plane
 from p2vtools.capture.scan_files import decimate
 from p2vtools.capture.shape_model import FittedShape, ShapeModel

@@ -9,10 +9,10 @@ import trimesh
 from jaxtyping import Bool
 from scipy import ndimage
 
-from p2vlib.data.binvox import read_binvox
 from p2vlib.files import FileError, check_size, reading
 from p2vlib.geometry.grids import to_mesh
 from p2vtools import limits
+from p2vtools.archives.binvox import read_binvox
 from p2vtools.capture.usd_meshes import read_usd
 from p2vtools.executor import read_in_process
 

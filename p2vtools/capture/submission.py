@@ -20,11 +20,11 @@ import numpy as np
 import trimesh
 from jaxtyping import Float
 
-from p2vlib.data.binvox import read_binvox
 from p2vlib.files import FileError, read_json, write_bytes, write_text
 from p2vlib.geometry.cameras import Camera
 from p2vlib.geometry.frames import FOOT_CUBE_EDGE, FOOT_SYNSET, SIDES, Cube, foot_cube
 from p2vlib.geometry.grids import VoxelGrid, voxelise
+from p2vtools.archives.binvox import read_binvox
 from p2vtools.archives.capture_folder import read_subject, write_capture
 from p2vtools.archives.shapenet import RENDERINGS, SPLITS, VOXELS, read_taxonomy
 from p2vtools.capture.capture_writer import clockwise_order, encode_photo, metadata_row

@@ -11,11 +11,11 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from p2vlib.data.camera_files import read_cameras, read_metadata
 from p2vlib.data.dataset import evenly_spaced
 from p2vlib.files import FileError, reading
 from p2vlib.geometry.cameras import Camera, Row, look_at
 from p2vlib.geometry.frames import FOOT_CUBE, SIDES, Cube
+from p2vtools.archives.camera_files import read_cameras, read_metadata
 from p2vtools.archives.capture_folder import listed_photo, read_names, read_subject
 from p2vtools.archives.photo_files import list_photos, read_photo
 

@@ -15,13 +15,13 @@ import trimesh
 from jaxtyping import Bool, Float, Float32
 from torch import Tensor
 
-from p2vlib.data.binvox import write_binvox
 from p2vlib.data.dataset import Captures, crop_and_resize
 from p2vlib.evaluation import iter_predictions
 from p2vlib.files import write_atomically
 from p2vlib.geometry.frames import FOOT_CUBE, Cube
 from p2vlib.geometry.grids import VoxelGrid, to_mesh, voxelise
 from p2vlib.models import Reconstruction
+from p2vtools.archives.binvox import write_binvox
 from p2vtools.fit import camera_alignment
 from p2vtools.fit.cube_crops import as_left_captures, predict_closely, project_cube, silhouette_iou
 from p2vtools.fit.photo_set import PhotoSet

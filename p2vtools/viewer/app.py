@@ -11,10 +11,10 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from p2vlib.data.binvox import write_binvox
 from p2vlib.data.dataset import Captures
 from p2vlib.files import write_atomically, write_text
 from p2vlib.geometry.grids import VoxelGrid
+from p2vtools.archives.binvox import write_binvox
 from p2vtools.fit import pretrained
 from p2vtools.fit.photo_set import PhotoSet
 from p2vtools.viewer import scene

@@ -11,9 +11,9 @@ import pytest
 import trimesh
 from PIL import Image
 
-from p2vlib.data.binvox import read_binvox
 from p2vlib.geometry.frames import FOOT_CUBE
 from p2vlib.geometry.grids import iou, voxelise
+from p2vtools.archives.binvox import read_binvox
 from p2vtools.fit.photo_set import read_photo_set
 from p2vtools.fit.reconstruct import reconstruct
 from tests.browser.lab import Lab

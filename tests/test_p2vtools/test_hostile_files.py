@@ -25,13 +25,13 @@ import torch
 import trimesh
 from PIL import Image
 
-from p2vlib.data.binvox import read_binvox, write_binvox
 from p2vlib.files import FileError, reading
 from p2vlib.geometry.cameras import look_at
 from p2vlib.geometry.frames import FOOT_CUBE
 from p2vlib.geometry.grids import VoxelGrid
 from p2vlib.training import checkpoints
 from p2vtools.archives import pix3d
+from p2vtools.archives.binvox import read_binvox, write_binvox
 from p2vtools.archives.capture_folder import write_capture
 from p2vtools.archives.published import load_published
 from p2vtools.archives.shapenet import read_taxonomy

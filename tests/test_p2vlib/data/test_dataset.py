@@ -17,12 +17,12 @@ from safetensors.numpy import save_file
 
 from p2vlib.config import from_params
 from p2vlib.data import dataset, packed
-from p2vlib.data.binvox import write_binvox
-from p2vlib.data.camera_files import write_metadata
 from p2vlib.geometry.cameras import look_at
 from p2vlib.geometry.frames import FOOT_SYNSET, foot_cube
 from p2vlib.geometry.grids import VoxelGrid
 from p2vtools.archives import capture_folder, photo_files
+from p2vtools.archives.binvox import write_binvox
+from p2vtools.archives.camera_files import write_metadata
 from p2vtools.synthesis.collection import build_collection
 
 CUBE = foot_cube(np.array([[-0.12, 0, -0.05], [0.12, 0.12, 0.05]]))

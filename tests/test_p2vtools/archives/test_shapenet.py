@@ -18,14 +18,14 @@ from p2vlib import evaluation, training
 from p2vlib.config import Training
 from p2vlib.data import dataset
 from p2vlib.data.augmentation import crop_boxes, preprocess
-from p2vlib.data.binvox import write_binvox
-from p2vlib.data.camera_files import read_metadata, write_metadata
 from p2vlib.geometry.cameras import look_at
 from p2vlib.geometry.frames import object_cube
 from p2vlib.geometry.grids import VoxelGrid, voxelise
 from p2vlib.geometry.projection import project_points, voxel_centres
 from p2vlib.models import build
 from p2vtools.archives import shapenet
+from p2vtools.archives.binvox import write_binvox
+from p2vtools.archives.camera_files import read_metadata, write_metadata
 from p2vtools.archives.loading import read_archive
 from p2vtools.study import experiments
 from p2vtools.synthesis.objects import make_object

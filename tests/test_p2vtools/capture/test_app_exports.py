@@ -16,12 +16,12 @@ from PIL import Image
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
-from p2vlib.data.binvox import read_binvox
-from p2vlib.data.camera_files import read_cameras
 from p2vlib.geometry.cameras import Camera, look_at
 from p2vlib.geometry.frames import FOOT_CUBE
 from p2vlib.geometry.grids import iou, voxelise
 from p2vtools import limits
+from p2vtools.archives.binvox import read_binvox
+from p2vtools.archives.camera_files import read_cameras
 from p2vtools.capture.app_exports import Export, read_export
 from p2vtools.capture.export_capture import capture_from_export
 from p2vtools.cli import main

@@ -13,11 +13,11 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from p2vlib.data.binvox import read_binvox, write_binvox
-from p2vlib.data.camera_files import read_cameras, write_cameras
 from p2vlib.geometry.cameras import look_at
 from p2vlib.geometry.frames import FOOT_SYNSET, foot_cube
 from p2vlib.geometry.grids import VoxelGrid, voxelise
+from p2vtools.archives.binvox import read_binvox, write_binvox
+from p2vtools.archives.camera_files import read_cameras, write_cameras
 from p2vtools.capture.capture_checks import extra_content, solid_problems
 from p2vtools.capture.dataset_validation import validate_dataset
 from p2vtools.capture.submission import Submission, submit_capture

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from p2vlib.data.camera_files import read_cameras, read_metadata
 from p2vlib.geometry.cameras import Camera, look_at
 from p2vlib.geometry.frames import FOOT_CUBE
+from p2vtools.archives.camera_files import read_cameras, read_metadata
 from p2vtools.capture.capture_writer import WrittenCapture, metadata_row
 from p2vtools.capture.charuco import BoardDetection, detect_board, solve_cameras, undistort
 from p2vtools.capture.mat_capture import _spread, capture_on_mat

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from p2vlib.data.camera_files import read_cameras, write_cameras
 from p2vlib.geometry.cameras import look_at
 from p2vlib.geometry.frames import foot_cube
 from p2vlib.geometry.grids import voxelise
+from p2vtools.archives.camera_files import read_cameras, write_cameras
 from p2vtools.archives.capture_folder import write_capture
 from p2vtools.capture.capture_checks import check_capture
 from p2vtools.capture.sanity_checks import photo_problems, side_of_grid, side_of_mesh

@@ -10,9 +10,9 @@ import pytest
 import trimesh
 from scipy.spatial import KDTree
 
-from p2vlib.data.binvox import read_binvox, write_binvox
 from p2vlib.geometry.frames import Cube, foot_cube
 from p2vlib.geometry.grids import VoxelGrid, iou, voxelise
+from p2vtools.archives.binvox import read_binvox, write_binvox
 from p2vtools.capture.scan_cleaning import UNKNOWN_UNIT, CleanedScan, _extend_to_floor, _lengthen_toes, clean_scan
 from p2vtools.capture.scan_files import decimate, read_scan
 from p2vtools.cli import main

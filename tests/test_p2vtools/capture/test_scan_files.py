@@ -10,9 +10,9 @@ import pytest
 import trimesh
 from pxr import Gf, Usd, UsdGeom, UsdUtils
 
-from p2vlib.data.binvox import write_binvox
 from p2vlib.geometry.frames import Cube
 from p2vlib.geometry.grids import VoxelGrid
+from p2vtools.archives.binvox import write_binvox
 from p2vtools.capture import usd_meshes
 from p2vtools.capture.scan_files import MAX_FACES, decimate, fill_shell, read_scan
 

@@ -13,9 +13,9 @@ import pytest
 import trimesh
 from PIL import Image
 
-from p2vlib.data.binvox import read_binvox
 from p2vlib.geometry.frames import Cube
 from p2vlib.geometry.grids import iou
+from p2vtools.archives.binvox import read_binvox
 from p2vtools.capture.app_exports import Export
 from p2vtools.capture.export_capture import capture_from_export, find_floor, transform_camera
 from p2vtools.capture.sfm import alpha_shape, check_model, read_photos_without_mat, run_sfm

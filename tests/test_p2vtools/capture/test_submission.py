@@ -12,10 +12,10 @@ import pytest
 import trimesh
 from PIL import Image
 
-from p2vlib.data.binvox import read_binvox
-from p2vlib.data.camera_files import read_cameras, write_cameras
 from p2vlib.geometry.cameras import Camera, look_at
 from p2vlib.geometry.frames import FOOT_CUBE, FOOT_SYNSET
+from p2vtools.archives.binvox import read_binvox
+from p2vtools.archives.camera_files import read_cameras, write_cameras
 from p2vtools.archives.capture_folder import read_capture
 from p2vtools.archives.shapenet import read_taxonomy
 from p2vtools.capture.charuco import detect_board

@@ -15,12 +15,12 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from p2vlib import models
-from p2vlib.data.binvox import read_binvox
-from p2vlib.data.camera_files import read_cameras, write_cameras
 from p2vlib.geometry.cameras import look_at
 from p2vlib.geometry.frames import FOOT_CUBE
 from p2vlib.geometry.grids import iou, voxelise
 from p2vlib.provenance import data_folder
+from p2vtools.archives.binvox import read_binvox
+from p2vtools.archives.camera_files import read_cameras, write_cameras
 from p2vtools.cli import main
 from p2vtools.fit import pretrained, uncertainty
 from p2vtools.fit.camera_alignment import note_by_hand

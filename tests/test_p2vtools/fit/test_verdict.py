@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from p2vlib.data.camera_files import read_cameras, write_cameras
+from p2vtools.archives.camera_files import read_cameras, write_cameras
 from p2vtools.cli import main
 from p2vtools.fit import verdict
 from p2vtools.fit.cube_crops import FootNotSeenError

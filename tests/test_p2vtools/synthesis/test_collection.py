@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from p2vlib.data.binvox import read_binvox
 from p2vlib.geometry.cameras import Camera, look_at
 from p2vlib.geometry.frames import FOOT_SYNSET, R2N2_DISTANCE_SCALE, R2N2_FOV, SIDES
 from p2vlib.provenance import data_folder
+from p2vtools.archives.binvox import read_binvox
 from p2vtools.archives.capture_folder import read_capture
 from p2vtools.archives.shapenet import read_taxonomy
 from p2vtools.synthesis import collection

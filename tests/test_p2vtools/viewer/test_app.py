@@ -12,11 +12,11 @@ import trimesh
 from PIL import Image
 
 from p2vlib import evaluation, models
-from p2vlib.data.binvox import read_binvox
 from p2vlib.data.dataset import Captures
 from p2vlib.geometry.frames import FOOT_CUBE
 from p2vlib.geometry.grids import iou
 from p2vtools import viewer
+from p2vtools.archives.binvox import read_binvox
 from p2vtools.fit.photo_set import read_photo_set
 from p2vtools.fit.reconstruct import reconstruct
 from p2vtools.viewer import sample as samples

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from p2vlib.data.camera_files import read_cameras, read_metadata, write_cameras, write_metadata
 from p2vlib.geometry.cameras import look_at
+from p2vtools.archives.camera_files import read_cameras, read_metadata, write_cameras, write_metadata
 
 
 def test_metadata_round_trip(tmp_path):

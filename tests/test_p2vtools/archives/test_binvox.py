@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from p2vlib.data.binvox import read_binvox, write_binvox
 from p2vlib.geometry.frames import Cube
 from p2vlib.geometry.grids import VoxelGrid
+from p2vtools.archives.binvox import read_binvox, write_binvox
 
 UNIT = Cube((0.0, 0.0, 0.0), 1.0)
 HEADER = b"#binvox 1\ndim 2 2 2\ntranslate 0 0 0\nscale 1\ndata\n"
