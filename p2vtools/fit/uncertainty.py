@@ -4,8 +4,8 @@ The scale of the uncertainty has four parts, each the change of a measurement wi
 of the surface (`LEVELS`), which reflects the network's own confidence; the members of the ensemble; and, from
 `MIN_PHOTOS` photos on, the photos, from the reconstructions of two halves of them. Their root sum of squares is a
 relative scale. Validation people calibrate the factor for which 90 % of feet lie inside (split conformal prediction,
-Lei et al., J. American Statistical Association 2018), for each number of photos and kind of cameras (`photo_class`);
-the correction below is fitted on other people than the factor.
+Lei et al., J. American Statistical Association 2018) in each domain of photos, for each number of photos and kind of
+cameras (`photo_class`); the correction below is fitted on other people than the factor.
 
 A blurred surface ends before the tips of the toes, which are thinner than a voxel. The correction of this bias is
 proportional to the observed blur, so a sharp surface is not changed. It moves the surface itself
@@ -227,14 +227,19 @@ def fit_softness(rows: pd.DataFrame) -> dict[str, dict[str, float]]:
 def fit_factors(rows: pd.DataFrame) -> dict[str, dict[str, float]]:
     """`photo_class` -> measurement -> factor: the conformal quantile of the error over the scale.
 
+    It is the largest of the domains' quantiles, so the intervals cover feet of each domain, not only of both together:
+    in everyday scenes errors are larger at the same scale.
+
     Args:
-        rows: columns class, subject, measure, value (measured on the corrected surface), scale and truth (mm); the
-            correction has to be fitted on other people.
+        rows: columns class, domain, subject, measure, value (measured on the corrected surface), scale and truth (mm);
+            the correction has to be fitted on other people.
     """
     factors: dict[str, dict[str, float]] = {}
-    for (photos, name), feet in rows.groupby(["class", "measure"]):
+    for (photos, name, _), feet in rows.groupby(["class", "measure", "domain"]):
         score = ((feet.value - feet.truth).abs() / feet.scale).to_numpy()
-        factors.setdefault(photos, {})[name] = round(conformal_quantile(score, feet.subject.to_numpy()), 3)
+        factor = round(conformal_quantile(score, feet.subject.to_numpy()), 3)
+        by_name = factors.setdefault(photos, {})
+        by_name[name] = max(factor, by_name.get(name, 0.0))
     return factors
 
 

@@ -71,9 +71,10 @@ def reconstruct_validation_feet(
     feet with a fault of the capture (`FAULTS`), the others with cameras noted by hand.
 
     Returns:
-        One row per reconstruction: sample, subject, photos (that were used), class (`photo_class`), fault (empty:
-        none), iou (with the true solid at 32^3; NaN: not a foot), the features of `verdict.FEATURES`, side, mesh (its
-        surface; None: not a foot), measures (`uncertainty.uncalibrated_measures`) and truth (measurement -> mm).
+        One row per reconstruction: sample, subject, domain, photos (that were used), class (`photo_class`), fault
+        (empty: none), iou (with the true solid at 32^3; NaN: not a foot), the features of `verdict.FEATURES`, side,
+        mesh (its surface; None: not a foot), measures (`uncertainty.uncalibrated_measures`) and truth (measurement ->
+        mm).
     """
     jobs = [(weights, folder, number, seed) for number, folder in enumerate(folders)]
     results = run_jobs(rows_of_foot, jobs, "validation feet", "foot", workers)
@@ -100,8 +101,9 @@ def rows_of_foot(weights: PretrainedModel, folder: Path, number: int, seed: int)
     for count, fault, cameras in cases:
         some = every_photo.subset(evenly_spaced(available, count))
         photo_set, pose = _displace(some, fault, cameras, rng)
-        row = {"sample": folder.name, "subject": folder.name.rsplit("-", 1)[0], "side": photo_set.side, "fault": fault}
-        row |= {"photos": count, "class": uncertainty.photo_class(count, cameras), "truth": truth}
+        row = {"sample": folder.name, "subject": folder.name.rsplit("-", 1)[0], "domain": folder.parent.name}
+        row |= {"side": photo_set.side, "fault": fault, "photos": count, "truth": truth}
+        row |= {"class": uncertainty.photo_class(count, cameras)}
         rows.append(row | _judge_reconstruction(weights, photo_set, pose, solid, fault == "far away", cameras))
     return rows
 
@@ -218,12 +220,12 @@ def fit_intervals(rows: pd.DataFrame) -> dict[str, dict[str, dict[str, float]]]:
 
 
 def measure_rows(feet: pd.DataFrame) -> pd.DataFrame:
-    """One row per foot and measurement: class, sample, subject, measure, truth and the columns of its table."""
+    """One row per foot and measurement: class, domain, sample, subject, measure, truth and the columns of its table."""
     tables = [
         foot.measures.rename_axis("measure")
         .reset_index()
         .assign(sample=foot.sample, subject=foot.subject, truth=lambda table, foot=foot: table.measure.map(foot.truth))
-        .assign(**{"class": photos})
+        .assign(**{"class": photos, "domain": foot.domain})
         for foot, photos in zip(feet.itertuples(), feet["class"], strict=True)
     ]
     return pd.concat(tables, ignore_index=True)

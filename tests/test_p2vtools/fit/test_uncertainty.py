@@ -26,13 +26,18 @@ from p2vtools.study import model_card, validation_feet
 CLASSES = ("1 photo", "2 or 3 photos", "4 to 7 photos", "8 photos or more", "noted")
 
 
-def test_factors_are_conformal_quantiles():
-    """With 9 feet the rank is ceil(0.9 * 10) = 9, the largest error; with 19 it is 18, the second largest."""
+def test_factors_are_conformal_quantiles_of_the_harder_domain():
+    """With 9 feet the rank is ceil(0.9 * 10) = 9, the largest error; with 19 it is 18, the second largest.
+
+    In the other domain all errors are half as large; with both together the rank in the second case is 36: 8.5.
+    """
     for feet, expected in ((9, 4.5), (19, 9.0)):
         errors = np.arange(1, feet + 1) * np.where(np.arange(feet) % 2, -1.0, 1.0)
         rows = pd.DataFrame({"value": 250 + errors, "truth": 250.0, "scale": 2.0, "measure": "length"})
-        rows = rows.assign(subject=[f"p{number}" for number in range(feet)])
-        assert uncertainty.fit_factors(rows.assign(**{"class": "1 photo"}))["1 photo"]["length"] == expected
+        rows = rows.assign(subject=[f"p{number}" for number in range(feet)], domain="wild", **{"class": "1 photo"})
+        easier = rows.assign(value=250 + errors / 2, subject="other " + rows.subject, domain="phone")
+        for both in ([rows, easier], [easier, rows]):
+            assert uncertainty.fit_factors(pd.concat(both))["1 photo"]["length"] == expected
 
 
 def test_quantile_weighs_people_equally():
@@ -60,8 +65,8 @@ def test_correction_is_fitted_on_other_people_than_the_factor(monkeypatch):
         pd.DataFrame({"value": 250 - 2.0 * missing, "surface": 2.0, "scale": 1.0}, index=["length"])
         for missing in (1, 1, 3, 3, 1, 1, 3, 3)
     ]
-    rows = pd.DataFrame({"subject": people, "sample": people, "class": "1 photo", "fault": "", "mesh": "a surface"})
-    rows = rows.assign(measures=tables, truth=[{"length": 250.0}] * 8)
+    rows = pd.DataFrame({"subject": people, "sample": people, "domain": "wild", "class": "1 photo", "fault": ""})
+    rows = rows.assign(mesh="a surface", measures=tables, truth=[{"length": 250.0}] * 8)
 
     def corrected(feet, softness):
         value = softness["1 photo"]["length"]
