@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import cv2
@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Int, UInt8
 
 from p2vlib.geometry.cameras import Camera
-from p2vtools.synthesis.mat import MATS, BorderMat, Mat, find_mats, marker_dictionary
+from p2vtools.synthesis.mat import MATS, BorderMat, GluedMat, Mat, find_mats, marker_dictionary
 
 CELLS = 7
 """Cells along the edge of a marker, with its black frame."""
@@ -31,6 +31,9 @@ moved or not flat. The second is for a photo whose lens is estimated from it alo
 
 SAME_LENS = 1.15
 """Largest ratio of the focal lengths that single photos of one lens, with their neighbours, give."""
+
+GLUE_STEPS = 3
+"""Estimates of the place of the second of two sheets; each is followed by a calibration."""
 
 DEFAULT_FOCAL = 0.8
 """Initial focal length divided by the photo's longer side: a field of view of 64 degrees, as phones have."""
@@ -64,6 +67,8 @@ class CameraSolution:
     """OpenCV's coefficients of the lens of each photo; only the first radial one is estimated."""
     rejected: dict[str, str]
     """Name of each rejected photo -> reason."""
+    mat: Mat
+    """The mat; of two sheets glued together a `GluedMat`, if enough photos show both."""
 
 
 def detect_board(name: str, picture: UInt8[np.ndarray, "height width 3"], mat: Mat) -> BoardDetection:
@@ -176,23 +181,38 @@ class _Solved(NamedTuple):
 def solve_cameras(detections: Sequence[BoardDetection], mat: Mat) -> CameraSolution:
     """Lenses and camera poses of the photos, without those that do not agree with the others.
 
+    Of a mat of two sheets, the place where the second one was glued is estimated, too.
+
     Raises:
         ValueError: too few photos that show enough of the mat.
     """
     if len(detections) < MIN_PHOTOS:
         raise ValueError(f"{len(detections)} photos are too few; walk once around the foot and take 8 to 16")
-    rejected = {
+    unusable = {
         one.name: one.problem
         or f"shows {len(one.ids)} of {len(mat.corners())} corners of the mat; {mat.min_corners} needed"
         for one in detections
         if len(one.ids) < mat.min_corners
     }
-    used = [one for one in detections if one.name not in rejected]
+    used = [one for one in detections if one.name not in unusable]
     if len(used) < MIN_PHOTOS:
         raise ValueError(
             f"{len(used)} of {len(detections)} photos show the mat {mat.name!r} well enough; expected at least"
             f" {MIN_PHOTOS}: {most_common_problem(detections)}"
         )
+    solved, rejected = _solve(used, mat)
+    for _ in range(GLUE_STEPS if mat.sheets == 2 else 0):
+        mat = _locate_second_sheet(solved, mat)
+        solved, rejected = _solve(used, mat)
+    cameras = [_to_camera(one, mat) for one in solved]
+    errors = np.array([one.error * max(one.detection.size) / 1000 for one in solved])
+    names, distortions = [one.detection.name for one in solved], [one.lens.distortion for one in solved]
+    return CameraSolution(names, cameras, errors, distortions, unusable | rejected, mat)
+
+
+def _solve(used: Sequence[BoardDetection], mat: Mat) -> tuple[list[_Solved], dict[str, str]]:
+    """The photos that agree, in their order, and the rejected ones -> reason."""
+    rejected: dict[str, str] = {}
     groups, solved = _group_by_lens(used, mat), []
     if len(groups[0]) < MIN_PHOTOS:
         raise ValueError(
@@ -206,12 +226,35 @@ def solve_cameras(detections: Sequence[BoardDetection], mat: Mat) -> CameraSolut
             solved += _solve_together(group, mat, rejected)
     if len(solved) < MIN_PHOTOS:
         reasons = "; ".join(f"{one.name} {rejected[one.name]}" for one in used if one.name in rejected)
-        raise ValueError(f"{len(solved)} of {len(detections)} photos agree, expected at least {MIN_PHOTOS}: {reasons}")
-    solved.sort(key=lambda one: used.index(one.detection))
-    cameras = [_to_camera(one, mat) for one in solved]
-    errors = np.array([one.error * max(one.detection.size) / 1000 for one in solved])
-    names, distortions = [one.detection.name for one in solved], [one.lens.distortion for one in solved]
-    return CameraSolution(names, cameras, errors, distortions, rejected)
+        raise ValueError(f"{len(solved)} of {len(used)} photos agree, expected at least {MIN_PHOTOS}: {reasons}")
+    return sorted(solved, key=lambda one: used.index(one.detection)), rejected
+
+
+def _locate_second_sheet(solved: Sequence[_Solved], mat: Mat) -> Mat:
+    """The mat with its second sheet where the corners in all photos agree best, by a Gauss-Newton step.
+
+    It needs `MIN_PHOTOS` photos with enough corners of both sheets; otherwise ``mat`` is returned.
+    """
+    first = mat.board_corners()[:, 0] < mat.size[0] / 2000
+    both = [
+        one
+        for one in solved
+        if mat.min_corners <= first[one.detection.ids].sum() <= len(one.detection.ids) - mat.min_corners
+    ]
+    if len(both) < MIN_PHOTOS:
+        return mat
+    glued = mat if isinstance(mat, GluedMat) else GluedMat(**vars(mat))
+    steps = np.diag([0.2, 0.2, 0.05])  # mm, mm, degrees
+
+    def errors_at(offset: Float[np.ndarray, " 3"]) -> Float[np.ndarray, " coordinates"]:
+        moved = replace(glued, offset=tuple(offset.tolist()))
+        posed = [_with_lens(one.detection, moved, one.lens) for one in both]
+        return np.concatenate([_residuals(one.detection, one.pose, moved, one.lens) for one in posed], None)
+
+    error = errors_at(offset := np.array(glued.offset))
+    slopes = np.stack([(errors_at(offset + step) - error) / step.sum() for step in steps], 1)
+    offset -= np.linalg.lstsq(slopes, error, rcond=None)[0]
+    return replace(glued, offset=tuple(offset.tolist()))
 
 
 def estimate_camera(detection: BoardDetection, mat: Mat) -> Camera:
@@ -277,7 +320,7 @@ def _describe_error(one: _Solved) -> str:
 def _with_lens(detection: BoardDetection, mat: Mat, lens: _Lens) -> _Solved:
     """The pose of a photo whose lens is known."""
     matrix, points = _matrix(lens.focal), _to_thousandths(detection)
-    _, *pose = cv2.solvePnP(mat.board_corners()[detection.ids].astype(np.float32), points, matrix, lens.distortion)
+    _, *pose = cv2.solvePnP(mat.board_corners()[detection.ids], points.astype(float), matrix, lens.distortion)
     return _Solved(detection, lens, tuple(pose), _error(detection, tuple(pose), mat, lens))
 
 
@@ -329,8 +372,13 @@ def _calibrate(
 
 def _error(one: BoardDetection, pose: tuple, mat: Mat, lens: _Lens) -> float:
     """Mean reprojection error, thousandths of the longer side."""
+    return float(np.linalg.norm(_residuals(one, pose, mat, lens), axis=1).mean())
+
+
+def _residuals(one: BoardDetection, pose: tuple, mat: Mat, lens: _Lens) -> Float[np.ndarray, "corners 2"]:
+    """Reprojection errors of the corners, thousandths of the longer side."""
     expected, _ = cv2.projectPoints(mat.board_corners()[one.ids], *pose, _matrix(lens.focal), lens.distortion)
-    return float(np.linalg.norm(expected[:, 0] - _to_thousandths(one), axis=1).mean())
+    return expected[:, 0] - _to_thousandths(one)
 
 
 def _to_camera(one: _Solved, mat: Mat) -> Camera:

@@ -32,7 +32,7 @@ from p2vtools.capture.charuco import (
 from p2vtools.executor import read_in_process
 from p2vtools.files import ensure_absent
 from p2vtools.fit.photo_set import MAX_VIEWS
-from p2vtools.synthesis.mat import RULER, Mat
+from p2vtools.synthesis.mat import RULER, GluedMat, Mat
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v")
 
@@ -104,6 +104,11 @@ def capture_on_mat(
     if median > 1.5:
         advice = [f"median reprojection error is {median:.1f} pixels; is the mat flat and still, are photos sharp?"]
     notes = [f"mean reprojection error {errors.mean():.2f} pixels, focal length {', '.join(map(str, focals))} pixels"]
+    if isinstance(solution.mat, GluedMat):
+        right, down, turn = solution.mat.offset
+        notes.append(
+            f"the second sheet is glued {np.hypot(right, down):.1f} mm and {turn:+.1f} degrees off; solved for"
+        )
     subject = {"cameras": f"mat {mat.name}", "ruler, mm": ruler, "pixels off": round(median, 3)}
     return write_foot_capture(out, side, "mat", names, undistorted, cameras, subject, advice, notes)
 

@@ -112,6 +112,24 @@ class Mat:
 
 
 @dataclass(frozen=True)
+class GluedMat(Mat):
+    """Two sheets of which the second is not glued exactly where it belongs."""
+
+    offset: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """The second sheet's shift to the right and downwards, mm, and its turn about the middle of the board, degrees,
+    clockwise."""
+
+    def board_corners(self) -> Float[np.ndarray, "corners 3"]:
+        corners = super().board_corners()
+        centre, (right, down, turn) = np.array(self.size) / 2000, self.offset
+        second = corners[:, 0] > centre[0]
+        cosine, sine = np.cos(np.deg2rad(turn)), np.sin(np.deg2rad(turn))
+        turned = (corners[second, :2] - centre) @ [[cosine, sine], [-sine, cosine]]
+        corners[second, :2] = turned + centre + np.array([right, down]) / 1000
+        return corners
+
+
+@dataclass(frozen=True)
 class BorderMat(Mat):
     """Large marks in two rows along the long edges of a sheet, beside the foot."""
 

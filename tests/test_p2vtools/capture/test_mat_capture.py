@@ -23,7 +23,7 @@ from p2vtools.cli import main
 from p2vtools.fit.photo_set import read_photo_set
 from p2vtools.synthesis.feet.foot import make_feet
 from p2vtools.synthesis.feet.population import sample_population
-from p2vtools.synthesis.mat import BORDER_MATS, MATS, get_mat
+from p2vtools.synthesis.mat import BORDER_MATS, MATS, GluedMat, Mat, get_mat
 from p2vtools.synthesis.photos import trajectories
 from p2vtools.synthesis.photos.rendering import render_phone_photos
 from tests.mats import mat_image, write_photos, write_video
@@ -133,6 +133,7 @@ def corners_in_photo(
     scale: float = 1,
     crop: tuple[int, int] = (0, 0),
     elevation: float = 45,
+    mat: Mat = MAT,
 ) -> tuple[BoardDetection, np.ndarray]:
     """The corners of the mat as a lens with k1 = -0.05 shows them, with noise, and the position of the camera.
 
@@ -140,7 +141,7 @@ def corners_in_photo(
     """
     camera = look_at((azimuth, elevation, 3, 0.5, 50), np.array([0, 0.03, 0]), *size)
     focal = max(size) / 2 / np.tan(np.deg2rad(fov / 2))
-    at_lens = MAT.corners() @ camera.extrinsics[:3, :3].T + camera.extrinsics[:3, 3]
+    at_lens = mat.corners() @ camera.extrinsics[:3, :3].T + camera.extrinsics[:3, 3]
     plane = at_lens[:, :2] / at_lens[:, 2:]
     pixels = focal * plane * (1 - 0.05 * (plane**2).sum(1, keepdims=True)) + np.array(size) / 2
     pixels, shown = scale * (pixels - crop), tuple(round(scale * side) for side in np.subtract(size, crop))
@@ -173,6 +174,22 @@ def test_photo_cropped_at_one_side_is_rejected():
     cropped = [corners_in_photo(45 * number, crop=(60 * number, 0))[0] for number in range(4)]
     with pytest.raises(ValueError, match="no 3 of 4 photos have one shape and one lens; use whole photos"):
         solve_cameras(cropped, MAT)
+
+
+def test_sheets_that_are_not_glued_exactly():
+    """By hand: a corner 15 mm to the right of the middle and 105 mm above it, turned by 90 degrees, is 105 mm to the
+    right and 15 mm below."""
+    quarter = GluedMat(**vars(get_mat("a4x2")), offset=(1.0, 2.0, 90.0))
+    corner = int(np.argmin(np.linalg.norm(1000 * MAT.board_corners()[:, :2] - [210, 30], axis=1)))
+    assert 1000 * quarter.board_corners()[corner] == pytest.approx([301, 152, 0])
+    glued = GluedMat(**vars(get_mat("a4x2")), offset=(1.5, -1.0, 0.4))
+    views = [corners_in_photo(45 * number, mat=glued) for number in range(8)]
+    found = solve_cameras([detection for detection, _ in views], get_mat("a4x2"))
+    assert found.mat.offset == pytest.approx(glued.offset, abs=0.05) and not found.rejected
+    distances = [np.linalg.norm(camera.position - view[1]) for camera, view in zip(found.cameras, views, strict=True)]
+    assert max(distances) < 0.002
+    one_sheet = solve_cameras([detection for detection, _ in views], MAT)
+    assert one_sheet.mat is MAT and one_sheet.errors.mean() > 3 * found.errors.mean()
 
 
 def test_at_most_24_photos_from_all_sides_are_kept():
