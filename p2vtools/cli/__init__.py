@@ -17,7 +17,8 @@ from typer import Option
 from p2vtools.cli import foot, study
 
 COMMANDS = (
-    *(study.study, study.data, study.report, study.compare, study.convert, study.fetch, study.weights, study.evaluate),
+    *(study.study, study.data, study.seeds, study.report, study.compare, study.convert, study.fetch, study.weights),
+    study.evaluate,
     *(foot.reconstruct, foot.measure, foot.mat, foot.capture, foot.validate, foot.clean, foot.app),
 )
 

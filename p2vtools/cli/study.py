@@ -80,6 +80,23 @@ def data(
     runner.build_data(scale)
 
 
+def seeds(
+    draw: Annotated[
+        bool,
+        Option("--draw", help="draw new test people and objects from the hash of the commit, and freeze all designs"),
+    ] = False,
+) -> None:
+    """Record which results looked at which test people in data/seeds.json, and print whether with a frozen design."""
+    from p2vtools.study import seeds as recorded
+
+    if draw:
+        print(f"drawn, to commit before anything is run: {recorded.draw_test_seeds()}")
+        return
+    for look in recorded.record_looks():
+        design = "frozen before its people were drawn" if look["frozen"] else "not frozen before its people were drawn"
+        print(f"{look['result']} at {look['commit']}: design {design}")
+
+
 def report(run: Annotated[Literal[(*PRESETS, "evaluate")], Argument(help="a scale, or the evaluation")]) -> None:
     """Build the pages of a run again from its files; runs no notebook."""
     if run == "evaluate":

@@ -32,6 +32,7 @@ from p2vtools.fit.reconstruct import reconstruct
 from p2vtools.fit.uncertainty import CALIBRATED_SIZE, MEASURE_NAMES
 from p2vtools.fit.verdict import reconstruct_and_judge
 from p2vtools.study.intervals import bootstrap_interval
+from p2vtools.study.seeds import design_digest
 from p2vtools.study.validation_feet import (
     calibrate,
     choose_threshold,
@@ -212,6 +213,7 @@ def complete_card(path: Path, config: Config) -> dict[str, object]:
     save_rows(path, RECONSTRUCTIONS, rows)
     entries["reconstruct, all photos of unseen feet"] = summarise_reconstruction(rows)
     entries["wrong cameras"] = camera_noise_scores(weights, config)
+    entries["design"] = design_digest([__name__])
     pretrained.update_card(path, entries)
     figure = card_figure(weights, rows, feet / "phone")
     write_atomically(path.with_suffix(".png"), lambda partial: figure.savefig(partial, dpi=110))

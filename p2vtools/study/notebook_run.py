@@ -27,7 +27,8 @@ from p2vlib.models import check_names
 from p2vlib.provenance import commit, home, text_digest
 from p2vtools.study import learning
 from p2vtools.study.metrics_csv import METRICS, format_metrics
-from p2vtools.study.parameters import default_parameters
+from p2vtools.study.parameters import default_parameters, notebook_code
+from p2vtools.study.seeds import design_digest
 
 SMOKE_NOTE = "smoke run: shows that it runs, not a result"
 
@@ -273,6 +274,9 @@ def begin(
     config = from_params(scale, seed=seed, **changes)
     check_names(*config.networks, config.order_free, config.recurrent, *config.systems)
     run = NotebookRun(notebook, config, title, parameters, scale_free)
+    if namespace is not None and not run.is_smoke:
+        cells, modules = notebook_code(home() / "notebooks" / f"{notebook}.ipynb")
+        run.provenance["design"] = design_digest(modules, cells)
     write_text(run.folder / "config.json", from_params(scale).to_json())
     write_text(run.folder / "parts" / f"{notebook}.config.json", config.to_json())
     facts = run.provenance

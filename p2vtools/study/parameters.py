@@ -15,12 +15,21 @@ from typing import Any
 import nbformat
 import papermill
 
+from p2vlib.provenance import imported_modules
+
 PATHS = ("root", "checkpoint", "real_results")
 """Parameters that name a file or folder. The command line resolves them against the current directory, because a
 notebook runs in its own."""
 
 NETWORKS = ("networks",)
 """Parameters that list names of networks, as `p2vlib.models.build` takes them; a single name needs no brackets."""
+
+
+def notebook_code(path: Path) -> tuple[list[list[Any]], set[str]]:
+    """Kind, source and tags of each cell of a notebook, and the modules of the project that its code imports."""
+    cells = [[c.cell_type, c.source, c.metadata.get("tags", [])] for c in nbformat.read(path, as_version=4).cells]
+    code = "\n".join(source for kind, source, _ in cells if kind == "code")
+    return cells, imported_modules(re.sub(r"^[%!].*$", "", code, flags=re.MULTILINE))  # without IPython's own lines
 
 
 def parse_parameter(text: str) -> tuple[str, list[Any]]:

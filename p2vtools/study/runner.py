@@ -22,7 +22,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import papermill
 from jupyter_client import AsyncKernelManager
 from jupyter_client.kernelspec import KernelSpec
@@ -32,12 +31,12 @@ from papermill.exceptions import PapermillExecutionError
 from p2vlib import progress
 from p2vlib.config import from_params
 from p2vlib.files import write_text
-from p2vlib.provenance import ROOT, code_digest, home, imported_modules, syntax_digest
+from p2vlib.provenance import ROOT, code_digest, home, syntax_digest
 from p2vtools.files import file_digest, file_lock, is_whole, read_cached_json
 from p2vtools.study import report
 from p2vtools.study.cost import estimate_cost
 from p2vtools.study.notebook_run import manifests, part_of_metrics
-from p2vtools.study.parameters import NETWORKS, PATHS, notebook_number, parameters_by_notebook
+from p2vtools.study.parameters import NETWORKS, PATHS, notebook_code, notebook_number, parameters_by_notebook
 
 PAGES = {"08_your_foot"}
 """Notebooks that `p2v app` serves; they have no results."""
@@ -174,11 +173,9 @@ def _digest(path: Path, values: Mapping[str, Any], scale: str, run: str) -> str:
     The code is the meaning of the modules that the notebook reaches (`p2vlib.provenance.code_digest`). Notebook 00 and
     those with a letter, such as 03a, show what exists and leave nothing that others read.
     """
-    cells = [[c.cell_type, c.source, c.metadata.get("tags", [])] for c in nbformat.read(path, as_version=4).cells]
+    cells, modules = notebook_code(path)
     earlier = [other.stem for other in select_notebooks() if re.match(r"(?!00)\d\d_", other.name) and other < path]
     stamps = [_stamps(run) / f"{name}.json" for name in earlier]
-    code = "\n".join(source for kind, source, _ in cells if kind == "code")
-    modules = imported_modules(re.sub(r"^[%!].*$", "", code, flags=re.MULTILINE))  # lines that only IPython understands
     cards = sorted((ROOT / "data" / "weights").glob("*.json")) if "p2vtools.fit.pretrained" in modules else []
     dependencies = {
         "name": path.stem,

@@ -20,6 +20,7 @@ from p2vtools.executor import run_jobs
 from p2vtools.files import read_cached_json
 from p2vtools.fit import pretrained
 from p2vtools.study.benchmark import captures, scans, summary
+from p2vtools.study.seeds import design_digest
 from p2vtools.synthesis.feet.legs import cache_legs
 
 CASES = {"captures": 40, "scans": 200, "meshes": 40}
@@ -92,7 +93,8 @@ def _page(tables: dict[str, pd.DataFrame | pd.Series], share: float, results: li
     lines = [
         "# From a phone to a shoe size, evaluated",
         "",
-        f"`p2v evaluate` at {commit()}, {share:.0%} of its cases; minutes of one core: {costs}.",
+        f"`p2v evaluate` at {commit()}, design {design_digest([__name__])}, {share:.0%} of its cases; minutes of one "
+        f"core: {costs}.",
         f"This run took {seconds / 60:.1f} minutes without the cases that an earlier run had finished.",
     ]
     for title, table in tables.items():

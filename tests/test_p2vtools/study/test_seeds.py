@@ -1,0 +1,111 @@
+"""Seeds of the test people: those of the code are those of the file, and every result says what it looked at."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+
+import pytest
+
+from p2vlib.config import FeetData, ObjectData
+from p2vlib.provenance import ROOT
+from p2vtools.study import seeds
+from p2vtools.study.benchmark import walks
+
+DRAWS = [
+    {"commit": "aaaaaaa", "date": "2026-01-01", "seeds": {"feet.test": 1}, "designs": {"05_lstm": "old"}},
+    {
+        "commit": "bbbbbbb",
+        "date": "2026-02-01",
+        "seeds": {"feet.test": 2, "evaluate": 3},
+        "designs": {"05_lstm": "new"},
+    },
+]
+
+
+def test_seeds_of_the_code_are_the_drawn_ones():
+    feet, objects = FeetData(), ObjectData()
+    assert seeds.drawn_seeds(seeds.read_seeds()["draws"]) == {
+        "feet.train": feet.train_seed,
+        "feet.validation": feet.validation_seed,
+        "feet.test": feet.test_seed,
+        "objects.train": objects.train_seed,
+        "objects.validation": objects.validation_seed,
+        "objects.test": objects.test_seed,
+        "evaluate": walks.SEED,
+    }
+
+
+def test_no_result_is_newer_than_its_people_without_saying_so():
+    """If this fails, run `p2v seeds` and commit data/seeds.json."""
+    content = seeds.read_seeds()
+    looks = {(look["result"], look["commit"]): look for look in content["looks"]}
+    results = seeds.find_results(seeds.drawn_seeds(content["draws"]))
+    assert {"data/weights/rays-foot.json", "reports/evaluate/README.md"} < {look["result"] for look in results}
+    for look in results:
+        recorded = looks[look["result"], look["commit"]]
+        assert recorded["frozen"] == seeds.is_frozen(look, content["draws"]), look["result"]
+
+
+@pytest.mark.parametrize(
+    ("change", "frozen"),
+    [
+        ({}, True),
+        ({"design": "changed"}, False),
+        ({"design": None}, False),
+        ({"commit": "ccccccc+"}, False),
+        ({"people": {"feet.test": 1}}, False),  # the design of the later draw on people of the earlier one
+        ({"people": {"feet.test": 1}, "design": "old"}, True),
+        ({"result": "reports/quick/parts/06_systems.json"}, False),
+    ],
+)
+def test_a_design_is_frozen_only_for_people_drawn_after_it(change, frozen):
+    look = {
+        "result": "reports/quick/parts/05_lstm.json",
+        "people": {"feet.test": 2},
+        "commit": "ccccccc",
+        "design": "new",
+    }
+    assert seeds.is_frozen(look | change, DRAWS) == frozen
+
+
+def test_a_draw_needs_a_clean_checkout_and_takes_the_hash_of_its_commit(home, monkeypatch):
+    for file in ("p2vlib/config.py", "p2vtools/study/benchmark/walks.py", "data/seeds.json"):
+        (home / file).parent.mkdir(parents=True)
+        shutil.copy(ROOT / file, home / file)
+    identity = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
+    for command in (["init", "--quiet"], ["add", "."], [*identity, "commit", "--quiet", "--message=frozen"]):
+        subprocess.run(["git", *command], cwd=home, check=True)
+    monkeypatch.setattr(seeds, "designs", lambda: {"05_lstm": "new"})
+    (home / "p2vlib/config.py").write_text((ROOT / "p2vlib/config.py").read_text("utf-8") + "\n")
+    with pytest.raises(ValueError, match=r"expected a checkout without changes"):
+        seeds.draw_test_seeds()
+    shutil.copy(ROOT / "p2vlib/config.py", home / "p2vlib/config.py")
+    drawn = seeds.draw_test_seeds()
+    digits = subprocess.run(["git", "rev-parse", "HEAD"], cwd=home, capture_output=True, text=True).stdout
+    assert drawn == {
+        "feet.test": int(digits[:7], 16),
+        "objects.test": int(digits[7:14], 16),
+        "evaluate": int(digits[14:21], 16),
+    }
+    text = (home / "p2vlib/config.py").read_text("utf-8")
+    assert (
+        f"test_seed: int = 0x{drawn['feet.test']:X}\n" in text
+        and f"test_seed: int = 0x{drawn['objects.test']:X}\n" in text
+    )
+    assert f"\nSEED = 0x{drawn['evaluate']:X}\n" in (home / "p2vtools/study/benchmark/walks.py").read_text("utf-8")
+    last = seeds.read_seeds()["draws"][-1]
+    assert last["seeds"] == drawn and last["designs"] == {"05_lstm": "new"} and digits.startswith(last["commit"])
+
+
+def test_a_design_is_code_cells_and_weights_but_no_results(home):
+    weights = home / "data/weights"
+    shutil.copytree(ROOT / "data/weights", weights)
+    modules, card = ["p2vtools.fit.pretrained"], json.loads((weights / "rays-foot.json").read_text())
+    design = seeds.design_digest(modules)
+    assert design != seeds.design_digest(modules, ["cell"]) and design != seeds.design_digest(["p2vlib.config"])
+    (weights / "rays-foot.json").write_text(json.dumps(card | {"test IoU by photos": []}))
+    assert seeds.design_digest(modules) == design
+    (weights / "rays-foot.json").write_text(json.dumps(card | {"threshold": 0.1}))
+    assert seeds.design_digest(modules) != design
