@@ -1,10 +1,10 @@
-"""Benchmark of captures on a mat: the accuracy of the cameras, of the solid and of its measures."""
+"""Benchmark of captures: the accuracy of a mat's cameras, and of feet and measures by the source of the cameras."""
 
 from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,15 +19,20 @@ from p2vtools.capture.capture_writer import WrittenCapture
 from p2vtools.capture.charuco import undistort
 from p2vtools.capture.mat_capture import capture_on_mat
 from p2vtools.fit import pretrained
+from p2vtools.fit.camera_alignment import note_by_hand
 from p2vtools.fit.photo_set import PhotoSet, photo_set_from_arrays, read_photo_set
 from p2vtools.fit.pretrained import PretrainedModel
-from p2vtools.fit.reconstruct import reconstruct
-from p2vtools.fit.uncertainty import MEASURE_NAMES, measure_with_intervals
+from p2vtools.fit.uncertainty import MEASURE_NAMES
+from p2vtools.fit.verdict import reconstruct_and_judge
 from p2vtools.study.benchmark.walks import MatWalk, render_walk
-from p2vtools.study.validation_feet import solid_in_frame
+from p2vtools.study.validation_feet import change_cameras, perturb_cameras, solid_in_frame
 from p2vtools.synthesis.feet.landmarks import true_measures
 
 VIEWS = (1, 2, 4, 8)
+
+TRACKING_ERROR = (0.5, 0.004)
+"""Standard deviations of the error of each camera that a phone's tracking gives: degrees about each axis, metres along
+it. Assumed; no app states its own."""
 
 
 def evaluate_capture(case: int, views: int = 8) -> dict[str, pd.DataFrame]:
@@ -38,8 +43,9 @@ def evaluate_capture(case: int, views: int = 8) -> dict[str, pd.DataFrame]:
         camera), focal (relative error of the focal length).
 
         ``fits``, one row per way, number of photos and measure. Way ``mat`` has the cameras of the mat, ``exact`` the
-        true ones. Columns: way, views, measure, truth, found (mm; NaN: refused), within (half-width of the interval,
-        mm), iou (with the true solid at 32^3; placement found).
+        true ones, ``tracking`` those of a phone's tracking and ``noted`` those noted by hand, the last two with all
+        photos. Columns: way, views, measure, truth, found (mm; NaN: no foot), within (half-width of the interval, mm),
+        iou (with the true solid at 32^3; placement found), verdict.
     """
     walk, weights = render_walk(case, views), pretrained.load_pretrained()
     capture, on_mat = None, None
@@ -48,8 +54,12 @@ def evaluate_capture(case: int, views: int = 8) -> dict[str, pd.DataFrame]:
         with contextlib.suppress(ValueError):  # too few photos show enough of the board
             capture = capture_on_mat(walk.write(Path(name) / "photos"), walk.mat, walk.foot.side, folder)
             on_mat = read_photo_set(folder)
-    ways = {"mat": (on_mat, walk.to_mat), "exact": (_exact_capture(walk), np.eye(4))}
-    fits = [row for way, (photo_set, pose) in ways.items() for row in _fit_rows(walk, weights, way, photo_set, pose)]
+    exact, rng = _exact_capture(walk), np.random.default_rng(case)
+    tracked = perturb_cameras(exact, *TRACKING_ERROR, rng)
+    noted = change_cameras(exact, note_by_hand, rng)
+    ways = {"mat": (on_mat, walk.to_mat, VIEWS), "exact": (exact, np.eye(4), VIEWS)}
+    ways |= {"tracking": (tracked, np.eye(4), VIEWS[-1:]), "noted": (noted, np.eye(4), VIEWS[-1:])}
+    fits = [row for way, arguments in ways.items() for row in _fit_rows(walk, weights, way, *arguments)]
     labels = {"case": case, "person": walk.foot.subject, "side": walk.foot.side, "mat": walk.mat.name}
     photos = pd.DataFrame(_photo_rows(walk, capture))
     return {"photos": photos.assign(**labels), "fits": pd.DataFrame(fits).assign(**labels)}
@@ -82,22 +92,32 @@ def _exact_capture(walk: MatWalk) -> PhotoSet:
 
 
 def _fit_rows(
-    walk: MatWalk, weights: PretrainedModel, way: str, photo_set: PhotoSet | None, pose: Float[np.ndarray, "4 4"]
+    walk: MatWalk,
+    weights: PretrainedModel,
+    way: str,
+    photo_set: PhotoSet | None,
+    pose: Float[np.ndarray, "4 4"],
+    counts: Sequence[int],
 ) -> Iterator[dict]:
-    """Measures by number of photos; ``pose`` is the true pose of the foot in the frame of the cameras."""
+    """Measures and verdicts from numbers of photos; the largest of ``counts`` takes all photos that have a camera.
+
+    Args:
+        pose: the true pose of the foot in the frame of the cameras.
+    """
     true = true_measures(walk.foot)
     solid = voxelise(walk.foot.solid.vertices, walk.foot.solid.faces, FOOT_CUBE).volume
     solid[:, round(FOOT_SHARE * len(solid)) :] = False
-    for views in VIEWS:
-        measures, half_widths, overlap = {}, {}, np.nan
-        if photo_set and views <= len(photo_set.photos):
-            some = photo_set.subset(evenly_spaced(len(photo_set.photos), views))
-            with contextlib.suppress(ValueError):  # no foot found, or a solid that cannot be measured
-                foot = reconstruct(weights, some, 128)
-                overlap = iou(solid_in_frame(foot, pose), solid)
-                result = measure_with_intervals(weights, some, foot)
-                measures, half_widths = dict(result.measures.items()), result.half_widths
+    for views in counts:
+        measures, half_widths, overlap, verdict = {}, {}, np.nan, "not usable"
+        available = len(photo_set.photos) if photo_set else 0
+        if photo_set and (views <= available or views == counts[-1]):
+            some = photo_set.subset(evenly_spaced(available, min(views, available)))
+            with contextlib.suppress(ValueError):  # no foot found
+                judged = reconstruct_and_judge(weights, some, cameras="noted" if way == "noted" else "exact")
+                overlap, verdict = iou(solid_in_frame(judged.foot, pose), solid), judged.verdict.level
+                if judged.measured:
+                    measures, half_widths = dict(judged.measured.measures.items()), judged.measured.half_widths
         for name in MEASURE_NAMES:
             title = name.replace("_", " ")
             values = {"found": measures.get(title, np.nan), "within": half_widths.get(name, np.nan), "iou": overlap}
-            yield {"way": way, "views": views, "measure": title, "truth": true[name], **values}
+            yield {"way": way, "views": views, "measure": title, "truth": true[name], **values, "verdict": verdict}

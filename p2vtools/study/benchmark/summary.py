@@ -33,8 +33,14 @@ def read_rows(folder: Path | None = None) -> dict[str, pd.DataFrame]:
     for part in PARTS:
         if not (folder / f"{part}.csv").is_file():
             raise FileNotFoundError(f"{folder / part}.csv: missing; run `make evaluate`")
-    rows = {part: pd.read_csv(folder / f"{part}.csv", dtype={"refused": str}) for part in PARTS}
-    return {part: table.fillna({"refused": ""}) for part, table in rows.items()}  # empty: the scan was not refused
+    return {part: _read_table(folder / f"{part}.csv") for part in PARTS}
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    table = pd.read_csv(path, dtype={"refused": str})
+    if "way" in table and "verdict" not in table:  # of an earlier version
+        table["verdict"] = np.nan
+    return table.fillna({"refused": ""})  # empty: the scan was not refused
 
 
 def pose_table(photos: pd.DataFrame) -> pd.DataFrame:
@@ -61,8 +67,8 @@ def pose_table(photos: pd.DataFrame) -> pd.DataFrame:
 
 
 def error_table(fits: pd.DataFrame, by: tuple[str, ...]) -> pd.DataFrame:
-    """Bias, median and 95th percentile of the absolute error of measures, mm."""
-    errors = (fits.found - fits.truth).groupby([fits[name] for name in by])
+    """Bias, median and 95th percentile of the absolute error of measures that were told, mm."""
+    errors = (_told(fits) - fits.truth).groupby([fits[name] for name in by])
     return pd.DataFrame(
         {
             "people": errors.count(),
@@ -73,21 +79,30 @@ def error_table(fits: pd.DataFrame, by: tuple[str, ...]) -> pd.DataFrame:
     )
 
 
+def _told(fits: pd.DataFrame) -> pd.Series:
+    """The measures, mm; NaN where the command tells none, because the foot was not found or is not usable."""
+    return fits.found.where(fits.verdict != "not usable") if "verdict" in fits else fits.found
+
+
 def size_table(fits: pd.DataFrame) -> pd.DataFrame:
     """Percentage of people with the right English size, within half a size and within one, by way and photos.
 
     English half sizes are a sixth of an inch apart. A size is right when the true and the measured length are nearest
-    to the same half size; people whose capture was refused count as wrong.
+    to the same half size; people without a result count as wrong. The columns after ``not usable`` are about the people
+    whose result was judged *good*; they are missing for scans, which have no verdict.
     """
     lengths = fits[fits.measure == "length"]
-    halves = np.abs(np.round(lengths.found / HALF_SIZE) - np.round(lengths.truth / HALF_SIZE))
-    correct = {"right": halves == 0, "within a half": halves <= 1, "within one": halves <= 2}
+    told, is_good = _told(lengths), lengths.verdict == "good"
+    halves = np.abs(np.round(told / HALF_SIZE) - np.round(lengths.truth / HALF_SIZE))
+    correct = {"right": halves == 0, "within a half": halves <= 1, "within one": halves <= 2, "not usable": told.isna()}
+    correct |= {"good": is_good.where(lengths.verdict.notna()).astype(float)}
+    correct |= {f"{title}, of good": (correct[title] * 1.0).where(is_good) for title in ("right", "within a half")}
     return 100 * pd.DataFrame(correct).groupby([lengths.way, lengths.views]).mean()
 
 
 def interval_coverage(fits: pd.DataFrame) -> pd.Series:
-    """Share of measures whose error is inside their interval, by way and measure."""
-    fits = fits[fits.within.notna() & fits.found.notna()]
+    """Share of measures that were told whose error is inside their interval, by way and measure."""
+    fits = fits[fits.within.notna() & _told(fits).notna()]
     return ((fits.found - fits.truth).abs() <= fits.within).groupby([fits.way, fits.measure]).mean().rename("inside")
 
 
@@ -100,7 +115,7 @@ def summary_tables(rows: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame | pd
         "Cameras of photos on a mat": pose_table(rows["photos"]),
         "Length by capture way and number of photos (0: a scan), mm": error_table(lengths, ("way", "views")),
         "Every measure, from most photos and from scans, mm": error_table(most, ("way", "measure")),
-        "English size right, % of people": size_table(fits),
+        "English size right, result not usable, judged good, % of people": size_table(fits),
         "Coverage of the intervals, %": 100 * interval_coverage(most),
         "IoU at 32^3 from photos, placement found": overlaps.agg(["mean", "median", "min"]),
         "Measures of true shapes, mm": error_table(rows["meshes"], ("measure",)),

@@ -24,7 +24,7 @@ from p2vtools.synthesis.photos.trajectories import sample_phone_trajectory
 SEED = 31
 """Seed of the people of the benchmark; no network was trained and no threshold chosen on them (`config.FeetData`)."""
 
-PAPERS = ("a3", "a3", "tabloid", "a4")
+PAPERS = ("a3", "a4")
 """Paper of the mat, person by person; two A4 sheets glued together are an A3."""
 
 WIDTH, HEIGHT = 960, 720

@@ -33,10 +33,13 @@ def test_mat_gives_accurate_cameras(rows):
 
 def test_captures_give_feet_of_about_the_true_size(rows):
     fits = rows["fits"]
-    assert set(fits.way) == {"mat", "exact"} and set(fits.views) == {1, 4}
-    four = fits[(fits.views == 4) & (fits.measure == "length")]
+    photos = {way: part.views.unique().tolist() for way, part in fits.groupby("way")}
+    assert photos == {"mat": [1, 4], "exact": [1, 4], "tracking": [4], "noted": [4]}
+    lengths = fits[fits.measure == "length"].set_index(["way", "views"])
+    four = lengths.loc[[("mat", 4), ("exact", 4), ("tracking", 4)]]
     assert (four.iou > 0.75).all() and ((four.found - four.truth).abs() < 12).all()
-    assert fits[(fits.way == "mat") & (fits.views == 1)].iou.max() < four.iou.max()
+    assert four.verdict.isin(["good", "doubtful"]).all()
+    assert lengths.iou["mat", 1] < four.iou.max() and lengths.within["noted", 4] > four.within.max()
 
 
 def test_walk_does_not_share_the_random_stream_of_the_person(monkeypatch):
@@ -107,7 +110,8 @@ def test_refused_scans_count_as_failures():
 
 
 def length_rows(found: list[float], truth: float = 250.0) -> pd.DataFrame:
-    return pd.DataFrame({"way": "mat", "views": 8, "measure": "length", "truth": truth, "found": found})
+    rows = pd.DataFrame({"way": "mat", "views": 8, "measure": "length", "truth": truth, "found": found})
+    return rows.assign(verdict="good")
 
 
 def test_error_table_gives_bias_median_and_percentile():
@@ -117,9 +121,14 @@ def test_error_table_gives_bias_median_and_percentile():
 
 
 def test_size_table_counts_refused_people_as_wrong():
-    """The nearest size of 59.4 half sizes is 59, that of 59.6 is 60."""
-    table = summary.size_table(length_rows([size * HALF_SIZE for size in (59.4, 59.6, 57.4, np.nan)], 59.4 * HALF_SIZE))
-    assert table.iloc[0].tolist() == [25, 50, 75]
+    """The nearest size of 59.4 half sizes is 59, that of 59.6 is 60. The fifth foot is not usable, two are good."""
+    rows = length_rows([size * HALF_SIZE for size in (59.4, 59.6, 57.4, np.nan, 59.4)], 59.4 * HALF_SIZE)
+    rows = rows.assign(verdict=["good", "doubtful", "good", "not usable", "not usable"])
+    table = summary.size_table(rows)
+    assert table.iloc[0].tolist() == [20, 40, 60, 40, 40, 50, 50]
+    assert summary.error_table(rows, ("way",)).people.tolist() == [3]
+    earlier = summary.size_table(rows.assign(verdict=np.nan)).iloc[0]
+    assert earlier.tolist()[:4] == [40, 60, 80, 20] and earlier.iloc[4:].isna().all()
 
 
 def test_coverage_is_the_share_of_what_was_found():
