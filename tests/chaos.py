@@ -39,7 +39,7 @@ from safetensors import safe_open
 from p2vlib import config, models, provenance, training
 from p2vlib.data import dataset
 from p2vlib.files import write_text
-from p2vtools import cli
+from p2vtools import cli, executor
 from p2vtools.fit import pretrained
 from p2vtools.study import report, runner, sweep  # noqa: F401 (imported once, before all commands are forked)
 from p2vtools.synthesis import collection, objects
@@ -90,7 +90,7 @@ def smallest_data() -> None:
 
 def make_data() -> None:
     smallest_data()
-    os.cpu_count = lambda: 1  # workers of dask would import everything again
+    executor.available_workers = lambda: 1  # workers of dask would import everything again
     runner.build_data("smoke")
 
 

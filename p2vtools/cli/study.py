@@ -16,6 +16,11 @@ Scale = Annotated[
     Option(help="smoke: seconds, shows that it runs; quick: results on two CPU cores; full: published sizes on a GPU"),
 ]
 
+Scheduler = Annotated[
+    str | None,
+    Option(metavar="tcp://HOST:PORT", help="let the workers of this Dask scheduler do it (docs/many-machines.md)"),
+]
+
 
 def study(
     scale: Scale = "smoke",
@@ -35,6 +40,7 @@ def study(
         Literal["stop", "skip"] | None,
         Option(help="for real archives (notebook 03): stop at a file that cannot be read, or skip it and list it"),
     ] = None,
+    scheduler: Scheduler = None,
     yes: Annotated[bool, Option("--yes", help="start scale full, whose cost is otherwise only printed")] = False,
 ) -> None:
     """Run the notebooks in order and build the report; resumes."""
@@ -45,8 +51,8 @@ def study(
     numbers = None if only is None else [number.strip() for number in only.split(",") if number.strip()]
     if not runner.confirm_cost(scale, numbers, yes):
         raise typer.Exit(1)
-    if jobs > 1 or any(len(several) > 1 for several in values.values()):
-        print(f"page: {sweep.run_sweep(scale, numbers, values, jobs)}")
+    if jobs > 1 or scheduler or any(len(several) > 1 for several in values.values()):
+        print(f"page: {sweep.run_sweep(scale, numbers, values, jobs, scheduler)}")
     else:
         page = runner.run_study(scale, numbers, {name: one for name, (one,) in values.items()})
         print(f"report: {page}")
@@ -70,6 +76,7 @@ def _parameters(texts: list[str], on_error: str | None) -> dict[str, list[Any]]:
 
 def data(
     scale: Scale = "smoke",
+    scheduler: Scheduler = None,
     yes: Annotated[bool, Option("--yes", help="start scale full, whose cost is otherwise only printed")] = False,
 ) -> None:
     """Generate the embedded data; resumes."""
@@ -77,7 +84,7 @@ def data(
 
     if not runner.confirm_cost(scale, [], yes):
         raise typer.Exit(1)
-    runner.build_data(scale)
+    runner.build_data(scale, scheduler)
 
 
 def seeds(
@@ -169,6 +176,7 @@ def evaluate(
     share: Annotated[float, Option(help="share of the cases, above 0 and at most 1")] = 1.0,
     out: Annotated[Path | None, Option(help="the folder for the tables (default: reports/evaluate)")] = None,
     scans: Annotated[bool, Option("--scans", help="only clean the scans, and print their errors")] = False,
+    scheduler: Scheduler = None,
 ) -> None:
     """Measure the errors of cameras, scans and measures on unseen people; resumes."""
     from p2vtools.study.benchmark.run import evaluate_scans, run_benchmark
@@ -176,4 +184,6 @@ def evaluate(
 
     if scans and out:
         raise ValueError("--scans prints its tables and writes none; remove --out")
-    print(evaluate_scans(share) if scans else build_evaluation(run_benchmark(share, out)))
+    print(
+        evaluate_scans(share, scheduler) if scans else build_evaluation(run_benchmark(share, out, scheduler=scheduler))
+    )

@@ -115,13 +115,23 @@ def run_notebooks(
     return outcomes
 
 
-def build_data(scale: str) -> None:
-    """Generates the embedded data of a scale, or finds them complete; records the minutes of the longest such call."""
+def is_complete(scale: str, only: Iterable[str] | None, parameters: Mapping[str, Any], run: str) -> bool:
+    """Whether `run_notebooks` with these arguments would find all notebooks up to date."""
+    values = parameters_by_notebook(select_notebooks(only), scale, parameters)
+    return all(_is_current(run, path, _digest(path, values[path], scale, run)) for path in values)
+
+
+def build_data(scale: str, scheduler: str | None = None) -> None:
+    """Generates the embedded data of a scale, or finds them complete; records the minutes of the longest such call.
+
+    Args:
+        scheduler: as of `p2vtools.executor.run_jobs`.
+    """
     from p2vtools.synthesis import collection  # heavy, and not needed to run notebooks
 
     config = from_params(scale)
     started = time.perf_counter()
-    collection.ensure_collection(config)
+    collection.ensure_collection(config, scheduler=scheduler)
     collection.build_collection(config)
     record, minutes = _stamps(scale) / "data.json", round((time.perf_counter() - started) / 60, 2)
     minutes = max(minutes, read_cached_json(record).get("minutes", 0))
@@ -305,6 +315,7 @@ def _kernel_manager(run: str, report: Path) -> type[AsyncKernelManager]:
     }
 
     class StudyKernelManager(AsyncKernelManager):
+        transport = "tcp" if os.name == "nt" else "ipc"  # kernels that start at once may take the same port
         kernel_spec = KernelSpec(argv=argv, env=env, display_name="Python 3", language="python")
 
     return StudyKernelManager

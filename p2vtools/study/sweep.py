@@ -10,26 +10,22 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
-import json
 import os
 import re
-import subprocess
-import sys
-import threading
-import time
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
 from p2vlib import progress
-from p2vlib.provenance import ROOT, home
+from p2vlib.provenance import home
+from p2vtools.executor import run_jobs
 from p2vtools.study import comparison, report
 from p2vtools.study.parameters import notebook_number, parameters_by_notebook
 from p2vtools.study.runner import (
     StudyError,
     available_cores,
     expected_minutes,
+    is_complete,
     run_notebooks,
     select_notebooks,
 )
@@ -38,11 +34,18 @@ LONGEST_NAME = 100
 """Characters of a run's name."""
 
 
-def run_sweep(scale: str, only: Iterable[str] | None, parameters: Mapping[str, Sequence[Any]], jobs: int = 1) -> Path:
+def run_sweep(
+    scale: str,
+    only: Iterable[str] | None,
+    parameters: Mapping[str, Sequence[Any]],
+    jobs: int = 1,
+    scheduler: str | None = None,
+) -> Path:
     """Executes every run that is missing or stale, ``jobs`` at a time, each with its share of the cores.
 
     Args:
         parameters: name (``views``, or ``05.views`` for one notebook) -> its values.
+        scheduler: as of `run_jobs`; each worker then executes one run at a time, with its own ``OMP_NUM_THREADS``.
 
     Returns:
         The page that compares the runs; for a single run, or where nothing can be compared, the last run's own page.
@@ -59,9 +62,11 @@ def run_sweep(scale: str, only: Iterable[str] | None, parameters: Mapping[str, S
     known = [minutes for name, minutes in expected_minutes(scale).items() if name in {path.stem for path in paths}]
     if len(known) == len(paths):
         progress.log(f"{len(runs)} runs, at most about {progress.clock(60 * sum(known) * -(-len(runs) // jobs))}")
-    threads = max(1, available_cores() // jobs)
-    requests = [(scale, numbers, values, run, threads) for run, values in runs.items()]
-    reasons = dict(zip(runs, _execute_all(requests, jobs), strict=True))
+    threads = 0 if scheduler else max(1, available_cores() // jobs)
+    reasons = dict.fromkeys(runs, "")
+    missing = [run for run in runs if not (scheduler and is_complete(scale, numbers, runs[run], run))]
+    requests = [(scale, numbers, runs[run], run, threads) for run in missing]
+    reasons |= zip(missing, run_jobs(execute_run, requests, "runs", "run", jobs, scheduler, _files_of), strict=True)
     reports = home() / "reports"
     completed = [reports / run for run, reason in reasons.items() if not reason]
     if len(runs) == 1 and (reports / scale / "metrics.csv").is_file():
@@ -94,9 +99,14 @@ def run_name(parameters: Mapping[str, Any]) -> str:
 
 
 def execute_run(scale: str, only: Sequence[str], parameters: Mapping[str, Any], run: str, threads: int) -> str:
-    """Executes one run, which prints to its log; returns why it failed, or an empty string."""
+    """Executes one run, which prints to its log; returns why it failed, or an empty string.
+
+    Args:
+        threads: of the notebooks' kernels; 0: as many as ``OMP_NUM_THREADS`` of this process says.
+    """
     _log(run).parent.mkdir(parents=True, exist_ok=True)
-    os.environ["OMP_NUM_THREADS"] = str(threads)
+    if threads:
+        os.environ["OMP_NUM_THREADS"] = str(threads)
     with (
         open(_log(run), "a", encoding="utf-8") as log,
         contextlib.redirect_stdout(log),
@@ -110,47 +120,9 @@ def execute_run(scale: str, only: Sequence[str], parameters: Mapping[str, Any], 
     return ""
 
 
-def execute_from_arguments() -> None:
-    """`execute_run` in a process of its own, which ends when its stdin is closed, so also when its parent has ended."""
-
-    def end_with_parent() -> None:
-        sys.stdin.read()
-        os._exit(1)
-
-    threading.Thread(target=end_with_parent, daemon=True).start()
-    sys.exit(execute_run(*json.loads(sys.argv[1])) or None)
-
-
-def _execute_all(requests: Sequence[tuple], jobs: int) -> list[str]:
-    """Executes runs, ``jobs`` at a time, each in a process of its own; returns why each failed, or empty strings.
-
-    An interrupt ends all of them. Their kernels end with them.
-    """
-    program = "from p2vtools.study import sweep; sweep.execute_from_arguments()"
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    processes: list[subprocess.Popen] = []
-
-    def execute(request: tuple) -> str:
-        command = [sys.executable, "-c", program, json.dumps(request)]
-        streams = {"stdin": subprocess.PIPE, "stderr": subprocess.PIPE, "encoding": "utf-8"}
-        with subprocess.Popen(command, env={**os.environ, "PYTHONPATH": path}, **streams) as process:
-            processes.append(process)
-            lines = process.stderr.read().strip().splitlines()
-        return "" if process.returncode == 0 else (lines or [f"ended with status {process.returncode}"])[-1]
-
-    with ThreadPoolExecutor(jobs) as pool:
-        futures = [pool.submit(execute, request) for request in requests]
-        try:
-            for _ in progress.bar(as_completed(futures), "runs", len(futures), unit="run"):
-                pass
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            while not all(future.done() for future in futures):  # also those that were being started
-                for process in processes:
-                    process.terminate()
-                time.sleep(0.1)
-            raise
-    return [future.result() for future in futures]
+def _files_of(scale: str, only: Sequence[str], parameters: Mapping[str, Any], run: str, threads: int) -> list[Path]:
+    """The folders that `execute_run` writes, relative to `home`."""
+    return [Path("reports") / run, Path(".runs") / run]
 
 
 def _log(run: str) -> Path:

@@ -133,13 +133,16 @@ def capture_jobs(config: Config) -> Iterator[CaptureJob]:
                 yield CaptureJob("object", split, seed, index, objects.views, objects.samples, synset=synset)
 
 
-def ensure_collection(config: Config, workers: int | None = None) -> None:
+def ensure_collection(config: Config, workers: int | None = None, scheduler: str | None = None) -> None:
     """Renders the captures of ``config`` that are missing or stale, with a progress bar, and writes the taxonomy.
 
     If another process is doing the same, it waits for that process first.
+
+    Args:
+        workers, scheduler: as of `run_jobs`.
     """
     with _lock(config.scale, "data"):
-        _render_missing(config, workers)
+        _render_missing(config, workers, scheduler)
 
 
 def _lock(scale: str, name: str) -> contextlib.AbstractContextManager[None]:
@@ -147,13 +150,15 @@ def _lock(scale: str, name: str) -> contextlib.AbstractContextManager[None]:
     return file_lock(home() / ".runs" / scale / "locks" / f"{name}.lock", waiting=lambda: None)
 
 
-def _render_missing(config: Config, workers: int | None = None) -> None:
+def _render_missing(config: Config, workers: int | None = None, scheduler: str | None = None) -> None:
     jobs = list(capture_jobs(config))
     missing = [job for job in jobs if not all(map(job.is_current, job.folders(config.scale).values()))]
     if missing:
-        cache_legs()
+        if not scheduler:
+            cache_legs()
         # An exception stops the collection: a data set without one of its people would be another data set.
-        run_jobs(_capture, [(job, config.scale) for job in missing], "captures", "subject", workers)
+        requests = [(job, config.scale) for job in missing]
+        run_jobs(_capture, requests, "captures", "subject", workers, scheduler, _files_of)
     _write_taxonomy(jobs, config.scale)
 
 
@@ -207,6 +212,13 @@ def _capture(job: CaptureJob, scale: str) -> None:
                 _capture_foot(job, feet[side], domain, folder)
             else:
                 _capture_object(job, folder)
+
+
+def _files_of(job: CaptureJob, scale: str) -> list[Path]:
+    """The folders that `_capture` writes, relative to `home`."""
+    folders = list(job.folders(scale).values())
+    grids = map(_grid, folders) if job.kind == "object" else ()
+    return [folder.relative_to(home()) for folder in (*folders, *grids)]
 
 
 def _make_feet(job: CaptureJob) -> dict[str, SyntheticFoot]:

@@ -33,14 +33,19 @@ EVALUATORS: dict[str, Callable[[int], dict[str, pd.DataFrame]]] = {
 }
 
 
-def run_benchmark(share: float = 1.0, out: Path | None = None, workers: int | None = None) -> Path:
+def run_benchmark(
+    share: float = 1.0, out: Path | None = None, workers: int | None = None, scheduler: str | None = None
+) -> Path:
     """Runs a ``share`` of `CASES` and writes rows (CSV) and tables (``README.md``) to ``out``; returns ``out``.
+
+    Args:
+        workers, scheduler: as of `run_jobs`.
 
     Raises:
         ValueError: a share that is not above 0 and at most 1.
     """
     out, began = out or summary.benchmark_folder(), time.perf_counter()
-    results = _run_cases(share, tuple(CASES), workers)
+    results = _run_cases(share, tuple(CASES), workers, scheduler)
     for part in summary.PARTS:
         write_text(out / f"{part}.csv", _rows(results, part).to_csv(index=False, float_format="%.5g"))
     tables = summary.summary_tables(summary.read_rows(out))
@@ -48,26 +53,29 @@ def run_benchmark(share: float = 1.0, out: Path | None = None, workers: int | No
     return out
 
 
-def evaluate_scans(share: float = 1.0, workers: int | None = None) -> str:
+def evaluate_scans(share: float = 1.0, scheduler: str | None = None) -> str:
     """The errors of a ``share`` of the scans of the benchmark, as Markdown."""
-    results = _run_cases(share, ("scans",), workers)
+    results = _run_cases(share, ("scans",), scheduler=scheduler)
     fits = _rows(results, "fits")
     lengths = summary.error_table(fits[fits.measure == "length"], ("measure",))
     tables = (lengths, scans.scan_table(_rows(results, "scans")).set_index("of"))
     return "\n\n".join(map(_markdown, tables))
 
 
-def _run_cases(share: float, parts: tuple[str, ...], workers: int | None) -> list[dict]:
+def _run_cases(
+    share: float, parts: tuple[str, ...], workers: int | None = None, scheduler: str | None = None
+) -> list[dict]:
     """The results of a ``share`` of the cases of ``parts``, those of earlier runs included."""
     if not 0 < share <= 1:
         raise ValueError(f"share is {share}; expected above 0 and at most 1, of {CASES}")
-    cache = home() / ".runs" / "evaluate" / _digest()
+    cache = Path(".runs") / "evaluate" / _digest()
     counts = {part: max(1, round(share * CASES[part])) for part in parts}
     jobs = [(cache / part / f"{case:03d}.json", part, case) for part, count in counts.items() for case in range(count)]
-    if missing := [job for job in jobs if "rows" not in read_cached_json(job[0])]:
-        cache_legs()
-        run_jobs(_evaluate_case, missing, "cases", "case", workers)
-    return [read_json(path, "delete it, and run the command again") for path, _, _ in jobs]
+    if missing := [job for job in jobs if "rows" not in read_cached_json(home() / job[0])]:
+        if not scheduler:
+            cache_legs()
+        run_jobs(_evaluate_case, missing, "cases", "case", workers, scheduler, lambda path, *_: [path])
+    return [read_json(home() / path, "delete it, and run the command again") for path, _, _ in jobs]
 
 
 def _rows(results: list[dict], part: str) -> pd.DataFrame:
@@ -80,10 +88,11 @@ def _digest() -> str:
 
 
 def _evaluate_case(path: Path, part: str, case: int) -> None:
+    """Writes the rows of a case to ``path``, relative to `home`."""
     began = time.perf_counter()
     rows = {name: json.loads(table.to_json(orient="records")) for name, table in EVALUATORS[part](case).items()}
     seconds = round(time.perf_counter() - began, 2)
-    write_text(path, json.dumps({"part": part, "seconds": seconds, "rows": rows}))
+    write_text(home() / path, json.dumps({"part": part, "seconds": seconds, "rows": rows}))
 
 
 def _page(tables: dict[str, pd.DataFrame | pd.Series], share: float, results: list[dict], seconds: float) -> str:
