@@ -1,4 +1,4 @@
-"""Parallel jobs: order of the results, exceptions, and worker processes that end with their parent."""
+"""Parallel jobs: order of the results, exceptions, worker processes that end with their parent, and clusters."""
 
 from __future__ import annotations
 
@@ -6,12 +6,18 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from p2vlib import config
+from p2vlib.provenance import home as own_home
+from p2vtools import executor
 from p2vtools.executor import run_jobs
+from p2vtools.files import file_digests
+from tests.clusters import Cluster
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -62,6 +68,78 @@ def test_workers_end_with_their_parent(number, tmp_path):
         assert parent.wait(60) != 0
     for path in tmp_path.iterdir():
         wait_until(lambda path=path: not is_running(path))
+
+
+def write_number(number: int, signals: Path) -> int:
+    """Writes a file and a folder. Of three jobs, 0 kills its process once and 1 waits until 2 has run elsewhere."""
+    if number == 0 and not (signals / "killed").exists():
+        (signals / "killed").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    if number == 2:
+        (signals / "elsewhere").touch()
+    wait_until(lambda: number != 1 or (signals / "elsewhere").exists())
+    for path in (own_home() / f"{number}.txt", own_home() / "folders" / str(number) / "deep" / "file"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(str(number), encoding="utf-8")
+    return os.getpid()
+
+
+def files_of(number: int, signals: Path) -> list[Path]:
+    return [Path(f"{number}.txt"), Path("folders") / str(number)]
+
+
+def end_process(number: str) -> None:
+    os.kill(os.getpid(), int(number))
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """A scheduler and one worker, which has a home of its own; a job is given up after two workers have died."""
+    with Cluster(tmp_path_factory.mktemp("cluster"), failures=1) as cluster:
+        cluster.start_worker("first")
+        yield cluster
+
+
+def test_workers_of_a_cluster_send_the_captures_that_one_process_makes(cluster, home, tmp_path_factory, monkeypatch):
+    from p2vtools.synthesis import collection, objects  # heavy, and not needed by the jobs of the other tests
+
+    monkeypatch.setattr(objects, "FAMILIES", dict([*objects.FAMILIES.items()][:2]))
+    feet, data = config.FeetData(0, 0, 0), config.ObjectData(1, 0, 0, views=2, samples=1)
+    small = config.Config(feet=feet, objects=data)
+    collection.ensure_collection(small, scheduler=cluster.address)
+    sent = file_digests(home / "data")
+    monkeypatch.setenv("P2VLIB_HOME", str(tmp_path_factory.mktemp("alone")))
+    collection.ensure_collection(small, workers=1)
+    assert sent == file_digests(own_home() / "data") and len(sent) == 2 * (2 + 2 + 4 + 1) + 1
+
+
+def test_a_job_whose_worker_dies_runs_in_another_one_also_if_that_joins_later(cluster, home, tmp_path):
+    cluster.start_worker("second")
+    killed = tmp_path / "killed"
+    late = threading.Thread(target=lambda: (wait_until(killed.exists), cluster.start_worker("late")))
+    late.start()
+    jobs = [(number, tmp_path) for number in range(3)]
+    pids = run_jobs(write_number, jobs, "numbers", "number", scheduler=cluster.address, outputs=files_of)
+    late.join()
+    assert cluster.processes["late"].pid in pids and len(set(pids)) == 2
+    for number in range(3):
+        for path in files_of(*jobs[number]):
+            path = path if path.suffix else path / "deep" / "file"
+            assert (home / path).read_text("utf-8") == str(number)
+    assert not list((home / ".runs").iterdir()), "the mark of this home is removed"
+
+
+def test_jobs_and_workers_that_cannot_be_used_are_named(cluster, home, monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(ValueError, match=r"worker tcp://\S+ has other code than this"):
+        patch.setattr(executor, "_digests", lambda folder: {"code": "of another commit"})
+        run_jobs(divide, [(1, 2)], "halves", "half", scheduler=cluster.address)
+    with pytest.raises(
+        RuntimeError, match=r"signals: signal 1 of 1, \('9',\), ended 2 workers, the last at tcp://\S+$"
+    ):
+        run_jobs(end_process, [("9",)], "signals", "signal", scheduler=cluster.address)
+    cluster.start_worker("wide", threads=2)
+    with pytest.raises(ValueError, match=r"worker tcp://\S+ has 2 threads; start it with --nthreads 1"):
+        run_jobs(divide, [(1, 2)], "halves", "half", scheduler=cluster.address)
 
 
 def is_running(path: Path) -> bool:
