@@ -47,6 +47,7 @@ def connect(workers: int, scheduler: str | None = None) -> Iterator[Client]:
     from distributed import Client, LocalCluster
 
     if scheduler:
+        logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # a lost connection is an exception
         with Client(scheduler) as client:
             yield client
         return
@@ -85,7 +86,7 @@ def run_jobs(
         RuntimeError: a job ended several processes, or the scheduler has gone.
         ValueError: a worker of the cluster has other code, packages or more than one thread.
     """
-    if not scheduler and (len(jobs) < 2 or (workers := min(workers or available_workers(), len(jobs))) < 2):
+    if not jobs or not scheduler and (len(jobs) < 2 or (workers := min(workers or available_workers(), len(jobs))) < 2):
         return [function(*job) for job in progress.bar(jobs, title, unit=unit)]
     from distributed import CancelledError, KilledWorker, as_completed
 
