@@ -183,9 +183,7 @@ class Config:
     finetuning: Training = field(default_factory=lambda: Training(mirror=False))
     """Training on feet (notebooks 04 and 05), from the weights of the pretraining."""
     systems: tuple[str, ...] = ("3d-r2n2-narrow", "attsets-narrow", "psgn-narrow", "pix2vox-a-narrow", "unprojection")
-    """Networks of notebook 06, each trained from scratch on objects and on feet."""
-    comparison: Training = field(default_factory=lambda: Training(mirror=False))
-    """Training of each network of notebook 06: the same steps on the same data."""
+    """Networks of notebook 06, each trained on objects and then on feet, with recipes based on the two above."""
 
     def to_json(self) -> str:
         """The configuration as JSON."""
@@ -206,7 +204,6 @@ PRESETS = {
             *("3d-r2n2-narrow", "attsets-narrow", "psgn-narrow", "pix2vox-f-narrow", "pix2vox-a-narrow"),
             *("pix2vox++-f-narrow", "pix2vox++-a-narrow", "pix2vox-lstm-narrow", "unprojection"),
         ),
-        comparison=Training(steps=450, batch=24, views=8, steps_per_epoch=150, mirror=False),
     ),
     "full": Config(
         scale="full",
@@ -225,7 +222,6 @@ PRESETS = {
             *("3d-r2n2", "attsets", "psgn", "pix2vox-f", "pix2vox-a"),
             *("pix2vox++-f", "pix2vox++-a", "pix2vox-lstm", "unprojection"),
         ),
-        comparison=Training(steps=20_000, batch=256, views=8, learning_rate=1e-3, steps_per_epoch=500, mirror=False),
     ),
 }
 

@@ -1,9 +1,12 @@
-"""PSGN: predicts a cloud of points on the surface from one photo.
+"""PSGN: predicts a cloud of points on the surface from one photo, or several plausible clouds.
 
 Fan et al., A Point Set Generation Network for 3D Object Reconstruction from a Single Image (CVPR 2017): an encoder with
 two branches, fully connected layers for intricate structures and transposed convolutions for large smooth surfaces,
 256 and 768 points, trained with the Chamfer distance. The layers follow the paper's description; the widths are a
 config.
+
+A photo does not determine what it does not show. The paper's conditional sampler therefore has a random input, and its
+min-of-N loss trains, of several clouds of a photo, only the one nearest to the truth, so the others may differ from it.
 """
 
 from __future__ import annotations
@@ -24,11 +27,15 @@ FC_POINTS = 256
 
 GRID = 32
 
-CLOSING_RADIUS = 2
-"""Voxels by which the cloud is dilated before its inside is filled, and eroded afterwards."""
+CLOSING_RADIUS = 3
+"""Voxels by which the cloud is dilated before its inside is filled, and eroded afterwards. From 1,024 points of the
+true surface, with noise of .005 of the edge, the solids of validation feet have an IoU of .92, of objects .76."""
 
 CHAMFER_WEIGHT = 1e4
 """The unit is a hundredth of the cube's edge squared; with larger ones weight decay would outweigh the loss."""
+
+SAMPLER_SCALE = 0.2
+"""Initial size of the random input relative to the features of a photo."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,12 @@ class PSGNConfig:
     decoder: tuple[int, int] = (128, 64)
     """Channels of the convolutional branch at 12 x 16 and at 24 x 32 points."""
 
+    random: int = 16
+    """Length of the random input."""
+
+    guesses: int = 2
+    """Clouds of a photo in training, the N of the min-of-N loss."""
+
 
 @dataclass(frozen=True, eq=False)
 class PointReconstruction(Reconstruction):
@@ -54,6 +67,9 @@ class PointReconstruction(Reconstruction):
 
     points: Float[Tensor, "batch points 3"]
     """Points of the surface, in the unit cube."""
+
+    guesses: Float[Tensor, "batch guesses points 3"]
+    """In training several clouds, each from another random input; else ``points``, those of the input zero."""
 
 
 class PSGN(nn.Module):
@@ -74,6 +90,7 @@ class PSGN(nn.Module):
         self.encoder = nn.Sequential(*blocks)
         edge = config.image_size // 2 ** (len(config.encoder) - 1)
         flat = channels * edge**2
+        self.sampler = nn.Linear(config.random, flat, bias=False)
         self.loose = nn.Sequential(
             nn.Linear(flat, config.hidden), nn.ReLU(inplace=True), nn.Linear(config.hidden, 3 * FC_POINTS)
         )
@@ -87,6 +104,7 @@ class PSGN(nn.Module):
         initialise_weights(self)
         with torch.no_grad():  # points that start in one place are slow to spread
             self.loose.get_parameter("2.bias").uniform_(-1, 1)
+            self.sampler.weight *= SAMPLER_SCALE
 
     def forward(
         self,
@@ -99,39 +117,54 @@ class PSGN(nn.Module):
             ValueError: photos of another size than the config's.
         """
         check_views(views, self.config.image_size)
-        features = self.encoder(views[:, 0] * 2 - 1).flatten(1)
-        grown = self.smooth(functional.relu(self.start(features)).unflatten(1, (-1, 6, 8)))
-        points = torch.cat([self.loose(features).unflatten(1, (-1, 3)), grown.flatten(2).transpose(1, 2)], 1)
-        points = torch.sigmoid(points.float())  # [batch, 256 + 768, 3]
+        random = torch.zeros(len(views), 1, self.config.random)
+        if self.training:  # a function of the photos, so that a training that continues draws what it would have drawn
+            generator = torch.Generator().manual_seed(int((views[:, 0] * 255).long().sum()))
+            random = torch.randn(len(views), self.config.guesses, self.config.random, generator=generator)
+        guesses = self.sample(views, random)
+        points = guesses[:, 0]
         solid = points.new_zeros(len(points), GRID, GRID, GRID)
         if not self.training:
             filled = np.stack([fill_point_cloud(cloud) for cloud in points.detach().cpu().numpy()])
             solid = torch.from_numpy(filled).to(points)
         weights = solid.new_zeros(len(points), views.shape[1], GRID, GRID, GRID)
         weights[:, 0] = 1.0
-        return PointReconstruction(solid, solid, solid[:, None], weights, points)
+        return PointReconstruction(solid, solid, solid[:, None], weights, points, guesses)
+
+    def sample(
+        self, views: Float[Tensor, "batch views 3 height width"], random: Float[Tensor, "batch guesses random"]
+    ) -> Float[Tensor, "batch guesses 1024 3"]:
+        """The cloud in the unit cube for each ``random`` input, normally distributed, and the first of the photos."""
+        features = self.encoder(views[:, 0] * 2 - 1).flatten(1)[:, None] + self.sampler(random.to(views))
+        features = features.flatten(0, 1)  # [batch * guesses, 1152]
+        grown = self.smooth(functional.relu(self.start(features)).unflatten(1, (-1, 6, 8)))
+        points = torch.cat([self.loose(features).unflatten(1, (-1, 3)), grown.flatten(2).transpose(1, 2)], 1)
+        return torch.sigmoid(points.float()).unflatten(0, random.shape[:2])  # [batch, guesses, 256 + 768, 3]
 
     def loss(self, result: PointReconstruction, batch: Batch) -> Float[Tensor, ""]:
-        """The Chamfer distance to as many points sampled from the true surface, instead of a loss of volumes."""
+        """The Chamfer distance of the nearest guess to as many points sampled from the true surface (min-of-N)."""
         surface = sample_surface(batch.truth, result.points.shape[1], batch.generator)
-        return chamfer_distance(result.points, surface).mean() * CHAMFER_WEIGHT
+        distances = [chamfer_distance(guess, surface) for guess in result.guesses.unbind(1)]
+        return torch.stack(distances).amin(0).mean() * CHAMFER_WEIGHT
 
 
-def fill_point_cloud(points: Float[np.ndarray, "points 3"]) -> Bool[np.ndarray, "x y z"]:
-    """The solid that a cloud in the unit cube encloses: dilated, filled, and eroded.
+def fill_point_cloud(points: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "x y z"]:
+    """The solid that a cloud in the unit cube encloses, as probabilities: dilated, filled, and eroded.
 
-    A morphological closing with hole filling in between; gaps of up to twice `CLOSING_RADIUS` voxels are closed.
+    A morphological closing with hole filling in between; gaps of up to twice `CLOSING_RADIUS` voxels are closed. Noise
+    of the points moves the dilated surface outwards by an unknown length, so the depth of the erosion is left open: the
+    thresholds .2, .3, .4 and .5 erode by 0.4 voxels less, 0.2, 0.6 and 1 more than `CLOSING_RADIUS`.
     """
-    from scipy import ndimage
+    from scipy import ndimage, spatial
 
     margin = CLOSING_RADIUS + 1
-    cells = np.clip((points * GRID).astype(int), 0, GRID - 1) + margin
-    cloud = np.zeros((GRID + 2 * margin,) * 3, bool)
-    cloud[tuple(cells.T)] = True
-    ball = ndimage.iterate_structure(ndimage.generate_binary_structure(3, 1), CLOSING_RADIUS)
-    filled = ndimage.binary_fill_holes(ndimage.binary_dilation(cloud, ball))
+    line = (np.arange(-margin, GRID + margin) + 0.5) / GRID
+    centres = np.stack(np.meshgrid(line, line, line, indexing="ij"), -1)
+    distances, _ = spatial.KDTree(points).query(centres, distance_upper_bound=CLOSING_RADIUS / GRID)
+    filled = ndimage.binary_fill_holes(np.isfinite(distances))
     inner = slice(margin, margin + GRID)
-    return ndimage.binary_erosion(filled, ball)[inner, inner, inner]
+    depth = ndimage.distance_transform_edt(filled)[inner, inner, inner] - CLOSING_RADIUS
+    return filled[inner, inner, inner] / (1 + np.exp(1 - depth))
 
 
 def sample_surface(

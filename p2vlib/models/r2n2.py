@@ -37,6 +37,9 @@ class R2N2Config:
     decoder: tuple[int, int, int, int] = (128, 128, 64, 32)
     """Channels of the state and of the first doubling, of the second, of the third, and of the last block at 32^3."""
 
+    norm: bool = False
+    """Batch norms in encoder and decoder; published: none. Features of different photos start almost equal without."""
+
 
 class R2N2(nn.Module):
     """Predicts the occupancy of an object from its photos, without cameras."""
@@ -47,9 +50,9 @@ class R2N2(nn.Module):
     def __init__(self, config: R2N2Config) -> None:
         super().__init__()
         self.config = config
-        self.encoder = R2N2Encoder(config.image_size, config.encoder, config.features)
+        self.encoder = R2N2Encoder(config.image_size, config.encoder, config.features, config.norm)
         self._add_aggregation(config)
-        self.decoder = R2N2Decoder(config.decoder)
+        self.decoder = R2N2Decoder(config.decoder, config.norm)
         initialise_weights(self)
         self.decoder.head.get_parameter("bias").data = torch.tensor([1.5, -1.5])  # most of a volume is empty
 
@@ -86,16 +89,18 @@ class R2N2Encoder(nn.Module):
     The fourth block has no skip, as published; the sixth adds its own input, which has as many channels.
     """
 
-    def __init__(self, image_size: int, widths: tuple[int, ...], features: int) -> None:
+    def __init__(self, image_size: int, widths: tuple[int, ...], features: int, norm: bool = False) -> None:
         super().__init__()
-        self.blocks, self.skips = nn.ModuleList(), nn.ModuleList()
+        self.blocks, self.skips, self.norms = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
         channels, size = 3, image_size
         for number, width in enumerate(widths, start=1):
             first = nn.Conv2d(channels, width, 7 if number == 1 else 3, padding=3 if number == 1 else 1)
             self.blocks.append(nn.ModuleList([first, nn.Conv2d(width, width, 3, padding=1)]))
             self.skips.append(nn.Conv2d(channels, width, 1) if number in (2, 3, 5) else nn.Identity())
+            self.norms.append(nn.BatchNorm2d(width) if norm else nn.Identity())
             channels, size = width, (size + 2) // 2
         self.out = nn.Linear(channels * size**2, features)
+        self.norms.append(nn.BatchNorm1d(features) if norm else nn.Identity())
 
     def forward(self, photos: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n features"]:
         """``photos`` in [0, 1]."""
@@ -104,8 +109,9 @@ class R2N2Encoder(nn.Module):
             y = x
             for convolution in block.children():
                 y = functional.leaky_relu(convolution(y), LEAK)
-            x = functional.max_pool2d(y if number in (1, 4) else y + skip(x), 2, padding=1)
-        return functional.leaky_relu(self.out(x.flatten(1)), LEAK)
+            y = self.norms[number - 1](y if number in (1, 4) else y + skip(x))
+            x = functional.max_pool2d(y, 2, padding=1)
+        return functional.leaky_relu(self.norms[-1](self.out(x.flatten(1))), LEAK)
 
 
 class ConvGRU(nn.Module):
@@ -149,7 +155,7 @@ def _apply_to_unpooled(layer: nn.Module, x: Float[Tensor, "batch c x y z"]) -> F
 class R2N2Decoder(nn.Module):
     """Three doublings of the state, each a residual block, and a block at 32^3; logits of empty and of occupied."""
 
-    def __init__(self, widths: tuple[int, int, int, int]) -> None:
+    def __init__(self, widths: tuple[int, int, int, int], norm: bool = False) -> None:
         super().__init__()
         state, second, third, last = widths
 
@@ -165,6 +171,7 @@ class R2N2Decoder(nn.Module):
                 nn.Conv3d(last, last, 3, padding=1),
             ]
         )
+        self.norms = nn.ModuleList([nn.BatchNorm3d(width) if norm else nn.Identity() for width in widths])
         self.head = nn.Conv3d(last, 2, 3, padding=1)
 
     def forward(self, state: Float[Tensor, "batch c x y z"]) -> Float[Tensor, "batch 2 x8 y8 z8"]:
@@ -176,5 +183,5 @@ class R2N2Decoder(nn.Module):
             first = functional.leaky_relu(_apply_to_unpooled(one, x) if doubles else one(x), LEAK)
             # The last block's skip starts after its first convolution, as published.
             shortcut = _apply_to_unpooled(skip, x) if doubles else skip(first)
-            x = functional.leaky_relu(two(first), LEAK) + shortcut
+            x = self.norms[number](functional.leaky_relu(two(first), LEAK) + shortcut)
         return self.head(x)

@@ -39,7 +39,7 @@ NARROW: dict[str, Any] = dict(
 A_NARROW = Pix2VoxConfig(trunk=(16, 32, 64, 128), head=((128, 3, 1), (128, 3, 2), (96, 1, 1)), **NARROW)
 PP_A_NARROW = Pix2VoxPPConfig(trunk="resnet18", head=((128, 3, 1), (128, 3, 3), (96, 1, 1)), **NARROW)
 R2N2_NARROW: dict[str, Any] = dict(
-    image_size=96, encoder=(16, 32, 48, 64, 64, 64), features=256, decoder=(32, 32, 16, 8)
+    image_size=96, encoder=(16, 32, 48, 64, 64, 64), features=256, decoder=(32, 32, 16, 8), norm=True
 )
 
 CONFIGS: dict[str, NetworkConfig] = {

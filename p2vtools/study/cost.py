@@ -18,7 +18,7 @@ RENDERING_SECONDS = 0.1 / 6
 WILD_SECONDS = 0.3
 """CPU-seconds per photo in the wild, most of them for skin, floor and light."""
 
-GPU_BYTES_PER_PHOTO = {"pretraining": 30e6, "finetuning": 30e6, "comparison": 176e6}
+GPU_BYTES_PER_PHOTO = {"pretraining": 30e6, "finetuning": 30e6, "systems": 176e6}
 """Activations that a training step saves for each photo of 224 pixels in float32: of Pix2Vox-A, and of 3D-R2N2, the
 largest system of notebook 06. In bfloat16 it is about half; workspaces and the frozen encoder take the rest."""
 
@@ -68,7 +68,7 @@ def _trainings(config: Config, numbers: Iterable[str]) -> dict[tuple, Training]:
 
     Notebook 03 trains its networks and each arm of the ablation, with ``config.repeats`` seeds. Notebook 04 fine-tunes
     the order-free network on each domain and without crops, 05 each arm of the ablation. Notebook 06 trains each system
-    on objects and on feet, and the camera-aware network six more times.
+    on objects and on feet, and eight more networks on feet.
     """
     arms = [(config.order_free, "main"), (config.recurrent, "main"), (config.recurrent, "shuffled")]
     if config.repeats > 1:
@@ -77,10 +77,10 @@ def _trainings(config: Config, numbers: Iterable[str]) -> dict[tuple, Training]:
     first = (config.order_free, "main", 0)
     pretrained = {"03": [*((name, "main", 0) for name in config.networks), *seeded], "04": [first], "05": seeded}
     finetuned = {"04": [first, ("studio",), ("uncropped",), *[("wild",)] * config.feet.wild], "05": seeded}
-    compared = {"06": range(2 * len(config.systems) + 6)}
+    compared = [config.pretraining] * len(config.systems) + [config.finetuning] * (len(config.systems) + 8)
     found: dict[tuple, Training] = {}
     for number in numbers:
         found |= {("pretraining", key): config.pretraining for key in pretrained.get(number, ())}
         found |= {("finetuning", key): config.finetuning for key in finetuned.get(number, ())}
-        found |= {("comparison", key): config.comparison for key in compared.get(number, ())}
+        found |= {("systems", key): recipe for key, recipe in enumerate(compared)} if number == "06" else {}
     return found

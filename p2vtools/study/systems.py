@@ -1,15 +1,14 @@
 """The comparison of systems in notebook 06: what each system needs, what it costs and how well it reconstructs.
 
-`experiments` trains and evaluates the networks. This module adds the baselines without training, the refinement at test
-time, noise on cameras and floor, the measurements and the table.
+`system_training` trains and evaluates the networks. This module adds the baselines without training, the refinement at
+test time, the measurements and the tables.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -18,26 +17,18 @@ from torch import Tensor
 
 from p2vlib import evaluation
 from p2vlib.config import Config
+from p2vlib.data.augmentation import preprocess
 from p2vlib.data.dataset import Captures
-from p2vlib.geometry import placement
 from p2vlib.geometry.frames import FOOT_CUBE_EDGE, FOOT_SHARE, Cube
 from p2vlib.geometry.grids import to_mesh
 from p2vlib.models.psgn import sample_surface
 from p2vlib.provenance import data_folder
 from p2vtools import viewer
 from p2vtools.archives.capture_folder import read_capture
-from p2vtools.fit.pretrained import load_pretrained
 from p2vtools.fit.silhouette_fitting import refine_volume
 from p2vtools.study import baselines, calibration, experiments, intervals, surfaces
 from p2vtools.study.experiments import TrainedNetwork
-from p2vtools.study.notebook_run import NotebookRun
 from p2vtools.study.tables import format_interval
-
-FLOOR_NOISE = 0.03125
-"""Standard deviation of an unknown floor height, in edges of the cube (0.03125 of 0.32 m: 10 mm)."""
-
-FLOOR_NOISE_HEIGHT = 0.5
-"""Share of the cube's height that an unprojection network computes when the floor height is unknown."""
 
 
 @dataclass(frozen=True)
@@ -49,76 +40,21 @@ class System:
     order_free: bool = True
     parameters: int = 0
     minutes: float = 0.0
+    missing: str = ""
+    """What it needs that is not there, for a system that cannot run."""
 
 
-def train_system(
-    run: NotebookRun,
-    captures: Captures,
-    name: str,
-    training: str,
-    variant: str = "main",
-    floor_noise: float = 0.0,
-    **overrides: object,
-) -> TrainedNetwork:
-    """Trains the network ``name`` from scratch with the recipe of the comparison.
-
-    Args:
-        floor_noise: standard deviation of the floor's height in the cube, in edges of the cube. The unprojection
-            network computes only the part of the cube that a foot can occupy.
-        overrides: fields of the network's config.
-    """
-    if name == "unprojection" and training.startswith("feet"):
-        overrides = {"height": FLOOR_NOISE_HEIGHT if floor_noise else FOOT_SHARE, **overrides}
-    recipe = replace(run.config.comparison, lift_noise=floor_noise)
-    return experiments.train_network(run, captures, name, training, variant=f"{variant}-06", recipe=recipe, **overrides)
+MULTI_VIEW_STEREO = System(
+    poses=True, missing="not run: the patch-match stereo of COLMAP needs a GPU with CUDA, and poses of SfM"
+)
+"""It would make the points of structure from motion denser, where that registers photos."""
 
 
-def evaluate_system(network: TrainedNetwork, captures: Captures, views: Sequence[int]) -> Iterator[pd.DataFrame]:
-    """Metrics of a network on the test split of its training data; of feet in the domains studio and phone."""
-    validation = experiments.training_captures(captures, network.training, "validation")
-    if network.training == "objects":
-        dataset, tests = "objects", [captures.select(dataset="objects", split="test")]
-    else:
-        feet = captures.select(dataset="feet", cube="metric", split="test")
-        dataset, tests = "feet", [feet.select(look="studio"), feet.select(look="phone", light="drift")]
-    for test in tests:
-        yield experiments.evaluate_network(network, test, validation, dataset=dataset, views=views, variant="main")
-
-
-def describe_network(network: TrainedNetwork) -> System:
+def describe_network(network: TrainedNetwork, minutes: float) -> System:
     """The `System` of a trained network."""
     model = network.model
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    return System(model.needs_cameras, False, model.order_free, parameters, network.history.seconds.iloc[-1] / 60)
-
-
-def limit_people(captures: Captures, people: int) -> Captures:
-    """The feet of ``captures`` with at most ``people`` in the train split; validation and test stay complete."""
-    feet = captures.select(dataset="feet")
-    in_train = feet.table.split == "train"
-    selected = sorted(feet.table.subject[in_train].unique())[:people]
-    return feet.select(subject=[*selected, *feet.table.subject[~in_train].unique()])
-
-
-def without_poses(captures: Captures) -> Captures:
-    """``captures`` in which every photo has the camera of the first one, so cameras carry no information."""
-    return replace(captures, cameras=captures.cameras[:1, :1].expand_as(captures.cameras).contiguous())
-
-
-def with_floor_noise(captures: Captures, seed: int = 0) -> Captures:
-    """``captures`` (from `dataset.load_feet`) in cubes moved up or down by random heights (`FLOOR_NOISE`)."""
-    generator = torch.Generator().manual_seed(seed)
-    moves = placement.sample_placements(len(captures), 0.0, 0.0, generator, FLOOR_NOISE)
-    margin, size = placement.MAX_DEVIATIONS * FLOOR_NOISE, captures.truth.shape[-1]
-    truth, cameras, boxes = placement.move_cube(
-        captures.fine_truth, captures.cameras, captures.boxes, moves, size, margin
-    )
-    return replace(captures, truth=truth, cameras=cameras, boxes=boxes, fine_truth=None)
-
-
-def pretrained_network(path: Path) -> TrainedNetwork:
-    """The pretrained weights at ``path`` as a network of the comparison."""
-    return TrainedNetwork("unprojection", "feet-phone", "shipped", load_pretrained(path).model, pd.DataFrame(), path)
+    return System(model.needs_cameras, False, model.order_free, parameters, minutes)
 
 
 # -------------------------------------------------------------------------------------------- systems without training
@@ -263,6 +199,39 @@ def point_chamfer_distances(network: TrainedNetwork, captures: Captures, number:
     return np.array(distances)
 
 
+def plausible_clouds(network: TrainedNetwork, captures: Captures, guesses: int) -> Tensor:
+    """Clouds [captures, 1 + guesses, points, 3] of a PSGN from the first photo of each capture.
+
+    The first cloud has the random input zero, as in every test; the others have random ones, the same for all captures.
+    """
+    inputs = torch.randn(1, guesses, network.model.config.random, generator=torch.Generator().manual_seed(0))
+    inputs = torch.cat([torch.zeros_like(inputs[:, :1]), inputs], 1)
+    model = network.model.cpu().eval()
+    with torch.no_grad():
+        clouds = [model.sample(preprocess(photos[:, :1]), inputs) for photos in captures.photos.split(1)]
+    return torch.cat(clouds)
+
+
+def cloud_table(network: TrainedNetwork, captures: Captures, guesses: int) -> pd.DataFrame:
+    """Chamfer distances, mm, of the `plausible_clouds` of each foot: to the truth, and to each other."""
+    unit, clouds = FOOT_CUBE_EDGE * 1000, plausible_clouds(network, captures, guesses)
+    truth = sample_surface(captures.truth, 1024, torch.Generator().manual_seed(0))
+
+    def distance(one: Tensor, two: Tensor) -> Tensor:
+        pairs = torch.cdist(one, two)
+        return unit * (pairs.amin(2).mean(1) + pairs.amin(1).mean(1)) / 2
+
+    to_truth = torch.stack([distance(cloud, truth) for cloud in clouds.unbind(1)], 1)
+    apart = torch.stack([distance(clouds[:, 1], cloud) for cloud in clouds.unbind(1)[2:]])
+    values = {
+        "random input zero": to_truth[:, 0],
+        "a random input": to_truth[:, 1:].mean(1),
+        f"the best of {guesses}": to_truth[:, 1:].amin(1),
+        "two random inputs, to each other": apart.mean(0),
+    }
+    return pd.DataFrame([(name, float(value.mean())) for name, value in values.items()], columns=["cloud", "mm"])
+
+
 def calibration_report(
     networks: Mapping[str, TrainedNetwork], test: Captures, validation: Captures, number: int
 ) -> tuple[dict[str, pd.DataFrame], pd.DataFrame, dict[str, float]]:
@@ -341,8 +310,7 @@ def system_panel(
     others: Mapping[str, Tensor],
 ) -> viewer.Panel:
     """One capture reconstructed by all ``networks`` and by the ``others`` (system -> solids of all captures)."""
-    trained = metrics.replace({"variant": {"main": "main-06"}})  # the name of the variant in the weights' folders
-    (panel,) = experiments.prediction_panels(networks, captures, {title: sample}, number, trained)
+    (panel,) = experiments.prediction_panels(networks, captures, {title: sample}, number, metrics)
     index = captures.table["sample"].tolist().index(sample)
     more = {name: solids[index].cpu().numpy() for name, solids in others.items()}
     return replace(panel, predictions={**panel.predictions, **more})
@@ -369,7 +337,7 @@ def systems_table(
         row: dict[str, object] = {
             "system": name,
             "parameters": f"{system.parameters:,}" if system.parameters else "–",
-            "needs": ", ".join(["poses"] * system.poses + ["masks"] * system.masks) or "–",
+            "needs": system.missing or ", ".join(["poses"] * system.poses + ["masks"] * system.masks) or "–",
             "order-free": "yes" if system.order_free else "no",
             "training min": f"{system.minutes:.1f}" if system.minutes else "–",
             "ms/object": f"{milliseconds[name]:.0f}" if name in milliseconds else "–",

@@ -4,8 +4,24 @@ Every function returns its figure; a notebook shows it as the last expression of
 """
 
 from p2vtools.viewer.app import view
-from p2vtools.viewer.curves import histograms, iou_against_cost, iou_against_views, reliability_diagram
-from p2vtools.viewer.figures import Panel, best_to_worst, contact_sheet, crop_alike, gallery, mosaic, panels, slices
+from p2vtools.viewer.curves import (
+    histograms,
+    iou_against_cost,
+    iou_against_minutes,
+    iou_against_views,
+    reliability_diagram,
+)
+from p2vtools.viewer.figures import (
+    Panel,
+    best_to_worst,
+    contact_sheet,
+    crop_alike,
+    gallery,
+    mosaic,
+    panels,
+    point_clouds,
+    slices,
+)
 from p2vtools.viewer.foot_figures import cleaning_figure, fit_map, landmark_figure, measurement_figure
 from p2vtools.viewer.interactive import camera_poses, iou_curves, training_curves, volume_scene
 from p2vtools.viewer.model_figures import architecture_diagram, fusion_weights_figure
@@ -26,6 +42,7 @@ __all__ = [
     "gallery",
     "histograms",
     "iou_against_cost",
+    "iou_against_minutes",
     "iou_against_views",
     "iou_curves",
     "label_agreement",
@@ -33,6 +50,7 @@ __all__ = [
     "measurement_figure",
     "mosaic",
     "panels",
+    "point_clouds",
     "reliability_diagram",
     "render_voxels",
     "slices",

@@ -135,6 +135,27 @@ def iou_against_cost(costs: pd.DataFrame) -> Figure:
 
 
 @study_style
+def iou_against_minutes(history: pd.DataFrame, means: Mapping[str, float]) -> Figure:
+    """Validation IoU during trainings against their minutes, a plot for each training and a line for each model.
+
+    Args:
+        history: columns ``training``, ``model``, ``seconds`` and ``validation_iou``.
+        means: training -> validation IoU of the mean shape, drawn dashed.
+    """
+    figure = new_figure(4.6 * len(means) + 1.6, 4.2)
+    styles = line_styles(history["model"].unique())
+    for axes, (training, mean) in zip(figure.subplots(1, len(means), squeeze=False)[0], means.items(), strict=True):
+        for name, rows in history[history["training"] == training].groupby("model", sort=False):
+            colour, marker, line = styles[name]
+            style = {"marker": marker, "linestyle": line, "markersize": 3.5, "color": colour, "label": name}
+            axes.plot(rows["seconds"] / 60, rows["validation_iou"], **style)
+        axes.axhline(mean, linestyle="--", color=FAINTER, label="mean shape")
+        axes.set(title=training, xlabel="training [min]", ylabel="validation IoU", xlim=(0, None))
+    axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
+    return figure
+
+
+@study_style
 def reliability_diagram(tables: Mapping[str, pd.DataFrame]) -> Figure:
     """Share of occupied voxels against their predicted probability, a line for each of ``tables``.
 

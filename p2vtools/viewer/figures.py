@@ -204,6 +204,25 @@ def _add_agreement_legend(figure: FigureBase) -> None:
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
 
 
+@study_style
+def point_clouds(photo: np.ndarray, clouds: Mapping[str, np.ndarray]) -> Figure:
+    """A photo beside clouds of points, title -> ``[points, 3]`` in the unit cube, y up, all seen from one side."""
+    figure = new_figure(2.3 * (1 + len(clouds)), 2.6)
+    axes = figure.add_subplot(1, 1 + len(clouds), 1)
+    axes.imshow(photo)
+    axes.set_title("input")
+    hide_axes(axes)
+    for index, (title, points) in enumerate(clouds.items(), start=2):
+        axes = figure.add_subplot(1, 1 + len(clouds), index, projection="3d")
+        x, y, z = points.T
+        axes.scatter(x, -z, y, c=y, cmap="viridis", s=1.5)
+        axes.set(xlim=(0, 1), ylim=(-1, 0), zlim=(0, 1), box_aspect=(1, 1, 1))
+        axes.view_init(elev=25, azim=-60)
+        axes.set_axis_off()
+        axes.set_title(title, fontsize=8)
+    return figure
+
+
 # --------------------------------------------------------------------------------------------------------------- slices
 
 

@@ -25,6 +25,18 @@ def test_published_parameter_count():
 
 
 @pytest.mark.parametrize("name", ["3d-r2n2-narrow", "attsets-narrow"])
+def test_batch_norms_let_different_photos_give_different_volumes(name):
+    spread = {}
+    for norm in (False, True):
+        torch.manual_seed(0)
+        model, photos = models.build(name, norm=norm).train(), torch.rand(8, 1, 3, 96, 96)
+        with torch.no_grad():
+            volumes = model(photos * torch.rand(8, 1, 3, 1, 1)).probability
+        spread[norm] = (volumes.std(0).mean() / volumes.std()).item()
+    assert spread[True] > 0.3 > spread[False]
+
+
+@pytest.mark.parametrize("name", ["3d-r2n2-narrow", "attsets-narrow"])
 def test_a_training_step_reduces_the_loss_and_reaches_every_parameter(name):
     torch.manual_seed(0)
     model = models.build(name).train()

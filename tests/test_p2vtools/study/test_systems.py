@@ -11,8 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
-from p2vlib import models
-from p2vlib.data import dataset
+from p2vlib import evaluation, models
 from p2vlib.data.dataset import Captures
 from p2vlib.geometry.frames import FOOT_SHARE
 from p2vlib.geometry.projection import voxel_centres
@@ -29,31 +28,6 @@ def phone(smoke) -> Captures:
 def network(name: str) -> experiments.TrainedNetwork:
     torch.manual_seed(0)
     return experiments.TrainedNetwork(name, "feet-phone", "main", models.build(name), pd.DataFrame(), Path())
-
-
-def test_limit_people_leaves_validation_and_test_complete(smoke):
-    few = systems.limit_people(smoke.captures, 1)
-    feet = smoke.captures.table[smoke.captures.table.dataset == "feet"]
-    assert few.table[few.table.split == "train"].subject.nunique() == 1
-    for split in ("validation", "test"):
-        assert (few.table.split == split).sum() == (feet.split == split).sum()
-
-
-def test_without_poses_all_cameras_are_equal(smoke):
-    same = systems.without_poses(smoke.captures)
-    feet = experiments.training_captures(same, "feet-phone", "test")
-    assert feet.cameras.flatten(0, 1).unique(dim=0).shape[0] == 1
-    assert torch.equal(same.photos, smoke.captures.photos)
-    assert same.digest() != smoke.captures.digest(), "weights trained on them have another provenance"
-
-
-def test_floor_noise_moves_cubes_up_and_down(smoke):
-    feet = dataset.load_feet(smoke.config, "phone").select(split=["validation", "test"])
-    moved = systems.with_floor_noise(feet)
-    assert torch.equal(moved.photos, feet.photos) and moved.fine_truth is None and moved.table.equals(feet.table)
-    tops = [solid.any(2).any(0).nonzero().max().item() for solid in moved.truth]
-    assert len(set(tops)) > 1 and max(tops) < systems.FLOOR_NOISE_HEIGHT * 32
-    assert torch.equal(systems.with_floor_noise(feet).truth, moved.truth), "the same for every network"
 
 
 def test_foot_lengths_are_interpolated_between_voxels():
@@ -87,6 +61,17 @@ def test_chamfer_distances_of_equal_different_and_empty_volumes(phone):
 def test_point_chamfer_distances_of_an_untrained_network(phone):
     distances = systems.point_chamfer_distances(network("psgn-narrow"), phone, 1)
     assert distances.shape == (len(phone),) and (distances > 10).all() and (distances < 200).all()
+
+
+def test_the_clouds_of_the_input_zero_are_those_of_the_tests(phone):
+    psgn, one = network("psgn-narrow"), phone.select(sample=phone.table["sample"][0])
+    psgn.model.sampler.weight.data *= 100
+    clouds = systems.plausible_clouds(psgn, one, 3)
+    assert clouds.shape == (1, 4, 1024, 3) and not torch.equal(clouds[:, 1], clouds[:, 2])
+    (tested, _), *_ = evaluation.iter_predictions(psgn.model, one, [0])
+    assert torch.allclose(clouds[:, 0], tested.points, atol=0.02), "apart from bfloat16"
+    table = systems.cloud_table(psgn, one, 3).set_index("cloud").mm
+    assert table["the best of 3"] < table["a random input"] and table["two random inputs, to each other"] > 1
 
 
 def test_order_spread_is_zero_for_order_free_networks(phone):
@@ -125,8 +110,10 @@ def test_systems_table_marks_missing_cells(smoke):
     labels = dict(by="side", training="feet-phone", dataset="feet", views=[1, 2])
     metrics = experiments.evaluate_mean_shape(*splits, **labels)
     rows = {"mean-shape": systems.System(), "rays": systems.System(True, False, True, 1234, 2.5)}
+    rows["stereo"] = systems.MULTI_VIEW_STEREO
     table = systems.systems_table(metrics, rows, [1, 2], {"rays": 12.3}, {"spread": {"rays": 0.5}}).set_index("system")
     cells = {"parameters": "1,234", "needs": "poses", "training min": "2.5", "ms/object": "12", "spread": "0.5"}
     assert table.loc["rays", list(cells)].to_dict() == cells
+    assert table.loc["stereo", "needs"].startswith("not run")
     assert table.loc["mean-shape", "needs"] == "–" and table.loc["mean-shape", "objects, 1"] == "–"
     assert table.loc["mean-shape", "feet phone, 2"].startswith(f"{metrics[metrics.selected].iou.mean():.3f} [")

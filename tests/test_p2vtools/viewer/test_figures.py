@@ -254,6 +254,23 @@ def test_training_curves():
     assert [title.text for title in figure.layout.annotations] == ["training loss", "validation IoU"]
 
 
+def test_validation_iou_against_minutes():
+    rows = {"training": ["objects", "objects", "feet"], "model": "a", "seconds": [60.0, 120.0, 30.0]}
+    figure = viewer.iou_against_minutes(
+        pd.DataFrame({**rows, "validation_iou": [0.2, 0.4, 0.5]}), {"objects": 0.3, "feet": 0.6}
+    )
+    lines = [[line.get_xydata().tolist() for line in axes.lines] for axes in figure.axes]
+    assert [axes.get_title() for axes in figure.axes] == ["objects", "feet"]
+    assert lines[0][0] == [[1, 0.2], [2, 0.4]] and lines[1][0] == [[0.5, 0.5]] and lines[1][1][0][1] == 0.6
+
+
+def test_point_clouds_stand_upright():
+    cloud = np.array([[0.1, 0.9, 0.2], [0.3, 0.4, 0.5]])
+    _, axes = viewer.point_clouds(np.zeros((4, 4, 3)), {"one": cloud}).axes
+    x, depth, height = axes.collections[0]._offsets3d
+    assert list(x) == [0.1, 0.3] and list(height) == [0.9, 0.4] and list(depth) == [-0.2, -0.5]
+
+
 def test_iou_curves():
     first, second, published = viewer.iou_curves(curves((4, 1)), PUBLISHED).data
     assert (first.name, list(first.x), list(first.y)) == ("a", [1, 4], [0.1, 0.4])

@@ -1,0 +1,100 @@
+"""Training of the systems: recipes of equal minutes, changed data, and the comparison with the best blind system."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from p2vlib import models
+from p2vlib.config import PRESETS, from_params
+from p2vlib.data import dataset
+from p2vtools.study import experiments, system_training
+from tests.pages import metrics
+
+
+def test_recipes_of_scale_quick_by_hand():
+    config = PRESETS["quick"]
+    assert system_training.system_recipe(config, "pix2vox-a-narrow", "objects") == config.pretraining
+    assert system_training.system_recipe(config, "pix2vox-a-narrow", "feet-phone") == config.finetuning
+    objects, feet = (
+        system_training.system_recipe(config, "pix2vox++-a-narrow", name) for name in ("objects", "feet-phone")
+    )
+    assert (objects.steps, feet.steps) == (1778, 237), "a step takes 1.35 times as long: 2,400 and 320 of the unit"
+    assert system_training.system_recipe(config, "psgn-narrow", "objects").views == 1
+    attsets = system_training.system_recipe(config, "attsets-narrow", "objects")
+    assert attsets.freeze_after_first_stage and not objects.freeze_after_first_stage
+    assert set(system_training.RECIPES) <= set(config.systems)
+
+
+def test_feet_start_from_objects_and_equal_recipes_share_their_weights(monkeypatch):
+    trained = []
+
+    def train_network(run, captures, name, training, **options):
+        trained.append((training, options["variant"], options["start"], options.get("height")))
+        return experiments.TrainedNetwork(name, training, options["variant"], None, pd.DataFrame(), Path(training))
+
+    monkeypatch.setattr(experiments, "train_network", train_network)
+    run = type("Run", (), {"config": from_params("quick")})()
+    stages = system_training.train_system(run, None, "pix2vox-a-narrow")
+    assert trained == [("objects", "main", None, None), ("feet-phone", "main", stages["objects"], None)]
+    system_training.train_system(run, None, "unprojection")
+    assert [(variant, height) for _, variant, _, height in trained[2:]] == [("main-06", None), ("main-06", 0.375)]
+    assert stages["feet-phone"].variant == "main"
+
+
+def network(name: str) -> experiments.TrainedNetwork:
+    with torch.device("meta"):
+        return experiments.TrainedNetwork(name, "feet-phone", "main", models.build(name), pd.DataFrame(), Path())
+
+
+def test_the_best_blind_system_is_chosen_on_validation_among_those_that_learned():
+    networks = {name: network(name) for name in ("attsets-narrow", "psgn-narrow", "unprojection")}
+    checks = pd.DataFrame({"network": [*networks, "psgn-narrow, objects"], "iou": [0.7, 0.6, 0.9, 0.95]})
+    checks["verdict"] = ["did not learn", "learned", "learned", "learned"]
+    assert system_training.best_blind(networks, checks) == "psgn-narrow"
+    assert system_training.best_blind(networks, checks.assign(verdict="did not learn")) == "attsets-narrow"
+
+
+def test_gains_from_cameras_are_paired_by_foot():
+    row = {"training": "feet-phone", "dataset": "feet", "look": "phone", "taxonomy": "05563266", "views": 4}
+    ious = {("unprojection", "main"): (0.8, 0.9), ("a", "main"): (0.7, 0.6), ("a", "uncropped"): (0.5, 0.6)}
+    rows = [
+        metrics("06", model=model, variant=variant, subject=f"p{foot}", sample=f"p{foot}-left", iou=iou, **row)
+        for (model, variant), values in ious.items()
+        for foot, iou in enumerate(values)
+    ]
+    rows.append(rows[0].assign(look="studio", iou=0.0))
+    gains = system_training.camera_gains(pd.concat(rows), "a", [4]).set_index("crop")
+    assert gains.difference.to_dict() == pytest.approx({"cube": 0.2, "whole photo": 0.3})
+    assert gains.low.to_dict() == pytest.approx({"cube": 0.1, "whole photo": 0.3}), (
+        "the two differences: .1, .3; .3, .3"
+    )
+    assert gains.loc["cube", ["unprojection", "without cameras"]].tolist() == pytest.approx([0.85, 0.65])
+
+
+def test_limit_people_leaves_validation_and_test_complete(smoke):
+    few = system_training.limit_people(smoke.captures, 1)
+    feet = smoke.captures.table[smoke.captures.table.dataset == "feet"]
+    assert few.table[few.table.split == "train"].subject.nunique() == 1
+    for split in ("validation", "test"):
+        assert (few.table.split == split).sum() == (feet.split == split).sum()
+
+
+def test_without_poses_all_cameras_are_equal(smoke):
+    same = system_training.without_poses(smoke.captures)
+    feet = experiments.training_captures(same, "feet-phone", "test")
+    assert feet.cameras.flatten(0, 1).unique(dim=0).shape[0] == 1
+    assert torch.equal(same.photos, smoke.captures.photos)
+    assert same.digest() != smoke.captures.digest(), "weights trained on them have another provenance"
+
+
+def test_floor_noise_moves_cubes_up_and_down(smoke):
+    feet = dataset.load_feet(smoke.config, "phone").select(split=["validation", "test"])
+    moved = system_training.with_floor_noise(feet)
+    assert torch.equal(moved.photos, feet.photos) and moved.fine_truth is None and moved.table.equals(feet.table)
+    tops = [solid.any(2).any(0).nonzero().max().item() for solid in moved.truth]
+    assert len(set(tops)) > 1 and max(tops) < system_training.FLOOR_NOISE_HEIGHT * 32
+    assert torch.equal(system_training.with_floor_noise(feet).truth, moved.truth), "the same for every network"
