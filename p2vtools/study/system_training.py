@@ -207,6 +207,6 @@ def camera_gains(metrics: pd.DataFrame, blind: str, views: Sequence[int]) -> pd.
         ours = by_crop.pop("")
         for crop, theirs in by_crop.items():
             difference = intervals.paired_difference(ours, theirs)
-            rows.append((blind, crop, number, ours.iou.mean(), theirs.iou.mean(), *difference))
+            rows.append((blind, crop, number, float(ours.iou.mean()), float(theirs.iou.mean()), *difference))
     names = ["blind", "crop", "views", "unprojection", "without cameras", "difference", "low", "high"]
     return pd.DataFrame(rows, columns=names)

@@ -216,7 +216,8 @@ def point_clouds(photo: np.ndarray, clouds: Mapping[str, np.ndarray]) -> Figure:
         axes = figure.add_subplot(1, 1 + len(clouds), index, projection="3d")
         x, y, z = points.T
         axes.scatter(x, -z, y, c=y, cmap="viridis", s=1.5)
-        axes.set(xlim=(0, 1), ylim=(-1, 0), zlim=(0, 1), box_aspect=(1, 1, 1))
+        axes.set(xlim=(0, 1), ylim=(-1, 0), zlim=(0, 1))
+        axes.set_box_aspect((1, 1, 1), zoom=1.6)
         axes.view_init(elev=25, azim=-60)
         axes.set_axis_off()
         axes.set_title(title, fontsize=8)
