@@ -11,7 +11,7 @@ import torch
 from p2vlib import models
 from p2vlib.config import PRESETS, from_params
 from p2vlib.data import dataset
-from p2vtools.study import experiments, system_training
+from p2vtools.study import experiments, notebook_run, system_training
 from tests.pages import metrics
 
 
@@ -29,18 +29,20 @@ def test_recipes_of_scale_quick_by_hand():
     assert set(system_training.RECIPES) <= set(config.systems)
 
 
-def test_feet_start_from_objects_and_equal_recipes_share_their_weights(monkeypatch):
+def test_feet_start_from_objects_and_equal_recipes_share_their_weights(smoke, monkeypatch):
     trained = []
 
     def train_network(run, captures, name, training, **options):
         trained.append((training, options["variant"], options["start"], options.get("height")))
-        return experiments.TrainedNetwork(name, training, options["variant"], None, pd.DataFrame(), Path(training))
+        return experiments.TrainedNetwork(
+            name, training, options["variant"], torch.nn.Identity(), pd.DataFrame(), Path()
+        )
 
     monkeypatch.setattr(experiments, "train_network", train_network)
-    run = type("Run", (), {"config": from_params("quick")})()
-    stages = system_training.train_system(run, None, "pix2vox-a-narrow")
+    run = notebook_run.NotebookRun("06_systems", from_params("quick"))
+    stages = system_training.train_system(run, smoke.captures, "pix2vox-a-narrow")
     assert trained == [("objects", "main", None, None), ("feet-phone", "main", stages["objects"], None)]
-    system_training.train_system(run, None, "unprojection")
+    system_training.train_system(run, smoke.captures, "unprojection")
     assert [(variant, height) for _, variant, _, height in trained[2:]] == [("main-06", None), ("main-06", 0.375)]
     assert stages["feet-phone"].variant == "main"
 
