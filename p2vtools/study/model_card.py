@@ -31,6 +31,7 @@ from p2vtools.fit.pretrained import PretrainedModel
 from p2vtools.fit.reconstruct import reconstruct
 from p2vtools.fit.uncertainty import CALIBRATED_SIZE, MEASURE_NAMES
 from p2vtools.fit.verdict import reconstruct_and_judge
+from p2vtools.study import groups
 from p2vtools.study.intervals import bootstrap_interval
 from p2vtools.study.seeds import design_digest
 from p2vtools.study.validation_feet import (
@@ -210,6 +211,7 @@ def complete_card(path: Path, config: Config) -> dict[str, object]:
     entries["measures, mm"] = {title: measure_errors(rows) for title, rows in measured.items()}
     rows = evaluate_reconstruction(weights, test["phone"])
     save_rows(path, MEASURES, pd.concat(measured, names=["setting"]).reset_index("setting"))
+    save_rows(path, groups.GROUPS, measure_groups(weights, config, test, measured))
     save_rows(path, RECONSTRUCTIONS, rows)
     entries["reconstruct, all photos of unseen feet"] = summarise_reconstruction(rows)
     entries["wrong cameras"] = camera_noise_scores(weights, config)
@@ -218,6 +220,26 @@ def complete_card(path: Path, config: Config) -> dict[str, object]:
     figure = card_figure(weights, rows, feet / "phone")
     write_atomically(path.with_suffix(".png"), lambda partial: figure.savefig(partial, dpi=110))
     return entries
+
+
+def measure_groups(
+    weights: PretrainedModel, config: Config, test: dict[str, list[Path]], measured: dict[str, pd.DataFrame]
+) -> pd.DataFrame:
+    """`groups.group_rows` of the domains phone, studio and wild.
+
+    Args:
+        test: domain -> the captures of the test feet.
+        measured: setting of `CAPTURE_SETTINGS` -> `measure_captures`.
+    """
+    studio = sorted((data_folder("feet", config.scale) / groups.NEVER_SEEN).glob("*-test-*"))
+    lengths = {
+        "phone": measured["a mat's cameras, foot found"],
+        groups.NEVER_SEEN: measure_captures(weights, studio, seed=1),
+        WILD_DOMAIN: measured["in the wild, a mat's cameras, foot found"],
+    }
+    rows = pd.concat(lengths, names=["look"]).reset_index("look")
+    folders = {"phone": test["phone"], groups.NEVER_SEEN: studio, WILD_DOMAIN: test[WILD_DOMAIN]}
+    return groups.group_rows(weights, config, folders, rows[rows.measure == "length"])
 
 
 def camera_noise_scores(weights: PretrainedModel, config: Config) -> dict[str, float]:

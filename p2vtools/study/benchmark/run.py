@@ -59,7 +59,7 @@ def evaluate_scans(share: float = 1.0, scheduler: str | None = None) -> str:
     fits = _rows(results, "fits")
     lengths = summary.error_table(fits[fits.measure == "length"], ("measure",))
     tables = (lengths, scans.scan_table(_rows(results, "scans")).set_index("of"))
-    return "\n\n".join(map(_markdown, tables))
+    return "\n\n".join(map(to_markdown, tables))
 
 
 def _run_cases(
@@ -107,11 +107,12 @@ def _page(tables: dict[str, pd.DataFrame | pd.Series], share: float, results: li
         f"This run took {seconds / 60:.1f} minutes without the cases that an earlier run had finished.",
     ]
     for title, table in tables.items():
-        lines += ["", f"## {title}", "", _markdown(table)]
+        lines += ["", f"## {title}", "", to_markdown(table)]
     return "\n".join(lines) + "\n"
 
 
-def _markdown(table: pd.DataFrame | pd.Series) -> str:
+def to_markdown(table: pd.DataFrame | pd.Series) -> str:
+    """A table with its index as Markdown."""
     flat = table.reset_index()
     cells = [[f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in row] for row in flat.to_numpy()]
     lines = [list(map(str, flat.columns)), ["---"] * flat.shape[1], *cells]

@@ -183,6 +183,7 @@ def _index(folder: Path, scale: str, completed: Sequence[Manifest], parameters: 
             {"title": "What was run", "facts": _summary(config, completed, minutes), "links": _files(folder)},
             *_gallery(folder, completed),
             *_learning_section(checks),
+            *_groups_section(),
             *(_notebook_section(folder, manifest, checks) for manifest in completed),
             {"title": "Cost", "tables": [table(costs, "Minutes and peak memory")]},
             {"title": "Published numbers", "id": "published", "html": PUBLISHED, "details": published},
@@ -213,6 +214,21 @@ def _learning_section(checks: pd.DataFrame) -> list[dict[str, Any]]:
     ordered = checks.loc[checks.verdict.ne(learning.DID_NOT_LEARN).sort_values(kind="stable").index]
     details = {"summary": "every network", "tables": [table(ordered[[*columns, "verdict"]].fillna("–"), "The checks")]}
     return [{"title": "Did every network learn?", "html": prose(text), "details": details}]
+
+
+def _groups_section() -> list[dict[str, Any]]:
+    """The pretrained weights in groups of their test feet; empty if their rows are missing."""
+    from p2vtools.fit.pretrained import pretrained_path  # heavy
+    from p2vtools.study import groups
+
+    file = pretrained_path().with_name(f"{pretrained_path().stem}-{groups.GROUPS}.csv")
+    if not file.is_file():
+        return []
+    cells = table(
+        groups.group_table(pd.read_csv(file)), "IoU at 32³ with eight photos, and absolute error of the length"
+    )
+    details = {"summary": "every group", "tables": [cells]}
+    return [{"title": "The pretrained weights by group", "html": prose(groups.EXPLANATION), "details": details}]
 
 
 def _banners(manifest: Manifest, checks: pd.DataFrame) -> list[str]:
