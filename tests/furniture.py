@@ -12,7 +12,7 @@ from scipy.io import savemat
 
 from p2vlib.geometry.cameras import Camera, look_at
 from p2vlib.geometry.frames import Cube
-from p2vlib.geometry.grids import voxelise
+from p2vlib.geometry.grids import VoxelGrid, voxelise
 from p2vtools.archives import pix3d
 from p2vtools.synthesis.objects import make_object
 from p2vtools.synthesis.photos import rendering
@@ -81,3 +81,15 @@ def entries_of(root: Path) -> list[dict]:
 
 def write_solid(root: Path, solid: np.ndarray, key: str = "voxel") -> None:
     savemat(root / "model/chair/OWN_ONE/voxel.mat", {key: solid}, do_compression=True)
+
+
+def silhouette_iou(picture: np.ndarray, grid: VoxelGrid, camera: Camera, steps: int) -> float:
+    """IoU of the alpha of ``picture`` and the outline of ``grid``: ``steps`` ** 3 points of each voxel, projected."""
+    seen, size = picture[..., 3] > 127, len(grid.volume)
+    fine = np.stack(np.meshgrid(*[(np.arange(steps) + 0.5) / steps] * 3, indexing="ij"), -1).reshape(-1, 3)
+    cells = (np.argwhere(grid.volume)[:, None] + fine).reshape(-1, 3) / size
+    column, row, _ = np.floor(camera.project(np.asarray(grid.cube.lower) + grid.cube.edge * cells)).astype(int).T
+    inside = (column >= 0) & (column < camera.width) & (row >= 0) & (row < camera.height)
+    drawn = np.zeros_like(seen)
+    drawn[row[inside], column[inside]] = True
+    return float((seen & drawn).sum() / (seen | drawn).sum())

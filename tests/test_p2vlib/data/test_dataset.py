@@ -1,12 +1,9 @@
-"""Captures: reading folders, packing, loading, selecting, mirroring."""
+"""Captures: packing, loading, selecting, mirroring."""
 
 from __future__ import annotations
 
 import io
-import json
 import tracemalloc
-from dataclasses import asdict
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -17,90 +14,8 @@ from safetensors.numpy import save_file
 
 from p2vlib.config import from_params
 from p2vlib.data import dataset, packed
-from p2vlib.geometry.cameras import look_at
-from p2vlib.geometry.frames import FOOT_SYNSET, foot_cube
-from p2vlib.geometry.grids import VoxelGrid
-from p2vtools.archives import capture_folder, photo_files
-from p2vtools.archives.binvox import write_binvox
-from p2vtools.archives.camera_files import write_metadata
+from p2vtools.archives import capture_folder
 from p2vtools.synthesis.collection import build_collection
-
-CUBE = foot_cube(np.array([[-0.12, 0, -0.05], [0.12, 0.12, 0.05]]))
-ROWS = [(90.0 * view, 40.0, 0.0, 0.6, 50.0) for view in range(4)]
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A complete capture folder."""
-    folder = tmp_path / "phone" / "p1-0000-left"
-    (folder / "rendering").mkdir(parents=True)
-    for view in range(4):
-        pixels = np.zeros((40, 40, 3), np.uint8)
-        pixels[:, :20] = 60 * view
-        Image.fromarray(pixels).save(folder / "rendering" / f"{view:02d}.png")
-    (folder / "rendering" / "renderings.txt").write_text("00.png\n01.png\n02.png\n03.png\n")
-    write_metadata(folder / "rendering" / "rendering_metadata.txt", ROWS)
-    volume = np.zeros((32, 32, 32), bool)
-    volume[5:27, :10, 12:20] = True
-    write_binvox(folder / "model.binvox", VoxelGrid(volume, CUBE))
-    subject = {"subject": "p1-0000", "metadata": "metric", "taxonomy": FOOT_SYNSET, "look": "phone", "split": "train"}
-    (folder / "subject.json").write_text(json.dumps({**subject, "side": "left", "cube": asdict(CUBE)}))
-    return folder
-
-
-def test_a_complete_folder_is_read(folder):
-    capture = capture_folder.read_capture(folder)
-    assert len(capture.photos) == 4 and capture.truth.volume.sum() == 22 * 10 * 8
-    expected = look_at(ROWS[1], CUBE.centre, 40, 40)
-    assert np.allclose(capture.cameras[1].extrinsics, expected.extrinsics)
-
-
-def remove(path: str):
-    return lambda folder: (folder / path).unlink()
-
-
-def write(path: str, content: bytes):
-    return lambda folder: (folder / path).write_bytes(content)
-
-
-@pytest.mark.parametrize(
-    ("damage", "file", "message"),
-    [
-        (write("rendering/02.png", b"\x89PNG\r\n\x1a\nnot one"), "02.png", "not a readable image"),
-        (remove("rendering/02.png"), "02.png", "missing"),
-        (remove("rendering/renderings.txt"), "renderings.txt", "no such file"),
-        (write("rendering/renderings.txt", b""), "renderings.txt", "empty; expected the names"),
-        (write("rendering/renderings.txt", b"../subject.json\n"), "subject.json", "missing"),
-        (write("rendering/rendering_metadata.txt", b"0 40 0 .6 50\n"), "rendering_metadata.txt", "1 rows for 4"),
-        (
-            write("rendering/rendering_metadata.txt", b"a b c d e\n" * 4),
-            "rendering_metadata.txt",
-            "could not convert",
-        ),
-        (write("subject.json", b"{}"), "subject.json", "the cube of the capture"),
-        (write("cameras.json", b"{"), "cameras.json", "not JSON"),
-        (write("cameras.json", b'{"frames": []}'), "cameras.json", "does not match"),
-        (write("model.binvox", b"#binvox 1\ndim 0 0 0\n"), "model.binvox", "no line 'data'"),
-    ],
-)
-def test_a_damaged_folder_is_refused_with_the_name_of_the_file(folder, damage, file, message):
-    damage(folder)
-    with pytest.raises(ValueError, match=message) as caught:
-        capture_folder.read_capture(folder)
-    assert file in str(caught.value) and "\n" not in str(caught.value)
-
-
-def test_a_truncated_image_is_refused(folder):
-    path = folder / "rendering" / "01.png"
-    path.write_bytes(path.read_bytes()[:-30])
-    with pytest.raises(ValueError, match="cannot be read"):
-        capture_folder.read_capture(folder)
-
-
-def test_a_too_large_image_is_not_decoded(folder):
-    path = folder / "rendering" / "01.png"
-    with pytest.raises(ValueError, match="the limit is 100"):
-        photo_files.decode_photo(path, path.read_bytes(), max_pixels=100)
 
 
 def test_the_smoke_data_are_packed_once(smoke):
@@ -221,18 +136,6 @@ def test_a_missing_or_stale_packed_file_is_an_error_that_names_the_command(smoke
     packed.packed_path(smoke.config).write_bytes(b"damaged")
     assert not packed.is_current(smoke.config)
     assert "smoke.safetensors: cannot be read" in (out := capsys.readouterr().out) and "it is made again" in out
-
-
-def test_a_written_capture_is_read_back(folder, tmp_path):
-    capture = capture_folder.read_capture(folder)
-    photos = dict(zip(capture.names, capture.files, strict=True))
-    copy = tmp_path / "phone" / "copy"
-    capture_folder.write_capture(copy, photos, ROWS, capture.cameras, capture.subject, capture.truth)
-    again = capture_folder.read_capture(copy)
-    assert again.files == capture.files and again.subject == capture.subject and again.names == capture.names
-    assert np.array_equal(again.truth.volume, capture.truth.volume) and again.truth.cube == capture.truth.cube
-    for one, other in zip(capture.cameras, again.cameras, strict=True):
-        assert np.array_equal(one.extrinsics, other.extrinsics) and np.array_equal(one.intrinsics, other.intrinsics)
 
 
 def test_the_fingerprint_depends_on_the_data_only(smoke):

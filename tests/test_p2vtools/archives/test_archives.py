@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
@@ -11,12 +10,11 @@ import pytest
 import torch
 
 from p2vlib import models
-from p2vtools.archives import shapenet
 from p2vtools.cli import main
 from p2vtools.study import metrics_csv, runner
 from p2vtools.study.notebook_run import part_of_metrics
 from tests.test_p2vtools.archives.test_published import checkpoint_of
-from tests.test_p2vtools.archives.test_shapenet import CHAIR, entry, write_object
+from tests.test_p2vtools.archives.test_shapenet import CHAIR, write_archive
 
 CHECKOUT = Path(__file__).parents[3]
 NAME = "03_shapenet_baseline"
@@ -43,10 +41,7 @@ def table_of(checkout: Path, name: str) -> pd.DataFrame:
 
 def test_notebook_03_trains_and_evaluates_on_shapenet_and_lists_skipped_objects(checkout):
     root = checkout / "archive"
-    for name in ("a1", "b2", "c3"):
-        write_object(root, name, views=shapenet.VIEWS)
-    content = [entry(CHAIR, train=["a1"], val=["b2"], test=["c3", "gone", "a1"])]
-    (root / shapenet.TAXONOMY).write_text(json.dumps(content))
+    write_archive(root, train=["a1"], val=["b2"], test=["c3", "gone", "a1"])
     parameters = ("dataset=shapenet", f"root={root}", "networks=pix2vox-f-narrow")
     command = ["study", "--only", "03", "--on-error", "skip"]
     assert main([*command, *(word for parameter in parameters for word in ("-p", parameter))]) == 0
