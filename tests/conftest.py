@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -66,6 +67,27 @@ def right_foot(smoke: Smoke) -> Path:
     from p2vlib.provenance import data_folder
 
     return data_folder("feet", "smoke") / "phone" / "person-test-0000-right"
+
+
+@pytest.fixture
+def capture_copy(right_foot: Path, tmp_path: Path) -> Path:
+    """A copy of it, of four photos, to be changed."""
+    return Path(shutil.copytree(right_foot, tmp_path / "capture"))
+
+
+@pytest.fixture
+def command_error(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Runs ``p2v`` with arguments that it has to refuse; returns the error, which is one line."""
+    from p2vtools.cli import main
+
+    def run(*arguments: object) -> str:
+        capsys.readouterr()
+        assert main([str(argument) for argument in arguments]) == 1
+        error = capsys.readouterr().err
+        assert error.startswith("p2v: ") and error.count("\n") == 1, error
+        return error
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -159,9 +159,9 @@ def test_the_scripts_run(smoke, tmp_path):
     (tmp_path / "my_networks.py").write_text(network)
     (tmp_path / "example.py").write_text(training.replace("steps=200, steps_per_epoch=50", "steps=2"))
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    for script, *arguments in (("train.py", "smoke", "pix2vox-a-narrow"), ("example.py",)):
+    for script, *arguments in (("train.py", "smoke", "pix2vox-f-narrow"), ("example.py",)):
         command = [sys.executable, script, *arguments]
         outcome = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
         assert outcome.returncode == 0, outcome.stderr
     written = {path.parent.name for path in tmp_path.rglob("weights.safetensors")}
-    assert written == {"pix2vox-a-narrow-objects", "pix2vox-a-narrow-feet", "mean-photo"}
+    assert written == {"pix2vox-f-narrow-objects", "pix2vox-f-narrow-feet", "mean-photo"}

@@ -27,7 +27,7 @@ HEAVY = set(
         (["mat", "--out", "{tmp}/mat.pdf"], "matplotlib cv2"),
         (["compare", "{tmp}/a", "{tmp}/b"], "torch pandas papermill"),
         (["measure", "{tmp}/foot.obj", "--side", "left"], "torch pandas scipy trimesh"),
-        (["reconstruct", "{capture}", "--out", "{tmp}/foot.obj"], "torch pandas scipy trimesh"),
+        (["reconstruct", "{capture}", "--size", "32", "--out", "{tmp}/foot.obj"], "torch pandas scipy trimesh"),
     ],
 )
 def test_commands_import_no_more_than_they_use(arguments, loaded, right_foot, tmp_path):
@@ -118,12 +118,14 @@ def test_costs_count_trainings_that_notebooks_share_once():
     [
         (["mat", "--out", "mat.doc"], "mat.doc: cannot write .doc; expected .pdf"),
         (["measure", "foot.obj", "--side", "left", "--out", "foot"], "foot: cannot write a file without suffix"),
+        (["reconstruct", "capture", "--out", "foot.doc"], "foot.doc: cannot write .doc; expected .obj"),
         (["mat", "--out", "file/mat.pdf"], "file"),
     ],
 )
-def test_output_that_cannot_be_written_is_an_error_without_a_number(arguments, message, tmp_path, monkeypatch, capsys):
+def test_output_that_cannot_be_written_is_an_error_without_a_number(
+    arguments, message, tmp_path, monkeypatch, command_error
+):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").touch()
-    assert main(arguments) == 1
-    printed = capsys.readouterr().err
+    printed = command_error(*arguments)
     assert message in printed and "Errno" not in printed and [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -55,15 +55,8 @@ def test_iou_by_hand():
     truth[0, 0, 0, 1] = truth[0, 1, 1, 1] = True
     # t=.2: two predicted, one right of three; .3 and .4: one predicted and right, of two; .5: none of two.
     assert evaluation.iou_at(probability, truth)[0].tolist() == pytest.approx([1 / 3, 1 / 2, 1 / 2, 0])
-
-
-def test_a_probability_equal_to_the_threshold_is_occupied():
-    half = torch.full((1, 1, 1, 1), 0.5)
-    assert evaluation.iou_at(half, torch.ones(1, 1, 1, 1, dtype=torch.bool), (0.5,)).item() == 1
-
-
-def test_scores_of_empty_volumes():
-    nothing = torch.zeros(1, 2, 2, 2)
+    half, nothing = torch.full((1, 1, 1, 1), 0.5), torch.zeros(1, 2, 2, 2)
+    assert evaluation.iou_at(half, half > 0, (0.5,)).item() == 1, "a probability equal to the threshold is occupied"
     assert (evaluation.iou_at(nothing, nothing.bool()) == 1).all()
 
 

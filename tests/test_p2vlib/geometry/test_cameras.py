@@ -11,14 +11,11 @@ from p2vlib.geometry.frames import Cube, foot_cube, object_cube
 ORIGIN = np.zeros(3)
 
 
-def test_azimuth_0_is_in_front_and_90_at_the_right_side():
-    front, right = (look_at((azimuth, 0, 0, 2.0, 40), ORIGIN, 100, 100).position for azimuth in (0, 90))
+def test_azimuth_0_is_in_front_and_90_at_the_right_side_and_elevation_is_above():
+    rows = [(0, 0, 0, 2.0, 40), (90, 0, 0, 2.0, 40), (0, 30, 0, 2.0, 40)]
+    front, right, above = (look_at(row, ORIGIN, 100, 100).position for row in rows)
     assert front == pytest.approx([2, 0, 0]) and right == pytest.approx([0, 0, 2])
-
-
-def test_elevation_looks_down_from_above():
-    position = look_at((0, 30, 0, 2.0, 40), ORIGIN, 100, 100).position
-    assert position == pytest.approx([2 * np.cos(np.pi / 6), 1, 0])
+    assert above == pytest.approx([2 * np.cos(np.pi / 6), 1, 0])
 
 
 def test_the_target_projects_to_the_centre_at_its_distance():

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -147,10 +148,29 @@ def test_validation_uses_the_views_of_the_recipe_at_most_eight(recipe_views, pho
 # ------------------------------------------------------------------------------------------ determinism and resuming
 
 
+@pytest.fixture
+def stop_in_step_3(monkeypatch) -> Callable[..., None]:
+    """Calls a function that trains, and stops it between two checkpoints."""
+
+    def run(train: Callable, *arguments: object) -> None:
+        step = loop.training_step
+
+        def stopped(*given) -> torch.Tensor:
+            if given[-1] == 3:
+                raise KeyboardInterrupt
+            return step(*given)
+
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(loop, "training_step", stopped)
+            train(*arguments)
+
+    return run
+
+
 @pytest.mark.parametrize("name", SMALL_NETWORKS)
-def test_each_network_trains_reproducibly_and_resumes_bit_for_bit(name, tmp_path, monkeypatch):
+def test_each_network_trains_reproducibly_and_resumes_bit_for_bit(name, tmp_path, stop_in_step_3):
     """Trained twice, and once stopped between two checkpoints; the global random state differs each time."""
-    samples, step = data_with_cameras(), loop.training_step
+    samples = data_with_cameras()
 
     def train(folder: str) -> Path:
         model = build(name)
@@ -158,17 +178,9 @@ def test_each_network_trains_reproducibly_and_resumes_bit_for_bit(name, tmp_path
         training.train(model, samples, samples, RECIPE, tmp_path / folder, device="cpu")
         return tmp_path / folder / "weights.safetensors"
 
-    def stopped(*arguments) -> torch.Tensor:
-        if arguments[-1] == 3:
-            raise KeyboardInterrupt
-        return step(*arguments)
-
     first, second = train("first"), train("second")
-    monkeypatch.setattr(loop, "training_step", stopped)
-    with pytest.raises(KeyboardInterrupt):
-        train("stopped")
+    stop_in_step_3(train, "stopped")
     assert (tmp_path / "stopped" / "checkpoint.safetensors").is_file()
-    monkeypatch.undo()
     assert same_weights(first, second) and same_weights(first, train("stopped"))
 
 
@@ -215,9 +227,8 @@ def test_a_killed_process_resumes_bit_for_bit(tmp_path):
     assert same_weights(whole / "weights.safetensors", killed / "weights.safetensors")
 
 
-def test_the_moving_average_resumes_bit_for_bit_and_is_the_result(tmp_path, monkeypatch):
+def test_the_moving_average_resumes_bit_for_bit_and_is_the_result(tmp_path, stop_in_step_3):
     """A decay of 2 ** -30 keeps the last weights; .5 gives others, also after a stop between two checkpoints."""
-    step, results = loop.training_step, {}
 
     def train(folder: str, decay: float) -> dict[str, torch.Tensor]:
         model, recipe = tiny(), replace(RECIPE, average_decay=decay)
@@ -226,16 +237,8 @@ def test_the_moving_average_resumes_bit_for_bit_and_is_the_result(tmp_path, monk
         assert all(torch.equal(stored[f"model.{name}"], value) for name, value in model.state_dict().items())
         return dict(model.named_parameters())
 
-    def stopped(*arguments) -> torch.Tensor:
-        if arguments[-1] == 3:
-            raise KeyboardInterrupt
-        return step(*arguments)
-
     results = {name: train(name, decay) for name, decay in (("off", 0.0), ("last", 2**-30), ("whole", 0.5))}
-    monkeypatch.setattr(loop, "training_step", stopped)
-    with pytest.raises(KeyboardInterrupt):
-        train("stopped", 0.5)
-    monkeypatch.undo()
+    stop_in_step_3(train, "stopped", 0.5)
     results["stopped"] = train("stopped", 0.5)
     assert all(torch.allclose(results["off"][name], results["last"][name], atol=1e-6) for name in results["off"])
     assert any(not torch.allclose(results["off"][name], results["whole"][name]) for name in results["off"])
@@ -370,17 +373,17 @@ def test_a_second_stage_with_one_view_and_no_refiner_changes_nothing(tmp_path):
 # --------------------------------------------------------------------------------------------------- several processes
 
 WORKER = """
-import sys, torch
+import shutil, sys, torch
 sys.path[:0] = {path!r}
 from pathlib import Path
 from tests.test_p2vlib.training import test_training as here
 from p2vlib.training import loop
 torch.set_num_threads(1)
-folder, stop = Path(sys.argv[1]), int(sys.argv[2])
+folder = Path(sys.argv[1])
 step = loop.training_step
 def recorded(accelerator, network, optimizer, captures, recipe, number):
-    if number == stop:
-        sys.exit(0)
+    if number == 4 and accelerator.is_main_process:
+        shutil.copytree(folder / "net", folder / "stopped")
     if number == 0:
         grads = {{}}
         clip = accelerator.clip_grad_norm_
@@ -397,28 +400,25 @@ loop.training_step = recorded
 model = here.tiny()
 loop.train(model, here.data(), here.data(), here.SHARED, folder / "net", device="cpu")
 import torch.distributed as d
-torch.save(model.state_dict(), folder / f"end{{d.get_rank() if d.is_initialized() else 0}}.pt")
+torch.save(model.state_dict(), folder / f"end{{d.get_rank()}}.pt")
 """
 
 SHARED = replace(RECIPE, epochs=3, batch=2, views=2)
 
 
-def run_processes(folder: Path, processes: int, stop: int = -1) -> str:
-    """Trains `SHARED` under torchrun with gloo; ``stop``: ends before that step, as if it had been killed."""
-    folder.mkdir(exist_ok=True)
-    script = folder / "worker.py"
-    script.write_text(WORKER.format(path=[os.path.dirname(__file__), os.getcwd()]))
-    launch = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes}", "--standalone"]
-    done = subprocess.run([*launch, script, folder, str(stop)], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
-
-
 @pytest.fixture(scope="module")
 def two_processes(tmp_path_factory) -> tuple[Path, str]:
-    """The results of a training in two processes, and its output."""
+    """The results of training `SHARED` under torchrun with gloo in two processes, and its output.
+
+    The folder ``stopped`` is as a training leaves it that is killed in step 4.
+    """
     folder = tmp_path_factory.mktemp("together")
-    return folder, run_processes(folder, 2)
+    script = folder / "worker.py"
+    script.write_text(WORKER.format(path=[os.path.dirname(__file__), os.getcwd()]))
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
+    done = subprocess.run([*launch, script, folder], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder, done.stdout
 
 
 def test_two_processes_average_the_gradients_of_their_halves(two_processes):
@@ -449,9 +449,8 @@ def test_two_processes_end_with_the_same_weights_and_log_once(two_processes):
     assert all(torch.equal(saved[f"model.{name}"], value) for name, value in one.items())
 
 
-def test_a_checkpoint_of_two_processes_continues_in_one(tmp_path):
-    run_processes(tmp_path, 2, stop=4)
-    assert (tmp_path / "net" / "checkpoint.safetensors").is_file()
-    report: list[str] = []
-    history = training.train(tiny(), data(), data(), SHARED, tmp_path / "net", device="cpu", report=report.append)
+def test_a_checkpoint_of_two_processes_continues_in_one(two_processes):
+    stopped, report = two_processes[0] / "stopped", []
+    assert not (stopped / "weights.safetensors").exists()
+    history = training.train(tiny(), data(), data(), SHARED, stopped, device="cpu", report=report.append)
     assert "continues at step 4 of 6" in report[0] and history.step.tolist() == [2, 4, 6]

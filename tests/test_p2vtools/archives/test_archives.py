@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
 from p2vlib import models
+from p2vlib.geometry.frames import FOOT_SYNSET
 from p2vtools.cli import main
 from p2vtools.study import metrics_csv, runner
 from p2vtools.study.notebook_run import part_of_metrics
@@ -22,10 +26,16 @@ NAME = "03_shapenet_baseline"
 
 @pytest.fixture
 def checkout(home, smoke) -> Path:
-    """An empty checkout with notebook 03 and the data that are made once."""
-    for name in ("published.csv", "taxonomy.json", "packed"):
-        (home / "data").mkdir(exist_ok=True)
+    """An empty checkout with notebook 03, and of the smoke data the chairs and the feet."""
+    (home / "data" / "packed").mkdir(parents=True)
+    for name in ("published.csv", "taxonomy.json"):
         (home / "data" / name).symlink_to(CHECKOUT / "data" / name)
+    with safe_open(CHECKOUT / "data" / "packed" / "smoke.safetensors", "numpy") as stored:
+        metadata, tensors = stored.metadata(), {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+    records = json.loads(metadata["records"])
+    kept = [row for row, record in enumerate(records) if record["taxonomy"] in (CHAIR, FOOT_SYNSET)]
+    metadata["records"], tensors["cameras"] = json.dumps([records[row] for row in kept]), tensors["cameras"][kept]
+    save_file(tensors, home / "data" / "packed" / "smoke.safetensors", metadata)
     (home / "notebooks").mkdir()
     shutil.copy(CHECKOUT / "notebooks" / f"{NAME}.ipynb", home / "notebooks")
     return home

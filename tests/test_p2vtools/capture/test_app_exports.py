@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from collections.abc import Callable
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,17 +20,17 @@ from scipy.spatial.transform import Rotation
 from p2vlib.geometry.cameras import Camera, look_at
 from p2vlib.geometry.frames import FOOT_CUBE
 from p2vlib.geometry.grids import iou, voxelise
-from p2vtools import limits
 from p2vtools.archives.binvox import read_binvox
 from p2vtools.archives.camera_files import read_cameras
 from p2vtools.capture.app_exports import Export, read_export
+from p2vtools.capture.app_formats import colmap
 from p2vtools.capture.export_capture import capture_from_export
-from p2vtools.cli import main
 from p2vtools.fit.photo_set import read_photo_set
 from p2vtools.synthesis.feet.foot import SyntheticFoot, make_feet
 from p2vtools.synthesis.feet.population import sample_population
 from tests import export_writers
 from tests.export_writers import DISTORTION, LONG, SHORT, VIEWS, app_world, replace_members
+from tests.test_p2vtools.test_hostile_files import read_in_fork
 
 SKIN, FLOOR = (205, 150, 120), (34, 40, 48)
 
@@ -231,32 +232,29 @@ def test_colmap(person, foot, cameras, distorted, points, weights, tmp_path):
 # -------------------------------------------------------------------------------------------------------------- errors
 
 
-def error(capsys, app: str, path: Path, *options: str) -> str:
-    """The error of the command: one line, and nothing is written."""
-    out = path.parent / "out"
-    assert main(["capture", str(path), "--from", app, "--side", "left", "--out", str(out), *options]) == 1
-    line = capsys.readouterr().err
-    assert line.startswith("p2v: ") and line.count("\n") == 1, line
-    assert not out.exists() and not list(out.parent.glob(".*partial*"))
-    return line
+@pytest.fixture
+def error(command_error) -> Callable[..., str]:
+    """The error of the command; nothing is written."""
+
+    def run(app: str, path: Path, *options: str) -> str:
+        out = path.parent / "out"
+        line = command_error("capture", path, "--from", app, "--side", "left", "--out", out, *options)
+        assert not out.exists() and not list(out.parent.glob(".*partial*"))
+        return line
+
+    return run
 
 
-def test_files_that_are_not_an_export(cameras, pictures, depths, tmp_path, capsys):
-    (tmp_path / "empty").mkdir()
-    assert "no such file or folder" in error(capsys, "polycam", tmp_path / "none")
-    assert "has no keyframes/; is it the export of another app?" in error(capsys, "polycam", tmp_path / "empty")
+def test_files_that_are_not_an_export(cameras, pictures, depths, tmp_path, error):
+    """`test_export_archive` tries damaged and hostile archives."""
     path = export_writers.record3d(tmp_path, app_world(1), cameras, pictures, depths)
-    assert "omit the foot length" in error(capsys, "record3d", path, "--foot-length", "250")
-    assert "foot.r3d: has no transforms.json" in error(capsys, "nerfstudio", path)
-    half, bomb = tmp_path / "half.r3d", tmp_path / "bomb.r3d"
-    half.write_bytes(path.read_bytes()[:-3000])
-    assert "half.r3d: not a zip" in error(capsys, "record3d", half)
-    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("metadata", b" " * 30_000_000)
-    assert "too many for a capture; nothing was unpacked" in error(capsys, "record3d", bomb)
+    assert "omit the foot length" in error("record3d", path, "--foot-length", "250")
+    assert "foot.r3d: has no transforms.json" in error("nerfstudio", path)
+    path.write_bytes(path.read_bytes()[:-3000])
+    assert "foot.r3d: not a zip" in error("record3d", path)
 
 
-def test_invalid_metadata_and_depth_maps_of_record3d(cameras, pictures, depths, tmp_path, capsys):
+def test_invalid_metadata_and_depth_maps_of_record3d(cameras, pictures, depths, tmp_path, error):
     path, changed = export_writers.record3d(tmp_path, app_world(1), cameras, pictures, depths), tmp_path / "changed.r3d"
     metadata = json.loads(zipfile.ZipFile(path).read("metadata"))
     for values, reason in (
@@ -269,33 +267,33 @@ def test_invalid_metadata_and_depth_maps_of_record3d(cameras, pictures, depths, 
     ):
         content = json.dumps(metadata | values)
         replace_members(path, changed, lambda name, old, new=content: new if name == "metadata" else old)
-        assert reason in error(capsys, "record3d", changed)
+        assert reason in error("record3d", changed)
     replace_members(path, changed, lambda name, old: b"bvx2" + bytes(40) if name.endswith(".depth") else old)
-    line = error(capsys, "record3d", changed)
+    line = error("record3d", changed)
     if find_spec("liblzfse"):
         assert "rgbd/0.depth: not compressed with LZFSE" in line
     else:
         assert "no floor found" in line and "LZFSE, which needs the package pyliblzfse" in line
 
 
-def test_truncated_colmap_models(cameras, distorted, points, tmp_path, capsys, monkeypatch):
+def test_truncated_colmap_models(cameras, distorted, points, tmp_path, error, monkeypatch):
     """pycolmap would read beyond the end of the file, take a lens from there, or fill the memory."""
-    monkeypatch.setattr(limits, "READER_BYTES", 5 * limits.GIB // 4)
+    monkeypatch.setattr(colmap, "read_in_process", read_in_fork)
     path = export_writers.colmap(tmp_path / "project", app_world(1), cameras, distorted, points[:50])
     for name in ("cameras", "images", "frames"):
         file = path / f"sparse/0/{name}.bin"
         content = file.read_bytes()
         file.write_bytes(content[:-10])
-        assert "project" in error(capsys, "colmap", path)
+        assert "project" in error("colmap", path)
         file.write_bytes(content)
     (path / "sparse/0/cameras.bin").write_bytes((path / "sparse/0/cameras.bin").read_bytes() + b"x")
-    assert "cameras.bin: 97 bytes; its content needs 96: export it again" in error(capsys, "colmap", path)
+    assert "cameras.bin: 97 bytes; its content needs 96: export it again" in error("colmap", path)
     (path / "sparse/0/cameras.bin").write_bytes((path / "sparse/0/cameras.bin").read_bytes()[:-1])
     (path / "images/IMG_3.jpg").unlink()
-    assert "has no photo IMG_3.jpg" in error(capsys, "colmap", path)
+    assert "has no photo IMG_3.jpg" in error("colmap", path)
 
 
-def test_invalid_transforms_of_nerfstudio(cameras, pictures, points, tmp_path, capsys):
+def test_invalid_transforms_of_nerfstudio(cameras, pictures, points, tmp_path, error):
     path = export_writers.nerfstudio(tmp_path / "data", app_world(5, "z"), cameras, pictures, points)
     transforms = json.loads(path.read_text())
     outside = [{**frame, "file_path": "../secret.jpg"} for frame in transforms["frames"]]
@@ -305,4 +303,4 @@ def test_invalid_transforms_of_nerfstudio(cameras, pictures, points, tmp_path, c
         ({"frames": outside}, "has no ../secret.jpg, which the export refers to"),
     ):
         path.write_text(json.dumps(transforms | values))
-        assert reason in error(capsys, "nerfstudio", path)
+        assert reason in error("nerfstudio", path)

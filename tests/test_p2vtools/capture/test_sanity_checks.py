@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,8 +12,8 @@ import pytest
 from p2vlib.geometry.cameras import look_at
 from p2vlib.geometry.frames import foot_cube
 from p2vlib.geometry.grids import voxelise
+from p2vlib.provenance import data_folder
 from p2vtools.archives.camera_files import read_cameras, write_cameras
-from p2vtools.archives.capture_folder import write_capture
 from p2vtools.capture.capture_checks import check_capture
 from p2vtools.capture.sanity_checks import photo_problems, side_of_grid, side_of_mesh
 from p2vtools.fit.placement import pose_matrix
@@ -21,26 +22,7 @@ from p2vtools.fit.verdict import VERDICT_KEY
 from p2vtools.synthesis.feet.foot import make_feet
 from p2vtools.synthesis.feet.population import sample_population
 from p2vtools.synthesis.mat import get_mat
-from p2vtools.synthesis.photos import trajectories
-from p2vtools.synthesis.photos.rendering import render_phone_photos
 from tests.mats import mat_image_from, write_photos
-
-
-@pytest.fixture(scope="module")
-def captures(tmp_path_factory) -> dict[str, Path]:
-    """Both feet of a person, four photos each, without a solid."""
-    folders = {}
-    for side, foot in make_feet(sample_population(4715, 1)[0]).items():
-        rng = np.random.default_rng(len(side))
-        walk = trajectories.sample_phone_trajectory(rng, 4, np.array([0, 0.05, 0]))
-        photos = {
-            f"{number:02d}.jpg": photo for number, photo in enumerate(render_phone_photos(foot.leg_mesh, walk, 5))
-        }
-        consent = {"given": "yes", "filed": "2026-11-24"}
-        subject = {"subject": "p1", "side": side, "licence": "CC0-1.0", "consent": consent}
-        folders[side] = tmp_path_factory.mktemp("captures") / f"p1-{side}"
-        write_capture(folders[side], photos, walk.rows, walk.cameras, subject)
-    return folders
 
 
 def test_side_of_solids(weights):
@@ -51,11 +33,17 @@ def test_side_of_solids(weights):
             assert side_of_mesh(foot.solid.copy().apply_translation([0.1, 0, -0.07]), weights) == side
 
 
-def test_swapped_side_is_found_from_photos(captures, tmp_path, weights):
-    swapped = captures["right"].rename(tmp_path / "p1-left")
-    file = swapped / "subject.json"
+@pytest.fixture
+def right(smoke, tmp_path) -> Path:
+    """A copy of four photos of a right foot in steady light, without its solid, named as if it were a left one."""
+    source = data_folder("feet", "smoke") / "steady" / "person-test-0001-right"
+    return Path(shutil.copytree(source, tmp_path / "person-test-0001-left", ignore=lambda *_: ["model.binvox"]))
+
+
+def test_swapped_side_is_found_from_photos(right, tmp_path, weights):
+    file = right / "subject.json"
     file.write_text(file.read_text().replace('"right"', '"left"'))
-    (problem,) = check_capture(swapped, tmp_path, weights).problems
+    (problem,) = check_capture(right, tmp_path, weights).problems
     assert problem.endswith("labelled as a left foot; its photos show a right one: was the side swapped?")
 
 
@@ -65,14 +53,13 @@ def limited(weights) -> PretrainedModel:
     return replace(weights, card={**weights.card, VERDICT_KEY: {"classes": {"4 to 7 photos": {"agreement": 0.8}}}})
 
 
-def test_foot_that_moved_between_photos_is_found(captures, limited):
-    left = captures["left"]
-    assert photo_problems(left, "left", limited) == []
-    cameras = read_cameras(left / "cameras.json")
+def test_foot_that_moved_between_photos_is_found(right, limited):
+    assert photo_problems(right, "right", limited) == []
+    cameras = read_cameras(right / "cameras.json")
     motion = np.linalg.inv(pose_matrix(15, np.array([0, 0, 0.03])))
     later = [replace(camera, extrinsics=camera.extrinsics @ motion) for camera in cameras[2:]]
-    write_cameras(left / "cameras.json", [*cameras[:2], *later])
-    (problem,) = photo_problems(left, "left", limited)
+    write_cameras(right / "cameras.json", [*cameras[:2], *later])
+    (problem,) = photo_problems(right, "right", limited)
     assert "with one foot in one place, least in" in problem and "expected 0.80" in problem
     assert "did the foot move, or are there photos of two" in problem
 

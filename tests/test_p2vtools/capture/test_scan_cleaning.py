@@ -1,4 +1,4 @@
-"""Cleaning of scans that were degraded in the way of phones, compared with the foot before."""
+"""Scans that are degraded in the way of phones; their cleaning, compared with the foot before; the shape model."""
 
 from __future__ import annotations
 
@@ -10,20 +10,23 @@ import pytest
 import trimesh
 from scipy.spatial import KDTree
 
-from p2vlib.geometry.frames import Cube, foot_cube
+from p2vlib.geometry.frames import SIDES, Cube, foot_cube
 from p2vlib.geometry.grids import VoxelGrid, iou, voxelise
 from p2vtools.archives.binvox import read_binvox, write_binvox
 from p2vtools.capture.scan_cleaning import UNKNOWN_UNIT, CleanedScan, _extend_to_floor, _lengthen_toes, clean_scan
 from p2vtools.capture.scan_files import decimate, read_scan
+from p2vtools.capture.shape_model import ShapeModel
 from p2vtools.cli import main
 from p2vtools.fit.measure import measure_foot
+from p2vtools.fit.placement import pose_matrix
 from p2vtools.fit.pretrained import load_pretrained
 from p2vtools.study.benchmark.scans import yaw_and_tilt
 from p2vtools.synthesis.feet.foot import SyntheticFoot, make_feet
 from p2vtools.synthesis.feet.landmarks import true_measures
 from p2vtools.synthesis.feet.population import sample_population
+from p2vtools.synthesis.feet.shape_modes import principal_modes
 from p2vtools.synthesis.objects import make_object
-from p2vtools.synthesis.scan_degradation import ScanTruth, degrade_scan
+from p2vtools.synthesis.scan_degradation import NOISE, UNITS, ScanTruth, degrade_scan
 
 CHAIR = "03001627"
 
@@ -50,28 +53,49 @@ def degraded(feet) -> list[tuple[SyntheticFoot, trimesh.Trimesh, ScanTruth]]:
     return scans
 
 
+@pytest.fixture(scope="module")
+def cleaned(degraded, template) -> list[CleanedScan]:
+    return [clean_scan(scan, template) for _, scan, _ in degraded]
+
+
 def errors(cleaned: CleanedScan, to_scan: np.ndarray, foot: SyntheticFoot) -> tuple[float, float, float]:
     """IoU at 64^3, each solid in its own cube, and the errors of yaw and tilt in degrees."""
     truth = voxelise(foot.solid.vertices, foot.solid.faces, foot_cube(foot.solid.bounds), 64).volume
     return iou(cleaned.grid(64).volume, truth), *yaw_and_tilt(cleaned.to_foot @ to_scan)
 
 
-def test_degraded_scans_become_feet(degraded, template):
+def test_the_seed_determines_the_degraded_scan(feet, degraded):
+    again, truth = degrade_scan(feet[0], np.random.default_rng(1))
+    assert np.array_equal(again.vertices, degraded[0][1].vertices) and truth.unit == degraded[0][2].unit
+
+
+def test_the_degraded_scan_is_the_described_one(degraded):
     for foot, scan, truth in degraded:
-        cleaned = clean_scan(scan, template)
-        overlap, yaw, tilt = errors(cleaned, truth.to_scan, foot)
+        surface = KDTree(trimesh.sample.sample_surface(foot.leg_mesh, 40_000, seed=0)[0])
+        points = trimesh.transform_points(scan.vertices, np.linalg.inv(truth.to_scan))
+        on_foot = points[(points[:, 1] > 0.03) & (points[:, 1] < 0.12) & (np.abs(points[:, 2]) < 0.05)]
+        # Smoothing over millimetres removes most of the noise, but not all.
+        assert 0.0007 < np.median(surface.query(on_foot)[0]) < NOISE[1] / 2 and truth.side == foot.side
+        scale = np.cbrt(np.linalg.det(truth.to_scan[:3, :3]))
+        assert scale * UNITS[truth.unit] == pytest.approx(1)
+        outside = np.abs(points[:, 2]) > np.abs(foot.solid.bounds[:, 2]).max() + 0.01
+        assert (np.mean(outside & (points[:, 1] < 0.03)) > 0.1) == (truth.floor != "none"), truth
+        assert points[:, 1].max() == pytest.approx(truth.leg, abs=0.02) or truth.strays
+
+
+def test_degraded_scans_become_feet(degraded, cleaned):
+    for (foot, _, truth), one in zip(degraded, cleaned, strict=True):
+        overlap, yaw, tilt = errors(one, truth.to_scan, foot)
         assert overlap > 0.7 and abs(yaw) < 5 and tilt < 5, truth
-        assert (cleaned.side, cleaned.unit) == (foot.side, truth.unit)
-        assert cleaned.mesh.is_watertight and cleaned.mesh.bounds[0, 1] == pytest.approx(0, abs=1e-6)
-        assert cleaned.mesh.bounds[1, 1] == pytest.approx(0.12, abs=0.001), "the leg is cut"
+        assert (one.side, one.unit) == (foot.side, truth.unit)
+        assert one.mesh.is_watertight and one.mesh.bounds[0, 1] == pytest.approx(0, abs=1e-6)
+        assert one.mesh.bounds[1, 1] == pytest.approx(0.12, abs=0.001), "the leg is cut"
 
 
-def test_the_transform_leads_from_the_scan_to_the_mesh(degraded, template):
-    _, scan, _ = degraded[0]
-    cleaned = clean_scan(scan, template)
-    points = trimesh.transform_points(scan.vertices, cleaned.to_foot)
+def test_the_transform_leads_from_the_scan_to_the_mesh(degraded, cleaned):
+    points = trimesh.transform_points(degraded[0][1].vertices, cleaned[0].to_foot)
     on_foot = points[(points[:, 1] > 0.03) & (points[:, 1] < 0.11) & (np.abs(points[:, 2]) < 0.06)]
-    distance, _ = KDTree(trimesh.sample.sample_surface(cleaned.mesh, 40_000, seed=0)[0]).query(on_foot)
+    distance, _ = KDTree(trimesh.sample.sample_surface(cleaned[0].mesh, 40_000, seed=0)[0]).query(on_foot)
     assert np.median(distance) < 0.003
 
 
@@ -204,18 +228,44 @@ def test_the_command_writes_a_capture_folder(degraded, tmp_path, capsys):
     assert length == pytest.approx(1000 * foot.length, abs=8)
 
 
-@pytest.mark.parametrize(
-    ("file", "out", "reason"),
-    [
-        ("none.ply", "out", "no such file; expected a scan"),
-        ("chair.obj", "out", "stands like a foot"),
-        ("chair.obj", "there", "already exists"),
-    ],
-)
-def test_errors_of_the_command_are_one_line(tmp_path, capsys, file, out, reason):
-    make_object(CHAIR, 21, 0).export(tmp_path / "chair.obj")
-    (tmp_path / "there").mkdir()
-    assert main(["clean", str(tmp_path / file), "--out", str(tmp_path / out)]) == 1
-    output = capsys.readouterr().err
-    assert reason in output and output.startswith("p2v: ") and output.count("\n") == 1, output
-    assert not (tmp_path / "out").exists()
+def test_errors_of_the_command_are_one_line(tmp_path, command_error):
+    chair, out = tmp_path / "chair.obj", tmp_path / "out"
+    make_object(CHAIR, 21, 0).export(chair)
+    assert "no such file; expected a scan" in command_error("clean", tmp_path / "none.ply", "--out", out)
+    assert "stands like a foot" in command_error("clean", chair, "--out", out)
+    assert "already exists" in command_error("clean", chair, "--out", tmp_path) and not out.exists()
+
+
+# ----------------------------------------------------------------------------------------------------- the shape model
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_a_drawn_foot_is_found_though_its_sole_and_its_leg_are_hidden(side):
+    model, mirror = ShapeModel(), [1, 1, 1 if side == "left" else -1]
+    weights = np.random.default_rng(0).normal(scale=0.7, size=len(model.modes))
+    vertices = 0.25 * (model.mean + np.tensordot(weights, model.modes, 1)) * mirror
+    foot = trimesh.Trimesh(vertices, model.faces if side == "left" else model.faces[:, ::-1], process=False)
+    pose = pose_matrix(4.0, np.array([0.003, 0.0, -0.004]))
+    foot.apply_transform(pose)
+
+    def is_visible(points: np.ndarray) -> np.ndarray:
+        return (points[:, 1] > 0.01) & (points[:, 1] < 0.12)
+
+    points, faces = trimesh.sample.sample_surface(foot, 3000, seed=0)
+    seen = is_visible(points)
+    start = np.diag([0.26, 0.26, 0.26, 1.0])
+    found = model.fit(points[seen], foot.face_normals[faces[seen]], is_visible, start)
+    low = foot.vertices[:, 1] < 0.12
+    assert found.side == side
+    assert np.linalg.norm(found.surface.vertices - foot.vertices, axis=1)[low].mean() < 0.002
+    axis = found.to_scan[:3, 0] / np.linalg.norm(found.to_scan[:3, 0])
+    assert np.rad2deg(np.arccos(axis @ pose[:3, 0])) < 1.0
+
+
+def test_principal_modes_of_two_shapes():
+    """Their difference is the only mode; its standard deviation is the difference over the square root of two."""
+    shapes = np.zeros((2, 4, 3))
+    shapes[0, 1, 2], shapes[1, 1, 2] = 1.0, 3.0
+    tensors = principal_modes(shapes)
+    assert tensors["mean"][1].tolist() == [0, 0, 2] and np.abs(tensors["mean"]).sum() == 2
+    assert abs(tensors["modes"][0, 1, 2]) == pytest.approx(np.sqrt(2), abs=1e-3)

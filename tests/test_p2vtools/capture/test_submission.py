@@ -212,7 +212,7 @@ def test_photos_that_do_not_show_the_knee_are_not_cropped(elevation, distance):
 # --------------------------------------------------------------------------------------------------------------- errors
 
 
-def test_errors_name_the_reason_and_write_nothing(photos, tree, tmp_path, capsys):
+def test_errors_name_the_reason_and_write_nothing(photos, tree, tmp_path, command_error):
     capture = write_source(tmp_path / "capture")
     five = write_source(tmp_path / "five")
     (five / "rendering" / "rendering_metadata.txt").write_text("0 40 0 0.5 50\n" * 3 + "90 40 150 0.5 50 1\n")
@@ -237,9 +237,7 @@ def test_errors_name_the_reason_and_write_nothing(photos, tree, tmp_path, capsys
         (plain, "--out CAPTURE_FOLDER, or --into TREE"),
         ([*plain, "--out", str(new), "--subject", "p9"], "--into TREE"),
     ):
-        assert main(command) == 1, message
-        error = capsys.readouterr().err
-        assert message in error and error.count("\n") == 1, error
+        assert message in command_error(*command)
         assert not new.exists() or not [path for path in new.rglob("*") if path.is_file()]
     assert [path.name for path in broken.iterdir()] == ["taxonomy.json"]
 

@@ -122,7 +122,7 @@ def test_invalid_meshes_are_rejected():
         measure_foot(mesh.copy().apply_translation([0, 1, 0]), "left")
 
 
-def test_measure_command(tmp_path, capsys):
+def test_measure_command(tmp_path, capsys, command_error):
     foot = make_feet(sample_population(99, 1)[0])["right"].solid
     foot.copy().apply_scale(1000).export(tmp_path / "foot.stl")
     foot.export(tmp_path / "foot.obj")
@@ -137,9 +137,7 @@ def test_measure_command(tmp_path, capsys):
     assert (tmp_path / "foot.png").stat().st_size > 20_000
     (tmp_path / "text.obj").write_text("nothing")
     for file, message in (("none.obj", "no such file"), ("text.obj", "text.obj: no triangles")):
-        assert main(["measure", str(tmp_path / file), "--side", "left"]) == 1
-        error = capsys.readouterr().err
-        assert message in error and error.count("\n") == 1
+        assert message in command_error("measure", tmp_path / file, "--side", "left")
 
 
 # ---------------------------------------------------------------------------------------------------------------- sizes

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,17 +28,6 @@ from p2vtools.fit.photo_set import MAX_VIEWS, read_photo_set
 from p2vtools.fit.reconstruct import OUTPUT_FORMATS, reconstruct, write_foot
 from p2vtools.study import model_card, pretraining
 from p2vtools.study.validation_feet import change_cameras
-
-
-@pytest.fixture
-def folder(right_foot, tmp_path) -> Path:
-    """A copy of a capture of four photos."""
-    return Path(shutil.copytree(right_foot, tmp_path / "capture"))
-
-
-def run_command(folder: Path, *options: str, out: str = "foot.obj") -> int:
-    return main(["reconstruct", str(folder), "--out", str(folder.parent / out), "--size", "32", *options])
-
 
 # -------------------------------------------------------------------------------------------------------------- results
 
@@ -94,11 +82,15 @@ def test_cameras_noted_by_hand_are_aligned(weights, right_foot):
         reconstruct(replace(weights, typical_foot=None), wrong, 32, cameras="noted")
 
 
-def test_reconstruct_command(folder, capsys):
-    assert run_command(folder, "--placement", "found") == 0
+def reconstruct_command(folder: Path, *options: str) -> list[str]:
+    return ["reconstruct", str(folder), "--out", str(folder.parent / "foot.obj"), "--size", "32", *options]
+
+
+def test_reconstruct_command(capture_copy, capsys):
+    assert main(reconstruct_command(capture_copy, "--placement", "found")) == 0
     output = capsys.readouterr().out
     assert "4 photos of a right foot; placement found" in output and "length 2" in output
-    assert "mean silhouette IoU" in output and (folder.parent / "foot.obj").is_file()
+    assert "mean silhouette IoU" in output and (capture_copy.parent / "foot.obj").is_file()
 
 
 def test_mirrored_capture_gives_the_mirrored_foot(weights, right_foot):
@@ -123,57 +115,52 @@ def test_agreement_is_that_of_the_photo_with_the_name(weights, right_foot):
     assert min(agreement, key=agreement.get) == photo_set.names[1], agreement
 
 
-def test_photo_size_and_exif_rotation_do_not_matter(folder, weights):
-    expected = reconstruct(weights, read_photo_set(folder), 32, "given")
-    for path in sorted((folder / "rendering").glob("*.jpg")):
+def test_photo_size_and_exif_rotation_do_not_matter(capture_copy, weights):
+    expected = reconstruct(weights, read_photo_set(capture_copy), 32, "given")
+    for path in sorted((capture_copy / "rendering").glob("*.jpg")):
         photo = Image.open(path).convert("RGB").resize((1500, 1500), Image.Resampling.BICUBIC)
         exif = Image.Exif()
         exif[0x0112] = 6  # rotate clockwise for display
         photo.transpose(Image.Transpose.ROTATE_90).save(path, quality=95, exif=exif)
-    assert iou(expected.solid, reconstruct(weights, read_photo_set(folder), 32, "given").solid) > 0.93
+    assert iou(expected.solid, reconstruct(weights, read_photo_set(capture_copy), 32, "given").solid) > 0.93
 
 
 # -------------------------------------------------------------------------------------------------- incomplete captures
 
 
-def test_without_a_list_of_photos_and_a_side(folder):
-    (folder / "rendering" / "renderings.txt").unlink()
-    (folder / "subject.json").unlink()
+def test_without_a_list_of_photos_and_a_side(capture_copy):
+    (capture_copy / "rendering" / "renderings.txt").unlink()
+    (capture_copy / "subject.json").unlink()
     with pytest.raises(ValueError, match="--side left or --side right"):
-        read_photo_set(folder)
-    photo_set = read_photo_set(folder, "right")
+        read_photo_set(capture_copy)
+    photo_set = read_photo_set(capture_copy, "right")
     assert len(photo_set.photos) == 4 and np.linalg.norm(photo_set.initial_position) < 0.05, (
         "on the floor, where the cameras aim"
     )
 
 
-def test_without_camera_matrices_the_metadata_rows_are_used(folder):
-    (folder / "cameras.json").unlink()
-    lines = (folder / "rendering" / "rendering_metadata.txt").read_text().splitlines()
-    for camera, line in zip(read_photo_set(folder).cameras, lines, strict=True):
+def test_without_camera_matrices_the_metadata_rows_are_used(capture_copy):
+    (capture_copy / "cameras.json").unlink()
+    lines = (capture_copy / "rendering" / "rendering_metadata.txt").read_text().splitlines()
+    for camera, line in zip(read_photo_set(capture_copy).cameras, lines, strict=True):
         expected = look_at(tuple(map(float, line.split())), FOOT_CUBE.centre, camera.width, camera.height)
         assert np.allclose(camera.extrinsics, expected.extrinsics)
 
 
-def test_number_of_photos(folder, weights):
+def test_number_of_photos(capture_copy, weights):
     """One photo is enough; of two hundred, `MAX_VIEWS` are read."""
-    listing, cameras = folder / "rendering" / "renderings.txt", read_cameras(folder / "cameras.json")
+    listing, cameras = capture_copy / "rendering" / "renderings.txt", read_cameras(capture_copy / "cameras.json")
     names = listing.read_text().split()
     listing.write_text("\n".join(names * 50))
-    write_cameras(folder / "cameras.json", cameras * 50)
-    assert len(read_photo_set(folder).photos) == MAX_VIEWS
+    write_cameras(capture_copy / "cameras.json", cameras * 50)
+    assert len(read_photo_set(capture_copy).photos) == MAX_VIEWS
     listing.write_text(names[0])
-    write_cameras(folder / "cameras.json", cameras[:1])
-    foot = reconstruct(weights, read_photo_set(folder), 32)
+    write_cameras(capture_copy / "cameras.json", cameras[:1])
+    foot = reconstruct(weights, read_photo_set(capture_copy), 32)
     assert foot.solid.any() and list(foot.silhouette_iou) == names[:1]
 
 
 # ------------------------------------------------------------------------------------------------------- rejected input
-
-
-def remove_photos(folder: Path) -> None:
-    for path in (folder / "rendering").iterdir():
-        path.unlink()
 
 
 def remove_cameras(folder: Path) -> None:
@@ -181,62 +168,45 @@ def remove_cameras(folder: Path) -> None:
     (folder / "rendering" / "rendering_metadata.txt").unlink()
 
 
-def remove_metadata_row(folder: Path) -> None:
-    (folder / "cameras.json").unlink()
-    path = folder / "rendering" / "rendering_metadata.txt"
-    path.write_text("\n".join(path.read_text().splitlines()[:-1]))
-
-
-def edit_cameras(folder: Path, change: str) -> None:
+def transform_cameras(folder: Path, matrix: np.ndarray) -> None:
     cameras = read_cameras(folder / "cameras.json")
-    if change == "first removed":
-        cameras = cameras[1:]
-    elif change == "turned round":
-        cameras = [replace(c, extrinsics=np.diag([-1.0, 1, -1, 1]) @ c.extrinsics) for c in cameras]
-    else:
-        for camera in cameras:
-            camera.extrinsics[0, 3] += 2.0
-    write_cameras(folder / "cameras.json", cameras)
+    changed = [replace(camera, extrinsics=matrix @ camera.extrinsics) for camera in cameras]
+    write_cameras(folder / "cameras.json", changed)
+
+
+def remove_camera(folder: Path) -> None:
+    write_cameras(folder / "cameras.json", read_cameras(folder / "cameras.json")[1:])
 
 
 def replace_photo(folder: Path, photo: Image.Image) -> None:
-    name = (folder / "rendering" / "renderings.txt").read_text().split()[0]
-    photo.save(folder / "rendering" / name, "png")
+    photo.save(folder / "rendering" / "00.jpg", "png")
 
 
+TURNED_ROUND = np.diag([-1.0, 1, -1, 1])
+MOVED_SIDEWAYS = np.array([[1.0, 0, 0, 2], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
 INVALID = {
-    "no photos": (remove_photos, "no photos; expected images"),
     "no cameras": (remove_cameras, "no cameras; expected cameras.json"),
-    "metadata row missing": (remove_metadata_row, "3 rows for 4 photos"),
-    "camera missing": (lambda folder: edit_cameras(folder, "first removed"), "3 cameras for 4 photos"),
-    "cameras turned round": (lambda folder: edit_cameras(folder, "turned round"), "inside the cube or looks away"),
-    "cameras moved": (lambda folder: edit_cameras(folder, "moved sideways"), "does not see the position of the foot"),
-    "large photo": (
-        lambda folder: replace_photo(folder, Image.new("1", (10_000, 10_000))),
-        "10000 x 10000 pixels; the limit is 64000000",
+    "camera missing": (remove_camera, "3 cameras for 4 photos"),
+    "cameras turned round": (lambda path: transform_cameras(path, TURNED_ROUND), "inside the cube or looks away"),
+    "cameras moved": (
+        lambda path: transform_cameras(path, MOVED_SIDEWAYS),
+        "does not see the position of the foot",
     ),
-    "other shape": (lambda folder: replace_photo(folder, Image.new("RGB", (128, 96))), "its camera has"),
-    "not a photo": (lambda folder: (folder / "rendering" / "00.jpg").write_text("text"), "not a readable image"),
-    "photo missing": (lambda folder: (folder / "rendering" / "02.jpg").unlink(), "02.jpg: missing"),
+    "large photo": (
+        lambda path: replace_photo(path, Image.new("1", (10_000, 10_000))),
+        "pixels; the limit is 64000000",
+    ),
+    "other shape": (lambda path: replace_photo(path, Image.new("RGB", (128, 96))), "its camera has"),
 }
 
 
 @pytest.mark.parametrize("fault", INVALID)
-def test_invalid_captures_are_rejected_with_one_line(folder, capsys, fault):
+def test_invalid_captures_are_rejected_with_one_line(capture_copy, command_error, fault):
+    """`test_capture_folder` and `test_dataset_validation` try the faults that other readers have as well."""
     spoil, message = INVALID[fault]
-    spoil(folder)
-    assert run_command(folder) == 1
-    error = capsys.readouterr().err
-    assert message in error and error.count("\n") == 1, error
-    assert not (folder.parent / "foot.obj").exists()
-
-
-def test_output_that_cannot_be_written(folder, capsys):
-    assert run_command(folder, out="foot.doc") == 1
-    assert "cannot write .doc; expected .obj" in capsys.readouterr().err
-    (folder.parent / "file").write_text("")
-    assert run_command(folder, "--placement", "given", out="file/foot.obj") == 1
-    assert capsys.readouterr().err
+    spoil(capture_copy)
+    assert message in command_error(*reconstruct_command(capture_copy))
+    assert not (capture_copy.parent / "foot.obj").exists()
 
 
 # -------------------------------------------------------------------------------------------------------------- weights
@@ -250,16 +220,15 @@ def test_card_of_the_pretrained_weights(weights):
     assert 0 < weights.threshold < 1 and sum(p.numel() for p in weights.model.parameters()) < 2e6
 
 
-def test_weights_of_another_network_are_rejected(folder, tmp_path, capsys):
+def test_weights_of_another_network_are_rejected(capture_copy, tmp_path, command_error):
     other = tmp_path / "other.safetensors"
     save_file({"a": torch.zeros(3)}, other, {"name": "pix2vox-a"})
     for path, message in (
         (other, "weights of another network; expected weights of the unprojection network"),
         (tmp_path / "none.safetensors", "no such file; expected weights"),
-        (folder / "subject.json", "cannot be read"),
+        (capture_copy / "subject.json", "cannot be read"),
     ):
-        assert run_command(folder, "--weights", str(path)) == 1
-        assert message in capsys.readouterr().err
+        assert message in command_error(*reconstruct_command(capture_copy, "--weights", str(path)))
 
 
 def test_weights_round_trip_and_must_match_their_card(tmp_path):

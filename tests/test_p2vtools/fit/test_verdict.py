@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -138,17 +136,15 @@ def test_fitted_limits_separate_good_feet():
     assert without_good["good from"] is None and without_good["agreement"] is None
 
 
-def test_command_writes_nothing_that_is_not_usable(right_foot, tmp_path, capsys):
-    folder = Path(shutil.copytree(right_foot, tmp_path / "capture"))
-    cameras = read_cameras(folder / "cameras.json")
+def test_command_writes_nothing_that_is_not_usable(capture_copy, tmp_path, command_error):
+    cameras = read_cameras(capture_copy / "cameras.json")
     for number, camera in enumerate(cameras):  # each photo shows the foot somewhere else
         moved = pose_matrix(60.0 * number, 0.04 * np.array([(-1) ** number, 0, number % 3 - 1]))
         cameras[number] = replace(camera, extrinsics=camera.extrinsics @ moved)
-    write_cameras(folder / "cameras.json", cameras)
+    write_cameras(capture_copy / "cameras.json", cameras)
     out = tmp_path / "foot.obj"
-    command = ["reconstruct", str(folder), "--out", str(out), "--placement", "given", "--size", "32"]
-    assert main(command) == 1
-    error = capsys.readouterr().err
+    command = ["reconstruct", str(capture_copy), "--out", str(out), "--placement", "given", "--size", "32"]
+    error = command_error(*command)
     assert "not usable" in error and "expected" in error and "--force" in error
     assert not out.exists() and not out.with_suffix(".json").exists()
     assert main([*command, "--force"]) == 0 and out.is_file()

@@ -59,14 +59,6 @@ def test_pdf_has_true_size_and_one_page_per_sheet(paper, pages, tmp_path, capsys
     assert "print at 100 %" in capsys.readouterr().out
 
 
-def test_unknown_paper_and_unwritable_path_are_errors(tmp_path, capsys):
-    assert main(["mat", "--paper", "a5", "--out", str(tmp_path / "m.pdf")]) == 1
-    assert "no mat for paper 'a5'; expected one of a3, a4x2" in capsys.readouterr().err
-    (tmp_path / "file").write_text("")
-    assert main(["mat", "--out", str(tmp_path / "file" / "m.pdf")]) == 1
-    assert str(tmp_path / "file") in capsys.readouterr().err
-
-
 def test_mat_of_another_paper_is_not_detected():
     """It would give a wrong scale."""
     mats = [*MATS.values(), *BORDER_MATS.values()]

@@ -115,7 +115,7 @@ def test_result_follows_the_threshold(app, foot, weights):
     assert "mm" not in app.result.value and "cm³" in app.result.value
 
 
-def test_result_describes_the_drawn_volume(app, foot):
+def test_every_mode_is_drawn_and_described(app, foot):
     app.controls.network.value = "narrow"
     app.controls.threshold.value = 0.45
     prediction = app.predictions.get("narrow", app.choice)
@@ -124,11 +124,18 @@ def test_result_describes_the_drawn_volume(app, foot):
         for volume in (prediction.coarse, prediction.refined)
     )
     assert before != after
+    solids = {"surface", "truth", "solid"}
     for mode in scene.MODES:
         app.controls.mode.value = mode
+        assert visible(app) & solids == ({"surface", "truth"} if mode == "surface" else {"solid"})
+        assert "floor" in visible(app)
         score, size = before if mode == "before the refiner" else after
         score = f"{before[0]} → {score}" if mode == "change by the refiner" else score
         assert app.result.value.endswith(f": IoU {score} · {size}"), mode
+    app.controls.cameras.value = app.controls.floor.value = False
+    assert visible(app) == {"solid"}
+    app.controls.cameras.value = True
+    assert visible(app) == {"solid", "cameras", "camera 00.jpg", "photos"}
 
 
 def test_fewer_photos_are_predicted_once(app, foot, weights, monkeypatch):
@@ -175,20 +182,6 @@ def test_two_networks_side_by_side(app, weights):
     assert len(app.scenes.children) == 1 and controls.second_threshold.layout.display == "none"
     controls.network.value = "rays"
     assert controls.threshold.value == 0.62 != weights.threshold
-
-
-def test_every_mode_is_drawn(app):
-    app.controls.network.value = "narrow"
-    solids = {"surface", "truth", "solid"}
-    for mode in scene.MODES:
-        app.controls.mode.value = mode
-        assert "alert" not in app.result.value
-        assert "floor" in visible(app)
-        assert visible(app) & solids == ({"surface", "truth"} if mode == "surface" else {"solid"})
-    app.controls.cameras.value = app.controls.floor.value = False
-    assert visible(app) == {"solid"}
-    app.controls.cameras.value = True
-    assert visible(app) == {"solid", "cameras", "camera 00.jpg", "photos"}
 
 
 def test_colours_of_view_weights(app, foot):

@@ -78,26 +78,18 @@ def test_proportions_and_volume_are_human(feet):
 
 
 def test_a_foot_is_centred_on_the_floor_and_points_along_x(feet):
-    """`test_landmarks` compares pternion and second toe with landmarks found by another route."""
+    """`test_landmarks` compares pternion and toes, of which the big one is inside, with landmarks of another route."""
+    assert np.linalg.det(legs.ANNY_TO_WORLD) == pytest.approx(1)
     for foot in feet:
         lower, upper = foot.solid.bounds
         assert lower[1] == pytest.approx(0, abs=1e-5) and upper[1] == pytest.approx(FOOT_CUT_HEIGHT, abs=1e-5)
         assert np.abs((lower + upper)[[0, 2]]).max() < 1e-5
         assert foot.leg_mesh.vertices[:, 1].min() == pytest.approx(0, abs=1e-5)
-        assert foot.leg_mesh.is_watertight and foot.leg_mesh.bounds[1, 1] > 0.25
+        assert foot.leg_mesh.is_volume and foot.leg_mesh.bounds[1, 1] > 0.25
         assert foot.cube == foot_cube(foot.solid.bounds)
         axis = foot.second_toe - foot.pternion
         assert abs(np.degrees(np.arctan2(axis[2], axis[0]))) < 0.1
         assert foot.second_toe[0] > 0.08 and foot.pternion[0] < -0.08
-
-
-def test_no_foot_is_mirrored(feet):
-    assert np.linalg.det(legs.ANNY_TO_WORLD) == pytest.approx(1)
-    for foot in feet:
-        vertices, toes = np.asarray(foot.leg_mesh.vertices), legs.leg_template(foot.side).toes
-        big, small = vertices[toes[0] > 0.5, 2].mean(), vertices[toes[4] > 0.5, 2].mean()
-        assert (big > 0 > small) if foot.side == "left" else (big < 0 < small)
-        assert foot.leg_mesh.volume > 0
 
 
 def test_the_sole_is_flat_with_an_arch_on_its_inner_side(feet):

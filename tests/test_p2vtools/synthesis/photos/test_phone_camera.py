@@ -1,4 +1,4 @@
-"""Lens distortion and motion blur against OpenCV's camera model; the sRGB curve."""
+"""Lens distortion and motion blur against OpenCV's camera model; the sRGB curve at values worked out by hand."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from p2vlib.geometry.cameras import look_at
+from p2vtools.synthesis.colours import linear_to_srgb, monk_tone, srgb_to_linear
 from p2vtools.synthesis.photos.phone_camera import Optics, apply_optics, widened_camera
 
 CAMERA = look_at((30.0, 40.0, 3.0, 0.5, 55.0), np.zeros(3), 320, 240)
@@ -63,3 +64,15 @@ def test_motion_blurs_a_point_to_a_line_without_losing_light(motion):
     np.testing.assert_allclose(moved_mean, mean, atol=0.02)
     # The variance of a uniform distribution of width w is w^2 / 12.
     np.testing.assert_allclose(moved_covariance - covariance, np.outer(motion, motion) / 12, atol=0.35)
+
+
+def test_srgb_matches_values_worked_out_by_hand():
+    srgb = linear_to_srgb(np.array([0.0, 0.002, 0.18, 1.0, 7.0]))
+    np.testing.assert_allclose(srgb, [0, 0.02584, 0.4613, 1, 1], atol=1e-4)
+    np.testing.assert_allclose(srgb_to_linear(srgb), [0, 0.002, 0.18, 1, 1], atol=1e-12)
+
+
+def test_a_skin_tone_lies_between_its_neighbours():
+    # The last two tones are 3a312a and 292420; 0x3a = 58 and 0x29 = 41.
+    red = [((value / 255 + 0.055) / 1.055) ** 2.4 for value in (58, 41)]
+    np.testing.assert_allclose(monk_tone(8.25)[0], 0.75 * red[0] + 0.25 * red[1], rtol=1e-9)
