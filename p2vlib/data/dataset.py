@@ -110,8 +110,8 @@ class Captures:
 
     def to(self, device: torch.device | str) -> Captures:
         """The same captures with their tensors on ``device``; memory-mapped photos stay where they are."""
-        tensors = self._map(lambda value: value.to(device))
-        return replace(self, **tensors | ({"photos": self.photos} if self.source else {}))
+        keep = self.photos if self.source else None
+        return replace(self, **self._map(lambda value: value if value is keep else value.to(device)))
 
 
 def evenly_spaced(available: int, views: int) -> list[int]:

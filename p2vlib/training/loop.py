@@ -3,7 +3,7 @@
 All captures are on the device as bytes. A step draws its captures, views and augmentation from a generator seeded by
 (seed, step), so a run that was killed continues from its last checkpoint and ends with the same weights, bit for bit.
 Under `torchrun` every process takes its share of each batch; a checkpoint of several processes can continue in one.
-A step never waits for a GPU, for which a thread prepares the next batch.
+A step never waits for a GPU. A thread prepares the next batch for it, or reads it from a disk.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def train(
     result, losses, photos, began = average.module if average else model, [], 0, time.perf_counter()
     steps = range(first, recipe.steps)
     batches: Iterator[list[Batch]] = map(partial(_batches, accelerator, model, captures, recipe), steps)
-    if accelerator.device.type == "cuda":
+    if accelerator.device.type == "cuda" or captures.source:
         batches = prefetch(batches)
     # Elsewhere than on a terminal the line of each epoch is enough.
     shown = progress.bar(steps, folder.name, unit="step") if main and progress.is_interactive() else steps

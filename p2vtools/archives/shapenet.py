@@ -7,6 +7,7 @@ header of a grid is not its position: see `cameras.r2n2_camera` and `read_object
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import shutil
@@ -21,6 +22,7 @@ import numpy as np
 import pandas as pd
 import torch
 from PIL import Image
+from torch import Tensor
 
 from p2vlib import progress
 from p2vlib.data.dataset import COLUMNS, R2N2_CENTRE_CROP, Captures
@@ -32,6 +34,7 @@ from p2vlib.geometry.placement import recrop
 from p2vtools.archives.binvox import read_binvox
 from p2vtools.archives.camera_files import read_metadata
 from p2vtools.archives.capture_folder import RENDERINGS, SPLITS, TAXONOMY, VOXELS, Capture, read_photos
+from p2vtools.archives.shards import ShardWriter, open_shards
 from p2vtools.files import atomic_directory, file_lock
 
 VIEWS = 24
@@ -158,7 +161,7 @@ def load(
     """The archive below ``root`` as captures, and a table of what was skipped (columns object, reason).
 
     On first use all photos are decoded into one file beside the archive (75 kB per photo, 79 GB in all), which is then
-    memory-mapped; batches are cropped on the device.
+    memory-mapped, unless `ensure_store` has written shards; batches are cropped on the device.
 
     Args:
         root: folder with ``ShapeNet.json``, ``ShapeNetRendering`` and ``ShapeNetVox32``.
@@ -176,13 +179,9 @@ def load(
         OSError: the disk is too small for the decoded photos.
     """
     views = {"shapenet": VIEWS, "things3d": THINGS3D_VIEWS}[dataset]
-    store = _ensure_store(Path(root), dataset, views, limit, drop_leaks, on_error)
+    store = ensure_store(Path(root), views, limit, drop_leaks, on_error)
     table = pd.read_csv(store / "table.csv", dtype=str, keep_default_na=False)
-    # Read-only, since for a writable map the system reserves memory for all of it. These tensors are never written to.
-    photos = np.memmap(store / "photos", np.uint8, "r", shape=(len(table), views, 4, R2N2_PIXELS, R2N2_PIXELS))
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
-        images = torch.from_numpy(photos)
+    images = open_shards(store) if _is_sharded(store) else _open_decoded(store, len(table), views)
     truth = np.unpackbits(np.load(store / "truth.npy"), axis=1)
     size = round(truth.shape[1] ** (1 / 3))
     stored = torch.from_numpy(np.load(store / "boxes.npy"))
@@ -191,7 +190,7 @@ def load(
     captures = Captures(
         table.assign(dataset=dataset),
         images,
-        torch.from_numpy(truth.reshape(-1, size, size, size).astype(bool)),
+        torch.from_numpy(truth.reshape(-1, size, size, size).view(bool)),
         recrop(cameras, boxes.new_tensor(FULL_IMAGE).expand_as(boxes), boxes),
         boxes,
         image_size,
@@ -206,10 +205,20 @@ Wanted = Sequence[tuple[str, str, str]]
 """Split, synset and id of each object."""
 
 
-def _ensure_store(root: Path, dataset: str, views: int, limit: int, drop_leaks: bool, on_error: str) -> Path:
-    """The folder with the decoded photos, which is filled first if it is missing or stale."""
+def ensure_store(
+    root: Path,
+    views: int = VIEWS,
+    limit: int = 0,
+    drop_leaks: bool = False,
+    on_error: str = "stop",
+    shards: bool = False,
+) -> Path:
+    """The folder with the photos, decoded or in ``shards``, which is filled first if it is missing or stale.
+
+    The arguments and exceptions are those of `load`, which uses shards where they exist.
+    """
     if missing := [name for name in (TAXONOMY, RENDERINGS, VOXELS) if not (root / name).exists()]:
-        how = f"get it with `p2v fetch shapenet --root {root}`, or put" if dataset == "shapenet" else "put"
+        how = f"get it with `p2v fetch shapenet --root {root}`, or put" if views == VIEWS else "put"
         raise FileNotFoundError(
             f"{root}: there is no {missing[0]}; {how} {TAXONOMY}, {RENDERINGS} and {VOXELS} there by hand"
         )
@@ -223,7 +232,8 @@ def _ensure_store(root: Path, dataset: str, views: int, limit: int, drop_leaks: 
         for name in getattr(category, split)[: limit or None]
     ]
     key = json.dumps([STORE_VERSION, views, wanted])
-    store = root / "decoded" / hashlib.sha256(key.encode()).hexdigest()[:16]
+    name = hashlib.sha256(key.encode()).hexdigest()[:16]
+    store = root / ("shards" if shards or (root / "shards" / name).is_dir() else "decoded") / name
     with file_lock(store.parent / "lock", waiting=lambda: None):  # the first of several processes fills it
         if store.is_dir() and _is_stale(root, store, views, on_error):
             shutil.rmtree(store)
@@ -238,7 +248,8 @@ def _is_stale(root: Path, store: Path, views: int, on_error: str) -> bool:
         with reading(store, "it is filled again"):
             skipped, count = pd.read_csv(store / "skipped.csv", dtype=str).object, len(pd.read_csv(store / "table.csv"))
             lengths = {len(np.load(store / f"{name}.npy", "r")) for name in ("boxes", "cameras", "files", "truth")}
-            if lengths != {count} or (store / "photos").stat().st_size != count * views * 4 * R2N2_PIXELS**2:
+            photos = len(open_shards(store)) if _is_sharded(store) else (store / "photos").stat().st_size
+            if lengths != {count} or photos != count * (1 if _is_sharded(store) else views * 4 * R2N2_PIXELS**2):
                 raise ValueError("its files do not have the same number of objects")
     except (FileError, OSError) as error:
         progress.log(str(error))
@@ -249,13 +260,26 @@ def _is_stale(root: Path, store: Path, views: int, on_error: str) -> bool:
     return any(not isinstance(_decode(root, synset, name, views), Exception) for synset, name in objects)
 
 
+def _is_sharded(store: Path) -> bool:
+    return store.parent.name == "shards"
+
+
+def _open_decoded(store: Path, captures: int, views: int) -> Tensor:
+    # Read-only, since for a writable map the system reserves memory for all of it. These tensors are never written to.
+    photos = np.memmap(store / "photos", np.uint8, "r", shape=(captures, views, 4, R2N2_PIXELS, R2N2_PIXELS))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+        return torch.from_numpy(photos)
+
+
 def _fill_store(root: Path, wanted: Wanted, store: Path, views: int, on_error: str) -> None:
-    needed = len(wanted) * views * 4 * R2N2_PIXELS**2
+    sharded = _is_sharded(store)
+    needed = len(wanted) * views * R2N2_PIXELS**2 * (1 if sharded else 4)
     if (free := shutil.disk_usage(store.parent).free) < needed:
         raise OSError(f"{store.parent}: {free / 2**30:.1f} GiB are free; the photos need {needed / 2**30:.1f} GiB")
     rows, boxes, cameras, grids, files, skipped = [], [], [], [], [], []
     with atomic_directory(store) as partial:
-        with open(partial / "photos", "wb") as stream:
+        with contextlib.closing(ShardWriter(partial) if sharded else open(partial / "photos", "wb")) as stream:
             for (split, synset, name), found in _decode_all(root, wanted, views):
                 if isinstance(found, Exception):
                     if on_error == "stop":
@@ -263,7 +287,7 @@ def _fill_store(root: Path, wanted: Wanted, store: Path, views: int, on_error: s
                     skipped.append((f"{synset}/{name}", str(found)))
                     continue
                 capture, pixels, crop_boxes = found
-                stream.write(pixels)
+                stream.write(f"{synset}-{name}", capture.files) if sharded else stream.write(pixels)
                 boxes.append(crop_boxes)
                 cameras.append([camera.normalised(capture.truth.cube, FULL_IMAGE) for camera in capture.cameras])
                 files.append(capture.subject["files"])

@@ -75,13 +75,25 @@ def _parameters(texts: list[str], on_error: str | None) -> dict[str, list[Any]]:
 
 
 def data(
+    work: Annotated[
+        Literal["embedded", "shard"],
+        Argument(help="the embedded data, or shard: pack the photos of the real ShapeNet into tar files of PNGs"),
+    ] = "embedded",
     scale: Scale = "smoke",
     scheduler: Scheduler = None,
+    root: Annotated[Path | None, Option(help="shard: the archive (default: data/shapenet)")] = None,
+    drop_leaks: Annotated[bool, Option("--drop-leaks", help="shard: omit test objects that are also in train")] = False,
     yes: Annotated[bool, Option("--yes", help="start scale full, whose cost is otherwise only printed")] = False,
 ) -> None:
-    """Generate the embedded data; resumes."""
+    """Generate the embedded data (resumes), or pack the real ShapeNet."""
     from p2vtools.study import runner
 
+    if work == "shard":
+        from p2vlib.provenance import home
+        from p2vtools.archives.shapenet import ensure_store
+
+        print(ensure_store(root or home() / "data" / "shapenet", drop_leaks=drop_leaks, shards=True))
+        return
     if not runner.confirm_cost(scale, [], yes):
         raise typer.Exit(1)
     runner.build_data(scale, scheduler)

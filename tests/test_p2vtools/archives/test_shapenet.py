@@ -7,6 +7,7 @@ import io
 import json
 import re
 import shutil
+import tarfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,13 +17,17 @@ import torch
 import trimesh
 from PIL import Image
 
+from p2vlib import training
+from p2vlib.config import Training
 from p2vlib.data import dataset
 from p2vlib.data.augmentation import crop_boxes, preprocess
 from p2vlib.geometry.cameras import look_at
 from p2vlib.geometry.frames import object_cube
 from p2vlib.geometry.grids import VoxelGrid, voxelise
 from p2vlib.geometry.projection import project_points, voxel_centres
-from p2vtools.archives import shapenet
+from p2vlib.models import build
+from p2vtools import cli
+from p2vtools.archives import shapenet, shards
 from p2vtools.archives.binvox import write_binvox
 from p2vtools.archives.camera_files import read_metadata, write_metadata
 from p2vtools.archives.loading import read_archive
@@ -254,6 +259,37 @@ def test_a_missing_archive_is_an_error_that_says_how_to_get_it(tmp_path):
         shapenet.load(tmp_path, 96)
     with pytest.raises(FileNotFoundError, match=r"no ShapeNet.json; put ShapeNet.json, ShapeNetRendering"):
         shapenet.load(tmp_path, 96, dataset="things3d")
+
+
+def test_shards_and_decoded_photos_give_the_same_batches(whole, tmp_path, monkeypatch, capsys):
+    root = shutil.copytree(whole, tmp_path / "archive")
+    decoded, _ = shapenet.load(root, 32)
+    monkeypatch.setattr(shards, "SHARD_BYTES", 100_000)
+    assert cli.main(["data", "shard", "--root", str(root)]) == 0
+    store = Path(capsys.readouterr().out.splitlines()[-1])
+    tars = sorted(store.glob("*.tar"))
+    packed = [(member, tar.extractfile(member).read()) for tar in map(tarfile.open, tars) for member in tar]
+    assert len(tars) > 1 and len(packed) == 4 * VIEWS and packed[0][0].name == f"000000-{CHAIR}-a1.00.png"
+    assert packed[VIEWS][1] == shapenet.read_object(root, CHAIR, "b2").files[0], "as published"
+
+    sharded, _ = shapenet.load(root, 32)
+    assert sharded.digest() == decoded.digest() and isinstance(sharded.photos, shards.ShardedPhotos)
+    assert sharded.to("meta").photos is sharded.photos, "photos of an archive are not moved to a GPU"
+    recipe = Training(steps=8, batch=8, views=VIEWS, steps_per_epoch=4)
+    losses = []
+    for number, captures in enumerate((decoded, sharded)):
+        torch.manual_seed(0)
+        small = dict(image_size=32, trunk=(4, 4, 8, 8), head=((8, 1, 1),), decoder=(16, 8, 8, 4))
+        model = build("pix2vox-f-narrow", **small)
+        train, validation = captures.select(split="test"), captures.select(split="validation")
+        history = training.train(model, train, validation, recipe, tmp_path / str(number), device="cpu")
+        losses.append(history[["loss", "validation_iou"]].to_numpy())
+    assert np.array_equal(*losses)
+
+    tars[-1].write_bytes(tars[-1].read_bytes()[:5000])
+    repaired, _ = shapenet.load(root, 32)
+    assert "00001.tar: 5000 bytes; expected at least" in " ".join(capsys.readouterr().out.split())
+    assert torch.equal(repaired.photos[torch.arange(4)[:, None], torch.arange(VIEWS)], decoded.photos)
 
 
 def test_mirrored_boxes_crop_mirrored_photos(whole):
