@@ -171,7 +171,7 @@ class Config:
     recurrent: str = "pix2vox-lstm-narrow"
     """Its counterpart in notebook 05: the same network with an LSTM between encoder and decoder."""
     repeats: int = 1
-    """Trainings of each network in notebook 05, with different seeds; more than one adds the identity control."""
+    """Fine-tunings of each network in notebook 05, with different seeds."""
     views: tuple[int, ...] = (1, 2, 4)
     """Numbers of photos in the tests on objects."""
     feet_views: tuple[int, ...] = (1, 2, 4)
@@ -196,6 +196,7 @@ PRESETS = {
         scale="quick",
         views=(1, 2, 3, 4, 5, 6, 7, 8),
         feet_views=(1, 2, 4, 8),
+        repeats=3,
         feet=FeetData(train=100, validation=15, test=40, views=8, wild=True),
         objects=ObjectData(train=96, validation=6, test=16, views=8),
         pretraining=Training(steps=2400, batch=12, learning_rate=2e-3, steps_per_epoch=240),

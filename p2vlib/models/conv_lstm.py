@@ -3,14 +3,15 @@
 The slides place a CONV3DLSTM behind the encoder and give neither kernel nor hidden size nor the input of the decoder.
 The choices made here, and their reasons:
 
-- **Grid.** The decoder of Pix2Vox-A reads the 256x8x8 features of a view as 2048x2^3; an LSTM over that grid would need
-  906 million parameters, eight times the whole network. Read as 256x4^3 the same numbers leave room for a kernel, and
-  the LSTM has 14.2 million.
-- **Kernel 3**, the smallest that connects neighbouring cells, and **as many hidden channels as features**.
+- **Grid.** The 3-D LSTM reads a view as the decoder does: 2^3 cells, in Pix2Vox-A of 2048 channels. The 2-D LSTM, for
+  comparison, reads the map of the encoder, 256x8x8.
+- **Bottleneck.** On 2048 channels an LSTM with kernel 3 would have 906 million parameters, eight times the whole
+  network. A 1x1x1 convolution reduces them to 256, another expands the state again: 15.2 million.
+- **Kernel 3**, the smallest that connects neighbouring cells; on 2^3 cells it connects all of them.
 - **Every state is decoded** and then fused with the others as in Pix2Vox. Decoding only the last state would remove the
   fusion and change two things at once.
-- **The state is added to the features** (a residual connection), since it lies in (-1, 1) and forgets. Replaced by the
-  identity, the network *is* Pix2Vox, so the difference between the two is the recurrence and nothing else.
+- **The expanded state is added to the features**, and the expansion starts at zero. So the network starts as the
+  Pix2Vox with the same other weights, trained or not, and the difference of the two is the recurrence alone.
 - **The forget gate starts at bias 1** (Jozefowicz et al. 2015); the cell state is kept in float32.
 
 Shi et al., Convolutional LSTM Network (NeurIPS 2015), equations 3, without the peephole terms.
@@ -22,22 +23,24 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-LSTM_EDGE = 4
-"""The LSTM reads the features of a view as a grid of 4^3 cells."""
+CONVOLUTIONS: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
+"""Number of axes of a grid -> its convolution."""
 
 
 class ConvLSTM(nn.Module):
-    """A convolutional LSTM over ``[batch, views, channels, x, y, z]`` whose state has as many channels as its input.
+    """A convolutional LSTM over ``[batch, views, channels, *grid]`` whose state has as many channels as its input.
 
     Args:
         channels: channels of the features and of the state.
         kernel: edge of the kernel in cells, odd.
+        axes: number of axes of the grid, 2 or 3.
     """
 
-    def __init__(self, channels: int, kernel: int = 3) -> None:
+    def __init__(self, channels: int, kernel: int = 3, axes: int = 3) -> None:
         super().__init__()
-        self.from_input = nn.Conv3d(channels, 4 * channels, kernel, padding=kernel // 2)
-        self.from_state = nn.Conv3d(channels, 4 * channels, kernel, padding=kernel // 2, bias=False)
+        convolution = CONVOLUTIONS[axes]
+        self.from_input = convolution(channels, 4 * channels, kernel, padding=kernel // 2)
+        self.from_state = convolution(channels, 4 * channels, kernel, padding=kernel // 2, bias=False)
         self.initialise()
 
     def initialise(self) -> None:
@@ -48,7 +51,7 @@ class ConvLSTM(nn.Module):
         nn.init.zeros_(bias)
         nn.init.ones_(bias.chunk(4)[1])
 
-    def forward(self, features: Float[Tensor, "batch views c x y z"]) -> Float[Tensor, "batch views c x y z"]:
+    def forward(self, features: Float[Tensor, "batch views c *grid"]) -> Float[Tensor, "batch views c *grid"]:
         """The hidden state after each view, in the order of the views."""
         # Only the state depends on the view before; the features of all views go through one convolution.
         inputs = self.from_input(features.flatten(0, 1)).unflatten(0, features.shape[:2])  # [batch, views, 4 * c, ...]
@@ -56,7 +59,7 @@ class ConvLSTM(nn.Module):
         states = []
         for one in inputs.unbind(1):
             gates = one + self.from_state(state)
-            input_gate, forget_gate, output_gate, candidate = gates.float().chunk(4, dim=1)  # each [batch, c, x, y, z]
+            input_gate, forget_gate, output_gate, candidate = gates.float().chunk(4, dim=1)  # each [batch, c, *grid]
             cell = torch.sigmoid(forget_gate) * cell + torch.sigmoid(input_gate) * torch.tanh(candidate)
             state = torch.sigmoid(output_gate) * torch.tanh(cell)
             states.append(state)
@@ -64,20 +67,27 @@ class ConvLSTM(nn.Module):
 
 
 class RecurrentViews(nn.Module):
-    """Adds to the features of each view the LSTM's state, a summary of the views so far.
+    """Adds to the features of each view a projection of the LSTM's state, a summary of the views so far.
 
     Args:
-        shape: channels, height and width of the encoder's features.
+        cells: channels and edges of the grid as which the features of a view are read.
+        width: channels of the LSTM.
     """
 
-    def __init__(self, shape: tuple[int, int, int]) -> None:
+    def __init__(self, cells: tuple[int, ...], width: int) -> None:
         super().__init__()
-        size = shape[0] * shape[1] * shape[2]
-        if size % LSTM_EDGE**3:
-            raise ValueError(f"features {shape} do not fill a grid of {LSTM_EDGE}^3 cells: {size} is no multiple of 64")
-        self.cells = (size // LSTM_EDGE**3, LSTM_EDGE, LSTM_EDGE, LSTM_EDGE)
-        self.lstm = ConvLSTM(self.cells[0])
+        self.cells = cells
+        convolution = CONVOLUTIONS[len(cells) - 1]
+        self.reduction = convolution(cells[0], width, 1)
+        self.lstm = ConvLSTM(width, axes=len(cells) - 1)
+        self.expansion = convolution(width, cells[0], 1, bias=False)
+
+    def initialise(self) -> None:
+        """The network starts as the one without recurrence."""
+        nn.init.zeros_(self.expansion.weight)
 
     def forward(self, features: Float[Tensor, "batch views c h w"]) -> Float[Tensor, "batch views c h w"]:
-        grid = features.reshape(*features.shape[:2], *self.cells)  # A: [batch, views, 256, 8, 8] -> 256x4x4x4
-        return features + self.lstm(grid).reshape(features.shape)
+        shape = features.shape[:2]
+        reduced = self.reduction(features.reshape(-1, *self.cells))  # A: [batch * views, 2048, 2, 2, 2] -> 256x2x2x2
+        states = self.lstm(reduced.unflatten(0, shape))
+        return features + self.expansion(states.flatten(0, 1)).reshape(features.shape)

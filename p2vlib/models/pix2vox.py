@@ -6,6 +6,7 @@ state dict are those of the published checkpoints. Shapes in comments are those 
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -54,8 +55,12 @@ class Pix2VoxConfig:
     mixing: bool = False
     """A fully connected layer over the features (see `Mixing`)."""
 
-    recurrent: Literal["identity", "convlstm3d"] = "identity"
-    """The part between encoder and decoder; the identity is Pix2Vox."""
+    recurrent: Literal["identity", "convlstm2d", "convlstm3d"] = "identity"
+    """The part between encoder and decoder: the identity, which is Pix2Vox, or an LSTM over the views, on the map of
+    the encoder or on the cells of the decoder."""
+
+    recurrent_width: int = 256
+    """Channels of the LSTM."""
 
     decoder: tuple[int, ...] = (512, 128, 32, 8)
     """Channels after each doubling of the grid, which starts at 2^3."""
@@ -79,6 +84,20 @@ class Pix2VoxConfig:
     def grid(self) -> int:
         """Edge of the volume in voxels."""
         return SEED_EDGE * 2 ** len(self.decoder)
+
+    @property
+    def seed_shape(self) -> tuple[int, int, int, int]:
+        """Channels and edges of the grid as which the decoder reads the features of a view: 2^3 cells.
+
+        Raises:
+            ValueError: the features do not fill the cells.
+        """
+        size = math.prod(self.feature_shape)
+        if size % SEED_EDGE**3:
+            raise ValueError(
+                f"features {self.feature_shape} do not fill the decoder's 2^3 cells: {size} is no multiple of 8"
+            )
+        return size // SEED_EDGE**3, SEED_EDGE, SEED_EDGE, SEED_EDGE
 
     @property
     def feature_shape(self) -> tuple[int, int, int]:
@@ -105,7 +124,7 @@ class Mixing(nn.Module):
 
     def __init__(self, shape: tuple[int, int, int]) -> None:
         super().__init__()
-        size = shape[0] * shape[1] * shape[2]
+        size = math.prod(shape)
         self.linear = nn.Linear(size, size)
         self.activation = nn.ELU()
 
@@ -327,15 +346,13 @@ class Pix2Vox(nn.Module):
     def __init__(self, config: Pix2VoxConfig) -> None:
         super().__init__()
         self.config = config
-        shape = config.feature_shape
-        size = shape[0] * shape[1] * shape[2]
-        if size % SEED_EDGE**3:
-            raise ValueError(f"features {shape} do not fill the decoder's 2^3 cells: {size} is no multiple of 8")
+        grids = {"convlstm2d": config.feature_shape, "convlstm3d": config.seed_shape}
         if config.fusion not in self.fusions:
             raise ValueError(f"no fusion is called {config.fusion!r}; available: {', '.join(self.fusions)}")
         self.encoder = Encoder(config)
-        self.recurrent = nn.Identity() if config.recurrent == "identity" else RecurrentViews(shape)
-        self.decoder = Decoder(size // SEED_EDGE**3, config.decoder)
+        grid = grids.get(config.recurrent)
+        self.recurrent = RecurrentViews(grid, config.recurrent_width) if grid else nn.Identity()
+        self.decoder = Decoder(config.seed_shape[0], config.decoder)
         self.merger = self.fusions[config.fusion](config)
         self.refiner = Refiner(config.grid, config.refiner, config.refiner_strided) if config.refiner else None
         initialise_weights(self)

@@ -30,6 +30,7 @@ NARROW: dict[str, Any] = dict(
     image_size=96,
     freeze_trunk=False,
     mixing=True,
+    recurrent_width=64,
     decoder=(96, 64, 16, 8),
     merger=(8, 1),
     merger_stride=2,

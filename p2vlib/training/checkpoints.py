@@ -68,6 +68,18 @@ def load_weights(model: nn.Module, path: Path) -> pd.DataFrame:
         return _history(metadata)
 
 
+def load_start(model: nn.Module, path: Path) -> None:
+    """Loads the weights that a training starts from; a recurrence that they lack keeps its own, as Pix2Vox's do.
+
+    Raises:
+        ValueError: a broken file, or the weights of another network.
+    """
+    tensors, _ = _read(path)
+    own = {f"model.{name}": value for name, value in model.state_dict().items()}
+    lacking = {name: value for name, value in own.items() if name.startswith("model.recurrent.")}
+    _load_state(model, lacking | tensors, path)
+
+
 def resume(
     path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, average: nn.Module | None = None
 ) -> tuple[pd.DataFrame, int]:

@@ -85,7 +85,7 @@ def train(
         report(f"  {folder.name}: loaded finished weights, {len(history)} epochs")
         return history
     if start:
-        checkpoints.load_weights(model, start)
+        checkpoints.load_start(model, start)
     optimizer, average = adamw(to_fast_layout(model), recipe), None
     if recipe.average_decay:
         update = get_ema_multi_avg_fn(recipe.average_decay)

@@ -66,17 +66,16 @@ def _data(config: Config) -> tuple[int, float, int]:
 def _trainings(config: Config, numbers: Iterable[str]) -> dict[tuple, Training]:
     """The trainings that notebooks need, by a key that two notebooks share where they share the training.
 
-    Notebook 03 trains its networks and each arm of the ablation, with ``config.repeats`` seeds. Notebook 04 fine-tunes
-    the order-free network on each domain and without crops, 05 each arm of the ablation. Notebook 06 trains each system
-    on objects and on feet, and eight more networks on feet.
+    Notebook 03 trains its networks on objects. Notebook 04 fine-tunes the order-free network on each domain and without
+    crops, 05 the four arms of the ablation, with ``config.repeats`` seeds, and three of them on its control. Notebook
+    06 trains each system on objects and on feet, and eight more networks on feet.
     """
-    arms = [(config.order_free, "main"), (config.recurrent, "main"), (config.recurrent, "shuffled")]
-    if config.repeats > 1:
-        arms.append((config.recurrent, "identity"))
+    arms = [(config.order_free, "main"), *((config.recurrent, kind) for kind in ("main", "shuffled", "2d"))]
     seeded = [(*arm, seed) for arm in arms for seed in range(config.repeats)]
-    first = (config.order_free, "main", 0)
-    pretrained = {"03": [*((name, "main", 0) for name in config.networks), *seeded], "04": [first], "05": seeded}
-    finetuned = {"04": [first, ("studio",), ("uncropped",), *[("wild",)] * config.feet.wild], "05": seeded}
+    first, recurrent = (config.order_free, "main", 0), (config.recurrent, "main", 0)
+    pretrained = {"03": [(name, "main", 0) for name in config.networks], "04": [first], "05": [first, recurrent]}
+    finetuned = {"04": [first, ("studio",), ("uncropped",), *[("wild",)] * config.feet.wild]}
+    finetuned["05"] = [*seeded, *(("control", number) for number in range(3))]
     compared = [config.pretraining] * len(config.systems) + [config.finetuning] * (len(config.systems) + 8)
     found: dict[tuple, Training] = {}
     for number in numbers:

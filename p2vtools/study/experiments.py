@@ -25,7 +25,7 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from p2vlib import evaluation, models, progress
-from p2vlib.config import Config, Training
+from p2vlib.config import Training
 from p2vlib.data.dataset import Captures
 from p2vlib.provenance import home
 from p2vlib.training import checkpoints, recipe_summary, train, training_provenance
@@ -35,7 +35,7 @@ from p2vtools.files import file_lock
 from p2vtools.study import baselines, intervals, learning, surfaces, tables
 from p2vtools.study.notebook_run import NotebookRun
 
-TRAININGS = ("objects", "shapenet", "things3d", "feet-studio", "feet-phone", "feet-wild")
+TRAININGS = ("objects", "shapenet", "things3d", "feet-studio", "feet-phone", "feet-wild", "feet-control")
 
 Result = TypeVar("Result")
 
@@ -44,36 +44,6 @@ _INITIALISING = threading.Lock()
 
 _STOPPED = threading.Event()
 """Set when one of several parallel trainings fails, so that the others stop."""
-
-
-@dataclass(frozen=True)
-class Arm:
-    """A network of the ablation in notebook 05 and the order of the photos in its training."""
-
-    name: str
-    variant: str
-    order: str
-    repeat: int = 0
-    overrides: tuple[tuple[str, object], ...] = ()
-
-
-def ablation_arms(config: Config) -> dict[str, Arm]:
-    """Title -> arm: Pix2Vox, the LSTM trained in clockwise order, and in shuffled order.
-
-    With repeats there is a fourth arm, in which the identity replaces the LSTM: the difference of this network to the
-    equal Pix2Vox is the variation between trainings.
-    """
-    arms = {
-        "Pix2Vox": Arm(config.order_free, "main", "clockwise"),
-        "LSTM, clockwise": Arm(config.recurrent, "main", "clockwise"),
-        "LSTM, shuffled": Arm(config.recurrent, "shuffled-training", "shuffled"),
-    }
-    if config.repeats > 1:
-        arms["LSTM, identity"] = Arm(config.recurrent, "identity", "clockwise", 0, (("recurrent", "identity"),))
-    for title, arm in list(arms.items()):
-        for repeat in range(1, config.repeats):
-            arms[f"{title}, seed {repeat}"] = replace(arm, variant=f"{arm.variant}-seed{repeat}", repeat=repeat)
-    return arms
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +72,8 @@ def training_captures(captures: Captures, training: str, split: str) -> Captures
     """The captures of one split of a ``training``, one of `TRAININGS`.
 
     ``objects`` are the embedded objects, ``shapenet`` and ``things3d`` those of the archives, each in its normalised
-    cube; ``feet-studio``, ``feet-phone`` and ``feet-wild`` are the feet of one domain in the metric cube.
+    cube; ``feet-studio``, ``feet-phone`` and ``feet-wild`` are the feet of one domain in the metric cube, and
+    ``feet-control`` those of `ablation.order_control`.
     """
     if training not in TRAININGS:
         raise ValueError(f"unknown training {training!r}; expected one of {', '.join(TRAININGS)}")
@@ -195,14 +166,6 @@ def published_network(path: str) -> TrainedNetwork:
     checkpoint = load_published(path)
     print(f"{path}: {checkpoint.name}; unused entries: {', '.join(checkpoint.unused) or 'none'}", flush=True)
     return TrainedNetwork(checkpoint.name, "shapenet", "published", checkpoint.model, pd.DataFrame(), Path(path))
-
-
-def train_arm(
-    run: NotebookRun, captures: Captures, arm: Arm, training: str, start: TrainedNetwork | None = None
-) -> TrainedNetwork:
-    """`train_network` for an arm of the ablation."""
-    options = {"variant": arm.variant, "order": arm.order, "repeat": arm.repeat, **dict(arm.overrides)}
-    return train_network(run, captures, arm.name, training, start=start, **options)
 
 
 def run_in_parallel(jobs: Mapping[str, Callable[[], Result]]) -> dict[str, Result]:

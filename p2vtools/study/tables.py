@@ -14,7 +14,13 @@ import numpy as np
 import pandas as pd
 
 from p2vlib.geometry.frames import FOOT_SYNSET
-from p2vtools.study.intervals import bootstrap_interval, paired_difference, summarise, unpaired_difference
+from p2vtools.study.intervals import (
+    bootstrap_interval,
+    paired_difference,
+    pairing_columns,
+    summarise,
+    unpaired_difference,
+)
 from p2vtools.study.notebook_run import read_json
 from p2vtools.study.report import published_results
 
@@ -34,6 +40,16 @@ def format_interval(iou: float, low: float, high: float) -> str:
     '0.703 [0.690, 0.716]'
     """
     return f"{iou:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def describe_difference(difference: float, low: float, high: float) -> str:
+    """A difference with its interval, and what the interval allows to say of it.
+
+    >>> describe_difference(-0.0065, -0.0138, 0.0014)
+    '-0.006 [-0.014, +0.001], which may be none'
+    """
+    meaning = "better" if low > 0 else "worse" if high < 0 else "which may be none"
+    return f"{difference:+.3f} [{low:+.3f}, {high:+.3f}], {meaning}"
 
 
 def category_names() -> dict[str, str]:
@@ -226,7 +242,7 @@ def lighting_table(metrics: pd.DataFrame, networks: TitledNetworks) -> pd.DataFr
 
 def _gain(metrics: pd.DataFrame, reference: pd.DataFrame) -> pd.DataFrame:
     """``metrics`` at the selected threshold with the gain over ``reference`` on the same sample in place of IoU."""
-    key = ["taxonomy", "subject", "sample", "look"]
+    key = pairing_columns(metrics)
     selected = metrics[metrics.selected].set_index(key)
     base = reference[reference.selected].set_index(key).iou
     return selected.assign(iou=selected.iou - base.reindex(selected.index)).reset_index()
@@ -255,6 +271,21 @@ def order_effects(metrics: pd.DataFrame, networks: TitledNetworks, reference: st
                 pairs[f"{title}: {order} - clockwise"] = (rows_of(title, order), rows_of(title))
     rows = [(effect, *paired_difference(*pair)) for effect, pair in pairs.items()]
     return pd.DataFrame(rows, columns=["effect", "difference", "low", "high"]).round(4)
+
+
+def control_table(metrics: pd.DataFrame, networks: TitledNetworks, reference: str) -> pd.DataFrame:
+    """The control of notebook 05: IoU in the order of the photos and reversed, and the paired difference to
+    ``reference``: network, iou, reversed, difference, low, high."""
+    cells = summarise(metrics, ["model", "variant", "order"]).set_index(["model", "variant", "order"])
+    forward = metrics[metrics.order == "clockwise"]
+    own = {title: forward[(forward.model == m) & (forward.variant == v)] for title, (m, v) in networks.items()}
+    rows = []
+    for title, key in networks.items():
+        ious = [
+            format_interval(*cells.loc[(*key, order), ["iou", "low", "high"]]) for order in ("clockwise", "reversed")
+        ]
+        rows.append((title, *ious, *paired_difference(own[title], own[reference])))
+    return pd.DataFrame(rows, columns=["network", "iou", "reversed", "difference", "low", "high"]).round(4)
 
 
 def class_and_sample_means(metrics: pd.DataFrame) -> dict[str, float]:

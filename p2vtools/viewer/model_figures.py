@@ -67,9 +67,12 @@ def pix2vox_layers(config: Pix2VoxConfig) -> dict[str, list[Layer]]:
         encoder.append(Layer("convolution", width, edge, 2))
     if config.mixing:
         encoder.append(Layer("fully connected", encoder[-1].channels, edge, 2))
-    if config.recurrent != "identity":
+    channels = config.seed_shape[0]
+    if config.recurrent == "convlstm2d":
         encoder.append(Layer("recurrence", encoder[-1].channels, edge, 2))
-    decoder = [Layer("data", encoder[-1].channels * edge**2 // SEED_EDGE**3, SEED_EDGE, 3)]
+    elif config.recurrent == "convlstm3d":
+        encoder.append(Layer("recurrence", channels, SEED_EDGE, 3))
+    decoder = [Layer("data", channels, SEED_EDGE, 3)]
     for number, width in enumerate(config.decoder, start=1):
         decoder.append(Layer("transposed convolution", width, SEED_EDGE * 2**number, 3))
     decoder.append(Layer("transposed convolution", 1, grid, 3))

@@ -9,7 +9,7 @@ import pandas as pd
 
 from p2vlib.provenance import ROOT, home
 from p2vtools.study import metrics_csv
-from p2vtools.study.intervals import summarise
+from p2vtools.study.intervals import split_seeds, summarise
 from p2vtools.study.notebook_run import NotebookRun
 
 PUBLISHED = ROOT / "data" / "published.csv"
@@ -54,7 +54,7 @@ def with_committed(summary: pd.DataFrame, run: NotebookRun, **selection: Any) ->
     for column, values in {"notebook": run.notebook, **selection}.items():
         rows = rows[rows[column].isin(values if isinstance(values, list | tuple) else [values])]
     by = [column for column in summary if column in metrics_csv.METRICS and column != "iou"]
-    quick = summarise(rows, by)[[*by, "iou", "low", "high"]]
+    quick = summarise(split_seeds(rows), by)[[*by, "iou", "low", "high"]]
     return summary.merge(quick.rename(columns={name: f"quick {name}" for name in ("iou", "low", "high")}), "left", by)
 
 

@@ -52,7 +52,10 @@ COUNTS = {
 
 def tiny(name: str, **overrides: object) -> models.Pix2Vox:
     torch.manual_seed(3)
-    return models.build(name, **{**TINY, **TINY_NAMES[name], **overrides})
+    model = models.build(name, **{**TINY, **TINY_NAMES[name], **overrides})
+    if not model.order_free:
+        nn.init.normal_(model.recurrent.expansion.weight)  # it starts at zero
+    return model
 
 
 def photos(batch: int, views: int, size: int = 32) -> torch.Tensor:
@@ -63,9 +66,9 @@ def count(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def without_values(name: str) -> models.Pix2Vox:
+def without_values(name: str, **overrides: object) -> models.Pix2Vox:
     with torch.device("meta"):
-        return models.build(name)
+        return models.build(name, **overrides)
 
 
 def loss(result: models.Reconstruction, truth: torch.Tensor) -> torch.Tensor:
@@ -86,12 +89,12 @@ def test_published_parameter_counts(name: str) -> None:
 
 
 def test_parameter_counts_of_the_recurrence() -> None:
-    with torch.device("meta"):
-        lstm = ConvLSTM(256)
-    model = without_values("pix2vox-lstm")
-    assert count(lstm) == 2 * 256 * 1024 * 3**3 + 1024 == 14_156_800
-    assert model.recurrent.cells == (256, 4, 4, 4)
-    assert count(model) == COUNTS["pix2vox-a"]["total"] + count(lstm)
+    for recurrent, cells, taps in (("convlstm3d", (2048, 2, 2, 2), 3**3), ("convlstm2d", (256, 8, 8), 3**2)):
+        model = without_values("pix2vox-lstm", recurrent=recurrent)
+        assert model.recurrent.cells == cells
+        lstm = 2 * 256 * 1024 * taps + 1024
+        assert count(model.recurrent) == cells[0] * 256 + 256 + lstm + 256 * cells[0]
+        assert count(model) == COUNTS["pix2vox-a"]["total"] + count(model.recurrent)
 
 
 def test_published_names_and_shapes() -> None:
@@ -155,7 +158,6 @@ def test_unknown_names_and_settings_are_refused() -> None:
     [
         ({"image_size": 32, "head": ((8, 3, 1), (8, 3, 1))}, "too small for the head"),
         ({"head": ((5, 1, 1),), "image_size": 24}, "no multiple of 8"),
-        ({"recurrent": "convlstm3d", "head": ((8, 1, 2),)}, "no multiple of 64"),
         ({"merger": (4, 2)}, "has to be 1"),
         ({"trunk": "resnet34"}, "no trunk is called 'resnet34'; expected resnet18, resnet50"),
     ],
@@ -195,16 +197,32 @@ def test_a_frozen_trunk_gets_no_gradient(statistics: str) -> None:
 
 
 @torch.no_grad()
-def test_a_state_depends_on_the_views_before_it_and_on_none_after() -> None:
+@pytest.mark.parametrize("cells", [(32, 2, 2, 2), (16, 4, 4)])
+def test_a_state_depends_on_the_views_before_it_and_on_none_after(cells: tuple[int, ...]) -> None:
     torch.manual_seed(1)
-    part = RecurrentViews((16, 4, 4))
+    part = RecurrentViews(cells, 8)
+    nn.init.normal_(part.expansion.weight)
     features = torch.randn(1, 3, 16, 4, 4)
     other = features.clone()
     other[:, 1] += 1
     change = (part(features) - part(other)).abs().amax(dim=(0, 2, 3, 4))
     assert change[0] == 0 and change[1] > 0.1 and change[2] > 1e-3
-    states = part.lstm(features.reshape(1, 3, 4, 4, 4, 4)).reshape(features.shape)
-    assert torch.allclose(part(features) - states, features, atol=1e-6)
+
+
+@torch.no_grad()
+def test_the_lstm_reads_the_cells_of_the_decoder() -> None:
+    """A change in one cell of the decoder reaches that cell alone with kernel 1, all of them with kernel 3."""
+    model = tiny("pix2vox-lstm")
+    cells = model.recurrent.cells
+    nn.init.ones_(model.recurrent.expansion.weight)
+    features = torch.randn(1, 1, *model.config.feature_shape)
+    other = features.clone()
+    other.view(*cells)[:, 1, 0, 1] += 1
+    for kernel, reached in ((1, 1), (3, 8)):
+        model.recurrent.lstm = ConvLSTM(model.recurrent.lstm.from_input.in_channels, kernel)
+        updates = [(model.recurrent(value) - value).reshape(cells) for value in (features, other)]
+        changed = (updates[0] - updates[1]).abs().amax(0) > 1e-5
+        assert changed[1, 0, 1] and changed.sum() == reached
 
 
 @torch.no_grad()
@@ -327,6 +345,10 @@ def test_with_the_identity_as_recurrence_the_lstm_is_pix2vox() -> None:
     pix2vox, ablated = tiny("pix2vox-a"), tiny("pix2vox-lstm", recurrent="identity")
     assert pix2vox.state_dict().keys() == ablated.state_dict().keys()
     assert torch.equal(pix2vox.eval()(photos(1, 3)).probability, ablated.eval()(photos(1, 3)).probability)
+    for recurrent in ("convlstm2d", "convlstm3d"):  # as all of them start: the expansion of the state is zero
+        start = models.build("pix2vox-lstm", **{**TINY, **TINY_NAMES["pix2vox-lstm"], "recurrent": recurrent}).eval()
+        start.load_state_dict(start.state_dict() | pix2vox.state_dict())
+        assert torch.equal(start(photos(1, 3)).probability, pix2vox(photos(1, 3)).probability)
     for suffix in ("", "-narrow"):
         identity = models.configure(f"pix2vox-lstm{suffix}", recurrent="identity")
         assert identity == models.configure(f"pix2vox-a{suffix}")
@@ -347,8 +369,8 @@ def test_every_activation_is_channels_last() -> None:
 
     kinds = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose3d, nn.BatchNorm2d, nn.BatchNorm3d, nn.MaxPool2d, nn.MaxPool3d)
     for name, module in model.named_modules():
-        if isinstance(module, kinds):
-            module.register_forward_hook(check(name))
+        if isinstance(module, kinds) and name not in ("recurrent.reduction", "recurrent.expansion"):
+            module.register_forward_hook(check(name))  # kernels of one cell keep the layout of their input
     model(photos(2, 2))
     assert wrong == []
     model.to(memory_format=torch.contiguous_format)(photos(2, 2))

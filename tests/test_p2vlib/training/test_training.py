@@ -36,7 +36,7 @@ SMALL_NETWORKS = {
     "pix2vox-a-narrow": {**SMALL, "refiner": (2, 2, 2, 4)},
     "pix2vox++-f-narrow": {**SMALL, "trunk": "resnet18"},
     "pix2vox++-a-narrow": {**SMALL, "trunk": "resnet50", "refiner": (2, 2, 2, 4)},
-    "pix2vox-lstm-narrow": {**SMALL, "head": ((16, 1, 1),), "refiner": (2, 2, 2, 4)},
+    "pix2vox-lstm-narrow": {**SMALL, "refiner": (2, 2, 2, 4)},
     "3d-r2n2-narrow": SMALL_R2N2,
     "attsets-narrow": SMALL_R2N2,
     "psgn-narrow": dict(image_size=32, encoder=(4, 4, 8, 8), hidden=16, decoder=(4, 4)),
@@ -310,6 +310,22 @@ def test_fine_tuning_starts_from_the_given_weights(tmp_path):
     checkpoints.load_weights(expected, start)
     for tuned, first in zip(model.parameters(), expected.parameters(), strict=True):
         assert torch.allclose(tuned, first, atol=1e-6)
+
+
+def test_pix2vox_is_continued_as_pix2vox_lstm(tmp_path):
+    small = SMALL_NETWORKS["pix2vox-lstm-narrow"]
+    pix2vox, lstm = models.build("pix2vox-a-narrow", **small), models.build("pix2vox-lstm-narrow", **small)
+    own = {name: value.clone() for name, value in lstm.state_dict().items()}
+    checkpoints.save(tmp_path / "w", pix2vox, {}, pd.DataFrame())
+    checkpoints.load_start(lstm, tmp_path / "w")
+    for name, value in lstm.state_dict().items():
+        assert torch.equal(value, own[name] if name.startswith("recurrent.") else pix2vox.state_dict()[name])
+    with pytest.raises(ValueError, match="another network"):
+        checkpoints.load_weights(lstm, tmp_path / "w")
+    del pix2vox.refiner
+    checkpoints.save(tmp_path / "w", pix2vox, {}, pd.DataFrame())
+    with pytest.raises(ValueError, match="another network"):
+        checkpoints.load_start(lstm, tmp_path / "w")
 
 
 def test_the_same_object_can_train_twice(tmp_path):

@@ -127,6 +127,14 @@ def test_effect_of_drift_is_a_difference_of_differences():
     assert lighting.loc["B", "clockwise, steady"].startswith("0.570 [")
 
 
+def test_control_table_compares_with_pix2vox_in_the_order_of_the_photos():
+    ious = {("a", "clockwise"): 0.5, ("a", "reversed"): 0.5, ("b", "clockwise"): 0.8, ("b", "reversed"): 0.3}
+    metrics = pd.concat(rows(model, [iou, iou], order=order) for (model, order), iou in ious.items())
+    table = tables.control_table(metrics, {"A": ("a", "main"), "B": ("b", "main")}, "A").set_index("network")
+    assert table.loc["B", ["iou", "reversed"]].tolist() == ["0.800 [0.800, 0.800]", "0.300 [0.300, 0.300]"]
+    assert table.difference.tolist() == pytest.approx([0, 0.3])
+
+
 def test_surface_table_ends_with_the_published_values():
     scores = pd.DataFrame(
         [("net", 1, 0.3, 0.2, 0.4, 9), ("net", 8, 0.5, 0.4, 0.6, 9), ("mean-shape", 1, 0.1, 0.1, 0.1, 9)],

@@ -1,0 +1,75 @@
+"""The arms of notebook 05, its control, and the size of the recurrent update."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from p2vlib import models
+from p2vtools.study import ablation, experiments, notebook_run
+from tests.test_p2vlib.evaluation.test_evaluation import FirstPhoto, captures
+
+
+def trained(model: nn.Module, variant: str = "main") -> experiments.TrainedNetwork:
+    return experiments.TrainedNetwork("n", "feet-phone", variant, model, pd.DataFrame(), Path())
+
+
+def test_arms_are_trained_from_one_start_with_equal_seeds(home, monkeypatch):
+    calls, start, run, feet = {}, trained(FirstPhoto()), notebook_run.begin("05"), captures()
+
+    def train_network(run, captures, name, training, *, variant, start, **options):
+        calls[name, variant] = (run, captures, training, start, *options.values())
+        return trained(FirstPhoto(), variant)
+
+    monkeypatch.setattr(ablation, "train_network", train_network)
+    networks = ablation.train_arms(run, feet, ablation.ablation_arms(run.config), "feet-phone", start, 2)
+    given, lstm = (run, feet, "feet-phone", start), "pix2vox-lstm-narrow"
+    assert calls == {
+        ("pix2vox-a-narrow", "main"): (*given, "clockwise", 0),
+        (lstm, "main"): (*given, "clockwise", 0),
+        (lstm, "shuffled-training"): (*given, "shuffled", 0),
+        (lstm, "convlstm2d"): (*given, "clockwise", 0, "convlstm2d"),
+        ("pix2vox-a-narrow", "main-seed1"): (*given, "clockwise", 1),
+        (lstm, "main-seed1"): (*given, "clockwise", 1),
+        (lstm, "shuffled-training-seed1"): (*given, "shuffled", 1),
+        (lstm, "convlstm2d-seed1"): (*given, "clockwise", 1, "convlstm2d"),
+    }
+    assert networks["3-D LSTM, shuffled, seed 1"].variant == "shuffled-training-seed1" and len(networks) == 8
+
+
+def test_in_the_control_the_same_photos_in_reverse_order_show_the_turned_foot():
+    feet = captures(4)
+    feet.photos[:, :, :3] = 100
+    feet.truth[:] = False
+    feet.truth[0, 3, 1, 5] = True
+    control = ablation.order_control(feet, 2)
+    assert control.photos[:, :, 0, 0, 0].tolist() == [[50, 150]] * 4 + [[150, 50]] * 4
+    assert torch.equal(control.photos[:4, :, 3], feet.photos[:, :2, 3]), "opaque as before"
+    assert control.truth[0].nonzero().tolist() == [[3, 1, 5]] and control.truth[4].nonzero().tolist() == [[28, 1, 26]]
+    assert control.table["sample"].is_unique and control.table.subject.tolist() == 2 * feet.table.subject.tolist()
+    assert feet.photos[:, :, :3].unique().tolist() == [100], "the captures themselves are not changed"
+    assert len(experiments.training_captures(control, "feet-control", "test")) == 8
+
+
+def test_update_sizes_are_relative_to_the_features():
+    class Half(nn.Module):
+        """Adds half of the features of the first photo, three quarters of those of later ones."""
+
+        def forward(self, features: torch.Tensor) -> torch.Tensor:
+            factors = torch.full((1, features.shape[1], 1, 1, 1), 1.75)
+            factors[:, 0] = 1.5
+            return features * factors
+
+    network = models.build("pix2vox-lstm-narrow", trunk=(4, 4, 4, 4), image_size=96)
+    network.recurrent = Half()
+    free = models.build("pix2vox-f-narrow", trunk=(4, 4, 4, 4))
+    feet = captures(2)
+    feet = replace(feet, photos=torch.randint(0, 255, (2, 4, 4, 96, 96), dtype=torch.uint8))
+    sizes = ablation.update_sizes({"LSTM": trained(network), "Pix2Vox": trained(free)}, feet, 3)
+    assert sizes.network.tolist() == ["LSTM"], "Pix2Vox has no recurrence"
+    assert sizes.iloc[0, 1:].tolist() == pytest.approx([0.5, 0.75, 0.75])
