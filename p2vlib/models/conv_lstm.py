@@ -6,13 +6,13 @@ The choices made here, and their reasons:
 - **Grid.** The 3-D LSTM reads a view as the decoder does: 2^3 cells, in Pix2Vox-A of 2048 channels. The 2-D LSTM, for
   comparison, reads the map of the encoder, 256x8x8.
 - **Bottleneck.** On 2048 channels an LSTM with kernel 3 would have 906 million parameters, eight times the whole
-  network. A 1x1x1 convolution reduces them to 256, another expands the state again: 15.2 million.
+  network. A linear layer on each cell reduces them to 256, another expands the state again: 15.2 million.
 - **Kernel 3**, the smallest that connects neighbouring cells; on 2^3 cells it connects all of them.
 - **Every state is decoded** and then fused with the others as in Pix2Vox. Decoding only the last state would remove the
   fusion and change two things at once.
 - **The expanded state is added to the features**, and the expansion starts at zero. So the network starts as the
   Pix2Vox with the same other weights, trained or not, and the difference of the two is the recurrence alone.
-- **The forget gate starts at bias 1** (Jozefowicz et al. 2015); the cell state is kept in float32.
+- **The forget gate starts at bias 1** (Jozefowicz et al. 2015).
 
 Shi et al., Convolutional LSTM Network (NeurIPS 2015), equations 3, without the peephole terms.
 """
@@ -20,7 +20,7 @@ Shi et al., Convolutional LSTM Network (NeurIPS 2015), equations 3, without the 
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float32
 from torch import Tensor, nn
 
 CONVOLUTIONS: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
@@ -51,19 +51,22 @@ class ConvLSTM(nn.Module):
         nn.init.zeros_(bias)
         nn.init.ones_(bias.chunk(4)[1])
 
-    def forward(self, features: Float[Tensor, "batch views c *grid"]) -> Float[Tensor, "batch views c *grid"]:
-        """The hidden state after each view, in the order of the views."""
-        # Only the state depends on the view before; the features of all views go through one convolution.
-        inputs = self.from_input(features.flatten(0, 1)).unflatten(0, features.shape[:2])  # [batch, views, 4 * c, ...]
-        state = cell = torch.zeros_like(features[:, 0], dtype=torch.float32)
-        states = []
-        for one in inputs.unbind(1):
-            gates = one + self.from_state(state)
-            input_gate, forget_gate, output_gate, candidate = gates.float().chunk(4, dim=1)  # each [batch, c, *grid]
-            cell = torch.sigmoid(forget_gate) * cell + torch.sigmoid(input_gate) * torch.tanh(candidate)
-            state = torch.sigmoid(output_gate) * torch.tanh(cell)
-            states.append(state)
-        return torch.stack(states, dim=1)
+    def forward(self, features: Float[Tensor, "batch views c *grid"]) -> Float32[Tensor, "batch views c *grid"]:
+        """The hidden state after each view, in the order of the views; computed in float32.
+
+        In bfloat16 oneDNN reads uninitialised memory in the gradient of 3-D convolutions on 2^3 cells.
+        """
+        with torch.autocast(features.device.type, enabled=False):
+            # Only the state depends on the view before; the features of all views go through one convolution.
+            inputs = self.from_input(features.float().flatten(0, 1)).unflatten(0, features.shape[:2])
+            state = cell = torch.zeros_like(features[:, 0], dtype=torch.float32)
+            states = []
+            for one in inputs.unbind(1):  # [batch, 4 * c, *grid]
+                input_gate, forget_gate, output_gate, candidate = (one + self.from_state(state)).chunk(4, dim=1)
+                cell = torch.sigmoid(forget_gate) * cell + torch.sigmoid(input_gate) * torch.tanh(candidate)
+                state = torch.sigmoid(output_gate) * torch.tanh(cell)
+                states.append(state)
+            return torch.stack(states, dim=1)
 
 
 class RecurrentViews(nn.Module):
@@ -77,17 +80,16 @@ class RecurrentViews(nn.Module):
     def __init__(self, cells: tuple[int, ...], width: int) -> None:
         super().__init__()
         self.cells = cells
-        convolution = CONVOLUTIONS[len(cells) - 1]
-        self.reduction = convolution(cells[0], width, 1)
+        self.reduction = nn.Linear(cells[0], width)
         self.lstm = ConvLSTM(width, axes=len(cells) - 1)
-        self.expansion = convolution(width, cells[0], 1, bias=False)
+        self.expansion = nn.Linear(width, cells[0], bias=False)
 
     def initialise(self) -> None:
         """The network starts as the one without recurrence."""
         nn.init.zeros_(self.expansion.weight)
 
     def forward(self, features: Float[Tensor, "batch views c h w"]) -> Float[Tensor, "batch views c h w"]:
-        shape = features.shape[:2]
-        reduced = self.reduction(features.reshape(-1, *self.cells))  # A: [batch * views, 2048, 2, 2, 2] -> 256x2x2x2
-        states = self.lstm(reduced.unflatten(0, shape))
-        return features + self.expansion(states.flatten(0, 1)).reshape(features.shape)
+        grid = features.reshape(*features.shape[:2], *self.cells)  # A: [batch, views, 256, 8, 8] -> 2048x2x2x2
+        states = self.lstm(self.reduction(grid.movedim(2, -1)).movedim(-1, 2))  # -> 256x2x2x2
+        update = self.expansion(states.movedim(2, -1)).movedim(-1, 2)  # -> 2048x2x2x2
+        return features + update.reshape(features.shape)

@@ -26,7 +26,7 @@ def split_seeds(metrics: pd.DataFrame) -> pd.DataFrame:
     >>> split_seeds(rows).to_numpy().tolist()
     [['net', 'main', 0], ['net', 'main', 1], ['mean-shape', 'main', 0], ['mean-shape', 'main', 1]]
     """
-    seed = metrics.variant.str.extract(SEED, expand=False).fillna(0).astype(int)
+    seed = metrics.variant.str.extract(SEED, expand=False).fillna("0").astype(int)
     metrics = metrics.assign(variant=metrics.variant.str.replace(SEED, "", regex=True), seed=seed)
     alone = metrics.model == "mean-shape"
     repeated = [metrics[alone].assign(seed=number) for number in sorted(seed.unique())]
