@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float
 from PIL import Image
 from scipy import ndimage
 
@@ -32,7 +33,10 @@ MAX_GRID = 256
 """Largest accepted grid, voxels a side."""
 
 MIN_VISIBLE = 0.5
-"""Share of the foot's projected bounding box that must be inside a photo."""
+"""Share of the foot that must be inside a photo."""
+
+FOOT_BOX = np.array([0.26, FOOT_CUT_HEIGHT, 0.10])
+"""Extents of the foot, metres, in the middle of the cube of a capture without a solid."""
 
 EXTENTS = {"long": (0.10, 0.32), "high": (0.04, FOOT_CUT_HEIGHT), "broad": (0.04, 0.16)}
 """Plausible size of a foot along x, y and z, metres."""
@@ -94,9 +98,9 @@ def check_capture(folder: Path, tree: Path, weights: PretrainedModel) -> Capture
     with report.collect_problems():
         cube = _check_subject(folder, report)
     with report.collect_problems():
-        _check_photos(folder, report, cube)
-    with report.collect_problems():
         grid = _check_grid(folder, tree, cube, report)
+    with report.collect_problems():
+        _check_photos(folder, report, cube, _points_of_foot(grid, cube))
     if report.side in SIDES and not report.problems:
         if grid is None and report.cameras == MATRICES:  # cameras noted by hand are too inexact for this check
             report.problems += photo_problems(folder, report.side, weights)
@@ -145,8 +149,17 @@ def _check_subject(folder: Path, report: CaptureReport) -> Cube:
 # ------------------------------------------------------------------------------------------------- photos and cameras
 
 
-def _check_photos(folder: Path, report: CaptureReport, cube: Cube) -> None:
-    """Checks photos, their list, their metadata and their cameras."""
+def _points_of_foot(grid: VoxelGrid | None, cube: Cube) -> Float[np.ndarray, "points 3"]:
+    """The centres of the solid's voxels, metres, or points of a box of the size of a foot."""
+    if grid is not None and grid.volume.any():
+        return grid.cube.voxel_centres(grid.size)[grid.volume]
+    lower = cube.centre - FOOT_BOX / 2
+    lower[1] = cube.lower[1]
+    return lower + (np.indices((10, 10, 10)).reshape(3, -1).T + 0.5) / 10 * FOOT_BOX
+
+
+def _check_photos(folder: Path, report: CaptureReport, cube: Cube, foot: Float[np.ndarray, "points 3"]) -> None:
+    """Checks photos, their list, their metadata and their cameras, which have to show the points of the ``foot``."""
     rendering = folder / "rendering"
     names = read_names(rendering / "renderings.txt")
     found = {path.name for path in rendering.iterdir() if path.suffix.lower() in PHOTO_SUFFIXES}
@@ -164,7 +177,7 @@ def _check_photos(folder: Path, report: CaptureReport, cube: Cube) -> None:
         with report.collect_problems():
             size = _check_photo(rendering, name, report)
             if cameras is not None:
-                _check_camera(rendering / name, cameras[index], size, cube)
+                _check_camera(rendering / name, cameras[index], size, cube, foot)
 
 
 def _check_photo(rendering: Path, name: str, report: CaptureReport) -> tuple[int, int]:
@@ -190,8 +203,10 @@ def extra_content(content: bytes) -> list[str]:
     return sorted({*segments, *entries, *([] if content.endswith(end) else ["bytes after its end"])})
 
 
-def _check_camera(path: Path, camera: Camera | Row, size: tuple[int, int], cube: Cube) -> None:
-    """Checks that the camera has the aspect ratio of its photo and shows the foot.
+def _check_camera(
+    path: Path, camera: Camera | Row, size: tuple[int, int], cube: Cube, foot: Float[np.ndarray, "points 3"]
+) -> None:
+    """Checks that the camera has the aspect ratio of its photo and shows the points of the ``foot``.
 
     Raises:
         ValueError: it does not.
@@ -201,13 +216,12 @@ def _check_camera(path: Path, camera: Camera | Row, size: tuple[int, int], cube:
         camera = camera if isinstance(camera, Camera) else look_at(camera, cube.centre, width, height)
         if not matches_aspect(camera, width, height):
             raise ValueError(f"{width} x {height} pixels; its camera has {camera.width} x {camera.height}")
-        left, top, right, bottom = camera.crop_box(cube, FOOT_CUT_HEIGHT)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-    inside = max(0.0, min(right, camera.width) - max(left, 0)) * max(0.0, min(bottom, camera.height) - max(top, 0))
-    share = inside / ((right - left) * (bottom - top))
-    if not share >= MIN_VISIBLE:  # also rejects NaN
-        raise FileError(path, f"its camera shows {share:.0%} of the foot's bounding box", f"expected {MIN_VISIBLE:.0%}")
+    pixels = camera.project(foot)
+    inside = ((pixels[:, :2] >= 0) & (pixels[:, :2] <= [camera.width, camera.height])).all(1) & (pixels[:, 2] > 0)
+    if (share := inside.mean()) < MIN_VISIBLE:
+        raise FileError(path, f"its camera shows {share:.0%} of the foot", f"expected at least {MIN_VISIBLE:.0%}")
 
 
 # -------------------------------------------------------------------------------------------------------------- solids
