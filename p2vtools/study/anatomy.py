@@ -67,7 +67,8 @@ def compare_with_survey(table: pd.DataFrame) -> pd.DataFrame:
 
     Column ``deviation`` is in standard deviations of the survey, for feet as long as those of the table: lengths and
     girths of the survey are scaled to their mean length. ``spread`` is the standard deviation relative to the survey's.
-    ``deviation ±`` is twice the standard error.
+    ``deviation ±`` is twice the standard error. A proportion is ``off`` if it deviates by more than `TOLERANCE` and
+    these two errors.
     """
     rows = []
     for measure, by_sex in SURVEY.items():
@@ -77,8 +78,9 @@ def compare_with_survey(table: pd.DataFrame) -> pd.DataFrame:
             scale = own["length"].mean() / SURVEY["length"][sex][0] if is_size else 1.0
             values = own[measure]
             off, error = (values.mean() - scale * mean) / deviation, values.std() / np.sqrt(len(values)) / deviation
-            rows.append((measure, sex, mean, values.mean(), off, 2 * error, values.std() / deviation))
-    columns = ["measure", "sex", "survey", "mean", "deviation", "deviation ±", "spread"]
+            is_off = measure != "length" and abs(off) - 2 * error > TOLERANCE
+            rows.append((measure, sex, mean, values.mean(), off, 2 * error, values.std() / deviation, is_off))
+    columns = ["measure", "sex", "survey", "mean", "deviation", "deviation ±", "spread", "off"]
     return pd.DataFrame(rows, columns=columns).round(3)
 
 
