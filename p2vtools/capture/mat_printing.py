@@ -101,7 +101,7 @@ def _draw_sheet(mat: Mat, number: int) -> Figure:
     box = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
     axes.text(x, y, "LEFT OR RIGHT FOOT", fontsize=7, color=HINT, ha="center", va="center", bbox=box)
     is_border = isinstance(mat, BorderMat)  # then there is no room above and below the board, but in it
-    _draw_ruler(axes, max(left, 0) + 6, y + 55 if is_border else top + mat.size[1] + 3.5)
+    _draw_ruler(axes, (x if number else max(left, 0)) + 6, y + 55 if is_border else top + mat.size[1] + 3.5)
     note = {"fontsize": 6, "color": HINT, "rotation": 90, "va": "bottom"}
     if mat.sheets > 1:
         axes.plot([x, x], [0, paper_height], "--", color=HINT, linewidth=0.5)

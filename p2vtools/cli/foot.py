@@ -43,12 +43,16 @@ def reconstruct(
     force: Annotated[bool, Option("--force", help="write the foot even if it is not usable")] = False,
 ) -> None:
     """Reconstruct a solid foot from the photos of a capture folder; exit status 1 if it is not usable."""
+    from p2vtools.archives.capture_folder import read_subject
     from p2vtools.fit import pretrained, records, verdict
     from p2vtools.fit.photo_set import read_photo_set
     from p2vtools.fit.reconstruct import check_output_path, write_foot
 
     check_output_path(out)
     records.check_record_path(out)
+    recorded = read_subject(folder).get("side")
+    if side and recorded in ("left", "right") and recorded != side:
+        raise ValueError(f"{folder}: subject.json says {recorded} foot; drop --side {side}, or correct subject.json")
     network = pretrained.load_pretrained(weights)
     judged = verdict.reconstruct_and_judge(
         network, read_photo_set(folder, side), size, placement, cameras, progress.log

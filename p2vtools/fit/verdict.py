@@ -34,6 +34,9 @@ VERDICT_KEY = "verdict"
 GOOD_IOU, USABLE_IOU = 0.80, 0.50
 """IoU with the true foot from which a reconstruction is good, and below which it is not usable."""
 
+MAX_EXPECTED_IOU = 0.88
+"""Mean IoU of the validation reconstructions for which the formula gives more than 0.9: larger values mean no more."""
+
 LENGTHS, POSSIBLE_LENGTHS = (150.0, 320.0), (110.0, 345.0)
 """Range of the lengths in the training data, and range of possible lengths of feet, mm."""
 
@@ -294,12 +297,15 @@ def _low_feature(level: Level, name: str, value: float, limit: float) -> Concern
 
 
 def expected_iou(formula: Mapping[str, float], features: Mapping[str, float], photos: int) -> float:
-    """The IoU with the true foot that ``formula`` predicts: a constant and the coefficients of `PREDICTORS`."""
+    """The IoU with the true foot that ``formula`` predicts, from 0 to `MAX_EXPECTED_IOU`.
+
+    The formula has a constant and the coefficients of `PREDICTORS`.
+    """
     values = {"halves": features["members"], **features, "log2 photos": float(np.log2(photos))}
     total = formula["constant"] + sum(
         coefficient * values.get(name, 0.0) for name, coefficient in formula.items() if name != "constant"
     )
-    return float(np.clip(total, 0, 1))
+    return float(np.clip(total, 0, MAX_EXPECTED_IOU))
 
 
 def other_concerns(

@@ -91,6 +91,8 @@ def test_reconstruct_command(capture_copy, capsys):
     output = capsys.readouterr().out
     assert "4 photos of a right foot; placement found" in output and "length 2" in output
     assert "mean silhouette IoU" in output and (capture_copy.parent / "foot.obj").is_file()
+    assert main(reconstruct_command(capture_copy, "--side", "left")) == 1
+    assert "subject.json says right foot; drop --side left" in capsys.readouterr().err
 
 
 def test_mirrored_capture_gives_the_mirrored_foot(weights, right_foot):

@@ -52,6 +52,7 @@ def test_verdict_by_expected_iou_and_limits(members, certainty, level, reasons):
 def test_class_without_a_limit_is_doubtful_at_best():
     result = verdict.judge(CARD, {"members": 1.0, "certainty": 1.0}, 1, "1 photo")
     assert result.level == "doubtful" and "1 photo" in result.reasons[0]
+    assert result.expected_iou == 0.88, "0.1 + 0.5 + 0.4 is more than any reconstruction has"
 
 
 @pytest.mark.parametrize(
