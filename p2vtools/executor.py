@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
 WORKER_BYTES = 2 * 2**30
-"""Memory that a worker may need; rendering a person and reconstructing a foot take about half of it."""
+"""Memory that a worker may need; rendering takes up to 0.9 GiB."""
 
 
 @contextlib.contextmanager

@@ -17,7 +17,9 @@ import pkgutil
 import re
 import shutil
 import sys
+import tempfile
 import time
+import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -314,8 +316,12 @@ def _kernel_manager(run: str, report: Path) -> type[AsyncKernelManager]:
         "P2VLIB_REPORT": str(report),
     }
 
+    sockets = str(Path(tempfile.gettempdir()) / f"p2v-{uuid.uuid4().hex}")  # short: such paths have at most 104 bytes
+
     class StudyKernelManager(AsyncKernelManager):
-        transport = "tcp" if os.name == "nt" else "ipc"  # kernels that start at once may take the same port
+        if os.name != "nt":  # kernels that start at the same time could take the same TCP port
+            transport = "ipc"
+            ip = sockets
         kernel_spec = KernelSpec(argv=argv, env=env, display_name="Python 3", language="python")
 
     return StudyKernelManager

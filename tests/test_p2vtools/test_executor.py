@@ -47,6 +47,13 @@ def test_a_single_worker_is_this_process(jobs, workers):
     ]
 
 
+@pytest.mark.parametrize(("cores", "gib", "expected"), [(16, 5.9, 2), (2, 64, 2), (4, 0.5, 1)])
+def test_workers_are_as_many_as_cores_and_memory_allow(monkeypatch, cores, gib, expected):
+    monkeypatch.setattr("dask.system.CPU_COUNT", cores)
+    monkeypatch.setattr("distributed.system.MEMORY_LIMIT", int(gib * 2**30))
+    assert executor.available_workers() == expected
+
+
 def test_the_first_exception_stops_the_other_jobs(tmp_path):
     with pytest.raises(FileNotFoundError, match="missing"):
         run_jobs(write_pid_and_sleep, [(tmp_path / "missing", 0), (tmp_path, 1), (tmp_path, 2)], "jobs", "job", 2)

@@ -88,6 +88,7 @@ def test_notebooks_run_in_order_and_again_only_when_stale(home, capfd):
     opened.cells[2].outputs = [nbformat.v4.new_output("stream", text="0\n")]
     nbformat.write(opened, first)
     assert run_notebooks("smoke") == {"01_first": "up to date", "02_second": "up to date"}, "outputs do not count"
+    assert runner.is_complete("smoke", ["02"], {}, "smoke") and not runner.is_complete("smoke", ["02"], {}, "other")
     assert capfd.readouterr().out.splitlines() == ["01_first · up to date", "02_second · up to date"]
 
     assert run_notebooks("smoke", ["02"], {"seed": 4}) == {"02_second": "done"}
@@ -261,6 +262,12 @@ def test_kernels_use_all_cores_of_this_interpreter_unless_limited(home, monkeypa
     assert spec.env["OMP_NUM_THREADS"] == str(len(os.sched_getaffinity(0))) and spec.argv[0] == sys.executable
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     assert runner._kernel_manager("smoke", home).kernel_spec.env["OMP_NUM_THREADS"] == "3"
+
+
+def test_kernels_that_start_at_the_same_time_have_sockets_of_their_own(home):
+    first, second = (runner._kernel_manager("smoke", home) for _ in range(2))
+    assert first.transport == "ipc" and first.ip != second.ip
+    assert Path(first.ip).is_absolute(), "the kernel has another working directory"
 
 
 def test_changed_files_and_networks_of_the_user_make_a_notebook_stale(home, monkeypatch, capfd):
