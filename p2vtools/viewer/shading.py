@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.colors import to_hex, to_rgb
-from scipy.ndimage import affine_transform, gaussian_filter, map_coordinates
+from scipy.ndimage import distance_transform_cdt, gaussian_filter, map_coordinates
 
 from p2vtools.viewer.style import SOLID
 
@@ -95,7 +95,7 @@ def _cast_rays(
 
     A ray stops at the first occupied voxel; a blurred copy of the volume gives normals and ambient occlusion.
     """
-    # An empty border lets scipy sample the outer half of voxels at the wall of the cube.
+    # The empty border stands for everything around the cube.
     blur, labels = labels.shape[0] / 32, np.pad(labels, 1)
     centre = (np.array(labels.shape) - 1) / 2
     occupied = np.argwhere(labels)
@@ -109,11 +109,8 @@ def _cast_rays(
     matrix = np.column_stack([-STEP * axes[0], -pitch * axes[1], pitch * axes[2]])
     start = [-depth.max() / STEP, top + 0.5 - frame[0] / 2, left + 0.5 - frame[1] / 2]
     offset = centre + matrix @ start
-    samples = affine_transform(labels, matrix, offset, output_shape=shape, order=0)
-    first = (samples > 0).argmax(axis=0)
-    rows, columns = np.indices(first.shape)
-    label = samples[first, rows, columns]
-    places = (matrix @ np.stack([first, rows, columns]).reshape(3, -1)) + offset[:, None]
+    first, label = _first_samples(labels, matrix, offset, shape)
+    places = (matrix @ np.stack([first, *np.indices(first.shape)]).reshape(3, -1)) + offset[:, None]
 
     soft = gaussian_filter((labels > 0).astype(np.float32), 0.9 * blur)
     normal = -np.stack([map_coordinates(slope, places, order=1) for slope in np.gradient(soft)])
@@ -124,3 +121,28 @@ def _cast_rays(
     tones = np.array([(0, 0, 0), *map(to_rgb, colours)])[label] * shade.reshape(label.shape)[..., None]
     coverage = (label > 0)[..., None]
     return top, left, np.concatenate([tones.clip(0, 1) * coverage, coverage], axis=-1)
+
+
+def _first_samples(
+    labels: np.ndarray, matrix: np.ndarray, offset: np.ndarray, shape: tuple[int, int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """For each ray, the number of the first of its samples that is occupied, and its label; 0 and 0 without one.
+
+    Sample i of the ray at (row, column) is at ``matrix @ (i, row, column) + offset``. Where the nearest occupied voxel
+    is k voxels away (in the maximum norm), the samples within k - 1 voxels are empty and are skipped. ``shape`` is the
+    numbers of samples of a ray, of rows and of columns.
+    """
+    margin = len(labels) // 4  # beyond it, samples count as those at the border
+    labels, offset = np.pad(labels, margin), offset + margin
+    free = distance_transform_cdt(labels == 0, "chessboard")
+    skip = np.maximum((free - 1) / STEP, 1).astype(int).ravel()
+    starts = (matrix[:, 1:] @ np.indices(shape[1:]).reshape(2, -1)) + offset[:, None]
+    first, label = np.zeros((2, starts.shape[1]), int)
+    rays = np.arange(starts.shape[1])
+    while rays.size:
+        places = starts[:, rays] + matrix[:, :1] * first[rays]
+        voxels = np.ravel_multi_index(np.floor(places + 0.5).astype(int), labels.shape, mode="clip")
+        label[rays] = labels.ravel()[voxels]
+        first[rays] += np.where(label[rays], 0, skip[voxels])
+        rays = rays[(label[rays] == 0) & (first[rays] < shape[0])]
+    return np.where(label, first, 0).reshape(shape[1:]), label.reshape(shape[1:])
