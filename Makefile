@@ -37,8 +37,7 @@ lock:
 test: setup
 	$(BIN) -m ruff check .
 	$(BIN) -m ruff format --check .
-	$(BIN) -m mypy
-	$(P2V) data --scale smoke
+	$(BIN) -m mypy & $(P2V) data --scale smoke && wait $$!  # both use one core at first
 	$(PYTEST) --nbval-lax --nbval-current-env --nbval-cell-timeout=300 --doctest-modules notebooks tests p2vlib p2vtools
 
 # Needs Chromium, which apt-get installs for root on Debian, and playwright. Without them its tests are skipped, and say so.
