@@ -91,10 +91,11 @@ def read_photo_set(folder: Path, side: str | None = None, max_side: int = DEFAUL
     """
     if not folder.is_dir():
         found = "a file" if folder.is_file() else "no such folder"
-        raise FileError(folder, found, "expected a capture folder with photos and their cameras")
+        raise FileError(folder, found, "expected a capture folder, as p2v capture writes it")
     rendering = folder / "rendering" if (folder / "rendering").is_dir() else folder
     listing = rendering / "renderings.txt"
     names = read_names(listing) if listing.is_file() else [path.name for path in list_photos(rendering)]
+    cameras_or_rows = _read_cameras(folder, rendering, len(names))
     subject = read_subject(folder)
     side = side or subject.get("side")
     if side not in SIDES:
@@ -102,7 +103,6 @@ def read_photo_set(folder: Path, side: str | None = None, max_side: int = DEFAUL
     scale, length = scale_of(folder, subject), None
     if scale == "foot length":
         length = check_foot_length(subject.get(LENGTH_KEY), f"{folder / 'subject.json'}: {LENGTH_KEY!r}") / 1000
-    cameras_or_rows = _read_cameras(folder, rendering, len(names))
     indices = evenly_spaced(len(names), min(len(names), MAX_VIEWS))
     cube = _cube_of(subject)
     photos, cameras = [], []
@@ -191,7 +191,10 @@ def _read_cameras(folder: Path, rendering: Path, count: int) -> list[Camera] | l
             raise FileError(path, f"{len(cameras)} cameras for {count} photos", "expected one per photo")
         return cameras
     if not (rendering / "rendering_metadata.txt").is_file():
-        raise FileError(folder, "no cameras", "expected cameras.json, or rendering_metadata.txt with a row per photo")
+        expected = (
+            "expected cameras.json or rendering_metadata.txt; plain photos become a capture folder by p2v capture"
+        )
+        raise FileError(folder, "no cameras", expected)
     return read_metadata(rendering / "rendering_metadata.txt", count)
 
 

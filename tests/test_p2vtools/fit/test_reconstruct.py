@@ -187,7 +187,7 @@ def replace_photo(folder: Path, photo: Image.Image) -> None:
 TURNED_ROUND = np.diag([-1.0, 1, -1, 1])
 MOVED_SIDEWAYS = np.array([[1.0, 0, 0, 2], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
 INVALID = {
-    "no cameras": (remove_cameras, "no cameras; expected cameras.json"),
+    "no cameras": (remove_cameras, "plain photos become a capture folder by p2v capture"),
     "camera missing": (remove_camera, "3 cameras for 4 photos"),
     "cameras turned round": (lambda path: transform_cameras(path, TURNED_ROUND), "inside the cube or looks away"),
     "cameras moved": (
