@@ -78,7 +78,7 @@ def capture_on_mat(
         expected = "expected a video, MP4 or MOV, that walks around a foot on the mat"
         pictures = read_in_process(_choose_frames, source, mat, expected=expected, seconds=VIDEO_SECONDS)
     elif source.is_dir():
-        pictures, _ = read_photos(choose_photos(source, MAX_PHOTOS, report))
+        pictures, _ = read_photos(choose_photos(source, MAX_PHOTOS, report), report)
     else:
         raise FileError(
             source,
@@ -144,16 +144,27 @@ def choose_photos(folder: Path, limit: int, report: Callable[[str], object]) -> 
     return [paths[index] for index in evenly_spaced(len(paths), min(len(paths), limit))]
 
 
-def read_photos(paths: Sequence[Path]) -> tuple[dict[str, UInt8[np.ndarray, "_ _ 3"]], dict[str, float | None]]:
+def read_photos(
+    paths: Sequence[Path], report: Callable[[str], object]
+) -> tuple[dict[str, UInt8[np.ndarray, "_ _ 3"]], dict[str, float | None]]:
     """Photos by file name, upright and at most `MAX_PHOTO_SIDE` pixels large, and their focal lengths (`read_photo`).
 
+    Unreadable and too large ones are left out, and reported.
+
     Raises:
-        ValueError: an unreadable or too large photo.
+        FileError: none can be read.
     """
-    pictures, focals = {}, {}
+    pictures, focals, error = {}, {}, None
     for path in paths:
-        photo, focals[path.name] = read_photo(path, MAX_PHOTO_SIDE)
+        try:
+            photo, focals[path.name] = read_photo(path, MAX_PHOTO_SIDE)
+        except FileError as unreadable:
+            error = error or unreadable
+            report(f"{path.name}: left out, {unreadable.found}; {unreadable.expected}")
+            continue
         pictures[path.name] = np.asarray(photo.convert("RGB"))
+    if error and not pictures:
+        raise error
     return pictures, focals
 
 

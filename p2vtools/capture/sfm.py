@@ -92,11 +92,11 @@ def read_photos_without_mat(source: Path, report: Callable[[str], object] = lamb
     """
     if not source.is_dir():
         raise ValueError(f"{source}: no such folder; expected 15 to 30 photos of one foot without a mat")
-    paths = choose_photos(source, MAX_PHOTOS, report)
-    if len(paths) < MIN_PROVEN:
-        raise ValueError(f"{source}: {len(paths)} photos are too few, expected at least {MIN_PROVEN}; {WITHOUT_MAT}")
-    pictures, focals = read_photos(paths)
-    report(f"matching {len(paths)} photos with each other")
+    pictures, focals = read_photos(choose_photos(source, MAX_PHOTOS, report), report)
+    names = list(pictures)
+    if len(names) < MIN_PROVEN:
+        raise ValueError(f"{source}: too few photos ({len(names)}), expected at least {MIN_PROVEN}; {WITHOUT_MAT}")
+    report(f"matching {len(names)} photos with each other")
     photos = [encode_photo(picture, quality=95) for picture in pictures.values()]
     parameters = []
     for name, (height, width, _) in ((name, picture.shape) for name, picture in pictures.items()):
@@ -104,12 +104,12 @@ def read_photos_without_mat(source: Path, report: Callable[[str], object] = lamb
     model = map_photos(photos, "SIMPLE_RADIAL", parameters, refine=True, threads=os.cpu_count() or 1)
     if model is None:
         raise ValueError(
-            f"{source}: none of {len(paths)} photos could be matched with the others: smooth skin and a plain floor"
+            f"{source}: none of {len(names)} photos could be matched with the others: smooth skin and a plain floor"
             f" have no features, or the photos do not overlap; {WITHOUT_MAT}"
         )
-    check_model(model, len(paths), source)
+    check_model(model, len(names), source)
     frames, points = frames_from_model(model)
-    frames = [replace(frame, name=paths[_photo_index(frame.name)].name) for frame in frames]
+    frames = [replace(frame, name=names[_photo_index(frame.name)]) for frame in frames]
     for name in sorted(pictures.keys() - {frame.name for frame in frames}):
         report(f"{name}: rejected, it could not be matched with the other photos")
     return Export(

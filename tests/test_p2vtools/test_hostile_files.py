@@ -76,7 +76,7 @@ def write_photos(folder: Path) -> Iterator[Sample]:
         ("photo.webp", Image.fromarray(picture)),
     ):
         image.save(folder / name, exif=exif)
-        yield Sample(folder / name, lambda path=folder / name: mat_capture.read_photos([path]))
+        yield Sample(folder / name, lambda path=folder / name: mat_capture.read_photos([path], print))
 
 
 def write_captures(folder: Path) -> Iterator[Sample]:

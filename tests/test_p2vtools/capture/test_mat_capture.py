@@ -248,8 +248,10 @@ def test_advice_names_the_missing_side(photos, tmp_path, capsys):
     few.mkdir()
     for number in range(3):
         shutil.copy(photos / f"IMG_{number:04d}.jpg", few)
-    assert main(["capture", str(few), "--mat", "A3", "--side", "left", "--out", str(tmp_path / "out")]) == 0
+    (few / "notes.jpg").write_text("not a photo")
+    assert main(["capture", str(few), "--mat", "A3", "--side", "Left", "--out", str(tmp_path / "out")]) == 0
     output = capsys.readouterr().out
+    assert "notes.jpg: left out, not a readable image" in output
     assert "the printed mat; its ruler is assumed to be 100 mm long" in output
     assert "poor; 3 photos" in output and "3 photos are few; take 8 to 16" in output
     assert "photograph the heel from the left" in output or "photograph the left side" in output

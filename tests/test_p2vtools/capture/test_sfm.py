@@ -171,7 +171,7 @@ def test_unusable_photos_are_errors(folder, on_plain, tmp_path, command_error):
     Image.new("RGB", (48, 64)).save(two / "b.jpg")
     for source, options, message in (
         (tmp_path / "none", [], "no such folder; expected 15 to 30 photos"),
-        (two, [], "2 photos are too few, expected at least 6"),
+        (two, [], "too few photos (2), expected at least 6"),
         (smooth, [], "none of 6 photos could be matched with the others: smooth skin and a plain floor have no"),
         (folder, ["--mat", "a3", "--foot-length", "260"], "--foot-length"),
         (two, ["--foot-length", "26"], "expected the length of a foot, 90 to 350 mm"),
