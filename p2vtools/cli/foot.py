@@ -14,6 +14,7 @@ from typer import Argument, Option
 
 from p2vlib import progress
 from p2vtools.capture.app_formats import APPS
+from p2vtools.cli.values import number
 
 if TYPE_CHECKING:
     from p2vtools.capture.capture_writer import WrittenCapture
@@ -27,14 +28,16 @@ NO_SCALE = "photograph the foot on the mat (p2v mat), or pass its measured lengt
 
 ASSUMED_RULER = "; its ruler is assumed to be 100 mm long: measure it and pass --ruler MM"
 
-Side = Annotated[Literal["left", "right"], Option(help="which foot it is", show_default=False)]
+Side = Annotated[Literal["left", "right"], Option(case_sensitive=False, help="which foot it is", show_default=False)]
 
 
 def reconstruct(
     folder: Annotated[Path, Argument(help="a capture folder: photos with cameras.json or rendering_metadata.txt")],
     out: Annotated[Path, Option(help=".obj, .glb, .ply (metres), .stl (mm) or .binvox", show_default=False)],
     size: Annotated[Literal[32, 64, 128], Option(help="voxels along each edge")] = 128,
-    side: Annotated[Literal["left", "right"] | None, Option(help="which foot, if subject.json does not say")] = None,
+    side: Annotated[
+        Literal["left", "right"] | None, Option(case_sensitive=False, help="which foot, if subject.json does not say")
+    ] = None,
     placement: Annotated[Literal["found", "given"], Option(help="search for the foot, or use the cube")] = "found",
     cameras: Annotated[
         Literal["exact", "noted"], Option(help="noted: measured by hand, to be aligned to the photos")
@@ -214,10 +217,11 @@ def capture(
         Option("--from", help="the app that exported photos and cameras; for a mesh alone: p2v clean"),
     ] = None,
     foot_length: Annotated[
-        float | None, Option(metavar="MM", help="the length by a ruler, for photos without scale")
+        float | None, Option(parser=number, metavar="MM", help="the length by a ruler, for photos without scale")
     ] = None,
     ruler: Annotated[
-        float | None, Option(metavar="MM", help="the length of the 100 mm ruler on the printed mat, as measured")
+        float | None,
+        Option(parser=number, metavar="MM", help="the length of the 100 mm ruler on the printed mat, as measured"),
     ] = None,
     out: Annotated[Path | None, Option(help="the capture folder to write")] = None,
     into: Annotated[Path | None, Option(metavar="TREE", help="the data set to submit the capture to")] = None,
@@ -318,9 +322,11 @@ def clean(
         Literal["m", "cm", "mm", "inch"] | None, Option(help="the unit of the scan (default: estimated)")
     ] = None,
     foot_length: Annotated[
-        float | None, Option(metavar="MM", help="the length by a ruler, to which the scan is scaled")
+        float | None, Option(parser=number, metavar="MM", help="the length by a ruler, to which the scan is scaled")
     ] = None,
-    side: Annotated[Literal["left", "right"] | None, Option(help="which foot it is (default: estimated)")] = None,
+    side: Annotated[
+        Literal["left", "right"] | None, Option(case_sensitive=False, help="which foot it is (default: estimated)")
+    ] = None,
 ) -> None:
     """Clean a scan from an app: a watertight foot in the project's frame."""
     from p2vtools import viewer

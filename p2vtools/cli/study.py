@@ -10,6 +10,7 @@ import typer
 from typer import Argument, Option
 
 from p2vlib.config import PRESETS
+from p2vtools.cli.values import number
 
 Scale = Annotated[
     Literal[tuple(PRESETS)],
@@ -185,7 +186,9 @@ def weights() -> None:
 
 
 def evaluate(
-    share: Annotated[float, Option(help="share of the cases, above 0 and at most 1")] = 1.0,
+    share: Annotated[
+        float, Option(parser=number, metavar="SHARE", help="share of the cases, above 0 and at most 1")
+    ] = 1.0,
     out: Annotated[Path | None, Option(help="the folder for the tables (default: reports/evaluate)")] = None,
     scans: Annotated[bool, Option("--scans", help="only clean the scans, and print their errors")] = False,
     scheduler: Scheduler = None,

@@ -59,6 +59,7 @@ def test_an_error_is_one_sentence(home, capfd):
         (["study", "-p", "scale='full'"], "the scale is set by --scale"),
         (["study", "--scale", "x"], "'x' is not one of 'smoke'"),
         (["x"], "No such command 'x'"),
+        (["evaluate", "--share", "x"], "'x' is not a number; expected one such as 98.5"),
         (["fetch"], "Missing argument 'name'"),
         ([], "Usage: p2v"),
     ],

@@ -67,7 +67,9 @@ def _run_cases(
 ) -> list[dict]:
     """The results of a ``share`` of the cases of ``parts``, those of earlier runs included."""
     if not 0 < share <= 1:
-        raise ValueError(f"share is {share}; expected above 0 and at most 1, of {CASES}")
+        raise ValueError(
+            f"share is {share}; expected above 0 and at most 1, of " + ", ".join(f"{n} {c}" for c, n in CASES.items())
+        )
     cache = Path(".runs") / "evaluate" / _digest()
     counts = {part: max(1, round(share * CASES[part])) for part in parts}
     jobs = [(cache / part / f"{case:03d}.json", part, case) for part, count in counts.items() for case in range(count)]
