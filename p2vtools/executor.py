@@ -55,7 +55,8 @@ def connect(workers: int, scheduler: str | None = None) -> Iterator[Client]:
     settings = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}  # a free port instead of 8787
     with (
         tempfile.TemporaryDirectory() as scratch,
-        dask.config.set({"temporary-directory": scratch}),
+        # No job waits at a worker, so that none is blamed for the end of a process by another.
+        dask.config.set({"temporary-directory": scratch, "distributed.scheduler.worker-saturation": 1.0}),
         LocalCluster(n_workers=workers, scheduler_kwargs=settings, **options) as cluster,
         Client(cluster) as client,
     ):
