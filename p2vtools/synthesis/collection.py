@@ -32,7 +32,6 @@ from p2vlib.provenance import data_folder, home
 from p2vtools.archives.capture_folder import RENDERINGS, SPLITS, VOXELS, read_subject, write_capture
 from p2vtools.executor import run_jobs
 from p2vtools.files import atomic_directory, file_digest, file_digests, file_lock, is_whole
-from p2vtools.synthesis.feet.legs import cache_legs
 from p2vtools.synthesis.packing import pack
 
 if TYPE_CHECKING:
@@ -155,6 +154,8 @@ def _render_missing(config: Config, workers: int | None = None, scheduler: str |
     missing = [job for job in jobs if not all(map(job.is_current, job.folders(config.scale).values()))]
     if missing:
         if not scheduler:
+            from p2vtools.synthesis.feet.legs import cache_legs
+
             cache_legs()
         # An exception stops the collection: a data set without one of its people would be another data set.
         requests = [(job, config.scale) for job in missing]
