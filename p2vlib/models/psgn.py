@@ -195,5 +195,8 @@ def sample_surface(
 
 def chamfer_distance(points: Float[Tensor, "batch n 3"], others: Float[Tensor, "batch m 3"]) -> Float[Tensor, " batch"]:
     """Mean squared distance to the nearest point of the other cloud, summed over both directions (equation 1)."""
-    squared = torch.cdist(points, others).square()
-    return squared.amin(2).mean(1) + squared.amin(1).mean(1)
+    with torch.no_grad():  # the gradient of a minimum is that of the pair: without those of all pairs it is much faster
+        distances = torch.cdist(points, others)
+        forth, back = distances.argmin(2)[..., None], distances.argmin(1)[..., None]
+    first = (points - others.gather(1, forth.expand(-1, -1, 3))).square().sum(2)
+    return first.mean(1) + (others - points.gather(1, back.expand(-1, -1, 3))).square().sum(2).mean(1)
