@@ -14,7 +14,7 @@ from p2vlib.config import read_settings
 from p2vlib.files import FileError, reading, write_bytes, write_text
 from p2vlib.provenance import home, text_digest
 from p2vtools.files import file_lock
-from p2vtools.study import learning
+from p2vtools.study import learning, seeds
 from p2vtools.study.metrics_csv import COLUMNS, parse_metrics, read_metrics
 from p2vtools.study.notebook_run import manifests, part_of_metrics, read_json
 from p2vtools.study.parameters import notebook_number
@@ -180,7 +180,11 @@ def _index(folder: Path, scale: str, completed: Sequence[Manifest], parameters: 
         findings=findings(learning.drop_unlearned(metrics, checks), config),
         findings_note=NOTE,
         sections=[
-            {"title": "What was run", "facts": _summary(config, completed, minutes), "links": _files(folder)},
+            {
+                "title": "What was run",
+                "facts": _summary(config, completed, minutes) | _freshness(folder, completed),
+                "links": _files(folder),
+            },
             *_gallery(folder, completed),
             *_learning_section(checks),
             *_groups_section(),
@@ -311,6 +315,16 @@ def _summary(config: dict[str, Any], completed: Sequence[Manifest], minutes: flo
         "Code": f"p2vlib {_all(completed, 'version')}, commit {_all(completed, 'commit')}, seed "
         f"{_all(completed, 'seed')}, torch {_all(completed, 'torch')}",
     }
+
+
+def _freshness(folder: Path, completed: Sequence[Manifest]) -> dict[str, str]:
+    """How many designs were frozen before the test people were drawn; empty for results that `seeds` does not list."""
+    looks = seeds.read_seeds()["looks"] if seeds.seeds_path().is_file() else []
+    own = {(f"reports/{folder.name}/parts/{manifest['notebook']}.json", manifest["commit"]) for manifest in completed}
+    frozen = [look["frozen"] for look in looks if (look["result"], look["commit"]) in own]
+    if not frozen:
+        return {}
+    return {"Test people": f"drawn after the design was frozen for {sum(frozen)} of {len(frozen)} notebooks"}
 
 
 def _files(folder: Path) -> list[tuple[str, str]]:

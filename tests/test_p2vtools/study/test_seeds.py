@@ -12,6 +12,7 @@ from p2vlib.config import FeetData, ObjectData
 from p2vlib.provenance import ROOT
 from p2vtools.study import seeds
 from p2vtools.study.benchmark import walks
+from p2vtools.study.report import pages
 
 DRAWS = [
     {"commit": "aaaaaaa", "date": "2026-01-01", "seeds": {"feet.test": 1}, "designs": {"05_lstm": "old"}},
@@ -68,6 +69,21 @@ def test_a_design_is_frozen_only_for_people_drawn_after_it(change, frozen):
         "design": "new",
     }
     assert seeds.is_frozen(look | change, DRAWS) == frozen
+
+
+def test_the_report_counts_frozen_designs(home):
+    look = {"result": "reports/quick/parts/05_lstm.json", "commit": "ccccccc", "frozen": True}
+    looks = [
+        look,
+        look | {"commit": "earlier"},
+        look | {"result": "reports/quick/parts/06_systems.json", "frozen": False},
+    ]
+    (home / "data").mkdir()
+    seeds.seeds_path().write_text(json.dumps({"draws": [], "looks": looks}))
+    completed = [{"notebook": name, "commit": "ccccccc"} for name in ("05_lstm", "06_systems", "07_fit")]
+    told = pages._freshness(home / "reports/quick", completed)
+    assert told == {"Test people": "drawn after the design was frozen for 1 of 2 notebooks"}
+    assert pages._freshness(home / "reports/smoke", completed) == {}
 
 
 def test_a_draw_needs_a_clean_checkout_and_takes_the_hash_of_its_commit(home, monkeypatch):
