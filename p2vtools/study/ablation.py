@@ -16,8 +16,9 @@ from p2vlib.data.dataset import Captures
 from p2vtools.study.experiments import TrainedNetwork, run_in_parallel, train_network
 from p2vtools.study.notebook_run import NotebookRun
 
-EXPOSURES = (0.5, 1.5)
-"""Exposure of the first and of the last photo of a walk in `order_control`, relative to the true one."""
+EXPOSURES = (0.1, 1.0)
+"""Exposure of the first and of the last photo of a walk in `order_control`, relative to the true one. The range is far
+wider than that of the augmentation, to which the features of a trained network hardly react."""
 
 CONTROL = "control"
 """``look`` of the captures of `order_control`."""
@@ -96,7 +97,7 @@ def order_control(captures: Captures, views: int) -> Captures:
     factors = torch.linspace(*EXPOSURES, views)[:, None, None, None]
     rows = torch.arange(len(captures))[:, None]
     photos = captures.photos[rows, captures.test_views(views)].clone()
-    photos[:, :, :3] = (photos[:, :, :3] * factors).round().clamp(max=255).to(torch.uint8)
+    photos[:, :, :3] = (photos[:, :, :3] * factors).round().to(torch.uint8)
     tables = [
         captures.table.assign(look=CONTROL, sample=captures.table["sample"] + end) for end in ("-rising", "-falling")
     ]

@@ -93,7 +93,7 @@ def test_parameter_counts_of_the_recurrence() -> None:
         model = without_values("pix2vox-lstm", recurrent=recurrent)
         assert model.recurrent.cells == cells
         lstm = 2 * 256 * 1024 * taps + 1024
-        assert count(model.recurrent) == cells[0] * 256 + 256 + lstm + 256 * cells[0]
+        assert count(model.recurrent) == cells[0] * 256 + 256 + 2 * 256 + lstm + 256 * cells[0]
         assert count(model) == COUNTS["pix2vox-a"]["total"] + count(model.recurrent)
 
 
@@ -200,7 +200,7 @@ def test_a_frozen_trunk_gets_no_gradient(statistics: str) -> None:
 @pytest.mark.parametrize("cells", [(32, 2, 2, 2), (16, 4, 4)])
 def test_a_state_depends_on_the_views_before_it_and_on_none_after(cells: tuple[int, ...]) -> None:
     torch.manual_seed(1)
-    part = RecurrentViews(cells, 8)
+    part = RecurrentViews(cells, 8).eval()
     nn.init.normal_(part.expansion.weight)
     features = torch.randn(1, 3, 16, 4, 4)
     other = features.clone()
@@ -212,7 +212,7 @@ def test_a_state_depends_on_the_views_before_it_and_on_none_after(cells: tuple[i
 @torch.no_grad()
 def test_the_lstm_reads_the_cells_of_the_decoder() -> None:
     """A change in one cell of the decoder reaches that cell alone with kernel 1, all of them with kernel 3."""
-    model = tiny("pix2vox-lstm")
+    model = tiny("pix2vox-lstm").eval()
     cells = model.recurrent.cells
     nn.init.ones_(model.recurrent.expansion.weight)
     features = torch.randn(1, 1, *model.config.feature_shape)

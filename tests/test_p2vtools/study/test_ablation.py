@@ -48,7 +48,7 @@ def test_in_the_control_the_same_photos_in_reverse_order_show_the_turned_foot():
     feet.truth[:] = False
     feet.truth[0, 3, 1, 5] = True
     control = ablation.order_control(feet, 2)
-    assert control.photos[:, :, 0, 0, 0].tolist() == [[50, 150]] * 4 + [[150, 50]] * 4
+    assert control.photos[:, :, 0, 0, 0].tolist() == [[10, 100]] * 4 + [[100, 10]] * 4
     assert torch.equal(control.photos[:4, :, 3], feet.photos[:, :2, 3]), "opaque as before"
     assert control.truth[0].nonzero().tolist() == [[3, 1, 5]] and control.truth[4].nonzero().tolist() == [[28, 1, 26]]
     assert control.table["sample"].is_unique and control.table.subject.tolist() == 2 * feet.table.subject.tolist()
