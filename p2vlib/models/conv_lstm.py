@@ -12,8 +12,8 @@ The choices made here, and their reasons:
   fusion and change two things at once.
 - **The expanded state is added to the features**, and the expansion starts at zero. So the network starts as the
   Pix2Vox with the same other weights, trained or not, and the difference of the two is the recurrence alone.
-- **A batch norm before the LSTM.** The features of photos have a large mean in common. Without the norm the LSTM did not
-  learn data in which the order decides the truth (notebook 05) in the steps in which it does with it.
+- **A batch norm before the LSTM**, since the features of photos have a large mean in common. Without it the LSTM did
+  not learn from data in which the order decides the truth (notebook 05), in the steps in which it does with it.
 - **The forget gate starts at bias 1** (Jozefowicz et al. 2015).
 
 Shi et al., Convolutional LSTM Network (NeurIPS 2015), equations 3, without the peephole terms.
