@@ -110,8 +110,9 @@ def test_costs_count_trainings_that_notebooks_share_once():
     assert trainings("full", "04").startswith("4 trainings")
     assert trainings("full", "05").startswith("17 trainings"), "two on objects, four arms with three seeds, the control"
     assert trainings("quick", "04").startswith("5 trainings"), "on objects, studio, phone, wild and whole photos"
-    assert trainings("quick", *"03 04 05 06".split()).startswith("45 trainings")
-    assert trainings("full", *"03 04 05 06".split()).startswith("44 trainings")
+    # 06 trains its nine systems twice and eight more networks; of the others, 21 and 20 are different.
+    assert trainings("quick", *"03 04 05 06".split()).startswith("47 trainings")
+    assert trainings("full", *"03 04 05 06".split()).startswith("46 trainings")
 
 
 @pytest.mark.parametrize(
