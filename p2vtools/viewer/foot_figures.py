@@ -7,14 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 import matplotlib
 import numpy as np
 import trimesh
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import PolyCollection
 from matplotlib.colors import Normalize, to_rgb
 from matplotlib.figure import Figure
 
-from p2vtools.fit.measure import TOE_ROOM, Landmarks, Measures, shoe_sizes
+from p2vtools.fit.measure import MONDOPOINT_STEP, TOE_ROOM, Landmarks, Measures, shoe_sizes
 from p2vtools.fit.shoe_last import SECTIONS, ShoeFit, opening_height
 from p2vtools.viewer.style import FAINT, FAINTER, INK, PALETTE, SOLID, hide_axes, new_figure, study_style
 
@@ -105,11 +105,19 @@ def fit_map(fits: Sequence[ShoeFit], title: str = "", caption: bool = True) -> F
 
 
 def _fit_title(fit: ShoeFit, points: list[int]) -> str:
+    """Size, room and pressure: a larger shoe presses on less area, which may lie in more places."""
     deepest = -min((fit.clearance[point] for point in points), default=0.0)
-    plural = "s" * (len(points) > 1)
-    pressure = f"{len(points)} pressure point{plural}, up to {deepest:.1f} mm" if points else "no pressure"
-    size = f"Mondopoint {fit.last.length:.0f}, EU {shoe_sizes(fit.last.length)['EU']}"
-    return f"{size}\ntoe room {fit.toe_room:.0f} mm\n{pressure}"
+    area = 1e4 * fit.foot.area_faces[_pressed_faces(fit)].sum()
+    pressure = f"pressed on {area:.0f} cm², up to {deepest:.1f} mm" if points else "no pressure"
+    eu = shoe_sizes(fit.last.length)["EU"].split(" ")[0]  # of a shoe, not of a foot: without the other possible ones
+    size = f"Mondopoint {fit.last.length:.0f}, EU {eu}"
+    nearest = "nearest to this foot" if abs(fit.toe_room - TOE_ROOM) <= MONDOPOINT_STEP / 2 else ""
+    return f"{nearest}\n{size}\ntoe room {fit.toe_room:.0f} mm\n{pressure}"
+
+
+def _pressed_faces(fit: ShoeFit) -> Int[np.ndarray, " pressed"]:
+    faces = np.asarray(fit.foot.faces)
+    return np.flatnonzero((np.nan_to_num(fit.clearance)[faces] < PRESSURE_CLEARANCE).all(1))
 
 
 def _clearance_colours(fit: ShoeFit) -> Float[np.ndarray, "faces 3"]:
@@ -135,8 +143,7 @@ def _draw_last(axes: Axes, fit: ShoeFit, axis: int) -> None:
 
 def _pressure_points(fit: ShoeFit) -> list[int]:
     """The vertex with the least clearance of each connected pressed area, the deepest first."""
-    faces = np.asarray(fit.foot.faces)
-    pressed = np.flatnonzero((np.nan_to_num(fit.clearance)[faces] < PRESSURE_CLEARANCE).all(1))
+    faces, pressed = np.asarray(fit.foot.faces), _pressed_faces(fit)
     neighbours = fit.foot.face_adjacency[np.isin(fit.foot.face_adjacency, pressed).all(1)]
     areas = trimesh.graph.connected_components(neighbours, nodes=pressed, min_len=1)
     areas = [faces[area].ravel() for area in areas if 1e6 * fit.foot.area_faces[area].sum() > PRESSURE_AREA]
