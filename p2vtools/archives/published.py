@@ -77,7 +77,9 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch's readers raise many types of errors, and advise to trust the file
-        raise FileError(path, "not a complete checkpoint of tensors and plain numbers alone", "not loaded") from error
+        raise FileError(
+            path, "not a complete checkpoint of tensors and plain numbers alone", "expected the published .pth"
+        ) from error
     if not isinstance(checkpoint, dict) or not all(isinstance(key, str) for key in checkpoint):
         raise FileError(path, f"holds a {type(checkpoint).__name__}", "expected a dict with encoder_state_dict …")
     return checkpoint

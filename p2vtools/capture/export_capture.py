@@ -299,7 +299,10 @@ def _select_frames(export: Export, to_foot: Float[np.ndarray, "4 4"], report: Ca
             candidates.append((metadata_row(camera, FOOT_CUBE.centre)[0], frame))
     report(f"{len(candidates)} of {len(export.frames)} photos show the position of the foot")
     if not candidates:
-        raise ValueError(f"none of {len(export.frames)} photos shows the position of the foot; are all of one scan?")
+        raise ValueError(
+            f"none of {len(export.frames)} photos shows the position of the foot; were all taken around one foot on "
+            f"the floor? {WITHOUT_MAT}"
+        )
     if len(candidates) <= MAX_VIEWS:
         return [frame for _, frame in candidates]
     best: dict[int, tuple[float, Frame]] = {}

@@ -171,7 +171,8 @@ def select_notebooks(only: Iterable[str] | None = None) -> list[Path]:
         raise StudyError(f"{home() / 'notebooks'}: holds no NN_name.ipynb; set P2VLIB_HOME to a checkout")
     wanted = set(by_number) if only is None else {str(number).zfill(2) for number in only}
     if unknown := sorted(wanted - set(by_number)):
-        raise ValueError(f"no notebook has the number {', '.join(unknown)}; there are {', '.join(by_number)}")
+        page = "; 08 is the page that `make app` serves" if "08" in unknown else ""
+        raise ValueError(f"no notebook has the number {', '.join(unknown)}; there are {', '.join(by_number)}{page}")
     return [path for number, path in by_number.items() if number in wanted]
 
 
