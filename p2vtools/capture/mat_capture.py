@@ -88,7 +88,8 @@ def capture_on_mat(
     mat, detections = printed_design(pictures.values(), mat), []
     for number, (name, picture) in enumerate(pictures.items(), start=1):
         detections.append(detect_board(name, picture, mat))
-        report(f"{name}: {len(detections[-1].ids)} corners of the mat ({number} of {len(pictures)})")
+        seen = len(detections[-1].ids) / len(mat.corners())
+        report(f"{name}: {seen:.0%} of the mat is visible ({number} of {len(pictures)})")
     solution = solve_cameras(detections, mat)
     for name, reason in solution.rejected.items():
         report(f"{name}: rejected, {reason}")

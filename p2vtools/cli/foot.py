@@ -57,8 +57,9 @@ def reconstruct(
     if side and recorded in ("left", "right") and recorded != side:
         raise ValueError(f"{folder}: subject.json says {recorded} foot; drop --side {side}, or correct subject.json")
     network = pretrained.load_pretrained(weights)
+    details: list[str] = []
     judged = verdict.reconstruct_and_judge(
-        network, read_photo_set(folder, side), size, placement, cameras, progress.log
+        network, read_photo_set(folder, side), size, placement, cameras, details.append
     )
     result = judged.verdict
     if result.level == "not usable" and not force:
@@ -69,14 +70,14 @@ def reconstruct(
     write_foot(judged.foot, out)
     record = records.write_record(judged, out, cameras, network.card.get("commit", "unknown"))
     overlap = judged.foot.silhouette_iou
-    progress.log(
-        f"{out}: {result.level}; expected IoU {result.expected_iou:.2f}; mean silhouette IoU "
-        f"{sum(overlap.values()) / len(overlap):.2f}"
+    details.append(
+        f"expected IoU {result.expected_iou:.2f}; mean silhouette IoU {sum(overlap.values()) / len(overlap):.2f}"
     )
-    for reason in result.reasons:
-        progress.log(f"  {reason}")
+    progress.log(f"{out}: {result.level}")
     if judged.measured:
         _print_measures(judged.measured.measures, record.scale, record.half_widths)
+    for line in [*result.reasons, "details:", *(f"  {detail}" for detail in details)]:
+        progress.log(f"  {line}")
 
 
 def measure(
@@ -103,7 +104,10 @@ def measure(
     scale = record.scale if record else _scale_without_record(mesh)
     if fit and scale == "unknown":
         raise ValueError(f"{mesh}: its size is unknown, so it cannot be fitted into shoes; {NO_SCALE}")
-    measures, landmarks = measure_foot(foot, side)
+    try:
+        measures, landmarks = measure_foot(foot, side)
+    except ValueError as error:
+        raise ValueError(f"{mesh}: {error}; if it is a scan, clean it first: p2v clean {mesh} --out SCAN") from error
     progress.log(f"{mesh}:")
     if record:
         progress.log("; ".join([f"  a reconstruction, {record.verdict}", *record.reasons]))
@@ -156,14 +160,15 @@ def _print_measures(measures: Measures, scale: str, half_widths: Mapping[str, fl
         print(f"  not reached, the scan ends below: {', '.join(measures.not_reached)}")
     if scale != "unknown":
         intervals = {name: f" (± {value:.0f})" for name, value in halves.items()}
+        try:
+            sizes = shoe_sizes(length, measures.ball_breadth, halves.get("length", 0.0))
+            common = sorted(sizes, key=lambda name: name == "Mondopoint")  # which few people know, comes last
+            progress.log("  size: " + ", ".join(f"{name} {sizes[name]}" for name in common))
+        except ValueError as error:
+            progress.log(f"  no sizes: {error}")
         progress.log(
             "  " + ", ".join(f"{name} {value:.0f} mm{intervals.get(name, '')}" for name, value in measures.items())
         )
-        try:
-            sizes = shoe_sizes(length, measures.ball_breadth, halves.get("length", 0.0))
-            progress.log("  " + ", ".join(f"{name} {size}" for name, size in sizes.items()))
-        except ValueError as error:
-            progress.log(f"  no sizes: {error}")
         progress.log(_describe_scale(scale))
         return
     relative = {name: f" (± {100 * value:.0f})" for name, value in halves.items()}
@@ -265,11 +270,12 @@ def _make_capture(source: Source, out: Path) -> None:
     from p2vtools.fit import pretrained
 
     written = _with_cameras(source, out)
-    progress.log("; ".join([f"{source.path}: {written.quality}", f"{len(written.rows)} photos", *written.notes]))
+    progress.log(f"{source.path}: {written.quality}; {len(written.rows)} photos")
     progress.log(
         _describe_scale(written.scale) + (ASSUMED_RULER if written.scale == "mat" and not source.ruler else "")
     )
-    for line in written.advice + photo_problems(out, source.side, pretrained.load_pretrained()):
+    problems = photo_problems(out, source.side, pretrained.load_pretrained())
+    for line in [*written.advice, *problems, *(f"details: {note}" for note in written.notes)]:
         progress.log(f"  {line}")
 
 
@@ -339,7 +345,10 @@ def clean(
     ensure_absent(out)
     length = None if foot_length is None else check_foot_length(foot_length, "--foot-length") / 1000
     raw = read_scan(scan)
-    cleaned = clean_scan(raw, pretrained.load_pretrained().typical_foot.solid.numpy(), unit, length)
+    try:
+        cleaned = clean_scan(raw, pretrained.load_pretrained().typical_foot.solid.numpy(), unit, length)
+    except ValueError as error:
+        raise ValueError(f"{scan}: {error}") from error
     if side and side != cleaned.side:
         cleaned.notes.append(f"looks like a {cleaned.side} foot; saved as {side}, as given by --side")
         cleaned = replace(cleaned, side=side)

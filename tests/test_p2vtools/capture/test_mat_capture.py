@@ -253,6 +253,7 @@ def test_advice_names_the_missing_side(photos, tmp_path, capsys):
     output = capsys.readouterr().out
     assert "notes.jpg: left out, not a readable image" in output
     assert "the printed mat; its ruler is assumed to be 100 mm long" in output
+    assert "% of the mat is visible (3 of 3)" in output
     assert "poor; 3 photos" in output and "3 photos are few; take 8 to 16" in output
     assert "photograph the heel from the left" in output or "photograph the left side" in output
 

@@ -90,7 +90,8 @@ def test_reconstruct_command(capture_copy, capsys):
     assert main(reconstruct_command(capture_copy, "--placement", "found")) == 0
     output = capsys.readouterr().out
     assert "4 photos of a right foot; placement found" in output and "length 2" in output
-    assert "mean silhouette IoU" in output and (capture_copy.parent / "foot.obj").is_file()
+    order = [output.index(part) for part in ("foot.obj: ", "size: EU ", "length 2", "scale: ", "details:", "IoU")]
+    assert order == sorted(order) and "mean silhouette IoU" in output and (capture_copy.parent / "foot.obj").is_file()
     assert main(reconstruct_command(capture_copy, "--side", "left")) == 1
     assert "subject.json says right foot; drop --side left" in capsys.readouterr().err
 
