@@ -22,6 +22,7 @@ setup: .venv/.installed
 	  { $(BIN) -m ensurepip >/dev/null || { echo "this Python comes without pip (Debian: install python3-venv)" >&2; exit 1; }; } \
 	fi
 	@touch .venv/.installing
+	@echo "downloading and installing the packages, torch among them: this takes some minutes"
 	@$(PIP) --require-hashes --no-deps -r requirements-cpu.lock 2>/dev/null || true
 	$(PIP) --require-hashes --no-deps -r requirements.lock
 	@if $(BIN) -c 'import importlib.metadata as m, sys; sys.exit("cuda" not in str(m.requires("torch")))'; then \
@@ -75,7 +76,7 @@ app: setup
 	$(P2V) app
 
 lab: setup
-	$(BIN) -m jupyterlab notebooks/00_start_here.ipynb
+	$(BIN) -m jupyterlab $(if $(filter 0,$(shell id -u)),--allow-root) notebooks/00_start_here.ipynb
 
 # The pictures of README and docs, except the viewer's, which the browser tests make.
 pictures: setup

@@ -82,7 +82,7 @@ def capture_on_mat(
     else:
         raise FileError(
             source,
-            "no such folder or video",
+            "a file that is no video" if source.is_file() else "no such folder or video",
             f"expected a folder of photos ({', '.join(PHOTO_SUFFIXES)}) or a video ({', '.join(VIDEO_SUFFIXES)})",
         )
     mat, detections = printed_design(pictures.values(), mat), []

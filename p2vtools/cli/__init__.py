@@ -17,9 +17,9 @@ from typer import Option
 from p2vtools.cli import foot, study
 
 COMMANDS = (
+    *(foot.app, foot.mat, foot.capture, foot.reconstruct, foot.measure, foot.clean, foot.validate),
     *(study.study, study.data, study.seeds, study.report, study.compare, study.convert, study.fetch, study.weights),
     study.evaluate,
-    *(foot.reconstruct, foot.measure, foot.mat, foot.capture, foot.validate, foot.clean, foot.app),
 )
 
 app = typer.Typer(
