@@ -78,7 +78,7 @@ app: setup
 lab: setup
 	$(BIN) -m jupyterlab $(if $(filter 0,$(shell id -u)),--allow-root) notebooks/00_start_here.ipynb
 
-# The pictures of README and docs, except the viewer's, which the browser tests make.
+# The pictures of README and docs, except docs/page.webp, which `pytest tests/browser --docs` makes.
 pictures: setup
 	$(BIN) docs/pictures.py
 	$(BIN) docs/layers.py

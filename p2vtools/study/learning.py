@@ -33,7 +33,8 @@ TABLE = "learning"
 
 CAPTION = (
     "Did every network learn? On validation, with all photos: its IoU and that of the mean shape; the IoU between its "
-    "answers to different captures; and the change of IoU with the number of photos (0: it reads one photo)."
+    "answers to different captures; and the change of IoU with the number of photos (0: it reads one photo; –: tested "
+    "with one number of photos)."
 )
 
 
@@ -81,6 +82,7 @@ def check_rows(metrics: pd.DataFrame) -> pd.DataFrame:
     for key, network in networks.groupby(keys, sort=False):
         by_views = network.pivot(index=["taxonomy", "sample"], columns="views", values="iou")
         iou, spread = by_views.iloc[:, -1].mean(), (by_views.max(axis=1) - by_views.min(axis=1)).mean()
+        spread = spread if by_views.shape[1] > 1 else np.nan
         learned = iou > means[key[2]] and not 0 < spread < MIN_RANGE
         verdict = "learned" if learned else DID_NOT_LEARN
         checks.append((*key, _title(*key, networks), iou, means[key[2]], spread, verdict))

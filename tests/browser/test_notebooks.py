@@ -14,6 +14,6 @@ def test_notebook_runs(notebook, lab, tab, album):
     lab.open(tab, notebook.name)
     lab.run_all(tab, 180)
     lab.show_last_output(tab)
-    album.save(tab, notebook.stem, document=notebook.stem)
+    album.save(tab, notebook.stem)
     lab.close()
     assert tab.errors == []

@@ -54,7 +54,7 @@ def test_pages_are_complete_and_self_contained(reports, offline, album):
     assert {page.relative_to(reports).parts[0] for page in pages} == {"smoke", "quick", "evaluate"}
     for page in pages:
         name = visit(offline, page)
-        album.save(offline, name, document="report" if name == "quick-index" else "")
+        album.save(offline, name)
         for figure in offline.page.locator(".p2v-scene, .js-plotly-plot").all():
             figure.scroll_into_view_if_needed()
             offline.wait_until(lambda figure=figure: not is_blank(pixels(figure)), f"{name}: a figure is blank")

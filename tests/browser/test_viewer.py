@@ -165,7 +165,7 @@ def test_scene_turns(viewer_tab, album):
     viewer_tab.page.locator(".p2v-viewer").scroll_into_view_if_needed()
     canvas = viewer_tab.page.locator(".p2v-scenes canvas").first
     viewer_tab.wait_until(lambda: not is_blank(pixels(canvas)), "the scene is blank")
-    album.save(viewer_tab, "viewer", document="viewer")
+    album.save(viewer_tab, "viewer")
     check_turning(viewer_tab, canvas)
     album.save(viewer_tab, "viewer-turned")
 

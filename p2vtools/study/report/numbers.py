@@ -75,7 +75,7 @@ def published_tables() -> dict[str, pd.DataFrame]:
     return {
         "The slides: Pix2Vox-A on ShapeNet and on 20 feet, and Pix2Vox-LSTM; IoU at four thresholds": thresholds,
         "Published IoU on ShapeNet at 32³ by number of views": _wide(views, ["model"], "views"),
-        "Published IoU from a single view, by category (PSGN: from memory)": _wide(single, ["taxonomy"], "model"),
+        "Published IoU from a single view, by category (PSGN: not verified)": _wide(single, ["taxonomy"], "model"),
         "The slides' test on real photographs of chairs (Pix3D): IoU": _wide(pix3d, ["model"], "training"),
     }
 

@@ -176,6 +176,7 @@ def _index(folder: Path, scale: str, completed: Sequence[Manifest], parameters: 
         scale=scale,
         nav=[*nav, ("#published", "Published numbers", "next")],
         lead=lead,
+        banners=_outdated(folder, completed),
         notes=[SLIDES],
         findings=findings(learning.drop_unlearned(metrics, checks), config),
         findings_note=NOTE,
@@ -193,6 +194,16 @@ def _index(folder: Path, scale: str, completed: Sequence[Manifest], parameters: 
             {"title": "Published numbers", "id": "published", "html": PUBLISHED, "details": published},
         ],
     )
+
+
+def _outdated(folder: Path, completed: Sequence[Manifest]) -> list[str]:
+    """A banner if notebooks ran with data recipe 1, whose configuration has no domain ``wild``; otherwise empty."""
+    files = {m["notebook"]: folder / "parts" / f"{m['notebook']}.config.json" for m in completed}
+    feet = {name: read_json(file).get("feet") for name, file in files.items() if file.is_file()}
+    if not (old := [notebook_number(name) for name, part in feet.items() if part and "wild" not in part]):
+        return []
+    recipe = "data recipe 1, from before the families of CAD objects were redrawn and the domain wild was added"
+    return [f"Results of {', '.join(old)}: computed with {recipe}. A new run gives other numbers in 03 to 06."]
 
 
 def _checks(folder: Path, completed: Sequence[Manifest], metrics: pd.DataFrame) -> pd.DataFrame:
@@ -216,7 +227,10 @@ def _learning_section(checks: pd.DataFrame) -> list[dict[str, Any]]:
     text += learning.CAPTION.partition("? ")[2] + " Where a notebook saved no check, the numbers are those of its test."
     columns = ["notebook", *learning.NETWORK, "iou", "mean shape", *checks.columns.intersection(["answers"]), "range"]
     ordered = checks.loc[checks.verdict.ne(learning.DID_NOT_LEARN).sort_values(kind="stable").index]
-    details = {"summary": "every network", "tables": [table(ordered[[*columns, "verdict"]].fillna("–"), "The checks")]}
+    details = {
+        "summary": "every network",
+        "tables": [table(ordered[[*columns, "verdict"]].astype(object).fillna(""), "The checks")],
+    }
     return [{"title": "Did every network learn?", "html": prose(text), "details": details}]
 
 
@@ -241,7 +255,10 @@ def _banners(manifest: Manifest, checks: pd.DataFrame) -> list[str]:
     if len(failed := learning.unlearned(own)):
         banners.append(f"Did not learn: {'; '.join(failed.network)}. Rankings and comparisons are without them.")
         if not any(entry["file"].endswith(f"-{learning.TABLE}.csv") for entry in manifest["tables"]):
-            banners.append("The answer is older than this check: what it says about these networks is not a result.")
+            banners.append(
+                "The answer and the figures are older than this check: what they show of these networks, also of the "
+                "best of them, is not a result."
+            )
     return banners
 
 

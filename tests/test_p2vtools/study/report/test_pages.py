@@ -65,6 +65,7 @@ def test_the_committed_report_can_be_built_from_committed_files(home: Path):
     assert page.count("<figure>") > 30 and page.count("<table>") > 40 and page.count('class="finding"') == 3
     assert "Made by 05_lstm_ablation, commit ee4f924+, seed 0" in page
     assert page == (COMMITTED / "quick" / "index.html").read_text(), "the committed page is up to date"
+    assert "Results of 01, 02, 03, 04, 05, 06, 07: computed with data recipe 1" in page
     assert "12 of 32 trained networks did not learn" in page and "the best of 4 systems" in page
     assert "attsets-narrow (did not learn)" in page and "unprojection (did not learn)" not in page
 
