@@ -78,13 +78,13 @@ def test_workers_end_with_their_parent(number, tmp_path):
 
 
 def write_number(number: int, signals: Path) -> int:
-    """Writes a file and a folder. Of three jobs, 0 kills its process once and 1 waits until 2 has run elsewhere."""
+    """Writes a file and a folder. Of three jobs, 0 kills its process once; then 1 and 2 run at the same time."""
     if number == 0 and not (signals / "killed").exists():
         (signals / "killed").touch()
         os.kill(os.getpid(), signal.SIGKILL)
-    if number == 2:
-        (signals / "elsewhere").touch()
-    wait_until(lambda: number != 1 or (signals / "elsewhere").exists())
+    if number:
+        (signals / f"begun-{number}").touch()
+        wait_until(lambda: all((signals / name).exists() for name in ("killed", "begun-1", "begun-2")))
     for path in (own_home() / f"{number}.txt", own_home() / "folders" / str(number) / "deep" / "file"):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(str(number), encoding="utf-8")
