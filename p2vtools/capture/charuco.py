@@ -187,8 +187,7 @@ def solve_cameras(detections: Sequence[BoardDetection], mat: Mat) -> CameraSolut
         ValueError: too few photos that show enough of the mat.
     """
     if len(detections) < MIN_PHOTOS:
-        few = f"too few photos ({len(detections)}), expected at least {MIN_PHOTOS}"
-        raise ValueError(f"{few}; walk once around the foot and take 8 to 16")
+        raise ValueError(f"too few photos ({len(detections)}), expected {MIN_PHOTOS}; take 8 to 16 around the foot")
     unusable = {
         one.name: one.problem
         or f"shows {len(one.ids)} of {len(mat.corners())} corners of the mat; {mat.min_corners} needed"

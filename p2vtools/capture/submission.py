@@ -1,8 +1,8 @@
 """Adding a capture to a shared data set, in the folder layout of ShapeNet.
 
 ``<tree>/ShapeNetRendering/05563266/<subject>-<side>/`` is the capture folder, ``<tree>/ShapeNetVox32/05563266/…`` holds
-its grid if it has a model, and ``<tree>/taxonomy.json`` lists the splits. Photos are encoded anew from their pixels, so
-that no place, serial number or comment remains, and cropped above the knee. ``subject.json`` is written anew as well.
+its grid if it has a model, and ``<tree>/taxonomy.json`` lists the splits. Photos are encoded from their pixels again,
+so that no place, serial number or comment remains, and cropped above the knee. ``subject.json`` is written again, too.
 """
 
 from __future__ import annotations

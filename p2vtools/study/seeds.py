@@ -1,9 +1,9 @@
 """When test people and objects were drawn, and which results looked at them with which design: ``data/seeds.json``.
 
 A result says something about people whom nobody has seen only if its design, that is its code, its notebook and the
-pretrained weights, was frozen before the people were drawn. `draw_test_seeds` draws all of them anew from the hash of
-a commit and keeps the digests of all designs; each result carries the digest of its own (`design_digest`). A test
-compares the file with the seeds in the code and with the committed results.
+pretrained weights, was frozen before the people were drawn. `draw_test_seeds` draws new seeds for all of them from the
+hash of a commit and keeps the digests of all designs; each result carries the digest of its own (`design_digest`). A
+test compares the file with the seeds in the code and with the committed results.
 """
 
 from __future__ import annotations

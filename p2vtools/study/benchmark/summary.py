@@ -67,8 +67,8 @@ def pose_table(photos: pd.DataFrame) -> pd.DataFrame:
 
 
 def error_table(fits: pd.DataFrame, by: tuple[str, ...]) -> pd.DataFrame:
-    """Bias, median and 95th percentile of the absolute error of measures that were told, mm."""
-    errors = (_told(fits) - fits.truth).groupby([fits[name] for name in by])
+    """Bias, median and 95th percentile of the absolute error of measures that were reported, mm."""
+    errors = (_reported(fits) - fits.truth).groupby([fits[name] for name in by])
     return pd.DataFrame(
         {
             "people": errors.count(),
@@ -79,8 +79,8 @@ def error_table(fits: pd.DataFrame, by: tuple[str, ...]) -> pd.DataFrame:
     )
 
 
-def _told(fits: pd.DataFrame) -> pd.Series:
-    """The measures, mm; NaN where the command tells none, because the foot was not found or is not usable."""
+def _reported(fits: pd.DataFrame) -> pd.Series:
+    """The measures, mm; NaN where the command reports none, because the foot was not found or is not usable."""
     return fits.found.where(fits.verdict != "not usable") if "verdict" in fits else fits.found
 
 
@@ -92,17 +92,22 @@ def size_table(fits: pd.DataFrame) -> pd.DataFrame:
     whose result was judged *good*; they are missing for scans, which have no verdict.
     """
     lengths = fits[fits.measure == "length"]
-    told, is_good = _told(lengths), lengths.verdict == "good"
-    halves = np.abs(np.round(told / HALF_SIZE) - np.round(lengths.truth / HALF_SIZE))
-    correct = {"right": halves == 0, "within a half": halves <= 1, "within one": halves <= 2, "not usable": told.isna()}
+    reported, is_good = _reported(lengths), lengths.verdict == "good"
+    halves = np.abs(np.round(reported / HALF_SIZE) - np.round(lengths.truth / HALF_SIZE))
+    correct = {
+        "right": halves == 0,
+        "within a half": halves <= 1,
+        "within one": halves <= 2,
+        "not usable": reported.isna(),
+    }
     correct |= {"good": is_good.where(lengths.verdict.notna()).astype(float)}
     correct |= {f"{title}, of good": (correct[title] * 1.0).where(is_good) for title in ("right", "within a half")}
     return 100 * pd.DataFrame(correct).groupby([lengths.way, lengths.views]).mean()
 
 
 def interval_coverage(fits: pd.DataFrame) -> pd.Series:
-    """Share of measures that were told whose error is inside their interval, by way and measure."""
-    fits = fits[fits.within.notna() & _told(fits).notna()]
+    """Share of measures that were reported whose error is inside their interval, by way and measure."""
+    fits = fits[fits.within.notna() & _reported(fits).notna()]
     return ((fits.found - fits.truth).abs() <= fits.within).groupby([fits.way, fits.measure]).mean().rename("inside")
 
 
