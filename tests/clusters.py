@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -11,6 +12,11 @@ from pathlib import Path
 from types import TracebackType
 
 from p2vlib.provenance import ROOT
+
+
+def accept_ctrl_c() -> None:
+    """For a child process: a shell lets processes in the background ignore Ctrl-C, and tests may run there."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 class Cluster:

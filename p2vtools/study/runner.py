@@ -304,7 +304,7 @@ def _kernel_manager(run: str, report: Path) -> type[AsyncKernelManager]:
     The kernel writes its results to ``report``, uses `available_cores`, draws into the notebook, and reads no IPython
     start-up files of the user.
     """
-    argv = [sys.executable, "-m", "ipykernel_launcher", "--log-level=ERROR", "-f", "{connection_file}"]
+    argv = [sys.executable, "-m", "ipykernel_launcher", "--log-level=CRITICAL", "-f", "{connection_file}"]
     env = {
         "OMP_NUM_THREADS": str(available_cores()),
         "PYTHONPATH": os.pathsep.join([str(ROOT), *(str(Path(folder).absolute()) for folder in sys.path)]),

@@ -17,7 +17,7 @@ from p2vlib.provenance import home as own_home
 from p2vtools import executor
 from p2vtools.executor import run_jobs
 from p2vtools.files import file_digests
-from tests.clusters import Cluster
+from tests.clusters import Cluster, accept_ctrl_c
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -69,7 +69,9 @@ def test_workers_end_with_their_parent(number, tmp_path):
         "from tests.test_p2vtools.test_executor import write_pid_and_sleep as sleep\n"
         f"run_jobs(sleep, [(Path({str(tmp_path)!r}), job) for job in range(2)], 'jobs', 'job', 2)\n"
     )
-    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.DEVNULL) as parent:
+    with subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.DEVNULL, preexec_fn=accept_ctrl_c
+    ) as parent:
         wait_until(lambda: len(list(tmp_path.iterdir())) == 2)
         parent.send_signal(number)
         assert parent.wait(60) != 0

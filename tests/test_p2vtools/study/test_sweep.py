@@ -15,6 +15,7 @@ from p2vlib.provenance import ROOT
 from p2vtools.cli import main
 from p2vtools.study import sweep
 from p2vtools.study.sweep import combinations, run_name
+from tests.clusters import accept_ctrl_c
 from tests.test_p2vtools.study.test_runner import is_alive, wait_for
 
 PARAMETERS = """
@@ -56,11 +57,6 @@ def notebook(home: Path) -> Path:
 
 def stamp(home: Path, run: str) -> Path:
     return home / ".runs" / "grids" / "smoke" / run / "stamps" / "05_last.json"
-
-
-def accept_ctrl_c() -> None:
-    """A shell lets processes in the background ignore Ctrl-C, and these tests may run there."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def test_an_interrupted_sweep_continues_and_its_runs_are_compared(home, notebook, monkeypatch, capfd):
