@@ -107,7 +107,7 @@ def survey_figure(comparisons: dict[str, pd.DataFrame]) -> Figure:
         ax.set(title=title, xlabel="mean minus survey [standard deviations]", yticks=np.arange(len(rows)) + 0.12)
         ax.set_yticklabels(rows["measure"])
     axes[0].invert_yaxis()
-    axes[0].legend()
+    axes[-1].legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 
