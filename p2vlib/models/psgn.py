@@ -28,8 +28,7 @@ FC_POINTS = 256
 GRID = 32
 
 CLOSING_RADIUS = 3
-"""Voxels by which the cloud is dilated before its inside is filled, and eroded afterwards. From 1,024 points of the
-true surface, with noise of .005 of the edge, the solids of validation feet have an IoU of .92, of objects .76."""
+"""Voxels by which the cloud is dilated before its inside is filled, and eroded afterwards."""
 
 CHAMFER_WEIGHT = 1e4
 """The unit is a hundredth of the cube's edge squared; with larger ones weight decay would outweigh the loss."""
