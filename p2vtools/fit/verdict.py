@@ -35,7 +35,7 @@ GOOD_IOU, USABLE_IOU = 0.80, 0.50
 """IoU with the true foot from which a reconstruction is good, and below which it is not usable."""
 
 MAX_EXPECTED_IOU = 0.88
-"""Mean IoU of the validation reconstructions for which the formula gives more than 0.9: larger values mean no more."""
+"""Largest expected IoU: the formula is linear, and beyond this value it rises while the IoU hardly does."""
 
 LENGTHS, POSSIBLE_LENGTHS = (150.0, 320.0), (110.0, 345.0)
 """Range of the lengths in the training data, and range of possible lengths of feet, mm."""
