@@ -41,17 +41,19 @@ def commit() -> str:
     return subprocess.run(command, cwd=home(), capture_output=True, encoding="utf-8").stdout.strip() or "unknown"
 
 
-def code_digest(modules: Iterable[str]) -> str:
+def code_digest(modules: Iterable[str], ignored: Iterable[str] = ()) -> str:
     """A digest of ``modules`` and of all modules of the project that they import, directly or indirectly.
 
     Args:
         modules: dotted names, such as ``p2vlib.models.pix2vox``.
+        ignored: imported modules that do not count.
 
     Returns:
         16 hexadecimal digits. They do not change when a docstring, a comment or the layout of a file changes, nor when
         a module is added that none of ``modules`` imports.
     """
-    parts = [f"{name} {syntax_digest(_source(name))}" for name in sorted(reachable_modules(modules))]
+    counted = reachable_modules(modules).difference(ignored)
+    parts = [f"{name} {syntax_digest(_source(name))}" for name in sorted(counted)]
     return text_digest("\n".join(parts))
 
 

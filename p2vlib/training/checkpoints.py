@@ -145,10 +145,14 @@ def training_provenance(model: nn.Module, captures: Captures, recipe: Training, 
 
 
 def _code(network: type[nn.Module]) -> str:
-    """The digest of the training loop and of what the class of a network reaches, also outside the project."""
+    """The digest of the training loop and of what the class of a network reaches, also outside the project.
+
+    The configurations of the scales do not count: a training depends on its recipe and captures, which the provenance
+    has. Weights thus stay valid when new test people are drawn.
+    """
     own = network.__module__.split(".")[0] in PACKAGES
     with _PARSER:
-        digest = code_digest(["p2vlib.training.loop", *([network.__module__] if own else [])])
+        digest = code_digest(["p2vlib.training.loop", *([network.__module__] if own else [])], ["p2vlib.config"])
         return digest if own else f"{digest} {syntax_digest(_source_of(network))}"
 
 

@@ -48,7 +48,7 @@ def test_weights_of_another_recipe_are_archived_and_found_again(train, tmp_path)
 def test_weights_of_another_version_of_the_code_are_archived_and_found_again(train, tmp_path, monkeypatch):
     first, _ = train()
     before = (tmp_path / "weights.safetensors").read_bytes()
-    monkeypatch.setattr(checkpoints, "code_digest", lambda modules: "another version")
+    monkeypatch.setattr(checkpoints, "code_digest", lambda *_: "another version")
     _, report = train()
     assert "another code; moved the older weights to" in report[0] and len(report) == 1 + len(first)
     monkeypatch.undo()
@@ -72,12 +72,13 @@ def edit(tmp_path, monkeypatch):
     return replace_text
 
 
-def test_the_digest_ignores_docstrings_comments_and_other_networks(edit):
+def test_the_digest_ignores_docstrings_comments_other_networks_and_new_test_people(edit):
     before = checkpoints._code(Pix2Vox), checkpoints._code(PSGN)
     edit("models/pix2vox.py", '"""Pix2Vox:', '"""Another sentence. Pix2Vox:')
     edit("models/pix2vox.py", "        half = self.layer1(", "        # a comment\n        half = self.layer1(")
     edit("models/one_more_network.py", "", "EDGE = 32\n")
     edit("models/registry.py", '"psgn": PSGNConfig(),', '"psgn": PSGNConfig(hidden=7),')
+    edit("config.py", "test_seed: int = ", "test_seed: int = 7 + ")
     assert (checkpoints._code(Pix2Vox), checkpoints._code(PSGN)) == before
 
 
