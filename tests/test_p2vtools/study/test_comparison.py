@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
+from p2vlib.config import FeetData
 from p2vtools.cli import main
 from p2vtools.study import notebook_run
 from p2vtools.study.comparison import compare, incomparable_reasons, iou_changes, read_runs, setting_differences
@@ -144,7 +145,7 @@ def test_different_test_data_are_not_compared_and_the_reason_is_given(write, cap
     one = write("one", rows("unprojection", 4, 0.0))
     other = write("other", rows("unprojection", 4, 0.0), **{"feet.test_seed": 5})
     third = write("third", rows("unprojection", 4, 0.0), notebook="05")
-    sentence = "other test data, feet: test_seed is 31886926 in one and 5 in other"
+    sentence = f"other test data, feet: test_seed is {FeetData().test_seed} in one and 5 in other"
     assert incomparable_reasons(*read_runs([one, other])) == [sentence]
     with pytest.raises(ValueError, match=f"^{sentence}; nothing is left to compare with one$"):
         compare([one, other])
