@@ -20,6 +20,7 @@ import segno
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
 from traitlets.config import Config
 from voila.app import Voila
+from voila.voila_identity_provider import VoilaIdentityProvider, VoilaLoginHandler
 
 from p2vlib.files import FileError
 from p2vlib.provenance import home
@@ -60,6 +61,19 @@ class _KernelManager(AsyncMappingKernelManager):
         if folder := self._folders.pop(kernel_id, None):
             shutil.rmtree(folder, ignore_errors=True)
         return super().remove_kernel(kernel_id)
+
+
+class _LoginHandler(VoilaLoginHandler):
+    """Says which address opens the page, where Jupyter would ask for a password."""
+
+    def _render(self, message: object = None) -> None:
+        self.set_status(403)
+        self.finish("This address has no valid token: open the one that p2v app printed, or scan its QR code.")
+
+
+class _IdentityProvider(VoilaIdentityProvider):
+    def __init__(self, **traits: Any) -> None:
+        super().__init__(**{**traits, "login_handler_class": _LoginHandler})
 
 
 class _Server(Voila):
@@ -103,7 +117,7 @@ def serve(lan: bool, port: int, browser: bool) -> None:
         }
         config = Config()
         config.Voila = Config(ip="0.0.0.0" if lan else "127.0.0.1", port=port, token=token, log_level="ERROR")
-        config.Voila.connection_dir_root = folder
+        config.Voila.connection_dir_root, config.Voila.identity_provider_class = folder, _IdentityProvider
         # A page that is closed asks for the end of its kernel, without the cookie's copy that would be checked.
         config.Voila.tornado_settings = {"disable_check_xsrf": True, "ws_ping_timeout": 30_000}
         config.VoilaConfiguration = Config(template="p2v", multi_kernel_manager_class=_KernelManager)
