@@ -25,7 +25,7 @@ from p2vlib.geometry.cameras import Camera, look_at
 from p2vlib.geometry.frames import FOOT_CUBE, FOOT_SHARE, Points
 from p2vlib.geometry.grids import Faces, voxelise
 from p2vtools.archives.capture_folder import write_capture
-from p2vtools.capture.capture_writer import encode_photo
+from p2vtools.archives.photo_files import encode_photo
 from p2vtools.capture.scan_cleaning import clean_scan
 from p2vtools.files import atomic_directory
 from p2vtools.fit.measure import HEEL_HEIGHT

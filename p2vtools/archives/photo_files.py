@@ -11,6 +11,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import UInt8
 from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from p2vlib.files import FileError, check_size, reading
@@ -52,10 +53,12 @@ def read_photo(path: Path, max_side: int | None = None) -> tuple[Image.Image, fl
     """
     check_size(path, limits.PHOTO_BYTES, "expected a photo")
     stored = decode_photo(path, path.read_bytes(), limits.PHOTO_PIXELS, max_side or 0)
-    focal = _focal_length(stored)
+    focal, orientation = _focal_length(stored), 1
+    with contextlib.suppress(Exception):
+        orientation = int(stored.getexif()[ExifTags.Base.Orientation])
     with reading(path, "expected a photo"):
         photo, exif = _to_rgb(stored), Image.Exif()
-        exif[ExifTags.Base.Orientation] = _orientation(stored)
+        exif[ExifTags.Base.Orientation] = orientation
         photo.info = {"exif": exif.tobytes()}  # without other entries, which may be damaged
         photo = ImageOps.exif_transpose(photo)
         if max_side:
@@ -100,6 +103,16 @@ def decode_photo(
         return scaled
 
 
+def encode_photo(pixels: UInt8[np.ndarray, "height width channels"], kind: str = "JPEG", quality: int = 92) -> bytes:
+    """The content of an image file with these pixels and no metadata: no EXIF, place, time or comment.
+
+    ``kind`` is a format as Pillow calls it.
+    """
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, kind, quality=quality)
+    return stream.getvalue()
+
+
 def _focal_length(photo: Image.Image) -> float | None:
     """EXIF's focal length, divided by the longer side of the photo."""
     with contextlib.suppress(Exception):  # Pillow raises many types of errors for damaged EXIF
@@ -107,13 +120,6 @@ def _focal_length(photo: Image.Image) -> float | None:
         if 5 < focal < 500:
             return focal / FILM_DIAGONAL * float(np.hypot(*photo.size)) / max(photo.size)
     return None
-
-
-def _orientation(photo: Image.Image) -> int:
-    """EXIF's orientation; 1, as stored, if there is none."""
-    with contextlib.suppress(Exception):
-        return int(photo.getexif()[ExifTags.Base.Orientation])
-    return 1
 
 
 def _to_rgb(photo: Image.Image) -> Image.Image:

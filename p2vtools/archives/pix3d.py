@@ -122,6 +122,8 @@ def read_index(root: str | Path) -> list[Picture]:
         raise FileError(path, "no pictures", f"expected entries with {', '.join(KEYS)}")
     pictures: dict[str, Picture] = {}
     for number, entry in enumerate(entries):
+        if missing := [key for key in KEYS if not isinstance(entry, dict) or key not in entry]:
+            raise FileError(path, f"entry {number} has no {missing[0]}", f"it needs {', '.join(KEYS)}")
         picture = _picture(root, f"{path}: entry {number}", entry)
         if picture.name in pictures:
             raise FileError(path, f"entry {number} is a second {picture.name}", "expected each picture once")
@@ -130,28 +132,25 @@ def read_index(root: str | Path) -> list[Picture]:
 
 
 def _picture(root: Path, where: str, entry: Any) -> Picture:
-    for key in KEYS:
-        if not isinstance(entry, dict) or key not in entry:
-            raise FileError(*_place(where, f"has no {key}"), f"it needs {', '.join(KEYS)}")
     for key in ("img", "mask", "voxel", "category"):
         if not isinstance(entry[key], str):
             raise FileError(where, f"{key} is {entry[key]!r}", "expected text")
     for key in ("truncated", "occluded", "slightly_occluded"):
         if not isinstance(entry[key], bool):
             raise FileError(where, f"{key} is {entry[key]!r}", "expected true or false")
-    files = {key: _inside(root, f"{where}: {key}", entry[key]) for key in ("img", "mask", "voxel")}
+    files = {key: _inside(root, where, key, entry[key]) for key in ("img", "mask", "voxel")}
     name = str(PurePosixPath(entry["img"]).with_suffix("")).removeprefix("img/").replace("/", "-")
     if not re.fullmatch("[A-Za-z0-9_-]+", name):
         raise FileError(
             where, f"img {entry['img']!r} is not an id", "expected letters, digits, '-' and '_', as in img/chair/0001"
         )
-    box = _numbers(f"{where}: bbox", entry["bbox"], (4,), "left, top, right, bottom in pixels")
+    box = _numbers(where, entry, "bbox", (4,), "left, top, right, bottom in pixels")
     if box[0] >= box[2] or box[1] >= box[3]:
         raise FileError(where, f"bbox {box.tolist()} is empty", "expected left < right and top < bottom")
-    size = _numbers(f"{where}: img_size", entry["img_size"], (2,), "width and height in pixels")
+    size = _numbers(where, entry, "img_size", (2,), "width and height in pixels")
     if (size < 1).any() or (size % 1).any():
         raise FileError(where, f"img_size is {entry['img_size']}", "expected two whole numbers from 1")
-    focal_length = _numbers(f"{where}: focal_length", entry["focal_length"], (), "millimetres")
+    focal_length = _numbers(where, entry, "focal_length", (), "millimetres")
     if focal_length <= 0:
         raise FileError(where, f"focal_length is {entry['focal_length']}", "expected millimetres above zero")
     return Picture(
@@ -160,28 +159,23 @@ def _picture(root: Path, where: str, entry: Any) -> Picture:
         **files,
         size=(int(size[0]), int(size[1])),
         box=tuple(box.tolist()),
-        rotation=_numbers(f"{where}: rot_mat", entry["rot_mat"], (3, 3), "a rotation"),
-        translation=_numbers(f"{where}: trans_mat", entry["trans_mat"], (3,), "the position of the object"),
+        rotation=_numbers(where, entry, "rot_mat", (3, 3), "a rotation"),
+        translation=_numbers(where, entry, "trans_mat", (3,), "the position of the object"),
         focal_length=float(focal_length),
         truncated=entry["truncated"],
         occluded=entry["occluded"] or entry["slightly_occluded"],
     )
 
 
-def _place(where: str, found: str) -> tuple[str, str]:
-    """The place of an entry, and its key with what was ``found`` there."""
-    place, key = where.rsplit(": ", 1)
-    return place, f"{key} {found}"
-
-
-def _inside(root: Path, where: str, name: str) -> Path:
+def _inside(root: Path, where: str, key: str, name: str) -> Path:
     """``name`` as a path relative to ``root``; ValueError if it leads out of it, by ``..`` or a link."""
     if "\0" in name or not (root / name).resolve().is_relative_to(root.resolve()) or Path(name).is_absolute():
-        raise FileError(*_place(where, f"{name!r} is outside {root}"), "expected a file of the archive")
+        raise FileError(where, f"{key} {name!r} is outside {root}", "expected a file of the archive")
     return Path(name)
 
 
-def _numbers(where: str, value: object, shape: tuple[int, ...], meaning: str) -> Float[np.ndarray, "..."]:
+def _numbers(where: str, entry: dict, key: str, shape: tuple[int, ...], meaning: str) -> Float[np.ndarray, "..."]:
+    value = entry[key]
     try:
         numbers = np.array(value)
     except ValueError:  # rows of different lengths
@@ -189,7 +183,7 @@ def _numbers(where: str, value: object, shape: tuple[int, ...], meaning: str) ->
     # Strings and booleans must not be converted silently; integers above 64 bits are objects.
     if numbers.dtype.kind not in "iuf" or numbers.shape != shape or not np.isfinite(numbers).all():
         many = " x ".join(map(str, shape)) + " finite numbers" if shape else "a finite number"
-        raise FileError(*_place(where, f"is {value!r}"), f"expected {many}: {meaning}")
+        raise FileError(where, f"{key} is {value!r}", f"expected {many}: {meaning}")
     return numbers.astype(float)
 
 

@@ -93,17 +93,12 @@ def _part_of(path: Path, checkpoint: Mapping[str, Any], part: str) -> Iterator[t
         yield f"{part}.{str(name).removeprefix('module.')}", value
 
 
-def _without_values(name: str) -> Pix2Vox:
-    """The network ``name`` on the meta device: shapes without values."""
-    with torch.device("meta"):
-        return build(name)
-
-
 def _identify(path: Path, state: Mapping[str, Tensor]) -> tuple[str, Pix2Vox]:
     """The network that takes the names and shapes of ``state``, with its values; the error names the nearest one."""
     failures = {}
     for name in PUBLISHED:
-        model = _without_values(name)
+        with torch.device("meta"):  # shapes without values
+            model = build(name)
         # Old versions of torch did not count batches; the count only matters to a norm without momentum.
         counts = {key: torch.tensor(0) for key in model.state_dict() if key.endswith("num_batches_tracked")}
         parts = {key.partition(".")[0] for key in model.state_dict()}

@@ -20,7 +20,7 @@ from p2vlib.geometry.frames import FOOT_CUBE, FOOT_CUT_HEIGHT, FOOT_SYNSET, SIDE
 from p2vlib.geometry.grids import VoxelGrid
 from p2vtools.archives.binvox import read_binvox
 from p2vtools.archives.camera_files import read_cameras, read_metadata
-from p2vtools.archives.capture_folder import read_names
+from p2vtools.archives.capture_folder import listed_photo, read_names
 from p2vtools.archives.photo_files import PHOTO_SUFFIXES, read_photo
 from p2vtools.archives.shapenet import VOXELS
 from p2vtools.capture.duplicates import PhotoFingerprint, SolidFingerprint, fingerprint_solid, normalised_thumbnail
@@ -182,9 +182,7 @@ def _check_photos(folder: Path, report: CaptureReport, cube: Cube, foot: Float[n
 
 def _check_photo(rendering: Path, name: str, report: CaptureReport) -> tuple[int, int]:
     """Checks a photo and what its file contains besides the pixels; returns its upright width and height."""
-    path = rendering / name
-    if path.resolve().parent != rendering.resolve() or not path.is_file():
-        raise FileError(path, "missing", "renderings.txt lists it")
+    path = listed_photo(rendering, name)
     photo, content = read_photo(path)[0], path.read_bytes()
     if extra := extra_content(content):
         report.problems.append(f"{path}: contains more than pixels ({', '.join(extra)}); save it without")

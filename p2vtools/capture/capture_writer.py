@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -10,11 +9,11 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, UInt8
 from matplotlib.figure import Figure
-from PIL import Image
 
 from p2vlib.geometry.cameras import Camera, Row
 from p2vlib.geometry.frames import FOOT_CUBE, FOOT_SYNSET
 from p2vtools.archives import capture_folder
+from p2vtools.archives.photo_files import encode_photo
 from p2vtools.capture.charuco import sharpness
 from p2vtools.files import atomic_directory
 
@@ -116,13 +115,6 @@ def write_foot_capture(
         coverage_figure(rows, advice).savefig(folder / "coverage.png", dpi=110)
         write_extra(folder)
     return WrittenCapture(out, names, cameras, scale, advice, list(notes))
-
-
-def encode_photo(pixels: UInt8[np.ndarray, "height width channels"], suffix: str = ".jpg", quality: int = 92) -> bytes:
-    """The content of a JPEG or PNG file with these pixels and no metadata: no EXIF, place, time or comment."""
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "PNG" if suffix == ".png" else "JPEG", quality=quality)
-    return stream.getvalue()
 
 
 def rate_capture(photos: int, advice: Sequence[str]) -> str:

@@ -386,15 +386,10 @@ def _to_camera(one: _Solved, mat: Mat) -> Camera:
     width, height = one.detection.size
     focal = one.lens.focal * max(width, height) / 1000
     intrinsics = np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
-    return Camera(intrinsics, _extrinsics(one.pose, mat), width, height)
-
-
-def _extrinsics(pose: tuple[np.ndarray, np.ndarray], mat: Mat) -> Float[np.ndarray, "4 4"]:
-    """World -> camera. The board's x axis is the world's x, its y axis the world's z, and its z axis points down."""
-    rotation, translation = pose
+    rotation, translation = one.pose
     from_board, to_board = np.eye(4), np.eye(4)
     from_board[:3, :3], from_board[:3, 3] = cv2.Rodrigues(rotation)[0], np.ravel(translation)
-    width, height = mat.size
+    # The board's x axis is the world's x, its y axis the world's z, and its z axis points down.
     to_board[:3, :3] = [[1, 0, 0], [0, 0, 1], [0, -1, 0]]
-    to_board[:2, 3] = width / 2000, height / 2000
-    return from_board @ to_board
+    to_board[:2, 3] = mat.size[0] / 2000, mat.size[1] / 2000
+    return Camera(intrinsics, from_board @ to_board, width, height)

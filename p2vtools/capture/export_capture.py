@@ -17,7 +17,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from p2vlib.geometry.cameras import Camera
-from p2vlib.geometry.frames import FOOT_CUBE, FOOT_CUBE_EDGE, SIDES, Cube
+from p2vlib.geometry.frames import FOOT_CUBE, SIDES
 from p2vtools.capture.app_exports import WITHOUT_MAT, Export, Frame
 from p2vtools.capture.capture_writer import WrittenCapture, clockwise_order, metadata_row, write_foot_capture
 from p2vtools.capture.charuco import sharpness, undistort
@@ -35,7 +35,7 @@ from p2vtools.fit.photo_set import (
     matches_aspect,
     photo_set_from_arrays,
 )
-from p2vtools.fit.placement import SEARCH_SCALE, estimate_placement, foot_visual_hull, pose_matrix
+from p2vtools.fit.placement import SEARCH_SCALE, estimate_placement, foot_visual_hull, pose_matrix, scaled_cube
 from p2vtools.fit.pretrained import PretrainedModel
 from p2vtools.fit.reconstruct import reconstruct
 
@@ -180,7 +180,7 @@ def _clean_mesh(export: Export, weights: PretrainedModel) -> tuple[CleanedScan, 
     return cleaned, scan.apply_transform(cleaned.to_foot)
 
 
-def find_floor(export: Export, seed: int = 0) -> Float[np.ndarray, "4 4"]:
+def find_floor(export: Export) -> Float[np.ndarray, "4 4"]:
     """The transform from the world of the export to one with the floor at y = 0 and the look-at point above the origin.
 
     The floor is the plane with most points near the foot (RANSAC, Fischler and Bolles 1981) among those that are level
@@ -193,7 +193,7 @@ def find_floor(export: Export, seed: int = 0) -> Float[np.ndarray, "4 4"]:
     cameras = [frame.camera for frame in export.frames]
     target, distance = _look_at_point(cameras)
     near = export.points[np.linalg.norm(export.points - target, axis=1) < 1.5 * distance]
-    plane = _fit_floor(near, cameras, export.up, FLOOR_TOLERANCE * distance, np.random.default_rng(seed))
+    plane = _fit_floor(near, cameras, export.up, FLOOR_TOLERANCE * distance, np.random.default_rng(0))
     if plane is None:
         reasons = "; ".join([f"{len(near)} points near the foot and no plane in them", *export.notes])
         raise ValueError(f"no floor found ({reasons}); export with mesh or depth, or photograph the foot on the mat")
@@ -239,8 +239,7 @@ def find_foot(weights: PretrainedModel, photo_set: PhotoSet, length: float) -> F
     Raises:
         ValueError: no foot where the cameras look.
     """
-    edge = FOOT_CUBE_EDGE * SEARCH_SCALE
-    cube, pose = Cube((-edge / 2, 0.0, -edge / 2), edge), np.eye(4)
+    cube, pose = scaled_cube(SEARCH_SCALE), np.eye(4)
     for _ in range(2 if photo_set.metric else 4):
         cameras = [transform_camera(camera, np.linalg.inv(pose)) for camera in photo_set.cameras]
         hull = foot_visual_hull(weights, replace(photo_set, cameras=cameras), np.eye(4), cube)

@@ -99,10 +99,8 @@ def find_ground_plane(
 # ------------------------------------------------------------------------------------------------- the upward direction
 
 
-def _candidates(
-    points: Points, normals: Points, rng: np.random.Generator, max_count: int = 3
-) -> list[tuple[Vector, float, bool]]:
-    """Possible upward directions, the level of the floor along each, and whether there is a floor; the best first."""
+def _candidates(points: Points, normals: Points, rng: np.random.Generator) -> list[tuple[Vector, float, bool]]:
+    """Upward directions, the level of the floor along each, and whether there is a floor: the best three."""
     found = []
     for up in _floor_normals(points, normals, rng):
         up, level = _refine_floor(points, normals, up, _floor_level(points @ up, normals @ up))
@@ -118,7 +116,7 @@ def _candidates(
     chosen = []
     for score, up, level, has_floor in sorted(found, key=lambda candidate: -candidate[0]):
         different = all(up @ other < np.cos(0.35) for other, *_ in chosen)
-        if np.isfinite(score) and len(chosen) < max_count and different:
+        if np.isfinite(score) and len(chosen) < 3 and different:
             chosen.append((up, level, has_floor))
     return chosen
 

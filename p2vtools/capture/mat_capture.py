@@ -93,7 +93,9 @@ def capture_on_mat(
     solution = solve_cameras(detections, mat)
     for name, reason in solution.rejected.items():
         report(f"{name}: rejected, {reason}")
-    cameras = [_scale_camera(camera, ruler / RULER) for camera in solution.cameras]
+    factors = np.ones((4, 4))
+    factors[:3, 3] = ruler / RULER
+    cameras = [replace(camera, extrinsics=factors * camera.extrinsics) for camera in solution.cameras]
     chosen = _spread(cameras, MAX_VIEWS)
     order = [chosen[index] for index in clockwise_order([metadata_row(cameras[i], FOOT_CUBE.centre) for i in chosen])]
     names, cameras, distortions = (
@@ -124,13 +126,6 @@ def _spread(cameras: Sequence[Camera], count: int) -> list[int]:
         chosen.append(int(nearest.argmin()))
         nearest = np.maximum(nearest, directions @ directions[chosen[-1]])
     return chosen
-
-
-def _scale_camera(camera: Camera, factor: float) -> Camera:
-    """The camera in a world that is larger by ``factor``."""
-    extrinsics = camera.extrinsics.copy()
-    extrinsics[:3, 3] *= factor
-    return replace(camera, extrinsics=extrinsics)
 
 
 def choose_photos(folder: Path, limit: int, report: Callable[[str], object]) -> list[Path]:

@@ -80,11 +80,11 @@ def squares_on_sheet(mat: Mat, number: int) -> tuple[Float[np.ndarray, "squares 
     return squares, left, top
 
 
-def foot_outline(length: float = 265.0, width: float = 100.0) -> Float[np.ndarray, "points 2"]:
-    """Rounded outline of a left or right foot of this size, mm from its middle, toes to +x."""
+def foot_outline() -> Float[np.ndarray, "points 2"]:
+    """Rounded outline of a left or right foot of 265 x 100 mm, mm from its middle, toes to +x."""
     angle = np.linspace(0, 2 * np.pi, 121)
-    x = length / 2 * np.cos(angle)
-    return np.stack([x, width / 2 * np.sin(angle) * (0.84 + 0.16 * np.cos(angle))], 1)
+    x = 265 / 2 * np.cos(angle)
+    return np.stack([x, 100 / 2 * np.sin(angle) * (0.84 + 0.16 * np.cos(angle))], 1)
 
 
 def _draw_sheet(mat: Mat, number: int) -> Figure:

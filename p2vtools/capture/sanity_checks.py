@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +52,8 @@ def photo_problems(folder: Path, side: str, weights: PretrainedModel) -> list[st
             agreement[candidate] = reconstruct(weights, read_photo_set(folder, candidate)).silhouette_iou
         except ValueError as error:
             return [f"{folder}: {error}"]
-    detected = max(SIDES, key=lambda candidate: _trimmed_mean(agreement[candidate].values()))
+    best = {candidate: sorted(ious.values())[len(ious) // 4 :] for candidate, ious in agreement.items()}
+    detected = max(SIDES, key=lambda candidate: statistics.fmean(best[candidate]))
     ious = agreement[detected]
     mean, worst = statistics.fmean(ious.values()), min(ious, key=ious.get)
     limits = weights.card.get(VERDICT_KEY, {}).get("classes", {}).get(photo_class(len(ious)), {})
@@ -66,8 +66,3 @@ def photo_problems(folder: Path, side: str, weights: PretrainedModel) -> list[st
         found = f"labelled as a {side} foot; its photos show a {detected} one"
         return [f"{folder}: {found}: was the side swapped?"]
     return []
-
-
-def _trimmed_mean(values: Collection[float]) -> float:
-    """The mean without the lowest quarter."""
-    return statistics.fmean(sorted(values)[len(values) // 4 :])

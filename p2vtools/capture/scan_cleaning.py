@@ -98,7 +98,6 @@ def clean_scan(
     template: Bool[np.ndarray, "x y z"],
     unit: str | None = None,
     foot_length: float | None = None,
-    seed: int = 0,
 ) -> CleanedScan:
     """Extracts the foot from a scan.
 
@@ -117,12 +116,13 @@ def clean_scan(
         raise ValueError("the scale of a scan comes from its unit or from the length of the foot: pass one of the two")
     if unit is not None and unit not in UNITS:
         raise ValueError(f"unit is {unit!r}; expected one of {', '.join(UNITS)}")
-    rng, registration = np.random.default_rng(seed), TemplateRegistration(template)
+    rng, registration = np.random.default_rng(0), TemplateRegistration(template)
     scale, unit, ground, notes = _find_unit(decimate(mesh), unit, foot_length, registration, rng)
     ground, shape = _stand_like_shape(ground, _fit_shape(ground, registration))
     end = min(FOOT_CUT_HEIGHT, _scan_end(ground.foot))
     vertices, faces = to_mesh(_closed_occupancy(ground, shape, end), _grid_cube(ground), LEVEL)
-    to_toes = _toes_forward(shape)
+    x, _, z = shape.to_scan[:3, 0]  # from the heel to the second toe
+    to_toes = trimesh.transformations.rotation_matrix(np.arctan2(z, x), [0, 1, 0])
     foot = trimesh.Trimesh(_lengthen_toes(trimesh.transform_points(vertices, to_toes)), faces, process=False)
     to_foot = trimesh.transformations.translation_matrix(-foot.bounds.mean(0) * [1, 0, 1] - [0, foot.bounds[0, 1], 0])
     foot.apply_transform(to_foot)
@@ -295,12 +295,6 @@ def _with_reflections(foot: trimesh.Trimesh, planes: list[Plane]) -> tuple[Float
     reflected = [vertices - 2 * (vertices @ plane[:3] - plane[3])[:, None] * plane[:3] for plane in planes]
     reversed_faces = [faces[:, ::-1] + len(vertices) * (number + 1) for number in range(len(planes))]
     return np.concatenate([vertices, *reflected]), np.concatenate([faces, *reversed_faces]).astype(np.int64)
-
-
-def _toes_forward(shape: FittedShape) -> Float[np.ndarray, "4 4"]:
-    """The rotation about the vertical that turns the line from the heel to the second toe to +x."""
-    x, _, z = shape.to_scan[:3, 0]
-    return trimesh.transformations.rotation_matrix(np.arctan2(z, x), [0, 1, 0])
 
 
 def _lengthen_toes(vertices: Float[np.ndarray, "vertices 3"]) -> Float[np.ndarray, "vertices 3"]:

@@ -20,9 +20,9 @@ from PIL import Image
 
 from p2vlib.geometry.cameras import Camera
 from p2vlib.geometry.frames import Cube
+from p2vtools.archives.photo_files import encode_photo
 from p2vtools.capture.app_exports import WITHOUT_MAT, Export
 from p2vtools.capture.app_formats.colmap import frames_from_model
-from p2vtools.capture.capture_writer import encode_photo
 from p2vtools.capture.charuco import DEFAULT_FOCAL
 from p2vtools.capture.mat_capture import choose_photos, read_photos
 
@@ -61,7 +61,7 @@ class SparseModel:
     seconds: float
 
 
-def run_sfm(photos: list[bytes], cameras: list[Camera], threads: int = 1) -> SparseModel:
+def run_sfm(photos: list[bytes], cameras: list[Camera]) -> SparseModel:
     """Features, matching and incremental mapping of ``photos`` (contents of JPEG or PNG files).
 
     Intrinsics are those of ``cameras``. The model is aligned to their positions by a similarity transform; their
@@ -71,7 +71,7 @@ def run_sfm(photos: list[bytes], cameras: list[Camera], threads: int = 1) -> Spa
 
     start = time.perf_counter()
     parameters = [tuple(camera.intrinsics[[0, 1, 0, 1], [0, 1, 2, 2]].tolist()) for camera in cameras]
-    model = map_photos(photos, "PINHOLE", parameters, threads=threads)
+    model = map_photos(photos, "PINHOLE", parameters)
     if model is None:
         return SparseModel(np.zeros((0, 3)), (), float("nan"), time.perf_counter() - start)
     images = sorted((image for image in model.images.values() if image.has_pose), key=lambda image: image.name)

@@ -26,8 +26,9 @@ from p2vlib.geometry.frames import FOOT_CUBE_EDGE, FOOT_SYNSET, SIDES, Cube, foo
 from p2vlib.geometry.grids import VoxelGrid, voxelise
 from p2vtools.archives.binvox import read_binvox
 from p2vtools.archives.capture_folder import read_subject, write_capture
+from p2vtools.archives.photo_files import encode_photo
 from p2vtools.archives.shapenet import RENDERINGS, SPLITS, VOXELS, read_taxonomy
-from p2vtools.capture.capture_writer import clockwise_order, encode_photo, metadata_row
+from p2vtools.capture.capture_writer import clockwise_order, metadata_row
 from p2vtools.capture.mat_capture import MAX_PHOTO_SIDE
 from p2vtools.capture.scan_files import read_scan
 from p2vtools.files import atomic_directory, ensure_absent, file_lock
@@ -220,8 +221,8 @@ def _crop_photos(
             raise FileError(name, "its camera does not show the leg below the knee", "check the cameras")
         if box != (0, 0, camera.width, camera.height):
             report(f"{name}: cropped above the knee")
-        suffix, mode = (".png", "RGBA") if name.lower().endswith(".png") else (".jpg", "RGB")
-        photos[f"{len(photos):02d}{suffix}"] = encode_photo(np.asarray(photo.convert(mode).crop(box)), suffix, 95)
+        suffix, kind, mode = ("png", "PNG", "RGBA") if name.lower().endswith(".png") else ("jpg", "JPEG", "RGB")
+        photos[f"{len(photos):02d}.{suffix}"] = encode_photo(np.asarray(photo.convert(mode).crop(box)), kind, 95)
         cameras.append(crop_camera(camera, box))
     return photos, cameras
 

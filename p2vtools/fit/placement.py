@@ -69,6 +69,9 @@ SUFFICIENT_AGREEMENT = 0.85
 """From this agreement on, no further placement is tried."""
 
 
+Method = Literal["start", "typical foot", "volume"]
+
+
 @dataclass(frozen=True, eq=False)
 class FootPlacement:
     """The result of `find_foot`."""
@@ -79,7 +82,7 @@ class FootPlacement:
     """Distance from the start, metres."""
     turn_degrees: float
     """Angle from the start, clockwise seen from above."""
-    method: Literal["start", "typical foot", "volume"]
+    method: Method
     """How the pose was found: kept, by the fit of the typical foot, or around a predicted volume or visual hull."""
     agreement: float
     """Mean IoU over the photos of the silhouettes of the network's volume with the silhouettes it predicts."""
@@ -176,13 +179,8 @@ def _fit_in_rounds(
 def _start_prior(weights: PretrainedModel, start: Float[np.ndarray, "4 4"], side: str) -> PosePrior:
     """Prior of the fit in a cube in whose frame the search started at the pose ``start``."""
     mirror = -1 if side == "right" else 1
-    mean = [
-        start[0, 3] / FOOT_CUBE_EDGE,
-        mirror * start[2, 3] / FOOT_CUBE_EDGE,
-        mirror * math.radians(pose_yaw(start)),
-        0,
-    ]
-    shift = START_SHIFT / FOOT_CUBE_EDGE
+    x, z = start[0, 3] / FOOT_CUBE_EDGE, mirror * start[2, 3] / FOOT_CUBE_EDGE
+    mean, shift = [x, z, mirror * math.radians(pose_yaw(start)), 0], START_SHIFT / FOOT_CUBE_EDGE
     deviation = [shift, shift, math.radians(START_TURN), math.sqrt(weights.typical_foot.spread)]
     return PosePrior(torch.tensor(mean), torch.tensor(deviation))
 
@@ -197,7 +195,7 @@ def _predict_masks(
     """
     for scale in (edge, 1.0):
         with contextlib.suppress(ValueError):
-            return (*predict_masks(weights, photo_set, pose, _scaled_cube(scale)), scale)
+            return (*predict_masks(weights, photo_set, pose, scaled_cube(scale)), scale)
     return None
 
 
@@ -227,7 +225,7 @@ def _best_distinct(places: Sequence[_FittedPose], number: int) -> list[_FittedPo
 class _Candidate(NamedTuple):
     """A pose and what the network predicts there."""
 
-    method: Literal["start", "typical foot", "volume"]
+    method: Method
     pose: Float[np.ndarray, "4 4"]
     at_limit: bool
     agreement: float
@@ -242,19 +240,19 @@ def find_foot(weights: PretrainedModel, photo_set: PhotoSet) -> FootPlacement:
         ValueError: no foot in the view of the cameras.
     """
     start, overlap = pose_matrix(0.0, photo_set.initial_position), 0.0
-    fitted = None
+    search, fitted = _Search(weights, photo_set, start), None
     if weights.typical_foot is not None:
         pose, overlap = _fit_in_rounds(weights, photo_set, start)
-        fitted = None if pose is start else _evaluate(weights, photo_set, "typical foot", pose, start)
-    best = fitted or _evaluate(weights, photo_set, "start", start, start)
+        fitted = None if pose is start else search.evaluate("typical foot", pose)
+    best = fitted or search.evaluate("start", start)
     if fitted and len(photo_set.photos) == 1 and overlap < MIN_OVERLAP:
-        best = _better(_evaluate(weights, photo_set, "start", start, start), best, DOUBTFUL_GAIN)
+        best = _better(search.evaluate("start", start), best, DOUBTFUL_GAIN)
     if len(photo_set.photos) > 1:
-        best = _better(best, _recentre(weights, photo_set, best, start))
+        best = _better(best, search.recentre(best))
         if best.agreement < SUFFICIENT_AGREEMENT:
-            best = _better(best, _carve(weights, photo_set, start))
+            best = _better(best, search.carve())
         if best.agreement < SUFFICIENT_AGREEMENT and best.method != "start":
-            best = _better(_evaluate(weights, photo_set, "start", start, start), best)
+            best = _better(search.evaluate("start", start), best)
     if not (best.volume > 0.5).any():
         raise ValueError(_not_found(photo_set))
     step = np.linalg.inv(start) @ best.pose
@@ -268,55 +266,50 @@ def _better(first: _Candidate, second: _Candidate | None, gain: float = MIN_GAIN
     return first if second is None or second.agreement < first.agreement + gain else second
 
 
-def _evaluate(
-    weights: PretrainedModel,
-    photo_set: PhotoSet,
-    method: Literal["start", "typical foot", "volume"],
-    pose: Float[np.ndarray, "4 4"],
-    start: Float[np.ndarray, "4 4"],
-) -> _Candidate | None:
-    """What the network predicts at ``pose``, moved within the limits; None: a camera does not see the cube there.
+class _Search(NamedTuple):
+    """The candidates of one photo set."""
 
-    Raises:
-        ValueError: ``method`` is ``start`` and a camera does not see the cube.
-    """
-    pose, at_limit = _within_limits(pose, start)
-    try:
-        prediction, cameras = predict_cube(weights, photo_set, pose, FOOT_CUBE)
-    except ValueError:
-        if method == "start":
-            raise
-        return None
-    volume = prediction.probability[0].numpy() / weights.threshold / 2
-    volume = volume[:, :, ::-1] if photo_set.side == "right" else volume
-    agreement = float(np.mean(silhouette_iou(prediction, cameras, weights.threshold)))
-    return _Candidate(method, pose, at_limit, agreement, volume)
+    weights: PretrainedModel
+    photo_set: PhotoSet
+    start: Float[np.ndarray, "4 4"]
 
+    def evaluate(self, method: Method, pose: Float[np.ndarray, "4 4"]) -> _Candidate | None:
+        """What the network predicts at ``pose``, moved within the limits; None: a camera does not see the cube there.
 
-def _recentre(
-    weights: PretrainedModel, photo_set: PhotoSet, candidate: _Candidate | None, start: Float[np.ndarray, "4 4"]
-) -> _Candidate | None:
-    """The candidate whose cube is centred on the volume of ``candidate``; None: the volume is empty."""
-    placement = None if candidate is None else estimate_placement(candidate.volume, FOOT_CUBE)
-    if placement is None:
-        return None
-    return _evaluate(weights, photo_set, "volume", candidate.pose @ pose_matrix(*placement), start)
-
-
-def _carve(weights: PretrainedModel, photo_set: PhotoSet, start: Float[np.ndarray, "4 4"]) -> _Candidate | None:
-    """The candidate whose cube is centred twice on a visual hull and then on the network's volume.
-
-    None: a hull is empty, or a camera is inside the cube of the hull.
-    """
-    pose, cube = start, _scaled_cube(SEARCH_SCALE)
-    for _ in range(2):
-        placement = None
-        with contextlib.suppress(ValueError):
-            placement = estimate_placement(foot_visual_hull(weights, photo_set, pose, cube), cube)
-        if placement is None:
+        Raises:
+            ValueError: ``method`` is ``start`` and a camera does not see the cube.
+        """
+        pose, at_limit = _within_limits(pose, self.start)
+        try:
+            prediction, cameras = predict_cube(self.weights, self.photo_set, pose, FOOT_CUBE)
+        except ValueError:
+            if method == "start":
+                raise
             return None
-        pose = _within_limits(pose @ pose_matrix(*placement), start)[0]
-    return _recentre(weights, photo_set, _evaluate(weights, photo_set, "volume", pose, start), start)
+        volume = prediction.probability[0].numpy() / self.weights.threshold / 2
+        volume = volume[:, :, ::-1] if self.photo_set.side == "right" else volume
+        agreement = float(np.mean(silhouette_iou(prediction, cameras, self.weights.threshold)))
+        return _Candidate(method, pose, at_limit, agreement, volume)
+
+    def recentre(self, candidate: _Candidate | None) -> _Candidate | None:
+        """The candidate whose cube is centred on the volume of ``candidate``; None: the volume is empty."""
+        placement = None if candidate is None else estimate_placement(candidate.volume, FOOT_CUBE)
+        return placement and self.evaluate("volume", candidate.pose @ pose_matrix(*placement))
+
+    def carve(self) -> _Candidate | None:
+        """The candidate whose cube is centred twice on a visual hull and then on the network's volume.
+
+        None: a hull is empty, or a camera is inside the cube of the hull.
+        """
+        pose, cube = self.start, scaled_cube(SEARCH_SCALE)
+        for _ in range(2):
+            placement = None
+            with contextlib.suppress(ValueError):
+                placement = estimate_placement(foot_visual_hull(self.weights, self.photo_set, pose, cube), cube)
+            if placement is None:
+                return None
+            pose = _within_limits(pose @ pose_matrix(*placement), self.start)[0]
+        return self.recentre(self.evaluate("volume", pose))
 
 
 def foot_visual_hull(
@@ -336,7 +329,7 @@ def foot_visual_hull(
     return hull.numpy()[:, :, ::-1] if photo_set.side == "right" else hull.numpy()
 
 
-def _scaled_cube(scale: float) -> Cube:
+def scaled_cube(scale: float) -> Cube:
     """The cube of a foot, scaled about its centre on the floor."""
     edge = FOOT_CUBE_EDGE * scale
     return Cube((-edge / 2, 0.0, -edge / 2), edge)

@@ -10,7 +10,6 @@ photos are taken: in the studio of R2N2, with a phone, with a phone on a printed
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -19,7 +18,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import trimesh
-from PIL import Image
 
 from p2vlib import progress
 from p2vlib.config import DATA_RECIPE, Config
@@ -30,6 +28,7 @@ from p2vlib.geometry.frames import FOOT_SYNSET, R2N2_DISTANCE_SCALE, R2N2_FOV, S
 from p2vlib.geometry.grids import voxelise
 from p2vlib.provenance import data_folder, home
 from p2vtools.archives.capture_folder import RENDERINGS, SPLITS, VOXELS, read_subject, write_capture
+from p2vtools.archives.photo_files import encode_photo
 from p2vtools.executor import run_jobs
 from p2vtools.files import atomic_directory, file_digest, file_digests, file_lock, is_whole
 from p2vtools.synthesis.packing import pack
@@ -172,13 +171,8 @@ def build_collection(config: Config) -> Path:
         with _lock(config.scale, "data"):
             if not packed.is_current(config):  # another process may have packed it meanwhile
                 _render_missing(config)
-                pack(config, capture_folders(config))
+                pack(config, [path for job in capture_jobs(config) for path in job.folders(config.scale).values()])
     return packed.packed_path(config)
-
-
-def capture_folders(config: Config) -> list[Path]:
-    """The capture folders of ``config``, in the order in which they are packed."""
-    return [folder for job in capture_jobs(config) for folder in job.folders(config.scale).values()]
 
 
 def unseen_capture(config: Config, person: int, side: str) -> Path:
@@ -255,8 +249,7 @@ def _capture_foot(job: CaptureJob, foot: SyntheticFoot, domain: str, folder: Pat
         mats = list(MATS.values())
         sheet = random_sheet(mats[job.index % len(mats)], rng) if domain == MAT_DOMAIN else None
         rows, cameras = trajectory.rows, trajectory.cameras
-        images = render_phone_photos(foot.leg_mesh, trajectory, job.phone_samples, sheet)
-        photos = {f"{number:02d}.jpg": image for number, image in enumerate(images)}
+        photos = render_phone_photos(foot.leg_mesh, trajectory, job.phone_samples, sheet)
     description = {"side": foot.side, "look": DOMAINS.get(domain, domain), "length": foot.length, "metadata": "metric"}
     _write(folder, job, foot.solid, cube, rows, cameras, photos, description)
 
@@ -269,8 +262,7 @@ def _capture_wild(job: CaptureJob, foot: SyntheticFoot, folder: Path) -> None:
     rng = np.random.default_rng([job.seed, job.index, SIDES.index(foot.side), 3])
     painted = paint(foot.leg_mesh, foot.side, sample_appearance(rng, _person(job)))
     scene = sample_wild_scene(rng, job.views, foot.leg_mesh, foot.side)
-    images = render_wild_photos(foot.leg_mesh, painted, scene, job.phone_samples)
-    photos = {f"{number:02d}.jpg": image for number, image in enumerate(images)}
+    photos = render_wild_photos(foot.leg_mesh, painted, scene, job.phone_samples)
     description = {"side": foot.side, "look": WILD_DOMAIN, "length": foot.length, "metadata": "metric"}
     _write(folder, job, foot.solid, foot.cube, scene.cameras.rows, scene.cameras.cameras, photos, description)
 
@@ -293,7 +285,7 @@ def _grid(folder: Path) -> Path:
 
 def _render_studio(
     rng: np.random.Generator, job: CaptureJob, mesh: trimesh.Trimesh, unit: float, target: np.ndarray
-) -> tuple[list[Row], list[Camera], dict[str, bytes]]:
+) -> tuple[list[Row], list[Camera], list[bytes]]:
     """Metadata rows, cameras and PNG files in clockwise order, starting with the view nearest to the front."""
     from p2vtools.synthesis.photos.rendering import render_studio_photos
     from p2vtools.synthesis.photos.trajectories import sample_studio_cameras
@@ -303,12 +295,8 @@ def _render_studio(
     first = azimuths[np.abs((azimuths + 180) % 360 - 180).argmin()]
     order = np.argsort((azimuths - first) % 360)
     rows, cameras = [rows[i] for i in order], [cameras[i] for i in order]
-    files = {}
-    for number, image in enumerate(render_studio_photos(mesh, cameras, job.studio_samples)):
-        stream = io.BytesIO()
-        Image.fromarray(image).save(stream, "png")
-        files[f"{number:02d}.png"] = stream.getvalue()
-    return rows, cameras, files
+    images = render_studio_photos(mesh, cameras, job.studio_samples)
+    return rows, cameras, [encode_photo(image, "PNG") for image in images]
 
 
 def _write(
@@ -318,7 +306,7 @@ def _write(
     cube: Cube,
     rows: list[Row],
     cameras: list[Camera],
-    photos: dict[str, bytes],
+    photos: list[bytes],
     description: dict,
 ) -> None:
     """Writes a capture folder, complete or not at all."""
@@ -336,7 +324,9 @@ def _write(
     mesh = trimesh.exchange.obj.export_obj(solid, include_normals=False, include_color=False, digits=6)
     truth = voxelise(solid.vertices, solid.faces, cube, GRID_SIZE)
     with atomic_directory(folder, replace=True) as partial:
-        write_capture(partial, photos, rows, cameras, subject, truth, mesh)
+        suffix = "png" if description["look"] == "studio" else "jpg"
+        files = {f"{number:02d}.{suffix}": photo for number, photo in enumerate(photos)}
+        write_capture(partial, files, rows, cameras, subject, truth, mesh)
         digests = file_digests(partial)
         del digests["subject.json"]
         write_text(partial / "subject.json", json.dumps({**subject, "sha256": digests}, indent=1))

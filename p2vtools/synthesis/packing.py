@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import trimesh
-from PIL import Image
 from safetensors.numpy import save
 
 from p2vlib.config import Config
@@ -19,6 +17,7 @@ from p2vlib.files import write_bytes
 from p2vlib.geometry.frames import FOOT_CUT_HEIGHT, object_cube
 from p2vlib.geometry.grids import VoxelGrid, voxelise
 from p2vtools.archives.capture_folder import Capture, read_capture
+from p2vtools.archives.photo_files import encode_photo
 
 
 def pack(config: Config, folders: Sequence[Path]) -> Path:
@@ -55,8 +54,12 @@ def _pack_capture(folder: Path) -> tuple[list[bytes], list[tuple[dict, np.ndarra
         views = [camera.normalised(truth.cube, box) for camera, box in zip(capture.cameras, boxes, strict=True)]
         row = {**_table_row(folder, capture.subject, cube_name), "boxes": boxes}
         rows.append((row, np.packbits(truth.volume), np.stack(views)))
-    photos = zip(capture.photos, capture.files, strict=True)
-    return [file if photo.format == "JPEG" else _to_webp(photo) for photo, file in photos], rows
+    # WebP: lossy colours, lossless alpha.
+    photos = [
+        file if photo.format == "JPEG" else encode_photo(np.asarray(photo), "WEBP", 85)
+        for photo, file in zip(capture.photos, capture.files, strict=True)
+    ]
+    return photos, rows
 
 
 def _grids(capture: Capture) -> Iterator[tuple[str, VoxelGrid]]:
@@ -80,10 +83,3 @@ def _table_row(folder: Path, subject: dict, cube: str) -> dict[str, str]:
         "side": subject.get("side", "none"),
         "cube": cube,
     }
-
-
-def _to_webp(photo: Image.Image) -> bytes:
-    """Lossy colours, lossless alpha."""
-    buffer = io.BytesIO()
-    photo.save(buffer, "webp", quality=85, method=4)
-    return buffer.getvalue()

@@ -183,13 +183,15 @@ def sample_body(
         deviations: standard deviations of muscle, ankle and calf.
     """
     muscle, ankle, calf = np.clip(rng.normal([0.5, 0, 0], deviations), [0, -1, -1], 1)
+    # A tone between two neighbours of the Monk scale with a slight variation of hue.
+    skin = monk_tone(rng.beta(1.5, 1.5) * (len(MONK_TONES) - 1)) * rng.normal(1, 0.03, 3)
     return {
         "stature": float(stature),
         "mass": float(body_mass_index * stature**2),
         "muscle": float(muscle),
         "ankle": float(ankle),
         "calf": float(calf),
-        "skin": _sample_skin(rng),
+        "skin": tuple(np.clip(skin, 0.005, 0.95).tolist()),
     }
 
 
@@ -198,12 +200,6 @@ def truncated_normal(rng: np.random.Generator) -> float:
     while abs(value := rng.normal()) > 3:
         pass
     return float(value)
-
-
-def _sample_skin(rng: np.random.Generator) -> tuple[float, float, float]:
-    """A tone between two neighbours of the Monk scale with a slight variation of hue, linear RGB."""
-    tone = monk_tone(rng.beta(1.5, 1.5) * (len(MONK_TONES) - 1))
-    return tuple(float(value) for value in np.clip(tone * rng.normal(1, 0.03, 3), 0.005, 0.95))
 
 
 def _sample_feet(rng: np.random.Generator, length: float, width: float) -> tuple[FootShape, FootShape]:

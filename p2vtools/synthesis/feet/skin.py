@@ -94,8 +94,9 @@ def _bare_skin(canvas: LegCanvas, rng: np.random.Generator, tone: np.ndarray, te
     albedo = tone * detail * (1 + mottling[:, None] + blush)
     albedo *= 1 + red * canvas.redness[:, None] * [0.06, -0.14, -0.12]
     albedo *= 1 + rng.uniform(0, 0.35) * _knuckles(canvas) * [-0.25, -0.5, -0.5]
-    # Soles have little pigment.
-    sole = _sole(canvas) * rng.uniform(0.4, 0.9) * np.clip(1 - tone.mean() / 0.5, 0, 1)
+    height, down = canvas.position[:, 1], -canvas.normals[:, 1]
+    sole = (np.clip((26 - height) / 14, 0, 1) * np.clip((down + 0.35) / 0.4, 0, 1))[:, None]
+    sole = sole * rng.uniform(0.4, 0.9) * np.clip(1 - tone.mean() / 0.5, 0, 1)  # soles have little pigment
     albedo += sole * (np.array([0.42, 0.24, 0.17]) * rng.uniform(0.7, 1.2) - albedo)
     pale = 0.75 * tone + 0.25 * np.array([0.75, 0.55, 0.48])
     return albedo + nail * canvas.nails[:, None] * (pale * rng.uniform(0.9, 1.25) - albedo)
@@ -109,11 +110,6 @@ def skin_detail(canvas: LegCanvas, skin: Float[np.ndarray, "height width 3"]) ->
     ankle = (height > 60) & (height < 100) & (texels[:, 1] > 0)
     weight = np.clip((115 - height) / 45, 0, 1)[:, None] * np.clip(texels[:, 1:] / 10, 0, 1)
     return 1 + weight * (np.clip(colours / colours[ankle].mean(axis=0), 0.15, 3) - 1)
-
-
-def _sole(canvas: LegCanvas) -> Mask:
-    height, down = canvas.position[:, 1], -canvas.normals[:, 1]
-    return (np.clip((26 - height) / 14, 0, 1) * np.clip((down + 0.35) / 0.4, 0, 1))[:, None]
 
 
 def _knuckles(canvas: LegCanvas) -> Mask:

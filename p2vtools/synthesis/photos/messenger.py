@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 from jaxtyping import Float
 
-from p2vtools.synthesis.photos.phone_camera import Sensor, encode_jpeg, motion_kernel, simulate_sensor
+from p2vtools.archives.photo_files import encode_photo
+from p2vtools.synthesis.photos.phone_camera import Sensor, motion_kernel, simulate_sensor
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,6 @@ def process_photo(
         size = image.shape[1], image.shape[0]
         small = tuple(max(8, round(edge * processing.messenger_scale)) for edge in size)
         image = cv2.resize(image, small, interpolation=cv2.INTER_AREA)
-        file = np.frombuffer(encode_jpeg(image, processing.messenger_quality), np.uint8)
+        file = np.frombuffer(encode_photo(image, quality=processing.messenger_quality), np.uint8)
         image = cv2.resize(cv2.imdecode(file, cv2.IMREAD_COLOR_RGB), size, interpolation=cv2.INTER_LINEAR)
-    return encode_jpeg(image, sensor.jpeg_quality)
+    return encode_photo(image, quality=sensor.jpeg_quality)

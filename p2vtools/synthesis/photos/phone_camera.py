@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, UInt8
-from PIL import Image
 
 from p2vlib.geometry.cameras import Camera
 from p2vtools.synthesis.colours import linear_to_srgb
@@ -102,10 +100,3 @@ def simulate_sensor(
     tone = linear_to_srgb(light)
     tone = tone + sensor.contrast * (tone * tone * (3 - 2 * tone) - tone)
     return np.round(255 * tone).astype(np.uint8)
-
-
-def encode_jpeg(image: UInt8[np.ndarray, "height width 3"], quality: int) -> bytes:
-    """Encodes an image as a JPEG file without EXIF metadata."""
-    stream = io.BytesIO()
-    Image.fromarray(image).save(stream, "JPEG", quality=quality)
-    return stream.getvalue()

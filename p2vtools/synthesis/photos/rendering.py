@@ -16,6 +16,7 @@ import trimesh
 from jaxtyping import Float, UInt8
 
 from p2vlib.geometry.cameras import Camera
+from p2vtools.archives.photo_files import encode_photo
 from p2vtools.synthesis.colours import linear_to_srgb
 from p2vtools.synthesis.mat import Sheet
 from p2vtools.synthesis.photos.fill_light import compute_fill_light, sample_floor_light
@@ -23,7 +24,6 @@ from p2vtools.synthesis.photos.floors import SPAN, floor_texture
 from p2vtools.synthesis.photos.phone_camera import (
     Optics,
     apply_optics,
-    encode_jpeg,
     simulate_sensor,
     widened_camera,
 )
@@ -116,7 +116,7 @@ def render_phone_photos(
             radiance = apply_optics(radiance, camera, optics, view)
         exposure, rng = metering * trajectory.exposure[view], np.random.default_rng(sensor_seed)
         image = simulate_sensor(radiance, trajectory.sensor, exposure, trajectory.white_balance[view], rng)
-        photos.append(encode_jpeg(image, trajectory.sensor.jpeg_quality))
+        photos.append(encode_photo(image, quality=trajectory.sensor.jpeg_quality))
     return photos
 
 

@@ -14,7 +14,7 @@ from trimesh.ray.ray_pyembree import RayMeshIntersector
 from p2vlib.geometry.cameras import Camera
 from p2vtools.synthesis.photos.fill_light import Light, gather_light, smooth_over_mesh
 from p2vtools.synthesis.photos.messenger import process_photo
-from p2vtools.synthesis.photos.props import transform_mesh
+from p2vtools.synthesis.photos.props import transform_mesh, without_attributes
 from p2vtools.synthesis.photos.rendering import (
     DARK,
     SKIN_TONE,
@@ -58,7 +58,8 @@ def render_wild_photos(leg: trimesh.Trimesh, painted: trimesh.Trimesh, scene: Wi
         painted: the same surface, possibly with more vertices, with the vertex attribute ``albedo``.
         spp: samples per pixel.
     """
-    static, lamps = _static_scene(leg, painted, scene), _lamps(scene)
+    static = _static_scene(leg, painted, scene)
+    lamps = {f"lamp-{number}": key_light(lamp, scene.target) for number, lamp in enumerate(scene.light.lamps)}
     photos = []
     for view, camera in enumerate(scene.cameras.cameras):
         render_seed, sensor_seed = np.random.SeedSequence((scene.seed, view)).generate_state(2)
@@ -82,9 +83,7 @@ def _static_scene(leg: trimesh.Trimesh, painted: trimesh.Trimesh, scene: WildSce
     parts = [leg, *scene.thighs, *(mesh for _, mesh in scene.objects)]
     parts += [] if scene.cloth is None else [scene.cloth]
     parts += [] if scene.other_foot is None else [transform_mesh(leg, scene.other_foot)]
-    blockers = RayMeshIntersector(
-        trimesh.util.concatenate([trimesh.Trimesh(part.vertices, part.faces, process=False) for part in parts])
-    )
+    blockers = RayMeshIntersector(trimesh.util.concatenate([without_attributes(part) for part in parts]))
     paper = next((flat for flat in scene.flats if flat.name in ("paper", "mat")), None)
     ground = (texture if paper is None else paper.texture).mean(axis=(0, 1))
     open_floor = scene.light.open_floor
@@ -177,11 +176,6 @@ def _on_flat(
     row = (origin[2] + x[None, :] * scale[2, 0] + y[:, None] * scale[2, 1]).astype(np.float32)
     image = cv2.remap(light.astype(np.float32), column, row, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return cv2.resize(image, (1024, 1024)) if shape == (256, 256) else image
-
-
-def _lamps(scene: WildScene) -> Scene:
-    """The lights that cast shadows, except the flash."""
-    return {f"lamp-{number}": key_light(lamp, scene.target) for number, lamp in enumerate(scene.light.lamps)}
 
 
 def _flash(scene: WildScene, camera: Camera) -> Scene:

@@ -94,13 +94,16 @@ def sample_wild_scene(rng: np.random.Generator, views: int, leg: trimesh.Trimesh
     outdoors = floor in OUTDOORS
     other = props.other_foot(rng, leg, side) if rng.random() < OTHER_FOOT_SHARE else None
     thighs, cloth, trousers = _sample_clothes(rng, leg, None if other is None else other[0])
-    hiding = [_upper_part(leg), *thighs, *([] if cloth is None else [cloth]), *([] if other is None else [other[1]])]
+    high = np.asarray(leg.vertices)[:, 1][leg.faces].min(axis=1) > props.ANKLE_HEIGHT + 0.02
+    hiding = [trimesh.Trimesh(leg.vertices, leg.faces[high], process=False), *thighs]
+    hiding += [] if cloth is None else [cloth]
+    hiding += [] if other is None else [other[1]]
     # Points evenly over the surface, although vertices are denser on the toes, and the extreme points.
     area = np.bincount(np.asarray(leg.faces).ravel(), np.repeat(leg.area_faces, 3), len(leg.vertices))[low]
     chosen = rng.choice(len(foot), 150, replace=False, p=area / area.sum())
     points = foot[np.concatenate([chosen, foot.argmin(axis=0), foot.argmax(axis=0)])]
     cameras = sample_wild_cameras(
-        rng, views, points, trimesh.util.concatenate([_without_attributes(mesh) for mesh in hiding])
+        rng, views, points, trimesh.util.concatenate([props.without_attributes(mesh) for mesh in hiding])
     )
     objects = _sample_objects(rng, leg, [leg, *hiding], target, cameras.cameras)
     light = sample_wild_light(rng, outdoors)
@@ -135,16 +138,6 @@ def sample_wild_scene(rng: np.random.Generator, views: int, leg: trimesh.Trimesh
 _FLOOR_TOTAL = sum(share for _, share, _ in FLOORS.values())
 
 
-def _without_attributes(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
-    return trimesh.Trimesh(mesh.vertices, mesh.faces, process=False)
-
-
-def _upper_part(leg: trimesh.Trimesh) -> trimesh.Trimesh:
-    """The faces of ``leg`` above the ankle."""
-    high = np.asarray(leg.vertices)[:, 1][leg.faces].min(axis=1) > props.ANKLE_HEIGHT + 0.02
-    return trimesh.Trimesh(leg.vertices, leg.faces[high], process=False)
-
-
 def _sample_clothes(
     rng: np.random.Generator, leg: trimesh.Trimesh, mirror: np.ndarray | None
 ) -> tuple[tuple[trimesh.Trimesh, ...], trimesh.Trimesh | None, str]:
@@ -167,7 +160,7 @@ def _sample_clothes(
     if cloth is not None:
         second = props.transform_mesh(cloth, mirror)
         albedo = np.concatenate([cloth.vertex_attributes["albedo"]] * 2)
-        cloth = trimesh.util.concatenate([_without_attributes(cloth), _without_attributes(second)])
+        cloth = trimesh.util.concatenate([props.without_attributes(cloth), props.without_attributes(second)])
         cloth.vertex_attributes["albedo"] = albedo
     return (tube, props.transform_mesh(tube, mirror)), cloth, kind
 
