@@ -104,7 +104,7 @@ def check_capture(folder: Path, tree: Path, weights: PretrainedModel) -> Capture
     if report.side in SIDES and not report.problems:
         if grid is None and report.cameras == MATRICES:  # cameras noted by hand are too inexact for this check
             report.problems += photo_problems(folder, report.side, weights)
-        elif grid is not None and side_of_grid(grid, weights) not in (report.side, None):
+        elif grid is not None and side_of_grid(grid, weights) != report.side:
             other = next(side for side in SIDES if side != report.side)
             claim = f"labelled as a {report.side} foot; its solid is a {other} one"
             report.problems.append(f"{folder}: {claim}: was the side swapped?")

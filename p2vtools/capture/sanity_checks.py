@@ -20,7 +20,7 @@ SIDE_LENGTH = 0.25
 """Length to which a surface is scaled before its side is recognised, metres."""
 
 
-def side_of_mesh(mesh: trimesh.Trimesh, weights: PretrainedModel) -> str | None:
+def side_of_mesh(mesh: trimesh.Trimesh, weights: PretrainedModel) -> str:
     """``left`` or ``right`` for a surface in metres with its toes along +x, at any position; see `side_of_grid`."""
     vertices = mesh.vertices - mesh.bounds.mean(axis=0) * [1, 0, 1]
     grid = voxelise(vertices * SIDE_LENGTH / np.ptp(vertices[:, 0]), mesh.faces, FOOT_CUBE)
@@ -28,13 +28,8 @@ def side_of_mesh(mesh: trimesh.Trimesh, weights: PretrainedModel) -> str | None:
     return side_of_grid(grid, weights)
 
 
-def side_of_grid(grid: VoxelGrid, weights: PretrainedModel) -> str | None:
-    """``left`` or ``right`` for a solid with its toes along +x: the typical foot of that side is more similar.
-
-    None if the pretrained weights have no typical foot.
-    """
-    if weights.typical_foot is None:
-        return None
+def side_of_grid(grid: VoxelGrid, weights: PretrainedModel) -> str:
+    """``left`` or ``right`` for a solid with its toes along +x: the typical foot of that side is more similar."""
     return max(SIDES, key=lambda side: typical_iou(grid.volume, weights.typical_foot, side))
 
 

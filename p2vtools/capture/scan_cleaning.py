@@ -237,13 +237,8 @@ def _closed_occupancy(ground: GroundPlane, shape: FittedShape, end: float) -> Fl
     """Smooth occupancy in `_grid_cube`, 0 to 1, of the foot below ``end``, with its sole and holes closed."""
     vertices, faces = _with_reflections(ground.foot, ground.planes)
     corner = np.asarray(_grid_cube(ground).lower)[[0, 2]]
-    first, last = (
-        np.clip((bound - corner) / VOXEL_SIZE, 0, GRID_SIZE).astype(int)
-        for bound in (
-            ground.foot.bounds[0, [0, 2]] - 2 * VOXEL_SIZE,
-            ground.foot.bounds[1, [0, 2]] + 3 * VOXEL_SIZE,
-        )
-    )
+    bounds = ground.foot.bounds[:, [0, 2]] + VOXEL_SIZE * np.array([[-2], [3]])
+    first, last = np.clip((bounds - corner) / VOXEL_SIZE, 0, GRID_SIZE).astype(int)
     layers = round(FOOT_CUT_HEIGHT / VOXEL_SIZE) + 2 * MARGIN
     x, z = (corner[axis] + VOXEL_SIZE * (np.arange(first[axis], last[axis]) + 0.5) for axis in (0, 1))
     y = VOXEL_SIZE * (np.arange(layers) - MARGIN + 0.5)

@@ -58,15 +58,9 @@ def _read_mesh(mesh: object, to_world: np.ndarray) -> tuple[np.ndarray, np.ndarr
     from pxr import Usd, UsdGeom
 
     first = Usd.TimeCode.EarliestTime()
-    points, counts, corners = (
-        np.array(attribute.Get(first) or [], dtype=kind)
-        for attribute, kind in (
-            (mesh.GetPointsAttr(), np.float64),
-            (mesh.GetFaceVertexCountsAttr(), np.int64),
-            (mesh.GetFaceVertexIndicesAttr(), np.int64),
-        )
-    )
-    points = points.reshape(-1, 3)
+    points = np.array(mesh.GetPointsAttr().Get(first) or [], np.float64).reshape(-1, 3)
+    counts = np.array(mesh.GetFaceVertexCountsAttr().Get(first) or [], np.int64)
+    corners = np.array(mesh.GetFaceVertexIndicesAttr().Get(first) or [], np.int64)
     if (counts < 3).any():
         raise ValueError(f"{mesh.GetPath()}: a face has {counts.min()} vertices")
     if counts.sum() != len(corners):

@@ -116,7 +116,7 @@ def measure(
     else:
         _print_measures(measures, scale)
         progress.log("  no interval: this mesh has no record of how it was made, so its uncertainty is unknown")
-    if (apparent := side_of_mesh(foot, pretrained.load_pretrained())) not in (side, None):
+    if (apparent := side_of_mesh(foot, pretrained.load_pretrained())) != side:
         progress.log(f"  it looks like a {apparent} foot; measured as a {side} one, as given by --side")
     if out or fit:
         from p2vtools import viewer

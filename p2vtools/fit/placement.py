@@ -90,7 +90,7 @@ class FootPlacement:
     """Whether the search went beyond `MAX_SHIFT` or `MAX_TURN`; ``pose`` is then the nearest pose within them,
     or the start."""
     overlap: float
-    """Mean Dice coefficient over the photos of the fitted typical foot with the predicted silhouettes, or 0."""
+    """Mean Dice coefficient over the photos of the fitted typical foot with the predicted silhouettes."""
 
 
 def pose_matrix(yaw: float, position: np.ndarray) -> Float[np.ndarray, "4 4"]:
@@ -239,11 +239,10 @@ def find_foot(weights: PretrainedModel, photo_set: PhotoSet) -> FootPlacement:
     Raises:
         ValueError: no foot in the view of the cameras.
     """
-    start, overlap = pose_matrix(0.0, photo_set.initial_position), 0.0
-    search, fitted = _Search(weights, photo_set, start), None
-    if weights.typical_foot is not None:
-        pose, overlap = _fit_in_rounds(weights, photo_set, start)
-        fitted = None if pose is start else search.evaluate("typical foot", pose)
+    start = pose_matrix(0.0, photo_set.initial_position)
+    search = _Search(weights, photo_set, start)
+    pose, overlap = _fit_in_rounds(weights, photo_set, start)
+    fitted = None if pose is start else search.evaluate("typical foot", pose)
     best = fitted or search.evaluate("start", start)
     if fitted and len(photo_set.photos) == 1 and overlap < MIN_OVERLAP:
         best = _better(search.evaluate("start", start), best, DOUBTFUL_GAIN)

@@ -37,8 +37,8 @@ class PretrainedModel:
     """Occupancy from which a voxel is solid, chosen on validation people."""
     card: dict[str, Any]
     """Configuration, training data, recipe and results."""
-    typical_foot: TypicalFoot | None = None
-    """Prior for the alignment of cameras measured by hand; None: not stored."""
+    typical_foot: TypicalFoot
+    """Prior for the search for the foot and the alignment of cameras measured by hand."""
 
     @property
     def takes_close_crops(self) -> bool:
@@ -51,14 +51,13 @@ def pretrained_path() -> Path:
     return home() / FOLDER / f"{NAME}.safetensors"
 
 
-def save_pretrained(path: Path, model: nn.Module, card: dict[str, Any], typical: TypicalFoot | None = None) -> None:
+def save_pretrained(path: Path, model: nn.Module, card: dict[str, Any], typical: TypicalFoot) -> None:
     """Writes float16 weights as safetensors with the card in their metadata, and the card again as JSON beside them."""
     tensors = {
         name: (value.half() if value.is_floating_point() else value).contiguous().cpu()
         for name, value in model.state_dict().items()
     }
-    if typical:
-        tensors |= {f"{TYPICAL}.solid": typical.solid.cpu(), f"{TYPICAL}.spread": torch.tensor(typical.spread)}
+    tensors |= {f"{TYPICAL}.solid": typical.solid.cpu(), f"{TYPICAL}.spread": torch.tensor(typical.spread)}
     write_atomically(path, lambda partial: save_file(tensors, partial, {"card": json.dumps(card)}))
     write_text(path.with_suffix(".json"), json.dumps(card, indent=1) + "\n")
 
@@ -97,7 +96,7 @@ def load_pretrained(path: Path | None = None) -> PretrainedModel:
             raise ValueError(f"threshold {threshold}, or weights that are not finite")
         with torch.device("meta"):  # shapes without values: they are compared before memory is allocated
             model = Ensemble(config, members, finer)
-        solid, spread = (tensors.pop(f"{TYPICAL}.{name}", None) for name in TypicalFoot._fields)
+        solid, spread = (tensors.pop(f"{TYPICAL}.{name}") for name in TypicalFoot._fields)
         model.load_state_dict(tensors, assign=True)
-        typical = None if solid is None else TypicalFoot(solid > 0, float(spread))
+        typical = TypicalFoot(solid > 0, float(spread))
         return PretrainedModel(to_fast_layout(model.float()).eval(), threshold, card, typical)

@@ -130,8 +130,6 @@ def _predict_noted(
     cameras are used only if the agreement improves clearly (`ALIGNMENT_GAIN`). Cameras with which the silhouettes
     hardly agree (`FAR_OFF`) are looked for in the whole photos, from both sides of the foot.
     """
-    if weights.typical_foot is None:
-        raise ValueError("these weights have no typical foot to align cameras to; pass --cameras exact")
     pose, found, kept, before = pose_matrix(0.0, photo_set.initial_position), None, None, 0.0
     with contextlib.suppress(ValueError):  # such cameras may not see the foot
         found = find_foot(weights, photo_set) if find else None
@@ -163,7 +161,7 @@ def reconstruct(
 
     Raises:
         FootNotSeenError: a camera that does not see the foot.
-        ValueError: no foot found, or weights that cannot align cameras.
+        ValueError: no foot found.
     """
     if size not in GRID_SIZES:
         raise ValueError(f"size is {size}; expected one of {', '.join(map(str, GRID_SIZES))}")

@@ -104,11 +104,8 @@ def measure_with_intervals(
     """
     calibration, fine = card_calibration(weights, photo_class(len(photo_set.photos), cameras)), foot
     if len(foot.probability) != CALIBRATED_SIZE:
-        if cameras == "exact":
-            photo_set_of_foot = placed_photos(photo_set, foot, range(len(photo_set.photos)))
-            fine = reconstruct(weights, photo_set_of_foot, CALIBRATED_SIZE, "given")
-        else:
-            fine = reconstruct(weights, photo_set, CALIBRATED_SIZE, "given", cameras)
+        placed = placed_photos(photo_set, foot, range(len(photo_set.photos))) if cameras == "exact" else photo_set
+        fine = reconstruct(weights, placed, CALIBRATED_SIZE, "given", cameras)
     raw = uncalibrated_measures(weights, photo_set, fine, cameras)
     corrected = correct_surface(foot.mesh, photo_set.side, corrected_targets(raw.table, calibration))
     measures = measure_foot(corrected, photo_set.side)[0]

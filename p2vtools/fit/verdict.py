@@ -203,20 +203,17 @@ def disagreeing_photo(silhouette_iou: Mapping[str, float]) -> str | None:
 def reconstruction_features(
     weights: PretrainedModel, foot: ReconstructedFoot, halves_iou: float | None, side: str
 ) -> dict[str, float]:
-    """Key of `FEATURES` -> value. ``halves`` and ``typical`` are missing where they are unknown."""
+    """Key of `FEATURES` -> value. ``halves`` is missing where it is unknown."""
     labels, count = ndimage.label(foot.solid)
     first, second = foot.member_probability[:2] >= foot.threshold
-    features = {
+    return {
         "silhouettes": float(np.mean(list(foot.silhouette_iou.values()))),
         "members": float(iou(first, second)),
         "connected": float(np.bincount(labels.ravel())[1:].max() / foot.solid.sum()) if count else 0.0,
         "certainty": foot.certainty,
+        **({} if halves_iou is None else {"halves": halves_iou}),
+        "typical": typical_iou(foot.member_probability.mean(0) >= foot.threshold, weights.typical_foot, side),
     }
-    if halves_iou is not None:
-        features["halves"] = halves_iou
-    if weights.typical_foot is not None:
-        features["typical"] = typical_iou(foot.member_probability.mean(0) >= foot.threshold, weights.typical_foot, side)
-    return features
 
 
 def typical_iou(solid: Bool[np.ndarray, "x y z"], typical_foot: TypicalFoot, side: str) -> float:
