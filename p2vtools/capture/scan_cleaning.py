@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -322,14 +322,13 @@ def write_scan_capture(
     """
     with atomic_directory(out) as folder:
         write_model(cleaned, folder)
-        cube = foot_cube(cleaned.mesh.bounds)
         subject = {
             "subject": out.name,
             "taxonomy": FOOT_SYNSET,
             "side": cleaned.side,
             "metadata": "metric",
             "scale": cleaned.scale,
-            "cube": {"lower": list(cube.lower), "edge": cube.edge},
+            "cube": asdict(foot_cube(cleaned.mesh.bounds)),
             "unit of the scan": cleaned.unit,
             "from the scan": cleaned.to_foot.tolist(),
             "notes": cleaned.notes,

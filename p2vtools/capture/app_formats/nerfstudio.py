@@ -7,7 +7,6 @@ from pathlib import PurePosixPath
 
 import numpy as np
 import trimesh
-from jaxtyping import Float
 
 from p2vlib.files import reading
 from p2vtools.capture.app_exports import LENS_MODELS, UNDISTORT, Export, Frame, to_array, to_camera, to_floats
@@ -28,8 +27,12 @@ def read(archive: ExportArchive) -> Export:
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise ValueError(f"{archive.path}: transforms.json has no list of frames; was it written by another program?")
     frames = [_frame(archive, root, transforms | entry) for entry in entries]  # the lens of a frame has precedence
-    cloud = f"{root}{transforms.get('ply_file_path', '')}"
-    points = _read_points(archive, cloud) if cloud in archive else np.zeros((0, 3))
+    cloud, points = f"{root}{transforms.get('ply_file_path', '')}", np.zeros((0, 3))
+    if cloud in archive:
+        with reading(archive.path / cloud, "expected a point cloud as PLY"):
+            stored = trimesh.load(io.BytesIO(archive.read(cloud)), file_type="ply")
+            points = np.asarray(stored.vertices, dtype=np.float64)
+            points = points[np.isfinite(points).all(1)]
     metric = all("depth_file_path" in entry and "colmap_im_id" not in entry for entry in entries)
     up = np.array([0.0, 0, 1]) if metric else None
     notes = [] if metric else ["transforms.json has no depth maps of a phone, which would prove that it is in metres"]
@@ -45,10 +48,3 @@ def _frame(archive: ExportArchive, root: str, values: dict) -> Frame:
     *lens, width, height = to_floats(name, values, "fl_x fl_y cx cy w h")
     pose = to_array(name, "transform_matrix", values.get("transform_matrix"), (4, 4))
     return Frame(name, to_camera(name, pose, lens, (width, height)), np.array(distortion))
-
-
-def _read_points(archive: ExportArchive, name: str) -> Float[np.ndarray, "points 3"]:
-    with reading(archive.path / name, "expected a point cloud as PLY"):
-        cloud = trimesh.load(io.BytesIO(archive.read(name)), file_type="ply")
-        points = np.asarray(cloud.vertices, dtype=np.float64)
-        return points[np.isfinite(points).all(1)]

@@ -45,7 +45,10 @@ def sample_appearance(rng: np.random.Generator, person: Person) -> Appearance:
     The tone is uniform over the whole Monk scale, independent of ``person.skin``, the tone in the other domains.
     """
     seed, texture = int(rng.integers(2**32)), float(rng.uniform())
-    tone = _skin_tone(rng.uniform(0, len(MONK_TONES) - 1)) * rng.normal(1, 0.04, 3) * rng.uniform(0.85, 1.1)
+    # The geometric mean of the Monk scale and of reflectances: its swatches are lighter and less red than skin.
+    position = rng.uniform(0, len(MONK_TONES) - 1)
+    skin = [np.interp(position, [0, 4.5, 9], channel) for channel in zip(*SKIN_REFLECTANCES, strict=True)]
+    tone = np.sqrt(monk_tone(position) * skin) * rng.normal(1, 0.04, 3) * rng.uniform(0.85, 1.1)
     shares = {**MARKS, "polish": POLISH}
     draws = rng.random(len(shares))
     marks = {mark for mark, draw, share in zip(shares, draws, shares.values(), strict=True) if draw < share}
@@ -61,15 +64,6 @@ def sample_appearance(rng: np.random.Generator, person: Person) -> Appearance:
         marks=frozenset(marks),
         sock=sock,
     )
-
-
-def _skin_tone(position: float) -> np.ndarray:
-    """Linear RGB: geometric mean of the interpolated Monk scale and of `SKIN_REFLECTANCES` at the same position.
-
-    The swatches of the scale alone are lighter and less red than measured reflectances of skin.
-    """
-    skin = [np.interp(position, [0, 4.5, 9], channel) for channel in zip(*SKIN_REFLECTANCES, strict=True)]
-    return np.sqrt(monk_tone(position) * skin)
 
 
 def paint(leg_mesh: trimesh.Trimesh, side: str, appearance: Appearance) -> trimesh.Trimesh:

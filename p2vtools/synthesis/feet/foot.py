@@ -52,18 +52,13 @@ def make_feet(person: Person) -> dict[str, SyntheticFoot]:
     Raises:
         ValueError: a foot does not fit into its cube.
     """
-    posed = _posed_legs(person)
-    return {side: _make_foot(person, side, posed) for side in SIDES}
-
-
-def _posed_legs(person: Person) -> np.ndarray:
-    """Both legs of a person in world axes, not yet on the floor, ``[model vertices, 3]``, metres."""
     changes = {"measure-ankle-circ-incr": person.ankle, "measure-calf-circ-incr": person.calf}
     pose = {}
     for side, shape in (("left", person.left), ("right", person.right)):
         changes |= {f"{side[0]}-foot-scale-horiz-incr": shape.width, f"{side[0]}-foot-scale-vert-incr": shape.instep}
         pose |= _pose(shape, side)
-    return pose_legs(person.phenotypes(), changes, pose)
+    posed = pose_legs(person.phenotypes(), changes, pose)
+    return {side: _make_foot(person, side, posed) for side in SIDES}
 
 
 def _pose(shape: FootShape, side: str) -> dict[str, np.ndarray]:
@@ -89,6 +84,7 @@ def _bone_transform(about_x: float, about_y: float, about_z: float, extension: f
 
 
 def _make_foot(person: Person, side: str, posed: np.ndarray) -> SyntheticFoot:
+    """A foot from both ``posed`` legs in world axes, not yet on the floor, ``[model vertices, 3]``, metres."""
     leg, shape = leg_template(side), getattr(person, side)
     vertices = _level(leg.subdivision @ posed, leg)
     vertices = _lift_toes(vertices, leg)

@@ -113,9 +113,8 @@ def _bodies(
         matrix = scene.other_foot
         mirrored = transform_mesh(painted, matrix)
         content["other"] = _foot(transform_mesh(leg, matrix), mirrored, skin[:, ::-1], material, fill, 12)
-    albedo = np.asarray(painted.vertex_attributes["albedo"]) if "albedo" in painted.vertex_attributes else None
     height = np.asarray(painted.vertices)[:, 1]
-    tone = SKIN_TONE if albedo is None else albedo[height > height.max() - 0.05].mean(axis=0)
+    tone = np.asarray(painted.vertex_attributes["albedo"])[height > height.max() - 0.05].mean(axis=0)
     for number, thigh in enumerate(scene.thighs):
         colours = np.broadcast_to(tone, (len(thigh.faces), 3, 3))
         content[f"thigh-{number}"] = _surface(thigh, thigh.vertex_normals[thigh.faces], colours, material, fill)
