@@ -13,7 +13,7 @@ from trimesh.ray.ray_pyembree import RayMeshIntersector
 
 from p2vlib.geometry.cameras import Camera
 from p2vtools.synthesis.photos.fill_light import Light, gather_light, smooth_over_mesh
-from p2vtools.synthesis.photos.messenger import process_photo
+from p2vtools.synthesis.photos.phone_camera import process_photo
 from p2vtools.synthesis.photos.props import transform_mesh, without_attributes
 from p2vtools.synthesis.photos.rendering import (
     DARK,

@@ -12,8 +12,7 @@ from p2vlib.geometry.cameras import Camera
 from p2vtools.synthesis.colours import any_colour
 from p2vtools.synthesis.mat import MATS, random_sheet
 from p2vtools.synthesis.photos import props
-from p2vtools.synthesis.photos.messenger import Processing, sample_processing
-from p2vtools.synthesis.photos.phone_camera import Sensor
+from p2vtools.synthesis.photos.phone_camera import Processing, Sensor, sample_processing
 from p2vtools.synthesis.photos.surfaces import flat_frame
 from p2vtools.synthesis.photos.wild_cameras import WildCameras, sample_wild_cameras
 from p2vtools.synthesis.photos.wild_floors import (

@@ -18,8 +18,7 @@ from p2vlib.geometry.frames import FOOT_CUBE, FOOT_CUT_HEIGHT, FOOT_SYNSET, foot
 from p2vlib.geometry.grids import VoxelGrid, voxelise
 from p2vtools.archives.binvox import read_binvox, write_binvox
 from p2vtools.archives.camera_files import read_cameras, write_cameras
-from p2vtools.capture.capture_checks import extra_content, solid_problems
-from p2vtools.capture.dataset_validation import validate_dataset
+from p2vtools.capture.dataset_validation import extra_content, solid_problems, validate_dataset
 from p2vtools.capture.submission import Submission, submit_capture
 from p2vtools.cli import main
 from p2vtools.synthesis.feet.foot import SyntheticFoot, make_feet

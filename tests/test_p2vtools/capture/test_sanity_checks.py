@@ -14,7 +14,7 @@ from p2vlib.geometry.frames import foot_cube
 from p2vlib.geometry.grids import voxelise
 from p2vlib.provenance import data_folder
 from p2vtools.archives.camera_files import read_cameras, write_cameras
-from p2vtools.capture.capture_checks import check_capture
+from p2vtools.capture.dataset_validation import check_capture
 from p2vtools.capture.sanity_checks import photo_problems, side_of_grid, side_of_mesh
 from p2vtools.fit.placement import pose_matrix
 from p2vtools.fit.pretrained import PretrainedModel
