@@ -87,19 +87,18 @@ def read_json(path: Path, parse: Callable[[str], Any] = json.loads) -> dict[str,
 class PeakMemory(threading.Thread):
     """Samples the resident memory of this process and of its children; ``gib`` is the largest of any one of them.
 
-    Sampling works on every system; a peak shorter than ``interval`` seconds may be missed.
+    Sampling works on every system; a peak shorter than half a second may be missed.
     """
 
-    def __init__(self, interval: float = 0.5) -> None:
+    def __init__(self) -> None:
         super().__init__(daemon=True)
-        self.interval = interval
         self.ended = threading.Event()
         self.gib = 0.0
         self.sample()
         self.start()
 
     def run(self) -> None:
-        while not self.ended.wait(self.interval):
+        while not self.ended.wait(0.5):
             self.sample()
 
     def sample(self) -> float:
@@ -268,14 +267,18 @@ def begin(
         FileNotFoundError: ``namespace`` is given, and there is no such notebook.
     """
     parameters: dict[str, Any] = {}
+    path = home() / "notebooks" / f"{notebook}.ipynb"
     if namespace is not None:
         scale, seed = namespace["scale"], namespace["seed"]
-        parameters = changed_parameters(notebook, namespace)
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: no such notebook; begin() expects the name of a notebook's file")
+        defaults = {name: value for name, value in default_parameters(path).items() if name not in ("scale", "seed")}
+        parameters = {name: namespace[name] for name, default in defaults.items() if namespace[name] != default}
     config = from_params(scale, seed=seed, **changes)
     check_names(*config.networks, config.order_free, config.recurrent, *config.systems)
     run = NotebookRun(notebook, config, title, parameters, scale_free)
     if namespace is not None and not run.is_smoke:
-        cells, modules = notebook_code(home() / "notebooks" / f"{notebook}.ipynb")
+        cells, modules = notebook_code(path)
         run.provenance["design"] = design_digest(modules, cells)
     write_text(run.folder / "config.json", from_params(scale).to_json())
     write_text(run.folder / "parts" / f"{notebook}.config.json", config.to_json())
@@ -285,15 +288,6 @@ def begin(
         f"torch {facts['torch']} on {facts['device']}, {facts['machine']}"
     )
     return run
-
-
-def changed_parameters(notebook: str, namespace: Mapping[str, Any]) -> dict[str, Any]:
-    """The declared parameters of a notebook, other than scale and seed, whose values differ from their defaults."""
-    path = home() / "notebooks" / f"{notebook}.ipynb"
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such notebook; begin() expects the name of a notebook's file")
-    defaults = {name: value for name, value in default_parameters(path).items() if name not in ("scale", "seed")}
-    return {name: namespace[name] for name, default in defaults.items() if namespace[name] != default}
 
 
 def _current_cell() -> int | None:

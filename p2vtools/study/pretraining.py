@@ -53,24 +53,6 @@ def pretrained_config() -> Config:
     )
 
 
-def noted_cameras_recipe(exact: Training) -> Training:
-    """``exact`` for cameras measured by hand, to 1 degree and 3 mm: twice the camera noise, a third more steps."""
-    return replace(exact, steps=-(-exact.steps * 4 // 3), camera_noise=(1.2, 0.011))
-
-
-def mat_recipe(previous: Training) -> Training:
-    """Continues ``previous`` on mats and other floors: a quarter of the steps, a third of the learning rate."""
-    return replace(previous, steps=-(-previous.steps // 4), learning_rate=previous.learning_rate / 3)
-
-
-def wild_recipe(previous: Training, exact: Training, placement_noise: tuple[float, float]) -> Training:
-    """Continues ``previous`` on all domains, with half of the crops close to the foot: three quarters of the steps of
-    ``exact``, a third of the learning rate.
-    """
-    steps, rate = -(-exact.steps * 3 // 4), previous.learning_rate / 3
-    return replace(previous, steps=steps, learning_rate=rate, placement_noise=placement_noise, close_crops=0.5)
-
-
 def half_in_the_wild(feet: dataset.Captures) -> dataset.Captures:
     """All captures of the domain wild, and of every other person only those in one of the other domains, in turn.
 
@@ -82,12 +64,6 @@ def half_in_the_wild(feet: dataset.Captures) -> dataset.Captures:
     domain = {person: domains[number % len(domains)] for number, person in enumerate(people)}
     is_kept = feet.table.look == feet.table.subject.map(domain).fillna("wild")
     return feet.rows(np.flatnonzero(is_kept))
-
-
-def point_head_recipe(coarse: Training) -> Training:
-    """The training of the point head after ``coarse``, the training of the networks it refines."""
-    steps = -(-coarse.steps // 6)
-    return replace(coarse, steps=steps, steps_per_epoch=steps, point_samples=2048, close_crops=0.75)
 
 
 def train_pretrained(config: Config | None = None, target: Path | None = None, work: Path | None = None) -> Path:
@@ -112,15 +88,20 @@ def train_pretrained(config: Config | None = None, target: Path | None = None, w
     on_mats = [split.select(look=("phone", "mat")) for split in splits]
     in_the_wild = [half_in_the_wild(split) for split in splits]
     exact = config.finetuning
-    recipes = {"exact": exact, "by hand": noted_cameras_recipe(exact)}
+    # Cameras measured by hand, to 1 degree and 3 mm: twice the camera noise, a third more steps.
+    recipes = {"exact": exact, "by hand": replace(exact, steps=-(-exact.steps * 4 // 3), camera_noise=(1.2, 0.011))}
     with torch.random.fork_rng():
         torch.manual_seed(exact.seed + config.seed)
         network = UnprojectionConfig(image_size=config.image_size, height=FOOT_SHARE)
         model = Ensemble(network, members=2, point_channels=CHANNELS)
     histories = {}
     for member, name in zip(model.members, ("exact", "by hand"), strict=True):
-        mats, wild, start = f"{name}, on mats", f"{name}, in the wild", None
-        recipes |= {mats: mat_recipe(recipes[name]), wild: wild_recipe(recipes[name], exact, PLACEMENT_NOISE[name])}
+        mats, wild, start, recipe = f"{name}, on mats", f"{name}, in the wild", None, recipes[name]
+        # Both continue with a third of the learning rate. In the wild, half of the crops are close to the foot.
+        recipe = replace(recipe, learning_rate=recipe.learning_rate / 3)
+        recipes[mats] = replace(recipe, steps=-(-recipe.steps // 4))
+        options = {"placement_noise": PLACEMENT_NOISE[name], "close_crops": 0.5}
+        recipes[wild] = replace(recipe, steps=-(-exact.steps * 3 // 4), **options)
         for stage, data in {name: on_floors, mats: on_mats, wild: in_the_wild}.items():
             histories[stage] = train(member, *data, recipes[stage], work / stage, start=start)
             start = work / stage / "weights.safetensors"
@@ -146,7 +127,8 @@ def finish(
     count = test.photos.shape[1]
     views = range(count)
     model.calibrate(*calibration.fit_calibration(evaluation.predict(model, validation, views), validation.truth))
-    coarse, recipe = work / "coarse.safetensors", point_head_recipe(config.finetuning)
+    coarse, steps = work / "coarse.safetensors", -(-config.finetuning.steps // 6)
+    recipe = replace(config.finetuning, steps=steps, steps_per_epoch=steps, point_samples=2048, close_crops=0.75)
     checkpoints.save(coarse, model, {}, next(iter(histories.values())))
     history = train(model, train_split, validation, recipe, work / "finer", start=coarse)
     recipes, histories = recipes | {"finer": recipe}, histories | {"finer": history}

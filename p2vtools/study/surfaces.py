@@ -22,8 +22,6 @@ def f_score(
     predicted: Bool[np.ndarray, "n n n"],
     truth: Bool[np.ndarray, "n n n"],
     distance: float = 0.01,
-    points: int = 8192,
-    seed: int = 0,
 ) -> float:
     """F-score of two solids, by default F-score@1% as in the Pix2Vox papers.
 
@@ -43,17 +41,17 @@ def f_score(
     """
     if not predicted.any() or not truth.any():
         return float(predicted.any() == truth.any())
-    to_truth, to_predicted = surface_distances(predicted, truth, points, seed)
+    to_truth, to_predicted = surface_distances(predicted, truth)
     precision, recall = (to_truth < distance).mean(), (to_predicted < distance).mean()
     return float(2 * precision * recall / max(precision + recall, 1e-12))
 
 
 def surface_distances(
-    predicted: Bool[np.ndarray, "n n n"], truth: Bool[np.ndarray, "n n n"], points: int = 8192, seed: int = 0
+    predicted: Bool[np.ndarray, "n n n"], truth: Bool[np.ndarray, "n n n"]
 ) -> tuple[Float[np.ndarray, " points"], Float[np.ndarray, " points"]]:
     """Distances from points on each of two surfaces to the nearest point on the other: predicted to true, and back.
 
-    The surfaces are drawn by marching cubes at the outer edge of the voxels and sampled with ``points`` points. The
+    The surfaces are drawn by marching cubes at the outer edge of the voxels and sampled with 8,192 points. The
     unit is the edge of the cube, enlarged by one voxel as in the published code. Neither solid may be empty.
 
     >>> slab = np.zeros((8, 8, 8), bool)
@@ -66,16 +64,16 @@ def surface_distances(
     """
     from scipy.spatial import KDTree
 
-    first, second = (_surface_points(volume, points, seed + i) for i, volume in enumerate((predicted, truth)))
+    first, second = (_surface_points(volume, seed) for seed, volume in enumerate((predicted, truth)))
     return KDTree(second).query(first)[0], KDTree(first).query(second)[0]
 
 
-def _surface_points(volume: Bool[np.ndarray, "n n n"], points: int, seed: int) -> Float[np.ndarray, "points 3"]:
+def _surface_points(volume: Bool[np.ndarray, "n n n"], seed: int) -> Float[np.ndarray, "8192 3"]:
     import trimesh
 
     edge = len(volume) / (len(volume) + 1)
     surface = trimesh.Trimesh(*to_mesh(volume, Cube((0.0, 0.0, 0.0), edge), OUTER_LEVEL), process=False)
-    return np.asarray(trimesh.sample.sample_surface(surface, points, seed=seed)[0])
+    return np.asarray(trimesh.sample.sample_surface(surface, 8192, seed=seed)[0])
 
 
 def f_score_rows(solids: Bool[Tensor, "captures x y z"], captures: Captures) -> pd.DataFrame:

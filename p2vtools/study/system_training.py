@@ -160,10 +160,9 @@ def without_poses(captures: Captures) -> Captures:
     return replace(captures, cameras=captures.cameras[:1, :1].expand_as(captures.cameras).contiguous())
 
 
-def with_floor_noise(captures: Captures, seed: int = 0) -> Captures:
+def with_floor_noise(captures: Captures) -> Captures:
     """``captures`` (from `dataset.load_feet`) in cubes moved up or down by random heights (`FLOOR_NOISE`)."""
-    generator = torch.Generator().manual_seed(seed)
-    moves = placement.sample_placements(len(captures), 0.0, 0.0, generator, FLOOR_NOISE)
+    moves = placement.sample_placements(len(captures), 0.0, 0.0, torch.Generator().manual_seed(0), FLOOR_NOISE)
     margin, size = placement.MAX_DEVIATIONS * FLOOR_NOISE, captures.truth.shape[-1]
     truth, cameras, boxes = placement.move_cube(
         captures.fine_truth, captures.cameras, captures.boxes, moves, size, margin

@@ -146,11 +146,11 @@ def run_sfm_on_floors(config: Config, kinds: Iterable[str], people: int, photos:
 # --------------------------------------------------------------------------------------------------------- measurements
 
 
-def inference_milliseconds(network: TrainedNetwork, captures: Captures, number: int, repeats: int = 5) -> float:
-    """Median time to reconstruct one object from ``number`` photos in a batch of one, after a warm-up."""
+def inference_milliseconds(network: TrainedNetwork, captures: Captures, number: int) -> float:
+    """Median of five times to reconstruct one object from ``number`` photos in a batch of one, after a warm-up."""
     capture = captures.select(sample=captures.table["sample"].iloc[0])
     times = []
-    for _ in range(repeats + 1):
+    for _ in range(6):
         began = time.perf_counter()
         evaluation.predict(network.model, capture, capture.test_views(number)).cpu()
         times.append(1000 * (time.perf_counter() - began))

@@ -62,9 +62,7 @@ def validation_folders(feet: Path) -> list[Path]:
     return folders
 
 
-def reconstruct_validation_feet(
-    weights: PretrainedModel, folders: Sequence[Path], seed: int = 0, workers: int | None = None
-) -> pd.DataFrame:
+def reconstruct_validation_feet(weights: PretrainedModel, folders: Sequence[Path]) -> pd.DataFrame:
     """Reconstructs the feet in capture folders from 1, 2, 4 and 8 photos, in parallel.
 
     The foot is displaced from the start of the search and has to be found. Each foot has one further row: half of the
@@ -76,18 +74,18 @@ def reconstruct_validation_feet(
         mesh (its surface; None: not a foot), measures (`uncertainty.uncalibrated_measures`) and truth (measurement ->
         mm).
     """
-    jobs = [(weights, folder, number, seed) for number, folder in enumerate(folders)]
-    results = run_jobs(rows_of_foot, jobs, "validation feet", "foot", workers)
+    jobs = [(weights, folder, number) for number, folder in enumerate(folders)]
+    results = run_jobs(rows_of_foot, jobs, "validation feet", "foot")
     return pd.DataFrame([row for rows in results for row in rows])
 
 
-def rows_of_foot(weights: PretrainedModel, folder: Path, number: int, seed: int) -> list[dict[str, Any]]:
+def rows_of_foot(weights: PretrainedModel, folder: Path, number: int) -> list[dict[str, Any]]:
     """The rows of one foot in `reconstruct_validation_feet`.
 
     Args:
         number: position of ``folder`` in the list of folders; it determines the further row.
     """
-    rng, every_photo = np.random.default_rng([seed, number]), read_photo_set(folder)
+    rng, every_photo = np.random.default_rng([0, number]), read_photo_set(folder)
     available = len(every_photo.photos)
     cases = [(count, "", "exact") for count in PHOTO_COUNTS if count <= available]
     if number % 4 in (1, 2):  # left and right feet alternate in `validation_folders`, so both come in both

@@ -27,34 +27,3 @@ from p2vtools.viewer.interactive import camera_poses, iou_curves, training_curve
 from p2vtools.viewer.model_figures import architecture_diagram, fusion_weights_figure
 from p2vtools.viewer.shading import label_agreement, render_voxels
 from p2vtools.viewer.static_html import Scenes
-
-__all__ = [
-    "Panel",
-    "Scenes",
-    "architecture_diagram",
-    "best_to_worst",
-    "camera_poses",
-    "cleaning_figure",
-    "contact_sheet",
-    "crop_alike",
-    "fit_map",
-    "fusion_weights_figure",
-    "gallery",
-    "histograms",
-    "iou_against_cost",
-    "iou_against_minutes",
-    "iou_against_views",
-    "iou_curves",
-    "label_agreement",
-    "landmark_figure",
-    "measurement_figure",
-    "mosaic",
-    "panels",
-    "point_clouds",
-    "reliability_diagram",
-    "render_voxels",
-    "slices",
-    "training_curves",
-    "view",
-    "volume_scene",
-]

@@ -15,17 +15,17 @@ from p2vtools.viewer.style import FAINTER, PALETTE, new_figure, study_style
 def histograms(
     frame: pd.DataFrame,
     columns: Sequence[str],
-    by: str | None = None,
-    units: Mapping[str, str] | None = None,
-    expected: Mapping[str, Mapping[str, tuple[float, float]]] | None = None,
+    by: str,
+    units: Mapping[str, str],
+    expected: Mapping[str, Mapping[str, tuple[float, float]]],
 ) -> Figure:
     """Histograms of ``columns``, one plot each, in one colour for each value of column ``by``.
 
     Args:
-        units: unit of a column, for its axis.
+        units: unit of each column, for its axis.
         expected: column -> group -> (mean, standard deviation) of a normal curve, drawn dashed.
     """
-    names = sorted(frame[by].unique()) if by else ["all"]
+    names = sorted(frame[by].unique())
     across = min(3, len(columns))
     down = -(-len(columns) // across)
     figure = new_figure(3.4 * across, 2.5 * down + 0.4)
@@ -33,33 +33,33 @@ def histograms(
         axes = figure.add_subplot(down, across, index + 1)
         bins = np.histogram_bin_edges(frame[column], bins=min(24, max(6, len(frame) // 8)))
         for colour, name in zip(PALETTE, names, strict=False):
-            values = frame.loc[frame[by] == name, column] if by else frame[column]
+            values = frame.loc[frame[by] == name, column]
             axes.hist(values, bins, histtype="stepfilled", color=colour, alpha=0.35, label=f"{name} ({len(values)})")
             axes.hist(values, bins, histtype="step", color=colour)
-            if name in (expected or {}).get(column, {}):
+            if name in expected.get(column, {}):
                 mean, deviation = expected[column][name]
                 x = np.linspace(mean - 3 * deviation, mean + 3 * deviation, 121)
                 density = np.exp(-(((x - mean) / deviation) ** 2) / 2) / (deviation * np.sqrt(2 * np.pi))
                 counts = density * len(values) * (bins[1] - bins[0])
                 axes.plot(x, counts, "--", color=colour, label=f"{name}, expected")
-        unit = (units or {}).get(column)
-        axes.set_xlabel(column.removesuffix(f"_{unit}").replace("_", " ") + (f" [{unit}]" if unit else ""))
+        axes.set_xlabel(column.removesuffix(f"_{units[column]}").replace("_", " ") + f" [{units[column]}]")
         axes.set_ylabel("count")
         axes.grid(False, axis="x")
-        if index == 0 and (by or expected):
+        if index == 0:
             figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure
 
 
-def line_styles(names: Iterable[str]) -> dict[str, tuple[str, str, str]]:
-    """Name -> colour, marker and line style, all different; the mean shape, a baseline, is always grey."""
+def line_styles(names: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Name -> color, marker and linestyle of its line, all different; the mean shape, a baseline, is always grey."""
     styles, others = {}, 0
     for name in names:
         if name.startswith(("mean-shape", "mean foot")):
-            styles[name] = (FAINTER, ".", "--")
+            styles[name] = {"color": FAINTER, "marker": ".", "linestyle": "--"}
             continue
         cycle, index = divmod(others, len(PALETTE) - 1)  # a repeated colour has another marker and line
-        styles[name] = (PALETTE[index], "os^Dv<>"[(index + cycle) % 7], ("-", "--", ":")[cycle % 3])
+        marker, line = "os^Dv<>"[(index + cycle) % 7], ("-", "--", ":")[cycle % 3]
+        styles[name] = {"color": PALETTE[index], "marker": marker, "linestyle": line}
         others += 1
     return styles
 
@@ -75,12 +75,11 @@ def iou_against_views(summary: pd.DataFrame, published: pd.DataFrame | None = No
     figure = new_figure(7.2, 4.4)
     axes = figure.add_subplot()
     groups = {str(name): rows.sort_values("views") for name, rows in summary.groupby(by, sort=False)}
-    for name, (colour, marker, line) in line_styles(groups).items():
+    for name, style in line_styles(groups).items():
         rows = groups[name]
-        style = {"marker": marker, "linestyle": line, "markersize": 4.5, "color": colour, "label": name, "zorder": 3}
-        axes.plot(rows["views"], rows["iou"], **style)
+        axes.plot(rows["views"], rows["iou"], **style, markersize=4.5, label=name, zorder=3)
         if {"low", "high"} <= set(rows):
-            axes.fill_between(rows["views"], rows["low"], rows["high"], color=colour, alpha=0.1, linewidth=0)
+            axes.fill_between(rows["views"], rows["low"], rows["high"], color=style["color"], alpha=0.1, linewidth=0)
     if published is not None:
         ends = []
         for name, rows in published_in_range(published, summary).groupby("model", sort=False):
@@ -123,12 +122,13 @@ def iou_against_cost(costs: pd.DataFrame) -> Figure:
     axes = figure.add_subplot()
     styles = line_styles(costs["system"])
     for row in costs.itertuples():
-        colour, marker, _ = styles[row.system]
+        style = styles[row.system]
         if np.isnan(row.milliseconds):
-            axes.axhline(row.iou, linestyle="--", linewidth=1.1, color=colour, label=row.system)
+            axes.axhline(row.iou, linestyle="--", linewidth=1.1, color=style["color"], label=row.system)
             continue
         interval = [[row.iou - row.low], [row.high - row.iou]]
-        axes.errorbar(row.milliseconds, row.iou, interval, fmt=marker, color=colour, capsize=3, label=row.system)
+        points = {"fmt": style["marker"], "color": style["color"], "label": row.system}
+        axes.errorbar(row.milliseconds, row.iou, interval, capsize=3, **points)
     axes.set(xlabel="time for one object [ms]", ylabel="IoU", xscale="log")
     axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
     return figure
@@ -146,9 +146,7 @@ def iou_against_minutes(history: pd.DataFrame, means: Mapping[str, float]) -> Fi
     styles = line_styles(history["model"].unique())
     for axes, (training, mean) in zip(figure.subplots(1, len(means), squeeze=False)[0], means.items(), strict=True):
         for name, rows in history[history["training"] == training].groupby("model", sort=False):
-            colour, marker, line = styles[name]
-            style = {"marker": marker, "linestyle": line, "markersize": 3.5, "color": colour, "label": name}
-            axes.plot(rows["seconds"] / 60, rows["validation_iou"], **style)
+            axes.plot(rows["seconds"] / 60, rows["validation_iou"], **styles[name], markersize=3.5, label=name)
         axes.axhline(mean, linestyle="--", color=FAINTER, label="mean shape")
         axes.set(title=training, xlabel="training [min]", ylabel="validation IoU", xlim=(0, None))
     axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
@@ -165,9 +163,8 @@ def reliability_diagram(tables: Mapping[str, pd.DataFrame]) -> Figure:
     figure = new_figure(6.2, 4.4)
     axes = figure.add_subplot()
     axes.plot([0, 1], [0, 1], color=FAINTER, linewidth=1.0, label="perfect calibration")
-    for name, (colour, marker, line) in line_styles(tables).items():
-        table = tables[name]
-        axes.plot(table.predicted, table.occupied, marker=marker, linestyle=line, color=colour, label=name)
+    for name, style in line_styles(tables).items():
+        axes.plot(tables[name].predicted, tables[name].occupied, **style, label=name)
     axes.set(xlabel="predicted probability [1]", ylabel="share occupied [1]", aspect="equal")
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
     return figure

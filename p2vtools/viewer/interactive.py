@@ -22,7 +22,7 @@ DASHES = {"-": "solid", "--": "dash", ":": "dot"}
 """matplotlib's line styles -> plotly's."""
 
 
-def camera_poses(cameras: Sequence[Camera], cube: Cube, names: Sequence[str] = ()) -> go.Figure:
+def camera_poses(cameras: Sequence[Camera], cube: Cube) -> go.Figure:
     """Positions and viewing pyramids of ``cameras`` around the ``cube``: metres, y up.
 
     Hover labels show azimuth, elevation (degrees) and distance (m) from the centre of the cube.
@@ -35,7 +35,7 @@ def camera_poses(cameras: Sequence[Camera], cube: Cube, names: Sequence[str] = (
     table["azimuth [°]"] = np.rad2deg(np.arctan2(offset[:, 2], offset[:, 0])) % 360
     table["elevation [°]"] = np.rad2deg(np.arcsin(offset[:, 1] / distance))
     table["distance [m]"] = distance
-    table["view"] = list(names) or [str(number) for number in range(len(cameras))]
+    table["view"] = [str(number) for number in range(len(cameras))]
     hover = dict.fromkeys(table.columns[:3], False) | dict.fromkeys(table.columns[3:6], ":.3f")
     figure = px.scatter_3d(table, *table.columns[:3], text="view", hover_data=hover)
     figure.update_traces(marker={"size": 5, "color": PALETTE[0]}, name="cameras", showlegend=True)
@@ -57,7 +57,7 @@ def camera_poses(cameras: Sequence[Camera], cube: Cube, names: Sequence[str] = (
     return figure
 
 
-def training_curves(history: pd.DataFrame, by: str | None = None) -> go.Figure:
+def training_curves(history: pd.DataFrame, by: str) -> go.Figure:
     """Loss and validation IoU against the step, with hover labels.
 
     Args:
@@ -66,7 +66,7 @@ def training_curves(history: pd.DataFrame, by: str | None = None) -> go.Figure:
     """
     use_plotly_style()
     names = {"loss": "training loss", "validation_iou": "validation IoU"}
-    rows = history.rename(columns=names).melt(["step", by] if by else ["step"], [*names.values()], "curve", "value")
+    rows = history.rename(columns=names).melt(["step", by], [*names.values()], "curve", "value")
     figure = px.line(rows, x="step", y="value", color=by, facet_col="curve", markers=True, height=360)
     figure.for_each_annotation(lambda title: title.update(text=title.text.removeprefix("curve=")))
     figure.update_xaxes(title_text="step [optimiser updates]")
@@ -86,9 +86,9 @@ def iou_curves(summary: pd.DataFrame, published: pd.DataFrame | None = None, by:
     figure = px.line(
         *(rows, "views", "iou", by),
         category_orders={by: list(styles)},
-        color_discrete_map={name: colour for name, (colour, _, _) in styles.items()},
+        color_discrete_map={name: style["color"] for name, style in styles.items()},
         line_dash=by,
-        line_dash_map={name: DASHES[line] for name, (_, _, line) in styles.items()},
+        line_dash_map={name: DASHES[style["linestyle"]] for name, style in styles.items()},
         markers=True,
         height=420,
         **bars,
@@ -103,12 +103,11 @@ def iou_curves(summary: pd.DataFrame, published: pd.DataFrame | None = None, by:
     return figure
 
 
-def volume_scene(volumes: Mapping[str, np.ndarray], cube: Cube, level: float = 0.5) -> Scenes:
+def volume_scene(volumes: Mapping[str, np.ndarray], cube: Cube) -> Scenes:
     """Surfaces of volumes over one ``cube``, side by side along z and labelled, in millimetres.
 
     Args:
-        volumes: name -> ``[x, y, z]``, boolean or occupancy in [0, 1].
-        level: occupancy of the surface.
+        volumes: name -> ``[x, y, z]``, boolean or occupancy in [0, 1]; the surface is where it is 0.5.
     """
     if not volumes:
         raise ValueError("expected at least one volume; found none")
@@ -116,7 +115,7 @@ def volume_scene(volumes: Mapping[str, np.ndarray], cube: Cube, level: float = 0
     edge, pitch = 1000 * cube.edge, 1100 * cube.edge
     for index, (name, volume) in enumerate(volumes.items()):
         colour = (SOLID, *PALETTE)[index % 8]
-        plot += isosurface(volume, edge, colour, level, (0, 0, -index * pitch))
+        plot += isosurface(volume, edge, colour, 0.5, (0, 0, -index * pitch))
         label = f'<span style="color: {colour}">■</span> {html.escape(name)}'
         place = (0.02, 0.04 + 0.08 * index)
         plot += k3d.text2d(label, place, color=to_number(INK), is_html=True, label_box=False)

@@ -158,7 +158,6 @@ def fusion_weights_figure(
     photos: UInt8[Tensor, "views channels height width"],
     reconstruction: Reconstruction,
     threshold: float = 0.5,
-    sample: int = 0,
 ) -> Figure:
     """How the views are fused, a row for each: its photo, its own volume, its weights, and the fused volume.
 
@@ -166,15 +165,14 @@ def fusion_weights_figure(
 
     Args:
         photos: of the sample, as in `Captures.photos`, in the order of the views.
-        reconstruction: output of a network with a volume for each view.
+        reconstruction: output of a network with a volume for each view; the first sample of the batch is drawn.
         threshold: occupancy from which a voxel is drawn.
-        sample: which sample of the batch.
 
     Raises:
         ValueError: another number of photos, or a network without a volume for each view.
     """
     occupancy, weights, fused = (
-        tensor[sample].detach().float().cpu().numpy()
+        tensor[0].detach().float().cpu().numpy()
         for tensor in (reconstruction.per_view_occupancy, reconstruction.view_weights, reconstruction.coarse)
     )
     if not len(photos) == len(occupancy) == len(weights):

@@ -123,7 +123,7 @@ def solid_objects(sample: Sample, prediction: Prediction, threshold: float, mode
 
 
 def label_voxels(
-    sample: Sample, prediction: Prediction, threshold: float, mode: str, photo: int = 0
+    sample: Sample, prediction: Prediction, threshold: float, mode: str, photo: int
 ) -> tuple[UInt8[np.ndarray, "x y z"], list[str]]:
     """Labels of the voxels (0 is empty) and the colours of labels 1, 2, …, for all of `MODES` but ``surface``.
 
@@ -297,10 +297,10 @@ def _photo_pyramid(camera: Camera, cube: Cube) -> Float[np.ndarray, "5 3"]:
     return camera.position + pyramid * PHOTO_DISTANCE / distance * cube.edge / EDGE
 
 
-def floor_objects(sample: Sample, step: float = 20.0) -> list[Any]:
-    """The floor of the cube as a grid (``step`` in mm), an arrow along +x, and a ruler where the size is known."""
+def floor_objects(sample: Sample) -> list[Any]:
+    """The floor of the cube as a grid of 20 mm, an arrow along +x, and a ruler where the size is known."""
     half, tip = EDGE / 2, EDGE / 2 + 30
-    along = np.arange(-half, half + 1e-6, step)
+    along = np.arange(-half, half + 1e-6, 20.0)
     grid = [[[x, 0, -half], [x, 0, half]] for x in along] + [[[-half, 0, z], [half, 0, z]] for z in along]
     arrow = [[[half, 0, 0], [tip, 0, 0]], *([[tip, 0, 0], [tip - 10, 0, z]] for z in (-6, 6))]
     front = "toes" if sample.side != "none" else "front"

@@ -7,5 +7,3 @@
 
 from p2vtools.study.report.numbers import committed_metrics, published_results, with_committed
 from p2vtools.study.report.pages import build
-
-__all__ = ["build", "committed_metrics", "published_results", "with_committed"]

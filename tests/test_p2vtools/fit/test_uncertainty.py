@@ -191,7 +191,7 @@ def test_reconstruct_and_measure_print_the_same_millimetres(right_foot, tmp_path
 
 
 def test_calibration_of_validation_feet(weights, right_foot):
-    rows = pd.DataFrame(validation_feet.rows_of_foot(weights, right_foot, 0, seed=0))
+    rows = pd.DataFrame(validation_feet.rows_of_foot(weights, right_foot, 0))
     assert rows.photos.tolist()[:3] == [1, 2, 4] and rows.fault.tolist() == ["", "", "", validation_feet.FAULTS[0]]
     assert rows.iou[:3].min() > 0.3 and rows.truth.iloc[0]["length"] > 150
     people = [rows.assign(subject=f"person-{number}") for number in range(4)]
