@@ -17,6 +17,7 @@ from p2vlib.config import Config, Training
 from p2vlib.data.dataset import Captures
 from p2vlib.geometry import placement
 from p2vlib.geometry.frames import FOOT_SHARE
+from p2vtools.fit import camera_alignment
 from p2vtools.fit.pretrained import load_pretrained
 from p2vtools.study import experiments, intervals, learning
 from p2vtools.study.experiments import TrainedNetwork
@@ -130,21 +131,73 @@ def recipe_table(config: Config, networks: Mapping[str, Mapping[str, TrainedNetw
     return pd.DataFrame(rows)
 
 
+def training_history(networks: Mapping[str, Mapping[str, TrainedNetwork]]) -> pd.DataFrame:
+    """The histories of all ``networks`` (as of `recipe_table`), with columns training and model."""
+    return pd.concat(
+        network.history.assign(training=training, model=name)
+        for name, stages in networks.items()
+        for training, network in stages.items()
+    )
+
+
 def minutes(network: TrainedNetwork) -> float:
     """Minutes of a network's training, without its validation."""
     return network.history.seconds.iloc[-1] / 60
 
 
+def select_splits(captures: Captures) -> dict[str, list[Captures]]:
+    """The train and the validation captures of each of `STAGES`."""
+    splits = ("train", "validation")
+    return {stage: [experiments.training_captures(captures, stage, split) for split in splits] for stage in STAGES}
+
+
+def select_tests(captures: Captures) -> dict[tuple[str, str], Captures]:
+    """(dataset, domain) -> test captures: objects, and feet in the domains studio and phone."""
+    feet = captures.select(dataset="feet", cube="metric", split="test")
+    return {
+        ("objects", "studio"): captures.select(dataset="objects", split="test"),
+        ("feet", "studio"): feet.select(look="studio"),
+        ("feet", "phone"): feet.select(look="phone", light="drift"),
+    }
+
+
 def evaluate_system(network: TrainedNetwork, captures: Captures, views: Sequence[int]) -> Iterator[pd.DataFrame]:
-    """Metrics of a network on the test split of its training data; of feet in the domains studio and phone."""
+    """Metrics of a network on those of `select_tests` that are of its training's kind, objects or feet."""
     validation = experiments.training_captures(captures, network.training, "validation")
-    if network.training == "objects":
-        dataset, tests = "objects", [captures.select(dataset="objects", split="test")]
-    else:
-        feet = captures.select(dataset="feet", cube="metric", split="test")
-        dataset, tests = "feet", [feet.select(look="studio"), feet.select(look="phone", light="drift")]
-    for test in tests:
-        yield experiments.evaluate_network(network, test, validation, dataset=dataset, views=views, variant="main")
+    for (dataset, _), test in select_tests(captures).items():
+        if network.training.startswith(dataset):
+            yield experiments.evaluate_network(network, test, validation, dataset=dataset, views=views, variant="main")
+
+
+def evaluate_variants(
+    variants: Mapping[str, TrainedNetwork], captures: Captures, views: Sequence[int], others: Mapping[str, Captures]
+) -> Iterator[pd.DataFrame]:
+    """Metrics of ``variants`` (title -> network) on feet of the phone domain.
+
+    Args:
+        others: title -> captures in place of ``captures``.
+    """
+    for variant, network in variants.items():
+        data = others.get(variant, captures)
+        test, validation = (experiments.training_captures(data, "feet-phone", name) for name in ("test", "validation"))
+        rows = experiments.evaluate_network(network, test, validation, dataset="feet", views=views, variant=variant)
+        yield rows.assign(cameras="none") if variant == "without poses" else rows
+
+
+def evaluate_noisy_cameras(
+    networks: Mapping[str, TrainedNetwork], test: Captures, validation: Captures, views: Sequence[int]
+) -> Iterator[pd.DataFrame]:
+    """Metrics of feet with the camera errors of each of `CAMERA_NOISE`.
+
+    Args:
+        networks: prefix of the variant -> network.
+    """
+    for prefix, network in networks.items():
+        for source, (degrees, metres) in camera_alignment.CAMERA_NOISE.items():
+            noisy = camera_alignment.add_camera_noise(test, degrees, metres)
+            labels = dict(dataset="feet", variant=f"{prefix}cameras of {source}")
+            rows = experiments.evaluate_network(network, noisy, validation, views=views, **labels)
+            yield rows.assign(cameras="noisy")
 
 
 def limit_people(captures: Captures, people: int) -> Captures:
@@ -211,3 +264,15 @@ def camera_gains(metrics: pd.DataFrame, blind: str, views: Sequence[int]) -> pd.
             rows.append((blind, crop, number, float(ours.iou.mean()), float(theirs.iou.mean()), *difference))
     names = ["blind", "crop", "views", "unprojection", "without cameras", "difference", "low", "high"]
     return pd.DataFrame(rows, columns=names)
+
+
+def describe_gains(gains: pd.DataFrame, views: Sequence[int]) -> str:
+    """The differences in a table of `camera_gains` as text, for some numbers of photos."""
+    rows = gains.set_index(["crop", "views"])
+    parts = [
+        f"with {title}, {number} photo{'s' * (number > 1)} {row.difference:+.3f} [{row.low:+.3f}, {row.high:+.3f}]"
+        for crop, title in {"cube": "the same crop", "whole photo": "whole photos"}.items()
+        for number in views
+        for row in [rows.loc[crop, number]]
+    ]
+    return "; ".join(parts)

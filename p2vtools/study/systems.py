@@ -7,8 +7,9 @@ test time, the measurements and the tables.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -28,6 +29,7 @@ from p2vtools.archives.capture_folder import read_capture
 from p2vtools.fit.silhouette_fitting import refine_volume
 from p2vtools.study import baselines, calibration, experiments, intervals, surfaces
 from p2vtools.study.experiments import TrainedNetwork
+from p2vtools.study.system_training import minutes
 from p2vtools.study.tables import format_interval
 
 
@@ -49,38 +51,72 @@ MULTI_VIEW_STEREO = System(
 )
 """It would make the points of structure from motion denser, where that registers photos."""
 
+UNTRAINED = {
+    "mean-shape": System(),
+    **dict.fromkeys(("visual-hull", "visual-hull-cut"), System(poses=True, masks=True)),
+    "predicted-hull": System(poses=True),
+    "sfm": System(),
+    "multi-view stereo": MULTI_VIEW_STEREO,
+}
+"""The systems without a training of their own, in the order of the table."""
 
-def describe_network(network: TrainedNetwork, minutes: float) -> System:
-    """The `System` of a trained network."""
-    model = network.model
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    return System(model.needs_cameras, False, model.order_free, parameters, minutes)
+
+def describe_systems(networks: Mapping[str, Mapping[str, TrainedNetwork]]) -> dict[str, System]:
+    """System -> what it needs: those without training, ``networks`` (as of `recipe_table`), and ``rendering``."""
+    found = dict(UNTRAINED)
+    for name, stages in networks.items():
+        model = stages["feet-phone"].model
+        parameters = sum(parameter.numel() for parameter in model.parameters())
+        training = sum(map(minutes, stages.values()))
+        found[name] = System(model.needs_cameras, False, model.order_free, parameters, training)
+    return found | {"rendering": found["unprojection"]}
 
 
 # -------------------------------------------------------------------------------------------- systems without training
 
 
-def score_visual_hulls(captures: Captures, views: Iterable[int], height: float = 1.0) -> pd.DataFrame:
-    """IoU rows of the visual hull of exact silhouettes, by number of photos; ``height`` as in `visual_hull`."""
-    parts = [evaluation.score_volumes(captures, baselines.dataset_visual_hulls(captures, n, height), n) for n in views]
-    return pd.concat(parts, ignore_index=True)
+def evaluate_solids(
+    captures: Captures, views: Iterable[int], solids: Callable[[int], Tensor], **labels: str
+) -> pd.DataFrame:
+    """Metrics of solids that no network was trained for, by number of photos.
+
+    Args:
+        solids: number of photos -> solids, bool [captures, x, y, z].
+        labels: ``model``, ``dataset`` and ``cameras`` of the metrics.
+    """
+    scores = [evaluation.score_volumes(captures, solids(number), number) for number in views]
+    return evaluation.metric_rows(pd.concat(scores, ignore_index=True), 0.5, training="none", **labels)
 
 
-def predicted_hulls(network: TrainedNetwork, captures: Captures, number: int, height: float) -> Tensor:
-    """Visual hulls, bool [captures, x, y, z], of the silhouettes that ``network`` predicts in ``number`` photos."""
+def evaluate_baselines(
+    tests: Mapping[tuple[str, str], Captures], splits: Mapping[str, Sequence[Captures]], views: Sequence[int]
+) -> Iterator[pd.DataFrame]:
+    """Metrics of the mean shape and, in the studio, of the visual hulls of exact silhouettes.
+
+    Args:
+        tests: (dataset, domain) -> test captures (`system_training.select_tests`).
+        splits: training -> its train and validation captures.
+    """
+    for (dataset, domain), test in tests.items():
+        training, by = ("objects", "taxonomy") if dataset == "objects" else ("feet-phone", "side")
+        labels = dict(by=by, training=training, dataset=dataset, views=views)
+        train, validation = splits[training]
+        yield experiments.evaluate_mean_shape(train, test, validation, **labels)
+        hull = partial(baselines.dataset_visual_hulls, test)
+        if domain == "studio":
+            yield evaluate_solids(test, views, hull, model="visual-hull", dataset=dataset, cameras="true")
+        if (dataset, domain) == ("feet", "studio"):
+            cut = partial(hull, height=FOOT_SHARE)
+            yield evaluate_solids(test, views, cut, model="visual-hull-cut", dataset=dataset, cameras="true")
+
+
+def predicted_hulls(network: TrainedNetwork, captures: Captures, number: int) -> Tensor:
+    """Visual hulls of feet, bool [captures, x, y, z], of silhouettes that ``network`` predicts in ``number`` photos."""
     volumes = [
-        baselines.visual_hull(prediction.mask_probability, cameras, captures.truth.shape[-1], height)
+        baselines.visual_hull(prediction.mask_probability, cameras, captures.truth.shape[-1], FOOT_SHARE)
         for prediction, cameras in evaluation.iter_predictions(network.model, captures, captures.test_views(number))
     ]
     return torch.cat(volumes)
-
-
-def score_predicted_hulls(
-    network: TrainedNetwork, captures: Captures, views: Iterable[int], height: float
-) -> pd.DataFrame:
-    """IoU rows of `predicted_hulls` by number of photos."""
-    parts = [evaluation.score_volumes(captures, predicted_hulls(network, captures, n, height), n) for n in views]
-    return pd.concat(parts, ignore_index=True)
 
 
 def refine_volumes(network: TrainedNetwork, captures: Captures, number: int) -> tuple[Tensor, float]:
@@ -314,6 +350,14 @@ def system_panel(
     index = captures.table["sample"].tolist().index(sample)
     more = {name: solids[index].cpu().numpy() for name, solids in others.items()}
     return replace(panel, predictions={**panel.predictions, **more})
+
+
+def variant_table(metrics: pd.DataFrame) -> pd.DataFrame:
+    """IoU with intervals, one row for each variant, by number of photos."""
+    cells = intervals.summarise(metrics, ["variant", "views"])
+    cells["iou"] = [format_interval(*row) for row in cells[["iou", "low", "high"]].to_numpy()]
+    wide = cells.pivot(index="variant", columns="views", values="iou").loc[metrics.variant.unique()]
+    return wide.rename(columns="{} photos".format).rename_axis("variant", columns=None).reset_index()
 
 
 def systems_table(
