@@ -3,7 +3,7 @@ the size of what the recurrence adds, and data in which the order of the photos 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -13,7 +13,7 @@ import torch
 from p2vlib.config import Config
 from p2vlib.data.augmentation import preprocess
 from p2vlib.data.dataset import Captures
-from p2vtools.study.experiments import TrainedNetwork, run_in_parallel, train_network
+from p2vtools.study.experiments import TrainedNetwork, evaluate_network, run_in_parallel, train_network
 from p2vtools.study.notebook_run import NotebookRun
 
 EXPOSURES = (0.1, 1.0)
@@ -66,6 +66,23 @@ def train_arms(
                 train_network, run, captures, arm.name, training, start=start, **options
             )
     return run_in_parallel(jobs)
+
+
+def evaluate_on_walks(
+    network: TrainedNetwork,
+    feet: Captures,
+    validation: Captures,
+    views: int,
+    orders: Sequence[str],
+    other_views: Sequence[int],
+) -> pd.DataFrame:
+    """Metrics on ``feet``: in drifting light with ``views`` photos in all ``orders``, and clockwise with ``other_views``;
+    in steady light clockwise, as variant ``…-steady``.
+    """
+    drift, steady = (feet.select(light=light) for light in ("drift", "steady"))
+    evaluate = partial(evaluate_network, network, validation=validation, dataset="feet")
+    parts = [evaluate(drift, views=(views,), orders=orders), evaluate(drift, views=other_views)]
+    return pd.concat([*parts, evaluate(steady, views=(views,), variant=f"{network.variant}-steady")])
 
 
 @torch.no_grad()

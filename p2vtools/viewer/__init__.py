@@ -20,6 +20,7 @@ from p2vtools.viewer.figures import (
     mosaic,
     panels,
     point_clouds,
+    read_photos,
     slices,
 )
 from p2vtools.viewer.foot_figures import cleaning_figure, fit_map, landmark_figure, measurement_figure

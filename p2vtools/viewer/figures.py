@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -17,6 +18,11 @@ from p2vtools.viewer.shading import label_agreement, render_voxels
 from p2vtools.viewer.style import AGREEMENT, FAINT, FAINTER, INK, PALETTE, hide_axes, new_figure, study_style
 
 # --------------------------------------------------------------------------------------------------------------- photos
+
+
+def read_photos(capture: Path, count: int = 8) -> list[np.ndarray]:
+    """The first ``count`` photos of a rendered capture folder, as they are stored."""
+    return [np.asarray(Image.open(path)) for path in sorted((capture / "rendering").glob("*.[jp][pn]g"))[:count]]
 
 
 def mosaic(photos: Sequence[Sequence[np.ndarray]], gap: int = 3) -> np.ndarray:
