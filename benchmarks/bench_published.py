@@ -44,10 +44,10 @@ def forward_by_view(model: Pix2Vox, views: Tensor) -> Reconstruction:
     return model.fuse(tuple(torch.cat(parts, 1) for parts in zip(*encoded, strict=True)))
 
 
-def peak(dtype: torch.dtype, device: str = "cpu", size: int = 2048, repeats: int = 5) -> float:
-    """Operations per second of a matrix product, the fastest of ``repeats``."""
+def peak(dtype: torch.dtype, device: str = "cpu", size: int = 2048) -> float:
+    """Operations per second of a matrix product, the fastest of five."""
     one, other = torch.randn(2, size, size, device=device).to(dtype).unbind()
-    return 2 * size**3 / min(seconds(lambda: one @ other, device) for _ in range(repeats))
+    return 2 * size**3 / min(seconds(lambda: one @ other, device) for _ in range(5))
 
 
 def seconds(work: Callable[[], object], device: str = "cpu") -> float:
@@ -99,12 +99,12 @@ def random_batch(pixels: int, samples: int, views: int, device: str = "cpu", cam
     return Batch(photos, cameras, truth, cameras, generator=torch.Generator().manual_seed(0))
 
 
-def compare(name: str, work: str, views: int, repeats: int, peaks: dict[torch.dtype, float], pixels: int = 224) -> str:
+def compare(name: str, work: str, views: int, repeats: int, peaks: dict[torch.dtype, float]) -> str:
     """A row of the table; the first pair of runs does not count."""
     torch.manual_seed(0)
-    ours, published = (build(f"pix2vox-{name.lower()}", image_size=pixels) for _ in range(2))
+    ours, published = (build(f"pix2vox-{name.lower()}", image_size=224) for _ in range(2))
     published.load_state_dict(ours.state_dict())
-    batch = random_batch(pixels, 1, views)
+    batch = random_batch(224, 1, views)
     runs = [
         getattr(Way(model, batch, plain), "infer" if work == "forward" else "step")
         for model, plain in ((published, True), (ours, False))

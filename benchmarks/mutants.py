@@ -57,16 +57,16 @@ SECONDS = 900
 """A mutant that lets the tests run for longer counts as killed."""
 
 
-def read_mutants(path: Path = LIST) -> dict[str, dict[str, Any]]:
+def read_mutants() -> dict[str, dict[str, Any]]:
     """Name -> file, old (text), new (text) and tests (files, or tests in files) of each mutant."""
-    return tomllib.loads(path.read_text("utf-8"))
+    return tomllib.loads(LIST.read_text("utf-8"))
 
 
-def read_results(path: Path = RESULTS) -> dict[str, dict[str, str]]:
+def read_results() -> dict[str, dict[str, str]]:
     """Name of the mutant -> `COLUMNS`."""
-    if not path.is_file():
+    if not RESULTS.is_file():
         return {}
-    with path.open(encoding="utf-8", newline="") as file:
+    with RESULTS.open(encoding="utf-8", newline="") as file:
         return {row["mutant"]: row for row in csv.DictReader(file)}
 
 

@@ -21,7 +21,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,7 @@ from p2vtools.fit.photo_set import DEFAULT_PHOTO_SIDE, PhotoSet, read_photo_set
 from p2vtools.fit.pretrained import PretrainedModel, load_pretrained
 from p2vtools.fit.reconstruct import ReconstructedFoot, pose_matrix, reconstruct
 from p2vtools.fit.verdict import reconstruct_and_judge
-from p2vtools.study.validation_feet import solid_in_frame
+from p2vtools.study.validation_feet import move_start, solid_in_frame
 
 Quantity = tuple[str, str, str]  # its name, target, measured value
 
@@ -192,14 +192,8 @@ def random_pose(rng: np.random.Generator, shift: float, turn: float) -> Float[np
 
 
 def placed(photo_set: PhotoSet, error: Float[np.ndarray, "4 4"]) -> tuple[PhotoSet, Float[np.ndarray, "4 4"]]:
-    """The photos with a start that is off by ``error`` from the foot at `initial_position`, toes along +x.
-
-    Returns:
-        The photos in the frame of the start, and the pose of the foot in that frame.
-    """
-    foot = pose_matrix(0.0, photo_set.initial_position)
-    cameras = [replace(camera, extrinsics=camera.extrinsics @ foot @ error) for camera in photo_set.cameras]
-    return replace(photo_set, cameras=cameras, initial_position=np.zeros(3)), np.linalg.inv(error)
+    """`move_start` of the photos, and the pose of the foot in the frame of the start."""
+    return move_start(photo_set, error), np.linalg.inv(error)
 
 
 def judge(

@@ -76,7 +76,7 @@ def evaluate_on_walks(
     orders: Sequence[str],
     other_views: Sequence[int],
 ) -> pd.DataFrame:
-    """Metrics on ``feet``: in drifting light with ``views`` photos in all ``orders``, and clockwise with ``other_views``;
+    """Metrics on ``feet``: in drifting light with ``views`` photos in all ``orders``, with ``other_views`` clockwise;
     in steady light clockwise, as variant ``…-steady``.
     """
     drift, steady = (feet.select(light=light) for light in ("drift", "steady"))

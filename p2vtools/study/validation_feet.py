@@ -271,9 +271,14 @@ def displace_foot(
     """
     angle, distance = rng.uniform(0, 2 * np.pi), rng.uniform(*np.square(distances)) ** 0.5
     pose = pose_matrix(rng.uniform(-turn, turn), distance * np.array([np.cos(angle), 0, np.sin(angle)]))
-    to_foot = pose_matrix(0.0, photo_set.initial_position) @ np.linalg.inv(pose)
+    return move_start(photo_set, np.linalg.inv(pose)), pose
+
+
+def move_start(photo_set: PhotoSet, error: Float[np.ndarray, "4 4"]) -> PhotoSet:
+    """The capture in the frame of a start that is off by ``error`` from a foot at `initial_position`, toes along +x."""
+    to_foot = pose_matrix(0.0, photo_set.initial_position) @ error
     moved = [replace(camera, extrinsics=camera.extrinsics @ to_foot) for camera in photo_set.cameras]
-    return replace(photo_set, cameras=moved, initial_position=np.zeros(3)), pose
+    return replace(photo_set, cameras=moved, initial_position=np.zeros(3))
 
 
 def perturb_cameras(photo_set: PhotoSet, degrees: float, metres: float, rng: np.random.Generator) -> PhotoSet:
