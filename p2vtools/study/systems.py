@@ -30,7 +30,7 @@ from p2vtools.fit.silhouette_fitting import refine_volume
 from p2vtools.study import baselines, calibration, experiments, intervals, surfaces
 from p2vtools.study.experiments import TrainedNetwork
 from p2vtools.study.system_training import minutes
-from p2vtools.study.tables import format_interval
+from p2vtools.study.tables import format_interval, interval_cells
 
 
 @dataclass(frozen=True)
@@ -374,9 +374,7 @@ def systems_table(
         milliseconds: system -> time per object.
         columns: title -> system -> value (`shape_metrics`).
     """
-    keys = ["model", "dataset", "look", "views"]
-    cells = intervals.summarise(metrics, keys).set_index(keys)
-    rows = []
+    cells, rows = interval_cells(metrics, ["model", "dataset", "look", "views"]), []
     for name, system in systems.items():
         row: dict[str, object] = {
             "system": name,
@@ -390,8 +388,7 @@ def systems_table(
             row[title] = f"{values[name]:.3g}" if name in values else "–"
         for dataset, domain in (("objects", "studio"), ("feet", "studio"), ("feet", "phone")):
             for number in views:
-                key = (name, dataset, domain, number)
                 title = f"{dataset} {domain}, {number}" if dataset == "feet" else f"{dataset}, {number}"
-                row[title] = format_interval(*cells.loc[key, ["iou", "low", "high"]]) if key in cells.index else "–"
+                row[title] = cells.get((name, dataset, domain, number), "–")
         rows.append(row)
     return pd.DataFrame(rows)

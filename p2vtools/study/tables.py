@@ -6,7 +6,7 @@ otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,12 @@ def format_interval(iou: float, low: float, high: float) -> str:
     return f"{iou:.3f} [{low:.3f}, {high:.3f}]"
 
 
+def interval_cells(metrics: pd.DataFrame, by: Sequence[str]) -> dict[tuple, str]:
+    """Values of the columns ``by`` -> mean IoU at the selected threshold with its interval, as text."""
+    rows = summarise(metrics, by)[[*by, "iou", "low", "high"]].itertuples(index=False, name=None)
+    return {row[:-3]: format_interval(*row[-3:]) for row in rows}
+
+
 def describe_difference(difference: float, low: float, high: float) -> str:
     """A difference with its interval, and what the interval allows to say of it.
 
@@ -65,8 +71,7 @@ def slide_table(metrics: pd.DataFrame, model: str) -> pd.DataFrame:
     table.insert(0, "category", table.taxonomy.map(names).fillna(table.taxonomy))
     mean = metrics[(metrics.model == "mean-shape") & metrics.selected].groupby("taxonomy").iou.mean()
     table.insert(3, "mean shape", table.taxonomy.map(mean))
-    published = published_results()
-    published = published[(published.source == "slides 2021") & (published.metric == "iou")]
+    published = published_results(source="slides 2021", metric="iou")
     published = published[published.dataset != "pix3d"]
     baseline = published[published.model == "3D-R2N2"].set_index("taxonomy").value
     table.insert(3, "3D-R2N2 (published)", table.category.map(baseline))
@@ -84,8 +89,7 @@ def surface_table(scores: pd.DataFrame) -> pd.DataFrame:
     """
     cells = scores.assign(cell=[format_interval(*row) for row in scores[["f_score", "low", "high"]].to_numpy()])
     ours = cells.pivot(index="model", columns="views", values="cell").loc[scores.model.unique()]
-    published = published_results()
-    published = published[(published.source == "papers, by views") & (published.metric == "f-score@1%")]
+    published = published_results(source="papers, by views", metric="f-score@1%")
     published = published[published.views.isin(scores.views)].pivot(index="model", columns="views", values="value")
     published.index = [f"{model} (published, ShapeNet)" for model in published.index]
     table = pd.concat([ours, published.map("{:.3f}".format).where(published.notna())]).fillna("–")
@@ -95,16 +99,14 @@ def surface_table(scores: pd.DataFrame) -> pd.DataFrame:
 
 def published_pix3d() -> pd.DataFrame:
     """The results of the slides on the chairs of Pix3D: columns model, training, iou."""
-    results = published_results()
-    rows = results[(results.dataset == "pix3d") & (results.metric == "iou")].rename(columns={"value": "iou"})
+    rows = published_results(dataset="pix3d", metric="iou").rename(columns={"value": "iou"})
     return rows[["model", "training", "iou"]].reset_index(drop=True)
 
 
 def published_curves() -> pd.DataFrame:
     """Published IoU on ShapeNet by number of photos: columns model, views, iou."""
-    results = published_results()
-    curves = results[(results.source == "papers, by views") & (results.metric == "iou")]
-    return curves.rename(columns={"value": "iou"})[["model", "views", "iou"]]
+    curves = published_results(source="papers, by views", metric="iou").rename(columns={"value": "iou"})
+    return curves[["model", "views", "iou"]]
 
 
 def category_table(metrics: pd.DataFrame) -> pd.DataFrame:
@@ -191,16 +193,17 @@ def _real_scores(content: dict[str, Any]) -> dict[str, tuple[np.ndarray, np.ndar
     return scores
 
 
-def paired_table(metrics: pd.DataFrame, reference: str = "mean-shape") -> pd.DataFrame:
-    """Difference of each network to the ``reference`` model on the same feet: what, iou, difference, low, high.
+def paired_table(metrics: pd.DataFrame) -> pd.DataFrame:
+    """Difference of each network to the mean shape on the same feet: what, iou, difference, low, high.
 
-    The reference is the one trained on the tested domain.
+    The mean shape is that of the training people of the tested domain.
     """
     keys = ["model", "training", "variant"]
-    base = metrics[(metrics.model == reference) & (metrics.training == "feet-" + metrics.look)]
+    is_mean = metrics.model == "mean-shape"
+    base = metrics[is_mean & (metrics.training == "feet-" + metrics.look)]
     rows = [
         (", ".join(labels), group[group.selected].iou.mean(), *paired_difference(group, base))
-        for labels, group in metrics[metrics.model != reference].groupby(keys, sort=False)
+        for labels, group in metrics[~is_mean].groupby(keys, sort=False)
     ]
     return pd.DataFrame(rows, columns=["what", "iou", "difference", "low", "high"]).round(4)
 
@@ -226,16 +229,11 @@ def order_table(metrics: pd.DataFrame, networks: TitledNetworks) -> pd.DataFrame
 
 def lighting_table(metrics: pd.DataFrame, networks: TitledNetworks) -> pd.DataFrame:
     """IoU of feet by test order, with drifting and with steady light along the walk."""
-    keys = ["model", "variant", "order"]
-    cells = summarise(metrics, keys).set_index(keys)
-    rows = []
+    cells, rows = interval_cells(metrics, ["model", "variant", "order"]), []
     for title, (model, variant) in networks.items():
         row = {"network": title}
         for lighting, suffix in (("drift", ""), ("steady", "-steady")):
-            for order in ORDERS:
-                key = (model, variant + suffix, order)
-                cell = format_interval(*cells.loc[key, ["iou", "low", "high"]]) if key in cells.index else "–"
-                row[f"{order}, {lighting}"] = cell
+            row |= {f"{order}, {lighting}": cells.get((model, variant + suffix, order), "–") for order in ORDERS}
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -276,14 +274,12 @@ def order_effects(metrics: pd.DataFrame, networks: TitledNetworks, reference: st
 def control_table(metrics: pd.DataFrame, networks: TitledNetworks, reference: str) -> pd.DataFrame:
     """The control of notebook 05: IoU in the order of the photos and reversed, and the paired difference to
     ``reference``: network, iou, reversed, difference, low, high."""
-    cells = summarise(metrics, ["model", "variant", "order"]).set_index(["model", "variant", "order"])
+    cells = interval_cells(metrics, ["model", "variant", "order"])
     forward = metrics[metrics.order == "clockwise"]
     own = {title: forward[(forward.model == m) & (forward.variant == v)] for title, (m, v) in networks.items()}
     rows = []
     for title, key in networks.items():
-        ious = [
-            format_interval(*cells.loc[(*key, order), ["iou", "low", "high"]]) for order in ("clockwise", "reversed")
-        ]
+        ious = [cells[*key, order] for order in ("clockwise", "reversed")]
         rows.append((title, *ious, *paired_difference(own[title], own[reference])))
     return pd.DataFrame(rows, columns=["network", "iou", "reversed", "difference", "low", "high"]).round(4)
 

@@ -160,8 +160,7 @@ def _mean_shape(name: str, rows: pd.DataFrame) -> list[Reference]:
 
 def _slides(taxonomy: str, model: str | None = None) -> Reference:
     """The slides' best IoU of a category (``foot``, ``overall``) over thresholds, of one model or of all."""
-    numbers = published_results()
-    rows = numbers[(numbers.source == "slides 2021") & (numbers.taxonomy == taxonomy) & numbers.threshold.notna()]
+    rows = published_results(source="slides 2021", taxonomy=taxonomy).dropna(subset="threshold")
     best = rows[rows.model == (model or rows.model)].sort_values("value").iloc[-1]
     return Reference(f"slides, {best.model}", float(best.value), f"{best.value:.3f}", mark="slides")
 

@@ -18,8 +18,8 @@ PUBLISHED = ROOT / "data" / "published.csv"
 TAXONOMY = PUBLISHED.with_name("taxonomy.json")
 
 
-def published_results() -> pd.DataFrame:
-    """The published numbers: tables of the slides and of the papers behind them.
+def published_results(**selection: str) -> pd.DataFrame:
+    """The published numbers: tables of the slides and of the papers behind them, or those with values of columns.
 
     Columns: source, model, training, dataset, taxonomy (a name, or ``overall``), taxonomy_id (its synset), views and
     threshold (empty where the source does not state them), metric (``iou``, ``f-score@1%``, ``samples``,
@@ -28,6 +28,8 @@ def published_results() -> pd.DataFrame:
     table = pd.read_csv(PUBLISHED, dtype={"views": "Int64"})
     synsets = {entry["taxonomy_name"]: entry["taxonomy_id"] for entry in json.loads(TAXONOMY.read_text("utf-8"))}
     table.insert(5, "taxonomy_id", table["taxonomy"].map(synsets).fillna(table["taxonomy"]))
+    for column, value in selection.items():
+        table = table[table[column] == value]
     return table
 
 
