@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import MappingProxyType
@@ -27,6 +28,8 @@ NO_SCALE = "photograph the foot on the mat (p2v mat), or pass its measured lengt
 """What to do if the scale of a foot is unknown."""
 
 ASSUMED_RULER = "; its ruler is assumed to be 100 mm long: measure it and pass --ruler MM"
+
+Millimetres = partial(Option, parser=number, metavar="MM")
 
 Side = Annotated[Literal["left", "right"], Option(case_sensitive=False, help="which foot it is", show_default=False)]
 
@@ -221,12 +224,9 @@ def capture(
         Literal[APPS] | None,
         Option("--from", help="the app that exported photos and cameras; for a mesh alone: p2v clean"),
     ] = None,
-    foot_length: Annotated[
-        float | None, Option(parser=number, metavar="MM", help="the length by a ruler, for photos without scale")
-    ] = None,
+    foot_length: Annotated[float | None, Millimetres(help="the length by a ruler, for photos without scale")] = None,
     ruler: Annotated[
-        float | None,
-        Option(parser=number, metavar="MM", help="the length of the 100 mm ruler on the printed mat, as measured"),
+        float | None, Millimetres(help="the length of the 100 mm ruler on the printed mat, as measured")
     ] = None,
     out: Annotated[Path | None, Option(help="the capture folder to write")] = None,
     into: Annotated[Path | None, Option(metavar="TREE", help="the data set to submit the capture to")] = None,
@@ -327,9 +327,7 @@ def clean(
     unit: Annotated[
         Literal["m", "cm", "mm", "inch"] | None, Option(help="the unit of the scan (default: estimated)")
     ] = None,
-    foot_length: Annotated[
-        float | None, Option(parser=number, metavar="MM", help="the length by a ruler, to which the scan is scaled")
-    ] = None,
+    foot_length: Annotated[float | None, Millimetres(help="the length by a ruler, to which the scan is scaled")] = None,
     side: Annotated[
         Literal["left", "right"] | None, Option(case_sensitive=False, help="which foot it is (default: estimated)")
     ] = None,

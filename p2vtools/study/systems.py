@@ -357,7 +357,7 @@ def variant_table(metrics: pd.DataFrame) -> pd.DataFrame:
     cells = intervals.summarise(metrics, ["variant", "views"])
     cells["iou"] = [format_interval(*row) for row in cells[["iou", "low", "high"]].to_numpy()]
     wide = cells.pivot(index="variant", columns="views", values="iou").loc[metrics.variant.unique()]
-    return wide.rename(columns="{} photos".format).rename_axis("variant", columns=None).reset_index()
+    return wide.rename(columns="{} photos".format).rename_axis(index="variant", columns=None).reset_index()
 
 
 def systems_table(
