@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -27,8 +27,12 @@ FC_POINTS = 256
 
 GRID = 32
 
-CLOSING_RADIUS = 3
-"""Voxels by which the cloud is dilated before its inside is filled, and eroded afterwards."""
+CLOSING_RADIUS = 5
+"""Voxels by which the cloud is dilated before its inside is filled, and eroded afterwards. On validation objects, whose
+clouds have gaps, 5 gives a higher IoU than 3, 4, 6 and 7; on feet all of them give the same."""
+
+UPSAMPLING = 2
+"""Times by which the grid is refined for erosion, whose depth is otherwise known to half a voxel only."""
 
 CHAMFER_WEIGHT = 1e4
 """The unit is a hundredth of the cube's edge squared; with larger ones weight decay would outweigh the loss."""
@@ -151,19 +155,21 @@ def fill_point_cloud(points: Float[np.ndarray, "points 3"]) -> Float[np.ndarray,
     """The solid that a cloud in the unit cube encloses, as probabilities: dilated, filled, and eroded.
 
     A morphological closing with hole filling in between; gaps of up to twice `CLOSING_RADIUS` voxels are closed. Noise
-    of the points moves the dilated surface outwards by an unknown length, so the depth of the erosion is left open: the
-    threshold .3 erodes by a tenth of a voxel more than `CLOSING_RADIUS`, each tenth more by another half voxel.
+    of the points moves the dilated surface outwards by an unknown length, so the depth of the erosion is left open: at
+    the threshold .35 it is `CLOSING_RADIUS`, and each tenth more erodes by another fifth of a voxel.
     """
     from scipy import ndimage, spatial
 
-    margin = CLOSING_RADIUS + 1
+    margin, reach = CLOSING_RADIUS + 1, (CLOSING_RADIUS + 1) / GRID
     line = (np.arange(-margin, GRID + margin) + 0.5) / GRID
     centres = np.stack(np.meshgrid(line, line, line, indexing="ij"), -1)
-    distances, _ = spatial.KDTree(points).query(centres, distance_upper_bound=CLOSING_RADIUS / GRID)
-    filled = ndimage.binary_fill_holes(np.isfinite(distances))
-    inner = slice(margin, margin + GRID)
-    depth = ndimage.distance_transform_edt(filled)[inner, inner, inner] - CLOSING_RADIUS
-    return np.clip(0.28 + 0.2 * depth, 0, 1)
+    distances, _ = spatial.KDTree(points).query(centres, distance_upper_bound=reach)
+    fine = ndimage.zoom(distances.clip(max=reach), UPSAMPLING, order=1, mode="nearest", grid_mode=True)
+    filled = ndimage.binary_fill_holes(fine <= CLOSING_RADIUS / GRID)
+    inner = slice(margin * UPSAMPLING, -margin * UPSAMPLING)
+    depth = ndimage.distance_transform_edt(filled)[inner, inner, inner] / UPSAMPLING - CLOSING_RADIUS
+    depth = depth.reshape((GRID, UPSAMPLING) * 3).mean((1, 3, 5))
+    return np.clip(0.35 + 0.5 * depth, 0, 1)
 
 
 def sample_surface(
@@ -194,8 +200,16 @@ def sample_surface(
 
 def chamfer_distance(points: Float[Tensor, "batch n 3"], others: Float[Tensor, "batch m 3"]) -> Float[Tensor, " batch"]:
     """Mean squared distance to the nearest point of the other cloud, summed over both directions (equation 1)."""
-    with torch.no_grad():  # the gradient of a minimum is that of the pair: without those of all pairs it is much faster
-        distances = torch.cdist(points, others)
-        forth, back = distances.argmin(2)[..., None], distances.argmin(1)[..., None]
+    forth, back = nearest_points(points.detach(), others), nearest_points(others, points.detach())
     first = (points - others.gather(1, forth.expand(-1, -1, 3))).square().sum(2)
     return first.mean(1) + (others - points.gather(1, back.expand(-1, -1, 3))).square().sum(2).mean(1)
+
+
+def nearest_points(points: Float[Tensor, "batch n 3"], others: Float[Tensor, "batch m 3"]) -> Int[Tensor, "batch n 1"]:
+    """Index of the point of ``others`` that is nearest to each of ``points``: by a tree, on a GPU by all distances."""
+    if points.is_cuda:
+        return torch.cdist(points, others).argmin(2)[..., None]
+    from scipy.spatial import KDTree
+
+    pairs = zip(points.numpy(), others.numpy(), strict=True)
+    return torch.from_numpy(np.stack([KDTree(other).query(cloud)[1] for cloud, other in pairs]))[..., None]

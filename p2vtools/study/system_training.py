@@ -45,7 +45,7 @@ class Recipe:
 RECIPES = {
     "3d-r2n2-narrow": Recipe(cost=(1.1, 1.1)),
     "attsets-narrow": Recipe(cost=(1.1, 1.1), single_view_share=0.75),
-    "psgn-narrow": Recipe(rate=0.5, cost=(1.05, 1.2), views=1),
+    "psgn-narrow": Recipe(rate=0.25, cost=(0.7, 0.85), views=1),
     "pix2vox++-f-narrow": Recipe(cost=(1.15, 1.05)),
     "pix2vox++-a-narrow": Recipe(cost=(1.25, 1.2)),
     "unprojection": Recipe(cost=(2.4, 1.05)),
