@@ -34,7 +34,7 @@ EVALUATORS: dict[str, Callable[[int], dict[str, pd.DataFrame]]] = {
 
 
 def run_benchmark(
-    share: float = 1.0, out: Path | None = None, workers: int | None = None, scheduler: str | None = None
+    share: float, out: Path | None = None, workers: int | None = None, scheduler: str | None = None
 ) -> Path:
     """Runs a ``share`` of `CASES` and writes rows (CSV) and tables (``README.md``) to ``out``; returns ``out``.
 
@@ -53,18 +53,16 @@ def run_benchmark(
     return out
 
 
-def evaluate_scans(share: float = 1.0, scheduler: str | None = None) -> str:
+def evaluate_scans(share: float, scheduler: str | None) -> str:
     """The errors of a ``share`` of the scans of the benchmark, as Markdown."""
-    results = _run_cases(share, ("scans",), scheduler=scheduler)
+    results = _run_cases(share, ("scans",), None, scheduler)
     fits = _rows(results, "fits")
     lengths = summary.error_table(fits[fits.measure == "length"], ("measure",))
     tables = (lengths, scans.scan_table(_rows(results, "scans")).set_index("of"))
     return "\n\n".join(map(to_markdown, tables))
 
 
-def _run_cases(
-    share: float, parts: tuple[str, ...], workers: int | None = None, scheduler: str | None = None
-) -> list[dict]:
+def _run_cases(share: float, parts: tuple[str, ...], workers: int | None, scheduler: str | None) -> list[dict]:
     """The results of a ``share`` of the cases of ``parts``, those of earlier runs included."""
     if not 0 < share <= 1:
         raise ValueError(

@@ -7,7 +7,6 @@ import io
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
 
@@ -156,7 +155,7 @@ def interval_svg(
     low: float,
     high: float,
     ends: tuple[float, float],
-    marks: Mapping[str, float] = MappingProxyType({}),
+    marks: Mapping[str, float],
     kind: str = "",
 ) -> Markup:
     """Draws a value with its interval on a line between two ``ends``; ``kind`` and ``marks`` name CSS classes."""
