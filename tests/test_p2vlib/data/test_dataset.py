@@ -1,12 +1,7 @@
-"""Captures: packing, loading, selecting, mirroring."""
-
-from __future__ import annotations
-
 import io
 import tracemalloc
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -18,36 +13,36 @@ from p2vtools.archives import capture_folder
 from p2vtools.synthesis.collection import build_collection
 
 
-def test_the_smoke_data_are_packed_once(smoke):
-    path = packed.packed_path(smoke.config)
+def iou(one: torch.Tensor, two: torch.Tensor) -> float:
+    return float((one & two).sum() / (one | two).sum())
+
+
+def test_the_smoke_data_are_packed_once_with_each_person_in_one_split(smoke):
+    path, table = packed.packed_path(smoke.config), smoke.captures.table
     made = path.stat().st_mtime_ns
     assert build_collection(smoke.config) == path and path.stat().st_mtime_ns == made
     assert path.stat().st_size < 50e6
-
-
-def test_no_person_is_in_two_splits(smoke):
-    feet = smoke.captures.table[smoke.captures.table.dataset == "feet"]
+    assert packed.fingerprint(from_params("smoke", seed=5)) == packed.fingerprint(smoke.config)
+    assert packed.fingerprint(from_params("smoke", feet__train=3)) != packed.fingerprint(smoke.config)
+    assert list(table) == list(dataset.COLUMNS) and not table.isna().to_numpy().any()
+    feet = table[table.dataset == "feet"]
     assert (feet.groupby("subject").split.nunique() == 1).all() and feet.groupby("subject").side.nunique().eq(2).all()
+    with pytest.raises(ValueError, match="studio"):
+        smoke.captures.select(look="cinema")
 
 
-def test_no_foot_touches_a_wall_of_its_cube(smoke):
-    """In the wild this holds below 6 cm: a leg that leans may leave the cube."""
+def test_feet_and_objects_fill_their_cubes_and_right_feet_are_mirrored(smoke):
+    # In the wild this holds below 6 cm: a leg that leans may leave the cube.
     captures = smoke.captures.select(dataset="feet", cube="metric")
     feet, in_the_wild = captures.truth.clone(), torch.tensor((captures.table.look == "wild").tolist())
     assert in_the_wild.any() and feet[:, :, 0].any(dim=(1, 2)).all()
     feet[in_the_wild, :, 6:] = False
     assert not (feet[:, [0, -1]].any() | feet[:, :, -1].any() | feet[:, :, :, [0, -1]].any())
-
-
-def test_an_object_fills_its_cube_from_wall_to_wall(smoke):
     objects = smoke.captures.select(dataset="objects").truth
     reach = [objects.any(dim=tuple(d for d in (1, 2, 3) if d != axis)).sum(1) for axis in (1, 2, 3)]
     # Pointed and rounded ends taper below a voxel, so a bow or a bumper may stop a voxel or two short of the wall.
     assert torch.stack(reach).max(0).values.min() >= 28
-
-
-def test_right_feet_are_mirrored_to_left_ones(smoke):
-    """Both feet of a person overlap well once the right one is mirrored, and much less where it is mirrored back."""
+    # Both feet of a person overlap well once the right one is mirrored, and much less where it is mirrored back.
     feet = smoke.captures.select(dataset="feet", cube="metric", look="studio")
     left, right = feet.select(side="left"), feet.select(side="right")
     assert left.table.subject.tolist() == right.table.subject.tolist()
@@ -55,16 +50,10 @@ def test_right_feet_are_mirrored_to_left_ones(smoke):
     assert alike[0] > 0.75 and alike[0] > alike[1] + 0.1
 
 
-def iou(one: torch.Tensor, two: torch.Tensor) -> float:
-    return float((one & two).sum() / (one | two).sum())
-
-
 def test_the_ground_truth_projects_onto_the_silhouettes(smoke):
     """The alpha of a studio photo covers the projected voxels: frame, camera, crop and grid fit together."""
-    capture = next(
-        capture_folder.read_capture(path.parent)
-        for path in sorted(smoke.objects.glob("ShapeNetRendering/*/*/subject.json"))
-    )
+    subject = min(smoke.objects.glob("ShapeNetRendering/*/*/subject.json"))
+    capture = capture_folder.read_capture(subject.parent)
     centres = capture.truth.cube.voxel_centres(32)[capture.truth.volume]
     for photo, camera in zip(capture.files, capture.cameras, strict=True):
         alpha = np.asarray(Image.open(io.BytesIO(photo)))[..., 3] > 127
@@ -72,15 +61,8 @@ def test_the_ground_truth_projects_onto_the_silhouettes(smoke):
         assert alpha[v, u].mean() > 0.95
 
 
-def test_a_crop_may_extend_beyond_the_image():
-    pixels = np.zeros((10, 10, 3), np.uint8)
-    pixels[:, 5:] = 200
-    cropped = dataset.crop_and_resize(Image.fromarray(pixels), (-10, -10, 10, 10), 20)
-    assert cropped.shape == (20, 20, 4) and (cropped[:, :14, :3] == 0).all() and (cropped[:, 15:, :3] == 200).all()
-
-
-def test_a_crop_needs_no_more_memory_than_the_photo():
-    """A gradient from left to right: the crop of a box shows its part of the ramp, and the end values beyond it."""
+def test_crops_and_canvases_of_photos_of_any_shape():
+    # A gradient from left to right: the crop of a box shows its part of the ramp, and the end values beyond it.
     ramp = np.repeat(np.arange(0, 240, 2, dtype=np.uint8)[None, :, None], 90, axis=0).repeat(3, axis=2)
     image, size = Image.fromarray(ramp), 96
     for box in ((20, 10, 80, 70), (-300, -300, 500, 500), (-700.5, -100, 200, 800.5), (1e7, 0, 1e7 + 50, 50)):
@@ -96,16 +78,16 @@ def test_a_crop_needs_no_more_memory_than_the_photo():
         dataset.crop_and_resize(image, (-500, -500, 500, 500), size)
     with pytest.raises(ValueError, match="empty"):
         dataset.crop_and_resize(image, (5, 5, 5, 9), size)
+    portrait = dataset._place_on_canvas(Image.new("RGB", (3, 4), (10, 20, 30)), 6)
+    assert dataset._canvas_corner(Image.new("RGB", (3, 4)), 6) == (1, 1)
+    expected = np.zeros((6, 6))
+    expected[1:5, 1:4] = 255
+    assert np.array_equal(portrait[..., 3], expected) and portrait[2, 2].tolist() == [10, 20, 30, 255]
 
 
-def test_an_empty_selection_is_refused_with_what_there_is(smoke):
-    with pytest.raises(ValueError, match="studio"):
-        smoke.captures.select(look="cinema")
-
-
-@pytest.mark.parametrize(("views", "chosen"), [(1, [0]), (2, [0, 4]), (4, [0, 2, 4, 6]), (3, [0, 2, 5])])
-def test_evenly_spaced_views(views, chosen):
-    assert dataset.evenly_spaced(8, views) == chosen
+def test_evenly_spaced_views():
+    expected = {1: [0], 2: [0, 4], 4: [0, 2, 4, 6], 3: [0, 2, 5]}
+    assert {views: dataset.evenly_spaced(8, views) for views in expected} == expected
     with pytest.raises(ValueError, match="9 views of 8 photos"):
         dataset.evenly_spaced(8, 9)
 
@@ -132,21 +114,3 @@ def test_a_missing_or_stale_packed_file_is_an_error_that_names_the_command(smoke
     packed.packed_path(smoke.config).write_bytes(b"damaged")
     assert not packed.is_current(smoke.config)
     assert "smoke.safetensors: cannot be read" in (out := capsys.readouterr().out) and "it is made again" in out
-
-
-def test_the_fingerprint_depends_on_the_data_only(smoke):
-    assert packed.fingerprint(from_params("smoke", seed=5)) == packed.fingerprint(smoke.config)
-    assert packed.fingerprint(from_params("smoke", feet__train=3)) != packed.fingerprint(smoke.config)
-
-
-def test_columns_of_the_table(smoke):
-    assert list(smoke.captures.table) == list(dataset.COLUMNS)
-    assert isinstance(smoke.captures.table, pd.DataFrame) and not smoke.captures.table.isna().to_numpy().any()
-
-
-def test_photos_of_any_shape_lie_in_the_middle_of_a_transparent_canvas():
-    portrait = dataset._place_on_canvas(Image.new("RGB", (3, 4), (10, 20, 30)), 6)
-    assert dataset._canvas_corner(Image.new("RGB", (3, 4)), 6) == (1, 1)
-    expected = np.zeros((6, 6))
-    expected[1:5, 1:4] = 255
-    assert np.array_equal(portrait[..., 3], expected) and portrait[2, 2].tolist() == [10, 20, 30, 255]

@@ -1,7 +1,3 @@
-"""IoU of predictions, at every threshold and in every order of the views."""
-
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pandas as pd
@@ -23,15 +19,9 @@ def captures(count: int = 4, views: int = 8) -> Captures:
     for row in range(count):
         truth[row, : 8 + 4 * row, :8, :8] = True
         photos[row, :, :3] = 20 * row
-    table = pd.DataFrame(
-        {
-            "sample": [f"s{row}" for row in range(count)],
-            "subject": [f"p{row // 2}" for row in range(count)],
-            **dict(dataset="feet", taxonomy="05563266", look="phone", light="drift", split="test", cube="metric"),
-            "side": ["left", "right"] * (count // 2),
-        }
-    )
-    return Captures(table, photos, truth)
+    columns = dict(dataset="feet", taxonomy="05563266", look="phone", light="drift", split="test", cube="metric")
+    columns |= {"sample": [f"s{row}" for row in range(count)], "subject": [f"p{row // 2}" for row in range(count)]}
+    return Captures(pd.DataFrame({**columns, "side": ["left", "right"] * (count // 2)}), photos, truth)
 
 
 class FirstPhoto(nn.Module):
@@ -58,15 +48,11 @@ def test_iou_by_hand():
     half, nothing = torch.full((1, 1, 1, 1), 0.5), torch.zeros(1, 2, 2, 2)
     assert evaluation.iou_at(half, half > 0, (0.5,)).item() == 1, "a probability equal to the threshold is occupied"
     assert (evaluation.iou_at(nothing, nothing.bool()) == 1).all()
+    with pytest.raises((ValueError, TypeCheckError)):  # broadcasting would give wrong numbers
+        evaluation.iou_at(nothing, nothing.bool().repeat(2, 1, 1, 1))
 
 
-def test_different_shapes_are_refused():
-    """Broadcasting one volume against a batch of two would give wrong numbers."""
-    with pytest.raises((ValueError, TypeCheckError)):
-        evaluation.iou_at(torch.zeros(1, 2, 2, 2), torch.zeros(2, 2, 2, 2, dtype=torch.bool))
-
-
-def test_view_orders():
+def test_networks_get_the_views_in_their_order():
     assert evaluation.view_orders("clockwise", 4) == [[0, 1, 2, 3]]
     assert evaluation.view_orders("reversed", 4) == [[3, 2, 1, 0]]
     shuffled = evaluation.view_orders("shuffled", 4)
@@ -74,13 +60,13 @@ def test_view_orders():
     assert shuffled == evaluation.view_orders("shuffled", 4) and len(set(map(tuple, shuffled))) > 4
     with pytest.raises(ValueError, match="unknown order"):
         evaluation.view_orders("counter-clockwise", 4)
-
-
-def test_the_network_gets_the_views_in_the_given_order():
     data = captures()
     data.photos[:, 6, :3] = 255
     assert evaluation.predict(FirstPhoto(), data, [6, 0])[:, 0, 0, 0].tolist() == pytest.approx([1] * 4, abs=0.01)
     assert evaluation.predict(FirstPhoto(), data, [0, 6])[0, 0, 0, 0] == 0
+    rows = evaluation.evaluate(FirstPhoto(), data, views=(1, 4), orders=("clockwise", "shuffled"))
+    assert len(rows) == 4 * 2 * 2 * 4 and not rows.duplicated(["sample", "views", "order", "threshold"]).any()
+    assert set(rows.threshold) == set(THRESHOLDS) and rows.iou.between(0, 1).all()
 
 
 @pytest.mark.parametrize("name", ["pix2vox-a-narrow", "pix2vox-lstm-narrow"])
@@ -101,45 +87,28 @@ def test_each_photo_is_encoded_once_with_the_same_result(name):
         assert rows.iou.tolist() == pytest.approx(expected.tolist(), abs=1e-3)
 
 
-def test_evaluate_returns_one_row_per_capture_views_order_and_threshold():
-    rows = evaluation.evaluate(FirstPhoto(), captures(), views=(1, 4), orders=("clockwise", "shuffled"))
-    assert len(rows) == 4 * 2 * 2 * 4 and not rows.duplicated(["sample", "views", "order", "threshold"]).any()
-    assert set(rows.threshold) == set(THRESHOLDS) and rows.iou.between(0, 1).all()
-
-
-def test_the_score_of_shuffled_views_is_the_mean_over_their_orders():
-    """Only the first photo is white, so the prediction is a full cube in the orders that begin with it, or nothing."""
+def test_shuffled_scores_are_the_mean_over_their_orders_and_thresholds_the_best_on_average():
+    # Only the first photo is white, so the prediction is a full cube in the orders that begin with it, or nothing.
     data = captures(2, views=4)
     data.photos[:, :, :3] = torch.tensor([255, 0, 0, 0], dtype=torch.uint8)[None, :, None, None, None]
     rows = evaluation.evaluate(FirstPhoto(), data, views=(4,), orders=("shuffled",))
     share = sum(order[0] == 0 for order in evaluation.view_orders("shuffled", 4)) / 10
     assert 0 < share < 1 and rows.iou[0] == pytest.approx(share * 8 * 8 * 8 / 32**3, rel=1e-5)
-
-
-def test_best_threshold_and_metric_rows():
     scores = pd.DataFrame({"threshold": [0.2, 0.3] * 3, "iou": [0.6, 0.5, 0.6, 0.5, 0.6, 0.95]})
     assert evaluation.best_threshold(scores) == (0.3, pytest.approx(0.65)), "the median is higher at 0.2"
     rows = evaluation.metric_rows(scores, 0.3, model="m", training="objects", dataset="feet")
     assert rows.selected.tolist() == [False, True] * 3 and set(rows.placement) == {"true"}
 
 
-def test_as_published_the_first_files_are_tested():
+def test_as_published_the_first_files_are_tested_and_outlines_have_a_dark_seam():
     """The first two files are the photos at their clockwise indices, 2 and 0."""
     boxes = replace(captures(4, views=4), file_order=torch.tensor([[2, 0, 3, 1]] * 4))
     assert boxes.test_views(2).tolist() == [[0, 2]] * 4
     published = replace(boxes, as_published=True)
-    assert published.test_views(2).tolist() == [[2, 0]] * 4 and published.select(sample="s1").test_views(
-        1
-    ).tolist() == [[2]]
+    assert published.test_views(2).tolist() == [[2, 0]] * 4
+    assert published.select(sample="s1").test_views(1).tolist() == [[2]]
     published.photos[:, 2, :3] = 255
     assert (evaluation.predict(FirstPhoto(), published, published.test_views(1)) > 0.99).all()
-
-
-def test_as_published_outlines_have_a_dark_seam():
-    half = captures(2)
-    half.photos[:, :, 3] = 10
-    half.photos[:, :, :3] = 0
-    soft, sharp = (
-        evaluation.predict(FirstPhoto(), replace(half, as_published=on), [0]).mean().item() for on in (False, True)
-    )
+    boxes.photos[:] = torch.tensor([0, 0, 0, 10], dtype=torch.uint8)[:, None, None]
+    soft, sharp = (evaluation.predict(FirstPhoto(), one, [0]).mean() for one in (boxes, published))
     assert soft > 0.85 and sharp == 0
