@@ -1,7 +1,5 @@
 """A cube that is moved about a foot: photos, cameras and truth move together, and none of them away from the others."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest
@@ -32,16 +30,13 @@ def test_whole_photos_crop_to_those_loaded_cropped(feet, smoke):
     assert (feet.fine_truth[:, 1::3, 1::3, 1::3] != feet.truth[:, :, :12]).float().mean() < 1e-3
 
 
-def test_the_identity_changes_nothing(feet):
+def test_the_identity_changes_nothing_and_points_project_to_the_same_pixels(feet):
     still = placement.placement_matrix(torch.zeros(len(feet)), torch.zeros(len(feet), 2))
     assert torch.allclose(placement.move_cameras(feet.cameras, still), feet.cameras, atol=1e-6)
     assert (placement.resample_truth(feet.fine_truth, still, 32) != feet.truth).float().mean() < 1e-3
     boxes = placement.projected_boxes(feet.cameras, feet.boxes, FOOT_SHARE)
     assert torch.allclose(boxes, feet.boxes, atol=1e-3)
     assert torch.allclose(placement.recrop(feet.cameras, feet.boxes, boxes), feet.cameras, atol=1e-4)
-
-
-def test_points_project_to_the_same_pixels(feet):
     move = placement.placement_matrix(torch.full((len(feet),), 20.0), torch.tensor([[0.1, -0.05]]).expand(len(feet), 2))
     points = voxel_centres(8, 3)
     there = points @ move[0, :, :3].T + move[0, :, 3]
@@ -91,7 +86,14 @@ def test_in_a_lifted_cube_the_foot_is_lower_and_complete(feet):
         )
 
 
-def test_only_a_recipe_with_lift_noise_lifts_the_cube(feet):
+def test_a_batch_has_moved_cubes_and_true_cameras(feet):
+    recipe = Training(batch=8, views=4, single_view_share=0.0, mirror=False, placement_noise=(5.0, 0.03))
+    batch = batches.sample_batch(feet, recipe, 3)
+    assert batch.views.shape[2:] == (3, 96, 96) and batch.views.shape[:2] == batch.cameras.shape[:2]
+    assert not torch.equal(batch.cameras, batch.true_cameras)
+    assert not any(torch.equal(truth, known) for truth in batch.truth for known in feet.truth)
+    again = batches.sample_batch(feet, recipe, 3)
+    assert torch.equal(again.views, batch.views) and torch.equal(again.truth, batch.truth)
     level, lifted = (
         placement.sample_placements(99, 4.0, 0.02, torch.Generator().manual_seed(2), lift) for lift in (0.0, 0.03)
     )
@@ -101,16 +103,6 @@ def test_only_a_recipe_with_lift_noise_lifts_the_cube(feet):
     assert not any(
         torch.equal(truth, known) for truth in batches.sample_batch(feet, recipe, 3).truth for known in feet.truth
     )
-
-
-def test_a_batch_has_moved_cubes_and_true_cameras(feet):
-    recipe = Training(batch=8, views=4, single_view_share=0.0, mirror=False, placement_noise=(5.0, 0.03))
-    batch = batches.sample_batch(feet, recipe, 3)
-    assert batch.views.shape[2:] == (3, 96, 96) and batch.views.shape[:2] == batch.cameras.shape[:2]
-    assert not torch.equal(batch.cameras, batch.true_cameras)
-    assert not any(torch.equal(truth, known) for truth in batch.truth for known in feet.truth)
-    again = batches.sample_batch(feet, recipe, 3)
-    assert torch.equal(again.views, batch.views) and torch.equal(again.truth, batch.truth)
 
 
 def test_close_crops_show_the_foot_larger_and_the_same_pixels(feet):
