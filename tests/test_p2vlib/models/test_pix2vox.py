@@ -1,7 +1,3 @@
-"""Pix2Vox, Pix2Vox++ and Pix2Vox-LSTM: published counts and names, the parts by hand, and a training step of each."""
-
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest
@@ -16,15 +12,8 @@ from p2vlib.models.network import check_views
 from p2vlib.models.pix2vox import ContextAwareFusion, MeanFusion
 
 DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
-TINY = dict(
-    image_size=32,
-    trunk=(4, 4, 8, 8),
-    head=((8, 1, 1), (8, 1, 1), (16, 1, 1)),
-    decoder=(16, 8, 4, 4),
-    merger=(4, 2, 1),
-    merger_stride=1,
-    freeze_trunk=False,
-)
+TINY = dict(image_size=32, trunk=(4, 4, 8, 8), head=((8, 1, 1), (8, 1, 1), (16, 1, 1)), decoder=(16, 8, 4, 4))
+TINY |= dict(merger=(4, 2, 1), merger_stride=1, freeze_trunk=False)
 TINY_NAMES = {
     "pix2vox-f": {},
     "pix2vox-a": {"refiner": (4, 4, 4, 64)},
@@ -41,11 +30,8 @@ COUNTS = {
     "pix2vox-a": dict(encoder=7_772_480, decoder=71_583_064, **A_PARTS, total=114_244_467, trainable=111_325_491),
     "pix2vox++-f": dict(encoder=941_888, decoder=3_883_480, merger=17_877, total=4_843_245, trainable=4_843_245),
     "pix2vox++-a": dict(
-        encoder=5_576_768,
-        decoder=55_854_424,
-        **{**A_PARTS, "merger": 17_877},
-        total=96_329_421,
-        trainable=96_329_421,
+        **A_PARTS | dict(encoder=5_576_768, decoder=55_854_424, merger=17_877),
+        **dict(total=96_329_421, trainable=96_329_421),
     ),
 }
 
@@ -58,12 +44,12 @@ def tiny(name: str, **overrides: object) -> models.Pix2Vox:
     return model
 
 
-def photos(batch: int, views: int, size: int = 32) -> torch.Tensor:
-    return torch.rand(batch, views, 3, size, size, generator=torch.Generator().manual_seed(5))
-
-
 def count(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
+
+
+def photos(batch: int, views: int, size: int = 32) -> torch.Tensor:
+    return torch.rand(batch, views, 3, size, size, generator=torch.Generator().manual_seed(5))
 
 
 def without_values(name: str, **overrides: object) -> models.Pix2Vox:
@@ -76,16 +62,17 @@ def loss(result: models.Reconstruction, truth: torch.Tensor) -> torch.Tensor:
     return sum(binary_cross_entropy(volume.clamp(1e-6, 1 - 1e-6), truth) for volume in volumes)
 
 
-# -------------------------------------------------------------------------------------------------- published numbers
-
-
 @pytest.mark.parametrize("name", COUNTS)
 def test_published_parameter_counts(name: str) -> None:
+    """`test_reference` tests names and shapes."""
     model = without_values(name)
     parts = {part: count(getattr(model, part)) for part in COUNTS[name] if part not in ("total", "trainable")}
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     assert parts | {"total": count(model), "trainable": trainable} == COUNTS[name]
     assert (model.refiner is None) == name.endswith("-f")
+    if name == "pix2vox-a":
+        assert models.configure(name) == models.Pix2VoxConfig()
+        assert replace(models.Pix2VoxConfig(), decoder=(64, 32, 16, 8, 4)).grid == 64
 
 
 def test_parameter_counts_of_the_recurrence() -> None:
@@ -97,40 +84,11 @@ def test_parameter_counts_of_the_recurrence() -> None:
         assert count(model) == COUNTS["pix2vox-a"]["total"] + count(model.recurrent)
 
 
-def test_published_names_and_shapes() -> None:
-    shapes = {name: tuple(value.shape) for name, value in without_values("pix2vox-a").state_dict().items()}
-    convolutions = [0, 3, 7, 10, 14, 17, 20, 24]
-    assert {name.split(".")[2] for name in shapes if name.startswith("encoder.vgg.")} == {
-        str(number) for first in convolutions for number in (first, first + 1)
-    }
-    expected = {
-        "encoder.vgg.24.weight": (512, 256, 3, 3),
-        "encoder.layer3.0.weight": (256, 512, 1, 1),
-        "decoder.layer1.0.weight": (2048, 512, 4, 4, 4),
-        "decoder.layer5.0.weight": (8, 1, 1, 1, 1),
-        "merger.layer1.0.weight": (16, 9, 3, 3, 3),
-        "merger.layer5.1.running_mean": (1,),
-        "refiner.layer4.0.weight": (2048, 8192),
-        "refiner.layer8.0.weight": (32, 1, 4, 4, 4),
-    }
-    assert {name: shapes[name] for name in expected} == expected
-
-
-def test_the_defaults_are_pix2vox_a() -> None:
-    assert models.configure("pix2vox-a") == models.Pix2VoxConfig()
-    assert replace(models.Pix2VoxConfig(), decoder=(64, 32, 16, 8, 4)).grid == 64
-
-
-@pytest.mark.parametrize("scale", PRESETS)
-def test_every_network_of_a_scale_accepts_its_image_size(scale: str) -> None:
-    config = PRESETS[scale]
-    for name in {*config.networks, *config.systems}:
-        with torch.device("meta"):  # shapes without values: at full size they take gigabytes
-            network = models.build(name, image_size=config.image_size)
-        assert network.config.image_size == config.image_size and count(network) > 100_000, name
-
-
-# ------------------------------------------------------------------------------------------------------------- errors
+def test_every_network_of_a_scale_accepts_its_image_size() -> None:
+    sizes = {(name, config.image_size) for config in PRESETS.values() for name in (*config.networks, *config.systems)}
+    for name, size in sizes:
+        network = without_values(name, image_size=size)  # at full size the values take gigabytes
+        assert network.config.image_size == size and count(network) > 100_000, name
 
 
 def test_unknown_names_and_settings_are_refused() -> None:
@@ -147,8 +105,12 @@ def test_unknown_names_and_settings_are_refused() -> None:
         models.build("torch.nn:Linear", image_size=3)
     with pytest.raises(ValueError, match="expected an nn.Module with needs_cameras, order_free and forward"):
         models.build("torch.nn:Identity")
-    with pytest.raises(ValueError, match="no fusion is called 'multi-scale'; available: context, mean"):
-        tiny("pix2vox-f", fusion="multi-scale")
+    with pytest.raises(ValueError, match="multiple of 32 pixels"):
+        models.build("psgn-narrow", image_size=40)
+    with pytest.raises(ValueError, match="multiple of 16 pixels, a grid of a multiple of 4 .*; found 40, 32 and 1.0"):
+        models.build("unprojection", image_size=40)
+    with pytest.raises(ValueError, match="unprojection needs the camera of every photo; found none"):
+        models.build("unprojection")(torch.rand(1, 2, 3, 96, 96))
     assert models.configure("pix2vox-f", head=[[8, 1, 1]]).head == ((8, 1, 1),)
     assert models.configure("rays") == models.configure("unprojection")
 
@@ -160,6 +122,7 @@ def test_unknown_names_and_settings_are_refused() -> None:
         ({"head": ((5, 1, 1),), "image_size": 24}, "no multiple of 8"),
         ({"merger": (4, 2)}, "has to be 1"),
         ({"trunk": "resnet34"}, "no trunk is called 'resnet34'; expected resnet18, resnet50"),
+        ({"fusion": "multi-scale"}, "no fusion is called 'multi-scale'; available: context, mean"),
     ],
 )
 def test_sizes_that_do_not_fit_are_refused(overrides: dict, message: str) -> None:
@@ -167,20 +130,20 @@ def test_sizes_that_do_not_fit_are_refused(overrides: dict, message: str) -> Non
         tiny("pix2vox-f", **overrides)
 
 
-def test_views_of_another_size_or_number_are_refused() -> None:
-    model = tiny("pix2vox-f").eval()
-    with pytest.raises(ValueError, match=r"expected views \[batch, views, 3, 32, 32\]; found \[1, 2, 3, 40, 40\]"):
-        model(photos(1, 2, size=40))
+@pytest.mark.parametrize("name", ["pix2vox-f-narrow", "3d-r2n2-narrow", "psgn-narrow", "unprojection"])
+def test_every_network_refuses_photos_of_another_size(name: str) -> None:
+    with pytest.raises(ValueError, match=r"expected views \[batch, views, 3, \d+, \d+\]; found \[1, 2, 3, 40, 40\]"):
+        models.build(name)(torch.rand(1, 2, 3, 40, 40), torch.zeros(1, 2, 3, 7))
+
+
+def test_views_of_another_shape_or_number_are_refused() -> None:
     for number in (0, 25):
         with pytest.raises(ValueError, match=f"takes 1 to 24 views; found {number}"):
-            model(torch.rand(1, number, 3, 32, 32))
+            tiny("pix2vox-f")(photos(1, number))
     check_views(torch.rand(1, 2, 3, 8, 8), 8)
     for shape in ((2, 3, 8, 8), (1, 2, 4, 8, 8), (1, 2, 3, 8, 9), (1, 2, 3, 9, 8)):
         with pytest.raises(ValueError, match=r"expected views \[batch, views, 3, 8, 8\]; found"):
             check_views(torch.rand(shape), 8)
-
-
-# -------------------------------------------------------------------------------------------------------------- trunk
 
 
 @pytest.mark.parametrize("statistics", ["fixed", "drift"])
@@ -191,9 +154,6 @@ def test_a_frozen_trunk_gets_no_gradient(statistics: str) -> None:
     assert all(parameter.grad is None for parameter in model.encoder.vgg.parameters())
     assert model.encoder.layer1[0].weight.grad.abs().sum() > 0
     assert torch.equal(model.encoder.vgg[1].running_mean, before) == (statistics == "fixed")
-
-
-# -------------------------------------------------------------------------------------- recurrence, fusion and refiner
 
 
 @torch.no_grad()
@@ -241,22 +201,8 @@ def test_conv_lstm_with_kernel_1_is_the_lstm_of_torch() -> None:
 
 
 @torch.no_grad()
-def test_fusion_by_hand() -> None:
-    merger = ContextAwareFusion(1, (1,)).eval()
-    convolution, norm, _ = merger.layer1
-    nn.init.dirac_(convolution.weight)
-    convolution.bias.zero_()
-    norm.eps = 0.0
-    raw = torch.tensor([0.0, 3.0]).log1p().view(2, 1, 1, 1, 1)  # scores 0 and ln 4: weights .2 and .8
-    volumes = torch.tensor([[0.5, 1.0]]).view(1, 2, 1, 1, 1)
-    fused, weights = merger(raw, volumes)
-    assert weights.flatten().tolist() == pytest.approx([0.2, 0.8])
-    assert fused.item() == pytest.approx(0.2 * 0.5 + 0.8 * 1.0)
-    assert MeanFusion()(raw, volumes)[0].item() == pytest.approx(0.75)
-
-
-@torch.no_grad()
-def test_scores_on_a_coarser_grid_are_repeated_for_all_voxels_of_a_cell() -> None:
+def test_scores_on_a_coarser_grid_are_repeated_for_all_voxels_of_a_cell_and_mean_fusion_by_hand() -> None:
+    assert MeanFusion()(torch.zeros(2, 1, 1, 1, 1), torch.tensor([0.5, 1.0]).view(1, 2, 1, 1, 1))[0].item() == 0.75
     torch.manual_seed(4)
     merger = ContextAwareFusion(3, (2, 1), 2).eval()
     _, weights = merger(torch.rand(4, 3, 8, 8, 8), torch.rand(2, 2, 8, 8, 8))
@@ -265,32 +211,21 @@ def test_scores_on_a_coarser_grid_are_repeated_for_all_voxels_of_a_cell() -> Non
     assert coarse.std() > 0 and torch.allclose(weights.sum(1), torch.ones(2, 8, 8, 8), atol=1e-6)
 
 
-@torch.no_grad()
-def test_the_refined_volume_is_the_mean_of_coarse_and_correction() -> None:
-    model = tiny("pix2vox-a").eval()
-    model.refiner.layer8[0].weight.zero_()
-    result = model(photos(1, 2))
-    assert torch.allclose(result.probability, result.coarse / 2 + 0.25)
-
-
-# -------------------------------------------------------------------------------------------------- the whole network
-
-
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("name", TINY_NAMES)
 @pytest.mark.parametrize("views", [1, 3])
 def test_a_training_step_reduces_the_loss_and_reaches_every_parameter(name: str, views: int, device: str) -> None:
-    model = tiny(name).to(device).train()
+    model, inputs = tiny(name).to(device).train(), photos(2, views).to(device).requires_grad_()
     optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)
     truth = torch.zeros(2, 32, 32, 32, device=device)
     truth[:, 4:28, :12, 10:20] = 1
     losses = []
     for _ in range(2):
         optimiser.zero_grad()
-        losses.append(loss(model(photos(2, views).to(device)), truth))
+        losses.append(loss(model(inputs), truth))
         losses[-1].backward()
         optimiser.step()
-    assert losses[1] < losses[0]
+    assert losses[1] < losses[0] and (inputs.grad.flatten(2).abs().sum(dim=2) > 0).all()
     for parameter_name, parameter in model.named_parameters():
         if views == 1 and parameter_name.startswith("merger."):  # a single view has weight 1
             assert parameter.grad is None, parameter_name
@@ -304,7 +239,9 @@ def test_a_training_step_reduces_the_loss_and_reaches_every_parameter(name: str,
 
 @torch.no_grad()
 @pytest.mark.parametrize("name", TINY_NAMES)
-def test_any_number_of_views_gives_probabilities_and_weights_that_sum_to_one(name: str) -> None:
+def test_any_number_of_views_gives_weights_that_sum_to_one_and_only_the_recurrence_depends_on_their_order(
+    name: str,
+) -> None:
     model = tiny(name).eval()
     for views in (1, 2, 24):
         result = model(photos(1, views))
@@ -318,11 +255,6 @@ def test_any_number_of_views_gives_probabilities_and_weights_that_sum_to_one(nam
         result = model(photos(1, 2))
     volumes = (result.probability, result.coarse, result.per_view_occupancy, result.view_weights)
     assert {volume.dtype for volume in volumes} == {torch.float32}
-
-
-@torch.no_grad()
-@pytest.mark.parametrize("name", TINY_NAMES)
-def test_only_the_recurrence_depends_on_the_order(name: str) -> None:
     model = tiny(name).train()
     for module in model.modules():  # statistics of the data, so that untrained volumes differ from view to view
         if isinstance(module, (nn.BatchNorm2d, nn.BatchNorm3d)):
@@ -354,7 +286,8 @@ def test_with_the_identity_as_recurrence_the_lstm_is_pix2vox() -> None:
         assert identity == models.configure(f"pix2vox-a{suffix}")
 
 
-def test_every_activation_is_channels_last() -> None:
+@torch.no_grad()
+def test_every_activation_is_channels_last_which_changes_no_value() -> None:
     """On grids wider than one cell, so that nothing is converted in between."""
     model = tiny("pix2vox-lstm").train()
     formats = {4: torch.channels_last, 5: torch.channels_last_3d}
@@ -371,25 +304,8 @@ def test_every_activation_is_channels_last() -> None:
     for name, module in model.named_modules():
         if isinstance(module, kinds):
             module.register_forward_hook(check(name))
-    model(photos(2, 2))
+    fast = model(photos(2, 2)).probability
     assert wrong == []
-    model.to(memory_format=torch.contiguous_format)(photos(2, 2))
+    plain = model.to(memory_format=torch.contiguous_format)(photos(2, 2)).probability
     assert "merger.layer1.0" in wrong and "encoder.vgg.0" in wrong
-
-
-@torch.no_grad()
-def test_the_layout_changes_no_value() -> None:
-    model = tiny("pix2vox-a").eval()
-    fast = model(photos(1, 2)).probability
-    assert torch.allclose(model.to(memory_format=torch.contiguous_format)(photos(1, 2)).probability, fast, atol=1e-5)
-
-
-def test_gradients_reach_every_view() -> None:
-    views = photos(2, 3).requires_grad_()
-    tiny("pix2vox-a").train()(views).probability[:, 20, 5, 16].sum().backward()
-    assert (views.grad.flatten(2).abs().sum(dim=2) > 0).all()
-
-
-def test_bf16_is_only_claimed_on_known_devices() -> None:
-    assert isinstance(models.fast_bf16("cpu"), bool)
-    assert models.fast_bf16("meta") is False
+    assert torch.allclose(fast, plain, atol=1e-4)

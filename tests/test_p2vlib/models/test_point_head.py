@@ -1,7 +1,3 @@
-"""The point head: its query points, its training, and where it is evaluated."""
-
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest
@@ -36,7 +32,7 @@ def build():
     return Ensemble(models.configure("unprojection", **TINY), 1, 4)
 
 
-def test_query_points_are_near_the_surface_with_their_occupancy(feet, recipe):
+def test_query_points_are_near_the_surface_with_the_occupancy_of_the_resampled_truth(feet, recipe):
     batch = batches.sample_batch(feet, recipe, 3, query_points=sample_near_surface)
     assert batch.points.shape == (*batch.inside.shape, 3) and batch.inside.shape[1] == 256
     assert 0.2 < batch.inside.float().mean() < 0.8
@@ -47,9 +43,6 @@ def test_query_points_are_near_the_surface_with_their_occupancy(feet, recipe):
         x, y, z = indices.unbind(1)
         assert near[x, y, z].all()
         assert (solid[x, y, z] == inside).float().mean() > 0.7, "most points are on the side of their voxel's centre"
-
-
-def test_occupancy_at_voxel_centres_is_the_resampled_truth(feet):
     moves = placement.sample_placements(len(feet), 10.0, 0.05, torch.Generator().manual_seed(0))
     truth = placement.resample_truth(feet.fine_truth, moves, 32)
     layers = round(32 * FOOT_SHARE)
@@ -59,22 +52,16 @@ def test_occupancy_at_voxel_centres_is_the_resampled_truth(feet):
     assert torch.equal(inside[:, :, 1:-1], truth[:, :, 1 : layers - 1])
 
 
-def test_only_the_head_trains(feet, recipe, tmp_path):
+def test_only_the_head_trains_and_needs_a_fine_truth(feet, recipe, tmp_path):
     learn, validation = (feet.select(split=split) for split in ("train", "validation"))
-    model = build()
+    model, recipe = build(), replace(recipe, steps=20, steps_per_epoch=5)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    history = training.train(
-        model, learn, validation, replace(recipe, steps=40, steps_per_epoch=10), tmp_path, report=str
-    )
+    history = training.train(model, learn, validation, recipe, tmp_path, report=str)
     for name, value in model.state_dict().items():
         assert torch.equal(value, before[name]) != name.startswith("point_head.") or "num_batches" in name, name
     assert history.loss.iloc[-1] < history.loss.iloc[0]
-
-
-def test_captures_without_a_fine_truth_are_refused(smoke, recipe, tmp_path):
-    samples = smoke.captures.select(dataset="feet", cube="metric", look="phone", light="drift")
     with pytest.raises(ValueError, match="query points need captures with a fine truth"):
-        training.train(build(), samples, samples, recipe, tmp_path)
+        training.train(build(), replace(learn, fine_truth=None), validation, recipe, tmp_path)
 
 
 def test_it_starts_as_the_interpolated_coarse_logit(feet):

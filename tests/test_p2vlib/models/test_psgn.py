@@ -1,7 +1,3 @@
-"""PSGN: points, their distance, the solid that they enclose, and training."""
-
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch
@@ -17,15 +13,12 @@ def ball(radius: float = 0.3, size: int = 32) -> np.ndarray:
     return x**2 + y**2 + z**2 < radius**2
 
 
-def test_chamfer_by_hand():
+def test_chamfer_by_hand_of_points_on_the_surface():
     one = torch.tensor([[[0.0, 0, 0], [1, 0, 0]]])
     two = torch.tensor([[[0.0, 0, 0], [1, 0, 2], [0, 0, 1]]])
     # Forth: 0 and min(4, 1 + 1, 1) = 1, mean 1/2; back: 0, 4, 1, mean 5/3.
     assert chamfer_distance(one, two).item() == pytest.approx(0.5 + 5 / 3)
     assert chamfer_distance(one, one).item() == 0.0
-
-
-def test_sampled_points_lie_on_the_surface():
     truth = torch.from_numpy(ball())[None]
     points = sample_surface(truth, 4000, torch.Generator().manual_seed(0))[0] - 0.5
     radius = points.norm(dim=1)
@@ -47,9 +40,12 @@ def test_a_cloud_on_a_sphere_is_filled_to_the_ball():
     assert (fill_point_cloud(points[:3]) >= 0.35).sum() <= 20, "three points enclose nothing"
 
 
+SMALL = dict(image_size=32, encoder=(4, 8, 8, 16), hidden=32, decoder=(8, 8))
+
+
 def test_it_trains_on_the_first_photo_alone():
     torch.manual_seed(0)
-    model = models.build("psgn", image_size=32, encoder=(4, 8, 8, 16), hidden=32, decoder=(8, 8)).train()
+    model = models.build("psgn", **SMALL).train()
     optimizer = torch.optim.Adam(model.parameters(), 3e-3)
     views, truth = torch.rand(2, 3, 3, 32, 32), torch.from_numpy(np.stack([ball(), ball(0.2)]))
     losses = []
@@ -72,7 +68,7 @@ def test_it_trains_on_the_first_photo_alone():
 
 def test_the_nearest_of_several_clouds_is_trained():
     torch.manual_seed(0)
-    model = models.build("psgn", image_size=32, encoder=(4, 8, 8, 16), hidden=32, decoder=(8, 8), guesses=3).train()
+    model = models.build("psgn", **SMALL, guesses=3).train()
     views, truth = torch.rand(1, 1, 3, 32, 32), torch.from_numpy(ball())[None]
     result = model(views)
     assert result.guesses.shape == (1, 3, 1024, 3) and not torch.equal(result.guesses[:, 0], result.guesses[:, 1])
@@ -86,8 +82,3 @@ def test_the_nearest_of_several_clouds_is_trained():
     with torch.no_grad():
         alone = model.eval()(views)
     assert torch.equal(alone.guesses[:, 0], alone.points) and alone.guesses.shape[1] == 1
-
-
-def test_sizes_that_do_not_fit_are_refused():
-    with pytest.raises(ValueError, match="multiple of 32 pixels"):
-        models.build("psgn-narrow", image_size=40)

@@ -4,8 +4,6 @@ The reference below uses no class of the project: it reads weights by their publ
 follows the tables of Pix2Vox (ICCV 2019) and Pix2Vox++ (IJCV 2020), layer by layer.
 """
 
-from __future__ import annotations
-
 import pytest
 import torch
 from torch import Tensor
@@ -116,14 +114,11 @@ def reference(name: str, views: Tensor, s: State) -> tuple[Tensor, Tensor]:
 def with_random_statistics(model: torch.nn.Module) -> torch.nn.Module:
     """Batch norms as after a training: ones and zeros would hide a wrong order of layers."""
     generator = torch.Generator().manual_seed(5)
+    ranges = {"running_mean": (-0.2, 0.2), "running_var": (0.5, 2.0), "weight": (0.5, 1.5), "bias": (-0.3, 0.3)}
     for module in model.modules():
         if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
-            for value, low, high in (
-                (module.running_mean, -0.2, 0.2),
-                (module.running_var, 0.5, 2.0),
-                (module.weight.data, 0.5, 1.5),
-                (module.bias.data, -0.3, 0.3),
-            ):
+            for name, (low, high) in ranges.items():
+                value = getattr(module, name).data
                 value.copy_(low + (high - low) * torch.rand(value.shape, generator=generator))
     return model
 
