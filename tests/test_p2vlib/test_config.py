@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import dataclasses
 import json
 
@@ -8,17 +6,16 @@ import pytest
 from p2vlib.config import PRESETS, from_params, read_settings, training_recipe
 
 
-def test_no_change_is_the_preset():
+def test_presets_have_people_of_different_seeds_and_the_promised_sizes():
     assert from_params("quick") is PRESETS["quick"]
-
-
-def test_every_preset_knows_its_scale_and_smoke_is_the_smallest():
-    assert all(config.scale == scale for scale, config in PRESETS.items())
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        PRESETS["smoke"].seed = 3
+    for scale, config in PRESETS.items():
+        assert config.scale == scale
+        for part in (config.feet, config.objects):
+            assert len({part.train_seed, part.validation_seed, part.test_seed}) == 3
     people = [PRESETS[scale].feet.train for scale in ("smoke", "quick", "full")]
     assert people == sorted(set(people))
-
-
-def test_quick_is_as_large_as_the_study_promises():
     quick = PRESETS["quick"]
     assert (quick.feet.train, quick.feet.validation, quick.feet.test) >= (100, 15, 40)
     assert quick.feet.validation >= 15 and quick.feet.test >= 40 and quick.feet.views >= 8
@@ -26,20 +23,11 @@ def test_quick_is_as_large_as_the_study_promises():
     assert max(quick.views) == 8
 
 
-@pytest.mark.parametrize("scale", PRESETS)
-def test_people_and_objects_of_the_splits_come_from_different_seeds(scale):
-    for part in (PRESETS[scale].feet, PRESETS[scale].objects):
-        assert len({part.train_seed, part.validation_seed, part.test_seed}) == 3
-
-
-@pytest.mark.parametrize("name", ["pretraining.steps", "pretraining__steps"])
-def test_a_nested_field_changes_and_nothing_else_does(name):
-    config = from_params("quick", **{name: 7})
-    assert config.pretraining.steps == 7
-    assert dataclasses.replace(config, pretraining=PRESETS["quick"].pretraining) == PRESETS["quick"]
-
-
-def test_numbers_and_lists_take_the_type_of_the_preset():
+def test_changed_fields_have_the_type_of_the_preset_and_nothing_else_changes():
+    for name in ("pretraining.steps", "pretraining__steps"):
+        config = from_params("quick", **{name: 7})
+        assert config.pretraining.steps == 7
+        assert dataclasses.replace(config, pretraining=PRESETS["quick"].pretraining) == PRESETS["quick"]
     config = from_params("smoke", views=[1, 2], finetuning__gradient_clip=2)
     assert config.views == (1, 2)
     assert config.finetuning.gradient_clip == 2.0 and type(config.finetuning.gradient_clip) is float
@@ -55,37 +43,21 @@ def test_numbers_and_lists_take_the_type_of_the_preset():
         ({"seed": True}, "parameter 'seed' is True; expected int"),
         ({"pretraining": {"steps": 3}}, "expected Training"),
         ({"pretraining__loss": "mine"}, "parameter 'pretraining__loss' is 'mine'; expected one of default, published"),
+        ({"scale": "fast"}, "unknown scale 'fast'; expected one of smoke, quick, full"),
     ],
 )
 def test_unknown_names_and_other_types_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
-        from_params("smoke", **changes)
-
-
-def test_an_unknown_scale_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match="unknown scale 'fast'; expected one of smoke, quick, full"):
-        from_params("fast")
-
-
-def test_a_config_cannot_be_changed_by_accident():
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        PRESETS["smoke"].seed = 3
-
-
-def test_json_holds_every_field():
-    settings = json.loads(from_params("quick", seed=5).to_json())
-    assert settings["seed"] == 5 and settings["scale"] == "quick"
-    assert set(settings) == {field.name for field in dataclasses.fields(PRESETS["quick"])}
-    assert settings["feet"] == dataclasses.asdict(PRESETS["quick"].feet)
-
-
-def test_recipes_by_name():
-    assert training_recipe("published").epochs == 350
+        from_params(**{"scale": "smoke", **changes})
     with pytest.raises(ValueError, match="unknown recipe 'mine'; expected one of default, published"):
         training_recipe("mine")
 
 
-def test_settings_of_an_earlier_version_get_the_present_names_of_their_fields():
+def test_json_holds_every_field_and_old_settings_get_the_present_names():
+    settings = json.loads(from_params("quick", seed=5).to_json())
+    assert settings["seed"] == 5 and settings["scale"] == "quick"
+    assert set(settings) == {field.name for field in dataclasses.fields(PRESETS["quick"])}
+    assert settings["feet"] == dataclasses.asdict(PRESETS["quick"].feet)
     before = {"adapted": "pix2vox-a", "seed": 3, "finetuning": {"hold": True, "epoch": 5, "augmentation": "own"}}
     training = {"freeze_after_first_stage": True, "steps_per_epoch": 5, "augmentation": "default"}
     assert read_settings(json.dumps(before)) == {"order_free": "pix2vox-a", "seed": 3, "finetuning": training}

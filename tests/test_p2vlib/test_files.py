@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import os
 import subprocess
 import sys
@@ -10,17 +8,25 @@ import pytest
 from p2vlib.files import write_atomically, write_bytes, write_text
 
 
-def test_text_is_utf8_and_folders_are_made(tmp_path):
+def test_text_is_utf8_in_new_folders_and_places_that_are_taken_are_errors(tmp_path):
     write_text(tmp_path / "a" / "b" / "answer.txt", "Ferse → Zehe")
     assert (tmp_path / "a" / "b" / "answer.txt").read_bytes().decode() == "Ferse → Zehe"
     assert os.listdir(tmp_path / "a" / "b") == ["answer.txt"]
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "file").touch()
+    with pytest.raises(OSError, match="taken: could not be written"):
+        write_text(tmp_path / "taken", "x")
+    with pytest.raises(OSError, match=r"file/a.txt: could not be written"):
+        write_text(tmp_path / "taken/file/a.txt", "text")
+    assert sorted(os.listdir(tmp_path)) == ["a", "taken"]
 
 
 def test_a_writer_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
-    target = tmp_path / "weights.bin"
+    target, partials = tmp_path / "weights.bin", []
     write_bytes(target, b"old")
 
     def fail(partial):
+        partials.append(partial)
         partial.write_bytes(b"half of the n")
         raise RuntimeError("the writer broke")
 
@@ -28,22 +34,7 @@ def test_a_writer_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
         write_atomically(target, fail)
     assert target.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["weights.bin"]
-
-
-def test_the_temporary_file_has_the_same_suffix(tmp_path):
-    seen = []
-    write_atomically(tmp_path / "photo.png", lambda partial: (seen.append(partial), partial.write_bytes(b"x")))
-    assert seen[0].suffix == ".png" and seen[0].parent == tmp_path and seen[0].name.startswith(".")
-
-
-def test_a_folder_in_place_of_a_file_and_a_file_in_place_of_a_folder_are_errors(tmp_path):
-    (tmp_path / "taken").mkdir()
-    (tmp_path / "taken" / "file").touch()
-    with pytest.raises(OSError, match="taken: could not be written"):
-        write_text(tmp_path / "taken", "x")
-    with pytest.raises(OSError, match=r"file/a.txt: could not be written"):
-        write_text(tmp_path / "taken/file/a.txt", "text")
-    assert os.listdir(tmp_path) == ["taken"]
+    assert partials[0].suffix == ".bin" and partials[0].parent == tmp_path and partials[0].name.startswith(".")
 
 
 @pytest.mark.parametrize("old", [None, b"old"])
@@ -59,9 +50,8 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path, old):
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
         write_bytes(pathlib.Path(sys.argv[1]), b"v" * 100_000)
     """
-    outcome = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program), str(target)], capture_output=True, text=True
-    )
+    command = [sys.executable, "-c", textwrap.dedent(program), str(target)]
+    outcome = subprocess.run(command, capture_output=True, text=True)
     assert outcome.returncode == 1
     assert f"OSError: [Errno 27] {target}: could not be written" in outcome.stderr
     assert os.listdir(tmp_path) == (["volume.binvox"] if old else [])
