@@ -30,6 +30,18 @@ def mat_image_from(camera: Camera, mat: Mat) -> np.ndarray:
     return np.repeat(image[..., None], 3, axis=2)
 
 
+def write_phone_photos(folder: Path, images: list[np.ndarray]) -> Path:
+    """With place, time, serial number, maker note, comment and XMP, as from a phone."""
+    for number, image in enumerate(images):
+        exif = Image.Exif()
+        exif[0x010F], exif[0x0110], exif[0x0132] = "Maker", "Phone 7", "2026:11:02 10:00:00"
+        exif.get_ifd(0x8769)[0xA431], exif.get_ifd(0x8769)[0x927C] = "SERIAL-123", b"MAKERNOTE-9"
+        exif.get_ifd(0x8825)[2] = (52.0, 31.0, 12.0)
+        metadata = {"exif": exif, "comment": b"ANNA", "xmp": b"<exif:GPSLatitude>52,31N</exif:GPSLatitude>"}
+        Image.fromarray(image).save(folder / f"IMG_{number:04d}.jpg", quality=95, **metadata)
+    return folder
+
+
 def write_photos(folder: Path, images: list[np.ndarray]) -> Path:
     folder.mkdir()
     for number, image in enumerate(images):

@@ -12,7 +12,7 @@ import pytest
 import trimesh
 from PIL import Image
 
-from p2vlib.geometry.cameras import Camera, look_at
+from p2vlib.geometry.cameras import look_at
 from p2vlib.geometry.frames import FOOT_CUBE, FOOT_SYNSET
 from p2vtools.archives.binvox import read_binvox
 from p2vtools.archives.camera_files import read_cameras, write_cameras
@@ -23,31 +23,18 @@ from p2vtools.capture.submission import KNEE_HEIGHT, LEG_RADIUS, Submission, bel
 from p2vtools.cli import main
 from p2vtools.fit.photo_set import read_photo_set
 from p2vtools.synthesis.mat import get_mat
-from tests.mats import mat_image_from
+from tests.mats import mat_image_from, write_phone_photos
 
 MAT = get_mat("a3")
 AZIMUTHS = (0, 90, 180, 270)
 SECRETS = (b"SERIAL-123", b"MAKERNOTE-9", b"Phone 7", b"Maker", b"2026:11:02", b"IMG_", b"GPSLat", b"ANNA", b"Exif")
 
 
-def camera_at(azimuth: float) -> Camera:
-    """Far enough away to show the knee."""
-    return look_at((azimuth, 30, 0, 1.0, 60), np.array([0, 0.2, 0]), 1280, 1280)
-
-
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory) -> Path:
-    """With place, time, serial number, maker note, comment and XMP, as from a phone."""
-    folder = tmp_path_factory.mktemp("phone")
-    for number, azimuth in enumerate(AZIMUTHS):
-        exif = Image.Exif()
-        exif[0x010F], exif[0x0110], exif[0x0132] = "Maker", "Phone 7", "2026:11:02 10:00:00"
-        exif.get_ifd(0x8769)[0xA431], exif.get_ifd(0x8769)[0x927C] = "SERIAL-123", b"MAKERNOTE-9"
-        exif.get_ifd(0x8825)[2] = (52.0, 31.0, 12.0)
-        metadata = {"exif": exif, "comment": b"ANNA", "xmp": b"<exif:GPSLatitude>52,31N</exif:GPSLatitude>"}
-        image = Image.fromarray(mat_image_from(camera_at(azimuth), MAT))
-        image.save(folder / f"IMG_{number:04d}.jpg", quality=97, **metadata)
-    return folder
+    """From far enough away to show the knee."""
+    cameras = [look_at((azimuth, 30, 0, 1.0, 60), np.array([0, 0.2, 0]), 1280, 1280) for azimuth in AZIMUTHS]
+    return write_phone_photos(tmp_path_factory.mktemp("phone"), [mat_image_from(camera, MAT) for camera in cameras])
 
 
 def arguments(source: Path, tree: Path, subject: str = "p-7", side: str = "left", *more: str) -> list[str]:
@@ -73,15 +60,11 @@ def write_source(folder: Path, model: trimesh.Trimesh | None = None, side: str =
         image.save(folder / "rendering" / f"ANNA-{number}.png")
         rows += " ".join(map(str, row)) + "\n"
     (folder / "rendering" / "rendering_metadata.txt").write_text(rows)
-    (folder / "subject.json").write_text(
-        json.dumps({"side": side, "name": "ANNA", "cameras": "noted by hand", "scale": "noted"})
-    )
+    subject = {"side": side, "name": "ANNA", "cameras": "noted by hand", "scale": "noted"}
+    (folder / "subject.json").write_text(json.dumps(subject))
     if model:
         model.export(folder / "model.obj")
     return folder
-
-
-# ------------------------------------------------------------------------------------------------------------- the tree
 
 
 def test_tree_has_the_layout_of_shapenet(tree):
@@ -116,22 +99,14 @@ def test_both_feet_of_a_person_are_in_one_split_and_other_categories_are_kept(tm
     (tmp_path / "taxonomy.json").write_text(json.dumps([chair]))
     capture = write_source(tmp_path / "capture", views=1)
     (capture / "subject.json").write_text('{"scale": "noted"}')
-    for number in range(12):
-        for side in ("left", "right"):
-            submit_capture(capture, Submission(tmp_path, f"p{number}", side, "yes"))
-    other, feet = read_taxonomy(tmp_path / "taxonomy.json")
-    assert other.train == ("a",)
-    people = [{name.rsplit("-", 1)[0] for name in split} for split in (feet.train, feet.validation, feet.test)]
-    assert sum(map(len, people)) == 12 == len(set.union(*people)) and len(feet.train) >= 12
-
-
-def test_submissions_from_several_processes_are_all_listed(tmp_path):
-    capture = write_source(tmp_path / "capture", views=1)
-    people = [f"p{number}" for number in range(6)]
-    with ThreadPoolExecutor(3) as pool:
-        list(pool.map(lambda name: submit_capture(capture, Submission(tmp_path / "t", name, "left", "yes")), people))
-    (feet,) = read_taxonomy(tmp_path / "t" / "taxonomy.json")
-    assert sorted([*feet.train, *feet.validation, *feet.test]) == [f"{name}-left" for name in people]
+    feet = [Submission(tmp_path, f"p{number}", side, "yes") for number in range(12) for side in ("left", "right")]
+    with ThreadPoolExecutor(3) as pool:  # as from several processes
+        list(pool.map(lambda foot: submit_capture(capture, foot), feet))
+    other, listed = read_taxonomy(tmp_path / "taxonomy.json")
+    splits = (listed.train, listed.validation, listed.test)
+    assert other.train == ("a",) and sorted(sum(splits, ())) == sorted(foot.name for foot in feet)
+    people = [{name.rsplit("-", 1)[0] for name in split} for split in splits]
+    assert sum(map(len, people)) == 12 and len(listed.train) >= 12
 
 
 def test_a_submission_that_was_killed_is_finished_by_the_same_command(tmp_path, capsys):
@@ -146,9 +121,6 @@ def test_a_submission_that_was_killed_is_finished_by_the_same_command(tmp_path, 
     assert main(command) == 0 and "finishes a submission that was interrupted" in capsys.readouterr().out
     assert {path: path.read_bytes() for path in tree.rglob("*") if path.is_file()} == before
     assert main(command) == 1 and "already exists" in capsys.readouterr().err
-
-
-# ---------------------------------------------------------------------------------------------------- what is removed
 
 
 def test_no_personal_metadata_remains(tree, photos):
@@ -167,12 +139,9 @@ def test_subject_json_is_written_anew(tmp_path):
     subject = json.loads((folder / "subject.json").read_text())
     assert subject.pop("consent").keys() == {"given", "filed"} and len(subject.pop("cube")) == 2
     made = {"made": "photos, cameras: noted by hand", "licence": "CC-BY-4.0", "look": "phone", "metadata": "metric"}
-    made["scale"] = "noted"
-    assert subject == {"subject": "p9", "side": "left", "split": "train", "taxonomy": FOOT_SYNSET, **made}
+    known = {"subject": "p9", "side": "left", "split": "train", "taxonomy": FOOT_SYNSET, "scale": "noted"}
+    assert subject == known | made
     assert all(b"ANNA" not in path.read_bytes() for path in (tmp_path / "tree").rglob("*") if path.is_file())
-
-
-# ------------------------------------------------------------------------------------------------------- above the knee
 
 
 def test_photos_are_cropped_above_the_knee_and_cameras_stay_correct(tree):
@@ -209,9 +178,6 @@ def test_photos_that_do_not_show_the_knee_are_not_cropped(elevation, distance):
     assert below_knee_box(camera, np.zeros(3)) == (0, 0, 400, 300)
 
 
-# --------------------------------------------------------------------------------------------------------------- errors
-
-
 def test_errors_name_the_reason_and_write_nothing(photos, tree, tmp_path, command_error):
     capture = write_source(tmp_path / "capture")
     five = write_source(tmp_path / "five")
@@ -222,10 +188,8 @@ def test_errors_name_the_reason_and_write_nothing(photos, tree, tmp_path, comman
     (broken / "taxonomy.json").write_text("{}")
     plain = ["capture", str(photos), "--side", "left"]
     for command, message in (
-        ([*plain, "--into", str(new), "--subject", "p9"], "pass --consent yes"),
         ([*arguments(photos, new), "--consent", "no"], "the person in the photos, or who is responsible for a child"),
-        (arguments(photos, new, "anna@example.org"), "expected an id of 1 to 40 letters, digits and dashes"),
-        (arguments(photos, new, "Anna B"), "neither name nor e-mail"),
+        (arguments(photos, new, "anna@example.org"), "neither name nor e-mail"),
         (arguments(photos, new, "../p9"), "expected an id of 1 to 40"),
         ([*plain, "--into", str(new), "--consent", "yes"], "subject is None"),
         ([*arguments(photos, new), "--licence", "mine"], "licence is 'mine'; expected one of CC-BY-4.0"),
@@ -247,9 +211,8 @@ def test_camera_that_does_not_show_the_leg_is_named(tmp_path):
     away = look_at((0, 10, 0, 3.0, 20), np.array([0, 2.0, 0]), 320, 320)
     (capture / "rendering" / "renderings.txt").write_text("ANNA-0.png\n")
     write_cameras(capture / "cameras.json", [away])
-    (capture / "subject.json").write_text(
-        json.dumps({"scale": "noted", "cube": {"lower": [-0.16, 0, -0.16], "edge": 0.32}})
-    )
+    cube = {"lower": [-0.16, 0, -0.16], "edge": 0.32}
+    (capture / "subject.json").write_text(json.dumps({"scale": "noted", "cube": cube}))
     with pytest.raises(ValueError, match="ANNA-0.png: its camera does not show the leg below the knee"):
         submit_capture(capture, Submission(tmp_path / "tree", "p9", "left", "yes"))
     assert not list((tmp_path / "tree").rglob("*.*"))
