@@ -14,11 +14,11 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from p2vlib.geometry.cameras import look_at
-from p2vlib.geometry.frames import FOOT_CUBE, FOOT_CUT_HEIGHT, FOOT_SYNSET, foot_cube
-from p2vlib.geometry.grids import VoxelGrid, voxelise
+from p2vlib.geometry.frames import FOOT_CUBE, FOOT_CUT_HEIGHT, FOOT_SYNSET
+from p2vlib.geometry.grids import VoxelGrid
 from p2vtools.archives.binvox import read_binvox, write_binvox
 from p2vtools.archives.camera_files import read_cameras, write_cameras
-from p2vtools.capture.dataset_validation import extra_content, solid_problems, validate_dataset
+from p2vtools.capture.dataset_validation import extra_content, validate_dataset
 from p2vtools.capture.submission import Submission, submit_capture
 from p2vtools.cli import main
 from p2vtools.synthesis.feet.foot import SyntheticFoot, make_feet
@@ -27,8 +27,7 @@ from p2vtools.synthesis.feet.population import sample_population
 RENDERINGS, VOXELS = Path("ShapeNetRendering") / FOOT_SYNSET, Path("ShapeNetVox32") / FOOT_SYNSET
 LEFT, RIGHT, OTHER = "p1-left", "p1-right", "p2-left"
 PHOTO = RENDERINGS / LEFT / "rendering" / "01.jpg"
-VIEWS = 4
-ROW = "0 40 0 0.5 50\n"
+METADATA, LISTING = "rendering/rendering_metadata.txt", "rendering/renderings.txt"
 Fault = Callable[[Path], object]
 
 
@@ -40,11 +39,9 @@ def noise_image(seed: int, width: int = 160, height: int = 160) -> Image.Image:
 def write_source(folder: Path, foot: SyntheticFoot, seed: int) -> Path:
     """A capture folder with the solid and cameras of a foot; its photos are noise, which no check notices."""
     (folder / "rendering").mkdir(parents=True)
-    rows = ""
-    for number in range(VIEWS):
+    for number in range(4):
         noise_image(seed + number).save(folder / "rendering" / f"{number:02d}.jpg")
-        rows += f"{360 / VIEWS * number:.1f} 40 0 0.5 50\n"
-    (folder / "rendering" / "rendering_metadata.txt").write_text(rows)
+    (folder / METADATA).write_text("".join(f"{azimuth} 40 0 0.5 50\n" for azimuth in (0, 90, 180, 270)))
     (folder / "subject.json").write_text(json.dumps({"side": foot.side, "scale": "noted"}))
     foot.solid.export(folder / "model.obj")
     return folder
@@ -76,9 +73,6 @@ def test_correct_tree_passes(tree, weights, capsys):
     assert not validate_dataset(tree / RENDERINGS, weights).problems, "a folder of capture folders"
     found = validate_dataset(tree / RENDERINGS / OTHER, weights)
     assert found.table.capture.tolist() == [OTHER] and not found.problems
-
-
-# ------------------------------------------------------------------------------------------------ one fault at a time
 
 
 def subject(**changes: object) -> Fault:
@@ -164,37 +158,28 @@ def in_two_splits(feet: dict) -> None:
     feet["train" if LEFT in feet["test"] else "test"].append(RIGHT)
 
 
-METADATA, LISTING = "rendering/rendering_metadata.txt", "rendering/renderings.txt"
 FAULTS = {
     "no subject.json": (removed("subject.json"), "subject.json: no such file"),
     "not JSON": (content("subject.json", "{"), "subject.json: not JSON"),
-    "too large": (content("subject.json", " " * 2_000_000), "subject.json: not JSON"),
     "a list": (content("subject.json", "[]"), "expected a JSON object with subject, side, licence, consent"),
     "a name": (subject(subject="Anna B."), "subject is 'Anna B.'; expected an id of letters, digits and dashes"),
     "no side": (subject(side=None), "side is None; expected left or right"),
     "other folder name": (subject(side="right"), "labelled as a right foot; expected a folder named p1-right"),
-    "no licence": (subject(licence=None), "no licence; this capture may not be used"),
-    "no consent": (subject(consent=None), "no consent; ask the person, or remove the capture"),
     "consent refused": (subject(consent={"given": "no"}), "no consent; ask the person"),
     "invalid cube": (subject(cube={"edge": 1}), "invalid cube"),
     "no list": (removed(LISTING), "renderings.txt: no such file"),
     "empty list": (content(LISTING, "\n"), "renderings.txt: empty"),
     "missing photo": (removed("rendering/01.jpg"), "01.jpg: missing; renderings.txt lists it"),
-    "photo outside the folder": (
+    "photo outside": (
         content(LISTING, "00.jpg\n01.jpg\n02.jpg\n../model.binvox"),
-        "model.binvox: missing; renderings.txt lists it",
+        "model.binvox: missing; renderings.txt",
     ),
     "unlisted photo": (content("rendering/extra.jpg", "-"), "extra.jpg not listed in renderings.txt"),
-    "text named .jpg": (content("rendering/01.jpg", "text"), "01.jpg: not a readable image"),
     "truncated photo": (photo_bytes(lambda data: data[:900]), "01.jpg: cannot be read (image file is truncated"),
     "EXIF": (with_exif, "01.jpg: contains more than pixels (APP1, COM, comment, exif); save it without"),
     "video in a photo": (photo_bytes(lambda data: data + b"video"), "contains more than pixels (bytes after its end)"),
-    "other aspect ratio": (
-        lambda tree: noise_image(99, 160, 120).save(tree / PHOTO),
-        "160 x 120 pixels; its camera has 160 x 160",
-    ),
-    "row with NaN": (content(METADATA, ROW * 3 + "270 40 nan 0.5 50\n"), "line 4 is [270.0, 40.0, nan, 0.5, 50.0]"),
-    "one row": (content(METADATA, ROW), "1 rows for 4 photos"),
+    "other shape": (lambda tree: noise_image(9, 160, 120).save(tree / PHOTO), "160 x 120 pixels; its camera has 160 x"),
+    "one row": (content(METADATA, "0 40 0 0.5 50\n"), "1 rows for 4 photos"),
     "a camera less": (cameras(lambda found: found[:3]), "3 cameras for 4 photos"),
     "no cameras": (content("cameras.json", "{}"), "cameras.json: cannot be read (no 'frames')"),
     "camera looks away": (cameras(lambda found: [*found[:3], AWAY]), "of the foot; expected at least 50%"),
@@ -206,10 +191,7 @@ FAULTS = {
     "above the floor": (solid(lambda volume: np.roll(volume, 3, 1)), "its sole is 30 mm above the floor"),
     "toes to -x": (solid(lambda volume: volume[::-1, :, ::-1]), "its leg stands over the toes; expected toes to +x"),
     "toes to +z": (solid(lambda volume: volume.transpose(2, 1, 0)), "mm broad; expected 40 to 160"),
-    "other side": (
-        solid(lambda volume: volume[:, :, ::-1]),
-        "labelled as a left foot; its solid is a right one: was the side swapped?",
-    ),
+    "other side": (solid(lambda volume: volume[:, :, ::-1]), "labelled as a left foot; its solid is a right one: was"),
     "not in the taxonomy": (taxonomy(lambda feet: without(feet, OTHER)), "taxonomy.json: lacks p2-left"),
     "taxonomy only": (taxonomy(lambda feet: feet["train"].append("p9-left")), "lists p9-left, which does not exist"),
     "person in two splits": (taxonomy(in_two_splits), "p1 is in test and train; one person belongs in one split"),
@@ -263,10 +245,3 @@ def test_text_in_a_png_is_extra_content():
     info.add_text("Author", "Anna")
     noise_image(0).save(stream, "png", pnginfo=info)
     assert extra_content(stream.getvalue()) == ["Author"]
-
-
-@pytest.mark.parametrize("size", [32, 64])
-def test_synthetic_feet_are_plausible(size):
-    for foot in make_feet(sample_population(4714, 1)[0]).values():
-        grid = voxelise(foot.solid.vertices, foot.solid.faces, foot_cube(foot.solid.bounds), size)
-        assert not solid_problems(grid)
