@@ -20,9 +20,7 @@ def walk(count: int, pixels: tuple[int, int] = (40, 60)) -> list[Camera]:
     return [look_at((360 * number / count, 45, 0, 0.5, 50), FOOT_CUBE.centre, *pixels) for number in range(count)]
 
 
-def export_of(
-    cameras: list[Camera], points: np.ndarray = NO_POINTS, up: np.ndarray | None = UP, metric: bool = True
-) -> Export:
+def export_of(cameras: list[Camera], points: np.ndarray = NO_POINTS, up: np.ndarray | None = UP, metric=True) -> Export:
     """Every third photo is sharper than the two before it."""
     frames = [Frame(str(number), camera, sharpness=number % 3) for number, camera in enumerate(cameras)]
     return Export("test", frames, lambda name, side: Image.new("RGB", (40, 60)), up, metric, points=points)
@@ -62,7 +60,7 @@ def test_photos_are_turned_upright_together_with_their_cameras(quarters):
 
 
 def test_a_photo_with_another_aspect_ratio_than_its_camera_is_refused():
-    camera = walk(1, pixels=(60, 40))[0]
+    (camera,) = walk(1, pixels=(60, 40))
     with pytest.raises(ValueError, match=r"0: 40 x 60 pixels, but its camera has 60 x 40: another aspect ratio"):
         export_capture._upright_photo(export_of([camera]), Frame("0", camera), camera)
 

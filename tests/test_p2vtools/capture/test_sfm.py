@@ -32,16 +32,11 @@ def write_files(photos: list[bytes], folder: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def folder(on_wood, tmp_path_factory) -> Path:
-    """Some of the photos are of another size, as if a messenger had resized them."""
+def export(on_wood, tmp_path_factory) -> Export:
+    """Of photos some of which are of another size, as if a messenger had resized them."""
     folder = write_files(on_wood[0], tmp_path_factory.mktemp("wood") / "photos")
     for path in sorted(folder.iterdir())[::3]:
         Image.open(path).resize((280, 280), Image.Resampling.BICUBIC).save(path, quality=95)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def export(folder) -> Export:
     return read_photos_without_mat(folder)
 
 
@@ -107,10 +102,8 @@ def test_cameras_that_do_not_agree_with_the_foot_are_refused(export, weights, tm
     """As between tiles: every second camera is turned by 60 degrees about the foot."""
     up = find_floor(export)
     turn = np.linalg.inv(up) @ trimesh.transformations.rotation_matrix(np.pi / 3, [0, 1, 0]) @ up
-    frames = [
-        replace(frame, camera=transform_camera(frame.camera, turn)) if number % 2 else frame
-        for number, frame in enumerate(export.frames)
-    ]
+    turned = [replace(frame, camera=transform_camera(frame.camera, turn)) for frame in export.frames[1::2]]
+    frames = [*export.frames[::2], *turned]
     with pytest.raises(ValueError, match=r"structure from motion: its cameras are wrong .* tiles .* on the mat"):
         capture_from_export(replace(export, frames=frames), "left", tmp_path / "out", weights, length=260)
     assert not (tmp_path / "out").exists()
@@ -123,10 +116,8 @@ def test_cameras_that_do_not_agree_with_the_foot_are_refused(export, weights, tm
 def test_a_model_needs_enough_photos_and_angles(registered, baseline, message):
     """Cameras on a line, ``baseline`` long, one unit above a point: the angle is 2 atan(baseline / 2)."""
     places = np.linspace(-baseline / 2, baseline / 2, registered)
-    images = {
-        number: SimpleNamespace(has_pose=True, projection_center=lambda x=x: np.array([x, 0.0, 1.0]))
-        for number, x in enumerate(places)
-    }
+    centres = [lambda x=x: np.array([x, 0.0, 1.0]) for x in places]
+    images = {number: SimpleNamespace(has_pose=True, projection_center=one) for number, one in enumerate(centres)}
     track = SimpleNamespace(elements=[SimpleNamespace(image_id=number) for number in images])
     points = {0: SimpleNamespace(xyz=np.zeros(3), track=track)}
     model = SimpleNamespace(images=images, points3D=points, num_reg_images=lambda: registered)
@@ -164,7 +155,7 @@ def test_sizes_need_a_scale_or_a_measured_length(written, tmp_path, capsys):
     assert length * grid.cube.edge / grid.size == pytest.approx(0.301, abs=0.02)
 
 
-def test_unusable_photos_are_errors(folder, on_plain, tmp_path, command_error):
+def test_unusable_photos_are_errors(on_plain, tmp_path, command_error):
     smooth, two = write_files(on_plain[0], tmp_path / "smooth"), tmp_path / "two"
     two.mkdir()
     Image.new("RGB", (64, 48)).save(two / "a.jpg")
@@ -173,7 +164,7 @@ def test_unusable_photos_are_errors(folder, on_plain, tmp_path, command_error):
         (tmp_path / "none", [], "no such folder; expected 15 to 30 photos"),
         (two, [], "too few photos (2), expected at least 6"),
         (smooth, [], "none of 6 photos could be matched with the others: smooth skin and a plain floor have no"),
-        (folder, ["--mat", "a3", "--foot-length", "260"], "--foot-length"),
+        (smooth, ["--mat", "a3", "--foot-length", "260"], "--foot-length"),
         (two, ["--foot-length", "26"], "expected the length of a foot, 90 to 350 mm"),
     ):
         command = ["capture", source, "--mat", "none", "--side", "left", "--out", tmp_path / "out"]
