@@ -76,11 +76,7 @@ def test_a_damaged_folder_is_refused_with_the_name_of_the_file(folder, file, con
 @pytest.mark.parametrize(
     ("read", "content", "message"),
     [
-        (
-            lambda path: read_metadata(path, 2),
-            "0 60 0 .5 40\n0 60 zero .5 40\n",
-            "'zero'.*; expected azimuth",
-        ),
+        (lambda path: read_metadata(path, 1), "0 60 zero .5 40\n", "'zero'.*; expected azimuth"),
         (lambda path: read_metadata(path, 2), "0 60 0 .5 40\n0 60 0 nan 40\n", "line 2"),
         (lambda path: read_metadata(path, 2), "0 60 0 .5 40\n0 60 0 .5\n", "line 2"),
         (read_cameras, "", "expected frames with intrinsics"),

@@ -31,6 +31,12 @@ from tests.furniture import (
 )
 
 
+def read_single_picture(root: Path, grid: int = 32):
+    """The capture of the one entry of the index."""
+    (picture,) = pix3d.read_index(root)
+    return pix3d.read_picture(root, picture, grid)
+
+
 def outline(capture, volume: np.ndarray) -> float:
     """IoU of the object in the picture and the outline of ``volume``, in points 1/256 of its edge apart."""
     grid = VoxelGrid(np.ascontiguousarray(volume), capture.truth.cube)
@@ -38,8 +44,7 @@ def outline(capture, volume: np.ndarray) -> float:
 
 
 def test_the_volume_projects_onto_the_mask(furniture):
-    (picture,) = pix3d.read_index(furniture)
-    capture = pix3d.read_picture(furniture, picture, grid=128)
+    capture = read_single_picture(furniture, grid=128)
     truth = capture.truth.volume
     score = outline(capture, truth)
     assert score >= 0.93
@@ -51,73 +56,45 @@ def test_the_volume_projects_onto_the_mask(furniture):
 
 
 def test_a_coarser_volume_covers_the_fine_one(furniture):
-    (picture,) = pix3d.read_index(furniture)
-    fine, coarse = (pix3d.read_picture(furniture, picture, grid=grid).truth for grid in (128, 64))
+    capture, fine = read_single_picture(furniture, grid=64), read_single_picture(furniture, grid=128).truth
+    coarse = capture.truth
     assert coarse.cube == fine.cube == UNIT and coarse.size == 64
     assert (coarse.volume.repeat(2, 0).repeat(2, 1).repeat(2, 2) >= fine.volume).all()
-    capture = pix3d.read_picture(furniture, picture, grid=64)
-    assert outline(capture, capture.truth.volume) >= 0.87
-    assert pix3d.read_picture(furniture, picture).truth.size == 32
+    assert outline(capture, coarse.volume) >= 0.87
+    with pytest.raises(ValueError, match="at least one voxel per edge; found 0"):
+        read_single_picture(furniture, grid=0)
 
 
 def test_the_camera_is_that_of_the_readme(furniture):
     """A 32 mm sensor, x to the left and y up: u = W/2 - f x/z, v = H/2 - f y/z, for points of the model's own axes."""
-    (picture,) = pix3d.read_index(furniture)
     (entry,) = entries_of(furniture)
     ours = np.random.default_rng(0).uniform(-0.5, 0.5, (50, 3))
     x, y, z = np.array(entry["rot_mat"]) @ in_model_axes(ours).T + np.array(entry["trans_mat"])[:, None]
     focal = entry["focal_length"] / 32 * WIDTH
     expected = np.column_stack([WIDTH / 2 - focal * x / z, HEIGHT / 2 - focal * y / z, z])
-    (camera,) = pix3d.read_picture(furniture, picture).cameras
+    (camera,) = read_single_picture(furniture).cameras
     assert np.allclose(camera.project(ours), expected)
     assert (camera.width, camera.height) == (WIDTH, HEIGHT)
 
 
-def test_the_changes_of_axes_are_rotations():
-    """Both of the archive's frames are right-handed, as ours is: left x up = inward, and left x outward = up."""
-    outward, up, left = np.eye(3)  # of the object's front: +x, +y, +z in our frame
-    assert np.allclose(np.cross(left, up), -outward) and np.allclose(np.cross(left, outward), up)
-    assert np.linalg.det(pix3d.MODEL_TO_WORLD) == pytest.approx(1)
-    assert np.allclose(pix3d.MODEL_TO_WORLD, np.column_stack([left, up, -outward]))
-    assert np.linalg.det(np.eye(3)[list(pix3d.VOLUME_AXES)]) == pytest.approx(1)
-    assert np.linalg.det(pix3d.CAMERA_TO_OPENCV) == pytest.approx(1)
-
-
 def test_axes_of_a_volume_with_three_different_edges(own_furniture):
     """A block 3 voxels to the left, 2 outward and 1 up from the least corner: ours is [2, 1, 3], on its right."""
-    solid = np.zeros((8, 8, 8))
-    solid[3, 2, 1] = 1
+    solid = np.zeros((32, 32, 32))
+    solid[13, 9, 5] = 1  # one of 4 x 4 x 4 voxels is enough, as in thin legs
     write_solid(own_furniture, solid)
-    (picture,) = pix3d.read_index(own_furniture)
-    truth = pix3d.read_picture(own_furniture, picture, grid=8).truth
-    assert np.argwhere(truth.volume).tolist() == [[2, 1, 3]] and truth.cube == UNIT
-
-
-def test_thin_legs_survive_the_reduction(own_furniture):
-    solid = np.zeros((32, 32, 32), bool)
-    solid[9, 13, :16] = True
-    write_solid(own_furniture, solid)
-    (picture,) = pix3d.read_index(own_furniture)
-    volume = pix3d.read_picture(own_furniture, picture, grid=8).truth.volume
-    assert np.argwhere(volume).tolist() == [[3, up, 2] for up in range(4)]
+    assert np.argwhere(read_single_picture(own_furniture, grid=8).truth.volume).tolist() == [[2, 1, 3]]
 
 
 def test_a_picture_is_read_as_a_capture(furniture):
     (picture,) = pix3d.read_index(furniture)
     assert picture.name == "chair-0001" and picture.img == Path("img/chair/0001.png")
     capture = pix3d.read_picture(furniture, picture)
-    assert capture.folder.name == "chair-0001"
-    assert capture.subject == {
-        "subject": "model/chair/OWN_ONE",
-        "taxonomy": "chair",
-        "look": "photo",
-        "metadata": "pix3d",
-        "box": [40, 10, 160, 140],
-    }
-    (pixels,) = capture.photos
-    assert pixels.mode == "RGBA"
-    assert np.array_equal(np.asarray(pixels)[..., :3], np.asarray(Image.open(furniture / picture.img)))
-    assert np.array_equal(np.asarray(pixels)[..., 3], np.asarray(Image.open(furniture / picture.mask)))
+    assert capture.folder.name == "chair-0001" and capture.truth.size == 32
+    labels = {"subject": "model/chair/OWN_ONE", "taxonomy": "chair", "look": "photo", "metadata": "pix3d"}
+    assert capture.subject == labels | {"box": [40, 10, 160, 140]}
+    pixels = np.asarray(capture.photos[0])
+    assert np.array_equal(pixels[..., :3], np.asarray(Image.open(furniture / picture.img)))
+    assert np.array_equal(pixels[..., 3:], np.asarray(Image.open(furniture / picture.mask))[..., None])
 
 
 def test_grey_photos_and_coloured_masks_are_converted(own_furniture):
@@ -187,8 +164,6 @@ def test_the_extent_is_the_median_of_synthetic_chairs():
     assert np.median(shares) == pytest.approx(pix3d.CHAIR_EXTENT, abs=0.02)
 
 
-# --------------------------------------------------------------------------------------------------------------- faults
-
 IMG, MASK, SOLID = "img/chair/0001.png", "mask/chair/0001.png", "model/chair/OWN_ONE/voxel.mat"
 
 
@@ -198,6 +173,11 @@ def blank(root: Path, name: str, width: int, height: int, value: int = 255) -> N
 
 def cut_off(root: Path, name: str) -> None:
     (root / name).write_bytes((root / name).read_bytes()[:200])
+
+
+def change_entry(root: Path, **values: object) -> None:
+    (entry,) = entries_of(root)
+    write_index(root, [entry | values])
 
 
 def overstate(root: Path) -> None:
@@ -214,19 +194,17 @@ def bit(*shape: int) -> np.ndarray:
     return solid
 
 
+REFLECTION = [[1, 0, 0], [0, 1, 0], [0, 0, -1]]
 SPOILT = {
     "no picture": (lambda root: (root / IMG).unlink(), IMG, "no such file; pix3d.json lists it"),
-    "broken picture": (lambda root: (root / IMG).write_bytes(b"none"), IMG, "not a readable image"),
     "cut picture": (lambda root: cut_off(root, IMG), IMG, "cannot be read .*; expected PNG"),
     "another size": (lambda root: blank(root, IMG, 150, 200), IMG, "150 x 200 pixels; its img_size"),
     "huge picture": (lambda root: blank(root, IMG, 5000, 5000), IMG, "5000 x 5000 pixels; the limit is 16777216"),
-    "bomb": (lambda root: blank(root, IMG, 20000, 10000), IMG, "cannot be read .*200000000 pixels"),
     "no mask": (lambda root: (root / MASK).unlink(), MASK, "no such file; pix3d.json lists it"),
-    "broken mask": (lambda root: (root / MASK).write_bytes(b""), MASK, "not a readable image"),
+    "broken mask": (lambda root: (root / MASK).write_bytes(b"none"), MASK, "not a readable image"),
     "other mask": (lambda root: blank(root, MASK, 100, 75), MASK, "100 x 75 pixels; expected 200 x 150, as .*0001.png"),
     "empty mask": (lambda root: blank(root, MASK, WIDTH, HEIGHT, 1), MASK, "empty; expected a mask"),
     "no solid": (lambda root: (root / SOLID).unlink(), SOLID, "no such file; pix3d.json lists it"),
-    "empty file": (lambda root: (root / SOLID).write_bytes(b""), SOLID, "cannot be read .*; expected a MATLAB file"),
     "cut solid": (lambda root: cut_off(root, SOLID), SOLID, "cannot be read .*; expected a MATLAB file"),
     "other key": (lambda root: write_solid(root, bit(32, 32, 32), "grid"), SOLID, "no array voxel"),
     "no cube": (lambda root: write_solid(root, bit(32, 32, 64)), SOLID, "32 x 32 x 64; expected a cube .* of 32"),
@@ -234,8 +212,9 @@ SPOILT = {
     "odd edge": (lambda root: write_solid(root, bit(48, 48, 48)), SOLID, "48 x 48 x 48; expected .* a multiple of 32"),
     "too large": (overstate, SOLID, "544 x 544 x 544; .* at most 512"),
     "shares": (lambda root: write_solid(root, bit(32, 32, 32) * 0.5), SOLID, "float64.* other values than 0 and 1"),
-    "no number": (lambda root: write_solid(root, bit(32, 32, 32) * np.nan), SOLID, "other values than 0 and 1"),
     "words": (lambda root: write_solid(root, bit(32, 32, 32).astype(object)), SOLID, "other values than 0 and 1"),
+    "reflection": (lambda root: change_entry(root, rot_mat=REFLECTION), pix3d.INDEX, "for chair-0001, with a rotation"),
+    "box outside": (lambda root: change_entry(root, bbox=[0, 0, 1e5, 1e5]), pix3d.INDEX, "bbox of chair-0001 is"),
     "nothing": (lambda root: write_solid(root, np.zeros((32, 32, 32))), SOLID, "voxel is empty"),
 }
 
@@ -243,24 +222,9 @@ SPOILT = {
 @pytest.mark.parametrize("fault", SPOILT)
 def test_an_invalid_file_is_refused_with_its_path(own_furniture, fault):
     spoil, name, message = SPOILT[fault]
-    (picture,) = pix3d.read_index(own_furniture)
     spoil(own_furniture)
     with pytest.raises(ValueError, match=f"^{re.escape(str(own_furniture / name))}: .*{message}"):
-        pix3d.read_picture(own_furniture, picture)
-
-
-def test_a_grid_without_voxels_is_refused(furniture):
-    (picture,) = pix3d.read_index(furniture)
-    with pytest.raises(ValueError, match="at least one voxel per edge; found 0"):
-        pix3d.read_picture(furniture, picture, grid=0)
-
-
-def test_a_reflection_is_not_a_rotation(own_furniture):
-    (entry,) = entries_of(own_furniture)
-    write_index(own_furniture, [{**entry, "rot_mat": np.diag([1, 1, -1]).tolist()}])
-    (picture,) = pix3d.read_index(own_furniture)
-    with pytest.raises(ValueError, match="pix3d.json: .*expected a camera for chair-0001, with a rotation"):
-        pix3d.read_picture(own_furniture, picture)
+        read_single_picture(own_furniture)
 
 
 WRONG = [
@@ -269,10 +233,8 @@ WRONG = [
     ({"img": "img/chair/00 01.png"}, "img 'img/chair/00 01.png' is not an id"),
     ({"img": "../chair/0001.png"}, "img '../chair/0001.png' is outside"),
     ({"mask": "/etc/passwd"}, "mask '/etc/passwd' is outside"),
-    ({"voxel": "model/../../voxel.mat"}, "voxel 'model/../../voxel.mat' is outside"),
     ({"voxel": "model/\0.mat"}, "is outside"),
     ({"voxel": "out/voxel.mat"}, "voxel 'out/voxel.mat' is outside"),
-    ({"bbox": [1, 2, 3]}, "bbox is [1, 2, 3]; expected 4 finite numbers"),
     ({"bbox": [1, 2, 3, "4"]}, "bbox is [1, 2, 3, '4']; expected 4 finite numbers"),
     ({"bbox": [1, 2, 3, [4, 5]]}, "expected 4 finite numbers"),
     ({"bbox": [5, 2, 5, 9]}, "bbox [5.0, 2.0, 5.0, 9.0] is empty"),
@@ -280,7 +242,6 @@ WRONG = [
     ({"rot_mat": [1, 0, 0]}, "rot_mat is [1, 0, 0]; expected 3 x 3 finite numbers"),
     ({"trans_mat": None}, "trans_mat is None; expected 3 finite numbers"),
     ({"focal_length": 0}, "focal_length is 0; expected millimetres above zero"),
-    ({"focal_length": [35]}, "focal_length is [35]; expected a finite number"),
 ]
 
 
@@ -293,13 +254,12 @@ def test_an_invalid_entry_is_refused_with_its_number(furniture, tmp_path, change
         pix3d.read_index(tmp_path)
 
 
-@pytest.mark.parametrize("key", pix3d.KEYS)
-def test_a_missing_key_is_named(furniture, tmp_path, key):
+def test_a_missing_key_is_named(furniture, tmp_path):
     (entry,) = entries_of(furniture)
-    del entry[key]
-    write_index(tmp_path, [entry])
-    with pytest.raises(ValueError, match=f"pix3d.json: entry 0 has no {key}; it needs img, mask"):
-        pix3d.read_index(tmp_path)
+    for key in pix3d.KEYS:
+        write_index(tmp_path, [{name: value for name, value in entry.items() if name != key}])
+        with pytest.raises(ValueError, match=f"pix3d.json: entry 0 has no {key}; it needs img, mask"):
+            pix3d.read_index(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -320,10 +280,3 @@ def test_an_invalid_index_is_refused_with_its_path(tmp_path, content, message):
     (tmp_path / pix3d.INDEX).write_text(content)
     with pytest.raises(ValueError, match=f"^{re.escape(str(tmp_path / pix3d.INDEX))}: .*{message}"):
         pix3d.read_index(tmp_path)
-
-
-@pytest.mark.parametrize("box", [[0, 0, 1e5, 1e5], [500, 500, 600, 600]])
-def test_a_box_outside_the_photo_is_refused(own_furniture, box):
-    write_index(own_furniture, [{**entries_of(own_furniture)[0], "bbox": box}])
-    with pytest.raises(ValueError, match="bbox of chair-0001 is .*; expected one inside its 200 x 150 pixels"):
-        pix3d.load(own_furniture, 96)
