@@ -1,4 +1,4 @@
-"""Measurements of solids with known dimensions, and shoe sizes. `test_landmarks` compares with anatomical landmarks."""
+"""Measures of solids with known dimensions, and shoe sizes; `test_landmarks` compares with anatomical landmarks."""
 
 from __future__ import annotations
 
@@ -73,9 +73,10 @@ def test_corrected_surface_has_the_targets_and_nothing_moves_behind_the_ball(sid
 
 
 def test_leg_is_ignored():
-    """A lower leg that leans over the ball and behind the heel."""
-    leg = trimesh.creation.cylinder(0.03, segment=[[0.09, 0.16, 0], [-0.20, 0.40, 0]])
-    assert values(ellipsoid()) == pytest.approx(values(trimesh.util.concatenate([ellipsoid(), leg])), abs=1e-6)
+    """A lower leg that leans over the ball and behind the heel; the triangulation hardly matters either."""
+    leg, expected = trimesh.creation.cylinder(0.03, segment=[[0.09, 0.16, 0], [-0.20, 0.40, 0]]), values(ellipsoid())
+    assert expected == pytest.approx(values(trimesh.util.concatenate([ellipsoid(), leg])), abs=1e-6)
+    assert expected == pytest.approx(values(ellipsoid(4)), abs=0.6)
 
 
 def test_sections_above_the_end_of_a_scan_are_not_reached():
@@ -92,12 +93,8 @@ def test_toes_that_point_up_count_to_the_length():
     assert values(mesh)["length"] == pytest.approx(250, abs=0.1)
 
 
-def test_measures_do_not_depend_on_the_triangulation():
-    assert values(ellipsoid(6)) == pytest.approx(values(ellipsoid(4)), abs=0.6)
-
-
 def test_anatomical_feet_and_their_mirror_images():
-    for person in sample_population(99, 3):
+    for person in sample_population(99, 2):
         for side, foot in make_feet(person).items():
             measures, landmarks = measure_foot(foot.solid, side)
             assert measures.length == pytest.approx(1000 * foot.length, abs=0.5)
@@ -106,10 +103,8 @@ def test_anatomical_feet_and_their_mirror_images():
             assert measures.ball_width >= measures.ball_breadth
             share = (landmarks.instep_tape[:, 0] - landmarks.heel[0]) / measures.length * 1000
             assert share == pytest.approx(INSTEP_POSITION, abs=1e-3)
-            if side == "left":
-                mirrored = foot.solid.copy()
-                mirrored.vertices = foot.solid.vertices * [1, 1, -1]
-                assert values(mirrored, "right") == pytest.approx(dict(measures.items()), abs=0.05)
+            mirrored, other = foot.solid.copy().apply_scale([1, 1, -1]), "right" if side == "left" else "left"
+            assert values(mirrored, other) == pytest.approx(dict(measures.items()), abs=0.05)
 
 
 def test_invalid_meshes_are_rejected():
@@ -136,11 +131,8 @@ def test_measure_command(tmp_path, capsys, command_error):
     assert "looks like a right foot" in capsys.readouterr().out
     assert (tmp_path / "foot.png").stat().st_size > 20_000
     (tmp_path / "text.obj").write_text("nothing")
-    for file, message in (("none.obj", "no such file"), ("text.obj", "text.obj: no triangles")):
-        assert message in command_error("measure", tmp_path / file, "--side", "left")
-
-
-# ---------------------------------------------------------------------------------------------------------------- sizes
+    assert "no such file" in command_error("measure", tmp_path / "none.obj", "--side", "left")
+    assert "text.obj: no triangles" in command_error("measure", tmp_path / "text.obj", "--side", "left")
 
 
 @pytest.mark.parametrize(

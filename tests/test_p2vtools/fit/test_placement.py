@@ -16,16 +16,9 @@ from p2vlib.geometry.cameras import look_at
 from p2vlib.geometry.frames import FOOT_CUBE, FOOT_SHARE
 from p2vlib.geometry.projection import project_points, render_silhouettes, voxel_centres
 from p2vlib.models import Reconstruction
+from p2vtools.fit import placement
 from p2vtools.fit.photo_set import PhotoSet
-from p2vtools.fit.placement import (
-    MAX_SHIFT,
-    MAX_TURN,
-    estimate_placement,
-    find_foot,
-    foot_visual_hull,
-    pose_matrix,
-    pose_yaw,
-)
+from p2vtools.fit.placement import find_foot, pose_matrix, pose_yaw
 
 PIXELS = 160
 VIEWS = ((200.0, 50.0), (310.0, 45.0), (80.0, 55.0), (20.0, 50.0))
@@ -66,9 +59,8 @@ def photograph(solid: torch.Tensor, pose: np.ndarray, side: str, count: int) -> 
     for azimuth, elevation in VIEWS[:count]:
         camera = look_at((azimuth, elevation, 0.0, 0.6, 60.0), np.array([0, 0.05, 0]), PIXELS, PIXELS)
         seen = replace(camera, extrinsics=camera.extrinsics @ pose).normalised(FOOT_CUBE, (0, 0, PIXELS, PIXELS))
-        silhouette = render_silhouettes(
-            solid[None].float(), torch.tensor(seen, dtype=torch.float32)[None, None], PIXELS
-        )
+        normalised = torch.tensor(seen, dtype=torch.float32)[None, None]
+        silhouette = render_silhouettes(solid[None].float(), normalised, PIXELS)
         photos.append(Image.fromarray((255 * silhouette[0, 0].numpy()).astype(np.uint8)).convert("RGBA"))
         cameras.append(camera)
     return PhotoSet(photos, cameras, [str(number) for number in range(count)], side)
@@ -98,7 +90,8 @@ def test_a_start_that_is_right_is_kept(reader, count):
 def test_a_foot_beyond_the_limits_is_reported(reader):
     pose = pose_matrix(0.0, np.array([0.0, 0, 0.14]))
     found = find_foot(reader, photograph(reader.typical_foot.solid, pose, "left", 1))
-    assert found.at_limit and found.shift_m <= MAX_SHIFT + 1e-6 and abs(found.turn_degrees) <= MAX_TURN
+    assert found.at_limit and found.shift_m <= placement.MAX_SHIFT + 1e-6
+    assert abs(found.turn_degrees) <= placement.MAX_TURN
 
 
 def test_photos_without_a_foot(reader):
@@ -112,7 +105,7 @@ def test_one_photo_in_four_may_disagree_with_a_visual_hull(reader):
     for empty in (1, 2):
         photos = photograph(solid, np.eye(4), "left", 4)
         photos.photos[:empty] = [Image.new("RGBA", (PIXELS, PIXELS), "black")] * empty
-        hull = foot_visual_hull(reader, photos, np.eye(4), FOOT_CUBE, 32)
+        hull = placement.foot_visual_hull(reader, photos, np.eye(4), FOOT_CUBE, 32)
         kept.append((hull > 0.5)[solid.numpy()].mean())
     assert kept[0] > 0.9 and kept[1] == 0
 
@@ -122,5 +115,5 @@ def test_a_leaning_leg_does_not_move_the_placement():
     volume = np.zeros((32, 32, 32))
     volume[8:24, :6, 13:19] = 1
     volume[0:8, 6:12, 8:24] = 1
-    yaw, centre = estimate_placement(volume, FOOT_CUBE)
+    yaw, centre = placement.estimate_placement(volume, FOOT_CUBE)
     assert (yaw, *centre) == pytest.approx((0, 0, 0, 0), abs=1e-9)
