@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import gc
-import io
 import re
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
+from p2vtools.archives.photo_files import encode_photo
 from p2vtools.synthesis.mat import get_mat
 from p2vtools.webapp import text, visit
 from p2vtools.webapp.file_exchange import FileExchange
@@ -26,12 +25,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def jpeg(picture: np.ndarray, **options: object) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(picture).save(stream, "JPEG", quality=90, **options)
-    return stream.getvalue()
-
-
 def add(visitor: Visit, *contents: bytes, name: str = "IMG_1.jpg") -> Visit:
     path = visitor.folder.parent / "arriving"
     for content in contents:
@@ -43,7 +36,7 @@ def add(visitor: Visit, *contents: bytes, name: str = "IMG_1.jpg") -> Visit:
 @pytest.fixture(scope="module")
 def on_mat() -> list[bytes]:
     """Photos of the mat from the toes, the right side and the heel."""
-    return [jpeg(mat_image(get_mat("a3"), azimuth)) for azimuth in (0, 90, 180)]
+    return [encode_photo(mat_image(get_mat("a3"), azimuth)) for azimuth in (0, 90, 180)]
 
 
 def test_photos_are_checked_one_by_one_and_the_missing_side_is_named(on_mat):
@@ -51,7 +44,8 @@ def test_photos_are_checked_one_by_one_and_the_missing_side_is_named(on_mat):
     azimuths = [photo.row[0] for photo in visitor.photos]
     assert np.allclose([(azimuth + 90) % 360 for azimuth in azimuths], [90, 180], atol=2)
     assert not visitor.has_enough_photos
-    add(visitor, on_mat[2], jpeg(np.full((480, 640, 3), 128, np.uint8)), jpeg(mat_image(get_mat("a4"), 270)))
+    add(visitor, on_mat[2], encode_photo(np.full((480, 640, 3), 128, np.uint8)))
+    add(visitor, encode_photo(mat_image(get_mat("a4"), 270)))
     visitor.photos[1] = replace(visitor.photos[1], sharpness=0.0)
     reasons = ["", "is blurred", "", "shows no mat", "shows another mat"]
     for problem, reason in zip(visitor.problems(), reasons, strict=True):
@@ -82,18 +76,14 @@ def test_the_number_of_photos_is_limited(on_mat, monkeypatch):
         add(Visit(), *on_mat)
 
 
-def test_two_visitors_do_not_share_files_and_each_can_delete_his_own(on_mat, folder):
-    first, second = add(Visit(), *on_mat), add(Visit(), on_mat[0])
+def test_visitors_do_not_share_files_which_are_deleted_by_themselves_or_with_the_visit(on_mat):
+    first, second = add(Visit(), on_mat[0]), add(Visit(), on_mat[0])
     first.clear()
     assert first.photos == [] and list(first.folder.iterdir()) == []
     assert [photo.path.parent for photo in second.photos] == [second.folder] and second.photos[0].path.is_file()
-
-
-def test_files_are_deleted_with_the_visit(on_mat):
-    visitor = add(Visit(), on_mat[0])
-    folder = visitor.folder
+    folder = second.folder
     with pytest.warns(ResourceWarning, match="Implicitly cleaning up"):  # as at the end of the process
-        del visitor
+        del second
         gc.collect()
     assert not folder.exists()
 
