@@ -1,7 +1,3 @@
-"""Losses against values computed by hand."""
-
-from __future__ import annotations
-
 import pytest
 import torch
 

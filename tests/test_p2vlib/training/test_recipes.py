@@ -1,7 +1,3 @@
-"""Schedules by hand, the published recipe, and the one-line summary."""
-
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

@@ -1,15 +1,5 @@
-"""The training loop: it learns, resumes bit for bit, and keeps trainings that run at the same time apart."""
-
-from __future__ import annotations
-
 import copy
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,8 +13,7 @@ from p2vlib import models, training
 from p2vlib.config import RECIPES, Training
 from p2vlib.data.dataset import Captures
 from p2vlib.models import Reconstruction
-from p2vlib.training import batches, checkpoints, loop, losses, recipes
-from p2vlib.training.recipes import resolve_epochs
+from p2vlib.training import batches, checkpoints, loop, recipes
 from tests.test_p2vlib.evaluation.test_evaluation import captures
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
@@ -97,19 +86,6 @@ class MeanColour(nn.Module):
         return Reconstruction(fused, fused, volumes, torch.full_like(volumes, 1 / volumes.shape[1]))
 
 
-def test_any_module_that_meets_the_protocol_trains_by_its_name(tmp_path):
-    name = f"{__name__}:MeanColour"
-    models.check_names(name, "pix2vox-a", "rays")
-    torch.manual_seed(0)
-    model = models.build(name, image_size=32)
-    recipe = replace(RECIPE, steps=40, batch=4, views=1, steps_per_epoch=20, mirror=False, learning_rate=0.03)
-    history = training.train(model, data(), data(), recipe, tmp_path / "net", device="cpu")
-    assert history.loss.iloc[1] < 0.9 * history.loss.iloc[0]
-    report: list[str] = []
-    training.train(models.build(name), data(), data(), recipe, tmp_path / "net", device="cpu", report=report.append)
-    assert "loaded finished weights" in report[0]
-
-
 def test_a_step_is_clipped_and_weights_decay(tmp_path):
     """Plain gradient descent moves the weights by the rate times the norm of the gradient; AdamW shrinks them first."""
     torch.manual_seed(0)
@@ -145,9 +121,6 @@ def test_validation_uses_the_views_of_the_recipe_at_most_eight(recipe_views, pho
     assert used == [(watched,)]
 
 
-# ------------------------------------------------------------------------------------------ determinism and resuming
-
-
 @pytest.fixture
 def stop_in_step_3(monkeypatch) -> Callable[..., None]:
     """Calls a function that trains, and stops it between two checkpoints."""
@@ -169,61 +142,25 @@ def stop_in_step_3(monkeypatch) -> Callable[..., None]:
 
 @pytest.mark.parametrize("name", SMALL_NETWORKS)
 def test_each_network_trains_reproducibly_and_resumes_bit_for_bit(name, tmp_path, stop_in_step_3):
-    """Trained whole, and stopped between two checkpoints and continued; the global random state differs each time."""
-    samples = data_with_cameras()
+    """Trained whole, and stopped between two checkpoints and continued; the global random state differs each time.
 
-    def train(folder: str) -> Path:
+    A network that needs no cameras is stopped with them and trained whole without them.
+    """
+
+    def train(folder: str, samples: Captures) -> Path:
         model = build(name)
         torch.manual_seed(len(folder))
         training.train(model, samples, samples, RECIPE, tmp_path / folder, device="cpu")
         return tmp_path / folder / "weights.safetensors"
 
-    stop_in_step_3(train, "stopped")
+    stop_in_step_3(train, "stopped", data_with_cameras())
     assert (tmp_path / "stopped" / "checkpoint.safetensors").is_file()
-    assert same_weights(train("whole"), train("stopped"))
+    whole = train("whole", data_with_cameras() if build(name).needs_cameras else data())
+    assert same_weights(whole, train("stopped", data_with_cameras()))
 
 
 def test_the_registry_has_no_narrow_network_that_is_not_tested():
-    narrow = {name for name in models.names() if name.endswith("-narrow")}
-    assert narrow | {"unprojection"} == set(SMALL_NETWORKS)
-
-
-def test_trained_network_predicts_as_the_saved_weights_do(tmp_path):
-    """Training in bfloat16 leaves no autocast in the forward pass of the network."""
-    network, restored, views = tiny(), tiny(), torch.rand(1, 2, 3, 32, 32)
-    training.train(network, data(), data(), RECIPE, tmp_path, device="cpu")
-    checkpoints.load_weights(restored, tmp_path / "weights.safetensors")
-    with torch.no_grad():
-        assert torch.equal(network.eval()(views).probability, restored.eval()(views).probability)
-
-
-PROGRAM = """
-import sys, torch
-sys.path[:0] = {path!r}
-from pathlib import Path
-from tests.test_p2vlib.training.test_training import RECIPE, data, tiny
-from p2vlib import training
-torch.set_num_threads({threads})
-training.train(tiny(), data(), data(), RECIPE, Path(sys.argv[1]), device="cpu")
-"""
-
-
-def test_a_killed_process_resumes_bit_for_bit(tmp_path):
-    """A process killed with SIGKILL as soon as its first checkpoint exists; another one continues."""
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    program = PROGRAM.format(path=[os.path.dirname(__file__), os.getcwd()], threads=torch.get_num_threads())
-    process = subprocess.Popen([sys.executable, "-c", program, killed], stdout=subprocess.DEVNULL)
-    end = time.monotonic() + 300
-    while not (killed / "checkpoint.safetensors").is_file() and time.monotonic() < end:
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not (killed / "weights.safetensors").exists(), "it was too fast to be killed in the middle"
-    report: list[str] = []
-    for folder in (killed, whole):
-        training.train(tiny(), data(), data(), RECIPE, folder, device="cpu", report=report.append)
-    assert "continues at step" in report[0]
-    assert same_weights(whole / "weights.safetensors", killed / "weights.safetensors")
+    assert {name for name in models.names() if name.endswith("-narrow")} | {"unprojection"} == set(SMALL_NETWORKS)
 
 
 def test_the_moving_average_resumes_bit_for_bit_and_is_the_result(tmp_path, stop_in_step_3):
@@ -244,7 +181,7 @@ def test_the_moving_average_resumes_bit_for_bit_and_is_the_result(tmp_path, stop
     assert all(torch.equal(results["whole"][name], results["stopped"][name]) for name in results["whole"])
 
 
-def test_a_batch_in_parts_has_the_gradient_of_the_whole():
+def test_a_batch_in_parts_has_the_gradient_of_the_whole_also_prefetched():
     recipe = replace(RECIPE, batch=4, views=1, gradient_clip=0.0, mirror=False)
     torch.manual_seed(0)
     model, accelerator, gradients = MeanColour(), loop._accelerator("cpu"), []
@@ -257,15 +194,6 @@ def test_a_batch_in_parts_has_the_gradient_of_the_whole():
     assert torch.allclose(*gradients, rtol=0.02, atol=1e-6) and gradients[0].abs().max() > 1e-5
     drawn = loop._batches(accelerator, model, data(), replace(recipe, accumulation=2), 0)
     assert torch.equal(torch.cat([batch.truth for batch in drawn]).sum(0), whole.truth.sum(0))
-
-
-def test_biases_and_norms_have_no_weight_decay():
-    groups = recipes.adamw(tiny(), RECIPE).param_groups
-    decayed = {group["weight_decay"]: {value.dim() > 1 for value in group["params"]} for group in groups}
-    assert decayed == {RECIPE.weight_decay: {True}, 0.0: {False}}
-
-
-def test_prefetched_batches_are_the_same():
     assert list(batches.prefetch(map(str, range(4)))) == ["0", "1", "2", "3"]
     with pytest.raises(ZeroDivisionError):
         list(batches.prefetch(1 // number for number in (1, 0)))
@@ -277,36 +205,11 @@ def test_seed_changes_the_weights(tmp_path):
     assert not same_weights(*(tmp_path / str(seed) / "weights.safetensors" for seed in (0, 1)))
 
 
-def test_networks_trained_side_by_side_in_threads_equal_those_trained_alone(tmp_path, monkeypatch):
-    """With autocast's cache of cast weights, which all threads share, they do not."""
-    monkeypatch.setattr(recipes, "fast_bf16", lambda device: True)
-    names, cached = ["pix2vox-lstm-narrow", "3d-r2n2-narrow"], set()
-
-    def train(name: str, model: nn.Module, folder: str) -> Path:
-        model.register_forward_pre_hook(lambda one, _: cached.add(one.training and torch.is_autocast_cache_enabled()))
-        recipe = replace(RECIPE, steps=8, steps_per_epoch=8, single_view_share=0.0)
-        training.train(model, data(), data(), recipe, tmp_path / folder / name, device="cpu", report=str)
-        return tmp_path / folder / name / "weights.safetensors"
-
-    alone = {name: train(name, build(name), "alone") for name in names}
-    for repeat in range(2):
-        networks = {name: build(name) for name in names}
-        with ThreadPoolExecutor(2) as pool:
-            jobs = {name: pool.submit(train, name, networks[name], str(repeat)) for name in names}
-        assert all(same_weights(alone[name], job.result()) for name, job in jobs.items())
-    assert cached == {False}
-
-
-# ---------------------------------------------------------------------------------------------------- loading, refusal
-
-
 def test_fine_tuning_starts_from_the_given_weights(tmp_path):
-    training.train(tiny(), data(), data(), RECIPE, tmp_path / "first", device="cpu")
-    tiny_steps = replace(RECIPE, learning_rate=1e-12, weight_decay=0.0, steps=1)
-    start = tmp_path / "first" / "weights.safetensors"
+    recipe = replace(RECIPE, learning_rate=1e-12, weight_decay=0.0, steps=1)
     model, expected = tiny(1), tiny(2)
-    training.train(model, data(), data(), tiny_steps, tmp_path / "second", start=start, device="cpu")
-    checkpoints.load_weights(expected, start)
+    checkpoints.save(tmp_path / "start", expected, {}, pd.DataFrame())
+    training.train(model, data(), data(), recipe, tmp_path / "net", start=tmp_path / "start", device="cpu")
     for tuned, first in zip(model.parameters(), expected.parameters(), strict=True):
         assert torch.allclose(tuned, first, atol=1e-6)
 
@@ -327,39 +230,36 @@ def test_pix2vox_is_continued_as_pix2vox_lstm(tmp_path):
         checkpoints.load_start(lstm, tmp_path / "w")
 
 
-def test_the_same_object_can_train_twice(tmp_path):
-    """Accelerate skips an object that it prepared before: the second training would not be on the GPU."""
-    network = tiny()
+def test_the_same_object_can_train_twice_and_predicts_as_the_saved_weights_do(tmp_path):
+    """Accelerate skips an object that it prepared before, and leaves its autocast in the forward pass."""
+    network, restored, views = tiny(), tiny(), torch.rand(1, 2, 3, 32, 32)
     for name in ("first", "second"):
         training.train(network, data(), data(), RECIPE, tmp_path / name)
         assert not {"_is_accelerate_prepared", "_original_forward"} & set(vars(network))
+    checkpoints.load_weights(restored, tmp_path / "second" / "weights.safetensors")
+    with torch.no_grad():
+        assert torch.equal(network.cpu().eval()(views).probability, restored.eval()(views).probability)
 
 
-def test_an_infinite_loss_stops_the_training(tmp_path):
-    recipe = replace(RECIPE, learning_rate=1e30, gradient_clip=1e30)
-    with pytest.raises(ValueError, match="lower the learning rate"):
-        training.train(tiny(), data(), data(), recipe, tmp_path, device="cpu")
-
-
-def test_a_network_without_cameras_does_not_depend_on_them(tmp_path):
-    for name, samples in (("without", data()), ("with", data_with_cameras())):
-        training.train(tiny(), samples, data(), RECIPE, tmp_path / name, device="cpu")
-    assert same_weights(*(tmp_path / name / "weights.safetensors" for name in ("without", "with")))
-
-
-def test_query_points_need_a_network_with_a_point_head(tmp_path):
-    with pytest.raises(ValueError, match="Pix2Vox has no query_points; expected a network with a point head"):
-        training.train(tiny(), data(), data(), replace(RECIPE, point_samples=8), tmp_path, device="cpu")
-
-
-# ---------------------------------------------------------------------------------------------------------- two stages
+def test_an_infinite_loss_and_query_points_without_a_point_head_are_errors(tmp_path):
+    for changes, message in (
+        (dict(learning_rate=1e30, gradient_clip=1e30), "lower the learning rate"),
+        (dict(point_samples=8), "Pix2Vox has no query_points; expected a network with a point head"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            training.train(tiny(), data(), data(), replace(RECIPE, **changes), tmp_path, device="cpu")
 
 
 @pytest.mark.parametrize(
-    ("name", "trained"), [("pix2vox-a-narrow", {"merger", "refiner"}), ("attsets-narrow", {"merger"})]
+    ("name", "views", "trained"),
+    [
+        ("pix2vox-a-narrow", 2, {"merger", "refiner"}),
+        ("attsets-narrow", 2, {"merger"}),
+        ("pix2vox-f-narrow", 1, set()),  # a single view gives its fusion no gradient
+    ],
 )
-def test_the_second_stage_trains_fusion_and_refiner_alone(name, trained, tmp_path):
-    recipe = replace(RECIPES["published"], epochs=4, single_view_share=0.5, batch=2, views=2, seed=1)
+def test_the_second_stage_trains_fusion_and_refiner_alone(name, views, trained, tmp_path):
+    recipe = replace(RECIPES["published"], epochs=4, single_view_share=0.5, batch=2, views=views, seed=1)
     one_stage = replace(recipe, epochs=2, freeze_after_first_stage=False, single_view_share=1.0, schedule="step")
     noise = torch.randint(256, data().photos.shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     samples = replace(data(), photos=noise)  # views that are alike would give attention no gradient
@@ -370,102 +270,7 @@ def test_the_second_stage_trains_fusion_and_refiner_alone(name, trained, tmp_pat
     changed = set()
     for part, child in whole.named_children():
         before = first.get_submodule(part).state_dict()
-        values = {key: value for key, value in child.state_dict().items() if "num_batches" not in key}
-        changed |= {part} if any(not torch.equal(value, before[key]) for key, value in values.items()) else set()
+        kinds = child.named_parameters() if part in ("merger", "refiner") else child.state_dict().items()
+        same = [torch.equal(value, before[key]) for key, value in kinds if "num_batches" not in key]
+        changed |= set() if all(same) else {part}
     assert changed == trained
-
-
-def test_a_second_stage_with_one_view_and_no_refiner_changes_nothing(tmp_path):
-    """In F only the fusion could train then, and a single view gives it no gradient."""
-    recipe = replace(RECIPES["published"], epochs=4, single_view_share=0.5, batch=2, views=1)
-    one_stage = replace(recipe, epochs=2, freeze_after_first_stage=False, single_view_share=1.0)
-    whole, first = tiny(), tiny()
-    training.train(whole, data(), data(), recipe, tmp_path / "whole", device="cpu")
-    training.train(first, data(), data(), one_stage, tmp_path / "first", device="cpu")
-    assert all(torch.equal(one, two) for one, two in zip(whole.parameters(), first.parameters(), strict=True))
-
-
-# --------------------------------------------------------------------------------------------------- several processes
-
-WORKER = """
-import shutil, sys, torch
-sys.path[:0] = {path!r}
-from pathlib import Path
-from tests.test_p2vlib.training import test_training as here
-from p2vlib.training import loop
-torch.set_num_threads(1)
-folder = Path(sys.argv[1])
-step = loop.training_step
-def recorded(accelerator, network, optimizer, captures, recipe, number):
-    if number == 4 and accelerator.is_main_process:
-        shutil.copytree(folder / "net", folder / "stopped")
-    if number == 0:
-        grads = {{}}
-        clip = accelerator.clip_grad_norm_
-        def keep(*arguments):
-            model = accelerator.unwrap_model(network)
-            grads.update({{n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}})
-            return clip(*arguments)
-        accelerator.clip_grad_norm_ = keep
-        loss = step(accelerator, network, optimizer, captures, recipe, number)
-        torch.save(grads, folder / f"grads{{accelerator.process_index}}.pt")
-        return loss
-    return step(accelerator, network, optimizer, captures, recipe, number)
-loop.training_step = recorded
-model = here.tiny()
-loop.train(model, here.data(), here.data(), here.SHARED, folder / "net", device="cpu")
-import torch.distributed as d
-torch.save(model.state_dict(), folder / f"end{{d.get_rank()}}.pt")
-"""
-
-SHARED = replace(RECIPE, epochs=3, batch=2, views=2)
-
-
-@pytest.fixture(scope="module")
-def two_processes(tmp_path_factory) -> tuple[Path, str]:
-    """The results of training `SHARED` under torchrun with gloo in two processes, and its output.
-
-    The folder ``stopped`` is as a training leaves it that is killed in step 4.
-    """
-    folder = tmp_path_factory.mktemp("together")
-    script = folder / "worker.py"
-    script.write_text(WORKER.format(path=[os.path.dirname(__file__), os.getcwd()]))
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
-    done = subprocess.run([*launch, script, folder], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return folder, done.stdout
-
-
-def test_two_processes_average_the_gradients_of_their_halves(two_processes):
-    recipe, halves, cores = resolve_epochs(SHARED, len(data())), [], torch.get_num_threads()
-    torch.set_num_threads(1)  # as in each process: another order of summation would differ more than the two do
-    for share in ((0, 2), (1, 2)):
-        model = models.to_fast_layout(tiny()).train()
-        batch = batches.sample_batch(data(), recipe, 0, share)
-        with loop._accelerator("cpu").autocast():
-            result = model(batch.views)
-        losses.training_loss(model, result, batch).backward()
-        halves.append({name: p.grad for name, p in model.named_parameters() if p.grad is not None})
-    torch.set_num_threads(cores)
-    for rank in (0, 1):
-        found = torch.load(two_processes[0] / f"grads{rank}.pt", weights_only=True)
-        assert found.keys() >= halves[0].keys()
-        for name, gradient in halves[0].items():
-            mean = (gradient + halves[1][name]) / 2
-            assert (found[name] - mean).abs().max() <= 1e-5 * max(1, mean.abs().max()), name
-
-
-def test_two_processes_end_with_the_same_weights_and_log_once(two_processes):
-    folder, output = two_processes
-    one, two = (torch.load(folder / f"end{rank}.pt", weights_only=True) for rank in (0, 1))
-    assert one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
-    assert output.count("step     6/6") == 1
-    saved = load_file(folder / "net" / "weights.safetensors")
-    assert all(torch.equal(saved[f"model.{name}"], value) for name, value in one.items())
-
-
-def test_a_checkpoint_of_two_processes_continues_in_one(two_processes):
-    stopped, report = two_processes[0] / "stopped", []
-    assert not (stopped / "weights.safetensors").exists()
-    history = training.train(tiny(), data(), data(), SHARED, stopped, device="cpu", report=report.append)
-    assert "continues at step 4 of 6" in report[0] and history.step.tolist() == [2, 4, 6]
