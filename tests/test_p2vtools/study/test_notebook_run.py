@@ -1,50 +1,25 @@
-from __future__ import annotations
-
 import json
 import subprocess
 import sys
 
 import matplotlib.pyplot as plt
-import nbformat
 import pandas as pd
 import pytest
-from nbformat.v4 import new_code_cell, new_notebook
 
 from p2vlib import provenance
 from p2vlib.config import PRESETS
 from p2vtools.study import metrics_csv, notebook_run
+from tests.notebooks import write_notebook
+from tests.pages import metrics
 
-ROW = {
-    "model": "mean-shape",
-    "variant": "main",
-    "training": "feet-phone",
-    "dataset": "feet",
-    "look": "phone",
-    "cameras": "none",
-    "placement": "true",
-    "taxonomy": "foot",
-    "subject": "p001",
-    "sample": "p001-left",
-    "views": 4,
-    "order": "clockwise",
-    "threshold": 0.4,
-    "selected": True,
-    "iou": 0.63,
-}
-
-
-@pytest.fixture
-def run(home):
-    return notebook_run.begin("04", "Finetuning", scale="quick", seed=3)
-
-
-def test_home_is_the_checkout_or_the_environment_variable(home, monkeypatch):
-    assert provenance.home() == home
-    monkeypatch.delenv("P2VLIB_HOME")
-    assert (provenance.home() / "p2vlib" / "provenance.py").exists()
+ROW = metrics("04").drop(columns="notebook")
 
 
 def test_begin_saves_both_configs_and_prints_one_line_of_provenance(home, capsys):
+    assert provenance.home() == home and provenance.commit() == "unknown", "outside git"
+    with pytest.raises(ValueError, match="unknown parameter 'stepps'"):
+        notebook_run.begin("04", scale="smoke", stepps=3)
+    assert not (home / "reports").exists()
     run = notebook_run.begin("04", scale="quick", seed=3, finetuning__steps=9)
     printed = capsys.readouterr().out
     assert "04 · scale quick · seed 3" in printed and "torch" in printed and printed.count("\n") == 1
@@ -55,26 +30,8 @@ def test_begin_saves_both_configs_and_prints_one_line_of_provenance(home, capsys
     assert run.folder == folder and run.work == home / ".runs" / "quick" and not run.is_smoke
 
 
-def test_begin_rejects_unknown_fields_of_the_config(home):
-    with pytest.raises(ValueError, match="unknown parameter 'stepps'"):
-        notebook_run.begin("04", scale="smoke", stepps=3)
-    assert not (home / "reports").exists()
-
-
-def test_metrics_are_saved_with_the_name_of_their_notebook(run):
-    saved = run.save_metrics(pd.DataFrame([ROW]))
-    assert saved.to_dict("records") == [{"notebook": "04", **ROW}]
-    assert metrics_csv.read_metrics(notebook_run.part_of_metrics(run.work, "04")).equals(saved)
-
-
-def test_metrics_with_wrong_columns_are_not_saved(run):
-    with pytest.raises(ValueError, match="metrics have the columns"):
-        run.save_metrics(pd.DataFrame([{**ROW, "extra": 1}]))
-    assert not notebook_run.part_of_metrics(run.work, "04").exists()
-
-
 @pytest.mark.parametrize(("scale", "marks"), [("smoke", [notebook_run.SMOKE_NOTE]), ("quick", [])])
-def test_only_figures_of_a_smoke_run_are_marked(home, scale, marks):
+def test_only_figures_and_answers_of_a_smoke_run_are_marked(home, scale, marks):
     run = notebook_run.begin("01", scale=scale)
     figure = run.save_figure(plt.figure(), "feet", "Forty feet")
     assert [text.get_text() for text in figure.texts] == marks
@@ -83,9 +40,13 @@ def test_only_figures_of_a_smoke_run_are_marked(home, scale, marks):
     assert (run.folder / "figures" / "01-sheet.jpg").read_bytes().startswith(b"\xff\xd8")
     assert [saved["file"] for saved in run.figures] == ["figures/01-feet.png", "figures/01-sheet.jpg"]
     plt.close(figure)
+    run.answer("The foot is .63.")
+    answer = json.loads((run.folder / "parts" / "01.json").read_text())["answer"]
+    assert answer.startswith(f"*({notebook_run.SMOKE_NOTE})*" if marks else "The foot")
 
 
-def test_the_answer_completes_the_manifest(run):
+def test_the_answer_completes_the_manifest(home):
+    run = notebook_run.begin("04", "Finetuning", scale="quick", seed=3)
     run.save_table(pd.DataFrame({"views": [4], "iou": [0.63]}), "views", "IoU by views")
     run.answer("The foot is .63.")
     manifest = json.loads((run.folder / "parts" / "04.json").read_text())
@@ -94,24 +55,17 @@ def test_the_answer_completes_the_manifest(run):
     assert manifest["tables"] == [{"file": "tables/04-views.csv", "caption": "IoU by views", "cell": None}]
     assert (run.folder / "tables" / "04-views.csv").read_text() == "views,iou\n4,0.63\n"
     assert manifest["metrics"] == "", "no metrics saved"
-    run.save_metrics(pd.DataFrame([ROW]))
-    run.answer("The foot is .63.")
-    digest = json.loads((run.folder / "parts" / "04.json").read_text())["metrics"]
-    assert digest == provenance.text_digest(notebook_run.part_of_metrics(run.work, "04").read_text())
     assert manifest["seconds"] >= 0 and 0.01 < manifest["peak_memory_gib"] < 64
     assert {"version", "commit", "dirty", "torch", "device", "machine"} <= set(manifest) and manifest["seed"] == 3
-
-
-def test_the_answer_of_a_smoke_run_is_marked(home):
-    run = notebook_run.begin("04")
+    part = notebook_run.part_of_metrics(run.work, "04")
+    with pytest.raises(ValueError, match="metrics have the columns"):
+        run.save_metrics(ROW.assign(extra=1))
+    assert not part.exists()
+    saved = run.save_metrics(ROW)
+    assert saved.equals(metrics("04")) and metrics_csv.read_metrics(part).equals(saved)
     run.answer("The foot is .63.")
-    assert json.loads((run.folder / "parts" / "04.json").read_text())["answer"].startswith(
-        f"*({notebook_run.SMOKE_NOTE})*"
-    )
-
-
-def test_outside_git_the_commit_is_unknown(home):
-    assert provenance.commit() == "unknown"
+    digest = json.loads((run.folder / "parts" / "04.json").read_text())["metrics"]
+    assert digest == provenance.text_digest(part.read_text())
 
 
 def test_peak_memory_includes_an_allocation_and_a_child_process():
@@ -128,10 +82,7 @@ def test_peak_memory_includes_an_allocation_and_a_child_process():
 
 def test_begin_records_the_parameters_that_differ_from_their_defaults(home):
     source = "scale = 'smoke'\nseed = 0\nviews: int = 4  # photos\nroot = ''\n"
-    cell = new_code_cell(source, metadata={"tags": ["parameters"]})
-    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    (home / "notebooks").mkdir()
-    nbformat.write(new_notebook(cells=[cell], metadata={"kernelspec": kernel}), home / "notebooks" / "05_views.ipynb")
+    write_notebook(home / "notebooks" / "05_views.ipynb", source)
     namespace = {"scale": "quick", "seed": 2, "views": 8, "root": "", "undeclared": 1}
     run = notebook_run.begin("05_views", "Views", namespace)
     assert run.parameters == {"views": 8} and (run.config.scale, run.config.seed) == ("quick", 2)
