@@ -1,7 +1,5 @@
 """Runs that leave a report, and checks of its pages."""
 
-from __future__ import annotations
-
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote

@@ -1,7 +1,3 @@
-"""The main results, from metrics whose means are known."""
-
-from __future__ import annotations
-
 import re
 import shutil
 from pathlib import Path
@@ -66,14 +62,11 @@ def test_the_gain_from_the_lstm_is_that_after_fine_tuning_beside_that_of_the_sli
     assert (untuned.value, untuned.low, untuned.high) == pytest.approx((0.03, 0.02, 0.04))
 
 
-def test_objects_replace_the_pretrained_weights_where_those_have_no_rows():
+def test_objects_replace_missing_feet_and_the_scale_of_a_drawing_is_labelled():
     rows = [metrics("03", model=model, views=1, iou=iou) for model, iou in (("pix2vox-a", 0.5), ("mean-shape", 0.4))]
     (objects,) = findings(pd.concat(rows), NETWORKS)
     assert objects.value == 0.5 and [one.value for one in objects.references] == [0.4, 0.6608]
     assert findings(pd.concat(rows).iloc[:0], NETWORKS) == []
-
-
-def test_the_scale_of_a_drawing_is_labelled():
     slides = Reference("slides", 0.04, "+0.040", "slides")
     share, change = Finding("a", 0.8, 0.7, 0.9, (), ""), Finding("b", 0.004, -0.002, 0.01, (slides,), "", "+.3f")
     length = Finding("c", 2.6, 2.0, 4.0, (), "", ".1f", " mm")

@@ -1,20 +1,15 @@
-"""The published numbers, and those of the committed run."""
-
-from __future__ import annotations
-
 import json
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from p2vlib import provenance
+from p2vlib.geometry.frames import FOOT_SYNSET
 from p2vtools.study import report
 from p2vtools.study.metrics_csv import format_metrics
 from p2vtools.study.notebook_run import begin
+from p2vtools.synthesis.objects import FAMILIES
 from tests.pages import metrics
-
-# ------------------------------------------------------------------------------------------------- published numbers
 
 
 def value(**where) -> float:
@@ -25,7 +20,7 @@ def value(**where) -> float:
     return float(rows["value"].iloc[0])
 
 
-def test_the_slides_numbers():
+def test_numbers_of_the_slides_and_of_papers():
     slides = {"source": "slides 2021", "metric": "iou"}
     assert value(**slides, model="Pix2Vox-A", taxonomy="foot", threshold=0.4) == 0.2923
     assert value(**slides, model="Pix2Vox-LSTM", taxonomy="foot", threshold=0.4) == 0.3225
@@ -33,16 +28,10 @@ def test_the_slides_numbers():
     assert value(**slides, model="Pix2Vox-A", taxonomy="overall", threshold=0.3) == 0.6607
     assert value(**slides, model="Pix2Vox-A", taxonomy="chair", threshold=0.3) == 0.5666
     assert value(**slides, model="Pix2Vox++/A", training="things3d-chairs") == 0.269
-
-
-def test_the_papers_numbers():
     papers = {"source": "papers, by views"}
     assert value(**papers, model="LRGT+", views=20, metric="iou") == 0.7922
     assert value(**papers, model="3D-R2N2", views=3, metric="f-score@1%") == 0.372
     assert value(source="papers, single view", model="Pix2Vox-F", taxonomy="telephone") == 0.77
-
-
-def test_the_slides_overall_row_is_the_mean_weighted_by_samples():
     table = report.published_results()
     slides = table[(table["source"] == "slides 2021") & (table["dataset"] == "shapenet")]
     samples = slides[slides["metric"] == "samples"].set_index("taxonomy")["value"]
@@ -53,23 +42,14 @@ def test_the_slides_overall_row_is_the_mean_weighted_by_samples():
     assert overall == pytest.approx(0.6607, abs=0.001)
 
 
-def test_published_categories_carry_their_synset():
-    ids = report.published_results().set_index("taxonomy")["taxonomy_id"]
-    assert set(ids["chair"]) == {"03001627"} and set(ids["foot"]) == {"05563266"} and set(ids["overall"]) == {"overall"}
-
-
 def test_the_taxonomy_names_the_embedded_categories():
-    from p2vlib.geometry.frames import FOOT_SYNSET
-    from p2vtools.synthesis.objects import FAMILIES
-
     entries = json.loads((report.numbers.TAXONOMY).read_text())
     names = {entry["taxonomy_id"]: entry["taxonomy_name"] for entry in entries}
     assert names == {**{synset: family.name for synset, family in FAMILIES.items()}, FOOT_SYNSET: "foot"}
     baseline = {entry["taxonomy_name"]: entry["baseline"] for entry in entries}
     assert baseline["chair"] == 0.466 and baseline["foot"] is None
-
-
-# ------------------------------------------------------------------------------------------------------ committed run
+    ids = report.published_results().set_index("taxonomy")["taxonomy_id"]
+    assert set(ids["chair"]) == {"03001627"} and set(ids["foot"]) == {"05563266"} and set(ids["overall"]) == {"overall"}
 
 
 def committed_run(home: Path) -> None:
@@ -82,30 +62,16 @@ def committed_run(home: Path) -> None:
 
 
 def test_a_smoke_run_shows_the_committed_numbers_next_to_its_own(home: Path):
-    committed_run(home)
     summary = pd.DataFrame({"model": ["pix2vox-f-narrow", "new"], "views": 4, "iou": 0.3, "low": 0.2, "high": 0.4})
-    merged = report.with_committed(summary, begin("03", scale="smoke"))
+    assert report.committed_metrics() is None
+    run = begin("03", scale="smoke")
+    assert report.with_committed(summary, run) is summary, "in a fresh checkout"
+    committed_run(home)
+    merged = report.with_committed(summary, run)
     assert list(merged) == [*summary, "quick iou", "quick low", "quick high"]
     assert merged["quick iou"][0] == pytest.approx(0.6) and merged["quick low"][0] == pytest.approx(0.5)
     assert pd.isna(merged["quick iou"][1])
-
-
-def test_committed_rows_are_restricted_like_the_summary(home: Path):
-    committed_run(home)
-    summary = pd.DataFrame({"model": ["pix2vox-f-narrow"], "iou": [0.3], "low": 0.2, "high": 0.4})
-    run = begin("03", scale="smoke")
-    assert report.with_committed(summary, run, views=[8])["quick iou"].isna().all()
-    assert report.with_committed(summary, run, views=4)["quick iou"][0] == pytest.approx(0.6)
-
-
-def test_other_runs_and_fresh_checkouts_show_only_their_own_numbers(home: Path):
-    summary = pd.DataFrame({"model": ["a"], "iou": [0.3], "low": 0.2, "high": 0.4})
-    assert report.committed_metrics() is None
-    assert report.with_committed(summary, begin("03", scale="smoke")) is summary
-    committed_run(home)
     assert report.with_committed(summary, begin("03", scale="quick")) is summary
-
-
-def test_published_numbers_belong_to_the_code_not_to_the_checkout(home: Path):
-    assert provenance.home() == home
-    assert len(report.published_results()) > 200
+    by_model = summary.drop(columns="views")
+    assert report.with_committed(by_model, run, views=[8])["quick iou"].isna().all()
+    assert report.with_committed(by_model, run, views=4)["quick iou"][0] == pytest.approx(0.6)

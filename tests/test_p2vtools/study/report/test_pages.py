@@ -1,7 +1,3 @@
-"""The report of small runs: what its page shows, where it leads, and which files it rejects."""
-
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path
@@ -19,9 +15,18 @@ from tests.pages import HOSTILE, Page, check_page, complete_run, metrics
 COMMITTED = Path(__file__).parents[4] / "reports"
 
 
-@pytest.fixture
-def folder(home: Path) -> Path:
-    """The report of two notebooks, one of them with the page of its execution."""
+def manifest_of(run: NotebookRun, **changes: object) -> Path:
+    """The manifest of notebook 03, with changes."""
+    path = run.folder / "parts" / "03.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    return path
+
+
+def lines_of(run: NotebookRun) -> list[str]:
+    return (run.folder / "metrics.csv").read_text().splitlines()
+
+
+def test_the_report_is_one_valid_page_that_shows_the_results_of_its_notebooks(home: Path):
     complete_run("03", answer=f"**Yes** {HOSTILE} [out](https://example.org) ![p](https://example.org/p.png)")
     complete_run("04")
     folder = home / "reports" / "quick"
@@ -29,21 +34,31 @@ def folder(home: Path) -> Path:
     (folder / "html" / "03.html").write_text("<p>executed</p>")
     (folder / "03.html").write_text("<p>by an earlier version</p>")
     report.build("quick")
-    return folder
-
-
-@pytest.fixture
-def index(folder: Path) -> Page:
-    return Page((folder / "index.html").read_text())
-
-
-def lines_of(run: NotebookRun) -> list[str]:
-    return (run.folder / "metrics.csv").read_text().splitlines()
-
-
-def test_the_report_is_one_valid_page_that_stays_in_its_folder(folder: Path):
     assert [path.name for path in folder.glob("*.html")] == ["index.html"]
     check_page(folder / "index.html", folder)
+    index = Page((folder / "index.html").read_text())
+
+    addresses = {link["href"] for link in index.all("a")}
+    assert {"html/03.html", "parts/03.config.json", "tables/03-t.csv", "metrics.csv", "config.json"} <= addresses
+    assert "#published" in addresses and {"03", "04", "published"} <= {part.get("id") for part in index.all("section")}
+    assert "html/04.html" not in addresses, "it does not exist"
+    pictures = index.all("img")
+    assert [picture["alt"] for picture in pictures] == 4 * [HOSTILE], "a preview and a figure of two notebooks"
+    assert {(picture["width"], picture["height"]) for picture in pictures} == {("30", "20")}
+    assert all(header.get("scope") in ("col", "row") for header in index.all("th"))
+    assert len(index.all("caption")) == len(index.all("table")) == 7, "two of notebooks, costs, four published"
+    assert len(index.all("script")) == 1, "the report's own"
+    assert index.text.count("<script>alert(1)</script>") == 5, "an answer, two figures and two tables"
+    assert len(index.all("strong")) == 2 and not any("example" in (link["href"] or "") for link in index.all("a"))
+
+    assert index.text.count("Made by cell [7] of 03, commit unknown, seed 0") == 1, "the figure"
+    assert index.text.count("Made by 03, commit unknown, seed 0") == 1, "the table, saved outside a notebook"
+    for fact in ("100/15/40 people", "2 notebooks at scale quick", "GiB of memory", "commit unknown, seed 0", "cores"):
+        assert fact in index.text, fact
+    assert "not a result" not in index.text
+    assert index.text.index("those of a course of 2021") < index.text.index("What was run")
+    for number in ("0.2923", "0.3225", "0.6607", "0.5666", "1357", "0.269"):
+        assert number in index.text, number
 
 
 def test_the_committed_report_is_valid_and_small():
@@ -70,91 +85,40 @@ def test_the_committed_report_can_be_built_from_committed_files(home: Path):
     assert "attsets-narrow (did not learn)" in page and "unprojection (did not learn)" not in page
 
 
-def test_the_page_leads_to_all_files_and_to_its_sections(index: Page):
-    addresses = {link["href"] for link in index.all("a")}
-    assert {"html/03.html", "parts/03.config.json", "tables/03-t.csv", "metrics.csv", "config.json"} <= addresses
-    assert "#published" in addresses and {"03", "04", "published"} <= {part.get("id") for part in index.all("section")}
-    assert "html/04.html" not in addresses, "it does not exist"
-
-
-def test_pictures_have_alternative_texts_and_sizes_and_tables_have_captions_and_scopes(index: Page):
-    pictures = index.all("img")
-    assert [picture["alt"] for picture in pictures] == 4 * [HOSTILE], "a preview and a figure of two notebooks"
-    assert {(picture["width"], picture["height"]) for picture in pictures} == {("30", "20")}
-    assert all(header.get("scope") in ("col", "row") for header in index.all("th"))
-    assert len(index.all("caption")) == len(index.all("table")) == 7, "two of notebooks, costs, four published"
-
-
-def test_every_figure_and_table_names_the_cell_commit_and_seed_that_made_it(index: Page):
-    assert index.text.count("Made by cell [7] of 03, commit unknown, seed 0") == 1, "the figure"
-    assert index.text.count("Made by 03, commit unknown, seed 0") == 1, "the table, saved outside a notebook"
-
-
-def test_hostile_text_stays_text_and_answers_keep_their_emphasis(index: Page):
-    assert len(index.all("script")) == 1, "the report's own"
-    assert index.text.count("<script>alert(1)</script>") == 5, "an answer, two figures and two tables"
-    assert len(index.all("strong")) == 2 and not any("example" in (link["href"] or "") for link in index.all("a"))
-
-
-def test_the_summary_states_what_ran_where_and_how_long(index: Page):
-    for fact in ("100/15/40 people", "2 notebooks at scale quick", "GiB of memory", "commit unknown, seed 0", "cores"):
-        assert fact in index.text, fact
-    assert "not a result" not in index.text
-    assert index.text.index("those of a course of 2021") < index.text.index("What was run")
-
-
-def test_the_published_numbers_are_on_the_page(index: Page):
-    for number in ("0.2923", "0.3225", "0.6607", "0.5666", "1357", "0.269"):
-        assert number in index.text, number
-
-
-def test_minutes_are_those_of_the_manifests_and_of_the_data(home: Path):
+def test_the_report_counts_minutes_and_marks_smoke_runs_with_the_last_ranked_gallery(home: Path):
     run = complete_run("03")
-    file = run.folder / "parts" / "03.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), "seconds": 270}))
+    manifest_of(run, seconds=270)
     (run.folder / "study.json").write_text(json.dumps({"minutes_of": {"data": 10.25, "03": 99}}))
     text = Page(report.build("quick").read_text()).text
     assert "14.7 minutes in total" in text and "4.5\n" in text and "99.0" not in text
-
-
-def test_the_page_of_a_smoke_run_has_a_banner(home: Path):
-    complete_run("03", scale="smoke")
+    for notebook, name in (("03", "panels"), ("04", "feet"), ("05", "views")):
+        complete_run(notebook, name=name, scale="smoke")
     page = Page(report.build("smoke").read_text())
     assert any(attributes.get("class") == "banner" for attributes in page.all("p"))
     assert "Smoke run: shows that it runs, not a result." in page.text
-
-
-def test_the_gallery_is_that_of_the_last_notebook_with_ranked_results(home: Path):
-    for notebook, name in (("03", "panels"), ("04", "feet"), ("05", "views")):
-        complete_run(notebook, name=name)
-    page = Page(report.build("quick").read_text())
     assert page.all("img")[0]["src"] == "figures/04-feet.png"
 
 
-# ------------------------------------------------------------------------------------------------------------ metrics
-
-
-def test_metrics_are_joined_in_the_order_of_the_notebooks(home: Path):
-    runs = {notebook: complete_run(notebook) for notebook in ("05", "03", "04")}
+def test_metrics_are_joined_in_the_order_of_the_notebooks_and_replaced_by_those_of_new_runs(home: Path):
+    runs = {notebook: complete_run(notebook) for notebook in ("05_old", "03", "04")}
     report.build("quick")
-    parts = [part_of_metrics(runs[n].work, n).read_text().splitlines() for n in ("03", "04", "05")]
+    parts = [part_of_metrics(runs[n].work, n).read_text().splitlines() for n in ("03", "04", "05_old")]
     lines = lines_of(runs["03"])
     assert lines == [",".join(COLUMNS), *[line for part in parts for line in part[1:]]]
     assert lines[1].endswith(",02691156,007,007-a,4,clockwise,0.3,,0.5,,")
-
-
-def test_without_parts_the_committed_metrics_remain(home: Path):
-    runs = [complete_run(notebook) for notebook in ("03", "04")]
+    (runs["03"].folder / "parts" / "05_old.json").unlink()
+    complete_run("05_new")
     report.build("quick")
-    before = lines_of(runs[0])
+    assert report.committed_metrics("quick").notebook.tolist() == ["03", "04", "05_new"]
+    before = lines_of(runs["03"])
     shutil.rmtree(home / ".runs")
     report.build("quick")
-    assert lines_of(runs[0]) == before and len(before) == 3
+    assert lines_of(runs["03"]) == before, "without parts the committed metrics remain"
     again = begin("04", scale="quick")
     again.save_metrics(metrics("04", iou=0.75).drop(columns="notebook"))
     again.answer("better")
     report.build("quick")
-    assert [line.split(",")[-3] for line in lines_of(again)[1:]] == ["0.5", "0.75"]
+    assert [line.split(",")[-3] for line in lines_of(again)[1:]] == ["0.5", "0.75", "0.5"]
 
 
 def test_a_run_that_did_not_complete_changes_no_metrics(home: Path):
@@ -200,15 +164,6 @@ def test_damaged_metrics_are_made_again_from_the_parts_and_kept_beside(home: Pat
     assert "metrics.csv: column " in (out := capsys.readouterr().out) and "the file is made again" in out
 
 
-def test_rows_of_a_renamed_notebook_are_replaced(home: Path):
-    run = complete_run("03_old")
-    report.build("quick")
-    (run.folder / "parts" / "03_old.json").unlink()
-    complete_run("03_new")
-    report.build("quick")
-    assert set(report.committed_metrics("quick")["notebook"]) == {"03_new"}
-
-
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
@@ -237,14 +192,9 @@ def test_a_damaged_file_is_named_with_what_restores_it(home: Path, file, content
     ],
 )
 def test_a_damaged_manifest_is_named(home: Path, key, value, message):
-    run = complete_run("03")
-    path = run.folder / "parts" / "03.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
+    manifest_of(complete_run("03"), **{key: value})
     with pytest.raises(ValueError, match=f"03.json: {message}.*: run its notebook again"):
         report.build("quick")
-
-
-# ------------------------------------------------------------------------------------------------------ rejected files
 
 
 def test_a_missing_figure_a_file_outside_and_an_empty_report_are_errors(home: Path, capsys):
@@ -261,7 +211,7 @@ def test_a_missing_figure_a_file_outside_and_an_empty_report_are_errors(home: Pa
         report.build("quick")
 
 
-def test_sizes_of_pages_and_of_the_whole_report_are_limited(home: Path, monkeypatch):
+def test_sizes_are_limited_and_a_column_of_numbers_has_one_number_of_decimals(home: Path, monkeypatch):
     run = complete_run("03")
     with monkeypatch.context() as smaller:
         smaller.setattr(html, "MAX_PAGE", 0.001)
@@ -273,9 +223,6 @@ def test_sizes_of_pages_and_of_the_whole_report_are_limited(home: Path, monkeypa
         ValueError, match="exceed the limit of 0.3 for a report; its largest file is executed.ipynb with"
     ):
         html.check_sizes(run.folder)
-
-
-def test_a_column_of_numbers_has_one_number_of_decimals():
     table = html.table(pd.DataFrame({"id": ["03"], "a": [0.123456], "b": ["0.2923"], "c": [7], "d": [""]}), "x")
     assert table["rows"] == [("03", "0.123", "0.2923", "7", "")]
     assert [numeric for _, numeric in table["columns"]] == [False, True, True, True, False]
