@@ -1,7 +1,3 @@
-"""The arms of notebook 05, its control, and the size of the recurrent update."""
-
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

@@ -1,7 +1,3 @@
-"""People beside the survey: comparison by hand, girths of a box, measures of a foot against what was drawn."""
-
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 import pytest

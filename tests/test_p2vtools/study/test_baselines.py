@@ -1,7 +1,3 @@
-"""The mean shape of the training data."""
-
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np
@@ -19,9 +15,6 @@ def test_mean_shape_by_hand():
     # Left feet: boxes of 8 and 16 slices; voxels in one of two have probability .5, which is >= every threshold.
     left = rows[(rows["sample"] == "s0") & (rows.views == 8)]
     assert left.iou.tolist() == pytest.approx([8 / 16] * 4) and len(rows) == 2 * 2 * 4
-
-
-def test_a_side_without_training_captures_is_refused():
     with pytest.raises(ValueError, match="right"):
         baselines.score_mean_shape(captures(4).select(side="left"), captures(2), by="side")
 

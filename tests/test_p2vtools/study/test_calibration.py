@@ -1,7 +1,3 @@
-"""Probabilities that mean what they say."""
-
-from __future__ import annotations
-
 from pathlib import Path
 
 import pandas as pd
@@ -28,7 +24,7 @@ def test_reliability_table_by_hand():
     assert table.predicted.tolist() == pytest.approx([0.05, 2.9 / 3], abs=1e-6)
 
 
-def test_the_fitted_line_inverts_a_distortion_of_the_logits():
+def test_the_fitted_line_inverts_a_distortion_of_the_logits_without_voxels_outside():
     volumes, truth, right = overconfident()
     slope, offset = calibration.fit_calibration(volumes, truth)
     assert slope == pytest.approx(1 / 3, rel=0.05) and offset == pytest.approx(-1 / 3, abs=0.05)
@@ -37,9 +33,6 @@ def test_the_fitted_line_inverts_a_distortion_of_the_logits():
         calibration.expected_calibration_error(calibration.reliability_table(v, truth)) for v in (volumes, mended)
     )
     assert before > 0.1 > 0.02 > after and torch.allclose(mended, right, atol=0.05)
-
-
-def test_voxels_without_prediction_are_left_out():
     volumes, truth, _ = overconfident()
     above = torch.cat([volumes, torch.zeros_like(volumes)], 2)
     wide = torch.cat([truth, torch.ones_like(truth)], 2)

@@ -1,7 +1,3 @@
-"""Training and evaluation of the networks of the study, and parallel trainings."""
-
-from __future__ import annotations
-
 import copy
 import pathlib
 from dataclasses import replace
@@ -12,28 +8,22 @@ import pandas as pd
 import pytest
 import torch
 
-from p2vlib import evaluation, training
+from p2vlib import evaluation
 from p2vtools.archives.loading import read_archive
 from p2vtools.study import experiments, notebook_run
 from tests.test_p2vlib.evaluation.test_evaluation import FirstPhoto, captures
-from tests.test_p2vlib.training.test_training import RECIPE, data, same_weights, tiny
+from tests.test_p2vlib.training.test_training import RECIPE, data, tiny
 
 
-def test_parallel_trainings_give_the_same_weights_as_sequential_ones(tmp_path):
-    threads, seeds = torch.get_num_threads(), {"a": 1, "b": 2, "c": 3}
+def trained(variant: str = "main") -> experiments.TrainedNetwork:
+    return experiments.TrainedNetwork("n", "feet-phone", variant, FirstPhoto(), pd.DataFrame(), pathlib.Path())
 
-    def job(name: str, seed: int):
-        return partial(training.train, tiny(seed), data(), data(), RECIPE, tmp_path / name, device="cpu")
 
-    histories = experiments.run_in_parallel({name: job(name, seed) for name, seed in seeds.items()})
-    assert list(histories) == list(seeds) and torch.get_num_threads() == threads
-    torch.set_num_threads(max(1, threads // 3))
-    try:
-        for name, seed in seeds.items():
-            job(f"{name}-alone", seed)()
-            assert same_weights(*(tmp_path / folder / "weights.safetensors" for folder in (name, f"{name}-alone")))
-    finally:
-        torch.set_num_threads(threads)
+def test_parallel_jobs_are_in_their_order_and_leave_the_number_of_threads():
+    """`test_processes` compares networks that were trained in threads with those trained alone."""
+    threads, names = torch.get_num_threads(), ["c", "a", "b"]
+    found = experiments.run_in_parallel({name: partial(pd.Series, name=name) for name in names})
+    assert list(found) == names == [series.name for series in found.values()] and torch.get_num_threads() == threads
 
 
 def test_failed_training_stops_the_parallel_ones():
@@ -130,11 +120,7 @@ def test_threshold_is_computed_once_and_order_free_networks_run_in_one_order(tmp
     assert model.calls == calls
 
 
-def trained(variant: str = "main") -> experiments.TrainedNetwork:
-    return experiments.TrainedNetwork("n", "feet-phone", variant, FirstPhoto(), pd.DataFrame(), pathlib.Path())
-
-
-def test_panels_use_the_selected_threshold_of_the_metrics():
+def test_panels_and_ranking_figures_of_the_metrics():
     capture = captures(2).select(sample="s0")
     probability = evaluation.predict(FirstPhoto(), capture, [0])[0].numpy()
     arguments = (capture, {"best": capture.table["sample"][0]}, 1)
@@ -145,9 +131,6 @@ def test_panels_use_the_selected_threshold_of_the_metrics():
         assert (panel.predictions["n"] == (probability >= threshold)).all()
     with pytest.raises(ValueError, match="n, feet-phone, other has 0 selected thresholds"):
         experiments.prediction_panels({"n": trained("other")}, *arguments, metrics)
-
-
-def test_ranking_figure_accepts_rows_of_another_variant():
     feet = captures(4)
     rows = feet.table.assign(model="n", training="feet-phone", variant="main", threshold=0.5, selected=True)
     strip = experiments.ranking_figure(trained("main-06"), feet, rows.assign(iou=[0.1, 0.4, 0.3, 0.2]), 1).axes[0]
@@ -178,9 +161,10 @@ def test_read_archive_refuses_unknown_options_and_missing_archives(tmp_path):
             read_archive(dataset, str(tmp_path), 96)
 
 
-@pytest.mark.parametrize(
-    ("name", "setting"),
-    [("psgn-narrow", {"image_size": 96}), ("p2vlib.models.psgn:PSGNConfig", {"image_size": 96}), ("torch.nn:ReLU", {})],
-)
-def test_networks_get_the_image_size_if_they_take_it(name, setting):
-    assert experiments._size_setting(name, 96) == setting
+def test_networks_get_the_image_size_if_they_take_it():
+    sizes = {
+        "psgn-narrow": {"image_size": 96},
+        "p2vlib.models.psgn:PSGNConfig": {"image_size": 96},
+        "torch.nn:ReLU": {},
+    }
+    assert {name: experiments._size_setting(name, 96) for name in sizes} == sizes

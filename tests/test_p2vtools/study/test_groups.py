@@ -1,7 +1,3 @@
-"""The pretrained weights by group: properties of captures from their seeds, the table by hand, the committed rows."""
-
-from __future__ import annotations
-
 import shutil
 
 import numpy as np

@@ -1,7 +1,3 @@
-"""The card of the pretrained weights: which people it is fitted on, and its summaries."""
-
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np
@@ -45,22 +41,19 @@ def test_the_card_is_fitted_on_one_foot_of_each_validation_person(home, monkeypa
     assert [path.name for path in used["measured"]] == ["person-test-0000-left", "person-test-0000-right"]
 
 
-def test_summaries_by_hand():
+def test_summaries_and_rows_by_hand(tmp_path):
     feet = pd.DataFrame({"sample": list("abcd"), "subject": list("ppqq"), "iou": [0.4, 0.6, 0.4, 0.6]})
     feet = feet.assign(**{"iou at 128": feet.iou, "found": feet.iou, "degrees": [-3.0, 1, 2, 2], "mm": 5.0})
     summary = model_card.summarise_reconstruction(feet.assign(**{"seconds": 1.0, "seconds at 128": 2.0}))
     assert summary["iou"] == [0.5, 0.5, 0.5], "both people have the same mean"
     assert summary["placed wrong, median degrees"] == 2 and summary["feet"] == 4
-    lengths = pd.DataFrame(
-        {"measure": "length", "truth": 250.0, "uncorrected": [247.0, 249.0], "value": [251.0, 247.0]}
-    )
-    errors = model_card.measure_errors(lengths.assign(half_width=[2.0, 2.0]))["length"]
-    assert (errors["uncorrected, mean"], errors["mean"], errors["median of its size"], errors["inside"]) == (
-        -2,
-        -1,
-        2,
-        0.5,
-    )
+    lengths = pd.DataFrame({"measure": "length", "truth": 250.0, "uncorrected": [247.0, 249.0], "half_width": 2.0})
+    errors = model_card.measure_errors(lengths.assign(value=[251.0, 247.0]))["length"]
+    expected = {"uncorrected, mean": -2, "mean": -1, "median of its size": 2, "inside": 0.5}
+    assert {name: errors[name] for name in expected} == expected
+    rows = pd.DataFrame({"sample": ["a"], "iou": [0.123456]})
+    file = model_card.save_rows(tmp_path / "w.safetensors", model_card.RECONSTRUCTIONS, rows)
+    assert file == tmp_path / "w-reconstructions.csv" and file.read_text() == "sample,iou\na,0.1235\n"
 
 
 def test_noise_of_the_cameras_is_in_metres():
@@ -84,9 +77,3 @@ def test_the_card_is_computed_from_the_rows_of_single_feet(weights):
         inside = error.between(-length.half_width, length.half_width).sum() / len(length)
         assert card[title]["length"]["inside"] == pytest.approx(inside, abs=0.0006)
         assert length["sample"].is_unique and length.subject.nunique() == len(length) / 2
-
-
-def test_rows_are_written_beside_the_weights(tmp_path):
-    rows = pd.DataFrame({"sample": ["a"], "iou": [0.123456]})
-    file = model_card.save_rows(tmp_path / "w.safetensors", model_card.RECONSTRUCTIONS, rows)
-    assert file == tmp_path / "w-reconstructions.csv" and file.read_text() == "sample,iou\na,0.1235\n"

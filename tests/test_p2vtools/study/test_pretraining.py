@@ -1,7 +1,3 @@
-"""What the pretrained weights are trained and tested on."""
-
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np

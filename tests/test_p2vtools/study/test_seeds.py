@@ -1,7 +1,3 @@
-"""Seeds of the test people: those of the code are those of the file, and every result says what it looked at."""
-
-from __future__ import annotations
-
 import json
 import shutil
 import subprocess
@@ -16,30 +12,16 @@ from p2vtools.study.report import pages
 
 DRAWS = [
     {"commit": "aaaaaaa", "date": "2026-01-01", "seeds": {"feet.test": 1}, "designs": {"05_lstm": "old"}},
-    {
-        "commit": "bbbbbbb",
-        "date": "2026-02-01",
-        "seeds": {"feet.test": 2, "evaluate": 3},
-        "designs": {"05_lstm": "new"},
-    },
+    {"commit": "bbbbbbb", "date": "2026-02-01", "seeds": {"feet.test": 2}, "designs": {"05_lstm": "new"}},
 ]
 
 
-def test_seeds_of_the_code_are_the_drawn_ones():
-    feet, objects = FeetData(), ObjectData()
-    assert seeds.drawn_seeds(seeds.read_seeds()["draws"]) == {
-        "feet.train": feet.train_seed,
-        "feet.validation": feet.validation_seed,
-        "feet.test": feet.test_seed,
-        "objects.train": objects.train_seed,
-        "objects.validation": objects.validation_seed,
-        "objects.test": objects.test_seed,
-        "evaluate": walks.SEED,
-    }
-
-
-def test_no_result_is_newer_than_its_people_without_saying_so():
-    """If this fails, run `p2v seeds` and commit data/seeds.json."""
+def test_seeds_are_the_drawn_ones_and_no_result_is_newer_than_its_people_without_saying_so():
+    kinds = {"feet": FeetData(), "objects": ObjectData()}
+    splits = ("train", "validation", "test")
+    of_code = {f"{name}.{split}": getattr(data, f"{split}_seed") for name, data in kinds.items() for split in splits}
+    assert seeds.drawn_seeds(seeds.read_seeds()["draws"]) == of_code | {"evaluate": walks.SEED}
+    # If this fails, run `p2v seeds` and commit data/seeds.json.
     content = seeds.read_seeds()
     looks = {(look["result"], look["commit"]): look for look in content["looks"]}
     results = seeds.find_results(seeds.drawn_seeds(content["draws"]))
@@ -62,22 +44,15 @@ def test_no_result_is_newer_than_its_people_without_saying_so():
     ],
 )
 def test_a_design_is_frozen_only_for_people_drawn_after_it(change, frozen):
-    look = {
-        "result": "reports/quick/parts/05_lstm.json",
-        "people": {"feet.test": 2},
-        "commit": "ccccccc",
-        "design": "new",
-    }
+    look = {"result": "reports/quick/parts/05_lstm.json", "people": {"feet.test": 2}}
+    look |= {"commit": "ccccccc", "design": "new"}
     assert seeds.is_frozen(look | change, DRAWS) == frozen
 
 
 def test_the_report_counts_frozen_designs(home):
     look = {"result": "reports/quick/parts/05_lstm.json", "commit": "ccccccc", "frozen": True}
-    looks = [
-        look,
-        look | {"commit": "earlier"},
-        look | {"result": "reports/quick/parts/06_systems.json", "frozen": False},
-    ]
+    other = look | {"result": "reports/quick/parts/06_systems.json", "frozen": False}
+    looks = [look, look | {"commit": "earlier"}, other]
     (home / "data").mkdir()
     seeds.seeds_path().write_text(json.dumps({"draws": [], "looks": looks}))
     completed = [{"notebook": name, "commit": "ccccccc"} for name in ("05_lstm", "06_systems", "07_fit")]
@@ -100,16 +75,10 @@ def test_a_draw_needs_a_clean_checkout_and_takes_the_hash_of_its_commit(home, mo
     shutil.copy(ROOT / "p2vlib/config.py", home / "p2vlib/config.py")
     drawn = seeds.draw_test_seeds()
     digits = subprocess.run(["git", "rev-parse", "HEAD"], cwd=home, capture_output=True, text=True).stdout
-    assert drawn == {
-        "feet.test": int(digits[:7], 16),
-        "objects.test": int(digits[7:14], 16),
-        "evaluate": int(digits[14:21], 16),
-    }
+    names, parts = ("feet.test", "objects.test", "evaluate"), (digits[:7], digits[7:14], digits[14:21])
+    assert drawn == {name: int(part, 16) for name, part in zip(names, parts, strict=True)}
     text = (home / "p2vlib/config.py").read_text("utf-8")
-    assert (
-        f"test_seed: int = 0x{drawn['feet.test']:X}\n" in text
-        and f"test_seed: int = 0x{drawn['objects.test']:X}\n" in text
-    )
+    assert all(f"test_seed: int = 0x{drawn[name]:X}\n" in text for name in names[:2])
     assert f"\nSEED = 0x{drawn['evaluate']:X}\n" in (home / "p2vtools/study/benchmark/walks.py").read_text("utf-8")
     last = seeds.read_seeds()["draws"][-1]
     assert last["seeds"] == drawn and last["designs"] == {"05_lstm": "new"} and digits.startswith(last["commit"])

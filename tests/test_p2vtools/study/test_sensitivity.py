@@ -1,7 +1,3 @@
-"""Sensitivity of IoU to conventions on bricks, where every IoU can be computed by hand."""
-
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import trimesh
@@ -31,57 +27,44 @@ def ell() -> tuple[np.ndarray, np.ndarray]:
     return np.asarray(mesh.vertices), np.asarray(mesh.faces)
 
 
-@pytest.mark.parametrize(
-    "perturbed_iou", [sensitivity.yaw, sensitivity.forward_shift, sensitivity.sideways_shift, sensitivity.inflation]
-)
-def test_zero_error_gives_one(perturbed_iou) -> None:
-    assert perturbed_iou(*ell(), 0.0, 32) == 1.0
-
-
-@pytest.mark.parametrize("voxels", [1, 3, 6])
-def test_shift_by_whole_voxels(voxels: int) -> None:
-    """A brick of w voxels moved by s: intersection w - s, union w + s."""
-    amount = voxels * PITCH
-    assert sensitivity.sideways_shift(*brick(), amount, SIZE) == pytest.approx((20 - voxels) / (20 + voxels))
-    assert sensitivity.forward_shift(*brick(), amount, SIZE) == pytest.approx((48 - voxels) / (48 + voxels))
-
-
-def test_parts_outside_the_cube_are_lost() -> None:
-    """The front wall is 8 voxels from that of the cube: a shift by 12 leaves 36 of 48 + 8."""
+def test_shift_by_whole_voxels() -> None:
+    """A brick of w voxels moved by s: intersection w - s, union w + s. What leaves the cube is lost."""
+    for voxels in (1, 3, 6):
+        amount = voxels * PITCH
+        assert sensitivity.sideways_shift(*brick(), amount, SIZE) == pytest.approx((20 - voxels) / (20 + voxels))
+        assert sensitivity.forward_shift(*brick(), amount, SIZE) == pytest.approx((48 - voxels) / (48 + voxels))
+    for perturbed_iou in (
+        sensitivity.yaw,
+        sensitivity.forward_shift,
+        sensitivity.sideways_shift,
+        sensitivity.inflation,
+    ):
+        assert perturbed_iou(*ell(), 0.0, 32) == 1.0
+    # The front wall is 8 voxels from that of the cube: a shift by 12 leaves 36 of 48 + 8.
     assert sensitivity.forward_shift(*brick(), 12 * PITCH, SIZE) == pytest.approx(36 / 56)
 
 
-def test_yaw_by_quarter_and_half_turns() -> None:
+def test_yaw_and_mirror() -> None:
     """Two crossed bars of 48 x 20 share 20 x 20; a half turn of the ell leaves half of the brick in common."""
     assert sensitivity.yaw(*brick(), 90.0, SIZE) == pytest.approx(400 / (2 * 48 * 20 - 400))
-    assert sensitivity.yaw(*brick(), 180.0, SIZE) == 1.0
+    assert sensitivity.yaw(*brick(), 180.0, SIZE) == 1.0 == sensitivity.mirror(*brick(), SIZE)
     assert sensitivity.yaw(*ell(), 180.0, SIZE) == pytest.approx(0.5)
+    assert sensitivity.mirror(*ell(), SIZE) == pytest.approx(0.5), "its complete half"
     assert sensitivity.yaw(*ell(), 5.0, SIZE) == pytest.approx(sensitivity.yaw(*ell(), 365.0, SIZE))
 
 
-def test_inflation_follows_the_formula_of_steiner() -> None:
-    """A brick grown by r gains slabs on its six faces, quarter cylinders on its edges and a ball at its corners."""
+def test_inflation_floor_and_surface_sampling_by_hand() -> None:
+    # A brick grown by r gains slabs on its six faces, quarter cylinders on its edges and a ball at its corners.
     r, length, height, width = 12.5e-3, 0.24, 0.1, 0.1
     walls = 2 * r * (height * length + height * width + length * width)
     edges = np.pi * r**2 * (length + height + width)
     expected = length * height * width / (length * height * width + walls + edges + 4 / 3 * np.pi * r**3)
     assert sensitivity.inflation(*brick(), 1000 * r, 128) == pytest.approx(expected, abs=0.01)
-
-
-def test_mirrored_ell_shares_its_complete_half() -> None:
-    assert sensitivity.mirror(*brick(), SIZE) == 1.0
-    assert sensitivity.mirror(*ell(), SIZE) == pytest.approx(0.5)
-
-
-def test_floor_shrinks_the_foot_and_cutting_it_restores_it() -> None:
-    """With 120 mm of floor all round, the brick has half its length in the grid."""
+    # With 120 mm of floor all round, the brick has half its length in the grid.
     with_floor = sensitivity.floor_slab(*brick(), 120.0, SIZE)
     assert with_floor < 0.25 and with_floor < sensitivity.floor_slab(*brick(), 20.0, SIZE)
     assert sensitivity.floor_slab(*brick(), 120.0, SIZE, cut=1.5) == pytest.approx(1.0, abs=0.005)
-
-
-def test_surface_sampling_adds_voxels_whose_centre_is_outside() -> None:
-    """Walls 1 mm inside a voxel of 5 mm: centre sampling leaves that voxel empty, surface sampling fills it."""
+    # Walls 1 mm inside a voxel of 5 mm: centre sampling leaves that voxel empty, surface sampling fills it.
     expected = (48 * 20 * 20) / (50 * 22 * 22)
     assert sensitivity.surface_sampling(*brick(0.242, 0.102, 0.102), SIZE) == pytest.approx(expected)
 

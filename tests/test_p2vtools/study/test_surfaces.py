@@ -1,24 +1,13 @@
-"""F-score of two solids."""
-
-from __future__ import annotations
-
 import numpy as np
 import pytest
 
-from p2vtools.study.surfaces import f_score, f_score_rows, surface_distances
-from tests.test_p2vlib.evaluation.test_evaluation import captures
+from p2vtools.study.surfaces import f_score, surface_distances
 
 
 def ball(radius: float, shift: float = 0.0) -> np.ndarray:
     axis = (np.arange(32) + 0.5) / 32 - 0.5
     x, y, z = np.meshgrid(axis - shift, axis, axis, indexing="ij")
     return x**2 + y**2 + z**2 < radius**2
-
-
-def test_f_score_of_empty_volumes():
-    empty = np.zeros((32, 32, 32), bool)
-    assert f_score(empty, empty) == 1
-    assert f_score(empty, ball(0.2)) == f_score(ball(0.2), empty) == 0
 
 
 def test_f_score_decreases_with_the_distance_of_the_surfaces():
@@ -48,10 +37,3 @@ def test_f_score_is_the_harmonic_mean_of_precision_and_recall():
     half[:, 16:] = False
     for one, two in ((plate, half), (half, plate)):
         assert f_score(one, two, distance=0.02) == pytest.approx(2 * 1 * 0.53 / (1 + 0.53), abs=0.03)
-
-
-def test_f_score_rows_has_one_row_per_capture():
-    boxes = captures(4)
-    found = f_score_rows(boxes.truth.roll(1, 0), boxes)
-    one = f_score(boxes.truth[0].numpy(), boxes.truth[1].numpy())
-    assert found["sample"].tolist() == ["s0", "s1", "s2", "s3"] and found.f_score[1] == one

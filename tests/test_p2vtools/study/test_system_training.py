@@ -1,7 +1,3 @@
-"""Training of the systems: recipes of equal minutes, changed data, and the comparison with the best blind system."""
-
-from __future__ import annotations
-
 from pathlib import Path
 
 import pandas as pd
@@ -15,18 +11,21 @@ from p2vtools.study import experiments, notebook_run, system_training
 from tests.pages import metrics
 
 
-def test_recipes_of_scale_quick_by_hand():
+def test_recipes_and_the_best_blind_system_among_those_that_learned():
     config = PRESETS["quick"]
     assert system_training.system_recipe(config, "pix2vox-a-narrow", "objects") == config.pretraining
     assert system_training.system_recipe(config, "pix2vox-a-narrow", "feet-phone") == config.finetuning
-    objects, feet = (
-        system_training.system_recipe(config, "pix2vox++-a-narrow", name) for name in ("objects", "feet-phone")
-    )
+    objects, feet = (system_training.system_recipe(config, "pix2vox++-a-narrow", s) for s in ("objects", "feet-phone"))
     assert (objects.steps, feet.steps) == (1920, 267), "steps take 1.25 and 1.2 times as long as 2,400 and 320"
     assert system_training.system_recipe(config, "psgn-narrow", "objects").views == 1
     attsets = system_training.system_recipe(config, "attsets-narrow", "objects")
     assert attsets.freeze_after_first_stage and not objects.freeze_after_first_stage
     assert set(system_training.RECIPES) <= set(config.systems)
+    networks = {name: network(name) for name in ("attsets-narrow", "psgn-narrow", "unprojection")}
+    checks = pd.DataFrame({"network": [*networks, "psgn-narrow, objects"], "iou": [0.7, 0.6, 0.9, 0.95]})
+    checks["verdict"] = ["did not learn", "learned", "learned", "learned"]
+    assert system_training.best_blind(networks, checks) == "psgn-narrow"
+    assert system_training.best_blind(networks, checks.assign(verdict="did not learn")) == "attsets-narrow"
 
 
 def test_feet_start_from_objects_and_equal_recipes_share_their_weights(smoke, monkeypatch):
@@ -52,14 +51,6 @@ def network(name: str) -> experiments.TrainedNetwork:
         return experiments.TrainedNetwork(name, "feet-phone", "main", models.build(name), pd.DataFrame(), Path())
 
 
-def test_the_best_blind_system_is_chosen_on_validation_among_those_that_learned():
-    networks = {name: network(name) for name in ("attsets-narrow", "psgn-narrow", "unprojection")}
-    checks = pd.DataFrame({"network": [*networks, "psgn-narrow, objects"], "iou": [0.7, 0.6, 0.9, 0.95]})
-    checks["verdict"] = ["did not learn", "learned", "learned", "learned"]
-    assert system_training.best_blind(networks, checks) == "psgn-narrow"
-    assert system_training.best_blind(networks, checks.assign(verdict="did not learn")) == "attsets-narrow"
-
-
 def test_gains_from_cameras_are_paired_by_foot():
     row = {"training": "feet-phone", "dataset": "feet", "look": "phone", "taxonomy": "05563266", "views": 4}
     ious = {("unprojection", "main"): (0.8, 0.9), ("a", "main"): (0.7, 0.6), ("a", "uncropped"): (0.5, 0.6)}
@@ -77,15 +68,12 @@ def test_gains_from_cameras_are_paired_by_foot():
     assert gains.loc["cube", ["unprojection", "without cameras"]].tolist() == pytest.approx([0.85, 0.65])
 
 
-def test_limit_people_leaves_validation_and_test_complete(smoke):
+def test_changed_data_of_fewer_people_and_without_poses(smoke):
     few = system_training.limit_people(smoke.captures, 1)
     feet = smoke.captures.table[smoke.captures.table.dataset == "feet"]
     assert few.table[few.table.split == "train"].subject.nunique() == 1
     for split in ("validation", "test"):
         assert (few.table.split == split).sum() == (feet.split == split).sum()
-
-
-def test_without_poses_all_cameras_are_equal(smoke):
     same = system_training.without_poses(smoke.captures)
     feet = experiments.training_captures(same, "feet-phone", "test")
     assert feet.cameras.flatten(0, 1).unique(dim=0).shape[0] == 1
