@@ -1,7 +1,3 @@
-"""The viewer without a browser: what its controls select is what the library computes."""
-
-from __future__ import annotations
-
 import re
 from pathlib import Path
 
@@ -61,16 +57,21 @@ def visible(app: App) -> set[str]:
     return {one.name for one in app.plots[0].objects if one.visible}
 
 
-# -------------------------------------------------------------------------------------------------------------- samples
-
-
-def test_capture_folder_is_predicted_as_by_reconstruct(foot, weights, right_foot):
+def test_a_capture_folder_is_predicted_as_by_reconstruct_in_any_order_of_its_photos(
+    foot, weights, right_foot, networks, tmp_path
+):
     expected = reconstruct(weights, read_photo_set(right_foot), 64).probability
     prediction = predict_sample(foot, (weights.model, weights.threshold), range(4), 64)
     np.testing.assert_allclose(prediction.probability, expected, atol=1e-4)
+    predictions = Predictions([foot], networks)
+    shuffled = predictions.photo_numbers(Choice(views=4, order="shuffled"))
+    assert sorted(shuffled) == [0, 1, 2, 3] and shuffled != [0, 1, 2, 3]
+    assert predictions.photo_numbers(Choice(views=2)) == [0, 2]
+    with pytest.raises(ValueError, match="no such folder; expected a capture folder"):
+        viewer.view(tmp_path / "nobody")
 
 
-def test_table_is_predicted_as_in_the_evaluation(captures, weights):
+def test_a_table_is_predicted_as_in_the_evaluation_with_the_cameras_of_its_captures(captures, weights, right_foot):
     expected = evaluation.predict(weights.model, captures, [0, 2]).detach().numpy()
     for row, sample in enumerate(load_samples(captures)):
         probability = predict_sample(sample, (weights.model, weights.threshold), [0, 2]).probability
@@ -78,9 +79,6 @@ def test_table_is_predicted_as_in_the_evaluation(captures, weights):
         np.testing.assert_allclose(mirrored, expected[row], atol=0.02)
         score = samples.describe_iou(sample, probability, weights.threshold)
         assert score == f"{iou(mirrored >= weights.threshold, captures.truth[row].numpy()):.3f}"
-
-
-def test_cameras_of_a_table_are_those_of_the_capture(captures, right_foot):
     by_side = {sample.side: sample for sample in load_samples(captures)}
     offset = np.array(read_binvox(right_foot / "model.binvox").cube.lower) - np.array(FOOT_CUBE.lower)
 
@@ -91,28 +89,24 @@ def test_cameras_of_a_table_are_those_of_the_capture(captures, right_foot):
     assert positions(by_side["right"].cameras) == expected != positions(by_side["left"].cameras)
 
 
-def test_photo_orders(foot, networks):
-    predictions = Predictions([foot], networks)
-    shuffled = predictions.photo_numbers(Choice(views=4, order="shuffled"))
-    assert sorted(shuffled) == [0, 1, 2, 3] and shuffled != [0, 1, 2, 3]
-    assert predictions.photo_numbers(Choice(views=2)) == [0, 2]
-
-
-def test_missing_folder_is_rejected(tmp_path):
-    with pytest.raises(ValueError, match="no such folder; expected a capture folder"):
-        viewer.view(tmp_path / "nobody")
-
-
-# -------------------------------------------------------------------------------------------------------- what is drawn
-
-
-def test_result_follows_the_threshold(app, foot, weights):
+def test_result_follows_the_threshold_and_slices_and_photos_are_selected(app, foot, weights):
     probability = predict_sample(foot, (weights.model, weights.threshold), range(4)).probability
     for threshold in (weights.threshold, 0.7, 0.31):
         app.controls.threshold.value = threshold
         expected = iou(probability >= app.controls.threshold.value, foot.truth(32))
         assert displayed_iou(app) == f"{expected:.3f}"
     assert "mm" not in app.result.value and "cm³" in app.result.value
+    controls = app.controls
+    controls.slices.value = True
+    first = app.slice_image.value
+    sliders = (controls.slice_x, controls.slice_y, controls.slice_z)
+    assert all(0 < slider.value < 31 for slider in sliders) and app.slice_box.layout.display is None
+    controls.slice_x.value += 3
+    assert app.slice_image.value[:4] == b"\x89PNG" and app.slice_image.value != first
+    controls.photo.value = 2
+    cameras = {name for name in visible(app) if name.startswith("camera ")}
+    assert cameras == {"camera 03.jpg"}, "the photos of a right foot are in reverse order"
+    assert app.photos.value.index("#D55E00") > app.photos.value.index("photo 1")
 
 
 def test_every_mode_is_drawn_and_described(app, foot):
@@ -159,17 +153,10 @@ def test_fewer_photos_are_predicted_once(app, foot, weights, monkeypatch):
     assert computed == [((0, 2), 32)]
 
 
-def test_options_depend_on_the_network(app):
+def test_two_networks_side_by_side(app, weights):
     controls = app.controls
     assert [size for _, size in controls.resolution.options] == [32, 64, 128]
     assert not any("refiner" in mode for _, mode in controls.mode.options)
-    controls.network.value = "narrow"
-    assert [size for _, size in controls.resolution.options] == [32]
-    assert [mode for _, mode in controls.mode.options] == list(scene.MODES)
-
-
-def test_two_networks_side_by_side(app, weights):
-    controls = app.controls
     controls.threshold.value = 0.62
     controls.second.value = "narrow"
     assert len(app.scenes.children) == 2 and "<br>" in app.result.value
@@ -178,6 +165,8 @@ def test_two_networks_side_by_side(app, weights):
     controls.second_threshold.value = 0.31
     assert controls.threshold.value == 0.62
     controls.network.value = "narrow"
+    assert [size for _, size in controls.resolution.options] == [32]
+    assert [mode for _, mode in controls.mode.options] == list(scene.MODES)
     assert controls.threshold.value == 0.31 and controls.second.value == "none", "each network keeps its threshold"
     assert len(app.scenes.children) == 1 and controls.second_threshold.layout.display == "none"
     controls.network.value = "rays"
@@ -196,39 +185,16 @@ def test_colours_of_view_weights(app, foot):
     assert "0.50: uniform weight of 2" in app.legend.value and "1.00" in app.legend.value
 
 
-def test_highlighted_photo(app):
-    app.controls.photo.value = 2
-    cameras = {name for name in visible(app) if name.startswith("camera ")}
-    assert cameras == {"camera 03.jpg"}, "the photos of a right foot are in reverse order"
-    assert app.photos.value.index("#D55E00") > app.photos.value.index("photo 1")
-
-
-def test_slices(app):
-    controls = app.controls
-    controls.slices.value = True
-    first = app.slice_image.value
-    sliders = (controls.slice_x, controls.slice_y, controls.slice_z)
-    assert all(0 < slider.value < 31 for slider in sliders) and app.slice_box.layout.display is None
-    controls.slice_x.value += 3
-    assert app.slice_image.value[:4] == b"\x89PNG" and app.slice_image.value != first
-
-
-def test_unsupported_size_is_reported(foot):
+def test_unsupported_size_is_reported_and_a_batch_run_shows_two_small_scenes(foot, networks):
     torch.manual_seed(0)
     app = App(Predictions([foot], {"rays": (models.build("rays", image_size=96).eval(), 0.5)}))
     assert "alert" not in app.result.value
     app.controls.resolution.options = [("512", 512)]
     assert "predicts 32 voxels a side; found 512" in app.result.value
-
-
-def test_batch_run_shows_two_small_scenes(foot, networks):
     scenes = static_view(Predictions([foot], networks), 2)
     assert len(scenes.plots) == 2 and not scenes.is_live
     assert max(len(plot.get_binary_snapshot(9)) for plot in scenes.plots) < 6000, "bytes of a scene"
     assert len(scenes.html()) < 30_000 and scenes.html().count("<b>") == 2
-
-
-# --------------------------------------------------------------------------------------------------------------- saving
 
 
 def save(app: App, name: str, extension: str) -> str:
@@ -251,10 +217,16 @@ def test_meshes_are_saved(app, extension):
     app.predictions.get.cache_clear()
 
 
-def test_grid_and_page_are_saved(app):
+def test_grid_and_page_are_saved_under_new_names(app):
+    """An empty name is replaced by the sample's, and existing files are not overwritten."""
     assert "written" in save(app, "foot", ".binvox")
     solid = app.predictions.get("rays", app.choice).probability >= app.controls.threshold.value
     assert np.array_equal(read_binvox(Path("foot.binvox")).volume, solid)
+    Path("foot.binvox").write_text("existing", encoding="utf-8")
+    for name in ("foot-2.binvox", "foot-3.binvox"):
+        assert f"{name}: written" in save(app, "foot", ".binvox") and read_binvox(Path(name)).volume.any()
+    assert Path("foot.binvox").read_text(encoding="utf-8") == "existing"
+    assert "saved/person-test-0000-right.stl: written" in save(app, " ", ".stl")
     assert "written" in save(app, "page", ".html")
     page = Path("page.html").read_text(encoding="utf-8")
     assert page.count('class="p2v-scene"') == 1 and "IoU" in page and "p2vDrawer" in page
@@ -262,20 +234,9 @@ def test_grid_and_page_are_saved(app):
     assert "one grid, that of rays" in save(app, "two", ".binvox")
 
 
-def test_file_names(app):
-    """An empty name is replaced by the sample's, and existing files are not overwritten."""
-    assert "saved/person-test-0000-right.stl: written" in save(app, " ", ".stl")
-    Path("foot.binvox").write_text("existing", encoding="utf-8")
-    for name in ("foot-2.binvox", "foot-3.binvox"):
-        assert f"{name}: written" in save(app, "foot", ".binvox") and read_binvox(Path(name)).volume.any()
-    assert Path("foot.binvox").read_text(encoding="utf-8") == "existing"
-
-
 def test_screenshots_are_joined(tmp_path):
-    screenshots = []
     for colour in ("red", "blue"):
-        Image.new("RGB", (30, 20), colour).save(tmp_path / "one.png")
-        screenshots.append((tmp_path / "one.png").read_bytes())
-    static_html.save_picture(tmp_path / "both.png", screenshots)
+        Image.new("RGB", (30, 20), colour).save(tmp_path / f"{colour}.png")
+    static_html.save_picture(tmp_path / "both.png", [(tmp_path / f"{one}.png").read_bytes() for one in ("red", "blue")])
     both = np.asarray(Image.open(tmp_path / "both.png"))
     assert both.shape == (20, 60, 3) and both[0, 0, 0] == 255 and both[0, -1, 2] == 255

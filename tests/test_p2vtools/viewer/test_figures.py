@@ -1,7 +1,3 @@
-"""Figures and scenes show what they are given, where it is."""
-
-from __future__ import annotations
-
 import io
 import re
 
@@ -59,9 +55,6 @@ def curves(values: tuple[int, ...]) -> pd.DataFrame:
 PUBLISHED = pd.DataFrame({"model": "Pix2Vox-A", "views": [1, 2, 20], "iou": [0.661, 0.686, 0.706]})
 
 
-# ------------------------------------------------------------------------------------------------------------ rendering
-
-
 @pytest.mark.parametrize(
     ("azimuth", "elevation", "expected"),
     [
@@ -75,62 +68,46 @@ def test_rendered_box_is_in_its_place(azimuth, elevation, expected):
     assert extent(picture) == pytest.approx(expected, abs=0.01)
 
 
-def test_frame_does_not_depend_on_the_grid():
-    coarse, fine = viewer.render_voxels(box()), viewer.render_voxels(box().repeat(2, 0).repeat(2, 1).repeat(2, 2))
-    assert coarse.shape == fine.shape
-    assert extent(coarse) == pytest.approx(extent(fine), abs=0.01)
-
-
-def test_near_voxels_occlude_far_ones():
+def test_near_voxels_occlude_far_ones_and_the_frame_does_not_depend_on_the_grid():
     labels = np.zeros((8, 8, 8), dtype=np.uint8)
     labels[6, 2:6, 2:6], labels[1, 2:6, 2:6] = 1, 2
     colours = ("#ff0000", "#0000ff")
     front, back = (viewer.render_voxels(labels, colours, azimuth=azimuth, elevation=0) for azimuth in (0, 180))
     assert front[100, 100, 0] > 60 and front[100, 100, 2] == 0
     assert back[100, 100, 0] == 0 and back[100, 100, 2] > 60
+    coarse, fine = viewer.render_voxels(box()), viewer.render_voxels(box().repeat(2, 0).repeat(2, 1).repeat(2, 2))
+    assert coarse.shape == fine.shape and extent(coarse) == pytest.approx(extent(fine), abs=0.01)
 
 
-def test_empty_volume_and_label_without_a_colour():
+def test_empty_volumes_labels_and_contact_sheets():
     picture = viewer.render_voxels(np.zeros((8, 8, 8), dtype=bool))
     assert picture.shape[1:] == (200, 4) and picture.dtype == np.uint8 and not picture.any()
     with pytest.raises(ValueError, match=r"labels \[x, y, z\] up to 1.*up to 3"):
         viewer.render_voxels(np.full((4, 4, 4), 3, dtype=np.uint8))
-
-
-def test_label_agreement():
     counts = np.bincount(viewer.label_agreement(box(), SHIFTED).ravel(), minlength=4)
     slab = 4 * 8
     assert counts.tolist() == [32**3 - 29 * slab, 27 * slab, slab, slab]
     with pytest.raises(ValueError, match="two boolean volumes.*float64"):
         viewer.label_agreement(box(), box().astype(float))
-
-
-# --------------------------------------------------------------------------------------------------- photos and panels
-
-
-def test_mosaic_composites_on_white_and_resizes():
-    sheet = viewer.mosaic([[photo(10), np.zeros((24, 24, 4), dtype=np.uint8)], [photo(200, channels=1)]], gap=2)
-    assert sheet.shape == (26, 26, 3)
-    assert (sheet[:12, :12] == 10).all() and (sheet[:12, 14:] == 255).all() and (sheet[14:, :12] == 200).all()
-    for invalid in (np.zeros((4, 4, 3)), np.zeros((4, 4), dtype=np.uint8)):
-        with pytest.raises(ValueError, match="a photo is uint8"):
-            viewer.mosaic([[invalid]])
-
-
-def test_photos_of_different_shapes_keep_their_aspect_ratios_in_a_mosaic():
-    sheet = viewer.mosaic([[np.zeros((20, 10, 3), np.uint8), np.zeros((30, 60, 3), np.uint8)]], gap=0)
-    dark = sheet[..., 0] == 0
-    assert sheet.shape == (20, 40, 3) and dark[:, 5:15].all() and dark[5:15, 20:].all() and dark.sum() == 200 + 200
-
-
-def test_contact_sheet_titles():
     figure = viewer.contact_sheet([[photo(0), photo(50)]], ["studio"], ["0°", "45°"])
     assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["0°", "45°"]
     with pytest.raises(ValueError, match="1 column titles for 2 columns"):
         viewer.contact_sheet([[photo(0), photo(50)]], column_titles=["0°"])
 
 
-def test_panels_show_iou_and_both_kinds_of_error():
+def test_a_mosaic_composites_on_white_resizes_and_keeps_aspect_ratios():
+    sheet = viewer.mosaic([[photo(10), np.zeros((24, 24, 4), dtype=np.uint8)], [photo(200, channels=1)]], gap=2)
+    assert sheet.shape == (26, 26, 3)
+    assert (sheet[:12, :12] == 10).all() and (sheet[:12, 14:] == 255).all() and (sheet[14:, :12] == 200).all()
+    sheet = viewer.mosaic([[np.zeros((20, 10, 3), np.uint8), np.zeros((30, 60, 3), np.uint8)]], gap=0)
+    dark = sheet[..., 0] == 0
+    assert sheet.shape == (20, 40, 3) and dark[:, 5:15].all() and dark[5:15, 20:].all() and dark.sum() == 200 + 200
+    for invalid in (np.zeros((4, 4, 3)), np.zeros((4, 4), dtype=np.uint8)):
+        with pytest.raises(ValueError, match="a photo is uint8"):
+            viewer.mosaic([[invalid]])
+
+
+def test_panels_galleries_and_strips_show_iou_and_both_kinds_of_error():
     figure = viewer.panels([viewer.Panel("one", [photo(90)] * 4, box(), {"same": box(), "shifted": SHIFTED})])
     assert [axes.get_xlabel() for axes in figure.axes] == ["", "", "IoU 1.000", f"IoU {27 / 29:.3f}"]
     picture = figure.axes[3].images[0].get_array()
@@ -140,20 +117,14 @@ def test_panels_show_iou_and_both_kinds_of_error():
     assert np.ptp(pixels(figure)[..., :3]) > 200
     rows = [viewer.Panel(name, [photo(9)], box(), {name: box()}) for name in "ab"]
     assert [axes.get_xlabel() for axes in viewer.panels(rows).axes[2:4]] == ["IoU 1.000", "not run"]
-
-
-def test_gallery_wraps_lines():
     row = viewer.Panel("one\nfoot", [photo(90)] * 4, box(), {name: box() for name in "abcd"})
     axes = viewer.gallery(row, columns=4).axes
     assert [one.get_title() for one in axes[:6]] == ["input", "truth", "a", "b", "c", "d"]
     assert [one.get_xlabel() for one in axes[2:6]] == ["IoU 1.000"] * 4 and not axes[7].axison
-
-
-def test_best_to_worst_shows_all_scores():
     predictions = {"best": box(), "median": SHIFTED, "worst": SHIFTED}
     groups = {
-        title: [viewer.Panel(f"{title} 1\nperson", [photo(90)], box(), {"n": prediction})]
-        for title, prediction in predictions.items()
+        name: [viewer.Panel(f"{name} 1\nperson", [photo(90)], box(), {"n": solid})]
+        for name, solid in predictions.items()
     }
     strip, *cells = viewer.best_to_worst(groups, [1.0, 27 / 29, 27 / 29, 0.95]).axes
     assert strip.get_xlabel() == "IoU of each of 4" and len(strip.collections[0].get_segments()) == 4
@@ -161,15 +132,14 @@ def test_best_to_worst_shows_all_scores():
     assert [cell.get_xlabel() for cell in cells[:3]] == ["person", "", "IoU 1.000"] and len(cells) == 9
 
 
-def test_slices_in_millimetres_and_orientation():
+def test_slices_in_millimetres_and_orientation_and_at_given_voxels():
+    settings = matplotlib.rcParams.copy()
     side, above, front = viewer.slices(box(), CUBE, outline=box()).axes
+    assert matplotlib.rcParams == settings, "those of the user"
     assert side.get_xlim() == pytest.approx((-160, 160)) and side.get_ylim() == pytest.approx((0, 320))
     assert above.get_ylim() == pytest.approx((160, -160)) and front.get_xlim() == pytest.approx((160, -160))
     for axes, size in ((side, [3, 27]), (front, [3, 7])):
         assert np.ptp(np.argwhere(np.asarray(axes.images[0].get_array())), axis=0).tolist() == size
-
-
-def test_slices_at_given_voxels():
     side, above, front = viewer.slices(box(), CUBE, at=[0, 31, 24]).axes
     assert [axes.images[0].get_array().any() for axes in (side, above, front)] == [True, False, False]
     assert side.get_title() == "side, z = 85 mm"
@@ -177,27 +147,33 @@ def test_slices_at_given_voxels():
     assert side.get_title() == "side, z = 0.27 edges" and side.get_xlabel() == "x [edges]"
 
 
-# --------------------------------------------------------------------------------------------------------------- curves
-
-
-def test_histograms_with_units_and_expected_curve():
+def test_charts_show_their_values():
     people = pd.DataFrame({"sex": ["men"] * 30 + ["women"] * 30, "length_mm": np.linspace(220, 290, 60)})
     expected = {"length_mm": {"men": (265.0, 13.0)}}
     axes = viewer.histograms(people, ["length_mm"], by="sex", units={"length_mm": "mm"}, expected=expected).axes[0]
     assert axes.get_xlabel() == "length [mm]"
     (curve,) = axes.lines
     assert curve.get_xdata()[np.argmax(curve.get_ydata())] == pytest.approx(265)
-
-
-def test_labels_are_spread():
     assert spread_labels([0.1, 0.5, 0.5, 0.5, 0.9], 0.1) == pytest.approx([0.1, 0.4, 0.5, 0.6, 0.9], abs=1e-3)
+    table = pd.DataFrame({"predicted": [0.1, 0.5, 0.9], "occupied": [0.2, 0.5, 0.7]})
+    diagonal, line = viewer.reliability_diagram({"rays": table}).axes[0].lines
+    assert list(diagonal.get_xdata()) == list(diagonal.get_ydata()) == [0, 1]
+    assert line.get_xdata().tolist() == [0.1, 0.5, 0.9] and line.get_ydata().tolist() == [0.2, 0.5, 0.7]
+    cloud = np.array([[0.1, 0.9, 0.2], [0.3, 0.4, 0.5]])
+    _, axes = viewer.point_clouds(np.zeros((4, 4, 3)), {"one": cloud}).axes
+    x, depth, height = axes.collections[0]._offsets3d
+    assert list(x) == [0.1, 0.3] and list(height) == [0.9, 0.4] and list(depth) == [-0.2, -0.5]
 
 
-def test_iou_against_views():
+def test_iou_against_views_as_a_picture_and_interactively():
     axes = viewer.iou_against_views(curves((4, 1, 2)), PUBLISHED).axes[0]
     assert [line.get_xdata().tolist() for line in axes.lines[:2]] == [[1, 2, 4]] * 2
     assert len(axes.collections) == 2, "an interval for each model"
     assert axes.lines[2].get_xdata().tolist() == [1, 2]
+    first, second, published = viewer.iou_curves(curves((4, 1)), PUBLISHED).data
+    assert (first.name, list(first.x), list(first.y)) == ("a", [1, 4], [0.1, 0.4])
+    assert np.allclose(first.error_y.array, [1 / 90, 4 / 90]) and "high" in second.hovertemplate
+    assert list(published.x) == [1, 2] and published.line.dash == "dot"
 
 
 def test_line_styles_are_distinct_and_the_mean_shape_is_grey():
@@ -210,22 +186,6 @@ def test_line_styles_are_distinct_and_the_mean_shape_is_grey():
     assert styles["a"][0] == styles["g"][0] and styles["a"][1:] != styles["g"][1:]
     bars = viewer.iou_against_cost(costs).axes[0].containers
     assert {bar.get_label(): bar.lines[0].get_color() for bar in bars} == {n: c for n, (c, _, _) in styles.items()}
-
-
-def test_reliability_diagram():
-    table = pd.DataFrame({"predicted": [0.1, 0.5, 0.9], "occupied": [0.2, 0.5, 0.7]})
-    diagonal, line = viewer.reliability_diagram({"rays": table}).axes[0].lines
-    assert list(diagonal.get_xdata()) == list(diagonal.get_ydata()) == [0, 1]
-    assert line.get_xdata().tolist() == [0.1, 0.5, 0.9] and line.get_ydata().tolist() == [0.2, 0.5, 0.7]
-
-
-def test_user_settings_of_matplotlib_are_unchanged():
-    before = matplotlib.rcParams.copy()
-    viewer.slices(box(), CUBE)
-    assert matplotlib.rcParams == before
-
-
-# ---------------------------------------------------------------------------------------------------------- interactive
 
 
 def test_camera_poses():
@@ -242,40 +202,18 @@ def test_camera_poses():
     np.testing.assert_allclose(axis / np.linalg.norm(axis), expected, atol=1e-6)
 
 
-def test_training_curves():
+def test_validation_is_drawn_against_steps_and_minutes():
     table = pd.DataFrame({"training": ["a", "a", "b"], "step": [50, 100, 50], "loss": 0.5, "validation_iou": 0.4})
     figure = viewer.training_curves(table, by="training")
-    assert sorted((trace.name, *trace.x, trace.y[0]) for trace in figure.data) == [
-        ("a", 50, 100, 0.4),
-        ("a", 50, 100, 0.5),
-        ("b", 50, 0.4),
-        ("b", 50, 0.5),
-    ]
+    drawn = sorted((trace.name, *trace.x, trace.y[0]) for trace in figure.data)
+    assert drawn == [("a", 50, 100, 0.4), ("a", 50, 100, 0.5), ("b", 50, 0.4), ("b", 50, 0.5)]
     assert [title.text for title in figure.layout.annotations] == ["training loss", "validation IoU"]
-
-
-def test_validation_iou_against_minutes():
     rows = {"training": ["objects", "objects", "feet"], "model": "a", "seconds": [60.0, 120.0, 30.0]}
-    figure = viewer.iou_against_minutes(
-        pd.DataFrame({**rows, "validation_iou": [0.2, 0.4, 0.5]}), {"objects": 0.3, "feet": 0.6}
-    )
+    table = pd.DataFrame({**rows, "validation_iou": [0.2, 0.4, 0.5]})
+    figure = viewer.iou_against_minutes(table, {"objects": 0.3, "feet": 0.6})
     lines = [[line.get_xydata().tolist() for line in axes.lines] for axes in figure.axes]
     assert [axes.get_title() for axes in figure.axes] == ["objects", "feet"]
     assert lines[0][0] == [[1, 0.2], [2, 0.4]] and lines[1][0] == [[0.5, 0.5]] and lines[1][1][0][1] == 0.6
-
-
-def test_point_clouds_stand_upright():
-    cloud = np.array([[0.1, 0.9, 0.2], [0.3, 0.4, 0.5]])
-    _, axes = viewer.point_clouds(np.zeros((4, 4, 3)), {"one": cloud}).axes
-    x, depth, height = axes.collections[0]._offsets3d
-    assert list(x) == [0.1, 0.3] and list(height) == [0.9, 0.4] and list(depth) == [-0.2, -0.5]
-
-
-def test_iou_curves():
-    first, second, published = viewer.iou_curves(curves((4, 1)), PUBLISHED).data
-    assert (first.name, list(first.x), list(first.y)) == ("a", [1, 4], [0.1, 0.4])
-    assert np.allclose(first.error_y.array, [1 / 90, 4 / 90]) and "high" in second.hovertemplate
-    assert list(published.x) == [1, 2] and published.line.dash == "dot"
 
 
 def test_volume_scene_is_in_millimetres():

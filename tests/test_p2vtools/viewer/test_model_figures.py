@@ -1,7 +1,3 @@
-"""The figures of a network agree with the network."""
-
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch
