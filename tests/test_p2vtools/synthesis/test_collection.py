@@ -1,7 +1,3 @@
-"""The synthetic data set: complete, resumable, reproducible."""
-
-from __future__ import annotations
-
 import json
 import shutil
 import subprocess
@@ -27,13 +23,28 @@ CAMERA = look_at((0, 30, 0, 1.0, 49), np.zeros(3), 8, 8)
 TABLE = CaptureJob("object", "train", 5, 0, views=2, studio_samples=2, synset="04379243")
 
 
-def test_the_smoke_data_contain_every_subject_once_and_mats_on_demand(smoke):
+def test_the_smoke_data_and_their_taxonomy_contain_every_subject_once(smoke):
     jobs = list(collection.capture_jobs(smoke.config))
     assert len({job.name for job in jobs}) == len(jobs) == 2 * 6 + 13 * 4
     assert len(smoke.captures.table.drop_duplicates(["sample", "look", "light"])) == 4 * 3 * 3 + 4 + 13 * 4
     with_mats = list(collection.capture_jobs(replace(smoke.config, feet=replace(smoke.config.feet, mats=True))))
     mats, feet = ([job.name for job in with_mats if job.kind == kind] for kind in ("mat", "foot"))
     assert mats == feet and len(with_mats) == len(jobs) + 6
+    *objects, foot = read_taxonomy(smoke.objects / "taxonomy.json")
+    assert len(objects) == 13 and (foot.synset, foot.name) == ("05563266", "foot")
+    for category in objects:
+        folder = smoke.objects / "ShapeNetRendering" / category.synset
+        names = {*category.train, *category.validation, *category.test}
+        assert names == {path.name for path in folder.iterdir()}
+        rendering = folder / category.train[0] / "rendering"
+        assert {"00.png", "renderings.txt", "rendering_metadata.txt"} <= {path.name for path in rendering.iterdir()}
+        grid = smoke.objects / "ShapeNetVox32" / category.synset / category.train[0] / "model.binvox"
+        assert read_binvox(grid).size == 32
+    for split in ("train", "validation", "test"):
+        people = getattr(smoke.config.feet, split)
+        expected = [f"person-{split}-{index:04d}-{side}" for index in range(people) for side in SIDES]
+        assert list(getattr(foot, split)) == expected
+        assert all((data_folder("feet", "smoke") / "phone" / name).is_dir() for name in expected)
 
 
 def test_a_complete_collection_renders_nothing(smoke, monkeypatch):
@@ -44,29 +55,13 @@ def test_a_complete_collection_renders_nothing(smoke, monkeypatch):
     assert before and all(path.stat().st_mtime_ns == time for path, time in before.items())
 
 
-def test_the_taxonomy_lists_the_captures_of_thirteen_categories_and_the_foot(smoke):
-    *objects, foot = read_taxonomy(smoke.objects / "taxonomy.json")
-    assert len(objects) == 13 and (foot.synset, foot.name) == ("05563266", "foot")
-    for category in objects:
-        folder = smoke.objects / "ShapeNetRendering" / category.synset
-        names = {*category.train, *category.validation, *category.test}
-        assert names == {path.name for path in folder.iterdir()}
-        rendering = folder / category.train[0] / "rendering"
-        assert {"00.png", "renderings.txt", "rendering_metadata.txt"} <= {path.name for path in rendering.iterdir()}
-        assert (
-            read_binvox(smoke.objects / "ShapeNetVox32" / category.synset / category.train[0] / "model.binvox").size
-            == 32
-        )
-    for split in ("train", "validation", "test"):
-        people = getattr(smoke.config.feet, split)
-        expected = [f"person-{split}-{index:04d}-{side}" for index in range(people) for side in SIDES]
-        assert list(getattr(foot, split)) == expected
-        assert all((data_folder("feet", "smoke") / "phone" / name).is_dir() for name in expected)
-
-
-def test_captures_are_reproducible_and_completed_after_a_kill(home):
+def test_captures_are_rendered_once_reproducible_and_completed_after_a_kill(home, monkeypatch):
     (folder,) = TABLE.folders("smoke").values()
-    collection._capture(TABLE, "smoke")
+    make, made = collection._capture_object, []
+    monkeypatch.setattr(collection, "_capture_object", lambda *args: made.append(args) or make(*args))
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda _: collection._capture(TABLE, "smoke"), range(2)))
+    assert len(made) == 1
     files = read_capture(folder).files
     # A process that is killed leaves a hidden folder; a later run removes it and renders the capture again.
     shutil.rmtree(folder)
@@ -83,7 +78,7 @@ def test_captures_are_reproducible_and_completed_after_a_kill(home):
 @pytest.mark.parametrize("damaged", ["rendering/00.png", "model.obj", "subject.json", "grid"])
 def test_a_damaged_capture_is_made_again(home, monkeypatch, capsys, damaged):
     (folder,) = TABLE.folders("smoke").values()
-    monkeypatch.setattr(collection, "_render_studio", lambda *args: ([(0, 30, 0, 1, 49)], [CAMERA], {"00.png": b"png"}))
+    monkeypatch.setattr(collection, "_render_studio", lambda *args: ([(0, 30, 0, 1, 49)], [CAMERA], [b"png"]))
     collection._capture(TABLE, "smoke")
     path = home / "data/objects/smoke/ShapeNetVox32/04379243" / TABLE.name / "model.binvox"
     path = path if damaged == "grid" else folder / damaged
@@ -107,14 +102,6 @@ def test_captures_of_an_earlier_version_are_current_as_long_as_no_file_is_missin
     assert not job.is_current(folder)
 
 
-def test_of_several_processes_one_renders_a_capture(home, monkeypatch):
-    make, made = collection._capture_object, []
-    monkeypatch.setattr(collection, "_capture_object", lambda *args: made.append(args) or make(*args))
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(lambda _: collection._capture(TABLE, "smoke"), range(2)))
-    assert len(made) == 1
-
-
 @pytest.fixture(scope="module")
 def captures(tmp_path_factory):
     """Captures of one person, by side and domain."""
@@ -126,23 +113,26 @@ def captures(tmp_path_factory):
 
 def test_a_person_has_two_feet_in_every_domain(captures):
     assert set(captures) == {(side, domain) for side in SIDES for domain in ("studio", "phone", "steady")}
-    subject = captures["left", "phone"].subject
+    drift, steady = captures["left", "phone"], captures["left", "steady"]
+    subject = drift.subject
     assert subject["taxonomy"] == FOOT_SYNSET and subject["metadata"] == "metric" and 0.15 < subject["length"] < 0.31
     assert all(b"Exif" not in file for capture in captures.values() for file in capture.files)
-
-
-def test_phone_captures_with_and_without_drift_differ_only_in_light(captures):
-    drift, steady = captures["left", "phone"], captures["left", "steady"]
-    assert np.array_equal(drift.truth.volume, steady.truth.volume)
+    studio = captures["right", "studio"].folder / "rendering/rendering_metadata.txt"
+    row = [float(word) for word in studio.read_text().split()[:5]]
+    assert row[4] == R2N2_FOV and 0.65 * R2N2_DISTANCE_SCALE * 0.2 < row[3] < 0.95 * R2N2_DISTANCE_SCALE * 0.4
+    assert np.array_equal(drift.truth.volume, steady.truth.volume), "only the light is another"
     for one, two in zip(drift.cameras, steady.cameras, strict=True):
         assert np.array_equal(one.extrinsics, two.extrinsics)
     assert drift.files[0] == steady.files[0] and drift.files[1] != steady.files[1]
 
 
-def test_studio_rows_of_feet_are_metric(captures):
-    capture = captures["right", "studio"]
-    row = [float(word) for word in (capture.folder / "rendering/rendering_metadata.txt").read_text().split()[:5]]
-    assert row[4] == R2N2_FOV and 0.65 * R2N2_DISTANCE_SCALE * 0.2 < row[3] < 0.95 * R2N2_DISTANCE_SCALE * 0.4
+def floor_contrast(photo: Image.Image, camera: Camera, centre: np.ndarray) -> float:
+    """Standard deviation over mean of the brightness of the floor 3 to 10 cm to the right of ``centre`` (x, z)."""
+    x, z = np.meshgrid(np.linspace(-0.12, 0.12, 60), np.linspace(0.03, 0.1, 30))
+    points = np.stack([centre[0] + x, 0 * x, centre[1] + z], -1).reshape(-1, 3)
+    column, row = np.round(camera.project(points)[:, :2]).astype(int).T
+    brightness = np.asarray(photo.convert("L"))[row, column]
+    return float(brightness.std() / brightness.mean())
 
 
 def test_feet_of_the_mat_domain_stand_on_a_printed_mat(home):
@@ -155,22 +145,6 @@ def test_feet_of_the_mat_domain_stand_on_a_printed_mat(home):
         centre = np.array(capture.subject["cube"]["lower"]) + 0.5 * capture.subject["cube"]["edge"]
         for photo, camera in zip(capture.photos, capture.cameras, strict=True):
             assert floor_contrast(photo, camera, centre[[0, 2]]) > 0.4  # at most 0.32 without the mat
-
-
-def floor_contrast(photo: Image.Image, camera: Camera, centre: np.ndarray) -> float:
-    """Standard deviation over mean of the brightness of the floor 3 to 10 cm to the right of ``centre`` (x, z)."""
-    x, z = np.meshgrid(np.linspace(-0.12, 0.12, 60), np.linspace(0.03, 0.1, 30))
-    points = np.stack([centre[0] + x, 0 * x, centre[1] + z], -1).reshape(-1, 3)
-    column, row = np.round(camera.project(points)[:, :2]).astype(int).T
-    brightness = np.asarray(photo.convert("L"))[row, column]
-    return float(brightness.std() / brightness.mean())
-
-
-def test_an_exception_stops_the_collection(home, smoke):
-    invalid = replace(smoke.config, feet=replace(smoke.config.feet, train_seed=-1))
-    with pytest.raises(ValueError, match="found -1"):
-        collection.ensure_collection(invalid, workers=1)
-    assert not list(data_folder("feet", "smoke").glob("*/[!.]*"))
 
 
 def test_an_unseen_capture_is_that_of_the_collection_and_rendered_once(home, smoke, monkeypatch):
@@ -186,8 +160,12 @@ def test_an_unseen_capture_is_that_of_the_collection_and_rendered_once(home, smo
     assert read_capture(folder).files == read_capture(collected).files
 
 
-@pytest.mark.parametrize(("person", "side"), [(2, "left"), (-1, "left"), (0, "middle")])
-def test_unknown_feet_are_refused(home, smoke, person, side):
-    with pytest.raises(ValueError, match="expected a test person from 0 to 1, left or right"):
-        collection.unseen_capture(smoke.config, person, side)
+def test_unknown_feet_and_negative_seeds_are_refused(home, smoke):
+    for person, side in ((2, "left"), (-1, "left"), (0, "middle")):
+        with pytest.raises(ValueError, match="expected a test person from 0 to 1, left or right"):
+            collection.unseen_capture(smoke.config, person, side)
     assert not (home / "data").exists()
+    invalid = replace(smoke.config, feet=replace(smoke.config.feet, train_seed=-1))
+    with pytest.raises(ValueError, match="found -1"):
+        collection.ensure_collection(invalid, workers=1)
+    assert not list(data_folder("feet", "smoke").glob("*/[!.]*")), "an exception stops the collection"

@@ -1,7 +1,3 @@
-"""The printed mat: OpenCV finds the printed board, and the print has its true size."""
-
-from __future__ import annotations
-
 import re
 
 import numpy as np

@@ -1,11 +1,10 @@
 """CAD families: watertight, coloured, in R2N2's frame, deterministic in their seed, varied within a category."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import trimesh
 from manifold3d import Manifold
+from skimage.measure import label
 
 from p2vlib.geometry.frames import object_cube
 from p2vlib.geometry.grids import iou, voxelise
@@ -35,18 +34,24 @@ def of(objects, name: str) -> list[trimesh.Trimesh]:
     return objects[SYNSETS[name]]
 
 
-def test_the_thirteen_categories_have_their_published_names():
+def test_the_thirteen_categories_have_their_published_names_and_others_are_refused():
     published = {
         "02691156": "aeroplane", "02828884": "bench", "02933112": "cabinet", "02958343": "car", "03001627": "chair",
         "03211117": "display", "03636649": "lamp", "03691459": "speaker", "04090263": "rifle", "04256520": "sofa",
         "04379243": "table", "04401088": "telephone", "04530566": "watercraft",
     }  # fmt: skip
     assert {synset: family.name for synset, family in FAMILIES.items()} == published
+    with pytest.raises(ValueError, match="no family for synset '05563266'"):
+        make_object("05563266", 0, 0)
+    with pytest.raises(ValueError, match="found seed 0, index -1"):
+        make_object("03001627", 0, -1)
 
 
 @each_family
-def test_every_object_is_one_watertight_solid_with_several_colours_and_normalised_bounds(objects, synset):
-    for index, mesh in enumerate(objects[synset]):
+def test_every_object_is_one_watertight_solid_on_the_grid_too_with_several_colours_and_normalised_bounds(
+    objects, volumes, synset
+):
+    for index, (mesh, volume) in enumerate(zip(objects[synset], volumes[synset], strict=True)):
         assert mesh.is_watertight and mesh.is_winding_consistent and mesh.volume > 0, index
         assert mesh.body_count == 1, f"object {index} has a detached part"
         colours = mesh.visual.face_colors
@@ -54,13 +59,6 @@ def test_every_object_is_one_watertight_solid_with_several_colours_and_normalise
         assert len(np.unique(colours, axis=0)) >= 2, index
         assert np.allclose(mesh.bounds.sum(axis=0), 0, atol=1e-9)
         assert np.linalg.norm(mesh.extents) == pytest.approx(1, abs=1e-9)
-
-
-@each_family
-def test_the_voxel_grid_keeps_the_volume_and_the_connectivity(objects, volumes, synset):
-    from skimage.measure import label
-
-    for index, (mesh, volume) in enumerate(zip(objects[synset], volumes[synset], strict=True)):
         ratio = volume.mean() * mesh.extents.max() ** 3 / mesh.volume
         assert 0.55 < ratio < 1.5, f"object {index}: the grid has {ratio:.2f} of the volume of the solid"
         assert label(volume, connectivity=3).max() == 1, f"object {index} is not connected on the grid"
@@ -82,42 +80,25 @@ def test_objects_are_deterministic_in_seed_and_index_and_differ_otherwise(object
             assert first.vertices.shape != other.vertices.shape or not np.allclose(first.vertices, other.vertices)
 
 
-def test_vehicles_and_rifles_are_longest_along_x_and_wide_objects_along_z(objects):
+def test_objects_point_along_x(objects, volumes):
     for name in ("car", "rifle", "watercraft"):
         assert all(mesh.extents[0] > mesh.extents[2] for mesh in of(objects, name)), name
     for name in ("bench", "sofa", "display"):
         assert np.median([mesh.extents[2] / mesh.extents[0] for mesh in of(objects, name)]) > 1.3, name
-
-
-def test_a_rifle_is_slim_at_the_muzzle_and_an_aeroplane_has_its_fin_at_the_rear(objects):
     for mesh in of(objects, "rifle"):
-        assert np.ptp(mesh.vertices[mesh.vertices[:, 0] > 0.42][:, 1]) < 0.7 * mesh.extents[1]
+        assert np.ptp(mesh.vertices[mesh.vertices[:, 0] > 0.42][:, 1]) < 0.7 * mesh.extents[1], "slim at the muzzle"
     fins = [mesh.vertices[mesh.vertices[:, 1].argmax(), 0] for mesh in of(objects, "aeroplane")]
-    assert np.mean(np.array(fins) < 0) > 0.8
-
-
-@pytest.mark.parametrize("name", ["chair", "sofa"])
-def test_the_back_of_a_seat_is_at_its_rear(volumes, name):
-    for volume in volumes[SYNSETS[name]]:
-        xs, ys, _ = np.nonzero(volume)
-        top = xs[ys >= ys.max() - 2]
-        assert top.min() <= xs.min() + 12 and top.mean() < 16
-
-
-def test_cars_aeroplanes_and_rifles_are_symmetric_in_z(volumes):
+    assert np.mean(np.array(fins) < 0) > 0.8, "the fin of an aeroplane is at its rear"
     for name in ("car", "aeroplane", "rifle"):
         symmetry = [iou(volume, volume[:, :, ::-1]) for volume in volumes[SYNSETS[name]]]
-        assert np.mean(symmetry) > 0.9
+        assert np.mean(symmetry) > 0.9, f"{name}: symmetric in z"
+    for volume in [*volumes[SYNSETS["chair"]], *volumes[SYNSETS["sofa"]]]:
+        xs, ys, _ = np.nonzero(volume)
+        top = xs[ys >= ys.max() - 2]
+        assert top.min() <= xs.min() + 12 and top.mean() < 16, "the back of a seat is at its rear"
 
 
-def test_invalid_arguments_raise_an_error():
-    with pytest.raises(ValueError, match="no family for synset '05563266'"):
-        make_object("05563266", 0, 0)
-    with pytest.raises(ValueError, match="found seed 0, index -1"):
-        make_object("03001627", 0, -1)
-
-
-def test_primitives_have_the_volumes_of_their_formulas():
+def test_primitives_and_arrangements_have_the_volumes_of_their_formulas():
     assert box(0.2, (1, 1.4), 0.6).volume() == pytest.approx(0.048)
     assert np.allclose(box(0.2, 0.4, (1, 3)).bounding_box(), [-0.1, 0, 1, 0.1, 0.4, 3])
     # Chamfers take triangular prisms along 12 edges, and in 8 corners what three of them have in common once.
@@ -129,9 +110,6 @@ def test_primitives_have_the_volumes_of_their_formulas():
     assert np.allclose(np.array(vase.bounding_box())[[1, 4]], [0, 2])
     assert cylinder(0.5, (1, 3), 256).volume() == pytest.approx(np.pi / 2, rel=1e-3)
     assert np.allclose(np.abs(section((0, 0, 0), (0.2, 0.5), power=80)).max(axis=0), [0, 0.2, 0.5], atol=0.02)
-
-
-def test_arrangements_place_copies_where_expected():
     cube = box((1, 2), 1, (1, 2))
     assert copies(cube, x=(0, 2), z=(0, 2, 4)).volume() == pytest.approx(6)
     assert np.allclose(mirrored(cube, "xz").bounding_box(), [-2, 0, -2, 2, 1, 2])
@@ -140,7 +118,7 @@ def test_arrangements_place_copies_where_expected():
     assert cells(0.9, 1).tolist() == [0] and np.allclose(cells(0.9, 3), [-0.3, 0, 0.3])
 
 
-def test_a_sampler_respects_ranges_weights_and_rows():
+def test_samplers_respect_ranges_and_assembled_parts_count_their_overlap_once():
     sample = Sampler(np.random.default_rng(0))
     table = {"tall": dict(weight=3, height=(0.8, 1.0)), "never": dict(weight=0), "low": dict(weight=1, foot="none")}
     rows = [sample.kind(table, height=(0.1, 0.2), foot=["round"], depth=0.5) for _ in range(400)]
@@ -149,9 +127,6 @@ def test_a_sampler_respects_ranges_weights_and_rows():
     assert all(0.8 <= row.height <= 1.0 and row.foot == "round" and row.depth == 0.5 for row in tall)
     assert all(0.1 <= row.height <= 0.2 and row.foot == "none" for row in rows if row.kind == "low")
     assert {sample.count(2, 4) for _ in range(50)} == {2, 3, 4}
-
-
-def test_assembled_parts_keep_their_colours_and_count_their_overlap_once():
     parts = [(box(1, (-0.5, 0.5), 1), "dark"), (box((0.25, 1.25), (-0.25, 0.25), 0.5), "light")]
     mesh = assemble(parts, Sampler(np.random.default_rng(0)))
     assert mesh.volume == pytest.approx(1 + 0.75 * 0.25)

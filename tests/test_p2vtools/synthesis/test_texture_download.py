@@ -1,7 +1,3 @@
-"""Photographic textures: copied when they are the right ones, and prepared from a download."""
-
-from __future__ import annotations
-
 import functools
 import hashlib
 import http.server

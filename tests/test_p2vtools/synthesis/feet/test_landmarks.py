@@ -1,7 +1,3 @@
-"""Landmarks of synthetic feet: the same vertices in everyone, mirrored between sides, anatomically ordered."""
-
-from __future__ import annotations
-
 import igl
 import numpy as np
 import pytest
@@ -28,7 +24,7 @@ def test_the_landmark_vertices_of_both_sides_are_mirror_images(feet):
         assert np.abs(one - two * [1, 1, -1]).max() < 0.015, name
 
 
-def test_landmarks_lie_on_the_foot_in_anatomical_order(feet):
+def test_landmarks_lie_on_the_foot_in_anatomical_order_with_their_names(feet):
     for foot in feet:
         marks, inwards = find_landmarks(foot), 1 if foot.side == "left" else -1
         assert np.linalg.norm(marks["pternion"][0] - foot.pternion) < 1e-6
@@ -43,6 +39,10 @@ def test_landmarks_lie_on_the_foot_in_anatomical_order(feet):
         points = np.concatenate(list(marks.values()))
         squared = igl.point_mesh_squared_distance(points, foot.solid.vertices, foot.solid.faces.astype(np.int64))[0]
         assert np.sqrt(squared.max()) < 2e-5
+    figure = viewer.landmark_figure(feet[0].solid, find_landmarks(feet[0]), "title")
+    assert isinstance(figure, Figure)
+    labels = {text.get_text() for axes in figure.axes for text in axes.texts}
+    assert {"pternion", "toe 5", "first metatarsal", "heel, outer", "arch"} <= labels
 
 
 def test_measures_of_the_solid_agree_with_the_landmarks(feet):
@@ -52,10 +52,3 @@ def test_measures_of_the_solid_agree_with_the_landmarks(feet):
         for name, truth in true_measures(foot).items():
             tolerance = 0.01 * truth if "girth" in name else 0.5
             assert measured[name] == pytest.approx(truth, abs=tolerance), (foot.subject, foot.side, name)
-
-
-def test_landmarks_are_drawn_with_their_names(feet):
-    figure = viewer.landmark_figure(feet[0].solid, find_landmarks(feet[0]), "title")
-    assert isinstance(figure, Figure)
-    labels = {text.get_text() for axes in figure.axes for text in axes.texts}
-    assert {"pternion", "toe 5", "first metatarsal", "heel, outer", "arch"} <= labels
