@@ -1,11 +1,5 @@
-from __future__ import annotations
-
 import errno
-import json
 import os
-import subprocess
-import sys
-import textwrap
 
 import psutil
 import pytest
@@ -29,15 +23,12 @@ def test_one_process_holds_the_lock_and_others_wait_or_fail(tmp_path):
         assert len(asked) == 2
 
 
-def test_a_full_disk_names_the_folder(tmp_path):
+def test_a_full_disk_and_a_file_in_place_of_a_folder_name_the_folder(tmp_path):
     message = "capture: could not be written .No space left on device.; nothing was kept"
     with pytest.raises(OSError, match=message), atomic_directory(tmp_path / "capture") as folder:
         (folder / "photo").touch()
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # as from a write, which names no file
     assert [*tmp_path.iterdir()] == []
-
-
-def test_a_file_in_place_of_a_folder_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="file/folder: could not be created"), atomic_directory(tmp_path / "file/folder"):
         pass
@@ -50,25 +41,6 @@ def test_a_partial_of_an_earlier_process_with_the_same_id_is_abandoned(tmp_path,
     with atomic_directory(tmp_path / "folder") as folder:
         (folder / "a.txt").write_text("a")
     assert os.listdir(tmp_path) == ["folder"]
-
-
-def test_entries_that_two_processes_add_are_all_kept(tmp_path):
-    program = """
-        import json, pathlib, sys
-        from p2vlib.files import write_text
-        from p2vtools.files import file_lock
-        path = pathlib.Path(sys.argv[1])
-        for number in range(40):
-            with file_lock(path.with_name("lock"), waiting=lambda: None):
-                write_text(path, json.dumps(json.loads(path.read_text()) + [sys.argv[2]]))
-    """
-    path = tmp_path / "list.json"
-    path.write_text("[]")
-    command = [sys.executable, "-c", textwrap.dedent(program), str(path)]
-    processes = [subprocess.Popen([*command, name]) for name in "ab"]
-    assert [process.wait() for process in processes] == [0, 0]
-    entries = json.loads(path.read_text())
-    assert entries.count("a") == entries.count("b") == 40
 
 
 def test_a_folder_is_whole_if_every_listed_file_is_there_unchanged(tmp_path):
