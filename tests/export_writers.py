@@ -4,8 +4,6 @@ All writers take the transform from the frame of the foot to the world of the ap
 and the photos, and return the path that a user would pass.
 """
 
-from __future__ import annotations
-
 import json
 import struct
 import zipfile

@@ -1,7 +1,5 @@
 """A small archive in Pix3D's layout, written by the words of its README."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 
@@ -52,22 +50,13 @@ def entry_of(camera: Camera) -> dict:
     """What the index says of ``camera``: where left, up and inward of the model show in x left, y up, z forward."""
     flip = np.array([-1, -1, 1])
     axes = camera.extrinsics[:3, :3] @ np.array([[0, 0, 1], [0, 1, 0], [-1, 0, 0]]).T
+    model = "model/chair/OWN_ONE"
     return {
-        "img": "img/chair/0001.png",
-        "mask": "mask/chair/0001.png",
-        "category": "chair",
-        "img_size": [WIDTH, HEIGHT],
-        "voxel": "model/chair/OWN_ONE/voxel.mat",
-        "model": "model/chair/OWN_ONE/model.obj",
-        "rot_mat": (flip[:, None] * axes).tolist(),
-        "trans_mat": (flip * camera.extrinsics[:3, 3]).tolist(),
-        "focal_length": 16 / np.tan(np.deg2rad(FIELD / 2)),
-        "cam_position": [0, 0, -1.5],
-        "inplane_rotation": 0.0,
-        "truncated": False,
-        "occluded": False,
-        "slightly_occluded": False,
-        "bbox": [40, 10, 160, 140],
+        **{"img": "img/chair/0001.png", "mask": "mask/chair/0001.png", "category": "chair"},
+        **{"img_size": [WIDTH, HEIGHT], "voxel": f"{model}/voxel.mat", "model": f"{model}/model.obj"},
+        **{"rot_mat": (flip[:, None] * axes).tolist(), "trans_mat": (flip * camera.extrinsics[:3, 3]).tolist()},
+        **{"focal_length": 16 / np.tan(np.deg2rad(FIELD / 2)), "cam_position": [0, 0, -1.5], "inplane_rotation": 0.0},
+        **{"truncated": False, "occluded": False, "slightly_occluded": False, "bbox": [40, 10, 160, 140]},
     }
 
 

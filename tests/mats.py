@@ -1,7 +1,5 @@
 """Images of a mat without a foot, made by a homography, as photos or as a video."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import cv2
