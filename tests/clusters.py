@@ -8,8 +8,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
+
+import psutil
 
 from p2vlib.provenance import ROOT
 
@@ -17,6 +19,21 @@ from p2vlib.provenance import ROOT
 def accept_ctrl_c() -> None:
     """For a child process: a shell lets processes in the background ignore Ctrl-C, and tests may run there."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs; one that has ended and was not collected does not."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 300.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "the condition did not become true"
+        time.sleep(0.05)
 
 
 class Cluster:
@@ -39,15 +56,8 @@ class Cluster:
         self.address = json.loads(file.read_text("utf-8"))["address"]
 
     def start_worker(self, name: str, threads: int = 1) -> subprocess.Popen:
-        options = [
-            "--nthreads",
-            str(threads),
-            "--no-nanny",
-            "--no-dashboard",
-            "--local-directory",
-            self.folder / "spill",
-        ]
-        return self._start("worker", *map(str, (self.address, "--name", name, *options)), name=name)
+        options = ["--no-nanny", "--no-dashboard", "--local-directory", str(self.folder / "spill")]
+        return self._start("worker", self.address, "--name", name, "--nthreads", str(threads), *options, name=name)
 
     def _start(self, *arguments: str, name: str = "") -> subprocess.Popen:
         name = name or arguments[0]
@@ -60,9 +70,7 @@ class Cluster:
     def __enter__(self) -> Cluster:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for process in self.processes.values():
             process.kill()
             process.wait()

@@ -1,7 +1,3 @@
-"""Parallel jobs: order of the results, exceptions, worker processes that end with their parent, and clusters."""
-
-from __future__ import annotations
-
 import os
 import signal
 import subprocess
@@ -13,13 +9,12 @@ from pathlib import Path
 import pytest
 
 from p2vlib import config
+from p2vlib.provenance import ROOT
 from p2vlib.provenance import home as own_home
 from p2vtools import executor
 from p2vtools.executor import run_jobs
 from p2vtools.files import file_digests
-from tests.clusters import Cluster, accept_ctrl_c
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.clusters import Cluster, accept_ctrl_c, is_alive, wait_until
 
 
 def divide(dividend: int, divisor: int) -> tuple[float, int, str | None]:
@@ -38,13 +33,9 @@ def test_results_come_in_the_order_of_the_jobs_from_single_threaded_processes(ca
     pids, threads = ({result[i] for result in results} for i in (1, 2))
     assert os.getpid() not in pids and len(pids) <= 2 and threads == {"1"}
     assert not list(tmp_path.iterdir()) and capfd.readouterr() == ("", ""), "no files in the working directory, no log"
-
-
-@pytest.mark.parametrize(("jobs", "workers"), [([(1, 4)], 2), ([(1, 4), (2, 4)], 1), ([], 2)])
-def test_a_single_worker_is_this_process(jobs, workers):
-    assert [result[:2] for result in run_jobs(divide, jobs, "quarters", "job", workers)] == [
-        (dividend / divisor, os.getpid()) for dividend, divisor in jobs
-    ]
+    for jobs, workers in (([(1, 4)], 2), ([(1, 4), (2, 4)], 1), ([], 2)):  # a single worker is this process
+        alone = [result[:2] for result in run_jobs(divide, jobs, "quarters", "job", workers)]
+        assert alone == [(dividend / divisor, os.getpid()) for dividend, divisor in jobs]
 
 
 @pytest.mark.parametrize(("cores", "gib", "expected"), [(16, 5.9, 2), (2, 64, 2), (4, 0.5, 1)])
@@ -69,9 +60,8 @@ def test_workers_end_with_their_parent(number, tmp_path):
         "from tests.test_p2vtools.test_executor import write_pid_and_sleep as sleep\n"
         f"run_jobs(sleep, [(Path({str(tmp_path)!r}), job) for job in range(2)], 'jobs', 'job', 2)\n"
     )
-    with subprocess.Popen(
-        [sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.DEVNULL, preexec_fn=accept_ctrl_c
-    ) as parent:
+    options = dict(cwd=ROOT, stderr=subprocess.DEVNULL, preexec_fn=accept_ctrl_c)
+    with subprocess.Popen([sys.executable, "-c", code], **options) as parent:
         wait_until(lambda: len(list(tmp_path.iterdir())) == 2)
         parent.send_signal(number)
         assert parent.wait(60) != 0
@@ -153,14 +143,4 @@ def test_jobs_and_workers_that_cannot_be_used_are_named(cluster, home, monkeypat
 
 def is_running(path: Path) -> bool:
     """Whether the process whose id is in the file at ``path`` is running."""
-    import psutil
-
-    return path.is_file() and psutil.pid_exists(int(path.read_text(encoding="utf-8") or 0))
-
-
-def wait_until(condition) -> None:
-    for _ in range(600):
-        if condition():
-            return
-        time.sleep(0.1)
-    raise AssertionError("still not so after a minute")
+    return path.is_file() and is_alive(int(path.read_text(encoding="utf-8") or 0))

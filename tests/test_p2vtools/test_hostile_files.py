@@ -3,8 +3,6 @@
 `tests.chaos` tries many more damages.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import pickle

@@ -1,25 +1,21 @@
-"""Small real notebooks through papermill, in a checkout of their own."""
-
-from __future__ import annotations
-
 import json
 import os
 import signal
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 
 import nbformat
 import pytest
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from p2vlib.files import write_text
 from p2vlib.provenance import ROOT
 from p2vtools.study import runner
 from p2vtools.study.parameters import parameters_by_notebook
 from p2vtools.study.runner import StudyError, run_notebooks
+from tests.clusters import is_alive, wait_until
+from tests.notebooks import write_notebook
 
 PARAMETERS = """
 scale = "smoke"  # smoke, quick or full
@@ -27,7 +23,7 @@ seed = 0
 noise = 0.5
 """
 
-ANSWER = """
+MANIFEST = """
 import json, os, pathlib
 parts = pathlib.Path(os.environ["P2VLIB_REPORT"]) / "parts"
 parts.mkdir(exist_ok=True)
@@ -36,17 +32,10 @@ manifest = {{"notebook": "{name}", "seed": seed, "seconds": 6, "peak_memory_gib"
 """
 
 
-def write_notebook(home: Path, name: str, *cells: str, parameters: str = "", answer: bool = True) -> Path:
+def write_numbered(home: Path, name: str, *cells: str, parameters: str = "", answer: bool = True) -> Path:
     """A numbered notebook: parameters, the given cells, and a last cell that writes its manifest."""
-    last = [ANSWER.format(name=name, number=name[:2])] if answer else []
-    code = [new_code_cell(textwrap.dedent(cell)) for cell in (*cells, *last)]
-    first = new_code_cell(PARAMETERS + parameters, metadata={"tags": ["parameters"]})
-    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    notebook = new_notebook(cells=[new_markdown_cell("# A question"), first, *code], metadata={"kernelspec": kernel})
-    path = home / "notebooks" / f"{name}.ipynb"
-    path.parent.mkdir(exist_ok=True)
-    nbformat.write(notebook, path)
-    return path
+    code = [textwrap.dedent(cell) for cell in cells] + [MANIFEST.format(name=name, number=name[:2])] * answer
+    return write_notebook(home / "notebooks" / f"{name}.ipynb", PARAMETERS + parameters, *code)
 
 
 def report(home: Path, name: str) -> Path:
@@ -57,25 +46,9 @@ def stamp(home: Path, name: str) -> Path:
     return home / ".runs" / "smoke" / "stamps" / f"{name}.json"
 
 
-def wait_for(condition, seconds: float = 300.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "the condition did not become true"
-        time.sleep(0.05)
-
-
-def is_alive(pid: int) -> bool:
-    """Whether a process runs; one that has ended and was not collected does not."""
-    status = Path(f"/proc/{pid}/stat")
-    try:
-        return status.read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
 def test_notebooks_run_in_order_and_again_only_when_stale(home, capfd):
-    write_notebook(home, "02_second", "import os, sys\nprint('epoch 1', os.getcwd(), sys.executable, seed)")
-    first = write_notebook(home, "01_first", "import p2vlib\nprint(p2vlib.__file__, seed)")
+    write_numbered(home, "02_second", "import os, sys\nprint('epoch 1', os.getcwd(), sys.executable, seed)")
+    first = write_numbered(home, "01_first", "import p2vlib\nprint(p2vlib.__file__, seed)")
     assert run_notebooks("smoke") == {"01_first": "done", "02_second": "done"}
     printed = capfd.readouterr().out
     assert f"epoch 1 {home / 'notebooks'} {sys.executable} 0\n" in printed, "its folder, and this interpreter"
@@ -85,7 +58,7 @@ def test_notebooks_run_in_order_and_again_only_when_stale(home, capfd):
     assert all(report(home, f"executed/{name}.ipynb").exists() for name in ("01_first", "02_second"))
 
     opened = nbformat.read(first, as_version=4)
-    opened.cells[2].outputs = [nbformat.v4.new_output("stream", text="0\n")]
+    opened.cells[1].outputs = [nbformat.v4.new_output("stream", text="0\n")]
     nbformat.write(opened, first)
     assert run_notebooks("smoke") == {"01_first": "up to date", "02_second": "up to date"}, "outputs do not count"
     assert runner.is_complete("smoke", ["02"], {}, "smoke") and not runner.is_complete("smoke", ["02"], {}, "other")
@@ -94,7 +67,7 @@ def test_notebooks_run_in_order_and_again_only_when_stale(home, capfd):
     assert run_notebooks("smoke", ["02"], {"seed": 4}) == {"02_second": "done"}
     assert json.loads(report(home, "parts/02_second.json").read_text())["seed"] == 4
 
-    write_notebook(home, "01_first", "print('changed')")
+    write_numbered(home, "01_first", "print('changed')")
     assert run_notebooks("smoke") == {"01_first": "done", "02_second": "done"}, "the second depends on the first"
     assert "01_first · start · about 0:12 left" in capfd.readouterr().out, "6 seconds each, as in the last run"
 
@@ -115,7 +88,7 @@ def test_notebooks_run_in_order_and_again_only_when_stale(home, capfd):
 
 def test_only_notebooks_that_leave_results_make_later_ones_stale(home):
     names = ("00_start", "01_first", "02_second", "02a_explained", "03_third")
-    paths = {name: write_notebook(home, name) for name in names}
+    paths = {name: write_numbered(home, name) for name in names}
 
     def digest(name: str) -> str:
         return runner._digest(paths[name], {}, "smoke", "smoke")
@@ -137,8 +110,8 @@ def test_the_report_has_the_page_of_a_batch_run_with_a_volume_instead_of_a_widge
         run = notebook_run.begin("01_first", "Volumes", globals())
         viewer.volume_scene({"box": np.pad(np.ones((4, 4, 4), bool), 2)}, Cube((0, 0, 0), 0.3))
     """
-    write_notebook(home, "01_first", cell, 'run.answer("An answer.")', answer=False)
-    write_notebook(home, "02_second", "raise ValueError('no heel')")
+    write_numbered(home, "01_first", cell, 'run.answer("An answer.")', answer=False)
+    write_numbered(home, "02_second", "raise ValueError('no heel')")
     with pytest.raises(StudyError, match="no heel"):
         runner.run_study("smoke")
     page = report(home, "html/01_first.html").read_text()
@@ -157,7 +130,7 @@ def test_the_report_has_the_page_of_a_batch_run_with_a_volume_instead_of_a_widge
     ],
 )
 def test_a_wrong_parameter_is_rejected_before_anything_runs(home, parameters, message):
-    path = write_notebook(home, "01_first", "print(seed)")
+    path = write_numbered(home, "01_first", "print(seed)")
     with pytest.raises(ValueError, match=message):
         run_notebooks("smoke", parameters=parameters)
     assert not (home / "reports").exists()
@@ -167,57 +140,41 @@ def test_a_wrong_parameter_is_rejected_before_anything_runs(home, parameters, me
 def test_unknown_scales_and_notebooks_are_rejected(home):
     with pytest.raises(StudyError, match="holds no NN_name.ipynb"):
         run_notebooks("smoke")
-    write_notebook(home, "01_first").write_text('{"cells": [')
+    write_numbered(home, "01_first").write_text('{"cells": [')
     with pytest.raises(ValueError, match=r"01_first.ipynb: not a readable Python notebook"):
         run_notebooks("smoke")
     with pytest.raises(ValueError, match="unknown scale 'fast'"):
         run_notebooks("fast")
     with pytest.raises(ValueError, match="no notebook has the number 07; there are 01"):
         run_notebooks("smoke", ["7"])
-    write_notebook(home, "01_other")
+    write_numbered(home, "01_other")
     with pytest.raises(StudyError, match="01_first.ipynb and 01_other.ipynb share a number"):
         run_notebooks("smoke")
 
 
-def staged(home: Path) -> Path:
-    """The executed cells of a failed run."""
-    return home / ".runs" / "smoke" / "staging" / "executed" / "01_first.ipynb"
-
-
-def test_a_failed_cell_stops_the_study_and_leaves_no_results(home):
-    broken = "total = 1\nraise ValueError('the foot has no heel')"
-    write_notebook(home, "01_first", "print('before')", broken)
-    write_notebook(home, "02_second")
-    with pytest.raises(StudyError) as failure:
-        run_notebooks("smoke")
-    message = str(failure.value)
-    assert "failed in cell [4], `raise ValueError('the foot has no heel')`: ValueError: the foot has no" in message
-    assert str(staged(home)) in message and "\n" not in message
-    outputs = [output for cell in nbformat.read(staged(home), 4).cells for output in cell.get("outputs", [])]
-    assert [output.get("text", output.get("ename")) for output in outputs] == ["before\n", "ValueError"]
-    assert not stamp(home, "01_first").exists() and not stamp(home, "02_second").exists()
-    assert not report(home, ".").exists()
-
-    write_notebook(home, "01_first", "print('repaired')")
-    assert run_notebooks("smoke") == {"01_first": "done", "02_second": "done"}
-
-
 def test_results_of_the_run_before_remain_until_a_run_completes(home):
     earlier = report(home, "figures/01_old_name-feet.png")
-    write_notebook(home, "01_first", "print('good')")
+    write_numbered(home, "01_first", "print('good')")
     run_notebooks("smoke")
     write_text(earlier, "a figure of an earlier version")
     files = [file for file in [*report(home, ".").rglob("*"), stamp(home, "01_first")] if file.is_file()]
     before = {file: file.read_bytes() for file in files}
     assert len(before) == 4
-    write_notebook(home, "01_first", "raise ValueError('no heel')")
-    with pytest.raises(StudyError, match="no heel"):
+    write_numbered(home, "01_first", "print('before')", "total = 1\nraise ValueError('the foot has no heel')")
+    write_numbered(home, "02_second")
+    with pytest.raises(StudyError) as failure:
         run_notebooks("smoke")
+    message, staged = str(failure.value), home / ".runs" / "smoke" / "staging" / "executed" / "01_first.ipynb"
+    assert "failed in cell [4], `raise ValueError('the foot has no heel')`: ValueError: the foot has no" in message
+    assert str(staged) in message and "\n" not in message
+    outputs = [output for cell in nbformat.read(staged, 4).cells for output in cell.get("outputs", [])]
+    assert [output.get("text", output.get("ename")) for output in outputs] == ["before\n", "ValueError"]
     assert {file: file.read_bytes() for file in before if file.is_file()} == before
-    write_notebook(home, "01_first", "print('good')")
-    assert run_notebooks("smoke") == {"01_first": "up to date"} and earlier.exists()
-    write_notebook(home, "01_first", "print('better')")
-    assert run_notebooks("smoke") == {"01_first": "done"} and not earlier.exists()
+    assert not stamp(home, "02_second").exists() and not report(home, "executed/02_second.ipynb").exists()
+    write_numbered(home, "01_first", "print('good')")
+    assert run_notebooks("smoke", ["01"]) == {"01_first": "up to date"} and earlier.exists()
+    write_numbered(home, "01_first", "print('better')")
+    assert run_notebooks("smoke", ["01"]) == {"01_first": "done"} and not earlier.exists()
 
 
 @pytest.mark.parametrize(
@@ -228,44 +185,42 @@ def test_results_of_the_run_before_remain_until_a_run_completes(home):
     ],
 )
 def test_a_kernel_that_ends_early_is_a_failure(home, cell, message):
-    write_notebook(home, "01_first", cell, answer=False)
+    write_numbered(home, "01_first", cell, answer=False)
     with pytest.raises(StudyError, match=message):
         run_notebooks("smoke")
     assert not stamp(home, "01_first").exists()
 
 
 def test_a_killed_study_continues_where_it_stopped(home):
-    write_notebook(home, "01_first")
+    write_numbered(home, "01_first")
     waiting = """
         import os, pathlib, time
         pathlib.Path("running").write_text(str(os.getpid()))
         time.sleep(0 if pathlib.Path("go").exists() else 120)
     """
-    write_notebook(home, "02_second", waiting)
+    write_numbered(home, "02_second", waiting)
     command = [sys.executable, "-c", "from p2vtools.study.runner import run_notebooks; run_notebooks('smoke')"]
     running = home / "notebooks" / "running"
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
-        wait_for(lambda: running.exists() and running.read_text())
+        wait_until(lambda: running.exists() and running.read_text())
         with pytest.raises(StudyError, match="another study of scale smoke is running here"):
             run_notebooks("smoke")
         os.kill(process.pid, signal.SIGKILL)
-    wait_for(lambda: not is_alive(int(running.read_text())))
+    wait_until(lambda: not is_alive(int(running.read_text())))
     assert stamp(home, "01_first").exists() and not stamp(home, "02_second").exists()
     assert not report(home, "executed/02_second.ipynb").exists()
     (home / "notebooks" / "go").touch()
     assert run_notebooks("smoke") == {"01_first": "up to date", "02_second": "done"}
 
 
-def test_kernels_use_all_cores_of_this_interpreter_unless_limited(home, monkeypatch):
+def test_kernels_use_all_cores_of_this_interpreter_unless_limited_and_have_sockets_of_their_own(home, monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    spec = runner._kernel_manager("smoke", home).kernel_spec
+    first = runner._kernel_manager("smoke", home)
+    spec = first.kernel_spec
     assert spec.env["OMP_NUM_THREADS"] == str(len(os.sched_getaffinity(0))) and spec.argv[0] == sys.executable
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    assert runner._kernel_manager("smoke", home).kernel_spec.env["OMP_NUM_THREADS"] == "3"
-
-
-def test_kernels_that_start_at_the_same_time_have_sockets_of_their_own(home):
-    first, second = (runner._kernel_manager("smoke", home) for _ in range(2))
+    second = runner._kernel_manager("smoke", home)
+    assert second.kernel_spec.env["OMP_NUM_THREADS"] == "3"
     assert first.transport == "ipc" and first.ip != second.ip
     assert Path(first.ip).is_absolute(), "the kernel has another working directory"
 
@@ -278,7 +233,7 @@ def test_changed_files_and_networks_of_the_user_make_a_notebook_stale(home, monk
         check_names(*networks)
         print("read", pathlib.Path(checkpoint).read_text(), networks)
     """
-    write_notebook(home, "01_trains", cell, parameters='\ncheckpoint = ""\nnetworks = []')
+    write_numbered(home, "01_trains", cell, parameters='\ncheckpoint = ""\nnetworks = []')
     folder = home / "elsewhere"
     folder.mkdir()
     monkeypatch.syspath_prepend(home)
@@ -310,7 +265,7 @@ def test_changed_files_and_networks_of_the_user_make_a_notebook_stale(home, monk
     ],
 )
 def test_unknown_networks_are_rejected_before_anything_runs(home, networks, message):
-    write_notebook(home, "01_trains", parameters="\nnetworks = []")
+    write_numbered(home, "01_trains", parameters="\nnetworks = []")
     with pytest.raises(ValueError, match=message):
         run_notebooks("smoke", None, {"networks": networks})
     assert not (home / "reports").exists()

@@ -1,7 +1,3 @@
-"""Sweeps of a small real notebook: each run in a process of its own, interrupted by a real Ctrl-C, and continued."""
-
-from __future__ import annotations
-
 import signal
 import subprocess
 import sys
@@ -9,14 +5,13 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from nbformat.v4 import new_code_cell, new_notebook
 
 from p2vlib.provenance import ROOT
 from p2vtools.cli import main
 from p2vtools.study import sweep
 from p2vtools.study.sweep import combinations, run_name
-from tests.clusters import accept_ctrl_c
-from tests.test_p2vtools.study.test_runner import is_alive, wait_for
+from tests.clusters import accept_ctrl_c, is_alive, wait_until
+from tests.notebooks import ANSWER, EVALUATION, write_notebook
 
 PARAMETERS = """
 scale = "smoke"
@@ -24,16 +19,7 @@ seed = 0
 views = 4
 """
 
-TEST = """
-import pandas as pd
-from p2vtools.study import notebook_run
-run = notebook_run.begin("05_last", "A title", globals())
-row = dict(model="rays", variant="main", training="feet-phone", dataset="feet", look="phone", cameras="none",
-           placement="true", taxonomy="foot", order="clockwise", threshold=0.4, selected=True, views=views)
-people = [dict(subject=f"p{n}", sample=f"p{n}-left", iou=0.5 + views / 100 + n / 1000) for n in range(6)]
-run.save_metrics(pd.DataFrame([{**row, **person} for person in people]))
-print("threads", __import__("os").environ["OMP_NUM_THREADS"], end="", flush=True)
-"""
+THREADS = 'print("threads", __import__("os").environ["OMP_NUM_THREADS"], end="", flush=True)'
 
 WAIT = """
 import os, pathlib, time
@@ -46,13 +32,8 @@ while views == 8 and not pathlib.Path("go").exists():
 @pytest.fixture
 def notebook(home: Path) -> Path:
     """A notebook that tests a network, with the parameters `views` and `seed`; with 8 views it waits for a file."""
-    cells = [new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]}), new_code_cell(TEST)]
-    cells += [new_code_cell(WAIT), new_code_cell('run.answer("An answer.")')]
-    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    path = home / "notebooks" / "05_last.ipynb"
-    path.parent.mkdir()
-    nbformat.write(new_notebook(cells=cells, metadata={"kernelspec": kernel}), path)
-    return path
+    cells = (EVALUATION.format(name="05_last"), THREADS, WAIT, ANSWER)
+    return write_notebook(home / "notebooks" / "05_last.ipynb", PARAMETERS, *cells)
 
 
 def stamp(home: Path, run: str) -> Path:
@@ -65,17 +46,15 @@ def test_an_interrupted_sweep_continues_and_its_runs_are_compared(home, notebook
     committed.write_text("an older result")
     monkeypatch.setenv("OMP_NUM_THREADS", "6")
     arguments = ["study", "--only", "05", "-p", "05.views=2,8", "--jobs", "2"]
-    kwargs = dict(cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    began = notebook.with_name("began-8")
-    with subprocess.Popen(
-        [sys.executable, "-m", "p2vtools", *arguments], preexec_fn=accept_ctrl_c, **kwargs
-    ) as process:
-        wait_for(lambda: stamp(home, "05.views=2").exists() and began.exists() and began.read_text())
+    pipes = dict(text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    command, began = [sys.executable, "-m", "p2vtools", *arguments], notebook.with_name("began-8")
+    with subprocess.Popen(command, cwd=ROOT, preexec_fn=accept_ctrl_c, **pipes) as process:
+        wait_until(lambda: stamp(home, "05.views=2").exists() and began.exists() and began.read_text())
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=120)
     printed = [line for line in err.splitlines() if not line.startswith("runs: ")]  # where a run takes long
     assert process.returncode == 130 and printed == ["p2v: interrupted; run the same command again to continue"]
-    wait_for(lambda: not is_alive(int(began.read_text())))
+    wait_until(lambda: not is_alive(int(began.read_text())))
     assert not stamp(home, "05.views=8").exists()
 
     notebook.with_name("go").touch()
