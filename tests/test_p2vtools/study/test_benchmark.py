@@ -1,7 +1,3 @@
-"""The benchmark of captures, scans and clean meshes: a few of its cases, and its tables."""
-
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -24,17 +20,13 @@ def rows() -> dict[str, pd.DataFrame]:
         return captures.evaluate_capture(12, views=4)
 
 
-def test_mat_gives_accurate_cameras(rows):
-    photos = rows["photos"]
+def test_a_mat_gives_accurate_cameras_and_captures_give_feet_of_about_the_true_size(rows):
+    photos, fits = rows["photos"], rows["fits"]
     assert len(photos) == 4 and photos.solved.all() and (photos.board > summary.MIN_BOARD_SHARE).all()
     # Four photos calibrate the lens less accurately than the eight of the benchmark.
     assert photos.mm.max() < 8 and photos.degrees.max() < 0.5 and photos.focal.abs().max() < 0.01
-
-
-def test_captures_give_feet_of_about_the_true_size(rows):
-    fits = rows["fits"]
-    photos = {way: part.views.unique().tolist() for way, part in fits.groupby("way")}
-    assert photos == {"mat": [1, 4], "exact": [1, 4], "tracking": [4], "noted": [4]}
+    used = {way: part.views.unique().tolist() for way, part in fits.groupby("way")}
+    assert used == {"mat": [1, 4], "exact": [1, 4], "tracking": [4], "noted": [4]}
     lengths = fits[fits.measure == "length"].set_index(["way", "views"])
     four = lengths.loc[[("mat", 4), ("exact", 4), ("tracking", 4)]]
     assert (four.iou > 0.75).all() and ((four.found - four.truth).abs() < 12).all()
@@ -72,17 +64,13 @@ def test_scan_is_cleaned_compared_and_measured():
     (row,), fits = parts["scans"].to_dict("records"), parts["fits"].set_index("measure")
     assert abs(fits.found - fits.truth)["length"] < 15 and (fits.way == "scan").all()
     assert row["side"] == "right" and not row["refused"] and row["iou"] > 0.6 and row["side right"], row
+    assert scans.yaw_and_tilt(3 * pose_matrix(-12.0, np.zeros(3))) == pytest.approx((12.0, 0.0), abs=1e-5), "any scale"
     assert row["unit right"] and abs(row["yaw error"]) < 8 and 0 <= row["tilt error"] < 8 and row["seconds"] > 0, row
 
 
-def test_yaw_and_tilt_are_independent_of_scale():
-    assert scans.yaw_and_tilt(3 * pose_matrix(-12.0, np.zeros(3))) == pytest.approx((12.0, 0.0), abs=1e-5)
-
-
 def test_rows_of_scans_that_were_not_refused_survive_the_file(tmp_path):
-    rows = pd.DataFrame(
-        [{**CLEANED, "case": case, "iou": 0.9, "yaw error": 1.0, "refused": why} for case, why in enumerate(["", "x"])]
-    )
+    rows = pd.DataFrame([{**CLEANED, "case": case, "iou": 0.9, "yaw error": 1.0} for case in (0, 1)])
+    rows["refused"] = ["", "x"]
     for part in summary.PARTS:
         rows.to_csv(tmp_path / f"{part}.csv", index=False)
     table = scans.scan_table(summary.read_rows(tmp_path)["scans"]).set_index(["of", "measure"])
@@ -94,19 +82,11 @@ def test_rows_of_scans_that_were_not_refused_survive_the_file(tmp_path):
 def test_refused_scans_count_as_failures():
     rows = [{**CLEANED, "case": case, "iou": 0.9, "yaw error": (-1.0) ** case} for case in range(9)]
     table = scans.scan_table(pd.DataFrame([*rows, {**CLEANED, "case": 9, **REFUSED}])).set_index(["of", "measure"])
-    expected = {
-        "IoU at 64, median": 0.9,
-        "side right, share": 0.9,
-        "refused, share": 0.1,
-        "yaw error, median degrees": 1.0,
-    }
-    for title, value in expected.items():
+    expected = {"IoU at 64, median": 0.9, "side right, share": 0.9, "refused, share": 0.1}
+    for title, value in (expected | {"yaw error, median degrees": 1.0}).items():
         assert table.loc[("all", title), "value"] == pytest.approx(value), title
     low, high = table.loc[("no floor", "side right, share"), ["low", "high"]]
     assert low < 0.9 < high <= 1 and ("floor", "side right, share") not in table.index
-
-
-# --------------------------------------------------------------------------------------------------------------- tables
 
 
 def length_rows(found: list[float], truth: float = 250.0) -> pd.DataFrame:
@@ -114,10 +94,12 @@ def length_rows(found: list[float], truth: float = 250.0) -> pd.DataFrame:
     return rows.assign(verdict="good")
 
 
-def test_error_table_gives_bias_median_and_percentile():
+def test_error_table_and_coverage_of_what_was_found():
     row = summary.error_table(length_rows([251.0, 247.0, 250.0, 254.0]), ("way", "views")).iloc[0]
     assert row.people == 4 and row.bias == pytest.approx(0.5) and row["median"] == pytest.approx(2.0)
     assert row["95th percentile"] == pytest.approx(np.quantile([1, 3, 0, 4], 0.95))
+    fits = length_rows([251.0, 249.0, np.nan]).assign(within=[2.0, 0.5, 2.0])
+    assert summary.interval_coverage(fits).tolist() == [0.5]
 
 
 def test_size_table_counts_refused_people_as_wrong():
@@ -131,16 +113,10 @@ def test_size_table_counts_refused_people_as_wrong():
     assert earlier.tolist()[:4] == [40, 60, 80, 20] and earlier.iloc[4:].isna().all()
 
 
-def test_coverage_is_the_share_of_what_was_found():
-    fits = length_rows([251.0, 249.0, np.nan]).assign(within=[2.0, 0.5, 2.0])
-    assert summary.interval_coverage(fits).tolist() == [0.5]
-
-
 def test_pose_table_groups_photos_by_visible_share_of_the_board():
     photos = pd.DataFrame({"board": [0.1, 0.4, 0.6, 0.9], "solved": [False, True, True, False], "mat": "a3"})
-    table = summary.pose_table(
-        photos.assign(mm=[np.nan, 1, 3, np.nan], degrees=0.1, focal=[np.nan, 0.001, -0.002, np.nan])
-    )
+    photos = photos.assign(mm=[np.nan, 1, 3, np.nan], degrees=0.1, focal=[np.nan, 0.001, -0.002, np.nan])
+    table = summary.pose_table(photos)
     assert table.loc["30 % and more", "solved, %"] == pytest.approx(200 / 3)
     assert table.loc["under 30 %", "solved, %"] == 0 and table.loc["30 % and more", "centre, median mm"] == 2
     assert table.loc["30 % and more", "focal length, largest error %"] == pytest.approx(0.2)

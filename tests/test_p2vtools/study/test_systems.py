@@ -1,7 +1,3 @@
-"""The comparison of systems: changed data, baselines, measurements and the table."""
-
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -30,14 +26,11 @@ def network(name: str) -> experiments.TrainedNetwork:
     return experiments.TrainedNetwork(name, "feet-phone", "main", models.build(name), pd.DataFrame(), Path())
 
 
-def test_foot_lengths_are_interpolated_between_voxels():
+def test_foot_lengths_are_interpolated_between_voxels(smoke, phone):
     radius = (voxel_centres(32) - 0.5).norm(dim=1).reshape(32, 32, 32)
     ball = torch.sigmoid((0.3 - radius) * 60)
     length, empty = systems.foot_lengths(torch.stack([ball, torch.zeros_like(ball)]), 0.5)
     assert length == pytest.approx(0.6 * 320, abs=1.0) and np.isnan(empty)
-
-
-def test_true_lengths_are_within_two_voxels_of_the_grids(smoke, phone):
     voxels = [10 * np.ptp(np.flatnonzero(solid.any(2).any(1).numpy())) + 10 for solid in phone.truth]
     assert np.abs(systems.true_lengths(smoke.config, phone) - voxels).max() < 20
 
@@ -58,8 +51,11 @@ def test_chamfer_distances_of_equal_different_and_empty_volumes(phone):
     assert np.isnan(systems.chamfer_distances(torch.zeros(len(phone), 32, 32, 32), 0.5, phone)).all()
 
 
-def test_point_chamfer_distances_of_an_untrained_network(phone):
-    distances = systems.point_chamfer_distances(network("psgn-narrow"), phone, 1)
+def test_order_spread_and_point_chamfer_distances_of_untrained_networks(phone):
+    attsets, psgn = network("attsets-narrow"), network("psgn-narrow")
+    assert systems.order_spread(attsets, phone, 0.5, 3) == 0.0 == systems.order_spread(psgn, phone, 0.5, 1)
+    assert systems.order_spread(psgn, phone, 0.5, 3) > 0, "PSGN uses the first photo only"
+    distances = systems.point_chamfer_distances(psgn, phone, 1)
     assert distances.shape == (len(phone),) and (distances > 10).all() and (distances < 200).all()
 
 
@@ -72,17 +68,6 @@ def test_the_clouds_of_the_input_zero_are_those_of_the_tests(phone):
     assert torch.allclose(clouds[:, 0], tested.points, atol=0.02), "apart from bfloat16"
     table = systems.cloud_table(psgn, one, 3).set_index("cloud").mm
     assert table["the best of 3"] < table["a random input"] and table["two random inputs, to each other"] > 1
-
-
-def test_order_spread_is_zero_for_order_free_networks(phone):
-    attsets, psgn = network("attsets-narrow"), network("psgn-narrow")
-    assert systems.order_spread(attsets, phone, 0.5, 3) == 0.0 == systems.order_spread(psgn, phone, 0.5, 1)
-    assert systems.order_spread(psgn, phone, 0.5, 3) > 0, "PSGN uses the first photo only"
-
-
-def test_sfm_registers_photos_on_a_wooden_floor(smoke):
-    (row,) = systems.run_sfm_on_floors(smoke.config, ("wood",), 1, 8, 160).itertuples(index=False)
-    assert row[:3] == ("wood", 1, 8) and row.registered > 0.3 and row.seconds > 0
 
 
 def test_sfm_on_captures_mirrors_right_feet_and_counts_the_photos(smoke, phone, monkeypatch):
