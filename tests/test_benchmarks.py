@@ -1,7 +1,5 @@
 """The benchmark on real feet: its scoring of a known silhouette, and its help; and the list of mutants."""
 
-from __future__ import annotations
-
 import ast
 import importlib
 from pathlib import Path
@@ -43,14 +41,6 @@ def test_silhouette_and_scored_region_of_boxes(real):
     half[:, :50] = True
     assert real.masked_iou(seen, seen & half, np.ones_like(seen)) == pytest.approx(0.5, abs=0.03)
     assert real.masked_iou(seen, seen & half, half) == 1
-
-
-def test_help(real, capsys, monkeypatch):
-    monkeypatch.setattr("sys.argv", ["real.py", "--help"])
-    with pytest.raises(SystemExit, match="0"):
-        real.main()
-    output = capsys.readouterr().out
-    assert "--photos" in output and "--scans" in output
 
 
 def test_every_mutant_applies_to_the_code(monkeypatch):

@@ -1,7 +1,5 @@
 """The lists of packages agree, and the shape checker is on."""
 
-from __future__ import annotations
-
 import re
 import sys
 import tomllib
@@ -36,19 +34,17 @@ def project() -> dict:
     return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
-def test_pyproject_has_the_pins_of_requirements():
+def test_pyproject_and_environment_have_the_pins_of_requirements():
     parts = project()
     assert pins(parts["dependencies"] + parts["optional-dependencies"]["study"]) == required()
-
-
-def test_packages_of_the_browser_tests_are_pinned_and_not_required():
-    assert not set(pins(project()["optional-dependencies"]["browser"])) & set(required())
-
-
-def test_environment_has_the_pins_of_requirements():
-    parts = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
-    assert pins(parts[-1]["pip"]) == required()
-    assert f"python{project()['requires-python']}" in parts
+    browser = pins(parts["optional-dependencies"]["browser"])
+    assert not set(browser) & set(required()), "only for the tests in a browser"
+    dependencies = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    assert pins(dependencies[-1]["pip"]) == required()
+    assert f"python{parts['requires-python']}" in dependencies
+    lines = [line for line in (ROOT / "environment.yml").read_text().splitlines() if "==" in line]
+    assert len(lines) == len(required())
+    assert all(re.search(r"  # \w+", line) or re.search(r" # \w.{5,}", line) for line in lines), "a reason for each"
 
 
 def test_the_locks_hold_the_pins_of_requirements_with_hashes_for_every_package():
@@ -61,22 +57,11 @@ def test_the_locks_hold_the_pins_of_requirements_with_hashes_for_every_package()
     assert "triton" in table and "triton" not in locks[0], "builds of torch for CPUs come without CUDA"
 
 
-def test_environment_gives_a_reason_for_each_package():
-    lines = [line for line in (ROOT / "environment.yml").read_text().splitlines() if "==" in line]
-    assert len(lines) == len(required())
-    assert all(re.search(r"  # \w+", line) or re.search(r" # \w.{5,}", line) for line in lines)
-
-
-def test_requirements_pin_torch_and_no_package_that_replaces_its_build():
-    names = {name.lower() for name in required()}
-    assert "torch" in names
-    assert not names & {"torchvision", "timm"}, "they replace torch with another build"
-
-
-def test_this_environment_has_the_pinned_versions():
-    found = {name: version(name).partition("+")[0] for name in required()}
-    assert found == required()
+def test_this_environment_has_the_required_versions_without_a_package_that_replaces_torch():
+    assert {name: version(name).partition("+")[0] for name in required()} == required()
     assert sys.version_info >= (3, 11)
+    names = {name.lower() for name in required()}
+    assert "torch" in names and not names & {"torchvision", "timm"}, "they replace torch with another build"
 
 
 def test_the_citation_names_this_version():
