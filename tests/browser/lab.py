@@ -70,30 +70,16 @@ class Lab:
         assert not state["errors"], f"{state['errors'][0]}, in cell {state['done']} of {state['total']}"
         assert state["done"] == state["total"], f"{state['done']} of {state['total']} cells ran in {seconds} s"
 
-    def show_last_output(self, tab: Tab) -> None:
-        """Hides the code and the file browser, and scrolls to the last output."""
-        script = """async () => {
-          await window.jupyterapp.commands.execute('notebook:hide-all-cell-code');
-          window.jupyterapp.shell.collapseLeft();
-          const notebook = window.jupyterapp.shell.currentWidget.content;
-          await notebook.scrollToItem(notebook.widgets.length - 1, 'end');
-        }"""
-        tab.page.evaluate(script)
-
     def close(self) -> None:
         """Ends all kernels, to free their memory."""
-        for session in self._request("get", "sessions").json():
-            self._request("delete", f"sessions/{session['id']}")
+        address, token = f"{self.url}api/sessions", {"token": self.token}
+        for session in requests.get(address, token, timeout=30).json():
+            requests.delete(f"{address}/{session['id']}", params=token, timeout=30).raise_for_status()
 
     def write(self, name: str, *sources: str) -> None:
         """Writes a notebook of these code cells."""
         cells = [nbformat.v4.new_code_cell(source) for source in sources]
         nbformat.write(nbformat.v4.new_notebook(cells=cells), self.folder / name)
-
-    def _request(self, method: str, path: str) -> requests.Response:
-        response = requests.request(method, f"{self.url}api/{path}", params={"token": self.token}, timeout=30)
-        response.raise_for_status()
-        return response
 
 
 @contextlib.contextmanager

@@ -76,11 +76,6 @@ def pixels(element: Locator | Page) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(element.screenshot())).convert("RGB"))
 
 
-def changed_share(before: np.ndarray, after: np.ndarray) -> float:
-    """The share of pixels that differ."""
-    return float((np.abs(before.astype(int) - after).max(axis=-1) > 24).mean())
-
-
 def is_blank(picture: np.ndarray) -> bool:
     """Whether a picture has hardly more than a background colour, and so no shaded surface."""
     return len(np.unique(picture.reshape(-1, 3), axis=0)) < 50
@@ -100,9 +95,9 @@ def drag(tab: Tab, element: Locator, pixels: float = 150, steps: int = 8) -> Non
 def check_turning(tab: Tab, canvas: Locator) -> None:
     """Checks that a scene is drawn, and turns when dragged."""
     tab.wait_until(lambda: not is_blank(pixels(canvas)), "the scene is blank")
-    before = pixels(canvas)
+    before = pixels(canvas).astype(int)
     drag(tab, canvas)
-    tab.wait_until(lambda: changed_share(before, pixels(canvas)) > 0.01, "the scene does not turn")
+    tab.wait_until(lambda: (abs(before - pixels(canvas)).max(-1) > 24).mean() > 0.01, "the scene does not turn")
     assert not is_blank(pixels(canvas))
 
 

@@ -10,10 +10,8 @@ NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("[0-9]*_*.ipyn
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
-def test_notebook_runs(notebook, lab, tab, album):
+def test_notebook_runs(notebook, lab, tab):
     lab.open(tab, notebook.name)
     lab.run_all(tab, 180)
-    lab.show_last_output(tab)
-    album.save(tab, notebook.stem)
     lab.close()
     assert tab.errors == []

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from p2vlib.provenance import home
-from tests.browser.tabs import Tab, check_turning, is_blank, pixels
+from tests.browser.tabs import Album, Tab, check_turning, is_blank, pixels
 
 NOTEBOOK = "05_lstm_ablation"
 
@@ -49,37 +49,33 @@ def visit(tab: Tab, page: Path) -> str:
     return f"{page.parent.parent.name if page.parent.name == 'html' else page.parent.name}-{page.stem}"
 
 
-def test_pages_are_complete_and_self_contained(reports, offline, album):
+def check_themes_and_width(tab: Tab, page: Path, album: Album) -> None:
+    """The page is dark or light as the system, and fits a phone."""
+    name, brightness, size = visit(tab, page), {}, tab.page.viewport_size
+    for scheme in ("dark", "light"):
+        tab.page.emulate_media(color_scheme=scheme)
+        brightness[scheme] = np.median(pixels(tab.page))
+        album.save(tab, f"{name}-{scheme}")
+    assert brightness["dark"] < 60 and brightness["light"] > 220, f"{name}: {brightness}"
+    tab.page.set_viewport_size({"width": 375, "height": 740})
+    visit(tab, page)
+    album.save(tab, f"{name}-phone")
+    width = tab.page.evaluate("() => document.documentElement.scrollWidth")
+    assert width <= 375, f"{name} is {width} pixels wide on a phone of 375"
+    tab.page.set_viewport_size(size)
+
+
+def test_pages_are_complete_and_self_contained_and_fit_theme_and_phone(reports, offline, album):
     pages = sorted(reports.rglob("*.html"))
     assert {page.relative_to(reports).parts[0] for page in pages} == {"smoke", "quick", "evaluate"}
     for page in pages:
         name = visit(offline, page)
-        album.save(offline, name)
         for figure in offline.page.locator(".p2v-scene, .js-plotly-plot").all():
             figure.scroll_into_view_if_needed()
             offline.wait_until(lambda figure=figure: not is_blank(pixels(figure)), f"{name}: a figure is blank")
         missing = offline.page.evaluate("() => [...document.images].filter(p => !p.naturalWidth).map(p => p.src)")
         assert (name, missing, offline.external_requests(), offline.errors) == (name, [], [], [])
-
-
-def test_dark_and_light_theme(reports, offline, album):
-    for page in sorted(reports.rglob("*.html")):
-        name, brightness = visit(offline, page), {}
-        for scheme in ("dark", "light"):
-            offline.page.emulate_media(color_scheme=scheme)
-            brightness[scheme] = np.median(pixels(offline.page))
-            if scheme == "dark":
-                album.save(offline, f"{name}-dark")
-        assert brightness["dark"] < 60 and brightness["light"] > 220, f"{name}: {brightness}"
-
-
-def test_pages_fit_a_phone(reports, offline, album):
-    offline.page.set_viewport_size({"width": 375, "height": 740})
-    for page in sorted(reports.rglob("*.html")):
-        name = visit(offline, page)
-        album.save(offline, f"{name}-phone")
-        width = offline.page.evaluate("() => document.documentElement.scrollWidth")
-        assert width <= 375, f"{name} is {width} pixels wide on a phone of 375"
+        check_themes_and_width(offline, page, album)
 
 
 def is_ascending(cells: list[str]) -> bool:
@@ -118,7 +114,7 @@ def test_notebook_page_contains_every_table(reports, offline):
         assert any(columns <= heading for heading in headings), f"{file.name}: no table has all of {sorted(columns)}"
 
 
-def test_labels_of_a_scene_are_inside_it(reports, offline):
+def test_a_scene_on_a_notebook_page_contains_its_labels_and_turns(reports, offline, album):
     visit(offline, executed_page(reports))
     scene = offline.page.locator(".p2v-scene:has-text('300 mm')").first
     scene.scroll_into_view_if_needed()
@@ -126,9 +122,5 @@ def test_labels_of_a_scene_are_inside_it(reports, offline):
     for label in ("toes", "100 mm", "200 mm", "300 mm"):
         x, y, *_ = scene.get_by_text(label, exact=True).bounding_box().values()
         assert left < x < left + width and top < y < top + height, f"{label} is outside its scene"
-
-
-def test_scene_on_a_notebook_page_turns(reports, offline, album):
-    visit(offline, executed_page(reports))
     check_turning(offline, offline.page.locator(".p2v-scene canvas").first)
     album.save(offline, f"{NOTEBOOK}-turned")
