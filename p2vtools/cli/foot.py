@@ -48,7 +48,7 @@ def reconstruct(
     weights: Annotated[Path | None, Option(help="default: the weights that come with the project")] = None,
     force: Annotated[bool, Option("--force", help="write the foot even if it is not usable")] = False,
 ) -> None:
-    """Reconstruct a solid foot from the photos of a capture folder; exit status 1 if it is not usable."""
+    """Reconstruct a solid foot from a capture folder. Exit status 1 if it is not usable."""
     from p2vtools.archives.capture_folder import read_subject
     from p2vtools.fit import pretrained, records, verdict
     from p2vtools.fit.photo_set import read_photo_set
@@ -89,7 +89,7 @@ def measure(
     out: Annotated[Path | None, Option(help="also draw where it was measured, PNG")] = None,
     fit: Annotated[Path | None, Option(help="also draw its room in shoes of three sizes, PNG")] = None,
 ) -> None:
-    """Print the measures and shoe sizes of the mesh of a foot, with intervals if it was reconstructed."""
+    """Print the measures and shoe sizes of a foot's mesh. With intervals if it was reconstructed."""
     from p2vlib.files import write_atomically
     from p2vlib.geometry.frames import UNITS
     from p2vtools.capture.sanity_checks import side_of_mesh
@@ -190,7 +190,7 @@ def mat(
     out: Annotated[Path, Option(help="the PDF to write", show_default=False)],
     paper: Annotated[str, Option(help="a3, a4x2 (two sheets, glued), tabloid, letterx2, a4 or letter")] = PAPER,
 ) -> None:
-    """Write a mat to print, from which the camera of each photo is measured."""
+    """Write a mat to print. The camera of each photo is measured from it."""
     from p2vtools.capture.mat_printing import write_mat_pdf
     from p2vtools.synthesis.mat import get_mat
 
@@ -234,7 +234,7 @@ def capture(
     consent: Annotated[str | None, Option(metavar="yes", help="the person has agreed to be in the data set")] = None,
     licence: Annotated[str, Option(help="the licence of the submitted capture")] = "CC-BY-4.0",
 ) -> None:
-    """Make a capture folder from photos or a video of a foot or from an app's export; with --into, submit it."""
+    """Make a capture folder from photos, a video or an export. With --into, submit it."""
     origin = Source(source, side, paper.lower(), app, foot_length, ruler)
     if into:
         _submit(origin, into, subject, consent, licence, out)
@@ -309,7 +309,7 @@ def _with_cameras(source: Source, out: Path) -> WrittenCapture:
 def validate(
     tree: Annotated[Path, Argument(help="a data set made by capture --into, or a folder of capture folders")],
 ) -> None:
-    """Find missing, broken or implausible captures in a data set; exit status 1 if there are any."""
+    """Find missing, broken or implausible captures. Exit status 1 if there are any in the data set."""
     from p2vtools.capture.dataset_validation import validate_dataset
     from p2vtools.fit import pretrained
 
@@ -332,7 +332,7 @@ def clean(
         Literal["left", "right"] | None, Option(case_sensitive=False, help="which foot it is (default: estimated)")
     ] = None,
 ) -> None:
-    """Clean a scan from an app: a watertight foot in the project's frame."""
+    """Make a watertight foot from a scan of an app. It is in the project's frame."""
     from p2vtools import viewer
     from p2vtools.capture.scan_cleaning import clean_scan, write_scan_capture
     from p2vtools.capture.scan_files import decimate, read_scan
@@ -363,7 +363,7 @@ def app(
     port: Annotated[int, Option(help="the first port to try")] = 8866,
     browser: Annotated[bool, Option(help="open the page in a browser of this machine")] = True,
 ) -> None:
-    """Open the page that goes from photos to a shoe size, in a browser; Ctrl-C ends it and deletes all photos."""
+    """Open the page from photos to a shoe size in a browser. Ctrl-C ends it and deletes all photos."""
     from p2vtools.webapp.server import serve
 
     serve(lan, port, browser)

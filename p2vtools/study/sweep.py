@@ -61,7 +61,7 @@ def run_sweep(
         parameters_by_notebook(paths, scale, values)
     known = [minutes for name, minutes in expected_minutes(scale).items() if name in {path.stem for path in paths}]
     if len(known) == len(paths):
-        progress.log(f"{len(runs)} runs, at most about {progress.clock(60 * sum(known) * -(-len(runs) // jobs))}")
+        progress.log(f"{len(runs)} runs, at most about {sum(known) * -(-len(runs) // jobs):.0f} minutes")
     threads = 0 if scheduler else max(1, available_cores() // jobs)
     reasons = dict.fromkeys(runs, "")
     missing = [run for run in runs if not (scheduler and is_complete(scale, numbers, runs[run], run))]
