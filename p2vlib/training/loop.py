@@ -11,15 +11,14 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
-from accelerate.utils import AutocastKwargs, broadcast
+from accelerate import Accelerator
+from accelerate.utils import broadcast
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -30,9 +29,10 @@ from p2vlib.data.dataset import Captures
 from p2vlib.evaluation.iou import best_threshold, evaluate
 from p2vlib.models.network import Batch, to_fast_layout
 from p2vlib.training import checkpoints
+from p2vlib.training.acceleration import make_accelerator, release
 from p2vlib.training.batches import network_inputs, prefetch, sample_batch
 from p2vlib.training.losses import training_loss
-from p2vlib.training.recipes import adamw, frozen_parts, learning_rate, precision, resolve_epochs
+from p2vlib.training.recipes import adamw, frozen_parts, learning_rate, resolve_epochs
 
 VALIDATION_VIEWS = 8
 """Maximum number of views in validation: with the 24 of an archive it would take longer than the training."""
@@ -74,7 +74,7 @@ def train(
     finished, checkpoint = folder / "weights.safetensors", folder / "checkpoint.safetensors"
     provenance = checkpoints.training_provenance(model, captures, recipe, start)
     recipe, captures = resolve_epochs(recipe, len(captures)), network_inputs(model, captures)
-    accelerator = _accelerator(device)
+    accelerator = make_accelerator(device)
     main = accelerator.is_main_process
     report = report if main else lambda line: None
     if main:
@@ -86,13 +86,7 @@ def train(
         return history
     if start:
         checkpoints.load_start(model, start)
-    optimizer, average = adamw(to_fast_layout(model), recipe), None
-    if recipe.average_decay:
-        update = get_ema_multi_avg_fn(recipe.average_decay)
-        average = AveragedModel(model, accelerator.device, multi_avg_fn=update, use_buffers=True)
-    network, optimizer = accelerator.prepare(model, optimizer)
-    if compiled:
-        model.compile()
+    network, optimizer, average = _prepare(accelerator, model, recipe, compiled)
     history, first = pd.DataFrame(), 0
     if checkpoint.is_file():
         history, first = checkpoints.resume(checkpoint, model, optimizer, average)
@@ -100,9 +94,7 @@ def train(
     captures, validation = captures.to(accelerator.device), validation.to(accelerator.device)
     result, losses, photos, began = average.module if average else model, [], 0, time.perf_counter()
     steps = range(first, recipe.steps)
-    batches: Iterator[list[Batch]] = map(partial(_batches, accelerator, model, captures, recipe), steps)
-    if accelerator.device.type == "cuda" or captures.source:
-        batches = prefetch(batches)
+    batches = _batches(accelerator, model, captures, recipe, steps)
     # Elsewhere than on a terminal the line of each epoch is enough.
     shown = progress.bar(steps, folder.name, unit="step") if main and progress.is_interactive() else steps
     for step, parts in zip(shown, batches, strict=True):
@@ -118,7 +110,7 @@ def train(
         if step + 1 < recipe.steps and main:
             checkpoints.save(checkpoint, model, provenance, history, optimizer, step + 1, average)
         report("  " + folder.name + ": " + _epoch_line(row, recipe))
-    _release(accelerator, network, model)
+    release(accelerator, network, model)
     if average:
         model.load_state_dict(result.state_dict())
     if main:
@@ -128,22 +120,29 @@ def train(
     return history
 
 
+def _prepare(
+    accelerator: Accelerator, model: nn.Module, recipe: Training, compiled: bool
+) -> tuple[nn.Module, torch.optim.Optimizer, AveragedModel | None]:
+    """The network as each process trains it, its optimiser, and the moving average of its weights."""
+    optimizer, average = adamw(to_fast_layout(model), recipe), None
+    if recipe.average_decay:
+        update = get_ema_multi_avg_fn(recipe.average_decay)
+        average = AveragedModel(model, accelerator.device, multi_avg_fn=update, use_buffers=True)
+    network, optimizer = accelerator.prepare(model, optimizer)
+    if compiled:
+        model.compile()
+    return network, optimizer, average
+
+
 def _batches(
-    accelerator: Accelerator, model: nn.Module, captures: Captures, recipe: Training, step: int
-) -> list[Batch]:
-    """The batch of a step for this process, in `accumulation` parts."""
+    accelerator: Accelerator, model: nn.Module, captures: Captures, recipe: Training, steps: Iterable[int]
+) -> Iterator[list[Batch]]:
+    """The batches of ``steps`` for this process, each in `accumulation` parts; prepared by a thread where that pays."""
     parts, points = recipe.accumulation, getattr(model, "query_points", None)
     shares = [parts * accelerator.process_index + part for part in range(parts)]
-    return [
-        sample_batch(captures, recipe, step, (share, parts * accelerator.num_processes), points) for share in shares
-    ]
-
-
-def _release(accelerator: Accelerator, network: nn.Module, model: nn.Module) -> None:
-    """Undoes what accelerate did to ``model``: it predicts without autocast, and may be trained once more."""
-    accelerator.unwrap_model(network, keep_fp32_wrapper=False).to("cpu")
-    vars(model).pop("_is_accelerate_prepared", None)  # accelerate leaves a marked model on the CPU, unprepared
-    model._compiled_call_impl = None
+    count = parts * accelerator.num_processes
+    batches = ([sample_batch(captures, recipe, step, (share, count), points) for share in shares] for step in steps)
+    return prefetch(batches) if accelerator.device.type == "cuda" or captures.source else batches
 
 
 def training_step(
@@ -171,8 +170,7 @@ def training_step(
         # Not `accumulate`: trainings side by side in threads would share its counter.
         with accelerator.no_sync(network) if number < len(batches) else contextlib.nullcontext():
             queries = () if batch.points is None else (batch.points,)
-            with accelerator.autocast():
-                result = network(batch.views, batch.cameras, *queries)
+            result = network(batch.views, batch.cameras, *queries)
             losses.append(training_loss(model, result, batch, recipe.loss) / len(batches))
             if losses[-1].requires_grad:
                 accelerator.backward(losses[-1])
@@ -196,20 +194,6 @@ def _check_points(model: nn.Module, captures: Captures, recipe: Training) -> Non
             "query points need captures with a fine truth (`dataset.load_feet`) and a recipe with `placement_noise`; "
             "found neither or one alone"
         )
-
-
-def _accelerator(device: torch.device | str | None) -> Accelerator:
-    on_cpu = not torch.cuda.is_available() if device is None else torch.device(device).type == "cpu"
-    mixed = {"bfloat16": "bf16", "float16": "fp16", "float32": "no"}[precision("cpu" if on_cpu else "cuda")]
-    if not on_cpu:
-        torch.set_float32_matmul_precision("high")  # TF32; convolutions have it by default
-    handlers = [
-        # Steps with a single view give the fusion no gradients, which several processes have to know.
-        DistributedDataParallelKwargs(find_unused_parameters=True),
-        # The cache of cast weights is shared by all threads of the process: trainings side by side would mix weights.
-        AutocastKwargs(cache_enabled=False),
-    ]
-    return Accelerator(mixed_precision=mixed, cpu=on_cpu, kwargs_handlers=handlers)
 
 
 def _end_of_epoch(

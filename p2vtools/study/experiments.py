@@ -19,7 +19,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TypeVar
 
-import accelerate.utils.environment
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
@@ -178,9 +177,6 @@ def run_in_parallel(jobs: Mapping[str, Callable[[], Result]]) -> dict[str, Resul
     """
     if torch.cuda.is_available() or len(jobs) == 1:
         return {key: job() for key, job in jobs.items()}
-    # Accelerate empties the environment of the process for a moment in each step, to learn the defaults of its options.
-    # Other threads would lose variables, or crash where they read one.
-    accelerate.utils.environment.clear_environment = contextlib.nullcontext
     cores = torch.get_num_threads()
     workers = cores if len(jobs) > max(2 * cores, 4) else len(jobs)
     threads = max(1, cores // len(jobs))

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from p2vlib import models, training
-from p2vlib.training import batches, loop, losses, recipes
+from p2vlib.training import acceleration, batches, losses, recipes
 from p2vlib.training.recipes import resolve_epochs
 from tests.test_p2vlib.training.test_training import RECIPE, build, data, same_weights, tiny
 
@@ -121,7 +121,7 @@ def test_two_processes_average_the_gradients_of_their_halves(two_processes):
     for share in ((0, 2), (1, 2)):
         model = models.to_fast_layout(tiny()).train()
         batch = batches.sample_batch(data(), recipe, 0, share)
-        with loop._accelerator("cpu").autocast():
+        with acceleration.make_accelerator("cpu").autocast():
             result = model(batch.views)
         losses.training_loss(model, result, batch).backward()
         halves.append({name: p.grad for name, p in model.named_parameters() if p.grad is not None})

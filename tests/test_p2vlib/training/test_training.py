@@ -1,4 +1,5 @@
 import copy
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -6,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from accelerate.utils import AutocastKwargs
 from safetensors.torch import load_file
 from torch import nn
 
@@ -13,7 +15,7 @@ from p2vlib import models, training
 from p2vlib.config import RECIPES, Training
 from p2vlib.data.dataset import Captures
 from p2vlib.models import Reconstruction
-from p2vlib.training import batches, checkpoints, loop, recipes
+from p2vlib.training import acceleration, batches, checkpoints, loop, recipes
 from tests.test_p2vlib.evaluation.test_evaluation import captures
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
@@ -86,10 +88,20 @@ class MeanColour(nn.Module):
         return Reconstruction(fused, fused, volumes, torch.full_like(volumes, 1 / volumes.shape[1]))
 
 
+def test_the_environment_is_never_emptied(tmp_path, monkeypatch):
+    """Accelerate does so to compare options with their defaults: other threads would crash, or lose variables."""
+    emptied = []
+    monkeypatch.setattr(type(os.environ), "clear", lambda self: emptied.append(self), raising=False)
+    assert AutocastKwargs(cache_enabled=False).to_kwargs() == {"cache_enabled": False} and emptied
+    emptied.clear()
+    training.train(tiny(), data(), data(), RECIPE, tmp_path, device="cpu")
+    assert not emptied
+
+
 def test_a_step_is_clipped_and_weights_decay(tmp_path):
     """Plain gradient descent moves the weights by the rate times the norm of the gradient; AdamW shrinks them first."""
     torch.manual_seed(0)
-    model, accelerator = MeanColour(), loop._accelerator("cpu")
+    model, accelerator = MeanColour(), acceleration.make_accelerator("cpu")
     start = torch.nn.utils.parameters_to_vector(model.parameters()).detach().clone()
     one_step = copy.deepcopy(model)
     groups = [{"params": list(one_step.parameters()), "part": "layer", "share": 0.5}]
@@ -184,15 +196,15 @@ def test_the_moving_average_resumes_bit_for_bit_and_is_the_result(tmp_path, stop
 def test_a_batch_in_parts_has_the_gradient_of_the_whole_also_prefetched():
     recipe = replace(RECIPE, batch=4, views=1, gradient_clip=0.0, mirror=False)
     torch.manual_seed(0)
-    model, accelerator, gradients = MeanColour(), loop._accelerator("cpu"), []
-    (whole,) = loop._batches(accelerator, model, data(), recipe, 0)
+    model, accelerator, gradients = MeanColour(), acceleration.make_accelerator("cpu"), []
+    ((whole,),) = loop._batches(accelerator, model, data(), recipe, [0])
     parts = [whole._replace(views=whole.views[part::2], truth=whole.truth[part::2]) for part in (0, 1)]
     optimizer = recipes.adamw(model, replace(recipe, learning_rate=0.0))
     optimizer.register_step_pre_hook(lambda *_: gradients.append(model.layer.weight.grad.clone()))
     for several in ([whole], parts):
         loop.training_step(accelerator, model, optimizer, several, replace(recipe, learning_rate=0.0), 0)
     assert torch.allclose(*gradients, rtol=0.02, atol=1e-6) and gradients[0].abs().max() > 1e-5
-    drawn = loop._batches(accelerator, model, data(), replace(recipe, accumulation=2), 0)
+    (drawn,) = loop._batches(accelerator, model, data(), replace(recipe, accumulation=2), [0])
     assert torch.equal(torch.cat([batch.truth for batch in drawn]).sum(0), whole.truth.sum(0))
     assert list(batches.prefetch(map(str, range(4)))) == ["0", "1", "2", "3"]
     with pytest.raises(ZeroDivisionError):

@@ -1,5 +1,4 @@
 import copy
-import os
 import pathlib
 from dataclasses import replace
 from functools import partial
@@ -8,7 +7,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from accelerate.utils import AutocastKwargs
 
 from p2vlib import evaluation
 from p2vtools.archives.loading import read_archive
@@ -26,15 +24,6 @@ def test_parallel_jobs_are_in_their_order_and_leave_the_number_of_threads():
     threads, names = torch.get_num_threads(), ["c", "a", "b"]
     found = experiments.run_in_parallel({name: partial(pd.Series, name=name) for name in names})
     assert list(found) == names == [series.name for series in found.values()] and torch.get_num_threads() == threads
-
-
-def test_parallel_jobs_find_their_environment(monkeypatch):
-    """Accelerate's options compare themselves with their defaults in an empty environment, in every step."""
-    cleared = []
-    monkeypatch.setattr(type(os.environ), "clear", lambda self: cleared.append(self), raising=False)
-    options = AutocastKwargs(cache_enabled=False)
-    found = experiments.run_in_parallel({"a": options.to_kwargs, "b": options.to_kwargs})
-    assert found["a"] == {"cache_enabled": False} and not cleared
 
 
 def test_failed_training_stops_the_parallel_ones():
