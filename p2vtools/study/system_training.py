@@ -50,9 +50,9 @@ RECIPES = {
     "pix2vox++-a-narrow": Recipe(cost=(1.3, 1.3)),
     "unprojection": Recipe(cost=(3.2, 1.25)),
 }
-"""Recipes by system, chosen on validation; costs were measured with two trainings at a time, one core each. Systems
-that are missing have the training of notebooks 03 and 04 unchanged: Pix2Vox-A, whose steps are the unit, and Pix2Vox-F
-and the LSTM, whose steps take about 12 % less and 10 % more."""
+"""Recipes by system, chosen on validation; `benchmarks/bench_costs.py` measures the costs. Systems that are missing
+have the training of notebooks 03 and 04 unchanged: Pix2Vox-A, whose steps are the unit, and Pix2Vox-F and the LSTM,
+whose steps take about 12 % less and 10 % more."""
 
 FLOOR_NOISE = 0.03125
 """Standard deviation of an unknown floor height, in edges of the cube (0.03125 of 0.32 m: 10 mm)."""
