@@ -32,6 +32,16 @@ def test_transparent_pixels_show_the_background_and_a_sharp_outline_keeps_its_da
     assert preprocess(picture, 1.0).min() > 0.99 and preprocess(picture, 1.0, sharp=True).max() == 0
 
 
+@pytest.mark.parametrize(
+    "crop", [(), (torch.tensor([1.0, 1.0, 7.0, 7.0]).expand(64, 3, 4), 12)], ids=["whole", "cropped"]
+)
+@pytest.mark.parametrize("recipe", [DEFAULT, PUBLISHED])
+def test_the_result_depends_on_the_generator_only(recipe, crop):
+    one, two, other = (augment(photos(), generator(seed), recipe, *crop) for seed in (1, 1, 2))
+    assert torch.equal(one, two) and not torch.equal(one, other) and one.shape[3] == (12 if crop else 8)
+    assert not recipe.clip or (one.min() >= 0 and one.max() <= 1)
+
+
 def test_views_can_be_flipped_independently_whole_or_cropped():
     recipe, boxes = replace(STILL, flip=True), torch.tensor([0.0, 0.0, 8.0, 8.0]).expand(64, 3, 4)
     pictures, plain = augment(photos(), generator(), recipe), augment(photos(), generator(), STILL)
