@@ -89,7 +89,7 @@ def measure(
     out: Annotated[Path | None, Option(help="also draw where it was measured, PNG")] = None,
     fit: Annotated[Path | None, Option(help="also draw its room in shoes of three sizes, PNG")] = None,
 ) -> None:
-    """Print the measures and shoe sizes of a foot's mesh. With intervals if it was reconstructed."""
+    """Print the measures and shoe sizes of a foot's mesh. A reconstructed foot has intervals."""
     from p2vlib.files import write_atomically
     from p2vlib.geometry.frames import UNITS
     from p2vtools.capture.sanity_checks import side_of_mesh
@@ -332,7 +332,7 @@ def clean(
         Literal["left", "right"] | None, Option(case_sensitive=False, help="which foot it is (default: estimated)")
     ] = None,
 ) -> None:
-    """Make a watertight foot from a scan of an app. It is in the project's frame."""
+    """Make a watertight foot from a scan of an app. It stands in the frame of the project, toes to +x."""
     from p2vtools import viewer
     from p2vtools.capture.scan_cleaning import clean_scan, write_scan_capture
     from p2vtools.capture.scan_files import decimate, read_scan

@@ -44,7 +44,7 @@ def study(
     scheduler: Scheduler = None,
     yes: Annotated[bool, Option("--yes", help="start scale full, whose cost is otherwise only printed")] = False,
 ) -> None:
-    """Run the notebooks in order and build the report. Resumes."""
+    """Run the notebooks in order and build the report. It resumes after an interruption."""
     from p2vtools.study import runner, sweep
 
     sys.path.append(str(Path.cwd()))  # for networks of the user; only `python -m` does so by itself
@@ -86,7 +86,7 @@ def data(
     drop_leaks: Annotated[bool, Option("--drop-leaks", help="shard: omit test objects that are also in train")] = False,
     yes: Annotated[bool, Option("--yes", help="start scale full, whose cost is otherwise only printed")] = False,
 ) -> None:
-    """Generate the embedded data, or pack the real ShapeNet. Resumes."""
+    """Generate the embedded data, or pack the real ShapeNet. It resumes after an interruption."""
     from p2vtools.study import runner
 
     if work == "shard":
@@ -106,7 +106,7 @@ def seeds(
         Option("--draw", help="draw new test people and objects from the hash of the commit, and freeze all designs"),
     ] = False,
 ) -> None:
-    """Record which results looked at which test people. In data/seeds.json; prints which designs were frozen."""
+    """Record which results looked at which test people. They are in data/seeds.json."""
     from p2vtools.study import seeds as recorded
 
     if draw:
@@ -118,7 +118,7 @@ def seeds(
 
 
 def report(run: Annotated[Literal[(*PRESETS, "evaluate")], Argument(help="a scale, or the evaluation")]) -> None:
-    """Build the pages of a run again. Runs no notebook."""
+    """Build the pages of a run again. No notebook is run."""
     if run == "evaluate":
         from p2vtools.study.report.evaluation_page import build_evaluation
 
@@ -133,7 +133,7 @@ def compare(
     runs: Annotated[list[Path], Argument(metavar="RUN...", help="two or more folders like reports/quick")],
     out: Annotated[Path | None, Option(help="also write one HTML page")] = None,
 ) -> None:
-    """Show what became better or worse since the first run. Also shows the settings that differ."""
+    """Show what became better or worse since the first run. It also shows the settings that differ."""
     from p2vtools.study import comparison
 
     print(comparison.compare(runs, out))
@@ -145,7 +145,7 @@ def convert(
     checkpoint: Annotated[Path, Argument(help="the published .pth file")],
     out: Annotated[Path, Option(help="the .safetensors file to write", show_default=False)],
 ) -> None:
-    """Convert a published checkpoint to safetensors. Of Pix2Vox or Pix2Vox++."""
+    """Convert a published checkpoint to safetensors. It may be one of Pix2Vox or Pix2Vox++."""
     from p2vtools.archives.published import load_published
 
     published = load_published(checkpoint)
@@ -161,7 +161,7 @@ def fetch(
         bool, Option("--trust-first-download", help="take an archive whose sha256 is not known, and record it")
     ] = False,
 ) -> None:
-    """Download the real ShapeNet, Pix3D, or textures. ShapeNet as rendered photos, textures for skins and lights."""
+    """Download the real ShapeNet, Pix3D, or textures. It resumes after an interruption."""
     from p2vtools.archives.download import fetch as fetch_archive
     from p2vtools.synthesis.texture_download import fetch_textures
 
@@ -174,7 +174,7 @@ def fetch(
 
 
 def weights() -> None:
-    """Train and test the weights that come with the project. Resumes."""
+    """Train and test the weights that come with the project. It resumes after an interruption."""
     from p2vtools.capture.shape_model import shape_model_path
     from p2vtools.study import model_card, pretraining
     from p2vtools.synthesis.feet.shape_modes import write_shape_modes
@@ -193,7 +193,7 @@ def evaluate(
     scans: Annotated[bool, Option("--scans", help="only clean the scans, and print their errors")] = False,
     scheduler: Scheduler = None,
 ) -> None:
-    """Measure errors of cameras, scans and measures. On unseen people; resumes."""
+    """Measure errors of cameras, scans and measures. The people are unseen. It resumes after an interruption."""
     from p2vtools.study.benchmark.run import evaluate_scans, run_benchmark
     from p2vtools.study.report.evaluation_page import build_evaluation
 

@@ -101,12 +101,16 @@ def gather_light(
     return light
 
 
+def _floor_frame(trajectory: PhoneTrajectory) -> Float[np.ndarray, "4 4"]:
+    """The transform from texture axes (x: columns, y: rows, z: up; metres from the floor's centre) to the world."""
+    return flat_frame(trajectory.target, trajectory.floor.rotation, 2, 2)
+
+
 def sample_floor_light(
     light: Float[np.ndarray, "height width 3"], trajectory: PhoneTrajectory, points: Float[np.ndarray, "rows columns 3"]
 ) -> Float[np.ndarray, "rows columns 3"]:
     """Samples the ``light`` on the floor's texture at world ``points`` (metres), bilinearly."""
-    frame = flat_frame(trajectory.target, trajectory.floor.rotation, 2, 2)
-    local = (points - trajectory.target * [1, 0, 1]) @ frame[:3, :2]
+    local = (points - trajectory.target * [1, 0, 1]) @ _floor_frame(trajectory)[:3, :2]
     columns, rows = np.moveaxis(local / SPAN * PIXELS + PIXELS / 2 - 0.5, -1, 0)
     samples = [map_coordinates(light[..., channel], [rows, columns], order=1, mode="wrap") for channel in range(3)]
     return np.stack(samples, axis=-1)
@@ -117,7 +121,7 @@ def _shadow_points(trajectory: PhoneTrajectory) -> Float[np.ndarray, "points 3"]
     steps = (np.arange(SHADOW_GRID) + 0.5 - SHADOW_GRID / 2) * SHADOW_STEP * SPAN / PIXELS
     y, x = np.meshgrid(steps, steps, indexing="ij")
     local = np.column_stack([x.ravel(), y.ravel(), np.zeros(x.size), np.ones(x.size)])
-    return (local @ flat_frame(trajectory.target, trajectory.floor.rotation, 2, 2).T)[:, :3]
+    return (local @ _floor_frame(trajectory).T)[:, :3]
 
 
 def _to_texture(shadow: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "height width 3"]:
