@@ -24,7 +24,7 @@ from p2vtools.study.experiments import TrainedNetwork
 from p2vtools.study.notebook_run import NotebookRun
 
 STAGES = ("objects", "feet-phone")
-"""The trainings of a system, in this order; the second starts from the weights of the first."""
+"""The trainings of a system, in this order; the second starts from the weights of the first (`Recipe.from_objects`)."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,8 @@ class Recipe:
     """Maximum number of photos of a capture; 0: as in the other notebook."""
     single_view_share: float = 0.0
     """If not 0: two stages, this share of the steps with single photos, then the network's attention alone."""
+    from_objects: bool = True
+    """Whether the training on feet starts from the weights on objects; if not, it takes the minutes of both."""
 
 
 RECIPES = {
@@ -48,7 +50,7 @@ RECIPES = {
     "psgn-narrow": Recipe(rate=0.25, cost=(0.7, 0.65), views=1),
     "pix2vox++-f-narrow": Recipe(cost=(1.1, 1.15)),
     "pix2vox++-a-narrow": Recipe(cost=(1.3, 1.3)),
-    "unprojection": Recipe(cost=(3.2, 1.25)),
+    "unprojection": Recipe(cost=(3.2, 1.25), from_objects=False),
 }
 """Recipes by system, chosen on validation; `benchmarks/bench_costs.py` measures the costs. Systems that are missing
 have the training of notebooks 03 and 04 unchanged: Pix2Vox-A, whose steps are the unit, and Pix2Vox-F and the LSTM,
@@ -64,10 +66,12 @@ FLOOR_NOISE_HEIGHT = 0.5
 def system_recipe(config: Config, name: str, training: str) -> Training:
     """The recipe of the system ``name`` for one of `STAGES`."""
     recipe, base = RECIPES.get(name, Recipe()), config.pretraining if training == "objects" else config.finetuning
-    cost = recipe.cost[STAGES.index(training)]
+    cost, steps = recipe.cost[STAGES.index(training)], float(base.steps)
+    if training != "objects" and not recipe.from_objects:
+        steps += config.pretraining.steps * config.pretraining.batch / base.batch
     return replace(
         base,
-        steps=max(1, round(base.steps / cost)),
+        steps=max(1, round(steps / cost)),
         steps_per_epoch=max(1, round(base.steps_per_epoch / cost)),
         learning_rate=base.learning_rate * recipe.rate,
         views=recipe.views or base.views,
@@ -80,7 +84,8 @@ def train_system(run: NotebookRun, captures: Captures, name: str) -> dict[str, T
     """Trains the system ``name`` in both `STAGES`; returns training -> network."""
     trained: dict[str, TrainedNetwork] = {}
     for training in STAGES:
-        trained[training] = train_stage(run, captures, name, training, trained.get("objects"))
+        start = trained.get("objects") if RECIPES.get(name, Recipe()).from_objects else None
+        trained[training] = train_stage(run, captures, name, training, start)
     return trained
 
 
@@ -92,6 +97,7 @@ def train_stage(
     start: TrainedNetwork | None,
     variant: str = "main",
     floor_noise: float = 0.0,
+    share: float = 1.0,
     **overrides: object,
 ) -> TrainedNetwork:
     """Trains the system ``name`` in one of `STAGES`.
@@ -101,11 +107,13 @@ def train_stage(
         variant: name of the training; weights of notebooks 03 and 04 of this name are used if their recipe is the same.
         floor_noise: standard deviation of the floor's height in the cube, in edges of the cube. The unprojection
             network computes only the part of the cube that a foot can occupy.
+        share: share of the steps of the system's recipe.
         overrides: fields of the network's config.
     """
     if name == "unprojection" and training.startswith("feet"):
         overrides = {"height": FLOOR_NOISE_HEIGHT if floor_noise else FOOT_SHARE, **overrides}
-    recipe = replace(system_recipe(run.config, name, training), lift_noise=floor_noise)
+    recipe = system_recipe(run.config, name, training)
+    recipe = replace(recipe, steps=max(1, round(share * recipe.steps)), lift_noise=floor_noise)
     shared = recipe == (run.config.pretraining if training == "objects" else run.config.finetuning)
     options = dict(variant=variant if shared else f"{variant}-06", start=start, recipe=recipe, **overrides)
     network = experiments.train_network(run, captures, name, training, **options)
