@@ -40,6 +40,8 @@ class FeetData:
     """Whether everybody is also photographed standing on a printed mat (domain ``mat``)."""
     wild: bool = False
     """Whether as many further people, of wider variety, are photographed in everyday scenes (domain ``wild``)."""
+    wild_train: int = 0
+    """People of the domain ``wild`` in the training set, if not as many as of the others."""
 
 
 @dataclass(frozen=True)

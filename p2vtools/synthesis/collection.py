@@ -117,12 +117,14 @@ def capture_jobs(config: Config) -> Iterator[CaptureJob]:
 
     feet, objects = config.feet, config.objects
     for split in SPLITS:
-        seed = getattr(feet, f"{split}_seed")
-        for index in range(getattr(feet, split)):
-            yield CaptureJob("foot", split, seed, index, feet.views, feet.studio_samples, feet.phone_samples)
-            if feet.mats:
-                yield CaptureJob("mat", split, seed, index, feet.views, 0, feet.phone_samples)
-            if feet.wild:
+        seed, people = getattr(feet, f"{split}_seed"), getattr(feet, split)
+        wild = (split == "train" and feet.wild_train) or people
+        for index in range(max(people, wild)):
+            if index < people:
+                yield CaptureJob("foot", split, seed, index, feet.views, feet.studio_samples, feet.phone_samples)
+                if feet.mats:
+                    yield CaptureJob("mat", split, seed, index, feet.views, 0, feet.phone_samples)
+            if feet.wild and index < wild:
                 yield CaptureJob("wild", split, seed, index, feet.views, 0, WILD_SAMPLES)
     for synset in FAMILIES:
         for split in SPLITS:

@@ -14,9 +14,9 @@ from tests.test_p2vlib.evaluation.test_evaluation import captures
 
 def test_the_pretrained_weights_are_tested_on_the_people_of_the_quick_scale():
     ours, quick = pretrained_config().feet, PRESETS["quick"].feet
-    more = {"train": ours.train, "validation": ours.validation, "mats": True}
+    more = {"train": ours.train, "validation": ours.validation, "mats": True, "wild_train": ours.wild_train}
     assert dataclasses.replace(quick, **more) == ours
-    assert ours.train > quick.train and ours.validation > quick.validation
+    assert ours.wild_train > ours.train > quick.train and ours.validation > quick.validation
     assert (pretrained_config().objects.train, pretrained_config().finetuning.mirror) == (0, False)
 
 

@@ -2,6 +2,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -30,6 +31,9 @@ def test_the_smoke_data_and_their_taxonomy_contain_every_subject_once(smoke):
     with_mats = list(collection.capture_jobs(replace(smoke.config, feet=replace(smoke.config.feet, mats=True))))
     mats, feet = ([job.name for job in with_mats if job.kind == kind] for kind in ("mat", "foot"))
     assert mats == feet and len(with_mats) == len(jobs) + 6
+    more = collection.capture_jobs(replace(smoke.config, feet=replace(smoke.config.feet, wild_train=5)))
+    counts = Counter((job.kind, job.split) for job in more)
+    assert (counts["wild", "train"], counts["wild", "test"], counts["foot", "train"]) == (5, 2, 2)
     *objects, foot = read_taxonomy(smoke.objects / "taxonomy.json")
     assert len(objects) == 13 and (foot.synset, foot.name) == ("05563266", "foot")
     for category in objects:
