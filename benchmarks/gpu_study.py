@@ -2,11 +2,12 @@
 
     python benchmarks/gpu_study.py --out reports/gpu
 
-Trains Pix2Vox-A and Pix2Vox-LSTM on objects with the same steps, fine-tunes both on feet in the phone domain, and
-trains the camera-aware network on feet. Thresholds are chosen on validation people; the mean shape is tested beside
-the networks. Writes ``metrics.csv`` (one row per test evaluation), ``trainings.csv`` (recipe, steps, seconds, last loss
-and validation IoU of every training), ``steps.csv`` (time and memory of one training step of every network) and
-``README.md`` to ``--out``.
+Trains Pix2Vox-F, -A and -LSTM on objects with the same steps, fine-tunes F, A and the arms of the ablation (`ARMS`) on
+feet of the phone domain with the same steps, and trains the camera-aware network on feet: all of it once per seed, the
+seeds side by side in processes of their own. Thresholds are chosen on validation people; the mean shape is tested
+beside the networks, and each network is checked whether it learned. Writes ``metrics.csv`` (one row per test
+evaluation), ``trainings.csv`` (recipe, steps, seconds, loss and checks of every training), ``steps.csv`` (time and
+memory of one training step of every network) and ``README.md`` to ``--out``.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ import argparse
 import shutil
 import time
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 
 import pandas as pd
@@ -27,11 +30,22 @@ from p2vlib.data.dataset import Captures, load
 from p2vlib.models.network import Batch, fast_bf16
 from p2vlib.provenance import commit
 from p2vlib.training.losses import training_loss
-from p2vtools.study import baselines, intervals
+from p2vtools.study import baselines, intervals, learning
 from p2vtools.study.metrics_csv import format_metrics
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 CARD = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
+
+FEET = dict(dataset="feet", look="phone", light="drift", cube="metric")
+"""The captures of feet that all networks learn and are tested on."""
+
+ARMS = {
+    "main": ("lstm", "clockwise", {}),
+    "shuffled-training": ("lstm", "shuffled", {}),
+    "convlstm2d": ("lstm", "clockwise", {"recurrent": "convlstm2d"}),
+}
+"""Recurrent arms of the ablation: variant -> network, order of the photos in training, fields of its config. All are
+fine-tuned from the weights of Pix2Vox-A on objects, as Pix2Vox-A itself is (notebook 05)."""
 
 
 def time_steps(names: Sequence[str], samples: int = 4, views: int = 4, repeats: int = 5) -> pd.DataFrame:
@@ -91,110 +105,148 @@ def synchronise() -> None:
 
 
 class Study:
-    """The trainings and tests of one run; each training is a row of ``trainings``."""
+    """The trainings and tests of one seed; each training is a row of ``trainings``."""
 
-    def __init__(self, captures: Captures, work: Path, image_size: int) -> None:
-        self.captures, self.work, self.image_size = captures, work, image_size
+    def __init__(self, options: argparse.Namespace, seed: int) -> None:
+        self.seed, self.work = seed, options.work / f"seed-{seed}"
+        self.suffix, self.image_size = ("-narrow", 96) if options.narrow else ("", 224)
+        changes = {name: int(value) for name, _, value in (text.partition("=") for text in options.set)}
+        self.config = from_params(options.scale, image_size=self.image_size, **changes)
+        self.captures = load(self.config)
+        self.views = [number for number in (1, 2, 4, 8) if number <= self.captures.photos.shape[1]]
+        self.mean_iou: dict[str, float] = {}
         self.trainings: list[dict] = []
         self.metrics: list[pd.DataFrame] = []
 
     def select(self, domain: str, split: str) -> Captures:
-        """Objects in their own cube, or feet in the phone domain in the metric cube."""
-        if domain == "objects":
-            return self.captures.select(dataset="objects", split=split)
-        return self.captures.select(dataset="feet", look="phone", light="drift", cube="metric", split=split)
+        """Objects, or feet in the phone domain."""
+        return self.captures.select(split=split, **({"dataset": "objects"} if domain == "objects" else FEET))
+
+    def facts(self, domain: str, variant: str = "main") -> dict[str, str]:
+        """Columns of the metrics of a network."""
+        variant = f"{variant}-seed{self.seed}" if self.seed else variant
+        training = "objects" if domain == "objects" else "feet-phone"
+        return {"dataset": domain, "training": training, "variant": variant}
 
     def train(
-        self, name: str, domain: str, recipe: Training, variant: str, start: Path | None = None
-    ) -> torch.nn.Module:
-        """Trains ``name`` on ``domain`` and records the row; returns the network on the device, in evaluation mode."""
+        self, kind: str, domain: str, recipe: Training, variant: str = "main", start: Path | None = None, **fields
+    ) -> Path:
+        """Trains a network, tests it on the test split, and returns the file of its weights.
+
+        Args:
+            kind: ``f``, ``a``, ``lstm``, or ``unprojection``.
+            fields: of the network's config.
+        """
+        name = kind if kind == "unprojection" else f"pix2vox-{kind}{self.suffix}"
+        recipe = replace(recipe, seed=1000 * self.seed)
         torch.manual_seed(recipe.seed)
-        model = models.build(name, image_size=self.image_size)
-        learn, validation = self.select(domain, "train"), self.select(domain, "validation")
-        began = time.perf_counter()
-        history = training.train(
-            model, learn, validation, recipe, self.work / f"{name}_{domain}_{variant}", start=start
-        )
-        last = history.iloc[-1]
-        row = {"network": name, "domain": domain, "variant": variant, "seed": recipe.seed, "steps": recipe.steps}
-        row |= {"photos a step": recipe.batch, "seconds": round(time.perf_counter() - began, 1)}
-        row |= {"loss": round(last.loss, 3), "validation IoU": round(last.validation_iou, 4)}
+        model = models.build(name, image_size=self.image_size, **fields)
+        learn, validation, test = (self.select(domain, split) for split in ("train", "validation", "test"))
+        folder, began = self.work / f"{name}_{domain}_{variant}", time.perf_counter()
+        history = training.train(model, learn, validation, recipe, folder, start=start)
+        seconds = round(time.perf_counter() - began, 1)
+        model.to(DEVICE).eval()
+        check = learning.check_learning(model, validation, self.mean_iou[domain], [1, self.views[-1]])
+        row = {"network": name, "domain": domain, "variant": variant, "seed": self.seed, "steps": recipe.steps}
+        row |= {"photos a step": recipe.batch, "seconds": seconds, "loss": round(history.loss.iloc[-1], 3)}
+        row |= {"validation IoU": round(check["iou"], 4), "mean shape": round(self.mean_iou[domain], 4)}
+        row |= {"answers": round(check["answers"], 4), "learned": check["learned"]}
         self.trainings.append({**row, "recipe": training.recipe_summary(recipe, learn, validation)})
-        return model.to(DEVICE).eval()
-
-    def test(
-        self, model: torch.nn.Module, name: str, domain: str, variant: str, views: Sequence[int], **kwargs
-    ) -> None:
-        """Tests a network on the test split; the threshold is the best on validation."""
-        threshold, _ = evaluation.best_threshold(evaluation.evaluate(model, self.select(domain, "validation"), (4,)))
-        scores = evaluation.evaluate(model, self.select(domain, "test"), views, **kwargs)
-        facts = dict(model=name, training="objects" if domain == "objects" else "feet-phone", variant=variant)
+        threshold, _ = evaluation.best_threshold(evaluation.evaluate(model, validation, (4,)))
+        orders = ("clockwise", "shuffled") if kind == "lstm" and domain == "feet" else ("clockwise",)
+        scores = evaluation.evaluate(model, test, self.views, orders=orders)
         cameras = "true" if model.needs_cameras else "none"
-        dataset = "objects" if domain == "objects" else "feet"
-        self.metrics.append(evaluation.metric_rows(scores, threshold, dataset=dataset, cameras=cameras, **facts))
+        facts = {"model": name, "cameras": cameras, **self.facts(domain, variant)}
+        self.metrics.append(evaluation.metric_rows(scores, threshold, **facts))
+        return folder / "weights.safetensors"
 
-    def test_mean_shape(self, domain: str, by: str, views: Sequence[int]) -> None:
+    def test_mean_shape(self, domain: str, by: str) -> None:
         """Tests the mean shape of the training captures, which uses no photo."""
         train, validation, test = (self.select(domain, split) for split in ("train", "validation", "test"))
         threshold = baselines.mean_shape_threshold(train, validation, by)
-        scores = baselines.score_mean_shape(train, test, by, views)
-        facts = dict(model="mean-shape", training="objects" if domain == "objects" else "feet-phone")
-        self.metrics.append(
-            evaluation.metric_rows(scores, threshold, dataset="objects" if domain == "objects" else "feet", **facts)
-        )
+        own = baselines.score_mean_shape(train, validation, by)
+        self.mean_iou[domain] = float(own[own.threshold == threshold].iou.mean())
+        scores = baselines.score_mean_shape(train, test, by, self.views)
+        if not self.seed:  # it is the same for all seeds
+            self.metrics.append(evaluation.metric_rows(scores, threshold, model="mean-shape", **self.facts(domain)))
+
+    def write(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """The metrics and the trainings so far, which are also kept as files."""
+        metrics = pd.concat(self.metrics, ignore_index=True).assign(notebook="gpu_study")
+        (self.work / "metrics.csv").write_text(format_metrics(metrics), encoding="utf-8")
+        trainings = pd.DataFrame(self.trainings)
+        trainings.to_csv(self.work / "trainings.csv", index=False)
+        return metrics, trainings
+
+
+def run_seed(options: argparse.Namespace, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """All trainings and tests of one seed: its metrics and its trainings."""
+    torch.set_num_threads(max(1, torch.get_num_threads() // options.seeds))
+    study = Study(options, seed)
+    objects = Training(batch=options.batch, views=8, learning_rate=1e-3, steps_per_epoch=10**6, steps=options.steps)
+    feet = replace(objects, steps=options.feet_steps, mirror=False)
+    study.test_mean_shape("objects", "taxonomy")
+    study.test_mean_shape("feet", "side")
+    starts = {}
+    for kind in ("a", "f", "lstm"):
+        starts[kind] = study.train(kind, "objects", objects)
+        study.write()
+    for kind in ("a", "f"):
+        study.train(kind, "feet", feet, start=starts[kind])
+    for variant, (kind, order, fields) in ARMS.items():
+        study.train(kind, "feet", replace(feet, view_order=order), variant, starts["a"], **fields)
+        study.write()
+    study.image_size = models.CONFIGS["unprojection"].image_size
+    study.captures = load(replace(study.config, image_size=study.image_size))
+    cameras = replace(feet, batch=32, learning_rate=3e-3, steps=options.camera_steps)
+    study.train("unprojection", "feet", cameras)
+    return study.write()
 
 
 def run(options: argparse.Namespace) -> None:
     """Runs the whole study and writes its files to the folder ``options.out``."""
-    began, out, work = time.perf_counter(), options.out, Path(".runs") / "gpu"
-    changes = {name: int(value) for name, _, value in (text.partition("=") for text in options.set)}
-    suffix, size = ("-narrow", 96) if options.narrow else ("", 224)
-    out.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(work, ignore_errors=True)
+    began = time.perf_counter()
+    options.out.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(options.work, ignore_errors=True)
     names = [name for name in models.names() if name.endswith("-narrow") == options.narrow or name == "unprojection"]
-    time_steps(names).to_csv(out / "steps.csv", index=False)
-    study = Study(load(from_params(options.scale, image_size=size, **changes)), work, size)
-    recipe = Training(batch=options.batch, views=8, learning_rate=1e-3, steps_per_epoch=10**6)
-    views = [number for number in (1, 2, 4, 8) if number <= study.captures.photos.shape[1]]
-    for domain, by in (("objects", "taxonomy"), ("feet", "side")):
-        study.test_mean_shape(domain, by, views)
-    networks = [f"pix2vox-{kind}{suffix}" for kind in ("a", "lstm")]
-    for name in networks:
-        model = study.train(name, "objects", replace(recipe, steps=options.steps), "main")
-        study.test(model, name, "objects", "main", views)
-    for seed in range(options.seeds):
-        variant = f"main-seed{seed}" if seed else "main"
-        for name in networks:
-            start = work / f"{name}_objects_main" / "weights.safetensors"
-            tuning = replace(recipe, steps=options.feet_steps, mirror=False, seed=seed)
-            model = study.train(name, "feet", tuning, variant, start)
-            study.test(model, name, "feet", variant, views, orders=("clockwise", "shuffled"))
-    study.image_size = models.CONFIGS["unprojection"].image_size
-    study.captures = load(from_params(options.scale, image_size=study.image_size, **changes))
-    cameras = replace(recipe, batch=32, learning_rate=3e-3, steps=options.camera_steps, mirror=False)
-    model = study.train("unprojection", "feet", cameras, "main")
-    study.test(model, "unprojection", "feet", "main", views)
-    write(study, out, f"{options.scale}, {changes}" if changes else options.scale, began)
+    time_steps(names).to_csv(options.out / "steps.csv", index=False)
+    with ProcessPoolExecutor(options.seeds, mp_context=get_context("spawn")) as pool:
+        results = list(pool.map(run_seed, [options] * options.seeds, range(options.seeds)))
+    metrics, trainings = (pd.concat(parts, ignore_index=True) for parts in zip(*results, strict=True))
+    write(metrics, trainings, options, time.perf_counter() - began)
 
 
-def write(study: Study, out: Path, data: str, began: float) -> None:
+def write(metrics: pd.DataFrame, trainings: pd.DataFrame, options: argparse.Namespace, seconds: float) -> None:
     """Writes the tables and a page that says what was run where."""
-    metrics = pd.concat(study.metrics, ignore_index=True).assign(notebook="gpu_study")
+    out, data = options.out, " with ".join([options.scale, *options.set])
     (out / "metrics.csv").write_text(format_metrics(metrics), encoding="utf-8")
-    pd.DataFrame(study.trainings).to_csv(out / "trainings.csv", index=False)
-    selected = metrics[metrics.selected & (metrics.order == "clockwise")]
-    rows = intervals.summarise(selected, ["dataset", "model", "variant", "views"]).round(4)
-    minutes = (time.perf_counter() - began) / 60
+    trainings.to_csv(out / "trainings.csv", index=False)
+    rows = intervals.split_seeds(metrics[metrics.selected & (metrics.order == "clockwise")])
+    means = intervals.summarise(rows, ["dataset", "model", "variant", "views"]).round(4)
+    feet, most = rows[(rows.dataset == "feet") & (rows.views == 4)], []
+    reference = feet[feet.model.str.startswith("pix2vox-a")]
+    for (model, variant), arm in feet.groupby(["model", "variant"], sort=False):
+        if model != reference.model.iloc[0]:
+            most.append((model, variant, *intervals.paired_difference(arm, reference)))
+    differences = pd.DataFrame(most, columns=["model", "variant", "difference", "low", "high"]).round(4)
     lines = [
         "# Scale gpu",
-        f"{CARD}, torch {torch.__version__}, commit {commit()}; {minutes:.1f} minutes in all. Data of scale {data}. "
-        "Written by `benchmarks/gpu_study.py`.",
-        table(rows),
-        table(pd.DataFrame(study.trainings).drop(columns="recipe")),
+        f"{CARD}, torch {torch.__version__}, commit {commit()}; {seconds / 60:.1f} minutes in all, {options.seeds} "
+        f"seeds side by side. Data of scale {data}. Written by `benchmarks/gpu_study.py`.",
+        "Test IoU, with 95 % intervals over people (or objects) and seeds; all are of the generator of the training "
+        "data.",
+        table(means),
+        "Feet, four photos: differences in IoU to Pix2Vox-A, paired by foot and seed, with 95 % intervals over people "
+        "and seeds.",
+        table(differences),
+        "All trainings. `answers` is the IoU between a network's answers to different captures of a category; with "
+        "the validation IoU and that of the mean shape it tells whether the network learned.",
+        table(trainings.drop(columns="recipe")),
+        "One training step of every network, measured alone.",
         table(pd.read_csv(out / "steps.csv")),
     ]
     (out / "README.md").write_text("\n\n".join(lines) + "\n", encoding="utf-8")
-    print(rows.to_string())
+    print(means.to_string(), differences.to_string(), sep="\n\n")
 
 
 def table(rows: pd.DataFrame) -> str:
@@ -213,9 +265,10 @@ def main() -> None:
     parser.add_argument(
         "--camera-steps", type=int, default=900, help="steps of the camera-aware network (default: 900)"
     )
-    parser.add_argument("--seeds", type=int, default=1, help="trainings of every fine-tuning (default: 1)")
+    parser.add_argument("--seeds", type=int, default=3, help="number of seeds, side by side (default: 3)")
     parser.add_argument("--batch", type=int, default=64, help="photos a step (default: 64)")
     parser.add_argument("--out", type=Path, default=Path("reports/gpu"), help="folder of the results")
+    parser.add_argument("--work", type=Path, default=Path(".runs/gpu"), help="folder of the weights")
     run(parser.parse_args())
 
 
