@@ -17,7 +17,7 @@ from bench_published import Way, peak, random_batch, seconds
 from gpu_study import example_cameras
 from torch.utils.flop_counter import FlopCounterMode
 
-from p2vlib.models import CONFIGS, build, fast_bf16
+from p2vlib.models import CONFIGS, build, fast_bf16, to_fast_layout
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 NETWORKS = ("pix2vox-f", "pix2vox-a", "pix2vox-lstm", "unprojection")
@@ -29,6 +29,7 @@ def measure(name: str, samples: int, views: int, repeats: int, compiled: bool, t
     torch.manual_seed(0)
     ours, plain = build(name), build(name)
     plain.load_state_dict(ours.state_dict())
+    to_fast_layout(ours, compiled)
     cameras = example_cameras(samples, views) if ours.needs_cameras else None
     batch = random_batch(ours.config.image_size, samples, views, DEVICE, cameras)
     single = batch._replace(views=batch.views[:, :1], cameras=None if cameras is None else cameras[:, :1])

@@ -7,7 +7,7 @@ feet of the phone domain with the same steps, and trains the camera-aware networ
 seeds side by side in processes of their own. Thresholds are chosen on validation people; the mean shape is tested
 beside the networks, and each network is checked whether it learned. Writes ``metrics.csv`` (one row per test
 evaluation), ``trainings.csv`` (recipe, steps, seconds, loss and checks of every training), ``steps.csv`` (time and
-memory of one training step of every network) and ``README.md`` to ``--out``.
+memory of one training step of every network, measured unless the file is there) and ``README.md`` to ``--out``.
 """
 
 from __future__ import annotations
@@ -112,15 +112,20 @@ class Study:
         self.suffix, self.image_size = ("-narrow", 96) if options.narrow else ("", 224)
         changes = {name: int(value) for name, _, value in (text.partition("=") for text in options.set)}
         self.config = from_params(options.scale, image_size=self.image_size, **changes)
-        self.captures = load(self.config)
-        self.views = [number for number in (1, 2, 4, 8) if number <= self.captures.photos.shape[1]]
+        self.load()
+        self.views = [number for number in (1, 2, 4, 8) if number <= self.splits["feet", "test"].photos.shape[1]]
         self.mean_iou: dict[str, float] = {}
         self.trainings: list[dict] = []
         self.metrics: list[pd.DataFrame] = []
 
-    def select(self, domain: str, split: str) -> Captures:
-        """Objects, or feet in the phone domain."""
-        return self.captures.select(split=split, **({"dataset": "objects"} if domain == "objects" else FEET))
+    def load(self) -> None:
+        """Loads the captures of each split with photos of `image_size`: objects, and feet in the phone domain."""
+        captures = load(replace(self.config, image_size=self.image_size))
+        self.splits = {
+            (domain, split): captures.select(split=split, **values)
+            for domain, values in {"objects": {"dataset": "objects"}, "feet": FEET}.items()
+            for split in ("train", "validation", "test")
+        }
 
     def facts(self, domain: str, variant: str = "main") -> dict[str, str]:
         """Columns of the metrics of a network."""
@@ -141,7 +146,7 @@ class Study:
         recipe = replace(recipe, seed=1000 * self.seed)
         torch.manual_seed(recipe.seed)
         model = models.build(name, image_size=self.image_size, **fields)
-        learn, validation, test = (self.select(domain, split) for split in ("train", "validation", "test"))
+        learn, validation, test = (self.splits[domain, split] for split in ("train", "validation", "test"))
         folder, began = self.work / f"{name}_{domain}_{variant}", time.perf_counter()
         history = training.train(model, learn, validation, recipe, folder, start=start)
         seconds = round(time.perf_counter() - began, 1)
@@ -162,7 +167,7 @@ class Study:
 
     def test_mean_shape(self, domain: str, by: str) -> None:
         """Tests the mean shape of the training captures, which uses no photo."""
-        train, validation, test = (self.select(domain, split) for split in ("train", "validation", "test"))
+        train, validation, test = (self.splits[domain, split] for split in ("train", "validation", "test"))
         threshold = baselines.mean_shape_threshold(train, validation, by)
         own = baselines.score_mean_shape(train, validation, by)
         self.mean_iou[domain] = float(own[own.threshold == threshold].iou.mean())
@@ -197,7 +202,7 @@ def run_seed(options: argparse.Namespace, seed: int) -> tuple[pd.DataFrame, pd.D
         study.train(kind, "feet", replace(feet, view_order=order), variant, starts["a"], **fields)
         study.write()
     study.image_size = models.CONFIGS["unprojection"].image_size
-    study.captures = load(replace(study.config, image_size=study.image_size))
+    study.load()
     cameras = replace(feet, batch=32, learning_rate=3e-3, steps=options.camera_steps)
     study.train("unprojection", "feet", cameras)
     return study.write()
@@ -209,7 +214,8 @@ def run(options: argparse.Namespace) -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(options.work, ignore_errors=True)
     names = [name for name in models.names() if name.endswith("-narrow") == options.narrow or name == "unprojection"]
-    time_steps(names).to_csv(options.out / "steps.csv", index=False)
+    if not (options.out / "steps.csv").is_file():
+        time_steps(names).to_csv(options.out / "steps.csv", index=False)
     with ProcessPoolExecutor(options.seeds, mp_context=get_context("spawn")) as pool:
         results = list(pool.map(run_seed, [options] * options.seeds, range(options.seeds)))
     metrics, trainings = (pd.concat(parts, ignore_index=True) for parts in zip(*results, strict=True))

@@ -87,7 +87,8 @@ def render_silhouettes(
     down, across = torch.meshgrid(line, line, indexing="ij")
     pixels = torch.stack([across, down, torch.ones_like(down)]).flatten(1)  # [3, size * size]
     back = rotation.transpose(2, 3)
-    direction = back @ torch.linalg.solve(intrinsics, pixels.expand(*cameras.shape[:2], -1, -1))
+    rays, _ = torch.linalg.solve_ex(intrinsics, pixels.expand(*cameras.shape[:2], -1, -1))  # does not wait for a GPU
+    direction = back @ rays
     position = -back @ translation  # [batch, views, 3, 1]
     # Where a ray enters and leaves the slabs between opposite sides of the cube.
     slope = torch.where(direction.abs() < 1e-6, 1e-6, direction)

@@ -125,14 +125,17 @@ def initialise_weights(model: nn.Module) -> None:
             initialise()
 
 
-def to_fast_layout(model: AnyModule) -> AnyModule:
+def to_fast_layout(model: AnyModule, compiled: bool = False) -> AnyModule:
     """Puts, in place, 2-D weights into channels_last and 3-D weights into channels_last_3d; returns ``model``.
+
+    With ``compiled``, into PyTorch's default layout: `torch.compile` chooses layouts itself, and expects others of the
+    gradients of channels-last weights than convolutions return (PyTorch 2.11 on CUDA).
 
     A convolution whose weights lie channels-last returns channels-last activations, so the weights are enough: every
     module in between keeps the layout of its input. In PyTorch's default layout the same 3-D convolutions take 4 to 35
     times as long on a CPU, depending on the processor.
     """
-    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+    formats = {} if compiled else {4: torch.channels_last, 5: torch.channels_last_3d}
     for parameter in model.parameters():
         memory_format = formats.get(parameter.dim(), torch.contiguous_format)
         # Not `contiguous`: with one channel both layouts are the same memory, so it would keep the strides that are

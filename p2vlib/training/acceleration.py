@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.state import AcceleratorState
 from accelerate.utils import AutocastKwargs, GradientAccumulationPlugin
 from torch import nn
 
@@ -32,6 +33,9 @@ def make_accelerator(device: torch.device | str | None) -> Accelerator:
     """An accelerator for ``device``, by default the GPU where there is one, with the `precision` that is fast there."""
     on_cpu = not torch.cuda.is_available() if device is None else torch.device(device).type == "cpu"
     mixed = {"bfloat16": "bf16", "float16": "fp16", "float32": "no"}[precision("cpu" if on_cpu else "cuda")]
+    state = AcceleratorState._shared_state  # of the process: it allows no other device or precision
+    if state and (state["device"].type == "cpu", state["_mixed_precision"]) != (on_cpu, mixed):
+        AcceleratorState._reset_state(reset_partial_state=True)
     if not on_cpu:
         torch.set_float32_matmul_precision("high")  # TF32; convolutions have it by default
     accelerator = Accelerator(

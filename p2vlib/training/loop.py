@@ -124,7 +124,7 @@ def _prepare(
     accelerator: Accelerator, model: nn.Module, recipe: Training, compiled: bool
 ) -> tuple[nn.Module, torch.optim.Optimizer, AveragedModel | None]:
     """The network as each process trains it, its optimiser, and the moving average of its weights."""
-    optimizer, average = adamw(to_fast_layout(model), recipe), None
+    optimizer, average = adamw(to_fast_layout(model, compiled), recipe), None
     if recipe.average_decay:
         update = get_ema_multi_avg_fn(recipe.average_decay)
         average = AveragedModel(model, accelerator.device, multi_avg_fn=update, use_buffers=True)
