@@ -26,7 +26,7 @@ import torch
 
 from p2vlib import evaluation, models, training
 from p2vlib.config import Training, from_params
-from p2vlib.data.dataset import Captures, load
+from p2vlib.data.dataset import load
 from p2vlib.models.network import Batch, fast_bf16
 from p2vlib.provenance import commit
 from p2vlib.training.losses import training_loss
