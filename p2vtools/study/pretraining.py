@@ -27,7 +27,7 @@ from p2vtools.synthesis.collection import build_collection
 PLACEMENT_NOISE = {"exact": (4.0, 0.025), "by hand": (7.0, 0.05)}
 """Placement noise of each member in its training on the domain ``wild`` (`Training.placement_noise`)."""
 
-IN_THE_WILD = {"steps": 6000, "batch": 96, "learning_rate": 2e-3, "close_crops": 0.5}
+IN_THE_WILD = {"steps": 5500, "batch": 72, "learning_rate": 2e-3, "close_crops": 0.5}
 """What differs in the last stage, on the domain ``wild``: hours on two cores, minutes on a GPU. Half of the crops are
 close to the foot."""
 
