@@ -231,10 +231,13 @@ def write(metrics: pd.DataFrame, trainings: pd.DataFrame, options: argparse.Name
     means = intervals.summarise(rows, ["dataset", "model", "variant", "views"]).round(4)
     feet, most = rows[(rows.dataset == "feet") & (rows.views == 4)], []
     reference = feet[feet.model.str.startswith("pix2vox-a")]
+    failed = trainings[~trainings.learned]
+    unlearned = set(failed[failed.domain == "feet"][["network", "variant"]].itertuples(index=False, name=None))
     for (model, variant), arm in feet.groupby(["model", "variant"], sort=False):
-        if model != reference.model.iloc[0]:
+        if model != reference.model.iloc[0] and (model, variant) not in unlearned:
             most.append((model, variant, *intervals.paired_difference(arm, reference)))
     differences = pd.DataFrame(most, columns=["model", "variant", "difference", "low", "high"]).round(4)
+    names = [f"{row.network} on {row.domain}, {row.variant}, seed {row.seed}" for row in failed.itertuples()]
     lines = [
         "# Scale gpu",
         f"{CARD}, torch {torch.__version__}, commit {commit()}; {seconds / 60:.1f} minutes in all, {options.seeds} "
@@ -243,10 +246,11 @@ def write(metrics: pd.DataFrame, trainings: pd.DataFrame, options: argparse.Name
         "data.",
         table(means),
         "Feet, four photos: differences in IoU to Pix2Vox-A, paired by foot and seed, with 95 % intervals over people "
-        "and seeds.",
+        "and seeds. Networks of which a training did not learn are left out.",
         table(differences),
         "All trainings. `answers` is the IoU between a network's answers to different captures of a category; with "
-        "the validation IoU and that of the mean shape it tells whether the network learned.",
+        f"the validation IoU and that of the mean shape it tells whether the network learned. Did not learn: "
+        f"{'; '.join(names) or 'none'}.",
         table(trainings.drop(columns="recipe")),
         "One training step of every network, measured alone.",
         table(pd.read_csv(out / "steps.csv")),

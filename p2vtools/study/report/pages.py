@@ -14,7 +14,7 @@ from p2vlib.config import read_settings
 from p2vlib.files import FileError, reading, write_bytes, write_text
 from p2vlib.provenance import home, text_digest
 from p2vtools.files import file_lock
-from p2vtools.study import learning, seeds
+from p2vtools.study import intervals, learning, seeds
 from p2vtools.study.metrics_csv import COLUMNS, parse_metrics, read_metrics
 from p2vtools.study.notebook_run import manifests, part_of_metrics, read_json
 from p2vtools.study.parameters import notebook_number
@@ -189,6 +189,7 @@ def _index(folder: Path, scale: str, completed: Sequence[Manifest], parameters: 
             *_gallery(folder, completed),
             *_learning_section(checks),
             *_groups_section(),
+            *_gpu_section(scale),
             *(_notebook_section(folder, manifest, checks) for manifest in completed),
             {"title": "Cost", "tables": [table(costs, "Minutes and peak memory")]},
             {"title": "Published numbers", "id": "published", "html": PUBLISHED, "details": published},
@@ -247,6 +248,26 @@ def _groups_section() -> list[dict[str, Any]]:
     )
     details = {"summary": "every group", "tables": [cells]}
     return [{"title": "The pretrained weights by group", "html": prose(groups.EXPLANATION), "details": details}]
+
+
+def _gpu_section(scale: str) -> list[dict[str, Any]]:
+    """The published networks at 224 pixels (`benchmarks/gpu_study.py`), beside the results of scale quick."""
+    folder = home() / "reports" / "gpu"
+    if scale != "quick" or not (folder / "metrics.csv").is_file():
+        return []
+    rows = read_metrics(folder / "metrics.csv")
+    rows = intervals.split_seeds(rows[(rows.order == "clockwise") & rows.views.isin([1, 4, 8])])
+    means = intervals.summarise(rows, ["dataset", "model", "variant", "views"])
+    means["text"] = [f"{row.iou:.3f} [{row.low:.3f}, {row.high:.3f}]" for row in means.itertuples()]
+    keys = ["dataset", "model", "variant"]
+    cells = means.pivot(index=keys, columns="views", values="text")
+    trainings = pd.read_csv(folder / "trainings.csv").rename(columns={"domain": "dataset", "network": "model"})
+    learned = trainings.groupby(keys).learned.agg(lambda each: f"{each.sum()} of {len(each)}")
+    cells = cells.set_axis([f"{views} photo{'s' * (views > 1)}" for views in cells], axis=1)
+    cells = cells.join(learned.rename("learned")).fillna("").reset_index()
+    text = "Pix2Vox as published, at 224 pixels, trained for minutes with three seeds; see reports/gpu/README.md."
+    caption = "Test IoU with 95 % intervals over people or objects and seeds"
+    return [{"title": "The published networks on a GPU", "html": prose(text), "tables": [table(cells, caption)]}]
 
 
 def _banners(manifest: Manifest, checks: pd.DataFrame) -> list[str]:
