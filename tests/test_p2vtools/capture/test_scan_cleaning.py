@@ -13,9 +13,18 @@ from scipy.spatial import KDTree
 from p2vlib.geometry.frames import SIDES, Cube, foot_cube
 from p2vlib.geometry.grids import VoxelGrid, iou, voxelise
 from p2vtools.archives.binvox import read_binvox, write_binvox
-from p2vtools.capture.scan_cleaning import UNKNOWN_UNIT, CleanedScan, _extend_to_floor, _lengthen_toes, clean_scan
+from p2vtools.capture.ground_plane import GroundPlane
+from p2vtools.capture.scan_cleaning import (
+    UNKNOWN_UNIT,
+    CleanedScan,
+    _extend_to_floor,
+    _lengthen_toes,
+    _stand_like_shape,
+    clean_scan,
+)
 from p2vtools.capture.scan_files import read_scan
-from p2vtools.capture.shape_model import ShapeModel
+from p2vtools.capture.shape_model import FittedShape, ShapeModel
+from p2vtools.capture.template_registration import Registration
 from p2vtools.cli import main
 from p2vtools.fit.measure import measure_foot
 from p2vtools.fit.placement import pose_matrix
@@ -54,6 +63,28 @@ def degraded(feet) -> list[tuple[SyntheticFoot, trimesh.Trimesh, ScanTruth]]:
 @pytest.fixture(scope="module")
 def cleaned(degraded, template) -> list[CleanedScan]:
     return [clean_scan(scan, template) for _, scan, _ in degraded]
+
+
+def test_a_foot_that_stands_on_its_sole_is_not_turned_by_the_shape_model(feet):
+    """A real scan was: its shape, which the model does not reach, seemed to be tilted by seven degrees."""
+
+    def stand(degrees: float, with_sole: bool) -> bool:
+        """Whether a foot on a floor that is ``degrees`` off is turned, when its fitted shape says so."""
+        tilt = trimesh.transformations.rotation_matrix(np.deg2rad(7), [0, 0, 1])
+        mesh = (
+            feet[0]
+            .solid.copy()
+            .apply_transform(trimesh.transformations.rotation_matrix(np.deg2rad(degrees), [0, 0, 1]))
+        )
+        if not with_sole:
+            mesh.update_faces(mesh.face_normals[:, 1] > -0.5)
+        floor = [np.array([0.0, 1.0, 0.0, 0.0])]
+        ground = GroundPlane(np.eye(4), mesh, floor, Registration("left", np.eye(4), 0.004), [])
+        turned, _ = _stand_like_shape(ground, FittedShape("left", mesh, tilt, 0.002))
+        return turned is not ground
+
+    assert not stand(0, with_sole=True)
+    assert stand(7, with_sole=True) and stand(0, with_sole=False)
 
 
 def errors(cleaned: CleanedScan, to_scan: np.ndarray, foot: SyntheticFoot) -> tuple[float, float, float]:
