@@ -215,7 +215,7 @@ def complete_card(path: Path, config: Config) -> dict[str, object]:
     entries["design"] = design_digest([__name__])
     pretrained.update_card(path, entries)
     figure = card_figure(weights, rows, feet / "phone")
-    write_atomically(path.with_suffix(".png"), lambda partial: figure.savefig(partial, dpi=110))
+    write_atomically(path.with_suffix(".png"), lambda partial: figure.savefig(partial, dpi=100))
     return entries
 
 

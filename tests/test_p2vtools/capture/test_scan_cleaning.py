@@ -70,12 +70,8 @@ def test_a_foot_that_stands_on_its_sole_is_not_turned_by_the_shape_model(feet):
 
     def stand(degrees: float, with_sole: bool) -> bool:
         """Whether a foot on a floor that is ``degrees`` off is turned, when its fitted shape says so."""
-        tilt = trimesh.transformations.rotation_matrix(np.deg2rad(7), [0, 0, 1])
-        mesh = (
-            feet[0]
-            .solid.copy()
-            .apply_transform(trimesh.transformations.rotation_matrix(np.deg2rad(degrees), [0, 0, 1]))
-        )
+        tilt, error = (trimesh.transformations.rotation_matrix(np.deg2rad(angle), [0, 0, 1]) for angle in (7, degrees))
+        mesh = feet[0].solid.copy().apply_transform(error)
         if not with_sole:
             mesh.update_faces(mesh.face_normals[:, 1] > -0.5)
         floor = [np.array([0.0, 1.0, 0.0, 0.0])]

@@ -141,15 +141,16 @@ def test_fewer_photos_are_predicted_once(app, foot, weights, monkeypatch):
         return original(sample, network, photos, size)
 
     monkeypatch.setattr(samples, "predict_sample", count)
-    app.controls.views.value = 2
-    probability = original(foot, (weights.model, weights.threshold), [0, 2]).probability
-    assert displayed_iou(app) == f"{iou(probability >= weights.threshold, foot.truth(32)):.3f}"
-    assert app.photos.value.count("<img") == 2 and app.controls.photo.max == 2
+    before = displayed_iou(app)
+    app.controls.views.value = 3
+    probability = original(foot, (weights.model, weights.threshold), [0, 1, 2]).probability
+    assert displayed_iou(app) == f"{iou(probability >= weights.threshold, foot.truth(32)):.3f}" != before
+    assert app.photos.value.count("<img") == 3 and app.controls.photo.max == 3
     app.controls.threshold.value = 0.6
     app.controls.mode.value = "voxels"
     app.controls.views.value = 4
-    app.controls.views.value = 2
-    assert computed == [((0, 2), 32)]
+    app.controls.views.value = 3
+    assert computed == [((0, 1, 2), 32)]
 
 
 def test_two_networks_side_by_side(app, weights):
