@@ -132,7 +132,7 @@ def test_slice_sliders_are_above_their_pictures(viewer_tab):
         box, before = handle.bounding_box(), cuts.get_attribute("src")
         x = box["x"] + box["width"] / 2
         assert int(3 * (x - picture["x"]) / picture["width"]) == column, f"{axis} is not above its slice"
-        drag(viewer_tab, handle, pixels=25, steps=5)
+        handle.press("ArrowRight")  # a mouse may miss the handle where the page still grows
         viewer_tab.wait_until(lambda before=before: cuts.get_attribute("src") != before, f"{axis} moves no slice")
     assert viewer_tab.page.evaluate(SCROLL_BARS) == []
     viewer_tab.page.locator(".p2v-slices input").press("Space")
