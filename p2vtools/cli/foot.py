@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 PAPER = "a4x2"
 """The paper on which a mat is printed, and expected in photos, by default."""
 
-NO_SCALE = "photograph the foot on the mat (p2v mat), or pass its measured length to p2v capture --foot-length MM"
+NO_SCALE = (
+    "photograph the foot on a sheet of paper (--sheet a4) or the mat (p2v mat), or pass its length (--foot-length MM)"
+)
 """What to do if the scale of a foot is unknown."""
 
 ASSUMED_RULER = "; its ruler is assumed to be 100 mm long: measure it and pass --ruler MM"
@@ -214,12 +216,18 @@ class Source(NamedTuple):
     """Millimetres, for photos without scale."""
     ruler: float | None
     """Measured length of the ruler on the mat, millimetres."""
+    sheet: str | None
+    """The plain sheet of paper under the foot, instead of a mat."""
 
 
 def capture(
     source: Annotated[Path, Argument(help="photos, an MP4 or MOV, an app's export (--from), or a capture folder")],
     side: Side,
     paper: Annotated[str, Option("--mat", help="the paper that the mat is printed on, or none")] = PAPER,
+    sheet: Annotated[
+        Literal["a4", "letter"] | None,
+        Option(case_sensitive=False, help="instead of a mat: the plain white sheet on which the foot stands"),
+    ] = None,
     app: Annotated[
         Literal[APPS] | None,
         Option("--from", help="the app that exported photos and cameras; for a mesh alone: p2v clean"),
@@ -235,7 +243,7 @@ def capture(
     licence: Annotated[str, Option(help="the licence of the submitted capture")] = "CC-BY-4.0",
 ) -> None:
     """Make a capture folder from photos, a video or an export. With --into, submit it."""
-    origin = Source(source, side, paper.lower(), app, foot_length, ruler)
+    origin = Source(source, side, paper.lower(), app, foot_length, ruler, sheet)
     if into:
         _submit(origin, into, subject, consent, licence, out)
     elif not out or subject or consent:
@@ -280,7 +288,17 @@ def _make_capture(source: Source, out: Path) -> None:
 
 
 def _with_cameras(source: Source, out: Path) -> WrittenCapture:
-    """Writes the capture folder with cameras from the mat, an app or structure from motion."""
+    """Writes the capture folder with cameras from the mat, a sheet of paper, an app or structure from motion."""
+    from p2vtools.fit import pretrained
+
+    if source.sheet:
+        from p2vtools.capture.sheet_capture import capture_on_sheet
+
+        given = {"--from": source.app, "--foot-length": source.foot_length, "--ruler": source.ruler}
+        if wrong := [name for name, value in given.items() if value]:
+            raise ValueError(f"{wrong[0]} is not needed with --sheet, which gives the scale; remove one of them")
+        weights = pretrained.load_pretrained()
+        return capture_on_sheet(source.path, source.sheet, source.side, out, weights, progress.log)
     if not source.app and source.paper != "none":
         from p2vtools.capture import mat_capture
         from p2vtools.synthesis.mat import RULER, get_mat
@@ -295,7 +313,6 @@ def _with_cameras(source: Source, out: Path) -> WrittenCapture:
     from p2vtools.capture.export_capture import capture_from_export
     from p2vtools.capture.sfm import read_photos_without_mat
     from p2vtools.files import ensure_absent
-    from p2vtools.fit import pretrained
     from p2vtools.fit.photo_set import check_foot_length
 
     ensure_absent(out)

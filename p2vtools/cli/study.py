@@ -102,15 +102,17 @@ def data(
 
 def seeds(
     draw: Annotated[
-        bool,
-        Option("--draw", help="draw new test people and objects from the hash of the commit, and freeze all designs"),
-    ] = False,
+        Literal["all", "evaluate"] | None,
+        Option(
+            help="draw new test people and objects of everything, or the people of evaluate, and freeze all designs"
+        ),
+    ] = None,
 ) -> None:
     """Record which results looked at which test people. They are in data/seeds.json."""
     from p2vtools.study import seeds as recorded
 
     if draw:
-        print(f"drawn, to commit before anything is run: {recorded.draw_test_seeds()}")
+        print(f"drawn, to commit before anything is run: {recorded.draw_test_seeds(draw)}")
         return
     for look in recorded.record_looks():
         design = "frozen before its people were drawn" if look["frozen"] else "not frozen before its people were drawn"

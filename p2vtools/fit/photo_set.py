@@ -27,6 +27,7 @@ DEFAULT_PHOTO_SIDE = 1024
 
 SCALES = {
     "mat": "the printed mat",
+    "sheet": "the sheet of paper",
     "tracking": "the phone's tracking of its own position",
     "foot length": "the length of the foot, measured by hand",
     "noted": "distances of the cameras noted by hand",

@@ -64,8 +64,11 @@ def designs() -> dict[str, str]:
     return {**found, EVALUATION: design_digest(["p2vtools.study.benchmark.run"])}
 
 
-def draw_test_seeds() -> dict[str, int]:
-    """Replaces the test seeds of feet, objects and evaluation in the code by parts of the hash of the present commit.
+def draw_test_seeds(populations: str = "all") -> dict[str, int]:
+    """Replaces test seeds in the code by parts of the hash of the present commit.
+
+    Args:
+        populations: ``all`` (feet, objects and the people of the evaluation), or `EVALUATION`.
 
     Raises:
         ValueError: files differ from the commit, or a seed is not where it is expected.
@@ -73,12 +76,13 @@ def draw_test_seeds() -> dict[str, int]:
     if not re.fullmatch(r"[0-9a-f]+", revision := commit()):
         raise ValueError(f"{home()}: the commit is {revision}; expected a checkout without changes: commit them first")
     digits = _git("rev-parse", "HEAD")
-    drawn = {
-        name: int(digits[7 * i : 7 * i + 7], 16) for i, name in enumerate(("feet.test", "objects.test", EVALUATION))
-    }
-    _replace(
-        home() / "p2vlib" / "config.py", r"(?<=    test_seed: int = )\w+", [drawn["feet.test"], drawn["objects.test"]]
-    )
+    names = ("feet.test", "objects.test", EVALUATION)
+    drawn = {name: int(digits[7 * i : 7 * i + 7], 16) for i, name in enumerate(names)}
+    if populations == EVALUATION:
+        drawn = {EVALUATION: drawn[EVALUATION]}
+    else:
+        seeds = [drawn["feet.test"], drawn["objects.test"]]
+        _replace(home() / "p2vlib" / "config.py", r"(?<=    test_seed: int = )\w+", seeds)
     _replace(home() / "p2vtools" / "study" / "benchmark" / "walks.py", r"(?<=^SEED = )\w+", [drawn[EVALUATION]])
     content = read_seeds()
     draw = {"commit": revision, "date": _git("show", "-s", "--format=%cs"), "seeds": drawn, "designs": designs()}

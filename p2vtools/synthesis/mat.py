@@ -26,6 +26,10 @@ RULER = 100.0
 INCH = 25.4
 
 
+PLAIN_SHEETS = {"a4": (297.0, 210.0), "letter": (11 * INCH, 8.5 * INCH)}
+"""Longer and shorter edge of a sheet without a print, mm, by the name of its paper."""
+
+
 class Sheet(NamedTuple):
     """A printed sheet on the floor, as the renderer takes it."""
 
@@ -216,5 +220,16 @@ def find_mats(marker_ids: Int[np.ndarray, " markers"]) -> list[Mat]:
 def random_sheet(mat: Mat, rng: np.random.Generator) -> Sheet:
     """A mat with random print contrast, up to 12 mm and 7 degrees away from the foot's axis."""
     ink, paper = rng.uniform([0.03, 0.70], [0.10, 0.90]).tolist()
-    position, rotation = rng.uniform(-0.012, 0.012, 2).tolist(), float(rng.uniform(-7, 7))
-    return mat.to_sheet(4, ink, paper, tuple(position), rotation)
+    return mat.to_sheet(4, ink, paper, *_random_place(rng))
+
+
+def random_plain_sheet(paper: str, rng: np.random.Generator) -> Sheet:
+    """A sheet of `PLAIN_SHEETS` of random whiteness, up to 12 mm and 7 degrees away from the foot's axis."""
+    width, depth = np.array(PLAIN_SHEETS[paper]) / 1000
+    return Sheet(np.full((60, 80), rng.uniform(0.80, 0.92)), float(width), float(depth), *_random_place(rng))
+
+
+def _random_place(rng: np.random.Generator) -> tuple[tuple[float, float], float]:
+    """Position of a sheet, metres, and its rotation, degrees."""
+    x, z = rng.uniform(-0.012, 0.012, 2).tolist()
+    return (x, z), float(rng.uniform(-7, 7))

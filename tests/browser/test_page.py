@@ -15,7 +15,7 @@ import requests
 import trimesh
 
 from p2vlib.provenance import home
-from p2vtools.study.benchmark.walks import MatWalk, render_walk
+from p2vtools.study.benchmark.walks import Walk, render_walk
 from p2vtools.synthesis.feet.landmarks import true_measures
 from tests.browser.tabs import Tab, check_turning, open_tab
 
@@ -24,7 +24,7 @@ SECONDS = 300
 
 
 @pytest.fixture(scope="module")
-def walk() -> MatWalk:
+def walk() -> Walk:
     """Photos of a left foot on a mat."""
     return render_walk(0, 8)
 

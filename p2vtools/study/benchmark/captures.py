@@ -18,13 +18,14 @@ from p2vlib.geometry.grids import iou, voxelise
 from p2vtools.capture.capture_writer import WrittenCapture
 from p2vtools.capture.charuco import undistort
 from p2vtools.capture.mat_capture import capture_on_mat
+from p2vtools.capture.sheet_capture import capture_on_sheet
 from p2vtools.fit import pretrained
 from p2vtools.fit.camera_alignment import note_by_hand
 from p2vtools.fit.photo_set import PhotoSet, photo_set_from_arrays, read_photo_set
 from p2vtools.fit.pretrained import PretrainedModel
 from p2vtools.fit.uncertainty import MEASURE_NAMES
 from p2vtools.fit.verdict import reconstruct_and_judge
-from p2vtools.study.benchmark.walks import MatWalk, render_walk
+from p2vtools.study.benchmark.walks import Walk, render_walk
 from p2vtools.study.validation_feet import change_cameras, perturb_cameras, solid_in_frame
 from p2vtools.synthesis.feet.landmarks import true_measures
 
@@ -36,39 +37,54 @@ it. Assumed; no app states its own."""
 
 
 def evaluate_capture(case: int, views: int = 8) -> dict[str, pd.DataFrame]:
-    """Evaluates person number ``case`` on a mat in ``views`` photos.
+    """Evaluates person number ``case`` in ``views`` photos, on a mat and on a plain sheet of paper.
 
     Returns:
-        ``photos``, one row per photo: board (share of the corners that it shows), solved, mm and degrees (errors of its
-        camera), focal (relative error of the focal length).
+        ``photos``, one row per photo: mat (`Walk.surface`), board (share of the mat's corners that it shows; NaN for a
+        sheet), solved, mm and degrees (errors of its camera), focal (relative error of the focal length).
 
-        ``fits``, one row per way, number of photos and measure. Way ``mat`` has the cameras of the mat, ``exact`` the
-        true ones, ``tracking`` those of a phone's tracking and ``noted`` those noted by hand, the last two with all
-        photos. Columns: way, views, measure, truth, found (mm; NaN: no foot), within (half-width of the interval, mm),
-        iou (with the true solid at 32^3; placement found), verdict.
+        ``fits``, one row per way, number of photos and measure. Way ``mat`` has the cameras of the mat, ``sheet`` those
+        of the sheet, ``exact`` the true ones, ``tracking`` those of a phone's tracking and ``noted`` those noted by
+        hand, the last two with all photos. Columns: way, views, mat, measure, truth, found (mm; NaN: no foot), within
+        (half-width of the interval, mm), iou (with the true solid at 32^3; placement found), verdict.
     """
     walk, weights = render_walk(case, views), pretrained.load_pretrained()
-    capture, on_mat = None, None
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name) / "capture"
-        with contextlib.suppress(ValueError):  # too few photos show enough of the board
-            capture = capture_on_mat(walk.write(Path(name) / "photos"), walk.mat, walk.foot.side, folder)
-            on_mat = read_photo_set(folder)
+    capture, on_mat = _capture(walk, weights)
     exact, rng = _exact_capture(walk), np.random.default_rng(case)
     tracked = perturb_cameras(exact, *TRACKING_ERROR, rng)
     noted = change_cameras(exact, note_by_hand, rng)
     ways = {"mat": (on_mat, walk.to_mat, VIEWS), "exact": (exact, np.eye(4), VIEWS)}
     ways |= {"tracking": (tracked, np.eye(4), VIEWS[-1:]), "noted": (noted, np.eye(4), VIEWS[-1:])}
     fits = [row for way, arguments in ways.items() for row in _fit_rows(walk, weights, way, *arguments)]
-    labels = {"case": case, "person": walk.foot.subject, "side": walk.foot.side, "mat": walk.mat.name}
-    photos = pd.DataFrame(_photo_rows(walk, capture))
-    return {"photos": photos.assign(**labels), "fits": pd.DataFrame(fits).assign(**labels)}
+    photos = [*_photo_rows(walk, capture)]
+    walk = render_walk(case, views, plain=True)
+    capture, on_sheet = _capture(walk, weights)
+    photos += _photo_rows(walk, capture)
+    fits += _fit_rows(walk, weights, "sheet", on_sheet, walk.to_mat, (4, VIEWS[-1]))
+    labels = {"case": case, "person": walk.foot.subject, "side": walk.foot.side}
+    return {"photos": pd.DataFrame(photos).assign(**labels), "fits": pd.DataFrame(fits).assign(**labels)}
 
 
-def _photo_rows(walk: MatWalk, capture: WrittenCapture | None) -> Iterator[dict]:
+def _capture(walk: Walk, weights: PretrainedModel) -> tuple[WrittenCapture | None, PhotoSet | None]:
+    """The capture that the command writes from the photos; None: too few of them show the mat or the sheet."""
+    with tempfile.TemporaryDirectory() as name, contextlib.suppress(ValueError):
+        photos, folder, side = walk.write(Path(name) / "photos"), Path(name) / "capture", walk.foot.side
+        if walk.mat is None:
+            capture = capture_on_sheet(photos, walk.paper, side, folder, weights)
+        else:
+            capture = capture_on_mat(photos, walk.mat, side, folder)
+        return capture, read_photo_set(folder)
+    return None, None
+
+
+def _photo_rows(walk: Walk, capture: WrittenCapture | None) -> Iterator[dict]:
     estimated = dict(zip(capture.names, capture.cameras, strict=True)) if capture else {}
     for view, true in enumerate(walk.cameras_on_mat):
-        row = {"view": view, "board": float(walk.visible_corners(view).mean())}
+        row: dict = {
+            "view": view,
+            "mat": walk.surface,
+            "board": float(walk.visible_corners(view).mean()) if walk.mat else np.nan,
+        }
         camera = estimated.get(f"{view:02d}.jpg")
         if camera is None:
             yield row | {"solved": False}
@@ -82,7 +98,7 @@ def _photo_rows(walk: MatWalk, capture: WrittenCapture | None) -> Iterator[dict]
         }
 
 
-def _exact_capture(walk: MatWalk) -> PhotoSet:
+def _exact_capture(walk: Walk) -> PhotoSet:
     """The photos, undistorted with the true lens, and the true cameras in the frame of the foot."""
     coefficients = np.array([walk.lens.distortion, 0, 0, 0, 0])
     pairs = zip(walk.images(), walk.cameras, strict=True)
@@ -92,7 +108,7 @@ def _exact_capture(walk: MatWalk) -> PhotoSet:
 
 
 def _fit_rows(
-    walk: MatWalk,
+    walk: Walk,
     weights: PretrainedModel,
     way: str,
     photo_set: PhotoSet | None,
@@ -120,4 +136,12 @@ def _fit_rows(
         for name in MEASURE_NAMES:
             title = name.replace("_", " ")
             values = {"found": measures.get(title, np.nan), "within": half_widths.get(name, np.nan), "iou": overlap}
-            yield {"way": way, "views": views, "measure": title, "truth": true[name], **values, "verdict": verdict}
+            yield {
+                "way": way,
+                "views": views,
+                "measure": title,
+                "truth": true[name],
+                **values,
+                "verdict": verdict,
+                "mat": walk.paper if walk.mat else f"plain {walk.paper}",
+            }

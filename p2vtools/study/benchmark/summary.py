@@ -44,12 +44,15 @@ def _read_table(path: Path) -> pd.DataFrame:
 
 
 def pose_table(photos: pd.DataFrame) -> pd.DataFrame:
-    """Errors of the cameras that the mat gives, by the visible share of the board and by paper."""
+    """Errors of the cameras that the mat or the sheet gives, by the visible share of the board and by paper."""
+    is_plain = photos.mat.str.startswith("plain")
+    photos, plain = photos[~is_plain], photos[is_plain]
     bands = [0, MIN_BOARD_SHARE, 0.5, 0.7, 1.0]
     bands = pd.cut(photos.board, bands, labels=["under 30 %", "30-50 %", "50-70 %", "over 70 %"])
     enough = photos[photos.board >= MIN_BOARD_SHARE]
     parts = {"30 % and more": enough, **dict(iter(photos.groupby(bands, observed=True)))}
     parts |= {f"30 % and more, paper {paper}": part for paper, part in enough.groupby("mat")}
+    parts |= {"no board: plain sheets": plain, **{f"a {paper} sheet": part for paper, part in plain.groupby("mat")}}
     rows = {
         name: {
             "photos": len(part),
@@ -117,7 +120,7 @@ def summary_tables(rows: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame | pd
     lengths, most = fits[fits.measure == "length"], fits[fits.views.isin([0, fits.views.max()])]
     overlaps = lengths[lengths.views > 0].groupby(["way", "views"]).iou
     return {
-        "Cameras of photos on a mat": pose_table(rows["photos"]),
+        "Cameras of photos on a mat or a sheet": pose_table(rows["photos"]),
         "Length by capture way and number of photos (0: a scan), mm": error_table(lengths, ("way", "views")),
         "Every measure, from most photos and from scans, mm": error_table(most, ("way", "measure")),
         "English size right, result not usable, judged good, % of people": size_table(fits),

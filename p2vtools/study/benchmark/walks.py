@@ -1,4 +1,4 @@
-"""Rendered photos of a foot on a mat, taken on a walk around it with a hand-held phone, with complete ground truth."""
+"""Rendered photos of a foot on a mat or a sheet, taken on a walk around it with a phone, and their ground truth."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from p2vlib.geometry.frames import SIDES
 from p2vtools.fit.placement import pose_matrix
 from p2vtools.synthesis.feet.foot import SyntheticFoot, make_feet
 from p2vtools.synthesis.feet.population import sample_population
-from p2vtools.synthesis.mat import Mat, get_mat, random_sheet
+from p2vtools.synthesis.mat import Mat, get_mat, random_plain_sheet, random_sheet
 from p2vtools.synthesis.photos.phone_camera import Optics
 from p2vtools.synthesis.photos.rendering import render_phone_photos
 from p2vtools.synthesis.photos.trajectories import sample_phone_trajectory
@@ -26,6 +26,9 @@ SEED = 31
 
 PAPERS = ("a3", "a4")
 """Paper of the mat, person by person; two A4 sheets glued together are an A3."""
+
+SHEETS = ("a4", "letter")
+"""Plain sheets, for two people each."""
 
 WIDTH, HEIGHT = 960, 720
 """Size of a photo in pixels: a third of a phone's, so the marks of the mat are three times harder to detect."""
@@ -38,27 +41,35 @@ DISTORTION, SHAKE = 0.10, 1.5
 
 
 @dataclass(frozen=True, eq=False)
-class MatWalk:
-    """The photos of one walk around one foot on a mat, and their ground truth."""
+class Walk:
+    """The photos of one walk around one foot on a mat or a plain sheet, and their ground truth."""
 
     foot: SyntheticFoot
-    mat: Mat
+    paper: str
+    """Name of the paper."""
+    mat: Mat | None
+    """None: a plain sheet."""
     photos: list[bytes]
     """JPEG files without EXIF."""
     cameras: list[Camera]
     """True cameras in the frame of the foot, without lens distortion."""
     lens: Optics
     to_mat: Float[np.ndarray, "4 4"]
-    """From the frame of the foot to that of the mat, metres."""
+    """From the frame of the foot to that of the mat or the sheet, metres."""
+
+    @property
+    def surface(self) -> str:
+        """The paper of the mat, or ``plain`` and the paper of the sheet."""
+        return self.paper if self.mat else f"plain {self.paper}"
 
     @property
     def cameras_on_mat(self) -> list[Camera]:
-        """The true cameras in the frame of the mat."""
+        """The true cameras in the frame of the mat or the sheet."""
         to_foot = np.linalg.inv(self.to_mat)
         return [replace(camera, extrinsics=camera.extrinsics @ to_foot) for camera in self.cameras]
 
     def visible_corners(self, view: int) -> Bool[np.ndarray, " corners"]:
-        """Which corners of the board a photo shows: inside the image and not occluded by the foot."""
+        """Which corners of the board of a mat a photo shows: inside the image and not occluded by the foot."""
         camera = self.cameras[view]
         corners = (self.mat.corners() - self.to_mat[:3, 3]) @ self.to_mat[:3, :3]
         pixels = camera.project(corners)
@@ -77,10 +88,10 @@ class MatWalk:
         return [Image.open(io.BytesIO(photo)).convert("RGB") for photo in self.photos]
 
 
-def render_walk(case: int, views: int) -> MatWalk:
-    """Renders person number ``case`` on a mat: the left foot for even numbers, the right for odd ones.
+def render_walk(case: int, views: int, plain: bool = False) -> Walk:
+    """Renders person number ``case`` on a mat, or on a ``plain`` sheet: the left foot for even numbers, else the right.
 
-    The result depends on ``case`` and ``views`` alone. The walk has a generator of its own, so it does not change with
+    The result depends on the arguments alone. The walk has a generator of its own, so it does not change with
     the number of random values that the person takes.
     """
     side = SIDES[case % 2]
@@ -90,12 +101,13 @@ def render_walk(case: int, views: int) -> MatWalk:
     rng = np.random.default_rng(seed)
     walk = sample_phone_trajectory(rng, views, np.array([0.0, 0.05, 0.0]), pixels=WIDTH)
     cameras = [_crop_to_landscape(camera) for camera in walk.cameras]
-    mat = get_mat(PAPERS[case % len(PAPERS)])
-    sheet = random_sheet(mat, rng)
+    paper = SHEETS[case // 2 % len(SHEETS)] if plain else PAPERS[case % len(PAPERS)]
+    mat = None if plain else get_mat(paper)
+    sheet = random_plain_sheet(paper, rng) if mat is None else random_sheet(mat, rng)
     lens = Optics(float(rng.uniform(-DISTORTION, DISTORTION)), SHAKE * rng.standard_normal((views, 2)))
     photos = render_phone_photos(foot.leg_mesh, replace(walk, cameras=cameras), SAMPLES, sheet, lens)
     to_mat = np.linalg.inv(pose_matrix(sheet.rotation, np.array([sheet.position[0], 0.0, sheet.position[1]])))
-    return MatWalk(foot, mat, photos, cameras, lens, to_mat)
+    return Walk(foot, paper, mat, photos, cameras, lens, to_mat)
 
 
 def _crop_to_landscape(camera: Camera) -> Camera:
