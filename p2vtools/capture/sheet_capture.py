@@ -14,10 +14,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
 from jaxtyping import Bool, Float, UInt8
 from scipy.optimize import least_squares
-from torch import Tensor
 
 from p2vlib.files import FileError
 from p2vlib.geometry.cameras import Camera
@@ -29,11 +27,10 @@ from p2vtools.capture.charuco import MIN_PHOTOS, undistort
 from p2vtools.capture.mat_capture import MAX_PHOTOS, choose_photos, read_photos, spread
 from p2vtools.capture.sheet_detection import FOCALS, FREE_ERROR, WEIGHT_ERROR, SheetLines
 from p2vtools.files import ensure_absent
-from p2vtools.fit.cube_crops import predict_masks
-from p2vtools.fit.photo_set import MAX_VIEWS, photo_set_from_arrays
-from p2vtools.fit.placement import pose_matrix, scaled_cube, start_prior
+from p2vtools.fit.cube_crops import FootNotSeenError, predict_cube, silhouette_iou
+from p2vtools.fit.photo_set import MAX_VIEWS, PhotoSet, photo_set_from_arrays
+from p2vtools.fit.placement import pose_matrix
 from p2vtools.fit.pretrained import PretrainedModel
-from p2vtools.fit.silhouette_fitting import fit_pose
 
 MIN_SCORE = 0.82
 """Score of a candidate (`sheet_detection.score`, less the error of its proportions) from which it is a sheet: of 18
@@ -64,12 +61,8 @@ FOCAL_SPREAD, EXIF_SPREAD, DISTORTION_SPREAD = 0.3, 0.04, 0.05
 """Standard deviations of the prior: of the logarithm of the focal length about the best candidate's, and about that of
 the photos' EXIF, and of the radial distortion k1."""
 
-START_TURNS, STEPS, RATE, CROP_SCALE = (-0.35, 0.0, 0.35), 20, 0.04, 1.15
-"""Fit of the typical foot that tells where the toes are: directions from which it starts, radians from the sheet's
-axis; steps; learning rate; edge of the cube to which photos are cropped, relative to that of a foot."""
-
-MAX_LOSS = 0.3
-"""Loss of the typical foot that is fitted to all photos, in one of them, above which that photo is rejected."""
+MIN_AGREEMENT = 0.5
+"""IoU of the silhouette of the foot with that predicted in a photo, below which the photo is rejected."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,7 +159,7 @@ def solve_sheet(
         else:
             photos.append(_Photo(name, lines, _pose_of(corners, focal, size)))
     fit = _Fit(size, focal, EXIF_SPREAD if known else FOCAL_SPREAD)
-    for _ in range(2):  # again without the photos whose foot is elsewhere
+    while True:  # again without the photos whose foot is elsewhere
         photos = fit.fit(photos, rejected)
         if len(photos) < MIN_PHOTOS:
             reasons = "; ".join(f"{name} {reason}" for name, reason in [*rejected.items()][:2])
@@ -179,8 +172,8 @@ def solve_sheet(
         undistorted = [
             undistort(pictures[name], camera, fit.distortion) for name, camera in zip(names, cameras, strict=True)
         ]
-        cameras, losses = towards_toes(weights, undistorted, cameras, names, side)
-        wrong = {name for name, loss in zip(names, losses, strict=True) if loss > MAX_LOSS}
+        cameras, agreement = towards_toes(weights, undistorted, cameras, names, side)
+        wrong = {name for name, overlap in zip(names, agreement, strict=True) if overlap < MIN_AGREEMENT}
         if not wrong:
             break
         rejected |= dict.fromkeys(sorted(wrong), "the foot in it does not agree with that in the other photos")
@@ -192,7 +185,7 @@ def solve_sheet(
 def _penalised(
     corners: Float[np.ndarray, "candidates 4 2"],
     scores: Float[np.ndarray, " candidates"],
-    focals: Sequence[float] | np.ndarray,
+    focals: Float[np.ndarray, " focals"],
     size: tuple[float, float],
 ) -> Float[np.ndarray, "candidates focals"]:
     """The ``scores`` of candidates, less the errors of their proportions at each focal length."""
@@ -213,7 +206,7 @@ def _best_candidate(
     corners = np.concatenate([corners, further])
     if not len(corners):
         return np.zeros((4, 2)), -math.inf
-    values = _penalised(corners, scores, [focal], size)[:, 0]
+    values = _penalised(corners, scores, np.array([focal]), size)[:, 0]
     return corners[values.argmax()], float(values.max())
 
 
@@ -234,7 +227,7 @@ class _Photo:
 
 def _pose_of(corners: Float[np.ndarray, "4 2"], focal: float, size: tuple[float, float]) -> Float[np.ndarray, " 6"]:
     """The pose of a sheet with these corners, whose longer side is chosen by the proportions."""
-    first_is_short = sheet_detection.proportion_errors(corners[None], [focal], size)[0, :, 0].argmin()
+    first_is_short = sheet_detection.proportion_errors(corners[None], np.array([focal]), size)[0, :, 0].argmin()
     image = np.roll(corners, -first_is_short, 0)
     _, rotation, translation = cv2.solvePnP(_outline(size)[0], image, np.diag([focal, focal, 1.0]), None)
     return np.concatenate([rotation.ravel(), translation.ravel()])
@@ -381,32 +374,30 @@ def towards_toes(
 ) -> tuple[list[Camera], list[float]]:
     """The cameras in a frame whose x axis points to the toes, each turned by half a turn or not.
 
-    A typical foot is fitted to the silhouettes that the network predicts: first in both directions to each photo, then
-    to those photos together that tell the direction most clearly. Each photo takes the direction in which it agrees
-    better with that foot.
+    In the wrong direction the foot that the network reconstructs from a photo does not have the silhouette that it
+    predicts in that photo.
 
     Returns:
-        The cameras, and the loss (`fit_pose`) of that foot in each photo.
+        The cameras, and for each the IoU of the silhouette of the foot with that predicted in the photo: of the foot
+        from this photo alone if one of these is below `MIN_AGREEMENT`, otherwise of that from all photos.
     """
     photo_set = photo_set_from_arrays(pictures, cameras, names, side, scale="sheet")
-    prior, solid = start_prior(weights, np.eye(4), side), weights.typical_foot.solid
-    starts = torch.tensor([[0.0, 0.0, turn, 0.0] for turn in START_TURNS])
-    frames, cube = (np.eye(4), pose_matrix(180.0, np.zeros(3))), scaled_cube(CROP_SCALE)
-    # One photo at a time, since the photos of a right foot are mirrored and their order is reversed.
-    seen = [[predict_masks(weights, photo_set.subset([i]), frame, cube) for frame in frames] for i in range(len(names))]
+    frames = np.eye(4), pose_matrix(180.0, np.zeros(3))
+    both = np.array([[_agreement(weights, photo_set.subset([i]), f)[0] for f in frames] for i in range(len(names))])
+    chosen = [frames[index] for index in both.argmax(1)]
+    turned, resized = (
+        [replace(camera, extrinsics=camera.extrinsics @ frame) for camera, frame in zip(some, chosen, strict=True)]
+        for some in (cameras, photo_set.cameras)
+    )
+    if both.max(1).min() < MIN_AGREEMENT:
+        return turned, both.max(1).tolist()
+    return turned, _agreement(weights, replace(photo_set, cameras=resized), np.eye(4))
 
-    def losses(starts: Float[Tensor, "starts 4"], steps: int) -> Float[np.ndarray, "photos 2"]:
-        fits = [[fit_pose(solid, prior, *one, CROP_SCALE, starts, steps, RATE) for one in both] for both in seen]
-        return np.array([[float(fit.loss.min()) for fit in both] for both in fits])
 
-    found = losses(starts, STEPS)
-    for _ in range(2):
-        clear = np.argsort(-abs(found[:, 0] - found[:, 1]))[: len(found) // 2 + 1]
-        parts = zip(*(seen[index][found[index].argmin()] for index in clear), strict=True)
-        fit = fit_pose(solid, prior, *(torch.cat(part, 1) for part in parts), CROP_SCALE, starts, STEPS, RATE)
-        found = losses(fit.parameters[fit.loss.argmin()][None], 0)
-    turned = [
-        replace(camera, extrinsics=camera.extrinsics @ frames[index])
-        for camera, index in zip(cameras, found.argmin(1), strict=True)
-    ]
-    return turned, found.min(1).tolist()
+def _agreement(weights: PretrainedModel, photo_set: PhotoSet, pose: Float[np.ndarray, "4 4"]) -> list[float]:
+    """IoU of the silhouettes of the reconstruction at ``pose`` with those predicted in each photo; 0: not seen."""
+    try:
+        found = silhouette_iou(*predict_cube(weights, photo_set, pose, FOOT_CUBE), weights.threshold)
+    except FootNotSeenError:
+        return [0.0] * len(photo_set.photos)
+    return found[::-1] if photo_set.side == "right" else found  # the photos of a right foot are mirrored and reversed

@@ -9,7 +9,7 @@ value in all sizes of a photo.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -44,6 +44,9 @@ MAX_OFFSET = 4.0
 
 STRIP, SAME_COLOUR = 7.0, 4.0
 """Distance from a side at which its two colours are compared, and their largest difference without an edge (Lab)."""
+
+MIN_COVER = 0.25
+"""Share of each of three sides that has to be covered by edges."""
 
 MIN_AREA, MAX_CORNER = 40_000, 1100.0
 """Smallest area of the sheet, and the largest coordinate of a corner, which may be outside of the photo."""
@@ -200,7 +203,7 @@ def _dehomogenise(points: Float[np.ndarray, "*shape 3"]) -> Float[np.ndarray, "*
     return points[..., :2] / np.where(np.abs(depth) < 1e-9, 1e-9, depth)
 
 
-def _plausible(corners: Float[np.ndarray, "candidates 4 2"]) -> Float[np.ndarray, "candidates 4 2"]:
+def _plausible(corners: Float[np.ndarray, "candidates 4 2"]) -> Float[np.ndarray, "plausible 4 2"]:
     """The candidates that are convex, large enough and nearly inside the photo, all in one sense of rotation."""
     sides = np.roll(corners, -1, 1) - corners
     turns = sides[..., 0] * np.roll(sides, -1, 1)[..., 1] - sides[..., 1] * np.roll(sides, -1, 1)[..., 0]
@@ -247,6 +250,7 @@ def score(corners: Float[np.ndarray, "candidates 4 2"], found: SheetLines) -> Fl
     lengths = np.linalg.norm(np.roll(corners, -1, 1) - corners, axis=2)
     lengths /= lengths.sum(1, keepdims=True)
     covered, scores = (inside * lengths).sum(1) - WEIGHT_OUTSIDE * outside.sum(1), np.full(len(corners), -np.inf)
+    covered[np.sort(inside, 1)[:, 1] < MIN_COVER] = -np.inf
     best = np.argsort(-covered)[:MAX_SCORED]
     paper, no_edge = _paper_at_sides(corners[best], found)
     missing = np.maximum(paper - inside[best] - FREE_GAPS, 0) + np.maximum(no_edge - inside[best] - FREE_GAPS, 0)
@@ -277,7 +281,7 @@ def _paper_at_sides(
 
 
 def proportion_errors(
-    corners: Float[np.ndarray, "candidates 4 2"], focals: Sequence[float], size: tuple[float, float]
+    corners: Float[np.ndarray, "candidates 4 2"], focals: Float[np.ndarray, " focals"], size: tuple[float, float]
 ) -> Float[np.ndarray, "candidates 2 focals"]:
     """Error of the angle and of the proportions of a sheet of this ``size``, by its first side (long, short) and by
     focal length.

@@ -162,7 +162,7 @@ def _fit_in_rounds(
             seen = _predict_masks(weights, chosen, pose, edge)
             if seen is None:
                 continue
-            prior = start_prior(weights, np.linalg.inv(pose) @ start, photo_set.side)
+            prior = _start_prior(weights, np.linalg.inv(pose) @ start, photo_set.side)
             starts = torch.tensor([[0.0, 0.0, math.radians(turn), place.log_size] for turn in turns])
             fit = fit_pose(weights.typical_foot.solid, prior, *seen, starts, steps, rate, pixels)
             if turns is START_TURNS:
@@ -176,7 +176,7 @@ def _fit_in_rounds(
     return places[0].pose, places[0].overlap
 
 
-def start_prior(weights: PretrainedModel, start: Float[np.ndarray, "4 4"], side: str) -> PosePrior:
+def _start_prior(weights: PretrainedModel, start: Float[np.ndarray, "4 4"], side: str) -> PosePrior:
     """Prior of the fit in a cube in whose frame the search started at the pose ``start``."""
     mirror = -1 if side == "right" else 1
     x, z = start[0, 3] / FOOT_CUBE_EDGE, mirror * start[2, 3] / FOOT_CUBE_EDGE

@@ -1,0 +1,196 @@
+"""Photos of a foot on a plain sheet of paper: the sheet, the cameras, the direction of the toes, and errors."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from p2vlib.geometry.cameras import Camera, look_at
+from p2vtools.capture import sheet_capture, sheet_detection
+from p2vtools.capture.sheet_capture import solve_sheet
+from p2vtools.capture.sheet_detection import PAPERS, find_lines
+from p2vtools.cli import main
+from p2vtools.fit.photo_set import read_photo_set
+from p2vtools.synthesis.feet.foot import make_feet
+from p2vtools.synthesis.feet.population import sample_population
+from p2vtools.synthesis.mat import random_plain_sheet
+from p2vtools.synthesis.photos import trajectories
+from p2vtools.synthesis.photos.rendering import render_phone_photos
+
+WIDTH, HEIGHT, A4 = 800, 600, PAPERS["a4"]
+ROWS = [(20, 50, 0, 0.55, 60), (110, 40, 5, 0.6, 60), (200, 55, 0, 0.5, 60), (310, 45, -8, 0.65, 60)]
+
+
+def sheet_outline(camera: Camera, size: tuple[float, float] = A4) -> np.ndarray:
+    """Corners of a sheet in the photo, thousandths of its longer side from its centre."""
+    corners = np.array([[-1, 0, -1], [1, 0, -1], [1, 0, 1], [-1, 0, 1]]) * [size[0] / 2, 0, size[1] / 2]
+    return (camera.project(corners)[:, :2] - [camera.width / 2, camera.height / 2]) * 1000 / camera.width
+
+
+def drawn_photo(camera: Camera, hidden: int | None = None, size: tuple[float, float] = A4) -> np.ndarray:
+    """A drawing of a white sheet on a brown floor with a patch of skin in its middle, or over its side ``hidden``."""
+    rng, scale = np.random.default_rng(0), 4
+    floor = cv2.resize(rng.uniform(60, 120, (20, 20, 1)), (scale * WIDTH, scale * HEIGHT))[..., None] * [1.0, 0.75, 0.6]
+    corners = sheet_outline(camera, size) * WIDTH / 1000 + [WIDTH / 2, HEIGHT / 2]
+    cv2.fillConvexPoly(floor, (scale * corners).round().astype(np.int32), (235, 236, 240))
+    middle = corners.mean(0)
+    if hidden is not None:
+        side = corners[[hidden, (hidden + 1) % 4]]
+        middle = side.mean(0)
+    across = np.linalg.norm(side[1] - side[0]) * 0.5 if hidden is not None else 60
+    ellipse = tuple((scale * middle).round().astype(int).tolist()), (int(scale * across), int(scale * across * 0.5))
+    cv2.ellipse(floor, *ellipse, 0, 0, 360, (180, 130, 105), -1)
+    photo = cv2.resize(floor, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA) + rng.normal(0, 2, (HEIGHT, WIDTH, 3))
+    return photo.clip(0, 255).astype(np.uint8)
+
+
+def camera_at(row: tuple[float, ...]) -> Camera:
+    return look_at(row, np.zeros(3), WIDTH, HEIGHT)
+
+
+def best_candidate(photo: np.ndarray, focal: float) -> tuple[np.ndarray, float]:
+    lines = find_lines(photo)
+    corners = sheet_detection.from_four_lines(lines)
+    return sheet_capture._best_candidate(lines, corners, sheet_detection.score(corners, lines), focal, A4)
+
+
+@pytest.mark.parametrize("hidden", [None, 0, 1, 2, 3])
+@pytest.mark.parametrize("row", ROWS[:2])
+def test_sheet_is_found_although_a_side_is_hidden(row, hidden):
+    camera = camera_at(row)
+    corners, value = best_candidate(drawn_photo(camera, hidden), camera.intrinsics[0, 0] * 1000 / WIDTH)
+    true = sheet_outline(camera)
+    assert value > sheet_capture.MIN_SCORE
+    assert min(abs(np.roll(corners, turn, 0) - true).max() for turn in range(4)) < 8
+
+
+def test_there_is_no_sheet_on_an_empty_floor():
+    floor = drawn_photo(camera_at((0, 20, 0, 5.0, 60)))  # so far away that it is a few pixels large
+    assert best_candidate(floor, 866.0)[1] < sheet_capture.MIN_SCORE
+    flat = np.full((300, 400, 3), 128, np.uint8)
+    assert best_candidate(flat, 866.0)[1] == -np.inf
+
+
+def test_proportions_tell_paper_and_focal_length():
+    corners = np.stack([sheet_outline(camera_at(row)) for row in ROWS])
+    focals = np.array([600.0, 866.0, 1300.0])
+    true = camera_at(ROWS[0]).intrinsics[0, 0] * 1000 / WIDTH
+    assert true == pytest.approx(866, abs=1)
+    a4, letter = (sheet_detection.proportion_errors(corners, focals, PAPERS[name]).min(1) for name in PAPERS)
+    assert a4[:, 1].max() < 1e-3 and letter[:, 1].min() > 0.05
+    assert (a4.mean(0).argmin(), (a4[:, [0, 2]] > 0.02).any()) == (1, True)
+
+
+def test_lens_and_poses_are_fitted_to_the_edges_in_all_photos():
+    cameras = [camera_at(row) for row in ROWS]
+    photos, rng = [], np.random.default_rng(1)
+    for number, camera in enumerate(cameras):
+        lines = find_lines(drawn_photo(camera))
+        start = sheet_outline(camera) + rng.normal(0, 3, (4, 2))
+        photos.append(sheet_capture._Photo(str(number), lines, sheet_capture._pose_of(start, 950.0, A4)))
+    fit, rejected = sheet_capture._Fit(A4, 950.0, sheet_capture.FOCAL_SPREAD), {}
+    photos = fit.fit(photos, rejected)
+    assert not rejected and max(photo.residual for photo in photos) < 0.3
+    assert fit.focal == pytest.approx(866, rel=0.01) and abs(fit.distortion[0]) < 0.02
+    for photo, camera in zip(photos, cameras, strict=True):
+        found = fit.camera(photo, (HEIGHT, WIDTH, 3)).position
+        assert min(np.linalg.norm(found - turn * camera.position) for turn in ([1, 1, 1], [-1, 1, -1])) < 0.006
+
+
+def test_a_sheet_whose_edges_are_not_straight_is_rejected():
+    photos = []
+    for number, row in enumerate(ROWS):
+        lines = find_lines(drawn_photo(camera_at(row)))
+        photos.append(
+            sheet_capture._Photo(str(number), lines, sheet_capture._pose_of(sheet_outline(camera_at(row)), 866.0, A4))
+        )
+    wrong = sheet_outline(camera_at(ROWS[0])) + [150, 0]  # where there is no edge
+    photos[0] = replace(photos[0], pose=sheet_capture._pose_of(wrong, 866.0, A4))
+    rejected: dict[str, str] = {}
+    kept = sheet_capture._Fit(A4, 866.0, 0.3).fit(photos, rejected)
+    assert [photo.name for photo in kept] == ["1", "2", "3"] and "edges" in rejected["0"]
+
+
+# --------------------------------------------------------------------------------------------------- photos of a foot
+
+
+@pytest.fixture(scope="module")
+def walk() -> tuple[dict[str, np.ndarray], list[Camera], float]:
+    """Photos of a right foot, not exactly in the middle of a sheet, cameras, and length, mm."""
+    foot = make_feet(sample_population(4713, 1)[0])["right"]
+    rng = np.random.default_rng(3)
+    walk = trajectories.sample_phone_trajectory(rng, 4, np.array([0, 0.05, 0]), pixels=640)
+    photos = render_phone_photos(foot.leg_mesh, walk, 4, random_plain_sheet("a4", rng))
+    pictures = [np.asarray(Image.open(io.BytesIO(photo)).convert("RGB")) for photo in photos]
+    return {f"{number}.jpg": one for number, one in enumerate(pictures)}, walk.cameras, 1000 * foot.length
+
+
+@pytest.fixture(scope="module")
+def photos(walk, tmp_path_factory) -> Path:
+    """The photos as files, with one of another thing."""
+    folder = tmp_path_factory.mktemp("photos")
+    for name, picture in walk[0].items():
+        Image.fromarray(picture).save(folder / name, quality=92)
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (300, 400, 3), dtype=np.uint8)).save(folder / "x.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def capture(photos, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("sheet") / "capture"
+    assert main(["capture", str(photos), "--sheet", "A4", "--side", "right", "--out", str(out)]) == 0
+    return out
+
+
+def test_capture_on_a_sheet_has_the_size_of_the_foot(capture, walk, tmp_path, capsys):
+    subject = json.loads((capture / "subject.json").read_text("utf-8"))
+    assert (subject["scale"], subject["cameras"], subject["side"]) == ("sheet", "sheet a4", "right")
+    photo_set = read_photo_set(capture)
+    assert len(photo_set.photos) == 4 and photo_set.metric
+    distances = sorted(np.linalg.norm(camera.position) for camera in photo_set.cameras)
+    true = sorted(np.linalg.norm(camera.position) for camera in walk[1])
+    assert distances == pytest.approx(true, abs=0.02)  # the middle of the sheet is up to 17 mm from that of the foot
+    assert main(["reconstruct", str(capture), "--out", str(tmp_path / "foot.obj"), "--size", "64"]) == 0
+    told = capsys.readouterr().out
+    record = json.loads((tmp_path / "foot.json").read_text("utf-8"))
+    assert "scale: the sheet of paper" in told and record["scale"] == "sheet"
+    length = float(told.split("  length ")[1].split(" mm")[0])
+    assert abs(length - walk[2]) < 8
+
+
+def test_toes_point_along_x_whichever_way_the_photos_were_taken(walk, weights):
+    pictures, cameras, _ = walk
+    upright = {name: np.ascontiguousarray(np.rot90(picture)) for name, picture in pictures.items()}
+    found = solve_sheet(upright, "a4", dict.fromkeys(upright), "right", weights)
+    assert found.names == list(pictures) and not found.rejected
+    for camera, true in zip(found.cameras, cameras, strict=True):
+        assert np.linalg.norm(camera.position - true.position) < 0.08  # half a turn: .6 m and more
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--sheet", "letter"], "pass --sheet a4"),
+        (["--sheet", "a4", "--ruler", "99"], "--ruler is not needed with --sheet"),
+        (["--sheet", "a4", "--foot-length", "250"], "--foot-length is not needed with --sheet"),
+        (["--sheet", "a5"], "a4"),
+    ],
+)
+def test_what_does_not_fit_a_sheet_is_refused(photos, tmp_path, capsys, arguments, told):
+    assert main(["capture", str(photos), *arguments, "--side", "right", "--out", str(tmp_path / "capture")]) != 0
+    assert told in capsys.readouterr().err and not (tmp_path / "capture").exists()
+
+
+def test_photos_without_a_sheet_are_refused(tmp_path, capsys):
+    for number in range(3):
+        Image.fromarray(np.full((300, 400, 3), 150, np.uint8)).save(tmp_path / f"{number}.png")
+    assert main(["capture", str(tmp_path), "--sheet", "a4", "--side", "left", "--out", str(tmp_path / "out")]) != 0
+    told = capsys.readouterr().err
+    assert "0 of 3 photos show the sheet well enough, expected at least 3" in told and "Lay a white sheet flat" in told
