@@ -1,4 +1,4 @@
-"""Images of a mat without a foot, made by a homography, as photos or as a video."""
+"""Images of a mat or a sheet of paper without a foot, made by a homography, as photos or as a video."""
 
 from pathlib import Path
 
@@ -54,3 +54,26 @@ def write_video(path: Path, images: list[np.ndarray]) -> Path:
         video.write(cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2BGR))
     video.release()
     return path
+
+
+def sheet_outline(camera: Camera, size: tuple[float, float] = (0.297, 0.210)) -> np.ndarray:
+    """Corners of a sheet in the photo, thousandths of its longer side from its centre."""
+    corners = np.array([[-1, 0, -1], [1, 0, -1], [1, 0, 1], [-1, 0, 1]]) * [size[0] / 2, 0, size[1] / 2]
+    return (camera.project(corners)[:, :2] - [camera.width / 2, camera.height / 2]) * 1000 / camera.width
+
+
+def sheet_photo(camera: Camera, hidden: int | None = None) -> np.ndarray:
+    """A drawing of a white A4 sheet on a brown floor, with a patch of skin in its middle or over side ``hidden``."""
+    rng, scale, size = np.random.default_rng(0), 4, (camera.width, camera.height)
+    floor = cv2.resize(rng.uniform(60, 120, (20, 20)), tuple(scale * edge for edge in size))[..., None]
+    floor = floor * [1.0, 0.75, 0.6]
+    corners = sheet_outline(camera) * camera.width / 1000 + np.array(size) / 2
+    cv2.fillConvexPoly(floor, (scale * corners).round().astype(np.int32), (235, 236, 240))
+    middle, across = corners.mean(0), 60.0
+    if hidden is not None:
+        start, end = corners[[hidden, (hidden + 1) % 4]]
+        middle, across = (start + end) / 2, float(np.linalg.norm(end - start)) / 2
+    centre, axes = (scale * middle).round().astype(int).tolist(), (round(scale * across), round(scale * across / 2))
+    cv2.ellipse(floor, centre, axes, 0, 0, 360, (180, 130, 105), -1)
+    photo = cv2.resize(floor, size, interpolation=cv2.INTER_AREA) + rng.normal(0, 2, (*size[::-1], 3))
+    return photo.clip(0, 255).astype(np.uint8)

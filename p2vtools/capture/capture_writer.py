@@ -78,6 +78,26 @@ def clockwise_order(rows: Sequence[Row]) -> list[int]:
     return sorted(range(len(rows)), key=lambda index: (rows[index][0] + 15) % 360)
 
 
+def turn_upright(
+    picture: UInt8[np.ndarray, "_ _ 3"], camera: Camera
+) -> tuple[UInt8[np.ndarray, "height width 3"], Camera]:
+    """A photo and its ``camera``, both turned by quarters until up is up; seen from above a phone cannot tell."""
+    for _ in range(3):
+        right, down, _ = camera.extrinsics[:3, 1]
+        if -down >= abs(right):
+            break
+        picture, camera = np.rot90(picture, -1), _turn_clockwise(camera)
+    return np.ascontiguousarray(picture), camera
+
+
+def _turn_clockwise(camera: Camera) -> Camera:
+    """The camera of the photo after a quarter turn clockwise."""
+    (fx, _, cx), (_, fy, cy), _ = camera.intrinsics
+    intrinsics = np.array([[fy, 0, camera.height - cy], [0, fx, cx], [0, 0, 1]])
+    quarter_turn = np.array([[0.0, -1, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    return Camera(intrinsics, quarter_turn @ camera.extrinsics, camera.height, camera.width)
+
+
 def write_foot_capture(
     out: Path,
     side: str,

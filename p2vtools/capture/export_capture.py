@@ -19,7 +19,13 @@ from PIL import Image
 from p2vlib.geometry.cameras import Camera
 from p2vlib.geometry.frames import FOOT_CUBE, SIDES
 from p2vtools.capture.app_exports import WITHOUT_MAT, Export, Frame
-from p2vtools.capture.capture_writer import WrittenCapture, clockwise_order, metadata_row, write_foot_capture
+from p2vtools.capture.capture_writer import (
+    WrittenCapture,
+    clockwise_order,
+    metadata_row,
+    turn_upright,
+    write_foot_capture,
+)
 from p2vtools.capture.charuco import sharpness, undistort
 from p2vtools.capture.ground_plane import fit_plane, random_planes
 from p2vtools.capture.mat_capture import MAX_FRAMES, MAX_PHOTO_SIDE
@@ -329,17 +335,4 @@ def _upright_photo(export: Export, frame: Frame, camera: Camera) -> tuple[UInt8[
     camera, picture = camera.resized(*photo.size), np.asarray(photo)
     if frame.distortion.any():
         picture = undistort(picture, camera, frame.distortion)
-    for _ in range(3):
-        right, down, _ = camera.extrinsics[:3, 1]
-        if -down >= abs(right):
-            break
-        picture, camera = np.rot90(picture, -1), _turn_clockwise(camera)
-    return np.ascontiguousarray(picture), camera
-
-
-def _turn_clockwise(camera: Camera) -> Camera:
-    """The camera of the photo after a quarter turn clockwise."""
-    (fx, _, cx), (_, fy, cy), _ = camera.intrinsics
-    intrinsics = np.array([[fy, 0, camera.height - cy], [0, fx, cx], [0, 0, 1]])
-    quarter_turn = np.array([[0.0, -1, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
-    return Camera(intrinsics, quarter_turn @ camera.extrinsics, camera.height, camera.width)
+    return turn_upright(picture, camera)

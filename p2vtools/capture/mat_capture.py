@@ -18,7 +18,13 @@ from p2vlib.files import FileError
 from p2vlib.geometry.cameras import Camera, Row
 from p2vlib.geometry.frames import FOOT_CUBE, SIDES
 from p2vtools.archives.photo_files import PHOTO_SUFFIXES, list_photos, read_photo
-from p2vtools.capture.capture_writer import WrittenCapture, clockwise_order, metadata_row, write_foot_capture
+from p2vtools.capture.capture_writer import (
+    WrittenCapture,
+    clockwise_order,
+    metadata_row,
+    turn_upright,
+    write_foot_capture,
+)
 from p2vtools.capture.charuco import (
     MIN_PHOTOS,
     BoardDetection,
@@ -102,6 +108,7 @@ def capture_on_mat(
         [values[index] for index in order] for values in (solution.names, cameras, solution.distortions)
     )
     undistorted = [undistort(pictures[name], *lens) for name, *lens in zip(names, cameras, distortions, strict=True)]
+    undistorted, cameras = map(list, zip(*map(turn_upright, undistorted, cameras), strict=True))
     errors, focals = solution.errors[order], sorted({round(camera.intrinsics[0, 0]) for camera in cameras})
     median, advice = float(np.median(errors)), []
     if median > 1.5:

@@ -12,20 +12,25 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import cv2
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
-from scipy.optimize import least_squares
+from jaxtyping import Float, UInt8
 
 from p2vlib.files import FileError
-from p2vlib.geometry.cameras import Camera
+from p2vlib.geometry.cameras import Camera, Row
 from p2vlib.geometry.frames import FOOT_CUBE, SIDES
 from p2vtools.archives.photo_files import PHOTO_SUFFIXES
 from p2vtools.capture import sheet_detection
-from p2vtools.capture.capture_writer import WrittenCapture, clockwise_order, metadata_row, write_foot_capture
+from p2vtools.capture.capture_writer import (
+    WrittenCapture,
+    clockwise_order,
+    metadata_row,
+    turn_upright,
+    write_foot_capture,
+)
 from p2vtools.capture.charuco import MIN_PHOTOS, undistort
 from p2vtools.capture.mat_capture import MAX_PHOTOS, choose_photos, read_photos, spread
 from p2vtools.capture.sheet_detection import FOCALS, FREE_ERROR, WEIGHT_ERROR, SheetLines
+from p2vtools.capture.sheet_fitting import EXIF_SPREAD, FOCAL_SPREAD, SheetFit, SheetPhoto, pose_of
 from p2vtools.files import ensure_absent
 from p2vtools.fit.cube_crops import FootNotSeenError, predict_cube, silhouette_iou
 from p2vtools.fit.photo_set import MAX_VIEWS, PhotoSet, photo_set_from_arrays
@@ -40,27 +45,6 @@ SAME_PAPER = 1.04
 """Ratio of the sums of the best scores in all photos above which the sheet is of the other kind of paper; those of A4
 and Letter differ by 7 to 10 % in rendered walks."""
 
-SAMPLES = 40
-"""Points along each side of the sheet at which its edge is searched."""
-
-SEARCH = (14.0, 8.0, 5.0, 4.0)
-"""Distance from the side of the sheet within which its edge is searched, thousandths of the photo's longer side, in
-each round of the fit."""
-
-MIN_CONTRAST, MIN_SLOPE = 2.0, 0.03
-"""Smallest difference of colour (Lab) across a side of the sheet, and the share of it that changes within half a
-thousandth where the edge is."""
-
-MIN_SEEN, MIN_SIDES = 0.3, 3
-"""Share of the sheet's outline and number of its sides that a photo has to show."""
-
-MAX_RESIDUAL = 2.5
-"""Median distance of the edges from the fitted sheet from which on a photo is rejected, thousandths of its side."""
-
-FOCAL_SPREAD, EXIF_SPREAD, DISTORTION_SPREAD = 0.3, 0.04, 0.05
-"""Standard deviations of the prior: of the logarithm of the focal length about the best candidate's, and about that of
-the photos' EXIF, and of the radial distortion k1."""
-
 MIN_AGREEMENT = 0.5
 """IoU of the silhouette of the foot with that predicted in a photo, below which the photo is rejected."""
 
@@ -71,7 +55,7 @@ class SheetSolution:
 
     names: list[str]
     pictures: list[UInt8[np.ndarray, "_ _ 3"]]
-    """Without lens distortion."""
+    """Upright, without lens distortion."""
     cameras: list[Camera]
     """Of ``pictures``, in the frame of the sheet: x along its longer edge towards the toes, the floor at y = 0."""
     residual: float
@@ -135,6 +119,58 @@ def solve_sheet(
     Raises:
         ValueError: fewer than `MIN_PHOTOS` show it well enough.
     """
+    fit, photos, rejected = find_sheets(pictures, paper, focals, report)
+    while True:  # again without the photos whose foot is elsewhere
+        photos = fit.fit(photos, rejected)
+        if len(photos) < MIN_PHOTOS:
+            reasons = "; ".join(f"{name} {reason}" for name, reason in [*rejected.items()][:2])
+            raise ValueError(
+                f"{len(photos)} of {len(pictures)} photos show the sheet well enough, expected at least {MIN_PHOTOS}:"
+                f" {reasons}. Lay a white sheet flat on a darker floor and take 8 to 16 photos that show all of it"
+            )
+        names = [photo.name for photo in photos]
+        upright = []
+        for photo in photos:
+            camera = fit.camera(photo, pictures[photo.name].shape)
+            upright.append(turn_upright(undistort(pictures[photo.name], camera, fit.distortion), camera))
+        undistorted, cameras = map(list, zip(*upright, strict=True))
+        cameras, agreement = towards_toes(weights, undistorted, cameras, names, side)
+        wrong = {name for name, overlap in zip(names, agreement, strict=True) if overlap < MIN_AGREEMENT}
+        if not wrong:
+            break
+        rejected |= dict.fromkeys(sorted(wrong), "the foot in it does not agree with that in the other photos")
+        photos = [photo for photo in photos if photo.name not in wrong]
+    residuals = [photo.residual * max(pictures[photo.name].shape) / 1000 for photo in photos]
+    return SheetSolution(names, undistorted, cameras, float(np.median(residuals)), rejected)
+
+
+def approximate_row(
+    picture: UInt8[np.ndarray, "_ _ 3"], paper: str, focal: float | None, side: str, weights: PretrainedModel
+) -> Row | None:
+    """Where one photo was taken from, without the lens that only several photos show; None: it shows no sheet.
+
+    Args:
+        focal: focal length by EXIF, relative to the longer side.
+    """
+    fit, photos, _ = find_sheets({"": picture}, paper, {"": focal})
+    if not photos:
+        return None
+    upright, camera = turn_upright(picture, fit.camera(photos[0], picture.shape))
+    (camera,), _ = towards_toes(weights, [upright], [camera], [""], side)
+    return metadata_row(camera, FOOT_CUBE.centre)
+
+
+def find_sheets(
+    pictures: Mapping[str, UInt8[np.ndarray, "_ _ 3"]],
+    paper: str,
+    focals: Mapping[str, float | None],
+    report: Callable[[str], object] = lambda line: None,
+) -> tuple[SheetFit, list[SheetPhoto], dict[str, str]]:
+    """The first step of `solve_sheet`: photos with a pose that is not fitted yet, and rejected ones -> reason.
+
+    Raises:
+        ValueError: the sheet has the proportions of another paper.
+    """
     size, found = sheet_detection.PAPERS[paper], {}
     for number, (name, picture) in enumerate(pictures.items(), start=1):
         report(f"{name}: looks for the sheet ({number} of {len(pictures)})")
@@ -146,7 +182,7 @@ def solve_sheet(
         for name, of in sheet_detection.PAPERS.items()
     }
     better = max(totals, key=lambda name: totals[name].max())
-    is_seen = totals[better].max() > MIN_SCORE * len(found) / 2
+    is_seen = len(found) >= MIN_PHOTOS and totals[better].max() > MIN_SCORE * len(found) / 2
     if is_seen and totals[better].max() > SAME_PAPER * totals[paper].max():
         raise ValueError(f"the sheet has the proportions of {better} paper, not of {paper}: pass --sheet {better}")
     known = [1000 * focal for focal in focals.values() if focal]
@@ -157,29 +193,9 @@ def solve_sheet(
         if value < MIN_SCORE:
             rejected[name] = f"no {paper} sheet was found; at least three of its edges have to be visible"
         else:
-            photos.append(_Photo(name, lines, _pose_of(corners, focal, size)))
-    fit = _Fit(size, focal, EXIF_SPREAD if known else FOCAL_SPREAD)
-    while True:  # again without the photos whose foot is elsewhere
-        photos = fit.fit(photos, rejected)
-        if len(photos) < MIN_PHOTOS:
-            reasons = "; ".join(f"{name} {reason}" for name, reason in [*rejected.items()][:2])
-            raise ValueError(
-                f"{len(photos)} of {len(pictures)} photos show the sheet well enough, expected at least {MIN_PHOTOS}:"
-                f" {reasons}. Lay a white sheet flat on a darker floor and take 8 to 16 photos that show all of it"
-            )
-        names = [photo.name for photo in photos]
-        cameras = [fit.camera(photo, pictures[photo.name].shape) for photo in photos]
-        undistorted = [
-            undistort(pictures[name], camera, fit.distortion) for name, camera in zip(names, cameras, strict=True)
-        ]
-        cameras, agreement = towards_toes(weights, undistorted, cameras, names, side)
-        wrong = {name for name, overlap in zip(names, agreement, strict=True) if overlap < MIN_AGREEMENT}
-        if not wrong:
-            break
-        rejected |= dict.fromkeys(sorted(wrong), "the foot in it does not agree with that in the other photos")
-        photos = [photo for photo in photos if photo.name not in wrong]
-    residuals = [photo.residual * max(pictures[photo.name].shape) / 1000 for photo in photos]
-    return SheetSolution(names, undistorted, cameras, float(np.median(residuals)), rejected)
+            photos.append(SheetPhoto(name, lines, pose_of(corners, focal, size)))
+    fit = SheetFit(size, focal, EXIF_SPREAD if known else FOCAL_SPREAD)
+    return fit, photos, rejected
 
 
 def _penalised(
@@ -208,161 +224,6 @@ def _best_candidate(
         return np.zeros((4, 2)), -math.inf
     values = _penalised(corners, scores, np.array([focal]), size)[:, 0]
     return corners[values.argmax()], float(values.max())
-
-
-# --------------------------------------------------------------------------------------------------- bundle adjustment
-
-
-@dataclass(frozen=True, eq=False)
-class _Photo:
-    """A photo that shows the sheet."""
-
-    name: str
-    lines: SheetLines
-    pose: Float[np.ndarray, " 6"]
-    """Rotation vector and translation from the sheet, whose x axis is its longer edge and whose z axis points down."""
-    residual: float = 0.0
-    """Median distance of the edges, thousandths of the longer side."""
-
-
-def _pose_of(corners: Float[np.ndarray, "4 2"], focal: float, size: tuple[float, float]) -> Float[np.ndarray, " 6"]:
-    """The pose of a sheet with these corners, whose longer side is chosen by the proportions."""
-    first_is_short = sheet_detection.proportion_errors(corners[None], np.array([focal]), size)[0, :, 0].argmin()
-    image = np.roll(corners, -first_is_short, 0)
-    _, rotation, translation = cv2.solvePnP(_outline(size)[0], image, np.diag([focal, focal, 1.0]), None)
-    return np.concatenate([rotation.ravel(), translation.ravel()])
-
-
-def _outline(size: tuple[float, float]) -> tuple[Float[np.ndarray, "4 3"], Float[np.ndarray, "samples 3"]]:
-    """The corners of a sheet and points along its sides, `SAMPLES` per side, metres."""
-    corners = np.array([[-1, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0]]) * [size[0] / 2, size[1] / 2, 0]
-    shares = np.linspace(0.03, 0.97, SAMPLES)[:, None]
-    points = [start + shares * (end - start) for start, end in zip(corners, np.roll(corners, -1, 0), strict=True)]
-    return corners, np.concatenate(points)
-
-
-class _Fit:
-    """Focal length, distortion and poses, fitted to the edges of the sheet in several rounds."""
-
-    def __init__(self, size: tuple[float, float], focal: float, spread: float) -> None:
-        self.size, self.expected, self.spread = size, focal, spread
-        self.focal, self.distortion = focal, np.zeros(5)
-        self.points = _outline(size)[1]
-
-    def fit(self, photos: Sequence[_Photo], rejected: dict[str, str]) -> list[_Photo]:
-        """The photos with their poses, without those that do not agree, which are added to ``rejected``."""
-        for reach in SEARCH:
-            edges = [self._edges(photo, reach) for photo in photos]
-            kept = []
-            for photo, edge in zip(photos, edges, strict=True):
-                sides = edge.seen.reshape(4, SAMPLES).mean(1)
-                if edge.seen.mean() < MIN_SEEN or (sides > 0.15).sum() < MIN_SIDES:
-                    rejected[photo.name] = "too little of the edges of the sheet is visible"
-                else:
-                    kept.append((photo, edge))
-            if len(kept) < MIN_PHOTOS:
-                return [photo for photo, _ in kept]
-            photos = self._solve(*zip(*kept, strict=True))
-        for photo in photos:
-            if photo.residual > MAX_RESIDUAL:
-                rejected[photo.name] = f"the edges of the sheet are bent or moved ({photo.residual:.1f} thousandths)"
-        return [photo for photo in photos if photo.name not in rejected]
-
-    def _project(self, pose: Float[np.ndarray, " 6"]) -> Float[np.ndarray, "samples 2"]:
-        matrix = np.diag([self.focal, self.focal, 1.0])
-        return cv2.projectPoints(self.points, pose[:3], pose[3:], matrix, self.distortion)[0][:, 0]
-
-    def _edges(self, photo: _Photo, reach: float) -> _Edges:
-        """Where the edges of the sheet are, within ``reach`` of its present pose."""
-        points = self._project(photo.pose).reshape(4, SAMPLES, 2)
-        along = np.gradient(points, axis=1)
-        inwards = np.stack([-along[..., 1], along[..., 0]], -1)
-        inwards /= np.linalg.norm(inwards, axis=2, keepdims=True)
-        steps = np.arange(-reach - 3, reach + 3.5, 0.5)
-        places = points[:, :, None] + steps[:, None] * inwards[:, :, None]
-        lab = photo.lines.lab
-        height, width = lab.shape[:2]
-        pixels = (places + [width / 2 - 0.5, height / 2 - 0.5]).astype(np.float32).reshape(4 * SAMPLES, -1, 2)
-        profiles = cv2.remap(lab, pixels, None, cv2.INTER_LINEAR).reshape(4, SAMPLES, len(steps), 3)
-        visible = ((pixels > 0) & (pixels < [width - 1, height - 1])).all((1, 2)).reshape(4, SAMPLES)
-        inner, outer = profiles[:, :, -6:].mean(2), profiles[:, :, :6].mean(2)
-        row, column = np.clip(pixels[:, -1, ::-1].astype(int), 0, [height - 1, width - 1]).T
-        visible &= photo.lines.paper[row, column].reshape(4, SAMPLES)
-        seen, offsets = np.zeros((4, SAMPLES), bool), np.zeros((4, SAMPLES))
-        for index in range(4):
-            if visible[index].sum() < 3:
-                continue
-            contrast = np.median((inner - outer)[index][visible[index]], axis=0)
-            if (strength := float(np.linalg.norm(contrast))) < MIN_CONTRAST:
-                continue
-            slopes = np.gradient(profiles[index] @ (contrast / strength), axis=1)[:, 6:-6]
-            best = slopes.argmax(1)
-            left, middle, right = (
-                np.take_along_axis(slopes, np.clip(best + step, 0, slopes.shape[1] - 1)[:, None], 1)[:, 0]
-                for step in (-1, 0, 1)
-            )
-            curvature = np.minimum(left - 2 * middle + right, -1e-6)
-            shift = np.clip(0.5 * (left - right) / curvature, -0.5, 0.5)
-            offsets[index] = steps[6:-6][best] + 0.5 * shift
-            seen[index] = visible[index] & (middle > MIN_SLOPE * strength) & (best > 0) & (best < slopes.shape[1] - 1)
-        found = points + offsets[..., None] * inwards
-        return _Edges(found.reshape(-1, 2), inwards.reshape(-1, 2), seen.ravel())
-
-    def _solve(self, photos: Sequence[_Photo], edges: Sequence[_Edges]) -> list[_Photo]:
-        """Fits everything to ``edges`` by robust least squares."""
-
-        def residuals(values: Float[np.ndarray, " parameters"]) -> Float[np.ndarray, " residuals"]:
-            self._set(values)
-            poses = values[2:].reshape(-1, 6)
-            parts = [
-                ((self._project(pose) - edge.points) * edge.normals).sum(1)[edge.seen]
-                for pose, edge in zip(poses, edges, strict=True)
-            ]
-            prior = [values[0] / self.spread, values[1] / DISTORTION_SPREAD]
-            return np.concatenate([*parts, prior])
-
-        start = np.concatenate([[math.log(self.focal / self.expected), self.distortion[0]], *(p.pose for p in photos)])
-        counts = [int(edge.seen.sum()) for edge in edges]
-        pattern = np.zeros((sum(counts) + 2, len(start)), bool)
-        ends = np.cumsum([0, *counts])
-        pattern[: ends[-1], :2] = True
-        pattern[ends[-1], 0] = pattern[ends[-1] + 1, 1] = True
-        for index, (first, last) in enumerate(zip(ends[:-1], ends[1:], strict=True)):
-            pattern[first:last, 2 + 6 * index : 8 + 6 * index] = True
-        result = least_squares(
-            residuals, start, loss="soft_l1", x_scale="jac", jac_sparsity=pattern, method="trf", max_nfev=30
-        )
-        self._set(result.x)
-        distances = np.split(np.abs(residuals(result.x)), ends[1:])
-        return [
-            replace(photo, pose=pose, residual=float(np.median(distance)))
-            for photo, pose, distance in zip(photos, result.x[2:].reshape(-1, 6), distances, strict=False)
-        ]
-
-    def _set(self, values: Float[np.ndarray, " parameters"]) -> None:
-        self.focal, self.distortion = self.expected * math.exp(values[0]), np.array([values[1], 0, 0, 0, 0])
-
-    def camera(self, photo: _Photo, shape: Sequence[int]) -> Camera:
-        """The pinhole camera of a photo, in the frame of the sheet."""
-        height, width = shape[:2]
-        focal = self.focal * max(height, width) / 1000
-        extrinsics = np.eye(4)
-        # The sheet's x axis is the world's x, its y axis the world's z, and its z axis points down.
-        extrinsics[:3, :3] = cv2.Rodrigues(photo.pose[:3])[0] @ [[1, 0, 0], [0, 0, 1], [0, -1, 0]]
-        extrinsics[:3, 3] = photo.pose[3:]
-        return Camera(np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]]), extrinsics, width, height)
-
-
-@dataclass(frozen=True, eq=False)
-class _Edges:
-    """Where the outline of the sheet is in a photo."""
-
-    points: Float[np.ndarray, "samples 2"]
-    normals: Float[np.ndarray, "samples 2"]
-    seen: Bool[np.ndarray, " samples"]
-
-
-# ---------------------------------------------------------------------------------------------------------- orientation
 
 
 def towards_toes(

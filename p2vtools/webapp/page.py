@@ -28,7 +28,7 @@ from p2vtools.webapp.visit import Result, Visit
 
 STYLE = f"<style>{Path(__file__).with_name('page.css').read_text(encoding='utf-8')}</style>"
 
-MAT, EXPORT = "a printed mat", "an app's export"
+MAT, SHEET, EXPORT = "a printed mat", "a sheet of paper", "an app's export"
 """What can be photographed."""
 
 APP_TITLES = {"polycam": "Polycam, raw data", "record3d": "Record3D, .r3d", "scannerapp": "3d Scanner App, All Data"}
@@ -57,7 +57,9 @@ class Page:
 
     def _make_choices(self) -> None:
         self.side = _toggle({"Left foot": "left", "Right foot": "right"}, "p2v-side")
-        self.source = _toggle({"On a printed mat": MAT, "With a scanning app": EXPORT}, "p2v-source")
+        self.source = _toggle(
+            {"On a printed mat": MAT, "On a sheet of paper": SHEET, "With a scanning app": EXPORT}, "p2v-source"
+        )
         self.ruler = widgets.BoundedFloatText(RULER, min=0.8 * RULER, max=1.2 * RULER, step=0.5)
         self.ruler.layout.width = "110px"
         self.ruler.add_class("p2v-ruler")
@@ -73,11 +75,14 @@ class Page:
                 _row(self.pdfs),
             ]
         )
+        self.paper = _toggle({"A4": "a4", "Letter": "letter"}, "p2v-paper")
+        sheet = "Lay a plain white sheet flat on a floor of another colour. Stand in its middle, along its longer edge."
+        self._sheet_box = widgets.VBox([widgets.HTML(sheet), self.paper])
         self._app_box = widgets.VBox([widgets.HTML("Which app, and what was exported?"), self.app])
-        for control in (self.side, self.source):
+        for control in (self.side, self.source, self.paper):
             control.observe(lambda _: self._update(), "value")
         parts = [widgets.HTML(STYLE), widgets.HTML("Which foot?"), self.side, widgets.HTML("How was it photographed?")]
-        self.choices = _part(*parts, self.source, self._mat_box, self._app_box)
+        self.choices = _part(*parts, self.source, self._mat_box, self._sheet_box, self._app_box)
 
     def _make_photos(self) -> None:
         visit = self.visit
@@ -112,7 +117,7 @@ class Page:
     # ---------------------------------------------------------------------------------------------------------- photos
 
     def _receive(self, name: str, path: Path) -> None:
-        add = self.visit.add_photo if self.source.value == MAT else self.visit.add_export
+        add = self.visit.add_export if self.source.value == EXPORT else self.visit.add_photo
         add(name, path)
         self._update()
 
@@ -127,26 +132,33 @@ class Page:
 
     def _update(self) -> None:
         """Shows what there is."""
-        visit, on_mat = self.visit, self.source.value == MAT
+        visit, source = self.visit, self.source.value
+        of_photos = source != EXPORT
+        if of_photos:
+            visit.choose_surface(self.paper.value if source == SHEET else None, self.side.value)
         for widget, shown in (
-            *((self._mat_box, on_mat), (self.photo_files, on_mat), (self.ring, on_mat), (self.pictures, on_mat)),
-            *((self._app_box, not on_mat), (self.export_files, not on_mat)),
+            *((self._mat_box, source == MAT), (self._sheet_box, source == SHEET), (self._app_box, not of_photos)),
+            *((self.photo_files, of_photos), (self.ring, of_photos), (self.pictures, of_photos)),
+            (self.export_files, not of_photos),
             (self.restart, bool(visit.photos or visit.export)),
         ):
             widget.layout.display = None if shown else "none"
         used = visit.used_photos()
-        if on_mat:
-            self.hint.value = "Take eight photos, one step apart, all round the foot, with the whole mat in each."
+        if of_photos:
+            surface = "mat" if source == MAT else "sheet"
+            self.hint.value = (
+                f"Take eight photos, one step apart, all round the foot, with the whole {surface} in each."
+            )
         else:
             self.hint.value = f"{visit.export_name or 'A zip as the app exports it'}"
         self.ring.value = text.ring_html([photo.row for photo in used], self.side.value, visit.advice())
         self.pictures.value = text.photos_html(visit.photos, visit.problems())
-        self.start.disabled = not (visit.has_enough_photos if on_mat else visit.export)
+        self.start.disabled = not (visit.has_enough_photos if of_photos else visit.export)
 
     # ---------------------------------------------------------------------------------------------------------- result
 
     def _reconstruct(self) -> None:
-        app = None if self.source.value == MAT else self.app.value
+        app = self.app.value if self.source.value == EXPORT else None
         with self._busy():
             try:
                 self._show(self.visit.reconstruct(self.side.value, self.ruler.value, app, self._report))

@@ -17,10 +17,12 @@ from p2vlib.geometry.cameras import Row
 from p2vtools.archives.photo_files import PHOTO_SUFFIXES, read_photo
 from p2vtools.capture.app_exports import read_export
 from p2vtools.capture.capture_writer import WrittenCapture, capture_advice, is_blurred
-from p2vtools.capture.charuco import MIN_PHOTOS, detect_board, recognise_mat
+from p2vtools.capture.charuco import MIN_PHOTOS, detect_board, recognise_mat, sharpness
 from p2vtools.capture.export_capture import capture_from_export
 from p2vtools.capture.mat_capture import MAX_PHOTO_SIDE, MAX_PHOTOS, approximate_row, capture_on_mat
 from p2vtools.capture.sanity_checks import photo_problems
+from p2vtools.capture.sheet_capture import approximate_row as approximate_row_on_sheet
+from p2vtools.capture.sheet_capture import capture_on_sheet
 from p2vtools.fit import pretrained
 from p2vtools.fit.photo_set import read_photo_set
 from p2vtools.fit.reconstruct import write_foot
@@ -30,13 +32,15 @@ from p2vtools.synthesis.mat import Mat, get_mat
 FOLDER_VARIABLE = "P2VLIB_APP_FOLDER"
 """Environment variable with the folder in which the temporary folders are; default: that of the system."""
 
+NO_SHEET = "shows no white sheet: lay it flat on a floor of another colour, and keep all of it in the picture"
+
 THUMBNAIL = 144
 """Longer side of the small pictures on the page, pixels."""
 
 
 @dataclass(frozen=True, eq=False)
 class CheckedPhoto:
-    """One photo of a foot on a mat."""
+    """One photo of a foot on a mat or a sheet of paper."""
 
     number: int
     path: Path
@@ -44,9 +48,9 @@ class CheckedPhoto:
     thumbnail: Image.Image
     sharpness: float
     row: Row | None
-    """Where it was taken from, approximately; None: the mat was not found."""
+    """Where it was taken from, approximately; None: the mat or the sheet was not found."""
     problem: str
-    """Why the mat was not found."""
+    """Why it was not found."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +73,9 @@ class Visit:
     export_name: str = ""
     """Its original name."""
     result: Result | None = None
+    paper: str | None = None
+    """The plain sheet on which the foot stands, a key of `sheet_detection.PAPERS`; None: a printed mat."""
+    side: str = "left"
 
     def __post_init__(self) -> None:
         self._temporary = tempfile.TemporaryDirectory(prefix="p2v-visit-", dir=os.environ.get(FOLDER_VARIABLE))
@@ -107,9 +114,14 @@ class Visit:
             raise ValueError(reason) from None
 
     def _check(self, number: int, path: Path, digest: str) -> CheckedPhoto:
-        thumbnail = read_photo(path, MAX_PHOTO_SIDE)[0].convert("RGB")
+        photo, focal = read_photo(path, MAX_PHOTO_SIDE)
+        thumbnail = photo.convert("RGB")
         picture = np.asarray(thumbnail)
         thumbnail.thumbnail((THUMBNAIL, THUMBNAIL))
+        if self.paper:
+            row = approximate_row_on_sheet(picture, self.paper, focal, self.side, pretrained.load_pretrained())
+            problem = "" if row else NO_SHEET
+            return CheckedPhoto(number, path, digest, thumbnail, sharpness(picture), row, problem)
         seen = recognise_mat(picture)
         mat = self._mat or seen or get_mat("a4")
         found, row, problem = detect_board(path.name, picture, mat), None, ""
@@ -124,6 +136,12 @@ class Visit:
         else:
             problem = "shows no mat: lay the printed mat flat under the foot, in good light"
         return CheckedPhoto(number, path, digest, thumbnail, found.sharpness, row, problem)
+
+    def choose_surface(self, paper: str | None, side: str) -> None:
+        """Sets `paper` and `side`; photos that are there are checked again if they look at another surface now."""
+        if (paper, side if paper else None) != (self.paper, self.side if self.paper else None):
+            self.paper, self.side, self._mat = paper, side, None
+            self.photos = [self._check(photo.number, photo.path, photo.digest) for photo in self.photos]
 
     def problems(self) -> list[str]:
         """What is wrong with each photo; empty for those that are used."""
@@ -167,7 +185,7 @@ class Visit:
 
         Args:
             ruler: measured length of the ruler on the mat, mm.
-            app: the app that exported `export`; None: photos on a mat.
+            app: the app that exported `export`; None: photos on a mat or a sheet.
 
         Raises:
             ValueError: no foot can be reconstructed.
@@ -197,6 +215,8 @@ class Visit:
         photos.mkdir(parents=True)
         for photo in self.used_photos():
             shutil.copy(photo.path, photos)
+        if self.paper:
+            return capture_on_sheet(photos, self.paper, side, out, pretrained.load_pretrained())
         return capture_on_mat(photos, self._mat, side, out, ruler=ruler)
 
     def _clean(self, sentences: list[str]) -> list[str]:

@@ -56,13 +56,22 @@ def evaluate_capture(case: int, views: int = 8) -> dict[str, pd.DataFrame]:
     ways = {"mat": (on_mat, walk.to_mat, VIEWS), "exact": (exact, np.eye(4), VIEWS)}
     ways |= {"tracking": (tracked, np.eye(4), VIEWS[-1:]), "noted": (noted, np.eye(4), VIEWS[-1:])}
     fits = [row for way, arguments in ways.items() for row in _fit_rows(walk, weights, way, *arguments)]
-    photos = [*_photo_rows(walk, capture)]
-    walk = render_walk(case, views, plain=True)
-    capture, on_sheet = _capture(walk, weights)
-    photos += _photo_rows(walk, capture)
-    fits += _fit_rows(walk, weights, "sheet", on_sheet, walk.to_mat, (4, VIEWS[-1]))
     labels = {"case": case, "person": walk.foot.subject, "side": walk.foot.side}
-    return {"photos": pd.DataFrame(photos).assign(**labels), "fits": pd.DataFrame(fits).assign(**labels)}
+    photos, fits = (pd.DataFrame(rows).assign(**labels) for rows in (_photo_rows(walk, capture), fits))
+    on_sheet = evaluate_sheet(case, views)
+    return {"photos": pd.concat([photos, on_sheet["photos"]]), "fits": pd.concat([fits, on_sheet["fits"]])}
+
+
+def evaluate_sheet(case: int, views: int = 8) -> dict[str, pd.DataFrame]:
+    """The rows of `evaluate_capture` for photos on a plain sheet of paper."""
+    walk, weights = render_walk(case, views, plain=True), pretrained.load_pretrained()
+    capture, on_sheet = _capture(walk, weights)
+    labels = {"case": case, "person": walk.foot.subject, "side": walk.foot.side}
+    fits = _fit_rows(walk, weights, "sheet", on_sheet, walk.to_mat, VIEWS[-2:])
+    return {
+        "photos": pd.DataFrame(_photo_rows(walk, capture)).assign(**labels),
+        "fits": pd.DataFrame(fits).assign(**labels),
+    }
 
 
 def _capture(walk: Walk, weights: PretrainedModel) -> tuple[WrittenCapture | None, PhotoSet | None]:

@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 
 from p2vlib.geometry.cameras import Camera, look_at
 from p2vlib.geometry.frames import FOOT_CUBE
-from p2vtools.capture import export_capture
+from p2vtools.capture import capture_writer, export_capture
 from p2vtools.capture.app_exports import NO_POINTS, Export, Frame
 from p2vtools.fit.photo_set import MAX_VIEWS
 
@@ -46,7 +46,7 @@ def test_a_transformed_camera_projects_transformed_points_to_the_same_pixels():
 def test_photos_are_turned_upright_together_with_their_cameras(quarters):
     camera = look_at((30, 40, 5, 0.5, 50), FOOT_CUBE.centre + [0.02, 0, 0.01], 60, 44)
     for _ in range(quarters):
-        camera = export_capture._turn_clockwise(camera)
+        camera = capture_writer._turn_clockwise(camera)
     mark = np.array([[0.05, 0.02, -0.03]])
     column, row, depth = camera.project(mark)[0]
     picture = np.zeros((camera.height, camera.width, 3), np.uint8)

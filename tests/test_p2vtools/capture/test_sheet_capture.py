@@ -7,7 +7,6 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -16,6 +15,7 @@ from p2vlib.geometry.cameras import Camera, look_at
 from p2vtools.capture import sheet_capture, sheet_detection
 from p2vtools.capture.sheet_capture import solve_sheet
 from p2vtools.capture.sheet_detection import PAPERS, find_lines
+from p2vtools.capture.sheet_fitting import FOCAL_SPREAD, SheetFit, SheetPhoto, pose_of
 from p2vtools.cli import main
 from p2vtools.fit.photo_set import read_photo_set
 from p2vtools.synthesis.feet.foot import make_feet
@@ -23,32 +23,10 @@ from p2vtools.synthesis.feet.population import sample_population
 from p2vtools.synthesis.mat import random_plain_sheet
 from p2vtools.synthesis.photos import trajectories
 from p2vtools.synthesis.photos.rendering import render_phone_photos
+from tests.mats import sheet_outline, sheet_photo
 
 WIDTH, HEIGHT, A4 = 800, 600, PAPERS["a4"]
 ROWS = [(20, 50, 0, 0.55, 60), (110, 40, 5, 0.6, 60), (200, 55, 0, 0.5, 60), (310, 45, -8, 0.65, 60)]
-
-
-def sheet_outline(camera: Camera, size: tuple[float, float] = A4) -> np.ndarray:
-    """Corners of a sheet in the photo, thousandths of its longer side from its centre."""
-    corners = np.array([[-1, 0, -1], [1, 0, -1], [1, 0, 1], [-1, 0, 1]]) * [size[0] / 2, 0, size[1] / 2]
-    return (camera.project(corners)[:, :2] - [camera.width / 2, camera.height / 2]) * 1000 / camera.width
-
-
-def drawn_photo(camera: Camera, hidden: int | None = None, size: tuple[float, float] = A4) -> np.ndarray:
-    """A drawing of a white sheet on a brown floor with a patch of skin in its middle, or over its side ``hidden``."""
-    rng, scale = np.random.default_rng(0), 4
-    floor = cv2.resize(rng.uniform(60, 120, (20, 20, 1)), (scale * WIDTH, scale * HEIGHT))[..., None] * [1.0, 0.75, 0.6]
-    corners = sheet_outline(camera, size) * WIDTH / 1000 + [WIDTH / 2, HEIGHT / 2]
-    cv2.fillConvexPoly(floor, (scale * corners).round().astype(np.int32), (235, 236, 240))
-    middle = corners.mean(0)
-    if hidden is not None:
-        side = corners[[hidden, (hidden + 1) % 4]]
-        middle = side.mean(0)
-    across = np.linalg.norm(side[1] - side[0]) * 0.5 if hidden is not None else 60
-    ellipse = tuple((scale * middle).round().astype(int).tolist()), (int(scale * across), int(scale * across * 0.5))
-    cv2.ellipse(floor, *ellipse, 0, 0, 360, (180, 130, 105), -1)
-    photo = cv2.resize(floor, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA) + rng.normal(0, 2, (HEIGHT, WIDTH, 3))
-    return photo.clip(0, 255).astype(np.uint8)
 
 
 def camera_at(row: tuple[float, ...]) -> Camera:
@@ -65,14 +43,14 @@ def best_candidate(photo: np.ndarray, focal: float) -> tuple[np.ndarray, float]:
 @pytest.mark.parametrize("row", ROWS[:2])
 def test_sheet_is_found_although_a_side_is_hidden(row, hidden):
     camera = camera_at(row)
-    corners, value = best_candidate(drawn_photo(camera, hidden), camera.intrinsics[0, 0] * 1000 / WIDTH)
+    corners, value = best_candidate(sheet_photo(camera, hidden), camera.intrinsics[0, 0] * 1000 / WIDTH)
     true = sheet_outline(camera)
     assert value > sheet_capture.MIN_SCORE
     assert min(abs(np.roll(corners, turn, 0) - true).max() for turn in range(4)) < 8
 
 
 def test_there_is_no_sheet_on_an_empty_floor():
-    floor = drawn_photo(camera_at((0, 20, 0, 5.0, 60)))  # so far away that it is a few pixels large
+    floor = sheet_photo(camera_at((0, 20, 0, 5.0, 60)))  # so far away that it is a few pixels large
     assert best_candidate(floor, 866.0)[1] < sheet_capture.MIN_SCORE
     flat = np.full((300, 400, 3), 128, np.uint8)
     assert best_candidate(flat, 866.0)[1] == -np.inf
@@ -92,10 +70,10 @@ def test_lens_and_poses_are_fitted_to_the_edges_in_all_photos():
     cameras = [camera_at(row) for row in ROWS]
     photos, rng = [], np.random.default_rng(1)
     for number, camera in enumerate(cameras):
-        lines = find_lines(drawn_photo(camera))
+        lines = find_lines(sheet_photo(camera))
         start = sheet_outline(camera) + rng.normal(0, 3, (4, 2))
-        photos.append(sheet_capture._Photo(str(number), lines, sheet_capture._pose_of(start, 950.0, A4)))
-    fit, rejected = sheet_capture._Fit(A4, 950.0, sheet_capture.FOCAL_SPREAD), {}
+        photos.append(SheetPhoto(str(number), lines, pose_of(start, 950.0, A4)))
+    fit, rejected = SheetFit(A4, 950.0, FOCAL_SPREAD), {}
     photos = fit.fit(photos, rejected)
     assert not rejected and max(photo.residual for photo in photos) < 0.3
     assert fit.focal == pytest.approx(866, rel=0.01) and abs(fit.distortion[0]) < 0.02
@@ -107,14 +85,12 @@ def test_lens_and_poses_are_fitted_to_the_edges_in_all_photos():
 def test_a_sheet_whose_edges_are_not_straight_is_rejected():
     photos = []
     for number, row in enumerate(ROWS):
-        lines = find_lines(drawn_photo(camera_at(row)))
-        photos.append(
-            sheet_capture._Photo(str(number), lines, sheet_capture._pose_of(sheet_outline(camera_at(row)), 866.0, A4))
-        )
+        lines = find_lines(sheet_photo(camera_at(row)))
+        photos.append(SheetPhoto(str(number), lines, pose_of(sheet_outline(camera_at(row)), 866.0, A4)))
     wrong = sheet_outline(camera_at(ROWS[0])) + [150, 0]  # where there is no edge
-    photos[0] = replace(photos[0], pose=sheet_capture._pose_of(wrong, 866.0, A4))
+    photos[0] = replace(photos[0], pose=pose_of(wrong, 866.0, A4))
     rejected: dict[str, str] = {}
-    kept = sheet_capture._Fit(A4, 866.0, 0.3).fit(photos, rejected)
+    kept = SheetFit(A4, 866.0, 0.3).fit(photos, rejected)
     assert [photo.name for photo in kept] == ["1", "2", "3"] and "edges" in rejected["0"]
 
 

@@ -14,7 +14,7 @@ REFUSED = {"iou": 0.0, "yaw error": np.nan, "side right": False, "unit right": F
 
 @pytest.fixture(scope="module")
 def rows() -> dict[str, pd.DataFrame]:
-    """One person on a mat in four photos, of which one or all are used."""
+    """One person on a mat and on a plain sheet, in four photos each, of which one or all are used."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(captures, "VIEWS", (1, 4))
         return captures.evaluate_capture(12, views=4)
@@ -22,13 +22,14 @@ def rows() -> dict[str, pd.DataFrame]:
 
 def test_a_mat_gives_accurate_cameras_and_captures_give_feet_of_about_the_true_size(rows):
     photos, fits = rows["photos"], rows["fits"]
-    assert len(photos) == 4 and photos.solved.all() and (photos.board > summary.MIN_BOARD_SHARE).all()
+    assert photos.solved.all() and photos.mat.tolist() == ["a3"] * 4 + ["plain a4"] * 4
+    assert (photos.board[:4] > summary.MIN_BOARD_SHARE).all() and photos.board[4:].isna().all()
     # Four photos calibrate the lens less accurately than the eight of the benchmark.
     assert photos.mm.max() < 8 and photos.degrees.max() < 0.5 and photos.focal.abs().max() < 0.01
     used = {way: part.views.unique().tolist() for way, part in fits.groupby("way")}
-    assert used == {"mat": [1, 4], "exact": [1, 4], "tracking": [4], "noted": [4]}
+    assert used == {"mat": [1, 4], "exact": [1, 4], "tracking": [4], "noted": [4], "sheet": [1, 4]}
     lengths = fits[fits.measure == "length"].set_index(["way", "views"])
-    four = lengths.loc[[("mat", 4), ("exact", 4), ("tracking", 4)]]
+    four = lengths.loc[[("mat", 4), ("sheet", 4), ("exact", 4), ("tracking", 4)]]
     assert (four.iou > 0.75).all() and ((four.found - four.truth).abs() < 12).all()
     assert four.verdict.isin(["good", "doubtful"]).all()
     assert lengths.iou["mat", 1] < four.iou.max() and lengths.within["noted", 4] > four.within.max()

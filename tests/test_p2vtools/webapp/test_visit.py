@@ -10,12 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from p2vlib.geometry.cameras import look_at
+from p2vlib.geometry.frames import FOOT_CUBE
 from p2vtools.archives.photo_files import encode_photo
+from p2vtools.capture.capture_writer import metadata_row
 from p2vtools.synthesis.mat import get_mat
 from p2vtools.webapp import text, visit
 from p2vtools.webapp.file_exchange import FileExchange
 from p2vtools.webapp.visit import FOLDER_VARIABLE, Visit
-from tests.mats import mat_image
+from tests.mats import mat_image, sheet_photo
 
 
 @pytest.fixture(autouse=True)
@@ -110,3 +113,18 @@ def test_the_ring_is_green_where_there_are_photos():
     html = text.ring_html([(90.0, 50.0, 0.0, 0.6, 50.0)], "right", ["photograph the <heel>"])
     # 75 degrees about the right side: 66 (sin 52.5, -cos 52.5) and 66 (sin 127.5, -cos 127.5) from the middle.
     assert 'd="M 152.4 59.8 A 66 66 0 0 1 152.4 140.2"' in html and "&lt;heel&gt;" in html
+
+
+def test_photos_on_a_sheet_are_checked_and_checked_again_for_another_surface(on_mat):
+    camera = look_at((90, 50, 0, 0.6, 60), np.zeros(3), 800, 600)
+    visitor = Visit()
+    visitor.choose_surface("a4", "right")
+    add(visitor, encode_photo(sheet_photo(camera)), encode_photo(np.full((480, 640, 3), 128, np.uint8)))
+    row = visitor.photos[0].row
+    assert min(abs(row[0] - azimuth) for azimuth in (90, 270)) < 5  # nobody stands on it, so both ends are alike
+    _, elevation, _, distance, _ = metadata_row(camera, FOOT_CUBE.centre)
+    assert abs(row[1] - elevation) < 4 and abs(row[3] - distance) < 0.05
+    assert [bool(problem) for problem in visitor.problems()] == [False, True]
+    assert "shows no white sheet" in visitor.problems()[1]
+    visitor.choose_surface(None, "right")
+    assert all("shows no mat" in problem for problem in visitor.problems())
