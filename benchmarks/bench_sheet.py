@@ -3,7 +3,8 @@
 The people are those of `p2v evaluate`, eight photos each of 960 x 720 pixels. A minute of one core per person.
 
 With ``--photos FOLDER`` real photos instead: FOLDER holds ``photos_dev.json`` (a list: id, height_width, focal_px,
-sheet_corners_px of A4 sheets) and ``images/<id>.jpeg``. Photos of one shape and focal length count as of one phone.
+sheet_corners_px of A4 sheets) and ``images/<id>.jpeg``. Photos of one focal length, relative to the longer side, count
+as of one phone.
 """
 
 from __future__ import annotations
@@ -41,8 +42,9 @@ def real_photos(folder: Path) -> None:
             continue  # one photo does not tell its focal length
         tried += len(numbers)
         group = {str(records[number]["id"]): records[number] for number in numbers.index}
-        fit, photos, _ = sheet_capture.find_sheets({name: pictures[name] for name in group}, "a4", {})
-        for photo in fit.fit(photos, {}):
+        fit, photos, _ = sheet_capture.find_sheets({name: pictures[name] for name in group}, "a4", dict.fromkeys(group))
+        fitted = fit.fit(photos, {}) if len(photos) >= MIN_PHOTOS else []
+        for photo in fitted if len(fitted) >= MIN_PHOTOS else []:
             height, width = group[photo.name]["height_width"]
             found = fit.corners(photo) * max(height, width) / 1000 + [width / 2, height / 2]
             noted = np.array(group[photo.name]["sheet_corners_px"])

@@ -81,7 +81,10 @@ def clockwise_order(rows: Sequence[Row]) -> list[int]:
 def turn_upright(
     picture: UInt8[np.ndarray, "_ _ 3"], camera: Camera
 ) -> tuple[UInt8[np.ndarray, "height width 3"], Camera]:
-    """A photo and its ``camera``, both turned by quarters until up is up; seen from above a phone cannot tell."""
+    """A photo and its ``camera``, both turned by quarters until the world's up points up in the photo.
+
+    A phone that looks down does not know it.
+    """
     for _ in range(3):
         right, down, _ = camera.extrinsics[:3, 1]
         if -down >= abs(right):

@@ -8,6 +8,7 @@ is at the toes follows from the silhouette of the foot.
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,7 +28,7 @@ from p2vtools.capture.capture_writer import (
     turn_upright,
     write_foot_capture,
 )
-from p2vtools.capture.charuco import MIN_PHOTOS, undistort
+from p2vtools.capture.charuco import DEFAULT_FOCAL, MIN_PHOTOS, SAME_LENS, undistort
 from p2vtools.capture.mat_capture import MAX_PHOTOS, choose_photos, read_photos, spread
 from p2vtools.capture.sheet_detection import FOCALS, FREE_ERROR, WEIGHT_ERROR, SheetLines
 from p2vtools.capture.sheet_fitting import EXIF_SPREAD, FOCAL_SPREAD, SheetFit, SheetPhoto, pose_of
@@ -47,6 +48,8 @@ and Letter differ by 7 to 10 % in rendered walks."""
 
 MIN_AGREEMENT = 0.5
 """IoU of the silhouette of the foot with that predicted in a photo, below which the photo is rejected."""
+
+WRONG_FOOT = "the foot is not in the middle of the sheet, along its longer edge, or not as in the other photos"
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +90,8 @@ def capture_on_sheet(
         raise ValueError(f"sheet {paper!r}; expected one of {', '.join(sheet_detection.PAPERS)}")
     ensure_absent(out)
     if not source.is_dir():
-        raise FileError(source, "no such folder", f"expected a folder of photos ({', '.join(PHOTO_SUFFIXES)})")
+        found = "a file, not a folder" if source.is_file() else "no such folder"
+        raise FileError(source, found, f"expected a folder of photos ({', '.join(PHOTO_SUFFIXES)})")
     pictures, focals = read_photos(choose_photos(source, MAX_PHOTOS, report), report)
     solution = solve_sheet(pictures, paper, focals, side, weights, report)
     for name, reason in solution.rejected.items():
@@ -123,10 +127,11 @@ def solve_sheet(
     while True:  # again without the photos whose foot is elsewhere
         photos = fit.fit(photos, rejected)
         if len(photos) < MIN_PHOTOS:
-            reasons = "; ".join(f"{name} {reason}" for name, reason in [*rejected.items()][:2])
+            reasons = "; ".join(f"{name}: {reason}" for name, reason in [*rejected.items()][:2])
             raise ValueError(
-                f"{len(photos)} of {len(pictures)} photos show the sheet well enough, expected at least {MIN_PHOTOS}:"
-                f" {reasons}. Lay a white sheet flat on a darker floor and take 8 to 16 photos that show all of it"
+                f"{len(photos)} of {len(pictures)} photos can be used, expected at least {MIN_PHOTOS}"
+                + (f" ({reasons})" if reasons else "")
+                + ". Lay a white sheet flat on a darker floor, stand in its middle and take 8 to 16 photos of it"
             )
         names = [photo.name for photo in photos]
         upright = []
@@ -138,7 +143,7 @@ def solve_sheet(
         wrong = {name for name, overlap in zip(names, agreement, strict=True) if overlap < MIN_AGREEMENT}
         if not wrong:
             break
-        rejected |= dict.fromkeys(sorted(wrong), "the foot in it does not agree with that in the other photos")
+        rejected |= dict.fromkeys(sorted(wrong), WRONG_FOOT)
         photos = [photo for photo in photos if photo.name not in wrong]
     residuals = [photo.residual * max(pictures[photo.name].shape) / 1000 for photo in photos]
     return SheetSolution(names, undistorted, cameras, float(np.median(residuals)), rejected)
@@ -171,9 +176,11 @@ def find_sheets(
     Raises:
         ValueError: the sheet has the proportions of another paper.
     """
-    size, found = sheet_detection.PAPERS[paper], {}
+    size, found, rejected = sheet_detection.PAPERS[paper], {}, _other_lenses(pictures, focals)
     for number, (name, picture) in enumerate(pictures.items(), start=1):
-        report(f"{name}: looks for the sheet ({number} of {len(pictures)})")
+        if name in rejected:
+            continue
+        report(f"{name}: looking for the sheet ({number} of {len(pictures)})")
         found[name] = sheet_detection.find_lines(picture)
     candidates = {name: sheet_detection.from_four_lines(lines) for name, lines in found.items()}
     scores = {name: sheet_detection.score(candidates[name], lines) for name, lines in found.items()}
@@ -184,10 +191,12 @@ def find_sheets(
     better = max(totals, key=lambda name: totals[name].max())
     is_seen = len(found) >= MIN_PHOTOS and totals[better].max() > MIN_SCORE * len(found) / 2
     if is_seen and totals[better].max() > SAME_PAPER * totals[paper].max():
-        raise ValueError(f"the sheet has the proportions of {better} paper, not of {paper}: pass --sheet {better}")
-    known = [1000 * focal for focal in focals.values() if focal]
-    focal = float(np.median(known) if known else FOCALS[totals[paper].argmax()])
-    photos, rejected = [], {}
+        raise ValueError(f"the sheet has the proportions of {better} paper, not of {paper}: choose {better} (--sheet)")
+    if len(found) >= MIN_PHOTOS and not is_seen:
+        report(f"few photos show all four edges, so it is not checked that the sheet is {paper} paper")
+    known = [1000 * focal for name in found if (focal := focals[name])]
+    seen = FOCALS[totals[paper].argmax()] if totals[paper].max() > 0 else 1000 * DEFAULT_FOCAL
+    focal, photos = float(np.median(known) if known else seen), []
     for name, lines in found.items():
         corners, value = _best_candidate(lines, candidates[name], scores[name], focal, size)
         if value < MIN_SCORE:
@@ -196,6 +205,19 @@ def find_sheets(
             photos.append(SheetPhoto(name, lines, pose_of(corners, focal, size)))
     fit = SheetFit(size, focal, EXIF_SPREAD if known else FOCAL_SPREAD)
     return fit, photos, rejected
+
+
+def _other_lenses(
+    pictures: Mapping[str, UInt8[np.ndarray, "_ _ 3"]], focals: Mapping[str, float | None]
+) -> dict[str, str]:
+    """The photos that were cropped or taken with another lens than most -> reason."""
+    shapes = {name: round(min(picture.shape[:2]) / max(picture.shape[:2]), 2) for name, picture in pictures.items()}
+    usual = statistics.mode(shapes.values())
+    other = {name: "has another shape than most photos: was it cropped?" for name in shapes if shapes[name] != usual}
+    known = {name: focal for name in shapes if name not in other and (focal := focals[name])}
+    middle = statistics.median(known.values()) if known else 0.0
+    far = {name for name, focal in known.items() if not 1 / SAME_LENS <= focal / middle <= SAME_LENS}
+    return other | dict.fromkeys(sorted(far), "was taken with another lens than most photos")
 
 
 def _penalised(
@@ -261,4 +283,5 @@ def _agreement(weights: PretrainedModel, photo_set: PhotoSet, pose: Float[np.nda
         found = silhouette_iou(*predict_cube(weights, photo_set, pose, FOOT_CUBE), weights.threshold)
     except FootNotSeenError:
         return [0.0] * len(photo_set.photos)
-    return found[::-1] if photo_set.side == "right" else found  # the photos of a right foot are mirrored and reversed
+    # Mirroring the photos of a right foot reverses their order, but the first stays the first.
+    return [found[0], *found[:0:-1]] if photo_set.side == "right" else found

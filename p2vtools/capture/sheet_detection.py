@@ -26,15 +26,15 @@ FOCALS = np.geomspace(600, 1400, 18)
 """Focal lengths that are tried: fields of view of 39 to 80 degrees along the longer side."""
 
 MIN_SEGMENT, MAX_SEGMENTS, MAX_SEEDS = 20, 3000, 150
-"""Length of the shortest segment that takes part; number of segments, longest first, that take part from one image, and
-to which others are joined."""
+"""Length of the shortest segment that is used; how many segments of one image are used; how many segments, longest
+first, start a line."""
 
 MAX_LINES, MAX_THREE, MAX_SCORED = 44, 32, 500
 """Number of lines, longest first, for candidates of four and of three lines; number of candidates, those covered best,
 whose colours are compared."""
 
 SAME_ANGLE, SAME_DISTANCE = np.cos(np.deg2rad(4)), 4.0
-"""Segments that are parallel to 4 degrees and this near to a line belong to it."""
+"""Cosine of 4 degrees, and a distance: segments within both of a line belong to it."""
 
 BIN, REACH = 2.0, 2000.0
 """Resolution and half of the range of the covered parts of a line."""
@@ -73,8 +73,8 @@ class SheetLines:
 
 def find_lines(picture: UInt8[np.ndarray, "height width 3"]) -> SheetLines:
     """The straight edges in an RGB photo."""
-    scale = 1000 / max(picture.shape[:2])
-    lab = cv2.cvtColor(cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2LAB)
+    height, width = (max(1, round(edge * 1000 / max(picture.shape[:2]))) for edge in picture.shape[:2])
+    lab = cv2.cvtColor(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2LAB)
     centre = np.array(lab.shape[1::-1]) / 2 - 0.5
     detector, segments = cv2.createLineSegmentDetector(cv2.LSD_REFINE_STD), [np.zeros((0, 2, 2))]
     for channel in _channels(lab):

@@ -31,7 +31,7 @@ MIN_SEEN, MIN_SIDES = 0.3, 3
 """Share of the sheet's outline and number of its sides that a photo has to show."""
 
 MAX_RESIDUAL = 2.5
-"""Median distance of the edges from the fitted sheet from which on a photo is rejected, thousandths of its side."""
+"""Largest median distance of the edges from the fitted sheet in a photo that is kept, thousandths of its side."""
 
 FOCAL_SPREAD, EXIF_SPREAD, DISTORTION_SPREAD = 0.3, 0.04, 0.05
 """Standard deviations of the prior: of the logarithm of the focal length about the best candidate's, and about that of

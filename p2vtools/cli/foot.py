@@ -226,7 +226,10 @@ def capture(
     paper: Annotated[str, Option("--mat", help="the paper that the mat is printed on, or none")] = PAPER,
     sheet: Annotated[
         Literal["a4", "letter"] | None,
-        Option(case_sensitive=False, help="instead of a mat: the plain white sheet on which the foot stands"),
+        Option(
+            case_sensitive=False,
+            help="instead of a mat: the plain white sheet under the foot (no video)",
+        ),
     ] = None,
     app: Annotated[
         Literal[APPS] | None,
@@ -295,7 +298,8 @@ def _with_cameras(source: Source, out: Path) -> WrittenCapture:
         from p2vtools.capture.sheet_capture import capture_on_sheet
 
         given = {"--from": source.app, "--foot-length": source.foot_length, "--ruler": source.ruler}
-        if wrong := [name for name, value in given.items() if value]:
+        given["--mat"] = None if source.paper == PAPER else source.paper
+        if wrong := [name for name, value in given.items() if value is not None]:
             raise ValueError(f"{wrong[0]} is not needed with --sheet, which gives the scale; remove one of them")
         weights = pretrained.load_pretrained()
         return capture_on_sheet(source.path, source.sheet, source.side, out, weights, progress.log)

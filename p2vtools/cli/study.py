@@ -103,9 +103,7 @@ def data(
 def seeds(
     draw: Annotated[
         Literal["all", "evaluate"] | None,
-        Option(
-            help="draw new test people and objects of everything, or the people of evaluate, and freeze all designs"
-        ),
+        Option(help="draw new test people and objects, or only the people of evaluate; both freeze all designs"),
     ] = None,
 ) -> None:
     """Record which results looked at which test people. They are in data/seeds.json."""

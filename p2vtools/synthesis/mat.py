@@ -31,7 +31,7 @@ PLAIN_SHEETS = {"a4": (297.0, 210.0), "letter": (11 * INCH, 8.5 * INCH)}
 
 
 class Sheet(NamedTuple):
-    """A printed sheet on the floor, as the renderer takes it."""
+    """A sheet, printed or plain, on the floor, as the renderer takes it."""
 
     reflectance: Float[np.ndarray, "rows columns"]
     width: float

@@ -76,7 +76,7 @@ class Page:
             ]
         )
         self.paper = _toggle({"A4": "a4", "Letter": "letter"}, "p2v-paper")
-        sheet = "Lay a plain white sheet flat on a floor of another colour. Stand in its middle, along its longer edge."
+        sheet = "Lay a white sheet flat on a darker floor. Stand in its middle with the foot along its longer edge."
         self._sheet_box = widgets.VBox([widgets.HTML(sheet), self.paper])
         self._app_box = widgets.VBox([widgets.HTML("Which app, and what was exported?"), self.app])
         for control in (self.side, self.source, self.paper):
@@ -135,6 +135,7 @@ class Page:
         visit, source = self.visit, self.source.value
         of_photos = source != EXPORT
         if of_photos:
+            self.hint.value = "The photos are checked again …" if visit.photos else ""
             visit.choose_surface(self.paper.value if source == SHEET else None, self.side.value)
         for widget, shown in (
             *((self._mat_box, source == MAT), (self._sheet_box, source == SHEET), (self._app_box, not of_photos)),

@@ -139,9 +139,11 @@ class Visit:
 
     def choose_surface(self, paper: str | None, side: str) -> None:
         """Sets `paper` and `side`; photos that are there are checked again if they look at another surface now."""
-        if (paper, side if paper else None) != (self.paper, self.side if self.paper else None):
-            self.paper, self.side, self._mat = paper, side, None
-            self.photos = [self._check(photo.number, photo.path, photo.digest) for photo in self.photos]
+        before = self.paper, self.side if self.paper else None
+        self.paper, self.side = paper, side
+        if before != (paper, side if paper else None):
+            photos, self.photos, self._mat = self.photos, [], None
+            self.photos = [self._check(photo.number, photo.path, photo.digest) for photo in photos]
 
     def problems(self) -> list[str]:
         """What is wrong with each photo; empty for those that are used."""

@@ -44,9 +44,10 @@ def evaluate_capture(case: int, views: int = 8) -> dict[str, pd.DataFrame]:
         sheet), solved, mm and degrees (errors of its camera), focal (relative error of the focal length).
 
         ``fits``, one row per way, number of photos and measure. Way ``mat`` has the cameras of the mat, ``sheet`` those
-        of the sheet, ``exact`` the true ones, ``tracking`` those of a phone's tracking and ``noted`` those noted by
-        hand, the last two with all photos. Columns: way, views, mat, measure, truth, found (mm; NaN: no foot), within
-        (half-width of the interval, mm), iou (with the true solid at 32^3; placement found), verdict.
+        of the sheet (four and all photos), ``exact`` the true ones, ``tracking`` those of a phone's tracking and
+        ``noted`` those noted by hand, the last two with all photos. Columns: way, views, mat, measure, truth, found
+        (mm; NaN: no foot), within (half-width of the interval, mm), iou (with the true solid at 32^3; placement found),
+        verdict.
     """
     walk, weights = render_walk(case, views), pretrained.load_pretrained()
     capture, on_mat = _capture(walk, weights)
@@ -56,22 +57,21 @@ def evaluate_capture(case: int, views: int = 8) -> dict[str, pd.DataFrame]:
     ways = {"mat": (on_mat, walk.to_mat, VIEWS), "exact": (exact, np.eye(4), VIEWS)}
     ways |= {"tracking": (tracked, np.eye(4), VIEWS[-1:]), "noted": (noted, np.eye(4), VIEWS[-1:])}
     fits = [row for way, arguments in ways.items() for row in _fit_rows(walk, weights, way, *arguments)]
-    labels = {"case": case, "person": walk.foot.subject, "side": walk.foot.side}
-    photos, fits = (pd.DataFrame(rows).assign(**labels) for rows in (_photo_rows(walk, capture), fits))
-    on_sheet = evaluate_sheet(case, views)
-    return {"photos": pd.concat([photos, on_sheet["photos"]]), "fits": pd.concat([fits, on_sheet["fits"]])}
+    on_mat, on_sheet = _tables(case, walk, capture, fits), evaluate_sheet(case, views)
+    return {part: pd.concat([on_mat[part], on_sheet[part]]) for part in on_mat}
 
 
 def evaluate_sheet(case: int, views: int = 8) -> dict[str, pd.DataFrame]:
     """The rows of `evaluate_capture` for photos on a plain sheet of paper."""
     walk, weights = render_walk(case, views, plain=True), pretrained.load_pretrained()
     capture, on_sheet = _capture(walk, weights)
+    return _tables(case, walk, capture, [*_fit_rows(walk, weights, "sheet", on_sheet, walk.to_mat, VIEWS[-2:])])
+
+
+def _tables(case: int, walk: Walk, capture: WrittenCapture | None, fits: list[dict]) -> dict[str, pd.DataFrame]:
     labels = {"case": case, "person": walk.foot.subject, "side": walk.foot.side}
-    fits = _fit_rows(walk, weights, "sheet", on_sheet, walk.to_mat, VIEWS[-2:])
-    return {
-        "photos": pd.DataFrame(_photo_rows(walk, capture)).assign(**labels),
-        "fits": pd.DataFrame(fits).assign(**labels),
-    }
+    tables = {"photos": [*_photo_rows(walk, capture)], "fits": fits}
+    return {part: pd.DataFrame(rows).assign(**labels) for part, rows in tables.items()}
 
 
 def _capture(walk: Walk, weights: PretrainedModel) -> tuple[WrittenCapture | None, PhotoSet | None]:
@@ -96,7 +96,7 @@ def _photo_rows(walk: Walk, capture: WrittenCapture | None) -> Iterator[dict]:
         }
         camera = estimated.get(f"{view:02d}.jpg")
         if camera is None:
-            yield row | {"solved": False}
+            yield row | {"solved": False, "mm": np.nan, "degrees": np.nan, "focal": np.nan}
             continue
         rotation = Rotation.from_matrix(camera.extrinsics[:3, :3] @ true.extrinsics[:3, :3].T)
         yield row | {
@@ -152,5 +152,5 @@ def _fit_rows(
                 "truth": true[name],
                 **values,
                 "verdict": verdict,
-                "mat": walk.paper if walk.mat else f"plain {walk.paper}",
+                "mat": walk.surface,
             }

@@ -13,7 +13,7 @@ from PIL import Image
 
 from p2vlib.geometry.cameras import Camera, look_at
 from p2vtools.capture import sheet_capture, sheet_detection
-from p2vtools.capture.sheet_capture import solve_sheet
+from p2vtools.capture.sheet_capture import solve_sheet, towards_toes
 from p2vtools.capture.sheet_detection import PAPERS, find_lines
 from p2vtools.capture.sheet_fitting import FOCAL_SPREAD, SheetFit, SheetPhoto, pose_of
 from p2vtools.cli import main
@@ -82,7 +82,7 @@ def test_lens_and_poses_are_fitted_to_the_edges_in_all_photos():
         assert min(np.linalg.norm(found - turn * camera.position) for turn in ([1, 1, 1], [-1, 1, -1])) < 0.006
 
 
-def test_a_sheet_whose_edges_are_not_straight_is_rejected():
+def test_a_photo_without_edges_where_the_sheet_should_be_is_rejected():
     photos = []
     for number, row in enumerate(ROWS):
         lines = find_lines(sheet_photo(camera_at(row)))
@@ -153,7 +153,8 @@ def test_toes_point_along_x_whichever_way_the_photos_were_taken(walk, weights):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["--sheet", "letter"], "pass --sheet a4"),
+        (["--sheet", "letter"], "proportions of a4 paper, not of letter"),
+        (["--sheet", "a4", "--mat", "a3"], "--mat is not needed with --sheet"),
         (["--sheet", "a4", "--ruler", "99"], "--ruler is not needed with --sheet"),
         (["--sheet", "a4", "--foot-length", "250"], "--foot-length is not needed with --sheet"),
         (["--sheet", "a5"], "a4"),
@@ -169,4 +170,21 @@ def test_photos_without_a_sheet_are_refused(tmp_path, capsys):
         Image.fromarray(np.full((300, 400, 3), 150, np.uint8)).save(tmp_path / f"{number}.png")
     assert main(["capture", str(tmp_path), "--sheet", "a4", "--side", "left", "--out", str(tmp_path / "out")]) != 0
     told = capsys.readouterr().err
-    assert "0 of 3 photos show the sheet well enough, expected at least 3" in told and "Lay a white sheet flat" in told
+    assert "0 of 3 photos can be used, expected at least 3 (0.png: no a4 sheet was found" in told
+
+
+def test_the_photo_that_does_not_agree_is_the_one_that_is_told(walk, weights):
+    """Of a right foot, whose photos are mirrored and reversed."""
+    pictures, cameras, _ = walk
+    moved = cameras[1].extrinsics.copy()
+    moved[:3, 3] += cameras[1].extrinsics[:3, :3] @ [0.0, 0.0, 0.05]
+    cameras = [cameras[0], replace(cameras[1], extrinsics=moved), *cameras[2:]]
+    _, agreement = towards_toes(weights, [*pictures.values()], cameras, [*pictures], "right")
+    assert np.argmin(agreement) == 1, agreement
+
+
+def test_photos_of_other_lenses_are_told():
+    whole, cropped = np.zeros((600, 800, 3), np.uint8), np.zeros((600, 600, 3), np.uint8)
+    pictures, focals = {"a": whole, "b": whole, "c": whole, "d": cropped}, {"a": 0.8, "b": 0.5, "c": 0.82, "d": 0.8}
+    found = sheet_capture._other_lenses(pictures, focals)
+    assert list(found) == ["d", "b"] and "cropped" in found["d"] and "another lens" in found["b"]
