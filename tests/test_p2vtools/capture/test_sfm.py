@@ -133,7 +133,7 @@ def test_sizes_need_a_scale_or_a_measured_length(written, tmp_path, capsys):
     assert main([*command, str(tmp_path / "foot.obj")]) == 0
     output = capsys.readouterr().out
     assert "Mondopoint" not in output and " mm (" not in output
-    assert "scale: unknown; photograph the foot on the mat" in output and "ball breadth" in output
+    assert "scale: unknown; photograph the foot on a sheet of paper" in output and "ball breadth" in output
     assert 0.2 < np.ptp(trimesh.load_mesh(tmp_path / "foot.obj").vertices[:, 0]) < 0.3
     assert main(["measure", str(tmp_path / "foot.obj"), "--side", "left", "--out", str(tmp_path / "foot.png")]) == 0
     measured = capsys.readouterr().out
