@@ -52,7 +52,7 @@ def real_photos(folder: Path) -> None:
             errors.append(off)
             print(f"{photo.name}: corners at most {off:.1f} thousandths of the longer side from the noted ones")
     print(f"{len(errors)} of {tried} photos placed; median of the largest error of a corner: {np.median(errors):.1f}")
-    print(f"{len(records) - tried} photos are of phones with fewer than {MIN_PHOTOS}")
+    print(f"left out, of phones with fewer than {MIN_PHOTOS} photos: {len(records) - tried}")
 
 
 def main() -> None:

@@ -102,8 +102,7 @@ def capture_on_mat(
     factors = np.ones((4, 4))
     factors[:3, 3] = ruler / RULER
     cameras = [replace(camera, extrinsics=factors * camera.extrinsics) for camera in solution.cameras]
-    chosen = spread(cameras, MAX_VIEWS)
-    order = [chosen[index] for index in clockwise_order([metadata_row(cameras[i], FOOT_CUBE.centre) for i in chosen])]
+    order = choose_views(cameras)
     names, cameras, distortions = (
         [values[index] for index in order] for values in (solution.names, cameras, solution.distortions)
     )
@@ -123,7 +122,13 @@ def capture_on_mat(
     return write_foot_capture(out, side, "mat", names, undistorted, cameras, subject, advice, notes)
 
 
-def spread(cameras: Sequence[Camera], count: int) -> list[int]:
+def choose_views(cameras: Sequence[Camera]) -> list[int]:
+    """Indices of at most `MAX_VIEWS` of the ``cameras``, from all sides, clockwise."""
+    chosen = _spread(cameras, MAX_VIEWS)
+    return [chosen[index] for index in clockwise_order([metadata_row(cameras[i], FOOT_CUBE.centre) for i in chosen])]
+
+
+def _spread(cameras: Sequence[Camera], count: int) -> list[int]:
     """Indices of at most ``count`` cameras: each is the one farthest in angle from those before it."""
     directions = np.stack([camera.position - FOOT_CUBE.centre for camera in cameras])
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)

@@ -21,30 +21,24 @@ from p2vlib.geometry.cameras import Camera, Row
 from p2vlib.geometry.frames import FOOT_CUBE, SIDES
 from p2vtools.archives.photo_files import PHOTO_SUFFIXES
 from p2vtools.capture import sheet_detection
-from p2vtools.capture.capture_writer import (
-    WrittenCapture,
-    clockwise_order,
-    metadata_row,
-    turn_upright,
-    write_foot_capture,
-)
+from p2vtools.capture.capture_writer import WrittenCapture, metadata_row, turn_upright, write_foot_capture
 from p2vtools.capture.charuco import DEFAULT_FOCAL, MIN_PHOTOS, SAME_LENS, undistort
-from p2vtools.capture.mat_capture import MAX_PHOTOS, choose_photos, read_photos, spread
+from p2vtools.capture.mat_capture import MAX_PHOTOS, choose_photos, choose_views, read_photos
 from p2vtools.capture.sheet_detection import FOCALS, FREE_ERROR, WEIGHT_ERROR, SheetLines
 from p2vtools.capture.sheet_fitting import EXIF_SPREAD, FOCAL_SPREAD, SheetFit, SheetPhoto, pose_of
 from p2vtools.files import ensure_absent
 from p2vtools.fit.cube_crops import FootNotSeenError, predict_cube, silhouette_iou
-from p2vtools.fit.photo_set import MAX_VIEWS, PhotoSet, photo_set_from_arrays
+from p2vtools.fit.photo_set import PhotoSet, photo_set_from_arrays
 from p2vtools.fit.placement import pose_matrix
 from p2vtools.fit.pretrained import PretrainedModel
 
 MIN_SCORE = 0.82
-"""Score of a candidate (`sheet_detection.score`, less the error of its proportions) from which it is a sheet: of 18
-real photos, 15 correct ones have .91 and more, and three wrong ones .75 and less."""
+"""Score of a candidate (`sheet_detection.score`, less the error of its proportions) from which it is a sheet; chosen
+on real and rendered photos."""
 
 SAME_PAPER = 1.04
-"""Ratio of the sums of the best scores in all photos above which the sheet is of the other kind of paper; those of A4
-and Letter differ by 7 to 10 % in rendered walks."""
+"""Ratio of the sums of the best scores in all photos above which the sheet is of the other kind of paper; chosen on
+rendered photos."""
 
 MIN_AGREEMENT = 0.5
 """IoU of the silhouette of the foot with that predicted in a photo, below which the photo is rejected."""
@@ -96,10 +90,9 @@ def capture_on_sheet(
     solution = solve_sheet(pictures, paper, focals, side, weights, report)
     for name, reason in solution.rejected.items():
         report(f"{name}: rejected, {reason}")
-    chosen = spread(solution.cameras, MAX_VIEWS)
-    order = clockwise_order([metadata_row(solution.cameras[index], FOOT_CUBE.centre) for index in chosen])
+    order = choose_views(solution.cameras)
     names, undistorted, cameras = (
-        [values[chosen[index]] for index in order] for values in (solution.names, solution.pictures, solution.cameras)
+        [values[index] for index in order] for values in (solution.names, solution.pictures, solution.cameras)
     )
     focal = round(cameras[0].intrinsics[0, 0])
     notes = [f"the edges of the sheet are {solution.residual:.1f} pixels off, focal length {focal} pixels"]
@@ -182,10 +175,9 @@ def find_sheets(
             continue
         report(f"{name}: looking for the sheet ({number} of {len(pictures)})")
         found[name] = sheet_detection.find_lines(picture)
-    candidates = {name: sheet_detection.from_four_lines(lines) for name, lines in found.items()}
-    scores = {name: sheet_detection.score(candidates[name], lines) for name, lines in found.items()}
+    scored = {name: _scored(sheet_detection.from_four_lines(lines), lines) for name, lines in found.items()}
     totals = {
-        name: sum(_penalised(candidates[photo], scores[photo], FOCALS, of).max(0, initial=0) for photo in found)
+        name: sum(_penalised(*one, FOCALS, of).max(0, initial=0) for one in scored.values())
         for name, of in sheet_detection.PAPERS.items()
     }
     better = max(totals, key=lambda name: totals[name].max())
@@ -198,7 +190,7 @@ def find_sheets(
     seen = FOCALS[totals[paper].argmax()] if totals[paper].max() > 0 else 1000 * DEFAULT_FOCAL
     focal, photos = float(np.median(known) if known else seen), []
     for name, lines in found.items():
-        corners, value = _best_candidate(lines, candidates[name], scores[name], focal, size)
+        corners, value = _best_candidate(lines, *scored[name], focal, size)
         if value < MIN_SCORE:
             rejected[name] = f"no {paper} sheet was found; at least three of its edges have to be visible"
         else:
@@ -220,6 +212,14 @@ def _other_lenses(
     return other | dict.fromkeys(sorted(far), "was taken with another lens than most photos")
 
 
+def _scored(
+    corners: Float[np.ndarray, "candidates 4 2"], lines: SheetLines
+) -> tuple[Float[np.ndarray, "possible 4 2"], Float[np.ndarray, " possible"]]:
+    """The candidates that have a score (`sheet_detection.score`), and their scores."""
+    scores = sheet_detection.score(corners, lines)
+    return corners[scores > -np.inf], scores[scores > -np.inf]
+
+
 def _penalised(
     corners: Float[np.ndarray, "candidates 4 2"],
     scores: Float[np.ndarray, " candidates"],
@@ -239,9 +239,8 @@ def _best_candidate(
     size: tuple[float, float],
 ) -> tuple[Float[np.ndarray, "4 2"], float]:
     """Corners and score of the best of these candidates and of those from three lines; -inf without any."""
-    further = sheet_detection.from_three_lines(lines, focal, size)
-    scores = np.concatenate([scores, sheet_detection.score(further, lines)])
-    corners = np.concatenate([corners, further])
+    further = _scored(sheet_detection.from_three_lines(lines, focal, size), lines)
+    corners, scores = np.concatenate([corners, further[0]]), np.concatenate([scores, further[1]])
     if not len(corners):
         return np.zeros((4, 2)), -math.inf
     values = _penalised(corners, scores, np.array([focal]), size)[:, 0]

@@ -142,8 +142,8 @@ class Visit:
         before = self.paper, self.side if self.paper else None
         self.paper, self.side = paper, side
         if before != (paper, side if paper else None):
-            photos, self.photos, self._mat = self.photos, [], None
-            self.photos = [self._check(photo.number, photo.path, photo.digest) for photo in photos]
+            self._mat = None
+            self.photos = [self._check(photo.number, photo.path, photo.digest) for photo in self.photos]
 
     def problems(self) -> list[str]:
         """What is wrong with each photo; empty for those that are used."""

@@ -18,7 +18,7 @@ from p2vtools.archives.camera_files import read_cameras, read_metadata
 from p2vtools.capture import mat_capture
 from p2vtools.capture.capture_writer import WrittenCapture, metadata_row
 from p2vtools.capture.charuco import BoardDetection, detect_board, solve_cameras, undistort
-from p2vtools.capture.mat_capture import capture_on_mat, spread
+from p2vtools.capture.mat_capture import _spread, capture_on_mat
 from p2vtools.cli import main
 from p2vtools.fit.photo_set import read_photo_set
 from p2vtools.synthesis.feet.foot import make_feet
@@ -179,7 +179,7 @@ def test_at_most_24_photos_from_all_sides_are_kept():
     """40 from one side and 4 from the others."""
     azimuths = [*np.linspace(-20, 20, 40), 90, 135, 180, 270]
     cameras = [look_at((azimuth, 45, 0, 0.5, 50), np.zeros(3), WIDTH, HEIGHT) for azimuth in azimuths]
-    assert {40, 41, 42, 43} < set(spread(cameras, 24)) and len(set(spread(cameras, 24))) == 24
+    assert {40, 41, 42, 43} < set(_spread(cameras, 24)) and len(set(_spread(cameras, 24))) == 24
 
 
 @pytest.mark.parametrize("mat", [MATS["a4"], BORDER_MATS["a4"]])

@@ -35,8 +35,8 @@ def camera_at(row: tuple[float, ...]) -> Camera:
 
 def best_candidate(photo: np.ndarray, focal: float) -> tuple[np.ndarray, float]:
     lines = find_lines(photo)
-    corners = sheet_detection.from_four_lines(lines)
-    return sheet_capture._best_candidate(lines, corners, sheet_detection.score(corners, lines), focal, A4)
+    candidates = sheet_capture._scored(sheet_detection.from_four_lines(lines), lines)
+    return sheet_capture._best_candidate(lines, *candidates, focal, A4)
 
 
 @pytest.mark.parametrize("hidden", [None, 0, 1, 2, 3])
@@ -173,7 +173,7 @@ def test_photos_without_a_sheet_are_refused(tmp_path, capsys):
     assert "0 of 3 photos can be used, expected at least 3 (0.png: no a4 sheet was found" in told
 
 
-def test_the_photo_that_does_not_agree_is_the_one_that_is_told(walk, weights):
+def test_the_photo_with_the_lowest_agreement_is_the_one_that_does_not_agree(walk, weights):
     """Of a right foot, whose photos are mirrored and reversed."""
     pictures, cameras, _ = walk
     moved = cameras[1].extrinsics.copy()
@@ -183,7 +183,7 @@ def test_the_photo_that_does_not_agree_is_the_one_that_is_told(walk, weights):
     assert np.argmin(agreement) == 1, agreement
 
 
-def test_photos_of_other_lenses_are_told():
+def test_photos_of_other_lenses_are_named():
     whole, cropped = np.zeros((600, 800, 3), np.uint8), np.zeros((600, 600, 3), np.uint8)
     pictures, focals = {"a": whole, "b": whole, "c": whole, "d": cropped}, {"a": 0.8, "b": 0.5, "c": 0.82, "d": 0.8}
     found = sheet_capture._other_lenses(pictures, focals)
