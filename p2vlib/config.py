@@ -201,7 +201,7 @@ PRESETS = {
         repeats=3,
         feet=FeetData(train=100, validation=15, test=40, views=8, wild=True),
         objects=ObjectData(train=96, validation=6, test=16, views=8),
-        pretraining=Training(steps=2400, batch=12, learning_rate=2e-3, steps_per_epoch=240),
+        pretraining=Training(steps=1600, batch=12, learning_rate=2e-3, steps_per_epoch=160),
         finetuning=Training(steps=320, batch=24, steps_per_epoch=80, mirror=False),
         systems=(
             *("3d-r2n2-narrow", "attsets-narrow", "psgn-narrow", "pix2vox-f-narrow", "pix2vox-a-narrow"),

@@ -16,10 +16,10 @@ def test_recipes_and_the_best_blind_system_among_those_that_learned():
     assert system_training.system_recipe(config, "pix2vox-a-narrow", "objects") == config.pretraining
     assert system_training.system_recipe(config, "pix2vox-a-narrow", "feet-phone") == config.finetuning
     objects, feet = (system_training.system_recipe(config, "pix2vox++-a-narrow", s) for s in ("objects", "feet-phone"))
-    assert (objects.steps, feet.steps) == (1846, 246), "steps take 1.3 times as long as those of 2,400 and 320"
+    assert (objects.steps, feet.steps) == (1231, 246), "steps take 1.3 times as long as those of 1,600 and 320"
     scratch = system_training.system_recipe(config, "unprojection", "feet-phone")
-    assert scratch.steps == 1216, (
-        "1,520 steps of 24 photos take as long as both stages; here a step takes 1.25 times as long"
+    assert scratch.steps == 896, (
+        "1,120 steps of 24 photos take as long as both stages; here a step takes 1.25 times as long"
     )
     assert system_training.system_recipe(config, "psgn-narrow", "objects").views == 1
     attsets = system_training.system_recipe(config, "attsets-narrow", "objects")
