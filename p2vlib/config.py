@@ -27,7 +27,7 @@ class FeetData:
     """People in the test set, evaluated once at the end."""
     train_seed: int = 11
     validation_seed: int = 12
-    test_seed: int = 0x1E68E4E
+    test_seed: int = 0x9357157
     """Three seeds for three populations, so that no person is in two splits. The test seed is the hash of the commit
     that froze the design, so nobody could have seen these people before."""
     views: int = 4
@@ -53,7 +53,7 @@ class ObjectData:
     test: int = 1
     train_seed: int = 21
     validation_seed: int = 22
-    test_seed: int = 0x1E68E4E
+    test_seed: int = 0xA83F180
     """The hash of the commit that froze the design, as for feet."""
     views: int = 4
     samples: int = 6
