@@ -80,7 +80,7 @@ class Page:
         self._sheet_box = widgets.VBox([widgets.HTML(sheet), self.paper])
         self._app_box = widgets.VBox([widgets.HTML("Which app, and what was exported?"), self.app])
         for control in (self.side, self.source, self.paper):
-            control.observe(lambda _: self._update(), "value")
+            control.observe(lambda _: self._choose(), "value")
         parts = [widgets.HTML(STYLE), widgets.HTML("Which foot?"), self.side, widgets.HTML("How was it photographed?")]
         self.choices = _part(*parts, self.source, self._mat_box, self._sheet_box, self._app_box)
 
@@ -124,6 +124,13 @@ class Page:
     def _refuse(self, name: str, reason: str) -> None:
         self.refused.value += f'<div role="alert">{html.escape(f"{name}: {reason}")}</div>'
 
+    def _choose(self) -> None:
+        """Follows the choices; photos that are there are checked again if they show another surface now."""
+        with self._busy():
+            if self.source.value != EXPORT:
+                self.hint.value = "The photos are checked again …" if self.visit.photos else ""
+                self.visit.choose_surface(self.paper.value if self.source.value == SHEET else None, self.side.value)
+
     def _restart(self) -> None:
         self.visit.clear()
         self.refused.value = self.status.value = ""
@@ -134,9 +141,6 @@ class Page:
         """Shows what there is."""
         visit, source = self.visit, self.source.value
         of_photos = source != EXPORT
-        if of_photos:
-            self.hint.value = "The photos are checked again …" if visit.photos else ""
-            visit.choose_surface(self.paper.value if source == SHEET else None, self.side.value)
         for widget, shown in (
             *((self._mat_box, source == MAT), (self._sheet_box, source == SHEET), (self._app_box, not of_photos)),
             *((self.photo_files, of_photos), (self.ring, of_photos), (self.pictures, of_photos)),
@@ -169,7 +173,7 @@ class Page:
 
     @contextlib.contextmanager
     def _busy(self) -> Iterator[None]:
-        controls = [self.start, self.restart, self.photo_files, self.export_files]
+        controls = [self.side, self.source, self.paper, self.start, self.restart, self.photo_files, self.export_files]
         for control in controls:
             control.disabled = True
         try:

@@ -17,6 +17,7 @@ from p2vtools.capture.capture_writer import metadata_row
 from p2vtools.synthesis.mat import get_mat
 from p2vtools.webapp import text, visit
 from p2vtools.webapp.file_exchange import FileExchange
+from p2vtools.webapp.page import SHEET, Page
 from p2vtools.webapp.visit import FOLDER_VARIABLE, Visit
 from tests.mats import mat_image, sheet_photo
 
@@ -128,3 +129,30 @@ def test_photos_on_a_sheet_are_checked_and_checked_again_for_another_surface(on_
     assert "shows no white sheet" in visitor.problems()[1]
     visitor.choose_surface(None, "right")
     assert all("shows no mat" in problem for problem in visitor.problems())
+
+
+def test_photos_that_do_not_agree_are_named(on_mat):
+    moved = mat_image(get_mat("a3"), 270)
+    moved[:, 320:] = np.roll(moved[:, 320:], 14, 0)
+    visitor = add(Visit(), *on_mat, encode_photo(mat_image(get_mat("a3"), 45)), encode_photo(moved))
+    assert visitor.problems() == [""] * 5
+    written, left_out = visitor._capture_photos("left", 100.0, visitor.folder / "capture/foot-left")
+    assert sorted(written.names) == [f"photo {number}.jpg" for number in (1, 2, 3, 4)]
+    (sentence,) = left_out
+    assert sentence.startswith("photo 5 was left out: ") and "did the mat or the foot move" in sentence
+
+
+def test_controls_wait_while_photos_are_checked_again(on_mat, monkeypatch):
+    page, states = Page(), []
+    add(page.visit, on_mat[0])
+    check = Visit._check
+
+    def slow_check(self, *photo):
+        states.append((page.hint.value, page.start.disabled, page.source.disabled, page.photo_files.disabled))
+        return check(self, *photo)
+
+    monkeypatch.setattr(Visit, "_check", slow_check)
+    page.source.value = SHEET
+    assert states == [("The photos are checked again …", True, True, True)]
+    assert "shows no white sheet" in page.pictures.value and page.start.disabled
+    assert not page.source.disabled and not page.photo_files.disabled
