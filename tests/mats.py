@@ -1,5 +1,6 @@
 """Images of a mat or a sheet of paper without a foot, made by a homography, as photos or as a video."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -56,18 +57,27 @@ def write_video(path: Path, images: list[np.ndarray]) -> Path:
     return path
 
 
-def sheet_outline(camera: Camera, size: tuple[float, float] = (0.297, 0.210)) -> np.ndarray:
-    """Corners of a sheet in the photo, thousandths of its longer side from its centre."""
+def sheet_outline(
+    camera: Camera, size: tuple[float, float] = (0.297, 0.210), heights: Sequence[float] = (0, 0, 0, 0)
+) -> np.ndarray:
+    """Corners of a sheet at ``heights`` in the photo, thousandths of its longer side from its centre."""
     corners = np.array([[-1, 0, -1], [1, 0, -1], [1, 0, 1], [-1, 0, 1]]) * [size[0] / 2, 0, size[1] / 2]
+    corners[:, 1] = heights
     return (camera.project(corners)[:, :2] - [camera.width / 2, camera.height / 2]) * 1000 / camera.width
 
 
-def sheet_photo(camera: Camera, hidden: int | None = None) -> np.ndarray:
-    """A drawing of a white A4 sheet on a brown floor, with a patch of skin in its middle or over side ``hidden``."""
+def sheet_photo(
+    camera: Camera, hidden: int | None = None, heights: Sequence[float] = (0, 0, 0, 0), planks: int = 0
+) -> np.ndarray:
+    """A drawing of a white A4 sheet on a brown floor, or one of ``planks``, with a patch of skin in its middle or over
+    side ``hidden``.
+    """
     rng, scale, size = np.random.default_rng(0), 4, (camera.width, camera.height)
     floor = cv2.resize(rng.uniform(60, 120, (20, 20)), tuple(scale * edge for edge in size))[..., None]
     floor = floor * [1.0, 0.75, 0.6]
-    corners = sheet_outline(camera) * camera.width / 1000 + np.array(size) / 2
+    for x in np.linspace(0, scale * camera.width, planks, endpoint=False).round().astype(int).tolist():
+        floor[:, x : x + 6 * scale] *= 0.6
+    corners = sheet_outline(camera, heights=heights) * camera.width / 1000 + np.array(size) / 2
     cv2.fillConvexPoly(floor, (scale * corners).round().astype(np.int32), (235, 236, 240))
     middle, across = corners.mean(0), 60.0
     if hidden is not None:

@@ -1,8 +1,8 @@
 """Photos of a foot on a plain sheet of paper, written as a capture folder.
 
-The sheet is found in every photo (`sheet_detection`). One focal length and one distortion for all photos and the pose
-of each are then fitted to the edges of the sheet (bundle adjustment). A sheet looks the same from both ends: which one
-is at the toes follows from the silhouette of the foot.
+The sheet is found in every photo (`sheet_detection`). One focal length, one distortion and the heights of the sheet,
+which is never quite flat, for all photos and the pose of each are then fitted to its edges (bundle adjustment). A sheet
+looks the same from both ends: which one is at the toes follows from the silhouette of the foot.
 """
 
 from __future__ import annotations

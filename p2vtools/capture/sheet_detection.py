@@ -15,7 +15,7 @@ from itertools import combinations
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float, Float32, UInt8
+from jaxtyping import Bool, Float, Float32, Int, UInt8
 
 from p2vtools.synthesis.mat import PLAIN_SHEETS
 
@@ -26,11 +26,11 @@ FOCALS = np.geomspace(600, 1400, 18)
 """Focal lengths that are tried: fields of view of 39 to 80 degrees along the longer side."""
 
 MIN_SEGMENT, MAX_SEGMENTS, MAX_SEEDS = 20, 3000, 150
-"""Length of the shortest segment that is used; how many segments of one image are used; how many segments, longest
+"""Length of the shortest segment that is used; how many segments of one image are used; how many segments, best
 first, start a line."""
 
-MAX_LINES, MAX_THREE, MAX_SCORED = 44, 32, 500
-"""Number of lines, longest first, for candidates of four and of three lines; number of candidates, those covered best,
+MAX_LINES, MAX_THREE, MAX_SCORED = 56, 32, 500
+"""Number of lines, best first, for candidates of four and of three lines; number of candidates, those covered best,
 whose colours are compared."""
 
 SAME_ANGLE, SAME_DISTANCE = np.cos(np.deg2rad(4)), 4.0
@@ -82,11 +82,22 @@ def find_lines(picture: UInt8[np.ndarray, "height width 3"]) -> SheetLines:
         found = np.zeros((0, 2, 2)) if found is None else found.reshape(-1, 2, 2).astype(float)
         lengths = np.linalg.norm(found[:, 1] - found[:, 0], axis=1)
         found = found[np.argsort(-lengths)[: min(MAX_SEGMENTS, (lengths > MIN_SEGMENT).sum())]]
-        segments.append(_higher_side_right(found, channel) if len(found) else found)
+        segments.append(_higher_side_right(found, channel))
     chroma = np.linalg.norm(lab[..., 1:].astype(float) - 128, axis=-1)
-    paper = (lab[..., 0] > 0.6 * np.percentile(lab[..., 0], 98)) & (chroma < 20)
+    brightness = lab[..., 0] / np.percentile(lab[..., 0], 98)
+    paper = (brightness > 0.6) & (chroma < 20)
     smooth = cv2.GaussianBlur(lab, (0, 0), 1.2).astype(np.float32)
-    return SheetLines(*_merge(np.concatenate(segments) - centre), smooth, paper)
+    edges = np.concatenate(segments)
+    return SheetLines(*_merge(edges - centre, _paper_beside(edges, np.where(paper, brightness, 0.6))), smooth, paper)
+
+
+def _paper_beside(
+    segments: Float[np.ndarray, "segments 2 2"], whiteness: Float[np.ndarray, "height width"]
+) -> Float[np.ndarray, " segments"]:
+    """Mean difference of ``whiteness`` between the brighter and the other side of each segment."""
+    points = segments[:, :1] + np.linspace(0.1, 0.9, 9)[:, None] * (segments[:, 1:] - segments[:, :1])
+    step = STRIP * _normals(segments)[:, None]
+    return np.maximum(_sample(whiteness, points + step) - _sample(whiteness, points - step), 0).mean(1)
 
 
 def _channels(lab: UInt8[np.ndarray, "height width 3"]) -> Iterator[UInt8[np.ndarray, "height width"]]:
@@ -119,16 +130,18 @@ def _normals(segments: Float[np.ndarray, "segments 2 2"]) -> Float[np.ndarray, "
 
 def _sample(image: np.ndarray, points: Float[np.ndarray, "a b 2"]) -> Float[np.ndarray, "a b"]:
     """Values of ``image`` at ``points``, whose origin is the centre of the first pixel."""
+    if not points.size:
+        return np.zeros(points.shape[:2])
     return cv2.remap(image.astype(np.float32), points.astype(np.float32), None, cv2.INTER_LINEAR)
 
 
 def _merge(
-    segments: Float[np.ndarray, "segments 2 2"],
+    segments: Float[np.ndarray, "segments 2 2"], paper: Float[np.ndarray, " segments"]
 ) -> tuple[Float[np.ndarray, "lines 3"], Float[np.ndarray, "lines bins"]]:
-    """The lines on which the segments lie, those with the longest cover first."""
+    """The lines on which the segments lie, first those with the longest cover or with the most edges of ``paper``."""
     lengths, normals = np.linalg.norm(segments[:, 1] - segments[:, 0], axis=1), _normals(segments)
-    free, lines, covers = np.ones(len(segments), bool), [], []
-    for first in np.argsort(-lengths)[:MAX_SEEDS]:
+    free, lines, covers, edges = np.ones(len(segments), bool), [], [], []
+    for first in _by_either(lengths, lengths * paper)[:MAX_SEEDS]:
         if not free[first]:
             continue
         normal, offset = normals[first], -normals[first] @ segments[first].mean(0)
@@ -147,9 +160,15 @@ def _merge(
             cover[max(start, 0) : end] = BIN
         lines.append((*normal, offset))
         covers.append(np.cumsum([0, *cover]))
-    order = sorted(range(len(lines)), key=lambda index: -covers[index][-1])[:MAX_LINES]
+        edges.append(covers[-1][-1] * (lengths * paper)[group].sum() / lengths[group].sum())
+    order = _by_either(np.array([cover[-1] for cover in covers]), np.array(edges))[:MAX_LINES]
     width = round(2 * REACH / BIN) + 1
     return np.array([lines[i] for i in order]).reshape(-1, 3), np.array([covers[i] for i in order]).reshape(-1, width)
+
+
+def _by_either(first: Float[np.ndarray, " n"], second: Float[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
+    """Indices in the order of the better rank of the two values."""
+    return np.minimum(*(np.argsort(np.argsort(-values)) for values in (first, second))).argsort(kind="stable")
 
 
 # ----------------------------------------------------------------------------------------------------------- candidates

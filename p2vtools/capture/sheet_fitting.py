@@ -1,4 +1,7 @@
-"""Bundle adjustment: one focal length, one distortion and the pose of each photo, fitted to the edges of a sheet."""
+"""Bundle adjustment: one focal length, one distortion, the heights of a bent sheet and the pose of each photo.
+
+All are fitted to the edges of the sheet.
+"""
 
 from __future__ import annotations
 
@@ -37,6 +40,12 @@ FOCAL_SPREAD, EXIF_SPREAD, DISTORTION_SPREAD = 0.3, 0.04, 0.05
 """Standard deviations of the prior: of the logarithm of the focal length about the best candidate's, and about that of
 the photos' EXIF, and of the radial distortion k1."""
 
+BEND, DENT = 0.003, 0.0003
+"""Standard deviations of the prior of the heights of the sheet above and below the floor, metres."""
+
+GLOBALS = 10
+"""Number of parameters that all photos share: focal length, distortion, heights of corners and middles of sides."""
+
 
 @dataclass(frozen=True, eq=False)
 class SheetPhoto:
@@ -66,13 +75,25 @@ def _outline(size: tuple[float, float]) -> tuple[Float[np.ndarray, "4 3"], Float
     return corners, np.concatenate(points)
 
 
+def _bends() -> Float[np.ndarray, "samples 8"]:
+    """Height of each point along the sides (`_outline`) per height of each corner and of the middle of each side:
+    quadratic along a side."""
+    shares = np.linspace(0.03, 0.97, SAMPLES)
+    bends = np.zeros((4, SAMPLES, 8))
+    for side in range(4):
+        bends[side, :, side] = (1 - shares) * (1 - 2 * shares)
+        bends[side, :, (side + 1) % 4] = shares * (2 * shares - 1)
+        bends[side, :, 4 + side] = 4 * shares * (1 - shares)
+    return bends.reshape(4 * SAMPLES, 8)
+
+
 class SheetFit:
-    """Focal length, distortion and poses, fitted to the edges of the sheet in several rounds."""
+    """Focal length, distortion, heights of the sheet and poses, fitted to its edges in several rounds."""
 
     def __init__(self, size: tuple[float, float], focal: float, spread: float) -> None:
         self.size, self.expected, self.spread = size, focal, spread
-        self.focal, self.distortion = focal, np.zeros(5)
-        self.points = _outline(size)[1]
+        self.focal, self.distortion, self.heights = focal, np.zeros(5), np.zeros(8)
+        self.points, self.bends = _outline(size)[1], _bends()
 
     def fit(self, photos: Sequence[SheetPhoto], rejected: dict[str, str]) -> list[SheetPhoto]:
         """The photos with their poses, without those that do not agree, which are added to ``rejected``."""
@@ -95,18 +116,24 @@ class SheetFit:
 
     def corners(self, photo: SheetPhoto) -> Float[np.ndarray, "4 2"]:
         """The corners of the sheet in a photo, thousandths of its longer side from its centre."""
-        return self._project(photo.pose, _outline(self.size)[0])
+        return self._project(photo.pose, _outline(self.size)[0], self.heights[:4])
+
+    def _sides(self, pose: Float[np.ndarray, " 6"]) -> Float[np.ndarray, "samples 2"]:
+        """The points along the sides in a photo with this pose, as `corners`."""
+        return self._project(pose, self.points, self.bends @ self.heights)
 
     def _project(
-        self, pose: Float[np.ndarray, " 6"], points: Float[np.ndarray, "points 3"] | None = None
+        self,
+        pose: Float[np.ndarray, " 6"],
+        points: Float[np.ndarray, "points 3"],
+        heights: Float[np.ndarray, " points"],
     ) -> Float[np.ndarray, "points 2"]:
-        """Points of the sheet in a photo, by default those along its sides."""
-        matrix, points = np.diag([self.focal, self.focal, 1.0]), self.points if points is None else points
-        return cv2.projectPoints(points, pose[:3], pose[3:], matrix, self.distortion)[0][:, 0]
+        matrix, raised = np.diag([self.focal, self.focal, 1.0]), points - heights[:, None] * [0, 0, 1]
+        return cv2.projectPoints(raised, pose[:3], pose[3:], matrix, self.distortion)[0][:, 0]
 
     def _edges(self, photo: SheetPhoto, reach: float) -> _Edges:
         """Where the edges of the sheet are, within ``reach`` of its present pose."""
-        points = self._project(photo.pose).reshape(4, SAMPLES, 2)
+        points = self._sides(photo.pose).reshape(4, SAMPLES, 2)
         along = np.gradient(points, axis=1)
         inwards = np.stack([-along[..., 1], along[..., 0]], -1)
         inwards /= np.linalg.norm(inwards, axis=2, keepdims=True)
@@ -145,22 +172,23 @@ class SheetFit:
 
         def residuals(values: Float[np.ndarray, " parameters"]) -> Float[np.ndarray, " residuals"]:
             self._set(values)
-            poses = values[2:].reshape(-1, 6)
+            poses = values[GLOBALS:].reshape(-1, 6)
             parts = [
-                ((self._project(pose) - edge.points) * edge.normals).sum(1)[edge.seen]
+                ((self._sides(pose) - edge.points) * edge.normals).sum(1)[edge.seen]
                 for pose, edge in zip(poses, edges, strict=True)
             ]
+            heights = values[2:GLOBALS]
             prior = [values[0] / self.spread, values[1] / DISTORTION_SPREAD]
-            return np.concatenate([*parts, prior])
+            return np.concatenate([*parts, prior, heights / np.where(heights > 0, BEND, DENT)])
 
-        start = np.concatenate([[math.log(self.focal / self.expected), self.distortion[0]], *(p.pose for p in photos)])
-        counts = [int(edge.seen.sum()) for edge in edges]
-        pattern = np.zeros((sum(counts) + 2, len(start)), bool)
-        ends = np.cumsum([0, *counts])
-        pattern[: ends[-1], :2] = True
-        pattern[ends[-1], 0] = pattern[ends[-1] + 1, 1] = True
+        lens = [math.log(self.focal / self.expected), self.distortion[0]]
+        start = np.concatenate([lens, self.heights, *(photo.pose for photo in photos)])
+        ends = np.cumsum([0, *(int(edge.seen.sum()) for edge in edges)])
+        pattern = np.zeros((ends[-1] + GLOBALS, len(start)), bool)
+        pattern[: ends[-1], :GLOBALS] = True
+        pattern[ends[-1] :, :GLOBALS] = np.eye(GLOBALS, dtype=bool)
         for index, (first, last) in enumerate(zip(ends[:-1], ends[1:], strict=True)):
-            pattern[first:last, 2 + 6 * index : 8 + 6 * index] = True
+            pattern[first:last, GLOBALS + 6 * index : GLOBALS + 6 * (index + 1)] = True
         result = least_squares(
             residuals, start, loss="soft_l1", x_scale="jac", jac_sparsity=pattern, method="trf", max_nfev=30
         )
@@ -168,11 +196,12 @@ class SheetFit:
         distances = np.split(np.abs(residuals(result.x)), ends[1:])
         return [
             replace(photo, pose=pose, residual=float(np.median(distance)))
-            for photo, pose, distance in zip(photos, result.x[2:].reshape(-1, 6), distances, strict=False)
+            for photo, pose, distance in zip(photos, result.x[GLOBALS:].reshape(-1, 6), distances, strict=False)
         ]
 
     def _set(self, values: Float[np.ndarray, " parameters"]) -> None:
         self.focal, self.distortion = self.expected * math.exp(values[0]), np.array([values[1], 0, 0, 0, 0])
+        self.heights = values[2:GLOBALS]
 
     def camera(self, photo: SheetPhoto, shape: Sequence[int]) -> Camera:
         """The pinhole camera of a photo, in the frame of the sheet."""

@@ -42,6 +42,16 @@ class Sheet(NamedTuple):
     """World x and z of its middle, metres."""
     rotation: float = 0.0
     """Degrees from the world's x axis to the sheet's, clockwise seen from above."""
+    corner_heights: tuple[float, ...] = ()
+    """Of a bent sheet: metres of its corners above the floor, from -x and -z clockwise seen from above."""
+
+    def heights(self, x: Float[np.ndarray, "*grid"], z: Float[np.ndarray, "*grid"]) -> Float[np.ndarray, "*grid"]:
+        """Metres above the floor at ``x`` and ``z`` from -1 to 1; the middle lies flat."""
+        signs = ((-1, -1), (1, -1), (1, 1), (-1, 1))
+        return sum(
+            (height * ((1 + right * x) * (1 + down * z) / 4) ** 4)
+            for height, (right, down) in zip(self.corner_heights, signs, strict=True)
+        )
 
 
 @dataclass(frozen=True)
@@ -223,10 +233,16 @@ def random_sheet(mat: Mat, rng: np.random.Generator) -> Sheet:
     return mat.to_sheet(4, ink, paper, *_random_place(rng))
 
 
+BEND = 0.005
+"""Largest height of the corners of a plain sheet above the floor, metres."""
+
+
 def random_plain_sheet(paper: str, rng: np.random.Generator) -> Sheet:
-    """A sheet of `PLAIN_SHEETS` of random whiteness, up to 12 mm and 7 degrees away from the foot's axis."""
-    width, depth = np.array(PLAIN_SHEETS[paper]) / 1000
-    return Sheet(np.full((60, 80), rng.uniform(0.80, 0.92)), float(width), float(depth), *_random_place(rng))
+    """A sheet of `PLAIN_SHEETS` of random whiteness, up to 12 mm and 7 degrees away from the foot's axis; its corners
+    are up to `BEND` above the floor."""
+    width, depth = (np.array(PLAIN_SHEETS[paper]) / 1000).tolist()
+    white, place = np.full((60, 80), rng.uniform(0.80, 0.92)), _random_place(rng)
+    return Sheet(white, width, depth, *place, corner_heights=tuple(rng.uniform(0, BEND, 4).tolist()))
 
 
 def _random_place(rng: np.random.Generator) -> tuple[tuple[float, float], float]:

@@ -217,11 +217,34 @@ def _paper(sheet: Sheet, trajectory: PhoneTrajectory, fill: Float[np.ndarray, "h
     """The sheet, 0.1 mm above the floor, with the fill light of the floor under it."""
     x, z = sheet.position
     frame = flat_frame([x, 0, z], sheet.rotation, sheet.width, sheet.depth, 1e-4)
+    if sheet.corner_heights:
+        return _bent_paper(sheet, frame, trajectory, fill)
     # Mitsuba counts the rows of a texture from below.
     texture = np.repeat(sheet.reflectance[::-1, :, None], 3, axis=2)
     y, x = ((np.arange(size) + 0.5) / size * 2 - 1 for size in texture.shape[:2])
     points = frame[:3, 3] + x[None, :, None] * frame[:3, 0] + y[:, None, None] * frame[:3, 1]
     return textured_rectangle(frame, texture, texture * sample_floor_light(fill, trajectory, points))
+
+
+def _bent_paper(
+    sheet: Sheet,
+    frame: Float[np.ndarray, "4 4"],
+    trajectory: PhoneTrajectory,
+    fill: Float[np.ndarray, "height width 3"],
+) -> Any:
+    """A bent sheet as a mesh with one colour per vertex: for plain sheets."""
+    rows, columns = sheet.reflectance.shape
+    x, y = np.meshgrid(np.linspace(-1, 1, columns), np.linspace(1, -1, rows))  # the first row is at -z
+    flat = frame[:3, 3] + x[..., None] * frame[:3, 0] + y[..., None] * frame[:3, 1]
+    points = flat + sheet.heights(x, -y)[..., None] * frame[:3, 2]
+    index = np.arange(rows * columns).reshape(rows, columns)
+    first, right, below, across = (index[a : rows - 1 + a, b : columns - 1 + b].ravel() for a in (0, 1) for b in (0, 1))
+    faces = np.vstack([np.column_stack([first, below, right]), np.column_stack([right, below, across])])
+    mesh = trimesh.Trimesh(points.reshape(-1, 3), faces, process=False)
+    colours = np.repeat(sheet.reflectance[..., None], 3, axis=2)
+    emission = colours * sample_floor_light(fill, trajectory, flat)
+    corners = (values.reshape(-1, 3)[faces] for values in (colours, emission))
+    return mitsuba_mesh(mesh, mesh.vertex_normals[faces], *corners, MATTE)
 
 
 def textured_rectangle(

@@ -49,6 +49,12 @@ def test_sheet_is_found_although_a_side_is_hidden(row, hidden):
     assert min(abs(np.roll(corners, turn, 0) - true).max() for turn in range(4)) < 8
 
 
+def test_sheet_is_found_among_longer_edges():
+    camera = camera_at(ROWS[1])
+    corners, _ = best_candidate(sheet_photo(camera, planks=60), camera.intrinsics[0, 0] * 1000 / WIDTH)
+    assert min(abs(np.roll(corners, turn, 0) - sheet_outline(camera)).max() for turn in range(4)) < 8
+
+
 def test_there_is_no_sheet_on_an_empty_floor():
     floor = sheet_photo(camera_at((0, 20, 0, 5.0, 60)))  # so far away that it is a few pixels large
     assert best_candidate(floor, 866.0)[1] < sheet_capture.MIN_SCORE
@@ -80,6 +86,21 @@ def test_lens_and_poses_are_fitted_to_the_edges_in_all_photos():
     for photo, camera in zip(photos, cameras, strict=True):
         found = fit.camera(photo, (HEIGHT, WIDTH, 3)).position
         assert min(np.linalg.norm(found - turn * camera.position) for turn in ([1, 1, 1], [-1, 1, -1])) < 0.006
+
+
+def test_a_bent_sheet_is_fitted():
+    heights, photos = (0.005, 0.001, 0.004, 0.0), []
+    for number, row in enumerate(ROWS):
+        camera = camera_at(row)
+        lines = find_lines(sheet_photo(camera, heights=heights))
+        photos.append(SheetPhoto(str(number), lines, pose_of(sheet_outline(camera), 866.0, A4)))
+    fit = SheetFit(A4, 866.0, 0.04)
+    kept = fit.fit(photos, {})
+    errors = [
+        np.linalg.norm(fit.camera(photo, (HEIGHT, WIDTH)).position - camera_at(row).position)
+        for photo, row in zip(kept, ROWS, strict=True)
+    ]
+    assert fit.heights[:4] == pytest.approx(heights, abs=0.0015) and max(errors) < 0.003
 
 
 def test_a_photo_without_edges_where_the_sheet_should_be_is_rejected():

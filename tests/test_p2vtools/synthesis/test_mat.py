@@ -6,7 +6,7 @@ import pytest
 from p2vtools.capture.charuco import detect_board
 from p2vtools.capture.mat_printing import GLUE_STRIP, board_squares, squares_on_sheet
 from p2vtools.cli import main
-from p2vtools.synthesis.mat import BORDER_MATS, MATS, Mat, get_mat
+from p2vtools.synthesis.mat import BORDER_MATS, MATS, Mat, get_mat, random_plain_sheet
 
 PIXELS_PER_MM = 4
 
@@ -63,3 +63,11 @@ def test_mat_of_another_paper_is_not_detected():
         page = np.pad(page, ((20, 20), (20, 20), (0, 0)), constant_values=255)
         found = {other: len(detect_board("page", page, other).ids) for other in mats}
         assert found == dict.fromkeys(mats, 0) | {mat: corners}
+
+
+def test_a_plain_sheet_is_bent_at_its_corners_alone():
+    sheet = random_plain_sheet("a4", np.random.default_rng(0))
+    corners = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1), (0, 0), (0.5, 0)])
+    heights = 1000 * sheet.heights(*corners.T)
+    assert heights[:4] == pytest.approx([1000 * height for height in sheet.corner_heights])
+    assert heights[:4].min() >= 0 and heights[:4].max() <= 5 and heights[4:].max() < 0.5
