@@ -46,6 +46,8 @@ class WrittenCapture:
     """What to photograph again, one sentence each; empty if nothing is missing."""
     notes: list[str] = field(default_factory=list)
     """How the capture was made, one sentence each."""
+    rejected: dict[str, str] = field(default_factory=dict)
+    """Original name of each photo that was rejected -> reason."""
 
     @property
     def rows(self) -> list[Row]:

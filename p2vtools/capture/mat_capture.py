@@ -119,7 +119,8 @@ def capture_on_mat(
             f"the second sheet is glued {np.hypot(right, down):.1f} mm and {turn:+.1f} degrees off; solved for"
         )
     subject = {"cameras": f"mat {mat.name}", "ruler, mm": ruler, "pixels off": round(median, 3)}
-    return write_foot_capture(out, side, "mat", names, undistorted, cameras, subject, advice, notes)
+    written = write_foot_capture(out, side, "mat", names, undistorted, cameras, subject, advice, notes)
+    return replace(written, rejected=solution.rejected)
 
 
 def choose_views(cameras: Sequence[Camera]) -> list[int]:

@@ -97,7 +97,8 @@ def capture_on_sheet(
     focal = round(cameras[0].intrinsics[0, 0])
     notes = [f"the edges of the sheet are {solution.residual:.1f} pixels off, focal length {focal} pixels"]
     subject = {"cameras": f"sheet {paper}", "pixels off": round(solution.residual, 3)}
-    return write_foot_capture(out, side, "sheet", names, undistorted, cameras, subject, notes=notes)
+    written = write_foot_capture(out, side, "sheet", names, undistorted, cameras, subject, notes=notes)
+    return replace(written, rejected=solution.rejected)
 
 
 def solve_sheet(

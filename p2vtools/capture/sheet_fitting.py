@@ -22,6 +22,9 @@ from p2vtools.capture.sheet_detection import SheetLines
 SAMPLES = 40
 """Points along each side of the sheet at which its edge is searched."""
 
+ALONG = np.linspace(0.03, 0.97, SAMPLES)
+"""Where they are, from the first corner of a side (0) to the next (1)."""
+
 SEARCH = (14.0, 8.0, 5.0, 4.0)
 """Distance from the side of the sheet within which its edge is searched, thousandths of the photo's longer side, in
 each round of the fit."""
@@ -40,10 +43,10 @@ FOCAL_SPREAD, EXIF_SPREAD, DISTORTION_SPREAD = 0.3, 0.04, 0.05
 """Standard deviations of the prior: of the logarithm of the focal length about the best candidate's, and about that of
 the photos' EXIF, and of the radial distortion k1."""
 
-BEND, DENT = 0.003, 0.0003
+RAISED_SPREAD, LOWERED_SPREAD = 0.003, 0.0003
 """Standard deviations of the prior of the heights of the sheet above and below the floor, metres."""
 
-GLOBALS = 10
+SHARED = 10
 """Number of parameters that all photos share: focal length, distortion, heights of corners and middles of sides."""
 
 
@@ -70,21 +73,23 @@ def pose_of(corners: Float[np.ndarray, "4 2"], focal: float, size: tuple[float, 
 def _outline(size: tuple[float, float]) -> tuple[Float[np.ndarray, "4 3"], Float[np.ndarray, "samples 3"]]:
     """The corners of a sheet and points along its sides, `SAMPLES` per side, metres."""
     corners = np.array([[-1, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0]]) * [size[0] / 2, size[1] / 2, 0]
-    shares = np.linspace(0.03, 0.97, SAMPLES)[:, None]
-    points = [start + shares * (end - start) for start, end in zip(corners, np.roll(corners, -1, 0), strict=True)]
+    points = [
+        start + ALONG[:, None] * (end - start) for start, end in zip(corners, np.roll(corners, -1, 0), strict=True)
+    ]
     return corners, np.concatenate(points)
 
 
-def _bends() -> Float[np.ndarray, "samples 8"]:
-    """Height of each point along the sides (`_outline`) per height of each corner and of the middle of each side:
-    quadratic along a side."""
-    shares = np.linspace(0.03, 0.97, SAMPLES)
-    bends = np.zeros((4, SAMPLES, 8))
+def _height_basis() -> Float[np.ndarray, "samples 8"]:
+    """Heights of the points along the sides (`_outline`) for a height of 1 at each corner and the middle of each side.
+
+    They are quadratic along a side.
+    """
+    basis = np.zeros((4, SAMPLES, 8))
     for side in range(4):
-        bends[side, :, side] = (1 - shares) * (1 - 2 * shares)
-        bends[side, :, (side + 1) % 4] = shares * (2 * shares - 1)
-        bends[side, :, 4 + side] = 4 * shares * (1 - shares)
-    return bends.reshape(4 * SAMPLES, 8)
+        basis[side, :, side] = (1 - ALONG) * (1 - 2 * ALONG)
+        basis[side, :, (side + 1) % 4] = ALONG * (2 * ALONG - 1)
+        basis[side, :, 4 + side] = 4 * ALONG * (1 - ALONG)
+    return basis.reshape(4 * SAMPLES, 8)
 
 
 class SheetFit:
@@ -93,7 +98,7 @@ class SheetFit:
     def __init__(self, size: tuple[float, float], focal: float, spread: float) -> None:
         self.size, self.expected, self.spread = size, focal, spread
         self.focal, self.distortion, self.heights = focal, np.zeros(5), np.zeros(8)
-        self.points, self.bends = _outline(size)[1], _bends()
+        self.points, self.height_basis = _outline(size)[1], _height_basis()
 
     def fit(self, photos: Sequence[SheetPhoto], rejected: dict[str, str]) -> list[SheetPhoto]:
         """The photos with their poses, without those that do not agree, which are added to ``rejected``."""
@@ -120,7 +125,7 @@ class SheetFit:
 
     def _sides(self, pose: Float[np.ndarray, " 6"]) -> Float[np.ndarray, "samples 2"]:
         """The points along the sides in a photo with this pose, as `corners`."""
-        return self._project(pose, self.points, self.bends @ self.heights)
+        return self._project(pose, self.points, self.height_basis @ self.heights)
 
     def _project(
         self,
@@ -172,23 +177,23 @@ class SheetFit:
 
         def residuals(values: Float[np.ndarray, " parameters"]) -> Float[np.ndarray, " residuals"]:
             self._set(values)
-            poses = values[GLOBALS:].reshape(-1, 6)
+            poses = values[SHARED:].reshape(-1, 6)
             parts = [
                 ((self._sides(pose) - edge.points) * edge.normals).sum(1)[edge.seen]
                 for pose, edge in zip(poses, edges, strict=True)
             ]
-            heights = values[2:GLOBALS]
+            heights = values[2:SHARED]
             prior = [values[0] / self.spread, values[1] / DISTORTION_SPREAD]
-            return np.concatenate([*parts, prior, heights / np.where(heights > 0, BEND, DENT)])
+            return np.concatenate([*parts, prior, heights / np.where(heights > 0, RAISED_SPREAD, LOWERED_SPREAD)])
 
         lens = [math.log(self.focal / self.expected), self.distortion[0]]
         start = np.concatenate([lens, self.heights, *(photo.pose for photo in photos)])
         ends = np.cumsum([0, *(int(edge.seen.sum()) for edge in edges)])
-        pattern = np.zeros((ends[-1] + GLOBALS, len(start)), bool)
-        pattern[: ends[-1], :GLOBALS] = True
-        pattern[ends[-1] :, :GLOBALS] = np.eye(GLOBALS, dtype=bool)
+        pattern = np.zeros((ends[-1] + SHARED, len(start)), bool)
+        pattern[: ends[-1], :SHARED] = True
+        pattern[ends[-1] :, :SHARED] = np.eye(SHARED, dtype=bool)
         for index, (first, last) in enumerate(zip(ends[:-1], ends[1:], strict=True)):
-            pattern[first:last, GLOBALS + 6 * index : GLOBALS + 6 * (index + 1)] = True
+            pattern[first:last, SHARED + 6 * index : SHARED + 6 * (index + 1)] = True
         result = least_squares(
             residuals, start, loss="soft_l1", x_scale="jac", jac_sparsity=pattern, method="trf", max_nfev=30
         )
@@ -196,12 +201,12 @@ class SheetFit:
         distances = np.split(np.abs(residuals(result.x)), ends[1:])
         return [
             replace(photo, pose=pose, residual=float(np.median(distance)))
-            for photo, pose, distance in zip(photos, result.x[GLOBALS:].reshape(-1, 6), distances, strict=False)
+            for photo, pose, distance in zip(photos, result.x[SHARED:].reshape(-1, 6), distances, strict=False)
         ]
 
     def _set(self, values: Float[np.ndarray, " parameters"]) -> None:
         self.focal, self.distortion = self.expected * math.exp(values[0]), np.array([values[1], 0, 0, 0, 0])
-        self.heights = values[2:GLOBALS]
+        self.heights = values[2:SHARED]
 
     def camera(self, photo: SheetPhoto, shape: Sequence[int]) -> Camera:
         """The pinhole camera of a photo, in the frame of the sheet."""

@@ -233,16 +233,18 @@ def random_sheet(mat: Mat, rng: np.random.Generator) -> Sheet:
     return mat.to_sheet(4, ink, paper, *_random_place(rng))
 
 
-BEND = 0.005
+MAX_CORNER_HEIGHT = 0.005
 """Largest height of the corners of a plain sheet above the floor, metres."""
 
 
 def random_plain_sheet(paper: str, rng: np.random.Generator) -> Sheet:
-    """A sheet of `PLAIN_SHEETS` of random whiteness, up to 12 mm and 7 degrees away from the foot's axis; its corners
-    are up to `BEND` above the floor."""
+    """A sheet of `PLAIN_SHEETS` of random whiteness, up to 12 mm and 7 degrees away from the foot's axis.
+
+    Its corners are up to `MAX_CORNER_HEIGHT` above the floor.
+    """
     width, depth = (np.array(PLAIN_SHEETS[paper]) / 1000).tolist()
     white, place = np.full((60, 80), rng.uniform(0.80, 0.92)), _random_place(rng)
-    return Sheet(white, width, depth, *place, corner_heights=tuple(rng.uniform(0, BEND, 4).tolist()))
+    return Sheet(white, width, depth, *place, corner_heights=tuple(rng.uniform(0, MAX_CORNER_HEIGHT, 4).tolist()))
 
 
 def _random_place(rng: np.random.Generator) -> tuple[tuple[float, float], float]:

@@ -34,9 +34,6 @@ FOLDER_VARIABLE = "P2VLIB_APP_FOLDER"
 
 NO_SHEET = "shows no white sheet: lay it flat on a floor of another colour, and keep all of it in the picture"
 
-REJECTED = ": rejected, "
-"""Between the name of a photo and the reason, in the lines that the capture of photos reports."""
-
 THUMBNAIL = 144
 """Longer side of the small pictures on the page, pixels."""
 
@@ -199,15 +196,15 @@ class Visit:
         out, weights = self.folder / f"capture-{self._count}" / f"foot-{side}", pretrained.load_pretrained()
         try:
             report("The cameras are computed …")
-            left_out: list[str] = []
             if app:
                 written = capture_from_export(read_export(app, self.export), side, out, weights)
             else:
-                written, left_out = self._capture_photos(side, ruler, out)
+                written = self._capture_photos(side, ruler, out)
             report("The foot is reconstructed …")
             judged = reconstruct_and_judge(weights, read_photo_set(out))
             report("The photos are checked …")
-            warnings = left_out + self._clean(photo_problems(out, side, weights))
+            warnings = self._clean(photo_problems(out, side, weights))
+            warnings += [f"{Path(name).stem} was left out: {reason}" for name, reason in written.rejected.items()]
             verdict = judged.verdict
             reasons, advice = (_name_photos(lines, written.names) for lines in (verdict.reasons, verdict.advice))
             judged = replace(judged, verdict=replace(verdict, reasons=reasons, advice=advice))
@@ -216,18 +213,14 @@ class Visit:
             raise ValueError(*self._clean([str(error)])) from error
         return self.result
 
-    def _capture_photos(self, side: str, ruler: float, out: Path) -> tuple[WrittenCapture, list[str]]:
-        """The capture folder ``out``, and a sentence for each photo that was left out."""
-        photos, lines = out.parent / "photos", []
+    def _capture_photos(self, side: str, ruler: float, out: Path) -> WrittenCapture:
+        photos = out.parent / "photos"
         photos.mkdir(parents=True)
         for photo in self.used_photos():
             shutil.copy(photo.path, photos)
         if self.paper:
-            written = capture_on_sheet(photos, self.paper, side, out, pretrained.load_pretrained(), lines.append)
-        else:
-            written = capture_on_mat(photos, self._mat, side, out, lines.append, ruler=ruler)
-        rejected = [line.partition(REJECTED) for line in lines if REJECTED in line]
-        return written, [f"{Path(name).stem} was left out: {reason}" for name, _, reason in rejected]
+            return capture_on_sheet(photos, self.paper, side, out, pretrained.load_pretrained())
+        return capture_on_mat(photos, self._mat, side, out, ruler=ruler)
 
     def _clean(self, sentences: list[str]) -> list[str]:
         """Sentences without the paths of temporary folders."""

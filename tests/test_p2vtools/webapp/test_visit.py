@@ -131,15 +131,15 @@ def test_photos_on_a_sheet_are_checked_and_checked_again_for_another_surface(on_
     assert all("shows no mat" in problem for problem in visitor.problems())
 
 
-def test_photos_that_do_not_agree_are_named(on_mat):
+def test_photos_that_do_not_agree_are_rejected(on_mat):
     moved = mat_image(get_mat("a3"), 270)
     moved[:, 320:] = np.roll(moved[:, 320:], 14, 0)
     visitor = add(Visit(), *on_mat, encode_photo(mat_image(get_mat("a3"), 45)), encode_photo(moved))
     assert visitor.problems() == [""] * 5
-    written, left_out = visitor._capture_photos("left", 100.0, visitor.folder / "capture/foot-left")
+    written = visitor._capture_photos("left", 100.0, visitor.folder / "capture/foot-left")
     assert sorted(written.names) == [f"photo {number}.jpg" for number in (1, 2, 3, 4)]
-    (sentence,) = left_out
-    assert sentence.startswith("photo 5 was left out: ") and "did the mat or the foot move" in sentence
+    assert list(written.rejected) == ["photo 5.jpg"]
+    assert "did the mat or the foot move" in written.rejected["photo 5.jpg"]
 
 
 def test_controls_wait_while_photos_are_checked_again(on_mat, monkeypatch):
