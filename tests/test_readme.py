@@ -12,6 +12,7 @@ import typer
 
 from p2vtools.cli import app
 from p2vtools.fit.pretrained import pretrained_path
+from p2vtools.study.metrics_csv import read_metrics
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -97,6 +98,12 @@ def test_results_are_those_of_the_run():
     assert set(numbers) <= {f"{float(number):.3f}" for number in found}
     expected, baseline = re.search(r"IoU ([0-9.]+) on phone photos.* against ([0-9.]+) of", README).groups()
     assert f"| {baseline} [" in rows[0] and f"| {expected} [" in rows[3]
+    rows = read_metrics(ROOT / "reports/quick/metrics.csv")
+    rows = rows[(rows.model == "mean-shape") & (rows.notebook == "04_foot_finetuning") & rows.selected]
+    feet = rows[(rows.dataset == "feet") & rows.training.isin(["feet-studio", "feet-phone"]) & (rows.look != "wild")]
+    assert set(feet.threshold) == {0.4}
+    means = feet.groupby(["training", "look", "views"]).iou.mean()
+    assert {f"{iou:.3f}" for iou in means} == {baseline}
 
 
 def test_accuracy_of_the_weights(weights):
