@@ -135,13 +135,12 @@ def test_a_run_that_did_not_complete_changes_no_metrics(home: Path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda m: m.drop(columns="look"), "metrics.csv: column look is not as expected"),
-        (lambda m: m.assign(colour="red"), "metrics.csv: column colour is not as expected"),
-        (lambda m: m[[*COLUMNS[::-1]]], "metrics.csv: column order is not as expected"),
-        (lambda m: m.assign(order=""), "metrics.csv: line 2 has an empty cell"),
-        (lambda m: m.assign(look="phone"), "lines 2 to 2 of 03, with another digest than in its manifest"),
-        (lambda m: m[:0], "no line of 03, with another digest"),
-        (lambda m: pd.concat([m, m.assign(notebook="07")]), "line 3 is of 07, which has no manifest"),
+        (lambda m: m.drop(columns="look"), "metrics.csv: .*column look is not as expected"),
+        (lambda m: m.assign(colour="red"), "metrics.csv: .*column colour is not as expected"),
+        (lambda m: m[[*COLUMNS[::-1]]], "metrics.csv: .*column order is not as expected"),
+        (lambda m: m.assign(look="phone"), "metrics.csv: 1 rows of 03, with another digest than in its manifest"),
+        (lambda m: m[:0], "metrics.csv: 0 rows of 03, with another digest"),
+        (lambda m: pd.concat([m, m.assign(notebook="07")]), "metrics.csv: has rows of 07, which has no manifest"),
     ],
 )
 def test_committed_metrics_are_kept_where_they_are_not_those_of_the_manifests(home: Path, change, message: str):
@@ -155,7 +154,7 @@ def test_committed_metrics_are_kept_where_they_are_not_those_of_the_manifests(ho
     assert (run.folder / "metrics.csv").read_text() == before and not (run.folder / "index.html").exists()
 
 
-def test_damaged_metrics_are_made_again_from_the_parts_and_kept_beside(home: Path, capsys):
+def test_damaged_metrics_are_made_again_from_the_parts_and_kept_beside(home: Path):
     run = complete_run("03")
     report.build("quick")
     path = run.folder / "metrics.csv"
@@ -163,7 +162,6 @@ def test_damaged_metrics_are_made_again_from_the_parts_and_kept_beside(home: Pat
     path.write_text('"' + before)
     report.build("quick")
     assert path.read_text() == before and path.with_name("metrics.old.csv").read_text() == '"' + before
-    assert "metrics.csv: column " in (out := capsys.readouterr().out) and "the file is made again" in out
 
 
 @pytest.mark.parametrize(
@@ -188,14 +186,13 @@ def test_a_damaged_file_is_named_with_what_restores_it(home: Path, file, content
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("notebook", "../../x", "is of the notebook '../../x'; expected the manifest of 03"),
-        ("tables", [{"caption": "x"}], "has no valid figures or tables"),
-        ("seconds", "long", "has no valid seconds"),
+        ("notebook", "../../x", "is of the notebook '../../x'"),
+        ("seconds", "long", "no valid seconds"),
     ],
 )
 def test_a_damaged_manifest_is_named(home: Path, key, value, message):
     manifest_of(complete_run("03"), **{key: value})
-    with pytest.raises(ValueError, match=f"03.json: {message}.*: run its notebook again"):
+    with pytest.raises(ValueError, match=f"03.json: {message}; run its notebook again"):
         report.build("quick")
 
 
@@ -217,13 +214,11 @@ def test_sizes_are_limited_and_a_column_of_numbers_has_one_number_of_decimals(ho
     run = complete_run("03")
     with monkeypatch.context() as smaller:
         smaller.setattr(html, "MAX_PAGE", 0.001)
-        with pytest.raises(ValueError, match=r"\.html: .* MB exceed the limit of 0.001 for a page"):
+        with pytest.raises(ValueError, match=r"\.html: .* MB exceed the limit of 0.001"):
             report.build("quick")
     monkeypatch.setattr(html, "MAX_FOLDER", 0.3)
     (run.folder / "executed.ipynb").write_text(" " * 400_000)
-    with pytest.raises(
-        ValueError, match="exceed the limit of 0.3 for a report; its largest file is executed.ipynb with"
-    ):
+    with pytest.raises(ValueError, match="quick: 0.4 MB exceed the limit of 0.3"):
         html.check_sizes(run.folder)
     table = html.table(pd.DataFrame({"id": ["03"], "a": [0.123456], "b": ["0.2923"], "c": [7], "d": [""]}), "x")
     assert table["rows"] == [("03", "0.123", "0.2923", "7", "")]
