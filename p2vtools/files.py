@@ -60,23 +60,18 @@ def atomic_directory(folder: Path, replace: bool = False) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def file_lock(path: Path, waiting: Callable[[], object] | None = None) -> Iterator[None]:
+def file_lock(path: Path, waiting: Callable[[], object] = lambda: None) -> Iterator[None]:
     """Holds the lock file ``path``; the operating system releases it when the process ends, however it ends.
 
     Args:
-        waiting: called a few times per second while another process holds the lock; None: do not wait.
-
-    Raises:
-        BlockingIOError: another process holds the lock, and ``waiting`` is None.
+        waiting: called a few times per second while another process holds the lock; it may raise, to give up.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)
     while not lock.is_locked:
         try:
-            lock.acquire(timeout=0.2 if waiting else 0)
+            lock.acquire(timeout=0.2)
         except Timeout:
-            if waiting is None:
-                raise BlockingIOError(f"{path}: another process holds this lock") from None
             waiting()
     try:
         yield

@@ -157,27 +157,25 @@ def _default(notebook: str, key: str) -> str:
     return "default" if value is None else f"{value} (default)"
 
 
-def _test_data_differences(one: Result, other: Result) -> pd.DataFrame:
-    """The settings of the test data that differ, by notebook and data set, among the notebooks in both runs."""
-    rows = [
-        (notebook, dataset, key, one.configs[notebook][dataset].get(key), other.configs[notebook][dataset].get(key))
-        for notebook in sorted(set(one.configs) & set(other.configs))
-        for dataset, keys in TEST_DATA.items()
-        for key in keys
-    ]
-    table = pd.DataFrame(rows, columns=["notebook", "dataset", "key", "one", "other"], dtype=object)
-    return table[table.one != table.other]
+def _test_data_differences(one: Result, other: Result) -> dict[tuple[str, str], list[str]]:
+    """Notebook and data set -> sentences about settings of the test data that differ, for notebooks in both runs."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for notebook in sorted(set(one.configs) & set(other.configs)):
+        for dataset, keys in TEST_DATA.items():
+            for key in keys:
+                first, second = (run.configs[notebook][dataset].get(key) for run in (one, other))
+                if first != second:
+                    reason = f"other test data, {dataset}: {key} is {first} in {one.name} and {second} in {other.name}"
+                    found.setdefault((notebook, dataset), []).append(reason)
+    return found
 
 
 def incomparable_reasons(one: Result, other: Result) -> list[str]:
     """Why tests of two runs cannot be compared, in sentences; empty if all tests in both can."""
     differences = _test_data_differences(one, other)
-    if len(differences) and one.scale != other.scale:
+    if differences and one.scale != other.scale:
         return [f"different scales: {one.scale} and {other.scale} have other test photos"]
-    reasons = [
-        f"other test data, {row.dataset}: {row.key} is {row.one} in {one.name} and {row.other} in {other.name}"
-        for row in differences.itertuples()
-    ]
+    reasons = [reason for several in differences.values() for reason in several]
     if missing := sorted(set(one.configs) ^ set(other.configs)):
         reasons.append(f"only in one of {one.name} and {other.name}: {', '.join(missing)}")
     return list(dict.fromkeys(reasons))
@@ -193,7 +191,7 @@ def iou_changes(one: Result, other: Result) -> pd.DataFrame:
     samples, and verdict: ``better``, ``worse``, ``open`` (the interval contains zero, or there are fewer than
     `MIN_SUBJECTS`) or ``same`` (all numbers are equal).
     """
-    different = set(_test_data_differences(one, other)[["notebook", "dataset"]].itertuples(index=False, name=None))
+    different = _test_data_differences(one, other)
     theirs, rows = dict(iter(other.metrics.groupby(TEST, sort=False))), []
     for key, mine in one.metrics.groupby(TEST, sort=False):
         notebook, dataset = key[TEST.index("notebook")], key[TEST.index("dataset")]

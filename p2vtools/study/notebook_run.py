@@ -51,17 +51,15 @@ def manifests(folder: Path) -> dict[str, dict[str, Any]]:
     Raises:
         ValueError: a damaged file, or one that names another notebook than its file.
     """
-    files = sorted(file for file in folder.glob("parts/*.json") if not file.name.endswith(".config.json"))
-    return {file.stem: _read_manifest(file) for file in files}
-
-
-def _read_manifest(file: Path) -> dict[str, Any]:
-    manifest = read_json(file)
-    if wrong := [key for key, kind in MANIFEST.items() if not isinstance(manifest.get(key), kind)]:
-        raise FileError(file, f"no valid {', '.join(wrong)}", "run its notebook again")
-    if manifest["notebook"] != file.stem:
-        raise FileError(file, f"is of the notebook {manifest['notebook']!r}", "run its notebook again")
-    return manifest
+    found = {}
+    for file in sorted(folder.glob("parts/*.json")):
+        if not file.name.endswith(".config.json"):
+            manifest = found[file.stem] = read_json(file)
+            if wrong := [key for key, kind in MANIFEST.items() if not isinstance(manifest.get(key), kind)]:
+                raise FileError(file, f"no valid {', '.join(wrong)}", "run its notebook again")
+            if manifest["notebook"] != file.stem:
+                raise FileError(file, f"is of the notebook {manifest['notebook']!r}", "run its notebook again")
+    return found
 
 
 def read_json(path: Path, parse: Callable[[str], Any] = json.loads) -> dict[str, Any]:

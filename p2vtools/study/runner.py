@@ -8,7 +8,6 @@ notebooks. A study that was killed continues with the first notebook without a v
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import inspect
 import json
@@ -20,7 +19,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +100,11 @@ def run_notebooks(
     values = parameters_by_notebook(select_notebooks(only), scale, parameters or {})
     expected = expected_minutes(scale)
     outcomes: dict[str, str] = {}
-    with _exclusive(run):
+
+    def refuse() -> None:
+        raise StudyError(f"another study of scale {run} is running here; wait for it or stop it")
+
+    with file_lock(home() / ".runs" / run / "lock", waiting=refuse):
         for path in values:
             digest = _digest(path, values[path], scale, run)
             if _is_current(run, path, digest):
@@ -258,16 +261,6 @@ def _run_notebook(path: Path, values: Mapping[str, Any], run: str, digest: str) 
     return minutes
 
 
-@contextlib.contextmanager
-def _exclusive(run: str) -> Iterator[None]:
-    """Holds the lock of a run; it ends with the process."""
-    try:
-        with file_lock(home() / ".runs" / run / "lock"):
-            yield
-    except BlockingIOError:
-        raise StudyError(f"another study of scale {run} is running here; wait for it or stop it") from None
-
-
 def _execute(path: Path, executed: Path, values: Mapping[str, Any], kernel_manager: type[AsyncKernelManager]) -> None:
     """Lets papermill fill ``executed`` cell by cell; what the notebook prints also goes to the terminal."""
     try:
@@ -283,12 +276,11 @@ def _execute(path: Path, executed: Path, values: Mapping[str, Any], kernel_manag
             stdout_file=sys.stdout,
             stderr_file=sys.stderr,
         )
-    except PapermillExecutionError as error:
-        reason = f"in cell [{error.exec_count}], `{_failing_line(error)}`: {error.ename}: {error.evalue}"
-        raise StudyError(f"{path.name} failed {reason}; the cells so far are in {executed}") from error
-    except DeadKernelError as error:
-        reason = "its kernel died, usually because memory ran out"
-        raise StudyError(f"{path.name} failed: {reason}; the cells so far are in {executed}") from error
+    except (PapermillExecutionError, DeadKernelError) as error:
+        reason = ": its kernel died, usually because memory ran out"
+        if isinstance(error, PapermillExecutionError):
+            reason = f" in cell [{error.exec_count}], `{_failing_line(error)}`: {error.ename}: {error.evalue}"
+        raise StudyError(f"{path.name} failed{reason}; the cells so far are in {executed}") from error
 
 
 def _failing_line(error: PapermillExecutionError) -> str:

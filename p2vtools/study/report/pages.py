@@ -73,7 +73,7 @@ def build(scale: str, run: str | None = None, parameters: Mapping[str, Any] = Ma
             the network, or pages that are too large.
     """
     folder, work = (home() / name / (run or scale) for name in ("reports", ".runs"))
-    with file_lock(work / "report.lock", waiting=lambda: None):
+    with file_lock(work / "report.lock"):
         completed = list(manifests(folder).values())
         if not completed:
             raise FileNotFoundError(f"{folder / 'parts'}: no notebook of scale {scale} has run; expected NN.json")
