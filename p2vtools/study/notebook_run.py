@@ -55,10 +55,9 @@ def manifests(folder: Path) -> dict[str, dict[str, Any]]:
     for file in sorted(folder.glob("parts/*.json")):
         if not file.name.endswith(".config.json"):
             manifest = found[file.stem] = read_json(file)
-            if wrong := [key for key, kind in MANIFEST.items() if not isinstance(manifest.get(key), kind)]:
-                raise FileError(file, f"no valid {', '.join(wrong)}", "run its notebook again")
-            if manifest["notebook"] != file.stem:
-                raise FileError(file, f"is of the notebook {manifest['notebook']!r}", "run its notebook again")
+            wrong = [key for key, kind in MANIFEST.items() if not isinstance(manifest.get(key), kind)]
+            if wrong or manifest["notebook"] != file.stem:
+                raise FileError(file, f"no valid {', '.join(wrong or ['notebook'])}", "run its notebook again")
     return found
 
 
