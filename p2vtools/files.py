@@ -40,9 +40,6 @@ def atomic_directory(folder: Path, replace: bool = False) -> Iterator[Path]:
     partial = partial_path(folder)
     try:
         partial.mkdir(parents=True)
-    except OSError as error:
-        raise OSError(error.errno, f"{folder}: could not be created ({error.strerror})") from error
-    try:
         yield partial
         for path in filter(Path.is_file, partial.rglob("*")):
             flush_to_disk(path)
@@ -52,7 +49,7 @@ def atomic_directory(folder: Path, replace: bool = False) -> Iterator[Path]:
             ensure_absent(folder)
         partial.rename(folder)
     except OSError as error:
-        if error.filename or not error.strerror:  # the message names the file
+        if error.filename not in (None, str(partial)) or not error.strerror:  # the message names the file
             raise
         raise OSError(error.errno, f"{folder}: could not be written ({error.strerror}); nothing was kept") from error
     finally:

@@ -73,15 +73,14 @@ def compare(folders: Sequence[Path], out: Path | None = None) -> str:
         raise ValueError(f"{len(folders)} run to compare; name two or more folders like reports/quick")
     first, *others = runs = read_runs(folders)
     differences = setting_differences(runs)
-    changes = {other.name: iou_changes(first, other) for other in others}
-    reasons = {other.name: incomparable_reasons(first, other) for other in others}
-    if all(rows.empty for rows in changes.values()):
-        why = "; ".join(dict.fromkeys(reason for several in reasons.values() for reason in several))
+    changes = {other.name: (iou_changes(first, other), incomparable_reasons(first, other)) for other in others}
+    if all(rows.empty for rows, _ in changes.values()):
+        why = "; ".join(dict.fromkeys(reason for _, several in changes.values() for reason in several))
         raise ValueError(f"{why or 'no test is in both'}; nothing is left to compare with {first.name}")
     is_smoke = any(run.scale == "smoke" for run in runs)
     if out:
-        write_text(out, _page(first.name, differences, changes, reasons, "smoke" if is_smoke else ""))
-    parts = [_text(first.name, name, rows, reasons[name]) for name, rows in changes.items()]
+        write_text(out, _page(first.name, differences, changes, "smoke" if is_smoke else ""))
+    parts = [_text(first.name, name, *found) for name, found in changes.items()]
     return "\n\n".join([*([SMOKE_NOTE] if is_smoke else []), f"settings that differ\n{_aligned(differences)}", *parts])
 
 
@@ -289,16 +288,16 @@ def _aligned(cells: pd.DataFrame) -> str:
 
 
 def _page(
-    first: str,
-    differences: pd.DataFrame,
-    changes: Mapping[str, pd.DataFrame],
-    reasons: Mapping[str, list[str]],
-    scale: str,
+    first: str, differences: pd.DataFrame, changes: Mapping[str, tuple[pd.DataFrame, list[str]]], scale: str
 ) -> str:
-    """The comparison as a page: counts, settings, and each run against the first with its intervals drawn."""
+    """The comparison as a page: counts, settings, and each run against the first with its intervals drawn.
+
+    Args:
+        changes: name of a run -> `iou_changes` and `incomparable_reasons`.
+    """
     counts = [
         {"run": name, **{verdict: (rows.verdict == verdict).sum() for verdict in VERDICTS}}
-        for name, rows in changes.items()
+        for name, (rows, _) in changes.items()
     ]
     note = (
         f"The other runs are compared with the first, {first}: IoU on the same samples, at the thresholds that each "
@@ -312,9 +311,9 @@ def _page(
         {"title": "Verdicts", "tables": [table(pd.DataFrame(counts), "Number of tests in both runs, by verdict")]},
         {"title": "Settings that differ", "tables": [table(differences, "All other settings are the same")]},
     ]
-    for name, rows in changes.items():
+    for name, (rows, reasons) in changes.items():
         caption = f"IoU in {first} → in {name}; the largest changes first. Intervals are drawn around zero"
-        section = {"title": f"{name} against {first}", "banners": [f"Not compared: {one}." for one in reasons[name]]}
+        section = {"title": f"{name} against {first}", "banners": [f"Not compared: {one}." for one in reasons]}
         if len(rows):
             section |= {"html": f"{_counts(rows)}.", "tables": [table(_drawn_cells(_sorted(rows)), caption)]}
         sections.append(section)

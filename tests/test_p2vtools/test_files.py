@@ -31,7 +31,7 @@ def test_a_full_disk_and_a_file_in_place_of_a_folder_name_the_folder(tmp_path):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # as from a write, which names no file
     assert [*tmp_path.iterdir()] == []
     (tmp_path / "file").touch()
-    with pytest.raises(OSError, match="file/folder: could not be created"), atomic_directory(tmp_path / "file/folder"):
+    with pytest.raises(OSError, match="file/folder: could not be written"), atomic_directory(tmp_path / "file/folder"):
         pass
 
 
