@@ -6,7 +6,6 @@ continues, and one with changed code starts again.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Callable
@@ -15,10 +14,9 @@ from pathlib import Path
 import pandas as pd
 
 from p2vlib.files import read_json, write_text
-from p2vlib.provenance import code_digest, commit, home
+from p2vlib.provenance import commit, home
 from p2vtools.executor import run_jobs
 from p2vtools.files import read_cached_json
-from p2vtools.fit import pretrained
 from p2vtools.study.benchmark import captures, scans, summary
 from p2vtools.study.seeds import design_digest
 from p2vtools.synthesis.feet.legs import cache_legs
@@ -68,7 +66,7 @@ def _run_cases(share: float, parts: tuple[str, ...], workers: int | None, schedu
         raise ValueError(
             f"share is {share}; expected above 0 and at most 1, of " + ", ".join(f"{n} {c}" for c, n in CASES.items())
         )
-    cache = Path(".runs") / "evaluate" / _digest()
+    cache = Path(".runs") / "evaluate" / design_digest([__name__])
     counts = {part: max(1, round(share * CASES[part])) for part in parts}
     jobs = [(cache / part / f"{case:03d}.json", part, case) for part, count in counts.items() for case in range(count)]
     if missing := [job for job in jobs if "rows" not in read_cached_json(home() / job[0])]:
@@ -80,11 +78,6 @@ def _run_cases(share: float, parts: tuple[str, ...], workers: int | None, schedu
 
 def _rows(results: list[dict], part: str) -> pd.DataFrame:
     return pd.DataFrame([row for result in results for row in result["rows"].get(part, [])])
-
-
-def _digest() -> str:
-    parts = [code_digest([__name__]), pretrained.pretrained_path().with_suffix(".json").read_text("utf-8")]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
 def _evaluate_case(path: Path, part: str, case: int) -> None:
