@@ -222,10 +222,7 @@ def capture(
     paper: Annotated[str, Option("--mat", help="the paper that the mat is printed on, or none")] = PAPER,
     sheet: Annotated[
         Literal["a4", "letter"] | None,
-        Option(
-            case_sensitive=False,
-            help="instead of a mat: the plain white sheet under the foot (no video)",
-        ),
+        Option(case_sensitive=False, help="instead of a mat: the plain white sheet under the foot (no video)"),
     ] = None,
     app: Annotated[
         Literal[APPS] | None,

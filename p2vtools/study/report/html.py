@@ -151,12 +151,7 @@ def _align_decimals(column: pd.Series) -> pd.Series:
 
 
 def interval_svg(
-    value: float,
-    low: float,
-    high: float,
-    ends: tuple[float, float],
-    marks: Mapping[str, float],
-    kind: str = "",
+    value: float, low: float, high: float, ends: tuple[float, float], marks: Mapping[str, float], kind: str = ""
 ) -> Markup:
     """Draws a value with its interval on a line between two ``ends``; ``kind`` and ``marks`` name CSS classes."""
 
