@@ -50,7 +50,7 @@ def test_invalid_metrics_are_refused(rows, message):
         (",0.3,", ",0.35,", "line 3 has another selected threshold than one of"),
         (",studio,", ",,", "line 3 has a cell that is empty"),
         ("03,", "03 ,", "line 3 has a cell that is empty, or has a blank at an end"),
-        ("03,", "", "line 3 has a number of views"),
+        ("03,", "", "line 3 has a cell that is empty"),
         ("03,", "03,03,", "Expected 18 fields in line 3, saw 19"),
         ("03,", '"03,', "EOF inside string starting at row 2"),
         (",b,", ",a,", "line 3 has a test evaluation that an earlier line has"),
