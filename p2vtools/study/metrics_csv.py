@@ -97,6 +97,8 @@ def _parse(content: str) -> pd.DataFrame:
     if (names := list(text)) != list(COLUMNS):
         wrong = [name for name in [*COLUMNS, *names] if (name in COLUMNS) != (name in names)]
         raise ValueError(f"column {', '.join(wrong) or 'order'} is not as expected")
+    if text.empty:
+        return text
     words, iou = text[[*EVALUATION, "selected"]], text[list(IOU_COLUMNS)]
     in_range = iou.apply(pd.to_numeric, errors="coerce").apply(lambda column: column.between(0, 1))
     checks = {
