@@ -17,14 +17,13 @@ from markupsafe import Markup
 from nbconvert import HTMLExporter
 from nbformat import NotebookNode
 from PIL import Image
-from plotly.offline import get_plotlyjs
 from pygments.formatters import HtmlFormatter
 from traitlets.config import Config
 
 from p2vlib.files import reading, write_text
-from p2vlib.provenance import home
+from p2vlib.provenance import home, text_digest
 from p2vtools.study.notebook_run import read_json
-from p2vtools.study.report.addresses import outside_addresses
+from p2vtools.study.report.addresses import outside_addresses, without_script_links
 from p2vtools.study.report.html import HERE, render, source_of, title_of
 
 PLOTLY = "application/vnd.plotly.v1+json"
@@ -34,8 +33,8 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 PRIORITY = (PLOTLY, "text/html", "text/markdown", "image/svg+xml", "image/png", "image/jpeg", "text/plain")
 """A page shows the first of these forms that an output has. A live widget would be frozen, so it is not among them."""
 
-PLOTLY_SCRIPT = "plotly.js"
-"""The script of plotly, stored once beside the pages of a report."""
+LONG_SCRIPT = 200_000
+"""Characters above which a script, such as plotly's, is stored once for all pages of a report."""
 
 LARGE_PICTURE = 100_000
 """Characters of a PNG above which it is stored as JPEG where that is half the size, as for photos."""
@@ -45,9 +44,6 @@ CODE_STYLE = "{}\n@media (prefers-color-scheme: dark) {{ {} }}".format(
 )
 
 _FETCHED_SCRIPT = re.compile(r"""<script\b[^>]*\bsrc=["']?(?:https?:)?//[^>]*>\s*</script>""", re.IGNORECASE)
-
-_HEADING_ID = re.compile(r'(?<=<h[1-6]) id="[^"]*"')
-"""Headings of a notebook may be equal, ids of a page may not."""
 
 
 def write_pages(folder: Path, manifests: Sequence[Mapping[str, Any]]) -> None:
@@ -59,6 +55,7 @@ def write_pages(folder: Path, manifests: Sequence[Mapping[str, Any]]) -> None:
     config = folder / "config.json"
     scale = read_json(config).get("scale", "") if config.is_file() else ""
     present = [m for m in manifests if (folder / "executed" / f"{m['notebook']}.ipynb").is_file()]
+    scripts: set[str] = set()
     for place, manifest in enumerate(present):
         name = manifest["notebook"]
         nav = [(f"../index.html#{name}", "↑ All notebooks", "up")]
@@ -67,9 +64,14 @@ def write_pages(folder: Path, manifests: Sequence[Mapping[str, Any]]) -> None:
         if place + 1 < len(present):
             nav.append((f"{present[place + 1]['notebook']}.html", f"{title_of(present[place + 1])} →", "next"))
         page = offline_page(folder / "executed" / f"{name}.ipynb", home() / "notebooks", manifest, nav=nav, scale=scale)
+        for script in (part.partition("</script>")[0] for part in page.split("<script>")[1:]):
+            if len(script) > LONG_SCRIPT:
+                file = f"{text_digest(script)}.js"
+                scripts.add(file)
+                write_text(folder / "html" / file, script)
+                page = page.replace(f"<script>{script}</script>", f'<script src="{file}"></script>')
         write_text(folder / "html" / f"{name}.html", page)
-    write_text(folder / "html" / PLOTLY_SCRIPT, get_plotlyjs())
-    current = {PLOTLY_SCRIPT, *(f"{manifest['notebook']}.html" for manifest in manifests)}
+    current = scripts | {f"{manifest['notebook']}.html" for manifest in manifests}
     for file in (folder / "html").glob("*"):
         if file.name not in current:
             file.unlink()
@@ -94,17 +96,17 @@ def offline_page(executed: Path, folder: Path, manifest: Mapping[str, Any], **co
         extra_loaders=[FileSystemLoader(HERE)],
         embed_images=True,
         exclude_anchor_links=True,
-        config=Config(
-            NbConvertBase={"display_data_priority": list(PRIORITY)}, CoalesceStreamsPreprocessor={"enabled": True}
-        ),
+        config=Config({"NbConvertBase": {"display_data_priority": list(PRIORITY)}}),
     )
     for function in (_picture, _plot, _output_html, _scroll_tables):
         exporter.register_filter(function.__name__.strip("_"), function)
     name = manifest["notebook"]
     cells, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": name, "path": str(folder)}})
-    body = _FETCHED_SCRIPT.sub("", _HEADING_ID.sub("", cells))
+    body = without_script_links(_FETCHED_SCRIPT.sub("", _unique_ids(cells)))
     if 'class="sheet plot"' in body:
-        body = f'<script src="{PLOTLY_SCRIPT}"></script>\n{body}'
+        from plotly.offline import get_plotlyjs
+
+        body = f"<script>{get_plotlyjs()}</script>\n{body}"
     page = render(title_of(manifest), body=Markup(body), extra_style=Markup(CODE_STYLE), **context)
     if outside := outside_addresses(page):
         raise ValueError(f"{name}: its page would fetch {outside[0]} from the network; embed it in the notebook")
@@ -112,24 +114,34 @@ def offline_page(executed: Path, folder: Path, manifest: Mapping[str, Any], **co
 
 
 def _prepared(notebook: NotebookNode, manifest: Mapping[str, Any]) -> NotebookNode:
-    """Drops outputs that a page cannot show, and gives each other output its heading, caption and source."""
+    """Drops outputs that a page cannot show, joins printed text, and gives each output heading, caption and source."""
     captions = {
         Path(entry["file"]).stem.removeprefix(f"{manifest['notebook']}-"): entry["caption"]
-        for entry in manifest["figures"]
+        for entry in manifest.get("figures", [])
     }
     heading = "Output"
     for cell in notebook.cells:
         if cell.cell_type != "code":
             heading = (re.findall(r"^#+\s+(.+)$", cell.source, re.MULTILINE) or [heading])[-1]
             continue
-        cell.outputs = [output for output in cell.outputs if not _is_hidden(output.get("data", {}))]
+        outputs: list[NotebookNode] = []
+        for output in cell.outputs:
+            if (
+                outputs
+                and output.output_type == outputs[-1].output_type == "stream"
+                and output.name == outputs[-1].name
+            ):
+                outputs[-1].text += output.text
+            elif not _is_hidden(output.get("data", {})):
+                outputs.append(output)
         named = sorted((cell.source.find(f'"{name}"'), name) for name in captions if f'"{name}"' in cell.source)
         saved = [captions[name] for _, name in named if "save_figure(" in cell.source]
-        source = source_of({"cell": cell.execution_count}, manifest)
-        for output in cell.outputs:
+        source = source_of({"cell": cell.execution_count}, manifest) if "commit" in manifest else ""
+        for output in outputs:
             is_picture = any(kind.startswith("image/") for kind in output.get("data", {}))
             caption = saved.pop(0) if is_picture and saved else ""
             output.setdefault("metadata", {}).update(caption=caption, heading=heading, source=source)
+        cell.outputs = outputs
     return notebook
 
 
@@ -141,7 +153,7 @@ def _is_hidden(data: Mapping[str, Any]) -> bool:
 
 
 def _source(output: NotebookNode) -> str:
-    return f"<small>{escape(output.metadata.source)}</small>"
+    return f"<small>{escape(output.metadata.source)}</small>" if output.metadata.get("source") else ""
 
 
 def _picture(output: NotebookNode, kind: str) -> str:
@@ -153,8 +165,8 @@ def _picture(output: NotebookNode, kind: str) -> str:
         kind, data = _compressed(data)
     text = escape(caption or f"Figure: {output.metadata.heading}")
     image = f'<img src="data:{kind};base64,{"".join(data.split())}" alt="{text}">'
-    below = f"{escape(caption)} {_source(output)}".strip()
-    return f'<figure><div class="sheet">{image}</div><figcaption>{below}</figcaption></figure>'
+    below = " ".join(filter(None, [escape(caption), _source(output)]))
+    return f'<figure><div class="sheet">{image}</div>{f"<figcaption>{below}</figcaption>" if below else ""}</figure>'
 
 
 def _compressed(png: str) -> tuple[str, str]:
@@ -195,3 +207,14 @@ def _scroll_tables(text: str) -> str:
     """Puts each table of a text into a region that scrolls by itself."""
     region = r'<div class="scroll" role="region" aria-label="Table" tabindex="0">\g<0></div>'
     return re.sub(r"<table>.*?</table>", region, text, flags=re.DOTALL)
+
+
+def _unique_ids(text: str) -> str:
+    """Gives headings with the same text different ids."""
+    counts: dict[str, int] = {}
+
+    def unique(match: re.Match[str]) -> str:
+        counts[match[2]] = counts.get(match[2], 0) + 1
+        return f'{match[1]}{match[2]}{f"-{counts[match[2]]}" if counts[match[2]] > 1 else ""}"'
+
+    return re.sub(r'(<h[1-6] id=")([^"]*)"', unique, text)

@@ -49,6 +49,9 @@ def test_a_page_needs_no_network_and_names_what_made_its_outputs(tmp_path):
     assert "cdn.example" not in page and "draw()" in page, "every plotly figure asks for MathJax, and works without it"
     with pytest.raises(ValueError, match="01: its page would fetch https://example.org/foot.png"):
         page_of(tmp_path, {"text/html": '<img src="https://example.org/foot.png">'})
+    links = "<a href='JavaScript:alert(1)'>one</a><svg><a xlink:href='java&#10;script:alert(2)'>two</a></svg>"
+    page = page_of(tmp_path, {"text/html": links}, {"text/markdown": "<b>three</b>"})
+    assert "(1)" not in page and "(2)" not in page and all(f">{word}</" in page for word in ("one", "two", "three"))
 
 
 def test_a_large_photo_becomes_a_jpeg_and_a_chart_stays_a_png(tmp_path):
@@ -74,6 +77,14 @@ def test_a_large_photo_becomes_a_jpeg_and_a_chart_stays_a_png(tmp_path):
         ('<svg><image xlink:href="https://example.org/x.png"/><use href="#x"/></svg>', ["https://example.org/x.png"]),
         ('<script>"<img src=https://example.org/x.png>"</script>', []),
         (f'<iframe srcdoc="{html.escape("<img src=https://e.org/x.png>")}"></iframe>', ["https://e.org/x.png"]),
+        ("<style>p { background: url(https://example.org/x.png) }</style>", ["https://example.org/x.png"]),
+        ('<p style="background: url(//example.org/x.png)">', ["//example.org/x.png"]),
+        ('<style>@import "https://example.org/x.css";</style>', ["https://example.org/x.css"]),
+        ("<p style='background: image-set(\"//e.org/x\" 1x), \\75rl(//e.org/y)'>", ["//e.org/x", "//e.org/y"]),
+        ('<meta http-equiv="refresh" content="0; url=https://e.org">', ["https://e.org"]),
+        ("<img srcset='a.png 1x, https:\\\\e.org\\b.png 2x'>", ["https:\\\\e.org\\b.png"]),
+        ("<IMG SRC=ht&Tab;tps:e.org/b><body background=' //e.org/c'>", [" //e.org/c", "ht\ttps:e.org/b"]),
+        ("<object data=//e.org/d><video poster=//e.org/e><!-- <img src=//e.org/f> -->", ["//e.org/d", "//e.org/e"]),
     ],
 )
 def test_outside_addresses(page, found):
@@ -111,7 +122,9 @@ def test_pages_of_a_report_are_valid_and_lead_to_their_neighbours(tmp_path, home
     (tmp_path / "html").mkdir()
     (tmp_path / "html" / "old.js").write_text("")
     write_pages(tmp_path, manifests)
-    assert sorted(file.name for file in (tmp_path / "html").iterdir()) == ["01.html", "02.html", "plotly.js"]
+    (script,) = (tmp_path / "html").glob("*.js")
+    assert sorted(file.name for file in (tmp_path / "html").glob("*.html")) == ["01.html", "02.html"]
+    assert script.name != "old.js" and script.stat().st_size > 1e6, "plotly, once for both pages"
     check_page(tmp_path / "html" / "01.html", tmp_path)
     page = (tmp_path / "html" / "01.html").read_text()
     assert 'href="../index.html#01"' in page and "02 · Title 02 →" in page
@@ -128,6 +141,17 @@ def test_a_page_shows_one_form_of_each_output_and_no_widget(tmp_path):
     assert page.count("Plotly.newPlot(document") == 1
     assert '"<\\/script>"' in page, "the text of a figure cannot end its script"
     assert "<strong>0.5</strong>" in page and "&amp; warned" in page and "ansi-red-fg" in page
+
+
+def test_a_long_script_of_several_pages_is_stored_once(tmp_path, home):
+    long = f"draw('{'k' * 300_000}');"
+    for name in ("01", "02"):
+        executed(tmp_path, {"text/html": f"<script>short()</script><script>{long}</script>"}, name=name)
+    write_pages(tmp_path, [{**RUN, "notebook": name} for name in ("01", "02")])
+    (stored,) = (tmp_path / "html").glob("*.js")
+    assert stored.read_text() == long
+    page = (tmp_path / "html" / "02.html").read_text()
+    assert f'<script src="{stored.name}"></script>' in page and "short()" in page and len(page) < 1e5
 
 
 def test_plotly_and_k3d_work_without_a_network(tmp_path):
