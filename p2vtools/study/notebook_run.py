@@ -282,4 +282,4 @@ def _current_cell() -> int | None:
     from IPython import get_ipython
 
     shell = get_ipython()
-    return shell.execution_count if shell else None
+    return len(shell.user_ns["In"]) - 1 if shell else None  # `execution_count` is already that of the next cell

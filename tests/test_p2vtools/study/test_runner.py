@@ -104,10 +104,12 @@ def test_only_notebooks_that_leave_results_make_later_ones_stale(home):
 def test_the_report_has_the_page_of_a_batch_run_with_a_volume_instead_of_a_widget(home):
     cell = """
         import numpy as np
+        import pandas as pd
         from p2vtools import viewer
         from p2vtools.study import notebook_run
         from p2vlib.geometry.frames import Cube
         run = notebook_run.begin("01_first", "Volumes", globals())
+        run.save_table(pd.DataFrame({"iou": [0.5]}), "iou", "IoU")
         viewer.volume_scene({"box": np.pad(np.ones((4, 4, 4), bool), 2)}, Cube((0, 0, 0), 0.3))
     """
     write_numbered(home, "01_first", cell, 'run.answer("An answer.")', answer=False)
@@ -117,6 +119,9 @@ def test_the_report_has_the_page_of_a_batch_run_with_a_volume_instead_of_a_widge
     page = report(home, "html/01_first.html").read_text()
     assert 'class="p2v-scene"' in page and "widget-view+json" not in page and "An answer." in page
     assert "html/01_first.html" in report(home, "index.html").read_text(), "pages of what completed before the failure"
+    cells = nbformat.read(report(home, "executed/01_first.ipynb"), as_version=4).cells
+    (table,) = json.loads(report(home, "parts/01_first.json").read_text())["tables"]
+    assert [table["cell"]] == [cell.execution_count for cell in cells if "save_table" in cell.source]
 
 
 @pytest.mark.parametrize(
