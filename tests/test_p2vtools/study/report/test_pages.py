@@ -73,7 +73,7 @@ def test_the_committed_report_can_be_built_from_committed_files(home: Path):
     assert (folder / "metrics.csv").read_bytes() == before
     page = (folder / "index.html").read_text()
     assert page.count("<figure>") > 30 and page.count("<table>") > 40 and page.count('class="finding"') == 3
-    assert "Made by cell [20] of 05_lstm_ablation, commit 8975583, seed 0" in page
+    assert "Made by cell [19] of 05_lstm_ablation, commit 8975583, seed 0" in page
     assert page == (COMMITTED / "quick" / "index.html").read_text(), "the committed page is up to date"
     assert "The published networks on a GPU" in page and "0.479 [0.456, 0.504]" in page and "2 of 3" in page
     assert "Results of 06, 07: computed with data recipe 1" in page
