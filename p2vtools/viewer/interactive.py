@@ -15,7 +15,7 @@ from p2vlib.geometry.cameras import Camera
 from p2vlib.geometry.frames import Cube
 from p2vtools.viewer.curves import line_styles, published_in_range
 from p2vtools.viewer.scene import isosurface, new_plot, to_number, view_pyramid
-from p2vtools.viewer.static_html import Scenes
+from p2vtools.viewer.static_html import Scenes, is_live
 from p2vtools.viewer.style import FAINTER, INK, PALETTE, SOLID, use_plotly_style
 
 DASHES = {"-": "solid", "--": "dash", ":": "dot"}
@@ -103,14 +103,12 @@ def iou_curves(summary: pd.DataFrame, published: pd.DataFrame | None = None, by:
     return figure
 
 
-def volume_scene(volumes: Mapping[str, np.ndarray], cube: Cube) -> Scenes:
+def volume_scene(volumes: Mapping[str, np.ndarray], cube: Cube) -> k3d.Plot | Scenes:
     """Surfaces of volumes over one ``cube``, side by side along z and labelled, in millimetres.
 
     Args:
         volumes: name -> ``[x, y, z]``, boolean or occupancy in [0, 1]; the surface is where it is 0.5.
     """
-    if not volumes:
-        raise ValueError("expected at least one volume; found none")
     plot = new_plot(420)
     edge, pitch = 1000 * cube.edge, 1100 * cube.edge
     for index, (name, volume) in enumerate(volumes.items()):
@@ -122,4 +120,4 @@ def volume_scene(volumes: Mapping[str, np.ndarray], cube: Cube) -> Scenes:
     target = np.array([0, -edge / 4, -pitch * (len(volumes) - 1) / 2])
     distance = edge * (1 + 0.55 * len(volumes))
     plot.camera = [*(target + distance * np.array([1, 0.55, 0.45])), *target, 0, 1, 0]
-    return Scenes([plot], title=f"surfaces: {', '.join(volumes)}")
+    return plot if is_live() else Scenes([plot], title=f"surfaces: {', '.join(volumes)}")
