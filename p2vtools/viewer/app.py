@@ -1,18 +1,23 @@
-"""The viewer: controls, photos, and a scene for each of one or two networks; in a batch run the scenes only."""
+"""The viewer of samples and predictions: controls, photos and scenes, in a batch run scenes only; scenes of volumes."""
 
 from __future__ import annotations
 
 import base64
+import html
 import io
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import ipywidgets as widgets
+import k3d
+import numpy as np
 
 from p2vlib.data.dataset import Captures
 from p2vlib.files import write_atomically, write_text
+from p2vlib.geometry.frames import Cube
 from p2vlib.geometry.grids import VoxelGrid
 from p2vtools.archives.binvox import write_binvox
 from p2vtools.fit import pretrained
@@ -20,6 +25,7 @@ from p2vtools.viewer import parts, scene
 from p2vtools.viewer.figures import occupied_centre, slices
 from p2vtools.viewer.sample import Choice, Networks, Prediction, Predictions, Sample, load_samples
 from p2vtools.viewer.static_html import Scenes, is_live, save_mesh, save_picture, unused_path
+from p2vtools.viewer.style import INK, PALETTE, SOLID
 
 OUTPUT_FOLDER = "saved"
 """Default folder of saved files, relative to the notebook."""
@@ -68,6 +74,26 @@ def static_view(predictions: Predictions, views: int | None = None) -> Scenes:
         lines.append(parts.result_html(name, sample, prediction, threshold, mode))
     above = parts.photos_html(sample, numbers) + parts.legend_html(sample, prediction, mode)
     return Scenes(plots, above, lines, f"{sample.name}, {len(numbers)} photos: truth and prediction")
+
+
+def volume_scene(volumes: Mapping[str, np.ndarray], cube: Cube) -> k3d.Plot | Scenes:
+    """Surfaces of volumes over one ``cube``, side by side along z and labelled, in millimetres.
+
+    Args:
+        volumes: name -> ``[x, y, z]``, boolean or occupancy in [0, 1]; the surface is where it is 0.5.
+    """
+    plot = scene.new_plot(420)
+    edge, pitch = 1000 * cube.edge, 1100 * cube.edge
+    for index, (name, volume) in enumerate(volumes.items()):
+        colour = (SOLID, *PALETTE)[index % 8]
+        plot += scene.isosurface(volume, edge, colour, 0.5, (0, 0, -index * pitch))
+        label = f'<span style="color: {colour}">■</span> {html.escape(name)}'
+        place = (0.02, 0.04 + 0.08 * index)
+        plot += k3d.text2d(label, place, color=scene.to_number(INK), is_html=True, label_box=False)
+    target = np.array([0, -edge / 4, -pitch * (len(volumes) - 1) / 2])
+    distance = edge * (1 + 0.55 * len(volumes))
+    plot.camera = [*(target + distance * np.array([1, 0.55, 0.45])), *target, 0, 1, 0]
+    return plot if is_live() else Scenes([plot], title=f"surfaces: {', '.join(volumes)}")
 
 
 class App(widgets.VBox):
