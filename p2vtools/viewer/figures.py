@@ -241,8 +241,8 @@ def slices(
     scale, unit, digits = (1000, "mm", 0) if is_metric else (1 / cube.edge, "edges", 2)
     position = occupied_centre(volume) if at is None else at
     figure = new_figure(10, 3.3)
-    for index, (across, up, cut, title) in enumerate([(0, 1, 2, "side"), (0, 2, 1, "above"), (2, 1, 0, "front")]):
-        axes = figure.add_subplot(1, 3, index + 1)
+    directions = ((0, 1, 2, "side"), (0, 2, 1, "above"), (2, 1, 0, "front"))
+    for axes, (across, up, cut, title) in zip(figure.subplots(1, 3), directions, strict=True):
         extent = [scale * (cube.lower[axis] + end) for axis in (across, up) for end in (0, cube.edge)]
 
         def plane(grid: np.ndarray, across: int = across, up: int = up, cut: int = cut) -> np.ndarray:

@@ -225,7 +225,7 @@ def camera_objects(sample: Sample, numbers: Sequence[int], photo: int | None = N
     """The cameras of photos ``numbers`` with their photos, ``pixels`` a side; ``numbers[photo]`` is highlighted."""
     if not sample.cameras:
         return []
-    pyramids = [_to_scene(_photo_pyramid(sample.cameras[number], sample.cube), sample.cube) for number in numbers]
+    pyramids = [_photo_pyramid(sample.cameras[number], sample.cube) for number in numbers]
     others = [pyramid for position, pyramid in enumerate(pyramids) if position != photo]
     objects = [_camera_lines(others, FAINTER, "cameras")] if others else []
     if len(others) < len(pyramids):
@@ -277,10 +277,10 @@ def view_pyramid(camera: Camera) -> Float[np.ndarray, "5 3"]:
 
 
 def _photo_pyramid(camera: Camera, cube: Cube) -> Float[np.ndarray, "5 3"]:
-    """Position of a camera and the corners of its photo, `PHOTO_DISTANCE` away whatever the focal length."""
-    pyramid = view_pyramid(camera)
-    distance = np.linalg.norm(pyramid[1:].mean(0))
-    return camera.position + pyramid * PHOTO_DISTANCE / distance * cube.edge / EDGE
+    """Position of a camera in the scene, and the corners of its photo, `PHOTO_DISTANCE` away from it."""
+    pyramid, origin = view_pyramid(camera), cube.centre - [0, cube.edge / 2, 0]
+    corners = pyramid * PHOTO_DISTANCE / np.linalg.norm(pyramid[1:].mean(0))
+    return ((camera.position - origin) * EDGE / cube.edge + corners).astype(np.float32)
 
 
 def floor_objects(side: str, is_metric: bool) -> list[Any]:
@@ -325,9 +325,3 @@ def _text(text: str, place: Sequence[float]) -> Any:
         on_top=False,
         name=text,
     )
-
-
-def _to_scene(points: np.ndarray, cube: Cube) -> Float[np.ndarray, "points 3"]:
-    """World points in the millimetres of the scene."""
-    origin = cube.centre - [0, cube.edge / 2, 0]
-    return ((points - origin) * EDGE / cube.edge).astype(np.float32)
