@@ -101,7 +101,7 @@ def test_panels_galleries_and_strips_show_iou_and_both_kinds_of_error():
     rows = [viewer.Panel(name, [photo(9)], box(), {name: box()}) for name in "ab"]
     assert [axes.get_xlabel() for axes in viewer.panels(rows).axes[2:4]] == ["IoU 1.000", "not run"]
     row = viewer.Panel("one\nfoot", [photo(90)] * 4, box(), {name: box() for name in "abcd"})
-    axes = viewer.gallery(row, columns=4).axes
+    axes = viewer.gallery(row).axes
     assert [one.get_title() for one in axes[:6]] == ["input", "truth", "a", "b", "c", "d"]
     assert [one.get_xlabel() for one in axes[2:6]] == ["IoU 1.000"] * 4 and not axes[7].axison
     predictions = {"best": box(), "median": SHIFTED, "worst": SHIFTED}
