@@ -3,13 +3,16 @@
 Every function returns its figure; a notebook shows it as the last expression of a cell.
 """
 
-from p2vtools.viewer.app import view
+from p2vtools.viewer.app import view, volume_scene
 from p2vtools.viewer.curves import (
+    camera_poses,
     histograms,
     iou_against_cost,
     iou_against_minutes,
     iou_against_views,
+    iou_curves,
     reliability_diagram,
+    training_curves,
 )
 from p2vtools.viewer.figures import (
     Panel,
@@ -24,7 +27,6 @@ from p2vtools.viewer.figures import (
     slices,
 )
 from p2vtools.viewer.foot_figures import cleaning_figure, fit_map, landmark_figure, measurement_figure
-from p2vtools.viewer.interactive import camera_poses, iou_curves, training_curves, volume_scene
 from p2vtools.viewer.model_figures import architecture_diagram, fusion_weights_figure
 from p2vtools.viewer.shading import label_agreement, render_voxels
 from p2vtools.viewer.static_html import Scenes

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import UInt8
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
 from matplotlib.patches import Patch
@@ -25,41 +26,34 @@ def read_photos(capture: Path, count: int = 8) -> list[np.ndarray]:
     return [np.asarray(Image.open(path)) for path in sorted((capture / "rendering").glob("*.[jp][pn]g"))[:count]]
 
 
-def mosaic(photos: Sequence[Sequence[np.ndarray]], gap: int = 3) -> np.ndarray:
+def mosaic(photos: Sequence[Sequence[UInt8[np.ndarray, "_ _ _"]]], gap: int = 3) -> UInt8[np.ndarray, "height width 3"]:
     """Rows of photos as one RGB image on white, ``gap`` pixels apart, each fitted into the size of the first photo, or
     into a square of its longer side if the aspect ratios differ.
 
     Args:
-        photos: uint8 ``[height, width, channels]`` with 1, 3 or 4 channels.
+        photos: with 1, 3 or 4 channels.
 
     Raises:
-        ValueError: no photo, or another shape or type.
+        ValueError: no photo.
     """
     if not any(len(row) for row in photos):
         raise ValueError("expected at least one photo; found none")
-    sizes = [np.shape(photo)[:2] for row in photos for photo in row]
+    sizes = [photo.shape[:2] for row in photos for photo in row]
     height, width = sizes[0]
     if any(size[0] * width != size[1] * height for size in sizes):
         height = width = max(height, width)
     columns = max(len(row) for row in photos)
-    sheet = np.full((len(photos) * (height + gap) - gap, columns * (width + gap) - gap, 3), 255, dtype=np.uint8)
+    sheet = Image.new("RGB", (columns * (width + gap) - gap, len(photos) * (height + gap) - gap), "white")
     for r, row in enumerate(photos):
         for c, photo in enumerate(row):
-            image = Image.fromarray(_on_white(photo))
-            tile = ImageOps.pad(image, (width, height), Image.Resampling.LANCZOS, color="white")
-            top, left = r * (height + gap), c * (width + gap)
-            sheet[top : top + height, left : left + width] = np.asarray(tile)
-    return sheet
+            tile = ImageOps.pad(_on_white(photo), (width, height), Image.Resampling.LANCZOS, color="white")
+            sheet.paste(tile, (c * (width + gap), r * (height + gap)))
+    return np.asarray(sheet)
 
 
-def _on_white(photo: np.ndarray) -> np.ndarray:
-    photo = np.asarray(photo)
-    if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] not in (1, 3, 4):
-        raise ValueError(f"a photo is uint8 [height, width, 1, 3 or 4 channels]; found {photo.dtype} {photo.shape}")
-    if photo.shape[2] < 4:
-        return np.broadcast_to(photo, (*photo.shape[:2], 3)).copy()
-    alpha = photo[..., 3:].astype(np.float32) / 255
-    return np.rint(photo[..., :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)
+def _on_white(photo: UInt8[np.ndarray, "height width channels"]) -> Image.Image:
+    image = Image.fromarray(photo[..., 0] if photo.shape[2] == 1 else photo).convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
 
 
 @study_style
@@ -72,15 +66,12 @@ def contact_sheet(
     """Rows of photos (as for `mosaic`) with a title for each row and column; ``width`` in inches."""
     sheet = mosaic(photos)
     rows, columns = len(photos), max(len(row) for row in photos)
-    for titles, count, kind in ((row_titles, rows, "row"), (column_titles, columns, "column")):
-        if len(titles) not in (0, count):
-            raise ValueError(f"{len(titles)} {kind} titles for {count} {kind}s of photos")
     figure = new_figure(width, width * sheet.shape[0] / sheet.shape[1] + 0.35)
     axes = figure.add_subplot()
     axes.imshow(sheet, interpolation="lanczos")
     hide_axes(axes)
-    axes.set_xticks((np.arange(len(column_titles)) + 0.5) * sheet.shape[1] / columns, column_titles)
-    axes.set_yticks((np.arange(len(row_titles)) + 0.5) * sheet.shape[0] / rows, row_titles)
+    axes.set_xticks((np.arange(columns) + 0.5) * sheet.shape[1] / columns, column_titles)
+    axes.set_yticks((np.arange(rows) + 0.5) * sheet.shape[0] / rows, row_titles)
     axes.xaxis.tick_top()
     axes.tick_params(length=0)
     return figure
@@ -105,8 +96,6 @@ def panels(rows: Sequence[Panel]) -> Figure:
 
     All volumes of a row are cropped alike.
     """
-    if not rows:
-        raise ValueError("expected at least one row; found none")
     names = list(dict.fromkeys(name for row in rows for name in row.predictions))
     figure = new_figure(2.1 * (2 + len(names)) + 0.4, 1.75 * len(rows) + 0.75)
     grid = figure.subplots(len(rows), 2 + len(names), squeeze=False)
@@ -120,9 +109,9 @@ def panels(rows: Sequence[Panel]) -> Figure:
 
 
 @study_style
-def gallery(row: Panel, columns: int = 5) -> Figure:
-    """One `Panel` with many predictions, on several lines of ``columns`` pictures, each with its name."""
-    titles = ["input", "truth", *row.predictions]
+def gallery(row: Panel) -> Figure:
+    """One `Panel` with many predictions, on several lines of five pictures, each with its name."""
+    titles, columns = ["input", "truth", *row.predictions], 5
     lines = -(-len(titles) // columns)
     figure = new_figure(2.1 * columns, 2.0 * lines + 0.75)
     cells = figure.subplots(lines, columns, squeeze=False).flatten()
@@ -252,8 +241,8 @@ def slices(
     scale, unit, digits = (1000, "mm", 0) if is_metric else (1 / cube.edge, "edges", 2)
     position = occupied_centre(volume) if at is None else at
     figure = new_figure(10, 3.3)
-    for index, (across, up, cut, title) in enumerate([(0, 1, 2, "side"), (0, 2, 1, "above"), (2, 1, 0, "front")]):
-        axes = figure.add_subplot(1, 3, index + 1)
+    directions = ((0, 1, 2, "side"), (0, 2, 1, "above"), (2, 1, 0, "front"))
+    for axes, (across, up, cut, title) in zip(figure.subplots(1, 3), directions, strict=True):
         extent = [scale * (cube.lower[axis] + end) for axis in (across, up) for end in (0, cube.edge)]
 
         def plane(grid: np.ndarray, across: int = across, up: int = up, cut: int = cut) -> np.ndarray:

@@ -175,9 +175,6 @@ def fusion_weights_figure(
         tensor[0].detach().float().cpu().numpy()
         for tensor in (reconstruction.per_view_occupancy, reconstruction.view_weights, reconstruction.coarse)
     )
-    if not len(photos) == len(occupancy) == len(weights):
-        found = f"{len(photos)} photos, {len(occupancy)} volumes, {len(weights)} weights"
-        raise ValueError(f"expected a photo, a volume and weights for each view; found {found}")
     top = min(1.0, 2 / len(photos))
     pictures = [render_voxels(fused >= threshold)]
     for volume, weight in zip(occupancy, weights, strict=True):
@@ -186,8 +183,8 @@ def fusion_weights_figure(
     fused_picture, *pictures = crop_alike(pictures)
     figure = new_figure(9, 1.6 * len(photos) + 0.8)
     grid = figure.add_gridspec(len(photos), 4, width_ratios=(1, 1, 1, 1.6))
-    for row, photo in enumerate(photos):
-        cells = [mosaic([[photo.permute(1, 2, 0).cpu().numpy()]]), *pictures[2 * row : 2 * row + 2]]
+    for row, (photo, *pair) in enumerate(zip(photos, pictures[::2], pictures[1::2], strict=True)):
+        cells = [mosaic([[photo.permute(1, 2, 0).cpu().numpy()]]), *pair]
         for column, title in enumerate(("photo", "volume of this view", "weight of this view")):
             axes = figure.add_subplot(grid[row, column])
             axes.imshow(cells[column], interpolation="antialiased")

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import trimesh
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
@@ -26,7 +27,7 @@ from p2vlib.geometry.grids import iou, voxelise
 from p2vlib.models import Reconstruction
 from p2vtools.fit.cube_crops import crop_to_cube, predict_closely
 from p2vtools.fit.ensemble import Ensemble
-from p2vtools.fit.photo_set import PhotoSet, read_photo_set
+from p2vtools.fit.photo_set import read_photo_set
 from p2vtools.fit.placement import find_foot
 from p2vtools.fit.pretrained import load_pretrained
 from p2vtools.fit.reconstruct import GRID_SIZES
@@ -86,27 +87,19 @@ def predict_sample(
     """The prediction of ``network`` for ``photos`` (numbers, in order) of ``sample``, at ``size`` voxels a side.
 
     Raises:
-        ValueError: photos of another size than the network's, missing cameras, or a size above the network's own
-            without a point head.
+        ValueError: photos of another size than the network's, or missing cameras.
     """
     start = time.perf_counter()
     model, threshold = network
     result = sample.predict(model, photos)
     probability = result.probability
     if size != probability.shape[-1]:
-        if not has_point_head(model):
-            raise ValueError(f"this network predicts {probability.shape[-1]} voxels a side; found {size}")
         probability = model.enlarged(result.coarse_state, size, threshold)
     volumes = (probability[0], result.coarse[0], result.probability[0], result.view_weights[0])
     if sample.side == "right":
         volumes = tuple(volume.flip(-1) for volume in volumes)
     arrays = (volume.float().cpu().numpy() for volume in volumes)
     return Prediction(*arrays, tuple(photos), time.perf_counter() - start)
-
-
-def has_point_head(model: nn.Module) -> bool:
-    """Whether a network can predict finer grids than its own."""
-    return hasattr(model, "enlarged")
 
 
 @dataclass(frozen=True)
@@ -123,8 +116,6 @@ class Predictions:
     """Predictions of ``networks`` for ``samples``; each is computed once, the last 64 are kept."""
 
     def __init__(self, samples: Sequence[Sample], networks: Networks) -> None:
-        if not samples or not networks:
-            raise ValueError(f"expected a sample and a network; found {len(samples)} and {len(networks)}")
         self.samples = list(samples)
         self.networks = dict(networks)
         self.get = functools.lru_cache(64)(self._predict)
@@ -132,18 +123,14 @@ class Predictions:
     def _predict(self, name: str, choice: Choice) -> Prediction:
         return predict_sample(self.samples[choice.sample], self.networks[name], self.photo_numbers(choice), choice.size)
 
-    def photo_count(self, sample: int) -> int:
-        """Number of photos of a sample."""
-        return len(self.samples[sample].photos)
-
     def photo_numbers(self, choice: Choice) -> list[int]:
         """The chosen photos: evenly spaced, then ordered; shuffled always in the same way."""
-        numbers = evenly_spaced(self.photo_count(choice.sample), choice.views)
+        numbers = evenly_spaced(len(self.samples[choice.sample].photos), choice.views)
         return [numbers[position] for position in view_orders(choice.order, choice.views)[0]]
 
     def sizes(self, name: str, sample: int) -> list[int]:
         """Voxels a side that the network called ``name`` can predict, with a known truth where there is one."""
-        if not has_point_head(self.networks[name][0]):
+        if not hasattr(self.networks[name][0], "enlarged"):  # without a point head
             return [len(self.get(name, Choice(sample)).refined)]
         return [size for size in GRID_SIZES if self.samples[sample].truth(size) is not None] or list(GRID_SIZES)
 
@@ -179,23 +166,19 @@ def describe_size(sample: Sample, probability: Float[np.ndarray, "x y z"], thres
 # -------------------------------------------------------------------------------------------------------------- loading
 
 
-def load_samples(source: Path | PhotoSet | Captures) -> list[Sample]:
-    """The samples of a capture folder, of photos in memory, or of a table.
-
-    In a capture the pretrained weights find the foot.
+def load_samples(source: Path | Captures) -> list[Sample]:
+    """The samples of a table, or of a capture folder, in which the pretrained weights find the foot.
 
     Raises:
         ValueError: as `read_photo_set` and `find_foot`.
     """
     if isinstance(source, Captures):
         return [_sample_of_row(source, number) for number in range(len(source))]
-    if isinstance(source, PhotoSet):
-        return [_sample_of_photos(source, "photos", None)]
-    return [_sample_of_photos(read_photo_set(source), source.name, source / "model.obj")]
+    return [_sample_of_folder(source)]
 
 
-def _sample_of_photos(photo_set: PhotoSet, name: str, model: Path | None) -> Sample:
-    """``model``: mesh of the true solid, if any."""
+def _sample_of_folder(folder: Path) -> Sample:
+    photo_set, model = read_photo_set(folder), folder / "model.obj"
     weights, backwards = load_pretrained(), photo_set.side == "right"
     pose = find_foot(weights, photo_set).pose
     cropped = functools.lru_cache(2)(functools.partial(crop_to_cube, photo_set, pose, FOOT_CUBE))
@@ -210,10 +193,8 @@ def _sample_of_photos(photo_set: PhotoSet, name: str, model: Path | None) -> Sam
 
     @functools.lru_cache(maxsize=3)
     def truth(size: int) -> Volume | None:
-        if model is None or not model.is_file():
+        if not model.is_file():
             return None
-        import trimesh
-
         mesh = trimesh.load_mesh(model, process=False).apply_transform(np.linalg.inv(pose))
         return voxelise(np.asarray(mesh.vertices), np.asarray(mesh.faces), FOOT_CUBE, size).volume
 
@@ -227,13 +208,11 @@ def _sample_of_photos(photo_set: PhotoSet, name: str, model: Path | None) -> Sam
         thumbnail.thumbnail((THUMBNAIL, THUMBNAIL), reducing_gap=2.0)
         thumbnails.append(np.asarray(thumbnail))
     side, has_scale = photo_set.side, photo_set.has_scale
-    return Sample(name, thumbnails, ordered.names, cameras, FOOT_CUBE, side, has_scale, predict, truth)
+    return Sample(folder.name, thumbnails, ordered.names, cameras, FOOT_CUBE, side, has_scale, predict, truth)
 
 
 def _sample_of_row(captures: Captures, number: int) -> Sample:
-    row = captures.table.iloc[number]
-    numbered = captures.table.assign(number=[str(index) for index in range(len(captures))])
-    one = replace(captures, table=numbered).select(number=str(number)).to("cpu")
+    row, one = captures.table.iloc[number], captures.rows(np.array([number])).to("cpu")
     is_right, is_metric = bool(row["side"] == "right"), bool(row["cube"] == "metric")
     cube = FOOT_CUBE if is_metric else UNIT_CUBE
     views = preprocess(one.photos, sharp=one.as_published, boxes=one.boxes, size=one.crop_size)[0]

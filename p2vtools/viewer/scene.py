@@ -94,8 +94,7 @@ def update_plot(plot: k3d.Plot, objects: Sequence[Any]) -> list[Any]:
                         setattr(old, trait, getattr(new, trait))
         current.append(old or new)
     for one in plot.objects:
-        is_current = any(one is other for other in current)
-        one.visible = is_current and (one.name != "solid" or bool(one.sparse_voxels[:, 3].any()))
+        one.visible = any(one is other for other in current)
     return current
 
 
@@ -107,12 +106,10 @@ def solid_objects(sample: Sample, prediction: Prediction, threshold: float, mode
 
     Args:
         photo: whose weight is drawn: a position in ``prediction.photos``.
-
-    Raises:
-        ValueError: unknown mode.
     """
     if mode != "surface":
-        return [_voxels(*label_voxels(sample, prediction, threshold, mode, photo))]
+        labels, colours = label_voxels(sample, prediction, threshold, mode, photo)
+        return [_voxels(labels, colours)] if labels.any() else []
     objects, truth = [], sample.truth(len(prediction.probability))
     if (prediction.probability > threshold).any():
         objects.append(isosurface(prediction.probability, EDGE, SOLID, threshold, CENTRE))
@@ -125,11 +122,7 @@ def solid_objects(sample: Sample, prediction: Prediction, threshold: float, mode
 def label_voxels(
     sample: Sample, prediction: Prediction, threshold: float, mode: str, photo: int
 ) -> tuple[UInt8[np.ndarray, "x y z"], list[str]]:
-    """Labels of the voxels (0 is empty) and the colours of labels 1, 2, …, for all of `MODES` but ``surface``.
-
-    Raises:
-        ValueError: unknown mode.
-    """
+    """Labels of the voxels (0 is empty) and the colours of labels 1, 2, …, for all of `MODES` but ``surface``."""
     solid = volume_of(prediction, mode) >= threshold
     if mode == "weight of the photo":
         return label_weights(solid, prediction.view_weights[photo], max_weight(prediction))
@@ -141,13 +134,7 @@ def label_voxels(
 
 
 def volume_of(prediction: Prediction, mode: str) -> Float[np.ndarray, "x y z"]:
-    """The occupancy that is drawn in ``mode``.
-
-    Raises:
-        ValueError: unknown mode.
-    """
-    if mode not in MODES:
-        raise ValueError(f"unknown mode {mode!r}; expected one of {', '.join(MODES)}")
+    """The occupancy that is drawn in ``mode``."""
     if mode == "before the refiner":
         return prediction.coarse
     return prediction.refined if mode in ("weight of the photo", "change by the refiner") else prediction.probability
@@ -177,13 +164,12 @@ def _voxels(labels: UInt8[np.ndarray, "x y z"], colours: Sequence[str]) -> Any:
     size, occupied = len(labels), np.argwhere(surface_voxels(labels))
     rows = np.column_stack([occupied, labels[tuple(occupied.T)]]).astype(np.uint16)
     return k3d.sparse_voxels(
-        rows if len(rows) else np.zeros((1, 4), np.uint16),
+        rows,
         [size] * 3,
         color_map=[to_number(colour) for colour in colours],
         bounds=[-EDGE / 2, EDGE / 2, 0, EDGE, -EDGE / 2, EDGE / 2],
         outlines=size <= 32,
         outlines_color=to_number(FAINTER),
-        visible=bool(len(rows)),
         name="solid",
         compression_level=9,
     )
@@ -239,7 +225,7 @@ def camera_objects(sample: Sample, numbers: Sequence[int], photo: int | None = N
     """The cameras of photos ``numbers`` with their photos, ``pixels`` a side; ``numbers[photo]`` is highlighted."""
     if not sample.cameras:
         return []
-    pyramids = [_to_scene(_photo_pyramid(sample.cameras[number], sample.cube), sample.cube) for number in numbers]
+    pyramids = [_photo_pyramid(sample.cameras[number], sample.cube) for number in numbers]
     others = [pyramid for position, pyramid in enumerate(pyramids) if position != photo]
     objects = [_camera_lines(others, FAINTER, "cameras")] if others else []
     if len(others) < len(pyramids):
@@ -291,21 +277,25 @@ def view_pyramid(camera: Camera) -> Float[np.ndarray, "5 3"]:
 
 
 def _photo_pyramid(camera: Camera, cube: Cube) -> Float[np.ndarray, "5 3"]:
-    """Position of a camera and the corners of its photo, `PHOTO_DISTANCE` away whatever the focal length."""
-    pyramid = view_pyramid(camera)
-    distance = np.linalg.norm(pyramid[1:].mean(0))
-    return camera.position + pyramid * PHOTO_DISTANCE / distance * cube.edge / EDGE
+    """Position of a camera in the scene, and the corners of its photo, `PHOTO_DISTANCE` away from it."""
+    pyramid, origin = view_pyramid(camera), cube.centre - [0, cube.edge / 2, 0]
+    corners = pyramid * PHOTO_DISTANCE / np.linalg.norm(pyramid[1:].mean(0))
+    return ((camera.position - origin) * EDGE / cube.edge + corners).astype(np.float32)
 
 
-def floor_objects(sample: Sample) -> list[Any]:
-    """The floor of the cube as a grid of 20 mm, an arrow along +x, and a ruler where the size is known."""
+def floor_objects(side: str, is_metric: bool) -> list[Any]:
+    """The floor of the cube as a grid of 20 mm, an arrow along +x, and a ruler where the size is known.
+
+    Args:
+        side: of the foot, or ``none`` for an object.
+    """
     half, tip = EDGE / 2, EDGE / 2 + 30
     along = np.arange(-half, half + 1e-6, 20.0)
     grid = [[[x, 0, -half], [x, 0, half]] for x in along] + [[[-half, 0, z], [half, 0, z]] for z in along]
     arrow = [[[half, 0, 0], [tip, 0, 0]], *([[tip, 0, 0], [tip - 10, 0, z]] for z in (-6, 6))]
-    front = "toes" if sample.side != "none" else "front"
+    front = "toes" if side != "none" else "front"
     objects = [_segments(grid, FAINT, "floor"), _segments(arrow, INK, "x"), _text(front, [tip + 26, 0, 0])]
-    if not sample.is_metric:
+    if not is_metric:
         return objects
     ruler = [[[-half, 0, half + 8], [half, 0, half + 8]]]
     for x in np.arange(0, EDGE + 1e-6, 10):
@@ -335,9 +325,3 @@ def _text(text: str, place: Sequence[float]) -> Any:
         on_top=False,
         name=text,
     )
-
-
-def _to_scene(points: np.ndarray, cube: Cube) -> Float[np.ndarray, "points 3"]:
-    """World points in the millimetres of the scene."""
-    origin = cube.centre - [0, cube.edge / 2, 0]
-    return ((points - origin) * EDGE / cube.edge).astype(np.float32)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Bool, UInt8
 from matplotlib import colormaps
 from matplotlib.colors import to_hex, to_rgb
 from scipy.ndimage import distance_transform_cdt, gaussian_filter, map_coordinates
@@ -18,17 +19,10 @@ STEP = 0.2
 """Distance of samples along a ray, voxels."""
 
 
-def label_agreement(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
-    """Labels ``[x, y, z]`` uint8: 0 empty, 1 hit, 2 missed (truth only), 3 invented (prediction only).
-
-    Raises:
-        ValueError: volumes of different shapes, or not boolean.
-    """
-    if truth.shape != prediction.shape or truth.dtype != bool or prediction.dtype != bool:
-        raise ValueError(
-            f"expected two boolean volumes of one shape; found {truth.dtype} {truth.shape}, "
-            f"{prediction.dtype} {prediction.shape}"
-        )
+def label_agreement(
+    truth: Bool[np.ndarray, "x y z"], prediction: Bool[np.ndarray, "x y z"]
+) -> UInt8[np.ndarray, "x y z"]:
+    """Labels: 0 empty, 1 hit, 2 missed (truth only), 3 invented (prediction only)."""
     return np.where(truth & prediction, 1, np.where(truth, 2, np.where(prediction, 3, 0))).astype(np.uint8)
 
 
@@ -58,14 +52,8 @@ def render_voxels(
 
     Returns:
         ``[height, pixels, 4]`` uint8 RGBA, transparent where nothing is.
-
-    Raises:
-        ValueError: labels of another shape, or without a colour.
     """
-    labels = np.asarray(labels).astype(np.uint8)
-    if labels.ndim != 3 or labels.max(initial=0) > len(colours):
-        found = f"{labels.shape} up to {labels.max(initial=0)}"
-        raise ValueError(f"expected labels [x, y, z] up to {len(colours)}, one per colour; found {found}")
+    labels = labels.astype(np.uint8)
     axes = _viewing_axes(azimuth, elevation)
     extent = np.abs(axes) @ labels.shape
     pitch = extent[2] / (2 * pixels)

@@ -1,4 +1,4 @@
-"""k3d scenes side by side: widgets in Jupyter, HTML without a server elsewhere; and saving of scenes and solids.
+"""k3d scenes side by side as HTML without a server; and saving of scenes and solids.
 
 The script that draws a scene is 1.1 MB and the same for all, so only the first scene of a notebook contains it; the
 others are data.
@@ -14,13 +14,13 @@ import itertools
 import os
 import zlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import ipywidgets as widgets
 import k3d
 import numpy as np
-import traitlets
+import trimesh
 from IPython import get_ipython
 from PIL import Image
 
@@ -30,9 +30,6 @@ from p2vlib.geometry.grids import to_mesh
 from p2vtools.viewer.figures import mosaic
 from p2vtools.viewer.sample import Prediction, Sample
 from p2vtools.viewer.scene import label_voxels, surface_voxels, volume_of
-
-if TYPE_CHECKING:
-    import trimesh
 
 MESH_FORMATS = (".obj", ".stl", ".glb", ".ply")
 FORMATS = (*MESH_FORMATS, ".binvox", ".png", ".html")
@@ -82,34 +79,20 @@ def is_live() -> bool:
     return get_ipython() is not None and os.environ.get("P2VLIB_BATCH") != "1"
 
 
+@dataclass(repr=False)
 class Scenes:
     """Scenes of one height side by side, whose cameras move together, with HTML above all and below each."""
 
-    def __init__(
-        self, plots: Sequence[k3d.Plot], above: str = "", below: Sequence[str] = (), title: str = "3-D view"
-    ) -> None:
-        self.plots = list(plots)
-        self.above = above
-        self.below = below
-        self.title = title
-        self.is_live = is_live()
-        for one, other in itertools.pairwise(self.plots):
-            traitlets.link((one, "camera"), (other, "camera"))
+    plots: Sequence[k3d.Plot]
+    above: str = ""
+    below: Sequence[str] = ()
+    title: str = "3-D view"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
         global _script_is_written
-        if self.is_live:
-            return self._widget()._repr_mimebundle_(include=include, exclude=exclude)
         script = "" if _script_is_written else f"<script>{draw_script()}</script>"
         _script_is_written = True
         return {"text/html": script + self.html(), "text/plain": repr(self)}
-
-    def _widget(self) -> widgets.Widget:
-        columns = [
-            widgets.VBox([plot, *map(widgets.HTML, text)], layout={"flex": "1 1 0", "min_width": "0"})
-            for plot, *text in itertools.zip_longest(self.plots, self.below, fillvalue="")
-        ]
-        return widgets.VBox([widgets.HTML(self.above), widgets.HBox(columns)])
 
     def html(self) -> str:
         """The scenes without the script that draws them."""
@@ -169,8 +152,6 @@ def save_mesh(
     Raises:
         ValueError: nothing is occupied.
     """
-    import trimesh
-
     parts = []
     for position, (prediction, threshold) in enumerate(predictions):
         if not (volume_of(prediction, mode) > threshold).any():
@@ -188,8 +169,6 @@ def save_mesh(
 
 def _voxel_mesh(labels: np.ndarray, colours: Sequence[str], cube: Cube) -> trimesh.Trimesh:
     """The boundary voxels as boxes in the colours of their labels (1, 2, …), metres."""
-    import trimesh
-
     boundary = surface_voxels(labels)
     centres = cube.voxel_centres(len(labels))[boundary]
     rgba = np.array([trimesh.visual.color.hex_to_rgba(colour) for colour in colours])[labels[boundary] - 1]

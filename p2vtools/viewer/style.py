@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import os
-from collections.abc import Callable
-from typing import Any
-
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -38,16 +33,8 @@ STYLE = {
     "lines.linewidth": 1.8,
 }
 
-
-def study_style(draw: Callable[..., Figure]) -> Callable[..., Figure]:
-    """Decorator: draws in `STYLE` and leaves the user's own matplotlib settings unchanged."""
-
-    @functools.wraps(draw)
-    def wrapper(*args: Any, **kwargs: Any) -> Figure:
-        with matplotlib.rc_context(STYLE):
-            return draw(*args, **kwargs)
-
-    return wrapper
+study_style = matplotlib.rc_context(STYLE)
+"""Decorator: draws in `STYLE` and leaves the user's own matplotlib settings unchanged."""
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -65,21 +52,3 @@ def hide_axes(axes: Axes) -> None:
     axes.set(xticks=[], yticks=[])
     axes.grid(False)
     axes.spines[:].set_visible(False)
-
-
-def use_plotly_style() -> None:
-    """Sets plotly's default template and renderer; the figures work in exported pages without a network.
-
-    In a batch run only the figure's data is stored; the pages of the report include plotly's script once.
-    """
-    import plotly.graph_objects as go
-    import plotly.io as pio
-
-    is_batch = os.environ.get("P2VLIB_BATCH") == "1"
-    pio.renderers.default = "plotly_mimetype" if is_batch else "plotly_mimetype+notebook"
-    template = go.layout.Template(pio.templates["plotly_white"])
-    template.layout.colorway = PALETTE
-    template.layout.font = {"size": 13, "color": INK}
-    template.layout.margin = {"l": 60, "r": 20, "t": 30, "b": 50}
-    pio.templates["p2vlib"] = template
-    pio.templates.default = "p2vlib"

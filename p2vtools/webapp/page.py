@@ -19,7 +19,6 @@ from p2vtools.fit import shoe_last
 from p2vtools.fit.measure import TOE_ROOM
 from p2vtools.synthesis.mat import RULER, get_mat
 from p2vtools.viewer.foot_figures import CAPTION
-from p2vtools.viewer.sample import load_samples
 from p2vtools.viewer.scene import floor_objects, new_plot, to_number
 from p2vtools.viewer.style import SOLID
 from p2vtools.webapp import text
@@ -201,7 +200,7 @@ class Page:
         self.measures.value = text.measures_html(judged, written, self.ruler.value)
         plot = new_plot(380)
         plot.camera, mesh = CAMERA, judged.foot.mesh
-        for drawn in floor_objects(load_samples(judged.photo_set)[0]):
+        for drawn in floor_objects(judged.photo_set.side, judged.photo_set.has_scale):
             plot += drawn
         vertices = (1000 * mesh.vertices).astype(np.float32)
         plot += k3d.mesh(

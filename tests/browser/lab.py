@@ -76,10 +76,10 @@ class Lab:
         for session in requests.get(address, token, timeout=30).json():
             requests.delete(f"{address}/{session['id']}", params=token, timeout=30).raise_for_status()
 
-    def write(self, name: str, *sources: str) -> None:
-        """Writes a notebook of these code cells."""
-        cells = [nbformat.v4.new_code_cell(source) for source in sources]
-        nbformat.write(nbformat.v4.new_notebook(cells=cells), self.folder / name)
+    def write(self, name: str, source: str) -> None:
+        """Writes a notebook of one code cell."""
+        cell = nbformat.v4.new_code_cell(source)
+        nbformat.write(nbformat.v4.new_notebook(cells=[cell]), self.folder / name)
 
 
 @contextlib.contextmanager

@@ -1,3 +1,5 @@
+import base64
+import io
 import re
 from pathlib import Path
 
@@ -185,14 +187,18 @@ def test_colours_of_view_weights(app, foot):
     assert "0.50: uniform weight of 2" in app.legend.value and "1.00" in app.legend.value
 
 
-def test_unsupported_size_is_reported_and_a_batch_run_shows_two_small_scenes(foot, networks):
-    torch.manual_seed(0)
-    app = App(Predictions([foot], {"rays": (models.build("rays", image_size=96).eval(), 0.5)}))
-    assert "alert" not in app.result.value
-    app.controls.resolution.options = [("512", 512)]
-    assert "predicts 32 voxels a side; found 512" in app.result.value
+def test_an_error_is_shown_in_place_of_the_result(app):
+    def fail(*_: object) -> None:
+        raise ValueError("photos of 64 pixels")
+
+    app.predictions.get = fail
+    app.controls.threshold.value = 0.7
+    assert 'role="alert"' in app.result.value and "photos of 64 pixels" in app.result.value
+
+
+def test_a_batch_run_shows_two_small_scenes(foot, networks):
     scenes = static_view(Predictions([foot], networks), 2)
-    assert len(scenes.plots) == 2 and not scenes.is_live
+    assert len(scenes.plots) == 2
     assert max(len(plot.get_binary_snapshot(9)) for plot in scenes.plots) < 6000, "bytes of a scene"
     assert len(scenes.html()) < 30_000 and scenes.html().count("<b>") == 2
 
@@ -218,7 +224,7 @@ def test_meshes_are_saved(app, extension, right_foot):
     app.predictions.get.cache_clear()
 
 
-def test_grid_and_page_are_saved_under_new_names(app):
+def test_grid_page_and_picture_are_saved_under_new_names(app):
     """An empty name is replaced by the sample's, and existing files are not overwritten."""
     assert "written" in save(app, "foot", ".binvox")
     solid = app.predictions.get("rays", app.choice).probability >= app.controls.threshold.value
@@ -233,11 +239,10 @@ def test_grid_and_page_are_saved_under_new_names(app):
     assert page.count('class="p2v-scene"') == 1 and "IoU" in page and "p2vDrawer" in page
     app.controls.second.value = "narrow"
     assert "one grid, that of rays" in save(app, "two", ".binvox")
-
-
-def test_screenshots_are_joined(tmp_path):
-    for colour in ("red", "blue"):
-        Image.new("RGB", (30, 20), colour).save(tmp_path / f"{colour}.png")
-    static_html.save_picture(tmp_path / "both.png", [(tmp_path / f"{one}.png").read_bytes() for one in ("red", "blue")])
-    both = np.asarray(Image.open(tmp_path / "both.png"))
+    save(app, "both", ".png")
+    for plot, colour in zip(app.plots, ("red", "blue"), strict=True):
+        picture = io.BytesIO()
+        Image.new("RGB", (30, 20), colour).save(picture, "png")
+        plot.screenshot = base64.b64encode(picture.getvalue()).decode()
+    both = np.asarray(Image.open("both.png"))
     assert both.shape == (20, 60, 3) and both[0, 0, 0] == 255 and both[0, -1, 2] == 255

@@ -59,5 +59,3 @@ def test_fusion_weights_figure():
 
     strong, none = mean_colour(pictures[2]), mean_colour(pictures[8])
     assert strong[0] > 2 * strong[2] and none[2] > 2 * none[0], "yellow and blue ends of the colour map"
-    with pytest.raises(ValueError, match="expected a photo, a volume and weights for each view; found 2 photos"):
-        viewer.fusion_weights_figure(photos[:2], models.Reconstruction(fused, fused, occupancy, weights))
