@@ -57,13 +57,3 @@ def test_inflation_floor_and_surface_sampling_by_hand() -> None:
     # Walls 1 mm inside a voxel of 5 mm: centre sampling leaves that voxel empty, surface sampling fills it.
     expected = (48 * 20 * 20) / (50 * 22 * 22)
     assert sensitivity.surface_sampling(*brick(0.242, 0.102, 0.102), SIZE) == pytest.approx(expected)
-
-
-def test_cost_table_has_one_row_per_amount_and_grid() -> None:
-    table = sensitivity.cost_table(*ell(), sizes=(16, 32))
-    assert list(table) == ["perturbation", "amount", "unit", "grid", "iou"] and table["iou"].between(0, 1).all()
-    assert not table.duplicated(["perturbation", "amount", "grid"]).any()
-    assert table.groupby("grid").size().nunique() == 1
-    fine = table[table["grid"] == 32].set_index(["perturbation", "amount"])["iou"]
-    for perturbation in ("yaw", "sideways shift", "inflation"):
-        assert (np.diff(fine[perturbation]) <= 0).all()
