@@ -61,10 +61,8 @@ def train_arms(
     for repeat in range(repeats):
         for title, arm in arms.items():
             variant = f"{arm.variant}-seed{repeat}" if repeat else arm.variant
-            options = {"variant": variant, "order": arm.order, "repeat": repeat, **dict(arm.overrides)}
-            jobs[f"{title}, seed {repeat}"] = partial(
-                train_network, run, captures, arm.name, training, start=start, **options
-            )
+            options = {"variant": variant, "start": start, "order": arm.order, "repeat": repeat, **dict(arm.overrides)}
+            jobs[f"{title}, seed {repeat}"] = partial(train_network, run, captures, arm.name, training, **options)
     return run_in_parallel(jobs)
 
 

@@ -52,11 +52,8 @@ def survey_table(people: Iterable[Person]) -> pd.DataFrame:
     for person in people:
         if not person.is_child:
             foot = make_feet(person)["right"]
-            row = {
-                "sex": person.sex,
-                "stature": 1000 * person.stature,
-                **_measures(foot, person.right.form is not None),
-            }
+            row = {"sex": person.sex, "stature": 1000 * person.stature}
+            row |= _measures(foot, person.right.form is not None)
             row["breadth / length"] = row["ball breadth"] / row["length"]
             rows.append(row)
     return pd.DataFrame(rows)

@@ -35,8 +35,6 @@ from p2vtools.files import file_lock
 from p2vtools.study import baselines, intervals, learning, surfaces, tables
 from p2vtools.study.notebook_run import NotebookRun
 
-TRAININGS = ("objects", "shapenet", "things3d", "feet-studio", "feet-phone", "feet-wild", "feet-control")
-
 Result = TypeVar("Result")
 
 _INITIALISING = threading.Lock()
@@ -59,6 +57,11 @@ class TrainedNetwork:
     thresholds: dict[str, float] = field(default_factory=dict)
     """Digest of a validation set -> the best threshold on it; filled by `threshold_on`."""
 
+    @property
+    def minutes(self) -> float:
+        """Minutes of the training, without its validation."""
+        return self.history.seconds.iloc[-1] / 60
+
     def threshold_on(self, validation: Captures) -> float:
         """The best threshold on ``validation`` with all photos; computed once."""
         digest = validation.digest()
@@ -69,14 +72,15 @@ class TrainedNetwork:
 
 
 def training_captures(captures: Captures, training: str, split: str) -> Captures:
-    """The captures of one split of a ``training``, one of `TRAININGS`.
+    """The captures of one split of a ``training``.
 
     ``objects`` are the embedded objects, ``shapenet`` and ``things3d`` those of the archives, each in its normalised
     cube; ``feet-studio``, ``feet-phone`` and ``feet-wild`` are the feet of one domain in the metric cube, and
     ``feet-control`` those of `ablation.order_control`.
+
+    Raises:
+        ValueError: no such capture.
     """
-    if training not in TRAININGS:
-        raise ValueError(f"unknown training {training!r}; expected one of {', '.join(TRAININGS)}")
     if not training.startswith("feet-"):
         return captures.select(dataset=training, split=split)
     domain = training.removeprefix("feet-")
@@ -153,7 +157,7 @@ def training_summary(
     recipe: Training, train_split: Captures, validation: Captures, networks: Mapping[str, TrainedNetwork]
 ) -> str:
     """One line: the recipe, the size of the data, and the minutes that each network was trained for."""
-    minutes = [f"{title} {network.history.seconds.iloc[-1] / 60:.1f}" for title, network in networks.items()]
+    minutes = [f"{title} {network.minutes:.1f}" for title, network in networks.items()]
     return f"{recipe_summary(recipe, train_split, validation)}; minutes: {', '.join(minutes)}"
 
 
@@ -223,11 +227,9 @@ def evaluate_network(
     model = network.model.to("cuda" if torch.cuda.is_available() else "cpu")
     threshold = network.threshold_on(validation)
     cameras, variant = "true" if model.needs_cameras else "none", variant or network.variant
+    scores = evaluation.evaluate(model, test, views, ("clockwise",) if model.order_free else orders)
     if model.order_free:
-        scores = evaluation.evaluate(model, test, views)
         scores = pd.concat([scores.assign(order=order) for order in orders], ignore_index=True)
-    else:
-        scores = evaluation.evaluate(model, test, views, orders)
     labels = dict(model=network.name, training=network.training, variant=variant, cameras=cameras)
     return evaluation.metric_rows(scores, threshold, dataset=dataset, **labels)
 
@@ -314,6 +316,9 @@ def prediction_panels(
     """Rows for `viewer.panels`: each of ``samples`` (title -> sample) with photos, truth and all predictions.
 
     The threshold of each network is the one that ``metrics`` mark as selected.
+
+    Raises:
+        ValueError: ``metrics`` have no threshold of a network, or several.
     """
     panels = []
     for title, sample in samples.items():
@@ -321,8 +326,10 @@ def prediction_panels(
         chosen = capture.test_views(views)[0].tolist()
         predictions = {}
         for name, network in networks.items():
-            probability = evaluation.predict(network.model, capture, chosen)[0].cpu().numpy()
-            predictions[name] = probability >= _selected_threshold(metrics, network)
+            labels = [network.name, network.training, network.variant]
+            same = (metrics[["model", "training", "variant"]] == labels).all(axis=1)
+            threshold = metrics[same & metrics.selected].threshold.unique().item()
+            predictions[name] = evaluation.predict(network.model, capture, chosen)[0].cpu().numpy() >= threshold
         photos = list(capture.photos[0, chosen].permute(0, 2, 3, 1).cpu().numpy())
         panels.append(viewer.Panel(f"{title}\n{sample}", photos, capture.truth[0].cpu().numpy(), predictions))
     return panels
@@ -339,12 +346,3 @@ def ranking_figure(network: TrainedNetwork, captures: Captures, rows: pd.DataFra
         titles = {f"{title} {place}": sample for place, sample in enumerate(samples, start=1)}
         groups[title] = prediction_panels({network.name: network}, captures, titles, views, rows)
     return viewer.best_to_worst(groups, rows[rows.selected].iou.tolist())
-
-
-def _selected_threshold(metrics: pd.DataFrame, network: TrainedNetwork) -> float:
-    labels = [network.name, network.training, network.variant]
-    same = (metrics[["model", "training", "variant"]] == labels).all(axis=1)
-    thresholds = metrics[same & metrics.selected].threshold.unique()
-    if len(thresholds) != 1:
-        raise ValueError(f"{', '.join(labels)} has {len(thresholds)} selected thresholds; expected 1")
-    return float(thresholds[0])

@@ -70,9 +70,7 @@ def check_rows(metrics: pd.DataFrame) -> pd.DataFrame:
     same test. Only networks without changed cameras or cubes have such a test.
     """
     keys = ["notebook", *NETWORK]
-    rows = metrics[
-        (metrics.order == "clockwise") & (metrics.placement == "true") & metrics.cameras.isin(["none", "true"])
-    ]
+    rows = metrics.query("order == 'clockwise' and placement == 'true' and cameras in ['none', 'true']")
     own = ((rows.dataset == "feet") & (rows.training == "feet-" + rows.look)) | (rows.training == rows.dataset)
     rows = rows[own & ((rows.variant == "main") | (rows.cameras == "none")) & ~rows.variant.str.endswith("-steady")]
     is_mean = rows.model == "mean-shape"

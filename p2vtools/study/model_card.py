@@ -31,18 +31,9 @@ from p2vtools.fit.pretrained import PretrainedModel
 from p2vtools.fit.reconstruct import reconstruct
 from p2vtools.fit.uncertainty import CALIBRATED_SIZE, MEASURE_NAMES
 from p2vtools.fit.verdict import reconstruct_and_judge
-from p2vtools.study import groups
+from p2vtools.study import groups, validation_feet
 from p2vtools.study.intervals import bootstrap_interval
 from p2vtools.study.seeds import design_digest
-from p2vtools.study.validation_feet import (
-    calibrate,
-    choose_threshold,
-    displace_foot,
-    perturb_cameras,
-    reconstruct_validation_feet,
-    solid_in_frame,
-    validation_folders,
-)
 from p2vtools.synthesis.collection import MAT_DOMAIN, WILD_DOMAIN, build_collection
 from p2vtools.synthesis.feet.foot import make_feet
 from p2vtools.synthesis.feet.landmarks import true_measures
@@ -82,7 +73,7 @@ def evaluate_reconstruction(weights: PretrainedModel, folders: Sequence[Path]) -
         truth = {size: voxelise(mesh.vertices, mesh.faces, FOOT_CUBE, size).volume for size in (32, 128)}
         fine = reconstruct(weights, photo_set, 128, "given")
         coarse = reconstruct(weights, photo_set, 32, "given")
-        photo_set, pose = displace_foot(photo_set, rng)
+        photo_set, pose = validation_feet.displace_foot(photo_set, rng)
         began = time.perf_counter()
         found = reconstruct(weights, photo_set, 32)
         seconds = time.perf_counter() - began
@@ -95,7 +86,7 @@ def evaluate_reconstruction(weights: PretrainedModel, folders: Sequence[Path]) -
                 "subject": folder.name.rsplit("-", 1)[0],
                 "iou": iou(coarse.solid, truth[32]),
                 "iou at 128": iou(fine.solid, truth[128]),
-                "found": iou(solid_in_frame(found, pose), truth[32]),
+                "found": iou(validation_feet.solid_in_frame(found, pose), truth[32]),
                 "degrees": float(np.rad2deg(np.arctan2(error[2, 0], error[0, 0]))),
                 "mm": float(1000 * np.hypot(error[0, 3], error[2, 3])),
                 "seconds": seconds,
@@ -142,17 +133,16 @@ def measure_capture(
     """
     photo_set = read_photo_set(folder)
     if noise:
-        perturbed = perturb_cameras(photo_set, *camera_alignment.CAMERA_NOISE[noise], rng)
-        photo_set, _ = displace_foot(perturbed, rng)
+        perturbed = validation_feet.perturb_cameras(photo_set, *camera_alignment.CAMERA_NOISE[noise], rng)
+        photo_set, _ = validation_feet.displace_foot(perturbed, rng)
     judged = reconstruct_and_judge(weights, photo_set, CALIBRATED_SIZE, "found" if noise else "given")
-    truth = true_capture_measures(folder)
-    if judged.measured is None:
-        rows = [(name, np.nan, np.nan, np.nan, truth[name]) for name in MEASURE_NAMES]
-    else:
-        measures, half_widths = vars(judged.measured.measures), judged.measured.half_widths
-        uncorrected = vars(measure_foot(replace(judged.foot, corrected_surface=None).mesh, photo_set.side)[0])
-        rows = [(name, uncorrected[name], measures[name], half_widths[name], truth[name]) for name in MEASURE_NAMES]
-    table = pd.DataFrame(rows, columns=["measure", "uncorrected", "value", "half_width", "truth"])
+    columns: dict[str, dict[str, float]] = {"uncorrected": {}, "value": {}, "half_width": {}}
+    columns["truth"] = true_capture_measures(folder)
+    if judged.measured:
+        uncorrected = measure_foot(replace(judged.foot, corrected_surface=None).mesh, photo_set.side)[0]
+        columns |= {"uncorrected": vars(uncorrected), "value": vars(judged.measured.measures)}
+        columns["half_width"] = judged.measured.half_widths
+    table = pd.DataFrame(columns, index=list(MEASURE_NAMES), dtype=float).rename_axis("measure").reset_index()
     return table.assign(sample=folder.name, subject=folder.name.rsplit("-", 1)[0])
 
 
@@ -195,12 +185,14 @@ def complete_card(path: Path, config: Config) -> dict[str, object]:
         (`validation_feet`).
     """
     feet = data_folder("feet", config.scale)
-    test = {domain: sorted((feet / domain).glob("*-test-*")) for domain, _ in CAPTURE_SETTINGS.values()}
-    validation = validation_folders(feet)
-    threshold, by_threshold = choose_threshold(pretrained.load_pretrained(path), validation)
+    domains = [groups.NEVER_SEEN, *(domain for domain, _ in CAPTURE_SETTINGS.values())]
+    test = {domain: sorted((feet / domain).glob("*-test-*")) for domain in domains}
+    validation = validation_feet.validation_folders(feet)
+    threshold, by_threshold = validation_feet.choose_threshold(pretrained.load_pretrained(path), validation)
     entries: dict[str, object] = {"threshold": threshold, "validation IoU at 128, by threshold": by_threshold}
     pretrained.update_card(path, entries)
-    entries |= calibrate(path, reconstruct_validation_feet(pretrained.load_pretrained(path), validation))
+    rows = validation_feet.reconstruct_validation_feet(pretrained.load_pretrained(path), validation)
+    entries |= validation_feet.calibrate(path, rows)
     weights = pretrained.load_pretrained(path)
     measured = {
         title: measure_captures(weights, test[domain], noise) for title, (domain, noise) in CAPTURE_SETTINGS.items()
@@ -228,15 +220,13 @@ def measure_groups(
         test: domain -> the captures of the test feet.
         measured: setting of `CAPTURE_SETTINGS` -> `measure_captures`.
     """
-    studio = sorted((data_folder("feet", config.scale) / groups.NEVER_SEEN).glob("*-test-*"))
     lengths = {
         "phone": measured["a mat's cameras, foot found"],
-        groups.NEVER_SEEN: measure_captures(weights, studio),
+        groups.NEVER_SEEN: measure_captures(weights, test[groups.NEVER_SEEN]),
         WILD_DOMAIN: measured["in the wild, a mat's cameras, foot found"],
     }
     rows = pd.concat(lengths, names=["look"]).reset_index("look")
-    folders = {"phone": test["phone"], groups.NEVER_SEEN: studio, WILD_DOMAIN: test[WILD_DOMAIN]}
-    return groups.group_rows(weights, config, folders, rows[rows.measure == "length"])
+    return groups.group_rows(weights, config, {look: test[look] for look in lengths}, rows[rows.measure == "length"])
 
 
 def camera_noise_scores(weights: PretrainedModel, config: Config) -> dict[str, float]:

@@ -37,23 +37,10 @@ def pretrained_config() -> Config:
 
     The test people are those of quick. Validation has four times as many, since they also calibrate the measures.
     """
-    feet_alone = {f"objects.{split}": 0 for split in ("train", "validation", "test")}
-    return replace(
-        from_params(
-            "quick",
-            **{"feet.train": 300, "feet.validation": 60, "feet.mats": True, "feet.wild": True, "feet.wild_train": 700},
-            **feet_alone,
-        ),
-        finetuning=Training(
-            steps=4500,
-            batch=24,
-            views=8,
-            steps_per_epoch=250,
-            single_view_share=0.0,
-            mirror=False,
-            placement_noise=(4.0, 0.025),
-        ),
-    )
+    data = {"feet.train": 300, "feet.validation": 60, "feet.mats": True, "feet.wild": True, "feet.wild_train": 700}
+    data |= {f"objects.{split}": 0 for split in ("train", "validation", "test")}
+    recipe = Training(steps=4500, batch=24, views=8, steps_per_epoch=250, single_view_share=0.0, mirror=False)
+    return replace(from_params("quick", **data), finetuning=replace(recipe, placement_noise=(4.0, 0.025)))
 
 
 def half_in_the_wild(feet: dataset.Captures) -> dataset.Captures:

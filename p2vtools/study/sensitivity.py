@@ -7,12 +7,14 @@ the metric size centred on the unchanged foot; parts outside the cube are lost.
 
 from __future__ import annotations
 
+from functools import partial
+
 import igl
 import numpy as np
 import pandas as pd
 import trimesh
 
-from p2vlib.geometry.frames import Cube, Points, Volume, foot_cube, object_cube
+from p2vlib.geometry.frames import Cube, Points, foot_cube, object_cube
 from p2vlib.geometry.grids import Faces, iou, voxelise
 
 SLAB_THICKNESS = 0.005
@@ -27,14 +29,9 @@ def yaw(vertices: Points, faces: Faces, degrees: float, size: int) -> float:
     return _moved_iou(vertices, (vertices - cube.centre) @ turn.T + cube.centre, faces, size)
 
 
-def forward_shift(vertices: Points, faces: Faces, millimetres: float, size: int) -> float:
-    """Translation along +x, towards the toes."""
-    return _moved_iou(vertices, vertices + [millimetres / 1000, 0, 0], faces, size)
-
-
-def sideways_shift(vertices: Points, faces: Faces, millimetres: float, size: int) -> float:
-    """Translation along +z, to the right of the foot."""
-    return _moved_iou(vertices, vertices + [0, 0, millimetres / 1000], faces, size)
+def shift(vertices: Points, faces: Faces, millimetres: float, size: int, axis: int) -> float:
+    """Translation along an axis: 0, towards the toes, or 2, to the right of the foot."""
+    return _moved_iou(vertices, vertices + millimetres / 1000 * np.eye(3)[axis], faces, size)
 
 
 def inflation(vertices: Points, faces: Faces, millimetres: float, size: int) -> float:
@@ -75,29 +72,36 @@ def floor_slab(vertices: Points, faces: Faces, margin: float, size: int, cut: fl
     wide = margin / 1000
     corners = [[lower[0] - wide, -SLAB_THICKNESS, lower[2] - wide], [upper[0] + wide, 0.0, upper[2] + wide]]
     scan = trimesh.Trimesh(vertices, faces, process=False) + trimesh.creation.box(bounds=corners)
-    if cut is None:
-        return iou(true, voxelise(*_arrays(scan), object_cube(scan.bounds), size).volume)
-    remaining, surface, _ = trimesh.intersections.slice_faces_plane(
-        *_arrays(scan), plane_normal=[0, 1, 0], plane_origin=[0, cut / 1000, 0]
-    )
-    # The bounding box still starts at the floor, and the winding number closes the missing sole.
-    cube = object_cube(np.stack([remaining.min(axis=0) * [1, 0, 1], remaining.max(axis=0)]))
-    return iou(true, voxelise(remaining, surface, cube, size).volume)
+    points, surface, bounds = np.asarray(scan.vertices), np.asarray(scan.faces), scan.bounds
+    if cut is not None:
+        plane = {"plane_normal": [0, 1, 0], "plane_origin": [0, cut / 1000, 0]}
+        points, surface, _ = trimesh.intersections.slice_faces_plane(points, surface, **plane)
+        # The bounding box still starts at the floor, and the winding number closes the missing sole.
+        bounds = np.stack([points.min(axis=0) * [1, 0, 1], points.max(axis=0)])
+    return iou(true, voxelise(points, surface, object_cube(bounds), size).volume)
 
 
 def surface_sampling(vertices: Points, faces: Faces, size: int) -> float:
-    """Occupancy of all voxels that the surface touches, and the interior, against occupancy of voxel centres."""
+    """Occupancy of all voxels that the surface touches, and the interior, against occupancy of voxel centres.
+
+    The surface is sampled four times as densely as the grid.
+    """
     cube = _cube(vertices)
     true = voxelise(vertices, faces, cube, size).volume
-    return iou(true, true | _surface_voxels(vertices, faces, cube, size))
+    points, _ = trimesh.remesh.subdivide_to_size(vertices, faces, max_edge=cube.edge / size / 4, max_iter=20)
+    indices = np.floor((points - cube.lower) / cube.edge * size).astype(int)
+    indices = indices[((indices >= 0) & (indices < size)).all(axis=1)]
+    touched = true.copy()
+    touched[tuple(indices.T)] = True
+    return iou(true, touched)
 
 
 def cost_table(vertices: Points, faces: Faces, sizes: tuple[int, ...] = (32, 64)) -> pd.DataFrame:
     """All errors over ranges of amounts: columns perturbation, amount, unit, grid, iou."""
     ranges = [
         ("yaw", "degrees", yaw, (1, 2, 3, 5, 10, 20, 34, 45)),
-        ("forward shift", "mm", forward_shift, (2, 4, 10, 20, 30, 40)),
-        ("sideways shift", "mm", sideways_shift, (2, 4, 10, 20, 30, 40)),
+        ("forward shift", "mm", partial(shift, axis=0), (2, 4, 10, 20, 30, 40)),
+        ("sideways shift", "mm", partial(shift, axis=2), (2, 4, 10, 20, 30, 40)),
         ("inflation", "mm", inflation, (1, 2, 3, 5, 10, 20, 25)),
         ("floor in the bounding box", "mm beyond the foot", floor_slab, (10, 30, 60, 100)),
     ]
@@ -123,21 +127,7 @@ def _cube(vertices: np.ndarray) -> Cube:
     return Cube((cube.lower[0], float(bounds[:, 1].mean()) - cube.edge / 2, cube.lower[2]), cube.edge)
 
 
-def _arrays(mesh: trimesh.Trimesh) -> tuple[np.ndarray, np.ndarray]:
-    return np.asarray(mesh.vertices), np.asarray(mesh.faces)
-
-
 def _moved_iou(true: np.ndarray, moved: np.ndarray, faces: np.ndarray, size: int) -> float:
     """IoU of a mesh with the same faces at ``moved`` vertices, in the cube of the true ones."""
     cube = _cube(true)
     return iou(voxelise(true, faces, cube, size).volume, voxelise(moved, faces, cube, size).volume)
-
-
-def _surface_voxels(vertices: np.ndarray, faces: np.ndarray, cube: Cube, size: int) -> Volume:
-    """Voxels that contain a point of the surface, which is sampled four times as densely as the grid."""
-    points, _ = trimesh.remesh.subdivide_to_size(vertices, faces, max_edge=cube.edge / size / 4, max_iter=20)
-    indices = np.floor((points - cube.lower) / cube.edge * size).astype(int)
-    indices = indices[((indices >= 0) & (indices < size)).all(axis=1)]
-    volume = np.zeros((size, size, size), dtype=bool)
-    volume[tuple(indices.T)] = True
-    return volume

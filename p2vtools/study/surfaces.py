@@ -18,11 +18,7 @@ OUTER_LEVEL = 1e-4
 """Level of the surface at the outer edge of the voxels; the published code uses 0."""
 
 
-def f_score(
-    predicted: Bool[np.ndarray, "n n n"],
-    truth: Bool[np.ndarray, "n n n"],
-    distance: float = 0.01,
-) -> float:
+def f_score(predicted: Bool[np.ndarray, "n n n"], truth: Bool[np.ndarray, "n n n"], distance: float = 0.01) -> float:
     """F-score of two solids, by default F-score@1% as in the Pix2Vox papers.
 
     It is the harmonic mean of two fractions: points of the predicted surface within ``distance`` of the true one, and

@@ -133,7 +133,7 @@ def recipe_table(config: Config, networks: Mapping[str, Mapping[str, TrainedNetw
         for training, recipe in recipes.items():
             row[f"learning rate, {training}"] = recipe.learning_rate
             row[f"steps x photos, {training}"] = f"{recipe.steps:,} x {recipe.batch}"
-            row[f"minutes, {training}"] = round(minutes(trained[training]), 1)
+            row[f"minutes, {training}"] = round(trained[training].minutes, 1)
         row["photos of a capture"] = recipes["objects"].views
         row["two stages"] = "yes" if recipes["objects"].freeze_after_first_stage else "no"
         rows.append(row)
@@ -147,11 +147,6 @@ def training_history(networks: Mapping[str, Mapping[str, TrainedNetwork]]) -> pd
         for name, stages in networks.items()
         for training, network in stages.items()
     )
-
-
-def minutes(network: TrainedNetwork) -> float:
-    """Minutes of a network's training, without its validation."""
-    return network.history.seconds.iloc[-1] / 60
 
 
 def select_splits(captures: Captures) -> dict[str, list[Captures]]:
@@ -260,15 +255,13 @@ def camera_gains(metrics: pd.DataFrame, blind: str, views: Sequence[int]) -> pd.
     crop of ``blind`` is the true ``cube``, as of unprojection, or the ``whole photo`` (variant ``uncropped``).
     """
     feet = metrics[(metrics.dataset == "feet") & (metrics.look == "phone") & (metrics.order == "clockwise")]
-    parts = {"cube": (blind, "main"), "whole photo": (blind, "uncropped"), "": ("unprojection", "main")}
+    feet = feet[feet.selected & (feet.training == "feet-phone")]
+    main = feet[(feet.model == "unprojection") & (feet.variant == "main")]
     rows = []
     for number in views:
-        by_crop = {}
-        for crop, (model, variant) in parts.items():
-            same = (feet.model == model) & (feet.variant == variant) & (feet.views == number)
-            by_crop[crop] = feet[same & feet.selected & feet.training.eq("feet-phone")]
-        ours = by_crop.pop("")
-        for crop, theirs in by_crop.items():
+        ours = main[main.views == number]
+        for crop, variant in {"cube": "main", "whole photo": "uncropped"}.items():
+            theirs = feet[(feet.model == blind) & (feet.variant == variant) & (feet.views == number)]
             difference = intervals.paired_difference(ours, theirs)
             rows.append((blind, crop, number, float(ours.iou.mean()), float(theirs.iou.mean()), *difference))
     names = ["blind", "crop", "views", "unprojection", "without cameras", "difference", "low", "high"]

@@ -7,6 +7,7 @@ test time, the measurements and the tables.
 from __future__ import annotations
 
 import time
+import timeit
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,6 +15,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from p2vlib import evaluation
@@ -27,10 +29,9 @@ from p2vlib.provenance import data_folder
 from p2vtools import viewer
 from p2vtools.archives.capture_folder import read_capture
 from p2vtools.fit.silhouette_fitting import refine_volume
-from p2vtools.study import baselines, calibration, experiments, intervals, surfaces
+from p2vtools.study import baselines, calibration, experiments, surfaces
 from p2vtools.study.experiments import TrainedNetwork
-from p2vtools.study.system_training import minutes
-from p2vtools.study.tables import format_interval, interval_cells
+from p2vtools.study.tables import interval_cells
 
 
 @dataclass(frozen=True)
@@ -46,17 +47,15 @@ class System:
     """What it needs that is not there, for a system that cannot run."""
 
 
-MULTI_VIEW_STEREO = System(
-    poses=True, missing="not run: the patch-match stereo of COLMAP needs a GPU with CUDA, and poses of SfM"
-)
-"""It would make the points of structure from motion denser, where that registers photos."""
-
 UNTRAINED = {
     "mean-shape": System(),
     **dict.fromkeys(("visual-hull", "visual-hull-cut"), System(poses=True, masks=True)),
     "predicted-hull": System(poses=True),
     "sfm": System(),
-    "multi-view stereo": MULTI_VIEW_STEREO,
+    # It would make the points of structure from motion denser, where that registers photos.
+    "multi-view stereo": System(
+        poses=True, missing="not run: the patch-match stereo of COLMAP needs a GPU with CUDA, and poses of SfM"
+    ),
 }
 """The systems without a training of their own, in the order of the table."""
 
@@ -67,8 +66,8 @@ def describe_systems(networks: Mapping[str, Mapping[str, TrainedNetwork]]) -> di
     for name, stages in networks.items():
         model = stages["feet-phone"].model
         parameters = sum(parameter.numel() for parameter in model.parameters())
-        training = sum(map(minutes, stages.values()))
-        found[name] = System(model.needs_cameras, False, model.order_free, parameters, training)
+        minutes = sum(network.minutes for network in stages.values())
+        found[name] = System(model.needs_cameras, False, model.order_free, parameters, minutes)
     return found | {"rendering": found["unprojection"]}
 
 
@@ -185,21 +184,18 @@ def run_sfm_on_floors(config: Config, kinds: Iterable[str], people: int, photos:
 def inference_milliseconds(network: TrainedNetwork, captures: Captures, number: int) -> float:
     """Median of five times to reconstruct one object from ``number`` photos in a batch of one, after a warm-up."""
     capture = captures.select(sample=captures.table["sample"].iloc[0])
-    times = []
-    for _ in range(6):
-        began = time.perf_counter()
-        evaluation.predict(network.model, capture, capture.test_views(number)).cpu()
-        times.append(1000 * (time.perf_counter() - began))
-    return float(np.median(times[1:]))
+    predict = partial(evaluation.predict, network.model, capture, capture.test_views(number))
+    seconds = timeit.repeat(lambda: predict().cpu(), number=1, repeat=6)
+    return 1000 * float(np.median(seconds[1:]))
 
 
 def foot_lengths(volumes: Tensor, threshold: float) -> np.ndarray:
     """Extent of each foot's marching-cubes surface along x, mm; NaN for an empty volume."""
-    unit = Cube((0.0, 0.0, 0.0), FOOT_CUBE_EDGE * 1000)
-    lengths = []
-    for volume in volumes.float().cpu().numpy():
-        occupied = (volume > threshold).any()
-        lengths.append(np.ptp(to_mesh(volume, unit, threshold)[0][:, 0]) if occupied else np.nan)
+    cube = Cube((0.0, 0.0, 0.0), FOOT_CUBE_EDGE * 1000)
+    lengths = [
+        np.ptp(to_mesh(volume, cube, threshold)[0][:, 0]) if (volume > threshold).any() else np.nan
+        for volume in volumes.float().cpu().numpy()
+    ]
     return np.array(lengths)
 
 
@@ -225,14 +221,19 @@ def chamfer_distances(volumes: Tensor, threshold: float, captures: Captures) -> 
 
 def point_chamfer_distances(network: TrainedNetwork, captures: Captures, number: int) -> np.ndarray:
     """Chamfer distance of the points that a point-set network predicts to points on the true surface, mm."""
+    predictions = evaluation.iter_predictions(network.model, captures, captures.test_views(number))
+    clouds = torch.cat([prediction.points.detach().cpu() for prediction, _ in predictions])
     distances = []
-    truths = iter(captures.truth.split(1))
-    for prediction, _ in evaluation.iter_predictions(network.model, captures, captures.test_views(number)):
-        for points in prediction.points.detach().cpu():
-            surface = sample_surface(next(truths).cpu(), 8192, torch.Generator().manual_seed(0))[0]
-            pairs = torch.cdist(points, surface)
-            distances.append(FOOT_CUBE_EDGE * 1000 * float(pairs.amin(1).mean() + pairs.amin(0).mean()) / 2)
+    for cloud, truth in zip(clouds.split(1), captures.truth.cpu().split(1), strict=True):
+        surface = sample_surface(truth, 8192, torch.Generator().manual_seed(0))
+        distances.append(_cloud_distances(cloud, surface).item())
     return np.array(distances)
+
+
+def _cloud_distances(one: Float[Tensor, "clouds _ 3"], two: Float[Tensor, "clouds _ 3"]) -> Float[Tensor, " clouds"]:
+    """Chamfer distances, mm, of point clouds whose unit is the edge of the cube: the mean of both directions."""
+    pairs = torch.cdist(one, two)
+    return FOOT_CUBE_EDGE * 1000 * (pairs.amin(2).mean(1) + pairs.amin(1).mean(1)) / 2
 
 
 def plausible_clouds(network: TrainedNetwork, captures: Captures, guesses: int) -> Tensor:
@@ -250,20 +251,14 @@ def plausible_clouds(network: TrainedNetwork, captures: Captures, guesses: int) 
 
 def cloud_table(network: TrainedNetwork, captures: Captures, guesses: int) -> pd.DataFrame:
     """Chamfer distances, mm, of the `plausible_clouds` of each foot: to the truth, and to each other."""
-    unit, clouds = FOOT_CUBE_EDGE * 1000, plausible_clouds(network, captures, guesses)
+    clouds = plausible_clouds(network, captures, guesses).unbind(1)
     truth = sample_surface(captures.truth, 1024, torch.Generator().manual_seed(0))
-
-    def distance(one: Tensor, two: Tensor) -> Tensor:
-        pairs = torch.cdist(one, two)
-        return unit * (pairs.amin(2).mean(1) + pairs.amin(1).mean(1)) / 2
-
-    to_truth = torch.stack([distance(cloud, truth) for cloud in clouds.unbind(1)], 1)
-    apart = torch.stack([distance(clouds[:, 1], cloud) for cloud in clouds.unbind(1)[2:]])
+    to_truth = torch.stack([_cloud_distances(cloud, truth) for cloud in clouds])
     values = {
-        "random input zero": to_truth[:, 0],
-        "a random input": to_truth[:, 1:].mean(1),
-        f"the best of {guesses}": to_truth[:, 1:].amin(1),
-        "two random inputs, to each other": apart.mean(0),
+        "random input zero": to_truth[0],
+        "a random input": to_truth[1:],
+        f"the best of {guesses}": to_truth[1:].amin(0),
+        "two random inputs, to each other": torch.stack([_cloud_distances(clouds[1], two) for two in clouds[2:]]),
     }
     return pd.DataFrame([(name, float(value.mean())) for name, value in values.items()], columns=["cloud", "mm"])
 
@@ -292,12 +287,10 @@ def order_spread(network: TrainedNetwork, captures: Captures, threshold: float, 
     """Standard deviation of IoU over ten random orders of ``number`` photos, averaged over captures."""
     if network.model.order_free or number == 1:
         return 0.0
-    chosen = captures.test_views(number)
-    scores = []
-    for order in evaluation.view_orders("shuffled", number):
-        volumes = evaluation.predict(network.model, captures, chosen[:, order])
-        scores.append(evaluation.iou_at(volumes, captures.truth, (threshold,))[:, 0])
-    return float(torch.stack(scores).std(0).mean())
+    chosen, orders = captures.test_views(number), evaluation.view_orders("shuffled", number)
+    volumes = (evaluation.predict(network.model, captures, chosen[:, order]) for order in orders)
+    scores = torch.stack([evaluation.iou_at(volume, captures.truth, (threshold,)) for volume in volumes])
+    return float(scores.std(0).mean())
 
 
 def shape_metrics(
@@ -354,9 +347,7 @@ def system_panel(
 
 def variant_table(metrics: pd.DataFrame) -> pd.DataFrame:
     """IoU with intervals, one row for each variant, by number of photos."""
-    cells = intervals.summarise(metrics, ["variant", "views"])
-    cells["iou"] = [format_interval(*row) for row in cells[["iou", "low", "high"]].to_numpy()]
-    wide = cells.pivot(index="variant", columns="views", values="iou").loc[metrics.variant.unique()]
+    wide = pd.Series(interval_cells(metrics, ["variant", "views"])).unstack().loc[metrics.variant.unique()]
     return wide.rename(columns="{} photos".format).rename_axis(index="variant", columns=None).reset_index()
 
 

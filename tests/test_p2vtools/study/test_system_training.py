@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import pandas as pd
 import pytest
 import torch
@@ -9,6 +7,7 @@ from p2vlib.config import PRESETS, from_params
 from p2vlib.data import dataset
 from p2vtools.study import experiments, notebook_run, system_training
 from tests.pages import metrics
+from tests.test_p2vtools.study.test_experiments import trained
 
 
 def test_recipes_and_the_best_blind_system_among_those_that_learned():
@@ -18,14 +17,16 @@ def test_recipes_and_the_best_blind_system_among_those_that_learned():
     objects, feet = (system_training.system_recipe(config, "pix2vox++-a-narrow", s) for s in ("objects", "feet-phone"))
     assert (objects.steps, feet.steps) == (1231, 246), "steps take 1.3 times as long as those of 1,600 and 320"
     scratch = system_training.system_recipe(config, "unprojection", "feet-phone")
-    assert scratch.steps == 896, (
-        "1,120 steps of 24 photos take as long as both stages; here a step takes 1.25 times as long"
-    )
+    # 1,120 steps of 24 photos take as long as both stages; here a step takes 1.25 times as long.
+    assert scratch.steps == 896
     assert system_training.system_recipe(config, "psgn-narrow", "objects").views == 1
     attsets = system_training.system_recipe(config, "attsets-narrow", "objects")
     assert attsets.freeze_after_first_stage and not objects.freeze_after_first_stage
     assert set(system_training.RECIPES) <= set(config.systems)
-    networks = {name: network(name) for name in ("attsets-narrow", "psgn-narrow", "unprojection")}
+    with torch.device("meta"):  # shapes without values
+        networks = {
+            name: trained(model=models.build(name)) for name in ("attsets-narrow", "psgn-narrow", "unprojection")
+        }
     checks = pd.DataFrame({"network": [*networks, "psgn-narrow, objects"], "iou": [0.7, 0.6, 0.9, 0.95]})
     checks["verdict"] = ["did not learn", "learned", "learned", "learned"]
     assert system_training.best_blind(networks, checks) == "psgn-narrow"
@@ -33,27 +34,20 @@ def test_recipes_and_the_best_blind_system_among_those_that_learned():
 
 
 def test_feet_start_from_objects_and_equal_recipes_share_their_weights(smoke, monkeypatch):
-    trained = []
+    calls = []
 
     def train_network(run, captures, name, training, **options):
-        trained.append((training, options["variant"], options["start"], options.get("height")))
-        return experiments.TrainedNetwork(
-            name, training, options["variant"], torch.nn.Identity(), pd.DataFrame(), Path()
-        )
+        calls.append((training, options["variant"], options["start"], options.get("height")))
+        return trained(options["variant"])
 
     monkeypatch.setattr(experiments, "train_network", train_network)
     run = notebook_run.NotebookRun("06_systems", from_params("quick"))
     stages = system_training.train_system(run, smoke.captures, "pix2vox-a-narrow")
-    assert trained == [("objects", "main", None, None), ("feet-phone", "main", stages["objects"], None)]
+    assert calls == [("objects", "main", None, None), ("feet-phone", "main", stages["objects"], None)]
     system_training.train_system(run, smoke.captures, "unprojection")
     expected = [("objects", "main-06", None, None), ("feet-phone", "main-06", None, 0.375)]
-    assert trained[2:] == expected, "unprojection learns feet from scratch"
+    assert calls[2:] == expected, "unprojection learns feet from scratch"
     assert stages["feet-phone"].variant == "main"
-
-
-def network(name: str) -> experiments.TrainedNetwork:
-    with torch.device("meta"):
-        return experiments.TrainedNetwork(name, "feet-phone", "main", models.build(name), pd.DataFrame(), Path())
 
 
 def test_gains_from_cameras_are_paired_by_foot():
@@ -67,9 +61,8 @@ def test_gains_from_cameras_are_paired_by_foot():
     rows.append(rows[0].assign(look="studio", iou=0.0))
     gains = system_training.camera_gains(pd.concat(rows), "a", [4]).set_index("crop")
     assert gains.difference.to_dict() == pytest.approx({"cube": 0.2, "whole photo": 0.3})
-    assert gains.low.to_dict() == pytest.approx({"cube": 0.1, "whole photo": 0.3}), (
-        "the two differences: .1, .3; .3, .3"
-    )
+    # The two differences are .1, .3 with the cube, and .3, .3 with whole photos.
+    assert gains.low.to_dict() == pytest.approx({"cube": 0.1, "whole photo": 0.3})
     assert gains.loc["cube", ["unprojection", "without cameras"]].tolist() == pytest.approx([0.85, 0.65])
 
 

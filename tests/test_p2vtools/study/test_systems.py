@@ -1,9 +1,7 @@
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
@@ -13,6 +11,7 @@ from p2vlib.geometry.frames import FOOT_SHARE
 from p2vlib.geometry.projection import voxel_centres
 from p2vtools.capture import sfm
 from p2vtools.study import baselines, experiments, systems
+from tests.test_p2vtools.study.test_experiments import trained
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +22,7 @@ def phone(smoke) -> Captures:
 
 def network(name: str) -> experiments.TrainedNetwork:
     torch.manual_seed(0)
-    return experiments.TrainedNetwork(name, "feet-phone", "main", models.build(name), pd.DataFrame(), Path())
+    return trained(model=models.build(name))
 
 
 def test_foot_lengths_are_interpolated_between_voxels(smoke, phone):
@@ -95,7 +94,7 @@ def test_systems_table_marks_missing_cells(smoke):
     labels = dict(by="side", training="feet-phone", dataset="feet", views=[1, 2])
     metrics = experiments.evaluate_mean_shape(*splits, **labels)
     rows = {"mean-shape": systems.System(), "rays": systems.System(True, False, True, 1234, 2.5)}
-    rows["stereo"] = systems.MULTI_VIEW_STEREO
+    rows["stereo"] = systems.UNTRAINED["multi-view stereo"]
     table = systems.systems_table(metrics, rows, [1, 2], {"rays": 12.3}, {"spread": {"rays": 0.5}}).set_index("system")
     cells = {"parameters": "1,234", "needs": "poses", "training min": "2.5", "ms/object": "12", "spread": "0.5"}
     assert table.loc["rays", list(cells)].to_dict() == cells
