@@ -46,6 +46,9 @@ MAT_DOMAIN = "mat"
 WILD_DOMAIN = "wild"
 """Folder and domain of people of wide variety in varied everyday scenes, photographed with a phone."""
 
+Views = tuple[list[Row], list[Camera], list[bytes]]
+"""Metadata rows, cameras and photo files of a capture, in clockwise order."""
+
 WILD_SAMPLES = 4
 """Samples per pixel of a photo in the wild."""
 
@@ -203,9 +206,7 @@ def _capture(job: CaptureJob, scale: str) -> None:
         missing = {key: folder for key, folder in job.folders(scale).items() if not job.is_current(folder)}
         feet = _make_feet(job) if missing and job.kind != "object" else {}
         for (side, domain), folder in missing.items():
-            if job.kind == WILD_DOMAIN:
-                _capture_wild(job, feet[side], folder)
-            elif feet:
+            if feet:
                 _capture_foot(job, feet[side], domain, folder)
             else:
                 _capture_object(job, folder)
@@ -237,36 +238,36 @@ def _capture_foot(job: CaptureJob, foot: SyntheticFoot, domain: str, folder: Pat
     from p2vtools.synthesis.photos.rendering import render_phone_photos
     from p2vtools.synthesis.photos.trajectories import sample_phone_trajectory
 
-    bounds, cube = foot.solid.bounds, foot.cube
     # "phone" and "steady" share one random stream: they differ only in the drift of the light.
-    stream = {"studio": 1, MAT_DOMAIN: 2}.get(domain, 0)
+    stream = {"studio": 1, MAT_DOMAIN: 2, WILD_DOMAIN: 3}.get(domain, 0)
     rng = np.random.default_rng([job.seed, job.index, SIDES.index(foot.side), stream])
     if domain == "studio":
+        bounds = foot.solid.bounds
         diagonal = float(np.linalg.norm(bounds[1] - bounds[0]))
-        rows, cameras, photos = _render_studio(rng, job, foot.leg_mesh, diagonal, bounds.mean(axis=0))
-        rows = [(*row[:3], row[3] * R2N2_DISTANCE_SCALE * diagonal, R2N2_FOV) for row in rows]
+        rows, *rest = _render_studio(rng, job, foot.leg_mesh, diagonal, bounds.mean(axis=0))
+        views = [(*row[:3], row[3] * R2N2_DISTANCE_SCALE * diagonal, R2N2_FOV) for row in rows], *rest
+    elif domain == WILD_DOMAIN:
+        views = _render_wild(rng, job, foot)
     else:
-        target = cube.centre * [1, 0, 1] + [0, 0.05, 0]
+        target = foot.cube.centre * [1, 0, 1] + [0, 0.05, 0]
         trajectory = sample_phone_trajectory(rng, job.views, target, drift=domain != "steady")
         mats = list(MATS.values())
         sheet = random_sheet(mats[job.index % len(mats)], rng) if domain == MAT_DOMAIN else None
-        rows, cameras = trajectory.rows, trajectory.cameras
         photos = render_phone_photos(foot.leg_mesh, trajectory, job.phone_samples, sheet)
+        views = trajectory.rows, trajectory.cameras, photos
     description = {"side": foot.side, "look": DOMAINS.get(domain, domain), "length": foot.length, "metadata": "metric"}
-    _write(folder, job, foot.solid, cube, rows, cameras, photos, description)
+    _write(folder, job, foot.solid, foot.cube, views, description)
 
 
-def _capture_wild(job: CaptureJob, foot: SyntheticFoot, folder: Path) -> None:
+def _render_wild(rng: np.random.Generator, job: CaptureJob, foot: SyntheticFoot) -> Views:
     from p2vtools.synthesis.feet.appearance import paint, sample_appearance
     from p2vtools.synthesis.photos.wild_rendering import render_wild_photos
     from p2vtools.synthesis.photos.wild_scenes import sample_wild_scene
 
-    rng = np.random.default_rng([job.seed, job.index, SIDES.index(foot.side), 3])
     painted = paint(foot.leg_mesh, foot.side, sample_appearance(rng, _person(job)))
     scene = sample_wild_scene(rng, job.views, foot.leg_mesh, foot.side)
     photos = render_wild_photos(foot.leg_mesh, painted, scene, job.phone_samples)
-    description = {"side": foot.side, "look": WILD_DOMAIN, "length": foot.length, "metadata": "metric"}
-    _write(folder, job, foot.solid, foot.cube, scene.cameras.rows, scene.cameras.cameras, photos, description)
+    return scene.cameras.rows, scene.cameras.cameras, photos
 
 
 def _capture_object(job: CaptureJob, folder: Path) -> None:
@@ -274,9 +275,8 @@ def _capture_object(job: CaptureJob, folder: Path) -> None:
 
     mesh = make_object(job.synset, job.seed, job.index)
     rng = np.random.default_rng([job.seed, job.index, int(job.synset)])
-    rows, cameras, photos = _render_studio(rng, job, mesh, 1.0, np.zeros(3))
-    description = {"look": "studio", "metadata": "r2n2"}
-    _write(folder, job, mesh, object_cube(mesh.bounds), rows, cameras, photos, description)
+    views = _render_studio(rng, job, mesh, 1.0, np.zeros(3))
+    _write(folder, job, mesh, object_cube(mesh.bounds), views, {"look": "studio", "metadata": "r2n2"})
     write_bytes(_grid(folder) / "model.binvox", (folder / "model.binvox").read_bytes())
 
 
@@ -287,8 +287,8 @@ def _grid(folder: Path) -> Path:
 
 def _render_studio(
     rng: np.random.Generator, job: CaptureJob, mesh: trimesh.Trimesh, unit: float, target: np.ndarray
-) -> tuple[list[Row], list[Camera], list[bytes]]:
-    """Metadata rows, cameras and PNG files in clockwise order, starting with the view nearest to the front."""
+) -> Views:
+    """Renders PNG files, the view nearest to the front first."""
     from p2vtools.synthesis.photos.rendering import render_studio_photos
     from p2vtools.synthesis.photos.trajectories import sample_studio_cameras
 
@@ -301,16 +301,7 @@ def _render_studio(
     return rows, cameras, [encode_photo(image, "PNG") for image in images]
 
 
-def _write(
-    folder: Path,
-    job: CaptureJob,
-    solid: trimesh.Trimesh,
-    cube: Cube,
-    rows: list[Row],
-    cameras: list[Camera],
-    photos: list[bytes],
-    description: dict,
-) -> None:
+def _write(folder: Path, job: CaptureJob, solid: trimesh.Trimesh, cube: Cube, views: Views, description: dict) -> None:
     """Writes a capture folder, complete or not at all."""
     subject = {
         "subject": job.name,
@@ -325,6 +316,7 @@ def _write(
     }
     mesh = trimesh.exchange.obj.export_obj(solid, include_normals=False, include_color=False, digits=6)
     truth = voxelise(solid.vertices, solid.faces, cube, GRID_SIZE)
+    rows, cameras, photos = views
     with atomic_directory(folder, replace=True) as partial:
         suffix = "png" if description["look"] == "studio" else "jpg"
         files = {f"{number:02d}.{suffix}": photo for number, photo in enumerate(photos)}

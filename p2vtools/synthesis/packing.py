@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,8 +15,8 @@ from p2vlib.config import Config
 from p2vlib.data.packed import fingerprint, packed_path
 from p2vlib.files import write_bytes
 from p2vlib.geometry.frames import FOOT_CUT_HEIGHT, object_cube
-from p2vlib.geometry.grids import VoxelGrid, voxelise
-from p2vtools.archives.capture_folder import Capture, read_capture
+from p2vlib.geometry.grids import voxelise
+from p2vtools.archives.capture_folder import read_capture
 from p2vtools.archives.photo_files import encode_photo
 
 
@@ -47,39 +47,30 @@ def pack(config: Config, folders: Sequence[Path]) -> Path:
 def _pack_capture(folder: Path) -> tuple[list[bytes], list[tuple[dict, np.ndarray, np.ndarray]]]:
     """Photo files of a capture, and for each of its cubes the row of the table, the grid as bits and the cameras."""
     capture, rows = read_capture(folder), []
-    for cube_name, truth in _grids(capture):
+    subject, is_foot = capture.subject, capture.subject["metadata"] == "metric"
+    row = {
+        "sample": folder.name,
+        "subject": subject["subject"],
+        "dataset": "feet" if is_foot else "objects",
+        "taxonomy": subject["taxonomy"],
+        "look": subject["look"],
+        "light": "drift" if folder.parent.name in ("phone", "mat", "wild") else "steady",
+        "split": subject["split"],
+        "side": subject.get("side", "none"),
+    }
+    truths = {"metric" if is_foot else "object": capture.truth}
+    if is_foot and subject["look"] == "studio":  # these also have R2N2's normalised cube
+        solid = trimesh.load_mesh(folder / "model.obj", process=False)
+        truths["object"] = voxelise(solid.vertices, solid.faces, object_cube(solid.bounds), capture.truth.size)
+    for cube, truth in truths.items():
         # The upper part of a foot's cube is always empty; the photos are cropped to the lower part.
-        height = FOOT_CUT_HEIGHT if cube_name == "metric" else None
+        height = FOOT_CUT_HEIGHT if cube == "metric" else None
         boxes = [camera.crop_box(truth.cube, height) for camera in capture.cameras]
         views = [camera.normalised(truth.cube, box) for camera, box in zip(capture.cameras, boxes, strict=True)]
-        row = {**_table_row(folder, capture.subject, cube_name), "boxes": boxes}
-        rows.append((row, np.packbits(truth.volume), np.stack(views)))
+        rows.append(({**row, "cube": cube, "boxes": boxes}, np.packbits(truth.volume), np.stack(views)))
     # WebP: lossy colours, lossless alpha.
     photos = [
         file if photo.format == "JPEG" else encode_photo(np.asarray(photo), "WEBP", 85)
         for photo, file in zip(capture.photos, capture.files, strict=True)
     ]
     return photos, rows
-
-
-def _grids(capture: Capture) -> Iterator[tuple[str, VoxelGrid]]:
-    """The ground truth of a capture; studio captures of feet also have one in R2N2's normalised cube."""
-    is_foot = capture.subject["metadata"] == "metric"
-    yield ("metric" if is_foot else "object"), capture.truth
-    if is_foot and capture.subject["look"] == "studio":
-        solid = trimesh.load_mesh(capture.folder / "model.obj", process=False)
-        yield "object", voxelise(solid.vertices, solid.faces, object_cube(solid.bounds), capture.truth.size)
-
-
-def _table_row(folder: Path, subject: dict, cube: str) -> dict[str, str]:
-    return {
-        "sample": folder.name,
-        "subject": subject["subject"],
-        "dataset": "feet" if subject["metadata"] == "metric" else "objects",
-        "taxonomy": subject["taxonomy"],
-        "look": subject["look"],
-        "light": "drift" if folder.parent.name in ("phone", "mat", "wild") else "steady",
-        "split": subject["split"],
-        "side": subject.get("side", "none"),
-        "cube": cube,
-    }

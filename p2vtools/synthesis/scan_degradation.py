@@ -45,6 +45,12 @@ CUT_HEIGHT = (0.002, 0.006)
 """Without a floor, the app cuts the foot off the floor at this height, metres."""
 
 
+Heights = Float[np.ndarray, "x y z"]
+"""Height of every voxel above the floor, metres."""
+
+Solid = Bool[np.ndarray, "x y z"]
+
+
 @dataclass(frozen=True)
 class ScanTruth:
     """Ground truth of a simulated scan."""
@@ -93,7 +99,10 @@ def degrade_scan(foot: SyntheticFoot, rng: np.random.Generator) -> tuple[trimesh
     holes = HOLES if rng.uniform() < 0.5 else 0.0
     if holes:
         centres = mesh.triangles_center
-        visible &= ~_in_holes(centres, visible & (_sample_voxels(height, centres) > 0.006), holes, rng)
+        on_foot = visible & (_sample_voxels(height, centres) > 0.006)
+        middles = centres[rng.choice(np.flatnonzero(on_foot), HOLE_COUNT)]
+        distance = np.linalg.norm(centres[:, None] - middles, axis=2).min(1)
+        visible &= distance >= np.quantile(distance[on_foot], holes)
     mesh.vertices += mesh.vertex_normals * _surface_noise(vertices, noise, rng)[:, None]
     trimesh.smoothing.filter_laplacian(mesh, 0.5, int(rng.integers(*SMOOTHING)), volume_constraint=False)
     mesh.update_faces(visible)
@@ -111,7 +120,7 @@ def degrade_scan(foot: SyntheticFoot, rng: np.random.Generator) -> tuple[trimesh
     return mesh, ScanTruth(foot.side, to_scan, unit, floor, tilt, noise, holes, sole, leg, strays)
 
 
-def _height_above_floor(foot: SyntheticFoot, tilt: float, rng: np.random.Generator) -> Float[np.ndarray, "x y z"]:
+def _height_above_floor(foot: SyntheticFoot, tilt: float, rng: np.random.Generator) -> Heights:
     """Height of every voxel above a floor tilted by ``tilt`` degrees about a point under the foot, metres."""
     lower, upper = foot.solid.bounds
     pivot = np.array([lower[0] + rng.uniform(0.15, 0.75) * (upper[0] - lower[0]), 0.0, (lower[2] + upper[2]) / 2])
@@ -120,13 +129,7 @@ def _height_above_floor(foot: SyntheticFoot, tilt: float, rng: np.random.Generat
     return ((ROOM.voxel_centres(SIZE) - pivot) @ normal).astype(np.float32)
 
 
-def _add_floor(
-    solid: Bool[np.ndarray, "x y z"],
-    height: Float[np.ndarray, "x y z"],
-    foot: SyntheticFoot,
-    has_post: bool,
-    rng: np.random.Generator,
-) -> Bool[np.ndarray, "x y z"]:
+def _add_floor(solid: Solid, height: Heights, foot: SyntheticFoot, has_post: bool, rng: np.random.Generator) -> Solid:
     """Adds a rectangle of floor under the foot and, with ``has_post``, the leg of a chair or table."""
     lower, upper = foot.solid.bounds[:, [0, 2]]
     x, _, z = np.moveaxis(ROOM.voxel_centres(SIZE), -1, 0)
@@ -143,12 +146,7 @@ def _add_floor(
 
 
 def _visible_faces(
-    mesh: trimesh.Trimesh,
-    height: Float[np.ndarray, "x y z"],
-    floor: str,
-    sole: bool,
-    leg: float,
-    rng: np.random.Generator,
+    mesh: trimesh.Trimesh, height: Heights, floor: str, sole: bool, leg: float, rng: np.random.Generator
 ) -> Bool[np.ndarray, " faces"]:
     """The faces that a camera above the floor sees and that the app exports."""
     centres, up = mesh.triangles_center, mesh.face_normals[:, 1]
@@ -160,12 +158,10 @@ def _visible_faces(
     return visible if floor == "slab" else visible & (above > -0.006)
 
 
-def _sample_voxels(
-    volume: Float[np.ndarray, "x y z"], points: Float[np.ndarray, "points 3"]
-) -> Float[np.ndarray, " points"]:
-    """The values of ``volume`` (over `ROOM`) at the voxels nearest to ``points``."""
+def _sample_voxels(height: Heights, points: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, " points"]:
+    """The heights at the voxels nearest to ``points``."""
     indices = ((points - ROOM.lower) / ROOM.edge * SIZE).astype(int).clip(0, SIZE - 1)
-    return volume[tuple(indices.T)]
+    return height[tuple(indices.T)]
 
 
 def _surface_noise(
@@ -176,15 +172,6 @@ def _surface_noise(
     smooth = ndimage.gaussian_filter(white, rng.uniform(*NOISE_SCALE) * SIZE / ROOM.edge)
     indices = (vertices - ROOM.lower) / ROOM.edge * SIZE - 0.5
     return noise / smooth.std() * ndimage.map_coordinates(smooth, indices.T, order=1, mode="nearest").astype(float)
-
-
-def _in_holes(
-    centres: Float[np.ndarray, "faces 3"], is_foot: Bool[np.ndarray, " faces"], share: float, rng: np.random.Generator
-) -> Bool[np.ndarray, " faces"]:
-    """Whether a face lies in one of `HOLE_COUNT` round holes that cover a ``share`` of the foot."""
-    holes = centres[rng.choice(np.flatnonzero(is_foot), HOLE_COUNT)]
-    distance = np.linalg.norm(centres[:, None] - holes, axis=2).min(1)
-    return distance < np.quantile(distance[is_foot], share)
 
 
 def _speck(rng: np.random.Generator) -> trimesh.Trimesh:

@@ -57,13 +57,7 @@ def sample_appearance(rng: np.random.Generator, person: Person) -> Appearance:
     sock = sample_sock(rng) if rng.random() < SOCK_SHARE else None
     if sock is None:
         rng.random()  # unused; keeps the random stream of the existing data
-    return Appearance(
-        seed=seed,
-        tone=tuple(np.clip(tone, 0.008, 0.9).tolist()),
-        texture=texture,
-        marks=frozenset(marks),
-        sock=sock,
-    )
+    return Appearance(seed, tuple(np.clip(tone, 0.008, 0.9).tolist()), texture, frozenset(marks), sock)
 
 
 def paint(leg_mesh: trimesh.Trimesh, side: str, appearance: Appearance) -> trimesh.Trimesh:
@@ -74,15 +68,8 @@ def paint(leg_mesh: trimesh.Trimesh, side: str, appearance: Appearance) -> trime
 
     Args:
         leg_mesh: with the vertices of the template of ``side``, metres.
-
-    Raises:
-        ValueError: the mesh does not have the template's vertices.
     """
     canvas = leg_canvas(side)
-    if len(leg_mesh.vertices) != canvas.division.shape[1]:
-        raise ValueError(
-            f"the leg has {len(leg_mesh.vertices)} vertices; expected the {canvas.division.shape[1]} of the template"
-        )
     rng = np.random.default_rng([appearance.seed, side == "right"])
     vertices = canvas.division @ np.asarray(leg_mesh.vertices)
     normals = _unit(canvas.division @ np.asarray(leg_mesh.vertex_normals))

@@ -1,7 +1,7 @@
 """Deformations of feet beyond anny's parameters, for people of wide variety: measures, toes, bumps and a leaning shank.
 
 All functions take vertices ``[vertices, 3]`` in metres of a foot that stands on y = 0 and points along +x with its
-pternion at x = z = 0, and return new ones.
+pternion at x = z = 0; the public ones return new ones, the others change them.
 """
 
 from __future__ import annotations
@@ -46,13 +46,14 @@ def deform_foot(vertices: Vertices, leg: LegTemplate, form: FootForm, side: str,
     The function is meant to be applied twice, with an alignment of the foot after each: one application adds half of
     the bumps, then sets the measures, so the second one corrects the errors that the first alignment leaves.
     """
-    inwards = 1.0 if side == "left" else -1.0
-    vertices = _add_bumps(vertices, leg, form, inwards, length)
-    vertices = _move_ball(vertices, form, side, length)
-    vertices = _scale_breadth(vertices, leg, form, side, length)
-    vertices = _scale_height(vertices, leg, form, length)
-    vertices = _scale_ankle(vertices, form.ankle**0.5, length)
-    return _shape_toes(vertices, leg, form, length)
+    vertices = vertices.copy()
+    _add_bumps(vertices, leg, form, 1.0 if side == "left" else -1.0, length)
+    _move_ball(vertices, form, side, length)
+    _scale_breadth(vertices, leg, form, side, length)
+    _scale_height(vertices, leg, form, length)
+    _scale_ankle(vertices, form.ankle**0.5, length)
+    _shape_toes(vertices, leg, form, length)
+    return vertices
 
 
 def lean_shank(vertices: Vertices, lean: tuple[float, float], side: str, length: float) -> Vertices:
@@ -75,7 +76,7 @@ def lean_shank(vertices: Vertices, lean: tuple[float, float], side: str, length:
     return pivot + Rotation.from_rotvec(share[:, None] * turn).apply(vertices - pivot)
 
 
-def _add_bumps(vertices: Vertices, leg: LegTemplate, form: FootForm, inwards: float, length: float) -> Vertices:
+def _add_bumps(vertices: Vertices, leg: LegTemplate, form: FootForm, inwards: float, length: float) -> None:
     normals = trimesh.Trimesh(vertices, leg.faces, process=False).vertex_normals
     middle = vertices[leg.is_foot, 2].min() / 2 + vertices[leg.is_foot, 2].max() / 2
     displacement = np.zeros(len(vertices))
@@ -85,23 +86,21 @@ def _add_bumps(vertices: Vertices, leg: LegTemplate, form: FootForm, inwards: fl
         displacement += amplitude * np.exp(-((vertices - centre) ** 2).sum(axis=1) / (2 * width**2))
     fade = 1 - _smooth_step((vertices[:, 1] / length - 0.5) / 0.5)
     fade = fade * (1 - 0.6 * leg.toes.sum(axis=0))
-    return vertices + (displacement * fade)[:, None] * normals / 2
+    vertices += (displacement * fade)[:, None] * normals / 2
 
 
-def _move_ball(vertices: Vertices, form: FootForm, side: str, length: float) -> Vertices:
+def _move_ball(vertices: Vertices, form: FootForm, side: str, length: float) -> None:
     """Stretches the rear of the foot along its axis until the inner ball joint is where it should be."""
     inner, _ = _ball_points(vertices, side)
     ball = np.clip(form.ball_position, inner[0] / length - 0.05, inner[0] / length + 0.05)
     knots = np.array([-2.0, -1.0, 0.0, 0.3, inner[0] / length, 1.0, 1.3, 1.6])
     moved = knots.copy()
     moved[3:5] = [0.3 * (ball / knots[4]), ball]
-    vertices = vertices.copy()
     shift = length * PchipInterpolator(knots, moved)(vertices[:, 0] / length) - vertices[:, 0]
     vertices[:, 0] += shift * (1 - _smooth_step((vertices[:, 1] / length - 0.25) / 0.3))
-    return vertices
 
 
-def _scale_breadth(vertices: Vertices, leg: LegTemplate, form: FootForm, side: str, length: float) -> Vertices:
+def _scale_breadth(vertices: Vertices, leg: LegTemplate, form: FootForm, side: str, length: float) -> None:
     """Scales the foot across its axis to the breadths of ball and heel."""
     inner, outer = _ball_points(vertices, side)
     along, height = vertices[:, 0] / length, vertices[:, 1] / length
@@ -109,47 +108,37 @@ def _scale_breadth(vertices: Vertices, leg: LegTemplate, form: FootForm, side: s
     ball_scale, heel_scale = form.breadth / abs(inner - outer)[2], form.heel_breadth / np.ptp(heel)
     ball_scale, heel_scale = np.clip(ball_scale, 0.7, 1.5), np.clip(heel_scale, 0.75, 1.4)
     middle = (0.4 * heel_scale + 0.6 * ball_scale) * form.midfoot**0.5
-    profile = PchipInterpolator(
-        [-2.0, 0.0, 0.22, 0.48, 0.70, 0.80, 3.0], [heel_scale] * 3 + [middle] + [ball_scale] * 3
-    )(along)
+    scales = [heel_scale] * 3 + [middle] + [ball_scale] * 3
+    profile = PchipInterpolator([-2.0, 0.0, 0.22, 0.48, 0.70, 0.80, 3.0], scales)(along)
     fade = 1 - _smooth_step((height - 0.2) / (0.15 + 0.15 * np.clip(along - 0.3, 0, 0.5) / 0.5))
-    vertices = vertices.copy()
     vertices[:, 2] *= 1 + (profile - 1) * fade
-    return vertices
 
 
-def _scale_height(vertices: Vertices, leg: LegTemplate, form: FootForm, length: float) -> Vertices:
+def _scale_height(vertices: Vertices, leg: LegTemplate, form: FootForm, length: float) -> None:
     """Scales the top of the foot to the heights of the form, and lowers the edge of the sole."""
     along, height = vertices[:, 0] / length, vertices[:, 1] / length
     tops = [_top(along[leg.is_foot], height[leg.is_foot], position) for position in HEIGHT_POSITIONS]
     scales = np.clip(np.array(form.heights) / tops, 0.65, 1.7)
     height = height * (1 - form.sole / 2 * np.exp(-height / SOLE_HEIGHT))
-    toe_scale = 0.5 + 0.5 * scales[-1]
-    profile = PchipInterpolator(
-        [-2.0, 0.25, 0.35, *HEIGHT_POSITIONS, 0.9, 3.0], [1, 1, 0.6 + 0.4 * scales[0], *scales, toe_scale, toe_scale]
-    )(along)
+    scales = [1, 1, 0.6 + 0.4 * scales[0], *scales, *[0.5 + 0.5 * scales[-1]] * 2]
+    profile = PchipInterpolator([-2.0, 0.25, 0.35, *HEIGHT_POSITIONS, 0.9, 3.0], scales)(along)
     fade = 1 - _smooth_step((height - 0.25) / 0.35)
-    vertices = vertices.copy()
     vertices[:, 1] = length * height * (1 + (profile - 1) * fade)
-    return vertices
 
 
-def _scale_ankle(vertices: Vertices, scale: float, length: float) -> Vertices:
+def _scale_ankle(vertices: Vertices, scale: float, length: float) -> None:
     """Scales ankle and leg about the axis of the leg."""
     height = vertices[:, 1] / length
     section = vertices[abs(height - 0.42) < 0.05]
     back, front = section.min(axis=0), section.max(axis=0)
     share = _smooth_step((height - 0.15) / 0.25) * (1 - 0.5 * _smooth_step((height - 0.5) / 0.5))
-    vertices = vertices.copy()
     vertices[:, 2] += (scale - 1) * share * (vertices[:, 2] - (back + front)[2] / 2)
     # Seen from the side, anny's ankle is thick: its back, the Achilles tendon, moves forwards.
     vertices[:, 0] += (scale * ANKLE_DEPTH**0.5 - 1) * share * (vertices[:, 0] - 0.2 * back[0] - 0.8 * front[0])
-    return vertices
 
 
-def _shape_toes(vertices: Vertices, leg: LegTemplate, form: FootForm, length: float) -> Vertices:
+def _shape_toes(vertices: Vertices, leg: LegTemplate, form: FootForm, length: float) -> None:
     """Gives the toes their thickness and width, and the second toe its length."""
-    vertices = vertices.copy()
     unit = length / ADULT_LENGTH
     tips = [vertices[weights > 0.5, 0].max() for weights in leg.toes]
     shift = np.clip(form.second_toe - (tips[1] - tips[0]), -0.012 * unit, 0.012 * unit)
@@ -167,7 +156,6 @@ def _shape_toes(vertices: Vertices, leg: LegTemplate, form: FootForm, length: fl
         vertices[:, 1] += weights * height * (gain - 1)
         middle = np.average(vertices[on_toe & (behind < 0.03), 2])
         vertices[:, 2] += weights * (form.toe_width**0.5 - 1) * (vertices[:, 2] - middle)
-    return vertices
 
 
 def _ball_points(vertices: Vertices, side: str) -> tuple[np.ndarray, np.ndarray]:

@@ -105,16 +105,8 @@ def _make_foot(person: Person, side: str, posed: np.ndarray) -> SyntheticFoot:
     leg_mesh = trimesh.Trimesh(vertices, leg.faces, process=False)
     leg_mesh.vertex_attributes["albedo"] = _albedo(person, vertices, leg)
     heel, toe = _axis_points(vertices, leg)
-    return SyntheticFoot(
-        subject=person.id,
-        side=side,
-        leg_mesh=leg_mesh,
-        solid=solid,
-        pternion=heel,
-        second_toe=toe,
-        length=float(vertices[leg.is_foot, 0].max() - heel[0]),
-        cube=foot_cube(_bounds(solid, shape)),
-    )
+    length = float(vertices[leg.is_foot, 0].max() - heel[0])
+    return SyntheticFoot(person.id, side, leg_mesh, solid, heel, toe, length, foot_cube(_bounds(solid, shape)))
 
 
 def _bounds(solid: trimesh.Trimesh, shape: FootShape) -> np.ndarray:

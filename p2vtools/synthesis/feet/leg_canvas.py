@@ -14,6 +14,7 @@ import numpy as np
 import scipy.ndimage
 import scipy.sparse
 from jaxtyping import Float, Int
+from PIL import Image, ImageDraw, ImageFilter
 from scipy.spatial import cKDTree
 
 from p2vtools.synthesis.feet.legs import LegTemplate, foot_position, leg_model, leg_template, pose_legs
@@ -67,10 +68,18 @@ class LegCanvas:
         grid = rng.standard_normal(shape, dtype=np.float32)
         return 1.8 * scipy.ndimage.map_coordinates(grid, ((self.position - lower) / size).T, order=1)
 
-    def sample(self, chart: Float[np.ndarray, "along around channels"]) -> Float[np.ndarray, "vertices channels"]:
-        """Bilinear samples of a drawing of `CHART_SHAPE`."""
-        points = np.stack([self.along, self.around + (CHART_SHAPE[1] - 1) / 2])
-        return sample_image(chart, points)
+
+class Drawing(ImageDraw.ImageDraw):
+    """A drawing on the chart of a canvas (x: around, from the left border; y: along): 0 to 255."""
+
+    def __init__(self) -> None:
+        self.chart = Image.new("L", CHART_SHAPE[::-1])
+        super().__init__(self.chart)
+
+    def sample(self, canvas: LegCanvas, blur: float = 0.8) -> Float[np.ndarray, "vertices 1"]:
+        """Its values at all vertices, 0 to 1, blurred by the standard deviation ``blur``, mm."""
+        chart = np.asarray(self.chart.filter(ImageFilter.GaussianBlur(blur)), dtype=np.float32)[..., None] / 255
+        return sample_image(chart, np.stack([canvas.along, canvas.around + (CHART_SHAPE[1] - 1) / 2]))
 
 
 def sample_image(

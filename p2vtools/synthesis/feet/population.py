@@ -157,37 +157,43 @@ def _sample_person(seed: int, index: int) -> Person:
     sex = ("man", "woman")[rng.integers(2)]
     is_child = index % CHILD_EVERY == CHILD_EVERY - 1
     age = rng.uniform(6, 13) if is_child else rng.uniform(18, 85)
-    size, build = truncated_normal(rng), truncated_normal(rng)
-    relative = STATURE_CORRELATION * size + np.sqrt(1 - STATURE_CORRELATION**2) * build
-    if is_child:
-        # Linear in the age: about 18.6 cm and 1.16 m at six, 24.2 cm and 1.56 m at thirteen.
-        length, stature = 0.138 + 0.008 * age + 0.009 * size, 0.82 + 0.057 * age + 0.05 * relative
-        body_mass_index = rng.normal(13.5 + 0.4 * age, 1.5)
-    else:
-        (length_mean, length_sd), (stature_mean, stature_sd) = FOOT_LENGTH[sex], STATURE[sex]
-        length, stature = length_mean + length_sd * size, stature_mean + stature_sd * relative
-        body_mass_index = float(np.clip(rng.normal(25, 4), 17, 38))
-    body = sample_body(rng, stature, body_mass_index, (0.15, 0.4, 0.4))
+    size, body = sample_body(rng, sex, float(age), (25, 4, 17, 38), 1.5, (0.15, 0.4, 0.4))
+    mean, deviation = FOOT_LENGTH[sex]
+    # Linear in a child's age: about 18.6 cm at six, 24.2 cm at thirteen.
+    length = 0.138 + 0.008 * age + 0.009 * size if is_child else mean + deviation * size
     left, right = _sample_feet(rng, float(length), FOOT_WIDTH[sex])
     return Person(id=f"p{index:05d}", sex=sex, age=float(age), **body, left=left, right=right)
 
 
 def sample_body(
-    rng: np.random.Generator, stature: float, body_mass_index: float, deviations: tuple[float, float, float]
-) -> dict[str, Any]:
-    """The arguments of `Person` from ``stature`` to ``skin``.
+    rng: np.random.Generator,
+    sex: str,
+    age: float,
+    body_mass_index: tuple[float, float, float, float],
+    child_deviation: float,
+    deviations: tuple[float, float, float],
+) -> tuple[float, dict[str, Any]]:
+    """The size of a person relative to their group (standard normal), and the fields of `Person` from stature to skin.
 
     Args:
-        stature: metres.
-        body_mass_index: kg / m^2.
+        age: years. The stature of a child is linear in it: about 1.16 m at six, 1.56 m at thirteen.
+        body_mass_index: of adults: mean, standard deviation, least and largest, kg / m^2.
+        child_deviation: standard deviation of the body mass index of children.
         deviations: standard deviations of muscle, ankle and calf.
     """
+    size, build = truncated_normal(rng), truncated_normal(rng)
+    relative = STATURE_CORRELATION * size + np.sqrt(1 - STATURE_CORRELATION**2) * build
+    if age < 18:
+        stature, index = 0.82 + 0.057 * age + 0.05 * relative, rng.normal(13.5 + 0.4 * age, child_deviation)
+    else:
+        (mean, deviation), (mean_index, index_deviation, least, largest) = STATURE[sex], body_mass_index
+        stature, index = mean + deviation * relative, np.clip(rng.normal(mean_index, index_deviation), least, largest)
     muscle, ankle, calf = np.clip(rng.normal([0.5, 0, 0], deviations), [0, -1, -1], 1)
     # A tone between two neighbours of the Monk scale with a slight variation of hue.
     skin = monk_tone(rng.beta(1.5, 1.5) * (len(MONK_TONES) - 1)) * rng.normal(1, 0.03, 3)
-    return {
+    return size, {
         "stature": float(stature),
-        "mass": float(body_mass_index * stature**2),
+        "mass": float(index * stature**2),
         "muscle": float(muscle),
         "ankle": float(ankle),
         "calf": float(calf),

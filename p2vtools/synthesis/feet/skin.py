@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from jaxtyping import Float
-from PIL import Image, ImageDraw, ImageFilter
 
 from p2vtools.synthesis.assets import asset_files, read_skin, skin_texels
 from p2vtools.synthesis.colours import saturated_colour
-from p2vtools.synthesis.feet.leg_canvas import CHART_SHAPE, LegCanvas, sample_image
+from p2vtools.synthesis.feet.leg_canvas import CHART_SHAPE, Drawing, LegCanvas, sample_image
 
 Colours = Float[np.ndarray, "vertices 3"]
 Mask = Float[np.ndarray, "vertices 1"]
 """0 to 1."""
-Pen = Callable[[ImageDraw.ImageDraw], None]
 
 TOES = np.array([30.0, 15.0, 2.0, -11.0, -23.0])
 """Position ``around`` of the middle of each toe in the chart, big toe first, mm."""
@@ -29,18 +25,6 @@ MARKS |= {"henna": 0.03, "dust": 0.25, "freckles": 0.2}
 
 POLISH = 0.12
 """Share of the feet with nail polish."""
-
-
-def drawing(canvas: LegCanvas, pen: Pen, blur: float = 0.8) -> Mask:
-    """Samples, at all vertices, what ``pen`` draws into a chart (x: around, from the left border; y: along), blurred.
-
-    Args:
-        blur: standard deviation, mm.
-    """
-    image = Image.new("L", (CHART_SHAPE[1], CHART_SHAPE[0]))
-    pen(ImageDraw.Draw(image))
-    chart = np.asarray(image.filter(ImageFilter.GaussianBlur(blur)), dtype=np.float32)[..., None] / 255
-    return canvas.sample(chart)
 
 
 def _point(along: float, around: float) -> tuple[float, float]:
@@ -114,70 +98,56 @@ def skin_detail(canvas: LegCanvas, skin: Float[np.ndarray, "height width 3"]) ->
 
 def _knuckles(canvas: LegCanvas) -> Mask:
     """The middle joints of the toes, seen from above, and the heel."""
-    joints = [_point(22 + (3 if toe else 12), around) for toe, around in enumerate(TOES)]
-
-    def pen(draw: ImageDraw.ImageDraw) -> None:
-        for x, y in joints:
-            draw.ellipse((x - 5, y - 4, x + 5, y + 4), fill=255)
-
+    draw = Drawing()
+    for toe, around in enumerate(TOES):
+        x, y = _point(22 + (3 if toe else 12), around)
+        draw.ellipse((x - 5, y - 4, x + 5, y + 4), fill=255)
     heel = np.exp(-(((canvas.position - [0, 18, 0]) / [16, 18, 30]) ** 2).sum(axis=1))
-    return np.maximum(drawing(canvas, pen, 2.0), heel[:, None])
+    return np.maximum(draw.sample(canvas, 2.0), heel[:, None])
 
 
 def _veins(canvas: LegCanvas, rng: np.random.Generator, albedo: Colours, tone: np.ndarray) -> Colours:
     """Branching bluish lines from the roots of the toes over the instep to the ankle."""
-    width = int(rng.integers(2, 5))
-
-    def pen(draw: ImageDraw.ImageDraw) -> None:
-        for around in rng.choice(TOES, rng.integers(2, 5), replace=False):
-            start, end = np.array([70 + rng.uniform(-10, 10), around]), np.array([ANKLE + 40, rng.uniform(-35, 35)])
-            path = _walk(rng, start, end, 8)
-            draw.line(path, fill=255, width=width, joint="curve")
-            branch = np.array(path[rng.integers(2, 8)])[::-1] - [0, (CHART_SHAPE[1] - 1) / 2]
-            draw.line(
-                _walk(rng, branch, branch + [rng.uniform(30, 80), rng.uniform(-40, 40)], 5), fill=200, width=width
-            )
-
+    width, draw = int(rng.integers(2, 5)), Drawing()
     strength = rng.uniform(0.1, 0.45) * np.clip(tone.mean() / 0.25, 0.4, 1)
-    return albedo * (1 - strength * drawing(canvas, pen, 1.4) * [1.0, 0.65, 0.5])
+    for around in rng.choice(TOES, rng.integers(2, 5), replace=False):
+        start, end = np.array([70 + rng.uniform(-10, 10), around]), np.array([ANKLE + 40, rng.uniform(-35, 35)])
+        path = _walk(rng, start, end, 8)
+        draw.line(path, fill=255, width=width, joint="curve")
+        branch = np.array(path[rng.integers(2, 8)])[::-1] - [0, (CHART_SHAPE[1] - 1) / 2]
+        path = _walk(rng, branch, branch + [rng.uniform(30, 80), rng.uniform(-40, 40)], 5)
+        draw.line(path, fill=200, width=width)
+    return albedo * (1 - strength * draw.sample(canvas, 1.4) * [1.0, 0.65, 0.5])
 
 
 def _tendons(canvas: LegCanvas, rng: np.random.Generator, albedo: Colours, tone: np.ndarray) -> Colours:
     """Faint bright lines with dark flanks from each toe to the front of the ankle."""
-
-    def pen(draw: ImageDraw.ImageDraw) -> None:
-        for around in TOES:
-            draw.line([_point(60, around), _point(ANKLE - 20, around / 5 + 4)], fill=255, width=4)
-
-    line, halo = drawing(canvas, pen, 1.0), drawing(canvas, pen, 4.0)
+    draw = Drawing()
+    for around in TOES:
+        draw.line([_point(60, around), _point(ANKLE - 20, around / 5 + 4)], fill=255, width=4)
+    line, halo = draw.sample(canvas, 1.0), draw.sample(canvas, 4.0)
     return albedo * (1 + rng.uniform(0.06, 0.28) * (line - 1.5 * halo))
 
 
 def _hair(canvas: LegCanvas, rng: np.random.Generator, albedo: Colours, tone: np.ndarray) -> Colours:
     """Short dark strokes on the shank, some on the instep and on the big toe."""
-    density = rng.uniform(0.3, 1)
-
-    def pen(draw: ImageDraw.ImageDraw) -> None:
-        count = int(1400 * density)
-        starts = rng.uniform(ANKLE, CHART_SHAPE[0], count) - rng.exponential(15, count)
-        along = np.concatenate([starts, rng.normal(40, 6, count // 40)])
-        around = np.concatenate([rng.uniform(-140, 140, count), rng.normal(TOES[0], 4, count // 40)])
-        for start in np.column_stack([along, around]):
-            draw.line([_point(*start), _point(*(start - [rng.uniform(5, 14), rng.uniform(-5, 5)]))], fill=255)
-
-    return albedo * (1 - rng.uniform(0.4, 0.9) * drawing(canvas, pen, 0.5))
+    count, strength, draw = int(1400 * rng.uniform(0.3, 1)), rng.uniform(0.4, 0.9), Drawing()
+    starts = rng.uniform(ANKLE, CHART_SHAPE[0], count) - rng.exponential(15, count)
+    along = np.concatenate([starts, rng.normal(40, 6, count // 40)])
+    around = np.concatenate([rng.uniform(-140, 140, count), rng.normal(TOES[0], 4, count // 40)])
+    for start in np.column_stack([along, around]):
+        draw.line([_point(*start), _point(*(start - [rng.uniform(5, 14), rng.uniform(-5, 5)]))], fill=255)
+    return albedo * (1 - strength * draw.sample(canvas, 0.5))
 
 
 def _freckles(canvas: LegCanvas, rng: np.random.Generator, albedo: Colours, tone: np.ndarray) -> Colours:
     """Freckles and moles, and irregular patches."""
-
-    def pen(draw: ImageDraw.ImageDraw) -> None:
-        for _ in range(rng.integers(3, 60)):
-            x, y = _point(rng.uniform(30, 500), rng.uniform(-120, 120))
-            radius = rng.uniform(0.8, 2.2)
-            draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=int(rng.integers(90, 255)))
-
-    return albedo * (1 - rng.uniform(0.3, 0.7) * drawing(canvas, pen, 0.7) * [0.8, 1.0, 1.0])
+    strength, draw = rng.uniform(0.3, 0.7), Drawing()
+    for _ in range(rng.integers(3, 60)):
+        x, y = _point(rng.uniform(30, 500), rng.uniform(-120, 120))
+        radius = rng.uniform(0.8, 2.2)
+        draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=int(rng.integers(90, 255)))
+    return albedo * (1 - strength * draw.sample(canvas, 0.7) * [0.8, 1.0, 1.0])
 
 
 def _tan(canvas: LegCanvas, rng: np.random.Generator, albedo: Colours, tone: np.ndarray) -> Colours:
@@ -186,65 +156,58 @@ def _tan(canvas: LegCanvas, rng: np.random.Generator, albedo: Colours, tone: np.
     edge = rng.uniform(280, 360)
     straps = [(rng.uniform(60, 220), rng.uniform(-30, 30), rng.uniform(-60, 60)) for _ in range(rng.integers(1, 4))]
     is_thong = rng.random() < 0.4
-
-    def pen(draw: ImageDraw.ImageDraw) -> None:
-        if is_sock:
-            draw.rectangle((0, 0, CHART_SHAPE[1], edge), fill=255)
-            return
-        for along, shift, slope in straps:
-            draw.line(
-                [_point(along, -160), _point(along + shift + slope, 160)], fill=255, width=int(rng.integers(8, 30))
-            )
-        if is_thong:
-            for around in (-60, 60):
-                draw.line([_point(55, TOES[0] - 8), _point(170, around)], fill=255, width=int(rng.integers(8, 18)))
-
-    factor = rng.uniform(0.55, 0.85) ** np.array([0.8, 1.0, 1.1])
-    return albedo * (factor + (1.1 - factor) * drawing(canvas, pen, 1.5))
+    factor, draw = rng.uniform(0.55, 0.85) ** np.array([0.8, 1.0, 1.1]), Drawing()
+    if is_sock:
+        draw.rectangle((0, 0, CHART_SHAPE[1], edge), fill=255)
+        straps, is_thong = [], False
+    for along, shift, slope in straps:
+        ends = [_point(along, -160), _point(along + shift + slope, 160)]
+        draw.line(ends, fill=255, width=int(rng.integers(8, 30)))
+    for around in (-60, 60) if is_thong else ():
+        draw.line([_point(55, TOES[0] - 8), _point(170, around)], fill=255, width=int(rng.integers(8, 18)))
+    return albedo * (factor + (1.1 - factor) * draw.sample(canvas, 1.5))
 
 
 def _scar(canvas: LegCanvas, rng: np.random.Generator, albedo: Colours, tone: np.ndarray) -> Colours:
     start = np.array([rng.uniform(80, 350), rng.uniform(-50, 50)])
     path = _walk(rng, start, start + rng.normal(0, 25, 2), 3)
-    scar = drawing(canvas, lambda draw: draw.line(path, fill=255, width=int(rng.integers(2, 5))))
+    draw = Drawing()
+    draw.line(path, fill=255, width=int(rng.integers(2, 5)))
     colour = albedo * rng.choice([[1.4, 1.35, 1.35], [1.15, 0.8, 0.8], [0.65, 0.55, 0.55]])
-    return albedo + scar * rng.uniform(0.4, 0.9) * (colour - albedo)
+    return albedo + draw.sample(canvas) * rng.uniform(0.4, 0.9) * (colour - albedo)
 
 
-def _ornament(rng: np.random.Generator) -> Pen:
+def _ornament(rng: np.random.Generator) -> Drawing:
     """Curves, strokes like letters, rings and solid shapes somewhere on instep, ankle or shin."""
     middle = np.array([rng.uniform(90, 380), rng.uniform(-45, 45)])
     size = rng.uniform(15, 45)
     kinds = rng.choice(["curves", "letters", "star", "disc", "band", "web"], rng.integers(1, 4))
-    width = int(rng.integers(2, 6))
-
-    def pen(draw: ImageDraw.ImageDraw) -> None:
-        for kind in kinds:
-            spots = middle + rng.normal(0, size / 2, (8, 2))
-            x, y = _point(*spots[0])
-            if kind == "curves":
-                for start, end in spots.reshape(4, 2, 2):
-                    draw.line(_walk(rng, start, end, size / 3), fill=255, width=width, joint="curve")
-            elif kind == "letters":
-                for letter in range(rng.integers(4, 10)):
-                    strokes = middle + [0, 7 * letter - 25] + rng.uniform(-4, 4, (4, 2)) * [1.5, 0.7]
-                    draw.line([_point(*stroke) for stroke in strokes], fill=255, width=max(width - 1, 2))
-            elif kind == "star":
-                angles = np.linspace(0, 2 * np.pi, 11)[:-1] + rng.uniform(0, 6)
-                radii = np.tile([size / 2, size / 5], 5)
-                draw.polygon([(x + r * np.cos(a), y + r * np.sin(a)) for r, a in zip(radii, angles, strict=True)], 255)
-            elif kind == "disc":
-                box = (x - size / 3, y - size / 2, x + size / 3, y + size / 2)
-                draw.ellipse(box, fill=255 if rng.random() < 0.5 else 0, outline=255, width=width)
-            elif kind == "band":
-                for row in (0, 8, 14):
-                    draw.line([_point(middle[0] + row, -160), _point(middle[0] + row, 160)], fill=255, width=width)
-            else:
-                for spot in spots:
-                    draw.line([_point(*middle), _point(*spot)], fill=255, width=width)
-                    draw.ellipse((*_point(*(spot - 3)), *_point(*(spot + 3)))[0:4], fill=255)
-
-    return pen
+    width, draw = int(rng.integers(2, 6)), Drawing()
+    for kind in kinds:
+        spots = middle + rng.normal(0, size / 2, (8, 2))
+        x, y = _point(*spots[0])
+        if kind == "curves":
+            for start, end in spots.reshape(4, 2, 2):
+                draw.line(_walk(rng, start, end, size / 3), fill=255, width=width, joint="curve")
+        elif kind == "letters":
+            for letter in range(rng.integers(4, 10)):
+                strokes = middle + [0, 7 * letter - 25] + rng.uniform(-4, 4, (4, 2)) * [1.5, 0.7]
+                draw.line([_point(*stroke) for stroke in strokes], fill=255, width=max(width - 1, 2))
+        elif kind == "star":
+            angles = np.linspace(0, 2 * np.pi, 11)[:-1] + rng.uniform(0, 6)
+            radii = np.tile([size / 2, size / 5], 5)
+            draw.polygon([(x + r * np.cos(a), y + r * np.sin(a)) for r, a in zip(radii, angles, strict=True)], 255)
+        elif kind == "disc":
+            box = (x - size / 3, y - size / 2, x + size / 3, y + size / 2)
+            draw.ellipse(box, fill=255 if rng.random() < 0.5 else 0, outline=255, width=width)
+        elif kind == "band":
+            for row in (0, 8, 14):
+                draw.line([_point(middle[0] + row, -160), _point(middle[0] + row, 160)], fill=255, width=width)
+        else:
+            for spot in spots:
+                draw.line([_point(*middle), _point(*spot)], fill=255, width=width)
+                draw.ellipse((*_point(*(spot - 3)), *_point(*(spot + 3)))[0:4], fill=255)
+    return draw
 
 
 def _tattoo(canvas: LegCanvas, rng: np.random.Generator, albedo: Colours, tone: np.ndarray) -> Colours:
@@ -253,7 +216,7 @@ def _tattoo(canvas: LegCanvas, rng: np.random.Generator, albedo: Colours, tone: 
     if rng.random() < 0.5:
         inks.insert(0, 0.6 * saturated_colour(rng))
     for ink in inks:
-        opacity = rng.uniform(0.6, 0.95) * drawing(canvas, _ornament(rng))
+        opacity = rng.uniform(0.6, 0.95) * _ornament(rng).sample(canvas)
         albedo = albedo + opacity * (ink + 0.1 * albedo - albedo)
     return albedo
 
@@ -261,7 +224,7 @@ def _tattoo(canvas: LegCanvas, rng: np.random.Generator, albedo: Colours, tone: 
 def _henna(canvas: LegCanvas, rng: np.random.Generator, albedo: Colours, tone: np.ndarray) -> Colours:
     """Reddish brown filigree."""
     for _ in range(rng.integers(2, 5)):
-        opacity = rng.uniform(0.5, 0.85) * drawing(canvas, _ornament(rng))
+        opacity = rng.uniform(0.5, 0.85) * _ornament(rng).sample(canvas)
         albedo = albedo * (1 - opacity * [0.55, 0.8, 0.92])
     return albedo
 
@@ -285,6 +248,7 @@ def _plaster(canvas: LegCanvas, rng: np.random.Generator, albedo: Colours, tone:
     if rng.random() < 0.2:
         half = np.array([CHART_SHAPE[1], rng.uniform(15, 40)])
     box = (x - half[0], y - half[1], x + half[0], y + half[1])
-    cover = drawing(canvas, lambda draw: draw.rounded_rectangle(box, 8, fill=255), 0.5)
-    pad = drawing(canvas, lambda draw: draw.rectangle((x - 8, y - 8, x + 8, y + 8), fill=255), 0.7)
-    return albedo + cover * (colour * (1 + 0.1 * pad) - albedo)
+    cover, pad = Drawing(), Drawing()
+    cover.rounded_rectangle(box, 8, fill=255)
+    pad.rectangle((x - 8, y - 8, x + 8, y + 8), fill=255)
+    return albedo + cover.sample(canvas, 0.5) * (colour * (1 + 0.1 * pad.sample(canvas, 0.7)) - albedo)

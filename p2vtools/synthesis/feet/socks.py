@@ -6,11 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from p2vtools.synthesis.colours import saturated_colour
-from p2vtools.synthesis.feet.leg_canvas import CHART_SHAPE, LegCanvas
-from p2vtools.synthesis.feet.skin import Pen, drawing
+from p2vtools.synthesis.feet.leg_canvas import CHART_SHAPE, Drawing, LegCanvas
 
 PATTERNS = ("plain", "rings", "lengthwise", "dots", "argyle", "letters", "fair isle", "ribbed", "melange")
 
@@ -64,15 +63,14 @@ def is_covered(canvas: LegCanvas, sock: Sock) -> Bool[np.ndarray, "vertices"]:
 def paint_sock(canvas: LegCanvas, sock: Sock, rng: np.random.Generator) -> Float[np.ndarray, "vertices 3"]:
     """Linear RGB of the sock at all vertices, covered or not."""
     ground, second, accent = (np.array(colour) for colour in sock.colours)
-    pen = _pen(sock.pattern, rng)
-    pattern = drawing(canvas, pen, 0.7) if pen else np.zeros((len(canvas.uv), 1))
+    pattern = _draw_pattern(sock.pattern, rng).sample(canvas, 0.7)
     if sock.pattern == "melange":
         pattern = np.clip(0.5 + 0.6 * canvas.noise(rng, 3), 0, 1)[:, None]
     albedo = ground + pattern * (second - ground)
     if sock.pattern == "ribbed":
         albedo = ground * (1 - 0.35 * pattern)
     if sock.pattern == "argyle":
-        albedo += drawing(canvas, _crossing_lines, 0.6) * (accent - albedo)
+        albedo += _crossing_lines().sample(canvas, 0.6) * (accent - albedo)
     if sock.has_accent:
         is_heel = np.hypot(canvas.position[:, 0] / 42, canvas.position[:, 1] / 55) < 1
         is_rim = (sock.cut != "no-show") & (canvas.position[:, 1] > sock.rim - 15)
@@ -81,55 +79,45 @@ def paint_sock(canvas: LegCanvas, sock: Sock, rng: np.random.Generator) -> Float
     return albedo * np.clip(1 + sock.texture * stitches, 0.4, 1.6)[:, None]
 
 
-def _pen(pattern: str, rng: np.random.Generator) -> Pen | None:
-    height, width = CHART_SHAPE
+def _draw_pattern(pattern: str, rng: np.random.Generator) -> Drawing:
+    draw, (height, width) = Drawing(), CHART_SHAPE
     period, duty = rng.uniform(8, 45), rng.uniform(0.2, 0.7)
-
-    def rings(draw: ImageDraw.ImageDraw) -> None:
+    if pattern == "rings":
         for start in np.arange(0, height, period):
             draw.rectangle((0, start, width, start + duty * period), fill=255)
-
-    def lengthwise(draw: ImageDraw.ImageDraw) -> None:
-        for start in np.arange(0, width, 0.6 * period):
-            draw.rectangle((start, 0, start + duty * 0.6 * period, height), fill=255)
-
-    def ribbed(draw: ImageDraw.ImageDraw) -> None:
-        for start in np.arange(0, width, 6):
-            draw.rectangle((start, 0, start + 2, height), fill=255)
-
-    def dots(draw: ImageDraw.ImageDraw) -> None:
+    elif pattern in ("lengthwise", "ribbed"):
+        step, stripe = (6, 2) if pattern == "ribbed" else (0.6 * period, duty * 0.6 * period)
+        for start in np.arange(0, width, step):
+            draw.rectangle((start, 0, start + stripe, height), fill=255)
+    elif pattern == "dots":
         radius = 0.4 * duty * period
         for row, y in enumerate(np.arange(0, height, 0.8 * period)):
             for x in np.arange(period / 2 * (row % 2), width, period):
                 draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=255)
-
-    def argyle(draw: ImageDraw.ImageDraw) -> None:
+    elif pattern == "argyle":
         for y in range(0, height, 56):
             for x in range(0, width + 40, 40):
                 draw.polygon([(x, y), (x + 19, y + 27), (x, y + 54), (x - 19, y + 27)], fill=255)
-
-    def letters(draw: ImageDraw.ImageDraw) -> None:
+    elif pattern == "letters":
         size = rng.uniform(8, 24)
         for y in np.arange(rng.uniform(0, 30), height, size * rng.uniform(1.3, 6)):
             for x in np.arange(0, width, 0.8 * size):
                 strokes = rng.integers(0, 3, (4, 2)) * [0.3 * size, 0.45 * size] + [x, y]
                 draw.line([tuple(stroke) for stroke in strokes], fill=255, width=max(2, round(size / 6)))
-
-    def fair_isle(draw: ImageDraw.ImageDraw) -> None:
+    elif pattern == "fair isle":
         step, motif = 4, rng.random((24, 8)) < 0.45
         motif = np.hstack([motif, motif[:, ::-1]]) & (rng.random(24) < 0.8)[:, None]
         tiles = np.tile(motif, (height // (24 * step) + 1, width // (16 * step) + 1))
         image = Image.fromarray(np.uint8(255 * tiles)).resize(np.array(tiles.shape[::-1]) * step, Image.NEAREST)
         draw.bitmap((0, 0), image, fill=255)
-
-    pens = {"rings": rings, "lengthwise": lengthwise, "dots": dots, "argyle": argyle, "letters": letters}
-    return (pens | {"fair isle": fair_isle, "ribbed": ribbed}).get(pattern)
+    return draw
 
 
-def _crossing_lines(draw: ImageDraw.ImageDraw) -> None:
+def _crossing_lines() -> Drawing:
     """The thin lines over the diamonds of argyle."""
-    height, width = CHART_SHAPE
-    slope = 27 / 19
-    for start in range(-int(width * slope) - 56, height, 56):
-        draw.line([(0, start + 28), (width, start + 28 + width * slope)], fill=255, width=2)
-        draw.line([(width, start + 28), (0, start + 28 + width * slope)], fill=255, width=2)
+    draw, (height, width) = Drawing(), CHART_SHAPE
+    rise = width * (27 / 19)
+    for start in range(-int(rise) - 56, height, 56):
+        draw.line([(0, start + 28), (width, start + 28 + rise)], fill=255, width=2)
+        draw.line([(width, start + 28), (0, start + 28 + rise)], fill=255, width=2)
+    return draw

@@ -9,16 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from p2vlib.geometry.frames import SIDES
-from p2vtools.synthesis.feet.population import (
-    FOOT_WIDTH,
-    STATURE,
-    STATURE_CORRELATION,
-    FootForm,
-    FootShape,
-    Person,
-    sample_body,
-    truncated_normal,
-)
+from p2vtools.synthesis.feet.population import FOOT_WIDTH, FootForm, FootShape, Person, sample_body, truncated_normal
 
 STREAM = 7
 """Distinguishes the random stream of people of wide variety from that of the usual people."""
@@ -42,6 +33,9 @@ HEIGHTS = (0.268, 0.196, 0.153)
 BACKWARDS = 0.55
 """Share of legs that lean backwards by 10 to 50 degrees; the others are roughly upright."""
 
+TOES_IN_CLAW = np.array([0.3, 1, 1, 1, 1])
+"""Share of each toe in a claw."""
+
 BONES = {
     "head of the first metatarsal": (0.73, 0.08, 1.0),
     "head of the fifth metatarsal": (0.63, 0.06, -1.0),
@@ -61,14 +55,7 @@ def sample_wide_person(seed: int, index: int) -> Person:
     sex = ("man", "woman")[rng.integers(2)]
     is_child = rng.random() < CHILDREN
     age = rng.uniform(4, 14) if is_child else rng.uniform(18, 85)
-    size, build = truncated_normal(rng), truncated_normal(rng)
-    relative = STATURE_CORRELATION * size + np.sqrt(1 - STATURE_CORRELATION**2) * build
-    if is_child:
-        stature, body_mass_index = 0.82 + 0.057 * age + 0.05 * relative, rng.normal(13.5 + 0.4 * age, 2.0)
-    else:
-        mean, deviation = STATURE[sex]
-        stature, body_mass_index = mean + deviation * relative, np.clip(rng.normal(26, 5), 16, 40)
-    body = sample_body(rng, stature, body_mass_index, (0.2, 0.5, 0.5))
+    size, body = sample_body(rng, sex, float(age), (26, 5, 16, 40), 2.0, (0.2, 0.5, 0.5))
     left, right = _sample_feet(rng, sex, age if is_child else None, size)
     return Person(id=f"w{index:05d}", sex=sex, age=float(age), **body, left=left, right=right)
 
@@ -117,18 +104,12 @@ def _sample_form(
     heights = np.array(HEIGHTS) * (1 + 0.095 * (0.75 * z[0] + 0.65 * z[1:4] + 0.5 * z[12]))
     thick = 1 + 0.17 * (0.8 * z[4] + 0.6 * z[5:10] + 0.3 * z[12])
     toes = unit * np.array([0.0225, 0.0160, 0.0155, 0.0150, 0.0145]) * thick
-    random = [
-        (
-            *rng.uniform([0, 0, -1], [1, 0.45, 1]),
-            0.001 * np.clip(rng.normal(0, 1.1), -2.5, 2.5),
-            rng.uniform(0.011, 0.026),
-        )
-        for _ in range(16)
-    ]
-    bony = [
-        (*place, amplitude + 0.0004 * rng.normal(), rng.uniform(0.008, 0.013))
-        for place, amplitude in zip(BONES.values(), bones, strict=True)
-    ]
+    bumps = []
+    for _ in range(16):
+        place, amplitude = rng.uniform([0, 0, -1], [1, 0.45, 1]), 0.001 * np.clip(rng.normal(0, 1.1), -2.5, 2.5)
+        bumps.append((*place, amplitude, rng.uniform(0.011, 0.026)))
+    for place, amplitude in zip(BONES.values(), bones, strict=True):
+        bumps.append((*place, amplitude + 0.0004 * rng.normal(), rng.uniform(0.008, 0.013)))
     return FootForm(
         breadth=breadths[0],
         heel_breadth=breadths[1],
@@ -141,7 +122,7 @@ def _sample_form(
         toe_width=float(1.02 + 0.05 * z[12]),
         second_toe=float(unit * second_toe),
         ankle=float(1.02 + 0.065 * z[13]),
-        bumps=tuple((*map(float, place), float(unit * a), float(unit * w)) for *place, a, w in random + bony),
+        bumps=tuple((*map(float, place), float(unit * a), float(unit * w)) for *place, a, w in bumps),
     )
 
 
@@ -161,10 +142,8 @@ def _sample_foot(
         taper=float(0.08 * z[16]),
         adduction=float(5 * z[17]),
         hallux_valgus=float(min(hallux_valgus + 2 * z[18], 40)),
-        toe_flexion=tuple(
-            (-1 + 5 * (0.6 * z[19] + 0.8 * z[20:25]) - lifts - claw * np.array([0.3, 1, 1, 1, 1])).tolist()
-        ),
-        toe_curl=tuple((6 + 8 * (0.6 * z[25] + 0.8 * z[26:31]) + 1.6 * claw * np.array([0.3, 1, 1, 1, 1])).tolist()),
+        toe_flexion=tuple((-1 + 5 * (0.6 * z[19] + 0.8 * z[20:25]) - lifts - claw * TOES_IN_CLAW).tolist()),
+        toe_curl=tuple((6 + 8 * (0.6 * z[25] + 0.8 * z[26:31]) + 1.6 * claw * TOES_IN_CLAW).tolist()),
         toe_spread=float(4 + 4 * z[31]),
         toe_extension=tuple((0.0018 * z[32:37]).tolist()),
         lean=(float(forwards), float(np.clip(rng.normal(0, 6), -15, 15))),

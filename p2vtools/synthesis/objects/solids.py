@@ -77,10 +77,9 @@ def cylinder(radius: float, y: Span, segments: int = 24) -> Manifold:
     return lathe([(radius, low), (radius, high)], segments)
 
 
-def prism(outline: Sequence[tuple[float, float]], z: Span) -> Manifold:
+def prism(outline: Sequence[tuple[float, float]], width: float) -> Manifold:
     """An outline of ``(x, y)`` points, counter-clockwise, extruded along z."""
-    low, high = (-z / 2, z / 2) if np.isscalar(z) else z
-    return Manifold.extrude(CrossSection([outline]), high - low).translate([0, 0, low])
+    return Manifold.extrude(CrossSection([outline]), width).translate([0, 0, -width / 2])
 
 
 def section(centre: Vector, half: tuple[float, float], power: float = 2.0, count: int = 16) -> np.ndarray:

@@ -8,7 +8,6 @@ floor.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import trimesh
@@ -40,43 +39,30 @@ FLOOR_LIGHT, SKIN_LIGHT = 0.65, 0.4
 """Light on floor and skin near a point, as shares of that on a bare floor: they are partly in shadow."""
 
 
-@dataclass(frozen=True, eq=False)
-class FillLight:
-    """The fill light of one capture."""
-
-    mesh: Float[np.ndarray, "vertices 3"]
-    floor: Float[np.ndarray, "height width 3"]
-    """On the texture of the floor under the foot."""
-    open_floor: Float[np.ndarray, "3"]
-    """On the floor further away."""
-    environment: EnvironmentMap
-    """Visible above the horizon."""
-
-
 def compute_fill_light(
     mesh: trimesh.Trimesh, trousers: trimesh.Trimesh, trajectory: PhoneTrajectory, floor: np.ndarray, skin: np.ndarray
-) -> FillLight:
-    """Computes the fill light on ``mesh`` and the floor around it.
+) -> tuple[
+    Float[np.ndarray, "vertices 3"], Float[np.ndarray, "height width 3"], Float[np.ndarray, "3"], EnvironmentMap
+]:
+    """The fill light of one capture.
 
     Args:
         floor: mean reflectance, ``[3]``.
         skin: mean reflectance, ``[3]``.
+
+    Returns:
+        The light on ``mesh``, on the texture of the floor under the foot and on the floor further away, and the
+        environment that is visible above the horizon.
     """
     blockers = RayMeshIntersector(trimesh.util.concatenate([mesh, trousers]))
     lighting = trajectory.lighting
-    environment, open_floor = make_environment(
-        lighting.seed,
-        lighting.zenith_tint,
-        lighting.horizon_tint,
-        share=1 - lighting.key.share,
-        uneven=lighting.kind in ("lamp", "window"),
-    )
-
+    tints, uneven = (lighting.zenith_tint, lighting.horizon_tint), lighting.kind in ("lamp", "window")
+    environment, open_floor = make_environment(lighting.seed, *tints, 1 - lighting.key.share, uneven)
     light = gather_light(blockers, environment, floor, skin)
     on_mesh = light(np.asarray(mesh.vertices), np.asarray(mesh.vertex_normals), RAYS)
     ground = _shadow_points(trajectory)
     on_floor = light(ground, np.broadcast_to([0.0, 1.0, 0.0], ground.shape), RAYS) / open_floor
-    return FillLight(smooth_over_mesh(mesh, on_mesh), _to_texture(on_floor) * open_floor, open_floor, environment)
+    return smooth_over_mesh(mesh, on_mesh), _to_texture(on_floor) * open_floor, open_floor, environment
 
 
 def gather_light(
@@ -93,24 +79,19 @@ def gather_light(
         directions = _hemisphere(normals, rays)
         origins = np.repeat(points + 1e-3 * normals, rays, axis=0)
         blocked = blockers.intersects_any(origins, directions.reshape(-1, 3)).reshape(len(points), rays)
-        unblocked = np.where(
-            directions[..., 1:2] > 0, _sample_environment(environment, directions), FLOOR_LIGHT * floor
-        )
+        sky = _sample_environment(environment, directions)
+        unblocked = np.where(directions[..., 1:2] > 0, sky, FLOOR_LIGHT * floor)
         return np.where(blocked[..., None], SKIN_LIGHT * skin, unblocked).mean(axis=1)
 
     return light
-
-
-def _floor_frame(trajectory: PhoneTrajectory) -> Float[np.ndarray, "4 4"]:
-    """The transform from texture axes (x: columns, y: rows, z: up; metres from the floor's centre) to the world."""
-    return flat_frame(trajectory.target, trajectory.floor.rotation, 2, 2)
 
 
 def sample_floor_light(
     light: Float[np.ndarray, "height width 3"], trajectory: PhoneTrajectory, points: Float[np.ndarray, "rows columns 3"]
 ) -> Float[np.ndarray, "rows columns 3"]:
     """Samples the ``light`` on the floor's texture at world ``points`` (metres), bilinearly."""
-    local = (points - trajectory.target * [1, 0, 1]) @ _floor_frame(trajectory)[:3, :2]
+    axes = flat_frame(trajectory.target, trajectory.floor.rotation, 2, 2)[:3, :2]  # of columns and rows
+    local = (points - trajectory.target * [1, 0, 1]) @ axes
     columns, rows = np.moveaxis(local / SPAN * PIXELS + PIXELS / 2 - 0.5, -1, 0)
     samples = [map_coordinates(light[..., channel], [rows, columns], order=1, mode="wrap") for channel in range(3)]
     return np.stack(samples, axis=-1)
@@ -121,7 +102,7 @@ def _shadow_points(trajectory: PhoneTrajectory) -> Float[np.ndarray, "points 3"]
     steps = (np.arange(SHADOW_GRID) + 0.5 - SHADOW_GRID / 2) * SHADOW_STEP * SPAN / PIXELS
     y, x = np.meshgrid(steps, steps, indexing="ij")
     local = np.column_stack([x.ravel(), y.ravel(), np.zeros(x.size), np.ones(x.size)])
-    return (local @ _floor_frame(trajectory).T)[:, :3]
+    return (local @ flat_frame(trajectory.target, trajectory.floor.rotation, 2, 2).T)[:, :3]
 
 
 def _to_texture(shadow: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "height width 3"]:

@@ -10,7 +10,10 @@ from jaxtyping import Float, UInt8
 
 from p2vlib.geometry.cameras import Camera
 from p2vtools.archives.photo_files import encode_photo
-from p2vtools.synthesis.colours import linear_to_srgb
+from p2vtools.synthesis.colours import Colour, linear_to_srgb
+
+Radiance = Float[np.ndarray, "height width 3"]
+"""Linear RGB of a photo."""
 
 MARGIN = 0.12
 """Width of the margin rendered on each side, as a share of the longer image side: distortion samples pixels there."""
@@ -65,9 +68,7 @@ def widened_camera(camera: Camera) -> Camera:
     return Camera(intrinsics, camera.extrinsics, camera.width + 2 * margin, camera.height + 2 * margin)
 
 
-def apply_optics(
-    radiance: Float[np.ndarray, "rows columns 3"], camera: Camera, optics: Optics, view: int
-) -> Float[np.ndarray, "height width 3"]:
+def apply_optics(radiance: Float[np.ndarray, "rows columns 3"], camera: Camera, optics: Optics, view: int) -> Radiance:
     """Applies motion blur and lens distortion to the ``radiance`` rendered with `widened_camera`."""
     margin = _margin(camera)
     matrix = camera.intrinsics.copy()
@@ -98,11 +99,7 @@ def motion_kernel(motion: Float[np.ndarray, "2"]) -> Float[np.ndarray, "size siz
 
 
 def simulate_sensor(
-    radiance: Float[np.ndarray, "height width 3"],
-    sensor: Sensor,
-    exposure: float,
-    white_balance: Float[np.ndarray, "3"],
-    rng: np.random.Generator,
+    radiance: Radiance, sensor: Sensor, exposure: float, white_balance: Colour, rng: np.random.Generator
 ) -> UInt8[np.ndarray, "height width 3"]:
     """Converts linear ``radiance`` into the sRGB image of the phone; ``exposure`` and ``white_balance`` scale it."""
     height, width = radiance.shape[:2]
@@ -139,11 +136,11 @@ def sample_processing(rng: np.random.Generator, sent: bool, shaky: bool) -> Proc
 
 
 def process_photo(
-    radiance: Float[np.ndarray, "height width 3"],
+    radiance: Radiance,
     processing: Processing,
     sensor: Sensor,
     exposure: float,
-    white_balance: Float[np.ndarray, "3"],
+    white_balance: Colour,
     rng: np.random.Generator,
 ) -> bytes:
     """The JPEG file of a photo of ``radiance``."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import trimesh
 from jaxtyping import Float
@@ -68,15 +66,14 @@ def thigh(
         if index:
             position = position + (steps[1] - steps[0]) * tangent
         blend = np.clip(step / 0.06, 0, 1)
-        rotated = (1 - blend) * offset + blend * reach * (
-            np.outer(np.cos(angle), first) + np.outer(np.sin(angle), second)
-        )
+        circle = np.outer(np.cos(angle), first) + np.outer(np.sin(angle), second)
+        rotated = (1 - blend) * offset + blend * reach * circle
         turn = trimesh.geometry.align_vectors(axis, tangent)[:3, :3] if index else np.eye(3)
         grown = (1 + 0.12 * blend + 0.45 * step / THIGH_LENGTH) * (rotated @ turn.T)
         rings.append(position + grown)
         middles.append(position)
         radii.append(np.linalg.norm(grown, axis=1).max())
-    return _tube(np.array(rings)), np.array(middles), np.array(radii)
+    return tube(np.array(rings)), np.array(middles), np.array(radii)
 
 
 def trousers(
@@ -113,7 +110,7 @@ def trousers(
         first, second = _perpendicular(tangent[index] / np.linalg.norm(tangent[index]))
         spoke = np.outer(np.cos(angle), first) + np.outer(np.sin(angle), second)
         rings.append(middle[index] + (reach[index] * (1 + np.clip(folds[index], -0.02, 1)))[:, None] * spoke)
-    mesh = _tube(np.array(rings))
+    mesh = tube(np.array(rings))
     colour, other = any_colour(rng, 0.01, 0.6) * rng.choice([0.3, 1.0]), any_colour(rng, 0.01, 0.8)
     row, column = np.divmod(np.arange(len(mesh.vertices)), count)
     pattern = rng.random()
@@ -137,15 +134,15 @@ def _perpendicular(axis: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return first, np.cross(axis, first)
 
 
-def _tube(rings: Float[np.ndarray, "rings points 3"]) -> trimesh.Trimesh:
-    """The surface through closed rings that run anticlockwise seen from the last ring."""
+def tube(rings: Float[np.ndarray, "rings points 3"], clockwise: bool = False) -> trimesh.Trimesh:
+    """The surface through closed rings that run anticlockwise, or ``clockwise``, seen from the last ring."""
     levels, count = rings.shape[:2]
     lower = count * np.arange(levels - 1)[:, None] + np.arange(count)
     following = count * np.arange(levels - 1)[:, None] + (np.arange(count) + 1) % count
     quads = np.stack([lower, following, following + count, lower + count], -1).reshape(-1, 4)
-    return trimesh.Trimesh(
-        rings.reshape(-1, 3), np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]]), process=False
-    )
+    quads = quads[:, [0, 3, 2, 1]] if clockwise else quads
+    faces = np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])
+    return trimesh.Trimesh(rings.reshape(-1, 3), faces, process=False)
 
 
 def other_foot(
@@ -240,12 +237,8 @@ def _furniture(rng: np.random.Generator) -> trimesh.Trimesh:
     spread, parts = rng.uniform(0.3, 0.5), []
     is_round = rng.random() < 0.5
     for number in range(rng.integers(1, 3)):
-        part = (
-            cylinder(radius, 0.6, sections=20).apply_transform(UPRIGHT)
-            if is_round
-            else box([1.7 * radius, 0.6, 1.7 * radius])
-        )
-        part = part.subdivide()
+        bar = cylinder(radius, 0.6, sections=20).apply_transform(UPRIGHT)
+        part = (bar if is_round else box([1.7 * radius, 0.6, 1.7 * radius])).subdivide()
         part.vertices[:, [0, 2]] += part.vertices[:, 1:2] * tilt
         part.apply_translation([number * spread, 0, 0])
         parts.append(part)
@@ -257,10 +250,10 @@ def _cable(rng: np.random.Generator) -> trimesh.Trimesh:
     time = np.linspace(-1, 1, 40)
     x, z = 0.3 * time, sum(rng.normal(0, 0.03) * np.sin(k * time * 2 + rng.uniform(0, 6)) for k in (1, 2, 3, 5))
     radius = rng.uniform(0.0015, 0.005)
-    rings, angle = [], np.linspace(0, 2 * np.pi, 7, endpoint=False)
-    for px, pz in zip(x, z, strict=True):
-        rings.append(np.column_stack([np.full(7, px), radius + radius * np.cos(angle), pz + radius * np.sin(angle)]))
-    return _paint(_tube(np.array(rings)), any_colour(rng) * rng.choice([0.1, 1.0]))
+    angle = np.linspace(0, 2 * np.pi, 7, endpoint=False)
+    ring = np.column_stack([0 * angle, radius + radius * np.cos(angle), radius * np.sin(angle)])
+    rings = ring + np.column_stack([x, 0 * x, z])[:, None]
+    return _paint(tube(rings), any_colour(rng) * rng.choice([0.1, 1.0]))
 
 
 def _ruler(rng: np.random.Generator) -> trimesh.Trimesh:
@@ -309,9 +302,8 @@ def shoe(rng: np.random.Generator, leg: trimesh.Trimesh) -> trimesh.Trimesh:
     centre = mesh.bounds.mean(axis=0) * [1, 0, 1]
     # The instep falls towards the toes.
     along = np.clip((mesh.vertices[:, 0] - centre[0]) / 0.12, -1, 1)
-    scale = np.column_stack(
-        [np.full(len(along), 1.06), 0.9 - 0.15 * along, np.full(len(along), rng.uniform(1.0, 1.12))]
-    )
+    scale = np.tile([1.06, 1, rng.uniform(1.0, 1.12)], (len(along), 1))
+    scale[:, 1] = 0.9 - 0.15 * along
     mesh.vertices = (mesh.vertices - centre) * scale
     sole, level = rng.uniform(0.008, 0.03), mesh.triangles_center[:, 1]
     colours = np.tile(any_colour(rng) * rng.choice([0.1, 1.0]), (len(mesh.faces), 1))
@@ -322,15 +314,7 @@ def shoe(rng: np.random.Generator, leg: trimesh.Trimesh) -> trimesh.Trimesh:
     return _stand_on_floor(_paint(mesh, colours))
 
 
-PROPS: dict[str, Callable[[np.random.Generator], trimesh.Trimesh]] = {
-    "box": _box,
-    "bottle": _bottle,
-    "furniture": _furniture,
-    "cable": _cable,
-    "ruler": _ruler,
-    "toy": _toy,
-    "lump": _lump,
-}
+PROPS = dict(box=_box, bottle=_bottle, furniture=_furniture, cable=_cable, ruler=_ruler, toy=_toy, lump=_lump)
 
 
 def place(

@@ -20,17 +20,14 @@ from p2vtools.archives.photo_files import encode_photo
 from p2vtools.synthesis.colours import linear_to_srgb
 from p2vtools.synthesis.mat import Sheet
 from p2vtools.synthesis.photos.fill_light import compute_fill_light, sample_floor_light
-from p2vtools.synthesis.photos.floors import SPAN, floor_texture
-from p2vtools.synthesis.photos.phone_camera import (
-    Optics,
-    apply_optics,
-    simulate_sensor,
-    widened_camera,
-)
+from p2vtools.synthesis.photos.floors import SPAN, Texture, floor_texture
+from p2vtools.synthesis.photos.phone_camera import Optics, apply_optics, simulate_sensor, widened_camera
+from p2vtools.synthesis.photos.props import tube
 from p2vtools.synthesis.photos.surfaces import (
     MATTE,
     SKIN,
     Corners,
+    Frame,
     corner_normals,
     corner_reflectance,
     flat_frame,
@@ -121,26 +118,23 @@ def render_phone_photos(
 
 
 def _static_scene(
-    mesh: trimesh.Trimesh,
-    skin: Corners,
-    trajectory: PhoneTrajectory,
-    texture: Float[np.ndarray, "height width 3"],
-    sheet: Sheet | None,
+    mesh: trimesh.Trimesh, skin: Corners, trajectory: PhoneTrajectory, texture: Texture, sheet: Sheet | None
 ) -> Scene:
     """The part of the scene that all views share: foot, trousers, floor and environment, emitting the fill light."""
     mi = mitsuba_scalar()
     trousers = _trousers(mesh)
-    fill = compute_fill_light(mesh, trousers, trajectory, texture.mean(axis=(0, 1)), skin.mean(axis=(0, 1)))
+    reflectances = texture.mean(axis=(0, 1)), skin.mean(axis=(0, 1))
+    on_mesh, near, far, sky = compute_fill_light(mesh, trousers, trajectory, *reflectances)
     cloth = np.broadcast_to(trajectory.trousers, (len(trousers.faces), 3, 3))
-    environment = {"type": "envmap", "bitmap": mi.Bitmap(fill.environment.astype(np.float32)), "sampling_weight": 0.0}
+    environment = {"type": "envmap", "bitmap": mi.Bitmap(sky.astype(np.float32)), "sampling_weight": 0.0}
     # The centre of the floor has the contact shadow; the rest lies slightly lower and extends to the horizon.
-    paper = {} if sheet is None else {"paper": _paper(sheet, trajectory, fill.floor)}
+    paper = {} if sheet is None else {"paper": _paper(sheet, trajectory, near)}
     return {
         **paper,
-        "foot": mitsuba_mesh(mesh, mesh.vertex_normals[mesh.faces], skin, skin * fill.mesh[mesh.faces], SKIN),
-        "trousers": mitsuba_mesh(trousers, corner_normals(trousers), cloth, cloth * fill.open_floor, MATTE),
-        "near": _floor(trajectory, texture, texture * fill.floor, 0.0, SPAN / 2),
-        "far": _floor(trajectory, texture, texture * fill.open_floor, -2e-4, 4.5 * SPAN),
+        "foot": mitsuba_mesh(mesh, mesh.vertex_normals[mesh.faces], skin, skin * on_mesh[mesh.faces], SKIN),
+        "trousers": mitsuba_mesh(trousers, corner_normals(trousers), cloth, cloth * far, MATTE),
+        "near": _floor(trajectory, texture, texture * near, 0.0, SPAN / 2),
+        "far": _floor(trajectory, texture, texture * far, -2e-4, 4.5 * SPAN),
         "backdrop": mi.load_dict(environment),
     }
 
@@ -162,6 +156,7 @@ def _mitsuba_camera(mi: ModuleType, camera: Camera) -> Scene:
         raise ValueError(
             f"rendering needs square pixels and a centred principal point; found {camera.intrinsics.tolist()}"
         )
+    film = {"type": "hdrfilm", "pixel_format": "rgba", "rfilter": {"type": "box"}}
     to_world = np.linalg.inv(camera.extrinsics) @ np.diag([-1.0, -1.0, 1.0, 1.0])
     return {
         "type": "perspective",
@@ -169,13 +164,7 @@ def _mitsuba_camera(mi: ModuleType, camera: Camera) -> Scene:
         "fov": float(2 * np.rad2deg(np.arctan(camera.width / 2 / focal))),
         "near_clip": 0.005,
         "to_world": mi.ScalarTransform4f(to_world),
-        "film": {
-            "type": "hdrfilm",
-            "width": camera.width,
-            "height": camera.height,
-            "pixel_format": "rgba",
-            "rfilter": {"type": "box"},
-        },
+        "film": {**film, "width": camera.width, "height": camera.height},
         "sampler": {"type": "independent"},
     }
 
@@ -206,14 +195,14 @@ def rgb(colour: np.ndarray) -> Scene:
     return {"type": "rgb", "value": np.asarray(colour, dtype=float).tolist()}
 
 
-def _floor(trajectory: PhoneTrajectory, texture: np.ndarray, emission: np.ndarray, height: float, extent: float) -> Any:
+def _floor(trajectory: PhoneTrajectory, texture: Texture, emission: Texture, height: float, extent: float) -> Any:
     """A square of floor that extends ``extent`` metres from the target."""
     frame = flat_frame(trajectory.target, trajectory.floor.rotation, 2 * extent, 2 * extent, height)
     # With an odd number of repeats the centre of the texture is under the foot.
     return textured_rectangle(frame, texture, emission, 2 * extent / SPAN)
 
 
-def _paper(sheet: Sheet, trajectory: PhoneTrajectory, fill: Float[np.ndarray, "height width 3"]) -> Any:
+def _paper(sheet: Sheet, trajectory: PhoneTrajectory, fill: Texture) -> Any:
     """The sheet, 0.1 mm above the floor, with the fill light of the floor under it."""
     x, z = sheet.position
     frame = flat_frame([x, 0, z], sheet.rotation, sheet.width, sheet.depth, 1e-4)
@@ -226,12 +215,7 @@ def _paper(sheet: Sheet, trajectory: PhoneTrajectory, fill: Float[np.ndarray, "h
     return textured_rectangle(frame, texture, texture * sample_floor_light(fill, trajectory, points))
 
 
-def _bent_paper(
-    sheet: Sheet,
-    frame: Float[np.ndarray, "4 4"],
-    trajectory: PhoneTrajectory,
-    fill: Float[np.ndarray, "height width 3"],
-) -> Any:
+def _bent_paper(sheet: Sheet, frame: Frame, trajectory: PhoneTrajectory, fill: Texture) -> Any:
     """A bent sheet as a mesh with one colour per vertex: for plain sheets."""
     rows, columns = sheet.reflectance.shape
     x, y = np.meshgrid(np.linspace(-1, 1, columns), np.linspace(1, -1, rows))  # the first row is at -z
@@ -248,11 +232,7 @@ def _bent_paper(
 
 
 def textured_rectangle(
-    frame: Float[np.ndarray, "4 4"],
-    texture: Float[np.ndarray, "height width 3"],
-    emission: Float[np.ndarray, "height width 3"],
-    repeat: float = 1.0,
-    gloss: Scene | None = None,
+    frame: Frame, texture: Texture, emission: Texture, repeat: float = 1.0, gloss: Scene | None = None
 ) -> Any:
     """The rectangle from -1 to 1 in ``frame`` with a reflectance ``texture`` and an ``emission``, both repeated.
 
@@ -268,14 +248,9 @@ def textured_rectangle(
     bsdf: Scene = {"type": "diffuse", "reflectance": bitmap(texture)}
     if gloss is not None:
         bsdf = {"type": "principled", "base_color": bitmap(texture), **gloss}
-    return mi.load_dict(
-        {
-            "type": "rectangle",
-            "to_world": mi.ScalarTransform4f(frame),
-            "bsdf": bsdf,
-            "emitter": {"type": "area", "radiance": bitmap(emission), "sampling_weight": 0.0},
-        }
-    )
+    emitter = {"type": "area", "radiance": bitmap(emission), "sampling_weight": 0.0}
+    shape = {"type": "rectangle", "to_world": mi.ScalarTransform4f(frame), "bsdf": bsdf, "emitter": emitter}
+    return mi.load_dict(shape)
 
 
 def upper_body(position: Float[np.ndarray, "2"], hand: Float[np.ndarray, "3"]) -> Scene:
@@ -298,8 +273,5 @@ def _trousers(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
     heights = hem + np.array([0.0, 0.02, 0.10, 0.25, 0.50])
     radii = radius * np.array([1.0, 1.02, 1.03, 1.08, 1.15])
     ring = np.column_stack([np.cos(angles), np.zeros(24), np.sin(angles)])
-    points = np.concatenate([r * ring + [centre[0], h, centre[1]] for r, h in zip(radii, heights, strict=True)])
-    lower = 24 * np.arange(4)[:, None] + np.arange(24)
-    following = 24 * np.arange(4)[:, None] + (np.arange(24) + 1) % 24
-    quads = np.stack([lower, lower + 24, following + 24, following], -1).reshape(-1, 4)
-    return trimesh.Trimesh(points, np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]]), process=False)
+    rings = [r * ring + [centre[0], h, centre[1]] for r, h in zip(radii, heights, strict=True)]
+    return tube(np.array(rings), clockwise=True)

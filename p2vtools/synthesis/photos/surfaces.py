@@ -15,6 +15,9 @@ from p2vtools.synthesis.colours import srgb_to_linear
 Corners = Float[np.ndarray, "faces 3 3"]
 """Three numbers per corner of each face."""
 
+Frame = Float[np.ndarray, "4 4"]
+"""A transform to the world, metres."""
+
 SKIN = {"type": "principled", "roughness": 0.45, "specular": 0.35}
 MATTE = {"type": "diffuse"}
 
@@ -34,13 +37,11 @@ def mitsuba_scalar() -> ModuleType:
 
 
 def corner_reflectance(mesh: trimesh.Trimesh, default: tuple[float, float, float]) -> Corners:
-    """Linear RGB of the mesh's corners: its vertex attribute ``albedo``, else its sRGB colours, else ``default``."""
+    """Linear RGB of the mesh's corners: its attribute ``albedo``, else the sRGB of its faces, else ``default``."""
     if "albedo" in mesh.vertex_attributes:
         return np.asarray(mesh.vertex_attributes["albedo"], dtype=float)[mesh.faces]
     if mesh.visual.kind == "face":
         return srgb_to_linear(mesh.visual.face_colors[:, :3] / 255.0)[:, None].repeat(3, axis=1)
-    if mesh.visual.kind == "vertex":
-        return srgb_to_linear(mesh.visual.vertex_colors[:, :3] / 255.0)[mesh.faces]
     return np.broadcast_to(default, (len(mesh.faces), 3, 3)).astype(float)
 
 
@@ -60,7 +61,7 @@ def corner_normals(mesh: trimesh.Trimesh) -> Corners:
 
 def flat_frame(
     centre: Float[np.ndarray, "3"] | list[float], degrees: float, width: float, depth: float, height: float = 0.0
-) -> Float[np.ndarray, "4 4"]:
+) -> Frame:
     """The transform from [-1, 1]^2 and up to a horizontal rectangle in the world, metres.
 
     Its columns run along ``degrees`` (from x to z), its rows to the left of them.
@@ -81,14 +82,10 @@ def mitsuba_mesh(
     mi = mitsuba_scalar()
     slot = "base_color" if bsdf["type"] == "principled" else "reflectance"
     bsdf = {**bsdf, slot: {"type": "mesh_attribute", "name": "vertex_color"}}
-    emitter = {
-        "type": "area",
-        "radiance": {"type": "mesh_attribute", "name": "vertex_emission"},
-        "sampling_weight": 0.0,
-    }
+    radiance = {"type": "mesh_attribute", "name": "vertex_emission"}
     properties = mi.Properties()
     properties["bsdf"] = mi.load_dict({"type": "twosided", "inside": bsdf})
-    properties["emitter"] = mi.load_dict(emitter)
+    properties["emitter"] = mi.load_dict({"type": "area", "radiance": radiance, "sampling_weight": 0.0})
     shape = mi.Mesh("surface", mesh.faces.size, len(mesh.faces), has_vertex_normals=True, props=properties)
     shape.add_attribute("vertex_color", 3, _flat(colours))
     shape.add_attribute("vertex_emission", 3, _flat(emission))

@@ -63,12 +63,7 @@ def sample_wild_cameras(
         foot: points on the part below the ankle, metres; its length is along x.
         obstacles: leg above the ankle, thigh, trousers, other leg: no camera is inside them, and they hide little of
             the foot.
-
-    Raises:
-        ValueError: ``views`` is less than 1.
     """
-    if views < 1:
-        raise ValueError(f"a capture needs at least one view; found {views}")
     style = str(rng.choice(list(STYLES), p=list(STYLES.values())))
     lower, upper = foot.min(axis=0), foot.max(axis=0)
     target = (lower + upper) / 2 * [1, 0, 1] + [0, 0.03, 0]
@@ -156,9 +151,8 @@ def _sample_view(
         jitter = rng.uniform(-1, 1) * 5 * (attempt + 0.6)
         roll = float(np.clip(5 * rng.standard_normal(), -15, 15)) + sideways
         angle = float((azimuth + jitter if attempt < NEARBY else rng.uniform(0, 360)) % 360)
-        candidate = _frame_foot(
-            rng, scene, (angle, elevation), roll, fov, shape, view_share, style == "wearer", cut_off
-        )
+        direction, toes_up = (angle, elevation), style == "wearer"
+        candidate = _frame_foot(rng, scene, direction, roll, fov, shape, view_share, toes_up, cut_off)
         if candidate is None:
             continue
         row, camera = candidate

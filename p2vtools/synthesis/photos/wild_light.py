@@ -41,14 +41,11 @@ class WildLight:
     """What is visible beyond floor and walls."""
 
     @property
-    def open_floor(self) -> Float[np.ndarray, "3"]:
-        """The radiance of a white floor in the light of `environment`."""
-        return floor_light(self.environment)
-
-    @property
     def white(self) -> Float[np.ndarray, "3"]:
         """The colour of a white floor in all lights, mean 1."""
-        total = self.open_floor + self.flash + sum(lamp.share * np.array(lamp.tint) for lamp in self.lamps)
+        total = (
+            floor_light(self.environment) + self.flash + sum(lamp.share * np.array(lamp.tint) for lamp in self.lamps)
+        )
         return total / total.mean()
 
 
@@ -159,13 +156,8 @@ def _sample_procedural_light(rng: np.random.Generator, outdoors: bool) -> WildLi
     elif name == "flash":
         flash = float(rng.uniform(0.4, 0.95))
     elif name == "dim":
-        lamp(
-            "sphere",
-            rng.uniform(20, 75),
-            rng.uniform(0.03, 0.3),
-            rng.uniform(0.4, 0.9),
-            _tint(rng, 0.1) * [1.2, 1.0, 0.7],
-        )
+        elevation, size, share = rng.uniform([20, 0.03, 0.4], [75, 0.3, 0.9])
+        lamp("sphere", elevation, size, share, _tint(rng, 0.1) * [1.2, 1.0, 0.7])
     else:
         lamp("panel", rng.uniform(55, 85), rng.uniform(1.5, 3.0), rng.uniform(0.2, 0.45), _tint(rng, 0.1))
     share = 1 - (flash + sum(lamp.share for lamp in lamps))

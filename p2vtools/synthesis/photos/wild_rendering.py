@@ -28,13 +28,15 @@ from p2vtools.synthesis.photos.rendering import (
 from p2vtools.synthesis.photos.surfaces import (
     MATTE,
     Corners,
+    Frame,
     corner_normals,
     corner_reflectance,
     mitsuba_mesh,
     mitsuba_scalar,
 )
 from p2vtools.synthesis.photos.trajectories import photographer_position
-from p2vtools.synthesis.photos.wild_floors import wild_floor_texture
+from p2vtools.synthesis.photos.wild_floors import Texture, wild_floor_texture
+from p2vtools.synthesis.photos.wild_light import floor_light
 from p2vtools.synthesis.photos.wild_scenes import WildScene
 
 GRID, GRID_EDGE = 72, 0.9
@@ -86,7 +88,7 @@ def _static_scene(leg: trimesh.Trimesh, painted: trimesh.Trimesh, scene: WildSce
     blockers = RayMeshIntersector(trimesh.util.concatenate([without_attributes(part) for part in parts]))
     paper = next((flat for flat in scene.flats if flat.name in ("paper", "mat")), None)
     ground = (texture if paper is None else paper.texture).mean(axis=(0, 1))
-    open_floor = scene.light.open_floor
+    open_floor = floor_light(scene.light.environment)
     fill = gather_light(blockers, scene.light.environment, ground, skin.mean(axis=(0, 1)))
     floor = _floor_light(scene, fill, open_floor)
     content = _bodies(leg, painted, skin, scene, fill)
@@ -162,11 +164,8 @@ def _floor_light(scene: WildScene, fill: Light, open_floor: np.ndarray) -> Float
 
 
 def _on_flat(
-    light: Float[np.ndarray, "grid grid 3"],
-    scene: WildScene,
-    frame: Float[np.ndarray, "4 4"],
-    shape: tuple[int, int] = (256, 256),
-) -> Float[np.ndarray, "height width 3"]:
+    light: Float[np.ndarray, "grid grid 3"], scene: WildScene, frame: Frame, shape: tuple[int, int] = (256, 256)
+) -> Texture:
     """The fill light of the floor on a rectangle, bilinear; 256 x 256 is enlarged to the size of a floor texture."""
     y, x = (((np.arange(size) + 0.5) / size * 2 - 1).astype(np.float32) for size in shape)
     origin = (frame[:3, 3] - scene.target) / GRID_EDGE * GRID + GRID / 2 - 0.5

@@ -11,19 +11,10 @@ from jaxtyping import Float
 from p2vlib.geometry.cameras import Camera
 from p2vtools.synthesis.colours import any_colour
 from p2vtools.synthesis.mat import MATS, random_sheet
-from p2vtools.synthesis.photos import props
+from p2vtools.synthesis.photos import props, wild_floors
 from p2vtools.synthesis.photos.phone_camera import Processing, Sensor, sample_processing
-from p2vtools.synthesis.photos.surfaces import flat_frame
+from p2vtools.synthesis.photos.surfaces import Frame, flat_frame
 from p2vtools.synthesis.photos.wild_cameras import WildCameras, sample_wild_cameras
-from p2vtools.synthesis.photos.wild_floors import (
-    FLOORS,
-    OUTDOORS,
-    PAPER_PRINTS,
-    SPAN,
-    Texture,
-    paper_texture,
-    rug_texture,
-)
 from p2vtools.synthesis.photos.wild_light import WildLight, sample_wild_light
 
 SHEETS = {"a4": (0.297, 0.210), "letter": (0.279, 0.216), "a3": (0.420, 0.297)}
@@ -39,8 +30,8 @@ class FlatObject:
     """A rectangle on the floor or the wall with its reflectance."""
 
     name: str
-    texture: Texture
-    frame: Float[np.ndarray, "4 4"]
+    texture: wild_floors.Texture
+    frame: Frame
     """From [-1, 1]^2 (columns and rows of the texture) to the world, metres."""
 
 
@@ -54,7 +45,7 @@ class WildScene:
     floor: str
     """One of `wild_floors.FLOORS`."""
     floor_seed: int
-    floor_frame: Float[np.ndarray, "4 4"]
+    floor_frame: Frame
     """From [-1, 1]^2 (columns and rows of the texture) to the world, metres."""
     gloss: dict | None
     """Parameters of the principled material of the floor; None: a matte floor."""
@@ -65,9 +56,7 @@ class WildScene:
     thighs: tuple[trimesh.Trimesh, ...]
     cloth: trimesh.Trimesh | None
     """Trousers of both legs, with the vertex attribute ``albedo``."""
-    trousers: str
-    """``none``, ``short`` or ``long``."""
-    other_foot: Float[np.ndarray, "4 4"] | None
+    other_foot: Frame | None
     """Transform that mirrors the foot to the other one; None: there is none."""
     objects: tuple[tuple[str, trimesh.Trimesh], ...]
     sensor: Sensor
@@ -81,18 +70,15 @@ class WildScene:
 
 
 def sample_wild_scene(rng: np.random.Generator, views: int, leg: trimesh.Trimesh, side: str) -> WildScene:
-    """Samples a capture of ``leg`` (foot and lower leg standing on y = 0, toes along +x).
-
-    Raises:
-        ValueError: ``views`` is less than 1.
-    """
+    """Samples a capture of ``leg`` (foot and lower leg standing on y = 0, toes along +x)."""
     low = np.asarray(leg.vertices)[:, 1] < 0.09
     foot = np.asarray(leg.vertices)[low]
     target = (foot.min(axis=0) + foot.max(axis=0)) / 2 * [1, 0, 1]
-    floor = str(rng.choice(list(FLOORS), p=[share / _FLOOR_TOTAL for _, share, _ in FLOORS.values()]))
-    outdoors = floor in OUTDOORS
+    shares = [share for _, share, _ in wild_floors.FLOORS.values()]
+    floor = str(rng.choice(list(wild_floors.FLOORS), p=[share / sum(shares) for share in shares]))
+    outdoors = floor in wild_floors.OUTDOORS
     other = props.other_foot(rng, leg, side) if rng.random() < OTHER_FOOT_SHARE else None
-    thighs, cloth, trousers = _sample_clothes(rng, leg, None if other is None else other[0])
+    thighs, cloth = _sample_clothes(rng, leg, None if other is None else other[0])
     high = np.asarray(leg.vertices)[:, 1][leg.faces].min(axis=1) > props.ANKLE_HEIGHT + 0.02
     hiding = [trimesh.Trimesh(leg.vertices, leg.faces[high], process=False), *thighs]
     hiding += [] if cloth is None else [cloth]
@@ -101,9 +87,8 @@ def sample_wild_scene(rng: np.random.Generator, views: int, leg: trimesh.Trimesh
     area = np.bincount(np.asarray(leg.faces).ravel(), np.repeat(leg.area_faces, 3), len(leg.vertices))[low]
     chosen = rng.choice(len(foot), 150, replace=False, p=area / area.sum())
     points = foot[np.concatenate([chosen, foot.argmin(axis=0), foot.argmax(axis=0)])]
-    cameras = sample_wild_cameras(
-        rng, views, points, trimesh.util.concatenate([props.without_attributes(mesh) for mesh in hiding])
-    )
+    obstacles = trimesh.util.concatenate([props.without_attributes(mesh) for mesh in hiding])
+    cameras = sample_wild_cameras(rng, views, points, obstacles)
     objects = _sample_objects(rng, leg, [leg, *hiding], target, cameras.cameras)
     light = sample_wild_light(rng, outdoors)
     sensor, processing, exposure = _sample_phone(rng, views, dim=light.name == "dim")
@@ -115,14 +100,13 @@ def sample_wild_scene(rng: np.random.Generator, views: int, leg: trimesh.Trimesh
         target=target,
         floor=floor,
         floor_seed=int(rng.integers(2**31)),
-        floor_frame=flat_frame(target, rng.uniform(0, 360), SPAN, SPAN),
-        gloss=_gloss(rng, (0.05, 0.35), (0.3, 0.8)) if FLOORS[floor][2] and rng.random() < 0.65 else None,
+        floor_frame=flat_frame(target, rng.uniform(0, 360), wild_floors.SPAN, wild_floors.SPAN),
+        gloss=_gloss(rng, (0.05, 0.35), (0.3, 0.8)) if wild_floors.FLOORS[floor][2] and rng.random() < 0.65 else None,
         skin_gloss=_gloss(rng, (0.3, 0.6), (0.2, 0.6)),
         flats=_sample_flats(rng, target, outdoors, cameras.cameras),
         light=light,
         thighs=thighs,
         cloth=cloth,
-        trousers=trousers,
         other_foot=None if other is None else other[0],
         objects=objects,
         sensor=sensor,
@@ -134,13 +118,10 @@ def sample_wild_scene(rng: np.random.Generator, views: int, leg: trimesh.Trimesh
     )
 
 
-_FLOOR_TOTAL = sum(share for _, share, _ in FLOORS.values())
-
-
 def _sample_clothes(
     rng: np.random.Generator, leg: trimesh.Trimesh, mirror: np.ndarray | None
-) -> tuple[tuple[trimesh.Trimesh, ...], trimesh.Trimesh | None, str]:
-    """Thighs, trousers and the kind of trousers, for one or both legs."""
+) -> tuple[tuple[trimesh.Trimesh, ...], trimesh.Trimesh | None]:
+    """Thighs, and trousers or None, for one or both legs."""
     kind = str(rng.choice(["none", "short", "long"], p=[0.36, 0.18, 0.46]))
     if rng.random() < 0.5:  # standing
         direction = np.array([rng.normal(0.0, 0.15), 1.0, rng.normal(0, 0.1)])
@@ -155,13 +136,13 @@ def _sample_clothes(
         hem = knee + rng.uniform(0.02, 0.2) if kind == "short" else rng.uniform(0.02, max(knee, 0.1))
         cloth = props.trousers(rng, centres, reach, float(hem), float(rng.beta(1.2, 1.5)))
     if mirror is None:
-        return (tube,), cloth, kind
+        return (tube,), cloth
     if cloth is not None:
         second = props.transform_mesh(cloth, mirror)
         albedo = np.concatenate([cloth.vertex_attributes["albedo"]] * 2)
         cloth = trimesh.util.concatenate([props.without_attributes(cloth), props.without_attributes(second)])
         cloth.vertex_attributes["albedo"] = albedo
-    return (tube, props.transform_mesh(tube, mirror)), cloth, kind
+    return (tube, props.transform_mesh(tube, mirror)), cloth
 
 
 def _sample_objects(
@@ -204,19 +185,19 @@ def _sample_flats(
         size = rng.uniform([0.4, 0.3], [1.6, 1.1])
         centre = target + [rng.normal(0, 0.35), 0, rng.normal(0, 0.35)]
         frame = flat_frame(centre, rng.uniform(0, 360), *size, 1e-4)
-        flats.append(FlatObject("rug", rug_texture(int(rng.integers(2**31))), frame))
+        flats.append(FlatObject("rug", wild_floors.rug_texture(int(rng.integers(2**31))), frame))
     choice = rng.random()
     if choice < PAPER_SHARE:
         width, depth = SHEETS[str(rng.choice(list(SHEETS), p=SHEET_SHARES))]
-        print_ = str(rng.choice(PAPER_PRINTS, p=[0.72, 0.07, 0.05, 0.08, 0.08]))
-        turn = (
-            rng.normal(0, 12) + 90 * rng.integers(4) * (rng.random() < 0.4)
-            if rng.random() < 0.75
-            else rng.uniform(0, 360)
-        )
+        print_ = str(rng.choice(wild_floors.PAPER_PRINTS, p=[0.72, 0.07, 0.05, 0.08, 0.08]))
+        if rng.random() < 0.75:
+            turn = rng.normal(0, 12) + 90 * rng.integers(4) * (rng.random() < 0.4)
+        else:
+            turn = rng.uniform(0, 360)
         offset = rng.normal(0, rng.choice([0.015, 0.07]), 2)
         frame = flat_frame(target + [offset[0], 0, offset[1]], turn, width, depth, 2e-4)
-        flats.append(FlatObject("paper", paper_texture(print_, width, depth, int(rng.integers(2**31))), frame))
+        texture = wild_floors.paper_texture(print_, width, depth, int(rng.integers(2**31)))
+        flats.append(FlatObject("paper", texture, frame))
     elif choice < PAPER_SHARE + MAT_SHARE:
         sheet = random_sheet(list(MATS.values())[rng.integers(len(MATS))], rng)
         centre = target + [sheet.position[0], 0, sheet.position[1]]

@@ -8,7 +8,6 @@ from p2vtools.synthesis.feet import skin
 from p2vtools.synthesis.feet.appearance import Appearance, paint, sample_appearance
 from p2vtools.synthesis.feet.foot import make_feet
 from p2vtools.synthesis.feet.leg_canvas import leg_canvas
-from p2vtools.synthesis.feet.legs import leg_model, leg_template, pose_legs
 from p2vtools.synthesis.feet.population import sample_population
 from p2vtools.synthesis.feet.socks import Sock
 
@@ -39,32 +38,15 @@ def texel_skin():
 
 
 def texels_of(canvas):
-    """Column and row of the canvas's vertices, from the colours that they get; right below 70 mm."""
+    """Column and row of the canvas's vertices, from the colours that they get; right below 60 mm."""
     detail = skin.skin_detail(canvas, texel_skin())
     assert detail[:, 2] == pytest.approx(1)
     pixels = np.clip(canvas.uv * [2048, -2048] + [-399.5, 2048 - 1695.5], 0, [907, 338])
     height = canvas.position[:, 1]
     ankle = 1 + pixels[(height > 60) & (height < 100) & (canvas.uv[:, 1] < (2048 - 1695.5) / 2048)] / 1000
-    return 1000 * (detail[:, :2] * ankle.mean(axis=0) - 1)
-
-
-def test_a_skin_lies_on_the_vertices_that_its_texture_coordinates_name():
-    # Loop's rule for an inner vertex with six neighbours: 10/16 of itself and 1/16 of each.
-    model, canvas = leg_model(), leg_canvas("left")
-    corners, texture = model.faces.numpy(), model.face_texture_coordinate_indices.numpy()
-    vertices = pose_legs({}, {}, {})
-    left, found = np.flatnonzero(vertices[:, 2] < 0), texels_of(canvas)
-    checked = 0
-    for row, vertex in enumerate(left):
-        faces = (corners == vertex).any(axis=1)
-        own = np.unique(texture[faces][corners[faces] == vertex])
-        around = np.setdiff1d(texture[faces], own)
-        if len(own) == 1 and len(around) == faces.sum() == 6 and canvas.position[row, 1] < 60:
-            uv = (10 * model.texture_coordinates[own[0]] + model.texture_coordinates[around].sum(dim=0)).numpy() / 16
-            column, line = 2048 * uv[0] - 399 - 0.5, 2048 * (1 - uv[1]) - 1695 - 0.5
-            assert found[row] == pytest.approx([column, line], abs=0.05)
-            checked += 1
-    assert checked > 100
+    texels = 1000 * (detail[:, :2] * ankle.mean(axis=0) - 1)
+    assert texels[height < 60] == pytest.approx(pixels[height < 60], abs=0.05)
+    return texels
 
 
 def test_nails_have_the_texels_of_nails():
@@ -84,15 +66,13 @@ def test_the_same_state_of_the_generator_gives_the_same_colours(person, legs, pr
     assert not np.array_equal(albedo[0][:5000], albedo[2][:5000])
 
 
-def test_painted_skin_is_the_same_surface_and_needs_its_vertices(legs, procedural):
+def test_painted_skin_is_the_same_surface(legs, procedural):
     look = Appearance(0, (0.4, 0.3, 0.2), 0.5, frozenset(skin.MARKS), None)
     for side, leg in legs.items():
         painted = paint(leg, side, look)
         assert painted.is_watertight
         assert (painted.area, painted.volume) == pytest.approx((leg.area, leg.volume), rel=1e-9)
         assert painted.vertices[: len(leg.vertices)] == pytest.approx(leg.vertices)
-    with pytest.raises(ValueError, match=f"vertices; expected the {len(leg_template('left').redness)} of the template"):
-        paint(legs["left"].subdivide(), "left", look)
 
 
 def test_a_sock_covers_what_lies_below_its_rim(legs, procedural):

@@ -52,7 +52,7 @@ def test_cameras_are_clockwise_and_as_different_as_those_of_phones(foot):
 def test_scenes_contain_what_surrounds_feet(foot):
     scenes = [sample_wild_scene(np.random.default_rng(seed), 1, foot.leg_mesh, "left") for seed in range(20)]
     assert 6 <= sum("paper" in [flat.name for flat in scene.flats] for scene in scenes) <= 18
-    assert {scene.trousers for scene in scenes} == {"none", "short", "long"}
+    assert 3 <= sum(scene.cloth is None for scene in scenes) <= 14
     assert len({scene.floor for scene in scenes}) > 6 and any(scene.gloss for scene in scenes)
     assert len({name for scene in scenes for name, _ in scene.objects}) > 4
     others = [scene.other_foot for scene in scenes if scene.other_foot is not None]
