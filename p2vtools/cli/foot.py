@@ -263,15 +263,13 @@ def _submit(
     from p2vtools.capture.submission import Submission, submit_capture
 
     submission = Submission(tree, subject, source.side, consent, licence)
-    if submission.finish_interrupted():
-        progress.log(f"{submission.folder}: finishes a submission that was interrupted")
-    else:
-        with TemporaryDirectory() as folder:
-            made = source.path
-            if not (made / "subject.json").is_file():
-                made = out or Path(folder) / submission.name
-                _make_capture(source, made)
-            submit_capture(made, submission, progress.log)
+    submission.ensure_new()
+    with TemporaryDirectory() as folder:
+        made = source.path
+        if not (made / "subject.json").is_file():
+            made = out or Path(folder) / submission.name
+            _make_capture(source, made)
+        submit_capture(made, submission, progress.log)
     progress.log(f"{submission.folder}: submitted under {submission.licence}, split {submission.split}; next:")
     progress.log(f"  p2v validate {tree}")
 
