@@ -63,16 +63,12 @@ class Category:
     test: tuple[str, ...]
 
 
-def read_taxonomy(path: str | Path) -> list[Category]:
+def read_taxonomy(path: Path) -> list[Category]:
     """Reads the published taxonomy (``ShapeNet.json``), or that of the synthetic collection.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: not JSON, or an entry without id, name and three lists of ids.
+        ValueError: no such file, not JSON, or an entry without id, name and three lists of ids.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; expected the taxonomy (a JSON list of categories)")
     entries = read_json(path, "expected a list of categories", list)
     if not entries:
         raise FileError(path, "no categories", "expected taxonomy_id, taxonomy_name, train, val, test")
