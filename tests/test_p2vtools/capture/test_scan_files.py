@@ -149,13 +149,12 @@ def test_damaged_and_hostile_usd_files_are_errors(tmp_path):
     stage.Save()
     content = (tmp_path / "whole.usdc").read_bytes()
     UsdUtils.CreateNewUsdzPackage(str(tmp_path / "whole.usdc"), str(tmp_path / "whole.usdz"))
-    package_size = (tmp_path / "whole.usdz").stat().st_size
-    with zipfile.ZipFile(tmp_path / "bomb.usdz", "w", zipfile.ZIP_DEFLATED) as package:
-        package.writestr("stage.usda", b"#usda 1.0\n" + bytes(64 * 2**20))
+    package = (tmp_path / "whole.usdz").read_bytes()
+    with zipfile.ZipFile(tmp_path / "bomb.usdz", "w", zipfile.ZIP_DEFLATED) as bomb:
+        bomb.writestr("stage.usda", b"#usda 1.0\n" + bytes(64 * 2**20))
     for name, damaged in (
-        ("half.usdc", content[: len(content) // 2]),
         ("noise.usdc", content[:80] + np.random.default_rng(0).bytes(len(content) - 80)),
-        ("half.usdz", (tmp_path / "whole.usdz").read_bytes()[: package_size // 2]),
+        ("half.usdz", package[: len(package) // 2]),
         ("long_word.usda", b"#usda 1.0\n" + b"x" * 300_000),
         ("nested.usda", b"#usda 1.0\n" + b'def Xform "a" {\n' * 20_000 + b"}" * 20_000),
     ):
