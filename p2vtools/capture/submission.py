@@ -21,7 +21,7 @@ from jaxtyping import Float
 
 from p2vlib.files import FileError, read_json, write_bytes, write_text
 from p2vlib.geometry.cameras import Camera
-from p2vlib.geometry.frames import FOOT_CUBE_EDGE, FOOT_SYNSET, SIDES, Cube, foot_cube
+from p2vlib.geometry.frames import FOOT_CUBE_EDGE, FOOT_SYNSET, Cube, foot_cube
 from p2vlib.geometry.grids import VoxelGrid, voxelise
 from p2vtools.archives.binvox import read_binvox
 from p2vtools.archives.capture_folder import read_subject, write_capture
@@ -56,7 +56,7 @@ class Submission:
     """The person, side, terms and place of a capture that is added to a data set.
 
     Raises:
-        ValueError: no consent, an id that could identify the person, an unknown side or licence.
+        ValueError: no consent, an id that could identify the person, an unknown licence.
     """
 
     tree: Path
@@ -78,8 +78,6 @@ class Submission:
                 f"subject is {self.subject!r}; expected an id of 1 to 40 letters, digits and dashes that does not"
                 " identify the person: neither name nor e-mail"
             )
-        if self.side not in SIDES:
-            raise ValueError(f"side is {self.side!r}; expected left or right")
         if self.licence not in LICENCES:
             raise ValueError(f"licence is {self.licence!r}; expected one of {', '.join(LICENCES)}")
 
