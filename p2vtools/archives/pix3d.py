@@ -44,8 +44,8 @@ CHAIR_EXTENT = 0.73
 their projected cube. The archive has bounding boxes only."""
 
 FILES = ("img", "mask", "voxel")
-FIELDS = dict.fromkeys([*FILES, "category"], str) | {"bbox": list}
-FIELDS |= dict.fromkeys(["truncated", "occluded", "slightly_occluded"], bool)
+HIDDEN = ("truncated", "occluded", "slightly_occluded")
+FIELDS = {**dict.fromkeys((*FILES, "category"), str), "bbox": list, **dict.fromkeys(HIDDEN, bool)}
 """Keys of an entry of the index that are read, with the types of their values."""
 
 
@@ -104,9 +104,10 @@ def _picture(root: Path, where: str, entry: Any) -> Picture:
     is_box = len(box) == 4 and all(type(value) in (int, float) for value in box)
     if not is_box or box[0] >= box[2] or box[1] >= box[3]:
         raise FileError(where, f"bbox is {box}", "expected left < right and top < bottom in pixels, as left, top, ...")
-    files = [Path(entry[key]) for key in FILES]
-    hidden = entry["truncated"] or entry["occluded"] or entry["slightly_occluded"]
-    return Picture(name, entry["category"], *files, tuple(map(float, box)), not hidden)
+    img, mask, voxel = (Path(entry[key]) for key in FILES)
+    left, top, right, bottom = map(float, box)
+    is_whole = not any(entry[key] for key in HIDDEN)
+    return Picture(name, entry["category"], img, mask, voxel, (left, top, right, bottom), is_whole)
 
 
 def load(
