@@ -84,8 +84,9 @@ def write_archive(root: Path, **members: list[str]) -> dict[str, Path]:
 
 def outlines(capture, cameras) -> float:
     """The mean over every third photo of the IoU of the object and the outline of its grid, 27 points of each voxel."""
-    fine, scores = capture.truth.volume.repeat(3, 0).repeat(3, 1).repeat(3, 2), []
-    points = capture.truth.cube.voxel_centres(len(fine))[fine]
+    cube, scores = capture.truth.cube, []
+    fine = np.argwhere(capture.truth.volume.repeat(3, 0).repeat(3, 1).repeat(3, 2))
+    points = np.asarray(cube.lower) + cube.edge * (fine + 0.5) / (3 * capture.truth.size)
     for content, camera in zip(capture.files[::3], cameras[::3], strict=True):
         seen = np.asarray(Image.open(io.BytesIO(content)))[..., 3] > 127
         column, row, _ = np.floor(camera.project(points)).astype(int).T
