@@ -34,7 +34,6 @@ from safetensors import safe_open
 
 from p2vlib import provenance
 from p2vlib.files import write_text
-from p2vtools import executor
 from tests.chaos_commands import COMMANDS
 from tests.test_p2vtools import test_hostile_files as hostile
 
@@ -325,39 +324,17 @@ def run_part(campaign: Campaign, part: str, goal: int, end: float) -> None:
         spent[name] += time.monotonic() - begin
 
 
-def write_results(counts: dict[str, Counter], failures: list[str], part: str, path: Path, minutes: float) -> None:
+def write_results(campaign: Campaign, part: str, path: Path, minutes: float) -> None:
     """Prints the table of a part and writes it to the file at ``path``."""
     results = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    counts = campaign.counts.get(part, {})
     total = {key: sum(one[key] for one in counts.values()) for key in ("tried", "survived")}
-    failures = [line for line in failures if line.startswith((part, "undisturbed"))]
+    failures = [line for line in campaign.failures if line.startswith((part, "undisturbed"))]
     results[part] = {"commit": provenance.commit(), "minutes": round(minutes, 1), **total}
     results[part] |= {"by": counts, "failures": failures[:100]}
     for name, one in [*counts.items(), ("all", total)]:
         print(f"{part:10} {name:40} {one['tried']:7} tried {one['survived']:7} survived", flush=True)
     write_text(path, json.dumps(results, indent=1) + "\n")
-
-
-def run_in_process(seed: int, arguments: list[str]) -> dict[str, dict]:
-    """The results of a campaign in a process of its own, which has no threads when it forks."""
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "chaos.json"
-        command = [sys.executable, "-m", "tests.chaos", "--seed", str(seed), "--out", str(out), *arguments]
-        subprocess.run(command, cwd=provenance.ROOT, stdout=subprocess.DEVNULL)
-        return json.loads(out.read_text("utf-8"))
-
-
-def run_in_parallel(options: argparse.Namespace) -> int:
-    """Runs campaigns that differ by their seeds, and writes the sum of their results."""
-    arguments = ["--minutes", str(options.minutes), "--only", *options.only, "--commands", *options.commands]
-    jobs = [(options.seed + number, arguments) for number in range(options.campaigns)]
-    found = executor.run_jobs(run_in_process, jobs, "campaigns", "campaign", options.campaigns, options.scheduler)
-    for part in options.only:
-        counts: dict[str, Counter] = {}
-        for name, one in (item for results in found for item in results[part]["by"].items()):
-            counts.setdefault(name, Counter()).update(one)
-        failures = [line for results in found for line in results[part]["failures"]]
-        write_results(counts, failures, part, options.out, max(results[part]["minutes"] for results in found))
-    return int(any(results[part]["failures"] for results in found for part in options.only))
 
 
 def main() -> int:
@@ -367,11 +344,7 @@ def main() -> int:
     parser.add_argument("--only", nargs="*", choices=[*SHARES], default=[*SHARES])
     parser.add_argument("--commands", nargs="*", choices=[*COMMANDS], default=[*COMMANDS])
     parser.add_argument("--out", type=Path, default=provenance.ROOT / "reports" / "chaos.json")
-    parser.add_argument("--campaigns", type=int, default=1, help="at the same time, with consecutive seeds")
-    parser.add_argument("--scheduler", help="address of a Dask scheduler, whose workers run the campaigns")
     options = parser.parse_args()
-    if options.campaigns > 1 or options.scheduler:
-        return run_in_parallel(options)
     torch.set_num_threads(1)  # a process with threads cannot be forked
     os.environ |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(provenance.ROOT)}
     share = sum(SHARES[part] for part in options.only)
@@ -381,8 +354,7 @@ def main() -> int:
         for part in options.only:
             begin = time.monotonic()
             run_part(campaign, part, GOALS[part], begin + 60 * options.minutes * SHARES[part] / share)
-            minutes = (time.monotonic() - begin) / 60
-            write_results(campaign.counts.get(part, {}), campaign.failures, part, options.out, minutes)
+            write_results(campaign, part, options.out, (time.monotonic() - begin) / 60)
     return int(bool(campaign.failures))
 
 

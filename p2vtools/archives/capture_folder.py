@@ -40,12 +40,11 @@ class Capture:
     """In clockwise order."""
     cameras: list[Camera]
     """In the world frame."""
-    names: list[str]
     folder: Path
     subject: dict[str, Any]
     """Content of ``subject.json``."""
     files: list[bytes]
-    """Contents of the photo files; empty where there are none for single photos."""
+    """Contents of the photo files."""
     truth: VoxelGrid
     """Content of ``model.binvox``."""
 
@@ -64,7 +63,7 @@ def read_capture(folder: Path) -> Capture:
     with reading(folder / "subject.json", "expected a JSON object with the cube of the capture"):
         cube = Cube(tuple(subject["cube"]["lower"]), subject["cube"]["edge"])
     rendering = folder / "rendering"
-    names, files, photos = read_photos(rendering)
+    files, photos = read_photos(rendering)
     rows = read_metadata(rendering / "rendering_metadata.txt", len(photos))
     if (folder / "cameras.json").is_file():
         cameras = read_cameras(folder / "cameras.json")
@@ -76,19 +75,18 @@ def read_capture(folder: Path) -> Capture:
     if sizes != [photo.size for photo in photos]:
         found = f"does not match the {len(photos)} photos in {rendering}"
         raise FileError(folder / "cameras.json", found, "expected the camera of each photo")
-    return Capture(photos, cameras, names, folder, subject, files, read_binvox(folder / "model.binvox"))
+    return Capture(photos, cameras, folder, subject, files, read_binvox(folder / "model.binvox"))
 
 
-def read_photos(rendering: Path) -> tuple[list[str], list[bytes], list[Image.Image]]:
-    """Names, file contents and decoded images of the photos listed in ``renderings.txt``, in its order.
+def read_photos(rendering: Path) -> tuple[list[bytes], list[Image.Image]]:
+    """File contents and decoded images of the photos listed in ``renderings.txt``, in its order.
 
     Raises:
         ValueError: no list, an empty list, or a photo that is missing, outside the folder or unreadable.
     """
-    listing = rendering / "renderings.txt"
-    names = read_names(listing)
+    names = read_names(rendering / "renderings.txt")
     files = [listed_photo(rendering, name).read_bytes() for name in names]
-    return names, files, [decode_photo(rendering / name, file) for name, file in zip(names, files, strict=True)]
+    return files, [decode_photo(rendering / name, file) for name, file in zip(names, files, strict=True)]
 
 
 def read_subject(folder: Path) -> dict[str, Any]:

@@ -73,17 +73,15 @@ SOURCES: dict[str, tuple[Source, ...]] = {
 
 
 def fetch(name: str, root: Path | None = None, trust_first_download: bool = False) -> Path:
-    """Downloads and unpacks the data set ``name`` below ``root`` (default ``data/<name>``), unless it exists.
+    """Downloads and unpacks ``name`` of `SOURCES` below ``root`` (default ``data/<name>``), unless it exists.
 
     Args:
         trust_first_download: take files whose sha256 is not known; it is recorded and checked from then on.
 
     Raises:
-        ValueError: an unknown name, an unknown or wrong hash, an archive that is broken or would leave its folder.
+        ValueError: an unknown or wrong hash, an archive that is broken or would leave its folder.
         OSError: no network, a download that keeps breaking off, a disk that is too small.
     """
-    if name not in SOURCES:
-        raise ValueError(f"unknown data set {name!r}; expected one of {', '.join(SOURCES)}")
     root = root or home() / "data" / name
     root.mkdir(parents=True, exist_ok=True)
     for source in SOURCES[name]:

@@ -63,16 +63,12 @@ class Category:
     test: tuple[str, ...]
 
 
-def read_taxonomy(path: str | Path) -> list[Category]:
+def read_taxonomy(path: Path) -> list[Category]:
     """Reads the published taxonomy (``ShapeNet.json``), or that of the synthetic collection.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: not JSON, or an entry without id, name and three lists of ids.
+        ValueError: no such file, not JSON, or an entry without id, name and three lists of ids.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; expected the taxonomy (a JSON list of categories)")
     entries = read_json(path, "expected a list of categories", list)
     if not entries:
         raise FileError(path, "no categories", "expected taxonomy_id, taxonomy_name, train, val, test")
@@ -124,7 +120,7 @@ def read_object(root: Path, synset: str, name: str, views: int = VIEWS, size: in
     rendering = root / RENDERINGS / synset / name / "rendering"
     if not rendering.is_dir():
         raise FileError(rendering, f"missing, although the taxonomy lists {synset}/{name}", "expected its photos")
-    names, files, photos = read_photos(rendering)
+    files, photos = read_photos(rendering)
     rows = read_metadata(rendering / "rendering_metadata.txt", views)
     if len(photos) != views:
         raise FileError(rendering, f"{len(photos)} photos are listed", f"expected {views}")
@@ -141,8 +137,8 @@ def read_object(root: Path, synset: str, name: str, views: int = VIEWS, size: in
     subject["files"] = np.argsort(order).tolist()
     edge = truth.cube.edge
     grid = VoxelGrid(truth.volume, Cube((-edge / 2,) * 3, edge))
-    names, files, photos, cameras = ([values[i] for i in order] for values in (names, files, photos, cameras))
-    return Capture(photos, cameras, names, folder=rendering.parent, subject=subject, files=files, truth=grid)
+    files, photos, cameras = ([values[i] for i in order] for values in (files, photos, cameras))
+    return Capture(photos, cameras, rendering.parent, subject, files, grid)
 
 
 # --------------------------------------------------------------------------------------------------- the whole archive

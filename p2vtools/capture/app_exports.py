@@ -19,7 +19,6 @@ from PIL import Image
 
 from p2vlib.files import FileError, reading
 from p2vlib.geometry.cameras import Camera
-from p2vtools.capture.app_formats import APPS
 from p2vtools.capture.export_archive import ExportArchive
 from p2vtools.capture.scan_files import read_scan
 
@@ -81,14 +80,12 @@ def read_export(app: str, path: Path) -> Export:
     """Reads what ``app`` exported.
 
     Args:
-        app: one of `APPS`.
+        app: one of `app_formats.APPS`.
         path: a folder, a zip, or a JSON file in the folder.
 
     Raises:
-        ValueError: an unknown app, an export of another app, inconsistent or damaged content, or a zip bomb.
+        ValueError: an export of another app, inconsistent or damaged content, or a zip bomb.
     """
-    if app not in APPS:
-        raise ValueError(f"unknown app {app!r}; expected one of {', '.join(APPS)}")
     reader = importlib.import_module(f"p2vtools.capture.app_formats.{app}")
     with reading(path, f"expected what {app} exports: export it again"):
         export = reader.read(ExportArchive(path.parent if path.suffix == ".json" else path))

@@ -17,7 +17,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from p2vlib.geometry.cameras import Camera
-from p2vlib.geometry.frames import FOOT_CUBE, SIDES
+from p2vlib.geometry.frames import FOOT_CUBE
 from p2vtools.capture.app_exports import WITHOUT_MAT, Export, Frame
 from p2vtools.capture.capture_writer import (
     WrittenCapture,
@@ -96,11 +96,9 @@ def capture_from_export(
         report: receives lines about the progress.
 
     Raises:
-        ValueError: an unknown side, an existing ``out``, an implausible or unnecessary length, no floor, no foot in
-            the mesh or in the photos, or cameras without a scale that do not agree with the photos (`check_cameras`).
+        ValueError: an existing ``out``, an implausible or unnecessary length, no floor, no foot in the mesh or in the
+            photos, or cameras without a scale that do not agree with the photos (`check_cameras`).
     """
-    if side not in SIDES:
-        raise ValueError(f"side is {side!r}; expected left or right: which foot is in the photos?")
     ensure_absent(out)
     if length is not None:
         check_foot_length(length, "foot length")

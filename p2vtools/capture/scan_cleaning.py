@@ -111,14 +111,12 @@ def clean_scan(
         foot_length: measured by a ruler, metres: the scan is scaled to it, whatever its unit.
 
     Raises:
-        ValueError: an empty scan, an unknown unit, or nothing in the scan that stands like a foot.
+        ValueError: an empty scan, a unit and a length, or nothing in the scan that stands like a foot.
     """
     if len(mesh.faces) < 20 or not np.isfinite(mesh.vertices).all():
         raise ValueError(f"a scan needs a surface with finite vertices; found {len(mesh.faces)} triangles")
     if unit and foot_length:
         raise ValueError("the scale of a scan comes from its unit or from the length of the foot: pass one of the two")
-    if unit is not None and unit not in UNITS:
-        raise ValueError(f"unit is {unit!r}; expected one of {', '.join(UNITS)}")
     rng, registration = np.random.default_rng(0), TemplateRegistration(template)
     scale, unit, ground, notes = _find_unit(decimate(mesh), unit, foot_length, registration, rng)
     ground, shape = _stand_like_shape(ground, _fit_shape(ground, registration))

@@ -44,8 +44,6 @@ def read_scan(path: Path) -> trimesh.Trimesh:
     check_size(path, limits.SCAN_BYTES, expected)
     if suffix not in SCAN_FORMATS:
         raise FileError(path, f"unsupported format {path.suffix or '(no extension)'}", expected)
-    if not path.stat().st_size:
-        raise FileError(path, "an empty file", expected)
     if suffix == ".binvox":
         vertices, faces = _read_voxels(path)
     elif suffix in USD_FORMATS:

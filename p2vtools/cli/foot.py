@@ -256,15 +256,13 @@ def _submit(source: Path, submission: Submission, make: Callable[[Path], None], 
     """Submits the capture folder ``source``, or the one that ``make`` writes to ``out`` or to a temporary folder."""
     from p2vtools.capture.submission import submit_capture
 
-    if submission.finish_interrupted():
-        progress.log(f"{submission.folder}: finishes a submission that was interrupted")
-    else:
-        with TemporaryDirectory() as folder:
-            made = source
-            if not (made / "subject.json").is_file():
-                made = out or Path(folder) / submission.name
-                make(made)
-            submit_capture(made, submission, progress.log)
+    submission.ensure_new()
+    with TemporaryDirectory() as folder:
+        made = source
+        if not (made / "subject.json").is_file():
+            made = out or Path(folder) / submission.name
+            make(made)
+        submit_capture(made, submission, progress.log)
     progress.log(f"{submission.folder}: submitted under {submission.licence}, split {submission.split}; next:")
     progress.log(f"  p2v validate {submission.tree}")
 

@@ -14,7 +14,7 @@ from p2vlib.geometry.cameras import look_at
 from p2vlib.geometry.frames import FOOT_SYNSET, foot_cube
 from p2vlib.geometry.grids import VoxelGrid
 from p2vtools.archives.binvox import write_binvox
-from p2vtools.archives.camera_files import read_cameras, read_metadata, write_metadata
+from p2vtools.archives.camera_files import write_metadata
 from p2vtools.archives.capture_folder import read_capture, write_capture
 
 CUBE = foot_cube(np.array([[-0.12, 0, -0.05], [0.12, 0.12, 0.05]]))
@@ -41,10 +41,10 @@ def folder(tmp_path: Path) -> Path:
 def test_a_folder_is_read_and_written_and_read_again(folder, tmp_path):
     capture = read_capture(folder)
     assert [photo.size for photo in capture.photos] == [(40, 30)] * 3 and capture.truth.volume.sum() == 22 * 10 * 8
-    photos = dict(zip(capture.names, capture.files, strict=True))
+    photos = {f"{view}.png": content for view, content in enumerate(capture.files)}
     write_capture(tmp_path / "copy", photos, ROWS, capture.cameras, capture.subject, capture.truth)
     again = read_capture(tmp_path / "copy")
-    assert again.files == capture.files and again.subject == capture.subject and again.names == capture.names
+    assert again.files == capture.files and again.subject == capture.subject
     assert np.array_equal(again.truth.volume, capture.truth.volume) and again.truth.cube == capture.truth.cube
     for row, one, other in zip(ROWS, capture.cameras, again.cameras, strict=True):
         assert np.array_equal(one.extrinsics, look_at(row, CUBE.centre, 40, 30).extrinsics)
@@ -57,8 +57,13 @@ def test_a_folder_is_read_and_written_and_read_again(folder, tmp_path):
         ("rendering/02.png", b"\x89PNG\r\n\x1a\nnot one", "not a readable image"),
         ("rendering/renderings.txt", None, "no such file"),
         ("rendering/rendering_metadata.txt", b"0 40 0 .6 50\n", "1 rows for 3"),
+        ("rendering/rendering_metadata.txt", b"0 60 zero .5 40\n" * 3, "'zero'.*; expected azimuth"),
+        ("rendering/rendering_metadata.txt", b"0 60 0 .5 40\n" * 2 + b"0 60 0 nan 40\n", "line 3"),
+        ("rendering/rendering_metadata.txt", b"0 60 0 .5 40\n" * 2 + b"0 60 0 .5\n", "line 3"),
         ("subject.json", b"{}", "the cube of the capture"),
         ("cameras.json", b'{"frames": []}', "does not match"),
+        ("cameras.json", b'{"frames": [{}]}', "expected frames with intrinsics"),
+        ("cameras.json", b"[]", "expected frames with intrinsics"),
         ("model.binvox", b"#binvox 1\ndim 0 0 0\n", "no line 'data'"),
     ],
 )
@@ -71,22 +76,3 @@ def test_a_damaged_folder_is_refused_with_the_name_of_the_file(folder, file, con
     with pytest.raises(ValueError, match=message) as caught:
         read_capture(folder)
     assert str(folder / file) in str(caught.value) and "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("read", "content", "message"),
-    [
-        (lambda path: read_metadata(path, 1), "0 60 zero .5 40\n", "'zero'.*; expected azimuth"),
-        (lambda path: read_metadata(path, 2), "0 60 0 .5 40\n0 60 0 nan 40\n", "line 2"),
-        (lambda path: read_metadata(path, 2), "0 60 0 .5 40\n0 60 0 .5\n", "line 2"),
-        (read_cameras, "", "expected frames with intrinsics"),
-        (read_cameras, "[]", "expected frames with intrinsics"),
-        (read_cameras, '{"frames": [{}]}', "expected frames with intrinsics"),
-    ],
-)
-def test_an_invalid_file_of_cameras_is_refused_with_its_path(tmp_path, read, content, message):
-    path = tmp_path / "cameras"
-    path.write_text(content)
-    with pytest.raises(ValueError, match=message) as caught:
-        read(path)
-    assert str(path) in str(caught.value)

@@ -238,8 +238,3 @@ def test_a_full_disk_is_an_error_before_the_download(source, server, tmp_path, m
     with pytest.raises(OSError, match=r"are free, and ShapeNetVox32.tgz needs"):
         fetch("shapenet", tmp_path)
     assert not server.asked
-
-
-def test_an_unknown_data_set_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"unknown data set 'imagenet'.*shapenet, pix3d"):
-        fetch("imagenet", tmp_path)

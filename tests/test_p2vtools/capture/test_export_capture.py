@@ -34,14 +34,6 @@ def floor_points(rng: np.random.Generator) -> np.ndarray:
     return np.concatenate([flat, box, wall, rng.uniform(-0.5, 0.5, (60, 3))])
 
 
-def test_a_transformed_camera_projects_transformed_points_to_the_same_pixels():
-    camera, points = walk(1)[0], np.random.default_rng(0).uniform(-0.1, 0.1, (20, 3))
-    world = np.eye(4)
-    world[:3, :3], world[:3, 3] = 2.5 * Rotation.random(rng=1).as_matrix(), [1, 2, 3]
-    pixels = export_capture.transform_camera(camera, world).project(points @ world[:3, :3].T + world[:3, 3])
-    assert np.allclose(pixels, camera.project(points) * [1, 1, 2.5])
-
-
 @pytest.mark.parametrize("quarters", range(4))
 def test_photos_are_turned_upright_together_with_their_cameras(quarters):
     camera = look_at((30, 40, 5, 0.5, 50), FOOT_CUBE.centre + [0.02, 0, 0.01], 60, 44)
