@@ -86,7 +86,7 @@ def fetch(name: str, root: Path | None = None, trust_first_download: bool = Fals
     root.mkdir(parents=True, exist_ok=True)
     for source in SOURCES[name]:
         archive, folder = root / source.name, root / source.folder
-        with file_lock(root / ".lock", waiting=lambda: None):
+        with file_lock(root / ".lock"):
             if not (source.folder and folder.is_dir()):
                 _fetch_file(source, archive, folder, trust_first_download)
         print(f"{folder if source.folder else archive}: done", flush=True)

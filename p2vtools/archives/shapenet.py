@@ -230,7 +230,7 @@ def ensure_store(
     key = json.dumps([STORE_VERSION, views, wanted])
     name = hashlib.sha256(key.encode()).hexdigest()[:16]
     store = root / ("shards" if shards or (root / "shards" / name).is_dir() else "decoded") / name
-    with file_lock(store.parent / "lock", waiting=lambda: None):  # the first of several processes fills it
+    with file_lock(store.parent / "lock"):  # the first of several processes fills it
         if store.is_dir() and _is_stale(root, store, views, on_error):
             shutil.rmtree(store)
         if not store.is_dir():

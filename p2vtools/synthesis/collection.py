@@ -150,7 +150,7 @@ def ensure_collection(config: Config, workers: int | None = None, scheduler: str
 
 def _lock(scale: str, name: str) -> contextlib.AbstractContextManager[None]:
     """The lock of all data of a scale (``data``), or of the captures of one person or object."""
-    return file_lock(home() / ".runs" / scale / "locks" / f"{name}.lock", waiting=lambda: None)
+    return file_lock(home() / ".runs" / scale / "locks" / f"{name}.lock")
 
 
 def _render_missing(config: Config, workers: int | None = None, scheduler: str | None = None) -> None:

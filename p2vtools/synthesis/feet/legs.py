@@ -54,7 +54,7 @@ def cache_legs() -> Path:
     The first call takes up to a minute and about 1.5 GB of disk space while it runs.
     """
     path = cache_folder() / f"legs-anny-{version('anny')}.safetensors"
-    with file_lock(cache_folder() / "legs.lock", waiting=lambda: None):
+    with file_lock(cache_folder() / "legs.lock"):
         if not path.exists():
             write_atomically(path, _extract_legs(cache_folder() / "anny-scratch").save_safetensors)
     return path
