@@ -8,15 +8,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float
+from scipy.linalg import block_diag
 from scipy.optimize import least_squares
 
 from p2vlib.geometry.cameras import Camera
 from p2vtools.capture import sheet_detection
-from p2vtools.capture.charuco import MIN_PHOTOS
+from p2vtools.capture.charuco import MIN_PHOTOS, camera_from_pose
 from p2vtools.capture.sheet_detection import SheetLines
 
 SAMPLES = 40
@@ -60,6 +62,14 @@ class SheetPhoto:
     """Rotation vector and translation from the sheet, whose x axis is its longer edge and whose z axis points down."""
     residual: float = 0.0
     """Median distance of the edges, thousandths of the longer side."""
+
+
+class _Edges(NamedTuple):
+    """Where the outline of the sheet is in a photo."""
+
+    points: Float[np.ndarray, "samples 2"]
+    normals: Float[np.ndarray, "samples 2"]
+    seen: Bool[np.ndarray, " samples"]
 
 
 def pose_of(corners: Float[np.ndarray, "4 2"], focal: float, size: tuple[float, float]) -> Float[np.ndarray, " 6"]:
@@ -188,17 +198,14 @@ class SheetFit:
 
         lens = [math.log(self.focal / self.expected), self.distortion[0]]
         start = np.concatenate([lens, self.heights, *(photo.pose for photo in photos)])
-        ends = np.cumsum([0, *(int(edge.seen.sum()) for edge in edges)])
-        pattern = np.zeros((ends[-1] + SHARED, len(start)), bool)
-        pattern[: ends[-1], :SHARED] = True
-        pattern[ends[-1] :, :SHARED] = np.eye(SHARED, dtype=bool)
-        for index, (first, last) in enumerate(zip(ends[:-1], ends[1:], strict=True)):
-            pattern[first:last, SHARED + 6 * index : SHARED + 6 * (index + 1)] = True
+        counts = [int(edge.seen.sum()) for edge in edges]
+        of_poses = block_diag(*(np.ones((count, 6)) for count in counts), np.zeros((SHARED, 0)))
+        pattern = np.hstack([np.vstack([np.ones((sum(counts), SHARED)), np.eye(SHARED)]), of_poses])
         result = least_squares(
             residuals, start, loss="soft_l1", x_scale="jac", jac_sparsity=pattern, method="trf", max_nfev=30
         )
         self._set(result.x)
-        distances = np.split(np.abs(residuals(result.x)), ends[1:])
+        distances = np.split(np.abs(residuals(result.x)), np.cumsum(counts))
         return [
             replace(photo, pose=pose, residual=float(np.median(distance)))
             for photo, pose, distance in zip(photos, result.x[SHARED:].reshape(-1, 6), distances, strict=False)
@@ -209,20 +216,5 @@ class SheetFit:
         self.heights = values[2:SHARED]
 
     def camera(self, photo: SheetPhoto, shape: Sequence[int]) -> Camera:
-        """The pinhole camera of a photo, in the frame of the sheet."""
-        height, width = shape[:2]
-        focal = self.focal * max(height, width) / 1000
-        extrinsics = np.eye(4)
-        # The sheet's x axis is the world's x, its y axis the world's z, and its z axis points down.
-        extrinsics[:3, :3] = cv2.Rodrigues(photo.pose[:3])[0] @ [[1, 0, 0], [0, 0, 1], [0, -1, 0]]
-        extrinsics[:3, 3] = photo.pose[3:]
-        return Camera(np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]]), extrinsics, width, height)
-
-
-@dataclass(frozen=True, eq=False)
-class _Edges:
-    """Where the outline of the sheet is in a photo."""
-
-    points: Float[np.ndarray, "samples 2"]
-    normals: Float[np.ndarray, "samples 2"]
-    seen: Bool[np.ndarray, " samples"]
+        """The pinhole camera of a photo of this ``shape`` (height, width and channels), in the frame of the sheet."""
+        return camera_from_pose(self.focal, np.split(photo.pose, 2), shape[1::-1])
