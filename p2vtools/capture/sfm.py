@@ -138,11 +138,7 @@ def check_model(model: pycolmap.Reconstruction, photos: int, source: Path) -> No
 
 
 def map_photos(
-    photos: list[bytes],
-    camera_model: str,
-    parameters: list[tuple[float, ...]],
-    refine: bool = False,
-    threads: int = 1,
+    photos: list[bytes], camera_model: str, parameters: list[tuple[float, ...]], refine: bool = False, threads: int = 1
 ) -> pycolmap.Reconstruction | None:
     """The model with the most registered photos, then most observations; None with fewer than `MIN_REGISTERED` photos.
 

@@ -214,11 +214,7 @@ def _best_candidate(
 
 
 def towards_toes(
-    weights: PretrainedModel,
-    pictures: Sequence[Picture],
-    cameras: Sequence[Camera],
-    names: list[str],
-    side: str,
+    weights: PretrainedModel, pictures: Sequence[Picture], cameras: Sequence[Camera], names: list[str], side: str
 ) -> tuple[list[Camera], list[float]]:
     """The cameras in a frame whose x axis points to the toes, each turned by half a turn or not.
 

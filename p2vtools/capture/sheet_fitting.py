@@ -113,14 +113,14 @@ class SheetFit:
     def fit(self, photos: Sequence[SheetPhoto], rejected: dict[str, str]) -> list[SheetPhoto]:
         """The photos with their poses, without those that do not agree, which are added to ``rejected``."""
         for reach in SEARCH:
-            edges = [self._edges(photo, reach) for photo in photos]
             kept = []
-            for photo, edge in zip(photos, edges, strict=True):
-                sides = edge.seen.reshape(4, SAMPLES).mean(1)
-                if edge.seen.mean() < MIN_SEEN or (sides > 0.15).sum() < MIN_SIDES:
+            for photo in photos:
+                edges = self._edges(photo, reach)
+                sides = edges.seen.reshape(4, SAMPLES).mean(1)
+                if edges.seen.mean() < MIN_SEEN or (sides > 0.15).sum() < MIN_SIDES:
                     rejected[photo.name] = "too little of the edges of the sheet is visible"
                 else:
-                    kept.append((photo, edge))
+                    kept.append((photo, edges))
             if len(kept) < MIN_PHOTOS:
                 return [photo for photo, _ in kept]
             photos = self._solve(*zip(*kept, strict=True))
