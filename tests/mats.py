@@ -21,9 +21,10 @@ def mat_image_from(camera: Camera, mat: Mat) -> np.ndarray:
     board = mat.image(3)
     height, width = board.shape
     x, z = mat.size[0] / 2000, mat.size[1] / 2000
-    pixels = camera.project(np.array([[-x, 0, -z], [x, 0, -z], [x, 0, z], [-x, 0, z]]))[:, :2].astype(np.float32)
-    corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
-    homography = cv2.getPerspectiveTransform(corners, pixels)
+    pixels = camera.project(np.array([[-x, 0, -z], [x, 0, -z], [x, 0, z], [-x, 0, z]]))[:, :2]
+    corners = np.array([[0, 0], [width, 0], [width, height], [0, height]])
+    # OpenCV's origin is the centre of the first pixel.
+    homography = cv2.getPerspectiveTransform(*((one - 0.5).astype(np.float32) for one in (corners, pixels)))
     size = camera.width, camera.height
     image = cv2.warpPerspective(board, homography, size, borderValue=128, flags=cv2.INTER_AREA)
     return np.repeat(image[..., None], 3, axis=2)

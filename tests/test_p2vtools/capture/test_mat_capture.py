@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -21,11 +20,7 @@ from p2vtools.capture.charuco import BoardDetection, detect_board, solve_cameras
 from p2vtools.capture.mat_capture import MAX_VIEWS, capture_on_mat, choose_views
 from p2vtools.cli import main
 from p2vtools.fit.photo_set import read_photo_set
-from p2vtools.synthesis.feet.foot import make_feet
-from p2vtools.synthesis.feet.population import sample_population
 from p2vtools.synthesis.mat import BORDER_MATS, MATS, GluedMat, Mat, get_mat
-from p2vtools.synthesis.photos import trajectories
-from p2vtools.synthesis.photos.rendering import render_phone_photos
 from tests.mats import mat_image, mat_image_from, write_phone_photos, write_photos, write_video
 
 WIDTH, HEIGHT = 640, 480
@@ -36,13 +31,10 @@ Walk = tuple[list[np.ndarray], list[Camera]]
 
 @pytest.fixture(scope="session")
 def walk() -> Walk:
-    """Photos of a left foot on the mat, and their true cameras."""
-    mesh = make_feet(sample_population(4712, 1)[0])["left"].leg_mesh
-    walk = trajectories.sample_phone_trajectory(np.random.default_rng(1), PHOTOS, np.array([0, 0.05, 0]), pixels=WIDTH)
-    centre = np.array([[0, 0, 0], [0, 0, (HEIGHT - WIDTH) / 2], [0, 0, 0]])
-    cameras = [replace(one, intrinsics=one.intrinsics + centre, height=HEIGHT) for one in walk.cameras]
-    photos = render_phone_photos(mesh, replace(walk, cameras=cameras), 5, MAT.to_sheet(4))
-    return [np.asarray(Image.open(io.BytesIO(photo)).convert("RGB")) for photo in photos], cameras
+    """Drawings of the mat from all sides, clockwise, and their true cameras; the benchmark has rendered photos."""
+    rows = [(60 * number + 7, (35, 45, 55)[number % 3], 4 * number - 10, 0.55, 50) for number in range(PHOTOS)]
+    cameras = [look_at(row, FOOT_CUBE.centre, WIDTH, HEIGHT) for row in rows]
+    return [mat_image_from(camera, MAT) for camera in cameras], cameras
 
 
 @pytest.fixture(scope="session")
@@ -70,22 +62,20 @@ def test_metadata_row_is_the_inverse_of_look_at(row):
 
 def test_cameras_and_focal_length_are_found(walk, written):
     assert written.quality == "good" and len(written.rows) == PHOTOS
-    true = sorted(walk[1], key=lambda one: (metadata_row(one, FOOT_CUBE.centre)[0] + 15) % 360)
-    errors = np.array([pose_error(*pair) for pair in zip(written.cameras, true, strict=True)])
-    assert np.median(errors[:, 0]) < 1.5 and errors[:, 0].max() < 4, errors
-    assert errors[:, 1].max() < 0.3
-    assert written.cameras[0].intrinsics[0, 0] == pytest.approx(true[0].intrinsics[0, 0], rel=0.005)
+    errors = np.array([pose_error(*pair) for pair in zip(written.cameras, walk[1], strict=True)])
+    assert errors[:, 0].max() < 1 and errors[:, 1].max() < 0.1, errors
+    assert written.cameras[0].intrinsics[0, 0] == pytest.approx(walk[1][0].intrinsics[0, 0], rel=0.005)
 
 
 def test_lens_distortion_is_removed():
-    """Radial distortion of k1 = -0.1, which moves corners by up to ten pixels."""
-    camera, k1 = look_at((30, 50, 0, 0.6, 50), np.zeros(3), WIDTH, HEIGHT), np.array([-0.1, 0, 0, 0, 0])
+    """Radial distortion moves corners by 2 pixels on average, and by up to 10."""
+    camera, k1 = look_at((30, 50, 0, 0.6, 50), np.zeros(3), WIDTH, HEIGHT), np.array([-0.4, 0, 0, 0, 0])
     grid = np.stack(np.meshgrid(np.arange(WIDTH), np.arange(HEIGHT)), -1).reshape(-1, 1, 2).astype(np.float32)
     source = cv2.undistortPoints(grid, camera.intrinsics, k1, P=camera.intrinsics).reshape(HEIGHT, WIDTH, 2)
     distorted = cv2.remap(mat_image_from(camera, MAT), source, None, cv2.INTER_LINEAR)
     found = detect_board("0", undistort(distorted, camera, k1), MAT)
     expected = camera.project(MAT.corners()[found.ids])[:, :2] - 0.5
-    assert len(found.ids) > 50 and np.linalg.norm(found.corners - expected, axis=1).max() < 1.5
+    assert len(found.ids) > 50 and np.linalg.norm(found.corners - expected, axis=1).mean() < 0.5
 
 
 def test_photos_that_are_mirrored_or_with_a_moved_mat_are_rejected(walk):
