@@ -11,9 +11,9 @@ from p2vlib.geometry.cameras import Camera, look_at
 from p2vtools.synthesis.mat import Mat
 
 
-def mat_image(mat: Mat, azimuth: float, width: int = 640, height: int = 480) -> np.ndarray:
+def mat_image(mat: Mat, azimuth: float) -> np.ndarray:
     """The mat on a grey floor, from ``azimuth``."""
-    return mat_image_from(look_at((azimuth, 50, 0, 0.6, 50), np.zeros(3), width, height), mat)
+    return mat_image_from(look_at((azimuth, 50, 0, 0.6, 50), np.zeros(3), 640, 480), mat)
 
 
 def mat_image_from(camera: Camera, mat: Mat) -> np.ndarray:
