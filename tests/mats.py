@@ -11,9 +11,9 @@ from p2vlib.geometry.cameras import Camera, look_at
 from p2vtools.synthesis.mat import Mat
 
 
-def mat_image(mat: Mat, azimuth: float, width: int = 640, height: int = 480) -> np.ndarray:
+def mat_image(mat: Mat, azimuth: float) -> np.ndarray:
     """The mat on a grey floor, from ``azimuth``."""
-    return mat_image_from(look_at((azimuth, 50, 0, 0.6, 50), np.zeros(3), width, height), mat)
+    return mat_image_from(look_at((azimuth, 50, 0, 0.6, 50), np.zeros(3), 640, 480), mat)
 
 
 def mat_image_from(camera: Camera, mat: Mat) -> np.ndarray:
@@ -21,9 +21,10 @@ def mat_image_from(camera: Camera, mat: Mat) -> np.ndarray:
     board = mat.image(3)
     height, width = board.shape
     x, z = mat.size[0] / 2000, mat.size[1] / 2000
-    pixels = camera.project(np.array([[-x, 0, -z], [x, 0, -z], [x, 0, z], [-x, 0, z]]))[:, :2].astype(np.float32)
-    corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
-    homography = cv2.getPerspectiveTransform(corners, pixels)
+    pixels = camera.project(np.array([[-x, 0, -z], [x, 0, -z], [x, 0, z], [-x, 0, z]]))[:, :2]
+    corners = np.array([[0, 0], [width, 0], [width, height], [0, height]])
+    # OpenCV's origin is the centre of the first pixel.
+    homography = cv2.getPerspectiveTransform(*((one - 0.5).astype(np.float32) for one in (corners, pixels)))
     size = camera.width, camera.height
     image = cv2.warpPerspective(board, homography, size, borderValue=128, flags=cv2.INTER_AREA)
     return np.repeat(image[..., None], 3, axis=2)

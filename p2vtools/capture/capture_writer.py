@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from matplotlib.figure import Figure
 
 from p2vlib.geometry.cameras import Camera, Row
 from p2vlib.geometry.frames import FOOT_CUBE, FOOT_SYNSET
 from p2vtools.archives import capture_folder
 from p2vtools.archives.photo_files import encode_photo
-from p2vtools.capture.charuco import sharpness
+from p2vtools.capture.charuco import Picture, sharpness
 from p2vtools.files import atomic_directory
 
 MAX_GAP = 75.0
@@ -44,9 +45,9 @@ class WrittenCapture:
     """Where the scale of the cameras comes from, a key of `photo_set.SCALES`."""
     advice: list[str]
     """What to photograph again, one sentence each; empty if nothing is missing."""
-    notes: list[str] = field(default_factory=list)
+    notes: list[str]
     """How the capture was made, one sentence each."""
-    rejected: dict[str, str] = field(default_factory=dict)
+    rejected: dict[str, str]
     """Original name of each photo that was rejected -> reason."""
 
     @property
@@ -80,9 +81,7 @@ def clockwise_order(rows: Sequence[Row]) -> list[int]:
     return sorted(range(len(rows)), key=lambda index: (rows[index][0] + 15) % 360)
 
 
-def turn_upright(
-    picture: UInt8[np.ndarray, "_ _ 3"], camera: Camera
-) -> tuple[UInt8[np.ndarray, "height width 3"], Camera]:
+def turn_upright(picture: Picture, camera: Camera) -> tuple[Picture, Camera]:
     """A photo and its ``camera``, both turned by quarters until the world's up points up in the photo.
 
     A phone that looks down does not know it.
@@ -108,12 +107,13 @@ def write_foot_capture(
     side: str,
     scale: str,
     names: list[str],
-    pictures: Sequence[UInt8[np.ndarray, "_ _ 3"]],
+    pictures: Sequence[Picture],
     cameras: list[Camera],
     subject: dict[str, object],
     extra_advice: Sequence[str] = (),
     notes: Sequence[str] = (),
     write_extra: Callable[[Path], object] = lambda folder: None,
+    rejected: Mapping[str, str] = MappingProxyType({}),
 ) -> WrittenCapture:
     """Writes the capture folder ``out`` atomically, with ``coverage.png``.
 
@@ -126,6 +126,7 @@ def write_foot_capture(
         extra_advice: advice in addition to that of `capture_advice`.
         notes: how the capture was made.
         write_extra: writes more files into the folder it is called with.
+        rejected: original name of each photo that was rejected -> reason.
 
     Raises:
         ValueError: ``out`` exists already.
@@ -133,13 +134,13 @@ def write_foot_capture(
     rows = [metadata_row(camera, FOOT_CUBE.centre) for camera in cameras]
     advice = [*capture_advice(rows, names, [*map(sharpness, pictures)]), *extra_advice]
     common = {"subject": out.name, "taxonomy": FOOT_SYNSET, "side": side, "look": "phone", "metadata": "metric"}
-    common["scale"] = scale
+    subject = {**common, "scale": scale, "cube": asdict(FOOT_CUBE), **subject}
     photos = {f"{number:02d}.jpg": encode_photo(picture) for number, picture in enumerate(pictures)}
     with atomic_directory(out) as folder:
-        capture_folder.write_capture(folder, photos, rows, cameras, {**common, "cube": asdict(FOOT_CUBE), **subject})
+        capture_folder.write_capture(folder, photos, rows, cameras, subject)
         coverage_figure(rows, advice).savefig(folder / "coverage.png", dpi=110)
         write_extra(folder)
-    return WrittenCapture(out, names, cameras, scale, advice, list(notes))
+    return WrittenCapture(out, names, cameras, scale, advice, list(notes), dict(rejected))
 
 
 def rate_capture(photos: int, advice: Sequence[str]) -> str:
@@ -191,6 +192,5 @@ def coverage_figure(rows: Sequence[Row], advice: Sequence[str]) -> Figure:
     axes.tick_params(axis="x", pad=12)
     axes.set_yticks([0, 30, 60, 90], ["0°", "30°", "60°", "90°"], color="#222222", fontsize=7)
     axes.grid(color="#c9ced6")
-    title = f"{rate_capture(len(rows), advice)}: {len(rows)} photos"
-    axes.set_title("\n".join([title, *advice]), fontsize=9)
+    axes.set_title("\n".join([f"{rate_capture(len(rows), advice)}: {len(rows)} photos", *advice]), fontsize=9)
     return figure

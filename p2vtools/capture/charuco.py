@@ -19,6 +19,11 @@ from jaxtyping import Float, Float32, Int, UInt8
 from p2vlib.geometry.cameras import Camera
 from p2vtools.synthesis.mat import MATS, BorderMat, GluedMat, Mat, find_mats, marker_dictionary
 
+Picture = UInt8[np.ndarray, "_ _ 3"]
+"""An RGB photo."""
+
+Grey = UInt8[np.ndarray, "height width"]
+
 CELLS = 7
 """Cells along the edge of a marker, with its black frame."""
 
@@ -54,57 +59,69 @@ class BoardDetection:
     """Why the board was not found, where the photo shows the reason, and what to do."""
 
 
-@dataclass(frozen=True, eq=False)
-class CameraSolution:
-    """Lens and camera poses of the photos that could be solved."""
+class Lens(NamedTuple):
+    """A lens whose optical axis goes through the centre of the photo."""
 
-    names: list[str]
-    cameras: list[Camera]
-    """Pinhole cameras of the photos after `undistort`, in the frame of the mat."""
-    errors: Float[np.ndarray, " photos"]
-    """Mean reprojection error of each photo, pixels."""
-    distortions: list[Float[np.ndarray, " 5"]]
-    """OpenCV's coefficients of the lens of each photo; only the first radial one is estimated."""
-    rejected: dict[str, str]
-    """Name of each rejected photo -> reason."""
-    mat: Mat
-    """The mat; of two sheets glued together a `GluedMat`, if enough photos show both."""
+    focal: float
+    """Focal length in thousandths of the photo's longer side."""
+    distortion: Float[np.ndarray, " 5"]
+    """OpenCV's coefficients; only the first radial one is estimated."""
 
 
-def detect_board(name: str, picture: UInt8[np.ndarray, "height width 3"], mat: Mat) -> BoardDetection:
+class SolvedPhoto(NamedTuple):
+    """A photo with its lens and its pose."""
+
+    detection: BoardDetection
+    lens: Lens
+    pose: tuple[np.ndarray, np.ndarray]
+    """Rotation vector and translation of the board, metres."""
+    error: float
+    """Mean reprojection error, thousandths of the photo's longer side."""
+
+    @property
+    def pixel_error(self) -> float:
+        """Mean reprojection error, pixels."""
+        return self.error * max(self.detection.size) / 1000
+
+    def camera(self, mat: Mat, scale: float = 1.0) -> Camera:
+        """The pinhole camera after `undistort` in the frame of ``mat``, which was printed ``scale`` times too large."""
+        middle = mat.size[0] / 2000, mat.size[1] / 2000
+        return camera_from_pose(self.lens.focal, self.pose, self.detection.size, middle, scale)
+
+
+def detect_board(name: str, picture: Picture, mat: Mat) -> BoardDetection:
     """Detects the board of ``mat`` in an RGB photo."""
     grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
-    corners, ids, marker_ids = _detect(grey, mat)
-    problem = "" if len(ids) >= mat.min_corners else _find_problem(grey, mat, marker_ids)
-    return BoardDetection(name, (picture.shape[1], picture.shape[0]), ids, corners, sharpness(picture), problem)
+    corners, ids = _detect(grey, mat)
+    problem = "" if len(ids) >= mat.min_corners else _find_problem(grey, mat)
+    return BoardDetection(name, grey.shape[::-1], ids, corners, sharpness(picture), problem)
 
 
-def _detect(
-    grey: UInt8[np.ndarray, "height width"], mat: Mat
-) -> tuple[Float[np.ndarray, "corners 2"], Int[np.ndarray, " corners"], Int[np.ndarray, " markers"]]:
-    """Corners of the board of ``mat``, their ids, and the ids of all detected markers, of any mat."""
+def _detect(grey: Grey, mat: Mat) -> tuple[Float[np.ndarray, "corners 2"], Int[np.ndarray, " corners"]]:
+    """Corners of the board of ``mat``, and their ids."""
     if isinstance(mat, BorderMat):
         marks, marker_ids = _detect_markers(grey)
         shown = np.isin(marker_ids, mat.marker_ids)
         ids = (4 * (marker_ids[shown] - mat.first_marker)[:, None] + np.arange(4)).ravel()
-        corners = [_intersect_edges(grey, mark) for mark in marks[shown]]
-        return np.reshape(corners, (-1, 2)), ids, marker_ids
-    corners, ids, _, marker_ids = cv2.aruco.CharucoDetector(mat.board()).detectBoard(grey)
-    corners = np.asarray([] if corners is None else corners, float).reshape(-1, 2)
-    return corners, *(np.asarray([] if found is None else found, int).ravel() for found in (ids, marker_ids))
+        return np.reshape([_intersect_edges(grey, mark) for mark in marks[shown]], (-1, 2)), ids
+    corners, ids, *_ = cv2.aruco.CharucoDetector(mat.board()).detectBoard(grey)
+    if ids is None:
+        return np.zeros((0, 2)), np.zeros(0, int)
+    return corners.reshape(-1, 2).astype(float), ids.ravel().astype(int)
 
 
-def _detect_markers(
-    grey: UInt8[np.ndarray, "height width"],
-) -> tuple[Float[np.ndarray, "markers 4 2"], Int[np.ndarray, " markers"]]:
+def _detect_markers(grey: Grey) -> tuple[Float[np.ndarray, "markers 4 2"], Int[np.ndarray, " markers"]]:
     """Corners and ids of all markers of the dictionary."""
     marks, ids, _ = cv2.aruco.ArucoDetector(marker_dictionary()).detectMarkers(grey)
     return np.asarray(marks, float).reshape(-1, 4, 2), np.asarray([] if ids is None else ids, int).ravel()
 
 
-def _intersect_edges(
-    grey: UInt8[np.ndarray, "height width"], mark: Float[np.ndarray, "4 2"]
-) -> Float[np.ndarray, "4 2"]:
+def _visible_mats(grey: Grey) -> list[Mat]:
+    """The mats whose markers are visible, several if they have the same board; none with too few markers."""
+    return find_mats(_detect_markers(grey)[1])
+
+
+def _intersect_edges(grey: Grey, mark: Float[np.ndarray, "4 2"]) -> Float[np.ndarray, "4 2"]:
     """The corners of a detected mark as intersections of lines through its edges.
 
     Blur rounds a corner, so that a refinement at the corner itself is half a pixel too far inside.
@@ -127,61 +144,42 @@ def _intersect_edges(
     return corners[:, :2] / corners[:, 2:]
 
 
-def printed_design(pictures: Iterable[UInt8[np.ndarray, "height width 3"]], mat: Mat) -> Mat:
+def recognise_mat(picture: Picture) -> Mat | None:
+    """The mat in an RGB photo, any of those with the same board; None if too few of its markers are visible."""
+    return next(iter(_visible_mats(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY))), None)
+
+
+def printed_design(pictures: Iterable[Picture], mat: Mat) -> Mat:
     """``mat``, or the chessboard that was printed on the same paper before, if that is what RGB photos show."""
     older = MATS[mat.name]
-    for picture in pictures if older != mat else ():
-        if found := find_mats(_detect_markers(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY))[1]):
-            return older if older in found else mat
-    return mat
+    seen = mat if older == mat else next(filter(None, map(recognise_mat, pictures)), mat)
+    return older if seen == older else mat
 
 
-def recognise_mat(picture: UInt8[np.ndarray, "height width 3"]) -> Mat | None:
-    """The mat in an RGB photo, any of those with the same board; None if too few of its markers are visible."""
-    mats = find_mats(_detect_markers(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY))[1])
-    return mats[0] if mats else None
-
-
-def _find_problem(grey: UInt8[np.ndarray, "height width"], mat: Mat, marker_ids: Int[np.ndarray, " markers"]) -> str:
+def _find_problem(grey: Grey, mat: Mat) -> str:
     """Whether the photo shows another mat, or is a mirror image; no marker can be read in a mirror image."""
-    others = find_mats(marker_ids)
+    others = _visible_mats(grey)
     if others and mat not in others:
         names = " or ".join(repr(other.name) for other in others)
         return f"shows the mat {names}, not {mat.name!r}: pass --mat {others[0].name}"
-    if not others and find_mats(_detect(np.ascontiguousarray(grey[:, ::-1]), mat)[2]):
+    if not others and _visible_mats(np.ascontiguousarray(grey[:, ::-1])):
         return (
             "is a mirror image, as from a selfie camera: use the camera at the back of the phone, or turn mirroring off"
         )
     return ""
 
 
-def sharpness(picture: UInt8[np.ndarray, "height width 3"]) -> float:
+def sharpness(picture: Picture) -> float:
     """Variance of the Laplacian; of two photos of the same scene the sharper one has the larger value."""
     return float(cv2.Laplacian(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.CV_32F).var())
 
 
-class _Lens(NamedTuple):
-    """A lens whose optical axis goes through the centre of the photo."""
-
-    focal: float
-    """Focal length in thousandths of the photo's longer side."""
-    distortion: Float[np.ndarray, " 5"]
-
-
-class _Solved(NamedTuple):
-    """A photo with its lens, its pose (rotation vector and translation of the board) and its error."""
-
-    detection: BoardDetection
-    lens: _Lens
-    pose: tuple[np.ndarray, np.ndarray]
-    error: float
-    """Mean reprojection error, thousandths of the photo's longer side."""
-
-
-def solve_cameras(detections: Sequence[BoardDetection], mat: Mat) -> CameraSolution:
+def solve_cameras(detections: Sequence[BoardDetection], mat: Mat) -> tuple[list[SolvedPhoto], dict[str, str], Mat]:
     """Lenses and camera poses of the photos, without those that do not agree with the others.
 
-    Of a mat of two sheets, the place where the second one was glued is estimated, too.
+    Returns:
+        The photos that agree, the names of the rejected ones -> reason, and the mat: of two sheets glued together a
+        `GluedMat`, if enough photos show both.
 
     Raises:
         ValueError: too few photos that show enough of the mat.
@@ -204,13 +202,10 @@ def solve_cameras(detections: Sequence[BoardDetection], mat: Mat) -> CameraSolut
     for _ in range(GLUE_STEPS if mat.sheets == 2 else 0):
         mat = _locate_second_sheet(solved, mat)
         solved, rejected = _solve(used, mat)
-    cameras = [_to_camera(one, mat) for one in solved]
-    errors = np.array([one.error * max(one.detection.size) / 1000 for one in solved])
-    names, distortions = [one.detection.name for one in solved], [one.lens.distortion for one in solved]
-    return CameraSolution(names, cameras, errors, distortions, unusable | rejected, mat)
+    return solved, unusable | rejected, mat
 
 
-def _solve(used: Sequence[BoardDetection], mat: Mat) -> tuple[list[_Solved], dict[str, str]]:
+def _solve(used: Sequence[BoardDetection], mat: Mat) -> tuple[list[SolvedPhoto], dict[str, str]]:
     """The photos that agree, in their order, and the rejected ones -> reason."""
     rejected: dict[str, str] = {}
     groups, solved = _group_by_lens(used, mat), []
@@ -230,7 +225,7 @@ def _solve(used: Sequence[BoardDetection], mat: Mat) -> tuple[list[_Solved], dic
     return sorted(solved, key=lambda one: used.index(one.detection)), rejected
 
 
-def _locate_second_sheet(solved: Sequence[_Solved], mat: Mat) -> Mat:
+def _locate_second_sheet(solved: Sequence[SolvedPhoto], mat: Mat) -> Mat:
     """The mat with its second sheet where the corners in all photos agree best, by a Gauss-Newton step.
 
     It needs `MIN_PHOTOS` photos with enough corners of both sheets; otherwise ``mat`` is returned.
@@ -257,21 +252,15 @@ def _locate_second_sheet(solved: Sequence[_Solved], mat: Mat) -> Mat:
     return replace(glued, offset=tuple(offset.tolist()))
 
 
-def estimate_camera(detection: BoardDetection, mat: Mat) -> Camera:
-    """The camera of one photo alone, without lens distortion."""
-    return _to_camera(_calibrate([detection], mat)[0], mat)
-
-
 def _group_by_lens(detections: Sequence[BoardDetection], mat: Mat) -> list[list[BoardDetection]]:
     """Photos of one shape, upright or sideways, and of nearly one focal length; the largest group first."""
-    keys = [(_shape(one), _calibrate([one], mat)[0].lens.focal) for one in detections]
-    groups, last = [], (0.0, 0.0)
-    for index in sorted(range(len(keys)), key=lambda index: keys[index]):
-        shape, focal = keys[index]
-        if shape != last[0] or focal > SAME_LENS * last[1]:
+    alone = [(_shape(one), calibrate([one], mat)[0].lens.focal, one) for one in detections]
+    groups, last_shape, last_focal = [], 0.0, 0.0
+    for shape, focal, detection in sorted(alone, key=lambda one: one[:2]):
+        if shape != last_shape or focal > SAME_LENS * last_focal:
             groups.append([])
-        groups[-1].append(detections[index])
-        last = shape, focal
+        groups[-1].append(detection)
+        last_shape, last_focal = shape, focal
     return sorted(groups, key=len, reverse=True)
 
 
@@ -280,11 +269,11 @@ def _shape(detection: BoardDetection) -> float:
     return round(min(detection.size) / max(detection.size), 2)
 
 
-def _solve_together(group: list[BoardDetection], mat: Mat, rejected: dict[str, str]) -> list[_Solved]:
+def _solve_together(group: list[BoardDetection], mat: Mat, rejected: dict[str, str]) -> list[SolvedPhoto]:
     """Photos of one lens, without those that do not agree, which are added to ``rejected``."""
     group = list(group)
     while True:
-        solved = _calibrate(group, mat)
+        solved = calibrate(group, mat)
         errors = np.array([one.error for one in solved])
         worst = int(errors.argmax())
         if errors[worst] <= max(MAX_ERROR, 3 * float(np.median(errors))) or len(group) <= MIN_PHOTOS:
@@ -294,8 +283,8 @@ def _solve_together(group: list[BoardDetection], mat: Mat, rejected: dict[str, s
 
 
 def _solve_alone(
-    detection: BoardDetection, mat: Mat, solved: Sequence[_Solved], rejected: dict[str, str]
-) -> _Solved | None:
+    detection: BoardDetection, mat: Mat, solved: Sequence[SolvedPhoto], rejected: dict[str, str]
+) -> SolvedPhoto | None:
     """A photo with a lens of the ``solved`` ones of its shape if it agrees, otherwise with its own.
 
     None: it was added to ``rejected``.
@@ -305,23 +294,22 @@ def _solve_alone(
         one = _with_lens(detection, mat, lens)
         if one.error <= MAX_ERROR:
             return one
-    (one,) = _calibrate([detection], mat, solved[0].lens.distortion)
+    (one,) = calibrate([detection], mat, solved[0].lens.distortion)
     if one.error <= MAX_ERROR_ALONE:
         return one
     rejected[detection.name] = _describe_error(one)
     return None
 
 
-def _describe_error(one: _Solved) -> str:
-    pixels = one.error * max(one.detection.size) / 1000
-    return f"corners are off by {pixels:.1f} pixels: did the mat or the foot move, or was the photo cropped?"
+def _describe_error(one: SolvedPhoto) -> str:
+    return f"corners are off by {one.pixel_error:.1f} pixels: did the mat or the foot move, or was the photo cropped?"
 
 
-def _with_lens(detection: BoardDetection, mat: Mat, lens: _Lens) -> _Solved:
+def _with_lens(detection: BoardDetection, mat: Mat, lens: Lens) -> SolvedPhoto:
     """The pose of a photo whose lens is known."""
     matrix, points = _matrix(lens.focal), _to_thousandths(detection)
     _, *pose = cv2.solvePnP(mat.board_corners()[detection.ids], points.astype(float), matrix, lens.distortion)
-    return _Solved(detection, lens, tuple(pose), _error(detection, tuple(pose), mat, lens))
+    return SolvedPhoto(detection, lens, tuple(pose), _error(detection, tuple(pose), mat, lens))
 
 
 def most_common_problem(detections: Sequence[BoardDetection]) -> str:
@@ -334,7 +322,7 @@ def most_common_problem(detections: Sequence[BoardDetection]) -> str:
     return f"{first} {problem}" + (f" (and {count - 1} more)" if count > 1 else "")
 
 
-def undistort(picture: UInt8[np.ndarray, "height width 3"], camera: Camera, distortion: np.ndarray) -> np.ndarray:
+def undistort(picture: Picture, camera: Camera, distortion: np.ndarray) -> Picture:
     """The photo without lens distortion, as the pinhole ``camera`` would take it."""
     intrinsics = camera.intrinsics.copy()
     intrinsics[:2, 2] -= 0.5  # OpenCV's origin is the centre of the first pixel, ours its corner
@@ -352,9 +340,9 @@ def _matrix(focal: float) -> Float[np.ndarray, "3 3"]:
     return np.array([[focal, 0, 499.5], [0, focal, 499.5], [0, 0, 1]])
 
 
-def _calibrate(
+def calibrate(
     detections: Sequence[BoardDetection], mat: Mat, distortion: Float[np.ndarray, " 5"] | None = None
-) -> list[_Solved]:
+) -> list[SolvedPhoto]:
     """Lens and poses of photos of one lens. With fewer than `MIN_PHOTOS` its ``distortion`` is not estimated."""
     board = mat.board_corners().astype(np.float32)
     objects, images = [board[one.ids] for one in detections], [_to_thousandths(one) for one in detections]
@@ -365,31 +353,46 @@ def _calibrate(
     _, matrix, found, *poses = cv2.calibrateCamera(
         objects, images, (1000, 1000), _matrix(1000 * DEFAULT_FOCAL), initial, flags=flags
     )
-    lens = _Lens(float(matrix[0, 0]), np.asarray(found).ravel()[:5])
+    lens = Lens(float(matrix[0, 0]), np.asarray(found).ravel()[:5])
     pairs = zip(detections, zip(*poses, strict=True), strict=True)
-    return [_Solved(one, lens, pose, _error(one, pose, mat, lens)) for one, pose in pairs]
+    return [SolvedPhoto(one, lens, pose, _error(one, pose, mat, lens)) for one, pose in pairs]
 
 
-def _error(one: BoardDetection, pose: tuple, mat: Mat, lens: _Lens) -> float:
+def _error(one: BoardDetection, pose: tuple, mat: Mat, lens: Lens) -> float:
     """Mean reprojection error, thousandths of the longer side."""
     return float(np.linalg.norm(_residuals(one, pose, mat, lens), axis=1).mean())
 
 
-def _residuals(one: BoardDetection, pose: tuple, mat: Mat, lens: _Lens) -> Float[np.ndarray, "corners 2"]:
+def _residuals(one: BoardDetection, pose: tuple, mat: Mat, lens: Lens) -> Float[np.ndarray, "corners 2"]:
     """Reprojection errors of the corners, thousandths of the longer side."""
     expected, _ = cv2.projectPoints(mat.board_corners()[one.ids], *pose, _matrix(lens.focal), lens.distortion)
     return expected[:, 0] - _to_thousandths(one)
 
 
-def _to_camera(one: _Solved, mat: Mat) -> Camera:
-    """The pinhole camera of a photo, in the frame of the mat."""
-    width, height = one.detection.size
-    focal = one.lens.focal * max(width, height) / 1000
-    intrinsics = np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
-    rotation, translation = one.pose
+def camera_from_pose(
+    focal: float,
+    pose: Sequence[np.ndarray],
+    size: Sequence[int],
+    middle: tuple[float, float] = (0.0, 0.0),
+    scale: float = 1.0,
+) -> Camera:
+    """The pinhole camera of a photo of a board on the floor, in the world whose origin is the middle of the board.
+
+    Args:
+        focal: thousandths of the photo's longer side.
+        pose: rotation vector and translation from the frame of the board (metres, z axis down) to that of the camera.
+        size: width and height of the photo, pixels.
+        middle: of the board, in its frame.
+        scale: true size of the board, relative to that in its frame.
+    """
+    width, height = size
+    focal = focal * max(width, height) / 1000
     from_board, to_board = np.eye(4), np.eye(4)
-    from_board[:3, :3], from_board[:3, 3] = cv2.Rodrigues(rotation)[0], np.ravel(translation)
-    # The board's x axis is the world's x, its y axis the world's z, and its z axis points down.
+    from_board[:3, :3], from_board[:3, 3] = cv2.Rodrigues(pose[0])[0], np.ravel(pose[1])
+    # The board's x axis is the world's x, its y axis the world's z.
     to_board[:3, :3] = [[1, 0, 0], [0, 0, 1], [0, -1, 0]]
-    to_board[:2, 3] = mat.size[0] / 2000, mat.size[1] / 2000
-    return Camera(intrinsics, from_board @ to_board, width, height)
+    to_board[:2, 3] = middle
+    intrinsics = np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
+    extrinsics = from_board @ to_board
+    extrinsics[:3, 3] *= scale
+    return Camera(intrinsics, extrinsics, width, height)

@@ -9,7 +9,7 @@ import trimesh
 from jaxtyping import Bool, Float
 from scipy import ndimage
 
-from p2vtools.capture.template_registration import MAX_HEIGHT, MIN_HEIGHT, Registration, TemplateRegistration
+from p2vtools.capture.template_registration import MAX_HEIGHT, MIN_HEIGHT, Points, Registration, TemplateRegistration
 
 NUM_SAMPLES = 4000
 """Points that are sampled from the surface of a scan."""
@@ -44,7 +44,6 @@ ball are round, and nothing of them is hidden."""
 SOLE_TOLERANCE = 0.0035
 """Points of a sole or its rim this close to a plane count as its inliers, metres."""
 
-Points = Float[np.ndarray, "points 3"]
 Vector = Float[np.ndarray, " 3"]
 Plane = Float[np.ndarray, " 4"]
 """A unit normal and an offset; ``normal @ point - offset`` is the height above the plane."""
@@ -81,18 +80,15 @@ def find_ground_plane(
         return None
     points, faces = trimesh.sample.sample_surface(scan, NUM_SAMPLES, seed=int(rng.integers(2**31)))
     points, normals = np.asarray(points), np.asarray(scan.face_normals)[faces]
-    best = None
+    found = []
     for up, level, has_floor in _candidates(points, normals, rng):
         to_upright = _upright_transform(up, level)
         upright = trimesh.transform_points(points, to_upright)
-        foot = upright[_largest_group(upright)]
-        foot = foot[(foot[:, 1] > MIN_HEIGHT) & (foot[:, 1] < MAX_HEIGHT)]
-        fit = template.fit(foot, rng)
-        if fit.distance < MAX_TEMPLATE_DISTANCE and (best is None or fit.distance < best[0].distance):
-            best = fit, to_upright, has_floor
-    if best is None:
+        foot = upright[_largest_group(upright) & (upright[:, 1] < MAX_HEIGHT)]
+        found.append((template.fit(foot, rng), to_upright, has_floor))
+    fit, to_upright, has_floor = min(found, key=lambda one: one[0].distance, default=(None, None, False))
+    if fit is None or fit.distance >= MAX_TEMPLATE_DISTANCE:
         return None
-    fit, to_upright, has_floor = best
     return _stand_on_sole(scan.copy().apply_transform(to_upright), to_upright, has_floor, fit, rng)
 
 
@@ -114,11 +110,10 @@ def _candidates(points: Points, normals: Points, rng: np.random.Generator) -> li
             level = float(np.quantile(points @ up, 0.002))
             found.append((_score(points, up, level), up, level, False))
     chosen = []
-    for score, up, level, has_floor in sorted(found, key=lambda candidate: -candidate[0]):
-        different = all(up @ other < np.cos(0.35) for other, *_ in chosen)
-        if np.isfinite(score) and len(chosen) < 3 and different:
-            chosen.append((up, level, has_floor))
-    return chosen
+    for score, up, *others in sorted(found, key=lambda candidate: -candidate[0]):
+        if np.isfinite(score) and all(up @ other < np.cos(0.35) for other, *_ in chosen):
+            chosen.append((up, *others))
+    return chosen[:3]
 
 
 def _floor_normals(points: Points, normals: Points, rng: np.random.Generator) -> list[Vector]:
@@ -166,9 +161,8 @@ def _floor_level(height: np.ndarray, facing: np.ndarray) -> float:
     flat = (facing > 0.7) & (np.abs(height - bottom) < MAX_FLOOR_THICKNESS)
     if not flat.any():
         return bottom
-    count, edges = np.histogram(
-        height[flat], bins=np.arange(bottom - 0.010, bottom + MAX_FLOOR_THICKNESS + 0.004, 0.004)
-    )
+    bins = np.arange(bottom - 0.010, bottom + MAX_FLOOR_THICKNESS + 0.004, 0.004)
+    count, edges = np.histogram(height[flat], bins)
     return float(edges[int(count.argmax())] + 0.002)
 
 
@@ -319,14 +313,13 @@ def _cut_foot(scan: trimesh.Trimesh, floor: Plane) -> tuple[trimesh.Trimesh, lis
     largest = max(pieces, key=lambda piece: foot_areas[piece].sum())
     corners = above.triangles[largest].reshape(-1, 3)
     lower, upper = corners.min(0) - 0.01, corners.max(0) + 0.01
-    inside = ((above.triangles >= lower) & (above.triangles <= upper)).all((1, 2))
+    inside = (above.triangles >= lower) & (above.triangles <= upper)
     # A leg, or a part of the foot, above or below a gap is large, and most of it is in the box in plan view.
-    in_plan = ((above.triangles >= lower) & (above.triangles <= upper))[..., [0, 2]].all((1, 2))
-    areas = {id(piece): above.area_faces[piece].sum() for piece in pieces}
+    in_plan, smallest = inside[..., [0, 2]].all((1, 2)), 0.1 * above.area_faces[largest].sum()
     near = [
         piece
         for piece in pieces
-        if inside[piece].all() or (areas[id(piece)] > 0.1 * areas[id(largest)] and in_plan[piece].mean() > 0.5)
+        if inside[piece].all() or (above.area_faces[piece].sum() > smallest and in_plan[piece].mean() > 0.5)
     ]
     foot = above.submesh([np.concatenate(near)], append=True)
     notes = [f"{1 - above.area / scan.area:.0%} of the surface was floor"] if floor[3] > 0 else []
@@ -361,8 +354,7 @@ def _find_sole(foot: trimesh.Trimesh, lowest: float, rng: np.random.Generator) -
     normals = normals[usable] / (length * np.sign(normals[:, 1]))[usable, None]
     offsets = (normals * base[usable]).sum(1)
     inliers = np.abs(points @ normals.T - offsets) < SOLE_TOLERANCE
-    surface = np.asarray(foot.vertices)
-    surface = surface[rng.integers(len(surface), size=1000)]
+    surface = np.asarray(foot.vertices)[rng.integers(len(foot.vertices), size=1000)]
     cuts_foot = (surface @ normals.T - offsets < -0.005).mean(0) > 0.02
     count = np.where(cuts_foot, 0, inliers.sum(0))
     best = int(count.argmax())

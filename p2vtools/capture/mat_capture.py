@@ -6,18 +6,16 @@ Only the pixels of a photo are kept: upright, without lens distortion, without E
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
-from jaxtyping import UInt8
 
 from p2vlib.data.dataset import evenly_spaced
 from p2vlib.files import FileError
 from p2vlib.geometry.cameras import Camera, Row
-from p2vlib.geometry.frames import FOOT_CUBE, SIDES
-from p2vtools.archives.photo_files import PHOTO_SUFFIXES, list_photos, read_photo
+from p2vlib.geometry.frames import FOOT_CUBE
+from p2vtools.archives.photo_files import list_photos, read_photo
 from p2vtools.capture.capture_writer import (
     WrittenCapture,
     clockwise_order,
@@ -28,8 +26,9 @@ from p2vtools.capture.capture_writer import (
 from p2vtools.capture.charuco import (
     MIN_PHOTOS,
     BoardDetection,
+    Picture,
+    calibrate,
     detect_board,
-    estimate_camera,
     most_common_problem,
     printed_design,
     solve_cameras,
@@ -73,80 +72,67 @@ def capture_on_mat(
         ruler: measured length, mm, of the ruler on the printed mat, which has `RULER` if the print has its true size.
 
     Raises:
-        ValueError: no or unreadable photos, no mat in them, an unknown side, or ``out`` exists already.
+        ValueError: no or unreadable photos, no mat in them, or ``out`` exists already.
     """
-    if side not in SIDES:
-        raise ValueError(f"side is {side!r}; expected left or right: which foot stands on the mat?")
     if not 0.8 <= ruler / RULER <= 1.2:
         raise ValueError(f"the ruler is {ruler:g} mm long; expected {0.8 * RULER:.0f} to {1.2 * RULER:.0f} mm")
     ensure_absent(out)
     if source.is_file() and source.suffix.lower() in VIDEO_SUFFIXES:
         expected = "expected a video, MP4 or MOV, that walks around a foot on the mat"
         pictures = read_in_process(_choose_frames, source, mat, expected=expected, seconds=VIDEO_SECONDS)
-    elif source.is_dir():
-        pictures, _ = read_photos(choose_photos(source, MAX_PHOTOS, report), report)
     else:
-        raise FileError(
-            source,
-            "a file that is no video" if source.is_file() else "no such folder or video",
-            f"expected a folder of photos ({', '.join(PHOTO_SUFFIXES)}) or a video ({', '.join(VIDEO_SUFFIXES)})",
-        )
+        pictures, _ = read_photos(choose_photos(source, MAX_PHOTOS, report), report)
     mat, detections = printed_design(pictures.values(), mat), []
     for number, (name, picture) in enumerate(pictures.items(), start=1):
         detections.append(detect_board(name, picture, mat))
         seen = len(detections[-1].ids) / len(mat.corners())
         report(f"{name}: {seen:.0%} of the mat is visible ({number} of {len(pictures)})")
-    solution = solve_cameras(detections, mat)
-    for name, reason in solution.rejected.items():
+    solved, rejected, mat = solve_cameras(detections, mat)
+    for name, reason in rejected.items():
         report(f"{name}: rejected, {reason}")
-    factors = np.ones((4, 4))
-    factors[:3, 3] = ruler / RULER
-    cameras = [replace(camera, extrinsics=factors * camera.extrinsics) for camera in solution.cameras]
-    order = choose_views(cameras)
-    names, cameras, distortions = (
-        [values[index] for index in order] for values in (solution.names, cameras, solution.distortions)
-    )
-    undistorted = [undistort(pictures[name], *lens) for name, *lens in zip(names, cameras, distortions, strict=True)]
-    undistorted, cameras = map(list, zip(*map(turn_upright, undistorted, cameras), strict=True))
-    errors, focals = solution.errors[order], sorted({round(camera.intrinsics[0, 0]) for camera in cameras})
+    cameras = [one.camera(mat, ruler / RULER) for one in solved]
+    solved, cameras = zip(*[(solved[index], cameras[index]) for index in choose_views(cameras)], strict=True)
+    names, errors = [one.detection.name for one in solved], np.array([one.pixel_error for one in solved])
+    lenses = zip(names, cameras, solved, strict=True)
+    undistorted = [undistort(pictures[name], camera, one.lens.distortion) for name, camera, one in lenses]
+    photos, cameras = map(list, zip(*map(turn_upright, undistorted, cameras), strict=True))
+    focals = sorted({round(camera.intrinsics[0, 0]) for camera in cameras})
     median, advice = float(np.median(errors)), []
     if median > 1.5:
         advice = [f"median reprojection error is {median:.1f} pixels; is the mat flat and still, are photos sharp?"]
     notes = [f"mean reprojection error {errors.mean():.2f} pixels, focal length {', '.join(map(str, focals))} pixels"]
-    if isinstance(solution.mat, GluedMat):
-        right, down, turn = solution.mat.offset
+    if isinstance(mat, GluedMat):
+        right, down, turn = mat.offset
         notes.append(
             f"the second sheet is glued {np.hypot(right, down):.1f} mm and {turn:+.1f} degrees off; solved for"
         )
     subject = {"cameras": f"mat {mat.name}", "ruler, mm": ruler, "pixels off": round(median, 3)}
-    written = write_foot_capture(out, side, "mat", names, undistorted, cameras, subject, advice, notes)
-    return replace(written, rejected=solution.rejected)
+    return write_foot_capture(out, side, "mat", names, photos, cameras, subject, advice, notes, rejected=rejected)
 
 
 def choose_views(cameras: Sequence[Camera]) -> list[int]:
-    """Indices of at most `MAX_VIEWS` of the ``cameras``, from all sides, clockwise."""
-    chosen = _spread(cameras, MAX_VIEWS)
-    return [chosen[index] for index in clockwise_order([metadata_row(cameras[i], FOOT_CUBE.centre) for i in chosen])]
-
-
-def _spread(cameras: Sequence[Camera], count: int) -> list[int]:
-    """Indices of at most ``count`` cameras: each is the one farthest in angle from those before it."""
+    """Indices of at most `MAX_VIEWS` cameras, clockwise: each was chosen as the farthest in angle from those before."""
     directions = np.stack([camera.position - FOOT_CUBE.centre for camera in cameras])
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     chosen, nearest = [0], directions @ directions[0]
-    while len(chosen) < min(count, len(cameras)):
+    while len(chosen) < min(MAX_VIEWS, len(cameras)):
         nearest[chosen] = np.inf
         chosen.append(int(nearest.argmin()))
         nearest = np.maximum(nearest, directions @ directions[chosen[-1]])
-    return chosen
+    return [chosen[index] for index in clockwise_order([metadata_row(cameras[i], FOOT_CUBE.centre) for i in chosen])]
 
 
 def choose_photos(folder: Path, limit: int, report: Callable[[str], object]) -> list[Path]:
     """The photos in ``folder``; of more than ``limit``, evenly spaced ones by name, as phones number them.
 
     Raises:
-        ValueError: no photos.
+        FileError: no folder, or no photos.
     """
+    if not folder.is_dir():
+        found, videos = "a file, not a folder" if folder.is_file() else "no such folder", ", ".join(VIDEO_SUFFIXES)
+        raise FileError(
+            folder, found, f"expected a folder of photos or, if the foot stands on a mat, a video ({videos})"
+        )
     paths = list_photos(folder)
     if len(paths) > limit:
         report(f"{folder}: {len(paths)} photos, of which {limit} are used, evenly spaced by their names")
@@ -155,7 +141,7 @@ def choose_photos(folder: Path, limit: int, report: Callable[[str], object]) -> 
 
 def read_photos(
     paths: Sequence[Path], report: Callable[[str], object]
-) -> tuple[dict[str, UInt8[np.ndarray, "_ _ 3"]], dict[str, float | None]]:
+) -> tuple[dict[str, Picture], dict[str, float | None]]:
     """Photos by file name, upright and at most `MAX_PHOTO_SIDE` pixels large, and their focal lengths (`read_photo`).
 
     Unreadable and too large ones are left out, and reported.
@@ -177,9 +163,13 @@ def read_photos(
     return pictures, focals
 
 
-def _choose_frames(path: Path, mat: Mat) -> dict[str, np.ndarray]:
+def _choose_frames(path: Path, mat: Mat) -> dict[str, Picture]:
     """The sharpest frames of the walk around the foot by name, at least `MIN_AZIMUTH_STEP` apart."""
-    indices = _frame_indices(path)
+    video = cv2.VideoCapture(str(path))
+    count = int(video.get(cv2.CAP_PROP_FRAME_COUNT)) if video.isOpened() else 0
+    if not 1 <= count < 1_000_000:
+        raise FileError(path, "not a readable video", "expected MP4 or MOV")
+    indices = np.linspace(0, count - 1, min(count, MAX_FRAMES)).round().astype(int).tolist()
     mat = printed_design((frame for _, frame in _read_frames(path, indices)), mat)
     found = {index: detect_board(f"frame {index}", frame, mat) for index, frame in _read_frames(path, indices)}
     azimuths = {index: approximate_row(one, mat)[0] for index, one in found.items() if len(one.ids) >= mat.min_corners}
@@ -199,34 +189,19 @@ def _choose_frames(path: Path, mat: Mat) -> dict[str, np.ndarray]:
     return {f"frame {index}": frame for index, frame in _read_frames(path, chosen)}
 
 
-def _frame_indices(path: Path) -> list[int]:
-    """The frames of a video that are examined, evenly spaced."""
-    video = cv2.VideoCapture(str(path))
-    count = int(video.get(cv2.CAP_PROP_FRAME_COUNT)) if video.isOpened() else 0
-    video.release()
-    if not 1 <= count < 1_000_000:
-        raise FileError(path, "not a readable video", "expected MP4 or MOV")
-    return np.linspace(0, count - 1, min(count, MAX_FRAMES)).round().astype(int).tolist()
-
-
-def _read_frames(path: Path, indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
+def _read_frames(path: Path, indices: Sequence[int]) -> Iterator[tuple[int, Picture]]:
     """The frames at ``indices``, in ascending order, RGB, at most `MAX_PHOTO_SIDE` pixels large."""
-    video, remaining = cv2.VideoCapture(str(path)), set(indices)
-    try:
-        for index in range(max(indices) + 1):
-            if not video.grab():
-                return
-            if index not in remaining:
-                continue
-            decoded, frame = video.retrieve()
-            if decoded:
-                scale = min(1.0, MAX_PHOTO_SIDE / max(frame.shape[:2]))
-                frame = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-                yield index, cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
-    finally:
-        video.release()
+    video = cv2.VideoCapture(str(path))
+    for index in range(max(indices) + 1):
+        if not video.grab():
+            return
+        decoded, frame = video.retrieve() if index in indices else (False, None)
+        if decoded:
+            scale = min(1.0, MAX_PHOTO_SIDE / max(frame.shape[:2]))
+            frame = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+            yield index, cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
 
 
 def approximate_row(detection: BoardDetection, mat: Mat) -> Row:
     """Where one photo was taken from, without the lens distortion that only several photos show."""
-    return metadata_row(estimate_camera(detection, mat), FOOT_CUBE.centre)
+    return metadata_row(calibrate([detection], mat)[0].camera(mat), FOOT_CUBE.centre)

@@ -102,13 +102,12 @@ def _draw_sheet(mat: Mat, number: int) -> Figure:
     axes.text(x, y, "LEFT OR RIGHT FOOT", fontsize=7, color=HINT, ha="center", va="center", bbox=box)
     is_border = isinstance(mat, BorderMat)  # then there is no room above and below the board, but in it
     _draw_ruler(axes, (x if number else max(left, 0)) + 6, y + 55 if is_border else top + mat.size[1] + 3.5)
-    note = {"fontsize": 6, "color": HINT, "rotation": 90, "va": "bottom"}
     if mat.sheets > 1:
         axes.plot([x, x], [0, paper_height], "--", color=HINT, linewidth=0.5)
-        if number == 0:
-            axes.text(x + 2, paper_height - 6, "glue sheet 2 onto this strip", ha="left", **note)
-        else:
-            axes.text(x - 2, paper_height - 6, "cut along this line", ha="right", **note)
+        shift, align, note = (
+            (-2, "right", "cut along this line") if number else (2, "left", "glue sheet 2 onto this strip")
+        )
+        axes.text(x + shift, paper_height - 6, note, ha=align, fontsize=6, color=HINT, rotation=90, va="bottom")
     title = f"p2vlib mat {mat.name} · print at 100 %, not fitted to the page · toes this way →"
     axes.text(
         paper_width / 2, y - 55 if is_border else top - 2.5, title, fontsize=7, color=GREY, ha="center", va="bottom"

@@ -90,8 +90,6 @@ def read_photos_without_mat(source: Path, report: Callable[[str], object] = lamb
     Raises:
         ValueError: no or too few photos, photos that do not overlap, or a model that is not certain.
     """
-    if not source.is_dir():
-        raise ValueError(f"{source}: no such folder; expected 15 to 30 photos of one foot without a mat")
     pictures, focals = read_photos(choose_photos(source, MAX_PHOTOS, report), report)
     names = list(pictures)
     if len(names) < MIN_PROVEN:
@@ -99,7 +97,8 @@ def read_photos_without_mat(source: Path, report: Callable[[str], object] = lamb
     report(f"matching {len(names)} photos with each other")
     photos = [encode_photo(picture, quality=95) for picture in pictures.values()]
     parameters = []
-    for name, (height, width, _) in ((name, picture.shape) for name, picture in pictures.items()):
+    for name, picture in pictures.items():
+        height, width = picture.shape[:2]
         parameters.append(((focals[name] or DEFAULT_FOCAL) * max(width, height), width / 2, height / 2, 0.0))
     model = map_photos(photos, "SIMPLE_RADIAL", parameters, refine=True, threads=os.cpu_count() or 1)
     if model is None:
@@ -123,31 +122,23 @@ def check_model(model: pycolmap.Reconstruction, photos: int, source: Path) -> No
     Raises:
         ValueError: they do not.
     """
-    registered, angle = model.num_reg_images(), _triangulation_angle(model)
-    if registered < max(MIN_PROVEN, photos / 2):
-        found = f"only {registered} of {photos} photos could be matched with each other, expected at least"
-        raise ValueError(f"{source}: {found} {max(MIN_PROVEN, -(-photos // 2))}; {WITHOUT_MAT}")
-    if angle < MIN_ANGLE:
-        found = f"the photos differ too little: most points are seen under {angle:.1f} degrees between two of them"
-        raise ValueError(f"{source}: {found}, expected at least {MIN_ANGLE:.0f}; {WITHOUT_MAT}")
-
-
-def _triangulation_angle(model: pycolmap.Reconstruction) -> float:
-    """The median over the points of the largest angle between the rays of two photos, degrees."""
+    registered, needed = model.num_reg_images(), max(MIN_PROVEN, -(-photos // 2))
+    if registered < needed:
+        found = f"only {registered} of {photos} photos could be matched with each other, expected at least {needed}"
+        raise ValueError(f"{source}: {found}; {WITHOUT_MAT}")
     centres, cosines = {key: image.projection_center() for key, image in model.images.items() if image.has_pose}, []
     for point in model.points3D.values():
         rays = np.stack([centres[element.image_id] for element in point.track.elements]) - point.xyz
         rays /= np.linalg.norm(rays, axis=1, keepdims=True)
         cosines.append((rays @ rays.T).min())
-    return float(np.rad2deg(np.arccos(np.clip(np.median(cosines), -1, 1))))
+    angle = float(np.rad2deg(np.arccos(np.clip(np.median(cosines), -1, 1))))
+    if angle < MIN_ANGLE:
+        found = f"the photos differ too little: most points are seen under {angle:.1f} degrees between two of them"
+        raise ValueError(f"{source}: {found}, expected at least {MIN_ANGLE:.0f}; {WITHOUT_MAT}")
 
 
 def map_photos(
-    photos: list[bytes],
-    camera_model: str,
-    parameters: list[tuple[float, ...]],
-    refine: bool = False,
-    threads: int = 1,
+    photos: list[bytes], camera_model: str, parameters: list[tuple[float, ...]], refine: bool = False, threads: int = 1
 ) -> pycolmap.Reconstruction | None:
     """The model with the most registered photos, then most observations; None with fewer than `MIN_REGISTERED` photos.
 
@@ -161,11 +152,8 @@ def map_photos(
     import pycolmap
 
     pycolmap.logging.minloglevel = 3  # failures are results here
-    features = {
-        "max_num_features": 4000,
-        "peak_threshold": 0.002,
-        "estimate_affine_shape": True,  # twice as many points on a floor seen at a slant
-    }
+    # With affine shapes twice as many points are found on a floor seen at a slant.
+    features = {"max_num_features": 4000, "peak_threshold": 0.002, "estimate_affine_shape": True}
     mapping = pycolmap.IncrementalPipelineOptions(
         num_threads=threads,
         min_num_matches=8,

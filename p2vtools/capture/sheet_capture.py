@@ -10,21 +10,19 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 
-from p2vlib.files import FileError
 from p2vlib.geometry.cameras import Camera, Row
-from p2vlib.geometry.frames import FOOT_CUBE, SIDES
-from p2vtools.archives.photo_files import PHOTO_SUFFIXES
+from p2vlib.geometry.frames import FOOT_CUBE
 from p2vtools.capture import sheet_detection
 from p2vtools.capture.capture_writer import WrittenCapture, metadata_row, turn_upright, write_foot_capture
-from p2vtools.capture.charuco import DEFAULT_FOCAL, MIN_PHOTOS, SAME_LENS, undistort
+from p2vtools.capture.charuco import DEFAULT_FOCAL, MIN_PHOTOS, SAME_LENS, Picture, undistort
 from p2vtools.capture.mat_capture import MAX_PHOTOS, choose_photos, choose_views, read_photos
-from p2vtools.capture.sheet_detection import FOCALS, FREE_ERROR, WEIGHT_ERROR, SheetLines
+from p2vtools.capture.sheet_detection import FOCALS, FREE_ERROR, WEIGHT_ERROR, Candidates, Scores, SheetLines
 from p2vtools.capture.sheet_fitting import EXIF_SPREAD, FOCAL_SPREAD, SheetFit, SheetPhoto, pose_of
 from p2vtools.files import ensure_absent
 from p2vtools.fit.cube_crops import FootNotSeenError, predict_cube, silhouette_iou
@@ -46,21 +44,6 @@ MIN_AGREEMENT = 0.5
 WRONG_FOOT = "the foot is not in the middle of the sheet, along its longer edge, or not as in the other photos"
 
 
-@dataclass(frozen=True, eq=False)
-class SheetSolution:
-    """The photos that show the sheet, and their cameras."""
-
-    names: list[str]
-    pictures: list[UInt8[np.ndarray, "_ _ 3"]]
-    """Upright, without lens distortion."""
-    cameras: list[Camera]
-    """Of ``pictures``, in the frame of the sheet: x along its longer edge towards the toes, the floor at y = 0."""
-    residual: float
-    """Median over the photos of the median distance of the edges from the fitted sheet, pixels."""
-    rejected: dict[str, str]
-    """Name of each rejected photo -> reason."""
-
-
 def capture_on_sheet(
     source: Path,
     paper: str,
@@ -76,43 +59,39 @@ def capture_on_sheet(
         report: called with one line of progress or of what was rejected.
 
     Raises:
-        ValueError: no or unreadable photos, too few that show the sheet, an unknown side, or ``out`` exists already.
+        ValueError: no or unreadable photos, too few that show the sheet, or ``out`` exists already.
     """
-    if side not in SIDES:
-        raise ValueError(f"side is {side!r}; expected left or right: which foot stands on the sheet?")
-    if paper not in sheet_detection.PAPERS:
-        raise ValueError(f"sheet {paper!r}; expected one of {', '.join(sheet_detection.PAPERS)}")
     ensure_absent(out)
-    if not source.is_dir():
-        found = "a file, not a folder" if source.is_file() else "no such folder"
-        raise FileError(source, found, f"expected a folder of photos ({', '.join(PHOTO_SUFFIXES)})")
     pictures, focals = read_photos(choose_photos(source, MAX_PHOTOS, report), report)
-    solution = solve_sheet(pictures, paper, focals, side, weights, report)
-    for name, reason in solution.rejected.items():
+    solved, residual, rejected = solve_sheet(pictures, paper, focals, side, weights, report)
+    for name, reason in rejected.items():
         report(f"{name}: rejected, {reason}")
-    order = choose_views(solution.cameras)
-    names, undistorted, cameras = (
-        [values[index] for index in order] for values in (solution.names, solution.pictures, solution.cameras)
-    )
+    order = choose_views([camera for _, camera in solved.values()])
+    names = [[*solved][index] for index in order]
+    photos, cameras = map(list, zip(*(solved[name] for name in names), strict=True))
     focal = round(cameras[0].intrinsics[0, 0])
-    notes = [f"the edges of the sheet are {solution.residual:.1f} pixels off, focal length {focal} pixels"]
-    subject = {"cameras": f"sheet {paper}", "pixels off": round(solution.residual, 3)}
-    written = write_foot_capture(out, side, "sheet", names, undistorted, cameras, subject, notes=notes)
-    return replace(written, rejected=solution.rejected)
+    notes = [f"the edges of the sheet are {residual:.1f} pixels off, focal length {focal} pixels"]
+    subject = {"cameras": f"sheet {paper}", "pixels off": round(residual, 3)}
+    return write_foot_capture(out, side, "sheet", names, photos, cameras, subject, notes=notes, rejected=rejected)
 
 
 def solve_sheet(
-    pictures: Mapping[str, UInt8[np.ndarray, "_ _ 3"]],
+    pictures: Mapping[str, Picture],
     paper: str,
     focals: Mapping[str, float | None],
     side: str,
     weights: PretrainedModel,
     report: Callable[[str], object] = lambda line: None,
-) -> SheetSolution:
+) -> tuple[dict[str, tuple[Picture, Camera]], float, dict[str, str]]:
     """The cameras of RGB photos of one lens that show a foot on a sheet of ``paper``.
 
     Args:
         focals: name -> focal length by EXIF, relative to the longer side.
+
+    Returns:
+        Each photo, upright and without lens distortion, with its camera in the frame of the sheet (x along its longer
+        edge towards the toes, the floor at y = 0); the median over the photos of the median distance of the edges from
+        the fitted sheet, pixels; and the rejected photos -> reason.
 
     Raises:
         ValueError: fewer than `MIN_PHOTOS` show it well enough.
@@ -140,11 +119,12 @@ def solve_sheet(
         rejected |= dict.fromkeys(sorted(wrong), WRONG_FOOT)
         photos = [photo for photo in photos if photo.name not in wrong]
     residuals = [photo.residual * max(pictures[photo.name].shape) / 1000 for photo in photos]
-    return SheetSolution(names, undistorted, cameras, float(np.median(residuals)), rejected)
+    solved = dict(zip(names, zip(undistorted, cameras, strict=True), strict=True))
+    return solved, float(np.median(residuals)), rejected
 
 
 def approximate_row(
-    picture: UInt8[np.ndarray, "_ _ 3"], paper: str, focal: float | None, side: str, weights: PretrainedModel
+    picture: Picture, paper: str, focal: float | None, side: str, weights: PretrainedModel
 ) -> Row | None:
     """Where one photo was taken from, without the lens that only several photos show; None: it shows no sheet.
 
@@ -160,7 +140,7 @@ def approximate_row(
 
 
 def find_sheets(
-    pictures: Mapping[str, UInt8[np.ndarray, "_ _ 3"]],
+    pictures: Mapping[str, Picture],
     paper: str,
     focals: Mapping[str, float | None],
     report: Callable[[str], object] = lambda line: None,
@@ -176,7 +156,9 @@ def find_sheets(
             continue
         report(f"{name}: looking for the sheet ({number} of {len(pictures)})")
         found[name] = sheet_detection.find_lines(picture)
-    scored = {name: _scored(sheet_detection.from_four_lines(lines), lines) for name, lines in found.items()}
+    scored = {
+        name: sheet_detection.score(sheet_detection.from_four_lines(lines), lines) for name, lines in found.items()
+    }
     totals = {
         name: sum(_penalised(*one, FOCALS, of).max(0, initial=0) for one in scored.values())
         for name, of in sheet_detection.PAPERS.items()
@@ -200,9 +182,7 @@ def find_sheets(
     return fit, photos, rejected
 
 
-def _other_lenses(
-    pictures: Mapping[str, UInt8[np.ndarray, "_ _ 3"]], focals: Mapping[str, float | None]
-) -> dict[str, str]:
+def _other_lenses(pictures: Mapping[str, Picture], focals: Mapping[str, float | None]) -> dict[str, str]:
     """The photos that were cropped or taken with another lens than most -> reason."""
     shapes = {name: round(min(picture.shape[:2]) / max(picture.shape[:2]), 2) for name, picture in pictures.items()}
     usual = statistics.mode(shapes.values())
@@ -213,19 +193,8 @@ def _other_lenses(
     return other | dict.fromkeys(sorted(far), "was taken with another lens than most photos")
 
 
-def _scored(
-    corners: Float[np.ndarray, "candidates 4 2"], lines: SheetLines
-) -> tuple[Float[np.ndarray, "possible 4 2"], Float[np.ndarray, " possible"]]:
-    """The candidates that have a score (`sheet_detection.score`), and their scores."""
-    scores = sheet_detection.score(corners, lines)
-    return corners[scores > -np.inf], scores[scores > -np.inf]
-
-
 def _penalised(
-    corners: Float[np.ndarray, "candidates 4 2"],
-    scores: Float[np.ndarray, " candidates"],
-    focals: Float[np.ndarray, " focals"],
-    size: tuple[float, float],
+    corners: Candidates, scores: Scores, focals: Float[np.ndarray, " focals"], size: tuple[float, float]
 ) -> Float[np.ndarray, "candidates focals"]:
     """The ``scores`` of candidates, less the errors of their proportions at each focal length."""
     errors = sheet_detection.proportion_errors(corners, focals, size).min(1)
@@ -233,14 +202,10 @@ def _penalised(
 
 
 def _best_candidate(
-    lines: SheetLines,
-    corners: Float[np.ndarray, "candidates 4 2"],
-    scores: Float[np.ndarray, " candidates"],
-    focal: float,
-    size: tuple[float, float],
+    lines: SheetLines, corners: Candidates, scores: Scores, focal: float, size: tuple[float, float]
 ) -> tuple[Float[np.ndarray, "4 2"], float]:
     """Corners and score of the best of these candidates and of those from three lines; -inf without any."""
-    further = _scored(sheet_detection.from_three_lines(lines, focal, size), lines)
+    further = sheet_detection.score(sheet_detection.from_three_lines(lines, focal, size), lines)
     corners, scores = np.concatenate([corners, further[0]]), np.concatenate([scores, further[1]])
     if not len(corners):
         return np.zeros((4, 2)), -math.inf
@@ -249,11 +214,7 @@ def _best_candidate(
 
 
 def towards_toes(
-    weights: PretrainedModel,
-    pictures: Sequence[UInt8[np.ndarray, "_ _ 3"]],
-    cameras: Sequence[Camera],
-    names: list[str],
-    side: str,
+    weights: PretrainedModel, pictures: Sequence[Picture], cameras: Sequence[Camera], names: list[str], side: str
 ) -> tuple[list[Camera], list[float]]:
     """The cameras in a frame whose x axis points to the toes, each turned by half a turn or not.
 

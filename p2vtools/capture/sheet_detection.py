@@ -17,7 +17,17 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, UInt8
 
+from p2vtools.capture.charuco import Grey, Picture
 from p2vtools.synthesis.mat import PLAIN_SHEETS
+
+Segments = Float[np.ndarray, "segments 2 2"]
+"""Two ends each."""
+
+Candidates = Float[np.ndarray, "candidates 4 2"]
+"""Corners of quadrilaterals; side k goes from corner k to the next."""
+
+Sides = Float[np.ndarray, "candidates 4"]
+Scores = Float[np.ndarray, " candidates"]
 
 PAPERS = {name: (long / 1000, short / 1000) for name, (long, short) in PLAIN_SHEETS.items()}
 """Longer and shorter edge of a sheet, metres, by the name of the paper."""
@@ -71,7 +81,7 @@ class SheetLines:
     """Bright and nearly colourless pixels."""
 
 
-def find_lines(picture: UInt8[np.ndarray, "height width 3"]) -> SheetLines:
+def find_lines(picture: Picture) -> SheetLines:
     """The straight edges in an RGB photo."""
     height, width = (max(1, round(edge * 1000 / max(picture.shape[:2]))) for edge in picture.shape[:2])
     lab = cv2.cvtColor(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2LAB)
@@ -91,16 +101,14 @@ def find_lines(picture: UInt8[np.ndarray, "height width 3"]) -> SheetLines:
     return SheetLines(*_merge(edges - centre, _paper_beside(edges, np.where(paper, brightness, 0.6))), smooth, paper)
 
 
-def _paper_beside(
-    segments: Float[np.ndarray, "segments 2 2"], whiteness: Float[np.ndarray, "height width"]
-) -> Float[np.ndarray, " segments"]:
+def _paper_beside(segments: Segments, whiteness: Float[np.ndarray, "height width"]) -> Float[np.ndarray, " segments"]:
     """Mean difference of ``whiteness`` between the brighter and the other side of each segment."""
     points = segments[:, :1] + np.linspace(0.1, 0.9, 9)[:, None] * (segments[:, 1:] - segments[:, :1])
     step = STRIP * _normals(segments)[:, None]
     return np.maximum(_sample(whiteness, points + step) - _sample(whiteness, points - step), 0).mean(1)
 
 
-def _channels(lab: UInt8[np.ndarray, "height width 3"]) -> Iterator[UInt8[np.ndarray, "height width"]]:
+def _channels(lab: UInt8[np.ndarray, "height width 3"]) -> Iterator[Grey]:
     """Images in which paper has higher values than most floors: brightness, the same with the contrast of bright parts
     raised, blueness, and the lack of colour.
     """
@@ -111,9 +119,7 @@ def _channels(lab: UInt8[np.ndarray, "height width 3"]) -> Iterator[UInt8[np.nda
     yield np.clip(255 - 10 * np.hypot(red - 128, yellow - 128), 0, 255).astype(np.uint8)
 
 
-def _higher_side_right(
-    segments: Float[np.ndarray, "segments 2 2"], channel: UInt8[np.ndarray, "height width"]
-) -> Float[np.ndarray, "segments 2 2"]:
+def _higher_side_right(segments: Segments, channel: Grey) -> Segments:
     """The segments in the direction in which their side with the higher values is that of `_normals`."""
     points = segments[:, :1] + np.linspace(0.1, 0.9, 15)[:, None] * (segments[:, 1:] - segments[:, :1])
     steps = np.array([-4, -3, -2, 2, 3, 4])[:, None, None, None] * _normals(segments)[:, None]
@@ -122,7 +128,7 @@ def _higher_side_right(
     return np.where(lower[:, None, None], segments[:, ::-1], segments)
 
 
-def _normals(segments: Float[np.ndarray, "segments 2 2"]) -> Float[np.ndarray, "segments 2"]:
+def _normals(segments: Segments) -> Float[np.ndarray, "segments 2"]:
     along = segments[:, 1] - segments[:, 0]
     along = along / np.linalg.norm(along, axis=1, keepdims=True)
     return np.stack([-along[:, 1], along[:, 0]], 1)
@@ -136,7 +142,7 @@ def _sample(image: np.ndarray, points: Float[np.ndarray, "a b 2"]) -> Float[np.n
 
 
 def _merge(
-    segments: Float[np.ndarray, "segments 2 2"], paper: Float[np.ndarray, " segments"]
+    segments: Segments, paper: Float[np.ndarray, " segments"]
 ) -> tuple[Float[np.ndarray, "lines 3"], Float[np.ndarray, "lines bins"]]:
     """The lines on which the segments lie, first those with the longest cover or with the most edges of ``paper``."""
     lengths, normals = np.linalg.norm(segments[:, 1] - segments[:, 0], axis=1), _normals(segments)
@@ -174,7 +180,7 @@ def _by_either(first: Float[np.ndarray, " n"], second: Float[np.ndarray, " n"]) 
 # ----------------------------------------------------------------------------------------------------------- candidates
 
 
-def from_four_lines(found: SheetLines) -> Float[np.ndarray, "candidates 4 2"]:
+def from_four_lines(found: SheetLines) -> Candidates:
     """Corners of the convex quadrilaterals with the brighter sides of four lines inside, in order of the angle."""
     angles = np.arctan2(found.lines[:, 1], found.lines[:, 0])
     chosen = np.array([*combinations(range(len(angles)), 4)], int).reshape(-1, 4)
@@ -187,7 +193,7 @@ def from_four_lines(found: SheetLines) -> Float[np.ndarray, "candidates 4 2"]:
     return _plausible(corners[(distances > -1).all((1, 2))])
 
 
-def from_three_lines(found: SheetLines, focal: float, size: tuple[float, float]) -> Float[np.ndarray, "candidates 4 2"]:
+def from_three_lines(found: SheetLines, focal: float, size: tuple[float, float]) -> Candidates:
     """Corners of the sheets of this ``size`` with three sides on lines, seen with this focal length.
 
     A line and the centre of the camera span a plane. The normals of the planes of two opposite sides are perpendicular
@@ -222,7 +228,7 @@ def _dehomogenise(points: Float[np.ndarray, "*shape 3"]) -> Float[np.ndarray, "*
     return points[..., :2] / np.where(np.abs(depth) < 1e-9, 1e-9, depth)
 
 
-def _plausible(corners: Float[np.ndarray, "candidates 4 2"]) -> Float[np.ndarray, "plausible 4 2"]:
+def _plausible(corners: Candidates) -> Float[np.ndarray, "plausible 4 2"]:
     """The candidates that are convex, large enough and nearly inside the photo, all in one sense of rotation."""
     sides = np.roll(corners, -1, 1) - corners
     turns = sides[..., 0] * np.roll(sides, -1, 1)[..., 1] - sides[..., 1] * np.roll(sides, -1, 1)[..., 0]
@@ -236,13 +242,8 @@ def _plausible(corners: Float[np.ndarray, "candidates 4 2"]) -> Float[np.ndarray
 # --------------------------------------------------------------------------------------------------------------- scores
 
 
-def cover_of_sides(
-    corners: Float[np.ndarray, "candidates 4 2"], found: SheetLines
-) -> tuple[Float[np.ndarray, "candidates 4"], Float[np.ndarray, "candidates 4"]]:
-    """Share of each side that is covered by edges, and length of the edges beyond it, relative to the perimeter.
-
-    Side k goes from corner k to the next.
-    """
+def cover_of_sides(corners: Candidates, found: SheetLines) -> tuple[Sides, Sides]:
+    """Share of each side that is covered by edges, and length of the edges beyond it, relative to the perimeter."""
     ends = np.roll(corners, -1, 1)
     lengths = np.linalg.norm(ends - corners, axis=2)
     points = corners[:, :, None] + np.array([0.15, 0.5, 0.85])[:, None] * (ends - corners)[:, :, None]
@@ -261,10 +262,12 @@ def cover_of_sides(
     return inside / lengths, outside / lengths.sum(1, keepdims=True)
 
 
-def score(corners: Float[np.ndarray, "candidates 4 2"], found: SheetLines) -> Float[np.ndarray, " candidates"]:
-    """How well the candidates agree with the photo, without their proportions; a perfect one has 1.5."""
+def score(
+    corners: Candidates, found: SheetLines
+) -> tuple[Float[np.ndarray, "possible 4 2"], Float[np.ndarray, " possible"]]:
+    """The possible candidates, and how well they agree with the photo, without proportions; a perfect one has 1.5."""
     if not len(corners):
-        return np.zeros(0)
+        return corners, np.zeros(0)
     inside, outside = cover_of_sides(corners, found)
     lengths = np.linalg.norm(np.roll(corners, -1, 1) - corners, axis=2)
     lengths /= lengths.sum(1, keepdims=True)
@@ -274,12 +277,10 @@ def score(corners: Float[np.ndarray, "candidates 4 2"], found: SheetLines) -> Fl
     paper, no_edge = _paper_at_sides(corners[best], found)
     missing = np.maximum(paper - inside[best] - FREE_GAPS, 0) + np.maximum(no_edge - inside[best] - FREE_GAPS, 0)
     scores[best] = covered[best] + ((WEIGHT_PAPER * paper - WEIGHT_MISSING * missing) * lengths[best]).sum(1)
-    return scores
+    return corners[scores > -np.inf], scores[scores > -np.inf]
 
 
-def _paper_at_sides(
-    corners: Float[np.ndarray, "candidates 4 2"], found: SheetLines
-) -> tuple[Float[np.ndarray, "candidates 4"], Float[np.ndarray, "candidates 4"]]:
+def _paper_at_sides(corners: Candidates, found: SheetLines) -> tuple[Sides, Sides]:
     """Share of each side, within the photo, along which there is paper inside, and the same colour outside as well."""
     sides = np.roll(corners, -1, 1) - corners
     points = corners[:, :, None] + np.linspace(0.06, 0.94, 12)[:, None] * sides[:, :, None]
@@ -287,27 +288,24 @@ def _paper_at_sides(
     height, width = found.paper.shape
     places = []
     for distance in (STRIP, -STRIP):
-        columns, rows = np.moveaxis(
-            (points + distance * inwards[:, :, None] + [width / 2, height / 2]).astype(int), -1, 0
-        )
-        visible = (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
-        places.append((np.clip(rows, 0, height - 1), np.clip(columns, 0, width - 1), visible))
-    (*inner, visible), (*outer, outside_visible) = places
-    is_paper = found.paper[tuple(inner)] & visible
-    same = np.abs(found.lab[tuple(inner)] - found.lab[tuple(outer)]).sum(-1) < SAME_COLOUR
+        pixels = (points + distance * inwards[:, :, None] + [width / 2, height / 2]).astype(int)
+        columns, rows = np.moveaxis(np.clip(pixels, 0, [width - 1, height - 1]), -1, 0)
+        places.append(((rows, columns), ((pixels >= 0) & (pixels < [width, height])).all(-1)))
+    (inner, visible), (outer, outside_visible) = places
+    is_paper = found.paper[inner] & visible
+    same = np.abs(found.lab[inner] - found.lab[outer]).sum(-1) < SAME_COLOUR
     seen = np.maximum(visible.sum(2), 1)
     return is_paper.sum(2) / seen, (is_paper & same & outside_visible).sum(2) / seen
 
 
 def proportion_errors(
-    corners: Float[np.ndarray, "candidates 4 2"], focals: Float[np.ndarray, " focals"], size: tuple[float, float]
+    corners: Candidates, focals: Float[np.ndarray, " focals"], size: tuple[float, float]
 ) -> Float[np.ndarray, "candidates 2 focals"]:
     """Error of the angle and of the proportions of a sheet of this ``size``, by its first side (long, short) and by
     focal length.
     """
-    longer, shorter = size
     errors = []
-    for width, depth in ((longer, shorter), (shorter, longer)):
+    for width, depth in (size, size[::-1]):
         homographies = _homographies(corners, width, depth)
         scales = np.stack([focals, focals, np.ones_like(focals)], 1)
         axes = homographies[:, None, :, :2] / scales[None, :, :, None]
@@ -317,9 +315,7 @@ def proportion_errors(
     return np.stack(errors, 1)
 
 
-def _homographies(
-    corners: Float[np.ndarray, "candidates 4 2"], width: float, depth: float
-) -> Float[np.ndarray, "candidates 3 3"]:
+def _homographies(corners: Candidates, width: float, depth: float) -> Float[np.ndarray, "candidates 3 3"]:
     """From a rectangle about the origin to ``corners``, its first side along x."""
     rectangle = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * [width / 2, depth / 2]
     matrix = np.zeros((len(corners), 8, 8))

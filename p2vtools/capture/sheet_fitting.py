@@ -8,15 +8,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float
+from scipy.linalg import block_diag
 from scipy.optimize import least_squares
 
 from p2vlib.geometry.cameras import Camera
 from p2vtools.capture import sheet_detection
-from p2vtools.capture.charuco import MIN_PHOTOS
+from p2vtools.capture.charuco import MIN_PHOTOS, camera_from_pose
 from p2vtools.capture.sheet_detection import SheetLines
 
 SAMPLES = 40
@@ -62,6 +64,14 @@ class SheetPhoto:
     """Median distance of the edges, thousandths of the longer side."""
 
 
+class _Edges(NamedTuple):
+    """Where the outline of the sheet is in a photo."""
+
+    points: Float[np.ndarray, "samples 2"]
+    normals: Float[np.ndarray, "samples 2"]
+    seen: Bool[np.ndarray, " samples"]
+
+
 def pose_of(corners: Float[np.ndarray, "4 2"], focal: float, size: tuple[float, float]) -> Float[np.ndarray, " 6"]:
     """The pose of a sheet with these corners, whose longer side is chosen by the proportions."""
     first_is_short = sheet_detection.proportion_errors(corners[None], np.array([focal]), size)[0, :, 0].argmin()
@@ -103,14 +113,14 @@ class SheetFit:
     def fit(self, photos: Sequence[SheetPhoto], rejected: dict[str, str]) -> list[SheetPhoto]:
         """The photos with their poses, without those that do not agree, which are added to ``rejected``."""
         for reach in SEARCH:
-            edges = [self._edges(photo, reach) for photo in photos]
             kept = []
-            for photo, edge in zip(photos, edges, strict=True):
-                sides = edge.seen.reshape(4, SAMPLES).mean(1)
-                if edge.seen.mean() < MIN_SEEN or (sides > 0.15).sum() < MIN_SIDES:
+            for photo in photos:
+                edges = self._edges(photo, reach)
+                sides = edges.seen.reshape(4, SAMPLES).mean(1)
+                if edges.seen.mean() < MIN_SEEN or (sides > 0.15).sum() < MIN_SIDES:
                     rejected[photo.name] = "too little of the edges of the sheet is visible"
                 else:
-                    kept.append((photo, edge))
+                    kept.append((photo, edges))
             if len(kept) < MIN_PHOTOS:
                 return [photo for photo, _ in kept]
             photos = self._solve(*zip(*kept, strict=True))
@@ -188,17 +198,14 @@ class SheetFit:
 
         lens = [math.log(self.focal / self.expected), self.distortion[0]]
         start = np.concatenate([lens, self.heights, *(photo.pose for photo in photos)])
-        ends = np.cumsum([0, *(int(edge.seen.sum()) for edge in edges)])
-        pattern = np.zeros((ends[-1] + SHARED, len(start)), bool)
-        pattern[: ends[-1], :SHARED] = True
-        pattern[ends[-1] :, :SHARED] = np.eye(SHARED, dtype=bool)
-        for index, (first, last) in enumerate(zip(ends[:-1], ends[1:], strict=True)):
-            pattern[first:last, SHARED + 6 * index : SHARED + 6 * (index + 1)] = True
+        counts = [int(edge.seen.sum()) for edge in edges]
+        of_poses = block_diag(*(np.ones((count, 6)) for count in counts), np.zeros((SHARED, 0)))
+        pattern = np.hstack([np.vstack([np.ones((sum(counts), SHARED)), np.eye(SHARED)]), of_poses])
         result = least_squares(
             residuals, start, loss="soft_l1", x_scale="jac", jac_sparsity=pattern, method="trf", max_nfev=30
         )
         self._set(result.x)
-        distances = np.split(np.abs(residuals(result.x)), ends[1:])
+        distances = np.split(np.abs(residuals(result.x)), np.cumsum(counts))
         return [
             replace(photo, pose=pose, residual=float(np.median(distance)))
             for photo, pose, distance in zip(photos, result.x[SHARED:].reshape(-1, 6), distances, strict=False)
@@ -209,20 +216,5 @@ class SheetFit:
         self.heights = values[2:SHARED]
 
     def camera(self, photo: SheetPhoto, shape: Sequence[int]) -> Camera:
-        """The pinhole camera of a photo, in the frame of the sheet."""
-        height, width = shape[:2]
-        focal = self.focal * max(height, width) / 1000
-        extrinsics = np.eye(4)
-        # The sheet's x axis is the world's x, its y axis the world's z, and its z axis points down.
-        extrinsics[:3, :3] = cv2.Rodrigues(photo.pose[:3])[0] @ [[1, 0, 0], [0, 0, 1], [0, -1, 0]]
-        extrinsics[:3, 3] = photo.pose[3:]
-        return Camera(np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]]), extrinsics, width, height)
-
-
-@dataclass(frozen=True, eq=False)
-class _Edges:
-    """Where the outline of the sheet is in a photo."""
-
-    points: Float[np.ndarray, "samples 2"]
-    normals: Float[np.ndarray, "samples 2"]
-    seen: Bool[np.ndarray, " samples"]
+        """The pinhole camera of a photo of this ``shape`` (height, width and channels), in the frame of the sheet."""
+        return camera_from_pose(self.focal, np.split(photo.pose, 2), shape[1::-1])

@@ -25,7 +25,6 @@ RULER = 100.0
 
 INCH = 25.4
 
-
 PLAIN_SHEETS = {"a4": (297.0, 210.0), "letter": (11 * INCH, 8.5 * INCH)}
 """Longer and shorter edge of a sheet without a print, mm, by the name of its paper."""
 
@@ -108,21 +107,14 @@ class Mat:
         width, height = (round(edge * pixels_per_mm) for edge in self.size)
         return self.board().generateImage((width, height), marginSize=0)
 
-    def to_sheet(
-        self,
-        pixels_per_mm: float,
-        ink: float = 0.04,
-        paper: float = 0.86,
-        position: tuple[float, float] = (0.0, 0.0),
-        rotation: float = 0.0,
-    ) -> Sheet:
+    def to_sheet(self, pixels_per_mm: float, ink: float = 0.04, paper: float = 0.86) -> Sheet:
         """The mat as a `Sheet` for the renderer, with its white margin; ``ink`` and ``paper`` are reflectances."""
         board = self.image(pixels_per_mm)
         paper_size = self.sheet_size[1], self.sheet_size[0] * self.sheets
         margins = [round((mm * pixels_per_mm - edge) / 2) for mm, edge in zip(paper_size, board.shape, strict=True)]
         page = np.pad(board, [(margin, margin) for margin in margins], constant_values=255)
         edges = np.array(page.shape[::-1]) / pixels_per_mm / 1000
-        return Sheet(page / 255 * (paper - ink) + ink, *edges.tolist(), position, rotation)
+        return Sheet(page / 255 * (paper - ink) + ink, *edges.tolist())
 
 
 @dataclass(frozen=True)
@@ -230,7 +222,8 @@ def find_mats(marker_ids: Int[np.ndarray, " markers"]) -> list[Mat]:
 def random_sheet(mat: Mat, rng: np.random.Generator) -> Sheet:
     """A mat with random print contrast, up to 12 mm and 7 degrees away from the foot's axis."""
     ink, paper = rng.uniform([0.03, 0.70], [0.10, 0.90]).tolist()
-    return mat.to_sheet(4, ink, paper, *_random_place(rng))
+    position, rotation = _random_place(rng)
+    return mat.to_sheet(4, ink, paper)._replace(position=position, rotation=rotation)
 
 
 MAX_CORNER_HEIGHT = 0.005

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -18,15 +17,11 @@ from p2vtools.archives.camera_files import read_cameras, read_metadata
 from p2vtools.capture import mat_capture
 from p2vtools.capture.capture_writer import WrittenCapture, metadata_row
 from p2vtools.capture.charuco import BoardDetection, detect_board, solve_cameras, undistort
-from p2vtools.capture.mat_capture import _spread, capture_on_mat
+from p2vtools.capture.mat_capture import MAX_VIEWS, capture_on_mat, choose_views
 from p2vtools.cli import main
 from p2vtools.fit.photo_set import read_photo_set
-from p2vtools.synthesis.feet.foot import make_feet
-from p2vtools.synthesis.feet.population import sample_population
 from p2vtools.synthesis.mat import BORDER_MATS, MATS, GluedMat, Mat, get_mat
-from p2vtools.synthesis.photos import trajectories
-from p2vtools.synthesis.photos.rendering import render_phone_photos
-from tests.mats import mat_image, write_phone_photos, write_photos, write_video
+from tests.mats import mat_image, mat_image_from, write_phone_photos, write_photos, write_video
 
 WIDTH, HEIGHT = 640, 480
 MAT = get_mat("a3")
@@ -36,13 +31,10 @@ Walk = tuple[list[np.ndarray], list[Camera]]
 
 @pytest.fixture(scope="session")
 def walk() -> Walk:
-    """Photos of a left foot on the mat, and their true cameras."""
-    mesh = make_feet(sample_population(4712, 1)[0])["left"].leg_mesh
-    walk = trajectories.sample_phone_trajectory(np.random.default_rng(1), PHOTOS, np.array([0, 0.05, 0]), pixels=WIDTH)
-    centre = np.array([[0, 0, 0], [0, 0, (HEIGHT - WIDTH) / 2], [0, 0, 0]])
-    cameras = [replace(one, intrinsics=one.intrinsics + centre, height=HEIGHT) for one in walk.cameras]
-    photos = render_phone_photos(mesh, replace(walk, cameras=cameras), 5, MAT.to_sheet(4))
-    return [np.asarray(Image.open(io.BytesIO(photo)).convert("RGB")) for photo in photos], cameras
+    """Drawings of the mat from all sides, clockwise, and their true cameras; the benchmark has rendered photos."""
+    rows = [(60 * number + 7, (35, 45, 55)[number % 3], 4 * number - 10, 0.55, 50) for number in range(PHOTOS)]
+    cameras = [look_at(row, FOOT_CUBE.centre, WIDTH, HEIGHT) for row in rows]
+    return [mat_image_from(camera, MAT) for camera in cameras], cameras
 
 
 @pytest.fixture(scope="session")
@@ -53,11 +45,6 @@ def photos(walk, tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def written(photos, tmp_path_factory) -> WrittenCapture:
     return capture_on_mat(photos, MAT, "left", tmp_path_factory.mktemp("captures") / "person")
-
-
-@pytest.fixture(scope="session")
-def detections(walk) -> list[BoardDetection]:
-    return [detect_board(str(number), picture, MAT) for number, picture in enumerate(walk[0])]
 
 
 def pose_error(found: Camera, true: Camera) -> tuple[float, float]:
@@ -75,43 +62,31 @@ def test_metadata_row_is_the_inverse_of_look_at(row):
 
 def test_cameras_and_focal_length_are_found(walk, written):
     assert written.quality == "good" and len(written.rows) == PHOTOS
-    true = sorted(walk[1], key=lambda one: (metadata_row(one, FOOT_CUBE.centre)[0] + 15) % 360)
-    errors = np.array([pose_error(*pair) for pair in zip(written.cameras, true, strict=True)])
-    assert np.median(errors[:, 0]) < 1.5 and errors[:, 0].max() < 4, errors
-    assert errors[:, 1].max() < 0.3
-    assert written.cameras[0].intrinsics[0, 0] == pytest.approx(true[0].intrinsics[0, 0], rel=0.005)
+    errors = np.array([pose_error(*pair) for pair in zip(written.cameras, walk[1], strict=True)])
+    assert errors[:, 0].max() < 1 and errors[:, 1].max() < 0.1, errors
+    assert written.cameras[0].intrinsics[0, 0] == pytest.approx(walk[1][0].intrinsics[0, 0], rel=0.005)
 
 
-def test_lens_distortion_is_estimated_and_removed(walk):
-    """Radial distortion of k1 = -0.1 is added to every photo."""
-    pictures, cameras = walk
-    k1, detections, distorted = np.array([-0.1, 0, 0, 0, 0]), [], []
-    for number, (picture, camera) in enumerate(zip(pictures, cameras, strict=True)):
-        intrinsics = camera.intrinsics.copy()
-        intrinsics[:2, 2] -= 0.5  # OpenCV's origin
-        grid = np.stack(np.meshgrid(np.arange(WIDTH), np.arange(HEIGHT)), -1).reshape(-1, 1, 2).astype(np.float32)
-        source = cv2.undistortPoints(grid, intrinsics, k1, P=intrinsics).reshape(HEIGHT, WIDTH, 2)
-        distorted.append(cv2.remap(picture, source, None, cv2.INTER_LINEAR))
-        detections.append(detect_board(str(number), distorted[-1], MAT))
-    found = solve_cameras(detections, MAT)
-    assert found.distortions[0][0] == pytest.approx(-0.1, abs=0.02) and not found.distortions[0][1:].any()
-    errors = [pose_error(a, cameras[int(name)])[0] for name, a in zip(found.names, found.cameras, strict=True)]
-    assert np.median(errors) < 2
-    assert found.cameras[0].intrinsics[0, 0] == pytest.approx(cameras[0].intrinsics[0, 0], rel=0.01)
-    again = detect_board("0", undistort(distorted[0], found.cameras[0], found.distortions[0]), MAT)
-    expected = found.cameras[0].project(MAT.corners()[again.ids])[:, :2] - 0.5
-    assert np.linalg.norm(again.corners - expected, axis=1).mean() < 0.6, "a pinhole camera"
+def test_lens_distortion_is_removed():
+    """Radial distortion moves corners by 2 pixels on average, and by up to 10."""
+    camera, k1 = look_at((30, 50, 0, 0.6, 50), np.zeros(3), WIDTH, HEIGHT), np.array([-0.4, 0, 0, 0, 0])
+    grid = np.stack(np.meshgrid(np.arange(WIDTH), np.arange(HEIGHT)), -1).reshape(-1, 1, 2).astype(np.float32)
+    source = cv2.undistortPoints(grid, camera.intrinsics, k1, P=camera.intrinsics).reshape(HEIGHT, WIDTH, 2)
+    distorted = cv2.remap(mat_image_from(camera, MAT), source, None, cv2.INTER_LINEAR)
+    found = detect_board("0", undistort(distorted, camera, k1), MAT)
+    expected = camera.project(MAT.corners()[found.ids])[:, :2] - 0.5
+    assert len(found.ids) > 50 and np.linalg.norm(found.corners - expected, axis=1).mean() < 0.5
 
 
-def test_photos_that_are_mirrored_or_with_a_moved_mat_are_rejected(walk, detections):
+def test_photos_that_are_mirrored_or_with_a_moved_mat_are_rejected(walk):
+    detections = [detect_board(str(number), picture, MAT) for number, picture in enumerate(walk[0])]
     corners = detections[2].corners.copy()
     corners[: len(corners) // 2] += [14, -9]
     moved = replace(detections[2], corners=corners)
     mirrored = detect_board("4", np.ascontiguousarray(walk[0][4][:, ::-1]), MAT)
     for wrong, reason in ((moved, "did the mat or the foot move"), (mirrored, "is a mirror image")):
-        found = solve_cameras([wrong if one.name == wrong.name else one for one in detections], MAT)
-        assert list(found.rejected) == [wrong.name] and reason in found.rejected[wrong.name]
-        assert len(found.cameras) == PHOTOS - 1
+        solved, rejected, _ = solve_cameras([wrong if one.name == wrong.name else one for one in detections], MAT)
+        assert list(rejected) == [wrong.name] and reason in rejected[wrong.name] and len(solved) == PHOTOS - 1
 
 
 def corners_in_photo(
@@ -142,16 +117,17 @@ def corners_in_photo(
 @pytest.mark.parametrize("changed", [1, 4])
 def test_photos_of_several_lenses_sizes_and_orientations(changes, changed):
     views = [corners_in_photo(45 * number, **(changes if number < changed else {})) for number in range(8)]
-    found = solve_cameras([detection for detection, _ in views], MAT)
-    assert not found.rejected and found.names == [detection.name for detection, _ in views]
-    for camera, (detection, position) in zip(found.cameras, views, strict=True):
-        assert 1000 * np.linalg.norm(camera.position - position) < 2, detection.name
+    solved, rejected, _ = solve_cameras([detection for detection, _ in views], MAT)
+    assert not rejected
+    for one, (detection, position) in zip(solved, views, strict=True):
+        assert one.detection is detection and 1000 * np.linalg.norm(one.camera(MAT).position - position) < 2
+        assert one.lens.distortion == pytest.approx([-0.05, 0, 0, 0, 0], abs=0.01)
 
 
 def test_photo_cropped_at_one_side_is_rejected():
     views = [corners_in_photo(45 * number, crop=(300, 100) if number == 2 else (0, 0))[0] for number in range(8)]
-    found = solve_cameras(views, MAT)
-    assert list(found.rejected) == ["90"] and "was the photo cropped" in found.rejected["90"]
+    _, rejected, _ = solve_cameras(views, MAT)
+    assert list(rejected) == ["90"] and "was the photo cropped" in rejected["90"]
     cropped = [corners_in_photo(45 * number, crop=(60 * number, 0))[0] for number in range(4)]
     with pytest.raises(ValueError, match="no 3 of 4 photos have one shape and one lens; use whole photos"):
         solve_cameras(cropped, MAT)
@@ -165,21 +141,23 @@ def test_two_sheets_have_the_board_of_one_large_sheet_though_not_glued_exactly()
     assert 1000 * quarter.board_corners()[corner] == pytest.approx([301, 152, 0])
     glued = GluedMat(**vars(get_mat("a4x2")), offset=(1.5, -1.0, 0.4))
     views = [corners_in_photo(45 * number, mat=glued) for number in range(8)]
-    found = solve_cameras([detection for detection, _ in views], get_mat("a4x2"))
-    assert found.mat.offset == pytest.approx(glued.offset, abs=0.05) and not found.rejected
-    distances = [np.linalg.norm(camera.position - view[1]) for camera, view in zip(found.cameras, views, strict=True)]
-    assert max(distances) < 0.002
-    one_sheet = solve_cameras([detection for detection, _ in views], MAT)
-    assert one_sheet.mat is MAT and one_sheet.errors.mean() > 3 * found.errors.mean()
+    solved, rejected, mat = solve_cameras([detection for detection, _ in views], get_mat("a4x2"))
+    assert mat.offset == pytest.approx(glued.offset, abs=0.05) and not rejected
+    assert all(
+        np.linalg.norm(one.camera(mat).position - view[1]) < 0.002 for one, view in zip(solved, views, strict=True)
+    )
+    one_sheet, _, mat = solve_cameras([detection for detection, _ in views], MAT)
+    assert mat is MAT and sum(one.error for one in one_sheet) > 3 * sum(one.error for one in solved)
     exact = detect_board("a", mat_image(MAT, 10), get_mat("a4x2"))
-    assert len(exact.ids) == len(MAT.corners()) and not exact.problem
+    assert len(exact.ids) > 0.9 * len(MAT.corners()) and not exact.problem
 
 
 def test_at_most_24_photos_from_all_sides_are_kept():
     """40 from one side and 4 from the others."""
     azimuths = [*np.linspace(-20, 20, 40), 90, 135, 180, 270]
     cameras = [look_at((azimuth, 45, 0, 0.5, 50), np.zeros(3), WIDTH, HEIGHT) for azimuth in azimuths]
-    assert {40, 41, 42, 43} < set(_spread(cameras, 24)) and len(set(_spread(cameras, 24))) == 24
+    chosen = choose_views(cameras)
+    assert {40, 41, 42, 43} < set(chosen) and len(set(chosen)) == len(chosen) == MAX_VIEWS
 
 
 @pytest.mark.parametrize("mat", [MATS["a4"], BORDER_MATS["a4"]])
@@ -230,55 +208,29 @@ def test_sharpest_frames_of_a_video_are_chosen(walk, tmp_path):
     assert [int(name.split()[1]) % 3 for name in written.names] == [1] * PHOTOS
 
 
-@pytest.fixture
-def capture_error(tmp_path, command_error, monkeypatch):
-    """The error message of the command, which reads videos in this process to save time; nothing may be written."""
+def test_unusable_sources(photos, tmp_path, command_error, monkeypatch):
+    """Videos are read in this process to save time."""
     monkeypatch.setattr(mat_capture, "read_in_process", lambda read, path, *arguments, **_: read(path, *arguments))
-
-    def run(source: Path, mat: str = "a3", out: Path = tmp_path / "out") -> str:
-        exists = out.exists()
-        error = command_error("capture", source, "--mat", mat, "--side", "left", "--out", out)
-        assert out.exists() == exists and not list(out.parent.glob(".*partial*"))
-        return error
-
-    return run
-
-
-@pytest.mark.parametrize(("paper", "wrong"), [("tabloid", "letter"), ("letter", "a3")])
-def test_mat_of_another_paper_is_named(paper, wrong, tmp_path, capture_error):
-    photos = write_photos(tmp_path / "photos", [mat_image(get_mat(paper), azimuth) for azimuth in (0, 120, 240)])
-    error = capture_error(photos, wrong)
-    assert f"0 of 3 photos show the mat '{wrong}'" in error and f"pass --mat {paper} (and 2 more)" in error
-    assert f"IMG_0.jpg shows the mat '{paper}'" in error
-
-
-def test_mirrored_photos_and_videos(tmp_path, capture_error):
-    mirrored = [np.ascontiguousarray(mat_image(MAT, azimuth)[:, ::-1]) for azimuth in (0, 120, 240)]
-    error = capture_error(write_photos(tmp_path / "photos", mirrored))
-    assert "IMG_0.jpg is a mirror image, as from a selfie camera: use the camera at the back" in error
-    error = capture_error(write_video(tmp_path / "video.mp4", mirrored))
-    assert "none of 3 frames shows the mat 'a3'" in error and "is a mirror image" in error
-
-
-def test_video_from_one_place(tmp_path, capture_error):
-    error = capture_error(write_video(tmp_path / "video.mp4", [mat_image(MAT, a) for a in (40, 41, 43, 44, 42, 41)]))
-    assert "filmed from one place only, according to the 6 frames" in error and "walk once around the foot" in error
-
-
-def test_unreadable_sources(photos, tmp_path, capture_error):
     for name in ("empty", "text", "exists"):
         (tmp_path / name).mkdir()
     (tmp_path / "text" / "IMG_0001.HEIC").write_text("not an image")
+    (tmp_path / "text.mp4").write_text("not a video")
     grey = write_photos(tmp_path / "grey", [np.full((240, 320, 3), 128, np.uint8)] * 3)
-    (tmp_path / "video.mp4").write_text("not a video")
-    for source, options, message in (
-        (tmp_path / "none", {}, "no such folder or video"),
-        (tmp_path / "empty", {}, "no photos; expected images"),
-        (tmp_path / "text", {}, "IMG_0001.HEIC: not a readable image"),
-        (grey, {}, "0 of 3 photos show the mat 'a3' well enough; expected at least 3: is it this mat, flat"),
-        (photos, {"mat": "a4"}, "IMG_0000.jpg shows the mat 'a3' or 'a4x2', not 'a4': pass --mat a3 (and 5 more)"),
-        (photos, {"mat": "a7"}, "no mat for paper 'a7'"),
-        (tmp_path / "video.mp4", {}, "not a readable video"),
-        (photos, {"out": tmp_path / "exists"}, "exists: "),
+    mirrored = [np.ascontiguousarray(mat_image(MAT, azimuth)[:, ::-1]) for azimuth in (0, 120, 240)]
+    one_place = write_video(tmp_path / "place.mp4", [mat_image(MAT, azimuth) for azimuth in (40, 41, 43, 44, 42, 41)])
+    for source, mat, out, message in (
+        (tmp_path / "none", "a3", "out", "no such folder; expected a folder of photos"),
+        (tmp_path / "text.mp4", "a3", "out", "not a readable video"),
+        (tmp_path / "empty", "a3", "out", "no photos; expected images"),
+        (tmp_path / "text", "a3", "out", "IMG_0001.HEIC: not a readable image"),
+        (grey, "a3", "out", "0 of 3 photos show the mat 'a3' well enough; expected at least 3: is it this mat, flat"),
+        (photos, "a4", "out", "IMG_0000.jpg shows the mat 'a3' or 'a4x2', not 'a4': pass --mat a3 (and 5 more)"),
+        (write_photos(tmp_path / "mirrored", mirrored), "a3", "out", "IMG_0.jpg is a mirror image, as from a selfie"),
+        (write_video(tmp_path / "mirrored.mp4", mirrored), "a3", "out", "none of 3 frames shows the mat 'a3' well"),
+        (one_place, "a3", "out", "filmed from one place only, according to the 6 frames that show the mat; start"),
+        (photos, "a7", "out", "no mat for paper 'a7'"),
+        (photos, "a3", "exists", "exists: "),
     ):
-        assert message in capture_error(source, **options)
+        error = command_error("capture", source, "--mat", mat, "--side", "left", "--out", tmp_path / out)
+        assert message in error
+        assert not (tmp_path / "out").exists() and not list(tmp_path.glob(".*partial*"))
