@@ -48,13 +48,6 @@ OUTPUT_FORMATS = (".obj", ".stl", ".glb", ".ply", ".binvox")
 Found = tuple[FootPlacement | None, tuple[Reconstruction, Cameras]]
 """Placement, and the prediction there with the cameras passed to the network."""
 
-Report = Callable[[str], object]
-"""Receives progress messages."""
-
-
-def ignore(message: str) -> None:
-    """A `Report` that shows nothing."""
-
 
 @dataclass(frozen=True, eq=False)
 class ReconstructedFoot:
@@ -155,7 +148,7 @@ def reconstruct(
     size: int = 32,
     placement: str = "found",
     cameras: str = "exact",
-    report: Report = ignore,
+    report: Callable[[str], object] = lambda line: None,
 ) -> ReconstructedFoot:
     """Reconstructs the foot in ``photo_set``.
 
@@ -164,6 +157,7 @@ def reconstruct(
         placement: ``found`` (`find_foot`), or ``given``: the foot stands where the capture says, toes along +x.
         cameras: ``exact``, or ``noted``: measured by hand, and aligned to the photos (`camera_alignment`) if that
             clearly improves the agreement of the silhouettes.
+        report: receives progress messages.
 
     Raises:
         FootNotSeenError: a camera that does not see the foot.

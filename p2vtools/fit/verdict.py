@@ -11,7 +11,7 @@ photos from one direction.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -26,7 +26,7 @@ from p2vtools.fit.measure import Measures
 from p2vtools.fit.photo_set import PhotoSet
 from p2vtools.fit.placement import describe_shift
 from p2vtools.fit.pretrained import PretrainedModel
-from p2vtools.fit.reconstruct import ReconstructedFoot, Report, ignore, reconstruct
+from p2vtools.fit.reconstruct import ReconstructedFoot, reconstruct
 from p2vtools.fit.uncertainty import MeasureIntervals, card_calibration, measure_with_intervals, photo_class
 
 VERDICT_KEY = "verdict"
@@ -122,7 +122,7 @@ def reconstruct_and_judge(
     size: int = 128,
     placement: str = "found",
     cameras: str = "exact",
-    report: Report = ignore,
+    report: Callable[[str], object] = lambda line: None,
 ) -> JudgedFoot:
     """Reconstructs the foot in ``photo_set`` without the photos that disagree with the others, measures and judges it.
 
@@ -147,7 +147,12 @@ def reconstruct_and_judge(
 
 
 def reconstruct_consistent(
-    weights: PretrainedModel, photo_set: PhotoSet, size: int, placement: str, cameras: str, report: Report = ignore
+    weights: PretrainedModel,
+    photo_set: PhotoSet,
+    size: int,
+    placement: str,
+    cameras: str,
+    report: Callable[[str], object] = lambda line: None,
 ) -> tuple[ReconstructedFoot, PhotoSet, dict[str, float]]:
     """`reconstruct` without the photos that disagree with the others or whose cameras do not see the foot.
 
