@@ -269,21 +269,18 @@ def judge(
         concerns.append(Concern("doubtful", reason, MORE_PHOTOS))
     elif expected < good_from:
         concerns.append(Concern("doubtful", f"{overlap}, good from {good_from:.2f}", MORE_PHOTOS))
+    usual = of_class["usual"] if good_from is not None and expected < good_from else {}
     for name, value in features.items():
-        if value < of_class["lower"].get(name, 0.0):
-            concerns.append(_low_feature("not usable", name, value, of_class["lower"][name]))
-        elif good_from is not None and expected < good_from and value < of_class["usual"].get(name, 0.0):
-            concerns.append(_low_feature("doubtful", name, value, of_class["usual"][name]))
+        sentence, advice = FEATURES[name]
+        for level, lowest in (("not usable", of_class["lower"].get(name, 0.0)), ("doubtful", usual.get(name, 0.0))):
+            if value < lowest:
+                concerns.append(Concern(level, f"{sentence.format(value)}, expected at least {lowest:.2f}", advice))
+                break
     concerns += others
     concerns.sort(key=lambda concern: LEVELS.index(concern.level), reverse=True)
-    level: Level = concerns[0].level if concerns else "good"
-    advice = dict.fromkeys(concern.advice for concern in concerns)
-    return Verdict(level, expected, [concern.reason for concern in concerns], list(advice))
-
-
-def _low_feature(level: Level, name: str, value: float, limit: float) -> Concern:
-    sentence, advice = FEATURES[name]
-    return Concern(level, f"{sentence.format(value)}, expected at least {limit:.2f}", advice)
+    to_do = dict.fromkeys(concern.advice for concern in concerns)
+    worst = concerns[0].level if concerns else "good"
+    return Verdict(worst, expected, [concern.reason for concern in concerns], list(to_do))
 
 
 def expected_iou(formula: Mapping[str, float], features: Mapping[str, float], photos: int) -> float:
