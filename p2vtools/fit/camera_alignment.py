@@ -22,9 +22,17 @@ from p2vlib.data.augmentation import perturb_cameras
 from p2vlib.data.dataset import Captures
 from p2vlib.evaluation import iou_at, iter_predictions, predict
 from p2vlib.geometry.frames import FOOT_CUBE_EDGE, FOOT_SHARE
-from p2vlib.geometry.placement import projected_boxes, recrop, solid_boxes
+from p2vlib.geometry.placement import Boxes, Cameras, projected_boxes, recrop, solid_boxes
 from p2vlib.geometry.projection import voxel_centres
-from p2vtools.fit.silhouette_fitting import PIVOT, CameraUpdate, align_cameras, silhouette_overlap, update_cameras
+from p2vtools.fit.silhouette_fitting import (
+    CameraUpdate,
+    Masks,
+    align_cameras,
+    no_update,
+    pivot_in_camera,
+    silhouette_overlap,
+    update_cameras,
+)
 
 CAMERA_NOISE = {"a mat": (0.3, 0.001), "a hand": (1.0, 0.003)}
 """Source of the cameras -> standard deviation of each view's error: degrees about each axis, metres along it."""
@@ -80,29 +88,30 @@ def add_camera_noise(captures: Captures, degrees: float, metres: float, seed: in
     return replace(captures, cameras=noisy)
 
 
-def recrop_captures(captures: Captures, cameras: Float[Tensor, "captures views 3 7"], margin: float = 1.0) -> Captures:
+def recrop_captures(captures: Captures, cameras: Cameras, margin: float = 1.0) -> Captures:
     """``captures`` (`dataset.load_feet`) with other ``cameras``, which refer to the present boxes.
 
     The photos are cropped to the cube as projected by these cameras, ``margin`` times as large.
     """
     boxes = _scaled_boxes(projected_boxes(cameras, captures.boxes, FOOT_SHARE), margin)
-    return replace(captures, cameras=recrop(cameras, captures.boxes, boxes), boxes=boxes)
+    return _crop(replace(captures, cameras=cameras), boxes)
 
 
-def _scaled_boxes(boxes: Float[Tensor, "captures views 4"], factor: float) -> Float[Tensor, "captures views 4"]:
+def _crop(captures: Captures, boxes: Boxes) -> Captures:
+    return replace(captures, cameras=recrop(captures.cameras, captures.boxes, boxes), boxes=boxes)
+
+
+def _scaled_boxes(boxes: Boxes, factor: float) -> Boxes:
     centre, half = (boxes[..., :2] + boxes[..., 2:]) / 2, factor * (boxes[..., 2:] - boxes[..., :2]) / 2
     return torch.cat([centre - half, centre + half], -1)
 
 
-def noted_cameras(captures: Captures, focal_error: float = 0.0, seed: int = 0) -> Captures:
+def noted_cameras(captures: Captures, focal_error: float) -> Captures:
     """``captures`` with cameras as noted by hand (`note_by_hand`)."""
-    noted = note_by_hand(captures.cameras, torch.Generator().manual_seed(seed), focal_error)
-    return recrop_captures(captures, noted)
+    return recrop_captures(captures, note_by_hand(captures.cameras, torch.Generator().manual_seed(0), focal_error))
 
 
-def note_by_hand(
-    cameras: Float[Tensor, "captures views 3 7"], generator: torch.Generator, focal_error: float = 0.0
-) -> Float[Tensor, "captures views 3 7"]:
+def note_by_hand(cameras: Cameras, generator: torch.Generator, focal_error: float = 0.0) -> Cameras:
     """``cameras`` as noted by hand: errors are uniform within the largest ones above.
 
     Args:
@@ -139,31 +148,27 @@ def realign_cameras(
         threshold: occupancy from which a predicted voxel is solid.
         focal_error: largest relative error of the focal length.
     """
-    noted = captures
-    for margin, steps, rate in TYPICAL_FOOT_ROUNDS:
-        captures = _align(model, captures, margin, steps, rate, typical.solid, threshold)
-    captures = rescale_to_prior(captures, noted, typical.spread, focal_error)
-    for margin, steps, rate in PREDICTION_ROUNDS:
-        captures = _align(model, captures, margin, steps, rate, None, threshold)
-    return captures
+    aligned = _align(model, captures, TYPICAL_FOOT_ROUNDS, typical.solid, threshold)
+    rescaled = rescale_to_prior(aligned, captures, typical.spread, focal_error)
+    return _align(model, rescaled, PREDICTION_ROUNDS, None, threshold)
 
 
 def _align(
     model: nn.Module,
     captures: Captures,
-    margin: float,
-    steps: int,
-    learning_rate: float,
+    rounds: Sequence[tuple[float, int, float]],
     solid: Bool[Tensor, "x y z"] | None,
     threshold: float,
 ) -> Captures:
-    """One round: photos cropped with ``margin``, cameras aligned to ``solid``; None: to the prediction."""
-    wide, aligned = recrop_captures(captures, captures.cameras, margin), []
-    for prediction, cameras in iter_predictions(model, wide, range(captures.photos.shape[1])):
-        target = prediction.probability >= threshold
-        target = target if solid is None else solid.expand_as(target)
-        aligned.append(align_cameras(target, prediction.mask_probability, cameras, steps, learning_rate))
-    return recrop_captures(wide, torch.cat(aligned))
+    """``captures`` with cameras aligned to ``solid``, or to the prediction if it is None."""
+    for margin, steps, learning_rate in rounds:
+        wide, aligned = recrop_captures(captures, captures.cameras, margin), []
+        for prediction, cameras in iter_predictions(model, wide, range(captures.photos.shape[1])):
+            target = prediction.probability >= threshold
+            target = target if solid is None else solid.expand_as(target)
+            aligned.append(align_cameras(target, prediction.mask_probability, cameras, steps, learning_rate))
+        captures = recrop_captures(wide, torch.cat(aligned))
+    return captures
 
 
 # --------------------------------------------------------------------------------------------- cameras that are far off
@@ -180,13 +185,12 @@ def find_cameras(
     Args:
         focal_errors: largest relative errors of the focal length, from which the size follows (`rescale_to_prior`).
     """
-    aligned = _turn_towards_feet(model, captures, typical.solid)
-    for margin, steps, rate in TYPICAL_FOOT_ROUNDS:
-        aligned = _align(model, aligned, margin, steps, rate, typical.solid, threshold)
+    towards = _turn_towards_feet(model, captures, typical.solid)
+    aligned = _align(model, towards, TYPICAL_FOOT_ROUNDS, typical.solid, threshold)
     return [rescale_to_prior(aligned, captures, typical.spread, error) for error in focal_errors]
 
 
-def _predict_masks(model: nn.Module, captures: Captures) -> Float[Tensor, "captures views rows columns"]:
+def _predict_masks(model: nn.Module, captures: Captures) -> Masks:
     predictions = iter_predictions(model, captures, range(captures.photos.shape[1]))
     return torch.cat([prediction.mask_probability for prediction, _ in predictions])
 
@@ -211,13 +215,7 @@ def _turn_towards_feet(model: nn.Module, captures: Captures, solid: Bool[Tensor,
     return recrop_captures(captures, torch.where(is_opposite[..., None, None], aligned[1], aligned[0]))
 
 
-def _crop(captures: Captures, boxes: Float[Tensor, "captures views 4"]) -> Captures:
-    return replace(captures, cameras=recrop(captures.cameras, captures.boxes, boxes), boxes=boxes)
-
-
-def _mask_boxes(
-    masks: Float[Tensor, "captures views rows columns"], boxes: Float[Tensor, "captures views 4"]
-) -> Float[Tensor, "captures views 4"]:
+def _mask_boxes(masks: Masks, boxes: Boxes) -> Boxes:
     """The smallest square boxes around ``masks`` in photos cropped to ``boxes``, pixels; ``boxes`` of empty masks."""
     inside, size = masks > 0.5, masks.shape[-1]
     line = torch.arange(size, device=masks.device) / size
@@ -230,29 +228,21 @@ def _mask_boxes(
     return torch.where(inside.any(3).any(2)[..., None], around, boxes)
 
 
-def _orbit(cameras: Float[Tensor, "captures views 3 7"], radians: float) -> Float[Tensor, "captures views 3 7"]:
-    """The cameras moved around the vertical line through `PIVOT`."""
-    vertical = cameras[..., 3:6][..., :, 1]
-    zeros = torch.zeros_like(vertical[..., 0])
-    return update_cameras(cameras, CameraUpdate(radians * vertical, torch.zeros_like(vertical[..., :2]), zeros, zeros))
+def _orbit(cameras: Cameras, radians: float) -> Cameras:
+    """The cameras moved around the vertical line through `silhouette_fitting.PIVOT`."""
+    return update_cameras(cameras, no_update(cameras)._replace(rotation=radians * cameras[..., 3:6][..., :, 1]))
 
 
-def _move_to_boxes(
-    cameras: Float[Tensor, "captures views 3 7"],
-    boxes: Float[Tensor, "captures views 4"],
-    target: Float[Tensor, "captures views 4"],
-    solids: Bool[Tensor, "captures x y z"],
-) -> Float[Tensor, "captures views 3 7"]:
+def _move_to_boxes(cameras: Cameras, boxes: Boxes, target: Boxes, solids: Bool[Tensor, "batch x y z"]) -> Cameras:
     """``cameras`` of photos cropped to ``boxes``, moved without a turn until ``solids`` project to ``target``."""
-    rotation, zeros = torch.zeros_like(cameras[..., 0, :3]), torch.zeros_like(cameras[..., 0, 0])
     for _ in range(4):  # the shape of the projection changes with the distance
         found = solid_boxes(solids, cameras, boxes)
         ratio = (found[..., 2] - found[..., 0]) / (target[..., 2] - target[..., 0])
         offset = (target - found)[..., :2] + (target - found)[..., 2:]  # twice that of the centres
         uv = offset / (boxes[..., 2:] - boxes[..., :2])
         focal = torch.stack([cameras[..., 0, 0], cameras[..., 1, 1]], -1)
-        across = uv * _pivot_in_camera(cameras)[..., 2, :] / focal
-        cameras = update_cameras(cameras, CameraUpdate(rotation, across, ratio.log(), zeros))
+        across = uv * pivot_in_camera(cameras)[..., 2, :] / focal
+        cameras = update_cameras(cameras, no_update(cameras)._replace(translation=across, log_distance=ratio.log()))
     return cameras
 
 
@@ -266,9 +256,7 @@ def rescale_to_prior(captures: Captures, noted: Captures, spread: float, focal_e
     log ratio of aligned and ``noted`` distances over the views therefore estimates -log k. It is shrunk by the ratio of
     the prior variance ``spread`` (`TypicalFoot`) to the sum of prior and error variance.
     """
-    aligned_distance, noted_distance = (
-        torch.linalg.norm(_pivot_in_camera(one.cameras), dim=(2, 3)) for one in (captures, noted)
-    )
+    aligned_distance, noted_distance = (pivot_in_camera(one.cameras).norm(dim=(2, 3)) for one in (captures, noted))
     log_ratio = (aligned_distance / noted_distance).log().mean(1)
     error = (DISTANCE_ERROR**2 / captures.photos.shape[1] + focal_error**2) / 3  # variances of uniform errors
     factor = (-log_ratio * spread / (spread + error)).exp()[:, None, None, None]
@@ -276,11 +264,6 @@ def rescale_to_prior(captures: Captures, noted: Captures, spread: float, focal_e
     floor = rotation @ captures.cameras.new_tensor(FLOOR_CENTRE)[:, None]
     moved = factor * (floor + translation) - floor
     return recrop_captures(captures, torch.cat([intrinsics, rotation, moved], -1))
-
-
-def _pivot_in_camera(cameras: Float[Tensor, "captures views 3 7"]) -> Float[Tensor, "captures views 3 1"]:
-    """Position of the centre of a foot in the frame of each camera."""
-    return cameras[..., 3:6] @ cameras.new_tensor(PIVOT)[:, None] + cameras[..., 6:]
 
 
 def rescale_to_truth(

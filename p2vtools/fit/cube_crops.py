@@ -17,11 +17,15 @@ from p2vlib.data.augmentation import preprocess
 from p2vlib.data.dataset import Captures, crop_and_resize, mirror_boxes, mirror_cameras, mirror_views
 from p2vlib.geometry.cameras import Camera
 from p2vlib.geometry.frames import FOOT_CUBE, FOOT_SHARE, Cube
-from p2vlib.geometry.placement import solid_boxes
+from p2vlib.geometry.placement import Cameras, solid_boxes
 from p2vlib.geometry.projection import render_silhouettes
 from p2vlib.models import Reconstruction
 from p2vtools.fit.photo_set import PhotoSet
 from p2vtools.fit.pretrained import PretrainedModel
+from p2vtools.fit.silhouette_fitting import Masks
+
+Pose = Float[np.ndarray, "4 4"]
+"""From the frame of the foot to that of the cameras, metres: rotation about y and translation on the floor."""
 
 CLOSE_MARGIN = 1.25
 """Edge of a crop to a foot, relative to the smallest square around its projection."""
@@ -36,7 +40,7 @@ class FootNotSeenError(ValueError):
 
 def crop_to_cube(
     photo_set: PhotoSet,
-    pose: Float[np.ndarray, "4 4"],
+    pose: Pose,
     cube: Cube,
     size: int,
     outside: Literal["edge", "constant"] = "edge",
@@ -69,7 +73,7 @@ def crop_to_cube(
 
 
 def project_cube(
-    photo_set: PhotoSet, pose: Float[np.ndarray, "4 4"], cube: Cube
+    photo_set: PhotoSet, pose: Pose, cube: Cube
 ) -> Iterator[tuple[Image.Image, Camera, tuple[float, ...], str]]:
     """Each photo, its camera in the frame ``pose``, the box of the lower part of ``cube`` in it, and its name.
 
@@ -86,11 +90,7 @@ def project_cube(
 
 
 def as_left_captures(
-    photos: Sequence[np.ndarray],
-    cameras: Sequence[np.ndarray],
-    side: str,
-    boxes: Sequence[np.ndarray] = (),
-    size: int = 0,
+    photos: list[np.ndarray], cameras: list[np.ndarray], side: str, boxes: Sequence[np.ndarray] = (), size: int = 0
 ) -> Captures:
     """Photos and cameras of one foot as `Captures` of one row; a right foot is mirrored.
 
@@ -109,44 +109,25 @@ def as_left_captures(
 
 
 def predict_cube(
-    weights: PretrainedModel,
-    photo_set: PhotoSet,
-    pose: np.ndarray,
-    cube: Cube,
-    solid: Bool[Tensor, "x y z"] | None = None,
-) -> tuple[Reconstruction, Float[Tensor, "1 views 3 7"]]:
+    weights: PretrainedModel, photo_set: PhotoSet, pose: Pose, cube: Cube, solid: Bool[Tensor, "x y z"] | None = None
+) -> tuple[Reconstruction, Cameras]:
     """Prediction in ``cube`` of the frame ``pose``, and the cameras passed to the network; a right foot is mirrored.
 
     The photos are cropped to the cube, or to the ``solid`` in it.
     """
-    captures = _network_input(weights, photo_set, pose, cube, solid)
+    captures = crop_to_cube(photo_set, pose, cube, weights.model.config.image_size, weights.outside, solid)
     with torch.no_grad():
         return weights.model(preprocess(captures.photos), captures.cameras), captures.cameras
 
 
-def predict_masks(
-    weights: PretrainedModel, photo_set: PhotoSet, pose: np.ndarray, cube: Cube
-) -> tuple[Float[Tensor, "1 views rows columns"], Float[Tensor, "1 views 3 7"]]:
+def predict_masks(weights: PretrainedModel, photo_set: PhotoSet, pose: Pose, cube: Cube) -> tuple[Masks, Cameras]:
     """As `predict_cube`, but only the silhouettes, which takes a fraction of the time."""
-    captures = _network_input(weights, photo_set, pose, cube)
+    captures = crop_to_cube(photo_set, pose, cube, weights.model.config.image_size, weights.outside)
     with torch.no_grad():
         return weights.model.predict_masks(preprocess(captures.photos)), captures.cameras
 
 
-def _network_input(
-    weights: PretrainedModel,
-    photo_set: PhotoSet,
-    pose: np.ndarray,
-    cube: Cube,
-    solid: Bool[Tensor, "x y z"] | None = None,
-) -> Captures:
-    outside = "constant" if weights.takes_close_crops else "edge"
-    return crop_to_cube(photo_set, pose, cube, weights.model.config.image_size, outside, solid)
-
-
-def predict_closely(
-    weights: PretrainedModel, photo_set: PhotoSet, pose: np.ndarray
-) -> tuple[Reconstruction, Float[Tensor, "1 views 3 7"]]:
+def predict_closely(weights: PretrainedModel, photo_set: PhotoSet, pose: Pose) -> tuple[Reconstruction, Cameras]:
     """As `predict_cube` in `FOOT_CUBE`, repeated with crops to the predicted foot if the network was trained with them.
 
     A camera close to a foot sees little of the cube, so most of a crop to the cube lies beyond the photo.
@@ -158,7 +139,7 @@ def predict_closely(
     return predict_cube(weights, photo_set, pose, FOOT_CUBE, solid.flip(-1) if photo_set.side == "right" else solid)
 
 
-def silhouette_iou(prediction: Reconstruction, cameras: Float[Tensor, "1 views 3 7"], threshold: float) -> list[float]:
+def silhouette_iou(prediction: Reconstruction, cameras: Cameras, threshold: float) -> list[float]:
     """IoU between the silhouettes of the volume and the predicted masks, for each view."""
     solid = (prediction.probability >= threshold).float()
     rendered = render_silhouettes(solid, cameras, prediction.mask_probability.shape[-1])[0] > 0.5

@@ -18,6 +18,9 @@ from scipy.spatial import ConvexHull
 
 from p2vlib.geometry.frames import FOOT_CUT_HEIGHT, SIDES
 
+Point = Float[np.ndarray, " 3"]
+Segments = Float[np.ndarray, "segments 2 3"]
+
 HEEL_HEIGHT = 0.045
 """Heel and ball are measured below this height, metres; above it the calf reaches behind the heel."""
 
@@ -97,17 +100,17 @@ class Measures:
 class Landmarks:
     """Where the measurements were taken, metres."""
 
-    heel: Float[np.ndarray, " 3"]
-    toe: Float[np.ndarray, " 3"]
-    first_metatarsal: Float[np.ndarray, " 3"]
-    fifth_metatarsal: Float[np.ndarray, " 3"]
+    heel: Point
+    toe: Point
+    first_metatarsal: Point
+    fifth_metatarsal: Point
     heel_edges: Float[np.ndarray, "2 3"]
     """Both ends of the heel breadth, smaller z first."""
     ball_tape: Float[np.ndarray, "ball_points 3"]
     """Closed outline of the ball girth."""
     instep_tape: Float[np.ndarray, "instep_points 3"]
     """Closed outline of the instep girth."""
-    arch: Float[np.ndarray, " 3"] | None
+    arch: Point | None
     """Point of the sole; None where `Measures.arch_height` is."""
 
 
@@ -132,7 +135,7 @@ def measure_foot(mesh: trimesh.Trimesh, side: str) -> tuple[Measures, Landmarks]
     length = toe[0] - heel[0]
     inwards = 1.0 if side == "left" else -1.0  # the inner side of a left foot is its right side, +z
 
-    def section_at(share: float) -> Float[np.ndarray, "segments 2 3"]:
+    def section_at(share: float) -> Segments:
         return _section(mesh, np.array([heel[0] + share * length, 0.0, 0.0]), np.array([1.0, 0.0, 0.0]))
 
     def points_between(start: float, end: float) -> Float[np.ndarray, "points 3"]:
@@ -168,7 +171,7 @@ def measure_foot(mesh: trimesh.Trimesh, side: str) -> tuple[Measures, Landmarks]
     return Measures(**measures), Landmarks(heel, toe, first, fifth, heel_edges, ball_tape, instep_tape, arch)
 
 
-def foot_ends(points: Float[np.ndarray, "points 3"]) -> tuple[Float[np.ndarray, " 3"], Float[np.ndarray, " 3"]]:
+def foot_ends(points: Float[np.ndarray, "points 3"]) -> tuple[Point, Point]:
     """The rearmost point of the heel and the foremost of the toes, in the frame of the foot, metres."""
     heel = np.where(points[:, 1] < HEEL_HEIGHT, points[:, 0], np.inf).argmin()
     toe = np.where(points[:, 1] < TOE_HEIGHT, points[:, 0], -np.inf).argmax()
@@ -182,15 +185,13 @@ def _scan_end(points: Float[np.ndarray, "points 3"]) -> float:
     return float(end) if is_cut else np.inf
 
 
-def _section(
-    mesh: trimesh.Trimesh, point: Float[np.ndarray, " 3"], normal: Float[np.ndarray, " 3"]
-) -> Float[np.ndarray, "segments 2 3"]:
+def _section(mesh: trimesh.Trimesh, point: Point, normal: Point) -> Segments:
     """Section of the foot by a plane, without the leg, which may lean into it."""
     lines = trimesh.intersections.mesh_plane(mesh, normal, point)
     return lines[lines[..., 1].max(1, initial=0) < FOOT_CUT_HEIGHT + 1e-6]
 
 
-def _arch(section: Float[np.ndarray, "segments 2 3"], inwards: float) -> Float[np.ndarray, " 3"] | None:
+def _arch(section: Segments, inwards: float) -> Point | None:
     """The lowest point of a section at `ARCH_POSITION`; None where the sole is flat or open."""
     z = section[..., 2]
     low = z[section[..., 1] < HEEL_HEIGHT] * inwards
@@ -204,7 +205,7 @@ def _arch(section: Float[np.ndarray, "segments 2 3"], inwards: float) -> Float[n
     return lowest if lowest[1] > FLAT_SOLE else None
 
 
-def _tape(section: Float[np.ndarray, "segments 2 3"]) -> Float[np.ndarray, "around 3"]:
+def _tape(section: Segments) -> Float[np.ndarray, "around 3"]:
     """Convex hull of a vertical section as a closed outline: a tape bridges hollows."""
     points = section.reshape(-1, 3)
     level = points[:, [0, 2]] - points[:, [0, 2]].mean(0)

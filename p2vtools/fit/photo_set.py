@@ -69,10 +69,8 @@ class PhotoSet:
 
     def subset(self, indices: Sequence[int]) -> PhotoSet:
         """The same photo set with the photos at ``indices`` only."""
-        lists: dict[str, Any] = {
-            name: [getattr(self, name)[i] for i in indices] for name in ("photos", "cameras", "names")
-        }
-        return replace(self, **lists)
+        photos, cameras, names = ([values[i] for i in indices] for values in (self.photos, self.cameras, self.names))
+        return replace(self, photos=photos, cameras=cameras, names=names)
 
 
 def read_photo_set(folder: Path, side: str | None = None, max_side: int = DEFAULT_PHOTO_SIDE) -> PhotoSet:
@@ -126,17 +124,14 @@ def read_photo_set(folder: Path, side: str | None = None, max_side: int = DEFAUL
 
 
 def photo_set_from_arrays(
-    images: Sequence[UInt8[np.ndarray, "_ _ 3"]], cameras: Sequence[Camera], names: list[str], side: str, **fields: Any
+    images: Sequence[UInt8[np.ndarray, "_ _ 3"]], cameras: Sequence[Camera], names: list[str], side: str, scale: str
 ) -> PhotoSet:
-    """A `PhotoSet` of upright ``images`` in memory, scaled down to `DEFAULT_PHOTO_SIDE`.
-
-    ``fields`` are other fields of the `PhotoSet`.
-    """
+    """A `PhotoSet` of upright ``images`` in memory, scaled down to `DEFAULT_PHOTO_SIDE`."""
     photos = [Image.fromarray(image) for image in images]
     for photo in photos:
         photo.thumbnail((DEFAULT_PHOTO_SIDE, DEFAULT_PHOTO_SIDE), reducing_gap=2.0)
     scaled = [camera.resized(*photo.size) for camera, photo in zip(cameras, photos, strict=True)]
-    return PhotoSet([photo.convert("RGBA") for photo in photos], scaled, names, side, **fields)
+    return PhotoSet([photo.convert("RGBA") for photo in photos], scaled, names, side, scale=scale)
 
 
 def scale_of(folder: Path, subject: Mapping[str, Any]) -> str:
@@ -192,10 +187,8 @@ def _read_cameras(folder: Path, rendering: Path, count: int) -> list[Camera] | l
             raise FileError(path, f"{len(cameras)} cameras for {count} photos", "expected one per photo")
         return cameras
     if not (rendering / "rendering_metadata.txt").is_file():
-        expected = (
-            "expected cameras.json or rendering_metadata.txt; plain photos become a capture folder by p2v capture"
-        )
-        raise FileError(folder, "no cameras", expected)
+        made = "plain photos become a capture folder by p2v capture"
+        raise FileError(folder, "no cameras", f"expected cameras.json or rendering_metadata.txt; {made}")
     return read_metadata(rendering / "rendering_metadata.txt", count)
 
 

@@ -12,22 +12,22 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor
 from torch.nn import functional
 
 from p2vlib.data.dataset import evenly_spaced
 from p2vlib.geometry.frames import FOOT_CUBE, FOOT_CUBE_EDGE, FOOT_SHARE, Cube
+from p2vlib.geometry.placement import Cameras
 from p2vlib.geometry.projection import project_points, voxel_centres
-from p2vtools.fit.cube_crops import predict_cube, predict_masks, silhouette_iou
+from p2vtools.fit.cube_crops import Pose, predict_cube, predict_masks, silhouette_iou
 from p2vtools.fit.photo_set import PhotoSet
 from p2vtools.fit.pretrained import PretrainedModel
-from p2vtools.fit.silhouette_fitting import PoseFit, PosePrior, fit_pose
+from p2vtools.fit.silhouette_fitting import Masks, PoseFit, Prior, fit_pose
 
 START_SHIFT, START_TURN = 0.04, 30.0
 """Standard deviation of the prior of the fit about the start of the search: along x and z (metres), of the direction
@@ -68,20 +68,14 @@ the start by `DOUBTFUL_GAIN`."""
 SUFFICIENT_AGREEMENT = 0.85
 """From this agreement on, no further placement is tried."""
 
-
 Method = Literal["start", "typical foot", "volume"]
 
 
 @dataclass(frozen=True, eq=False)
 class FootPlacement:
-    """The result of `find_foot`."""
+    """The result of `find_foot`, or a candidate for it."""
 
-    pose: Float[np.ndarray, "4 4"]
-    """From the frame of the foot to that of the cameras, metres: rotation about y and translation on the floor."""
-    shift_m: float
-    """Distance from the start, metres."""
-    turn_degrees: float
-    """Angle from the start, clockwise seen from above."""
+    pose: Pose
     method: Method
     """How the pose was found: kept, by the fit of the typical foot, or around a predicted volume or visual hull."""
     agreement: float
@@ -91,9 +85,11 @@ class FootPlacement:
     or the start."""
     overlap: float
     """Mean Dice coefficient over the photos of the fitted typical foot with the predicted silhouettes."""
+    volume: Float[np.ndarray, "x y z"]
+    """Occupancy that the network predicts there, 0.5 at the surface."""
 
 
-def pose_matrix(yaw: float, position: np.ndarray) -> Float[np.ndarray, "4 4"]:
+def pose_matrix(yaw: float, position: np.ndarray) -> Pose:
     """From the frame of a foot at ``position`` (metres) whose toes point ``yaw`` degrees clockwise of +x."""
     cos, sin = np.cos(np.deg2rad(yaw)), np.sin(np.deg2rad(yaw))
     pose = np.eye(4)
@@ -102,9 +98,16 @@ def pose_matrix(yaw: float, position: np.ndarray) -> Float[np.ndarray, "4 4"]:
     return pose
 
 
-def pose_yaw(pose: Float[np.ndarray, "4 4"]) -> float:
+def pose_yaw(pose: Pose) -> float:
     """Direction of the toes of a foot with this ``pose`` (`pose_matrix`), degrees clockwise of +x."""
     return float(np.rad2deg(np.arctan2(pose[2, 0], pose[0, 0])))
+
+
+def describe_shift(photo_set: PhotoSet, pose: Pose) -> str:
+    """Distance (if sizes are known) and angle of a foot with this ``pose`` from the start of the search, as text."""
+    shift = pose[:3, 3] - photo_set.initial_position
+    distance = f"{1000 * np.hypot(shift[0], shift[2]):.0f} mm and " if photo_set.has_scale else ""
+    return f"{distance}{pose_yaw(pose):+.0f} degrees"
 
 
 def estimate_placement(volume: Float[np.ndarray, "x y z"], cube: Cube) -> tuple[float, np.ndarray] | None:
@@ -138,19 +141,15 @@ class _FittedPose(NamedTuple):
 
     loss: float
     overlap: float
-    pose: Float[np.ndarray, "4 4"]
+    pose: Pose
     log_size: float
 
 
-def _fit_in_rounds(
-    weights: PretrainedModel, photo_set: PhotoSet, start: Float[np.ndarray, "4 4"]
-) -> tuple[Float[np.ndarray, "4 4"], float]:
+def _fit_in_rounds(weights: PretrainedModel, photo_set: PhotoSet, start: Pose) -> tuple[Pose, float]:
     """Pose and overlap of the typical foot. Each round predicts the silhouettes around the best poses and fits again.
 
-    Returns the start itself if the first round does not improve the loss by `MIN_GAIN`.
-
-    Raises:
-        ValueError: the silhouettes around the start are empty.
+    Returns the start itself if the first round does not improve the loss by `MIN_GAIN`. Raises ValueError if the
+    silhouettes around the start are empty.
     """
     chosen = photo_set.subset(evenly_spaced(len(photo_set.photos), min(FIT_PHOTOS, len(photo_set.photos))))
     pixels = FINE_PIXELS if len(chosen.photos) <= 2 else COARSE_PIXELS
@@ -176,18 +175,18 @@ def _fit_in_rounds(
     return places[0].pose, places[0].overlap
 
 
-def _start_prior(weights: PretrainedModel, start: Float[np.ndarray, "4 4"], side: str) -> PosePrior:
+def _start_prior(weights: PretrainedModel, start: Pose, side: str) -> Prior:
     """Prior of the fit in a cube in whose frame the search started at the pose ``start``."""
     mirror = -1 if side == "right" else 1
     x, z = start[0, 3] / FOOT_CUBE_EDGE, mirror * start[2, 3] / FOOT_CUBE_EDGE
     mean, shift = [x, z, mirror * math.radians(pose_yaw(start)), 0], START_SHIFT / FOOT_CUBE_EDGE
     deviation = [shift, shift, math.radians(START_TURN), math.sqrt(weights.typical_foot.spread)]
-    return PosePrior(torch.tensor(mean), torch.tensor(deviation))
+    return torch.tensor(mean), torch.tensor(deviation)
 
 
 def _predict_masks(
-    weights: PretrainedModel, photo_set: PhotoSet, pose: Float[np.ndarray, "4 4"], edge: float
-) -> tuple[Float[Tensor, "1 views rows columns"], Float[Tensor, "1 views 3 7"], float] | None:
+    weights: PretrainedModel, photo_set: PhotoSet, pose: Pose, edge: float
+) -> tuple[Masks, Cameras, float] | None:
     """Silhouettes, cameras and the edge of the cube that was used, relative to the cube of a foot.
 
     The edge is ``edge``, or 1 if a camera is so near that it is inside the larger cube. None: a camera does not see the
@@ -199,7 +198,7 @@ def _predict_masks(
     return None
 
 
-def _fitted_poses(fit: PoseFit, pose: Float[np.ndarray, "4 4"], side: str) -> list[_FittedPose]:
+def _fitted_poses(fit: PoseFit, pose: Pose, side: str) -> list[_FittedPose]:
     """The poses of a ``fit`` in the cube at ``pose``; right feet are fitted mirrored."""
     places, mirror = [], -1 if side == "right" else 1
     numbers = (fit.loss.tolist(), fit.overlap.tolist(), fit.parameters.tolist())
@@ -222,17 +221,6 @@ def _best_distinct(places: Sequence[_FittedPose], number: int) -> list[_FittedPo
 # --------------------------------------------------------------------------------------------------------------- search
 
 
-class _Candidate(NamedTuple):
-    """A pose and what the network predicts there."""
-
-    method: Method
-    pose: Float[np.ndarray, "4 4"]
-    at_limit: bool
-    agreement: float
-    volume: Float[np.ndarray, "x y z"]
-    """Occupancy, 0.5 at the surface."""
-
-
 def find_foot(weights: PretrainedModel, photo_set: PhotoSet) -> FootPlacement:
     """Finds the pose of the foot, at most `MAX_SHIFT` and `MAX_TURN` away from where the capture says.
 
@@ -240,8 +228,8 @@ def find_foot(weights: PretrainedModel, photo_set: PhotoSet) -> FootPlacement:
         ValueError: no foot in the view of the cameras.
     """
     start = pose_matrix(0.0, photo_set.initial_position)
-    search = _Search(weights, photo_set, start)
     pose, overlap = _fit_in_rounds(weights, photo_set, start)
+    search = _Search(weights, photo_set, start, overlap)
     fitted = None if pose is start else search.evaluate("typical foot", pose)
     best = fitted or search.evaluate("start", start)
     if fitted and len(photo_set.photos) == 1 and overlap < MIN_OVERLAP:
@@ -254,13 +242,11 @@ def find_foot(weights: PretrainedModel, photo_set: PhotoSet) -> FootPlacement:
             best = _better(search.evaluate("start", start), best)
     if not (best.volume > 0.5).any():
         raise ValueError(_not_found(photo_set))
-    step = np.linalg.inv(start) @ best.pose
-    shift = float(np.hypot(step[0, 3], step[2, 3]))
     at_limit = best.at_limit or (best.method == "start" and fitted is not None and fitted.at_limit)
-    return FootPlacement(best.pose, shift, pose_yaw(step), best.method, best.agreement, at_limit, overlap)
+    return replace(best, at_limit=at_limit)
 
 
-def _better(first: _Candidate, second: _Candidate | None, gain: float = MIN_GAIN) -> _Candidate:
+def _better(first: FootPlacement, second: FootPlacement | None, gain: float = MIN_GAIN) -> FootPlacement:
     """The second candidate where its agreement is better by ``gain``, otherwise the first."""
     return first if second is None or second.agreement < first.agreement + gain else second
 
@@ -270,13 +256,13 @@ class _Search(NamedTuple):
 
     weights: PretrainedModel
     photo_set: PhotoSet
-    start: Float[np.ndarray, "4 4"]
+    start: Pose
+    overlap: float
 
-    def evaluate(self, method: Method, pose: Float[np.ndarray, "4 4"]) -> _Candidate | None:
-        """What the network predicts at ``pose``, moved within the limits; None: a camera does not see the cube there.
+    def evaluate(self, method: Method, pose: Pose) -> FootPlacement | None:
+        """The candidate at ``pose``, moved within the limits; None: a camera does not see the cube there.
 
-        Raises:
-            ValueError: ``method`` is ``start`` and a camera does not see the cube.
+        Raises ValueError instead if ``method`` is ``start``.
         """
         pose, at_limit = _within_limits(pose, self.start)
         try:
@@ -288,14 +274,14 @@ class _Search(NamedTuple):
         volume = prediction.probability[0].numpy() / self.weights.threshold / 2
         volume = volume[:, :, ::-1] if self.photo_set.side == "right" else volume
         agreement = float(np.mean(silhouette_iou(prediction, cameras, self.weights.threshold)))
-        return _Candidate(method, pose, at_limit, agreement, volume)
+        return FootPlacement(pose, method, agreement, at_limit, self.overlap, volume)
 
-    def recentre(self, candidate: _Candidate | None) -> _Candidate | None:
+    def recentre(self, candidate: FootPlacement | None) -> FootPlacement | None:
         """The candidate whose cube is centred on the volume of ``candidate``; None: the volume is empty."""
         placement = None if candidate is None else estimate_placement(candidate.volume, FOOT_CUBE)
         return placement and self.evaluate("volume", candidate.pose @ pose_matrix(*placement))
 
-    def carve(self) -> _Candidate | None:
+    def carve(self) -> FootPlacement | None:
         """The candidate whose cube is centred twice on a visual hull and then on the network's volume.
 
         None: a hull is empty, or a camera is inside the cube of the hull.
@@ -312,7 +298,7 @@ class _Search(NamedTuple):
 
 
 def foot_visual_hull(
-    weights: PretrainedModel, photo_set: PhotoSet, pose: Float[np.ndarray, "4 4"], cube: Cube, size: int = 48
+    weights: PretrainedModel, photo_set: PhotoSet, pose: Pose, cube: Cube, size: int = 48
 ) -> Float[np.ndarray, "x y z"]:
     """Visual hull of the predicted silhouettes in ``cube`` of the frame ``pose``; one photo in four may disagree.
 
@@ -334,9 +320,7 @@ def scaled_cube(scale: float) -> Cube:
     return Cube((-edge / 2, 0.0, -edge / 2), edge)
 
 
-def _within_limits(
-    pose: Float[np.ndarray, "4 4"], start: Float[np.ndarray, "4 4"]
-) -> tuple[Float[np.ndarray, "4 4"], bool]:
+def _within_limits(pose: Pose, start: Pose) -> tuple[Pose, bool]:
     """``pose``, moved within `MAX_SHIFT` and `MAX_TURN` of ``start``, and whether it was outside them."""
     step = np.linalg.inv(start) @ pose
     distance, turn = float(np.linalg.norm(step[:3, 3])), pose_yaw(step)
@@ -347,8 +331,6 @@ def _within_limits(
 
 
 def _not_found(photo_set: PhotoSet) -> str:
-    return (
-        f"no foot found in the {len(photo_set.photos)} photos; expected one on the floor at y = 0, at most "
-        f"{100 * MAX_SHIFT:.0f} cm and {MAX_TURN:.0f} degrees from the start: check the cameras, or pass --placement "
-        "given"
-    )
+    limits = f"at most {100 * MAX_SHIFT:.0f} cm and {MAX_TURN:.0f} degrees from the start"
+    found = f"no foot found in the {len(photo_set.photos)} photos; expected one on the floor at y = 0, {limits}"
+    return f"{found}: check the cameras, or pass --placement given"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors import safe_open
@@ -44,6 +44,11 @@ class PretrainedModel:
     def takes_close_crops(self) -> bool:
         """Whether the network was also trained with photos cropped to the foot (`Training.close_crops`)."""
         return any(recipe.get("close_crops", 0) for recipe in self.card.get("recipe", {}).values())
+
+    @property
+    def outside(self) -> Literal["edge", "constant"]:
+        """What the network was trained to see beyond the border of a photo (`crop_and_resize`)."""
+        return "constant" if self.takes_close_crops else "edge"
 
 
 def pretrained_path() -> Path:

@@ -12,20 +12,20 @@ from pathlib import Path
 import numpy as np
 import torch
 import trimesh
-from jaxtyping import Bool, Float, Float32
-from torch import Tensor
+from jaxtyping import Bool, Float32
 
 from p2vlib.data.dataset import Captures, crop_and_resize
 from p2vlib.evaluation import iter_predictions
 from p2vlib.files import write_atomically
 from p2vlib.geometry.frames import FOOT_CUBE, Cube
 from p2vlib.geometry.grids import VoxelGrid, to_mesh, voxelise
+from p2vlib.geometry.placement import Cameras
 from p2vlib.models import Reconstruction
 from p2vtools.archives.binvox import write_binvox
 from p2vtools.fit import camera_alignment
-from p2vtools.fit.cube_crops import as_left_captures, predict_closely, project_cube, silhouette_iou
+from p2vtools.fit.cube_crops import Pose, as_left_captures, predict_closely, project_cube, silhouette_iou
 from p2vtools.fit.photo_set import PhotoSet
-from p2vtools.fit.placement import FootPlacement, find_foot, pose_matrix, pose_yaw
+from p2vtools.fit.placement import FootPlacement, describe_shift, find_foot, pose_matrix
 from p2vtools.fit.pretrained import PretrainedModel
 
 GRID_SIZES = (32, 64, 128)
@@ -45,6 +45,9 @@ the noted cameras are far off, and the third is enough."""
 
 OUTPUT_FORMATS = (".obj", ".stl", ".glb", ".ply", ".binvox")
 
+Found = tuple[FootPlacement | None, tuple[Reconstruction, Cameras]]
+"""Placement, and the prediction there with the cameras passed to the network."""
+
 
 @dataclass(frozen=True, eq=False)
 class ReconstructedFoot:
@@ -52,8 +55,7 @@ class ReconstructedFoot:
 
     probability: Float32[np.ndarray, "x y z"]
     threshold: float
-    pose: Float[np.ndarray, "4 4"]
-    """From the frame of the foot to that of the cameras, metres: yaw and translation on the floor."""
+    pose: Pose
     silhouette_iou: dict[str, float]
     """Photo -> IoU of the rendered silhouette with the predicted one."""
     member_probability: Float32[np.ndarray, "members n n n"]
@@ -70,12 +72,6 @@ class ReconstructedFoot:
         """The occupied voxels."""
         return self.probability >= self.threshold
 
-    @property
-    def certainty(self) -> float:
-        """Share of voxels with a probability of at least 0.9, among those above 0.1."""
-        candidates = self.probability > 0.1
-        return float((self.probability[candidates] >= 0.9).sum() / max(1, candidates.sum()))
-
     @functools.cached_property
     def mesh(self) -> trimesh.Trimesh:
         """``corrected_surface`` if there is one, otherwise the interpolated surface; scaled, metres."""
@@ -88,7 +84,7 @@ class ReconstructedFoot:
 # ----------------------------------------------------------------------------------------------------------- prediction
 
 
-def _noted_captures(weights: PretrainedModel, photo_set: PhotoSet, pose: np.ndarray, far_off: bool) -> Captures:
+def _noted_captures(weights: PretrainedModel, photo_set: PhotoSet, pose: Pose, far_off: bool) -> Captures:
     """Photos with cameras measured by hand: around the projected cube, or whole if the cameras are ``far_off``."""
     photos, cameras, boxes = [], [], []
     for photo, camera, place, _ in project_cube(photo_set, pose, FOOT_CUBE):
@@ -105,8 +101,8 @@ def _noted_captures(weights: PretrainedModel, photo_set: PhotoSet, pose: np.ndar
 
 
 def _predict_aligned(
-    weights: PretrainedModel, photo_set: PhotoSet, pose: np.ndarray, far_off: bool
-) -> tuple[Reconstruction, Float[Tensor, "1 views 3 7"]]:
+    weights: PretrainedModel, photo_set: PhotoSet, pose: Pose, far_off: bool
+) -> tuple[Reconstruction, Cameras]:
     """Prediction after the alignment of cameras measured by hand (`camera_alignment`), and the aligned cameras."""
     noted = _noted_captures(weights, photo_set, pose, far_off)
     settings = weights.model, noted, weights.typical_foot, weights.threshold
@@ -121,22 +117,26 @@ def _predict_aligned(
     return max(predictions, key=lambda one: np.mean(silhouette_iou(*one, weights.threshold)))
 
 
-def _predict_noted(
-    weights: PretrainedModel, photo_set: PhotoSet, find: bool
-) -> tuple[FootPlacement | None, tuple[Reconstruction, Float[Tensor, "1 views 3 7"]]]:
+def _predict_exact(weights: PretrainedModel, photo_set: PhotoSet, find: bool) -> Found:
+    """Placement, None if the foot is not to be found, and prediction with exact cameras."""
+    found = find_foot(weights, photo_set) if find else None
+    pose = found.pose if found else pose_matrix(0.0, photo_set.initial_position)
+    return found, predict_closely(weights, photo_set, pose)
+
+
+def _predict_noted(weights: PretrainedModel, photo_set: PhotoSet, find: bool) -> Found:
     """Placement and prediction with cameras measured by hand, either as noted or aligned (then without a placement).
 
     An alignment always improves the agreement of the silhouettes a little and makes exact cameras worse, so the aligned
     cameras are used only if the agreement improves clearly (`ALIGNMENT_GAIN`). Cameras with which the silhouettes
     hardly agree (`FAR_OFF`) are looked for in the whole photos, from both sides of the foot.
     """
-    pose, found, kept, before = pose_matrix(0.0, photo_set.initial_position), None, None, 0.0
+    found, kept, before = None, None, 0.0
     with contextlib.suppress(ValueError):  # such cameras may not see the foot
-        found = find_foot(weights, photo_set) if find else None
-        kept = predict_closely(weights, photo_set, found.pose if found else pose)
+        found, kept = _predict_exact(weights, photo_set, find)
         before = float(np.mean(silhouette_iou(*kept, weights.threshold)))
     far_off = before < FAR_OFF
-    aligned = _predict_aligned(weights, photo_set, pose, far_off)
+    aligned = _predict_aligned(weights, photo_set, pose_matrix(0.0, photo_set.initial_position), far_off)
     after = float(np.mean(silhouette_iou(*aligned, weights.threshold)))
     is_better = after > before + (FAR_OFF_GAIN if far_off else ALIGNMENT_GAIN)
     return (None, aligned) if kept is None or is_better else (found, kept)
@@ -166,20 +166,12 @@ def reconstruct(
     if size not in GRID_SIZES:
         raise ValueError(f"size is {size}; expected one of {', '.join(map(str, GRID_SIZES))}")
     start = time.perf_counter()
-    pose = pose_matrix(0.0, photo_set.initial_position)
-    if cameras == "noted":
-        found, (prediction, used_cameras) = _predict_noted(weights, photo_set, placement == "found")
-    else:
-        found = find_foot(weights, photo_set) if placement == "found" else None
-        prediction, used_cameras = predict_closely(weights, photo_set, found.pose if found else pose)
-    pose = found.pose if found else pose
+    predict = _predict_noted if cameras == "noted" else _predict_exact
+    found, (prediction, used_cameras) = predict(weights, photo_set, placement == "found")
+    pose = found.pose if found else pose_matrix(0.0, photo_set.initial_position)
     method = "by the aligned cameras" if placement == "found" and found is None else placement
-    shift = pose[:3, 3] - photo_set.initial_position
-    distance = f"{np.hypot(*shift[[0, 2]]) * 1000:.0f} mm and " if photo_set.has_scale else ""
-    report(
-        f"{len(photo_set.photos)} photos of a {photo_set.side} foot; placement {method}: "
-        f"{distance}{pose_yaw(pose):+.0f} degrees from the initial guess"
-    )
+    shift = f"{describe_shift(photo_set, pose)} from the initial guess"
+    report(f"{len(photo_set.photos)} photos of a {photo_set.side} foot; placement {method}: {shift}")
     volume = weights.model.enlarged(prediction.coarse_state, size, weights.threshold)[0]
     scores = silhouette_iou(prediction, used_cameras, weights.threshold)
     names, members = photo_set.names, prediction.member_probability[0]
@@ -212,10 +204,8 @@ def write_foot(foot: ReconstructedFoot, path: Path) -> None:
     """Writes a mesh or a grid, by the extension of ``path``: in metres, ``.stl`` in millimetres.
 
     Raises:
-        ValueError: unsupported extension.
         OSError: the file cannot be written.
     """
-    check_output_path(path)
     extension = path.suffix.lower()
     if extension == ".binvox":
         lower = tuple(foot.scale * edge for edge in FOOT_CUBE.lower)

@@ -25,20 +25,13 @@ class Record:
 
     side: str
     """left or right."""
-    measures: dict[str, float]
-    """Measurement -> mm, or share of the length if ``scale`` is unknown."""
     half_widths: dict[str, float]
-    """Measurement -> half of its interval, in the same unit."""
+    """Measurement -> half of its interval, mm, or share of the length if ``scale`` is unknown."""
     verdict: str
     """good, doubtful or not usable."""
     reasons: list[str]
     scale: str
     """Where the scale comes from, a key of `photo_set.SCALES`."""
-
-
-def record_path(path: Path) -> Path:
-    """Path of the record of the foot in the file ``path``."""
-    return path.with_suffix(".json")
 
 
 def check_record_path(path: Path) -> None:
@@ -47,8 +40,8 @@ def check_record_path(path: Path) -> None:
     Raises:
         ValueError: there is a file at the path of the record that is not a record.
     """
-    beside = record_path(path)
-    if beside.is_file() and _read_content(beside) is None:
+    beside = _record_path(path)
+    if beside.is_file() and _read_content(path) is None:
         raise ValueError(f"{beside}: exists, is not a record of p2v and would be overwritten; pass another --out")
 
 
@@ -79,39 +72,42 @@ def write_record(judged: JudgedFoot, path: Path, cameras: str, weights: str) -> 
         for title, numbers in (("measures", values), ("half widths", measured.half_widths)):
             key = f"{title}, {_unit(photo_set.scale)}"
             content[key] = {name: round(value / unit, digits) for name, value in numbers.items()}
-    write_text(record_path(path), json.dumps(content, indent=1) + "\n")
+    write_text(_record_path(path), json.dumps(content, indent=1) + "\n")
     return _to_record(path, content)
 
 
 def read_record(path: Path) -> Record | None:
     """The record of the foot in the file ``path``; None: there is none, or the file has changed since."""
-    content = _read_content(record_path(path))
+    content = _read_content(path)
     return None if content is None or content.get("sha256") != _digest(path) else _to_record(path, content)
 
 
 def was_without_scale(path: Path) -> bool:
     """Whether the scale of the foot in the file ``path`` was unknown, also if the file has changed since."""
-    content = _read_content(record_path(path))
+    content = _read_content(path)
     return content is not None and _to_record(path, content).scale == "unknown"
 
 
 def _to_record(path: Path, content: dict[str, Any]) -> Record:
-    with reading(record_path(path), "expected a record as `p2v reconstruct` writes it: delete it"):
+    with reading(_record_path(path), "expected a record as `p2v reconstruct` writes it: delete it"):
         scale = content.get("scale", "unknown")
-        measures, half_widths = (
-            {name: float(value) for name, value in content.get(f"{title}, {_unit(scale)}", {}).items()}
-            for title in ("measures", "half widths")
-        )
-        return Record(content["side"], measures, half_widths, content["verdict"], content["reasons"], scale)
+        half_widths = content.get(f"half widths, {_unit(scale)}", {})
+        half_widths = {name: float(value) for name, value in half_widths.items()}
+        return Record(content["side"], half_widths, content["verdict"], content["reasons"], scale)
 
 
 def _unit(scale: str) -> str:
     return "share of the length" if scale == "unknown" else "mm"
 
 
+def _record_path(path: Path) -> Path:
+    return path.with_suffix(".json")
+
+
 def _read_content(path: Path) -> dict[str, Any] | None:
+    """The content of the record of the foot in the file ``path``; None: there is none."""
     try:
-        content = read_json(path, "expected a record")
+        content = read_json(_record_path(path), "expected a record")
     except (OSError, FileError):
         return None
     return content if content.get("format") == FORMAT else None

@@ -30,7 +30,7 @@ def correct_surface(mesh: trimesh.Trimesh, side: str, targets: Mapping[str, floa
 
     Args:
         mesh: surface in the frame of the foot, metres.
-        targets: measurement of `CORRECTED_MEASURES` -> wanted value, mm.
+        targets: each measurement of `CORRECTED_MEASURES` -> wanted value, mm.
 
     Raises:
         ValueError: not a foot in this frame and unit.
@@ -41,9 +41,9 @@ def correct_surface(mesh: trimesh.Trimesh, side: str, targets: Mapping[str, floa
         missing = {name: target - getattr(measures, name) for name, target in targets.items()}
         if all(abs(millimetres) < 0.01 for millimetres in missing.values()):
             break
-        vertices = _stretch_toes(vertices, marks, missing.get("length", 0.0) / 1000)
-        factors = {name: 1 + missing[name] / getattr(measures, name) for name in missing if name != "length"}
-        vertices = _scale_breadths(vertices, marks, factors.get("heel_breadth", 1.0), factors.get("ball_breadth", 1.0))
+        vertices = _stretch_toes(vertices, marks, missing["length"] / 1000)
+        factors = (1 + missing[name] / getattr(measures, name) for name in ("heel_breadth", "ball_breadth"))
+        vertices = _scale_breadths(vertices, marks, *factors)
     return trimesh.Trimesh(vertices, mesh.faces, process=False)
 
 

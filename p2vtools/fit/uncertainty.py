@@ -115,9 +115,8 @@ def measure_with_intervals(
         scale = 1000 * photo_set.length / measures.length
         half_widths = _half_widths_by_ruler(measures, half_widths, scale)
     scaled = {name: scale * getattr(measures, name) for name in MEASURE_NAMES}
-    return MeasureIntervals(
-        Measures(**scaled), half_widths, replace(foot, corrected_surface=corrected, scale=scale), raw.halves_iou
-    )
+    corrected_foot = replace(foot, corrected_surface=corrected, scale=scale)
+    return MeasureIntervals(Measures(**scaled), half_widths, corrected_foot, raw.halves_iou)
 
 
 def _half_widths_by_ruler(measures: Measures, half_widths: Mapping[str, float], scale: float) -> dict[str, float]:
@@ -138,10 +137,8 @@ def card_calibration(weights: PretrainedModel, photos: str) -> dict[str, dict[st
     """
     calibration = weights.card.get(CALIBRATION_KEY, {})
     if photos not in calibration:
-        raise ValueError(
-            f"the card of these weights has no calibration of intervals for {photos}; expected weights as made by "
-            "`p2v weights`"
-        )
+        found = f"the card of these weights has no calibration of intervals for {photos}"
+        raise ValueError(f"{found}; expected weights as made by `p2v weights`")
     return calibration[photos]
 
 

@@ -21,9 +21,10 @@ from scipy import ndimage
 
 from p2vlib.geometry.grids import iou
 from p2vtools.fit.camera_alignment import TypicalFoot
-from p2vtools.fit.cube_crops import FootNotSeenError
+from p2vtools.fit.cube_crops import FootNotSeenError, Pose
 from p2vtools.fit.measure import Measures
 from p2vtools.fit.photo_set import PhotoSet
+from p2vtools.fit.placement import describe_shift
 from p2vtools.fit.pretrained import PretrainedModel
 from p2vtools.fit.reconstruct import ReconstructedFoot, reconstruct
 from p2vtools.fit.uncertainty import MeasureIntervals, card_calibration, measure_with_intervals, photo_class
@@ -56,41 +57,28 @@ Level = Literal["good", "doubtful", "not usable"]
 LEVELS: tuple[Level, ...] = ("good", "doubtful", "not usable")
 
 
-class Feature(NamedTuple):
-    """A number between 0 and 1 that is low where a reconstruction fails."""
-
-    sentence: str
-    """The reason that is given for a low value; a format string with ``value`` and ``limit``."""
-    advice: str
-    """What the user can do."""
-
-
 FEATURES = {
-    "silhouettes": Feature(
-        "the solid agrees with the silhouettes in the photos with an IoU of {value:.2f}, expected at least {limit:.2f}",
+    "silhouettes": (
+        "the solid agrees with the silhouettes in the photos with an IoU of {:.2f}",
         "check the cameras and whether the foot moved between the photos",
     ),
-    "members": Feature(
-        "the two networks agree with an IoU of {value:.2f}, expected at least {limit:.2f}",
-        MORE_PHOTOS,
-    ),
-    "halves": Feature(
-        "two halves of the photos give feet with an IoU of {value:.2f}, expected at least {limit:.2f}",
+    "members": ("the two networks agree with an IoU of {:.2f}", MORE_PHOTOS),
+    "halves": (
+        "two halves of the photos give feet with an IoU of {:.2f}",
         "check the cameras, or take more photos from all round",
     ),
-    "typical": Feature(
-        "the solid has an IoU of {value:.2f} with a typical foot, expected at least {limit:.2f}",
+    "typical": (
+        "the solid has an IoU of {:.2f} with a typical foot",
         "check the position of the foot in the photos and which foot it is",
     ),
-    "certainty": Feature(
-        "the network is certain of {value:.2f} of the solid, expected at least {limit:.2f}",
+    "certainty": (
+        "the network is certain of {:.2f} of the solid",
         "take more photos, in even light, with the whole foot in each",
     ),
-    "connected": Feature(
-        "the largest connected piece is {value:.2f} of the solid, expected at least {limit:.2f}",
-        "remove other objects from around the foot",
-    ),
+    "connected": ("the largest connected piece is {:.2f} of the solid", "remove other objects from around the foot"),
 }
+"""Number between 0 and 1 that is low where a reconstruction fails -> the reason that is given for a low value, and what
+the user can do."""
 
 PREDICTORS = ("silhouettes", "members", "halves", "typical", "certainty", "log2 photos")
 """Terms of the formula of the expected IoU. With fewer than four photos ``members`` is used in place of ``halves``."""
@@ -161,9 +149,9 @@ def reconstruct_and_judge(
 def reconstruct_consistent(
     weights: PretrainedModel,
     photo_set: PhotoSet,
-    size: int = 128,
-    placement: str = "found",
-    cameras: str = "exact",
+    size: int,
+    placement: str,
+    cameras: str,
     report: Callable[[str], object] = lambda line: None,
 ) -> tuple[ReconstructedFoot, PhotoSet, dict[str, float]]:
     """`reconstruct` without the photos that disagree with the others or whose cameras do not see the foot.
@@ -203,14 +191,18 @@ def disagreeing_photo(silhouette_iou: Mapping[str, float]) -> str | None:
 def reconstruction_features(
     weights: PretrainedModel, foot: ReconstructedFoot, halves_iou: float | None, side: str
 ) -> dict[str, float]:
-    """Key of `FEATURES` -> value. ``halves`` is missing where it is unknown."""
+    """Key of `FEATURES` -> value. ``halves`` is missing where it is unknown.
+
+    ``certainty`` is the share of voxels with a probability of at least 0.9, among those above 0.1.
+    """
     labels, count = ndimage.label(foot.solid)
+    candidates = foot.probability[foot.probability > 0.1]
     first, second = foot.member_probability[:2] >= foot.threshold
     return {
         "silhouettes": float(np.mean(list(foot.silhouette_iou.values()))),
         "members": float(iou(first, second)),
         "connected": float(np.bincount(labels.ravel())[1:].max() / foot.solid.sum()) if count else 0.0,
-        "certainty": foot.certainty,
+        "certainty": float((candidates >= 0.9).sum() / max(1, len(candidates))),
         **({} if halves_iou is None else {"halves": halves_iou}),
         "typical": typical_iou(foot.member_probability.mean(0) >= foot.threshold, weights.typical_foot, side),
     }
@@ -277,20 +269,18 @@ def judge(
         concerns.append(Concern("doubtful", reason, MORE_PHOTOS))
     elif expected < good_from:
         concerns.append(Concern("doubtful", f"{overlap}, good from {good_from:.2f}", MORE_PHOTOS))
+    usual = of_class["usual"] if good_from is not None and expected < good_from else {}
     for name, value in features.items():
-        if value < of_class["lower"].get(name, 0.0):
-            concerns.append(_low_feature("not usable", name, value, of_class["lower"][name]))
-        elif good_from is not None and expected < good_from and value < of_class["usual"].get(name, 0.0):
-            concerns.append(_low_feature("doubtful", name, value, of_class["usual"][name]))
+        sentence, advice = FEATURES[name]
+        for level, lowest in (("not usable", of_class["lower"].get(name, 0.0)), ("doubtful", usual.get(name, 0.0))):
+            if value < lowest:
+                concerns.append(Concern(level, f"{sentence.format(value)}, expected at least {lowest:.2f}", advice))
+                break
     concerns += others
     concerns.sort(key=lambda concern: LEVELS.index(concern.level), reverse=True)
-    level: Level = concerns[0].level if concerns else "good"
-    advice = dict.fromkeys(concern.advice for concern in concerns)
-    return Verdict(level, expected, [concern.reason for concern in concerns], list(advice))
-
-
-def _low_feature(level: Level, name: str, value: float, limit: float) -> Concern:
-    return Concern(level, FEATURES[name].sentence.format(value=value, limit=limit), FEATURES[name].advice)
+    to_do = dict.fromkeys(concern.advice for concern in concerns)
+    worst = concerns[0].level if concerns else "good"
+    return Verdict(worst, expected, [concern.reason for concern in concerns], list(to_do))
 
 
 def expected_iou(formula: Mapping[str, float], features: Mapping[str, float], photos: int) -> float:
@@ -309,37 +299,22 @@ def other_concerns(
     photo_set: PhotoSet, foot: ReconstructedFoot, measures: Measures, left_out: Mapping[str, float]
 ) -> list[Concern]:
     """Concerns from fixed rules: photos left out, the placement, size and proportions, the directions of view."""
-    concerns = [
-        Concern(
-            "doubtful" if 2 * len(left_out) > len(photo_set.photos) else "good",
-            f"{name} does not agree with the other photos (silhouette IoU {value:.2f}) and was left out",
-            f"look at {name}: another foot, a wrong camera, or the foot moved",
-        )
-        for name, value in left_out.items()
-    ]
-    placement = foot.placement
-    if placement and placement.at_limit:
-        shift = f"{1000 * placement.shift_m:.0f} mm and " if photo_set.has_scale else ""
-        concerns.append(
-            Concern(
-                "doubtful",
-                f"the best position of the foot is at the limit of the search, {shift}"
-                f"{placement.turn_degrees:+.0f} degrees from its start",
-                "check the cameras and the position of the foot",
-            )
-        )
+    level: Level = "doubtful" if 2 * len(left_out) > len(photo_set.photos) else "good"
+    concerns = []
+    for name, value in left_out.items():
+        reason = f"{name} does not agree with the other photos (silhouette IoU {value:.2f}) and was left out"
+        concerns.append(Concern(level, reason, f"look at {name}: another foot, a wrong camera, or the foot moved"))
+    if foot.placement and foot.placement.at_limit:
+        shift = f"{describe_shift(photo_set, foot.pose)} from its start"
+        reason = f"the best position of the foot is at the limit of the search, {shift}"
+        concerns.append(Concern("doubtful", reason, "check the cameras and the position of the foot"))
     if photo_set.has_scale:
         concerns += _outside("foot is {value:.0f} mm long", measures.length, LENGTHS, POSSIBLE_LENGTHS, ".0f")
     share, sentence = measures.ball_breadth / measures.length, "ball is {value:.2f} of the length wide"
     concerns += _outside(sentence, share, BREADTH_SHARES, POSSIBLE_BREADTH_SHARES, ".2f")
     if len(photo_set.photos) > 1 and (angle := view_spread(photo_set, foot.pose)) < MIN_SPREAD:
-        concerns.append(
-            Concern(
-                "doubtful",
-                f"the views of all photos differ by only {angle:.0f} degrees, expected at least {MIN_SPREAD:.0f}",
-                "take photos from all round the foot",
-            )
-        )
+        reason = f"the views of all photos differ by only {angle:.0f} degrees, expected at least {MIN_SPREAD:.0f}"
+        concerns.append(Concern("doubtful", reason, "take photos from all round the foot"))
     return concerns
 
 
@@ -355,7 +330,7 @@ def _outside(
     return [Concern(level, reason, "check the scale of the cameras and which foot it is")]
 
 
-def view_spread(photo_set: PhotoSet, pose: Float[np.ndarray, "4 4"]) -> float:
+def view_spread(photo_set: PhotoSet, pose: Pose) -> float:
     """The largest angle between the directions of two cameras, seen from the foot, degrees."""
     middle = pose[:3, 3] + [0, 0.05, 0]
     directions = np.stack([camera.position - middle for camera in photo_set.cameras])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import html
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import ipywidgets as widgets
@@ -55,62 +55,45 @@ class Page:
     # ----------------------------------------------------------------------------------------------------------- parts
 
     def _make_choices(self) -> None:
-        self.side = _toggle({"Left foot": "left", "Right foot": "right"}, "p2v-side")
-        self.source = _toggle(
-            {"On a printed mat": MAT, "On a sheet of paper": SHEET, "With a scanning app": EXPORT}, "p2v-source"
-        )
+        self.side = _toggle({"Left foot": "left", "Right foot": "right"})
+        self.source = _toggle({"On a printed mat": MAT, "On a sheet of paper": SHEET, "With a scanning app": EXPORT})
         self.ruler = widgets.BoundedFloatText(RULER, min=0.8 * RULER, max=1.2 * RULER, step=0.5)
         self.ruler.layout.width = "110px"
-        self.ruler.add_class("p2v-ruler")
         self.app = widgets.Dropdown(options=[(APP_TITLES.get(app, app), app) for app in APPS], value="polycam")
-        self.pdfs = [widgets.Button(description=f"Mat on {title}", layout={"width": "auto"}) for title in PAPERS]
-        for button, paper in zip(self.pdfs, PAPERS.values(), strict=True):
-            button.on_click(lambda _, paper=paper: self._save_mat(paper))
-        self._mat_box = widgets.VBox(
-            [
-                widgets.HTML("How many millimetres long is the ruler printed on the mat? All sizes depend on it."),
-                self.ruler,
-                widgets.HTML("No mat yet? Save one, print it at 100 %, and stand on it with one bare foot."),
-                _row(self.pdfs),
-            ]
+        self._mat_box = _part(
+            "How many millimetres long is the ruler printed on the mat? All sizes depend on it.",
+            self.ruler,
+            "No mat yet? Save one, print it at 100 %, and stand on it with one bare foot.",
+            _row([_button(f"Mat on {title}", self._save_mat, paper) for title, paper in PAPERS.items()]),
         )
-        self.paper = _toggle({"A4": "a4", "Letter": "letter"}, "p2v-paper")
+        self.paper = _toggle({"A4": "a4", "Letter": "letter"})
         sheet = "Lay a white sheet flat on a darker floor. Stand in its middle with the foot along its longer edge."
-        self._sheet_box = widgets.VBox([widgets.HTML(sheet), self.paper])
-        self._app_box = widgets.VBox([widgets.HTML("Which app, and what was exported?"), self.app])
+        self._sheet_box = _part(sheet, self.paper)
+        self._app_box = _part("Which app, and what was exported?", self.app)
         for control in (self.side, self.source, self.paper):
             control.observe(lambda _: self._choose(), "value")
-        parts = [widgets.HTML(STYLE), widgets.HTML("Which foot?"), self.side, widgets.HTML("How was it photographed?")]
-        self.choices = _part(*parts, self.source, self._mat_box, self._sheet_box, self._app_box)
+        questions = [STYLE, "Which foot?", self.side, "How was it photographed?", self.source]
+        self.choices = _page_part(*questions, self._mat_box, self._sheet_box, self._app_box)
 
     def _make_photos(self) -> None:
-        visit = self.visit
-
         self.photo_files, self.export_files = (
-            FileExchange(visit.folder, limit, self._receive, self._refuse, photos=photos)
+            FileExchange(self.visit.folder, limit, self._receive, self._refuse, photos=photos)
             for photos, limit in ((True, limits.PHOTO_BYTES), (False, limits.SCAN_BYTES))
         )
-        self.refused, self.ring, self.pictures = (widgets.HTML() for _ in range(3))
-        self.restart = widgets.Button(description="Delete all and start again", layout={"width": "auto"})
-        self.restart.on_click(lambda _: self._restart())
-        self.hint = widgets.HTML()
-        self.photos = _part(
-            self.hint, self.photo_files, self.export_files, self.refused, self.ring, self.pictures, self.restart
-        )
+        self.hint, self.refused, self.ring, self.pictures = (widgets.HTML() for _ in range(4))
+        self.restart = _button("Delete all and start again", self._restart)
+        shown = [self.refused, self.ring, self.pictures]
+        self.photos = _page_part(self.hint, self.photo_files, self.export_files, *shown, self.restart)
 
     def _make_result(self) -> None:
-        self.start = widgets.Button(
-            description="Reconstruct the foot", button_style="primary", layout={"width": "auto"}
-        )
-        self.start.on_click(lambda _: self._reconstruct())
+        self.start = _button("Reconstruct the foot", self._reconstruct)
+        self.start.button_style = "primary"
         self.status, self.verdict, self.measures, self.fit = (widgets.HTML() for _ in range(4))
         self.scene = widgets.Box(layout={"width": "100%"})
-        self.files = [widgets.Button(description=label, layout={"width": "auto"}) for label in FILES.values()]
-        for button, kind in zip(self.files, FILES, strict=True):
-            button.on_click(lambda _, kind=kind: self.photo_files.save(*self.visit.saved(kind)))
+        self.files = [_button(label, self._save, kind) for kind, label in FILES.items()]
         self.saving = _row(self.files)
-        parts = [self.start, self.status, self.verdict, self.scene, self.measures, self.fit, self.saving]
-        self.result = _part(*parts)
+        shown = [self.status, self.verdict, self.scene, self.measures, self.fit]
+        self.result = _page_part(self.start, *shown, self.saving)
         self._show(None)
 
     # ---------------------------------------------------------------------------------------------------------- photos
@@ -139,23 +122,16 @@ class Page:
     def _update(self) -> None:
         """Shows what there is."""
         visit, source = self.visit, self.source.value
-        of_photos = source != EXPORT
-        for widget, shown in (
-            *((self._mat_box, source == MAT), (self._sheet_box, source == SHEET), (self._app_box, not of_photos)),
-            *((self.photo_files, of_photos), (self.ring, of_photos), (self.pictures, of_photos)),
-            (self.export_files, not of_photos),
-            (self.restart, bool(visit.photos or visit.export)),
-        ):
-            widget.layout.display = None if shown else "none"
-        used = visit.used_photos()
-        if of_photos:
-            surface = "mat" if source == MAT else "sheet"
-            self.hint.value = (
-                f"Take eight photos, one step apart, all round the foot, with the whole {surface} in each."
-            )
-        else:
-            self.hint.value = f"{visit.export_name or 'A zip as the app exports it'}"
-        self.ring.value = text.ring_html([photo.row for photo in used], self.side.value, visit.advice())
+        of_photos, surface = source != EXPORT, "mat" if source == MAT else "sheet"
+        _display(source == MAT, self._mat_box)
+        _display(source == SHEET, self._sheet_box)
+        _display(source == EXPORT, self._app_box, self.export_files)
+        _display(of_photos, self.photo_files, self.ring, self.pictures)
+        _display(bool(visit.photos or visit.export), self.restart)
+        task = f"Take eight photos, one step apart, all round the foot, with the whole {surface} in each."
+        self.hint.value = task if of_photos else visit.export_name or "A zip as the app exports it"
+        rows = [photo.row for photo in visit.used_photos()]
+        self.ring.value = text.ring_html(rows, self.side.value, visit.advice())
         self.pictures.value = text.photos_html(visit.photos, visit.problems())
         self.start.disabled = not (visit.has_enough_photos if of_photos else visit.export)
 
@@ -187,13 +163,12 @@ class Page:
 
     def _show(self, result: Result | None) -> None:
         """Shows a result; without measures if it is not usable."""
-        usable = result is not None and result.judged.measured and result.judged.verdict.level != "not usable"
+        usable = bool(result and result.judged.measured and result.judged.verdict.level != "not usable")
         self.verdict.value = text.verdict_html(result) if result else ""
         self.measures.value = self.fit.value = ""
         self.scene.children = ()
-        self.saving.layout.display = None if result else "none"
-        for button in self.files[:2]:
-            button.layout.display = None if usable else "none"
+        _display(result is not None, self.saving)
+        _display(usable, *self.files[:2])
         if not usable:
             return
         judged, written = result.judged, result.written
@@ -202,21 +177,18 @@ class Page:
         plot.camera, mesh = CAMERA, judged.foot.mesh
         for drawn in floor_objects(judged.photo_set.side, judged.photo_set.has_scale):
             plot += drawn
-        vertices = (1000 * mesh.vertices).astype(np.float32)
-        plot += k3d.mesh(
-            vertices, mesh.faces.astype(np.uint32), color=to_number(SOLID), flat_shading=False, name="foot"
-        )
+        vertices, faces = (1000 * mesh.vertices).astype(np.float32), mesh.faces.astype(np.uint32)
+        plot += k3d.mesh(vertices, faces, color=to_number(SOLID), flat_shading=False, name="foot")
         self.scene.children = (plot,)
         if written.scale != "unknown":
-            fits = shoe_last.fit_shoes(mesh, judged.photo_set.side)
-            pictures = [
-                text.image_html(viewer.fit_map([fit], caption=False), f"in a shoe for feet of {fit.last.length:.0f} mm")
-                for fit in fits
-            ]
-            note = html.escape(CAPTION.format(room=TOE_ROOM))
-            self.fit.value = (
-                f'<h3>In shoes of three sizes</h3><div class="p2v-fit">{"".join(pictures)}</div><p>{note}</p>'
-            )
+            pictures, note = "", html.escape(CAPTION.format(room=TOE_ROOM))
+            for fit in shoe_last.fit_shoes(mesh, judged.photo_set.side):
+                description = f"in a shoe for feet of {fit.last.length:.0f} mm"
+                pictures += text.image_html(viewer.fit_map([fit], caption=False), description)
+            self.fit.value = f'<h3>In shoes of three sizes</h3><div class="p2v-fit">{pictures}</div><p>{note}</p>'
+
+    def _save(self, kind: str) -> None:
+        self.photo_files.save(*self.visit.saved(kind))
 
     def _save_mat(self, paper: str) -> None:
         with tempfile.TemporaryDirectory(dir=self.visit.folder) as folder:
@@ -225,13 +197,31 @@ class Page:
             self.photo_files.save(path.name, path.read_bytes())
 
 
-def _toggle(options: dict[str, str], name: str) -> widgets.ToggleButtons:
-    return widgets.ToggleButtons(options=options, style={"button_width": "auto"}).add_class(name)
+def _toggle(options: dict[str, str]) -> widgets.ToggleButtons:
+    return widgets.ToggleButtons(options=options, style={"button_width": "auto"})
+
+
+def _button(label: str, press: Callable[..., None], *arguments: str) -> widgets.Button:
+    button = widgets.Button(description=label, layout={"width": "auto"})
+    button.on_click(lambda _: press(*arguments))
+    return button
+
+
+def _display(shown: bool, *parts: widgets.DOMWidget) -> None:
+    for part in parts:
+        part.layout.display = None if shown else "none"
 
 
 def _row(children: list[widgets.Widget]) -> widgets.Box:
     return widgets.Box(children, layout={"flex_flow": "row wrap", "grid_gap": "8px"})
 
 
-def _part(*children: widgets.Widget) -> widgets.VBox:
-    return widgets.VBox(children, layout={"width": "100%"}).add_class("p2v-page")
+def _part(*children: widgets.Widget | str) -> widgets.VBox:
+    """The children one below the other; a text becomes HTML."""
+    return widgets.VBox([widgets.HTML(child) if isinstance(child, str) else child for child in children])
+
+
+def _page_part(*children: widgets.Widget | str) -> widgets.VBox:
+    part = _part(*children)
+    part.layout.width = "100%"
+    return part.add_class("p2v-page")

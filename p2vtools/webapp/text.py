@@ -97,14 +97,9 @@ def verdict_html(result: Result) -> str:
     verdict = result.judged.verdict
     colour, title, meaning = HEADLINES[verdict.level]
     advice = list(dict.fromkeys([*verdict.advice, *result.written.advice] if verdict.level != "good" else []))
-    parts = [f'<div class="p2v-verdict" style="border-color: {colour}"><h3>{title}</h3>{meaning}']
-    for heading, sentences in (
-        ("Warning", result.warnings),
-        ("What to do", advice),
-        ("Reasons", verdict.reasons),
-    ):
-        parts.append(f"<p><b>{heading}</b></p>{list_html(sentences)}" if sentences else "")
-    return "".join([*parts, "</div>"])
+    lists = {"Warning": result.warnings, "What to do": advice, "Reasons": verdict.reasons}
+    shown = "".join(f"<p><b>{heading}</b></p>{list_html(lines)}" for heading, lines in lists.items() if lines)
+    return f'<div class="p2v-verdict" style="border-color: {colour}"><h3>{title}</h3>{meaning}{shown}</div>'
 
 
 def measures_html(judged: JudgedFoot, written: WrittenCapture, ruler: float | None) -> str:

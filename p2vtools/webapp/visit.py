@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -63,25 +63,24 @@ class Result:
     """What is wrong with the photos, one sentence each."""
 
 
-@dataclass(eq=False)
 class Visit:
     """The files of one visitor; they are deleted with the object, and when the process ends."""
 
-    photos: list[CheckedPhoto] = field(default_factory=list)
-    export: Path | None = None
+    photos: list[CheckedPhoto]
+    export: Path | None
     """The zip that an app exported."""
-    export_name: str = ""
+    export_name: str
     """Its original name."""
-    result: Result | None = None
+    result: Result | None
     paper: str | None = None
     """The plain sheet on which the foot stands, a key of `sheet_detection.PAPERS`; None: a printed mat."""
     side: str = "left"
+    _mat: Mat | None
 
-    def __post_init__(self) -> None:
+    def __init__(self) -> None:
         self._temporary = tempfile.TemporaryDirectory(prefix="p2v-visit-", dir=os.environ.get(FOLDER_VARIABLE))
         self.folder = Path(self._temporary.name)
-        self._mat: Mat | None = None
-        self._count = 0
+        self.clear()
 
     def clear(self) -> None:
         """Deletes everything that the visitor has brought, and what was computed from it."""
@@ -158,10 +157,8 @@ class Visit:
     def advice(self) -> list[str]:
         """What to photograph next, one sentence each; empty if nothing is missing."""
         used = self.used_photos()
-        if not used:
-            return []
         rows, sharpnesses = [photo.row for photo in used], [photo.sharpness for photo in used]
-        return capture_advice(rows, [str(photo.number) for photo in used], sharpnesses)
+        return capture_advice(rows, [str(photo.number) for photo in used], sharpnesses) if used else []
 
     def add_export(self, name: str, path: Path) -> None:
         """Keeps a copy of the export of an app in the file ``path``, in place of one that was there.
@@ -192,8 +189,7 @@ class Visit:
         Raises:
             ValueError: no foot can be reconstructed.
         """
-        self._count += 1
-        out, weights = self.folder / f"capture-{self._count}" / f"foot-{side}", pretrained.load_pretrained()
+        out, weights = Path(tempfile.mkdtemp(dir=self.folder)) / f"foot-{side}", pretrained.load_pretrained()
         try:
             report("The cameras are computed …")
             if app:

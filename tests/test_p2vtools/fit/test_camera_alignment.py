@@ -13,8 +13,8 @@ from p2vlib.config import from_params
 from p2vlib.data import dataset
 from p2vlib.evaluation import iou_at
 from p2vtools.fit import camera_alignment
-from p2vtools.fit.silhouette_fitting import update_cameras
-from tests.test_p2vtools.fit.test_silhouette_fitting import ball, no_update
+from p2vtools.fit.silhouette_fitting import no_update, update_cameras
+from tests.test_p2vtools.fit.test_silhouette_fitting import ball
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def test_a_camera_on_the_opposite_side_is_found(feet, weights):
 
 def test_rescaling_shrinks_towards_the_prior(feet):
     """Cameras aligned 10 % nearer than noted: the foot is larger, by less where the focal length is uncertain."""
-    update = no_update(*feet.cameras.shape[:2])
+    update = no_update(feet.cameras)
     update = update._replace(log_distance=update.log_distance - 0.1)
     aligned = replace(feet, cameras=update_cameras(feet.cameras, update))
     spread, floor = camera_alignment.typical_foot(feet).spread, torch.tensor(camera_alignment.FLOOR_CENTRE)[:, None]

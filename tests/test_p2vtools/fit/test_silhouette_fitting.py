@@ -10,7 +10,7 @@ from p2vlib.evaluation import iou_at
 from p2vlib.geometry.cameras import look_at
 from p2vlib.geometry.frames import Cube
 from p2vlib.geometry.projection import project_points, render_silhouettes, voxel_centres
-from p2vtools.fit.silhouette_fitting import CameraUpdate, align_cameras, refine_volume, update_cameras
+from p2vtools.fit.silhouette_fitting import align_cameras, no_update, refine_volume, update_cameras
 
 CUBE = Cube((-0.16, 0.0, -0.16), 0.32)
 
@@ -27,10 +27,6 @@ def orbit(views: int = 6) -> torch.Tensor:
 def ball(centre: tuple[float, float, float], radius: float) -> torch.Tensor:
     distance = (voxel_centres(32) - torch.tensor(centre)).norm(dim=1)
     return (distance < radius).reshape(1, 32, 32, 32)
-
-
-def no_update(captures: int = 1, views: int = 6) -> CameraUpdate:
-    return CameraUpdate(*(torch.zeros(captures, views, *shape) for shape in ((3,), (2,), (), ())))
 
 
 def places(cameras: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
@@ -56,13 +52,14 @@ def test_camera_inside_the_cube():
 
 def test_update_cameras():
     cameras, pivot = orbit(), torch.tensor([[0.5, 0.15, 0.5]])
-    assert torch.allclose(update_cameras(cameras, no_update()), cameras, atol=1e-6)
-    rotated = update_cameras(cameras, no_update()._replace(rotation=0.3 * torch.ones(1, 6, 3)))
-    farther = update_cameras(cameras, no_update()._replace(log_distance=torch.full((1, 6), 0.2)))
+    same = no_update(cameras)
+    assert torch.allclose(update_cameras(cameras, same), cameras, atol=1e-6)
+    rotated = update_cameras(cameras, same._replace(rotation=0.3 * torch.ones(1, 6, 3)))
+    farther = update_cameras(cameras, same._replace(log_distance=torch.full((1, 6), 0.2)))
     for updated in (rotated, farther):
         assert torch.allclose(places(updated, pivot), places(cameras, pivot), atol=1e-4), "the pivot stays in place"
     assert torch.linalg.det(rotated[..., 3:6]).flatten().tolist() == pytest.approx([1.0] * 6, abs=1e-4)
-    longer = update_cameras(cameras, no_update()._replace(log_focal=torch.full((1, 6), 0.2)))
+    longer = update_cameras(cameras, same._replace(log_focal=torch.full((1, 6), 0.2)))
     areas = [render_silhouettes(ball((0.5, 0.3, 0.5), 0.15).float(), one, 48).sum() for one in (cameras, longer)]
     assert areas[1] / areas[0] == pytest.approx(np.exp(0.2) ** 2, rel=0.1)
 
@@ -71,7 +68,7 @@ def test_align_cameras_recovers_perturbed_cameras():
     solid, cameras = ball((0.55, 0.3, 0.5), 0.15) | ball((0.4, 0.2, 0.65), 0.1), orbit()
     masks = render_silhouettes(solid.float(), cameras, 48)
     torch.manual_seed(0)
-    noise = no_update()._replace(rotation=0.1 * torch.randn(1, 6, 3), translation=0.06 * torch.randn(1, 6, 2))
+    noise = no_update(cameras)._replace(rotation=0.1 * torch.randn(1, 6, 3), translation=0.06 * torch.randn(1, 6, 2))
     start = update_cameras(cameras, noise)
     aligned = align_cameras(solid, masks, start, steps=40, learning_rate=0.02)
     points = torch.tensor([[0.55, 0.3, 0.5], [0.4, 0.2, 0.65]])

@@ -93,7 +93,7 @@ def test_a_camera_that_nearly_touches_the_cube_is_named(weights, right_foot):
 def test_other_concerns(weights, right_foot):
     photo_set = read_photo_set(right_foot)
     found = reconstruct(weights, photo_set, 32, "given")
-    place = FootPlacement(found.pose, 0.06, 3.0, "volume", 0.9, at_limit=True, overlap=0.9)
+    place = FootPlacement(found.pose, "volume", 0.9, True, 0.9, found.probability)
 
     def levels(measures=USUAL, foot=found, photos=photo_set, left_out=()):
         concerns = verdict.other_concerns(photos, foot, measures, dict.fromkeys(left_out, 0.3))
