@@ -36,21 +36,10 @@ COLUMNS = ("mutant", "outcome", "test", "commit")
 GENERATED = ("data/feet", "data/objects", "data/packed")
 """Folders that git ignores and tests use; `p2v data --scale smoke` makes them."""
 
-PRELOADED = (
-    *(
-        "accelerate",
-        "anny",
-        "cv2",
-        "igl",
-        "k3d",
-        "matplotlib.pyplot",
-        "nbconvert",
-        "numpy",
-        "pandas",
-        "plotly.graph_objects",
-    ),
-    *("scipy.ndimage", "scipy.optimize", "scipy.spatial", "skimage.measure", "torch", "trimesh", "typer"),
-)
+PRELOADED = """
+    accelerate anny cv2 igl k3d matplotlib.pyplot nbconvert numpy pandas plotly.graph_objects scipy.ndimage
+    scipy.optimize scipy.spatial skimage.measure torch trimesh typer
+""".split()
 """Modules that most tests import; they are loaded once, before the process of each mutant is forked."""
 
 SECONDS = 900
@@ -93,16 +82,14 @@ def mutate(text: str, mutant: dict[str, Any]) -> str:
     return text.replace(mutant["old"], mutant["new"])
 
 
-def copy_checkout(target: Path) -> None:
-    """Copies what git tracks or would track, and `GENERATED`."""
-    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
-    for name in subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines():
-        if (ROOT / name).is_file():
+def copy_checkout(source: Path, target: Path) -> None:
+    """Copies what git tracks or would track."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=source, capture_output=True, text=True, check=True).stdout
+    for name in listed.split("\0"):
+        if (source / name).is_file():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, target / name)
-    for name in GENERATED:
-        if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, target / name)
+            shutil.copy2(source / name, target / name)
 
 
 class FailedTests:
@@ -160,7 +147,10 @@ def run_mutants(names: list[str]) -> None:
     killers: dict[str, list[str]] = {}
     with tempfile.TemporaryDirectory() as folder:
         checkout = Path(folder) / "checkout"
-        copy_checkout(checkout)
+        copy_checkout(ROOT, checkout)
+        for data in GENERATED:
+            if (ROOT / data).is_dir():
+                shutil.copytree(ROOT / data, checkout / data)
         for name in names:
             mutant = mutants[name]
             path = checkout / mutant["file"]
