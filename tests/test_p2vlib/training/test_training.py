@@ -88,16 +88,6 @@ class MeanColour(nn.Module):
         return Reconstruction(fused, fused, volumes, torch.full_like(volumes, 1 / volumes.shape[1]))
 
 
-def test_the_environment_is_never_emptied(tmp_path, monkeypatch):
-    """Accelerate does so to compare options with their defaults: other threads would crash, or lose variables."""
-    emptied = []
-    monkeypatch.setattr(type(os.environ), "clear", lambda self: emptied.append(self), raising=False)
-    assert AutocastKwargs(cache_enabled=False).to_kwargs() == {"cache_enabled": False} and emptied
-    emptied.clear()
-    training.train(tiny(), data(), data(), RECIPE, tmp_path, device="cpu")
-    assert not emptied
-
-
 def test_a_step_is_clipped_and_weights_decay(tmp_path):
     """Plain gradient descent moves the weights by the rate times the norm of the gradient; AdamW shrinks them first."""
     torch.manual_seed(0)
@@ -211,12 +201,6 @@ def test_a_batch_in_parts_has_the_gradient_of_the_whole_also_prefetched():
         list(batches.prefetch(1 // number for number in (1, 0)))
 
 
-def test_seed_changes_the_weights(tmp_path):
-    for seed in (0, 1):
-        training.train(tiny(), data(), data(), replace(RECIPE, seed=seed), tmp_path / str(seed), device="cpu")
-    assert not same_weights(*(tmp_path / str(seed) / "weights.safetensors" for seed in (0, 1)))
-
-
 def test_fine_tuning_starts_from_the_given_weights(tmp_path):
     recipe = replace(RECIPE, learning_rate=1e-12, weight_decay=0.0, steps=1)
     model, expected = tiny(1), tiny(2)
@@ -242,12 +226,18 @@ def test_pix2vox_is_continued_as_pix2vox_lstm(tmp_path):
         checkpoints.load_start(lstm, tmp_path / "w")
 
 
-def test_the_same_object_can_train_twice_and_predicts_as_the_saved_weights_do(tmp_path):
-    """Accelerate skips an object that it prepared before, and leaves its autocast in the forward pass."""
+def test_accelerate_leaves_the_network_and_the_environment_as_they_were(tmp_path, monkeypatch):
+    """It skips an object that it prepared before, and leaves its autocast in the forward pass. To compare options with
+    their defaults it empties the environment: other threads would crash, or lose variables."""
+    emptied = []
+    monkeypatch.setattr(type(os.environ), "clear", lambda self: emptied.append(self), raising=False)
+    assert AutocastKwargs(cache_enabled=False).to_kwargs() == {"cache_enabled": False} and emptied
+    emptied.clear()
     network, restored, views = tiny(), tiny(), torch.rand(1, 2, 3, 32, 32)
     for name in ("first", "second"):
         training.train(network, data(), data(), RECIPE, tmp_path / name)
         assert not {"_is_accelerate_prepared", "_original_forward"} & set(vars(network))
+    assert not emptied
     checkpoints.load_weights(restored, tmp_path / "second" / "weights.safetensors")
     with torch.no_grad():
         assert torch.equal(network.cpu().eval()(views).probability, restored.eval()(views).probability)
