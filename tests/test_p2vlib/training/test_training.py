@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -14,6 +15,8 @@ from torch import nn
 from p2vlib import models, training
 from p2vlib.config import RECIPES, Training
 from p2vlib.data.dataset import Captures
+from p2vlib.geometry.cameras import look_at
+from p2vlib.geometry.frames import FOOT_CUBE
 from p2vlib.models import Reconstruction
 from p2vlib.training import acceleration, batches, checkpoints, loop, recipes
 from tests.test_p2vlib.evaluation.test_evaluation import captures
@@ -35,9 +38,9 @@ SMALL_NETWORKS = {
 }
 
 
-def build(name: str, seed: int = 0) -> nn.Module:
+def build(name: str, seed: int = 0, **overrides: object) -> nn.Module:
     torch.manual_seed(seed)
-    return models.build(name, **SMALL_NETWORKS[name])
+    return models.build(name, **SMALL_NETWORKS[name] | overrides)
 
 
 def tiny(seed: int = 0) -> models.Pix2Vox:
@@ -49,14 +52,18 @@ def data() -> Captures:
     return replace(boxes, photos=boxes.photos.repeat_interleave(4, 3).repeat_interleave(4, 4))
 
 
+def walk(views: int = 4) -> torch.Tensor:
+    """Cameras clockwise around the cube of a foot, each cut to its box, ``[1, views, 3, 7]``."""
+    cameras = []
+    for view in range(views):
+        camera = look_at((360 * view / views + 10, 40 + 3 * view, 5.0, 0.6, 50.0), np.array([0, 0.05, 0]), 128, 128)
+        cameras.append(camera.normalised(FOOT_CUBE, camera.crop_box(FOOT_CUBE)))
+    return torch.tensor(np.stack(cameras), dtype=torch.float32)[None]
+
+
 def data_with_cameras() -> Captures:
-    """`data`, seen by four cameras at a distance of two edges that look at the centre of the cube."""
-    angle = torch.arange(4) * torch.pi / 2
-    cos, sin, zero = angle.cos(), angle.sin(), torch.zeros(4)
-    rotation = torch.stack([sin, zero, -cos, zero, zero - 1, zero, -cos, zero, -sin], -1).unflatten(-1, (3, 3))
-    translation = torch.tensor([0.0, 0.0, 2.0])[:, None] - rotation @ torch.full((3, 1), 0.5)
-    intrinsics = torch.diag(torch.tensor([2.0, 2.0, 1.0])).expand(4, 3, 3)
-    return replace(data(), cameras=torch.cat([intrinsics, rotation, translation], -1).expand(4, -1, -1, -1))
+    """`data`, seen by the cameras of a `walk`."""
+    return replace(data(), cameras=walk().expand(4, -1, -1, -1))
 
 
 def same_weights(first: Path, second: Path) -> bool:
