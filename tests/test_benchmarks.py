@@ -60,14 +60,15 @@ def test_every_mutant_applies_to_the_code(benchmark):
 def test_speed_tables_have_one_row_for_each_network_and_size(benchmark, monkeypatch, capsys):
     """At tiny sizes: the view-by-view network is ours, and every ratio is a positive number."""
     published, gpu, scaling = map(benchmark, ("bench_published", "bench_gpu", "bench_scaling"))
-    model = models.build("pix2vox-a-narrow").eval()
-    views = torch.rand(2, 3, 3, 96, 96)
+    model = models.build("pix2vox-f-narrow").eval()
+    views = torch.rand(1, 3, 3, 96, 96)
     with torch.no_grad():
         assert torch.allclose(published.forward_by_view(model, views).probability, model(views).probability, atol=1e-5)
-    monkeypatch.setattr("sys.argv", ["", "--networks", "unprojection", *"--samples 1 --views 2 --repeats 1".split()])
+    monkeypatch.setattr("sys.argv", ["", *"--networks pix2vox-f-narrow --samples 1 --views 2 --repeats 1".split()])
     gpu.main()
-    (row,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| unprojection")]
+    (row,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| pix2vox-f-narrow")]
     assert float(row.split(" | ")[3]) > 0
+    assert gpu.example_cameras(1, 2).shape == (1, 2, 3, 7)
     table = scaling.measure("voxelise, edge", [8, 16], 1)
     assert table["size"].tolist() == [8, 16] and (table.seconds > 0).all()
     assert len(scaling.draw(table).axes[0].lines) == 2
