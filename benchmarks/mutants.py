@@ -118,7 +118,7 @@ def run_tests(checkout: Path, arguments: list[str]) -> tuple[str, list[str]]:
     output = (checkout / "output.txt").read_text("utf-8", "replace")
     if process.exitcode not in (0, 1):
         raise RuntimeError(f"pytest ended with {process.exitcode}:\n{output[-2000:]}")
-    failures = re.findall(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", output, re.MULTILINE)
+    failures = re.findall(r"^(?:FAILED|ERROR) (\S+?(?:\[.*?\])?)(?: - .*)?$", output, re.MULTILINE)
     return "failed" if process.exitcode else "passed", failures
 
 
