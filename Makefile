@@ -8,6 +8,9 @@ PIP := $(BIN) -m pip install --quiet --disable-pip-version-check
 # long comes first.
 PYTEST := OMP_NUM_THREADS=1 $(BIN) -m pytest -n logical --maxprocesses=4 --dist loadfile --no-loadscope-reorder
 
+# All notebooks, workers and commands import the packages: compile them once, also where this variable is set.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: setup lock test test-browser chaos smoke report report-all evaluate app lab pictures clean
 
 setup: .venv/.installed

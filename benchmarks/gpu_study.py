@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import statistics
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -21,15 +22,17 @@ from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
+from bench_published import Way, random_batch, seconds
 
 from p2vlib import evaluation, models, training
 from p2vlib.config import Training, from_params
 from p2vlib.data.dataset import load
-from p2vlib.models.network import Batch, fast_bf16
+from p2vlib.geometry.cameras import look_at
+from p2vlib.geometry.frames import Cube
 from p2vlib.provenance import commit
-from p2vlib.training.losses import training_loss
 from p2vtools.study import baselines, intervals, learning
 from p2vtools.study.metrics_csv import format_metrics
 
@@ -49,59 +52,31 @@ are fine-tuned from the weights of Pix2Vox-A on objects, as Pix2Vox-A itself is 
 
 
 def time_steps(names: Sequence[str], samples: int = 4, views: int = 4, repeats: int = 5) -> pd.DataFrame:
-    """Seconds, input photos per second and peak memory of a training step of each network, on random data."""
+    """Milliseconds, input photos per second and peak memory of a training step of each network, on random data."""
     rows = []
     for name in names:
         torch.manual_seed(0)
-        model = models.build(name).to(DEVICE).train()
-        optimizer = torch.optim.AdamW((p for p in model.parameters() if p.requires_grad), 1e-4, fused=DEVICE == "cuda")
+        model = models.build(name)
         size = model.config.image_size
-        photos = torch.rand(samples, views, 3, size, size, device=DEVICE)
-        truth = torch.rand(samples, 32, 32, 32, device=DEVICE) > 0.9
         cameras = example_cameras(samples, views) if model.needs_cameras else None
-        generator = torch.Generator().manual_seed(0)
-        seconds = []
-        for _ in range(repeats + 2):
-            synchronise()
-            began = time.perf_counter()
-            with torch.autocast(DEVICE, torch.bfloat16, enabled=fast_bf16(DEVICE), cache_enabled=False):
-                result = model(photos, cameras)
-            loss = training_loss(model, result, Batch(photos, cameras, truth, cameras, generator=generator))
-            loss.backward()
-            optimizer.step()
-            optimizer.zero_grad()
-            synchronise()
-            seconds.append(time.perf_counter() - began)
-        median = sorted(seconds[2:])[repeats // 2]
+        way = Way(model, random_batch(size, samples, views, DEVICE, cameras), plain=False, device=DEVICE)
+        median = statistics.median([seconds(way.step, DEVICE) for _ in range(repeats + 2)][2:])
         peak = torch.cuda.max_memory_allocated() / 2**30 if DEVICE == "cuda" else float("nan")
-        finite = bool(torch.isfinite(loss.detach()).item())
-        rows.append((name, size, samples, views, median * 1000, samples * views / median, peak, finite))
-        del model, optimizer
+        rows.append((name, size, samples, views, median * 1000, samples * views / median, peak))
+        del model, way
         if DEVICE == "cuda":
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
-    columns = ["network", "pixels", "samples", "views", "ms a step", "photos/s", "peak memory, GiB", "loss is finite"]
+    columns = ["network", "pixels", "samples", "views", "ms a step", "photos/s", "peak memory, GiB"]
     return pd.DataFrame(rows, columns=columns).round(2)
 
 
 def example_cameras(samples: int, views: int) -> torch.Tensor:
     """Cameras around the unit cube that look at its middle, ``[samples, views, 3, 7]`` (`Camera.normalised`)."""
-    angles = torch.arange(views) * 2 * torch.pi / views
-    back = torch.stack([angles.cos(), torch.full_like(angles, 0.6), angles.sin()], -1)
-    back = back / back.norm(dim=-1, keepdim=True)
-    right = torch.stack([-back[:, 2], torch.zeros(views), back[:, 0]], -1)
-    right = right / right.norm(dim=-1, keepdim=True)
-    rotation = torch.stack([right, torch.linalg.cross(right, back), -back], 1)
-    position = 0.5 + 2 * back
-    offset = -(rotation @ position[..., None])
-    intrinsics = torch.tensor([[1.5, 0.0, 0.5], [0.0, 1.5, 0.5], [0.0, 0.0, 1.0]]).expand(views, 3, 3)
-    return torch.cat([intrinsics, rotation, offset], -1).expand(samples, -1, -1, -1).to(DEVICE)
-
-
-def synchronise() -> None:
-    """Waits for the device."""
-    if DEVICE == "cuda":
-        torch.cuda.synchronize()
+    cube = Cube((0.0, 0.0, 0.0), 1.0)
+    cameras = [look_at((360 * view / views, 30.0, 0.0, 2.5, 40.0), cube.centre, 96, 96) for view in range(views)]
+    rows = np.stack([camera.normalised(cube, camera.crop_box(cube)) for camera in cameras])
+    return torch.tensor(rows, dtype=torch.float32, device=DEVICE).expand(samples, -1, -1, -1)
 
 
 class Study:

@@ -13,14 +13,13 @@ import csv
 import importlib
 import multiprocessing
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
-import time
 import tomllib
 from collections import Counter
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -36,21 +35,10 @@ COLUMNS = ("mutant", "outcome", "test", "commit")
 GENERATED = ("data/feet", "data/objects", "data/packed")
 """Folders that git ignores and tests use; `p2v data --scale smoke` makes them."""
 
-PRELOADED = (
-    *(
-        "accelerate",
-        "anny",
-        "cv2",
-        "igl",
-        "k3d",
-        "matplotlib.pyplot",
-        "nbconvert",
-        "numpy",
-        "pandas",
-        "plotly.graph_objects",
-    ),
-    *("scipy.ndimage", "scipy.optimize", "scipy.spatial", "skimage.measure", "torch", "trimesh", "typer"),
-)
+PRELOADED = """
+    accelerate anny cv2 igl k3d matplotlib.pyplot nbconvert numpy pandas plotly.graph_objects scipy.ndimage
+    scipy.optimize scipy.spatial skimage.measure torch trimesh typer
+""".split()
 """Modules that most tests import; they are loaded once, before the process of each mutant is forked."""
 
 SECONDS = 900
@@ -93,37 +81,26 @@ def mutate(text: str, mutant: dict[str, Any]) -> str:
     return text.replace(mutant["old"], mutant["new"])
 
 
-def copy_checkout(target: Path) -> None:
-    """Copies what git tracks or would track, and `GENERATED`."""
-    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
-    for name in subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines():
-        if (ROOT / name).is_file():
+def copy_checkout(source: Path, target: Path) -> None:
+    """Copies what git tracks or would track."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=source, capture_output=True, text=True, check=True).stdout
+    for name in listed.split("\0"):
+        if (source / name).is_file():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, target / name)
-    for name in GENERATED:
-        if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, target / name)
+            shutil.copy2(source / name, target / name)
 
 
-class FailedTests:
-    """Plugin of pytest that sends the names of the tests that fail."""
-
-    def __init__(self, connection: Connection) -> None:
-        self.connection = connection
-
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if report.failed:
-            self.connection.send(report.nodeid)
-
-
-def _pytest_process(checkout: Path, arguments: list[str], connection: Connection) -> None:
+def _pytest_process(checkout: Path, arguments: list[str]) -> None:
     os.chdir(checkout)
     os.environ["PYTHONPATH"] = sys.path[0] = str(checkout)
     os.environ.pop("P2VLIB_HOME", None)
     with (checkout / "output.txt").open("w") as output:
         os.dup2(output.fileno(), 1)
         os.dup2(output.fileno(), 2)
-    os._exit(pytest.main(["-q", "-p", "no:cacheprovider", *arguments], [FailedTests(connection)]))
+    status = pytest.main(["-q", "-rfE", "-p", "no:cacheprovider", *arguments])
+    sys.stdout.flush()
+    os._exit(status)
 
 
 def run_tests(checkout: Path, arguments: list[str]) -> tuple[str, list[str]]:
@@ -132,21 +109,16 @@ def run_tests(checkout: Path, arguments: list[str]) -> tuple[str, list[str]]:
     Raises:
         RuntimeError: the tests cannot be run, for instance because of a syntax error.
     """
-    receiver, sender = multiprocessing.Pipe(duplex=False)
-    process = multiprocessing.get_context("fork").Process(target=_pytest_process, args=(checkout, arguments, sender))
+    process = multiprocessing.get_context("fork").Process(target=_pytest_process, args=(checkout, arguments))
     process.start()
-    sender.close()
-    end, failures = time.monotonic() + SECONDS, []
-    with contextlib.suppress(EOFError):  # the process has ended
-        while receiver.poll(max(0.0, end - time.monotonic())):
-            failures.append(receiver.recv())
-    process.join(max(0.0, end - time.monotonic()))
+    process.join(SECONDS)
     if process.is_alive():
         process.kill()
-        return "too long", failures
+        return "too long", []
+    output = (checkout / "output.txt").read_text("utf-8", "replace")
     if process.exitcode not in (0, 1):
-        output = (checkout / "output.txt").read_text("utf-8", "replace")
         raise RuntimeError(f"pytest ended with {process.exitcode}:\n{output[-2000:]}")
+    failures = re.findall(r"^(?:FAILED|ERROR) (\S+?(?:\[.*?\])?)(?: - .*)?$", output, re.MULTILINE)
     return "failed" if process.exitcode else "passed", failures
 
 
@@ -160,7 +132,10 @@ def run_mutants(names: list[str]) -> None:
     killers: dict[str, list[str]] = {}
     with tempfile.TemporaryDirectory() as folder:
         checkout = Path(folder) / "checkout"
-        copy_checkout(checkout)
+        copy_checkout(ROOT, checkout)
+        for data in GENERATED:
+            if (ROOT / data).is_dir():
+                shutil.copytree(ROOT / data, checkout / data)
         for name in names:
             mutant = mutants[name]
             path = checkout / mutant["file"]

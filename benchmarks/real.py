@@ -248,13 +248,11 @@ def capture_rows(
             yield {**labels, "placement": placement, "size": size, "iou": overlap, **result}
 
 
-def own_captures(
-    folder: Path, limit: int | None = None, names: str = "person-test-*"
-) -> Iterator[tuple[str, PhotoSet, Bool[np.ndarray, "x y z"]]]:
-    """Name, photos and true solid of the captures ``names`` in ``folder``, at most ``limit`` of them, evenly spaced."""
-    folders = sorted(folder.glob(names))
+def own_captures(folder: Path, limit: int | None = None) -> Iterator[tuple[str, PhotoSet, Bool[np.ndarray, "x y z"]]]:
+    """Name, photos and true solid of the test captures in ``folder``, at most ``limit`` of them, evenly spaced."""
+    folders = sorted(folder.glob("person-test-*"))
     if not folders:
-        raise ValueError(f"{folder}: no {names}; expected rendered captures, as made by `p2v data`")
+        raise ValueError(f"{folder}: no person-test-*; expected rendered captures, as made by `p2v data`")
     chosen = [folders[number] for number in evenly_spaced(len(folders), min(limit or len(folders), len(folders)))]
     for capture in progress.bar(chosen, "captures", unit="foot"):
         yield capture.name, read_photo_set(capture), read_binvox(capture / "model.binvox").volume

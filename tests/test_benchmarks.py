@@ -1,4 +1,4 @@
-"""The benchmark on real feet: its scoring of a known silhouette, and its help; and the list of mutants."""
+"""The benchmarks: the scoring of a known silhouette, the list of mutants, and the tables of speed."""
 
 import ast
 import importlib
@@ -11,17 +11,17 @@ import trimesh
 
 from p2vlib import models
 
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-
 
 @pytest.fixture
-def real(monkeypatch):
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    return importlib.import_module("real")
+def benchmark(monkeypatch):
+    """Imports a script."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
+    return importlib.import_module
 
 
-def test_silhouette_and_scored_region_of_boxes(real):
+def test_silhouette_and_scored_region_of_boxes(benchmark):
     """A camera 1 m above the floor, 100 pixels a metre at that depth, looks down; image x is +x, image y is +z."""
+    real = benchmark("real")
     down = np.array([[1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 1], [0, 0, 0, 1]])
     camera = real.Camera(np.array([[100.0, 0, 50], [0, 100, 40], [0, 0, 1]]), down, 100, 80)
     # Its top is 0.5 m below the camera: 0.2 m by 0.1 m are 40 by 20 pixels about the pixel (50, 40).
@@ -43,10 +43,9 @@ def test_silhouette_and_scored_region_of_boxes(real):
     assert real.masked_iou(seen, seen & half, half) == 1
 
 
-def test_every_mutant_applies_to_the_code(monkeypatch):
+def test_every_mutant_applies_to_the_code(benchmark):
     """The old text of each is in its file exactly once, its tests exist, and results are those of listed mutants."""
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    listed = importlib.import_module("mutants")
+    listed = benchmark("mutants")
     mutants = listed.read_mutants()
     for name, mutant in mutants.items():
         text = listed.mutate((listed.ROOT / mutant["file"]).read_text("utf-8"), mutant)
@@ -58,18 +57,18 @@ def test_every_mutant_applies_to_the_code(monkeypatch):
         listed.mutate("aa", {"file": "a.py", "old": "a", "new": "b"})
 
 
-def test_speed_tables_have_one_row_for_each_network_and_size(monkeypatch, capsys):
+def test_speed_tables_have_one_row_for_each_network_and_size(benchmark, monkeypatch, capsys):
     """At tiny sizes: the view-by-view network is ours, and every ratio is a positive number."""
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    published, gpu, scaling = map(importlib.import_module, ("bench_published", "bench_gpu", "bench_scaling"))
-    model = models.build("pix2vox-a-narrow").eval()
-    views = torch.rand(2, 3, 3, 96, 96)
+    published, gpu, scaling = map(benchmark, ("bench_published", "bench_gpu", "bench_scaling"))
+    model = models.build("pix2vox-f-narrow").eval()
+    views = torch.rand(1, 3, 3, 96, 96)
     with torch.no_grad():
         assert torch.allclose(published.forward_by_view(model, views).probability, model(views).probability, atol=1e-5)
-    monkeypatch.setattr("sys.argv", ["", "--networks", "unprojection", *"--samples 1 --views 2 --repeats 1".split()])
+    monkeypatch.setattr("sys.argv", ["", *"--networks pix2vox-f-narrow --samples 1 --views 2 --repeats 1".split()])
     gpu.main()
-    (row,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| unprojection")]
+    (row,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| pix2vox-f-narrow")]
     assert float(row.split(" | ")[3]) > 0
+    assert gpu.example_cameras(1, 2).shape == (1, 2, 3, 7)
     table = scaling.measure("voxelise, edge", [8, 16], 1)
     assert table["size"].tolist() == [8, 16] and (table.seconds > 0).all()
     assert len(scaling.draw(table).axes[0].lines) == 2

@@ -3,13 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from p2vlib.data.augmentation import (
-    DEFAULT,
-    PUBLISHED,
-    _draw_parameters,
-    augment,
-    preprocess,
-)
+from p2vlib.data.augmentation import DEFAULT, PUBLISHED, _draw_parameters, augment, preprocess
 
 STILL = replace(DEFAULT, background=(0.9, 0.9), jitter=0.0)
 """Nothing is drawn but what a test switches on."""
@@ -64,52 +58,45 @@ def test_permutation_and_noise_of_the_colours():
     assert torch.corrcoef(change.T).min() > 0.95
 
 
-LUMA = torch.tensor([0.299, 0.587, 0.114])[:, None, None]
-
-
-def one_after_the_other(picture: torch.Tensor, factors: list[float], order: list[int]) -> torch.Tensor:
-    """Brightness, contrast and saturation of one photo as published, written out; contrast about its own mean."""
+def one_after_the_other(
+    views: torch.Tensor, factors: list[float], order: list[int], grey: tuple[float, ...], published: bool
+) -> torch.Tensor:
+    """Brightness, contrast and saturation of the photos of a sample, written out; ``grey``: weights of the channels."""
     for step in order:
-        grey = (picture * LUMA).sum(0)
+        level = (views * torch.tensor(grey)[:, None, None]).sum(1, keepdim=True)
+        mean = level.mean((1, 2, 3), keepdim=True) if published else level.mean()
         if step == 0:
-            picture = picture * factors[0]
-        elif step == 1:
-            picture = grey.mean() + (picture - grey.mean()) * factors[1]
+            views = views * factors[0]
         else:
-            picture = grey + (picture - grey) * factors[2]
-    return picture
+            centre = mean if step == 1 else level
+            views = centre + (views - centre) * factors[step]
+    return views
 
 
-def test_the_affine_map_equals_the_steps_one_by_one():
-    """The one affine map against the steps written out, with the draws that were made, in all orders that occur."""
-    recipe = replace(PUBLISHED, noise=0.0, permutation=False, flip=False, background=(0.9, 0.9))
+@pytest.mark.parametrize(
+    ("recipe", "grey", "published", "orders"),
+    [
+        (replace(PUBLISHED, noise=0.0, permutation=False, flip=False), (0.299, 0.587, 0.114), True, 6),
+        (replace(DEFAULT, jitter=0.999), (1 / 3, 1 / 3, 1 / 3), False, 1),
+    ],
+    ids=["published", "default"],
+)
+def test_the_affine_map_equals_the_steps_one_by_one(recipe, grey, published, orders):
+    """With the draws that were made, in all orders that occur.
+
+    By default contrast is relative to the mean of all views, so that a photo darker than its neighbours stays so.
+    """
     views = photos(40)
     views[:, 1] = views[:, 1] // 2  # another mean than its neighbours'
     draw = _draw_parameters(40, 3, generator(3), recipe, None)
     found = augment(views, generator(3), recipe)
-    plain = preprocess(views, draw.background, sharp=True)
-    assert len({tuple(order) for order in draw.steps.tolist()}) == 6
+    plain = preprocess(views, draw.background, sharp=published)
+    assert len({tuple(order) for order in draw.steps.tolist()}) == orders
     for row in range(40):
-        for view in range(3):
-            wanted = one_after_the_other(plain[row, view], draw.factors[row].tolist(), draw.steps[row].tolist())
-            assert torch.allclose(found[row, view], wanted, atol=1e-5)
-    assert found.min() < 0 or found.max() > 1, "as published, nothing is clipped"
-
-
-def test_default_contrast_is_relative_to_the_mean_of_all_views():
-    """So that a photo that is darker than its neighbours stays so: the drift of light is what a walk has."""
-    views = photos(2)
-    views[:, 1] = views[:, 1] // 2
-    views[:, :, 3] = 255
-    flat = replace(DEFAULT, background=(0.9, 0.9), jitter=0.999)
-    grey = augment(views, generator(1), flat)
-    draw = _draw_parameters(2, 3, generator(1), flat, None)
-    plain = preprocess(views) * draw.factors[:, :1, None, None, None]
-    mean = plain.mean(dim=(1, 2, 3, 4), keepdim=True)
-    wanted = mean + (plain - mean) * draw.factors[:, 1, None, None, None, None]
-    level = wanted.mean(2, keepdim=True)
-    wanted = level + (wanted - level) * draw.factors[:, 2, None, None, None, None]
-    assert torch.allclose(grey, wanted.clamp(0, 1), atol=1e-5)
+        order = draw.steps[row].tolist()
+        wanted = one_after_the_other(plain[row], draw.factors[row].tolist(), order, grey, published)
+        assert torch.allclose(found[row], wanted if published else wanted.clamp(0, 1), atol=1e-5)
+    assert (found.min() < 0 or found.max() > 1) == published, "as published, nothing is clipped"
 
 
 def ramp(size: int = 16) -> torch.Tensor:

@@ -4,47 +4,32 @@ import numpy as np
 import pytest
 import torch
 
-from p2vlib import evaluation, models
+from p2vlib import evaluation
 from p2vlib.data.augmentation import perturb_cameras
 from p2vlib.data.dataset import mirror_cameras, mirror_views
 from p2vlib.geometry.cameras import look_at
-from p2vlib.geometry.frames import FOOT_SHARE, Cube
+from p2vlib.geometry.frames import FOOT_CUBE, FOOT_SHARE
 from p2vlib.geometry.projection import project_points, render_silhouettes, voxel_centres
 from p2vlib.models import Batch
 from p2vlib.models.feature_sampling import silhouette_consensus
-from p2vlib.models.unprojection import Unprojection
 from p2vtools.study import baselines
-
-CUBE = Cube((-0.16, 0.0, -0.16), 0.32)
-SMALL = dict(image_size=32, encoder=(4, 4, 8, 8), features=4, volume=(4, 4, 8))
-
-
-def walk(views: int = 4, size: int = 32) -> torch.Tensor:
-    """Cameras clockwise around the cube, each cut to its box, ``[1, views, 3, 7]``."""
-    cameras = []
-    for view in range(views):
-        camera = look_at((360 * view / views + 10, 40 + 3 * view, 5.0, 0.6, 50.0), np.array([0, 0.05, 0]), 128, 128)
-        cameras.append(camera.normalised(CUBE, camera.crop_box(CUBE)))
-    return torch.tensor(np.stack(cameras), dtype=torch.float32)[None]
-
-
-def build(**overrides) -> Unprojection:
-    torch.manual_seed(0)
-    return models.build("unprojection", **{**SMALL, **overrides})
+from tests.test_p2vlib.training.test_training import build, walk
 
 
 def test_points_are_projected_as_the_camera_projects_them_if_they_are_visible():
     camera = look_at((30.0, 45.0, 10.0, 0.6, 50.0), np.array([0.02, 0.05, 0.01]), 128, 96)
     box = (5.0, -7.0, 110.0, 98.0)
     points = voxel_centres(4)
-    projection = project_points(torch.tensor(camera.normalised(CUBE, box), dtype=torch.float32)[None, None], points)
-    projected = camera.project(np.array(CUBE.lower) + CUBE.edge * points.numpy())
+    projection = project_points(
+        torch.tensor(camera.normalised(FOOT_CUBE, box), dtype=torch.float32)[None, None], points
+    )
+    projected = camera.project(np.array(FOOT_CUBE.lower) + FOOT_CUBE.edge * points.numpy())
     (x, y), (left, top, right, bottom) = projected[:, :2].T, box
     expected = np.stack([2 * (x - left) / (right - left) - 1, 2 * (y - top) / (bottom - top) - 1], 1)
     assert np.allclose(projection.uv[0, 0], expected, atol=1e-4)
     middle = camera.project(np.array([[0.0, 0.16, 0.0]]))[0, 2]
-    assert np.allclose(projection.ray_features[0, 0, 1], (projected[:, 2] - middle) / CUBE.edge, atol=1e-4)
-    towards = np.array(CUBE.lower) + CUBE.edge * points.numpy() - camera.position
+    assert np.allclose(projection.ray_features[0, 0, 1], (projected[:, 2] - middle) / FOOT_CUBE.edge, atol=1e-4)
+    towards = np.array(FOOT_CUBE.lower) + FOOT_CUBE.edge * points.numpy() - camera.position
     directions = projection.ray_features[0, 0, 2:].T
     assert np.allclose(directions, towards / np.linalg.norm(towards, axis=1, keepdims=True), atol=1e-4)
     assert np.array_equal(projection.visible[0, 0], (np.abs(expected) <= 1).all(1))
@@ -95,7 +80,7 @@ def test_silhouette_consensus_is_the_mean_and_the_minimum_over_visible_views():
 
 @torch.no_grad()
 def test_attention_gives_no_weight_to_views_that_do_not_see_a_voxel():
-    model, cameras = build().eval(), walk(3)
+    model, cameras = build("unprojection").eval(), walk(3)
     cameras[:, 1, 0, 2] += 1.0  # half of the cube is outside the second photo
     visible = project_points(cameras, voxel_centres(32)).visible.unflatten(2, (32, 32, 32))
     weights = model(torch.rand(1, 3, 3, 32, 32), cameras).view_weights
@@ -104,7 +89,7 @@ def test_attention_gives_no_weight_to_views_that_do_not_see_a_voxel():
 
 
 def test_silhouettes_are_those_of_the_true_cameras():
-    model, cameras = build(), walk(2)
+    model, cameras = build("unprojection"), walk(2)
     views, truth = torch.rand(2, 2, 3, 32, 32), torch.rand(2, 32, 32, 32) > 0.9
     batch = Batch(views, cameras.roll(1, 1).expand(2, -1, -1, -1), truth, cameras.expand(2, -1, -1, -1))
     result = model(batch.views, batch.cameras)
@@ -116,7 +101,7 @@ def test_silhouettes_are_those_of_the_true_cameras():
 
 @pytest.mark.parametrize("aggregation", ["attention", "moments", "mean"])
 def test_the_result_depends_on_neither_order_nor_repetition_of_views(aggregation):
-    model, cameras = build(aggregation=aggregation).eval(), walk(5)
+    model, cameras = build("unprojection", aggregation=aggregation).eval(), walk(5)
     views = torch.rand(1, 5, 3, 32, 32)
     order = torch.tensor([3, 0, 4, 1, 2])
     with torch.no_grad():

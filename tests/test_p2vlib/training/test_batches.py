@@ -10,6 +10,14 @@ from p2vlib.training.recipes import resolve_epochs
 from tests.test_p2vlib.training.test_training import RECIPE, data, data_with_cameras
 
 
+def test_a_batch_is_a_function_of_the_seed_and_the_step():
+    one, again, later, other = (
+        batches.sample_batch(data(), replace(RECIPE, seed=seed), step).views
+        for seed, step in ((0, 3), (0, 3), (0, 4), (1, 3))
+    )
+    assert torch.equal(one, again) and not torch.equal(one, later) and not torch.equal(one, other)
+
+
 def test_single_views_come_first_and_the_published_recipe_draws_their_number_once_an_epoch():
     counts = [batches.sample_batch(data(), replace(RECIPE, steps=30), step)[0].shape[1] for step in range(30)]
     assert set(counts[:10]) == {1} and set(counts[11:]) == {1, 2}

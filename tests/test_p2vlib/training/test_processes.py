@@ -1,79 +1,72 @@
+import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from accelerate import Accelerator
 from safetensors.torch import load_file
 from torch import nn
 
 from p2vlib import models, training
-from p2vlib.training import acceleration, batches, losses, recipes
+from p2vlib.training import acceleration, batches, loop, losses, recipes
 from p2vlib.training.recipes import resolve_epochs
 from tests.test_p2vlib.training.test_training import RECIPE, build, data, same_weights, tiny
 
 SHARED = replace(RECIPE, epochs=3, batch=2, views=2)
 
-PROGRAM = """
-import sys, torch
-sys.path[:0] = {path!r}
-from pathlib import Path
-from tests.test_p2vlib.training.test_training import RECIPE, data, tiny
-from p2vlib import training
-torch.set_num_threads({threads})
-training.train(tiny(), data(), data(), RECIPE, Path(sys.argv[1]), device="cpu")
-"""
 
-WORKER = """
-import shutil, sys, torch
-sys.path[:0] = {path!r}
-from pathlib import Path
-from tests.test_p2vlib.training import test_processes as here
-from p2vlib.training import loop
-torch.set_num_threads(1)
-folder = Path(sys.argv[1])
-step = loop.training_step
-def recorded(accelerator, network, optimizer, captures, recipe, number):
-    if number == 4 and accelerator.is_main_process:
-        shutil.copytree(folder / "net", folder / "stopped")
-    if number == 0:
-        grads = {{}}
-        clip = accelerator.clip_grad_norm_
-        def keep(*arguments):
-            model = accelerator.unwrap_model(network)
-            grads.update({{n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}})
-            return clip(*arguments)
-        accelerator.clip_grad_norm_ = keep
-        loss = step(accelerator, network, optimizer, captures, recipe, number)
-        torch.save(grads, folder / f"grads{{accelerator.process_index}}.pt")
-        return loss
-    return step(accelerator, network, optimizer, captures, recipe, number)
-loop.training_step = recorded
-model = here.tiny()
-loop.train(model, here.data(), here.data(), here.SHARED, folder / "net", device="cpu")
-import torch.distributed as d
-torch.save(model.state_dict(), folder / f"end{{d.get_rank()}}.pt")
-"""
+def train_until_killed(folder: Path, threads: int) -> None:
+    """Trains, and is killed with SIGKILL in step 3, between two checkpoints."""
+    torch.set_num_threads(threads)
+    step = loop.training_step
 
-PATH = [os.path.dirname(__file__), os.getcwd()]
+    def killed_step(*arguments: object) -> torch.Tensor:
+        if arguments[-1] == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return step(*arguments)
+
+    loop.training_step = killed_step
+    training.train(tiny(), data(), data(), RECIPE, folder, device="cpu")
+
+
+def train_shared(folder: Path) -> None:
+    """What each process of torchrun does: trains `SHARED`, and stores the first gradients and the last weights.
+
+    The folder ``stopped`` is as a training leaves it that is killed in step 4.
+    """
+    torch.set_num_threads(1)
+    model, rank, step, clip = tiny(), os.environ["RANK"], loop.training_step, Accelerator.clip_grad_norm_
+
+    def copied_step(*arguments: object) -> torch.Tensor:
+        if arguments[-1] == 4 and rank == "0":
+            shutil.copytree(folder / "net", folder / "stopped")
+        return step(*arguments)
+
+    def stored_clip(*arguments: object) -> torch.Tensor | None:
+        gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+        if not (path := folder / f"grads{rank}.pt").exists():
+            torch.save(gradients, path)
+        return clip(*arguments)
+
+    loop.training_step, Accelerator.clip_grad_norm_ = copied_step, stored_clip
+    training.train(model, data(), data(), SHARED, folder / "net", device="cpu")
+    torch.save(model.state_dict(), folder / f"end{rank}.pt")
 
 
 def test_a_killed_process_resumes_bit_for_bit(tmp_path):
-    """A process killed with SIGKILL as soon as its first checkpoint exists; another one continues."""
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    program = PROGRAM.format(path=PATH, threads=torch.get_num_threads())
-    process = subprocess.Popen([sys.executable, "-c", program, killed], stdout=subprocess.DEVNULL)
-    end = time.monotonic() + 300
-    while not (killed / "checkpoint.safetensors").is_file() and time.monotonic() < end:
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not (killed / "weights.safetensors").exists(), "it was too fast to be killed in the middle"
+    arguments = (killed, torch.get_num_threads())
+    process = multiprocessing.get_context("spawn").Process(target=train_until_killed, args=arguments)
+    process.start()
+    process.join(300)
+    assert process.exitcode == -signal.SIGKILL and not (killed / "weights.safetensors").exists()
     report: list[str] = []
     for folder in (killed, whole):
         training.train(tiny(), data(), data(), RECIPE, folder, device="cpu", report=report.append)
@@ -106,15 +99,11 @@ def test_networks_trained_side_by_side_in_threads_equal_those_trained_alone(tmp_
 
 @pytest.fixture(scope="module")
 def two_processes(tmp_path_factory) -> tuple[Path, str]:
-    """The results of training `SHARED` under torchrun with gloo in two processes, and its output.
-
-    The folder ``stopped`` is as a training leaves it that is killed in step 4.
-    """
+    """The results of `train_shared` under torchrun with gloo in two processes, and its output."""
     folder = tmp_path_factory.mktemp("together")
-    script = folder / "worker.py"
-    script.write_text(WORKER.format(path=PATH))
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
-    done = subprocess.run([*launch, script, folder], capture_output=True, text=True, timeout=300)
+    launch = "-m torch.distributed.run --nproc-per-node=2 --standalone -m tests.test_p2vlib.training.test_processes"
+    command = [sys.executable, *launch.split(), str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=Path(__file__).parents[3])
     assert done.returncode == 0, done.stderr[-3000:]
     return folder, done.stdout
 
@@ -149,3 +138,7 @@ def test_two_processes_end_with_the_same_weights_log_once_and_continue_in_one(tw
     assert not (stopped / "weights.safetensors").exists()
     history = training.train(tiny(), data(), data(), SHARED, stopped, device="cpu", report=report.append)
     assert "continues at step 4 of 6" in report[0] and history.step.tolist() == [2, 4, 6]
+
+
+if __name__ == "__main__":
+    train_shared(Path(sys.argv[1]))
