@@ -6,7 +6,7 @@ from torch import nn
 
 from p2vlib import models
 from p2vlib.config import PRESETS
-from p2vlib.models.conv_lstm import ConvLSTM
+from p2vlib.models.conv_lstm import ConvLSTM, RecurrentViews
 from p2vlib.models.network import check_views
 from p2vlib.models.pix2vox import ContextAwareFusion, MeanFusion
 
@@ -129,6 +129,19 @@ def test_a_frozen_trunk_gets_no_gradient(statistics: str) -> None:
     assert all(parameter.grad is None for parameter in model.encoder.vgg.parameters())
     assert model.encoder.layer1[0].weight.grad.abs().sum() > 0
     assert torch.equal(model.encoder.vgg[1].running_mean, before) == (statistics == "fixed")
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("cells", [(32, 2, 2, 2), (16, 4, 4)])
+def test_a_state_depends_on_the_views_before_it_and_on_none_after(cells: tuple[int, ...]) -> None:
+    torch.manual_seed(1)
+    part = RecurrentViews(cells, 8).eval()
+    nn.init.normal_(part.expansion.weight)
+    features = torch.randn(1, 3, 16, 4, 4)
+    other = features.clone()
+    other[:, 1] += 1
+    change = (part(features) - part(other)).abs().amax(dim=(0, 2, 3, 4))
+    assert change[0] == 0 and change[1] > 0.1 and change[2] > 1e-3
 
 
 @torch.no_grad()
