@@ -38,8 +38,9 @@ SAME_PAPER = 1.04
 """Ratio of the sums of the best scores in all photos above which the sheet is of the other kind of paper; chosen on
 rendered photos."""
 
-MIN_AGREEMENT = 0.5
-"""IoU of the silhouette of the foot with that predicted in a photo, below which the photo is rejected."""
+MIN_AGREEMENT = 0.65
+"""IoU of the silhouette of the foot with that predicted in a photo, below which the photo is rejected: its foot is not
+seen well enough to tell the toes from the heel. Chosen on real and rendered photos."""
 
 WRONG_FOOT = "the foot is not in the middle of the sheet, along its longer edge, or not as in the other photos"
 

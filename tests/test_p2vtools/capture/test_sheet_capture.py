@@ -18,6 +18,7 @@ from p2vtools.capture.sheet_detection import PAPERS, find_lines
 from p2vtools.capture.sheet_fitting import FOCAL_SPREAD, SheetFit, SheetPhoto, pose_of
 from p2vtools.cli import main
 from p2vtools.fit.photo_set import read_photo_set
+from p2vtools.fit.placement import pose_matrix
 from p2vtools.synthesis.feet.foot import make_feet
 from p2vtools.synthesis.feet.population import sample_population
 from p2vtools.synthesis.mat import random_plain_sheet
@@ -188,6 +189,20 @@ def test_the_photo_with_the_lowest_agreement_is_the_one_that_does_not_agree(walk
     cameras = [cameras[0], replace(cameras[1], extrinsics=moved), *cameras[2:]]
     _, agreement = towards_toes(weights, [*pictures.values()], cameras, [*pictures], "right")
     assert np.argmin(agreement) == 1, agreement
+
+
+def test_a_photo_turned_the_wrong_way_does_not_agree_with_the_others(walk, weights, monkeypatch):
+    pictures, cameras, _ = walk
+    agreement, names = sheet_capture._agreement, ["first", "second", *[*pictures][2:]]
+
+    def misled(weights, photo_set, pose):
+        """Of the second photo alone, with heel and toes exchanged."""
+        is_second = photo_set.names == ["second"]
+        return agreement(weights, photo_set, pose @ pose_matrix(180.0, np.zeros(3)) if is_second else pose)
+
+    monkeypatch.setattr(sheet_capture, "_agreement", misled)
+    _, overlaps = towards_toes(weights, [*pictures.values()], cameras, names, "right")
+    assert overlaps.pop(1) < sheet_capture.MIN_AGREEMENT < min(overlaps)
 
 
 def test_photos_of_other_lenses_are_named():
