@@ -68,6 +68,9 @@ def test_the_citation_names_this_version():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert citation["version"] == p2vlib.__version__
     assert citation["license"] == project()["license"] == "MIT"
+    years = {paper["title"].partition(":")[0]: paper["year"] for paper in citation["references"]}
+    assert years["Pix2Vox"] == 2019 and years["Pix2Vox++"] == 2020 and years["3D-R2N2"] == 2016
+    assert years["Convolutional LSTM Network"] == 2015 and years["ShapeNet"] == 2015
 
 
 def test_the_shape_checker_is_on():

@@ -6,13 +6,13 @@ memory, where each evaluation has one row per threshold.
 
 from __future__ import annotations
 
-import io
+import csv
+import re
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from p2vlib.files import reading
 from p2vlib.geometry.frames import THRESHOLDS
 from p2vlib.models.network import OLD_NAMES
 
@@ -30,35 +30,40 @@ IOU_COLUMNS = tuple(f"iou@{threshold}" for threshold in THRESHOLDS)
 COLUMNS = (*EVALUATION, "selected", *IOU_COLUMNS)
 """The columns of a file; ``selected`` is the threshold chosen on validation data."""
 
-EXPECTED = f"expected one test evaluation a row, with the columns {', '.join(COLUMNS)}"
+BLANK_AT_AN_END = re.compile(r'(?:^|[,"])\s|\s(?:[,"]|$)')
+"""Found in every line in which a cell starts or ends with a blank."""
 
 
 def format_metrics(metrics: pd.DataFrame) -> str:
     """The text of a file with ``metrics``, a table with the columns `METRICS`.
 
     Raises:
-        ValueError: a missing or unknown column, a missing value, an unknown threshold, an evaluation without exactly
-            one selected threshold, or a value that `parse_metrics` refuses.
+        ValueError: a missing or unknown column, an empty cell, text with line breaks or surrounding blanks, an
+            unknown threshold, an IoU outside 0 to 1, a duplicate evaluation, or an evaluation without exactly one
+            selected threshold.
     """
     if set(metrics) != set(METRICS):
         raise ValueError(f"metrics have the columns {sorted(metrics)}; expected {sorted(METRICS)}")
-    if metrics.isna().to_numpy().any():
+    if metrics.isna().to_numpy().any() or (metrics.astype(str) == "").to_numpy().any():
         raise ValueError(f"an empty cell in {metrics.columns[metrics.isna().any()].tolist()} of the metrics")
     if unknown := sorted(set(metrics.threshold) - set(THRESHOLDS)):
         raise ValueError(f"metrics at a threshold of {unknown[0]}; expected {THRESHOLDS}")
+    values = {str(value) for name in EVALUATION for value in metrics[name].unique()}
+    unusual = [value for value in values if not value.isprintable() or value != value.strip()]
+    if unusual := unusual + metrics.iou[~metrics.iou.between(0, 1)].tolist():
+        raise ValueError(f"the metrics hold {unusual[0]!r}; expected an IoU of 0 to 1, and text without line breaks")
     key = list(EVALUATION)
-    selected, evaluations = metrics[metrics.selected].set_index(key).threshold, len(metrics.drop_duplicates(key))
-    if not selected.index.is_unique or len(selected) != evaluations:
-        raise ValueError(
-            f"{evaluations} test evaluations with {len(selected)} selected thresholds; expected one for each"
-        )
+    if (duplicate := metrics.duplicated([*key, "threshold"])).any():
+        raise ValueError(f"the metrics hold a test evaluation twice: {metrics[duplicate].iloc[0].to_dict()}")
+    selected = metrics[metrics.selected].set_index(key).threshold
     wide = metrics.pivot(index=key, columns="threshold", values="iou").reindex(columns=THRESHOLDS)
+    if not selected.index.is_unique or len(selected) != len(wide):
+        raise ValueError(
+            f"{len(wide)} test evaluations with {len(selected)} selected thresholds; expected one for each"
+        )
     wide = wide.loc[selected.index].set_axis(IOU_COLUMNS, axis=1)
     wide.insert(0, "selected", selected)
-    text = wide.reset_index().to_csv(index=False, float_format="%.6g", lineterminator="\n")
-    with reading("the metrics", EXPECTED):
-        _parse(text)
-    return text
+    return wide.reset_index().to_csv(index=False, float_format="%.6g", lineterminator="\n")
 
 
 def read_metrics(path: Path) -> pd.DataFrame:
@@ -85,32 +90,45 @@ def parse_metrics(path: Path) -> pd.DataFrame:
     """The rows of a file as text, each checked; only cells of IoU may be empty.
 
     Raises:
-        FileError: other columns than `COLUMNS`, or a line that is not a row, with an empty cell, a surrounding blank or
-            a line break, a value out of range, or an evaluation that an earlier line has; the message names the line.
+        ValueError: other columns than `COLUMNS`, or a line that is not a row, with an empty cell, a surrounding blank
+            or a control character, a value out of range, or an evaluation that an earlier line has; the message names
+            the line.
     """
-    with reading(path, EXPECTED):
-        return _parse(path.read_text("utf-8"))
-
-
-def _parse(content: str) -> pd.DataFrame:
-    text = pd.read_csv(io.StringIO(content), dtype=str, keep_default_na=False, skip_blank_lines=False)
-    if (names := list(text)) != list(COLUMNS):
+    try:
+        header, *lines = path.read_text("utf-8").removesuffix("\n").split("\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not text ({error}); expected the columns {', '.join(COLUMNS)}") from None
+    if (names := header.split(",")) != list(COLUMNS):
         wrong = [name for name in [*COLUMNS, *names] if (name in COLUMNS) != (name in names)]
-        raise ValueError(f"column {', '.join(wrong) or 'order'} is not as expected")
-    if text.empty:
+        raise ValueError(f"{path}: column {', '.join(wrong) or 'order'} is not as expected: {', '.join(COLUMNS)}")
+    rows = [_parse_line(path, number, line) for number, line in enumerate(lines, 2)]
+    text = pd.DataFrame(rows, columns=list(COLUMNS), dtype=str)
+    if not rows:
         return text
-    words, iou = text[[*EVALUATION, "selected"]], text[list(IOU_COLUMNS)]
+    iou = text[list(IOU_COLUMNS)]
     in_range = iou.apply(pd.to_numeric, errors="coerce").apply(lambda column: column.between(0, 1))
     checks = {
-        "a cell that is empty, or has a blank at an end or a line break": ~words.apply(
-            lambda column: column.str.fullmatch(r"\S(.*\S)?", na=False)
-        ).all(axis=1),
-        "a number of views that is no positive integer": ~text.views.str.fullmatch(r"[1-9]\d*", na=False),
-        f"another selected threshold than one of {THRESHOLDS}": ~text.selected.isin(map(str, THRESHOLDS)),
+        "an empty cell": (text[[*EVALUATION, "selected"]] == "").any(axis=1),
+        "a number of views that is no positive integer": ~text.views.str.fullmatch(r"[1-9]\d*"),
+        f"another selected threshold than one of {THRESHOLDS}": ~text.selected.isin([str(t) for t in THRESHOLDS]),
         "an IoU outside 0 to 1": ((iou != "") & ~in_range).any(axis=1),
         "a test evaluation that an earlier line has": text.duplicated(list(EVALUATION)),
     }
     for reason, wrong in checks.items():
         if wrong.any():
-            raise ValueError(f"line {int(wrong.idxmax()) + 2} has {reason}")
+            raise ValueError(f"{path}: line {int(wrong.idxmax()) + 2} has {reason}")
     return text
+
+
+def _parse_line(path: Path, number: int, line: str) -> list[str]:
+    """The cells of a line; no cell goes on in the next line."""
+    try:
+        (row,) = csv.reader([line], strict=True)
+    except csv.Error as error:
+        raise ValueError(f"{path}: line {number} is not a row ({error}); expected {len(COLUMNS)} cells") from None
+    if len(row) != len(COLUMNS):
+        raise ValueError(f"{path}: line {number} has {len(row)} cells; expected {len(COLUMNS)}")
+    suspicious = not line.isprintable() or BLANK_AT_AN_END.search(line)  # cells one by one would take most of a report
+    if suspicious and (strange := [cell for cell in row if not cell.isprintable() or cell != cell.strip()]):
+        raise ValueError(f"{path}: line {number} has the cell {strange[0]!r}; expected no blanks around it")
+    return row

@@ -22,7 +22,7 @@ import psutil
 
 from p2vlib import __version__
 from p2vlib.config import Config, from_params
-from p2vlib.files import FileError, reading, write_atomically, write_text
+from p2vlib.files import write_atomically, write_text
 from p2vlib.models import check_names
 from p2vlib.provenance import commit, home, text_digest
 from p2vtools.study import learning
@@ -51,24 +51,37 @@ def manifests(folder: Path) -> dict[str, dict[str, Any]]:
     Raises:
         ValueError: a damaged file, or one that names another notebook than its file.
     """
-    found = {}
-    for file in sorted(folder.glob("parts/*.json")):
-        if not file.name.endswith(".config.json"):
-            manifest = found[file.stem] = read_json(file)
-            wrong = [key for key, kind in MANIFEST.items() if not isinstance(manifest.get(key), kind)]
-            if wrong or manifest["notebook"] != file.stem:
-                raise FileError(file, f"no valid {', '.join(wrong or ['notebook'])}", "run its notebook again")
-    return found
+    files = sorted(file for file in folder.glob("parts/*.json") if not file.name.endswith(".config.json"))
+    return {file.stem: _read_manifest(file) for file in files}
+
+
+def _read_manifest(file: Path) -> dict[str, Any]:
+    manifest = read_json(file)
+    wrong = [key for key, kind in MANIFEST.items() if not isinstance(manifest.get(key), kind)]
+    if not wrong and not all(
+        isinstance(entry, dict) and isinstance(entry.get("file"), str) and isinstance(entry.get("caption"), str)
+        for entry in manifest["figures"] + manifest["tables"]
+    ):
+        wrong = ["figures or tables"]
+    if wrong or manifest["notebook"] != file.stem:
+        found = f"has no valid {', '.join(wrong)}" if wrong else f"is of the notebook {manifest['notebook']!r}"
+        raise ValueError(f"{file}: {found}; expected the manifest of {file.stem}: run its notebook again")
+    return manifest
 
 
 def read_json(path: Path, parse: Callable[[str], Any] = json.loads) -> dict[str, Any]:
     """The object in a JSON file of a run; ``parse`` reads its text.
 
     Raises:
-        FileError: a broken file.
+        ValueError: a broken file.
     """
-    with reading(path, "run its notebook again"):
-        return dict(parse(path.read_text("utf-8")))
+    try:
+        content = parse(path.read_text("utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: not a JSON file ({error}); run its notebook again") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: holds a {type(content).__name__}; expected a JSON object; run its notebook again")
+    return content
 
 
 class PeakMemory(threading.Thread):

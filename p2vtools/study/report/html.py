@@ -151,7 +151,12 @@ def _align_decimals(column: pd.Series) -> pd.Series:
 
 
 def interval_svg(
-    value: float, low: float, high: float, ends: tuple[float, float], marks: Mapping[str, float], kind: str = ""
+    value: float,
+    low: float,
+    high: float,
+    ends: tuple[float, float],
+    marks: Mapping[str, float],
+    kind: str = "",
 ) -> Markup:
     """Draws a value with its interval on a line between two ``ends``; ``kind`` and ``marks`` name CSS classes."""
 
@@ -168,9 +173,18 @@ def interval_svg(
 
 
 def check_sizes(folder: Path) -> None:
-    """Raises ValueError if a page of a report exceeds `MAX_PAGE`, or all its files together exceed `MAX_FOLDER`."""
+    """Checks the size of every file of a report.
+
+    Raises:
+        ValueError: a page exceeds `MAX_PAGE`, or all files together exceed `MAX_FOLDER`.
+    """
     sizes = {path: path.stat().st_size / 1e6 for path in folder.rglob("*") if path.is_file()}
-    limited = [(path, size, MAX_PAGE) for path, size in sizes.items() if path.suffix == ".html"]
-    for path, size, limit in [*limited, (folder, sum(sizes.values()), MAX_FOLDER)]:
-        if size > limit:
-            raise ValueError(f"{path}: {size:.1f} MB exceed the limit of {limit} for a report; show fewer pictures")
+    for path, size in sizes.items():
+        if path.suffix == ".html" and size > MAX_PAGE:
+            raise ValueError(f"{path}: {size:.1f} MB exceed the limit of {MAX_PAGE} for a page; show fewer pictures")
+    if (total := sum(sizes.values())) > MAX_FOLDER:
+        largest = max(sizes, key=sizes.__getitem__)
+        raise ValueError(
+            f"{folder}: {total:.0f} MB exceed the limit of {MAX_FOLDER} for a report; its largest file is "
+            f"{largest.relative_to(folder)} with {sizes[largest]:.1f} MB"
+        )

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from p2vlib import files
+from p2vlib import files, progress
 from p2vlib.config import read_settings
 from p2vlib.files import FileError, reading, write_bytes, write_text
 from p2vlib.provenance import home, text_digest
@@ -46,12 +46,6 @@ PUBLISHED = (
 GALLERIES = ("feet", "panels")
 """Names of the figures with the best, the median and the worst result, the most complete first."""
 
-FILES = [
-    ("metrics.csv", "metrics.csv (one test evaluation a row, with its IoU at four thresholds)"),
-    ("config.json", "config.json (all settings)"),
-]
-"""Links to the files of a run."""
-
 Manifest = Mapping[str, Any]
 
 
@@ -72,26 +66,30 @@ def build(scale: str, run: str | None = None, parameters: Mapping[str, Any] = Ma
         ValueError: a damaged file, metrics that do not belong to the manifests, a page that would fetch something from
             the network, or pages that are too large.
     """
-    folder, work = (home() / name / (run or scale) for name in ("reports", ".runs"))
-    with file_lock(work / "report.lock"):
-        completed = list(manifests(folder).values())
-        if not completed:
-            raise FileNotFoundError(f"{folder / 'parts'}: no notebook of scale {scale} has run; expected NN.json")
-        for manifest in completed:  # older manifests leave the seed to their config
-            config = folder / "parts" / f"{manifest['notebook']}.config.json"
-            if "seed" not in manifest and config.is_file():
-                manifest["seed"] = read_json(config).get("seed")
-        _join_metrics(folder / "metrics.csv", work, completed, scale)
-        if (folder / "executed").is_dir():
-            from p2vtools.study.report.notebook_page import write_pages  # heavy, and not needed in a fresh checkout
+    run = run or scale
+    with file_lock(home() / ".runs" / run / "report.lock"):
+        return _build(scale, home() / "reports" / run, home() / ".runs" / run, parameters)
 
-            write_pages(folder, completed)
-        page = _index(folder, scale, completed, parameters)
-        for outdated in folder.glob("*.html"):
-            outdated.unlink()
-        write_text(folder / "index.html", page)
-        check_sizes(folder)
-        return folder / "index.html"
+
+def _build(scale: str, folder: Path, work: Path, parameters: Mapping[str, Any]) -> Path:
+    completed = list(manifests(folder).values())
+    if not completed:
+        raise FileNotFoundError(f"{folder / 'parts'}: no notebook of scale {scale} has run; expected NN.json")
+    for manifest in completed:  # older manifests leave the seed to their config
+        config = folder / "parts" / f"{manifest['notebook']}.config.json"
+        if "seed" not in manifest and config.is_file():
+            manifest["seed"] = read_json(config).get("seed")
+    _join_metrics(folder / "metrics.csv", work, completed, scale)
+    if (folder / "executed").is_dir():
+        from p2vtools.study.report.notebook_page import write_pages  # heavy, and not needed in a fresh checkout
+
+        write_pages(folder, completed)
+    page = _index(folder, scale, completed, parameters)
+    for outdated in folder.glob("*.html"):
+        outdated.unlink()
+    write_text(folder / "index.html", page)
+    check_sizes(folder)
+    return folder / "index.html"
 
 
 def _join_metrics(path: Path, work: Path, completed: Sequence[Manifest], scale: str) -> None:
@@ -104,44 +102,48 @@ def _join_metrics(path: Path, work: Path, completed: Sequence[Manifest], scale: 
     Raises:
         ValueError: rows of ``path`` that are needed and damaged, or not those of the manifests.
     """
-    found, missing = {}, []
+    found = {}
     for manifest in completed:
         part = part_of_metrics(work, name := manifest["notebook"])
         if part.is_file() and text_digest(part.read_text("utf-8", "replace")) == manifest.get("metrics"):
             found[name] = parse_metrics(part)
-        elif manifest.get("metrics") != "":
-            missing.append(manifest)
-    if missing:
-        found |= _kept_rows(path, completed, missing, scale)
-    parts = [found[manifest["notebook"]] for manifest in completed if manifest["notebook"] in found]
-    text = _to_csv(pd.concat([pd.DataFrame(columns=COLUMNS), *parts]))
+        elif manifest.get("metrics") == "":
+            found[name] = pd.DataFrame(columns=COLUMNS)
+    missing = [manifest for manifest in completed if manifest["notebook"] not in found]
+    try:
+        found |= _kept_rows(path, completed, missing)
+    except ValueError as error:
+        if missing:
+            numbers = ",".join(notebook_number(manifest["notebook"]) for manifest in missing)
+            restore = f"`git checkout {path}`, or run `p2v study --scale {scale} --only {numbers}`"
+            raise ValueError(f"{error}; restore it with {restore}") from None
+        progress.log(f"{error}; the file is made again, and kept as metrics.old.csv")
+    text = _to_csv(pd.concat([found[manifest["notebook"]] for manifest in completed]))
     if path.is_file() and path.read_bytes() != text.encode():
         write_bytes(path.with_name("metrics.old.csv"), path.read_bytes())
     write_text(path, text)
 
 
-def _kept_rows(
-    path: Path, completed: Sequence[Manifest], missing: Sequence[Manifest], scale: str
-) -> dict[str, pd.DataFrame]:
+def _kept_rows(path: Path, completed: Sequence[Manifest], missing: Sequence[Manifest]) -> dict[str, pd.DataFrame]:
     """The rows in ``path`` of the notebooks that are ``missing`` elsewhere, if they belong to their manifests.
 
     All rows of the file have to be those of notebooks that completed.
     """
-    numbers = ",".join(notebook_number(manifest["notebook"]) for manifest in missing)
-    restore = f"restore it with `git checkout {path}`, or run `p2v study --scale {scale} --only {numbers}`"
-    try:
-        rows = parse_metrics(path)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{error}; {restore}") from None
-    known = {notebook_number(manifest["notebook"]) for manifest in completed}  # a renamed notebook keeps its number
-    if unknown := sorted(set(rows.notebook.map(notebook_number)) - known):
-        raise FileError(path, f"has rows of {', '.join(unknown)}, which has no manifest", restore)
-    found = {manifest["notebook"]: rows[rows.notebook == manifest["notebook"]] for manifest in missing}
+    rows = parse_metrics(path) if path.is_file() else pd.DataFrame(columns=COLUMNS)
+    numbers = {notebook_number(manifest["notebook"]) for manifest in completed}  # a renamed notebook keeps its number
+    unknown = ~rows.notebook.map(notebook_number).isin(numbers)
+    if unknown.any():
+        line = int(unknown.idxmax())
+        raise ValueError(f"{path}: line {line + 2} is of {rows.notebook[line]}, which has no manifest")
+    found = {}
     for manifest in missing:
-        own = found[manifest["notebook"]]
-        if manifest.get("metrics") not in (None, text_digest(_to_csv(own))):
-            reason = f"{len(own)} rows of {manifest['notebook']}, with another digest than in its manifest"
-            raise FileError(path, reason, restore)
+        own = found[manifest["notebook"]] = rows[rows.notebook == manifest["notebook"]]
+        if manifest.get("metrics") not in (None, text_digest(_to_csv(own)) if len(own) else ""):
+            lines = f"lines {own.index[0] + 2} to {own.index[-1] + 2}" if len(own) else "no line"
+            raise ValueError(
+                f"{path}: {lines} of {manifest['notebook']}, with another digest than in its manifest: "
+                "rows are missing, added or changed"
+            )
     return found
 
 
@@ -182,7 +184,7 @@ def _index(folder: Path, scale: str, completed: Sequence[Manifest], parameters: 
             {
                 "title": "What was run",
                 "facts": _summary(config, completed, minutes) | _freshness(folder, completed),
-                "links": FILES,
+                "links": _files(folder),
             },
             *_gallery(folder, completed),
             *_learning_section(checks),
@@ -361,6 +363,14 @@ def _freshness(folder: Path, completed: Sequence[Manifest]) -> dict[str, str]:
     if not frozen:
         return {}
     return {"Test people": f"drawn after the design was frozen for {sum(frozen)} of {len(frozen)} notebooks"}
+
+
+def _files(folder: Path) -> list[tuple[str, str]]:
+    files = {
+        "metrics.csv": "metrics.csv (one test evaluation a row, with its IoU at four thresholds)",
+        "config.json": "config.json (all settings)",
+    }
+    return [(file, text) for file, text in files.items() if (folder / file).is_file()]
 
 
 def _count(completed: Sequence[Manifest]) -> str:

@@ -13,8 +13,7 @@ def sweep(chosen: float = 0.3, **facts) -> pd.DataFrame:
 
 
 def test_a_file_has_one_row_per_evaluation_in_their_order_and_is_read_back_unchanged(tmp_path: Path):
-    known = pd.concat([sweep(views=4), sweep(0.2, views=8), sweep(sample="a-007", views=8, variant='a "mat", b')])
-    known = known.reset_index(drop=True)
+    known = pd.concat([sweep(views=4), sweep(0.2, views=8), sweep(sample="a-007", views=8)], ignore_index=True)
     path = tmp_path / "metrics.csv"
     path.write_text(metrics_csv.format_metrics(known))
     header, *rows = path.read_text().splitlines()
@@ -29,12 +28,15 @@ def test_a_file_has_one_row_per_evaluation_in_their_order_and_is_read_back_uncha
     ("rows", "message"),
     [
         (row().drop(columns="look"), "metrics have the columns"),
+        (row(extra=1).assign(extra=1), "metrics have the columns"),
         (pd.concat([row(), row(views=8, iou=float("nan"))]), r"an empty cell in \['iou'\]"),
-        (row(iou=1.5), "the metrics: .*line 2 has an IoU outside 0 to 1"),
-        (row(variant="a\nb"), r"the metrics: .*line 2 has a cell that is empty, or has .* a line break"),
+        (row(look=""), "an empty cell"),
+        (row(iou=1.5), "the metrics hold 1.5; expected an IoU of 0 to 1"),
+        (row(variant="a\nb"), r"the metrics hold 'a\\nb'; expected .* text without line breaks"),
         (row(threshold=0.35), r"at a threshold of 0.35; expected \(0.2, 0.3, 0.4, 0.5\)"),
+        (pd.concat([row(), row(iou=0.7)]), "a test evaluation twice"),
         (row(selected=False), "1 test evaluations with 0 selected thresholds; expected one for each"),
-        (pd.concat([row(), row(iou=0.7)]), "1 test evaluations with 2 selected thresholds"),
+        (pd.concat([row(), row(threshold=0.2)]), "1 test evaluations with 2 selected thresholds"),
     ],
 )
 def test_invalid_metrics_are_refused(rows, message):
@@ -43,22 +45,37 @@ def test_invalid_metrics_are_refused(rows, message):
 
 
 @pytest.mark.parametrize(
-    ("cell", "damaged", "message"),
+    ("column", "value", "message"),
     [
-        *((",4,", views, "line 3 has a number of views that is no positive integer") for views in (",4.5,", ",-4,")),
-        *((",0.5,", iou, "line 3 has an IoU outside 0 to 1") for iou in (",high,", ",7,", ",nan,")),
-        (",0.3,", ",0.35,", "line 3 has another selected threshold than one of"),
-        (",studio,", ",,", "line 3 has a cell that is empty"),
-        ("03,", "03 ,", "line 3 has a cell that is empty, or has a blank at an end"),
-        ("03,", "", "line 3 has a cell that is empty"),
-        ("03,", "03,03,", "Expected 18 fields in line 3, saw 19"),
-        ("03,", '"03,', "EOF inside string starting at row 2"),
-        (",b,", ",a,", "line 3 has a test evaluation that an earlier line has"),
+        *(("views", value, "a number of views that is no positive integer") for value in ("4.5", "-4")),
+        *(("iou@0.3", value, "an IoU outside 0 to 1") for value in ("high", "7", "inf", "nan")),
+        ("iou@0.3", "0.5\0", "the cell '0.5"),
+        ("selected", "0.35", "another selected threshold than one of"),
+        ("look", "", "an empty cell"),
+        ("notebook", "03 ", "the cell '03 '; expected no blanks around it"),
     ],
 )
-def test_a_damaged_line_of_a_file_is_named(tmp_path: Path, cell: str, damaged: str, message: str):
+def test_invalid_values_of_a_file_are_refused(tmp_path: Path, column: str, value: str, message: str):
     path = tmp_path / "metrics.csv"
     header, first, second = metrics_csv.format_metrics(pd.concat([row(sample=name) for name in "ab"])).splitlines()
-    path.write_text("\n".join([header, first, second.replace(cell, damaged, 1)]) + "\n")
-    with pytest.raises(ValueError, match=f"metrics.csv: .*{message}"):
+    cells = dict(zip(header.split(","), second.split(","), strict=True)) | {column: value}
+    path.write_text("\n".join([header, first, ",".join(cells.values())]) + "\n")
+    with pytest.raises(ValueError, match=f"metrics.csv: line 3 has {message}"):
         metrics_csv.read_metrics(path)
+
+
+def test_a_stray_quote_a_lost_cell_and_a_doubled_line_are_named(tmp_path: Path):
+    path = tmp_path / "metrics.csv"
+    quoted = pd.concat([row(sample=name, variant='a "mat", noisy') for name in "abc"], ignore_index=True)
+    header, *lines = metrics_csv.format_metrics(quoted).splitlines()
+    path.write_text("\n".join([header, *lines]))
+    assert metrics_csv.read_metrics(path).equals(quoted), "cells with commas and quotes"
+    for damaged, message in (
+        ([lines[0], '"' + lines[1], lines[2]], "line 3 is not a row"),
+        ([lines[0], lines[1].partition(",")[2]], "line 3 has 17 cells; expected 18"),
+        ([lines[0], "", lines[1]], "line 3 has 0 cells"),
+        ([*lines, lines[0]], "line 5 has a test evaluation that an earlier line has"),
+    ):
+        path.write_text("\n".join([header, *damaged]) + "\n")
+        with pytest.raises(ValueError, match=f"metrics.csv: {message}"):
+            metrics_csv.parse_metrics(path)

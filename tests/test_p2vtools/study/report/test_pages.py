@@ -61,6 +61,12 @@ def test_the_report_is_one_valid_page_that_shows_the_results_of_its_notebooks(ho
         assert number in index.text, number
 
 
+def test_the_committed_report_is_valid_and_small():
+    for run in ("quick", "evaluate"):
+        check_page(COMMITTED / run / "index.html", COMMITTED / run)
+        html.check_sizes(COMMITTED / run)
+
+
 def test_the_committed_report_can_be_built_from_committed_files(home: Path):
     ignore = shutil.ignore_patterns("executed", "html", "*.html")
     folder = Path(shutil.copytree(COMMITTED / "quick", home / "reports" / "quick", ignore=ignore))
@@ -69,7 +75,7 @@ def test_the_committed_report_can_be_built_from_committed_files(home: Path):
         (home / file).parent.mkdir(exist_ok=True)
         shutil.copy(COMMITTED.parent / file, home / file)
     before = (folder / "metrics.csv").read_bytes()
-    check_page(report.build("quick"), folder)  # of valid size, too
+    check_page(report.build("quick"), folder)
     assert (folder / "metrics.csv").read_bytes() == before
     page = (folder / "index.html").read_text()
     assert page.count("<figure>") > 30 and page.count("<table>") > 40 and page.count('class="finding"') == 3
@@ -129,12 +135,13 @@ def test_a_run_that_did_not_complete_changes_no_metrics(home: Path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda m: m.drop(columns="look"), "metrics.csv: .*column look is not as expected"),
-        (lambda m: m.assign(colour="red"), "metrics.csv: .*column colour is not as expected"),
-        (lambda m: m[[*COLUMNS[::-1]]], "metrics.csv: .*column order is not as expected"),
-        (lambda m: m.assign(look="phone"), "metrics.csv: 1 rows of 03, with another digest than in its manifest"),
-        (lambda m: m[:0], "metrics.csv: 0 rows of 03, with another digest"),
-        (lambda m: pd.concat([m, m.assign(notebook="07")]), "metrics.csv: has rows of 07, which has no manifest"),
+        (lambda m: m.drop(columns="look"), "metrics.csv: column look is not as expected"),
+        (lambda m: m.assign(colour="red"), "metrics.csv: column colour is not as expected"),
+        (lambda m: m[[*COLUMNS[::-1]]], "metrics.csv: column order is not as expected"),
+        (lambda m: m.assign(order=""), "metrics.csv: line 2 has an empty cell"),
+        (lambda m: m.assign(look="phone"), "lines 2 to 2 of 03, with another digest than in its manifest"),
+        (lambda m: m[:0], "no line of 03, with another digest"),
+        (lambda m: pd.concat([m, m.assign(notebook="07")]), "line 3 is of 07, which has no manifest"),
     ],
 )
 def test_committed_metrics_are_kept_where_they_are_not_those_of_the_manifests(home: Path, change, message: str):
@@ -148,7 +155,7 @@ def test_committed_metrics_are_kept_where_they_are_not_those_of_the_manifests(ho
     assert (run.folder / "metrics.csv").read_text() == before and not (run.folder / "index.html").exists()
 
 
-def test_damaged_metrics_are_made_again_from_the_parts_and_kept_beside(home: Path):
+def test_damaged_metrics_are_made_again_from_the_parts_and_kept_beside(home: Path, capsys):
     run = complete_run("03")
     report.build("quick")
     path = run.folder / "metrics.csv"
@@ -156,6 +163,7 @@ def test_damaged_metrics_are_made_again_from_the_parts_and_kept_beside(home: Pat
     path.write_text('"' + before)
     report.build("quick")
     assert path.read_text() == before and path.with_name("metrics.old.csv").read_text() == '"' + before
+    assert "metrics.csv: column " in (out := capsys.readouterr().out) and "the file is made again" in out
 
 
 @pytest.mark.parametrize(
@@ -166,7 +174,6 @@ def test_damaged_metrics_are_made_again_from_the_parts_and_kept_beside(home: Pat
         ("config.json", "{", "run its notebook again"),
         ("config.json", "{}", "no feet, image_size, networks, objects, scale; run a notebook"),
         ("parts/03.json", "{", "run its notebook again"),
-        ("parts/03.json", '{"notebook": "03", "seconds": "long"}', "no valid .*, seconds, .*; run its notebook again"),
         ("tables/03-t.csv", "", "cannot be read .*restore it with git"),
         ("figures/03-a b.png", "", "cannot be read .*restore it with git"),
     ],
@@ -175,6 +182,20 @@ def test_a_damaged_file_is_named_with_what_restores_it(home: Path, file, content
     run = complete_run("03")
     (run.folder / file).write_text(content)
     with pytest.raises(ValueError, match=f"{file}: .*({message})"):
+        report.build("quick")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("notebook", "../../x", "is of the notebook '../../x'; expected the manifest of 03"),
+        ("tables", [{"caption": "x"}], "has no valid figures or tables"),
+        ("seconds", "long", "has no valid seconds"),
+    ],
+)
+def test_a_damaged_manifest_is_named(home: Path, key, value, message):
+    manifest_of(complete_run("03"), **{key: value})
+    with pytest.raises(ValueError, match=f"03.json: {message}.*: run its notebook again"):
         report.build("quick")
 
 
@@ -190,20 +211,19 @@ def test_a_missing_figure_a_file_outside_and_an_empty_report_are_errors(home: Pa
     run.answer("x")
     with pytest.raises(ValueError, match="lies outside"):
         report.build("quick")
-    manifest_of(run, notebook="../../x")
-    with pytest.raises(ValueError, match="03.json: no valid notebook; run its notebook again"):
-        report.build("quick")
 
 
 def test_sizes_are_limited_and_a_column_of_numbers_has_one_number_of_decimals(home: Path, monkeypatch):
     run = complete_run("03")
     with monkeypatch.context() as smaller:
         smaller.setattr(html, "MAX_PAGE", 0.001)
-        with pytest.raises(ValueError, match=r"\.html: .* MB exceed the limit of 0.001"):
+        with pytest.raises(ValueError, match=r"\.html: .* MB exceed the limit of 0.001 for a page"):
             report.build("quick")
     monkeypatch.setattr(html, "MAX_FOLDER", 0.3)
     (run.folder / "executed.ipynb").write_text(" " * 400_000)
-    with pytest.raises(ValueError, match="quick: 0.4 MB exceed the limit of 0.3"):
+    with pytest.raises(
+        ValueError, match="exceed the limit of 0.3 for a report; its largest file is executed.ipynb with"
+    ):
         html.check_sizes(run.folder)
     table = html.table(pd.DataFrame({"id": ["03"], "a": [0.123456], "b": ["0.2923"], "c": [7], "d": [""]}), "x")
     assert table["rows"] == [("03", "0.123", "0.2923", "7", "")]
