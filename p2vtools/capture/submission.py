@@ -12,6 +12,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from jaxtyping import Float
 
 from p2vlib.files import FileError, read_json, write_bytes, write_text
 from p2vlib.geometry.cameras import Camera
-from p2vlib.geometry.frames import FOOT_CUBE_EDGE, FOOT_SYNSET, Cube, foot_cube
+from p2vlib.geometry.frames import FOOT_CUBE_EDGE, FOOT_SYNSET, SIDES, Cube, foot_cube
 from p2vlib.geometry.grids import VoxelGrid, voxelise
 from p2vtools.archives.binvox import read_binvox
 from p2vtools.archives.capture_folder import read_subject, write_capture
@@ -56,7 +57,7 @@ class Submission:
     """The person, side, terms and place of a capture that is added to a data set.
 
     Raises:
-        ValueError: no consent, an id that could identify the person, an unknown licence.
+        ValueError: no consent, an id that could identify the person, an unknown side or licence.
     """
 
     tree: Path
@@ -78,6 +79,8 @@ class Submission:
                 f"subject is {self.subject!r}; expected an id of 1 to 40 letters, digits and dashes that does not"
                 " identify the person: neither name nor e-mail"
             )
+        if self.side not in SIDES:
+            raise ValueError(f"side is {self.side!r}; expected left or right")
         if self.licence not in LICENCES:
             raise ValueError(f"licence is {self.licence!r}; expected one of {', '.join(LICENCES)}")
 
@@ -97,37 +100,59 @@ class Submission:
         """The capture folder in the tree."""
         return self.tree / RENDERINGS / FOOT_SYNSET / self.name
 
-    def ensure_new(self) -> None:
-        """Raises ValueError if the tree already has this foot of this person, or if its taxonomy is not readable."""
-        ensure_absent(self.folder)
-        if (path := self.tree / TAXONOMY_FILE).is_file():
-            read_taxonomy(path)
+    @property
+    def voxels(self) -> Path:
+        """The folder of its grid."""
+        return self.tree / VOXELS / FOOT_SYNSET / self.name
 
-    def publish(self, grid: Path) -> None:
-        """Copies the ``grid`` of the capture, if it exists, to its place and adds the capture to its split."""
-        if grid.is_file():
-            write_bytes(self.tree / VOXELS / FOOT_SYNSET / self.name / grid.name, grid.read_bytes())
+    def lock(self) -> AbstractContextManager[None]:
+        """Held by the process that changes the tree; others wait."""
+        return file_lock(self.tree / ".lock")
+
+    def finish_interrupted(self) -> bool:
+        """Finishes the submission of this foot if it was interrupted; returns whether it was.
+
+        Raises:
+            ValueError: the tree already has this foot of this person, or its taxonomy is not readable.
+        """
+        if self._is_unlisted():
+            with self.lock():
+                if self._is_unlisted():  # and is not just being submitted by another process
+                    self.publish()
+                    return True
+        ensure_absent(self.folder)
+        ensure_absent(self.voxels)
+        return False
+
+    def _is_unlisted(self) -> bool:
         path = self.tree / TAXONOMY_FILE
+        entries = read_taxonomy(path) if path.is_file() else []
+        is_listed = any(self.name in entry.train + entry.validation + entry.test for entry in entries)
+        return self.folder.is_dir() and not is_listed
+
+    def publish(self) -> None:
+        """Copies the grid of the capture in the tree to its place and adds the capture to its split."""
+        grid, path = self.folder / "model.binvox", self.tree / TAXONOMY_FILE
+        if grid.is_file():
+            write_bytes(self.voxels / grid.name, grid.read_bytes())
         taxonomy = read_json(path, "expected a list of categories", list) if path.is_file() else []
         feet = next((entry for entry in taxonomy if entry["taxonomy_id"] == FOOT_SYNSET), None)
         if feet is None:
             feet = {"taxonomy_id": FOOT_SYNSET, "taxonomy_name": "foot", "train": [], "val": [], "test": []}
             taxonomy.append(feet)
-        if self.name not in feet[SPLITS[self.split]]:
-            feet[SPLITS[self.split]].append(self.name)
+        feet[SPLITS[self.split]].append(self.name)
         write_text(path, json.dumps(taxonomy, indent=1) + "\n")
 
 
 def submit_capture(capture: Path, submission: Submission, report: Callable[[str], object] = lambda line: None) -> Path:
     """Adds the capture folder ``capture`` to a data set; returns its new folder.
 
-    The folder gets its name last, so that a submission that was interrupted only has to be repeated.
-
     Raises:
         ValueError: an unreadable capture, or one of the other side or without a scale; a camera that does not show the
             leg; a model that is not a foot; or the data set already has this foot.
     """
-    submission.ensure_new()
+    if submission.finish_interrupted():
+        return submission.folder
     original = read_subject(capture)
     if original.get("side", submission.side) != submission.side:
         found = f"subject.json says it is a {original['side']} foot"
@@ -157,11 +182,10 @@ def submit_capture(capture: Path, submission: Submission, report: Callable[[str]
     }
     photos, cameras = _crop_photos(photo_set, cube, report)
     rows = [metadata_row(camera, cube.centre) for camera in cameras]
-    with file_lock(submission.tree / ".lock"):  # another process that changes the tree is waited for
-        submission.ensure_new()
+    with submission.lock():
         with atomic_directory(submission.folder) as folder:
             write_capture(folder, photos, rows, cameras, subject, grid, mesh)
-            submission.publish(folder / "model.binvox")
+        submission.publish()
     return submission.folder
 
 

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import typer
 from typer import Argument, Option
 
 from p2vlib import progress
 from p2vtools.capture.app_formats import APPS
+from p2vtools.cli.values import number
 
 if TYPE_CHECKING:
-    from p2vtools.capture.submission import Submission
+    from p2vtools.capture.capture_writer import WrittenCapture
     from p2vtools.fit.measure import Measures
 
 PAPER = "a4x2"
@@ -29,19 +30,6 @@ NO_SCALE = (
 """What to do if the scale of a foot is unknown."""
 
 ASSUMED_RULER = "; its ruler is assumed to be 100 mm long: measure it and pass --ruler MM"
-
-
-def number(text: str | float) -> float:
-    """A number with a decimal point or a decimal comma, as a ruler is read in most of Europe.
-
-    >>> number("98,5"), number("262")
-    (98.5, 262.0)
-    """
-    try:
-        return float(str(text).replace(",", "."))
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is not a number; expected one such as 98.5") from None
-
 
 Millimetres = partial(Option, parser=number, metavar="MM")
 
@@ -216,13 +204,32 @@ def mat(
     progress.log(f"{out}: {sheets} of {width:.0f} x {height:.0f} mm and a page of instructions; print at 100 %")
 
 
+class Source(NamedTuple):
+    """What to make a capture folder from, and how its cameras are found."""
+
+    path: Path
+    side: str
+    paper: str
+    """The paper of the mat, or ``none``."""
+    app: str | None
+    foot_length: float | None
+    """Millimetres, for photos without scale."""
+    ruler: float | None
+    """Measured length of the ruler on the mat, millimetres."""
+    sheet: str | None
+    """The plain sheet of paper under the foot, instead of a mat."""
+
+
 def capture(
     source: Annotated[Path, Argument(help="photos, an MP4 or MOV, an app's export (--from), or a capture folder")],
     side: Side,
     paper: Annotated[str, Option("--mat", help="the paper that the mat is printed on, or none")] = PAPER,
     sheet: Annotated[
         Literal["a4", "letter"] | None,
-        Option(case_sensitive=False, help="instead of a mat: the plain white sheet under the foot (no video)"),
+        Option(
+            case_sensitive=False,
+            help="instead of a mat: the plain white sheet under the foot (no video)",
+        ),
     ] = None,
     app: Annotated[
         Literal[APPS] | None,
@@ -239,84 +246,85 @@ def capture(
     licence: Annotated[str, Option(help="the licence of the submitted capture")] = "CC-BY-4.0",
 ) -> None:
     """Make a capture folder from photos, a video or an export. With --into, submit it."""
-    make = partial(_make_capture, source, side, paper.lower(), sheet, app, foot_length, ruler)
+    origin = Source(source, side, paper.lower(), app, foot_length, ruler, sheet)
     if into:
-        from p2vtools.capture.submission import Submission
-
-        _submit(source, Submission(into, subject, side, consent, licence), make, out)
+        _submit(origin, into, subject, consent, licence, out)
     elif not out or subject or consent:
         raise ValueError("no destination: pass --out CAPTURE_FOLDER, or --into TREE together with --subject")
     else:
-        make(out)
+        _make_capture(origin, out)
         progress.log(f"{out / 'coverage.png'} shows the directions of the photos; next:")
         progress.log(f"  p2v reconstruct {out} --out foot.obj")
 
 
-def _submit(source: Path, submission: Submission, make: Callable[[Path], None], out: Path | None) -> None:
-    """Submits the capture folder ``source``, or the one that ``make`` writes to ``out`` or to a temporary folder."""
-    from p2vtools.capture.submission import submit_capture
-
-    submission.ensure_new()
-    with TemporaryDirectory() as folder:
-        made = source
-        if not (made / "subject.json").is_file():
-            made = out or Path(folder) / submission.name
-            make(made)
-        submit_capture(made, submission, progress.log)
-    progress.log(f"{submission.folder}: submitted under {submission.licence}, split {submission.split}; next:")
-    progress.log(f"  p2v validate {submission.tree}")
-
-
-def _make_capture(
-    source: Path,
-    side: str,
-    paper: str,
-    sheet: str | None,
-    app: str | None,
-    foot_length: float | None,
-    ruler: float | None,
-    out: Path,
+def _submit(
+    source: Source, tree: Path, subject: str | None, consent: str | None, licence: str, out: Path | None
 ) -> None:
-    """Writes the capture folder with cameras from the mat, a sheet of paper, an app or structure from motion."""
+    from p2vtools.capture.submission import Submission, submit_capture
+
+    submission = Submission(tree, subject, source.side, consent, licence)
+    if submission.finish_interrupted():
+        progress.log(f"{submission.folder}: finishes a submission that was interrupted")
+    else:
+        with TemporaryDirectory() as folder:
+            made = source.path
+            if not (made / "subject.json").is_file():
+                made = out or Path(folder) / submission.name
+                _make_capture(source, made)
+            submit_capture(made, submission, progress.log)
+    progress.log(f"{submission.folder}: submitted under {submission.licence}, split {submission.split}; next:")
+    progress.log(f"  p2v validate {tree}")
+
+
+def _make_capture(source: Source, out: Path) -> None:
     from p2vtools.capture.sanity_checks import photo_problems
     from p2vtools.fit import pretrained
 
-    if sheet:
+    written = _with_cameras(source, out)
+    progress.log(f"{source.path}: {written.quality}; {len(written.rows)} photos")
+    progress.log(
+        _describe_scale(written.scale) + (ASSUMED_RULER if written.scale == "mat" and not source.ruler else "")
+    )
+    problems = photo_problems(out, source.side, pretrained.load_pretrained())
+    for line in [*written.advice, *problems, *(f"details: {note}" for note in written.notes)]:
+        progress.log(f"  {line}")
+
+
+def _with_cameras(source: Source, out: Path) -> WrittenCapture:
+    """Writes the capture folder with cameras from the mat, a sheet of paper, an app or structure from motion."""
+    from p2vtools.fit import pretrained
+
+    if source.sheet:
         from p2vtools.capture.sheet_capture import capture_on_sheet
 
-        given = {"--from": app, "--foot-length": foot_length, "--ruler": ruler}
-        given["--mat"] = None if paper == PAPER else paper
+        given = {"--from": source.app, "--foot-length": source.foot_length, "--ruler": source.ruler}
+        given["--mat"] = None if source.paper == PAPER else source.paper
         if wrong := [name for name, value in given.items() if value is not None]:
             raise ValueError(f"{wrong[0]} is not needed with --sheet, which gives the scale; remove one of them")
-        written = capture_on_sheet(source, sheet, side, out, pretrained.load_pretrained(), progress.log)
-    elif not app and paper != "none":
+        weights = pretrained.load_pretrained()
+        return capture_on_sheet(source.path, source.sheet, source.side, out, weights, progress.log)
+    if not source.app and source.paper != "none":
         from p2vtools.capture import mat_capture
         from p2vtools.synthesis.mat import RULER, get_mat
 
-        if foot_length:
+        if source.foot_length:
             raise ValueError("--foot-length is not needed with a mat, which gives the scale; remove it")
-        length = RULER if ruler is None else ruler
-        written = mat_capture.capture_on_mat(source, get_mat(paper), side, out, progress.log, length)
-    else:
-        from p2vtools.capture.app_exports import read_export
-        from p2vtools.capture.export_capture import capture_from_export
-        from p2vtools.capture.sfm import read_photos_without_mat
-        from p2vtools.files import ensure_absent
-        from p2vtools.fit.photo_set import check_foot_length
+        ruler = RULER if source.ruler is None else source.ruler
+        return mat_capture.capture_on_mat(source.path, get_mat(source.paper), source.side, out, progress.log, ruler)
+    if source.ruler is not None:
+        raise ValueError("--ruler is the ruler on a mat; remove it, or pass the paper of the mat with --mat")
+    from p2vtools.capture.app_exports import read_export
+    from p2vtools.capture.export_capture import capture_from_export
+    from p2vtools.capture.sfm import read_photos_without_mat
+    from p2vtools.files import ensure_absent
+    from p2vtools.fit.photo_set import check_foot_length
 
-        if ruler is not None:
-            raise ValueError("--ruler is the ruler on a mat; remove it, or pass the paper of the mat with --mat")
-        ensure_absent(out)
-        if foot_length is not None:
-            check_foot_length(foot_length, "--foot-length")
-        weights = pretrained.load_pretrained()
-        export = read_export(app, source) if app else read_photos_without_mat(source, progress.log)
-        written = capture_from_export(export, side, out, weights, foot_length, progress.log)
-    progress.log(f"{source}: {written.quality}; {len(written.rows)} photos")
-    progress.log(_describe_scale(written.scale) + (ASSUMED_RULER if written.scale == "mat" and not ruler else ""))
-    problems = photo_problems(out, side, pretrained.load_pretrained())
-    for line in [*written.advice, *problems, *(f"details: {note}" for note in written.notes)]:
-        progress.log(f"  {line}")
+    ensure_absent(out)
+    if source.foot_length is not None:
+        check_foot_length(source.foot_length, "--foot-length")
+    weights = pretrained.load_pretrained()
+    export = read_export(source.app, source.path) if source.app else read_photos_without_mat(source.path, progress.log)
+    return capture_from_export(export, source.side, out, weights, source.foot_length, progress.log)
 
 
 def validate(

@@ -10,7 +10,7 @@ import typer
 from typer import Argument, Option
 
 from p2vlib.config import PRESETS
-from p2vtools.cli.foot import number
+from p2vtools.cli.values import number
 
 Scale = Annotated[
     Literal[tuple(PRESETS)],

@@ -109,16 +109,18 @@ def test_both_feet_of_a_person_are_in_one_split_and_other_categories_are_kept(tm
     assert sum(map(len, people)) == 12 and len(listed.train) >= 12
 
 
-def test_a_submission_that_was_killed_is_repeated_by_the_same_command(tmp_path, command_error):
+def test_a_submission_that_was_killed_is_finished_by_the_same_command(tmp_path, capsys):
     tree = tmp_path / "tree"
     block = trimesh.creation.box([0.25, 0.1, 0.09]).apply_translation([0, 0.05, 0])
     command = arguments(write_source(tmp_path / "capture", block, views=1), tree, "p9")
     assert main(command) == 0
     before = {path: path.read_bytes() for path in tree.rglob("*") if path.is_file()}
-    shutil.rmtree(tree / "ShapeNetRendering")  # killed before the capture folder got its name
-    assert main(command) == 0
+    (tree / "taxonomy.json").unlink()  # killed between the capture folder and its grid
+    shutil.rmtree(tree / "ShapeNetVox32")
+    capsys.readouterr()
+    assert main(command) == 0 and "finishes a submission that was interrupted" in capsys.readouterr().out
     assert {path: path.read_bytes() for path in tree.rglob("*") if path.is_file()} == before
-    assert "already exists" in command_error(*command)
+    assert main(command) == 1 and "already exists" in capsys.readouterr().err
 
 
 def test_no_personal_metadata_remains(tree, photos):
