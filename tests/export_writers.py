@@ -5,10 +5,9 @@ and the photos, and return the path that a user would pass.
 """
 
 import json
+import struct
 import zipfile
-import zlib
 from pathlib import Path
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -24,9 +23,6 @@ LONG, SHORT, VIEWS = 320, 240, 8
 
 DISTORTION = np.array([-0.08, 0.01, 0.001, -0.001])
 """Of a lens, as coefficients of OpenCV."""
-
-LZFSE = SimpleNamespace(decompress=zlib.decompress, error=zlib.error)
-"""In the place of the package liblzfse, which is not installed: `record3d` compresses depth maps with zlib."""
 
 
 def app_world(seed: int, up: str = "y") -> np.ndarray:
@@ -100,7 +96,7 @@ def scannerapp(folder: Path, world, cameras, pictures, scan) -> Path:
 
 
 def record3d(folder: Path, world, cameras, pictures, depths) -> Path:
-    """A zip with compressed depth maps."""
+    """A zip whose depth maps are LZFSE streams, here of uncompressed blocks."""
     path = folder / "foot.r3d"
     poses = [[*Rotation.from_matrix(pose[:3, :3]).as_quat(), *pose[:3, 3]] for pose in opengl_poses(cameras, world)]
     metadata = {"w": LONG, "h": SHORT, "K": cameras[0].intrinsics.T.ravel().tolist(), "dw": 80, "poses": poses}
@@ -108,7 +104,10 @@ def record3d(folder: Path, world, cameras, pictures, depths) -> Path:
         archive.writestr("metadata", json.dumps(metadata))
         for number, (picture, depth) in enumerate(zip(pictures, depths, strict=True)):
             archive.writestr(f"rgbd/{number}.jpg", cv2.imencode(".jpg", picture[..., ::-1])[1].tobytes())
-            archive.writestr(f"rgbd/{number}.depth", zlib.compress(depth[2::4, 2::4].astype("<f4").tobytes()))
+            content = depth[2::4, 2::4].astype("<f4").tobytes()
+            blocks = [content[:8000], content[8000:]]
+            stream = b"".join(b"bvx-" + struct.pack("<I", len(block)) + block for block in blocks) + b"bvx$"
+            archive.writestr(f"rgbd/{number}.depth", stream)
     return path
 
 

@@ -10,7 +10,6 @@ import random
 import re
 import resource
 import signal
-import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -273,7 +272,6 @@ def outcome(sample: Sample, original: bytes, seed: int, folder: Path) -> str:
 def replace_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (mat_capture, scan_files, colmap):
         monkeypatch.setattr(module, "read_in_process", read_in_fork)
-    monkeypatch.setitem(sys.modules, "liblzfse", export_writers.LZFSE)
 
 
 def samples(write: Callable[[Path], Iterator[Sample]], folder: Path) -> list[Sample]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 import numpy as np
 from jaxtyping import Float
 from scipy.spatial.transform import Rotation
@@ -52,17 +54,28 @@ def _decode(name: str, content: bytes, columns: object, aspect: float) -> Float[
         columns: width of the map if the metadata have it, otherwise None: then ``aspect``, width over height, gives it.
 
     Raises:
-        ImportError: the package pyliblzfse is missing.
+        ImportError: compressed, and the package pyliblzfse is missing.
         ValueError: not a depth map of this width.
     """
-    import liblzfse
-
-    try:
-        values = liblzfse.decompress(content)
-    except liblzfse.error as error:
-        raise ValueError(f"{name}: not compressed with LZFSE ({error}); export it again") from None
+    values = _decompress(name, content)
     count = len(values) // 4
     columns = round(np.sqrt(count * aspect)) if columns is None else columns
     if not isinstance(columns, int) or columns < 1 or len(values) != 4 * columns * (count // columns) or not count:
         raise ValueError(f"{name}: {len(values)} bytes are no rows of {columns} depths; export it again")
     return np.frombuffer(values, dtype="<f4").astype(float).reshape(-1, columns)
+
+
+def _decompress(name: str, content: bytes) -> bytes:
+    blocks, position = [], 0
+    while content[position : position + 4] == b"bvx-" and len(content) >= position + 8:  # an uncompressed block
+        (size,) = struct.unpack_from("<I", content, position + 4)
+        blocks.append(content[position + 8 : position + 8 + size])
+        position += 8 + size
+    if content[position : position + 4] == b"bvx$":
+        return b"".join(blocks)
+    import liblzfse
+
+    try:
+        return liblzfse.decompress(content)
+    except liblzfse.error as error:
+        raise ValueError(f"{name}: not compressed with LZFSE ({error}); export it again") from None
