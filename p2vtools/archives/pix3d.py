@@ -101,7 +101,7 @@ def _picture(root: Path, where: str, entry: Any) -> Picture:
         expected = "expected letters, digits, '-' and '_', as in img/chair/0001"
         raise FileError(where, f"img {entry['img']!r} is not an id", expected)
     box = entry["bbox"]
-    is_box = len(box) == 4 and all(type(value) in (int, float) for value in box)
+    is_box = len(box) == 4 and all(type(value) in (int, float) and abs(value) < 1e6 for value in box)  # no NaN
     if not is_box or box[0] >= box[2] or box[1] >= box[3]:
         raise FileError(where, f"bbox is {box}", "expected left < right and top < bottom in pixels, as left, top, ...")
     img, mask, voxel = (Path(entry[key]) for key in FILES)
