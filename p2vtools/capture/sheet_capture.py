@@ -42,7 +42,9 @@ MIN_AGREEMENT = 0.65
 """IoU of the silhouette of the foot with that predicted in a photo, below which the photo is rejected: its foot is not
 seen well enough to tell the toes from the heel. Chosen on real and rendered photos."""
 
-WRONG_FOOT = "the foot is not in the middle of the sheet, along its longer edge, or not as in the other photos"
+WRONG_FOOT = (
+    "the foot is hardly visible, not in the middle of the sheet along its longer edge, or not as in the other photos"
+)
 
 
 def capture_on_sheet(
