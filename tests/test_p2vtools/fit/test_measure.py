@@ -7,7 +7,7 @@ import pytest
 import trimesh
 
 from p2vtools.cli import main
-from p2vtools.fit.measure import measure_foot, shoe_sizes
+from p2vtools.fit.measure import INSTEP_POSITION, measure_foot, shoe_sizes
 from p2vtools.fit.surface_correction import correct_surface
 from p2vtools.synthesis.feet.foot import make_feet
 from p2vtools.synthesis.feet.population import sample_population
@@ -93,11 +93,18 @@ def test_toes_that_point_up_count_to_the_length():
     assert values(mesh)["length"] == pytest.approx(250, abs=0.1)
 
 
-def test_mirror_image_has_the_same_measures():
-    """`test_landmarks` compares the measures of anatomical feet with their landmarks."""
-    for side, foot in make_feet(sample_population(99, 1)[0]).items():
-        mirrored, other = foot.solid.copy().apply_scale([1, 1, -1]), "right" if side == "left" else "left"
-        assert values(mirrored, other) == pytest.approx(values(foot.solid, side), abs=0.05)
+def test_anatomical_feet_and_their_mirror_images():
+    for person in sample_population(99, 2):
+        for side, foot in make_feet(person).items():
+            measures, landmarks = measure_foot(foot.solid, side)
+            assert measures.length == pytest.approx(1000 * foot.length, abs=0.5)
+            assert np.linalg.norm(landmarks.heel - foot.pternion) < 0.001
+            assert 2.0 < measures.ball_girth / measures.ball_width < 2.8
+            assert measures.ball_width >= measures.ball_breadth
+            share = (landmarks.instep_tape[:, 0] - landmarks.heel[0]) / measures.length * 1000
+            assert share == pytest.approx(INSTEP_POSITION, abs=1e-3)
+            mirrored, other = foot.solid.copy().apply_scale([1, 1, -1]), "right" if side == "left" else "left"
+            assert values(mirrored, other) == pytest.approx(dict(measures.items()), abs=0.05)
 
 
 def test_invalid_meshes_are_rejected():

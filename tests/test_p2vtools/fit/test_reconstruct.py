@@ -20,7 +20,7 @@ from p2vlib.geometry.grids import iou, voxelise
 from p2vlib.provenance import data_folder
 from p2vtools.archives.binvox import read_binvox
 from p2vtools.archives.camera_files import read_cameras, write_cameras
-from p2vtools.fit import pretrained
+from p2vtools.fit import pretrained, uncertainty
 from p2vtools.fit.camera_alignment import TypicalFoot, note_by_hand
 from p2vtools.fit.ensemble import Ensemble
 from p2vtools.fit.photo_set import MAX_VIEWS, read_photo_set
@@ -54,6 +54,18 @@ def test_output_formats_round_trip(weights, right_foot, tmp_path):
         assert mesh.is_watertight and mesh.volume > 0
 
 
+def test_fine_grid_has_the_same_volume_and_the_true_length(weights, right_foot):
+    errors = []
+    for capture in sorted(right_foot.parent.glob("person-test-*")):
+        photo_set = read_photo_set(capture)
+        coarse, fine = (reconstruct(weights, photo_set, size, "given") for size in (32, 128))
+        assert fine.solid.shape == (128,) * 3 and not fine.solid[:, 48:].any()
+        assert fine.solid.mean() == pytest.approx(coarse.solid.mean(), rel=0.1)
+        length = uncertainty.measure_with_intervals(weights, photo_set, fine).measures.length
+        errors.append(length - model_card.true_capture_measures(capture)["length"])
+    assert len(errors) == 4 and abs(np.mean(errors)) < 5 and np.abs(errors).max() < 12, errors
+
+
 def test_cameras_noted_by_hand_are_aligned(weights, right_foot):
     capture = right_foot.parent / "person-test-0001-left"
     mesh = trimesh.load_mesh(capture / "model.obj", process=False)
@@ -65,6 +77,20 @@ def test_cameras_noted_by_hand_are_aligned(weights, right_foot):
 
 def reconstruct_command(folder: Path, *options: str) -> list[str]:
     return ["reconstruct", str(folder), "--out", str(folder.parent / "foot.obj"), "--size", "32", *options]
+
+
+def test_mirrored_capture_gives_the_mirrored_foot(weights, right_foot):
+    photo_set = read_photo_set(right_foot)
+    photos = [photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for photo in photo_set.photos]
+    cameras = []
+    for camera in photo_set.cameras:
+        intrinsics = camera.intrinsics.copy()
+        intrinsics[0, 2] = camera.width - intrinsics[0, 2]
+        extrinsics = np.diag([-1.0, 1, 1, 1]) @ camera.extrinsics @ np.diag([1.0, 1, -1, 1])
+        cameras.append(replace(camera, intrinsics=intrinsics, extrinsics=extrinsics))
+    mirrored = replace(photo_set, photos=photos, cameras=cameras, side="left")
+    right, left = (reconstruct(weights, one, 32, "given") for one in (photo_set, mirrored))
+    assert iou(right.solid, left.solid[:, :, ::-1]) > 0.97
 
 
 def test_agreement_is_that_of_the_photo_with_the_name(weights, right_foot):

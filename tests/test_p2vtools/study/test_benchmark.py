@@ -30,6 +30,7 @@ def test_a_mat_gives_accurate_cameras_and_captures_give_feet_of_about_the_true_s
     assert (photos.board[:4] > summary.MIN_BOARD_SHARE).all() and photos.board[4:].isna().all()
     # Four photos calibrate the lens less accurately than the eight of the benchmark.
     assert photos.mm.max() < 8 and photos.degrees.max() < 0.5 and photos.focal.abs().max() < 0.01
+    assert photos[:4].mm.max() < 4 and photos[:4].degrees.max() < 0.3
     used = {way: part.views.unique().tolist() for way, part in fits.groupby("way")}
     assert used == {"mat": [1, 4], "exact": [1, 4], "tracking": [4], "noted": [4], "sheet": [1, 4]}
     lengths = fits[fits.measure == "length"].set_index(["way", "views"])
