@@ -55,10 +55,12 @@ test-browser: setup
 	$(P2V) data --scale smoke
 	$(BIN) -m pytest tests/browser
 
-# Kills, races, full disks and damaged files: docs/reliability.md.
+# Kills on one core; races, full disks, no network and damaged files on another: docs/reliability.md.
 MINUTES ?= 30
 chaos: setup
-	$(BIN) -m tests.chaos --minutes $(MINUTES)
+	@$(BIN) -m tests.chaos --minutes $(MINUTES) --only kills & kills=$$!; \
+	$(BIN) -m tests.chaos --minutes $(MINUTES) --only races disks networks mutations; others=$$?; \
+	wait $$kills && exit $$others
 
 smoke: setup
 	$(P2V) data --scale smoke

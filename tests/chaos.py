@@ -34,10 +34,11 @@ from safetensors import safe_open
 
 from p2vlib import provenance
 from p2vlib.files import write_text
+from p2vtools.files import file_lock
 from tests.chaos_commands import COMMANDS
 from tests.test_p2vtools import test_hostile_files as hostile
 
-SHARES = {"kills": 0.5, "races": 0.15, "disks": 0.1, "networks": 0.05, "mutations": 0.2}
+SHARES = {"kills": 0.5, "races": 0.1, "disks": 0.05, "networks": 0.03, "mutations": 0.32}
 """Part of the campaign -> its share of the time."""
 
 GOALS = {"kills": 200, "races": 50, "disks": 20, "networks": 10, "mutations": 100_000}
@@ -45,8 +46,11 @@ GOALS = {"kills": 200, "races": 50, "disks": 20, "networks": 10, "mutations": 10
 VOLATILE = {"seconds", "peak_memory_gib", "minutes", "minutes_of", "metadata", "outputs", "sha256"}
 """Keys of JSON files and notebooks that hold a duration, or digests of files that do."""
 
-BATCH = 100
-"""Damaged copies of one file that one process reads."""
+CHAIN = 4
+"""Largest number of kills before the results are compared."""
+
+BATCH, BATCH_SECONDS = 500, 5
+"""Largest number of damaged copies of one file that one process reads, and for how long it begins with new ones."""
 
 
 class Child:
@@ -185,7 +189,7 @@ class Campaign:
             shutil.rmtree(self.place, ignore_errors=True)
         shutil.copytree(self.template(name), self.place, dirs_exist_ok=True)
 
-    def repeat_and_compare(self, part: str, name: str, note: str) -> None:
+    def repeat_and_compare(self, part: str, name: str, note: str, disturbances: int = 1) -> None:
         """Runs a disturbed command again and counts whether the place is as after an undisturbed run."""
         child, reasons = self.start(COMMANDS[name][0]), []
         if (status := child.finish()) and "already" not in child.last_line:
@@ -193,23 +197,35 @@ class Campaign:
         expected, found = self.expected[name], snapshot(self.place)
         differing = sorted(key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key))
         reasons += [f"{key} is missing or another" if key in expected else f"{key} is left" for key in differing]
-        self.count(part, name, f"{note}: {'; '.join(reasons[:5])}" if reasons else "")
+        self.count(part, name, f"{note}: {'; '.join(reasons[:5])}" if reasons else "", disturbances)
 
-    def count(self, part: str, name: str, failure: str) -> None:
+    def tried(self, part: str) -> int:
+        return sum(one["tried"] for one in self.counts.get(part, {}).values())
+
+    def count(self, part: str, name: str, failure: str, disturbances: int = 1) -> None:
+        """Counts disturbances that were all survived, or one of which was not."""
         counts = self.counts.setdefault(part, {}).setdefault(name, Counter(tried=0, survived=0))
-        counts.update(tried=1, survived=not failure)
+        counts.update(tried=disturbances, survived=disturbances - bool(failure))
         if failure:
             self.failures.append(f"{part}, {name}: {failure}")
             print(self.failures[-1], flush=True)
 
 
 def kill(campaign: Campaign, name: str) -> None:
-    """One kill at a random moment of a run."""
+    """Up to `CHAIN` kills at random moments, each of the run that continues after the kill before."""
     campaign.restore(name)
-    child, delay = campaign.start(COMMANDS[name][0]), campaign.rng.uniform(0, campaign.seconds[name])
-    if child.runs(delay):
+    delays: list[float] = []
+    while len(delays) < CHAIN:
+        child, delay = campaign.start(COMMANDS[name][0]), campaign.rng.uniform(0, campaign.seconds[name])
+        if not child.runs(delay):
+            break
         child.kill()
-        campaign.repeat_and_compare("kills", name, f"killed after {delay:.2f} s")
+        delays.append(delay)
+    note = "killed after " + ", ".join(f"{delay:.2f}" for delay in delays) + " s"
+    if delays and child.status not in (0, -signal.SIGKILL):
+        campaign.count("kills", name, f"{note}: the next run ends with {child.status}: {child.last_line}", len(delays))
+    elif delays:
+        campaign.repeat_and_compare("kills", name, note, len(delays))
 
 
 def race(campaign: Campaign, name: str) -> None:
@@ -276,30 +292,33 @@ def damage_files(campaign: Campaign, count: int, end: float) -> None:
     for write in hostile.WRITERS:
         (folder := campaign.folder / "hostile" / write.__name__).mkdir(parents=True)
         targets += [(sample, folder) for sample in hostile.samples(write, folder)]
-    for first in range(0, -(-count // len(targets)), BATCH):
-        for target, folder in targets:
-            if time.monotonic() > end:
-                return
-            name, seed, stop = target.path.relative_to(folder).as_posix(), first, first + BATCH
-            while seed < stop:
-                child = campaign.start(lambda: read_damaged(target, folder, seed, stop))  # noqa: B023 (runs at once)
-                status = child.finish(BATCH * 30.0)  # of the clock; processor time is limited by the reader
-                for line in child.log.read_text("utf-8", "replace").splitlines():
-                    if match := re.fullmatch(r"damage (\d+): (.*)", line):
-                        seed = int(match[1]) + 1
-                        good = match[2] in ("read", "refused")
-                        campaign.count("mutations", name, "" if good else f"seed {match[1]}: {match[2][:300]}")
-                if seed < stop:
-                    campaign.count("mutations", name, f"seed {seed}: ends its process with {status}")
-                    seed += 1
+    spent, seeds = [0.0] * len(targets), [0] * len(targets)
+    while campaign.tried("mutations") < count and (begin := time.monotonic()) < end:
+        number = spent.index(min(spent))  # the same time for each file
+        (target, folder), seed = targets[number], seeds[number]
+        child = campaign.start(lambda: read_damaged(target, folder, seed))  # noqa: B023 (runs at once)
+        status, name = child.finish(BATCH * 30.0), target.path.relative_to(folder).as_posix()
+        for line in child.log.read_text("utf-8", "replace").splitlines():
+            if match := re.fullmatch(r"damage (\d+): (.*)", line):
+                seed = int(match[1]) + 1
+                good = match[2] in ("read", "refused")
+                campaign.count("mutations", name, "" if good else f"seed {match[1]}: {match[2][:300]}")
+        if status:
+            campaign.count("mutations", name, f"seed {seed}: ends its process with {status}")
+            seed += 1
+        seeds[number] = seed
+        spent[number] += time.monotonic() - begin
 
 
-def read_damaged(target: hostile.Sample, folder: Path, first: int, stop: int) -> None:
+def read_damaged(target: hostile.Sample, folder: Path, first: int) -> None:
+    """Reads damaged copies of a file from seed ``first`` on and prints how each was answered."""
     hostile.limit_memory()
-    original = target.path.read_bytes()
-    for seed in range(first, stop):
+    original, end = target.path.read_bytes(), time.monotonic() + BATCH_SECONDS
+    for seed in range(first, first + BATCH):
         answer = hostile.outcome(target, original, seed, folder)
         os.write(1, f"\ndamage {seed}: {' '.join(answer.split())}\n".encode())
+        if time.monotonic() > end:
+            return
 
 
 PARTS = {"kills": kill, "races": race, "disks": fill_disk, "networks": cut_network}
@@ -311,7 +330,7 @@ def run_part(campaign: Campaign, part: str, goal: int, end: float) -> None:
         damage_files(campaign, goal, end)
         return
     spent = dict.fromkeys(campaign.names, 0.0)
-    while spent and sum(one["tried"] for one in campaign.counts.get(part, {}).values()) < goal:
+    while spent and campaign.tried(part) < goal:
         if (begin := time.monotonic()) > end:
             return
         name = min(spent, key=spent.__getitem__)
@@ -326,15 +345,16 @@ def run_part(campaign: Campaign, part: str, goal: int, end: float) -> None:
 
 def write_results(campaign: Campaign, part: str, path: Path, minutes: float) -> None:
     """Prints the table of a part and writes it to the file at ``path``."""
-    results = json.loads(path.read_text("utf-8")) if path.is_file() else {}
     counts = campaign.counts.get(part, {})
     total = {key: sum(one[key] for one in counts.values()) for key in ("tried", "survived")}
     failures = [line for line in campaign.failures if line.startswith((part, "undisturbed"))]
-    results[part] = {"commit": provenance.commit(), "minutes": round(minutes, 1), **total}
-    results[part] |= {"by": counts, "failures": failures[:100]}
+    result = {"commit": provenance.commit(), "minutes": round(minutes, 1), **total}
+    with file_lock(path.with_suffix(".lock")):  # other parts may run at the same time
+        results = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+        results[part] = result | {"by": counts, "failures": failures[:100]}
+        write_text(path, json.dumps(results, indent=1, sort_keys=True) + "\n")
     for name, one in [*counts.items(), ("all", total)]:
         print(f"{part:10} {name:40} {one['tried']:7} tried {one['survived']:7} survived", flush=True)
-    write_text(path, json.dumps(results, indent=1) + "\n")
 
 
 def main() -> int:
