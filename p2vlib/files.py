@@ -54,7 +54,7 @@ def reading(path: Path | str, expected: str) -> Iterator[None]:
 
 def check_size(path: Path, limit: int, expected: str) -> None:
     """Raises FileError if there is no file at ``path``, or if it has more than ``limit`` bytes."""
-    if not path.is_file():
+    if not os.path.isfile(path):  # also for names that are too long for a file system
         raise FileError(path, "no such file", expected)
     if (size := path.stat().st_size) > limit:
         raise FileError(path, f"{size / 2**20:.0f} MiB", f"{expected}, of at most {limit / 2**20:.0f} MiB")
