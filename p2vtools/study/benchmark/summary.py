@@ -71,7 +71,7 @@ def pose_table(photos: pd.DataFrame) -> pd.DataFrame:
 
 def error_table(fits: pd.DataFrame, by: tuple[str, ...]) -> pd.DataFrame:
     """Bias, median and 95th percentile of the absolute error of measures that were reported, mm."""
-    errors = (_reported(fits) - fits.truth).groupby([fits[name] for name in by])
+    errors = (reported(fits) - fits.truth).groupby([fits[name] for name in by])
     return pd.DataFrame(
         {
             "people": errors.count(),
@@ -82,7 +82,7 @@ def error_table(fits: pd.DataFrame, by: tuple[str, ...]) -> pd.DataFrame:
     )
 
 
-def _reported(fits: pd.DataFrame) -> pd.Series:
+def reported(fits: pd.DataFrame) -> pd.Series:
     """The measures, mm; NaN where the command reports none, because the foot was not found or is not usable."""
     return fits.found.where(fits.verdict != "not usable") if "verdict" in fits else fits.found
 
@@ -95,13 +95,13 @@ def size_table(fits: pd.DataFrame) -> pd.DataFrame:
     whose result was judged *good*; they are missing for scans, which have no verdict.
     """
     lengths = fits[fits.measure == "length"]
-    reported, is_good = _reported(lengths), lengths.verdict == "good"
-    halves = np.abs(np.round(reported / HALF_SIZE) - np.round(lengths.truth / HALF_SIZE))
+    found, is_good = reported(lengths), lengths.verdict == "good"
+    halves = np.abs(np.round(found / HALF_SIZE) - np.round(lengths.truth / HALF_SIZE))
     correct = {
         "right": halves == 0,
         "within a half": halves <= 1,
         "within one": halves <= 2,
-        "not usable": reported.isna(),
+        "not usable": found.isna(),
     }
     correct |= {"good": is_good.where(lengths.verdict.notna()).astype(float)}
     correct |= {f"{title}, of good": (correct[title] * 1.0).where(is_good) for title in ("right", "within a half")}
@@ -110,7 +110,7 @@ def size_table(fits: pd.DataFrame) -> pd.DataFrame:
 
 def interval_coverage(fits: pd.DataFrame) -> pd.Series:
     """Share of measures that were reported whose error is inside their interval, by way and measure."""
-    fits = fits[fits.within.notna() & _reported(fits).notna()]
+    fits = fits[fits.within.notna() & reported(fits).notna()]
     return ((fits.found - fits.truth).abs() <= fits.within).groupby([fits.way, fits.measure]).mean().rename("inside")
 
 
