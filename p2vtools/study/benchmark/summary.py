@@ -74,7 +74,7 @@ def error_table(fits: pd.DataFrame, by: tuple[str, ...]) -> pd.DataFrame:
     errors = (reported(fits) - fits.truth).groupby([fits[name] for name in by])
     return pd.DataFrame(
         {
-            "people": errors.count(),
+            "feet": errors.count(),
             "bias": errors.mean(),
             "median": errors.apply(lambda part: part.abs().median()),
             "95th percentile": errors.apply(lambda part: part.abs().quantile(0.95)),

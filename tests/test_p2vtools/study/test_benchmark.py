@@ -102,7 +102,7 @@ def length_rows(found: list[float], truth: float = 250.0) -> pd.DataFrame:
 
 def test_error_table_and_coverage_of_what_was_found():
     row = summary.error_table(length_rows([251.0, 247.0, 250.0, 254.0]), ("way", "views")).iloc[0]
-    assert row.people == 4 and row.bias == pytest.approx(0.5) and row["median"] == pytest.approx(2.0)
+    assert row.feet == 4 and row.bias == pytest.approx(0.5) and row["median"] == pytest.approx(2.0)
     assert row["95th percentile"] == pytest.approx(np.quantile([1, 3, 0, 4], 0.95))
     fits = length_rows([251.0, 249.0, np.nan]).assign(within=[2.0, 0.5, 2.0])
     assert summary.interval_coverage(fits).tolist() == [0.5]
@@ -114,7 +114,7 @@ def test_size_table_counts_refused_people_as_wrong():
     rows = rows.assign(verdict=["good", "doubtful", "good", "not usable", "not usable"])
     table = summary.size_table(rows)
     assert table.iloc[0].tolist() == [20, 40, 60, 40, 40, 50, 50]
-    assert summary.error_table(rows, ("way",)).people.tolist() == [3]
+    assert summary.error_table(rows, ("way",)).feet.tolist() == [3]
     earlier = summary.size_table(rows.assign(verdict=np.nan)).iloc[0]
     assert earlier.tolist()[:4] == [40, 60, 80, 20] and earlier.iloc[4:].isna().all()
 
