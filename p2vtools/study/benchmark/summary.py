@@ -47,8 +47,8 @@ def pose_table(photos: pd.DataFrame) -> pd.DataFrame:
     """Errors of the cameras that the mat or the sheet gives, by the visible share of the board and by paper."""
     is_plain = photos.mat.str.startswith("plain")
     photos, plain = photos[~is_plain], photos[is_plain]
-    bands = [0, MIN_BOARD_SHARE, 0.5, 0.7, 1.0]
-    bands = pd.cut(photos.board, bands, labels=["under 30 %", "30-50 %", "50-70 %", "over 70 %"])
+    bands = [0, MIN_BOARD_SHARE, 0.5, 0.7, np.inf]
+    bands = pd.cut(photos.board, bands, labels=["under 30 %", "30-50 %", "50-70 %", "over 70 %"], right=False)
     enough = photos[photos.board >= MIN_BOARD_SHARE]
     parts = {"30 % and more": enough, **dict(iter(photos.groupby(bands, observed=True)))}
     parts |= {f"30 % and more, paper {paper}": part for paper, part in enough.groupby("mat")}

@@ -120,10 +120,11 @@ def test_size_table_counts_refused_people_as_wrong():
 
 
 def test_pose_table_groups_photos_by_visible_share_of_the_board():
-    photos = pd.DataFrame({"board": [0.1, 0.4, 0.6, 0.9], "solved": [False, True, True, False], "mat": "a3"})
+    photos = pd.DataFrame({"board": [0.0, 0.3, 0.6, 1.0], "solved": [False, True, True, False], "mat": "a3"})
     photos = photos.assign(mm=[np.nan, 1, 3, np.nan], degrees=0.1, focal=[np.nan, 0.001, -0.002, np.nan])
     table = summary.pose_table(photos)
     assert table.loc["30 % and more", "solved, %"] == pytest.approx(200 / 3)
+    assert table.photos["under 30 %"] == table.photos["30-50 %"] == table.photos["over 70 %"] == 1
     assert table.loc["under 30 %", "solved, %"] == 0 and table.loc["30 % and more", "centre, median mm"] == 2
     assert table.loc["30 % and more", "focal length, largest error %"] == pytest.approx(0.2)
 
