@@ -54,8 +54,8 @@ def train_arms(
 ) -> dict[str, TrainedNetwork]:
     """Fine-tunes every arm ``repeats`` times from ``start``; "title, seed N" -> network.
 
-    The networks of one seed see the same batches, apart from the order of the photos. What a recurrent network adds to
-    ``start`` is zero at first, so all begin as the same network.
+    The networks of one seed see the same photos in each step; in shuffled order these also have another augmentation.
+    What a recurrent network adds to ``start`` is zero at first, so all begin as the same network.
     """
     jobs: dict[str, Callable[[], TrainedNetwork]] = {}
     for repeat in range(repeats):

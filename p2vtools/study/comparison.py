@@ -1,8 +1,8 @@
 """Comparison of runs: what became better or worse from the first to each of the others, and which settings differ.
 
 IoU is compared test by test: the same network on the same photos of the same people or objects, at the threshold that
-each run selected on validation, with intervals over people. Runs on different test data are not compared, and the
-output says so.
+each run selected on validation, with intervals over people alone: they do not know how much another seed would change.
+Runs on different test data are not compared, and the output says so.
 """
 
 from __future__ import annotations
@@ -269,7 +269,8 @@ def _difference(row: Any) -> str:
 
 def _text(first: str, name: str, rows: pd.DataFrame, reasons: Sequence[str]) -> str:
     """One run against the first, for the terminal: counts of the verdicts, reasons, and the largest changes."""
-    lines = [f"{name} against {first}: {_counts(rows)}", *(f"  not compared: {reason}" for reason in reasons)]
+    counts = f"{_counts(rows)}; intervals over people, not over trainings"
+    lines = [f"{name} against {first}: {counts}", *(f"  not compared: {reason}" for reason in reasons)]
     if (rows.verdict == "open").any():
         lines.append(f"  open: the interval contains zero, or fewer than {MIN_SUBJECTS} people or objects (few)")
     if len(rows):
@@ -303,8 +304,9 @@ def _page(
         f"The other runs are compared with the first, {first}: IoU on the same samples, at the thresholds that each "
         "run selected on validation; 95 % intervals over people or objects. A change is better or worse if its "
         f"interval does not contain zero; otherwise it is open, as are all with fewer than {MIN_SUBJECTS} people "
-        "(few). Of a hundred tests without a true change about five look better or worse by chance. A row is the mean "
-        "over the numbers of photos and orders in both runs; 4\u00a0→\u00a08 compares different numbers of photos."
+        "(few). Of a hundred tests without a true change about five look better or worse by chance, and more where "
+        "networks were trained again: another seed alone changes the IoU, and intervals are not over seeds. A row is "
+        "the mean over numbers of photos and orders in both runs; 4\u00a0→\u00a08 compares different numbers of photos."
     )
     names = ", ".join(changes) if len(changes) < 4 else f"{len(changes)} runs"
     sections = [

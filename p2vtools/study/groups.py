@@ -114,7 +114,7 @@ def group_rows(
 def group_table(rows: pd.DataFrame) -> pd.DataFrame:
     """IoU and error of the length by domain and group, means with 95 % intervals over people, adults and children.
 
-    One person has no interval and no row.
+    One person has no interval and no row. A foot that could not be measured is in no error.
     """
     table = []
     for look, feet in rows.groupby("look", sort=False):
@@ -146,5 +146,8 @@ def _groups(feet: pd.DataFrame) -> Iterator[tuple[str, pd.Series]]:
 
 
 def _cell(values: pd.Series, subjects: pd.Series, digits: int) -> str:
-    mean, low, high = bootstrap_interval(values.to_numpy(), subjects.to_numpy())
+    found = values.notna()
+    if not found.any():
+        return "–"
+    mean, low, high = bootstrap_interval(values[found].to_numpy(), subjects[found].to_numpy())
     return f"{mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"

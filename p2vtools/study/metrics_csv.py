@@ -91,8 +91,8 @@ def parse_metrics(path: Path) -> pd.DataFrame:
 
     Raises:
         ValueError: other columns than `COLUMNS`, or a line that is not a row, with an empty cell, a surrounding blank
-            or a control character, a value out of range, or an evaluation that an earlier line has; the message names
-            the line.
+            or a control character, a value out of range, no IoU at its selected threshold, or an evaluation that an
+            earlier line has; the message names the line.
     """
     try:
         header, *lines = path.read_text("utf-8").removesuffix("\n").split("\n")
@@ -107,10 +107,12 @@ def parse_metrics(path: Path) -> pd.DataFrame:
         return text
     iou = text[list(IOU_COLUMNS)]
     in_range = iou.apply(pd.to_numeric, errors="coerce").apply(lambda column: column.between(0, 1))
+    chosen = text.selected.to_numpy()[:, None] == np.array([str(t) for t in THRESHOLDS], object)
     checks = {
         "an empty cell": (text[[*EVALUATION, "selected"]] == "").any(axis=1),
         "a number of views that is no positive integer": ~text.views.str.fullmatch(r"[1-9]\d*"),
         f"another selected threshold than one of {THRESHOLDS}": ~text.selected.isin([str(t) for t in THRESHOLDS]),
+        "no IoU at its selected threshold": ((iou == "") & chosen).any(axis=1),
         "an IoU outside 0 to 1": ((iou != "") & ~in_range).any(axis=1),
         "a test evaluation that an earlier line has": text.duplicated(list(EVALUATION)),
     }

@@ -215,8 +215,9 @@ def _class_digest(name: str) -> str:
 
 
 def _fingerprint(path: Path) -> list[int]:
-    """Size and time of a file, or of the entries of a folder; empty if it does not exist."""
-    return [path.stat().st_size, path.stat().st_mtime_ns] if path.exists() else []
+    """Size and time of a file, or of a folder and its entries; empty if it does not exist."""
+    found = [path, *(sorted(path.iterdir()) if path.is_dir() else [])] if path.exists() else []
+    return [number for file in found for number in (file.lstat().st_size, file.lstat().st_mtime_ns)]
 
 
 def _is_current(run: str, path: Path, digest: str) -> bool:

@@ -159,6 +159,8 @@ def _write(content: dict[str, list[dict[str, Any]]]) -> None:
 
 
 def _git(*arguments: str) -> str:
-    return subprocess.run(
-        ["git", *arguments], cwd=home(), capture_output=True, encoding="utf-8", check=True
-    ).stdout.strip()
+    done = subprocess.run(["git", *arguments], cwd=home(), capture_output=True, encoding="utf-8")
+    if done.returncode:
+        found = done.stderr.partition("\n")[0]
+        raise ValueError(f"{home()}: {found}; expected a git clone with the commit of every result")
+    return done.stdout.strip()

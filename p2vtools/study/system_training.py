@@ -54,7 +54,8 @@ RECIPES = {
 }
 """Recipes by system, chosen on validation; `benchmarks/bench_costs.py` measures the costs. Systems that are missing
 have the training of notebooks 03 and 04 unchanged: Pix2Vox-A, whose steps are the unit, and Pix2Vox-F and the LSTM,
-whose steps take about 12 % less and 10 % more."""
+whose steps take about 12 % less and 10 % more. At scale full these are all but unprojection, whose costs are those of
+quick: the others have equal steps there, not equal minutes."""
 
 FLOOR_NOISE = 0.03125
 """Standard deviation of an unknown floor height, in edges of the cube (0.03125 of 0.32 m: 10 mm)."""

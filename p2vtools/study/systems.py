@@ -29,7 +29,7 @@ from p2vlib.provenance import data_folder
 from p2vtools import viewer
 from p2vtools.archives.capture_folder import read_capture
 from p2vtools.fit.silhouette_fitting import refine_volume
-from p2vtools.study import baselines, calibration, experiments, surfaces
+from p2vtools.study import baselines, calibration, experiments, surfaces, system_training
 from p2vtools.study.experiments import TrainedNetwork
 from p2vtools.study.tables import interval_cells
 
@@ -43,6 +43,7 @@ class System:
     order_free: bool = True
     parameters: int = 0
     minutes: float = 0.0
+    """Of the trainings that its result on feet comes from."""
     missing: str = ""
     """What it needs that is not there, for a system that cannot run."""
 
@@ -66,7 +67,8 @@ def describe_systems(networks: Mapping[str, Mapping[str, TrainedNetwork]]) -> di
     for name, stages in networks.items():
         model = stages["feet-phone"].model
         parameters = sum(parameter.numel() for parameter in model.parameters())
-        minutes = sum(network.minutes for network in stages.values())
+        start = system_training.RECIPES.get(name, system_training.Recipe()).from_objects
+        minutes = sum(network.minutes for stage, network in stages.items() if start or stage != "objects")
         found[name] = System(model.needs_cameras, False, model.order_free, parameters, minutes)
     return found | {"rendering": found["unprojection"]}
 

@@ -47,8 +47,8 @@ def pose_table(photos: pd.DataFrame) -> pd.DataFrame:
     """Errors of the cameras that the mat or the sheet gives, by the visible share of the board and by paper."""
     is_plain = photos.mat.str.startswith("plain")
     photos, plain = photos[~is_plain], photos[is_plain]
-    bands = [0, MIN_BOARD_SHARE, 0.5, 0.7, 1.0]
-    bands = pd.cut(photos.board, bands, labels=["under 30 %", "30-50 %", "50-70 %", "over 70 %"])
+    bands = [0, MIN_BOARD_SHARE, 0.5, 0.7, np.inf]
+    bands = pd.cut(photos.board, bands, labels=["under 30 %", "30-50 %", "50-70 %", "over 70 %"], right=False)
     enough = photos[photos.board >= MIN_BOARD_SHARE]
     parts = {"30 % and more": enough, **dict(iter(photos.groupby(bands, observed=True)))}
     parts |= {f"30 % and more, paper {paper}": part for paper, part in enough.groupby("mat")}
@@ -71,10 +71,10 @@ def pose_table(photos: pd.DataFrame) -> pd.DataFrame:
 
 def error_table(fits: pd.DataFrame, by: tuple[str, ...]) -> pd.DataFrame:
     """Bias, median and 95th percentile of the absolute error of measures that were reported, mm."""
-    errors = (_reported(fits) - fits.truth).groupby([fits[name] for name in by])
+    errors = (reported(fits) - fits.truth).groupby([fits[name] for name in by])
     return pd.DataFrame(
         {
-            "people": errors.count(),
+            "feet": errors.count(),
             "bias": errors.mean(),
             "median": errors.apply(lambda part: part.abs().median()),
             "95th percentile": errors.apply(lambda part: part.abs().quantile(0.95)),
@@ -82,7 +82,7 @@ def error_table(fits: pd.DataFrame, by: tuple[str, ...]) -> pd.DataFrame:
     )
 
 
-def _reported(fits: pd.DataFrame) -> pd.Series:
+def reported(fits: pd.DataFrame) -> pd.Series:
     """The measures, mm; NaN where the command reports none, because the foot was not found or is not usable."""
     return fits.found.where(fits.verdict != "not usable") if "verdict" in fits else fits.found
 
@@ -95,13 +95,13 @@ def size_table(fits: pd.DataFrame) -> pd.DataFrame:
     whose result was judged *good*; they are missing for scans, which have no verdict.
     """
     lengths = fits[fits.measure == "length"]
-    reported, is_good = _reported(lengths), lengths.verdict == "good"
-    halves = np.abs(np.round(reported / HALF_SIZE) - np.round(lengths.truth / HALF_SIZE))
+    found, is_good = reported(lengths), lengths.verdict == "good"
+    halves = np.abs(np.round(found / HALF_SIZE) - np.round(lengths.truth / HALF_SIZE))
     correct = {
         "right": halves == 0,
         "within a half": halves <= 1,
         "within one": halves <= 2,
-        "not usable": reported.isna(),
+        "not usable": found.isna(),
     }
     correct |= {"good": is_good.where(lengths.verdict.notna()).astype(float)}
     correct |= {f"{title}, of good": (correct[title] * 1.0).where(is_good) for title in ("right", "within a half")}
@@ -110,7 +110,7 @@ def size_table(fits: pd.DataFrame) -> pd.DataFrame:
 
 def interval_coverage(fits: pd.DataFrame) -> pd.Series:
     """Share of measures that were reported whose error is inside their interval, by way and measure."""
-    fits = fits[fits.within.notna() & _reported(fits).notna()]
+    fits = fits[fits.within.notna() & reported(fits).notna()]
     return ((fits.found - fits.truth).abs() <= fits.within).groupby([fits.way, fits.measure]).mean().rename("inside")
 
 

@@ -60,7 +60,7 @@ def _cells(rows: pd.DataFrame | pd.Series) -> pd.DataFrame:
 
 def _lengths(fits: pd.DataFrame) -> Iterator[Finding]:
     """The error of the length from photos on a mat and from a scan."""
-    lengths = fits[fits.measure == "length"]
+    lengths = fits[fits.measure == "length"].assign(found=summary.reported)
     most = lengths[lengths.views == lengths.views.max()]
     exact, right = most[most.way == "exact"], summary.size_table(fits)["within a half"]
     half = Reference("half an English size", HALF_SIZE, f"{HALF_SIZE:.1f} mm", "guess")
@@ -73,7 +73,7 @@ def _lengths(fits: pd.DataFrame) -> Iterator[Finding]:
             text = "{:.1f} [{:.1f}, {:.1f}] mm".format(*_median_error(exact))
             references.insert(0, Reference("with true cameras", np.nan, text))
         source = f"{views} photos on a mat" if way == "mat" else "a cleaned scan"
-        note = f"From {source}: the feet of {part.found.notna().sum()} of {len(part)} people were found."
+        note = f"From {source}: {part.found.notna().sum()} of {len(part)} people have a usable result."
         title = f"Error of the length from {'photos' if way == 'mat' else 'a scan'}"
         yield Finding(title, *_median_error(part), tuple(references), note, ".1f", " mm")
 

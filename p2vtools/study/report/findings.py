@@ -108,7 +108,8 @@ def _lstm_gain(rows: pd.DataFrame, feet: pd.DataFrame, config: dict[str, Any]) -
     def networks(rows: pd.DataFrame) -> list[pd.DataFrame]:
         rows = split_seeds(rows[rows.notebook.str.startswith("05") & (rows.views == 4)])
         rows = rows[rows.variant == "main"]
-        return [rows[rows.model == config[part]] for part in ("recurrent", "order_free")]
+        pair = [rows[rows.model == config[part]] for part in ("recurrent", "order_free")]
+        return [part[part.seed.isin({*pair[0].seed} & {*pair[1].seed})] for part in pair]  # not if one did not learn
 
     on_objects = networks(rows[(rows.dataset == "feet") & (rows.training == "objects")])
     trainings = {"fine-tuned on feet": networks(feet), "trained on objects alone": on_objects}

@@ -20,6 +20,7 @@ from p2vtools.study.notebook_run import manifests, part_of_metrics, read_json
 from p2vtools.study.parameters import notebook_number
 from p2vtools.study.report.findings import NOTE, findings
 from p2vtools.study.report.html import (
+    RESTORE,
     check_sizes,
     figure,
     format_parameters,
@@ -213,7 +214,8 @@ def _checks(folder: Path, completed: Sequence[Manifest], metrics: pd.DataFrame) 
     for manifest in completed:
         notebook, file = manifest["notebook"], f"tables/{manifest['notebook']}-{learning.TABLE}.csv"
         if any(entry["file"] == file for entry in manifest["tables"]):
-            parts.append(pd.read_csv(report_file(folder, file)).assign(notebook=notebook))
+            with reading(path := report_file(folder, file), RESTORE):
+                parts.append(pd.read_csv(path)[learning.COLUMNS].assign(notebook=notebook))
         else:
             parts.append(rows[rows.notebook == notebook])
     return pd.concat(parts, ignore_index=True)

@@ -102,7 +102,7 @@ def length_rows(found: list[float], truth: float = 250.0) -> pd.DataFrame:
 
 def test_error_table_and_coverage_of_what_was_found():
     row = summary.error_table(length_rows([251.0, 247.0, 250.0, 254.0]), ("way", "views")).iloc[0]
-    assert row.people == 4 and row.bias == pytest.approx(0.5) and row["median"] == pytest.approx(2.0)
+    assert row.feet == 4 and row.bias == pytest.approx(0.5) and row["median"] == pytest.approx(2.0)
     assert row["95th percentile"] == pytest.approx(np.quantile([1, 3, 0, 4], 0.95))
     fits = length_rows([251.0, 249.0, np.nan]).assign(within=[2.0, 0.5, 2.0])
     assert summary.interval_coverage(fits).tolist() == [0.5]
@@ -114,16 +114,17 @@ def test_size_table_counts_refused_people_as_wrong():
     rows = rows.assign(verdict=["good", "doubtful", "good", "not usable", "not usable"])
     table = summary.size_table(rows)
     assert table.iloc[0].tolist() == [20, 40, 60, 40, 40, 50, 50]
-    assert summary.error_table(rows, ("way",)).people.tolist() == [3]
+    assert summary.error_table(rows, ("way",)).feet.tolist() == [3]
     earlier = summary.size_table(rows.assign(verdict=np.nan)).iloc[0]
     assert earlier.tolist()[:4] == [40, 60, 80, 20] and earlier.iloc[4:].isna().all()
 
 
 def test_pose_table_groups_photos_by_visible_share_of_the_board():
-    photos = pd.DataFrame({"board": [0.1, 0.4, 0.6, 0.9], "solved": [False, True, True, False], "mat": "a3"})
+    photos = pd.DataFrame({"board": [0.0, 0.3, 0.6, 1.0], "solved": [False, True, True, False], "mat": "a3"})
     photos = photos.assign(mm=[np.nan, 1, 3, np.nan], degrees=0.1, focal=[np.nan, 0.001, -0.002, np.nan])
     table = summary.pose_table(photos)
     assert table.loc["30 % and more", "solved, %"] == pytest.approx(200 / 3)
+    assert table.photos["under 30 %"] == table.photos["30-50 %"] == table.photos["over 70 %"] == 1
     assert table.loc["under 30 %", "solved, %"] == 0 and table.loc["30 % and more", "centre, median mm"] == 2
     assert table.loc["30 % and more", "focal length, largest error %"] == pytest.approx(0.2)
 

@@ -136,9 +136,10 @@ def test_the_page_is_self_contained_and_the_terminal_has_the_table(write, capsys
     page = tmp_path / "page.html"
     assert main(["compare", str(one), str(other), "--out", str(page)]) == 0
     text = capsys.readouterr().out
-    assert "other against one: 1 better, 0 worse, 0 open, 0 the same" in text
+    assert "other against one: 1 better, 0 worse, 0 open, 0 the same; intervals over people, not over" in text
     assert "+0.020 [+0.020, +0.020]" in text and f"page: {page}" in text and "not a result" not in text
     content = page.read_text()
+    assert "another seed alone changes the IoU" in content
     assert outside_addresses(content) == [] and "<svg" in content and "&lt;u&gt;" in content and "<u>" not in content
 
 

@@ -33,7 +33,7 @@ def test_properties_come_from_the_seed_of_a_capture_whose_cameras_they_give(smok
 def test_table_by_hand():
     feet = [
         {**FOOT, "subject": "a", "iou": 0.9, "length": 271.2, "measured": 273.2},
-        {**FOOT, "subject": "a", "iou": 0.9, "length": 271.2, "measured": 269.2},
+        {**FOOT, "subject": "a", "iou": 0.9, "length": 271.2, "measured": float("nan")},
         {**FOOT, "subject": "b", "iou": 0.9, "length": 298.0, "measured": 300.0, "outside": 1.0},  # 2.05 deviations
         {**FOOT, "subject": "c", "iou": 0.9, "length": 244.0, "measured": 242.0, "outside": 0.6},  # -2.08 deviations
         {**FOOT, "subject": "d", "iou": 0.9, "length": 297.0, "measured": 295.0, "floor": "tile"},

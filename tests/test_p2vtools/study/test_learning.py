@@ -67,5 +67,7 @@ def test_a_network_learned_if_it_exceeds_the_mean_shape_and_its_answers_change()
     assert found["answers"] == pytest.approx((8 / 16 + 12 / 20 + 16 / 24 + 20 / 28 + 8 / 24 + 12 / 28) / 6)
     assert found["range"] == pytest.approx(sum(1 / length for length in lengths) / 6)
     assert not learning.check_learning(BoxOfFirstPhoto(), validation, 1.0, (1, 4))["learned"], "not above the mean"
+    two = learning.check_learning(BoxOfFirstPhoto(), captures(2), 0.9, (1, 4))
+    assert two["answers"] == pytest.approx(8 / 12) and two["learned"], "of two captures each with the other"
     constant = learning.check_learning(OneBox(), validation, 0.1, (2, 4))
     assert constant["answers"] == 1 and constant["range"] == 0 and constant["iou"] > 0.6 and not constant["learned"]

@@ -50,6 +50,7 @@ def test_invalid_metrics_are_refused(rows, message):
         *(("views", value, "a number of views that is no positive integer") for value in ("4.5", "-4")),
         *(("iou@0.3", value, "an IoU outside 0 to 1") for value in ("high", "7", "inf", "nan")),
         ("iou@0.3", "0.5\0", "the cell '0.5"),
+        ("iou@0.3", "", "no IoU at its selected threshold"),
         ("selected", "0.35", "another selected threshold than one of"),
         ("look", "", "an empty cell"),
         ("notebook", "03 ", "the cell '03 '; expected no blanks around it"),

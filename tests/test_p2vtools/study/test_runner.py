@@ -259,3 +259,11 @@ def test_changed_files_and_networks_of_the_user_make_a_notebook_stale(home, monk
         (home / "tiny_networks.py").write_text(text)
         assert run_notebooks("smoke", None, given) == {"01_trains": outcome}
     assert "read two! ['tiny_networks:Tiny']" in capfd.readouterr().out
+
+
+def test_a_file_that_is_written_again_changes_the_fingerprint_of_its_folder(tmp_path):
+    (tmp_path / "a.json").write_text("1")
+    before = runner._fingerprint(tmp_path)
+    assert runner._fingerprint(tmp_path) == before and runner._fingerprint(tmp_path / "none") == []
+    (tmp_path / "a.json").write_text("22")
+    assert runner._fingerprint(tmp_path) != before

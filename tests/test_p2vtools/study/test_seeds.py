@@ -68,6 +68,8 @@ def test_a_draw_needs_a_clean_checkout_and_takes_the_hash_of_its_commit(home, mo
     identity = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
     for command in (["init", "--quiet"], ["add", "."], [*identity, "commit", "--quiet", "--message=frozen"]):
         subprocess.run(["git", *command], cwd=home, check=True)
+    with pytest.raises(ValueError, match="'unknown'.*; expected a git clone with the commit of every result"):
+        seeds._git("show", "-s", "--format=%cs", "unknown")
     monkeypatch.setattr(seeds, "designs", lambda: {"05_lstm": "new"})
     (home / "p2vlib/config.py").write_text((ROOT / "p2vlib/config.py").read_text("utf-8") + "\n")
     with pytest.raises(ValueError, match=r"expected a checkout without changes"):

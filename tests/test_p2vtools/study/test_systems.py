@@ -2,6 +2,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -86,6 +87,16 @@ def test_visual_hull_of_predicted_masks_equals_that_of_exact_masks(smoke):
     masks = feet.photos[:, :, 3].float() / 255
     predicted = baselines.visual_hull(masks, feet.cameras, 32, FOOT_SHARE)
     assert torch.equal(predicted, baselines.dataset_visual_hulls(feet, masks.shape[1], FOOT_SHARE))
+
+
+def test_minutes_are_those_of_the_trainings_that_the_result_on_feet_comes_from():
+    def stages(name: str) -> dict[str, experiments.TrainedNetwork]:
+        seconds = {"objects": 120.0, "feet-phone": 60.0}
+        return {key: replace(network(name), history=pd.DataFrame({"seconds": [s]})) for key, s in seconds.items()}
+
+    found = systems.describe_systems({name: stages(name) for name in ("attsets-narrow", "unprojection")})
+    assert found["attsets-narrow"].minutes == 3
+    assert found["unprojection"].minutes == 1 == found["rendering"].minutes, "it learns feet from scratch"
 
 
 def test_systems_table_marks_missing_cells(smoke):

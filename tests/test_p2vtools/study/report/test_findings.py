@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from p2vtools.study.report.evaluation_page import build_evaluation
+from p2vtools.study.report.evaluation_page import _lengths, build_evaluation
 from p2vtools.study.report.findings import Finding, Reference, findings
 from tests.pages import Page, check_page, metrics
 
@@ -55,6 +55,8 @@ def test_the_gain_from_the_lstm_is_that_after_fine_tuning_beside_that_of_the_sli
         on_feet("04_tuned", "pix2vox-a", (0.9, 0.9)),
     ]
     _, lstm = findings(pd.concat(rows), NETWORKS)
+    alone = on_feet("05_lstm", "pix2vox-a", (0.1, 0.1), variant="main-seed1")  # the LSTM of this seed did not learn
+    assert findings(pd.concat([*rows, alone]), NETWORKS)[1] == lstm
     assert (lstm.value, lstm.low, lstm.high) == pytest.approx((-0.05, -0.1, 0))
     assert [one.value for one in lstm.references] == pytest.approx([0.03, 0.3225 - 0.2923])
     assert "0.800, with the LSTM 0.750, fine-tuned on feet" in lstm.note
@@ -81,7 +83,10 @@ def test_an_evaluation_has_a_page(home: Path):
     page = build_evaluation(folder)
     check_page(page, folder)
     text = Page(page.read_text()).text
-    assert "Error of the length from photos" in text and "25 of 40 people were found" in text
+    assert "Error of the length from photos" in text and "25 of 40 people have a usable result" in text
     assert "Cameras of photos on a mat" in text
+    rows = pd.DataFrame({"way": "mat", "views": 8, "measure": "length", "truth": 250.0, "found": [252.0, 253.0, 300.0]})
+    (finding,) = _lengths(rows.assign(verdict=["good", "doubtful", "not usable"]))
+    assert finding.value == 2.5 and "2 of 3 people" in finding.note, "as in the tables"
     with pytest.raises(FileNotFoundError, match="make evaluate"):
         build_evaluation(home / "nowhere")

@@ -175,11 +175,14 @@ def test_damaged_metrics_are_made_again_from_the_parts_and_kept_beside(home: Pat
         ("config.json", "{}", "no feet, image_size, networks, objects, scale; run a notebook"),
         ("parts/03.json", "{", "run its notebook again"),
         ("tables/03-t.csv", "", "cannot be read .*restore it with git"),
+        ("tables/03-learning.csv", "model\nnet\n", "cannot be read .*restore it with git"),
         ("figures/03-a b.png", "", "cannot be read .*restore it with git"),
     ],
 )
 def test_a_damaged_file_is_named_with_what_restores_it(home: Path, file, content, message):
     run = complete_run("03")
+    run.save_checks(run.checks)
+    run.answer("x")
     (run.folder / file).write_text(content)
     with pytest.raises(ValueError, match=f"{file}: .*({message})"):
         report.build("quick")
