@@ -67,24 +67,27 @@ def check_learning(
 def check_rows(metrics: pd.DataFrame) -> pd.DataFrame:
     """The networks in ``metrics`` (`read_metrics`), checked on the test people of the domain of their training.
 
-    Results from before the check on validation have nothing else. The mean shape is taken at its best threshold on the
-    same test. Only networks without changed cameras or cubes have such a test.
+    Results from before the check on validation have nothing else. The mean shape is that of the same notebook, since
+    others may have other test people, at its best threshold. Only networks without changed cameras or cubes have such a
+    test.
     """
     keys = ["notebook", *NETWORK]
     rows = metrics.query("order == 'clockwise' and placement == 'true' and cameras in ['none', 'true']")
     own = ((rows.dataset == "feet") & (rows.training == "feet-" + rows.look)) | (rows.training == rows.dataset)
     rows = rows[own & ((rows.variant == "main") | (rows.cameras == "none")) & ~rows.variant.str.endswith("-steady")]
     is_mean = rows.model == "mean-shape"
-    means = rows[is_mean & (rows.variant == "main")].groupby(["training", "threshold"]).iou.mean()
-    means = means.groupby("training").max()
-    networks, checks = rows[~is_mean & rows.selected & rows.training.isin(means.index)], []
+    means = rows[is_mean & (rows.variant == "main")].groupby(["notebook", "training", "threshold"]).iou.mean()
+    means = means.groupby(["notebook", "training"]).max()
+    is_tested = pd.MultiIndex.from_frame(rows[["notebook", "training"]]).isin(means.index)
+    networks, checks = rows[~is_mean & rows.selected & is_tested], []
     for key, network in networks.groupby(keys, sort=False):
         by_views = network.pivot(index=["taxonomy", "sample"], columns="views", values="iou")
         iou, spread = by_views.iloc[:, -1].mean(), (by_views.max(axis=1) - by_views.min(axis=1)).mean()
         spread = spread if by_views.shape[1] > 1 else np.nan
-        learned = iou > means[key[2]] and not 0 < spread < MIN_RANGE
+        mean = means[key[0], key[2]]
+        learned = iou > mean and not 0 < spread < MIN_RANGE
         verdict = "learned" if learned else DID_NOT_LEARN
-        checks.append((*key, _title(*key, networks), iou, means[key[2]], spread, verdict))
+        checks.append((*key, _title(*key, networks), iou, mean, spread, verdict))
     return pd.DataFrame(checks, columns=[*keys, "network", "iou", "mean shape", "range", "verdict"]).round(4)
 
 

@@ -15,6 +15,7 @@ def test_rows_fail_below_the_best_mean_shape_or_where_photos_change_nothing():
 
     rows = [*network("mean-shape", 0.5, 0.5), *network("mean-shape", 0.6, 0.6, threshold=0.4, selected=False)]
     rows += [*network("below", 0.4, 0.59), *network("constant", 0.7, 0.705), *network("good", 0.6, 0.7)]
+    rows += [*network("mean-shape", 0.9, 0.9, notebook="04")]  # of other people
     rows += [*network("one-photo", 0.7, 0.7), *network("elsewhere", 0.1, 0.1, training="shapenet")]
     verdicts = learning.check_rows(pd.concat(rows)).set_index("model").verdict.to_dict()
     failed = dict.fromkeys(("below", "constant"), "did not learn")
