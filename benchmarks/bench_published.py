@@ -4,7 +4,7 @@ published: the same layers in float32 and PyTorch's default memory layout, Adam,
 in the published code, with the trunk frozen.
 ours: channels-last in 2-D and 3-D, bfloat16 autocast where the processor multiplies it in hardware, all views at once,
 the frozen trunk without gradients, and the fused optimiser of `p2vlib.training`. Both have the same weights and
-alternate in one process; the table has the medians in seconds, their ratio, what is asked of it, and the share of the
+alternate in one process; the table has the medians in seconds, their ratio, its aim, and the share of the
 processor's peak that ours reaches: its floating-point operations, counted by PyTorch, against a large matrix product
 measured in the same run.
 
@@ -134,7 +134,7 @@ def main() -> None:
         f"{options.threads} threads; peak {peaks[torch.float32] / 1e9:.0f} GFLOP/s in float32, "
         f"{peaks[torch.bfloat16] / 1e9:.0f} in bfloat16; medians of {options.repeats}\n"
     )
-    print("| network | work | views | published, s | ours, s | ratio | asked | ours, GFLOP/s | of the peak |")
+    print("| network | work | views | published, s | ours, s | ratio | aim | ours, GFLOP/s | of the peak |")
     print("|---|---|---|---|---|---|---|---|---|")
     cases = [(*case, views) for case, asked in ASKED.items() for views in asked if case[0] in options.networks]
     for name, work, views in [("F", "step", 8)] if options.quick else cases:

@@ -28,8 +28,8 @@ class FeetData:
     train_seed: int = 11
     validation_seed: int = 12
     test_seed: int = 0x9357157
-    """Three seeds for three populations, so that no person is in two splits. The test seed is the hash of the commit
-    that froze the design, so nobody could have seen these people before."""
+    """Three seeds for three populations, so that no person is in two splits. The test seed is a part of the hash of
+    the commit that froze the design, so nobody could have seen these people before."""
     views: int = 4
     """Photos of a foot per domain (studio, phone, mat, wild)."""
     studio_samples: int = 6
@@ -54,7 +54,7 @@ class ObjectData:
     train_seed: int = 21
     validation_seed: int = 22
     test_seed: int = 0xA83F180
-    """The hash of the commit that froze the design, as for feet."""
+    """Another part of that hash."""
     views: int = 4
     samples: int = 6
     """Samples per pixel."""

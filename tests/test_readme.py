@@ -122,6 +122,13 @@ def test_accuracy_of_the_weights(weights):
         assert text + f"the reported interval of ± {length.half_width.mean():.0f} mm" in accuracy
 
 
+def test_accuracy_on_a_sheet_is_that_of_the_page_on_accuracy():
+    section = TEXTS["docs/accuracy.md"].partition("## On a sheet of paper")[2].partition("\n## ")[0]
+    repeated = re.search(r"On\srendered photos half .*?\(\[accuracy\]", TEXTS["docs/your-own-photos.md"], re.DOTALL)[0]
+    assert len(numbers := re.findall(r"\d+\.\d+", repeated)) == 3
+    assert set(numbers) <= set(re.findall(r"\d+\.\d+", section))
+
+
 def test_the_scripts_run(smoke, tmp_path):
     """The script of docs/gpu.md runs without anything but the core's dependencies; so does the network's example."""
     absent = "p2vtools trimesh scipy matplotlib plotly igl mitsuba anny cv2 skimage papermill typer distributed IPython"

@@ -1,1 +1,1 @@
-"""Capture folders, captures in memory, the packed file, augmentation and the ShapeNet archive."""
+"""Captures in memory, the packed file and augmentation."""

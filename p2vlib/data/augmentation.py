@@ -85,7 +85,7 @@ PUBLISHED = Augmentation(
     permutation=True,
     flip=True,
 )
-"""The authors' images are BGR, as OpenCV reads them; `models.published` corrects for it when it loads their weights."""
+"""The authors' images are BGR, as OpenCV reads them; `p2vtools.archives.published` corrects for it."""
 
 RECIPES = {"default": DEFAULT, "published": PUBLISHED}
 

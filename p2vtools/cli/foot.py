@@ -249,8 +249,10 @@ def capture(
     origin = Source(source, side, paper.lower(), app, foot_length, ruler, sheet)
     if into:
         _submit(origin, into, subject, consent, licence, out)
-    elif not out or subject or consent:
-        raise ValueError("no destination: pass --out CAPTURE_FOLDER, or --into TREE together with --subject")
+    elif subject or consent:
+        raise ValueError("--subject and --consent are for a data set: pass --into TREE as well, or remove them")
+    elif not out:
+        raise ValueError("no destination: pass --out CAPTURE_FOLDER or --into TREE")
     else:
         _make_capture(origin, out)
         progress.log(f"{out / 'coverage.png'} shows the directions of the photos; next:")
@@ -308,7 +310,7 @@ def _with_cameras(source: Source, out: Path) -> WrittenCapture:
         from p2vtools.synthesis.mat import RULER, get_mat
 
         if source.foot_length:
-            raise ValueError("--foot-length is not needed with a mat, which gives the scale; remove it")
+            raise ValueError("--foot-length is not needed with a mat: remove it, or pass --mat none if there is no mat")
         ruler = RULER if source.ruler is None else source.ruler
         return mat_capture.capture_on_mat(source.path, get_mat(source.paper), source.side, out, progress.log, ruler)
     if source.ruler is not None:

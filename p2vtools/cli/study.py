@@ -110,7 +110,7 @@ def seeds(
     from p2vtools.study import seeds as recorded
 
     if draw:
-        print(f"drawn, to commit before anything is run: {recorded.draw_test_seeds(draw)}")
+        print(f"drawn; commit this before you run anything: {recorded.draw_test_seeds(draw)}")
         return
     for look in recorded.record_looks():
         design = "frozen before its people were drawn" if look["frozen"] else "not frozen before its people were drawn"

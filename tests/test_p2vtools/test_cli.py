@@ -64,6 +64,19 @@ def test_wrong_usage_has_exit_status_2(arguments, message, capsys):
 
 
 @pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "no destination: pass --out CAPTURE_FOLDER or --into TREE"),
+        (["--out", "x", "--subject", "p7"], "--subject and --consent are for a data set: pass --into TREE"),
+        (["--out", "x", "--foot-length", "262"], "remove it, or pass --mat none if there is no mat"),
+    ],
+)
+def test_options_of_capture_that_do_not_fit_together_are_named(options, message, tmp_path, capsys):
+    assert main(["capture", str(tmp_path), "--side", "left", *options]) == 1
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("text", "values"),
     [
         ("noise=.5", [0.5]),
