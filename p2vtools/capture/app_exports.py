@@ -30,7 +30,7 @@ LENS_MODELS = {"SIMPLE_PINHOLE": 3, "PINHOLE": 4, "SIMPLE_RADIAL": 3, "RADIAL": 
 
 UNDISTORT = "undistort the photos first, with colmap image_undistorter or in the program that made them"
 
-WITHOUT_MAT = "photograph the foot on the mat (p2v mat), or on an irregular pattern with 15 to 30 photos in one walk"
+WITHOUT_MAT = "photograph the foot on a mat or a sheet of paper, or on an irregular pattern with 15 to 30 photos"
 """What to do if photos without a mat cannot be used."""
 
 Y_UP = np.array([0.0, 1.0, 0.0])

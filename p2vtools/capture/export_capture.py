@@ -200,7 +200,9 @@ def find_floor(export: Export) -> Float[np.ndarray, "4 4"]:
     plane = _fit_floor(near, cameras, export.up, FLOOR_TOLERANCE * distance, np.random.default_rng(0))
     if plane is None:
         reasons = "; ".join([f"{len(near)} points near the foot and no plane in them", *export.notes])
-        raise ValueError(f"no floor found ({reasons}); export with mesh or depth, or photograph the foot on the mat")
+        raise ValueError(
+            f"no floor found ({reasons}); export with mesh or depth, or photograph the foot on a sheet of paper"
+        )
     up, level = plane
     to_floor = trimesh.geometry.align_vectors(up, [0.0, 1.0, 0.0])
     to_floor[:3, 3] = -to_floor[:3, :3] @ (target - (target @ up - level) * up)

@@ -160,8 +160,8 @@ def submit_capture(capture: Path, submission: Submission, report: Callable[[str]
     photo_set = read_photo_set(capture, submission.side, MAX_PHOTO_SIDE)
     if not photo_set.metric:
         raise ValueError(
-            f"{capture}: the scale of its cameras is {photo_set.scale}; expected metres, as from photos on the mat. If"
-            ' they were noted by hand in metres, add "scale": "noted" to subject.json'
+            f"{capture}: the scale of its cameras is {photo_set.scale}; expected metres, as from photos on a mat or a"
+            ' sheet. If they were noted by hand in metres, add "scale": "noted" to subject.json'
         )
     mesh, grid = _read_model(capture)
     x, _, z = photo_set.initial_position

@@ -28,7 +28,7 @@ FOOT = (
 
 HEADLINES = {
     "good": (GOOD, "Good", "The measures are right within their intervals for nine feet in ten."),
-    "doubtful": (PALETTE[5], "Doubtful", "The measures may be wrong. Better follow the advice and repeat."),
+    "doubtful": (PALETTE[5], "Doubtful", "The measures may be wrong. Follow the advice and take the photos again."),
     "not usable": (BAD, "Not usable", "No measures are shown, because they would probably be wrong."),
 }
 """Level of the verdict -> colour, title, meaning."""
