@@ -247,9 +247,13 @@ def shoe_sizes(length: float, ball_breadth: float | None = None, margin: float =
     if ball_breadth is not None:
         size, *possible = sizes["Mondopoint"].split(" ", 1)
         sizes["Mondopoint"] = " ".join([f"{size}/{ball_breadth:.0f}", *possible])
-    offsets = {"UK": 0.0, "US men": 1.0, "US women": 2.5} if uk >= 1 else {"UK children": 13.0}
-    for system, offset in offsets.items():
-        sizes[system] = _nearest(HALF_SIZE * 2 * (uk + offset), margin, HALF_SIZE, lambda step: f"{step / 2:g}")
+    is_adult = uk >= 0.75  # the size after children's 13.5 is 1
+
+    def label(step: float) -> str:
+        return f"{step / 2:g}" if is_adult or step < 28 else f"adult {step / 2 - 13:g}"
+
+    for system, offset in ({"UK": 0.0, "US men": 1.0, "US women": 2.5} if is_adult else {"UK children": 13.0}).items():
+        sizes[system] = _nearest(HALF_SIZE * 2 * (uk + offset), margin, HALF_SIZE, label)
     return sizes
 
 

@@ -149,6 +149,8 @@ def test_measure_command(tmp_path, capsys, command_error):
     ],
 )
 def test_shoe_sizes(length, margin, expected):
+        (202, 0, {"UK": "1", "US men": "2"}),
+        (200, 6, {"UK children": "13.5 (13 to adult 1.5 possible)"}),
     assert expected.items() <= shoe_sizes(length, margin=margin).items()
 
 
