@@ -14,7 +14,7 @@ from PIL import Image
 
 from p2vlib.geometry.cameras import look_at
 from p2vtools.cli import main
-from p2vtools.fit import reconstruct, uncertainty, verdict
+from p2vtools.fit import reconstruct, records, uncertainty, verdict
 from p2vtools.fit.measure import Measures, measure_foot
 from p2vtools.fit.photo_set import PhotoSet, read_photo_set
 from p2vtools.fit.placement import FootPlacement, pose_matrix
@@ -193,6 +193,18 @@ def test_reconstruct_and_measure_print_the_same_millimetres(right_foot, tmp_path
     assert main(["measure", str(out), "--side", "right"]) == 0 and "no interval" in capsys.readouterr().out
     (tmp_path / "foot.json").write_text("{}")
     assert main(["reconstruct", str(right_foot), "--out", str(out)]) == 1 and "overwritten" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("change", [{"scale": "guessed"}, {"scale": ["mat"]}, {"side": "both"}, {"reasons": None}])
+def test_damaged_records_are_errors(change, tmp_path):
+    foot, record = tmp_path / "foot.obj", {"side": "left", "verdict": "good", "reasons": [], "scale": "mat"}
+    foot.write_text("v 0 0 0\n")
+    record |= {"format": records.FORMAT, "sha256": records._digest(foot)}
+    (tmp_path / "foot.json").write_text(json.dumps(record))
+    assert records.read_record(foot).scale == "mat"
+    (tmp_path / "foot.json").write_text(json.dumps(record | change))
+    with pytest.raises(ValueError, match=r"foot.json: cannot be read .*expected a record .*: delete it"):
+        records.read_record(foot)
 
 
 def test_calibration_of_validation_feet(weights, right_foot):
