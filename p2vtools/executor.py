@@ -213,7 +213,7 @@ def read_in_process(
 
     Raises:
         FileError: ``read`` raises an exception, crashes or exceeds a limit. Where the system has no module ``resource``
-            (Windows), only the time of the clock is limited.
+            (Windows), only the time of the clock is limited; macOS refuses a limit of memory.
     """
     size = sum(file.stat().st_size for file in (path.iterdir() if path.is_dir() else [path]))
     seconds += size / limits.MIB
@@ -239,11 +239,11 @@ def _answer() -> None:
     with os.fdopen(os.dup(1), "wb") as stream:
         os.dup2(2, 1)  # what libraries print must not be in the answer
         seconds, memory, expected, read, path, arguments = pickle.load(sys.stdin.buffer)
-        with contextlib.suppress(ImportError):
+        with contextlib.suppress(ImportError, ValueError):
             import resource
 
-            resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
             resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
+            resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
         try:
             with reading(path, expected):
                 answer = read(path, *arguments)

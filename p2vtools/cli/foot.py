@@ -383,7 +383,7 @@ def clean(
 
 def app(
     lan: Annotated[bool, Option("--lan", help="also for other devices in the home network, such as a phone")] = False,
-    port: Annotated[int, Option(help="the first port to try")] = 8866,
+    port: Annotated[int, Option(min=1, max=65535, help="the first port to try")] = 8866,
     browser: Annotated[bool, Option(help="open the page in a browser of this machine")] = True,
 ) -> None:
     """Open the page from photos to a shoe size in a browser. Ctrl-C ends it and deletes all photos."""

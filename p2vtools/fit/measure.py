@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 import trimesh
 from jaxtyping import Float
-from scipy.spatial import ConvexHull
+from scipy.spatial import ConvexHull, QhullError
 
 from p2vlib.geometry.frames import FOOT_CUT_HEIGHT, SIDES
 
@@ -129,7 +129,9 @@ def measure_foot(mesh: trimesh.Trimesh, side: str) -> tuple[Measures, Landmarks]
     points = np.asarray(mesh.vertices)
     low = points[points[:, 1] < HEEL_HEIGHT] if len(points) else points
     if len(low) < 10 or not 0.08 < np.ptp(low[:, 0]) < 0.40:
-        found = f"{1000 * np.ptp(low[:, 0]):.0f} mm along x" if len(low) else "nothing near the floor"
+        found = (
+            f"{1000 * np.ptp(low[:, 0]):.0f} mm along x" if len(low) >= 10 else f"{len(low)} vertices near the floor"
+        )
         raise ValueError(f"expected a foot 80 to 400 mm long, in metres, floor at y = 0, toes along +x; found {found}")
     heel, toe = foot_ends(points)
     length = toe[0] - heel[0]
@@ -147,12 +149,15 @@ def measure_foot(mesh: trimesh.Trimesh, side: str) -> tuple[Measures, Landmarks]
     inner, outer = points_between(*METATARSALS["first"]), points_between(*METATARSALS["fifth"])
     instep, pad = section_at(INSTEP_POSITION), section_at(HEEL_POSITION).reshape(-1, 3)
     pad = pad[pad[:, 1] < PAD_HEIGHT]
-    if not all(map(len, (inner, outer, instep, pad))):
+    if not all(map(len, (inner, outer, instep[instep[..., 1] < HEEL_HEIGHT], pad))):
         raise ValueError("the surface has gaps at the ball, heel or instep; expected a closed foot")
     first, fifth = inner[(inwards * inner[:, 2]).argmax()], outer[(inwards * outer[:, 2]).argmin()]
     normal = np.cross((fifth - first) * [1, 0, 1], [0.0, 1.0, 0.0])
     ball = _section(mesh, first, normal)
-    ball_tape, instep_tape = _tape(ball), _tape(instep)
+    try:
+        ball_tape, instep_tape = _tape(ball), _tape(instep)
+    except QhullError:
+        raise ValueError("the surface is flat at the ball or instep; expected a closed foot") from None
     end = _scan_end(points) - END_MARGIN
     has_ball, has_instep = (part[..., 1].max() < end for part in (ball, instep))
     arch = _arch(instep, inwards)
@@ -247,9 +252,13 @@ def shoe_sizes(length: float, ball_breadth: float | None = None, margin: float =
     if ball_breadth is not None:
         size, *possible = sizes["Mondopoint"].split(" ", 1)
         sizes["Mondopoint"] = " ".join([f"{size}/{ball_breadth:.0f}", *possible])
-    offsets = {"UK": 0.0, "US men": 1.0, "US women": 2.5} if uk >= 1 else {"UK children": 13.0}
-    for system, offset in offsets.items():
-        sizes[system] = _nearest(HALF_SIZE * 2 * (uk + offset), margin, HALF_SIZE, lambda step: f"{step / 2:g}")
+    is_adult = uk >= 0.75  # the size after children's 13.5 is 1
+
+    def label(step: float) -> str:
+        return f"{step / 2:g}" if is_adult or step < 28 else f"adult {step / 2 - 13:g}"
+
+    for system, offset in ({"UK": 0.0, "US men": 1.0, "US women": 2.5} if is_adult else {"UK children": 13.0}).items():
+        sizes[system] = _nearest(HALF_SIZE * 2 * (uk + offset), margin, HALF_SIZE, label)
     return sizes
 
 

@@ -144,7 +144,7 @@ def scale_of(folder: Path, subject: Mapping[str, Any]) -> str:
         ValueError: not a key of `SCALES`.
     """
     scale = subject.get("scale")
-    if scale not in SCALES and scale is not None:
+    if scale not in [*SCALES, None]:
         raise FileError(folder / "subject.json", f"scale is {scale!r}", f"expected one of {', '.join(SCALES)}")
     if scale is None:
         cameras = str(subject.get("cameras") or subject.get("made")).removeprefix("photos, cameras: ")

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from p2vlib.files import FileError, read_json, reading, write_text
+from p2vlib.geometry.frames import SIDES
+from p2vtools.fit.photo_set import SCALES
 from p2vtools.fit.verdict import JudgedFoot
 
 FORMAT = "p2v reconstruction"
@@ -93,7 +95,9 @@ def _to_record(path: Path, content: dict[str, Any]) -> Record:
         scale = content.get("scale", "unknown")
         half_widths = content.get(f"half widths, {_unit(scale)}", {})
         half_widths = {name: float(value) for name, value in half_widths.items()}
-        return Record(content["side"], half_widths, content["verdict"], content["reasons"], scale)
+        if content["side"] not in SIDES or scale not in SCALES:
+            raise ValueError(f"side {content['side']!r}, scale {scale!r}")
+        return Record(content["side"], half_widths, content["verdict"], [*map(str, content["reasons"])], scale)
 
 
 def _unit(scale: str) -> str:

@@ -102,11 +102,12 @@ def measure_with_intervals(
     Raises:
         ValueError: the reconstruction cannot be measured as a foot, or the card of the weights has no calibration.
     """
-    calibration, fine = card_calibration(weights, photo_class(len(photo_set.photos), cameras)), foot
+    calibration = card_calibration(weights, photo_class(len(photo_set.photos), cameras))
+    placed, fine = photo_set, foot
     if len(foot.probability) != CALIBRATED_SIZE:
-        placed = placed_photos(photo_set, foot, range(len(photo_set.photos))) if cameras == "exact" else photo_set
-        fine = reconstruct(weights, placed, CALIBRATED_SIZE, "given", cameras)
-    raw = uncalibrated_measures(weights, photo_set, fine, cameras)
+        placed = placed_photos(photo_set, foot, range(len(photo_set.photos)))
+        fine = reconstruct(weights, placed, CALIBRATED_SIZE, "given", "exact" if foot.placement else cameras)
+    raw = uncalibrated_measures(weights, placed, fine, cameras)
     corrected = correct_surface(foot.mesh, photo_set.side, corrected_targets(raw.table, calibration))
     measures = measure_foot(corrected, photo_set.side)[0]
     half_widths = {name: float(calibration[name]["factor"] * raw.table.scale[name]) for name in MEASURE_NAMES}

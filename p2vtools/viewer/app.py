@@ -202,7 +202,7 @@ class App(widgets.VBox):
             self.result.value = "<br>".join(self._results(selected))
             self._draw_slices(*selected[0])
         except ValueError as error:
-            self.result.value = parts.error_html(error)
+            self.result.value, self.status.value = parts.error_html(error), ""
             return
         finally:
             self._is_updating = False
@@ -263,9 +263,12 @@ class App(widgets.VBox):
         self._screenshots = {}
         self.saved.value = parts.status_html("waiting for the browser's picture …")
         for plot in self.plots[: len(self.names)]:
+            plot.screenshot = ""  # the same picture as before is a change then
             plot.fetch_screenshot()
 
     def _receive(self, position: int, screenshot: str) -> None:
+        if not screenshot:
+            return
         self._screenshots[position] = base64.b64decode(screenshot)
         if len(self._screenshots) == len(self.names):
             self._write()

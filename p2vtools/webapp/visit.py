@@ -187,7 +187,7 @@ class Visit:
             app: the app that exported `export`; None: photos on a mat or a sheet.
 
         Raises:
-            ValueError: no foot can be reconstructed.
+            ValueError: no foot can be reconstructed, or the disk is full.
         """
         out, weights = Path(tempfile.mkdtemp(dir=self.folder)) / f"foot-{side}", pretrained.load_pretrained()
         try:
@@ -205,8 +205,8 @@ class Visit:
             reasons, advice = (_name_photos(lines, written.names) for lines in (verdict.reasons, verdict.advice))
             judged = replace(judged, verdict=replace(verdict, reasons=reasons, advice=advice))
             self.result = Result(written, judged, _name_photos(warnings, written.names))
-        except ValueError as error:
-            raise ValueError(*self._clean([str(error)])) from error
+        except (ValueError, OSError) as error:
+            raise ValueError(*self._clean([str(getattr(error, "strerror", None) or error)])) from error
         return self.result
 
     def _capture_photos(self, side: str, ruler: float, out: Path) -> WrittenCapture:

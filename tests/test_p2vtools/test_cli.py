@@ -52,6 +52,7 @@ def test_an_error_is_one_sentence(home, capfd):
         (["study", "--jobs", "0"], "greater than or equal to 1"),
         (["study", "-p", "scale='full'"], "the scale is set by --scale"),
         (["study", "--scale", "x"], "'x' is not one of 'smoke'"),
+        (["app", "--port", "99999"], "less than or equal to 65535"),
         (["x"], "No such command 'x'"),
         (["evaluate", "--share", "x"], "'x' is not a number; expected one such as 98.5"),
         (["fetch"], "Missing argument 'name'"),

@@ -45,6 +45,21 @@ def test_workers_are_as_many_as_cores_and_memory_allow(monkeypatch, cores, gib, 
     assert executor.available_workers() == expected
 
 
+def test_files_are_read_where_the_system_refuses_a_limit_of_memory(monkeypatch, tmp_path):
+    """As macOS does; the limit of processor time is set before."""
+    module = (
+        "import pathlib\nRLIMIT_AS, RLIMIT_CPU = 'memory', 'time'\n"
+        "def setrlimit(kind, limits):\n"
+        "    if kind == 'memory':\n"
+        "        raise ValueError('current limit exceeds maximum limit')\n"
+        "    pathlib.Path(__file__).with_name('limited').write_text(kind)\n"
+    )
+    (tmp_path / "resource.py").write_text(module)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert executor.read_in_process(Path.read_text, tmp_path / "resource.py", expected="expected a text") == module
+    assert (tmp_path / "limited").read_text() == "time"
+
+
 def test_the_first_exception_stops_the_other_jobs(tmp_path):
     with pytest.raises(FileNotFoundError, match="missing"):
         run_jobs(write_pid_and_sleep, [(tmp_path / "missing", 0), (tmp_path, 1), (tmp_path, 2)], "jobs", "job", 2)

@@ -113,8 +113,15 @@ def test_invalid_meshes_are_rejected():
         measure_foot(mesh, "both")
     with pytest.raises(ValueError, match="80 to 400 mm long, in metres.*found 250000 mm"):
         measure_foot(mesh.copy().apply_scale(1000).apply_translation([0, -20, 0]), "left")
-    with pytest.raises(ValueError, match="found nothing near the floor"):
+    with pytest.raises(ValueError, match="found 0 vertices near the floor"):
         measure_foot(mesh.copy().apply_translation([0, 1, 0]), "left")
+    with pytest.raises(ValueError, match="found 4 vertices near the floor"):
+        measure_foot(trimesh.creation.box((0.25, 0.08, 0.1)).apply_translation([0, 0.04, 0]), "left")
+    with pytest.raises(ValueError, match="flat at the ball or instep; expected a closed foot"):
+        measure_foot(trimesh.Trimesh(mesh.vertices * [1, 0, 1], mesh.faces), "left")
+    middle = (abs(mesh.triangles_center[:, 0]) < 0.02) & (mesh.triangles_center[:, 1] < 0.048)
+    with pytest.raises(ValueError, match="gaps at the ball, heel or instep"):
+        measure_foot(trimesh.Trimesh(mesh.vertices, mesh.faces[~middle]), "left")
 
 
 def test_measure_command(tmp_path, capsys, command_error):
@@ -142,6 +149,8 @@ def test_measure_command(tmp_path, capsys, command_error):
         (266.7, 0, {"Mondopoint": "265", "EU": "42", "UK": "8.5", "US men": "9.5", "US women": "11"}),
         (252.5, 0, {"Mondopoint": "255 (250 to 255 possible)"}),
         (149, 0, {"Mondopoint": "150", "UK children": "7.5"}),
+        (202, 0, {"UK": "1", "US men": "2"}),
+        (200, 6, {"UK children": "13.5 (13 to adult 1.5 possible)"}),
         (260, 1, {"Mondopoint": "260", "EU": "41"}),
         (261, 2, {"Mondopoint": "260 (260 to 265 possible)", "EU": "41 (41 to 42 possible)"}),
         (262, 4, {"EU": "42 (41 to 42 possible)", "UK": "8 (7.5 to 8.5 possible)"}),

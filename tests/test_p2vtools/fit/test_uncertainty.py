@@ -12,11 +12,12 @@ import pytest
 import trimesh
 from PIL import Image
 
+from p2vlib.geometry.cameras import look_at
 from p2vtools.cli import main
-from p2vtools.fit import reconstruct, uncertainty, verdict
+from p2vtools.fit import reconstruct, records, uncertainty, verdict
 from p2vtools.fit.measure import Measures, measure_foot
 from p2vtools.fit.photo_set import PhotoSet, read_photo_set
-from p2vtools.fit.placement import pose_matrix
+from p2vtools.fit.placement import FootPlacement, pose_matrix
 from p2vtools.fit.surface_correction import CORRECTED_MEASURES
 from p2vtools.fit.uncertainty import CALIBRATED_SIZE, CALIBRATION_KEY, MEASURE_NAMES
 from p2vtools.study import model_card, validation_feet
@@ -138,6 +139,29 @@ def test_coarse_reconstruction_has_the_length_of_the_fine_one(weights, right_foo
     assert lengths[0] == pytest.approx(lengths[1], abs=0.05)
 
 
+def test_coarse_foot_is_measured_where_it_was_found(weights, monkeypatch):
+    """The finer reconstruction and both halves of the photos start from the pose of the coarse foot."""
+    ball, seen = trimesh.creation.icosphere(4).apply_scale([0.125, 0.04, 0.05]).apply_translation([0, 0.04, 0]), []
+    pose, volume = pose_matrix(20.0, np.array([0.03, 0.0, 0.02])), np.ones((32,) * 3, np.float32)
+    placement = FootPlacement(pose, "volume", 0.9, False, 0.9, volume)
+    foot = reconstruct.ReconstructedFoot(volume, 0.4, pose, {}, np.stack([volume] * 2), placement)
+
+    def record(_, photos, size, placement, cameras="exact"):
+        seen.append((photos.names[0], photos.cameras[0].position, placement, cameras))
+        return replace(foot, pose=np.eye(4), placement=None)
+
+    monkeypatch.setattr(uncertainty, "reconstruct", record)
+    monkeypatch.setattr(uncertainty, "_measure_volume", lambda *_: pd.Series(250.0, MEASURE_NAMES))
+    monkeypatch.setattr(uncertainty, "correct_surface", lambda *_: ball)
+    cameras = [look_at((azimuth, 30.0, 0.0, 0.6, 40.0), np.zeros(3), 48, 48) for azimuth in (0, 90, 180, 270)]
+    photo_set = PhotoSet([Image.new("RGB", (48, 48))] * 4, cameras, ["0", "1", "2", "3"], "left")
+    for kind in ("exact", "noted"):
+        uncertainty.measure_with_intervals(weights, photo_set, foot, kind)
+    assert [name for name, *_ in seen] == ["0", "0", "1", "0"], "noted cameras have no halves"
+    for name, position, *given in seen:
+        assert np.allclose(pose @ [*position, 1], [*cameras[int(name)].position, 1]) and given == ["given", "exact"]
+
+
 def test_weights_without_calibration_are_refused_before_the_work(weights, right_foot, monkeypatch):
     """Weights of the project before there were classes have ``measures`` instead, calibrated for eight photos alone."""
     monkeypatch.setattr(verdict, "reconstruct", None)
@@ -169,6 +193,18 @@ def test_reconstruct_and_measure_print_the_same_millimetres(right_foot, tmp_path
     assert main(["measure", str(out), "--side", "right"]) == 0 and "no interval" in capsys.readouterr().out
     (tmp_path / "foot.json").write_text("{}")
     assert main(["reconstruct", str(right_foot), "--out", str(out)]) == 1 and "overwritten" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("change", [{"scale": "guessed"}, {"scale": ["mat"]}, {"side": "both"}, {"reasons": None}])
+def test_damaged_records_are_errors(change, tmp_path):
+    foot, record = tmp_path / "foot.obj", {"side": "left", "verdict": "good", "reasons": [], "scale": "mat"}
+    foot.write_text("v 0 0 0\n")
+    record |= {"format": records.FORMAT, "sha256": records._digest(foot)}
+    (tmp_path / "foot.json").write_text(json.dumps(record))
+    assert records.read_record(foot).scale == "mat"
+    (tmp_path / "foot.json").write_text(json.dumps(record | change))
+    with pytest.raises(ValueError, match=r"foot.json: cannot be read .*expected a record .*: delete it"):
+        records.read_record(foot)
 
 
 def test_calibration_of_validation_feet(weights, right_foot):

@@ -194,6 +194,7 @@ def test_an_error_is_shown_in_place_of_the_result(app):
     app.predictions.get = fail
     app.controls.threshold.value = 0.7
     assert 'role="alert"' in app.result.value and "photos of 64 pixels" in app.result.value
+    assert "working" not in app.status.value
 
 
 def test_a_batch_run_shows_two_small_scenes(foot, networks):
@@ -239,10 +240,11 @@ def test_grid_page_and_picture_are_saved_under_new_names(app):
     assert page.count('class="p2v-scene"') == 1 and "IoU" in page and "p2vDrawer" in page
     app.controls.second.value = "narrow"
     assert "one grid, that of rays" in save(app, "two", ".binvox")
-    save(app, "both", ".png")
-    for plot, colour in zip(app.plots, ("red", "blue"), strict=True):
-        picture = io.BytesIO()
-        Image.new("RGB", (30, 20), colour).save(picture, "png")
-        plot.screenshot = base64.b64encode(picture.getvalue()).decode()
-    both = np.asarray(Image.open("both.png"))
-    assert both.shape == (20, 60, 3) and both[0, 0, 0] == 255 and both[0, -1, 2] == 255
+    for name in ("both.png", "both-2.png"):  # the same pictures twice
+        save(app, "both", ".png")
+        for plot, colour in zip(app.plots, ("red", "blue"), strict=True):
+            picture = io.BytesIO()
+            Image.new("RGB", (30, 20), colour).save(picture, "png")
+            plot.screenshot = base64.b64encode(picture.getvalue()).decode()
+        both = np.asarray(Image.open(name))
+        assert both.shape == (20, 60, 3) and both[0, 0, 0] == 255 and both[0, -1, 2] == 255

@@ -131,6 +131,18 @@ def test_photos_on_a_sheet_are_checked_and_checked_again_for_another_surface(on_
     assert all("shows no mat" in problem for problem in visitor.problems())
 
 
+def test_a_full_disk_is_one_sentence(folder, monkeypatch):
+    def write(photos, mat, side, out, ruler):
+        raise OSError(28, f"{out}: could not be written (No space left on device); nothing was kept")
+
+    monkeypatch.setattr(visit, "capture_on_mat", write)
+    with pytest.raises(
+        ValueError, match=r"could not be written \(No space left on device\); nothing was kept$"
+    ) as raised:
+        Visit().reconstruct("left", 100.0, None, print)
+    assert str(folder) not in str(raised.value) and "Errno" not in str(raised.value)
+
+
 def test_photos_that_do_not_agree_are_rejected(on_mat):
     moved = mat_image(get_mat("a3"), 270)
     moved[:, 320:] = np.roll(moved[:, 320:], 14, 0)
