@@ -175,7 +175,7 @@ def test_both_designs_of_one_sheet_are_read_and_scaled_by_the_ruler(mat, tmp_pat
     true = look_at((0, 50, 0, 0.6, 50), np.zeros(3), WIDTH, HEIGHT)
     assert pose_error(assumed.cameras[0], true)[0] < 3
     for camera, other in zip(measured.cameras, assumed.cameras, strict=True):
-        assert camera.position == pytest.approx(0.97 * other.position)
+        assert camera.position == pytest.approx(0.97 * other.position, abs=1e-6)
     with pytest.raises(ValueError, match=r"the ruler is 3.8 mm long; expected 80 to 120 mm"):
         capture_on_mat(photos, get_mat("a4"), "left", tmp_path / "inches", ruler=3.8)
 
