@@ -212,8 +212,8 @@ def read_in_process(
         seconds: limit of processor time, to which a second per MiB is added; the limit of the clock is ten times that.
 
     Raises:
-        FileError: ``read`` raises an exception, crashes or exceeds a limit. macOS does not limit the memory, and
-            Windows, which has no module ``resource``, only the time of the clock.
+        FileError: ``read`` raises an exception, crashes or exceeds a limit. Where the system has no module ``resource``
+            (Windows), only the time of the clock is limited.
     """
     size = sum(file.stat().st_size for file in (path.iterdir() if path.is_dir() else [path]))
     seconds += size / limits.MIB
@@ -242,9 +242,8 @@ def _answer() -> None:
         with contextlib.suppress(ImportError):
             import resource
 
-            for kind, limit in ((resource.RLIMIT_CPU, (seconds, seconds + 1)), (resource.RLIMIT_AS, (memory, memory))):
-                with contextlib.suppress(ValueError):  # macOS refuses it for memory; others, if a lower one holds
-                    resource.setrlimit(kind, limit)
+            resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+            resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
         try:
             with reading(path, expected):
                 answer = read(path, *arguments)

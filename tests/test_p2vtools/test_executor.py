@@ -141,20 +141,6 @@ def test_jobs_and_workers_that_cannot_be_used_are_named(cluster, home, monkeypat
         run_jobs(divide, [(1, 2)], "halves", "half", scheduler=cluster.address)
 
 
-def test_a_reader_also_runs_where_the_system_refuses_its_limits(tmp_path):
-    """As macOS refuses one of memory; here the limit of this process is lower than that of the reader."""
-    code = (
-        "import os, resource, sys\n"
-        "from pathlib import Path\n"
-        "from p2vtools.executor import read_in_process\n"
-        "resource.setrlimit(resource.RLIMIT_CPU, (60, 60))\n"
-        "print(read_in_process(os.path.getsize, Path(sys.argv[1]), expected='expected a file', seconds=90))"
-    )
-    (tmp_path / "file").write_bytes(b"12345")
-    command = [sys.executable, "-c", code, str(tmp_path / "file")]
-    assert subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout == "5\n"
-
-
 def is_running(path: Path) -> bool:
     """Whether the process whose id is in the file at ``path`` is running."""
     return path.is_file() and is_alive(int(path.read_text(encoding="utf-8") or 0))
