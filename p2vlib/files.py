@@ -1,7 +1,7 @@
 """Errors that name a file, and files that are either complete or absent, also when several processes write them.
 
 Each process writes under a temporary name of its own, flushes to disk and renames. What a killed process left is
-removed by the next write to the same folder.
+removed by the next write to the same folder from the same machine.
 """
 
 from __future__ import annotations
@@ -9,8 +9,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import platform
 import re
 import shutil
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -118,12 +120,14 @@ def write_text(path: Path, content: str) -> None:
 
 
 def partial_path(path: Path) -> Path:
-    """The temporary name of this process for ``path``; removes what processes that have ended left beside it."""
-    for leftover in path.parent.glob(".*.partial.*") if path.parent.is_dir() else ():
-        match = re.fullmatch(r"\.(\d+)\.partial\..+", leftover.name)
-        if match and _is_abandoned(leftover, int(match[1])):
-            shutil.rmtree(leftover, ignore_errors=True) if leftover.is_dir() else leftover.unlink(missing_ok=True)
-    return path.with_name(f".{os.getpid()}.partial.{path.name}")
+    """The temporary name of this process for ``path``; removes what ended processes of this machine left beside it."""
+    host = f"{zlib.crc32(platform.node().encode()):08x}"  # ids of processes of other machines mean nothing here
+    for leftover in path.parent.glob(f".*-{host}.partial.*") if path.parent.is_dir() else ():
+        match = re.fullmatch(rf"\.(\d+)-{host}\.partial\..+", leftover.name)
+        with contextlib.suppress(OSError):  # its process has just finished, or it belongs to another user
+            if match and _is_abandoned(leftover, int(match[1])):
+                shutil.rmtree(leftover, ignore_errors=True) if leftover.is_dir() else leftover.unlink()
+    return path.with_name(f".{os.getpid()}-{host}.partial.{path.name}")
 
 
 def _is_abandoned(leftover: Path, pid: int) -> bool:
@@ -134,8 +138,6 @@ def _is_abandoned(leftover: Path, pid: int) -> bool:
         return psutil.Process(pid).create_time() > leftover.stat().st_ctime + 2  # seconds that clocks may differ
     except psutil.NoSuchProcess:
         return True
-    except FileNotFoundError:  # its process has just finished
-        return False
 
 
 def flush_to_disk(path: Path) -> None:

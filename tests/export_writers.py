@@ -115,7 +115,7 @@ def nerfstudio(folder: Path, world, cameras, pictures, points) -> Path:
     """A capture of a phone after conversion: z up, metres."""
     lens = cameras[0].intrinsics
     transforms = {"camera_model": "OPENCV", "w": LONG, "h": SHORT, "fl_x": lens[0, 0], "fl_y": lens[1, 1]}
-    transforms |= {"cx": lens[0, 2], "cy": lens[1, 2], "ply_file_path": "sparse_pc.ply", "frames": []}
+    transforms |= {"cx": lens[0, 2], "cy": lens[1, 2], "ply_file_path": "./sparse_pc.ply", "frames": []}
     transforms |= dict(zip(("k1", "k2", "p1", "p2"), DISTORTION.tolist(), strict=True))
     for number, (pose, picture) in enumerate(zip(opengl_poses(cameras, world), pictures, strict=True)):
         photo = f"images/frame_{number:05d}.jpg"

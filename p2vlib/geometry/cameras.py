@@ -31,8 +31,8 @@ class Camera:
     """A pinhole camera.
 
     Raises:
-        ValueError: matrices of another shape or with values that are not finite, extrinsics without a rotation, a focal
-            length or an image size that is not positive.
+        ValueError: matrices of another shape, transposed or not finite, extrinsics without a rotation, a focal length
+            or an image size that is not positive.
     """
 
     intrinsics: Float[np.ndarray, "3 3"]
@@ -43,10 +43,9 @@ class Camera:
     height: int
 
     def __post_init__(self) -> None:
-        if np.shape(self.intrinsics) != (3, 3) or np.shape(self.extrinsics) != (4, 4):
-            raise ValueError(
-                f"a camera needs 3x3 and 4x4; found {np.shape(self.intrinsics)}, {np.shape(self.extrinsics)}"
-            )
+        shapes = np.shape(self.intrinsics), np.shape(self.extrinsics)
+        if shapes != ((3, 3), (4, 4)):
+            raise ValueError(f"a camera needs 3x3 and 4x4; found {shapes[0]}, {shapes[1]}")
         largest = max(np.abs(self.intrinsics).max(), np.abs(self.extrinsics).max())
         focal = min(self.intrinsics[0, 0], self.intrinsics[1, 1])
         smallest, side = min(self.width, self.height), max(self.width, self.height)
@@ -55,6 +54,8 @@ class Camera:
                 "a camera needs finite matrices, positive focal lengths and an image size; found a focal length of "
                 f"{focal:g}, an image of {self.width:g} x {self.height:g} and numbers up to {largest:g}"
             )
+        if not np.allclose([*self.intrinsics[2], *self.extrinsics[3]], [0, 0, 1, 0, 0, 0, 1], atol=1e-6):
+            raise ValueError("the last rows of a camera's matrices need 0 0 1 and 0 0 0 1; are they transposed?")
         rotation = self.extrinsics[:3, :3]
         if not np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-4) or np.linalg.det(rotation) < 0:
             raise ValueError("the extrinsics of a camera need a rotation (orthonormal, right-handed)")

@@ -45,9 +45,7 @@ UNITS = {"m": 1.0, "cm": 0.01, "mm": 0.001, "inch": 0.0254}
 THRESHOLDS = (0.2, 0.3, 0.4, 0.5)
 """Occupancy thresholds of the published protocol."""
 
-R2N2_DISTANCE_SCALE = 1.75
-R2N2_FOV = 49.13
-R2N2_PIXELS = 137
+R2N2_DISTANCE_SCALE, R2N2_FOV, R2N2_PIXELS = 1.75, 49.13, 137
 """The camera of the R2N2 renderings of ShapeNet: distance = 1.75 x column 4, field of view in degrees, image size."""
 
 

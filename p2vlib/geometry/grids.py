@@ -110,8 +110,7 @@ def _check_mesh(vertices: np.ndarray, faces: np.ndarray) -> None:
         raise ValueError(f"an empty mesh ({len(vertices)} vertices, {len(faces)} faces) cannot be voxelised")
     if vertices.shape[1:] != (3,) or faces.shape[1:] != (3,):
         raise ValueError(f"expected vertices [n, 3] and triangles [m, 3]; found {vertices.shape} and {faces.shape}")
-    broken = np.count_nonzero(~np.isfinite(vertices).all(axis=1))
-    if broken:
+    if broken := np.count_nonzero(~np.isfinite(vertices).all(axis=1)):
         raise ValueError(f"{broken} of {len(vertices)} vertices are not finite; expected metres; repair the mesh")
     if faces.min() < 0 or faces.max() >= len(vertices):
         raise ValueError(f"faces name vertices {faces.min()} to {faces.max()}; the mesh has 0 to {len(vertices) - 1}")

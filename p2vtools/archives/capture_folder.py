@@ -104,7 +104,7 @@ def read_names(listing: Path) -> list[str]:
     expected = "expected the names of the photos, one per line"
     check_size(listing, JSON_BYTES, expected)
     with reading(listing, expected):
-        names = listing.read_text("utf-8").split()
+        names = [name for line in listing.read_text("utf-8").splitlines() if (name := line.strip())]
         if not names or not "".join(names).isprintable() or max(map(len, names)) > 255:
             raise FileError(listing, "names that no file can have" if names else "empty", expected)
         return names

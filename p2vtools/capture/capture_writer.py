@@ -77,7 +77,7 @@ def metadata_row(camera: Camera, target: Float[np.ndarray, "3"]) -> Row:
 
 
 def clockwise_order(rows: Sequence[Row]) -> list[int]:
-    """Indices of ``rows`` clockwise seen from above, starting with the photo nearest the front."""
+    """Indices of ``rows`` clockwise seen from above, beginning 15 degrees before the front."""
     return sorted(range(len(rows)), key=lambda index: (rows[index][0] + 15) % 360)
 
 

@@ -105,7 +105,8 @@ def _detect(grey: Grey, mat: Mat) -> tuple[Float[np.ndarray, "corners 2"], Int[n
         ids = (4 * (marker_ids[shown] - mat.first_marker)[:, None] + np.arange(4)).ravel()
         return np.reshape([_intersect_edges(grey, mark) for mark in marks[shown]], (-1, 2)), ids
     corners, ids, *_ = cv2.aruco.CharucoDetector(mat.board()).detectBoard(grey)
-    if ids is None:
+    in_row = mat.columns - 1
+    if ids is None or not (np.ptp(ids // in_row) and np.ptp(ids % in_row)):  # corners on a line determine no pose
         return np.zeros((0, 2)), np.zeros(0, int)
     return corners.reshape(-1, 2).astype(float), ids.ravel().astype(int)
 

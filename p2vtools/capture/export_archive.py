@@ -37,17 +37,17 @@ class ExportArchive:
         self._zip = None
         if path.is_dir():
             files = islice((file for file in path.rglob("*") if file.is_file()), MAX_FILES + 1)
-            self.names = sorted(file.relative_to(path).as_posix() for file in files)
+            names = [file.relative_to(path).as_posix() for file in files]
         elif path.is_file() and zipfile.is_zipfile(path):
             with reading(path, "expected a zip: export it again"):
                 self._zip = zipfile.ZipFile(path)
-            members = (info.filename for info in self._zip.infolist() if not info.is_dir())
-            self.names = sorted(name for name in members if not name.startswith("__MACOSX/"))
+            names = [info.filename for info in self._zip.infolist() if not info.is_dir()]
         else:
             found = "not a zip" if path.is_file() else "no such file or folder"
             raise FileError(path, found, "expected the export of an app, a folder or a zip")
-        if len(self.names) > MAX_FILES:
+        if len(names) > MAX_FILES:
             raise FileError(path, f"more than {MAX_FILES} files", "pass the folder of one capture")
+        self.names = sorted(name for name in names if "/._" not in f"/{name}")  # macOS adds such files
         self._names = frozenset(self.names)
         if self._zip is not None:
             self._check_members(self._zip)

@@ -191,7 +191,7 @@ def _other_lenses(pictures: Mapping[str, Picture], focals: Mapping[str, float | 
     usual = statistics.mode(shapes.values())
     other = {name: "has another shape than most photos: was it cropped?" for name in shapes if shapes[name] != usual}
     known = {name: focal for name in shapes if name not in other and (focal := focals[name])}
-    middle = statistics.median(known.values()) if known else 0.0
+    middle = statistics.median_high(known.values()) if known else 0.0  # of a photo: their mean may be that of none
     far = {name for name, focal in known.items() if not 1 / SAME_LENS <= focal / middle <= SAME_LENS}
     return other | dict.fromkeys(sorted(far), "was taken with another lens than most photos")
 

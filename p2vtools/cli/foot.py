@@ -262,6 +262,7 @@ def capture(
 def _submit(
     source: Source, tree: Path, subject: str | None, consent: str | None, licence: str, out: Path | None
 ) -> None:
+    from p2vtools.archives.capture_folder import read_subject
     from p2vtools.capture.submission import Submission, submit_capture
 
     submission = Submission(tree, subject, source.side, consent, licence)
@@ -274,7 +275,8 @@ def _submit(
                 made = out or Path(folder) / submission.name
                 _make_capture(source, made)
             submit_capture(made, submission, progress.log)
-    progress.log(f"{submission.folder}: submitted under {submission.licence}, split {submission.split}; next:")
+    licence = read_subject(submission.folder).get("licence")  # of the first command, if this one has finished it
+    progress.log(f"{submission.folder}: submitted under {licence}, split {submission.split}; next:")
     progress.log(f"  p2v validate {tree}")
 
 

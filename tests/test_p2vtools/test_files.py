@@ -4,6 +4,7 @@ import os
 import psutil
 import pytest
 
+from p2vlib.files import partial_path
 from p2vtools.files import atomic_directory, file_digests, file_lock, is_whole
 
 
@@ -36,8 +37,8 @@ def test_a_full_disk_and_a_file_in_place_of_a_folder_name_the_folder(tmp_path):
 
 
 def test_a_partial_of_an_earlier_process_with_the_same_id_is_abandoned(tmp_path, monkeypatch):
-    (tmp_path / f".{os.getpid()}.partial.folder").mkdir()
-    made = (tmp_path / f".{os.getpid()}.partial.folder").stat().st_ctime
+    (leftover := partial_path(tmp_path / "folder")).mkdir()
+    made = leftover.stat().st_ctime
     monkeypatch.setattr(psutil.Process, "create_time", lambda process: made + 60)
     with atomic_directory(tmp_path / "folder") as folder:
         (folder / "a.txt").write_text("a")

@@ -27,7 +27,7 @@ def read(archive: ExportArchive) -> Export:
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise ValueError(f"{archive.path}: transforms.json has no list of frames; was it written by another program?")
     frames = [_frame(archive, root, transforms | entry) for entry in entries]  # the lens of a frame has precedence
-    cloud, points = f"{root}{transforms.get('ply_file_path', '')}", np.zeros((0, 3))
+    cloud, points = str(PurePosixPath(root) / str(transforms.get("ply_file_path", ""))), np.zeros((0, 3))
     if cloud in archive:
         with reading(archive.path / cloud, "expected a point cloud as PLY"):
             stored = trimesh.load(io.BytesIO(archive.read(cloud)), file_type="ply")

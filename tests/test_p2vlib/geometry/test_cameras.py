@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from p2vlib.geometry.cameras import look_at, r2n2_camera
+from p2vlib.geometry.cameras import Camera, look_at, r2n2_camera
 from p2vlib.geometry.frames import Cube, foot_cube, object_cube
 
 ORIGIN = np.zeros(3)
@@ -40,6 +40,10 @@ def test_focal_lengths_of_shapenet_and_of_a_resized_image():
 def test_impossible_rows_crop_boxes_and_cubes_are_refused(row):
     with pytest.raises(ValueError, match="a camera needs distance"):
         look_at(row, ORIGIN, 100, 100)
+    camera = look_at((20, 40, 0, 0.6, 60), ORIGIN, 100, 100)
+    for matrices in ((camera.intrinsics.T, camera.extrinsics), (camera.intrinsics, camera.extrinsics.T)):
+        with pytest.raises(ValueError, match="are they transposed"):
+            Camera(*matrices, 100, 100)
     with pytest.raises(ValueError, match="inside the cube"):
         look_at((0, 0, 0, 0.5, 60), ORIGIN, 100, 100).crop_box(Cube((-1, -1, -1), 2.0))
     with pytest.raises(ValueError, match="does not fit into its cube"):

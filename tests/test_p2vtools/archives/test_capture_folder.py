@@ -41,7 +41,7 @@ def folder(tmp_path: Path) -> Path:
 def test_a_folder_is_read_and_written_and_read_again(folder, tmp_path):
     capture = read_capture(folder)
     assert [photo.size for photo in capture.photos] == [(40, 30)] * 3 and capture.truth.volume.sum() == 22 * 10 * 8
-    photos = {f"{view}.png": content for view, content in enumerate(capture.files)}
+    photos = {f"Photo {view}.png": content for view, content in enumerate(capture.files)}
     write_capture(tmp_path / "copy", photos, ROWS, capture.cameras, capture.subject, capture.truth)
     again = read_capture(tmp_path / "copy")
     assert again.files == capture.files and again.subject == capture.subject

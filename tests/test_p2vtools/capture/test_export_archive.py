@@ -19,6 +19,7 @@ def folder(tmp_path) -> Path:
     inside = tmp_path / "data" / "Foot 1" / "keyframes"
     inside.mkdir(parents=True)
     (inside / "a.json").write_text('{"x": 1}')
+    (inside / "._a.json").write_bytes(b"added by macOS on a disk of another system")
     (inside / "b.json").write_text("[" * 100_000)
     Image.new("RGB", (8, 6), "red").save(inside / "c.jpg")
     return tmp_path / "data"

@@ -133,6 +133,13 @@ def test_photo_cropped_at_one_side_is_rejected():
         solve_cameras(cropped, MAT)
 
 
+@pytest.mark.parametrize(("rows", "corners"), [(2, 0), (3, 24)])
+def test_corners_on_one_line_are_not_used(rows, corners):
+    """They determine no pose, and gave a negative focal length or an error of 10^17 pixels."""
+    strip = np.pad(MAT.image(3)[: 90 * rows], 100, constant_values=128)
+    assert len(detect_board("strip", np.dstack([strip] * 3), MAT).ids) == corners
+
+
 def test_two_sheets_have_the_board_of_one_large_sheet_though_not_glued_exactly():
     """By hand: a corner 15 mm to the right of the middle and 105 mm above it, turned by 90 degrees, is 105 mm to the
     right and 15 mm below."""
@@ -168,7 +175,7 @@ def test_both_designs_of_one_sheet_are_read_and_scaled_by_the_ruler(mat, tmp_pat
     true = look_at((0, 50, 0, 0.6, 50), np.zeros(3), WIDTH, HEIGHT)
     assert pose_error(assumed.cameras[0], true)[0] < 3
     for camera, other in zip(measured.cameras, assumed.cameras, strict=True):
-        assert camera.position == pytest.approx(0.97 * other.position)
+        assert camera.position == pytest.approx(0.97 * other.position, abs=1e-6)
     with pytest.raises(ValueError, match=r"the ruler is 3.8 mm long; expected 80 to 120 mm"):
         capture_on_mat(photos, get_mat("a4"), "left", tmp_path / "inches", ruler=3.8)
 

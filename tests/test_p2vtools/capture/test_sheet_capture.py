@@ -210,3 +210,5 @@ def test_photos_of_other_lenses_are_named():
     pictures, focals = {"a": whole, "b": whole, "c": whole, "d": cropped}, {"a": 0.8, "b": 0.5, "c": 0.82, "d": 0.8}
     found = sheet_capture._other_lenses(pictures, focals)
     assert list(found) == ["d", "b"] and "cropped" in found["d"] and "another lens" in found["b"]
+    equally_many = sheet_capture._other_lenses(pictures, {"a": 0.75, "b": 0.38, "c": None, "d": None})
+    assert list(equally_many) == ["d", "b"], "of two lenses the longer one"

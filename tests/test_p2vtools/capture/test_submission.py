@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -118,7 +119,8 @@ def test_a_submission_that_was_killed_is_finished_by_the_same_command(tmp_path, 
     (tree / "taxonomy.json").unlink()  # killed between the capture folder and its grid
     shutil.rmtree(tree / "ShapeNetVox32")
     capsys.readouterr()
-    assert main(command) == 0 and "finishes a submission that was interrupted" in capsys.readouterr().out
+    assert main([*command, "--licence", "CC0-1.0"]) == 0
+    assert re.search("finishes a submission that was interrupted(.|\n)*under CC-BY-4.0", capsys.readouterr().out)
     assert {path: path.read_bytes() for path in tree.rglob("*") if path.is_file()} == before
     assert main(command) == 1 and "already exists" in capsys.readouterr().err
 

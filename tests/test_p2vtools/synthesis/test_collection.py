@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from p2vlib.files import partial_path
 from p2vlib.geometry.cameras import Camera, look_at
 from p2vlib.geometry.frames import FOOT_SYNSET, R2N2_DISTANCE_SCALE, R2N2_FOV, SIDES
 from p2vlib.provenance import data_folder
@@ -71,7 +73,8 @@ def test_captures_are_rendered_once_reproducible_and_completed_after_a_kill(home
     shutil.rmtree(folder)
     with subprocess.Popen([sys.executable, "-c", ""]) as killed:
         killed.wait()
-    partial = folder.with_name(f".{killed.pid}.partial.{folder.name}")
+    partial = partial_path(folder)
+    partial = partial.with_name(partial.name.replace(str(os.getpid()), str(killed.pid), 1))
     (partial / "rendering").mkdir(parents=True)
     assert not TABLE.is_current(folder)
     collection._capture(TABLE, "smoke")
