@@ -1,8 +1,7 @@
 """Which trained networks did not learn: they are in no ranking and in no sentence of an answer.
 
 A network learned if it exceeds the mean shape of its class on validation people or objects, and if its answers change
-with its photos (`check_learning`). For results without this check, the rows of ``metrics.csv`` stand
-in for it (`check_rows`).
+with its photos (`check_learning`).
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ NETWORK = ["model", "training", "variant"]
 """The columns that identify a network of a notebook."""
 
 COLUMNS = ["network", *NETWORK, "iou", "mean shape", "answers", "range", "verdict"]
-"""The columns of a check; ``answers`` is missing where only rows were checked."""
+"""The columns of a check."""
 
 TABLE = "learning"
 """Name of the table of a notebook's checks."""
@@ -62,41 +61,6 @@ def check_learning(
     answers = float(iou_at(solids.float(), solids[following], (0.5,)).mean())
     learned = iou > mean_iou and answers < MAX_ANSWERS_IOU and not 0 < spread < MIN_RANGE
     return {"iou": iou, "answers": answers, "range": spread, "learned": learned}
-
-
-def check_rows(metrics: pd.DataFrame) -> pd.DataFrame:
-    """The networks in ``metrics`` (`read_metrics`), checked on the test people of the domain of their training.
-
-    Results from before the check on validation have nothing else. The mean shape is that of the same notebook, since
-    others may have other test people, at its best threshold. Only networks without changed cameras or cubes have such a
-    test.
-    """
-    keys = ["notebook", *NETWORK]
-    rows = metrics.query("order == 'clockwise' and placement == 'true' and cameras in ['none', 'true']")
-    own = ((rows.dataset == "feet") & (rows.training == "feet-" + rows.look)) | (rows.training == rows.dataset)
-    rows = rows[own & ((rows.variant == "main") | (rows.cameras == "none")) & ~rows.variant.str.endswith("-steady")]
-    is_mean = rows.model == "mean-shape"
-    means = rows[is_mean & (rows.variant == "main")].groupby(["notebook", "training", "threshold"]).iou.mean()
-    means = means.groupby(["notebook", "training"]).max()
-    is_tested = pd.MultiIndex.from_frame(rows[["notebook", "training"]]).isin(means.index)
-    networks, checks = rows[~is_mean & rows.selected & is_tested], []
-    for key, network in networks.groupby(keys, sort=False):
-        by_views = network.pivot(index=["taxonomy", "sample"], columns="views", values="iou")
-        iou, spread = by_views.iloc[:, -1].mean(), (by_views.max(axis=1) - by_views.min(axis=1)).mean()
-        spread = spread if by_views.shape[1] > 1 else np.nan
-        mean = means[key[0], key[2]]
-        learned = iou > mean and not 0 < spread < MIN_RANGE
-        verdict = "learned" if learned else DID_NOT_LEARN
-        checks.append((*key, _title(*key, networks), iou, mean, spread, verdict))
-    return pd.DataFrame(checks, columns=[*keys, "network", "iou", "mean shape", "range", "verdict"]).round(4)
-
-
-def _title(notebook: str, model: str, training: str, variant: str, networks: pd.DataFrame) -> str:
-    """The name of a network in the tables of its notebook, which have feet first."""
-    if variant != "main":
-        return variant
-    on_feet = networks.training[networks.notebook == notebook].str.startswith("feet").any()
-    return model if training.startswith("feet") or not on_feet else f"{model}, {training}"
 
 
 def unlearned(checks: pd.DataFrame) -> pd.DataFrame:

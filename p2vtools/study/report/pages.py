@@ -168,7 +168,7 @@ def _index(folder: Path, scale: str, completed: Sequence[Manifest], parameters: 
         f"{_all(completed, 'machine')}; tested on {config['feet']['test']} unseen people."
     )
     metrics = read_metrics(folder / "metrics.csv")
-    checks = _checks(folder, completed, metrics)
+    checks = _checks(folder, completed)
     published = [table(rows, caption) for caption, rows in published_tables().items()]
     published = {"summary": f"{len(published)} tables", "tables": published}
     nav = [(f"#{manifest['notebook']}", notebook_number(manifest["notebook"]), "") for manifest in completed]
@@ -177,7 +177,6 @@ def _index(folder: Path, scale: str, completed: Sequence[Manifest], parameters: 
         scale=scale,
         nav=[*nav, ("#published", "Published numbers", "next")],
         lead=lead,
-        banners=_outdated(folder, completed),
         notes=[SLIDES],
         findings=findings(learning.drop_unlearned(metrics, checks), config),
         findings_note=NOTE,
@@ -198,27 +197,15 @@ def _index(folder: Path, scale: str, completed: Sequence[Manifest], parameters: 
     )
 
 
-def _outdated(folder: Path, completed: Sequence[Manifest]) -> list[str]:
-    """A banner if notebooks ran with data recipe 1, whose configuration has no domain ``wild``; otherwise empty."""
-    files = {m["notebook"]: folder / "parts" / f"{m['notebook']}.config.json" for m in completed}
-    feet = {name: read_json(file).get("feet") for name, file in files.items() if file.is_file()}
-    if not (old := [notebook_number(name) for name, part in feet.items() if part and "wild" not in part]):
-        return []
-    recipe = "data recipe 1, from before the families of CAD objects were redrawn and the domain wild was added"
-    return [f"Results of {', '.join(old)}: computed with {recipe}. A new run gives other numbers in 03 to 06."]
-
-
-def _checks(folder: Path, completed: Sequence[Manifest], metrics: pd.DataFrame) -> pd.DataFrame:
-    """Whether each network learned: the checks that its notebook saved, or else those of its rows in ``metrics``."""
-    rows, parts = learning.check_rows(metrics), []
+def _checks(folder: Path, completed: Sequence[Manifest]) -> pd.DataFrame:
+    """Whether each network learned, as its notebook has checked."""
+    parts = [pd.DataFrame(columns=["notebook", *learning.COLUMNS])]
     for manifest in completed:
         notebook, file = manifest["notebook"], f"tables/{manifest['notebook']}-{learning.TABLE}.csv"
         if any(entry["file"] == file for entry in manifest["tables"]):
             with reading(path := report_file(folder, file), RESTORE):
                 parts.append(pd.read_csv(path)[learning.COLUMNS].assign(notebook=notebook))
-        else:
-            parts.append(rows[rows.notebook == notebook])
-    return pd.concat(parts, ignore_index=True)
+    return pd.concat(parts[1:] or parts, ignore_index=True)
 
 
 def _learning_section(checks: pd.DataFrame) -> list[dict[str, Any]]:
@@ -227,8 +214,8 @@ def _learning_section(checks: pd.DataFrame) -> list[dict[str, Any]]:
         return []
     failed = learning.unlearned(checks)
     text = f"{len(failed)} of {len(checks)} trained networks did not learn. They are in no ranking and in no finding. "
-    text += learning.CAPTION.partition("? ")[2] + " Where a notebook saved no check, the numbers are those of its test."
-    columns = ["notebook", *learning.NETWORK, "iou", "mean shape", *checks.columns.intersection(["answers"]), "range"]
+    text += learning.CAPTION.partition("? ")[2]
+    columns = ["notebook", *learning.NETWORK, "iou", "mean shape", "answers", "range"]
     ordered = checks.loc[checks.verdict.ne(learning.DID_NOT_LEARN).sort_values(kind="stable").index]
     details = {
         "summary": "every network",
@@ -277,11 +264,6 @@ def _banners(manifest: Manifest, checks: pd.DataFrame) -> list[str]:
     own = checks[checks.notebook == manifest["notebook"]]
     if len(failed := learning.unlearned(own)):
         banners.append(f"Did not learn: {'; '.join(failed.network)}. Rankings and comparisons are without them.")
-        if not any(entry["file"].endswith(f"-{learning.TABLE}.csv") for entry in manifest["tables"]):
-            banners.append(
-                "The answer and the figures are older than this check: what they show of these networks, also of the "
-                "best of them, is not a result."
-            )
     return banners
 
 

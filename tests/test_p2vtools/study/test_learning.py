@@ -5,21 +5,7 @@ import torch
 from p2vlib.models import Reconstruction
 from p2vtools.study import learning
 from p2vtools.study.notebook_run import begin
-from tests.pages import metrics
 from tests.test_p2vlib.evaluation.test_evaluation import FirstPhoto, captures
-
-
-def test_rows_fail_below_the_best_mean_shape_or_where_photos_change_nothing():
-    def network(model: str, *ious: float, **values) -> list[pd.DataFrame]:
-        return [metrics(model=model, views=views, iou=iou, **values) for views, iou in zip((1, 4), ious, strict=True)]
-
-    rows = [*network("mean-shape", 0.5, 0.5), *network("mean-shape", 0.6, 0.6, threshold=0.4, selected=False)]
-    rows += [*network("below", 0.4, 0.59), *network("constant", 0.7, 0.705), *network("good", 0.6, 0.7)]
-    rows += [*network("mean-shape", 0.9, 0.9, notebook="04")]  # of other people
-    rows += [*network("one-photo", 0.7, 0.7), *network("elsewhere", 0.1, 0.1, training="shapenet")]
-    verdicts = learning.check_rows(pd.concat(rows)).set_index("model").verdict.to_dict()
-    failed = dict.fromkeys(("below", "constant"), "did not learn")
-    assert verdicts == failed | dict.fromkeys(("good", "one-photo"), "learned")
 
 
 def test_tables_and_answers_show_who_did_not_learn(home, capsys):
