@@ -142,8 +142,6 @@ def best_to_worst(groups: Mapping[str, Sequence[Panel]], scores: Sequence[float]
         for column, panel in enumerate(row):
             cells = line[3 * column : 3 * column + 3]
             _draw_panel(cells, panel, list(panel.predictions)[:1])
-            for axes in cells:
-                axes.set_anchor("N")
             cells[0].set_xlabel(panel.title.split("\n")[-1], fontsize=6.5, color=FAINTER)
         line[0].set_ylabel(title)
     for axes, title in zip(grid[0], ["photos", "truth", "prediction"] * columns, strict=True):
@@ -181,6 +179,7 @@ def _draw_panel(cells: Iterable[Axes], row: Panel, names: Sequence[str]) -> None
     for axes, picture, note in zip(cells, [photos, *crop_alike(volumes)], notes, strict=True):
         axes.imshow(picture, interpolation="antialiased")
         axes.set_xlabel(note)
+        axes.set_anchor("N")  # the note of a wide picture stays away from the title below it
         hide_axes(axes)
 
 
