@@ -104,7 +104,7 @@ def test_cameras_that_do_not_agree_with_the_foot_are_refused(export, weights, tm
     turn = np.linalg.inv(up) @ trimesh.transformations.rotation_matrix(np.pi / 3, [0, 1, 0]) @ up
     turned = [replace(frame, camera=transform_camera(frame.camera, turn)) for frame in export.frames[1::2]]
     frames = [*export.frames[::2], *turned]
-    with pytest.raises(ValueError, match=r"structure from motion: its cameras are wrong .* tiles .* on the mat"):
+    with pytest.raises(ValueError, match=r"structure from motion: its cameras are wrong .* tiles .* a sheet of paper"):
         capture_from_export(replace(export, frames=frames), "left", tmp_path / "out", weights, length=260)
     assert not (tmp_path / "out").exists()
 

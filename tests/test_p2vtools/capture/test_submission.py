@@ -200,7 +200,7 @@ def test_errors_name_the_reason_and_write_nothing(photos, tree, tmp_path, comman
         (arguments(five, new), "expected azimuth elevation in-plane distance fov"),
         (arguments(chair, new), "does not fit into its cube of 0.32 m; expected a foot, in metres, on the floor"),
         (arguments(capture, broken), "taxonomy.json"),
-        (plain, "--out CAPTURE_FOLDER, or --into TREE"),
+        (plain, "--out CAPTURE_FOLDER or --into TREE"),
         ([*plain, "--out", str(new), "--subject", "p9"], "--into TREE"),
     ):
         assert message in command_error(*command)
