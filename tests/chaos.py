@@ -43,8 +43,11 @@ SHARES = {"kills": 0.5, "races": 0.1, "disks": 0.05, "networks": 0.03, "mutation
 
 GOALS = {"kills": 200, "races": 50, "disks": 20, "networks": 10, "mutations": 100_000}
 
-VOLATILE = {"seconds", "peak_memory_gib", "minutes", "minutes_of", "metadata", "outputs", "sha256"}
-"""Keys of JSON files and notebooks that hold a duration, or digests of files that do."""
+VOLATILE = {"seconds", "peak_memory_gib", "minutes", "minutes_of", "metadata", "outputs", "sha256", "id"}
+"""Keys of JSON files and notebooks that hold a duration, digests of files that do, or the random id of a cell."""
+
+DECIMALS = 6
+"""Of numbers in JSON files: OpenCV's calibration repeats to nine."""
 
 CHAIN = 4
 """Largest number of kills before the results are compared."""
@@ -118,7 +121,8 @@ def content_of(path: Path) -> str:
     """The content of a file without durations, times and the processes that wrote it."""
     content = path.read_bytes()
     if path.suffix in (".json", ".ipynb"):
-        return repr(json.loads(content, object_pairs_hook=lambda pairs: [p for p in pairs if p[0] not in VOLATILE]))
+        pairs = {"object_pairs_hook": lambda pairs: [pair for pair in pairs if pair[0] not in VOLATILE]}
+        return repr(json.loads(content, parse_float=lambda number: round(float(number), DECIMALS) + 0.0, **pairs))
     if path.suffix == ".safetensors":
         with safe_open(path, "pt") as stored:
             tensors = {name: stored.get_tensor(name).numpy().tobytes() for name in stored.keys()}  # noqa: SIM118
@@ -207,7 +211,7 @@ class Campaign:
         counts = self.counts.setdefault(part, {}).setdefault(name, Counter(tried=0, survived=0))
         counts.update(tried=disturbances, survived=disturbances - bool(failure))
         if failure:
-            self.failures.append(f"{part}, {name}: {failure}")
+            self.failures.append(f"{part}, {name}: {failure.replace(f'{self.folder}/', '')}")
             print(self.failures[-1], flush=True)
 
 
