@@ -131,7 +131,8 @@ def content_of(path: Path) -> str:
             )
         return repr([sorted(tensors.items()), metadata])
     if path.suffix in (".html", ".md", ".csv"):
-        return re.sub(r"\d+(\.\d+)? (s|min|minutes?|seconds?|GiB)\b", "", content.decode())
+        text = re.sub("(?s)Minutes and peak memory.*?</table>", "", content.decode())
+        return re.sub(r"\d+(\.\d+)? (s|min|minutes?|seconds?|GiB)\b", "", text)
     return hashlib.sha256(content).hexdigest()
 
 
