@@ -15,12 +15,11 @@ from typing import Any
 import pandas as pd
 from markupsafe import escape
 
-from p2vlib.config import read_settings
 from p2vlib.files import write_text
 from p2vlib.provenance import home
 from p2vtools.study import metrics_csv
 from p2vtools.study.intervals import bootstrap_interval
-from p2vtools.study.notebook_run import SMOKE_NOTE, manifests, read_json
+from p2vtools.study.notebook_run import SMOKE_NOTE, manifests, read_config
 from p2vtools.study.parameters import default_parameters, notebook_number
 from p2vtools.study.report.html import interval_svg, render, table
 
@@ -101,7 +100,7 @@ def read_runs(folders: Sequence[Path]) -> list[Result]:
                 f"{folder}: holds no run; expected metrics.csv and parts/NN.json, as `p2v study` leaves them"
             )
         rows = metrics_csv.read_metrics(folder / "metrics.csv")
-        configs = {part: read_json(folder / "parts" / f"{part}.config.json", read_settings) for part in completed}
+        configs = {part: read_config(folder / "parts" / f"{part}.config.json") for part in completed}
         unique = name if names.count(name) == 1 else str(folder)
         runs.append(Result(unique, rows[rows.selected], completed, configs))
     return runs

@@ -107,11 +107,11 @@ def parse_metrics(path: Path) -> pd.DataFrame:
         return text
     iou = text[list(IOU_COLUMNS)]
     in_range = iou.apply(pd.to_numeric, errors="coerce").apply(lambda column: column.between(0, 1))
-    chosen = text.selected.to_numpy()[:, None] == np.array([str(t) for t in THRESHOLDS], object)
+    chosen = pd.DataFrame({f"iou@{threshold}": text.selected == str(threshold) for threshold in THRESHOLDS})
     checks = {
         "an empty cell": (text[[*EVALUATION, "selected"]] == "").any(axis=1),
         "a number of views that is no positive integer": ~text.views.str.fullmatch(r"[1-9]\d*"),
-        f"another selected threshold than one of {THRESHOLDS}": ~text.selected.isin([str(t) for t in THRESHOLDS]),
+        f"another selected threshold than one of {THRESHOLDS}": ~chosen.any(axis=1),
         "no IoU at its selected threshold": ((iou == "") & chosen).any(axis=1),
         "an IoU outside 0 to 1": ((iou != "") & ~in_range).any(axis=1),
         "a test evaluation that an earlier line has": text.duplicated(list(EVALUATION)),

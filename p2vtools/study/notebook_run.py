@@ -12,7 +12,7 @@ import os
 import platform
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,14 +21,17 @@ import pandas as pd
 import psutil
 
 from p2vlib import __version__
-from p2vlib.config import Config, from_params
-from p2vlib.files import write_atomically, write_text
+from p2vlib.config import Config, from_params, read_settings
+from p2vlib.files import read_json, write_atomically, write_text
 from p2vlib.models import check_names
 from p2vlib.provenance import commit, home, text_digest
 from p2vtools.study import learning
 from p2vtools.study.metrics_csv import METRICS, format_metrics
 from p2vtools.study.parameters import default_parameters, notebook_code
 from p2vtools.study.seeds import design_digest
+
+RERUN = "expected a JSON object; run its notebook again"
+"""What to do about a damaged file of a run."""
 
 SMOKE_NOTE = "smoke run: shows that it runs, not a result"
 
@@ -56,7 +59,7 @@ def manifests(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def _read_manifest(file: Path) -> dict[str, Any]:
-    manifest = read_json(file)
+    manifest = read_json(file, RERUN)
     wrong = [key for key, kind in MANIFEST.items() if not isinstance(manifest.get(key), kind)]
     if not wrong and not all(
         isinstance(entry, dict) and isinstance(entry.get("file"), str) and isinstance(entry.get("caption"), str)
@@ -69,19 +72,14 @@ def _read_manifest(file: Path) -> dict[str, Any]:
     return manifest
 
 
-def read_json(path: Path, parse: Callable[[str], Any] = json.loads) -> dict[str, Any]:
-    """The object in a JSON file of a run; ``parse`` reads its text.
+def read_config(path: Path) -> dict[str, Any]:
+    """The settings in a ``config.json`` of a run, with their present names.
 
     Raises:
-        ValueError: a broken file.
+        FileError: no such file, or no JSON object.
     """
-    try:
-        content = parse(path.read_text("utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: not a JSON file ({error}); run its notebook again") from None
-    if not isinstance(content, dict):
-        raise ValueError(f"{path}: holds a {type(content).__name__}; expected a JSON object; run its notebook again")
-    return content
+    read_json(path, RERUN)
+    return read_settings(path.read_text("utf-8"))
 
 
 class PeakMemory(threading.Thread):

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from p2vlib.files import read_json
 from p2vlib.geometry.frames import FOOT_SYNSET
 from p2vtools.study import intervals
-from p2vtools.study.notebook_run import read_json
 from p2vtools.study.report import published_results
 
 TitledNetworks = Mapping[str, tuple[str, str]]
@@ -163,7 +163,8 @@ def real_table(path: str) -> pd.DataFrame:
         raise FileNotFoundError(f"{path}: no .json file in this folder; expected files of benchmarks/real.py --json")
     rows = []
     for file in files:
-        for test, (iou, typical) in _real_scores(read_json(file)).items():
+        content = read_json(file, "expected a file of benchmarks/real.py --json")
+        for test, (iou, typical) in _real_scores(content).items():
             names = np.arange(len(iou))
             own, mean, gain = (intervals.bootstrap_interval(values, names) for values in (iou, typical, iou - typical))
             rows.append((file.stem, test, len(iou), format_interval(*own), format_interval(*mean), *gain))

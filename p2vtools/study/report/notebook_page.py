@@ -22,7 +22,7 @@ from traitlets.config import Config
 
 from p2vlib.files import reading, write_text
 from p2vlib.provenance import home, text_digest
-from p2vtools.study.notebook_run import read_json
+from p2vtools.study.notebook_run import read_config
 from p2vtools.study.report.addresses import outside_addresses, without_script_links
 from p2vtools.study.report.html import HERE, render, source_of, title_of
 
@@ -53,7 +53,7 @@ def write_pages(folder: Path, manifests: Sequence[Mapping[str, Any]]) -> None:
         ValueError: as `offline_page`.
     """
     config = folder / "config.json"
-    scale = read_json(config).get("scale", "") if config.is_file() else ""
+    scale = read_config(config).get("scale", "") if config.is_file() else ""
     present = [m for m in manifests if (folder / "executed" / f"{m['notebook']}.ipynb").is_file()]
     scripts: set[str] = set()
     for place, manifest in enumerate(present):

@@ -10,13 +10,12 @@ from typing import Any
 import pandas as pd
 
 from p2vlib import files, progress
-from p2vlib.config import read_settings
 from p2vlib.files import FileError, reading, write_bytes, write_text
 from p2vlib.provenance import home, text_digest
 from p2vtools.files import file_lock
 from p2vtools.study import intervals, learning, seeds
 from p2vtools.study.metrics_csv import COLUMNS, parse_metrics, read_metrics
-from p2vtools.study.notebook_run import manifests, part_of_metrics, read_json
+from p2vtools.study.notebook_run import RERUN, manifests, part_of_metrics, read_config
 from p2vtools.study.parameters import notebook_number
 from p2vtools.study.report.findings import NOTE, findings
 from p2vtools.study.report.html import (
@@ -79,7 +78,7 @@ def _build(scale: str, folder: Path, work: Path, parameters: Mapping[str, Any]) 
     for manifest in completed:  # older manifests leave the seed to their config
         config = folder / "parts" / f"{manifest['notebook']}.config.json"
         if "seed" not in manifest and config.is_file():
-            manifest["seed"] = read_json(config).get("seed")
+            manifest["seed"] = files.read_json(config, RERUN).get("seed")
     _join_metrics(folder / "metrics.csv", work, completed, scale)
     if (folder / "executed").is_dir():
         from p2vtools.study.report.notebook_page import write_pages  # heavy, and not needed in a fresh checkout
@@ -153,7 +152,7 @@ def _to_csv(rows: pd.DataFrame) -> str:
 
 
 def _index(folder: Path, scale: str, completed: Sequence[Manifest], parameters: Mapping[str, Any]) -> str:
-    config = read_json(folder / "config.json", read_settings)
+    config = read_config(folder / "config.json")
     if lacking := {"scale", "feet", "objects", "networks", "image_size"} - set(config):
         raise FileError(
             folder / "config.json", f"no {', '.join(sorted(lacking))}", "run a notebook of this scale again"

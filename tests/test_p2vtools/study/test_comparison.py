@@ -149,9 +149,9 @@ def test_a_broken_manifest_is_named(write):
     for path in (manifest, manifest.with_suffix(".config.json")):
         whole = path.read_text()
         path.write_text(whole[:-5])
-        with pytest.raises(ValueError, match=rf"{path.name}: not a JSON file"):
+        with pytest.raises(ValueError, match=rf"{path.name}: not JSON .*; run its notebook again"):
             compare([one, two])
         path.write_text(whole)
     manifest.write_text("[]")
-    with pytest.raises(ValueError, match=rf"{manifest.name}: holds a list; expected a JSON object"):
+    with pytest.raises(ValueError, match=rf"{manifest.name}: JSON with a list .*; expected a JSON object"):
         compare([one, two])
