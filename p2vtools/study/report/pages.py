@@ -198,13 +198,13 @@ def _index(folder: Path, scale: str, completed: Sequence[Manifest], parameters: 
 
 def _checks(folder: Path, completed: Sequence[Manifest]) -> pd.DataFrame:
     """Whether each network learned, as its notebook has checked."""
-    parts = [pd.DataFrame(columns=["notebook", *learning.COLUMNS])]
+    parts = []
     for manifest in completed:
         notebook, file = manifest["notebook"], f"tables/{manifest['notebook']}-{learning.TABLE}.csv"
         if any(entry["file"] == file for entry in manifest["tables"]):
             with reading(path := report_file(folder, file), RESTORE):
                 parts.append(pd.read_csv(path)[learning.COLUMNS].assign(notebook=notebook))
-    return pd.concat(parts[1:] or parts, ignore_index=True)
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["notebook", *learning.COLUMNS])
 
 
 def _learning_section(checks: pd.DataFrame) -> list[dict[str, Any]]:
