@@ -58,9 +58,12 @@ blur shrinks convex parts. Both tuned on people of the training population (`p2v
 BEVEL = 0.009
 """The edge of a sole rises by this height, metres, over the same width; the part that the floor hides is drawn in."""
 
-TOE_LENGTHENING, FOREFOOT_SHARE = 0.0055, 0.3
-"""What the smoothing by the app and by `BLUR` takes from the tips of the toes, metres, and the share of the foot length
-over which it is given back. Estimated on the training population."""
+RESMOOTHING, MAX_LOSS = 0.007, 0.008
+"""Smoothing by the app and by `BLUR` has taken as much from the tips of the toes, thin or blunt, as another blur by
+`RESMOOTHING` takes from them, metres; more than `MAX_LOSS` is noise. Estimated on the training population."""
+
+FOREFOOT_SHARE = 0.3
+"""The share of the foot length over which the length is given back to the toes."""
 
 
 NUM_POINTS = 1500
@@ -121,14 +124,16 @@ def clean_scan(
     scale, unit, ground, notes = _find_unit(decimate(mesh), unit, foot_length, registration, rng)
     ground, shape = _stand_like_shape(ground, _fit_shape(ground, registration))
     end = min(FOOT_CUT_HEIGHT, _scan_end(ground.foot))
-    vertices, faces = to_mesh(_closed_occupancy(ground, shape, end), _grid_cube(ground), LEVEL)
     x, _, z = shape.to_scan[:3, 0]  # from the heel to the second toe
     to_toes = trimesh.transformations.rotation_matrix(np.arctan2(z, x), [0, 1, 0])
-    foot = trimesh.Trimesh(_lengthen_toes(trimesh.transform_points(vertices, to_toes)), faces, process=False)
+    occupancy, cube = _closed_occupancy(ground, shape, end), _grid_cube(ground)
+    vertices, faces = to_mesh(occupancy, cube, LEVEL)
+    smoother = to_mesh(ndimage.gaussian_filter(occupancy, RESMOOTHING / VOXEL_SIZE, mode="nearest"), cube, LEVEL)[0]
+    surfaces = (trimesh.transform_points(points, to_toes) for points in (vertices, smoother, shape.surface.vertices))
+    foot = trimesh.Trimesh(_lengthen_toes(*surfaces), faces, process=False)
     to_foot = trimesh.transformations.translation_matrix(-foot.bounds.mean(0) * [1, 0, 1] - [0, foot.bounds[0, 1], 0])
     foot.apply_transform(to_foot)
-    heel, toe = foot_ends(foot.vertices)
-    length = float(toe[0] - heel[0])
+    length = _length(foot.vertices)
     if foot_length:
         foot.apply_scale(foot_length / length)
         to_foot, length = np.diag([*[foot_length / length] * 3, 1.0]) @ to_foot, foot_length
@@ -137,7 +142,7 @@ def clean_scan(
             f"the object on the floor of the scan is {1000 * length:.0f} mm long in {unit}; expected a foot of 100 to"
             f" {1000 * FOOT_CUBE_EDGE:.0f} mm: check the unit, and that the scan shows one foot and little else"
         )
-    notes.append("toes are lengthened, because apps smooth them: an exact mesh becomes up to 5 mm too long")
+    notes.append("toes are lengthened, because apps smooth them: an exact mesh becomes about 2 mm too long")
     if end < FOOT_CUT_HEIGHT:
         notes.append(f"the scan ends at {1000 * end:.0f} mm, and so does the foot")
     source = "foot length" if foot_length else "file" if unit in UNITS else "unknown"
@@ -306,11 +311,28 @@ def _with_reflections(foot: trimesh.Trimesh, planes: list[Plane]) -> tuple[Float
     return np.concatenate([vertices, *reflected]), np.concatenate([faces, *reversed_faces]).astype(np.int64)
 
 
-def _lengthen_toes(vertices: Float[np.ndarray, "vertices 3"]) -> Float[np.ndarray, "vertices 3"]:
-    """Gives back the length that smoothing has taken from the toes."""
+def _length(vertices: Float[np.ndarray, "vertices 3"]) -> float:
+    heel, toe = foot_ends(vertices)
+    return float(toe[0] - heel[0])
+
+
+def _lengthen_toes(
+    vertices: Float[np.ndarray, "vertices 3"],
+    smoother: Float[np.ndarray, "smoother 3"],
+    fitted: Float[np.ndarray, "fitted 3"],
+) -> Float[np.ndarray, "vertices 3"]:
+    """Gives back the length that smoothing has taken from the toes.
+
+    Args:
+        vertices: of the closed surface, with the toes along +x.
+        smoother: the same, blurred once more.
+        fitted: the fitted shape, whose length errs independently of that of the surface; the mean of both is taken.
+    """
+    length = _length(vertices)
+    loss = min(length - _length(smoother), MAX_LOSS) + (_length(fitted) - length) / 2
     heel, toes = vertices[:, 0].min(), vertices[:, 0].max()
     share = ((vertices[:, 0] - toes) / (FOREFOOT_SHARE * (toes - heel)) + 1).clip(0, 1)
-    return vertices + TOE_LENGTHENING * share[:, None] * [1, 0, 0]
+    return vertices + max(loss, 0.0) * share[:, None] * [1, 0, 0]
 
 
 # -------------------------------------------------------------------------------------------------------------- writing

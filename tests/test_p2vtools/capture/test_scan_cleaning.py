@@ -122,10 +122,16 @@ def test_the_transform_leads_from_the_scan_to_the_mesh(degraded, cleaned):
 
 
 def test_toes_get_back_what_smoothing_takes():
-    """5.5 mm at the tip of a foot of 250 mm, half of it 37.5 mm behind, nothing behind the last 30 %."""
+    """Another blur takes 4 mm from 250, and the fitted shape is 4 mm longer: 4 + 4 / 2 = 6 mm at the tip.
+
+    Half of it 37.5 mm behind the tip, nothing behind the last 30 %; at most 8 + 2 mm, and never less than nothing.
+    """
     points = np.array([[0.0, 0.01, 0], [0.1, 0.01, 0], [0.175, 0.01, 0], [0.2125, 0.01, 0], [0.25, 0.01, 0]])
-    moved = _lengthen_toes(points) - points
-    assert moved == pytest.approx(np.outer([0, 0, 0, 0.00275, 0.0055], [1, 0, 0]))
+    shorter, noisy, fitted = (points * [length / 0.25, 1, 1] for length in (0.246, 0.22, 0.254))
+    moved = _lengthen_toes(points, shorter, fitted) - points
+    assert moved == pytest.approx(np.outer([0, 0, 0, 0.003, 0.006], [1, 0, 0]))
+    assert _lengthen_toes(points, noisy, fitted)[-1, 0] == pytest.approx(0.26)
+    assert np.array_equal(_lengthen_toes(points, points, shorter), points)
 
 
 def test_the_hidden_edge_of_a_sole_is_bevelled():
