@@ -252,12 +252,14 @@ def shoe_sizes(length: float, ball_breadth: float | None = None, margin: float =
     if ball_breadth is not None:
         size, *possible = sizes["Mondopoint"].split(" ", 1)
         sizes["Mondopoint"] = " ".join([f"{size}/{ball_breadth:.0f}", *possible])
-    is_adult = uk >= 0.75  # the size after children's 13.5 is 1
+    is_adult = uk >= 0.75  # children's sizes end with 13.5, adults' begin with 1
+    systems = {"UK": (0.0, 13.0), "US men": (1.0, 13.0), "US women": (2.5, 11.5)}
+    for system, (offset, to_other) in (systems if is_adult else {"UK children": (13.0, -13.0)}).items():
 
-    def label(step: float) -> str:
-        return f"{step / 2:g}" if is_adult or step < 28 else f"adult {step / 2 - 13:g}"
+        def label(step: float, to_other: float = to_other) -> str:
+            is_own, other = (step >= 2, "children's") if is_adult else (step < 28, "adult")
+            return f"{step / 2:g}" if is_own else f"{other} {step / 2 + to_other:g}"
 
-    for system, offset in ({"UK": 0.0, "US men": 1.0, "US women": 2.5} if is_adult else {"UK children": 13.0}).items():
         sizes[system] = _nearest(HALF_SIZE * 2 * (uk + offset), margin, HALF_SIZE, label)
     return sizes
 

@@ -151,6 +151,8 @@ def test_measure_command(tmp_path, capsys, command_error):
         (149, 0, {"Mondopoint": "150", "UK children": "7.5"}),
         (202, 0, {"UK": "1", "US men": "2"}),
         (200, 6, {"UK children": "13.5 (13 to adult 1.5 possible)"}),
+        (203, 10, {"UK": "1 (children's 13 to 2 possible)", "US men": "2 (1 to 3 possible)"}),
+        (203, 36, {"US men": "2 (children's 10.5 to 6 possible)", "US women": "3.5 (children's 10.5 to 7.5 possible)"}),
         (260, 1, {"Mondopoint": "260", "EU": "41"}),
         (261, 2, {"Mondopoint": "260 (260 to 265 possible)", "EU": "41 (41 to 42 possible)"}),
         (262, 4, {"EU": "42 (41 to 42 possible)", "UK": "8 (7.5 to 8.5 possible)"}),
