@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import signal
 import socket
 import tempfile
 import webbrowser
@@ -86,7 +87,7 @@ class _Server(Voila):
 
 
 def serve(lan: bool, port: int, browser: bool) -> None:
-    """Serves the page until Ctrl-C and prints its address, which contains a token.
+    """Serves the page until Ctrl-C, or until the terminal is closed, and prints its address, which contains a token.
 
     Args:
         lan: whether other devices of the home network may open it.
@@ -109,6 +110,9 @@ def serve(lan: bool, port: int, browser: bool) -> None:
         if browser:
             webbrowser.open(address)
 
+    closed = getattr(signal, "SIGHUP", None)  # the terminal was closed; Windows has no such signal, nohup ignores it
+    if closed and signal.getsignal(closed) == signal.SIG_DFL:
+        signal.signal(closed, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="p2v-app-") as folder:
         templates = str(Path(__file__).parent / "jupyter")
         os.environ |= {

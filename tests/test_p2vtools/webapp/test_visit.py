@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import re
+import signal
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from p2vlib.geometry.frames import FOOT_CUBE
 from p2vtools.archives.photo_files import encode_photo
 from p2vtools.capture.capture_writer import metadata_row
 from p2vtools.synthesis.mat import get_mat
-from p2vtools.webapp import text, visit
+from p2vtools.webapp import server, text, visit
 from p2vtools.webapp.file_exchange import FileExchange
 from p2vtools.webapp.page import SHEET, Page
 from p2vtools.webapp.visit import FOLDER_VARIABLE, Visit
@@ -90,6 +92,27 @@ def test_visitors_do_not_share_files_which_are_deleted_by_themselves_or_with_the
         del second
         gc.collect()
     assert not folder.exists()
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no such signal")
+def test_photos_are_deleted_if_the_terminal_is_closed(folder, monkeypatch):
+    def close_terminal(self: server._Server) -> None:
+        (photo,) = [path / "photo" for path in folder.glob("p2v-app-*")]
+        photo.touch()
+        assert signal.getsignal(signal.SIGHUP) != signal.SIG_DFL, "the process ends without deleting anything"
+        signal.raise_signal(signal.SIGHUP)
+
+    monkeypatch.setenv("JUPYTER_PATH", "")
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    monkeypatch.setattr(server._Server, "initialize", lambda self, arguments: None)
+    monkeypatch.setattr(server._Server, "start", close_terminal)
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            server.serve(lan=False, port=8866, browser=False)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert list(folder.iterdir()) == []
 
 
 def test_files_arrive_in_pieces_within_limits(tmp_path):
