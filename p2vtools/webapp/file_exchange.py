@@ -35,7 +35,8 @@ class FileExchange(anywidget.AnyWidget):
         **traits: Any,
     ) -> None:
         super().__init__(**traits)
-        self._path, self._max_bytes, self._receive, self._refuse = folder / "arriving", max_bytes, receive, refuse
+        self._path = folder / f"arriving {'photo' if self.photos else 'export'}"
+        self._max_bytes, self._receive, self._refuse = max_bytes, receive, refuse
         self._name, self._missing, self._stream = "", 0, None
         self.on_msg(lambda _, content, buffers: self._answer(content, buffers))
 
@@ -49,15 +50,15 @@ class FileExchange(anywidget.AnyWidget):
         try:
             accepted = self._take(content, buffers)
         except (ValueError, OSError) as error:
-            self._close()
-            self._refuse(self._name, str(error))
+            self.stop()
+            self._refuse(self._name, str(getattr(error, "strerror", None) or error))
             accepted = False
         self.send({"kind": "answer", "accepted": accepted})
 
     def _take(self, content: Mapping[str, Any], buffers: Sequence[memoryview]) -> bool:
         kind = content.get("kind")
         if kind == "begin":
-            self._close()
+            self.stop()
             self._name, self._missing = Path(str(content.get("name"))).name[:80], int(content.get("size", -1))
             if not 0 < self._missing <= self._max_bytes:
                 limit = f"the limit is {self._max_bytes // 2**20} MB"
@@ -73,12 +74,13 @@ class FileExchange(anywidget.AnyWidget):
             if self._missing:
                 raise ValueError("did not arrive completely; choose it again")
             self._receive(self._name, self._path)
-            self._close()
+            self.stop()
         else:
             raise ValueError("did not arrive; choose it again")
         return True
 
-    def _close(self) -> None:
+    def stop(self) -> None:
+        """Deletes a file that has not arrived completely; the rest of it is refused."""
         if self._stream:
             self._stream.close()
         self._stream = None

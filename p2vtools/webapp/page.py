@@ -114,6 +114,8 @@ class Page:
                 self.visit.choose_surface(self.paper.value if self.source.value == SHEET else None, self.side.value)
 
     def _restart(self) -> None:
+        self.photo_files.stop()
+        self.export_files.stop()
         self.visit.clear()
         self.refused.value = self.status.value = ""
         self._show(None)
@@ -129,7 +131,7 @@ class Page:
         _display(of_photos, self.photo_files, self.ring, self.pictures)
         _display(bool(visit.photos or visit.export), self.restart)
         task = f"Take eight photos, one step apart, all round the foot, with the whole {surface} in each."
-        self.hint.value = task if of_photos else visit.export_name or "A zip as the app exports it"
+        self.hint.value = task if of_photos else html.escape(visit.export_name) or "A zip as the app exports it"
         rows = [photo.row for photo in visit.used_photos()]
         self.ring.value = text.ring_html(rows, self.side.value, visit.advice())
         self.pictures.value = text.photos_html(visit.photos, visit.problems())

@@ -189,8 +189,8 @@ class Visit:
         Raises:
             ValueError: no foot can be reconstructed, or the disk is full.
         """
-        out, weights = Path(tempfile.mkdtemp(dir=self.folder)) / f"foot-{side}", pretrained.load_pretrained()
         try:
+            out, weights = Path(tempfile.mkdtemp(dir=self.folder)) / f"foot-{side}", pretrained.load_pretrained()
             report("The cameras are computed …")
             if app:
                 written = capture_from_export(read_export(app, self.export), side, out, weights)

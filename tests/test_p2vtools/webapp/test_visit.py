@@ -19,7 +19,7 @@ from p2vtools.capture.capture_writer import metadata_row
 from p2vtools.synthesis.mat import get_mat
 from p2vtools.webapp import server, text, visit
 from p2vtools.webapp.file_exchange import FileExchange
-from p2vtools.webapp.page import SHEET, Page
+from p2vtools.webapp.page import EXPORT, SHEET, Page
 from p2vtools.webapp.visit import FOLDER_VARIABLE, Visit
 from tests.mats import mat_image, sheet_photo
 
@@ -164,6 +164,32 @@ def test_a_full_disk_is_one_sentence(folder, monkeypatch):
     ) as raised:
         Visit().reconstruct("left", 100.0, None, print)
     assert str(folder) not in str(raised.value) and "Errno" not in str(raised.value)
+    page = Page()
+    monkeypatch.setattr(tempfile, "mkdtemp", lambda dir: write(None, None, None, dir, None))
+    with pytest.raises(ValueError, match="nothing was kept$"):
+        page.visit.reconstruct("left", 100.0, None, print)
+    monkeypatch.setattr(visit.shutil, "copy", lambda path, kept: write(None, None, None, "", None))
+    arrive(page.export_files, "scan.zip", b"PK\x03\x04")
+    assert page.refused.value.startswith('<div role="alert">scan.zip: : could not be written (No space')
+
+
+def arrive(exchange: FileExchange, name: str, content: bytes, end: bool = True) -> None:
+    exchange._answer({"kind": "begin", "name": name, "size": len(content)}, [])
+    exchange._answer({"kind": "piece"}, [memoryview(content)])
+    if end:
+        exchange._answer({"kind": "end"}, [])
+
+
+def test_photos_and_an_export_may_arrive_together_until_all_is_deleted(on_mat):
+    page = Page()
+    arrive(page.photo_files, "IMG_1.jpg", on_mat[0], end=False)
+    arrive(page.export_files, "scan.zip", b"PK\x03\x04", end=False)
+    page.photo_files._answer({"kind": "end"}, [])
+    assert len(page.visit.photos) == 1 and page.refused.value == ""
+    page._restart()
+    page.export_files._answer({"kind": "end"}, [])
+    assert page.refused.value == '<div role="alert">scan.zip: did not arrive; choose it again</div>'
+    assert list(page.visit.folder.iterdir()) == []
 
 
 def test_photos_that_do_not_agree_are_rejected(on_mat):
@@ -175,6 +201,12 @@ def test_photos_that_do_not_agree_are_rejected(on_mat):
     assert sorted(written.names) == [f"photo {number}.jpg" for number in (1, 2, 3, 4)]
     assert list(written.rejected) == ["photo 5.jpg"]
     assert "did the mat or the foot move" in written.rejected["photo 5.jpg"]
+
+
+def test_the_name_of_an_export_is_text():
+    page = Page()
+    page.visit.export_name, page.source.value = "<b>.zip", EXPORT
+    assert page.hint.value == "&lt;b&gt;.zip"
 
 
 def test_controls_wait_while_photos_are_checked_again(on_mat, monkeypatch):
