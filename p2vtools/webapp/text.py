@@ -27,7 +27,7 @@ FOOT = (
 """A right foot from above, toes up, as a path in SVG."""
 
 HEADLINES = {
-    "good": (GOOD, "Good", "The measures are right within their intervals for nine feet in ten."),
+    "good": (GOOD, "Good", "Each measure is right within its interval for nine feet in ten."),
     "doubtful": (PALETTE[5], "Doubtful", "The measures may be wrong. Follow the advice and take the photos again."),
     "not usable": (BAD, "Not usable", "No measures are shown, because they would probably be wrong."),
 }
