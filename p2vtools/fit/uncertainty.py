@@ -2,10 +2,10 @@
 
 The scale of the uncertainty has four parts, each the change of a measurement with one cause: the voxel size; the level
 of the surface (`LEVELS`), which reflects the network's own confidence; the members of the ensemble; and, from
-`MIN_PHOTOS` photos on, the photos, from the reconstructions of two halves of them. Their root sum of squares is a
-relative scale. Validation people calibrate the factor for which 90 % of feet lie inside (split conformal prediction,
-Lei et al., J. American Statistical Association 2018) in each domain of photos, for each number of photos and kind of
-cameras (`photo_class`); the correction below is fitted on other people than the factor.
+`MIN_PHOTOS` photos with exact cameras on, the photos, from the reconstructions of two halves of them. Their root sum of
+squares is a relative scale. Validation people calibrate the factor for which 90 % of feet lie inside (split conformal
+prediction, Lei et al., J. American Statistical Association 2018) in each domain of photos, for each number of photos
+and kind of cameras (`photo_class`); the correction below is fitted on other people than the factor.
 
 A blurred surface ends before the tips of the toes, which are thinner than a voxel. The correction of this bias is
 proportional to the observed blur, so a sharp surface is not changed. It moves the surface itself
@@ -68,7 +68,7 @@ class MeasureIntervals:
     foot: ReconstructedFoot
     """The reconstruction with its surface corrected, and its scale where the length was measured with a ruler."""
     halves_iou: float | None = None
-    """IoU between the solids of two halves of the photos; None with fewer than `MIN_PHOTOS`."""
+    """IoU between the solids of two halves of the photos; None with fewer than `MIN_PHOTOS`, or noted cameras."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class UncalibratedMeasures:
 
     table: pd.DataFrame
     """Indexed by measurement, mm. Columns: value; the parts of the scale: grid, surface, members and, with at least
-    `MIN_PHOTOS` photos, photos; scale."""
+    `MIN_PHOTOS` photos and exact cameras, photos; scale."""
     halves_iou: float | None
     """As in `MeasureIntervals`."""
 

@@ -144,7 +144,7 @@ def save_mesh(
 ) -> None:
     """Writes one or two predictions, side by side, as drawn in ``mode`` (`scene.MODES`): surface, or coloured voxels.
 
-    Metres, ``.stl`` in millimetres, in the sample's own frame; without a known size the unit is the cube's edge.
+    Metres, ``.stl`` in millimetres, in the sample's own frame; without a known size, in the unit of its cube.
 
     Args:
         predictions: each with its threshold.
