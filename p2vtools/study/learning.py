@@ -48,12 +48,12 @@ def check_learning(
 
     Returns:
         ``iou`` with most photos; ``answers``, the mean IoU between its answers to captures of the same category;
-        ``range``, the change of a capture's IoU over ``views`` (0: it reads one photo); ``learned``.
+        ``range``, the change of a capture's IoU over ``views`` (0: it reads one photo; NaN: one number); ``learned``.
     """
     scores = evaluate(model, validation, views)
     threshold, iou = best_threshold(scores[scores.views == max(views)])
     by_views = scores[scores.threshold == threshold].pivot(index=CAPTURE_COLUMNS, columns="views", values="iou")
-    spread = float((by_views.max(axis=1) - by_views.min(axis=1)).mean())
+    spread = float((by_views.max(axis=1) - by_views.min(axis=1)).mean()) if len(views) > 1 else np.nan
     rows = validation.table.reset_index(drop=True)
     next_of = rows.index.to_series().groupby(rows.taxonomy)  # the next one but one: the next foot is of the same person
     following = next_of.transform(lambda index: np.roll(index, -2 if len(index) > 2 else -1)).tolist()

@@ -1,3 +1,5 @@
+import math
+
 import pandas as pd
 import pytest
 import torch
@@ -56,5 +58,7 @@ def test_a_network_learned_if_it_exceeds_the_mean_shape_and_its_answers_change()
     assert not learning.check_learning(BoxOfFirstPhoto(), validation, 1.0, (1, 4))["learned"], "not above the mean"
     two = learning.check_learning(BoxOfFirstPhoto(), captures(2), 0.9, (1, 4))
     assert two["answers"] == pytest.approx(8 / 12) and two["learned"], "of two captures each with the other"
+    once = learning.check_learning(BoxOfFirstPhoto(), validation, 0.9, (4,))
+    assert math.isnan(once["range"]) and once["learned"], "one number of photos tells nothing of others"
     constant = learning.check_learning(OneBox(), validation, 0.1, (2, 4))
     assert constant["answers"] == 1 and constant["range"] == 0 and constant["iou"] > 0.6 and not constant["learned"]
