@@ -69,10 +69,10 @@ def unlearned(checks: pd.DataFrame) -> pd.DataFrame:
 
 
 def drop_unlearned(metrics: pd.DataFrame, checks: pd.DataFrame) -> pd.DataFrame:
-    """``metrics`` without the networks that did not learn, with any suffix of their variants."""
+    """``metrics`` without the networks that did not learn, also in steady light and fitted to silhouettes."""
     failed = set(unlearned(checks)[["notebook", *NETWORK]].itertuples(index=False, name=None))
-    variant = metrics.variant.str.removesuffix("-steady")
-    keys = zip(metrics.notebook, metrics.model, metrics.training, variant, strict=True)
+    model, variant = metrics.model.replace("rendering", "unprojection"), metrics.variant.str.removesuffix("-steady")
+    keys = zip(metrics.notebook, model, metrics.training, variant, strict=True)
     return metrics.loc[[key not in failed for key in keys]]
 
 

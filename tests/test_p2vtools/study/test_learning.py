@@ -27,6 +27,14 @@ def test_tables_and_answers_show_who_did_not_learn(home, capsys):
     assert "No answer: LSTM did not learn" in answer and "better" not in answer
 
 
+def test_what_is_made_from_a_network_that_did_not_learn_is_in_no_ranking():
+    check = {"notebook": "06", "model": "unprojection", "training": "feet-phone", "variant": "main"}
+    kept = [{"model": "psgn"}, {"training": "objects"}, {"notebook": "05"}, {"variant": "shipped"}]
+    rows = pd.DataFrame([check | change for change in [{}, {"variant": "main-steady"}, {"model": "rendering"}, *kept]])
+    checks = pd.DataFrame([check | {"verdict": learning.DID_NOT_LEARN}])
+    assert learning.drop_unlearned(rows, checks).index.tolist() == [3, 4, 5, 6]
+
+
 class BoxOfFirstPhoto(FirstPhoto):
     """Reads the row of `captures` in its first photo, and predicts its box; with one photo, one layer too short."""
 
