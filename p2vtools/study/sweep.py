@@ -121,8 +121,14 @@ def execute_run(scale: str, only: Sequence[str], parameters: Mapping[str, Any], 
 
 
 def _files_of(scale: str, only: Sequence[str], parameters: Mapping[str, Any], run: str, threads: int) -> list[Path]:
-    """The folders that `execute_run` writes, relative to `home`."""
-    return [Path("reports") / run, Path(".runs") / run]
+    """What a run leaves, relative to `home`: its files, as the folders here may hold other notebooks; last its stamps.
+
+    The stamps are one folder: they are valid together.
+    """
+    reports, work = home() / "reports" / run, home() / ".runs" / run
+    files = sorted(path for folder in (reports, work) for path in folder.rglob("*") if path.is_file())
+    files = [*(path for path in files if path.parent.name != "stamps"), *work.glob("stamps")]
+    return [path.relative_to(home()) for path in files]
 
 
 def _log(run: str) -> Path:

@@ -7,6 +7,7 @@ import nbformat
 import pytest
 
 from p2vlib.provenance import ROOT
+from p2vtools import executor
 from p2vtools.cli import main
 from p2vtools.study import sweep
 from p2vtools.study.sweep import combinations, run_name
@@ -82,6 +83,22 @@ def test_a_failed_run_does_not_stop_the_others_and_a_wrong_parameter_stops_all(h
     with pytest.raises(sweep.StudyError, match=r"1 of 2 runs failed; seed=3: 05_last.ipynb failed .* no heel.*log.txt"):
         sweep.run_sweep("smoke", ["05"], {"seed": [3, 4]})
     assert stamp(home, "seed=4").exists()
+
+
+def test_what_a_worker_sends_back_leaves_the_other_notebooks_of_a_run(home, tmp_path, monkeypatch):
+    worker, run = tmp_path / "worker", "grids/smoke/seed=1"
+    table, log, weights = f"reports/{run}/tables/05-t.csv", f".runs/{run}/log.txt", f".runs/{run}/weights/net/a.bin"
+    stamps = [f".runs/{run}/stamps/{number}.json" for number in ("03", "05")]
+    for folder, files in {home: (table, weights, stamps[0]), worker: (table, log, stamps[1])}.items():
+        for file in files:
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
+            (folder / file).write_text(folder.name)
+    monkeypatch.setenv("P2VLIB_HOME", str(worker))
+    for path in sweep._files_of("smoke", ["05"], {}, run, 0):
+        executor._store(home / path, executor._read(worker / path))
+    texts = [(home / file).read_text() for file in (table, log, weights, stamps[1])]
+    assert texts == ["worker", "worker", home.name, "worker"]
+    assert not (home / stamps[0]).exists(), "the results of 05 do not come from those of 03 that are here"
 
 
 def test_runs_that_cannot_be_compared_still_count_as_completed(tmp_path, capsys):
