@@ -34,7 +34,7 @@ def seeds_path() -> Path:
 
 def read_seeds() -> dict[str, list[dict[str, Any]]]:
     """The content of `seeds_path`."""
-    return read_json(seeds_path(), "the file of the repository, which `p2v seeds` continues")
+    return read_json(seeds_path(), "expected the file of the repository, which `p2v seeds` continues")
 
 
 def drawn_seeds(draws: list[dict[str, Any]]) -> dict[str, int]:
@@ -51,7 +51,7 @@ def design_digest(modules: Iterable[str], cells: object = ()) -> str:
     if "p2vtools.fit.pretrained" in reachable_modules(modules):
         content = (file := _weights()).read_bytes()
         header = 8 + int.from_bytes(content[:8], "little")  # of safetensors; it repeats the card
-        card = read_json(file.with_suffix(".json"), "the card of the weights")
+        card = read_json(file.with_suffix(".json"), "expected the card of the weights")
         weights = [hashlib.sha256(content[header:]).hexdigest(), [card.get(name) for name in CALIBRATION]]
     return text_digest(json.dumps([cells, code_digest(modules), weights]))
 
@@ -132,12 +132,14 @@ def find_results(drawn: dict[str, int]) -> list[dict[str, Any]]:
         result = file.relative_to(home()).as_posix()
         found.append({"result": result, "people": people, "commit": commit_, "design": design})
 
-    for settings in sorted((home() / "reports").glob("[qf]u*/parts/*.config.json")):  # scales quick and full
-        config = read_json(settings, "the configuration of a run")
-        manifest = read_json(file := settings.with_name(settings.name.replace(".config", "")), "the manifest of a run")
+    for file in sorted((home() / "reports").glob("[qf]u*/parts/*.json")):  # scales quick and full
+        if file.name.endswith(".config.json"):  # all that an interrupted notebook leaves
+            continue
+        config = read_json(file.with_suffix(".config.json"), "expected the configuration of a run")
+        manifest = read_json(file, "expected the manifest of a run")
         people = {f"{name}.test": config[name]["test_seed"] for name in ("feet", "objects")}
         add(file, people, manifest["commit"], manifest.get("design"))
-    card = read_json(file := _weights().with_suffix(".json"), "the card of the weights")
+    card = read_json(file := _weights().with_suffix(".json"), "expected the card of the weights")
     add(file, {"feet.test": card["data"]["people"]["test_seed"]}, card["commit"], card.get("design"))
     for name, populations in {EVALUATION: [EVALUATION], "gpu": ["feet.test", "objects.test"]}.items():
         if (page := home() / "reports" / name / "README.md").is_file():

@@ -31,6 +31,13 @@ def test_seeds_are_the_drawn_ones_and_no_result_is_newer_than_its_people_without
         assert recorded["frozen"] == seeds.is_frozen(look, content["draws"]), look["result"]
 
 
+def test_a_notebook_that_was_interrupted_is_no_result(home):
+    shutil.copytree(ROOT / "data/weights", home / "data/weights")
+    (home / "reports/full/parts").mkdir(parents=True)
+    (home / "reports/full/parts/03.config.json").write_text("{}")
+    assert [look["result"] for look in seeds.find_results({})] == ["data/weights/rays-foot.json"]
+
+
 @pytest.mark.parametrize(
     ("change", "frozen"),
     [
