@@ -48,7 +48,8 @@ def run_sweep(
         scheduler: as of `run_jobs`; each worker then executes one run at a time, with its own ``OMP_NUM_THREADS``.
 
     Returns:
-        The page that compares the runs; for a single run, or where nothing can be compared, the last run's own page.
+        The page that compares the runs, a single run with the results of the scale; where nothing can be compared, the
+        last run's own page.
 
     Raises:
         ValueError: as `run_study`, for any of the runs and before anything starts.
@@ -61,7 +62,7 @@ def run_sweep(
         parameters_by_notebook(paths, scale, values)
     known = [minutes for name, minutes in expected_minutes(scale).items() if name in {path.stem for path in paths}]
     if len(known) == len(paths):
-        progress.log(f"{len(runs)} runs, at most about {sum(known) * -(-len(runs) // jobs):.0f} minutes")
+        progress.log(f"{len(runs)} runs; the last run of these notebooks took {sum(known):.0f} minutes")
     threads = 0 if scheduler else max(1, available_cores() // jobs)
     reasons = dict.fromkeys(runs, "")
     missing = [run for run in runs if not (scheduler and is_complete(scale, numbers, runs[run], run))]
