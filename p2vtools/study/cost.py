@@ -46,8 +46,8 @@ def estimate_cost(config: Config, numbers: Iterable[str]) -> str:
     on_gpu = gigabytes + (GPU_BYTES_OF_NETWORK + step * (config.image_size / 224) ** 2) / 1e9
     hours = photos_trained * FLOP_PER_PHOTO / FLOP_PER_SECOND / 3600
     return (
-        f"{text}; {len(trainings)} trainings with {photos_trained / 1e6:.0f} million photos, about {hours:.0f} hours "
-        f"on one H200, {on_gpu:.0f} GB of GPU memory"
+        f"{text}; {len(trainings)} training{'s' * (len(trainings) > 1)} with {photos_trained / 1e6:.0f} million "
+        f"photos, about {hours:.0f} hours on one H200, {on_gpu:.0f} GB of GPU memory"
     )
 
 
@@ -66,14 +66,15 @@ def _data(config: Config) -> tuple[int, float, int]:
 def _trainings(config: Config, numbers: Iterable[str]) -> dict[tuple, Training]:
     """The trainings that notebooks need, by a key that two notebooks share where they share the training.
 
-    Notebook 03 trains its networks on objects. Notebook 04 fine-tunes the order-free network on each domain and without
-    crops, 05 the four arms of the ablation, with ``config.repeats`` seeds, and three of them on its control. Notebook
-    06 trains each system on objects and on feet, and eight more networks on feet.
+    Notebook 03 trains its networks on objects, and 03a takes one of them. Notebook 04 fine-tunes the order-free network
+    on each domain and without crops, 05 the four arms of the ablation, with ``config.repeats`` seeds, and three of them
+    on its control. Notebook 06 trains each system on objects and on feet, and eight more networks on feet.
     """
     arms = [(config.order_free, "main"), *((config.recurrent, kind) for kind in ("main", "shuffled", "2d"))]
     seeded = [(*arm, seed) for arm in arms for seed in range(config.repeats)]
     first, recurrent = (config.order_free, "main", 0), (config.recurrent, "main", 0)
-    pretrained = {"03": [(name, "main", 0) for name in config.networks], "04": [first], "05": [first, recurrent]}
+    pretrained = {"03": [(name, "main", 0) for name in config.networks], "05": [first, recurrent]}
+    pretrained |= dict.fromkeys(("03a", "04"), [first])
     finetuned = {"04": [first, ("studio",), ("uncropped",), *[("wild",)] * config.feet.wild]}
     finetuned["05"] = [*seeded, *(("control", number) for number in range(3))]
     compared = [config.pretraining] * len(config.systems) + [config.finetuning] * (len(config.systems) + 8)

@@ -111,6 +111,7 @@ def test_costs_count_trainings_that_notebooks_share_once():
         return estimate_cost(PRESETS[scale], numbers).split("; ")[2]
 
     assert trainings("full", "03").startswith("3 trainings")
+    assert trainings("full", "03a").startswith("1 training with") and trainings("full", "03", "03a").startswith("3 ")
     assert trainings("full", "04").startswith("4 trainings")
     assert trainings("full", "05").startswith("17 trainings"), "two on objects, four arms with three seeds, the control"
     assert trainings("quick", "04").startswith("5 trainings"), "on objects, studio, phone, wild and whole photos"
