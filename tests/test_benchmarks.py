@@ -57,6 +57,22 @@ def test_every_mutant_applies_to_the_code(benchmark):
         listed.mutate("aa", {"file": "a.py", "old": "a", "new": "b"})
 
 
+def test_augmentations_agree_and_a_recording_uses_the_data_of_its_own_checkout(
+    benchmark, monkeypatch, capsys, tmp_path
+):
+    monkeypatch.setattr("sys.argv", ["", *"--batch 1 --repeats 1 --threads 1".split()])
+    threads = torch.get_num_threads()
+    benchmark("bench_input").main()  # ends with an error where the two differ
+    torch.set_num_threads(threads)
+    assert "ratio=" in capsys.readouterr().out
+    recording, given = benchmark("compare_checkouts"), {}
+    (tmp_path / "checkout").mkdir()
+    monkeypatch.setenv("P2VLIB_HOME", "/elsewhere")
+    monkeypatch.setattr(recording.subprocess, "run", lambda line, **options: given.update(options))
+    recording.record(tmp_path, tmp_path, None, ["batches"])
+    assert given["env"]["P2VLIB_HOME"] == str(given["cwd"]) == str(tmp_path.resolve() / "checkout")
+
+
 def test_speed_tables_have_one_row_for_each_network_and_size(benchmark, monkeypatch, capsys):
     """At tiny sizes: the view-by-view network is ours, and every ratio is a positive number."""
     published, gpu, scaling = map(benchmark, ("bench_published", "bench_gpu", "bench_scaling"))
