@@ -272,7 +272,7 @@ def record(checkout: Path, out: Path, inputs: Path | None, parts: Iterable[str])
         (copy / ".compare").mkdir()
         (copy / ".compare" / "sitecustomize.py").write_text(ONE_WORKER)
     path = os.pathsep.join([str(copy), str(copy / ".compare")])
-    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": path, "P2VLIB_HOME": str(copy), "OMP_NUM_THREADS": "1"}
     for part in parts:
         began = time.perf_counter()
         child = [sys.executable, str(Path(__file__).resolve()), "part", part, str(out.resolve()), str(inputs)]
