@@ -376,6 +376,8 @@ def main() -> None:
     wanted = [part for part in PARTS if part in chosen and getattr(arguments, PARTS[part][0])]
     if not wanted or chosen - set(PARTS):
         parser.error(f"nothing to measure: pass --photos, --scans or --own, and parts of {','.join(PARTS)}")
+    if "factors" in wanted and len(list(arguments.scans.glob("*.ply"))) < 2:
+        parser.error(f"{arguments.scans}: fewer than two *.ply, which the part factors needs; choose others by --only")
     weights, table, rows = load_pretrained(arguments.weights), [], {}
     for part in wanted:
         _, measure, summarise = PARTS[part]
