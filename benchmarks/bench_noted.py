@@ -2,9 +2,9 @@
 
     python benchmarks/bench_noted.py [--captures 10]
 
-Renders captures of four photos in the situation of the slides: taken from the front or from behind the shin, from the
-sides, and from the front, 38 to 55 degrees from above, with a field of view of 52 to 58 degrees. Their cameras are the
-true ones, those noted by hand (`camera_alignment.note_by_hand`), and the rows of the slides, which are wrong by 1.4
+Renders captures of four photos in the situation of the slides: taken from the front or from behind, from the right,
+from behind and from the left, 38 to 55 degrees from above, with a field of view of 52 to 58 degrees. Their cameras are
+the true ones, those noted by hand (`camera_alignment.note_by_hand`), and the rows of the slides, which are wrong by 1.4
 times in the field of view and often by 180 degrees in the first azimuth. IoU at 32^3 of the solid in its own frame,
 placement found, and the same at the best scale.
 """

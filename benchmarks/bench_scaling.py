@@ -2,7 +2,7 @@
 
 Each part doubles its size a few times. The table has the seconds (the fastest of ``--repeats``), the growth of the
 memory of the process, and the exponent: the slope of log time over log size between the last two sizes, against that of
-linear work (voxels grow with the cube of the edge). A figure shows all parts.
+linear work (voxels grow with the cube of the edge). A figure shows all parts. Run `p2v data --scale smoke` before.
 
     python benchmarks/bench_scaling.py --figure scaling.png
 """
