@@ -7,6 +7,7 @@ without docstrings and comments, and only of the modules that the result reaches
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import hashlib
 import os
@@ -36,9 +37,11 @@ def text_digest(text: str) -> str:
 
 
 def commit() -> str:
-    """The commit of the checkout, with ``+`` appended if files differ from it; ``unknown`` outside git."""
+    """The commit of the checkout, with ``+`` appended if files differ from it; ``unknown`` outside or without git."""
     command = ["git", "describe", "--always", "--dirty=+", "--exclude=*"]
-    return subprocess.run(command, cwd=home(), capture_output=True, encoding="utf-8").stdout.strip() or "unknown"
+    with contextlib.suppress(OSError):  # git is not installed
+        return subprocess.run(command, cwd=home(), capture_output=True, encoding="utf-8").stdout.strip() or "unknown"
+    return "unknown"
 
 
 def code_digest(modules: Iterable[str], ignored: Iterable[str] = ()) -> str:

@@ -46,6 +46,11 @@ def test_the_modules_that_a_network_reaches(project):
     assert provenance.reachable_modules(["p2vlib.models"]) == {*reached, "p2vlib.models", "p2vlib.models.other"}
 
 
+def test_without_git_the_commit_is_unknown(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    assert provenance.commit() == "unknown"
+
+
 def test_imports_inside_functions_and_of_packages_are_found():
     source = """
 def train():
