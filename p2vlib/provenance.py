@@ -20,6 +20,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 PACKAGES = ("p2vlib", "p2vtools")
 
+if os.environ.get("P2VLIB_HOME"):  # a relative path holds also for the kernels of notebooks, which run elsewhere
+    os.environ["P2VLIB_HOME"] = os.path.abspath(os.environ["P2VLIB_HOME"])
+
 
 def home() -> Path:
     """The checkout with notebooks, data and reports; the environment variable ``P2VLIB_HOME`` overrides it."""

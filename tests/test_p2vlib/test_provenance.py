@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -49,6 +52,14 @@ def test_the_modules_that_a_network_reaches(project):
 def test_without_git_the_commit_is_unknown(monkeypatch):
     monkeypatch.setenv("PATH", "")
     assert provenance.commit() == "unknown"
+
+
+def test_a_relative_home_holds_in_every_folder(tmp_path):
+    program = "import os; from p2vlib.provenance import home; os.chdir('/'); print(home(), os.environ['P2VLIB_HOME'])"
+    environment = {**os.environ, "P2VLIB_HOME": "checkout", "PYTHONPATH": str(provenance.ROOT)}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.stdout.strip() == f"{tmp_path / 'checkout'} {tmp_path / 'checkout'}", done.stderr
 
 
 def test_imports_inside_functions_and_of_packages_are_found():
