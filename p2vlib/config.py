@@ -15,6 +15,14 @@ DATA_RECIPE = 2
 """Increase when the same configuration gives other photos or shapes; older captures are then generated again."""
 
 
+def check_choices(kind: type, values: dict[str, Any]) -> None:
+    """Raises ValueError where one of ``values``, for fields of the dataclass ``kind``, is not in its `Literal`."""
+    hints = get_type_hints(kind)
+    for name, value in values.items():
+        if get_origin(hints[name]) is Literal and value not in (choices := get_args(hints[name])):
+            raise ValueError(f"{kind.__name__}.{name} is {value!r}; expected one of {', '.join(choices)}")
+
+
 @dataclass(frozen=True)
 class FeetData:
     """The synthetic feet and their photos."""
@@ -117,6 +125,11 @@ class Training:
     steps_per_epoch: int = 50
     """Steps between two rows of the history, validations and checkpoints."""
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_choices(type(self), vars(self))
+        if min(self.steps, self.batch, self.views, self.accumulation, self.steps_per_epoch) < 1:
+            raise ValueError(f"a training needs at least 1 step, photo, view, part and step per epoch; found {self}")
 
 
 RECIPES = {
@@ -287,6 +300,5 @@ def _replace_nested(part: Any, path: list[str], value: Any, name: str) -> Any:
         value = float(value)
     if type(value) is not type(current):
         raise ValueError(f"parameter {name!r} is {value!r}; expected {type(current).__name__}, as {current!r}")
-    if get_origin(hints[path[0]]) is Literal and value not in (choices := get_args(hints[path[0]])):
-        raise ValueError(f"parameter {name!r} is {value!r}; expected one of {', '.join(choices)}")
+    check_choices(type(part), {path[0]: value})
     return replace(part, **{path[0]: value})

@@ -39,34 +39,24 @@ class Augmentation:
 
     background: tuple[float, float] = (225 / 255, 1.0)
     """Range of the grey that fills transparent pixels."""
-
     coloured_background: bool = False
     """Published: the channels of the background are independent."""
-
     sharp_alpha: bool = False
     """Published: after resizing, half-transparent pixels are opaque, which gives outlines a dark seam."""
-
     jitter: float = 0.4
     """Brightness, contrast and saturation are multiplied by a factor in 1 ± this."""
-
     grey: tuple[float, float, float] = (1 / 3, 1 / 3, 1 / 3)
     """Weights of red, green and blue in grey. Published: luma."""
-
     fixed_order: bool = True
     """Brightness, then contrast, then saturation. Published: in random order."""
-
     contrast_per_view: bool = False
     """Published: contrast is relative to the mean of each photo, which removes the change of light along a walk."""
-
     clip: bool = True
     """Clip to [0, 1], as a camera does. Published: no."""
-
     noise: float = 0.0
     """Standard deviation of the noise along the principal components of colour. Published: 0.1."""
-
     permutation: bool = False
     """Published: random permutation of the channels, the same in all views. Skin then has the colours of a floor."""
-
     flip: bool = False
     """Published: each view is flipped independently, while the volume is not, which loses left and right and the order
     of a walk."""

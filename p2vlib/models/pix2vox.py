@@ -36,47 +36,33 @@ class Pix2VoxConfig:
 
     image_size: int = 224
     """Height and width of the photos, pixels."""
-
     trunk: Trunk = (64, 128, 256, 512)
     """Channels of the four blocks of the VGG16-bn trunk; Pix2Vox++: `resnet18` or `resnet50`."""
-
     freeze_trunk: bool = True
     """Published: the trunk gets no gradients."""
-
     trunk_statistics: Literal["fixed", "drift"] = "fixed"
     """A frozen trunk's batch-norm statistics: fixed, or, as published, following the training photos."""
-
     head: tuple[tuple[int, int, int], ...] = ((512, 3, 1), (512, 3, 3), (256, 1, 1))
     """(channels, kernel, pooling) of each block after the trunk."""
-
     padded_head: bool = False
     """The head's convolutions keep the size of the map and end in ReLU instead of ELU, as in Pix2Vox++."""
-
     mixing: bool = False
     """A fully connected layer over the features (see `Mixing`)."""
-
     recurrent: Literal["identity", "convlstm2d", "convlstm3d"] = "identity"
     """The part between encoder and decoder: the identity, which is Pix2Vox, or an LSTM over the views, on the map of
     the encoder or on the cells of the decoder."""
-
     recurrent_width: int = 256
     """Channels of the LSTM."""
-
     decoder: tuple[int, ...] = (512, 128, 32, 8)
     """Channels after each doubling of the grid, which starts at 2^3."""
-
     fusion: str = "context"
     """How the views are fused: a key of the network's `fusions`."""
-
     merger: tuple[int, ...] = (16, 8, 4, 2, 1)
     """Channels of the context-aware fusion; the last is the score."""
-
     merger_stride: int = 1
     """Stride of the fusion's first convolution; 2 computes the scores on a grid of half the resolution."""
-
     refiner: tuple[int, int, int, int] | None = (32, 64, 128, 2048)
     """Channels of the three halvings and width of the bottleneck; None: no refiner."""
-
     refiner_strided: bool = False
     """The refiner halves its grid by strides, without pooling."""
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from p2vlib.config import check_choices
 from p2vlib.models.attsets import AttSets, AttSetsConfig
 from p2vlib.models.network import OLD_NAMES, Network, to_fast_layout
 from p2vlib.models.pix2vox import Pix2Vox, Pix2VoxConfig
@@ -97,7 +98,7 @@ def configure(name: str, **overrides: Any) -> NetworkConfig:
     """The config of ``name`` with ``overrides``; lists, as JSON gives them, become tuples.
 
     Raises:
-        ValueError: an unknown name or field.
+        ValueError: an unknown name or field, or a value that is not one of a few.
     """
     name = OLD_NAMES.get(name, name)
     if name not in CONFIGS:
@@ -108,6 +109,7 @@ def configure(name: str, **overrides: Any) -> NetworkConfig:
     unknown = sorted(set(overrides) - set(known))
     if unknown:
         raise ValueError(f"{name} has no setting {', '.join(unknown)}; it has {', '.join(known)}")
+    check_choices(type(CONFIGS[name]), overrides)
     return replace(CONFIGS[name], **{key: _tuples(value) for key, value in overrides.items()})
 
 

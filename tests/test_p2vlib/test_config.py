@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from p2vlib.config import PRESETS, from_params, read_settings, training_recipe
+from p2vlib.config import PRESETS, Training, from_params, read_settings, training_recipe
 
 
 def test_presets_have_people_of_different_seeds_and_the_promised_sizes():
@@ -41,7 +41,7 @@ def test_changed_fields_have_the_type_of_the_preset_and_nothing_else_changes():
         ({"image_size": "64"}, "parameter 'image_size' is '64'; expected int"),
         ({"seed": True}, "parameter 'seed' is True; expected int"),
         ({"pretraining": {"steps": 3}}, "expected Training"),
-        ({"pretraining__loss": "mine"}, "parameter 'pretraining__loss' is 'mine'; expected one of default, published"),
+        ({"pretraining__loss": "mine"}, "Training.loss is 'mine'; expected one of default, published"),
         ({"scale": "fast"}, "unknown scale 'fast'; expected one of smoke, quick, full"),
     ],
 )
@@ -50,6 +50,14 @@ def test_unknown_names_and_other_types_are_refused(changes, message):
         from_params(**{"scale": "smoke", **changes})
     with pytest.raises(ValueError, match="unknown recipe 'mine'; expected one of default, published"):
         training_recipe("mine")
+    with pytest.raises(
+        ValueError, match=r"at least 1 step, .* and step per epoch; found Training\(.*steps_per_epoch=0"
+    ):
+        Training(steps_per_epoch=0)
+    recipe = Training()
+    vars(recipe)["schedule"] = "linear"  # the check of types in the tests would not let it pass
+    with pytest.raises(ValueError, match=r"Training.schedule is 'linear'; expected one of cosine, step"):
+        recipe.__post_init__()
 
 
 def test_json_holds_every_field_and_old_settings_get_the_present_names():

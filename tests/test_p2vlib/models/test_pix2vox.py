@@ -87,6 +87,8 @@ def test_unknown_names_and_settings_are_refused() -> None:
             use("absent_package:Net")
     with pytest.raises(ValueError, match="no setting widht; it has image_size, trunk"):
         models.build("pix2vox-f", widht=3)
+    with pytest.raises(ValueError, match=r"Pix2VoxConfig.recurrent is 'lstm'; expected one of identity, convlstm2d"):
+        models.build("pix2vox-a-narrow", recurrent="lstm")
     with pytest.raises(ValueError, match=r"torch.nn:Linear does not take the settings image_size"):
         models.build("torch.nn:Linear", image_size=3)
     with pytest.raises(ValueError, match="expected an nn.Module with needs_cameras, order_free and forward"):
