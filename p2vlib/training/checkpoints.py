@@ -130,12 +130,12 @@ def _history(metadata: dict[str, str]) -> pd.DataFrame:
 
 
 def training_provenance(model: nn.Module, captures: Captures, recipe: Training, start: Path | None) -> dict[str, Any]:
-    """Everything that the weights of a training depend on; weights of the same provenance are the same."""
+    """All that the weights of a training depend on, except the initial ones: draw these from the recipe's seed."""
     return json.loads(  # as it is read back: tuples become lists
         json.dumps(
             {
                 **asdict(resolve_epochs(recipe, len(captures))),
-                "network": repr(getattr(model, "config", type(model).__name__)),
+                "network": repr(getattr(model, "config", model)),
                 "captures": network_inputs(model, captures).digest(),
                 "start": hashlib.sha256(start.read_bytes()).hexdigest()[:16] if start else "",
                 "code": _code(type(model)),

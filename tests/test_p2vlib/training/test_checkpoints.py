@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
+from torch import nn
 
 from p2vlib import models, provenance, training
 from p2vlib.data.dataset import Captures
@@ -87,6 +88,10 @@ def test_the_provenance_names_everything_that_the_weights_depend_on(tmp_path):
     assert differences(replace(data(), truth=~data().truth)) == {"captures"}
     assert differences(data(), replace(RECIPE, seed=3)) == {"seed"}
     assert differences(data(), model=MeanColour()) == {"network", "code"}, "code outside the project counts as well"
+    plain, other = MeanColour(), MeanColour()
+    other.layer = nn.Sequential(nn.Dropout(0.5), other.layer)  # a setting that the shapes of the weights do not tell
+    one, two = (training.training_provenance(model, data(), RECIPE, None) for model in (plain, other))
+    assert {key for key in one if one[key] != two[key]} == {"network"}
 
 
 def test_weights_of_another_network_and_a_truncated_file_are_refused(tmp_path):
