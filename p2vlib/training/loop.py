@@ -111,6 +111,8 @@ def train(
             checkpoints.save(checkpoint, model, provenance, history, optimizer, step + 1, average)
         report("  " + folder.name + ": " + _epoch_line(row, recipe))
     release(accelerator, network, model)
+    for group in optimizer.param_groups:  # another training of the network may train what this one has frozen
+        nn.ParameterList(group["params"]).requires_grad_()
     if average:
         model.load_state_dict(result.state_dict())
     if main:

@@ -283,3 +283,4 @@ def test_the_second_stage_trains_fusion_and_refiner_alone(name, views, trained, 
         same = [torch.equal(value, before[key]) for key, value in kinds if "num_batches" not in key]
         changed |= set() if all(same) else {part}
     assert changed == trained
+    assert all(parameter.requires_grad for parameter in whole.parameters()), "another training trains all of it"
