@@ -163,7 +163,7 @@ def load_feet(config: Config, *domains: str) -> Captures:
     beyond a photo get the colour of the background.
 
     Raises:
-        ValueError: the packed file is missing or stale.
+        ValueError: the packed file is missing or stale, or holds no foot in these domains.
     """
     packed = packing.read_packed(config)
 
@@ -172,6 +172,9 @@ def load_feet(config: Config, *domains: str) -> Captures:
 
     rows = [row for row, record in enumerate(packed.records) if is_wanted(record)]
     records = [packed.records[row] for row in rows]
+    if not records:
+        found = ", ".join(sorted({record["look"] for record in packed.records if record["dataset"] == "feet"}))
+        raise ValueError(f"no feet in the domain {' or '.join(domains)}; the data hold {found or 'none'}")
     images = [packed.open_photos(record) for record in records]
     sizes = {image.size for views in images for image in views}
     canvas = max(map(max, sizes)) + (2 if len(sizes) > 1 else 0)

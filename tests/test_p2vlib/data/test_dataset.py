@@ -29,6 +29,8 @@ def test_the_smoke_data_are_packed_once_with_each_person_in_one_split(smoke):
     assert (feet.groupby("subject").split.nunique() == 1).all() and feet.groupby("subject").side.nunique().eq(2).all()
     with pytest.raises(ValueError, match="studio"):
         smoke.captures.select(look="cinema")
+    with pytest.raises(ValueError, match="no feet in the domain mat; the data hold phone, studio, wild"):
+        dataset.load_feet(smoke.config, "mat")
 
 
 def test_feet_and_objects_fill_their_cubes_and_right_feet_are_mirrored(smoke):
