@@ -82,7 +82,7 @@ def recipe_summary(recipe: Training, captures: Captures, validation: Captures | 
         batch = f"{recipe.steps:,} steps x {recipe.batch} photos"
     first = f"the first {recipe.single_view_share:.0%} with 1 view, then " if recipe.single_view_share else ""
     views = f"{first}1 to {min(recipe.views, available)} views"
-    frozen = ", encoder and decoder frozen" if recipe.freeze_after_first_stage else ""
+    frozen = ", encoder and decoder of Pix2Vox and AttSets frozen" if recipe.freeze_after_first_stage else ""
     data = f"{len(captures):,} captures of {available} photos, {captures.crop_size or captures.photos.shape[-1]} px"
     data += f"; {len(validation):,} for validation" if validation is not None else ""
     rate = f"learning rate {recipe.learning_rate:g}, {schedule}"
