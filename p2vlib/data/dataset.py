@@ -115,7 +115,7 @@ class Captures:
 
 
 def evenly_spaced(available: int, views: int) -> list[int]:
-    """Indices of ``views`` evenly spaced photos out of ``available`` clockwise ones, the first nearest the front."""
+    """Indices of ``views`` evenly spaced photos out of ``available`` clockwise ones, beginning with the first."""
     if not 1 <= views <= available:
         raise ValueError(f"{views} views of {available} photos; expected between 1 and {available}")
     return [i * available // views for i in range(views)]

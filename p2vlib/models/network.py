@@ -77,7 +77,7 @@ class Network(Protocol):
     """
 
     needs_cameras: bool
-    """Whether `forward` needs the cameras; networks without get None."""
+    """Whether `forward` needs the cameras; a network that does not is trained with None, and ignores them in a test."""
 
     order_free: bool
     """Whether the result does not depend on the order of the views."""

@@ -142,7 +142,7 @@ def _sample_views(available: int, views: int, recipe: Training, generator: torch
     if recipe.view_sampling == "any":
         chosen = torch.randperm(available, generator=generator)[:views].sort().values
     else:
-        # Evenly spaced from a random start; they stay in clockwise order, the one nearest the front first.
+        # Evenly spaced from a random start; they stay in clockwise order, beginning with the lowest index.
         start = int(torch.randint(available, (1,), generator=generator))
         chosen = torch.tensor(sorted((start + i) % available for i in evenly_spaced(available, views)))
     if recipe.view_order == "shuffled":

@@ -1,9 +1,9 @@
 """The training loop, written for a GPU; it also runs on two processor cores.
 
 All captures are on the device as bytes. A step draws its captures, views and augmentation from a generator seeded by
-(seed, step), so a run that was killed continues from its last checkpoint and ends with the same weights, bit for bit.
+(seed, step), so a killed run continues from its last checkpoint and ends with the same weights, bit for bit on a CPU.
 Under `torchrun` every process takes its share of each batch; a checkpoint of several processes can continue in one.
-A step never waits for a GPU. A thread prepares the next batch for it, or reads it from a disk.
+A step never waits for a GPU, except PSGN's. A thread prepares the next batch for it, or reads it from a disk.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def train(
         recipe: optimiser, schedule, batches and loss; `recipe_summary` prints it.
         folder: holds ``checkpoint.safetensors`` during the training and ``weights.safetensors`` after it.
         start: weights to start from (fine-tuning).
-        device: by default the GPU where there is one.
+        device: ``cpu``, or ``cuda`` where there is one, the default; `CUDA_VISIBLE_DEVICES` chooses among several.
         compiled: with `torch.compile`, for long trainings on a GPU: it takes minutes at first and rounds differently.
         report: receives one line per epoch.
 
