@@ -128,8 +128,9 @@ class Training:
 
     def __post_init__(self) -> None:
         check_choices(type(self), vars(self))
-        if min(self.steps, self.batch, self.views, self.accumulation, self.steps_per_epoch) < 1:
-            raise ValueError(f"a training needs at least 1 step, photo, view, part and step per epoch; found {self}")
+        sizes = self.steps, self.batch, self.views, self.accumulation, self.steps_per_epoch
+        if min(sizes) < 1 or not all(0 <= share <= 1 for share in (self.single_view_share, self.close_crops)):
+            raise ValueError(f"a training needs sizes of at least 1 and shares from 0 to 1; found {self}")
 
 
 RECIPES = {

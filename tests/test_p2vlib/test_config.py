@@ -50,10 +50,9 @@ def test_unknown_names_and_other_types_are_refused(changes, message):
         from_params(**{"scale": "smoke", **changes})
     with pytest.raises(ValueError, match="unknown recipe 'mine'; expected one of default, published"):
         training_recipe("mine")
-    with pytest.raises(
-        ValueError, match=r"at least 1 step, .* and step per epoch; found Training\(.*steps_per_epoch=0"
-    ):
-        Training(steps_per_epoch=0)
+    for name, value in (("steps_per_epoch", 0), ("single_view_share", 10.0)):
+        with pytest.raises(ValueError, match=rf"at least 1 and shares from 0 to 1; found Training\(.*{name}={value}"):
+            from_params("smoke", **{f"finetuning.{name}": value})
     recipe = Training()
     vars(recipe)["schedule"] = "linear"  # the check of types in the tests would not let it pass
     with pytest.raises(ValueError, match=r"Training.schedule is 'linear'; expected one of cosine, step"):
