@@ -212,7 +212,7 @@ def _end_of_epoch(
     """The row of history: mean loss, validation IoU at the best threshold, and the seconds of training so far."""
     if accelerator.num_processes > 1:  # the weights are equal already, the statistics of the batch norms are not
         broadcast(list(model.buffers()))
-    loss = float(torch.stack(losses).mean())
+    loss = float(accelerator.reduce(torch.stack(losses).mean(), "mean"))
     if not math.isfinite(loss):
         raise ValueError(f"the loss is {loss} at step {step}; expected a finite number: lower the learning rate")
     rate = photos * accelerator.num_processes / (time.perf_counter() - began)

@@ -56,8 +56,9 @@ def train_shared(folder: Path) -> None:
         return clip(*arguments)
 
     loop.training_step, Accelerator.clip_grad_norm_ = copied_step, stored_clip
-    training.train(model, data(), data(), SHARED, folder / "net", device="cpu")
+    history = training.train(model, data(), data(), SHARED, folder / "net", device="cpu")
     torch.save(model.state_dict(), folder / f"end{rank}.pt")
+    (folder / f"losses{rank}").write_text(str(history.loss.tolist()))
 
 
 def test_a_killed_process_resumes_bit_for_bit(tmp_path):
@@ -132,6 +133,7 @@ def test_two_processes_end_with_the_same_weights_log_once_and_continue_in_one(tw
     one, two = (torch.load(folder / f"end{rank}.pt", weights_only=True) for rank in (0, 1))
     assert one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
     assert output.count("step     6/6") == 1
+    assert (folder / "losses0").read_text() == (folder / "losses1").read_text(), "means over both halves of the batches"
     saved = load_file(folder / "net" / "weights.safetensors")
     assert all(torch.equal(saved[f"model.{name}"], value) for name, value in one.items())
     stopped, report = folder / "stopped", []
