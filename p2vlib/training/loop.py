@@ -53,7 +53,7 @@ def train(
     """Trains ``model`` in place, continues from the checkpoint in ``folder``, or loads the finished weights there.
 
     Args:
-        model: a `p2vlib.models.network.Network`, for instance from `p2vlib.models.build`.
+        model: a `p2vlib.models.network.Network`, as from `p2vlib.models.build`; afterwards in evaluation mode.
         captures: the training data.
         validation: other people's captures; evaluated once an epoch, never trained on.
         recipe: optimiser, schedule, batches and loss; `recipe_summary` prints it.
@@ -82,6 +82,7 @@ def train(
     accelerator.wait_for_everyone()
     if finished.is_file():
         history = checkpoints.load_weights(model, finished)
+        model.eval()
         report(f"  {folder.name}: loaded finished weights, {len(history)} epochs")
         return history
     if start:
@@ -111,6 +112,7 @@ def train(
             checkpoints.save(checkpoint, model, provenance, history, optimizer, step + 1, average)
         report("  " + folder.name + ": " + _epoch_line(row, recipe))
     release(accelerator, network, model)
+    model.eval()
     for group in optimizer.param_groups:  # another training of the network may train what this one has frozen
         nn.ParameterList(group["params"]).requires_grad_()
     if average:

@@ -180,11 +180,13 @@ def test_the_moving_average_resumes_bit_for_bit_and_is_the_result(tmp_path, stop
         training.train(model, data(), data(), recipe, tmp_path / folder, device="cpu", report=str)
         stored = load_file(tmp_path / folder / "weights.safetensors")
         assert all(torch.equal(stored[f"model.{name}"], value) for name, value in model.state_dict().items())
+        assert not any(module.training for module in model.modules()), "also of weights that were finished before"
         return dict(model.named_parameters())
 
     results = {name: train(name, decay) for name, decay in (("off", 0.0), ("last", 2**-30), ("whole", 0.5))}
     stop_in_step_3(train, "stopped", 0.5)
     results["stopped"] = train("stopped", 0.5)
+    train("off", 0.0)
     assert all(torch.allclose(results["off"][name], results["last"][name], atol=1e-6) for name in results["off"])
     assert any(not torch.allclose(results["off"][name], results["whole"][name]) for name in results["off"])
     assert all(torch.equal(results["whole"][name], results["stopped"][name]) for name in results["whole"])
