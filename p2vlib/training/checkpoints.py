@@ -145,7 +145,7 @@ def training_provenance(model: nn.Module, captures: Captures, recipe: Training, 
 
 
 def _code(network: type[nn.Module]) -> str:
-    """The digest of the training loop and of what the class of a network reaches, also outside the project.
+    """The digest of the training loop and of what the class of a network reaches; outside the project, of its module.
 
     The configurations of the scales do not count: a training depends on its recipe and captures, which the provenance
     has. Weights thus stay valid when new test people are drawn.
