@@ -41,23 +41,17 @@ class UnprojectionConfig:
 
     image_size: int = 96
     """Height and width of the photos, pixels; a multiple of 16."""
-
     encoder: tuple[int, int, int, int] = (16, 32, 64, 64)
     """Channels at a half, a quarter, an eighth and a sixteenth of the photo."""
-
     features: int = 16
     """Channels that a voxel reads from a photo."""
-
     volume: tuple[int, int, int] = (16, 32, 64)
     """Channels of the 3-D U-Net at the grid, its half and its quarter."""
-
     aggregation: Literal["attention", "moments", "mean"] = "attention"
     """Aggregation over the views: `mean`; `moments`: mean and variance; `attention`: also a mean with weights that are
     computed for every voxel."""
-
     grid: int = 32
     """Edge of the volume in voxels, a multiple of 4."""
-
     height: float = 1.0
     """The lower share of the cube that can be occupied; the rest is empty and not computed."""
 
