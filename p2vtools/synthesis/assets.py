@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
+from p2vlib.files import FileError, reading
 from p2vtools.synthesis.colours import srgb_to_linear
 from p2vtools.synthesis.feet.legs import cache_folder
 
@@ -22,6 +23,8 @@ SKIN_WINDOW = (399, 1695, 1307, 2034)
 MAP_TEXELS = 2048
 """Width and height of MakeHuman's skin maps."""
 
+FETCH_AGAIN = "delete it and run `p2v fetch textures`, which keeps files that exist"
+
 
 def asset_folder() -> Path:
     """The folder with ``skins/*.jpg`` and ``hdri/*.exr``; it need not exist."""
@@ -29,8 +32,9 @@ def asset_folder() -> Path:
 
 
 def asset_files(kind: str) -> list[Path]:
-    """The files of one ``kind`` (``"skins"`` or ``"hdri"``), sorted by name; empty without the textures."""
-    return sorted((asset_folder() / kind).glob({"skins": "*.jpg", "hdri": "*.exr"}[kind]))
+    """The files of one ``kind`` (``"skins"`` or ``"hdri"``), sorted by name, without hidden ones, which are unfinished
+    or belong to macOS; empty without the textures."""
+    return sorted((asset_folder() / kind).glob({"skins": "[!.]*.jpg", "hdri": "[!.]*.exr"}[kind]))
 
 
 def describe() -> str:
@@ -44,16 +48,14 @@ def read_skin(path: Path) -> Float[np.ndarray, "height width 3"]:
     """One skin, linear RGB.
 
     Raises:
-        ValueError: the image does not have the size of `SKIN_WINDOW`.
+        FileError: the image is damaged, or does not have the size of `SKIN_WINDOW`.
     """
     left, upper, right, lower = SKIN_WINDOW
-    with Image.open(path) as image:
+    with reading(path, FETCH_AGAIN), Image.open(path) as image:
         srgb = np.asarray(image.convert("RGB"), dtype=np.float32) / 255
     if srgb.shape[:2] != (lower - upper, right - left):
-        raise ValueError(
-            f"{path}: {srgb.shape[1]} x {srgb.shape[0]} pixels; expected {right - left} x {lower - upper};"
-            " fetch it again with `p2v fetch textures`"
-        )
+        found = f"{srgb.shape[1]} x {srgb.shape[0]} pixels"
+        raise FileError(path, found, f"expected {right - left} x {lower - upper}; {FETCH_AGAIN}")
     return srgb_to_linear(srgb)
 
 

@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 from jaxtyping import Float
 
-from p2vtools.synthesis.assets import asset_files
+from p2vlib.files import reading
+from p2vtools.synthesis.assets import FETCH_AGAIN, asset_files
 from p2vtools.synthesis.photos.fill_light import EnvironmentMap, make_environment
 from p2vtools.synthesis.photos.surfaces import mitsuba_scalar
 from p2vtools.synthesis.photos.trajectories import Lamp
@@ -72,13 +73,20 @@ def sample_wild_light(rng: np.random.Generator, outdoors: bool) -> WildLight:
 
 @lru_cache(maxsize=18)
 def read_environment(path: Path) -> EnvironmentMap:
-    """An environment map, ``[128, 256, 3]``, not negative."""
+    """An environment map, ``[128, 256, 3]``, not negative.
+
+    Raises:
+        FileError: the file is damaged.
+    """
     import drjit
 
     mi = mitsuba_scalar()
     drjit.set_thread_count(2)  # Mitsuba's EXR reader waits forever for a second thread
-    image = np.clip(np.array(mi.Bitmap(str(path)), dtype=np.float32)[..., :3], 0, None)
-    drjit.set_thread_count(1)
+    try:
+        with reading(path, FETCH_AGAIN):
+            image = np.clip(np.array(mi.Bitmap(str(path)), dtype=np.float32)[..., :3], 0, None)
+    finally:
+        drjit.set_thread_count(1)
     return cv2.resize(image, (256, 128), interpolation=cv2.INTER_AREA)
 
 

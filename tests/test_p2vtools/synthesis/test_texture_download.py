@@ -1,8 +1,10 @@
 import functools
 import hashlib
 import http.server
+import re
 import threading
 
+import drjit
 import numpy as np
 import pytest
 from PIL import Image
@@ -77,3 +79,20 @@ def test_a_download_keeps_the_feet_of_a_skin_and_a_smaller_light(tmp_path, cache
     assert prepared.shape == (128, 256, 3)  # half the size again
     assert prepared[0, 0] == pytest.approx([0.5, 0.5, 0.5], rel=0.01)
     assert np.count_nonzero(prepared) == 3
+
+
+def test_hidden_textures_are_ignored_and_damaged_ones_are_named_with_what_to_do(cache):
+    for name in ("skins/a.jpg", "skins/._a.jpg", "hdri/b.exr", "hdri/.7-0.partial.b.exr"):
+        (cache / "textures" / name).parent.mkdir(parents=True, exist_ok=True)
+        (cache / "textures" / name).write_bytes(b"none")
+    assert assets.describe() == "photographic skins (1) and lights (1)"
+    for read, kind in ((assets.read_skin, "skins"), (read_environment, "hdri")):
+        (path,) = assets.asset_files(kind)
+        with pytest.raises(
+            ValueError, match=f"^{re.escape(str(path))}: cannot be read .*; delete it and run `p2v fetch"
+        ):
+            read(path)
+    assert drjit.thread_count() == 1, "rendering goes on with one"
+    Image.new("RGB", (8, 8)).save(path := cache / "textures" / "skins" / "c.jpg")
+    with pytest.raises(ValueError, match="8 x 8 pixels; expected 908 x 339; delete it"):
+        assets.read_skin(path)
