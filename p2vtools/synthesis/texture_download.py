@@ -16,6 +16,7 @@ from PIL import Image
 
 from p2vlib.files import write_atomically
 from p2vtools.archives.download import Source, download
+from p2vtools.files import file_lock
 from p2vtools.synthesis.assets import SKIN_WINDOW, asset_folder
 from p2vtools.synthesis.photos.surfaces import mitsuba_scalar
 
@@ -50,11 +51,12 @@ def fetch_textures(folder: Path | None = None, source: Path | None = None) -> Pa
     folder = folder or asset_folder()
     for name, original, original_sha256, sha256 in map(str.split, TEXTURES.read_text("utf-8").splitlines()):
         target = folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if source is not None:
-            _copy(source / name, target, sha256)
-        elif not target.is_file():
-            _prepare(Source(ADDRESSES[target.parent.name] + original, LARGEST, sha256=original_sha256), target)
+        with file_lock(folder / ".lock"):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if source is not None:
+                _copy(source / name, target, sha256)
+            elif not target.is_file():
+                _prepare(Source(ADDRESSES[target.parent.name] + original, LARGEST, sha256=original_sha256), target)
         print(f"{target}: done", flush=True)
     return folder
 

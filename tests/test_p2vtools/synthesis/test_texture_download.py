@@ -3,6 +3,7 @@ import hashlib
 import http.server
 import re
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import drjit
 import numpy as np
@@ -66,7 +67,8 @@ def test_a_download_keeps_the_feet_of_a_skin_and_a_smaller_light(tmp_path, cache
         monkeypatch.setattr(texture_download, "ADDRESSES", {"skins": address, "hdri": address})
         files = {"skins/a.jpg": "skin.png", "hdri/b.exr": "light.hdr"}
         list_textures(*(f"{name} {original} {sha256(tmp_path / original)} -" for name, original in files.items()))
-        texture_download.fetch_textures()
+        with ThreadPoolExecutor(2) as pool:  # of two at once, one waits
+            list(pool.map(lambda _: texture_download.fetch_textures(), range(2)))
         list_textures(f"skins/c.jpg skin.png {'0' * 64} -")
         with pytest.raises(ValueError, match="hash"):
             texture_download.fetch_textures()
