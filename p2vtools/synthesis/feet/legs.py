@@ -24,7 +24,7 @@ import torch
 import trimesh
 from anny.models import model_data, model_transforms
 
-from p2vlib.files import write_atomically
+from p2vlib.files import reading, write_atomically
 from p2vtools.files import file_lock
 
 LOCAL_CHANGES = [
@@ -90,8 +90,13 @@ def bone_weights(data: model_data.ModelData | anny.Anny, bones: tuple[str, ...])
 
 @functools.cache
 def leg_model() -> anny.Anny:
-    """anny's model of both lower legs (z up, metres, facing -y), with all phenotypes and `LOCAL_CHANGES`."""
-    data = model_data.ModelData.load_safetensors(cache_legs())
+    """anny's model of both lower legs (z up, metres, facing -y), with all phenotypes and `LOCAL_CHANGES`.
+
+    Raises:
+        FileError: the cached file is damaged.
+    """
+    with reading(path := cache_legs(), "delete it; it is made again"):
+        data = model_data.ModelData.load_safetensors(path)
     return anny.Anny.from_model_data(
         data, skinning_method="lbs", bone_orientation="cached", pose_parameterization="local-ref"
     )

@@ -1,5 +1,6 @@
 import dataclasses
 import multiprocessing
+import re
 import socket
 
 import numpy as np
@@ -127,6 +128,14 @@ def test_a_new_process_without_network_makes_the_same_feet(people, pairs):
     giant = dataclasses.replace(people[0], left=dataclasses.replace(people[0].left, length=0.34))
     with pytest.raises(ValueError, match="does not fit into its cube"):
         make_feet(giant)
+
+
+def test_a_damaged_file_of_legs_is_named_with_what_to_do(tmp_path, monkeypatch):
+    damaged = tmp_path / legs.cache_legs().name
+    damaged.write_bytes(legs.cache_legs().read_bytes()[:1000])
+    monkeypatch.setenv("P2VLIB_CACHE", str(tmp_path))
+    with pytest.raises(ValueError, match=f"^{re.escape(str(damaged))}: cannot be read .*; delete it"):
+        legs.leg_model.__wrapped__()
 
 
 def test_wide_people_depend_only_on_seed_and_index_and_cover_their_ranges(wide):
