@@ -338,5 +338,5 @@ def _write_taxonomy(jobs: list[CaptureJob], scale: str) -> None:
             splits[job.synset][SPLITS[job.split]] += samples
     taxonomy = [{"taxonomy_id": synset, "taxonomy_name": name, **splits[synset]} for synset, name in names.items()]
     path, content = data_folder("objects", scale) / "taxonomy.json", json.dumps(taxonomy, indent=1)
-    if not path.is_file() or path.read_text("utf-8") != content:
+    if not path.is_file() or path.read_bytes() != content.encode():  # a damaged file may not be UTF-8
         write_text(path, content)

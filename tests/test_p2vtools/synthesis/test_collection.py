@@ -96,6 +96,14 @@ def test_a_damaged_capture_is_made_again(home, monkeypatch, capsys, damaged):
     assert capsys.readouterr().out.count("it is made again") == 1
 
 
+def test_a_damaged_taxonomy_is_written_again(home):
+    path = data_folder("objects", "smoke") / "taxonomy.json"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"\xff")
+    collection._write_taxonomy([TABLE], "smoke")
+    assert [TABLE.name] in [list(category.train) for category in read_taxonomy(path)]
+
+
 def test_captures_of_an_earlier_version_are_current_as_long_as_no_file_is_missing(smoke, home):
     collected = smoke.objects / "ShapeNetRendering" / "04379243" / "04379243-train-0000"
     (job,) = (job for job in collection.capture_jobs(smoke.config) if job.name == collected.name)
