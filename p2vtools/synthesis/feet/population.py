@@ -11,7 +11,7 @@ from p2vlib.geometry.frames import SIDES
 from p2vtools.synthesis.colours import MONK_TONES, monk_tone
 
 CHILD_EVERY = 7
-"""Every seventh person is a school child, so at most a fifth of any population are children."""
+"""Every seventh person is a school child, so at most a seventh of a population are children."""
 
 FOOT_LENGTH = {"man": (0.265, 0.013), "woman": (0.243, 0.012)}
 """Mean and standard deviation of the adult foot length, metres."""
@@ -39,7 +39,7 @@ class FootForm:
     ball_position: float
     """Pternion to the inner ball joint along the axis, as a share of the length."""
     heights: tuple[float, float, float]
-    """Height of the back of the foot at `deformation.HEIGHT_POSITIONS`, as shares of the length."""
+    """Height of the top of the foot at `deformation.HEIGHT_POSITIONS`, as shares of the length."""
     sole: float
     """Share by which the edge of the sole is lowered: 0 for anny's round edge, more for a flat, steep-sided sole."""
     toe_heights: tuple[float, float, float, float, float]

@@ -33,7 +33,7 @@ RAYS = 32
 
 SHADOW_GRID, SHADOW_STEP = 64, 4
 """The fill light of the floor is computed for ``SHADOW_GRID`` x ``SHADOW_GRID`` points, every ``SHADOW_STEP``-th pixel
-of its texture, 0.8 m around the foot: further away the contact shadow is invisible."""
+of its texture, in a square of 0.8 m around the foot: further away the contact shadow is invisible."""
 
 FLOOR_LIGHT, SKIN_LIGHT = 0.65, 0.4
 """Light on floor and skin near a point, as shares of that on a bare floor: they are partly in shadow."""

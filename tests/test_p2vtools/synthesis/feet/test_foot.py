@@ -49,7 +49,7 @@ def test_a_person_depends_only_on_seed_and_index_and_adults_have_the_published_l
     with pytest.raises(ValueError, match="must not be negative; found 11, -1, 0"):
         sample_population(SEED, -1)
     many = sample_population(SEED, 1000)
-    assert all(sum(person.is_child for person in many[:count]) <= count / 5 for count in range(1, 41))
+    assert all(sum(person.is_child for person in many[:count]) <= count / 7 for count in range(1, 41))
     assert all(6 <= person.age <= 85 for person in many)
     brightness = [np.mean(person.skin) for person in many]
     assert min(brightness) < 0.15 and max(brightness) > 0.5
