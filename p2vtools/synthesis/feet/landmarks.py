@@ -3,7 +3,8 @@
 The module is independent of `p2vtools.fit.measure`, which is tested against it. A landmark is the most prominent point
 of a region (Lee, Lin and Wang, J. Foot and Ankle Research 7:44, 2014): the candidates are the vertices of the template
 that are most prominent in any of 900 feet (populations 5 and 6, 450 people). On the heads of the metatarsals, vertices
-moved by the bones of the toes are excluded.
+moved by the bones of the toes are excluded. In people of wide variety other vertices may be more prominent: a foot can
+be a millimetre longer.
 """
 
 from __future__ import annotations
