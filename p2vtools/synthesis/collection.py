@@ -115,10 +115,18 @@ class CaptureJob:
 
 
 def capture_jobs(config: Config) -> Iterator[CaptureJob]:
-    """Yields a job for every person and object of ``config``."""
+    """Yields a job for every person and object of ``config``.
+
+    Raises:
+        ValueError: two splits have the same seed, and so the same people or objects.
+    """
     from p2vtools.synthesis.objects import FAMILIES
 
     feet, objects = config.feet, config.objects
+    for part in (feet, objects):
+        seeds = [getattr(part, f"{split}_seed") for split in SPLITS]
+        if len(set(seeds)) < len(seeds):
+            raise ValueError(f"seeds of {type(part).__name__} are {seeds}; expected another for each split")
     for split in SPLITS:
         seed, people = getattr(feet, f"{split}_seed"), getattr(feet, split)
         wild = (split == "train" and feet.wild_train) or people

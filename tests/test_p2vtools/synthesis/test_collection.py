@@ -184,3 +184,6 @@ def test_unknown_feet_and_negative_seeds_are_refused(home, smoke):
     with pytest.raises(ValueError, match="found -1"):
         collection.ensure_collection(invalid, workers=1)
     assert not list(data_folder("feet", "smoke").glob("*/[!.]*")), "an exception stops the collection"
+    same = replace(smoke.config, feet=replace(smoke.config.feet, train_seed=smoke.config.feet.test_seed))
+    with pytest.raises(ValueError, match="seeds of FeetData .* expected another for each split"):
+        collection.ensure_collection(same, workers=1)
