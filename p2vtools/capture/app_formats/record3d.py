@@ -16,12 +16,18 @@ MAX_DEPTH_MAP_SIZE = 2 * 2**20
 
 
 def read(archive: ExportArchive) -> Export:
-    """Newer versions store the intrinsics of each frame, because the lens focuses."""
+    """Newer versions store the intrinsics of each frame, because the lens focuses.
+
+    In recordings whose first pose is no rotation, the world is that of the first camera: the vertical is unknown.
+    """
     root = archive.find_root("metadata")
     metadata = archive.read_json(f"{root}metadata")
     width, height = to_floats("metadata", metadata, "w h")
     intrinsics = to_array("metadata", "K", metadata.get("K"), (3, 3)).T  # by columns
     poses = to_array("metadata", "poses", metadata.get("poses"), (-1, 7))
+    if len(poses) > 1 and not np.ptp(poses, axis=0).any():
+        raise ValueError("metadata: all poses are equal, as those of the selfie camera; record with the LiDAR")
+    up = Y_UP if np.abs(poses[:1, :3]).max(initial=0) > 1e-3 else None
     lenses = metadata.get("perFrameIntrinsicCoeffs")
     lenses = to_array("metadata", "perFrameIntrinsicCoeffs", lenses, (len(poses), 4)) if lenses else None
     frames = []
@@ -44,7 +50,7 @@ def read(archive: ExportArchive) -> Export:
         )
     except ImportError:
         notes.append("its depth maps are compressed with LZFSE, which needs the package pyliblzfse")
-    return Export("record3d", frames, archive.open_photo, Y_UP, True, None, points, notes)
+    return Export("record3d", frames, archive.open_photo, up, True, None, points, notes)
 
 
 def _decode(name: str, content: bytes, columns: object, aspect: float) -> Float[np.ndarray, "rows columns"]:

@@ -24,7 +24,7 @@ from p2vtools.archives.binvox import read_binvox
 from p2vtools.archives.camera_files import read_cameras
 from p2vtools.capture.app_exports import Export, read_export
 from p2vtools.capture.app_formats import colmap
-from p2vtools.capture.export_capture import capture_from_export
+from p2vtools.capture.export_capture import capture_from_export, find_floor
 from p2vtools.fit.photo_set import read_photo_set
 from p2vtools.synthesis.feet.foot import SyntheticFoot, make_feet
 from p2vtools.synthesis.feet.population import sample_population
@@ -178,6 +178,10 @@ def test_record3d(scene, weights, tmp_path):
     world = app_world(4)
     export = read_export("record3d", export_writers.record3d(tmp_path, world, *scene.photos, scene.depths))
     assert_foot_found(scene, export, tmp_path / "out", weights, world)
+    of_first_camera = np.linalg.inv(export_writers.opengl_poses(scene.photos[0], world)[0]) @ world
+    path = export_writers.record3d(tmp_path, of_first_camera, *scene.photos, scene.depths)
+    to_floor = find_floor(read_export("record3d", path)) @ of_first_camera
+    assert to_floor[1, 1] > np.cos(np.deg2rad(0.5)) and abs(to_floor[1, 3]) < 0.003, "the vertical was not recorded"
 
 
 def test_nerfstudio(scene, weights, tmp_path):
@@ -234,6 +238,7 @@ def test_invalid_exports_of_record3d(scene, tmp_path, error):
         ({"w": float("nan")}, "metadata: not JSON (NaN is not a number)"),
         ({"w": "wide"}, "metadata: w h is not an array of 2 numbers"),
         ({"poses": [[0, 0, 0, 0, 1, 1, 1]]}, "rgbd/0.jpg: its pose is not a quaternion"),
+        ({"poses": [[0, 0, 0, 1, 0, 0, 0]] * VIEWS}, "metadata: all poses are equal, as those of the selfie camera"),
         ({"dw": 7}, "rgbd/0.depth: 19200 bytes are no rows of 7 depths"),
     ):
         content = json.dumps(metadata | values)
