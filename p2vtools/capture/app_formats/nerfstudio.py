@@ -36,6 +36,8 @@ def read(archive: ExportArchive) -> Export:
     metric = all("depth_file_path" in entry and "colmap_im_id" not in entry for entry in entries)
     up = np.array([0.0, 0, 1]) if metric else None
     notes = [] if metric else ["transforms.json has no depth maps of a phone, which would prove that it is in metres"]
+    if cloud not in archive:
+        notes.append("there is no point cloud (ply_file_path), and depth maps are not read: pass what the app exported")
     return Export("nerfstudio", frames, archive.open_photo, up, metric, points=points, notes=notes)
 
 

@@ -277,6 +277,7 @@ def test_invalid_transforms_of_nerfstudio(scene, tmp_path, error):
         ({"camera_model": "OPENCV_FISHEYE"}, "the lens model OPENCV_FISHEYE"),
         ({"frames": [{"file_path": "a.jpg", "transform_matrix": [[1]]}]}, "transform_matrix is not an array of 4 x 4"),
         ({"frames": outside}, "has no ../secret.jpg, which the export refers to"),
+        ({"ply_file_path": "none.ply"}, "no plane in them; there is no point cloud (ply_file_path), and depth maps"),
     ):
         path.write_text(json.dumps(transforms | values))
         assert reason in error("nerfstudio", path)
