@@ -16,7 +16,7 @@ MAX_PRIMS = 10_000
 
 
 def read_usd(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Reads all meshes of a stage as one, in metres with y up.
+    """Reads all meshes of a stage as one, in metres with y up; without a unit in the stage, as stored.
 
     Polygons are split into fans of triangles. Subdivision, materials and animation (after its first frame) are ignored.
 
@@ -47,7 +47,8 @@ def read_usd(path: Path) -> tuple[np.ndarray, np.ndarray]:
                 raise ValueError(f"has more than {limits.SCAN_POINTS} points or face corners")
     if not points:
         raise ValueError("its stage has no mesh")
-    in_metres = UsdGeom.GetStageMetersPerUnit(stage) * np.concatenate(vertices)
+    unit = UsdGeom.GetStageMetersPerUnit(stage) if UsdGeom.StageHasAuthoredMetersPerUnit(stage) else 1.0
+    in_metres = unit * np.concatenate(vertices)
     if UsdGeom.GetStageUpAxis(stage) == UsdGeom.Tokens.z:
         in_metres = in_metres[:, [0, 2, 1]] * [1, 1, -1]
     return in_metres, np.concatenate(faces)

@@ -119,7 +119,9 @@ def test_several_usd_meshes_are_joined_and_face_outwards(tmp_path):
 
 
 def test_usd_polygons_are_split_into_fans(tmp_path):
+    """The stage has no unit, so the numbers are kept."""
     stage = new_stage(tmp_path / "a.usda")
+    stage.ClearMetadata("metersPerUnit")
     pentagon = [(0, 0, 0), (1, 0, 0), (2, 1, 0), (1, 2, 0), (0, 1, 0)]
     add_mesh(stage, "/Pentagon", pentagon, [5, 3], [0, 1, 2, 3, 4, 0, 1, 2])
     stage.Save()
