@@ -106,6 +106,8 @@ def decimate(scan: trimesh.Trimesh, max_faces: int = MAX_FACES) -> trimesh.Trime
     vertices, faces = np.asarray(scan.vertices), np.asarray(scan.faces)
     if len(faces) <= max_faces:
         return trimesh.Trimesh(vertices, faces, process=True)
+    used, corners = np.unique(faces, return_inverse=True)  # other vertices may be anywhere
+    vertices, faces = vertices[used], corners.reshape(-1, 3)
     # A surface along the grid has two triangles per cell, an oblique one about three.
     cell_size = np.sqrt(3 * scan.area / max_faces)
     indices = np.floor((vertices - vertices.min(0)) / cell_size).astype(np.int64)

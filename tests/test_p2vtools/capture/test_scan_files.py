@@ -30,6 +30,8 @@ def test_decimation_keeps_volume_and_area():
     coarse = decimate(ball, max_faces)
     assert 0.4 * max_faces < len(coarse.faces) <= max_faces
     assert coarse.volume == pytest.approx(ball.volume, rel=0.01) and coarse.area == pytest.approx(ball.area, rel=0.02)
+    with_stray_vertex = trimesh.Trimesh([*ball.vertices, [1e9] * 3], ball.faces, process=False)
+    assert (decimate(with_stray_vertex, max_faces).vertices == coarse.vertices).all()
 
 
 def test_duplicate_vertices_are_merged():
