@@ -94,7 +94,7 @@ def find_lines(picture: Picture) -> SheetLines:
         found = found[np.argsort(-lengths)[: min(MAX_SEGMENTS, (lengths > MIN_SEGMENT).sum())]]
         segments.append(_higher_side_right(found, channel))
     chroma = np.linalg.norm(lab[..., 1:].astype(float) - 128, axis=-1)
-    brightness = lab[..., 0] / np.percentile(lab[..., 0], 98)
+    brightness = lab[..., 0] / max(np.percentile(lab[..., 0], 98), 1)  # 0 in a photo taken in the pocket
     paper = (brightness > 0.6) & (chroma < 20)
     smooth = cv2.GaussianBlur(lab, (0, 0), 1.2).astype(np.float32)
     edges = np.concatenate(segments)

@@ -64,6 +64,7 @@ def test_sheet_is_found_although_a_side_is_hidden_or_edges_of_the_floor_are_long
 def test_there_is_no_sheet_on_an_empty_floor():
     floor = sheet_photo(camera_at((0, 20, 0, 5.0, 60)))  # so far away that it is a few pixels large
     assert best_candidate(floor, 866.0)[1] < sheet_capture.MIN_SCORE
+    assert not len(find_lines(np.zeros((90, 120, 3), np.uint8)).lines), "black, without a warning"
 
 
 def test_proportions_tell_paper_and_focal_length():
