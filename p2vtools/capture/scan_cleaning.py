@@ -121,7 +121,11 @@ def clean_scan(
     if unit and foot_length:
         raise ValueError("the scale of a scan comes from its unit or from the length of the foot: pass one of the two")
     rng, registration = np.random.default_rng(0), TemplateRegistration(template)
-    scale, unit, ground, notes = _find_unit(decimate(mesh), unit, foot_length, registration, rng)
+    scan = decimate(mesh)
+    if is_inside_out := _is_inside_out(scan):
+        scan.invert()
+    scale, unit, ground, notes = _find_unit(scan, unit, foot_length, registration, rng)
+    notes += ["its triangles faced inwards and were reversed"] * is_inside_out
     ground, shape = _stand_like_shape(ground, _fit_shape(ground, registration))
     end = min(FOOT_CUT_HEIGHT, _scan_end(ground.foot))
     x, _, z = shape.to_scan[:3, 0]  # from the heel to the second toe
@@ -149,6 +153,17 @@ def clean_scan(
     size = f", {1000 * length:.0f} mm long" if source != "unknown" else ""
     to_foot = to_foot @ to_toes @ ground.to_upright @ np.diag([scale] * 3 + [1.0])
     return CleanedScan(foot, shape.side, to_foot, unit, source, [*notes, *ground.notes, f"{shape.side} foot{size}"])
+
+
+def _is_inside_out(scan: trimesh.Trimesh) -> bool:
+    """Whether the triangles face inwards: the winding number at a closed surface is -1/2 then, and 1/2 otherwise.
+
+    An open surface, such as a floor, counts little: it has opposite winding numbers on its two sides.
+    """
+    points, faces = trimesh.sample.sample_surface(scan, 500, seed=0)
+    step = 0.001 * float(np.ptp(scan.vertices, axis=0).max()) * scan.face_normals[faces]
+    sides = np.stack([points + step, points - step])[:, None]
+    return bool(winding_numbers(scan.vertices, scan.faces, sides).mean() < -0.05)
 
 
 def _find_unit(

@@ -18,6 +18,7 @@ from p2vtools.capture.scan_cleaning import (
     UNKNOWN_UNIT,
     CleanedScan,
     _extend_to_floor,
+    _is_inside_out,
     _lengthen_toes,
     _stand_like_shape,
     clean_scan,
@@ -105,6 +106,12 @@ def test_the_degraded_scan_is_the_described_one(degraded):
         assert points[:, 1].max() == pytest.approx(truth.leg, abs=0.02) or truth.strays
 
 
+def test_a_scan_that_is_inside_out_is_recognised_with_and_without_a_floor(degraded):
+    for _, scan, _ in degraded:
+        reversed_scan = trimesh.Trimesh(scan.vertices, scan.faces[:, ::-1], process=False)
+        assert _is_inside_out(reversed_scan) and not _is_inside_out(scan)
+
+
 def test_degraded_scans_become_feet(degraded, cleaned):
     for (foot, _, truth), one in zip(degraded, cleaned, strict=True):
         overlap, yaw, tilt = errors(one, truth.to_scan, foot)
@@ -164,13 +171,15 @@ def test_a_scan_in_inches_that_ends_below_the_ankle_is_not_continued(feet, templ
 
 
 def test_an_unloaded_foot_in_two_pieces_is_scaled_to_the_given_length(template):
-    """High arch, toes up, sole scanned, a gap between foot and leg, and a size that is a foot's in no unit."""
+    """Arched, toes up, sole scanned, a gap between foot and leg, inside out, and a size that is a foot's in no unit."""
     (person,) = sample_population(4713, 1)
     shape = replace(person.left, compression=0.0002, arch=0.014, toe_flexion=(-18.0,) * 5)
     foot = make_feet(replace(person, left=shape))["left"]
     pieces = [between(foot.leg_mesh, *heights) for heights in ((-1, 0.085), (0.095, 0.3))]
     scan = trimesh.util.concatenate(pieces).apply_scale(3.7)
+    scan.invert()
     cleaned = clean_scan(scan, template, foot_length=foot.length)
+    assert "its triangles faced inwards and were reversed" in cleaned.notes
     assert cleaned.scale == "foot length" and cleaned.side == "left"
     assert measure_foot(cleaned.mesh, "left")[0].length == pytest.approx(1000 * foot.length, abs=0.5)
     assert errors(cleaned, np.diag([3.7, 3.7, 3.7, 1]), foot)[0] > 0.85, "neither heel nor ball is cut off"
