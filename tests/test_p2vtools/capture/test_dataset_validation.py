@@ -49,12 +49,14 @@ def write_source(folder: Path, foot: SyntheticFoot, seed: int) -> Path:
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory) -> Path:
-    """Three captures of two people."""
+    """Three captures of two people, seen with the Finder of macOS."""
     work = tmp_path_factory.mktemp("submissions")
     one, two = (make_feet(person) for person in sample_population(4714, 2))
     for name, foot, seed in ((LEFT, one["left"], 0), (RIGHT, one["right"], 10), (OTHER, two["left"], 20)):
         capture = write_source(work / name, foot, seed)
         submit_capture(capture, Submission(work / "tree", name.partition("-")[0], foot.side, "yes"))
+    for folder in (RENDERINGS, VOXELS):
+        (work / "tree" / folder / ".DS_Store").touch()
     return work / "tree"
 
 
