@@ -317,6 +317,8 @@ def _with_cameras(source: Source, out: Path) -> WrittenCapture:
         return mat_capture.capture_on_mat(source.path, get_mat(source.paper), source.side, out, progress.log, ruler)
     if source.ruler is not None:
         raise ValueError("--ruler is the ruler on a mat; remove it, or pass the paper of the mat with --mat")
+    if source.app and source.paper not in (PAPER, "none"):
+        raise ValueError("--mat is not needed with --from, which gives the cameras and the scale; remove one of them")
     from p2vtools.capture.app_exports import read_export
     from p2vtools.capture.export_capture import capture_from_export
     from p2vtools.capture.sfm import read_photos_without_mat

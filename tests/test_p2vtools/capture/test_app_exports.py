@@ -230,6 +230,7 @@ def test_invalid_exports_of_record3d(scene, tmp_path, error):
     path = export_writers.record3d(tmp_path, app_world(1), *scene.photos, scene.depths)
     changed = tmp_path / "changed.r3d"
     assert "omit the foot length" in error("record3d", path, "--foot-length", "250")
+    assert "--mat is not needed with --from" in error("record3d", path, "--mat", "a3")
     assert "foot.r3d: has no transforms.json" in error("nerfstudio", path)
     metadata = json.loads(zipfile.ZipFile(path).read("metadata"))
     for values, reason in (
