@@ -8,7 +8,7 @@ PHOTO_BYTES = 64 * MIB
 """Largest file of a photo."""
 
 PHOTO_PIXELS = 64_000_000
-"""Largest photo of a phone; phones have up to 50 million pixels."""
+"""Largest photo, pixels. Phones take 12 to 50 million unless they are set to their full 108 or 200 million."""
 
 TRAINING_PIXELS = 4096 * 4096
 """Largest photo of a training capture."""

@@ -92,7 +92,7 @@ def decode_photo(
         except UnidentifiedImageError:
             raise FileError(path, "not a readable image", expected) from None
         if image.width * image.height > max_pixels:
-            raise FileError(path, f"{image.width} x {image.height} pixels", f"the limit is {max_pixels}")
+            raise FileError(path, f"{image.width} x {image.height} pixels", f"the limit is {max_pixels}: reduce it")
         if min_side:
             image.draft(None, (min_side, min_side))
         image.load()
