@@ -109,8 +109,9 @@ def measure(
     scale = record.scale if record else _scale_without_record(mesh)
     if fit and scale == "unknown":
         raise ValueError(f"{mesh}: its size is unknown, so it cannot be fitted into shoes; {NO_SCALE}")
+    weights = pretrained.load_pretrained()
     try:
-        measures, landmarks = measure_foot(foot, side)
+        (measures, landmarks), apparent = measure_foot(foot, side), side_of_mesh(foot, weights)
     except ValueError as error:
         raise ValueError(f"{mesh}: {error}; if it is a scan, clean it first: p2v clean {mesh} --out SCAN") from error
     progress.log(f"{mesh}:")
@@ -121,7 +122,7 @@ def measure(
     else:
         _print_measures(measures, scale)
         progress.log("  no interval: this mesh has no record of how it was made, so its uncertainty is unknown")
-    if (apparent := side_of_mesh(foot, pretrained.load_pretrained())) != side:
+    if apparent != side:
         progress.log(f"  it looks like a {apparent} foot; measured as a {side} one, as given by --side")
     if out or fit:
         from p2vtools import viewer

@@ -140,6 +140,9 @@ def test_measure_command(tmp_path, capsys, command_error):
     (tmp_path / "text.obj").write_text("nothing")
     assert "no such file" in command_error("measure", tmp_path / "none.obj", "--side", "left")
     assert "text.obj: no triangles" in command_error("measure", tmp_path / "text.obj", "--side", "left")
+    trimesh.Trimesh(foot.vertices, foot.faces[:, ::-1], process=False).export(tmp_path / "reversed.obj")
+    error = command_error("measure", tmp_path / "reversed.obj", "--side", "right")
+    assert "reversed.obj: the mesh is inside out" in error and "clean it first" in error
 
 
 @pytest.mark.parametrize(
