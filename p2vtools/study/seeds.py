@@ -26,6 +26,9 @@ CALIBRATION = ("threshold", "intervals", "verdict")
 WEIGHTS, EVALUATION = "rays-foot", "evaluate"
 """Names of the designs that are no notebooks."""
 
+READS_EVALUATION = "07_fit"
+"""The notebook of the people of the evaluation; it uses none of the test people of the other notebooks."""
+
 
 def seeds_path() -> Path:
     """The committed file of seeds: ``draws``, oldest first, and ``looks``, one per result."""
@@ -125,7 +128,7 @@ def is_frozen(look: dict[str, Any], draws: list[dict[str, Any]]) -> bool:
 
 
 def find_results(drawn: dict[str, int]) -> list[dict[str, Any]]:
-    """Result, people, commit and design of each result of the checkout; those of pages have the people of ``drawn``."""
+    """Result, people, commit and design of each result of the checkout; those of pages and of 07 are of ``drawn``."""
     found = []
 
     def add(file: Path, people: dict[str, int], commit_: str, design: str | None) -> None:
@@ -138,6 +141,8 @@ def find_results(drawn: dict[str, int]) -> list[dict[str, Any]]:
         config = read_json(file.with_suffix(".config.json"), "expected the configuration of a run")
         manifest = read_json(file, "expected the manifest of a run")
         people = {f"{name}.test": config[name]["test_seed"] for name in ("feet", "objects")}
+        if file.stem == READS_EVALUATION:
+            people = {EVALUATION: drawn[EVALUATION]}
         add(file, people, manifest["commit"], manifest.get("design"))
     card = read_json(file := _weights().with_suffix(".json"), "expected the card of the weights")
     add(file, {"feet.test": card["data"]["people"]["test_seed"]}, card["commit"], card.get("design"))

@@ -42,12 +42,12 @@ def run_benchmark(
     Raises:
         ValueError: a share that is not above 0 and at most 1.
     """
-    out, began = out or summary.benchmark_folder(), time.perf_counter()
+    out, began, revision = out or summary.benchmark_folder(), time.perf_counter(), commit()
     results = _run_cases(share, tuple(CASES), workers, scheduler)
     for part in summary.PARTS:
         write_text(out / f"{part}.csv", _rows(results, part).to_csv(index=False, float_format="%.5g"))
     tables = summary.summary_tables(summary.read_rows(out))
-    write_text(out / "README.md", _page(tables, share, results, time.perf_counter() - began))
+    write_text(out / "README.md", _page(tables, revision, share, results, time.perf_counter() - began))
     return out
 
 
@@ -88,14 +88,16 @@ def _evaluate_case(path: Path, part: str, case: int) -> None:
     write_text(home() / path, json.dumps({"part": part, "seconds": seconds, "rows": rows}))
 
 
-def _page(tables: dict[str, pd.DataFrame | pd.Series], share: float, results: list[dict], seconds: float) -> str:
-    """The tables as Markdown, below the commit and the cost of the benchmark."""
+def _page(
+    tables: dict[str, pd.DataFrame | pd.Series], revision: str, share: float, results: list[dict], seconds: float
+) -> str:
+    """The tables as Markdown, below the commit at which the benchmark began, and its cost."""
     costs = pd.DataFrame(results).groupby("part").seconds.agg(["count", "sum"])
     costs = ", ".join(f"{row['count']:.0f} {part} {row['sum'] / 60:.1f} min" for part, row in costs.iterrows())
     lines = [
         "# From a phone to a shoe size, evaluated",
         "",
-        f"`p2v evaluate` at {commit()}, design {design_digest([__name__])}, {share:.0%} of its cases; minutes of one "
+        f"`p2v evaluate` at {revision}, design {design_digest([__name__])}, {share:.0%} of its cases; minutes of one "
         f"core: {costs}.",
         f"This run took {seconds / 60:.1f} minutes without the cases that an earlier run had finished.",
     ]

@@ -33,14 +33,8 @@ def read_rows(folder: Path | None = None) -> dict[str, pd.DataFrame]:
     for part in PARTS:
         if not (folder / f"{part}.csv").is_file():
             raise FileNotFoundError(f"{folder / part}.csv: missing; run `make evaluate`")
-    return {part: _read_table(folder / f"{part}.csv") for part in PARTS}
-
-
-def _read_table(path: Path) -> pd.DataFrame:
-    table = pd.read_csv(path, dtype={"refused": str})
-    if "way" in table and "verdict" not in table:  # of an earlier version
-        table["verdict"] = np.nan
-    return table.fillna({"refused": ""})  # empty: the scan was not refused
+    tables = {part: pd.read_csv(folder / f"{part}.csv", dtype={"refused": str}) for part in PARTS}
+    return {part: table.fillna({"refused": ""}) for part, table in tables.items()}  # empty: the scan was not refused
 
 
 def pose_table(photos: pd.DataFrame) -> pd.DataFrame:
