@@ -122,11 +122,52 @@ def test_accuracy_of_the_weights(weights):
         assert text + f"the reported interval of ± {length.half_width.mean():.0f} mm" in accuracy
 
 
-def test_accuracy_on_a_sheet_is_that_of_the_page_on_accuracy():
-    section = TEXTS["docs/accuracy.md"].partition("## On a sheet of paper")[2].partition("\n## ")[0]
+def test_accuracy_from_photos_is_that_of_the_committed_rows():
+    """Errors, intervals and sizes by way and number of photos; half an English size is 25.4 / 6 mm."""
+    section = TEXTS["docs/accuracy.md"].partition("## From photos to a shoe size")[2].partition("\n## ")[0]
+    fits = pd.read_csv(ROOT / "reports/evaluate/fits.csv").query("measure == 'length'")
+    titles = {"mat, ": "mat", "sheet, ": "sheet", "true cameras": "exact", "a phone's": "tracking", "noted": "noted"}
+    lines = [line for line in section.splitlines() if re.search(", .* photos? \\|", line)]
+    assert len(lines) == 7
+    for line in lines:
+        (way,) = [way for title, way in titles.items() if line.startswith(f"| {title}")]
+        views = {"one": 1, "two": 2, "four": 4, "eight": 8}[re.search(r"(\w+) photos? \|", line)[1]]
+        cells = [cell.strip() for cell in line.split("|")[2:]]
+        assert cells[:4] == [*_accuracy(fits, way, views)], line
+    for column, way in enumerate(("mat", "sheet")):
+        results, errors, inside, size = _accuracy(fits, way, 8)
+        median, largest, bias = errors.removesuffix(" mm").split(", ")
+        expected = [f"{median} and {largest} mm", f"{bias} ± ", inside, size.removesuffix(" %")]
+        for title, text in zip(
+            ("length: median", "length: bias", "length inside", "English size"), expected, strict=True
+        ):
+            (line,) = [line for line in section.splitlines() if line.startswith(f"| {title}")]
+            assert text in line.split("|")[2 + column], line
+        assert results.replace(", ", " and ") in section
+    sheets = pd.read_csv(ROOT / "reports/evaluate/photos.csv")
+    sheets = sheets[sheets.mat.str.startswith("plain")]
+    lengths = fits[(fits.way == "sheet") & (fits.views == 8)]
+    half = [f"{sheets.mm.median():.1f}", f"{sheets.mm.quantile(0.95):.1f}", _accuracy(fits, "sheet", 8)[1][:3]]
+    assert f"{half[0]} and {half[1]} mm" in section and f"{100 * sheets.solved.mean():.0f} %; four" in section
+    assert (lengths.found.isna().sum(), len(lengths)) == (4, 40)
     repeated = re.search(r"On\srendered photos half .*?\(\[accuracy\]", TEXTS["docs/your-own-photos.md"], re.DOTALL)[0]
-    assert len(numbers := re.findall(r"\d+\.\d+", repeated)) == 3
-    assert set(numbers) <= set(re.findall(r"\d+\.\d+", section))
+    assert re.findall(r"\d+\.\d+", repeated) == half
+
+
+def _accuracy(fits: pd.DataFrame, way: str, views: int) -> tuple[str, str, str, str]:
+    """Results and those judged good; errors of the length; how many are inside; sizes within a half."""
+    part = fits[(fits.way == way) & (fits.views == views)]
+    found = part.found.where(part.verdict != "not usable")
+    error = (found - part.truth).dropna()
+    inside = int((error.abs() <= part.within[error.index]).sum())
+    good = int((part.verdict == "good").sum()) or "none"
+    halves = (found / (25.4 / 6)).round() - (part.truth / (25.4 / 6)).round()
+    return (
+        f"{len(error)}, {good}",
+        f"{error.abs().median():.1f}, {error.abs().quantile(0.95):.1f}, {error.mean():+.1f} mm",
+        f"{inside} of {len(error)}",
+        f"{100 * (halves.abs() <= 1).mean():g} %",
+    )
 
 
 def test_the_scripts_run(smoke, tmp_path):

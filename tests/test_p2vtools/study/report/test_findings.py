@@ -83,7 +83,7 @@ def test_an_evaluation_has_a_page(home: Path):
     page = build_evaluation(folder)
     check_page(page, folder)
     text = Page(page.read_text()).text
-    assert "Error of the length from photos" in text and "25 of 40 people have a usable result" in text
+    assert "Error of the length from photos" in text and "40 of 40 people have a usable result" in text
     assert "Cameras of photos on a mat" in text
     rows = pd.DataFrame({"way": "mat", "views": 8, "measure": "length", "truth": 250.0, "found": [252.0, 253.0, 300.0]})
     (finding,) = _lengths(rows.assign(verdict=["good", "doubtful", "not usable"]))
