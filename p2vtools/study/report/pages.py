@@ -163,8 +163,8 @@ def _index(folder: Path, scale: str, completed: Sequence[Manifest], parameters: 
     if parameters:
         title = f"Feet from photos: a run of a sweep at scale {scale} with {format_parameters(parameters)}"
     lead = (
-        f"From a few photos to a solid foot: {_count(completed)} in {minutes:.0f} minutes on "
-        f"{_all(completed, 'machine')}; tested on {config['feet']['test']} unseen people."
+        f"From a few photos to a solid foot: {_count(completed)} in {minutes:.0f} minutes, without trainings "
+        f"of earlier runs, on {_all(completed, 'machine')}; tested on {config['feet']['test']} unseen people."
     )
     metrics = read_metrics(folder / "metrics.csv")
     checks = _checks(folder, completed)
@@ -329,7 +329,7 @@ def _summary(config: dict[str, Any], completed: Sequence[Manifest], minutes: flo
     return {
         "Run": f"{_count(completed)} at scale {config['scale']}",
         "Machine": f"{_all(completed, 'machine')}, networks on {_all(completed, 'device')}",
-        "Cost": f"{minutes:.1f} minutes in total, at most {peak:.2f} GiB of memory",
+        "Cost": f"{minutes:.1f} minutes in total without trainings of earlier runs, at most {peak:.2f} GiB of memory",
         "Feet": f"{people} people for {splits}, both feet, two domains with {feet['views']} photos each{wild}",
         "Objects": f"{things} for {splits} in each of thirteen categories, {objects['views']} photos each",
         "Networks": f"{', '.join(config['networks'])}; photos of {config['image_size']} pixels",
