@@ -146,7 +146,7 @@ def clean_scan(
             f"the object on the floor of the scan is {1000 * length:.0f} mm long in {unit}; expected a foot of 100 to"
             f" {1000 * FOOT_CUBE_EDGE:.0f} mm: check the unit, and that the scan shows one foot and little else"
         )
-    notes.append("toes are lengthened, because apps smooth them: an exact mesh becomes about 2 mm too long")
+    notes.append("toes are lengthened, because apps smooth them: an exact mesh becomes 2 to 3 mm too long")
     if end < FOOT_CUT_HEIGHT:
         notes.append(f"the scan ends at {1000 * end:.0f} mm, and so does the foot")
     source = "foot length" if foot_length else "file" if unit in UNITS else "unknown"
