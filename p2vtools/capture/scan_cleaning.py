@@ -58,9 +58,9 @@ blur shrinks convex parts. Both tuned on people of the training population (`p2v
 BEVEL = 0.009
 """The edge of a sole rises by this height, metres, over the same width; the part that the floor hides is drawn in."""
 
-RESMOOTHING, MAX_LOSS = 0.007, 0.008
-"""Smoothing by the app and by `BLUR` has taken as much from the tips of the toes, thin or blunt, as another blur by
-`RESMOOTHING` takes from them, metres; more than `MAX_LOSS` is noise. Estimated on the training population."""
+SECOND_BLUR, MAX_SHORTENING = 0.007, 0.008
+"""Smoothing by the app and by `BLUR` has shortened the toes, thin or blunt, by as much as another blur by `SECOND_BLUR`
+does, metres; more than `MAX_SHORTENING` is noise. Estimated on the training population."""
 
 FOREFOOT_SHARE = 0.3
 """The share of the foot length over which the length is given back to the toes."""
@@ -122,18 +122,20 @@ def clean_scan(
         raise ValueError("the scale of a scan comes from its unit or from the length of the foot: pass one of the two")
     rng, registration = np.random.default_rng(0), TemplateRegistration(template)
     scan = decimate(mesh)
-    if is_inside_out := _is_inside_out(scan):
+    is_inside_out = _is_inside_out(scan)
+    if is_inside_out:
         scan.invert()
     scale, unit, ground, notes = _find_unit(scan, unit, foot_length, registration, rng)
-    notes += ["its triangles faced inwards and were reversed"] * is_inside_out
+    if is_inside_out:
+        notes.append("its triangles faced inwards and were reversed")
     ground, shape = _stand_like_shape(ground, _fit_shape(ground, registration))
     end = min(FOOT_CUT_HEIGHT, _scan_end(ground.foot))
     x, _, z = shape.to_scan[:3, 0]  # from the heel to the second toe
     to_toes = trimesh.transformations.rotation_matrix(np.arctan2(z, x), [0, 1, 0])
     occupancy, cube = _closed_occupancy(ground, shape, end), _grid_cube(ground)
     vertices, faces = to_mesh(occupancy, cube, LEVEL)
-    smoother = to_mesh(ndimage.gaussian_filter(occupancy, RESMOOTHING / VOXEL_SIZE, mode="nearest"), cube, LEVEL)[0]
-    surfaces = (trimesh.transform_points(points, to_toes) for points in (vertices, smoother, shape.surface.vertices))
+    blurred, _ = to_mesh(ndimage.gaussian_filter(occupancy, SECOND_BLUR / VOXEL_SIZE, mode="nearest"), cube, LEVEL)
+    surfaces = (trimesh.transform_points(points, to_toes) for points in (vertices, blurred, shape.surface.vertices))
     foot = trimesh.Trimesh(_lengthen_toes(*surfaces), faces, process=False)
     to_foot = trimesh.transformations.translation_matrix(-foot.bounds.mean(0) * [1, 0, 1] - [0, foot.bounds[0, 1], 0])
     foot.apply_transform(to_foot)
@@ -333,21 +335,21 @@ def _length(vertices: Float[np.ndarray, "vertices 3"]) -> float:
 
 def _lengthen_toes(
     vertices: Float[np.ndarray, "vertices 3"],
-    smoother: Float[np.ndarray, "smoother 3"],
+    blurred: Float[np.ndarray, "blurred 3"],
     fitted: Float[np.ndarray, "fitted 3"],
 ) -> Float[np.ndarray, "vertices 3"]:
     """Gives back the length that smoothing has taken from the toes.
 
     Args:
         vertices: of the closed surface, with the toes along +x.
-        smoother: the same, blurred once more.
+        blurred: of the same surface, blurred once more.
         fitted: the fitted shape, whose length errs independently of that of the surface; the mean of both is taken.
     """
     length = _length(vertices)
-    loss = min(length - _length(smoother), MAX_LOSS) + (_length(fitted) - length) / 2
+    shortening = min(length - _length(blurred), MAX_SHORTENING) + (_length(fitted) - length) / 2
     heel, toes = vertices[:, 0].min(), vertices[:, 0].max()
     share = ((vertices[:, 0] - toes) / (FOREFOOT_SHARE * (toes - heel)) + 1).clip(0, 1)
-    return vertices + max(loss, 0.0) * share[:, None] * [1, 0, 0]
+    return vertices + max(shortening, 0.0) * share[:, None] * [1, 0, 0]
 
 
 # -------------------------------------------------------------------------------------------------------------- writing
