@@ -26,7 +26,7 @@ CALIBRATION = ("threshold", "intervals", "verdict")
 WEIGHTS, EVALUATION = "rays-foot", "evaluate"
 """Names of the designs that are no notebooks."""
 
-READS_EVALUATION = "07_fit"
+EVALUATION_NOTEBOOK = "07_fit"
 """The notebook of the people of the evaluation; it uses none of the test people of the other notebooks."""
 
 
@@ -141,7 +141,7 @@ def find_results(drawn: dict[str, int]) -> list[dict[str, Any]]:
         config = read_json(file.with_suffix(".config.json"), "expected the configuration of a run")
         manifest = read_json(file, "expected the manifest of a run")
         people = {f"{name}.test": config[name]["test_seed"] for name in ("feet", "objects")}
-        if file.stem == READS_EVALUATION:
+        if file.stem == EVALUATION_NOTEBOOK:
             people = {EVALUATION: drawn[EVALUATION]}
         add(file, people, manifest["commit"], manifest.get("design"))
     card = read_json(file := _weights().with_suffix(".json"), "expected the card of the weights")
