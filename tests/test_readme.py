@@ -137,21 +137,56 @@ def test_accuracy_from_photos_is_that_of_the_committed_rows():
     for column, way in enumerate(("mat", "sheet")):
         results, errors, inside, size = _accuracy(fits, way, 8)
         median, largest, bias = errors.removesuffix(" mm").split(", ")
-        expected = [f"{median} and {largest} mm", f"{bias} ± ", inside, size.removesuffix(" %")]
+        part = fits[(fits.way == way) & (fits.views == 8)]
+        half_width = 1.96 * (part.found - part.truth).std() / part.found.count() ** 0.5
+        expected = [f"{median} and {largest} mm", f"{bias} ± {half_width:.1f} mm", inside, size.removesuffix(" %")]
+        assert f" {part.iou.mean():.3f} |" in section and f"± {part.within.median():.1f}" in section
         for title, text in zip(
             ("length: median", "length: bias", "length inside", "English size"), expected, strict=True
         ):
             (line,) = [line for line in section.splitlines() if line.startswith(f"| {title}")]
             assert text in line.split("|")[2 + column], line
         assert results.replace(", ", " and ") in section
-    sheets = pd.read_csv(ROOT / "reports/evaluate/photos.csv")
-    sheets = sheets[sheets.mat.str.startswith("plain")]
+    photos = pd.read_csv(ROOT / "reports/evaluate/photos.csv")
+    sheets = photos[photos.mat.str.startswith("plain")]
+    results = sheets[sheets.groupby("case").solved.transform("any")]
+    assert f"{100 * results.solved.mean():.0f} % without these" in section
+    for paper, part in fits[(fits.way == "mat") & (fits.views == 8)].groupby("mat"):
+        of_paper = photos[photos.mat == paper]
+        errors = f"{paper.upper()} {of_paper.mm.median():.1f} and {of_paper.mm.quantile(0.95):.1f} mm"
+        placed = f"{paper.upper()} {100 * of_paper.solved.mean():g} %"
+        bias = f"{paper.upper()} {(part.found - part.truth).mean():+.1f}"
+        assert all(text in section for text in (errors, placed, bias)), (errors, placed, bias)
     lengths = fits[(fits.way == "sheet") & (fits.views == 8)]
     half = [f"{sheets.mm.median():.1f}", f"{sheets.mm.quantile(0.95):.1f}", _accuracy(fits, "sheet", 8)[1][:3]]
     assert f"{half[0]} and {half[1]} mm" in section and f"{100 * sheets.solved.mean():.0f} %; four" in section
     assert (lengths.found.isna().sum(), len(lengths)) == (4, 40)
     repeated = re.search(r"On\srendered photos half .*?\(\[accuracy\]", TEXTS["docs/your-own-photos.md"], re.DOTALL)[0]
     assert re.findall(r"\d+\.\d+", repeated) == half
+
+
+def test_scans_before_are_the_first_of_the_committed_ones():
+    section = TEXTS["docs/accuracy.md"].partition("## Scans")[2].partition("\n## ")[0]
+    fits, scans = (pd.read_csv(ROOT / f"reports/evaluate/{name}.csv").query("case < 60") for name in ("fits", "scans"))
+    lengths = fits[(fits.way == "scan") & (fits.measure == "length")]
+    error = lengths.found - lengths.truth
+    assert f"median error | {error.abs().median():.1f} mm" in section and f"bias | {error.mean():.1f} mm" in section
+    assert f"95th percentile | {error.abs().quantile(0.95):.1f} mm" in section
+    assert f"5th percentile | {scans.iou.median():.2f} and {scans.iou.quantile(0.05):.2f} |" in section
+
+
+def test_left_and_right_feet_are_reconstructed_alike():
+    rows = read_metrics(ROOT / "reports/quick/metrics.csv")
+    rows = rows[(rows.notebook == "06_systems") & (rows.variant == "main") & (rows.dataset == "feet") & rows.selected]
+    rows = rows[(rows.look == "phone") & (rows.placement == "true")]
+    texts = []
+    for model, views in (("unprojection", 8), ("unprojection", 4), ("mean-shape", 4)):
+        part = rows[(rows.model == model) & (rows.views == views)]
+        side = part["sample"].str.rpartition("-")[2]
+        iou = part.groupby(["subject", side]).iou.mean().unstack()
+        gain = iou["left"] - iou["right"]
+        texts.append(f"{gain.mean():.3f} ± {1.96 * gain.std() / len(gain) ** 0.5:.3f}")
+    assert all(text in TEXTS["data/README.md"] for text in texts), texts
 
 
 def _accuracy(fits: pd.DataFrame, way: str, views: int) -> tuple[str, str, str, str]:
