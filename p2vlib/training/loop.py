@@ -111,12 +111,7 @@ def train(
         if step + 1 < recipe.steps and main:
             checkpoints.save(checkpoint, model, provenance, history, optimizer, step + 1, average)
         report("  " + folder.name + ": " + _epoch_line(row, recipe))
-    release(accelerator, network, model)
-    model.eval()
-    for group in optimizer.param_groups:  # another training of the network may train what this one has frozen
-        nn.ParameterList(group["params"]).requires_grad_()
-    if average:
-        model.load_state_dict(result.state_dict())
+    _finish(accelerator, network, model, optimizer, average)
     if main:
         checkpoints.save(finished, model, provenance, history)
         checkpoint.unlink(missing_ok=True)
@@ -136,6 +131,23 @@ def _prepare(
     if compiled:
         model.compile()
     return network, optimizer, average
+
+
+def _finish(
+    accelerator: Accelerator,
+    network: nn.Module,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    average: AveragedModel | None,
+) -> None:
+    """Leaves ``model`` with its final weights, in evaluation mode, and ready for another training."""
+    release(accelerator, network, model)
+    model.eval()
+    for group in optimizer.param_groups:  # a second stage has frozen some
+        for parameter in group["params"]:
+            parameter.requires_grad_()
+    if average:
+        model.load_state_dict(average.module.state_dict())
 
 
 def _batches(
