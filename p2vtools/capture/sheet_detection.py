@@ -55,6 +55,10 @@ MAX_OFFSET = 4.0
 STRIP, SAME_COLOUR = 7.0, 4.0
 """Distance from a side at which its two colours are compared, and their largest difference without an edge (Lab)."""
 
+MAX_CHROMA, MAX_TINT, SAME_TINT = 20.0, 40.0, 8.0
+"""Largest chroma (Lab) of paper in white light, of the brightest parts of a photo that may be paper in coloured light,
+and the largest difference of paper from these, whose chroma decreases with the brightness."""
+
 MIN_COVER = 0.25
 """Share of each of three sides that has to be covered by edges."""
 
@@ -93,12 +97,26 @@ def find_lines(picture: Picture) -> SheetLines:
         lengths = np.linalg.norm(found[:, 1] - found[:, 0], axis=1)
         found = found[np.argsort(-lengths)[: min(MAX_SEGMENTS, (lengths > MIN_SEGMENT).sum())]]
         segments.append(_higher_side_right(found, channel))
-    chroma = np.linalg.norm(lab[..., 1:].astype(float) - 128, axis=-1)
-    brightness = lab[..., 0] / max(np.percentile(lab[..., 0], 98), 1)  # 0 in a photo taken in the pocket
-    paper = (brightness > 0.6) & (chroma < 20)
+    paper, brightness = _like_paper(lab)
     smooth = cv2.GaussianBlur(lab, (0, 0), 1.2).astype(np.float32)
     edges = np.concatenate(segments)
     return SheetLines(*_merge(edges - centre, _paper_beside(edges, np.where(paper, brightness, 0.6))), smooth, paper)
+
+
+def _like_paper(
+    lab: UInt8[np.ndarray, "height width 3"],
+) -> tuple[Bool[np.ndarray, "height width"], Float[np.ndarray, "height width"]]:
+    """Where a photo looks like paper, and its brightness relative to its brightest parts.
+
+    Paper is bright, and nearly colourless or, in the light of a warm lamp, of the colour of the brightest parts.
+    """
+    colour = lab[..., 1:].astype(float) - 128
+    brightness = lab[..., 0] / max(np.percentile(lab[..., 0], 98), 1)  # 0 in a photo taken in the pocket
+    tint = np.median(colour[brightness >= 1], axis=0) if (brightness >= 1).any() else np.zeros(2)
+    paper = np.linalg.norm(colour, axis=-1) < MAX_CHROMA
+    if np.linalg.norm(tint) < MAX_TINT:
+        paper |= np.linalg.norm(colour - brightness[..., None] * tint, axis=-1) < SAME_TINT
+    return paper & (brightness > 0.6), brightness
 
 
 def _paper_beside(segments: Segments, whiteness: Float[np.ndarray, "height width"]) -> Float[np.ndarray, " segments"]:

@@ -61,6 +61,15 @@ def test_sheet_is_found_although_a_side_is_hidden_or_edges_of_the_floor_are_long
     assert min(abs(np.roll(corners, turn, 0) - sheet_outline(camera)).max() for turn in range(4)) < 8
 
 
+def test_a_sheet_in_the_light_of_a_warm_lamp_is_paper():
+    """The sheet has a chroma of 35 in the warm photo; the floor is as little paper as in the other."""
+    photo = sheet_photo(camera_at(ROWS[0]))
+    warm = (photo * [1.0, 0.92, 0.67]).astype(np.uint8)
+    focal = camera_at(ROWS[0]).intrinsics[0, 0] * 1000 / WIDTH
+    assert best_candidate(warm, focal)[1] == pytest.approx(best_candidate(photo, focal)[1], abs=0.1)
+    assert find_lines(warm).paper.mean() == pytest.approx(find_lines(photo).paper.mean(), abs=0.01)
+
+
 def test_there_is_no_sheet_on_an_empty_floor():
     floor = sheet_photo(camera_at((0, 20, 0, 5.0, 60)))  # so far away that it is a few pixels large
     assert best_candidate(floor, 866.0)[1] < sheet_capture.MIN_SCORE
