@@ -53,7 +53,7 @@ test-browser: setup
 	@$(BIN) -c 'import playwright' 2>/dev/null || \
 	  $(BIN) -m pip install --quiet --disable-pip-version-check --editable '.[browser]' || true
 	$(P2V) data --scale smoke
-	$(BIN) -m pytest tests/browser
+	$(PYTEST) tests/browser
 
 # Kills on one core; races, full disks, no network and damaged files on another: docs/reliability.md.
 MINUTES ?= 30
