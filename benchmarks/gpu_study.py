@@ -13,13 +13,15 @@ memory of one training step of every network, measured unless the file is there)
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import statistics
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
-from multiprocessing import get_context
+from multiprocessing import connection, get_context, parent_process
 from pathlib import Path
 
 import numpy as np
@@ -183,6 +185,16 @@ def run_seed(options: argparse.Namespace, seed: int) -> tuple[pd.DataFrame, pd.D
     return study.write()
 
 
+def watch_parent() -> None:
+    """Ends this process as soon as the one that started it has ended, also by a signal."""
+
+    def wait() -> None:
+        connection.wait([parent_process().sentinel])
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
 def run(options: argparse.Namespace) -> None:
     """Runs the whole study and writes its files to the folder ``options.out``."""
     began = time.perf_counter()
@@ -191,7 +203,7 @@ def run(options: argparse.Namespace) -> None:
     names = [name for name in models.names() if name.endswith("-narrow") == options.narrow or name == "unprojection"]
     if not (options.out / "steps.csv").is_file():
         time_steps(names).to_csv(options.out / "steps.csv", index=False)
-    with ProcessPoolExecutor(options.seeds, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(options.seeds, get_context("spawn"), initializer=watch_parent) as pool:
         results = list(pool.map(run_seed, [options] * options.seeds, range(options.seeds)))
     metrics, trainings = (pd.concat(parts, ignore_index=True) for parts in zip(*results, strict=True))
     write(metrics, trainings, options, time.perf_counter() - began)
