@@ -25,10 +25,10 @@ SEED = 0x9E6BF54
 """Seed of the people of the benchmark; no network was trained and no threshold chosen on them (`config.FeetData`)."""
 
 PAPERS = ("a3", "a4")
-"""Paper of the mat, person by person; two A4 sheets glued together are an A3."""
+"""Paper of the mat, for two people each, so for left and right feet; two A4 sheets glued together are an A3."""
 
 SHEETS = ("a4", "letter")
-"""Plain sheets, for two people each."""
+"""Plain sheets, for four people each."""
 
 WIDTH, HEIGHT = 960, 720
 """Size of a photo in pixels: a third of a phone's, so the marks of the mat are three times harder to detect."""
@@ -101,7 +101,7 @@ def render_walk(case: int, views: int, plain: bool = False) -> Walk:
     rng = np.random.default_rng(seed)
     walk = sample_phone_trajectory(rng, views, np.array([0.0, 0.05, 0.0]), pixels=WIDTH)
     cameras = [_crop_to_landscape(camera) for camera in walk.cameras]
-    paper = SHEETS[case // 2 % len(SHEETS)] if plain else PAPERS[case % len(PAPERS)]
+    paper = SHEETS[case // 4 % len(SHEETS)] if plain else PAPERS[case // 2 % len(PAPERS)]
     mat = None if plain else get_mat(paper)
     sheet = random_plain_sheet(paper, rng) if mat is None else random_sheet(mat, rng)
     lens = Optics(float(rng.uniform(-DISTORTION, DISTORTION)), SHAKE * rng.standard_normal((views, 2)))

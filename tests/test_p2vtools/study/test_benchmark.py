@@ -20,6 +20,7 @@ def rows() -> dict[str, pd.DataFrame]:
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(walks, "SEED", 221152481)
+        patch.setattr(walks, "SHEETS", ("a4",))
         patch.setattr(captures, "VIEWS", (1, 4))
         return captures.evaluate_capture(12, views=4)
 
@@ -52,6 +53,13 @@ def test_walk_does_not_share_the_random_stream_of_the_person(monkeypatch):
     shared = np.random.default_rng([walks.SEED, 3])
     shared = walks.sample_phone_trajectory(shared, 2, np.array([0.0, 0.05, 0.0]), pixels=walks.WIDTH)
     assert not np.allclose(shared.cameras[0].extrinsics, before.cameras[0].extrinsics)
+
+
+def test_left_and_right_feet_stand_on_every_paper(monkeypatch):
+    monkeypatch.setattr(walks, "render_phone_photos", lambda *_: [])
+    for plain, papers in ((False, walks.PAPERS), (True, walks.SHEETS)):
+        seen = {(walk.foot.side, walk.paper) for walk in (walks.render_walk(case, 1, plain) for case in range(8))}
+        assert len(seen) == 2 * len(papers), "each side on each paper"
 
 
 def test_measures_of_clean_meshes_agree_with_landmarks():
