@@ -173,11 +173,6 @@ def transform_mesh(mesh: trimesh.Trimesh, matrix: Float[np.ndarray, "4 4"]) -> t
     return copy
 
 
-def without_attributes(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
-    """A copy of ``mesh`` that consists of vertices and faces only."""
-    return trimesh.Trimesh(mesh.vertices, mesh.faces, process=False)
-
-
 # -------------------------------------------------------------------------------------------------------------- props
 
 

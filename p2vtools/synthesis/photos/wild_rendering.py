@@ -14,7 +14,7 @@ from trimesh.ray.ray_pyembree import RayMeshIntersector
 from p2vlib.geometry.cameras import Camera
 from p2vtools.synthesis.photos.fill_light import Light, gather_light, smooth_over_mesh
 from p2vtools.synthesis.photos.phone_camera import process_photo
-from p2vtools.synthesis.photos.props import transform_mesh, without_attributes
+from p2vtools.synthesis.photos.props import transform_mesh
 from p2vtools.synthesis.photos.rendering import (
     DARK,
     SKIN_TONE,
@@ -85,7 +85,7 @@ def _static_scene(leg: trimesh.Trimesh, painted: trimesh.Trimesh, scene: WildSce
     parts = [leg, *scene.thighs, *(mesh for _, mesh in scene.objects)]
     parts += [] if scene.cloth is None else [scene.cloth]
     parts += [] if scene.other_foot is None else [transform_mesh(leg, scene.other_foot)]
-    blockers = RayMeshIntersector(trimesh.util.concatenate([without_attributes(part) for part in parts]))
+    blockers = RayMeshIntersector(trimesh.util.concatenate(parts))
     paper = next((flat for flat in scene.flats if flat.name in ("paper", "mat")), None)
     ground = (texture if paper is None else paper.texture).mean(axis=(0, 1))
     open_floor = floor_light(scene.light.environment)

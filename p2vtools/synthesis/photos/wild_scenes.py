@@ -87,7 +87,7 @@ def sample_wild_scene(rng: np.random.Generator, views: int, leg: trimesh.Trimesh
     area = np.bincount(np.asarray(leg.faces).ravel(), np.repeat(leg.area_faces, 3), len(leg.vertices))[low]
     chosen = rng.choice(len(foot), 150, replace=False, p=area / area.sum())
     points = foot[np.concatenate([chosen, foot.argmin(axis=0), foot.argmax(axis=0)])]
-    obstacles = trimesh.util.concatenate([props.without_attributes(mesh) for mesh in hiding])
+    obstacles = trimesh.util.concatenate(hiding)
     cameras = sample_wild_cameras(rng, views, points, obstacles)
     objects = _sample_objects(rng, leg, [leg, *hiding], target, cameras.cameras)
     light = sample_wild_light(rng, outdoors)
@@ -138,10 +138,7 @@ def _sample_clothes(
     if mirror is None:
         return (tube,), cloth
     if cloth is not None:
-        second = props.transform_mesh(cloth, mirror)
-        albedo = np.concatenate([cloth.vertex_attributes["albedo"]] * 2)
-        cloth = trimesh.util.concatenate([props.without_attributes(cloth), props.without_attributes(second)])
-        cloth.vertex_attributes["albedo"] = albedo
+        cloth = trimesh.util.concatenate([cloth, props.transform_mesh(cloth, mirror)])
     return (tube, props.transform_mesh(tube, mirror)), cloth
 
 
