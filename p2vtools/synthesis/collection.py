@@ -275,7 +275,7 @@ def _render_wild(rng: np.random.Generator, job: CaptureJob, foot: SyntheticFoot)
     painted = paint(foot.leg_mesh, foot.side, sample_appearance(rng, _person(job)))
     scene = sample_wild_scene(rng, job.views, foot.leg_mesh, foot.side)
     photos = render_wild_photos(foot.leg_mesh, painted, scene, job.phone_samples)
-    return scene.cameras.rows, scene.cameras.cameras, photos
+    return scene.rows, scene.cameras, photos
 
 
 def _capture_object(job: CaptureJob, folder: Path) -> None:

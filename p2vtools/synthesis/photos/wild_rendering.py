@@ -63,7 +63,7 @@ def render_wild_photos(leg: trimesh.Trimesh, painted: trimesh.Trimesh, scene: Wi
     static = _static_scene(leg, painted, scene)
     lamps = {f"lamp-{number}": key_light(lamp, scene.target) for number, lamp in enumerate(scene.light.lamps)}
     photos = []
-    for view, camera in enumerate(scene.cameras.cameras):
+    for view, camera in enumerate(scene.cameras):
         render_seed, sensor_seed = np.random.SeedSequence((scene.seed, view)).generate_state(2)
         lights = {**lamps, **_flash(scene, camera)}
         content = {**static, **lights, **_photographer(scene, camera)}
