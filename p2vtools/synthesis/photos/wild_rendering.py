@@ -12,7 +12,7 @@ from scipy.spatial import cKDTree
 from trimesh.ray.ray_pyembree import RayMeshIntersector
 
 from p2vlib.geometry.cameras import Camera
-from p2vtools.synthesis.photos.fill_light import Light, gather_light, smooth_over_mesh
+from p2vtools.synthesis.photos.fill_light import Light, gather_light, light_on_mesh
 from p2vtools.synthesis.photos.phone_camera import process_photo
 from p2vtools.synthesis.photos.props import transform_mesh
 from p2vtools.synthesis.photos.rendering import (
@@ -136,8 +136,7 @@ def _foot(
     leg: trimesh.Trimesh, painted: trimesh.Trimesh, skin: Corners, material: Scene, fill: Light, rays: int
 ) -> Any:
     """A painted leg with the fill light of its coarse surface ``leg``."""
-    light = fill(np.asarray(leg.vertices), np.asarray(leg.vertex_normals), rays)
-    light = smooth_over_mesh(leg, light)
+    light = light_on_mesh(fill, leg, rays)
     if len(painted.vertices) != len(leg.vertices):
         distance, near = cKDTree(leg.vertices).query(painted.vertices, k=3)
         weight = 1 / (distance + 1e-5)
