@@ -79,11 +79,11 @@ def sample_wild_scene(rng: np.random.Generator, views: int, leg: trimesh.Trimesh
     floor = str(rng.choice(list(wild_floors.FLOORS), p=[share / sum(shares) for share in shares]))
     outdoors = floor in wild_floors.OUTDOORS
     other = props.other_foot(rng, leg, side) if rng.random() < OTHER_FOOT_SHARE else None
-    thighs, cloth = _sample_clothes(rng, leg, None if other is None else other[0])
+    thighs, cloth = _sample_clothes(rng, leg, other)
     high = np.asarray(leg.vertices)[:, 1][leg.faces].min(axis=1) > props.ANKLE_HEIGHT + 0.02
     hiding = [trimesh.Trimesh(leg.vertices, leg.faces[high], process=False), *thighs]
     hiding += [] if cloth is None else [cloth]
-    hiding += [] if other is None else [other[1]]
+    hiding += [] if other is None else [props.transform_mesh(leg, other)]
     # Points evenly over the surface, although vertices are denser on the toes, and the extreme points.
     area = np.bincount(np.asarray(leg.faces).ravel(), np.repeat(leg.area_faces, 3), len(leg.vertices))[low]
     chosen = rng.choice(len(foot), 150, replace=False, p=area / area.sum())
@@ -109,7 +109,7 @@ def sample_wild_scene(rng: np.random.Generator, views: int, leg: trimesh.Trimesh
         light=light,
         thighs=thighs,
         cloth=cloth,
-        other_foot=None if other is None else other[0],
+        other_foot=other,
         objects=objects,
         sensor=sensor,
         processing=processing,
