@@ -163,7 +163,7 @@ def fetch(
 ) -> None:
     """Download the real ShapeNet, Pix3D, or textures. It resumes after an interruption."""
     from p2vtools.archives.download import fetch as fetch_archive
-    from p2vtools.synthesis.texture_download import fetch_textures
+    from p2vtools.synthesis.assets import fetch_textures
 
     if name == "textures":
         fetch_textures(root, source)

@@ -70,7 +70,7 @@ def capture_properties(folder: Path) -> dict[str, object]:
 
         skin = sample_appearance(rng, person).tone
         scene = sample_wild_scene(rng, views, make_feet(person)[side].leg_mesh, side)
-        floor, light, rows = scene.floor, scene.light.name, scene.cameras.rows
+        floor, light, rows = scene.floor, scene.light.name, scene.rows
         light = light if light in wild_light.KINDS_INDOORS else "photographed"
     elif look == "phone":
         cube = subject["cube"]

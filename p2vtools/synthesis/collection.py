@@ -30,7 +30,7 @@ from p2vlib.provenance import data_folder, home
 from p2vtools.archives.capture_folder import RENDERINGS, SPLITS, VOXELS, read_subject, write_capture
 from p2vtools.archives.photo_files import encode_photo
 from p2vtools.executor import run_jobs
-from p2vtools.files import atomic_directory, file_digest, file_digests, file_lock, is_whole
+from p2vtools.files import atomic_directory, file_digests, file_lock, is_whole
 from p2vtools.synthesis.packing import pack
 
 if TYPE_CHECKING:
@@ -94,20 +94,13 @@ class CaptureJob:
             return False
         if subject.get("recipe") != self.recipe():
             return False
-        if not self._is_whole(folder, subject.get("sha256")):
+        digests = subject.get("sha256", {})
+        whole = "model.binvox" in digests and is_whole(folder, digests)
+        if whole and self.kind == "object":
+            whole = is_whole(_grid(folder), {"model.binvox": digests["model.binvox"]})
+        if not whole:
             progress.log(f"{folder}: files are missing or damaged; it is made again")
-            return False
-        return True
-
-    def _is_whole(self, folder: Path, digests: dict[str, str] | None) -> bool:
-        if digests is None:  # a capture of an earlier version
-            names = ["model.obj", "model.binvox", "cameras.json", "rendering/renderings.txt"]
-            names += ["rendering/rendering_metadata.txt", *(f"rendering/{i:02d}.*" for i in range(self.views))]
-            whole = all(any(file.stat().st_size for file in folder.glob(name)) for name in names)
-        else:
-            whole = is_whole(folder, digests)
-        grid = "model.binvox"
-        return whole and (self.kind != "object" or is_whole(_grid(folder), {grid: file_digest(folder / grid)}))
+        return whole
 
     def recipe(self) -> dict:
         """What the captures depend on."""
@@ -275,7 +268,7 @@ def _render_wild(rng: np.random.Generator, job: CaptureJob, foot: SyntheticFoot)
     painted = paint(foot.leg_mesh, foot.side, sample_appearance(rng, _person(job)))
     scene = sample_wild_scene(rng, job.views, foot.leg_mesh, foot.side)
     photos = render_wild_photos(foot.leg_mesh, painted, scene, job.phone_samples)
-    return scene.cameras.rows, scene.cameras.cameras, photos
+    return scene.rows, scene.cameras, photos
 
 
 def _capture_object(job: CaptureJob, folder: Path) -> None:

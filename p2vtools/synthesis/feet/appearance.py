@@ -105,9 +105,7 @@ def _wrap(canvas: LegCanvas, vertices: np.ndarray, normals: np.ndarray) -> tuple
 
 def _close_gaps(painted: trimesh.Trimesh, canvas: LegCanvas) -> trimesh.Trimesh:
     """Adds the cloth that closes the gaps between the toes: the convex hulls of neighbouring toes, 0.5 mm larger."""
-    albedo = painted.vertex_attributes["albedo"]
-    parts = [(painted.vertices, painted.faces, painted.vertex_normals, albedo)]
-    count, floor = len(painted.vertices), painted.vertices[:, 1].min()
+    parts, floor = [painted], painted.vertices[:, 1].min()
     for pair in (canvas.toes[:-1] + canvas.toes[1:]) > 0.6:
         pair = np.flatnonzero(pair)
         _, first = np.unique(np.round(canvas.position[pair] / 3), axis=0, return_index=True)
@@ -118,9 +116,7 @@ def _close_gaps(painted: trimesh.Trimesh, canvas: LegCanvas) -> trimesh.Trimesh:
         nearest = pair[cKDTree(painted.vertices[pair]).query(vertices)[1]]
         normals = _unit(_unit(fields["normals"]) + 0.5 * painted.vertex_normals[nearest])
         vertices = np.maximum(vertices + 0.0005 * normals, [-np.inf, floor, -np.inf])
-        parts.append((vertices, faces + count, normals, albedo[nearest]))
-        count += len(vertices)
-    vertices, faces, normals, albedo = (np.concatenate(part) for part in zip(*parts, strict=True))
-    closed = trimesh.Trimesh(vertices, faces, vertex_normals=normals, process=False)
-    closed.vertex_attributes["albedo"] = albedo
-    return closed
+        cloth = trimesh.Trimesh(vertices, faces, vertex_normals=normals, process=False)
+        cloth.vertex_attributes["albedo"] = painted.vertex_attributes["albedo"][nearest]
+        parts.append(cloth)
+    return trimesh.util.concatenate(parts)

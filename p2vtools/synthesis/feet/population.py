@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -24,6 +23,13 @@ STATURE_CORRELATION = 0.7
 
 FOOT_WIDTH = {"man": 0.10, "woman": -0.17}
 """anny's horizontal scale at which the ball breadth is 38 % of the length, as in surveys."""
+
+BODIES = {
+    "usual": ((6, 13), (25, 4, 17, 38), 1.5, (0.15, 0.4, 0.4)),
+    "wide": ((4, 14), (26, 5, 16, 40), 2.0, (0.2, 0.5, 0.5)),
+}
+"""Variety -> range of the age of children, years; body mass index of adults (mean, standard deviation, least, largest),
+kg / m^2; standard deviation of that of children; standard deviations of muscle, ankle and calf."""
 
 
 @dataclass(frozen=True)
@@ -142,63 +148,50 @@ def sample_population(seed: int, people: int, first: int = 0, variety: str = "us
     Raises:
         ValueError: ``seed``, ``people`` or ``first`` is negative, or the variety is unknown.
     """
-    from p2vtools.synthesis.feet.wide_population import sample_wide_person
-
     if min(seed, people, first) < 0:
         raise ValueError(f"seed, people and first must not be negative; found {seed}, {people}, {first}")
-    if variety not in ("usual", "wide"):
+    if variety not in BODIES:
         raise ValueError(f"variety is {variety!r}; expected usual or wide")
-    sample = _sample_person if variety == "usual" else sample_wide_person
-    return [sample(seed, index) for index in range(first, first + people)]
+    return [_sample_person(seed, index, variety) for index in range(first, first + people)]
 
 
-def _sample_person(seed: int, index: int) -> Person:
-    rng = np.random.default_rng([seed, index])
+def _sample_person(seed: int, index: int, variety: str) -> Person:
+    from p2vtools.synthesis.feet import wide_population
+
+    is_wide = variety == "wide"
+    rng = np.random.default_rng([seed, index, *([wide_population.STREAM] if is_wide else [])])
     sex = ("man", "woman")[rng.integers(2)]
-    is_child = index % CHILD_EVERY == CHILD_EVERY - 1
-    age = rng.uniform(6, 13) if is_child else rng.uniform(18, 85)
-    size, body = sample_body(rng, sex, float(age), (25, 4, 17, 38), 1.5, (0.15, 0.4, 0.4))
-    mean, deviation = FOOT_LENGTH[sex]
-    # Linear in a child's age: about 18.6 cm at six, 24.2 cm at thirteen.
-    length = 0.138 + 0.008 * age + 0.009 * size if is_child else mean + deviation * size
-    left, right = _sample_feet(rng, float(length), FOOT_WIDTH[sex])
-    return Person(id=f"p{index:05d}", sex=sex, age=float(age), **body, left=left, right=right)
-
-
-def sample_body(
-    rng: np.random.Generator,
-    sex: str,
-    age: float,
-    body_mass_index: tuple[float, float, float, float],
-    child_deviation: float,
-    deviations: tuple[float, float, float],
-) -> tuple[float, dict[str, Any]]:
-    """The size of a person relative to their group (standard normal), and the fields of `Person` from stature to skin.
-
-    Args:
-        age: years. The stature of a child is linear in it: about 1.16 m at six, 1.56 m at thirteen.
-        body_mass_index: of adults: mean, standard deviation, least and largest, kg / m^2.
-        child_deviation: standard deviation of the body mass index of children.
-        deviations: standard deviations of muscle, ankle and calf.
-    """
+    is_child = rng.random() < wide_population.CHILDREN if is_wide else index % CHILD_EVERY == CHILD_EVERY - 1
+    child_ages, mass_index, child_deviation, deviations = BODIES[variety]
+    age = float(rng.uniform(*(child_ages if is_child else (18, 85))))
+    # Size and build relative to the group of the person.
     size, build = truncated_normal(rng), truncated_normal(rng)
     relative = STATURE_CORRELATION * size + np.sqrt(1 - STATURE_CORRELATION**2) * build
-    if age < 18:
-        stature, index = 0.82 + 0.057 * age + 0.05 * relative, rng.normal(13.5 + 0.4 * age, child_deviation)
+    if is_child:  # about 1.16 m at six, 1.56 m at thirteen
+        stature = 0.82 + 0.057 * age + 0.05 * relative
+        body_mass_index = rng.normal(13.5 + 0.4 * age, child_deviation)
     else:
-        (mean, deviation), (mean_index, index_deviation, least, largest) = STATURE[sex], body_mass_index
-        stature, index = mean + deviation * relative, np.clip(rng.normal(mean_index, index_deviation), least, largest)
-    muscle, ankle, calf = np.clip(rng.normal([0.5, 0, 0], deviations), [0, -1, -1], 1)
+        (mean, deviation), (mean_index, index_deviation, *limits) = STATURE[sex], mass_index
+        stature = mean + deviation * relative
+        body_mass_index = np.clip(rng.normal(mean_index, index_deviation), *limits)
+    muscle, ankle, calf = np.clip(rng.normal([0.5, 0, 0], deviations), [0, -1, -1], 1).tolist()
     # A tone between two neighbours of the Monk scale with a slight variation of hue.
     skin = monk_tone(rng.beta(1.5, 1.5) * (len(MONK_TONES) - 1)) * rng.normal(1, 0.03, 3)
-    return size, {
-        "stature": float(stature),
-        "mass": float(index * stature**2),
-        "muscle": float(muscle),
-        "ankle": float(ankle),
-        "calf": float(calf),
-        "skin": tuple(np.clip(skin, 0.005, 0.95).tolist()),
-    }
+    sample_feet = wide_population.sample_feet if is_wide else _sample_feet
+    left, right = sample_feet(rng, sex, age if is_child else None, size)
+    return Person(
+        id=f"{'w' if is_wide else 'p'}{index:05d}",
+        sex=sex,
+        age=age,
+        stature=float(stature),
+        mass=float(body_mass_index * stature**2),
+        muscle=muscle,
+        ankle=ankle,
+        calf=calf,
+        skin=tuple(np.clip(skin, 0.005, 0.95).tolist()),
+        left=left,
+        right=right,
+    )
 
 
 def truncated_normal(rng: np.random.Generator) -> float:
@@ -208,12 +201,18 @@ def truncated_normal(rng: np.random.Generator) -> float:
     return float(value)
 
 
-def _sample_feet(rng: np.random.Generator, length: float, width: float) -> tuple[FootShape, FootShape]:
+def _sample_feet(
+    rng: np.random.Generator, sex: str, child_age: float | None, size: float
+) -> tuple[FootShape, FootShape]:
     """Both feet: a shape of the person plus deviations of each side with a third of its spread."""
+    mean, deviation = FOOT_LENGTH[sex]
+    length = mean + deviation * size
+    if child_age is not None:  # about 18.6 cm at six, 24.2 cm at thirteen
+        length = 0.138 + 0.008 * child_age + 0.009 * size
     common = rng.normal(size=24)
     hallux_valgus = rng.gamma(2.0, 5.0)
     sides = [common + 0.35 * rng.normal(size=24) for _ in SIDES]
-    return tuple(_sample_foot(z, width, hallux_valgus, length + 0.0015 * rng.normal(), rng) for z in sides)
+    return tuple(_sample_foot(z, FOOT_WIDTH[sex], hallux_valgus, length + 0.0015 * rng.normal(), rng) for z in sides)
 
 
 def _sample_foot(

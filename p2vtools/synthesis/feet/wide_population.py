@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from p2vlib.geometry.frames import SIDES
-from p2vtools.synthesis.feet.population import FOOT_WIDTH, FootForm, FootShape, Person, sample_body, truncated_normal
+from p2vtools.synthesis.feet.population import FOOT_WIDTH, FootForm, FootShape, truncated_normal
 
 STREAM = 7
 """Distinguishes the random stream of people of wide variety from that of the usual people."""
@@ -49,18 +49,7 @@ BONES = {
 """Positions at which bones stand out or are hidden by fat, as in `FootForm.bumps`: along, height, across."""
 
 
-def sample_wide_person(seed: int, index: int) -> Person:
-    """The person with ``index`` of the population ``seed``."""
-    rng = np.random.default_rng([seed, index, STREAM])
-    sex = ("man", "woman")[rng.integers(2)]
-    is_child = rng.random() < CHILDREN
-    age = rng.uniform(4, 14) if is_child else rng.uniform(18, 85)
-    size, body = sample_body(rng, sex, float(age), (26, 5, 16, 40), 2.0, (0.2, 0.5, 0.5))
-    left, right = _sample_feet(rng, sex, age if is_child else None, size)
-    return Person(id=f"w{index:05d}", sex=sex, age=float(age), **body, left=left, right=right)
-
-
-def _sample_feet(rng: np.random.Generator, sex: str, child_age: float | None, size: float) -> list[FootShape]:
+def sample_feet(rng: np.random.Generator, sex: str, child_age: float | None, size: float) -> list[FootShape]:
     """Both feet share the measures and bones of the person; each side deviates a little."""
     length, breadth, heel = _sample_measures(rng, sex, child_age, size)
     common, bones = rng.normal(size=40), 0.0012 * rng.normal(size=len(BONES)) + 0.0008 * rng.normal()

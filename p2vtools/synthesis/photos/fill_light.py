@@ -39,32 +39,6 @@ FLOOR_LIGHT, SKIN_LIGHT = 0.65, 0.4
 """Light on floor and skin near a point, as shares of that on a bare floor: they are partly in shadow."""
 
 
-def compute_fill_light(
-    mesh: trimesh.Trimesh, trousers: trimesh.Trimesh, trajectory: PhoneTrajectory, floor: np.ndarray, skin: np.ndarray
-) -> tuple[
-    Float[np.ndarray, "vertices 3"], Float[np.ndarray, "height width 3"], Float[np.ndarray, "3"], EnvironmentMap
-]:
-    """The fill light of one capture.
-
-    Args:
-        floor: mean reflectance, ``[3]``.
-        skin: mean reflectance, ``[3]``.
-
-    Returns:
-        The light on ``mesh``, on the texture of the floor under the foot and on the floor further away, and the
-        environment that is visible above the horizon.
-    """
-    blockers = RayMeshIntersector(trimesh.util.concatenate([mesh, trousers]))
-    lighting = trajectory.lighting
-    tints, uneven = (lighting.zenith_tint, lighting.horizon_tint), lighting.kind in ("lamp", "window")
-    environment, open_floor = make_environment(lighting.seed, *tints, 1 - lighting.key.share, uneven)
-    light = gather_light(blockers, environment, floor, skin)
-    on_mesh = light(np.asarray(mesh.vertices), np.asarray(mesh.vertex_normals), RAYS)
-    ground = _shadow_points(trajectory)
-    on_floor = light(ground, np.broadcast_to([0.0, 1.0, 0.0], ground.shape), RAYS) / open_floor
-    return smooth_over_mesh(mesh, on_mesh), _to_texture(on_floor) * open_floor, open_floor, environment
-
-
 def gather_light(
     blockers: RayMeshIntersector, environment: EnvironmentMap, floor: np.ndarray, skin: np.ndarray
 ) -> Light:
@@ -74,12 +48,15 @@ def gather_light(
         floor: mean reflectance, ``[3]``.
         skin: mean reflectance of the blockers, ``[3]``.
     """
+    rows, columns = environment.shape[:2]
 
     def light(points: np.ndarray, normals: np.ndarray, rays: int) -> np.ndarray:
         directions = _hemisphere(normals, rays)
         origins = np.repeat(points + 1e-3 * normals, rays, axis=0)
         blocked = blockers.intersects_any(origins, directions.reshape(-1, 3)).reshape(len(points), rays)
-        sky = _sample_environment(environment, directions)
+        row = np.arccos(np.clip(directions[..., 1], -1, 1)) / np.pi * rows
+        column = (np.arctan2(directions[..., 0], -directions[..., 2]) / (2 * np.pi)) % 1 * columns
+        sky = environment[np.minimum(row.astype(int), rows - 1), np.minimum(column.astype(int), columns - 1)]
         unblocked = np.where(directions[..., 1:2] > 0, sky, FLOOR_LIGHT * floor)
         return np.where(blocked[..., None], SKIN_LIGHT * skin, unblocked).mean(axis=1)
 
@@ -97,23 +74,22 @@ def sample_floor_light(
     return np.stack(samples, axis=-1)
 
 
-def _shadow_points(trajectory: PhoneTrajectory) -> Float[np.ndarray, "points 3"]:
-    """World positions of the shadow grid, row by row of the texture."""
+def light_on_floor(
+    light: Light, trajectory: PhoneTrajectory, open_floor: Float[np.ndarray, "3"]
+) -> Float[np.ndarray, "height width 3"]:
+    """The fill light on the floor's texture: computed on the shadow grid, smoothed, ``open_floor`` outside the grid."""
     steps = (np.arange(SHADOW_GRID) + 0.5 - SHADOW_GRID / 2) * SHADOW_STEP * SPAN / PIXELS
     y, x = np.meshgrid(steps, steps, indexing="ij")
     local = np.column_stack([x.ravel(), y.ravel(), np.zeros(x.size), np.ones(x.size)])
-    return (local @ flat_frame(trajectory.target, trajectory.floor.rotation, 2, 2).T)[:, :3]
-
-
-def _to_texture(shadow: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "height width 3"]:
-    """Smooths the relative light of the shadow grid and pastes it into the centre of a texture of ones."""
+    points = (local @ flat_frame(trajectory.target, trajectory.floor.rotation, 2, 2).T)[:, :3]
+    shadow = light(points, np.broadcast_to([0.0, 1.0, 0.0], points.shape), RAYS) / open_floor
     fine = shadow.reshape(SHADOW_GRID, SHADOW_GRID, 3).repeat(SHADOW_STEP, axis=0).repeat(SHADOW_STEP, axis=1)
     fine = gaussian_filter(fine, (SHADOW_STEP, SHADOW_STEP, 0))
     fade = np.clip(6 * (0.5 - np.abs((np.arange(len(fine)) + 0.5) / len(fine) - 0.5)), 0, 1)
-    light = np.ones((PIXELS, PIXELS, 3))
+    relative = np.ones((PIXELS, PIXELS, 3))
     centre = slice((PIXELS - len(fine)) // 2, (PIXELS + len(fine)) // 2)
-    light[centre, centre] += np.minimum.outer(fade, fade)[..., None] * (fine - 1)
-    return light
+    relative[centre, centre] += np.minimum.outer(fade, fade)[..., None] * (fine - 1)
+    return relative * open_floor
 
 
 def make_environment(
@@ -138,16 +114,6 @@ def make_environment(
     return environment * scale, on_floor * scale
 
 
-def _sample_environment(
-    environment: EnvironmentMap, directions: Float[np.ndarray, "*shape 3"]
-) -> Float[np.ndarray, "*shape 3"]:
-    """The radiance of the environment along unit ``directions``."""
-    rows, columns = environment.shape[:2]
-    row = np.arccos(np.clip(directions[..., 1], -1, 1)) / np.pi * rows
-    column = (np.arctan2(directions[..., 0], -directions[..., 2]) / (2 * np.pi)) % 1 * columns
-    return environment[np.minimum(row.astype(int), rows - 1), np.minimum(column.astype(int), columns - 1)]
-
-
 def _hemisphere(normals: Float[np.ndarray, "points 3"], rays: int) -> Float[np.ndarray, "points rays 3"]:
     """``rays`` cosine-weighted directions around each normal: a spiral on the disc, projected up to the hemisphere."""
     index = np.arange(rays)
@@ -159,11 +125,12 @@ def _hemisphere(normals: Float[np.ndarray, "points 3"], rays: int) -> Float[np.n
     return np.einsum("rk,pkc->prc", spiral, np.stack([tangent, np.cross(normals, tangent), normals], axis=1))
 
 
-def smooth_over_mesh(mesh: trimesh.Trimesh, light: Float[np.ndarray, "vertices 3"]) -> Float[np.ndarray, "vertices 3"]:
-    """Averages the light of neighbouring vertices twice, as subsurface scattering in skin does."""
+def light_on_mesh(light: Light, mesh: trimesh.Trimesh, rays: int = RAYS) -> Float[np.ndarray, "vertices 3"]:
+    """The fill light at the vertices, averaged twice over neighbours, as subsurface scattering in skin does."""
+    values = light(np.asarray(mesh.vertices), np.asarray(mesh.vertex_normals), rays)
     ends = np.concatenate([mesh.edges_unique, mesh.edges_unique[:, ::-1]])
-    count = np.bincount(ends[:, 0], minlength=len(light))[:, None]
+    count = np.bincount(ends[:, 0], minlength=len(values))[:, None]
     for _ in range(2):
-        around = np.stack([np.bincount(ends[:, 0], channel[ends[:, 1]], len(light)) for channel in light.T], axis=1)
-        light = (light + around) / (1 + count)
-    return light
+        around = np.stack([np.bincount(ends[:, 0], channel[ends[:, 1]], len(values)) for channel in values.T], axis=1)
+        values = (values + around) / (1 + count)
+    return values

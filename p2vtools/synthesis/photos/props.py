@@ -145,10 +145,8 @@ def tube(rings: Float[np.ndarray, "rings points 3"], clockwise: bool = False) ->
     return trimesh.Trimesh(rings.reshape(-1, 3), faces, process=False)
 
 
-def other_foot(
-    rng: np.random.Generator, leg: trimesh.Trimesh, side: str
-) -> tuple[Float[np.ndarray, "4 4"], trimesh.Trimesh] | None:
-    """The transform that mirrors ``leg`` to the other leg beside it, and that leg; None: there is no room for it."""
+def other_foot(rng: np.random.Generator, leg: trimesh.Trimesh, side: str) -> Float[np.ndarray, "4 4"] | None:
+    """The transform that mirrors ``leg`` to the other leg beside it; None: there is no room for it."""
     outwards = 1.0 if side == "left" else -1.0
     yaw = np.deg2rad(rng.normal(0, 14)) - outwards * np.deg2rad(6)
     matrix = trimesh.transformations.rotation_matrix(yaw, [0, 1, 0]) @ np.diag([1.0, 1.0, -1.0, 1.0])
@@ -157,7 +155,7 @@ def other_foot(
     points = np.asarray(leg.vertices)[::3] @ matrix[:3, :3].T
     for _ in range(8):
         if tree.query(points + matrix[:3, 3])[0].min() > 0.018:
-            return matrix, transform_mesh(leg, matrix)
+            return matrix
         matrix[2, 3] += 0.035 * outwards
     return None
 
@@ -171,11 +169,6 @@ def transform_mesh(mesh: trimesh.Trimesh, matrix: Float[np.ndarray, "4 4"]) -> t
     copy = trimesh.Trimesh(points, faces, process=False)
     copy.vertex_attributes.update(mesh.vertex_attributes)
     return copy
-
-
-def without_attributes(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
-    """A copy of ``mesh`` that consists of vertices and faces only."""
-    return trimesh.Trimesh(mesh.vertices, mesh.faces, process=False)
 
 
 # -------------------------------------------------------------------------------------------------------------- props

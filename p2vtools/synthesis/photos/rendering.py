@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 import trimesh
 from jaxtyping import Float, UInt8
+from trimesh.ray.ray_pyembree import RayMeshIntersector
 
 from p2vlib.geometry.cameras import Camera
 from p2vtools.archives.photo_files import encode_photo
 from p2vtools.synthesis.colours import linear_to_srgb
 from p2vtools.synthesis.mat import Sheet
-from p2vtools.synthesis.photos.fill_light import compute_fill_light, sample_floor_light
+from p2vtools.synthesis.photos import fill_light
 from p2vtools.synthesis.photos.floors import SPAN, Texture, floor_texture
 from p2vtools.synthesis.photos.phone_camera import Optics, apply_optics, simulate_sensor, widened_camera
 from p2vtools.synthesis.photos.props import tube
@@ -123,8 +124,11 @@ def _static_scene(
     """The part of the scene that all views share: foot, trousers, floor and environment, emitting the fill light."""
     mi = mitsuba_scalar()
     trousers = _trousers(mesh)
-    reflectances = texture.mean(axis=(0, 1)), skin.mean(axis=(0, 1))
-    on_mesh, near, far, sky = compute_fill_light(mesh, trousers, trajectory, *reflectances)
+    blockers, lighting = RayMeshIntersector(trimesh.util.concatenate([mesh, trousers])), trajectory.lighting
+    tints, uneven = (lighting.zenith_tint, lighting.horizon_tint), lighting.kind in ("lamp", "window")
+    sky, far = fill_light.make_environment(lighting.seed, *tints, 1 - lighting.key.share, uneven)
+    light = fill_light.gather_light(blockers, sky, texture.mean(axis=(0, 1)), skin.mean(axis=(0, 1)))
+    on_mesh, near = fill_light.light_on_mesh(light, mesh), fill_light.light_on_floor(light, trajectory, far)
     cloth = np.broadcast_to(trajectory.trousers, (len(trousers.faces), 3, 3))
     environment = {"type": "envmap", "bitmap": mi.Bitmap(sky.astype(np.float32)), "sampling_weight": 0.0}
     # The centre of the floor has the contact shadow; the rest lies slightly lower and extends to the horizon.
@@ -212,7 +216,7 @@ def _paper(sheet: Sheet, trajectory: PhoneTrajectory, fill: Texture) -> Any:
     texture = np.repeat(sheet.reflectance[::-1, :, None], 3, axis=2)
     y, x = ((np.arange(size) + 0.5) / size * 2 - 1 for size in texture.shape[:2])
     points = frame[:3, 3] + x[None, :, None] * frame[:3, 0] + y[:, None, None] * frame[:3, 1]
-    return textured_rectangle(frame, texture, texture * sample_floor_light(fill, trajectory, points))
+    return textured_rectangle(frame, texture, texture * fill_light.sample_floor_light(fill, trajectory, points))
 
 
 def _bent_paper(sheet: Sheet, frame: Frame, trajectory: PhoneTrajectory, fill: Texture) -> Any:
@@ -226,7 +230,7 @@ def _bent_paper(sheet: Sheet, frame: Frame, trajectory: PhoneTrajectory, fill: T
     faces = np.vstack([np.column_stack([first, below, right]), np.column_stack([right, below, across])])
     mesh = trimesh.Trimesh(points.reshape(-1, 3), faces, process=False)
     colours = np.repeat(sheet.reflectance[..., None], 3, axis=2)
-    emission = colours * sample_floor_light(fill, trajectory, flat)
+    emission = colours * fill_light.sample_floor_light(fill, trajectory, flat)
     corners = (values.reshape(-1, 3)[faces] for values in (colours, emission))
     return mitsuba_mesh(mesh, mesh.vertex_normals[faces], *corners, MATTE)
 

@@ -42,22 +42,12 @@ ATTEMPTS, NEARBY = 60, 14
 """Attempts to find a view, the first `NEARBY` of them near the wanted azimuth."""
 
 
-@dataclass(frozen=True, eq=False)
-class WildCameras:
-    """Cameras of one capture in clockwise order, the one nearest to the front first."""
-
-    style: str
-    rows: list[Row]
-    """Pose of each camera relative to the centre of the foot, metric; the field of view is horizontal."""
-    cameras: list[Camera]
-    blocked: list[float]
-    """Share of the foot that leg and clothes hide from each camera."""
-
-
 def sample_wild_cameras(
     rng: np.random.Generator, views: int, foot: Float[np.ndarray, "points 3"], obstacles: trimesh.Trimesh
-) -> WildCameras:
-    """Samples ``views`` cameras around a foot.
+) -> tuple[list[Row], list[Camera]]:
+    """Samples metadata rows and cameras of ``views`` photos of a foot, clockwise, the one nearest to the front first.
+
+    The rows are metric, relative to the centre of the foot; the field of view is horizontal.
 
     Args:
         foot: points on the part below the ankle, metres; its length is along x.
@@ -67,12 +57,13 @@ def sample_wild_cameras(
     style = str(rng.choice(list(STYLES), p=list(STYLES.values())))
     lower, upper = foot.min(axis=0), foot.max(axis=0)
     target = (lower + upper) / 2 * [1, 0, 1] + [0, 0.03, 0]
-    scene = _FootAndObstacles(foot, target, float(upper[0] - lower[0]), RayMeshIntersector(obstacles), obstacles)
     lenses = rng.uniform(42, 75, 2)
     two_lenses = rng.random() < 0.1
     shape = int(rng.choice(len(SHAPES), p=SHAPE_SHARES))
     share = float(np.clip(0.63 * np.exp(0.27 * rng.standard_normal()), 0.35, 0.95))
     level = float(np.clip(rng.normal(55, 16), LOWEST, HIGHEST))
+    blockers, length = RayMeshIntersector(obstacles), float(upper[0] - lower[0])
+    photographer = _Photographer(rng, style == "wearer", level, share, foot, target, length, blockers, obstacles)
     azimuths = _azimuths(rng, style, views)
     turned = rng.random() < 0.12
     found = []
@@ -81,12 +72,12 @@ def sample_wild_cameras(
         if rng.random() < 0.1:
             shape = int(rng.choice(len(SHAPES), p=SHAPE_SHARES))
         sideways = 90.0 * rng.choice([-1, 1]) if turned and rng.random() < 0.5 else 0.0
-        found.append(_sample_view(rng, scene, style, azimuth, level, share, fov, shape, sideways))
+        found.append(photographer.find_view(azimuth, fov, shape, sideways))
     found.sort(key=lambda item: item[0][0])
-    angles = np.array([item[0][0] for item in found])
+    angles = np.array([row[0] for row, _ in found])
     first = int(np.abs((angles + 180) % 360 - 180).argmin())
-    rows, cameras, blocked = zip(*(found[first:] + found[:first]), strict=True)
-    return WildCameras(style, list(rows), list(cameras), list(blocked))
+    rows, cameras = zip(*(found[first:] + found[:first]), strict=True)
+    return list(rows), list(cameras)
 
 
 def _azimuths(rng: np.random.Generator, style: str, views: int) -> Float[np.ndarray, "views"]:
@@ -104,9 +95,16 @@ def _azimuths(rng: np.random.Generator, style: str, views: int) -> Float[np.ndar
 
 
 @dataclass(frozen=True, eq=False)
-class _FootAndObstacles:
-    """A foot and the obstacles that can hide it."""
+class _Photographer:
+    """Someone who takes photos of a foot with obstacles around it."""
 
+    rng: np.random.Generator
+    is_wearer: bool
+    """Takes photos from above, the toes upwards."""
+    level: float
+    """Usual elevation of the camera, degrees."""
+    share: float
+    """Usual share of the longer side of a photo that the length of the foot takes."""
     foot: Float[np.ndarray, "points 3"]
     target: Float[np.ndarray, "3"]
     length: float
@@ -124,99 +122,74 @@ class _FootAndObstacles:
         nearer = np.linalg.norm(hits - position, axis=1) < distance[rays] - 0.01
         return float(nearer.sum() / len(self.foot))
 
+    def find_view(self, azimuth: float, fov: float, shape: int, sideways: float) -> tuple[Row, Camera]:
+        """The first attempt in which obstacles hide at most `MAX_BLOCKED` of the foot, or the best of all attempts."""
+        cut_off = self.rng.random() < CUT_OFF
+        view_share = float(np.clip(self.share * np.exp(0.1 * self.rng.standard_normal()), 0.35, 0.95))
+        best: tuple[Row, Camera] | None = None
+        least = np.inf
+        for attempt in range(ATTEMPTS):
+            if self.is_wearer:
+                elevation = self.rng.uniform(58, HIGHEST)
+            elif self.rng.random() < 0.12 or attempt > 4:
+                elevation = self.rng.uniform(LOWEST, HIGHEST)
+            else:
+                elevation = self.level + 7 * self.rng.standard_normal()
+            elevation = float(np.clip(elevation, LOWEST, HIGHEST))
+            jitter = self.rng.uniform(-1, 1) * 5 * (attempt + 0.6)
+            roll = float(np.clip(5 * self.rng.standard_normal(), -15, 15)) + sideways
+            angle = float((azimuth + jitter if attempt < NEARBY else self.rng.uniform(0, 360)) % 360)
+            candidate = self.frame_foot((angle, elevation), roll, fov, shape, view_share, cut_off)
+            if candidate is None:
+                continue
+            blocked = self.blocked_share(candidate[1].position)
+            if blocked < least:
+                best, least = candidate, blocked
+            if blocked <= MAX_BLOCKED:
+                break
+        if best is None:
+            raise RuntimeError(f"none of {ATTEMPTS} attempts gives a camera that sees the foot; expected at least one")
+        return best
 
-def _sample_view(
-    rng: np.random.Generator,
-    scene: _FootAndObstacles,
-    style: str,
-    azimuth: float,
-    level: float,
-    share: float,
-    fov: float,
-    shape: int,
-    sideways: float,
-) -> tuple[Row, Camera, float]:
-    """The first attempt in which obstacles hide at most `MAX_BLOCKED` of the foot, or the best of all attempts."""
-    cut_off = rng.random() < CUT_OFF
-    view_share = float(np.clip(share * np.exp(0.1 * rng.standard_normal()), 0.35, 0.95))
-    best: tuple[Row, Camera, float] | None = None
-    for attempt in range(ATTEMPTS):
-        if style == "wearer":
-            elevation = rng.uniform(58, HIGHEST)
-        elif rng.random() < 0.12 or attempt > 4:
-            elevation = rng.uniform(LOWEST, HIGHEST)
-        else:
-            elevation = level + 7 * rng.standard_normal()
-        elevation = float(np.clip(elevation, LOWEST, HIGHEST))
-        jitter = rng.uniform(-1, 1) * 5 * (attempt + 0.6)
-        roll = float(np.clip(5 * rng.standard_normal(), -15, 15)) + sideways
-        angle = float((azimuth + jitter if attempt < NEARBY else rng.uniform(0, 360)) % 360)
-        direction, toes_up = (angle, elevation), style == "wearer"
-        candidate = _frame_foot(rng, scene, direction, roll, fov, shape, view_share, toes_up, cut_off)
-        if candidate is None:
-            continue
-        row, camera = candidate
-        blocked = scene.blocked_share(camera.position)
-        if best is None or blocked < best[2]:
-            best = row, camera, blocked
-        if blocked <= MAX_BLOCKED:
-            break
-    if best is None:
-        raise RuntimeError(f"none of {ATTEMPTS} attempts gives a camera that sees the foot; expected at least one")
-    return best
-
-
-def _frame_foot(
-    rng: np.random.Generator,
-    scene: _FootAndObstacles,
-    direction: tuple[float, float],
-    roll: float,
-    fov: float,
-    shape: int,
-    share: float,
-    toes_up: bool,
-    cut_off: bool,
-) -> tuple[Row, Camera] | None:
-    """A camera in ``direction`` with the foot at a random position in the photo, whole or cut off by its edge."""
-    proportion = np.array(SHAPES[shape])
-    size = np.round(LONG_SIDE * proportion / proportion.max()).astype(int)
-    fov_x = float(np.rad2deg(2 * np.arctan(np.tan(np.deg2rad(fov) / 2) * size[0] / LONG_SIDE)))
-    distance = scene.length / (share * 2 * np.tan(np.deg2rad(fov) / 2))
-    nearest = NEAREST + 0.14 * rng.beta(1, 1.5)
-    place, error = rng.uniform(-1, 1, 2), 0.5 * scene.length * rng.uniform(0.1, 0.8)
-    beyond, edge = rng.uniform(0.05, 0.4), rng.integers(4)
-    for _ in range(7):
-        distance = float(np.clip(distance, nearest, FARTHEST))
-        row = (*direction, roll, distance, fov_x)
-        position = look_at(row, scene.target, *map(int, size)).position
-        if toes_up:
-            roll_now = roll + _roll_with_toes_up(position, scene, fov_x)
-            row = (*direction, float((roll_now + 180) % 360 - 180), distance, fov_x)
-        aim = scene.target
-        for _ in range(2):
-            camera = _aim_from(position, aim, row[2], fov_x, size)
-            if camera is None:
-                return None
-            box = _bounding_box(camera, scene.foot)
-            centre, extent = box.mean(axis=0), box[1] - box[0]
-            slack = np.maximum(size - extent, 0) / 2 - 3
-            wanted = size / 2 + place * np.clip(slack, 0, error / distance * camera.intrinsics[0, 0])
-            if cut_off:
-                axis, sign = edge % 2, 1 if edge < 2 else -1
-                wanted[axis] = size[axis] / 2 + sign * (size[axis] / 2 - (0.5 - beyond) * extent[axis])
-            # The pixel that has to become the middle of the photo.
-            middle = centre - wanted + size / 2
-            ray = camera.extrinsics[:3, :3].T @ np.linalg.solve(camera.intrinsics, [*middle, 1.0])
-            aim = position + distance * ray / np.linalg.norm(ray)
-        camera = _aim_from(position, aim, row[2], fov_x, size)
-        if camera is None:
-            return None
-        box = _bounding_box(camera, scene.foot)
-        framed = cut_off or distance >= FARTHEST or (box[0] >= 1).all() and (box[1] <= size - 1).all()
-        if framed and _crop(camera, scene.foot) <= MAX_CROP:
-            return row, camera
-        distance *= 1.1
-    return row, camera
+    def frame_foot(
+        self, direction: tuple[float, float], roll: float, fov: float, shape: int, share: float, cut_off: bool
+    ) -> tuple[Row, Camera] | None:
+        """A camera in ``direction`` with the foot at a random position in the photo, whole or cut off by its edge."""
+        proportion = np.array(SHAPES[shape])
+        size = np.round(LONG_SIDE * proportion / proportion.max()).astype(int)
+        fov_x = float(np.rad2deg(2 * np.arctan(np.tan(np.deg2rad(fov) / 2) * size[0] / LONG_SIDE)))
+        distance = self.length / (share * 2 * np.tan(np.deg2rad(fov) / 2))
+        nearest = NEAREST + 0.14 * self.rng.beta(1, 1.5)
+        place, error = self.rng.uniform(-1, 1, 2), 0.5 * self.length * self.rng.uniform(0.1, 0.8)
+        beyond, edge = self.rng.uniform(0.05, 0.4), self.rng.integers(4)
+        for _ in range(7):
+            distance = float(np.clip(distance, nearest, FARTHEST))
+            row = (*direction, roll, distance, fov_x)
+            position = look_at(row, self.target, *map(int, size)).position
+            if self.is_wearer:
+                roll_now = roll + _roll_with_toes_up(position, self.target, fov_x)
+                row = (*direction, float((roll_now + 180) % 360 - 180), distance, fov_x)
+            aim = self.target
+            for _ in range(3):  # the aim is corrected twice
+                camera = _aim_from(position, aim, row[2], fov_x, size)
+                if camera is None:
+                    return None
+                box = _bounding_box(camera, self.foot)
+                centre, extent = box.mean(axis=0), box[1] - box[0]
+                slack = np.maximum(size - extent, 0) / 2 - 3
+                wanted = size / 2 + place * np.clip(slack, 0, error / distance * camera.intrinsics[0, 0])
+                if cut_off:
+                    axis, sign = edge % 2, 1 if edge < 2 else -1
+                    wanted[axis] = size[axis] / 2 + sign * (size[axis] / 2 - (0.5 - beyond) * extent[axis])
+                # The pixel that has to become the middle of the photo.
+                middle = centre - wanted + size / 2
+                ray = camera.extrinsics[:3, :3].T @ np.linalg.solve(camera.intrinsics, [*middle, 1.0])
+                aim = position + distance * ray / np.linalg.norm(ray)
+            framed = cut_off or distance >= FARTHEST or (box[0] >= 1).all() and (box[1] <= size - 1).all()
+            if framed and _crop(camera, self.foot) <= MAX_CROP:
+                return row, camera
+            distance *= 1.1
+        return row, camera
 
 
 def _crop(camera: Camera, foot: Float[np.ndarray, "points 3"]) -> float:
@@ -241,11 +214,11 @@ def _aim_from(position: np.ndarray, aim: np.ndarray, roll: float, fov: float, si
     return aim_camera(position, aim, roll, fov, *map(int, size)) if -5 < elevation < 89.8 else None
 
 
-def _roll_with_toes_up(position: np.ndarray, scene: _FootAndObstacles, fov: float) -> float:
+def _roll_with_toes_up(position: np.ndarray, target: np.ndarray, fov: float) -> float:
     """The in-plane rotation that shows the toes above the heel, degrees."""
-    camera = _aim_from(position, scene.target + [1e-3, 0, 0], 0.0, fov, np.array([100, 100]))
+    camera = _aim_from(position, target + [1e-3, 0, 0], 0.0, fov, np.array([100, 100]))
     if camera is None:
         return 0.0
-    pixels = camera.project(scene.target + np.array([[-0.05, 0, 0], [0.05, 0, 0]]))[:, :2]
+    pixels = camera.project(target + np.array([[-0.05, 0, 0], [0.05, 0, 0]]))[:, :2]
     right, down = pixels[1] - pixels[0]
     return float(np.rad2deg(np.arctan2(right, -down)))

@@ -12,9 +12,9 @@ from scipy.spatial import cKDTree
 from trimesh.ray.ray_pyembree import RayMeshIntersector
 
 from p2vlib.geometry.cameras import Camera
-from p2vtools.synthesis.photos.fill_light import Light, gather_light, smooth_over_mesh
+from p2vtools.synthesis.photos.fill_light import Light, gather_light, light_on_mesh
 from p2vtools.synthesis.photos.phone_camera import process_photo
-from p2vtools.synthesis.photos.props import transform_mesh, without_attributes
+from p2vtools.synthesis.photos.props import transform_mesh
 from p2vtools.synthesis.photos.rendering import (
     DARK,
     SKIN_TONE,
@@ -63,7 +63,7 @@ def render_wild_photos(leg: trimesh.Trimesh, painted: trimesh.Trimesh, scene: Wi
     static = _static_scene(leg, painted, scene)
     lamps = {f"lamp-{number}": key_light(lamp, scene.target) for number, lamp in enumerate(scene.light.lamps)}
     photos = []
-    for view, camera in enumerate(scene.cameras.cameras):
+    for view, camera in enumerate(scene.cameras):
         render_seed, sensor_seed = np.random.SeedSequence((scene.seed, view)).generate_state(2)
         lights = {**lamps, **_flash(scene, camera)}
         content = {**static, **lights, **_photographer(scene, camera)}
@@ -85,7 +85,7 @@ def _static_scene(leg: trimesh.Trimesh, painted: trimesh.Trimesh, scene: WildSce
     parts = [leg, *scene.thighs, *(mesh for _, mesh in scene.objects)]
     parts += [] if scene.cloth is None else [scene.cloth]
     parts += [] if scene.other_foot is None else [transform_mesh(leg, scene.other_foot)]
-    blockers = RayMeshIntersector(trimesh.util.concatenate([without_attributes(part) for part in parts]))
+    blockers = RayMeshIntersector(trimesh.util.concatenate(parts))
     paper = next((flat for flat in scene.flats if flat.name in ("paper", "mat")), None)
     ground = (texture if paper is None else paper.texture).mean(axis=(0, 1))
     open_floor = floor_light(scene.light.environment)
@@ -136,8 +136,7 @@ def _foot(
     leg: trimesh.Trimesh, painted: trimesh.Trimesh, skin: Corners, material: Scene, fill: Light, rays: int
 ) -> Any:
     """A painted leg with the fill light of its coarse surface ``leg``."""
-    light = fill(np.asarray(leg.vertices), np.asarray(leg.vertex_normals), rays)
-    light = smooth_over_mesh(leg, light)
+    light = light_on_mesh(fill, leg, rays)
     if len(painted.vertices) != len(leg.vertices):
         distance, near = cKDTree(leg.vertices).query(painted.vertices, k=3)
         weight = 1 / (distance + 1e-5)

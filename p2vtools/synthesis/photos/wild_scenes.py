@@ -8,13 +8,13 @@ import numpy as np
 import trimesh
 from jaxtyping import Float
 
-from p2vlib.geometry.cameras import Camera
+from p2vlib.geometry.cameras import Camera, Row
 from p2vtools.synthesis.colours import any_colour
 from p2vtools.synthesis.mat import MATS, random_sheet
 from p2vtools.synthesis.photos import props, wild_floors
 from p2vtools.synthesis.photos.phone_camera import Processing, Sensor, sample_processing
 from p2vtools.synthesis.photos.surfaces import Frame, flat_frame
-from p2vtools.synthesis.photos.wild_cameras import WildCameras, sample_wild_cameras
+from p2vtools.synthesis.photos.wild_cameras import sample_wild_cameras
 from p2vtools.synthesis.photos.wild_light import WildLight, sample_wild_light
 
 SHEETS = {"a4": (0.297, 0.210), "letter": (0.279, 0.216), "a3": (0.420, 0.297)}
@@ -39,7 +39,8 @@ class FlatObject:
 class WildScene:
     """Everything in one capture of a foot except the foot."""
 
-    cameras: WildCameras
+    rows: list[Row]
+    cameras: list[Camera]
     target: Float[np.ndarray, "3"]
     """Point on the floor in the middle of the foot."""
     floor: str
@@ -78,24 +79,25 @@ def sample_wild_scene(rng: np.random.Generator, views: int, leg: trimesh.Trimesh
     floor = str(rng.choice(list(wild_floors.FLOORS), p=[share / sum(shares) for share in shares]))
     outdoors = floor in wild_floors.OUTDOORS
     other = props.other_foot(rng, leg, side) if rng.random() < OTHER_FOOT_SHARE else None
-    thighs, cloth = _sample_clothes(rng, leg, None if other is None else other[0])
+    thighs, cloth = _sample_clothes(rng, leg, other)
     high = np.asarray(leg.vertices)[:, 1][leg.faces].min(axis=1) > props.ANKLE_HEIGHT + 0.02
     hiding = [trimesh.Trimesh(leg.vertices, leg.faces[high], process=False), *thighs]
     hiding += [] if cloth is None else [cloth]
-    hiding += [] if other is None else [other[1]]
+    hiding += [] if other is None else [props.transform_mesh(leg, other)]
     # Points evenly over the surface, although vertices are denser on the toes, and the extreme points.
     area = np.bincount(np.asarray(leg.faces).ravel(), np.repeat(leg.area_faces, 3), len(leg.vertices))[low]
     chosen = rng.choice(len(foot), 150, replace=False, p=area / area.sum())
     points = foot[np.concatenate([chosen, foot.argmin(axis=0), foot.argmax(axis=0)])]
-    obstacles = trimesh.util.concatenate([props.without_attributes(mesh) for mesh in hiding])
-    cameras = sample_wild_cameras(rng, views, points, obstacles)
-    objects = _sample_objects(rng, leg, [leg, *hiding], target, cameras.cameras)
+    obstacles = trimesh.util.concatenate(hiding)
+    rows, cameras = sample_wild_cameras(rng, views, points, obstacles)
+    objects = _sample_objects(rng, leg, [leg, *hiding], target, cameras)
     light = sample_wild_light(rng, outdoors)
     sensor, processing, exposure = _sample_phone(rng, views, dim=light.name == "dim")
     drift = np.linspace(-1, 1, views) * rng.normal(0, 0.04) + 0.015 * rng.standard_normal(views)
     warmth = rng.normal(0, 0.06) + drift
     balance = light.white ** -rng.uniform(0.4, 1.0)
     return WildScene(
+        rows=rows,
         cameras=cameras,
         target=target,
         floor=floor,
@@ -103,11 +105,11 @@ def sample_wild_scene(rng: np.random.Generator, views: int, leg: trimesh.Trimesh
         floor_frame=flat_frame(target, rng.uniform(0, 360), wild_floors.SPAN, wild_floors.SPAN),
         gloss=_gloss(rng, (0.05, 0.35), (0.3, 0.8)) if wild_floors.FLOORS[floor][2] and rng.random() < 0.65 else None,
         skin_gloss=_gloss(rng, (0.3, 0.6), (0.2, 0.6)),
-        flats=_sample_flats(rng, target, outdoors, cameras.cameras),
+        flats=_sample_flats(rng, target, outdoors, cameras),
         light=light,
         thighs=thighs,
         cloth=cloth,
-        other_foot=None if other is None else other[0],
+        other_foot=other,
         objects=objects,
         sensor=sensor,
         processing=processing,
@@ -138,10 +140,7 @@ def _sample_clothes(
     if mirror is None:
         return (tube,), cloth
     if cloth is not None:
-        second = props.transform_mesh(cloth, mirror)
-        albedo = np.concatenate([cloth.vertex_attributes["albedo"]] * 2)
-        cloth = trimesh.util.concatenate([props.without_attributes(cloth), props.without_attributes(second)])
-        cloth.vertex_attributes["albedo"] = albedo
+        cloth = trimesh.util.concatenate([cloth, props.transform_mesh(cloth, mirror)])
     return (tube, props.transform_mesh(tube, mirror)), cloth
 
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from p2vtools.cli import main
-from p2vtools.synthesis import assets, texture_download
+from p2vtools.synthesis import assets
 from p2vtools.synthesis.photos.surfaces import mitsuba_scalar
 from p2vtools.synthesis.photos.wild_light import read_environment
 
@@ -28,7 +28,7 @@ def list_textures(tmp_path, monkeypatch):
 
     def replace(*lines: str) -> None:
         (tmp_path / "textures.txt").write_text("\n".join(lines))
-        monkeypatch.setattr(texture_download, "TEXTURES", tmp_path / "textures.txt")
+        monkeypatch.setattr(assets, "TEXTURES", tmp_path / "textures.txt")
 
     return replace
 
@@ -64,14 +64,14 @@ def test_a_download_keeps_the_feet_of_a_skin_and_a_smaller_light(tmp_path, cache
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         address = f"http://127.0.0.1:{server.server_port}/"
-        monkeypatch.setattr(texture_download, "ADDRESSES", {"skins": address, "hdri": address})
+        monkeypatch.setattr(assets, "ADDRESSES", {"skins": address, "hdri": address})
         files = {"skins/a.jpg": "skin.png", "hdri/b.exr": "light.hdr"}
         list_textures(*(f"{name} {original} {sha256(tmp_path / original)} -" for name, original in files.items()))
         with ThreadPoolExecutor(2) as pool:  # of two at once, one waits
-            list(pool.map(lambda _: texture_download.fetch_textures(), range(2)))
+            list(pool.map(lambda _: assets.fetch_textures(), range(2)))
         list_textures(f"skins/c.jpg skin.png {'0' * 64} -")
         with pytest.raises(ValueError, match="hash"):
-            texture_download.fetch_textures()
+            assets.fetch_textures()
         server.shutdown()
     assert sorted(path.name for path in (cache / "textures").glob("*/*")) == ["a.jpg", "b.exr"], "originals are deleted"
     skin = assets.read_skin(cache / "textures" / "skins" / "a.jpg")
