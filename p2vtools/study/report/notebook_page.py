@@ -24,7 +24,7 @@ from p2vlib.files import reading, write_text
 from p2vlib.provenance import home, text_digest
 from p2vtools.study.notebook_run import read_config
 from p2vtools.study.report.addresses import outside_addresses, without_script_links
-from p2vtools.study.report.html import HERE, render, source_of, title_of
+from p2vtools.study.report.html import HERE, figures_of, render, source_of, title_of
 
 PLOTLY = "application/vnd.plotly.v1+json"
 
@@ -115,10 +115,7 @@ def offline_page(executed: Path, folder: Path, manifest: Mapping[str, Any], **co
 
 def _prepared(notebook: NotebookNode, manifest: Mapping[str, Any]) -> NotebookNode:
     """Drops outputs that a page cannot show, joins printed text, and gives each output heading, caption and source."""
-    captions = {
-        Path(entry["file"]).stem.removeprefix(f"{manifest['notebook']}-"): entry["caption"]
-        for entry in manifest.get("figures", [])
-    }
+    captions = {name: entry["caption"] for name, entry in figures_of(manifest).items()}
     heading = "Output"
     for cell in notebook.cells:
         if cell.cell_type != "code":
