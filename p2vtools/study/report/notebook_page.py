@@ -96,7 +96,9 @@ def offline_page(executed: Path, folder: Path, manifest: Mapping[str, Any], **co
         extra_loaders=[FileSystemLoader(HERE)],
         embed_images=True,
         exclude_anchor_links=True,
-        config=Config({"NbConvertBase": {"display_data_priority": list(PRIORITY)}}),
+        config=Config(
+            NbConvertBase={"display_data_priority": list(PRIORITY)}, CoalesceStreamsPreprocessor={"enabled": True}
+        ),
     )
     for function in (_picture, _plot, _output_html, _scroll_tables):
         exporter.register_filter(function.__name__.strip("_"), function)
@@ -114,31 +116,21 @@ def offline_page(executed: Path, folder: Path, manifest: Mapping[str, Any], **co
 
 
 def _prepared(notebook: NotebookNode, manifest: Mapping[str, Any]) -> NotebookNode:
-    """Drops outputs that a page cannot show, joins printed text, and gives each output heading, caption and source."""
+    """Drops outputs that a page cannot show, and gives each other output its heading, caption and source."""
     captions = {name: entry["caption"] for name, entry in figures_of(manifest).items()}
     heading = "Output"
     for cell in notebook.cells:
         if cell.cell_type != "code":
             heading = (re.findall(r"^#+\s+(.+)$", cell.source, re.MULTILINE) or [heading])[-1]
             continue
-        outputs: list[NotebookNode] = []
-        for output in cell.outputs:
-            if (
-                outputs
-                and output.output_type == outputs[-1].output_type == "stream"
-                and output.name == outputs[-1].name
-            ):
-                outputs[-1].text += output.text
-            elif not _is_hidden(output.get("data", {})):
-                outputs.append(output)
+        cell.outputs = [output for output in cell.outputs if not _is_hidden(output.get("data", {}))]
         named = sorted((cell.source.find(f'"{name}"'), name) for name in captions if f'"{name}"' in cell.source)
         saved = [captions[name] for _, name in named if "save_figure(" in cell.source]
-        source = source_of({"cell": cell.execution_count}, manifest) if "commit" in manifest else ""
-        for output in outputs:
+        source = source_of({"cell": cell.execution_count}, manifest)
+        for output in cell.outputs:
             is_picture = any(kind.startswith("image/") for kind in output.get("data", {}))
             caption = saved.pop(0) if is_picture and saved else ""
             output.setdefault("metadata", {}).update(caption=caption, heading=heading, source=source)
-        cell.outputs = outputs
     return notebook
 
 
