@@ -1,16 +1,14 @@
 import json
+from functools import partial
 
 import pandas as pd
 import pytest
 
 from p2vlib.geometry.frames import FOOT_SYNSET
 from p2vtools.study import tables
+from tests.pages import on_feet
 
-
-def rows(model: str, iou: list[float], **labels: object) -> pd.DataFrame:
-    frame = pd.DataFrame({"iou": iou, "sample": [f"s{i}" for i in range(len(iou))], "subject": [*range(len(iou))]})
-    defaults = dict(variant="main", training="feet-phone", dataset="feet", look="phone", taxonomy="05563266", views=4)
-    return frame.assign(model=model, **{**defaults, "order": "clockwise", "threshold": 0.4, "selected": True, **labels})
+rows = partial(on_feet, "04", threshold=0.4)
 
 
 def test_slide_and_category_tables_have_the_mean_shape_and_the_published_values():
@@ -125,11 +123,13 @@ def test_surface_table_and_ranks_of_samples():
     table = tables.surface_table(scores).set_index("model")
     assert table.loc["net", "8 photos"] == "0.500 [0.400, 0.600]" and table.loc["mean-shape", "8 photos"] == "–"
     assert table.loc["Pix2Vox++/A (published, ShapeNet)"].tolist() == ["0.436", "0.459"]
-    assert tables.best_median_worst(rows("net", [0.5, 0.9, 0.1])) == {"best": "s1", "median": "s0", "worst": "s2"}
+    ranked = {"best": "p1-left", "median": "p0-left", "worst": "p2-left"}
+    assert tables.best_median_worst(rows("net", [0.5, 0.9, 0.1])) == ranked
     ranks = tables.rank_samples(rows("net", [0.1 * place for place in range(10)]))
-    assert ranks == {"best": ["s9", "s8", "s7"], "median": ["s6", "s5", "s4"], "worst": ["s2", "s1", "s0"]}
+    order = {"best": (9, 8, 7), "median": (6, 5, 4), "worst": (2, 1, 0)}
+    assert ranks == {title: [f"p{number}-left" for number in numbers] for title, numbers in order.items()}
     few = tables.rank_samples(rows("net", [0.5, 0.9, 0.1, 0.2]))
-    assert few == {"best": ["s1"], "median": ["s0"], "worst": ["s2"]}
+    assert few == {title: [sample] for title, sample in ranked.items()}
 
 
 def test_samples_count_equally_and_the_class_mean_leaves_out_feet():
