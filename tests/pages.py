@@ -28,10 +28,10 @@ def metrics(notebook: str = "03", **values) -> pd.DataFrame:
     return pd.DataFrame([row])[list(METRICS)]
 
 
-def on_feet(notebook: str, model: str, ious: Iterable[float], **values) -> pd.DataFrame:
-    """Rows of a network trained on feet, tested on phone photos of the feet ``p0-left``, ``p1-left``..."""
+def on_feet(notebook: str, model: str, ious: Iterable[float], each: int = 1, **values) -> pd.DataFrame:
+    """Rows of a network trained on feet, tested on phone photos of the feet ``s0``, ``s1``..., ``each`` of a person."""
     row = {"training": "feet-phone", "dataset": "feet", "look": "phone", "taxonomy": FOOT_SYNSET}
-    feet = [{"subject": f"p{n}", "sample": f"p{n}-left", "iou": iou} for n, iou in enumerate(ious)]
+    feet = [{"subject": f"p{n // each}", "sample": f"s{n}", "iou": iou} for n, iou in enumerate(ious)]
     return pd.concat([metrics(notebook, model=model, **row | foot | values) for foot in feet], ignore_index=True)
 
 

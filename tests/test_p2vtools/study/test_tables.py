@@ -123,13 +123,11 @@ def test_surface_table_and_ranks_of_samples():
     table = tables.surface_table(scores).set_index("model")
     assert table.loc["net", "8 photos"] == "0.500 [0.400, 0.600]" and table.loc["mean-shape", "8 photos"] == "–"
     assert table.loc["Pix2Vox++/A (published, ShapeNet)"].tolist() == ["0.436", "0.459"]
-    ranked = {"best": "p1-left", "median": "p0-left", "worst": "p2-left"}
-    assert tables.best_median_worst(rows("net", [0.5, 0.9, 0.1])) == ranked
+    assert tables.best_median_worst(rows("net", [0.5, 0.9, 0.1])) == {"best": "s1", "median": "s0", "worst": "s2"}
     ranks = tables.rank_samples(rows("net", [0.1 * place for place in range(10)]))
-    order = {"best": (9, 8, 7), "median": (6, 5, 4), "worst": (2, 1, 0)}
-    assert ranks == {title: [f"p{number}-left" for number in numbers] for title, numbers in order.items()}
+    assert ranks == {"best": ["s9", "s8", "s7"], "median": ["s6", "s5", "s4"], "worst": ["s2", "s1", "s0"]}
     few = tables.rank_samples(rows("net", [0.5, 0.9, 0.1, 0.2]))
-    assert few == {title: [sample] for title, sample in ranked.items()}
+    assert few == {"best": ["s1"], "median": ["s0"], "worst": ["s2"]}
 
 
 def test_samples_count_equally_and_the_class_mean_leaves_out_feet():
