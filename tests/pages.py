@@ -1,14 +1,16 @@
 """Runs that leave a report, and checks of its pages."""
 
-from html.parser import HTMLParser
+from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import unquote
+from xml.etree.ElementTree import Element
 
 import html5lib
 import pandas as pd
 from html5lib.html5parser import ParseError
 from PIL import Image
 
+from p2vlib.geometry.frames import FOOT_SYNSET
 from p2vtools.study.metrics_csv import METRICS
 from p2vtools.study.notebook_run import NotebookRun, begin
 
@@ -26,6 +28,13 @@ def metrics(notebook: str = "03", **values) -> pd.DataFrame:
     return pd.DataFrame([row])[list(METRICS)]
 
 
+def on_feet(notebook: str, model: str, ious: Iterable[float], each: int = 1, **values) -> pd.DataFrame:
+    """Rows of a network trained on feet, tested on phone photos of the feet ``s0``, ``s1``..., ``each`` of a person."""
+    row = {"training": "feet-phone", "dataset": "feet", "look": "phone", "taxonomy": FOOT_SYNSET}
+    feet = [{"subject": f"p{n // each}", "sample": f"s{n}", "iou": iou} for n, iou in enumerate(ious)]
+    return pd.concat([metrics(notebook, model=model, **row | foot | values) for foot in feet], ignore_index=True)
+
+
 def complete_run(notebook: str, answer: str = "It is **0.5**.", scale: str = "quick", name: str = "a b") -> NotebookRun:
     """A complete small run of one notebook, with a figure, a table and metrics."""
     run = begin(notebook, f"Notebook {notebook}", scale=scale)
@@ -39,31 +48,8 @@ def complete_run(notebook: str, answer: str = "It is **0.5**.", scale: str = "qu
     return run
 
 
-class Page(HTMLParser):
-    """The tags of a page with their attributes, and its text."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.feed(text)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        self.text += "\n" if tag in ("td", "th", "caption") else ""
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.tags if name == tag]
-
-
-def check_page(page: Path, report: Path) -> None:
-    """Parses ``page`` strictly and follows its addresses: all exist, within the folder ``report``."""
+def check_page(page: Path, report: Path) -> Element:
+    """Parses ``page`` strictly and follows its addresses: all exist, within the folder ``report``; returns its tree."""
     try:
         tree = html5lib.HTMLParser(strict=True, namespaceHTMLElements=False).parse(page.read_text(encoding="utf-8"))
     except ParseError as error:
@@ -82,6 +68,12 @@ def check_page(page: Path, report: Path) -> None:
         for name in ("src", "href", "data", "poster"):
             if (address := element.get(name)) and not address.startswith("data:"):
                 _check_address(address, page, report, ids)
+    return tree
+
+
+def text_of(page: Element) -> str:
+    """The text of a page, also that of scripts."""
+    return "".join(page.itertext())
 
 
 def _check_address(address: str, page: Path, report: Path, ids: list[str]) -> None:

@@ -16,7 +16,7 @@ from p2vlib.geometry.frames import SIDES
 from p2vtools.archives.camera_files import read_metadata
 from p2vtools.archives.capture_folder import read_subject
 from p2vtools.fit.pretrained import PretrainedModel
-from p2vtools.study.intervals import bootstrap_interval
+from p2vtools.study.intervals import bootstrap_interval, format_interval
 from p2vtools.synthesis.feet.population import sample_population
 from p2vtools.synthesis.feet.wide_population import ANSUR
 from p2vtools.synthesis.photos.trajectories import HIGHEST, LOWEST, sample_phone_trajectory
@@ -149,5 +149,5 @@ def _cell(values: pd.Series, subjects: pd.Series, digits: int) -> str:
     found = values.notna()
     if not found.any():
         return "–"
-    mean, low, high = bootstrap_interval(values[found].to_numpy(), subjects[found].to_numpy())
-    return f"{mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+    interval = bootstrap_interval(values[found].to_numpy(), subjects[found].to_numpy())
+    return format_interval(*interval, f".{digits}f")

@@ -96,6 +96,21 @@ def summarise(metrics: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*by, "iou", "low", "high", "samples"])
 
 
+def format_interval(value: float, low: float, high: float, form: str = ".3f") -> str:
+    """A value with its interval.
+
+    >>> format_interval(0.7031, 0.69, 0.7158)
+    '0.703 [0.690, 0.716]'
+    """
+    return f"{value:{form}} [{low:{form}}, {high:{form}}]"
+
+
+def interval_cells(metrics: pd.DataFrame, by: Sequence[str]) -> dict[tuple, str]:
+    """Values of the columns ``by`` -> mean IoU at the selected threshold with its interval, as text."""
+    rows = summarise(metrics, by)[[*by, "iou", "low", "high"]].itertuples(index=False, name=None)
+    return {row[:-3]: format_interval(*row[-3:]) for row in rows}
+
+
 def pairing_columns(metrics: pd.DataFrame) -> list[str]:
     """The columns in which the rows of two networks agree that are compared: capture and, where there is one, seed."""
     return [*CAPTURE_COLUMNS, *(["seed"] if "seed" in metrics else [])]

@@ -7,7 +7,6 @@ memory, where each evaluation has one row per threshold.
 from __future__ import annotations
 
 import csv
-import re
 from pathlib import Path
 
 import numpy as np
@@ -29,9 +28,6 @@ IOU_COLUMNS = tuple(f"iou@{threshold}" for threshold in THRESHOLDS)
 
 COLUMNS = (*EVALUATION, "selected", *IOU_COLUMNS)
 """The columns of a file; ``selected`` is the threshold chosen on validation data."""
-
-BLANK_AT_AN_END = re.compile(r'(?:^|[,"])\s|\s(?:[,"]|$)')
-"""Found in every line in which a cell starts or ends with a blank."""
 
 
 def format_metrics(metrics: pd.DataFrame) -> str:
@@ -130,7 +126,6 @@ def _parse_line(path: Path, number: int, line: str) -> list[str]:
         raise ValueError(f"{path}: line {number} is not a row ({error}); expected {len(COLUMNS)} cells") from None
     if len(row) != len(COLUMNS):
         raise ValueError(f"{path}: line {number} has {len(row)} cells; expected {len(COLUMNS)}")
-    suspicious = not line.isprintable() or BLANK_AT_AN_END.search(line)  # cells one by one would take most of a report
-    if suspicious and (strange := [cell for cell in row if not cell.isprintable() or cell != cell.strip()]):
+    if strange := [cell for cell in row if not cell.isprintable() or cell != cell.strip()]:
         raise ValueError(f"{path}: line {number} has the cell {strange[0]!r}; expected no blanks around it")
     return row

@@ -31,7 +31,7 @@ from p2vtools.archives.capture_folder import read_capture
 from p2vtools.fit.silhouette_fitting import refine_volume
 from p2vtools.study import baselines, calibration, experiments, surfaces, system_training
 from p2vtools.study.experiments import TrainedNetwork
-from p2vtools.study.tables import interval_cells
+from p2vtools.study.intervals import interval_cells
 
 
 @dataclass(frozen=True)

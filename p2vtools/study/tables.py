@@ -6,7 +6,7 @@ otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import pandas as pd
 from p2vlib.files import read_json
 from p2vlib.geometry.frames import FOOT_SYNSET
 from p2vtools.study import intervals
+from p2vtools.study.intervals import format_interval, interval_cells
 from p2vtools.study.report import published_results
 
 TitledNetworks = Mapping[str, tuple[str, str]]
@@ -27,21 +28,6 @@ DOMAINS = ("studio", "phone", "wild")
 ORDERS = ("clockwise", "shuffled", "reversed")
 
 
-def format_interval(iou: float, low: float, high: float) -> str:
-    """A value with its interval.
-
-    >>> format_interval(0.7031, 0.69, 0.7158)
-    '0.703 [0.690, 0.716]'
-    """
-    return f"{iou:.3f} [{low:.3f}, {high:.3f}]"
-
-
-def interval_cells(metrics: pd.DataFrame, by: Sequence[str]) -> dict[tuple, str]:
-    """Values of the columns ``by`` -> mean IoU at the selected threshold with its interval, as text."""
-    rows = intervals.summarise(metrics, by)[[*by, "iou", "low", "high"]].itertuples(index=False, name=None)
-    return {row[:-3]: format_interval(*row[-3:]) for row in rows}
-
-
 def describe_difference(difference: float, low: float, high: float) -> str:
     """A difference with its interval, and what the interval allows to say of it.
 
@@ -49,7 +35,7 @@ def describe_difference(difference: float, low: float, high: float) -> str:
     '-0.006 [-0.014, +0.001], which may be none'
     """
     meaning = "better" if low > 0 else "worse" if high < 0 else "which may be none"
-    return f"{difference:+.3f} [{low:+.3f}, {high:+.3f}], {meaning}"
+    return f"{format_interval(difference, low, high, '+.3f')}, {meaning}"
 
 
 def category_names() -> dict[str, str]:

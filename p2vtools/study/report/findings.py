@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from p2vtools.study.intervals import paired_difference, split_seeds, summarise
+from p2vtools.study.intervals import format_interval, paired_difference, split_seeds, summarise
 from p2vtools.study.report.html import interval_svg
 from p2vtools.study.report.numbers import published_results
 
@@ -170,7 +170,7 @@ def _slides(taxonomy: str, model: str | None = None) -> Reference:
 
 
 def _with_interval(value: float, low: float, high: float, form: str = ".3f") -> str:
-    return f"{value:{form}} [{low:{form}}, {high:{form}}]".replace("-", "−")
+    return format_interval(value, low, high, form).replace("-", "−")
 
 
 def _photos(cell: pd.Series) -> str:

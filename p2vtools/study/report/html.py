@@ -79,6 +79,12 @@ def title_of(manifest: Mapping[str, Any]) -> str:
     return f"{notebook_number(manifest['notebook'])} · {manifest['title']}"
 
 
+def figures_of(manifest: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """The saved figures of a notebook, by the names that it gave them."""
+    start = f"{manifest['notebook']}-"
+    return {Path(entry["file"]).stem.removeprefix(start): entry for entry in manifest["figures"]}
+
+
 def format_parameters(parameters: Mapping[str, Any]) -> str:
     """``views = 8, seed = 1``."""
     return ", ".join(f"{name} = {value}" for name, value in parameters.items())

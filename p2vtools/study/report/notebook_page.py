@@ -24,7 +24,7 @@ from p2vlib.files import reading, write_text
 from p2vlib.provenance import home, text_digest
 from p2vtools.study.notebook_run import read_config
 from p2vtools.study.report.addresses import outside_addresses, without_script_links
-from p2vtools.study.report.html import HERE, render, source_of, title_of
+from p2vtools.study.report.html import HERE, figures_of, render, source_of, title_of
 
 PLOTLY = "application/vnd.plotly.v1+json"
 
@@ -96,7 +96,9 @@ def offline_page(executed: Path, folder: Path, manifest: Mapping[str, Any], **co
         extra_loaders=[FileSystemLoader(HERE)],
         embed_images=True,
         exclude_anchor_links=True,
-        config=Config({"NbConvertBase": {"display_data_priority": list(PRIORITY)}}),
+        config=Config(
+            NbConvertBase={"display_data_priority": list(PRIORITY)}, CoalesceStreamsPreprocessor={"enabled": True}
+        ),
     )
     for function in (_picture, _plot, _output_html, _scroll_tables):
         exporter.register_filter(function.__name__.strip("_"), function)
@@ -114,34 +116,21 @@ def offline_page(executed: Path, folder: Path, manifest: Mapping[str, Any], **co
 
 
 def _prepared(notebook: NotebookNode, manifest: Mapping[str, Any]) -> NotebookNode:
-    """Drops outputs that a page cannot show, joins printed text, and gives each output heading, caption and source."""
-    captions = {
-        Path(entry["file"]).stem.removeprefix(f"{manifest['notebook']}-"): entry["caption"]
-        for entry in manifest.get("figures", [])
-    }
+    """Drops outputs that a page cannot show, and gives each other output its heading, caption and source."""
+    captions = {name: entry["caption"] for name, entry in figures_of(manifest).items()}
     heading = "Output"
     for cell in notebook.cells:
         if cell.cell_type != "code":
             heading = (re.findall(r"^#+\s+(.+)$", cell.source, re.MULTILINE) or [heading])[-1]
             continue
-        outputs: list[NotebookNode] = []
-        for output in cell.outputs:
-            if (
-                outputs
-                and output.output_type == outputs[-1].output_type == "stream"
-                and output.name == outputs[-1].name
-            ):
-                outputs[-1].text += output.text
-            elif not _is_hidden(output.get("data", {})):
-                outputs.append(output)
+        cell.outputs = [output for output in cell.outputs if not _is_hidden(output.get("data", {}))]
         named = sorted((cell.source.find(f'"{name}"'), name) for name in captions if f'"{name}"' in cell.source)
         saved = [captions[name] for _, name in named if "save_figure(" in cell.source]
-        source = source_of({"cell": cell.execution_count}, manifest) if "commit" in manifest else ""
-        for output in outputs:
+        source = source_of({"cell": cell.execution_count}, manifest)
+        for output in cell.outputs:
             is_picture = any(kind.startswith("image/") for kind in output.get("data", {}))
             caption = saved.pop(0) if is_picture and saved else ""
             output.setdefault("metadata", {}).update(caption=caption, heading=heading, source=source)
-        cell.outputs = outputs
     return notebook
 
 

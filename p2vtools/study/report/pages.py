@@ -13,7 +13,8 @@ from p2vlib import files, progress
 from p2vlib.files import FileError, reading, write_bytes, write_text
 from p2vlib.provenance import home, text_digest
 from p2vtools.files import file_lock
-from p2vtools.study import intervals, learning, seeds
+from p2vtools.study import learning, seeds
+from p2vtools.study.intervals import interval_cells, split_seeds
 from p2vtools.study.metrics_csv import COLUMNS, parse_metrics, read_metrics
 from p2vtools.study.notebook_run import RERUN, manifests, part_of_metrics, read_config
 from p2vtools.study.parameters import notebook_number
@@ -22,6 +23,7 @@ from p2vtools.study.report.html import (
     RESTORE,
     check_sizes,
     figure,
+    figures_of,
     format_parameters,
     prose,
     render,
@@ -42,6 +44,12 @@ PUBLISHED = (
     "objects are generated unless a notebook says that it used the archive. The slides' feet are 20 phone scans with "
     "four photos each."
 )
+
+FILES = (
+    ("metrics.csv", "metrics.csv (one test evaluation a row, with its IoU at four thresholds)"),
+    ("config.json", "config.json (all settings)"),
+)
+"""Links to the files of every report."""
 
 GALLERIES = ("feet", "panels")
 """Names of the figures with the best, the median and the worst result, the most complete first."""
@@ -66,29 +74,25 @@ def build(scale: str, run: str | None = None, parameters: Mapping[str, Any] = Ma
         ValueError: a damaged file, metrics that do not belong to the manifests, a page that would fetch something from
             the network, or pages that are too large.
     """
-    run = run or scale
-    with file_lock(home() / ".runs" / run / "report.lock"):
-        return _build(scale, home() / "reports" / run, home() / ".runs" / run, parameters)
+    folder, work = (home() / parent / (run or scale) for parent in ("reports", ".runs"))
+    with file_lock(work / "report.lock"):
+        completed = list(manifests(folder).values())
+        if not completed:
+            raise FileNotFoundError(f"{folder / 'parts'}: no notebook of scale {scale} has run; expected NN.json")
+        for manifest in completed:  # older manifests leave the seed to their config
+            config = folder / "parts" / f"{manifest['notebook']}.config.json"
+            if "seed" not in manifest and config.is_file():
+                manifest["seed"] = files.read_json(config, RERUN).get("seed")
+        _join_metrics(folder / "metrics.csv", work, completed, scale)
+        if (folder / "executed").is_dir():
+            from p2vtools.study.report.notebook_page import write_pages  # heavy, and not needed in a fresh checkout
 
-
-def _build(scale: str, folder: Path, work: Path, parameters: Mapping[str, Any]) -> Path:
-    completed = list(manifests(folder).values())
-    if not completed:
-        raise FileNotFoundError(f"{folder / 'parts'}: no notebook of scale {scale} has run; expected NN.json")
-    for manifest in completed:  # older manifests leave the seed to their config
-        config = folder / "parts" / f"{manifest['notebook']}.config.json"
-        if "seed" not in manifest and config.is_file():
-            manifest["seed"] = files.read_json(config, RERUN).get("seed")
-    _join_metrics(folder / "metrics.csv", work, completed, scale)
-    if (folder / "executed").is_dir():
-        from p2vtools.study.report.notebook_page import write_pages  # heavy, and not needed in a fresh checkout
-
-        write_pages(folder, completed)
-    page = _index(folder, scale, completed, parameters)
-    for outdated in folder.glob("*.html"):
-        outdated.unlink()
-    write_text(folder / "index.html", page)
-    check_sizes(folder)
+            write_pages(folder, completed)
+        page = _index(folder, scale, completed, parameters)
+        for outdated in folder.glob("*.html"):
+            outdated.unlink()
+        write_text(folder / "index.html", page)
+        check_sizes(folder)
     return folder / "index.html"
 
 
@@ -183,7 +187,7 @@ def _index(folder: Path, scale: str, completed: Sequence[Manifest], parameters: 
             {
                 "title": "What was run",
                 "facts": _summary(config, completed, minutes) | _freshness(folder, completed),
-                "links": _files(folder),
+                "links": FILES,
             },
             *_gallery(folder, completed),
             *_learning_section(checks),
@@ -244,11 +248,9 @@ def _gpu_section(scale: str) -> list[dict[str, Any]]:
     if scale != "quick" or not (folder / "metrics.csv").is_file():
         return []
     rows = read_metrics(folder / "metrics.csv")
-    rows = intervals.split_seeds(rows[(rows.order == "clockwise") & rows.views.isin([1, 4, 8])])
-    means = intervals.summarise(rows, ["dataset", "model", "variant", "views"])
-    means["text"] = [f"{row.iou:.3f} [{row.low:.3f}, {row.high:.3f}]" for row in means.itertuples()]
+    rows = split_seeds(rows[(rows.order == "clockwise") & rows.views.isin([1, 4, 8])])
     keys = ["dataset", "model", "variant"]
-    cells = means.pivot(index=keys, columns="views", values="text")
+    cells = pd.Series(interval_cells(rows, [*keys, "views"])).unstack().rename_axis(keys)
     trainings = pd.read_csv(folder / "trainings.csv").rename(columns={"domain": "dataset", "network": "model"})
     learned = trainings.groupby(keys).learned.agg(lambda each: f"{each.sum()} of {len(each)}")
     cells = cells.set_axis([f"{views} photo{'s' * (views > 1)}" for views in cells], axis=1)
@@ -272,8 +274,9 @@ def _notebook_section(folder: Path, manifest: Manifest, checks: pd.DataFrame) ->
     figures = [figure(folder, entry, manifest) for entry in manifest["figures"]]
     own = checks[checks.notebook == notebook]
     tables = [saved_table(folder, entry, manifest, own) for entry in manifest["tables"]]
-    by_name = dict(zip(_names(manifest), figures, strict=True))
-    preview = next((by_name[name] for name in GALLERIES if name in by_name), figures[0] if figures else None)
+    named = figures_of(manifest)
+    gallery = next((named[name] for name in GALLERIES if name in named), None)
+    preview = figure(folder, gallery, manifest) if gallery else next(iter(figures), None)
     files = {
         f"html/{notebook}.html": "executed notebook",
         f"executed/{notebook}.ipynb": "the same for Jupyter",
@@ -291,18 +294,12 @@ def _notebook_section(folder: Path, manifest: Manifest, checks: pd.DataFrame) ->
     }
 
 
-def _names(manifest: Manifest) -> list[str]:
-    """The names under which a notebook saved its figures."""
-    return [Path(entry["file"]).stem.removeprefix(f"{manifest['notebook']}-") for entry in manifest["figures"]]
-
-
 def _gallery(folder: Path, completed: Sequence[Manifest]) -> list[dict[str, Any]]:
     """The best, the median and the worst feet of the last notebook that drew them."""
     for name in GALLERIES:
         for manifest in reversed(completed):
-            entries = dict(zip(_names(manifest), manifest["figures"], strict=True))
-            if name in entries:
-                return [{"title": "Best, median and worst", "figures": [figure(folder, entries[name], manifest)]}]
+            if entry := figures_of(manifest).get(name):
+                return [{"title": "Best, median and worst", "figures": [figure(folder, entry, manifest)]}]
     return []
 
 
@@ -346,14 +343,6 @@ def _freshness(folder: Path, completed: Sequence[Manifest]) -> dict[str, str]:
     if not frozen:
         return {}
     return {"Test people": f"drawn after the design was frozen for {sum(frozen)} of {len(frozen)} notebooks"}
-
-
-def _files(folder: Path) -> list[tuple[str, str]]:
-    files = {
-        "metrics.csv": "metrics.csv (one test evaluation a row, with its IoU at four thresholds)",
-        "config.json": "config.json (all settings)",
-    }
-    return [(file, text) for file, text in files.items() if (folder / file).is_file()]
 
 
 def _count(completed: Sequence[Manifest]) -> str:

@@ -7,9 +7,9 @@ from p2vlib.models.psgn import chamfer_distance, fill_point_cloud, sample_surfac
 from tests.test_p2vlib.training.test_training import build
 
 
-def ball(radius: float = 0.3, size: int = 32) -> np.ndarray:
+def ball(radius: float = 0.3, size: int = 32, shift: float = 0.0) -> np.ndarray:
     line = (np.arange(size) + 0.5) / size - 0.5
-    x, y, z = np.meshgrid(line, line, line, indexing="ij")
+    x, y, z = np.meshgrid(line - shift, line, line, indexing="ij")
     return x**2 + y**2 + z**2 < radius**2
 
 

@@ -10,14 +10,9 @@ from p2vtools.study import notebook_run
 from p2vtools.study.comparison import compare, incomparable_reasons, iou_changes, read_runs, setting_differences
 from p2vtools.study.report.addresses import outside_addresses
 from tests.notebooks import write_notebook
-from tests.pages import check_page
+from tests.pages import check_page, on_feet
 
 PEOPLE = 12
-
-VALUES = {
-    **{"variant": "main", "training": "feet-phone", "dataset": "feet", "look": "phone"},
-    **{"cameras": "none", "placement": "true", "taxonomy": "foot", "threshold": 0.4, "selected": True},
-}
 
 
 def rows(
@@ -25,9 +20,7 @@ def rows(
 ) -> pd.DataFrame:
     """A test of a network on both feet of some people; ``better`` is added to the IoU of every foot."""
     iou = np.random.default_rng(len(model) + views).uniform(0.5, 0.6, 2 * PEOPLE)[: 2 * people] + better
-    samples = [(f"p{person:02d}", f"p{person:02d}-{side}") for person in range(people) for side in ("left", "right")]
-    table = pd.DataFrame(samples, columns=["subject", "sample"])
-    return table.assign(**VALUES, model=model, views=views, order=order, iou=iou)
+    return on_feet("04", model, iou, each=2, views=views, order=order)
 
 
 @pytest.fixture
@@ -143,15 +136,9 @@ def test_the_page_is_self_contained_and_the_terminal_has_the_table(write, capsys
     assert outside_addresses(content) == [] and "<svg" in content and "&lt;u&gt;" in content and "<u>" not in content
 
 
-def test_a_broken_manifest_is_named(write):
+def test_a_broken_config_is_named(write):
     one, two = write("one"), write("two", rows(0.1))
-    manifest = next(path for path in two.glob("parts/*.json") if not path.name.endswith(".config.json"))
-    for path in (manifest, manifest.with_suffix(".config.json")):
-        whole = path.read_text()
-        path.write_text(whole[:-5])
-        with pytest.raises(ValueError, match=rf"{path.name}: not JSON .*; run its notebook again"):
-            compare([one, two])
-        path.write_text(whole)
-    manifest.write_text("[]")
-    with pytest.raises(ValueError, match=rf"{manifest.name}: JSON with a list .*; expected a JSON object"):
+    (config,) = two.glob("parts/*.config.json")
+    config.write_text(config.read_text()[:-5])
+    with pytest.raises(ValueError, match=rf"{config.name}: not JSON .*; run its notebook again"):
         compare([one, two])

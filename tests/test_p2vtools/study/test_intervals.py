@@ -1,15 +1,13 @@
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from p2vtools.study import intervals
+from tests.pages import on_feet
 
-
-def metrics(values: list[float], model: str = "net", subjects: list[str] | None = None) -> pd.DataFrame:
-    subjects = subjects or [f"p{row // 2}" for row in range(len(values))]
-    samples = [f"s{row}" for row in range(len(values))]
-    frame = pd.DataFrame({"iou": values, "subject": subjects, "sample": samples})
-    return frame.assign(selected=True, model=model, taxonomy="foot", look="phone", views=4, threshold=0.4)
+metrics = partial(on_feet, "05", "net", each=2)
 
 
 def test_intervals_cover_the_mean_about_19_times_in_20():

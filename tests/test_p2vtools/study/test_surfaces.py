@@ -2,20 +2,15 @@ import numpy as np
 import pytest
 
 from p2vtools.study.surfaces import f_score, surface_distances
-
-
-def ball(radius: float, shift: float = 0.0) -> np.ndarray:
-    axis = (np.arange(32) + 0.5) / 32 - 0.5
-    x, y, z = np.meshgrid(axis - shift, axis, axis, indexing="ij")
-    return x**2 + y**2 + z**2 < radius**2
+from tests.test_p2vlib.models.test_psgn import ball
 
 
 def test_f_score_decreases_with_the_distance_of_the_surfaces():
     """For equal balls only sampling limits the score; a shift of a voxel is three times the distance."""
-    scores = [f_score(ball(0.3, shift / 32), ball(0.3)) for shift in (0, 1, 2)]
+    scores = [f_score(ball(0.3, shift=shift / 32), ball(0.3)) for shift in (0, 1, 2)]
     assert 0.85 < scores[0] < 0.99 and scores[0] > scores[1] + 0.2 and scores[1] > scores[2]
     assert f_score(ball(0.3), ball(0.3), distance=2.0) == 1
-    assert f_score(ball(0.1, -0.3), ball(0.1, 0.3)) == 0
+    assert f_score(ball(0.1, shift=-0.3), ball(0.1, shift=0.3)) == 0
     assert f_score(ball(0.3), ball(0.3)) == f_score(ball(0.3), ball(0.3))
 
 

@@ -6,7 +6,7 @@ from p2vlib import models
 from p2vlib.config import PRESETS, from_params
 from p2vlib.data import dataset
 from p2vtools.study import experiments, notebook_run, system_training
-from tests.pages import metrics
+from tests.pages import on_feet
 from tests.test_p2vtools.study.test_experiments import trained
 
 
@@ -51,13 +51,8 @@ def test_feet_start_from_objects_and_equal_recipes_share_their_weights(smoke, mo
 
 
 def test_gains_from_cameras_are_paired_by_foot():
-    row = {"training": "feet-phone", "dataset": "feet", "look": "phone", "taxonomy": "05563266", "views": 4}
     ious = {("unprojection", "main"): (0.8, 0.9), ("a", "main"): (0.7, 0.6), ("a", "uncropped"): (0.5, 0.6)}
-    rows = [
-        metrics("06", model=model, variant=variant, subject=f"p{foot}", sample=f"p{foot}-left", iou=iou, **row)
-        for (model, variant), values in ious.items()
-        for foot, iou in enumerate(values)
-    ]
+    rows = [on_feet("06", model, values, variant=variant) for (model, variant), values in ious.items()]
     rows.append(rows[0].assign(look="studio", iou=0.0))
     gains = system_training.camera_gains(pd.concat(rows), "a", [4]).set_index("crop")
     assert gains.difference.to_dict() == pytest.approx({"cube": 0.2, "whole photo": 0.3})

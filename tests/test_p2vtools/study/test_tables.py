@@ -1,16 +1,14 @@
 import json
+from functools import partial
 
 import pandas as pd
 import pytest
 
 from p2vlib.geometry.frames import FOOT_SYNSET
 from p2vtools.study import tables
+from tests.pages import on_feet
 
-
-def rows(model: str, iou: list[float], **labels: object) -> pd.DataFrame:
-    frame = pd.DataFrame({"iou": iou, "sample": [f"s{i}" for i in range(len(iou))], "subject": [*range(len(iou))]})
-    defaults = dict(variant="main", training="feet-phone", dataset="feet", look="phone", taxonomy="05563266", views=4)
-    return frame.assign(model=model, **{**defaults, "order": "clockwise", "threshold": 0.4, "selected": True, **labels})
+rows = partial(on_feet, "04", threshold=0.4)
 
 
 def test_slide_and_category_tables_have_the_mean_shape_and_the_published_values():

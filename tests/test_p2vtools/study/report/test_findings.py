@@ -7,19 +7,9 @@ import pytest
 
 from p2vtools.study.report.evaluation_page import _lengths, build_evaluation
 from p2vtools.study.report.findings import Finding, Reference, findings
-from tests.pages import Page, check_page, metrics
+from tests.pages import check_page, metrics, on_feet, text_of
 
 NETWORKS = {"order_free": "pix2vox-a", "recurrent": "pix2vox-lstm"}
-
-
-def on_feet(notebook: str, model: str, ious: tuple[float, ...], **values) -> pd.DataFrame:
-    """A network trained on feet, tested on phone photos of the feet ``p0``, ``p1``..."""
-    row = {"training": "feet-phone", "dataset": "feet", "look": "phone", "taxonomy": "05563266", "views": 4, **values}
-    rows = [
-        metrics(notebook, model=model, subject=f"p{n}", sample=f"p{n}-left", iou=iou, **row)
-        for n, iou in enumerate(ious)
-    ]
-    return pd.concat(rows)
 
 
 @pytest.mark.parametrize("training", ["feet-phone", "feet-wild"])
@@ -81,8 +71,8 @@ def test_an_evaluation_has_a_page(home: Path):
     committed = Path(__file__).parents[4] / "reports" / "evaluate"
     folder = shutil.copytree(committed, home / "evaluate")
     page = build_evaluation(folder)
-    check_page(page, folder)
-    text = Page(page.read_text()).text
+    text = text_of(check_page(page, folder))
+    assert page.read_text() == (committed / "index.html").read_text(), "the committed page is up to date"
     assert "Error of the length from photos" in text and "40 of 40 people have a usable result" in text
     assert "Cameras of photos on a mat" in text
     rows = pd.DataFrame({"way": "mat", "views": 8, "measure": "length", "truth": 250.0, "found": [252.0, 253.0, 300.0]})
