@@ -1,6 +1,5 @@
 """Runs that leave a report, and checks of its pages."""
 
-from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -39,27 +38,15 @@ def complete_run(notebook: str, answer: str = "It is **0.5**.", scale: str = "qu
     return run
 
 
-class Page(HTMLParser):
-    """The tags of a page with their attributes, and its text."""
+class Page:
+    """A page: its text, and the attributes of its elements."""
 
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.feed(text)
-        self.close()
+    def __init__(self, content: str) -> None:
+        self.tree = html5lib.parse(content, namespaceHTMLElements=False)
+        self.text = "".join(self.tree.itertext())
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        self.text += "\n" if tag in ("td", "th", "caption") else ""
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.tags if name == tag]
+    def all(self, tag: str) -> list[dict[str, str]]:
+        return [element.attrib for element in self.tree.iter(tag)]
 
 
 def check_page(page: Path, report: Path) -> None:
