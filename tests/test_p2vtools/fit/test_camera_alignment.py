@@ -1,7 +1,5 @@
 """Simulated camera errors, and the alignment of cameras measured by hand."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
 

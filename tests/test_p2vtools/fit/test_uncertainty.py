@@ -1,7 +1,5 @@
 """Corrected measurements of a reconstruction, their intervals, and their record beside the mesh."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 from types import SimpleNamespace
