@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from p2vlib import progress
 from p2vlib.files import FileError, flush_to_disk, partial_path, read_json
@@ -64,16 +64,8 @@ def file_lock(path: Path, waiting: Callable[[], object] = lambda: None) -> Itera
         waiting: called a few times per second while another process holds the lock; it may raise, to give up.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path)
-    while not lock.is_locked:
-        try:
-            lock.acquire(timeout=0.2)
-        except Timeout:
-            waiting()
-    try:
+    with FileLock(path).acquire(poll_interval=0.2, cancel_check=lambda: bool(waiting())):
         yield
-    finally:
-        lock.release()
 
 
 def read_cached_json(path: Path) -> dict[str, Any]:

@@ -54,9 +54,9 @@ def reconstruct(
     from p2vtools.archives.capture_folder import read_subject
     from p2vtools.fit import pretrained, records, verdict
     from p2vtools.fit.photo_set import read_photo_set
-    from p2vtools.fit.reconstruct import check_output_path, write_foot
+    from p2vtools.fit.reconstruct import OUTPUT_FORMATS, write_foot
 
-    check_output_path(out)
+    _check_suffix(out, *OUTPUT_FORMATS)
     records.check_record_path(out)
     recorded = read_subject(folder).get("side")
     if side and recorded in ("left", "right") and recorded != side:
@@ -148,9 +148,10 @@ def _scale_without_record(mesh: Path) -> str:
     return scale_of(mesh.parent, subject) if subject else "file"
 
 
-def _check_suffix(path: Path, suffix: str) -> None:
-    if path.suffix.lower() != suffix:
-        raise ValueError(f"{path}: cannot write {path.suffix or 'a file without suffix'}; expected {suffix}")
+def _check_suffix(path: Path, *suffixes: str) -> None:
+    if path.suffix.lower() not in suffixes:
+        found = path.suffix or "a file without suffix"
+        raise ValueError(f"{path}: cannot write {found}; expected {', '.join(suffixes)}")
 
 
 def _print_measures(measures: Measures, scale: str, half_widths: Mapping[str, float] = MappingProxyType({})) -> None:

@@ -106,11 +106,6 @@ def _scaled_boxes(boxes: Boxes, factor: float) -> Boxes:
     return torch.cat([centre - half, centre + half], -1)
 
 
-def noted_cameras(captures: Captures, focal_error: float) -> Captures:
-    """``captures`` with cameras as noted by hand (`note_by_hand`)."""
-    return recrop_captures(captures, note_by_hand(captures.cameras, torch.Generator().manual_seed(0), focal_error))
-
-
 def note_by_hand(cameras: Cameras, generator: torch.Generator, focal_error: float = 0.0) -> Cameras:
     """``cameras`` as noted by hand: errors are uniform within the largest ones above.
 
@@ -297,7 +292,7 @@ def alignment_table(
 
     best, rows = mean_iou(predict(model, test, views)), []
     for title, focal_error in focal_errors.items():
-        noted = noted_cameras(test, focal_error)
+        noted = recrop_captures(test, note_by_hand(test.cameras, torch.Generator().manual_seed(0), focal_error))
         aligned = predict(model, realign_cameras(model, noted, typical, threshold, focal_error), views)
         before, after = mean_iou(predict(model, noted, views)), mean_iou(aligned)
         scaled = mean_iou(rescale_to_truth(aligned, test.truth, threshold))

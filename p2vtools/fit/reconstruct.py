@@ -189,17 +189,6 @@ def reconstruct(
 # --------------------------------------------------------------------------------------------------------------- output
 
 
-def check_output_path(path: Path) -> None:
-    """Checks before the work that `write_foot` supports the extension of ``path``.
-
-    Raises:
-        ValueError: unsupported extension.
-    """
-    if path.suffix.lower() not in OUTPUT_FORMATS:
-        found = path.suffix or "a file without extension"
-        raise ValueError(f"{path}: cannot write {found}; expected {', '.join(OUTPUT_FORMATS)}")
-
-
 def write_foot(foot: ReconstructedFoot, path: Path) -> None:
     """Writes a mesh or a grid, by the extension of ``path``: in metres, ``.stl`` in millimetres.
 

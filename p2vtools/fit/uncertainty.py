@@ -71,17 +71,6 @@ class MeasureIntervals:
     """IoU between the solids of two halves of the photos; None with fewer than `MIN_PHOTOS`, or noted cameras."""
 
 
-@dataclass(frozen=True)
-class UncalibratedMeasures:
-    """Raw measurements of a reconstruction and the scale of their uncertainty."""
-
-    table: pd.DataFrame
-    """Indexed by measurement, mm. Columns: value; the parts of the scale: grid, surface, members and, with at least
-    `MIN_PHOTOS` photos and exact cameras, photos; scale."""
-    halves_iou: float | None
-    """As in `MeasureIntervals`."""
-
-
 def photo_class(photos: int, cameras: str = "exact") -> str:
     """The class of a capture, by its number of photos and kind of cameras; each class has a calibration of its own.
 
@@ -107,17 +96,17 @@ def measure_with_intervals(
     if len(foot.probability) != CALIBRATED_SIZE:
         placed = placed_photos(photo_set, foot, range(len(photo_set.photos)))
         fine = reconstruct(weights, placed, CALIBRATED_SIZE, "given", "exact" if foot.placement else cameras)
-    raw = uncalibrated_measures(weights, placed, fine, cameras)
-    corrected = correct_surface(foot.mesh, photo_set.side, corrected_targets(raw.table, calibration))
+    table, halves_iou = uncalibrated_measures(weights, placed, fine, cameras)
+    corrected = correct_surface(foot.mesh, photo_set.side, corrected_targets(table, calibration))
     measures = measure_foot(corrected, photo_set.side)[0]
-    half_widths = {name: float(calibration[name]["factor"] * raw.table.scale[name]) for name in MEASURE_NAMES}
+    half_widths = {name: float(calibration[name]["factor"] * table.scale[name]) for name in MEASURE_NAMES}
     scale = 1.0
     if photo_set.length:
         scale = 1000 * photo_set.length / measures.length
         half_widths = _half_widths_by_ruler(measures, half_widths, scale)
     scaled = {name: scale * getattr(measures, name) for name in MEASURE_NAMES}
     corrected_foot = replace(foot, corrected_surface=corrected, scale=scale)
-    return MeasureIntervals(Measures(**scaled), half_widths, corrected_foot, raw.halves_iou)
+    return MeasureIntervals(Measures(**scaled), half_widths, corrected_foot, halves_iou)
 
 
 def _half_widths_by_ruler(measures: Measures, half_widths: Mapping[str, float], scale: float) -> dict[str, float]:
@@ -153,8 +142,12 @@ def corrected_targets(table: pd.DataFrame, calibration: Mapping[str, Mapping[str
 
 def uncalibrated_measures(
     weights: PretrainedModel, photo_set: PhotoSet, foot: ReconstructedFoot, cameras: str = "exact"
-) -> UncalibratedMeasures:
+) -> tuple[pd.DataFrame, float | None]:
     """Measures ``foot`` before any correction, and how much each measurement changes with each cause.
+
+    Returns:
+        A table indexed by measurement, mm, with the columns value; the parts of the scale: grid, surface, members and,
+        with at least `MIN_PHOTOS` photos and exact cameras, photos; scale. The IoU as `MeasureIntervals.halves_iou`.
 
     Raises:
         ValueError: the reconstruction cannot be measured as a foot.
@@ -176,7 +169,7 @@ def uncalibrated_measures(
         parts["photos"] = _half_change([(half.probability, half.threshold) for half in halves], side, value)
         halves_iou = float(iou(halves[0].solid, halves[1].solid))
     table = pd.DataFrame({"value": value, **parts})
-    return UncalibratedMeasures(table.assign(scale=np.sqrt((table[list(parts)] ** 2).sum(axis=1))), halves_iou)
+    return table.assign(scale=np.sqrt((table[list(parts)] ** 2).sum(axis=1))), halves_iou
 
 
 def _half_change(volumes: Sequence[tuple[np.ndarray, float]], side: str, value: pd.Series) -> pd.Series:

@@ -136,15 +136,15 @@ def _judge_reconstruction(
     try:
         placement = "given" if is_given else "found"
         foot, photo_set, _ = verdict.reconstruct_consistent(weights, photo_set, CALIBRATED_SIZE, placement, cameras)
-        raw = uncertainty.uncalibrated_measures(weights, photo_set, foot, cameras)
+        table, halves_iou = uncertainty.uncalibrated_measures(weights, photo_set, foot, cameras)
     except ValueError:  # no foot found, or not a foot: not usable without any limit
         return {"iou": np.nan, "mesh": None, "measures": None}
-    features = verdict.reconstruction_features(weights, foot, raw.halves_iou, photo_set.side)
+    features = verdict.reconstruction_features(weights, foot, halves_iou, photo_set.side)
     # Aligned cameras are in the frame of the reconstructed foot; in others the true pose is known.
     is_aligned = cameras == "noted" and foot.placement is None
     overlap = iou(solid_in_frame(foot, foot.pose if is_aligned else pose), solid)
     used = {"photos": len(photo_set.photos), "class": uncertainty.photo_class(len(photo_set.photos), cameras)}
-    return features | used | {"iou": float(overlap), "mesh": foot.mesh, "measures": raw.table}
+    return features | used | {"iou": float(overlap), "mesh": foot.mesh, "measures": table}
 
 
 # ---------------------------------------------------------------------------------------------------------- calibration

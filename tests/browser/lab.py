@@ -1,7 +1,5 @@
 """A JupyterLab server on a copy of the notebooks, with default settings."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

@@ -1,7 +1,5 @@
 """Every notebook runs to its end in JupyterLab."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

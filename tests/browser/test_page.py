@@ -1,7 +1,5 @@
 """The page of `p2v app`, from the file chooser to the saved foot, on a phone and on a laptop."""
 
-from __future__ import annotations
-
 import os
 import re
 import signal

@@ -1,7 +1,5 @@
 """The pages of the report, copied elsewhere and opened from disk without a network."""
 
-from __future__ import annotations
-
 import shutil
 import subprocess
 import sys

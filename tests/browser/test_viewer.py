@@ -1,7 +1,5 @@
 """The viewer in JupyterLab, by mouse and keyboard: it displays what the library computes."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path

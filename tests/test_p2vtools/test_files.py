@@ -1,5 +1,6 @@
 import errno
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import psutil
 import pytest
@@ -10,14 +11,14 @@ from p2vtools.files import atomic_directory, file_digests, file_lock, is_whole
 
 def test_one_process_holds_the_lock_and_another_waits_as_long_as_it_likes(tmp_path):
     lock, asked = tmp_path / "deep" / "lock", []
-    inside = file_lock(lock)
-    inside.__enter__()
+    inside, other = file_lock(lock), ThreadPoolExecutor(1)
+    other.submit(inside.__enter__).result()
 
     def waiting() -> None:
         asked.append(True)
         if len(asked) == 1:
             raise ValueError("busy")
-        inside.__exit__(None, None, None)
+        other.submit(inside.__exit__, None, None, None).result()
 
     with pytest.raises(ValueError, match="busy"), file_lock(lock, waiting):
         raise AssertionError("two are inside")

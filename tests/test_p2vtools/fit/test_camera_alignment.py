@@ -1,7 +1,5 @@
 """Simulated camera errors, and the alignment of cameras measured by hand."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
 
@@ -37,7 +35,8 @@ def test_camera_noise_has_its_standard_deviation(smoke):
 
 
 def test_noted_cameras_err_within_bounds_and_photos_are_recropped(feet):
-    noted = camera_alignment.noted_cameras(feet, focal_error=0.3)
+    cameras = camera_alignment.note_by_hand(feet.cameras, torch.Generator().manual_seed(0), focal_error=0.3)
+    noted = camera_alignment.recrop_captures(feet, cameras)
     degrees = rotation_degrees(noted, feet)
     assert 2 < degrees.mean() < 12 and degrees.max() < 17.5
     unchanged = camera_alignment.recrop_captures(feet, feet.cameras)

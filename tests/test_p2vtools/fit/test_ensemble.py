@@ -1,7 +1,5 @@
 """The ensemble of unprojection networks."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

@@ -1,7 +1,5 @@
 """Measures of solids with known dimensions, and shoe sizes; `test_landmarks` compares with anatomical landmarks."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import trimesh

@@ -1,7 +1,5 @@
 """Capture folders: where their scale comes from."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """The search for a foot, with a network that reads the true silhouettes from the photos."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
 

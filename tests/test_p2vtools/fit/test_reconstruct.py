@@ -1,7 +1,5 @@
 """Reconstruction of a capture folder with the pretrained weights."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The schematic last, and the clearance of a foot in it."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import trimesh

@@ -1,7 +1,5 @@
 """Silhouettes of volumes, and cameras and volumes fitted to them."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

@@ -1,7 +1,5 @@
 """Corrected measurements of a reconstruction, their intervals, and their record beside the mesh."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 from types import SimpleNamespace
@@ -98,7 +96,7 @@ def test_scale_is_the_root_sum_of_squares_of_its_parts(weights, monkeypatch):
     monkeypatch.setattr(uncertainty, "placed_photos", lambda *_: None)
     monkeypatch.setattr(uncertainty, "reconstruct", lambda *_: halves.pop())
     photo_set = PhotoSet([Image.new("RGB", (4, 4))] * 4, [], ["0", "1", "2", "3"], "left")
-    row = uncertainty.uncalibrated_measures(weights, photo_set, foot(0.25, 0.246, 0.254)).table.loc["length"]
+    row = uncertainty.uncalibrated_measures(weights, photo_set, foot(0.25, 0.246, 0.254))[0].loc["length"]
     expected = {"value": 250, "grid": 10 / 12**0.5, "surface": 3, "members": 4, "photos": 12}
     assert row.to_dict() == pytest.approx({**expected, "scale": (100 / 12 + 9 + 16 + 144) ** 0.5}, rel=1e-4)
 

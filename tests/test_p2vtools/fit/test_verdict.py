@@ -1,7 +1,5 @@
 """The verdict: its rules with numbers worked out by hand, and the command."""
 
-from __future__ import annotations
-
 import json
 import re
 from dataclasses import replace

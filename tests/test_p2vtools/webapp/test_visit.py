@@ -1,7 +1,5 @@
 """What a visitor of the page brings: photos are checked, limited, kept from other visitors and deleted."""
 
-from __future__ import annotations
-
 import gc
 import re
 import signal
