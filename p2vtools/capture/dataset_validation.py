@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,7 +24,7 @@ from p2vtools.archives.binvox import read_binvox
 from p2vtools.archives.camera_files import read_cameras, read_metadata
 from p2vtools.archives.capture_folder import listed_photo, read_names
 from p2vtools.archives.photo_files import PHOTO_SUFFIXES, read_photo
-from p2vtools.archives.shapenet import RENDERINGS, SPLITS, VOXELS, read_taxonomy
+from p2vtools.archives.shapenet import RENDERINGS, VOXELS, read_taxonomy
 from p2vtools.capture.duplicates import (
     PhotoFingerprint,
     SolidFingerprint,
@@ -342,18 +341,16 @@ def _check_tree(tree: Path, folders: list[Path]) -> list[str]:
         return []
     names, path = {folder.name for folder in folders if not folder.name.startswith(".")}, tree / TAXONOMY_FILE
     try:
-        feet = [category for category in read_taxonomy(path) if category.synset == FOOT_SYNSET]
+        taxonomy = read_taxonomy(path)
     except (ValueError, OSError) as error:
         return [str(error)]
-    entries = [(name, split) for category in feet for split in SPLITS for name in getattr(category, split)]
-    listed, people = {name for name, _ in entries}, defaultdict(set)
+    feet = taxonomy[taxonomy["synset"] == FOOT_SYNSET]
+    listed, people = {*feet["object"]}, feet["object"].map(lambda name: name.rpartition("-")[0])
     problems = [f"{path}: lacks {name}" for name in sorted(names - listed)]
     problems += [f"{path}: lists {name}, which does not exist" for name in sorted(listed - names)]
-    for name, split in entries:
-        people[name.rpartition("-")[0]].add(split)
     problems += [
         f"{path}: {person} is in {' and '.join(sorted(found))}; one person belongs in one split"
-        for person, found in sorted(people.items())
+        for person, found in feet["split"].groupby(people).unique().items()
         if len(found) > 1
     ]
     grids = tree / VOXELS / FOOT_SYNSET

@@ -126,8 +126,7 @@ class Submission:
 
     def _is_unlisted(self) -> bool:
         path = self.tree / TAXONOMY_FILE
-        entries = read_taxonomy(path) if path.is_file() else []
-        is_listed = any(self.name in entry.train + entry.validation + entry.test for entry in entries)
+        is_listed = path.is_file() and self.name in {*read_taxonomy(path)["object"]}
         return self.folder.is_dir() and not is_listed
 
     def publish(self) -> None:

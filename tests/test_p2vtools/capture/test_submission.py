@@ -83,9 +83,8 @@ def test_model_is_submitted_with_its_grid_and_read_as_a_capture(tmp_path):
     tree = tmp_path / "tree"
     source = write_source(tmp_path / "capture", block, "right")
     assert main(arguments(source, tree, "p9", "right", "--licence", "CC0-1.0")) == 0
-    (category,) = read_taxonomy(tree / "taxonomy.json")
-    listed = [*category.train, *category.validation, *category.test]
-    assert category.synset == FOOT_SYNSET and listed == ["p9-right"]
+    taxonomy = read_taxonomy(tree / "taxonomy.json")
+    assert (taxonomy.synset.tolist(), taxonomy.object.tolist()) == ([FOOT_SYNSET], ["p9-right"])
     found = read_capture(tree / "ShapeNetRendering" / FOOT_SYNSET / "p9-right")
     assert len(found.photos) == 4 and found.subject["licence"] == "CC0-1.0"
     for camera, azimuth in zip(found.cameras, AZIMUTHS, strict=True):
@@ -103,11 +102,12 @@ def test_both_feet_of_a_person_are_in_one_split_and_other_categories_are_kept(tm
     feet = [Submission(tmp_path, f"p{number}", side, "yes") for number in range(12) for side in ("left", "right")]
     with ThreadPoolExecutor(3) as pool:  # as from several processes
         list(pool.map(lambda foot: submit_capture(capture, foot), feet))
-    other, listed = read_taxonomy(tmp_path / "taxonomy.json")
-    splits = (listed.train, listed.validation, listed.test)
-    assert other.train == ("a",) and sorted(sum(splits, ())) == sorted(foot.name for foot in feet)
-    people = [{name.rsplit("-", 1)[0] for name in split} for split in splits]
-    assert sum(map(len, people)) == 12 and len(listed.train) >= 12
+    taxonomy = read_taxonomy(tmp_path / "taxonomy.json")
+    other, listed = taxonomy[:1], taxonomy[1:]
+    assert other.to_numpy().tolist() == [["03001627", "train", "a"]]
+    assert sorted(listed.object) == sorted(foot.name for foot in feet)
+    splits = listed.split.groupby(listed.object.str.rsplit("-", n=1).str[0])
+    assert len(splits) == 12 and (splits.nunique() == 1).all() and (listed.split == "train").sum() >= 12
 
 
 def test_a_submission_that_was_killed_is_finished_by_the_same_command(tmp_path, capsys):
