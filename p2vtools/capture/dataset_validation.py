@@ -27,11 +27,10 @@ from p2vtools.archives.photo_files import PHOTO_SUFFIXES, read_photo
 from p2vtools.archives.shapenet import RENDERINGS, VOXELS, read_taxonomy
 from p2vtools.capture.duplicates import (
     PhotoFingerprint,
-    SolidFingerprint,
     duplicate_photos,
     duplicate_solids,
-    fingerprint_solid,
     normalised_thumbnail,
+    solid_digests,
 )
 from p2vtools.capture.sanity_checks import photo_problems, side_of_grid
 from p2vtools.capture.submission import GRID_SIZE, SUBJECT_ID, TAXONOMY_FILE
@@ -67,7 +66,8 @@ class CaptureReport:
     photos: list[PhotoFingerprint] = field(default_factory=list)
     cameras: str = "none"
     model: str = "none"
-    solid: SolidFingerprint | None = None
+    solid: list[str] = field(default_factory=list)
+    """`solid_digests`, if there is a model."""
     licence: str = "none"
     consent: str = "none"
     problems: list[str] = field(default_factory=list)
@@ -251,7 +251,7 @@ def _check_grid(folder: Path, tree: Path, cube: Cube, report: CaptureReport) -> 
     if not np.allclose([*grid.cube.lower, grid.cube.edge], [*cube.lower, cube.edge], atol=1e-4):
         report.problems.append(f"{path}: its cube differs from that of subject.json")
     report.problems += [f"{path}: {problem}" for problem in solid_problems(grid)]
-    report.model, report.solid = f"{grid.size}^3", fingerprint_solid(report.name, grid.volume)
+    report.model, report.solid = f"{grid.size}^3", solid_digests(grid.volume)
     return grid
 
 
@@ -307,7 +307,7 @@ def validate_dataset(tree: Path, weights: PretrainedModel) -> ValidationReport:
     folders = list_captures(tree)
     reports = [check_capture(folder, tree, weights) for folder in progress.bar(folders, "captures", unit="capture")]
     duplicates = duplicate_photos([photo for report in reports for photo in report.photos])
-    duplicates += duplicate_solids([report.solid for report in reports if report.solid])
+    duplicates += duplicate_solids({report.name: report.solid for report in reports if report.solid})
     by_name = {report.name: report for report in reports}
     for name in (name for duplicate in duplicates for name in set(duplicate.captures)):
         by_name[name].duplicates += 1
