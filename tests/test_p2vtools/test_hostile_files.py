@@ -31,6 +31,7 @@ from p2vlib.training import checkpoints
 from p2vtools.archives import pix3d
 from p2vtools.archives.binvox import read_binvox, write_binvox
 from p2vtools.archives.capture_folder import write_capture
+from p2vtools.archives.photo_files import read_photo
 from p2vtools.archives.published import load_published
 from p2vtools.archives.shapenet import read_taxonomy
 from p2vtools.capture import mat_capture, scan_files
@@ -74,7 +75,7 @@ def write_photos(folder: Path) -> Iterator[Sample]:
         ("photo.webp", Image.fromarray(picture)),
     ):
         image.save(folder / name, exif=exif)
-        yield Sample(folder / name, lambda path=folder / name: mat_capture.read_photos([path], print))
+        yield Sample(folder / name, lambda path=folder / name: read_photo(path, mat_capture.MAX_PHOTO_SIDE))
 
 
 def write_captures(folder: Path) -> Iterator[Sample]:
