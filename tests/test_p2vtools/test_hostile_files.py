@@ -156,7 +156,7 @@ def write_archives(folder: Path) -> Iterator[Sample]:
     (root := folder / "pix3d").mkdir()
     write_archive(root)
     for path in (root / pix3d.INDEX, next(root.rglob("voxel.mat"))):
-        yield Sample(path, lambda: [pix3d.read_picture(root, picture) for picture in pix3d.read_index(root)])
+        yield Sample(path, lambda: [pix3d.read_picture(root, *item) for item in pix3d.read_index(root).items()])
     foot = folder / "foot.obj"
     foot.write_text("v 0 0 0\n")
     content = {"format": records.FORMAT, "sha256": records._digest(foot), "side": "left", "verdict": "good"}
