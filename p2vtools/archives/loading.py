@@ -49,18 +49,17 @@ def read_archive(
         raise ValueError(f"on_error is {on_error!r}; expected stop or skip")
     if limit < 0:
         raise ValueError(f"limit is {limit}; expected a number of objects per category and split, or 0 for all")
-    leaks = pd.DataFrame(columns=["object", "places"])
     if dataset == "embedded":
         return None
     if dataset == "pix3d":
         folder = Path(root or home() / "data" / "pix3d" / "pix3d")
         captures, skipped = pix3d.load(folder, image_size, limit=limit, on_error=on_error)
-        return LoadedArchive(replace(captures, as_published=as_published), skipped, leaks)
+        no_leaks = pd.DataFrame(columns=["object", "places"])
+        return LoadedArchive(replace(captures, as_published=as_published), skipped, no_leaks)
     if dataset not in ("shapenet", "things3d"):
         raise ValueError(f"unknown data set {dataset!r}; expected embedded, shapenet, things3d or pix3d")
     folder = Path(root or home() / "data" / dataset)
     options = dict(limit=limit, on_error=on_error, as_published=as_published, drop_leaks=drop_leaks, dataset=dataset)
     captures, skipped = shapenet.load(folder, image_size, **options)
-    found = shapenet.cross_listed(shapenet.read_taxonomy(folder / shapenet.TAXONOMY))
-    rows = [(name, ", ".join(places)) for name, places in found.items()]
-    return LoadedArchive(captures, skipped, pd.DataFrame(rows, columns=leaks.columns))
+    leaks = shapenet.cross_listed(shapenet.read_taxonomy(folder / shapenet.TAXONOMY))
+    return LoadedArchive(captures, skipped, leaks)

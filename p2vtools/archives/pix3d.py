@@ -8,7 +8,7 @@ that of a person who looks at the front of the object. The cameras in the index 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
@@ -21,7 +21,6 @@ from PIL import Image
 from p2vlib import progress
 from p2vlib.data.dataset import COLUMNS, Captures
 from p2vlib.files import FileError, check_size, read_json, reading
-from p2vlib.geometry.cameras import Box
 from p2vlib.geometry.frames import Volume
 from p2vtools import limits
 from p2vtools.archives.binvox import GRID_SIZE
@@ -49,44 +48,28 @@ FIELDS = {**dict.fromkeys((*FILES, "category"), str), "bbox": list, **dict.fromk
 """Keys of an entry of the index that are read, with the types of their values."""
 
 
-@dataclass(frozen=True)
-class Picture:
-    """A validated entry of the index: a photo of an object."""
-
-    name: str
-    """Path of the file without ``img`` and suffix, such as chair-0001."""
-
-    category: str
-    img: Path
-    mask: Path
-    voxel: Path
-    """Files, relative to the folder of the archive."""
-
-    box: Box
-    """Left, top, right, bottom of the object, pixels."""
-
-    is_whole: bool
-    """Whether the object is neither truncated nor occluded, even slightly."""
-
-
-def read_index(root: Path) -> list[Picture]:
+def read_index(root: Path) -> dict[str, dict[str, Any]]:
     """Reads and validates ``pix3d.json``, without opening the files that it lists.
+
+    Returns:
+        The entry of each picture by its id: the path of the photo without ``img`` and suffix, such as chair-0001. Files
+        are relative to ``root``, and ``bbox`` is left, top, right, bottom of the object, pixels.
 
     Raises:
         ValueError: not JSON, not a list, an entry with a missing or invalid value, a file outside ``root``.
     """
     path = root / INDEX
-    entries = read_json(path, "expected a list of pictures", list)
-    pictures: dict[str, Picture] = {}
-    for number, entry in enumerate(entries):
-        picture = _picture(root, f"{path}: entry {number}", entry)
-        if picture.name in pictures:
-            raise FileError(path, f"entry {number} is a second {picture.name}", "expected each picture once")
-        pictures[picture.name] = picture
-    return list(pictures.values())
+    pictures: dict[str, dict[str, Any]] = {}
+    for number, entry in enumerate(read_json(path, "expected a list of pictures", list)):
+        name = _check_entry(root, f"{path}: entry {number}", entry)
+        if name in pictures:
+            raise FileError(path, f"entry {number} is a second {name}", "expected each picture once")
+        pictures[name] = entry
+    return pictures
 
 
-def _picture(root: Path, where: str, entry: Any) -> Picture:
+def _check_entry(root: Path, where: str, entry: Any) -> str:
+    """The id of a valid entry."""
     for key, kind in FIELDS.items():
         value = entry.get(key) if isinstance(entry, dict) else None
         if not isinstance(value, kind):
@@ -104,10 +87,7 @@ def _picture(root: Path, where: str, entry: Any) -> Picture:
     is_box = len(box) == 4 and all(type(value) in (int, float) and abs(value) < 1e6 for value in box)  # no NaN
     if not is_box or box[0] >= box[2] or box[1] >= box[3]:
         raise FileError(where, f"bbox is {box}", "expected left < right and top < bottom in pixels, as left, top, ...")
-    img, mask, voxel = (Path(entry[key]) for key in FILES)
-    left, top, right, bottom = map(float, box)
-    is_whole = not any(entry[key] for key in HIDDEN)
-    return Picture(name, entry["category"], img, mask, voxel, (left, top, right, bottom), is_whole)
+    return name
 
 
 def load(
@@ -133,19 +113,20 @@ def load(
             f"{root}: there is no {INDEX}; get it with `p2v fetch pix3d`, which makes data/pix3d/pix3d, "
             f"or unpack pix3d.zip by hand and name the folder with {INDEX} as root"
         )
-    pictures = [picture for picture in read_index(root) if picture.category == "chair" and picture.is_whole]
+    chairs = [(name, entry) for name, entry in read_index(root).items() if entry["category"] == "chair"]
+    whole = [(name, entry) for name, entry in chairs if not any(entry[key] for key in HIDDEN)]
     rows, photos, volumes, skipped = [], [], [], []
-    for picture in progress.bar(pictures[: limit or None], "pictures", unit="picture"):
+    for name, entry in progress.bar(whole[: limit or None], "pictures", unit="picture"):
         try:
-            photo, volume = read_picture(root, picture)
+            photo, volume = read_picture(root, name, entry)
         except ValueError as error:
             if on_error == "stop":
                 raise
-            skipped.append((picture.name, str(error)))
+            skipped.append((name, str(error)))
             continue
-        model = picture.voxel.parent.as_posix()  # many pictures share a model
-        rows.append((picture.name, model, "pix3d", CHAIR, "photo", "steady", "test", "none", "object"))
-        crop = photo.crop(square_box(picture.box))  # transparent outside the photo
+        model = PurePosixPath(entry["voxel"]).parent.as_posix()  # many pictures share a model
+        rows.append((name, model, "pix3d", CHAIR, "photo", "steady", "test", "none", "object"))
+        crop = photo.crop(square_box(entry["bbox"]))  # transparent outside the photo
         photos.append(np.asarray(crop.resize((image_size, image_size), Image.Resampling.BOX)))
         volumes.append(volume)
     if not rows:
@@ -157,7 +138,7 @@ def load(
     return captures, pd.DataFrame(skipped, columns=["object", "reason"])
 
 
-def square_box(box: Box) -> tuple[int, int, int, int]:
+def square_box(box: Sequence[float]) -> tuple[int, int, int, int]:
     """The square around ``box`` of which its longer side covers `CHAIR_EXTENT`, integer pixels."""
     left, top, right, bottom = box
     edge = round(max(right - left, bottom - top) / CHAIR_EXTENT)
@@ -165,25 +146,26 @@ def square_box(box: Box) -> tuple[int, int, int, int]:
     return (*corner, corner[0] + edge, corner[1] + edge)
 
 
-def read_picture(root: Path, picture: Picture) -> tuple[Image.Image, Volume]:
-    """The photo, RGBA with the mask as alpha, and the ground truth in world axes.
+def read_picture(root: Path, name: str, entry: Mapping[str, Any]) -> tuple[Image.Image, Volume]:
+    """The photo of an ``entry`` of the index, RGBA with the mask as alpha, and the ground truth in world axes.
 
     Raises:
         ValueError: a missing or unreadable file, a mask of another size, an empty mask, a box outside the photo, or an
             invalid volume.
     """
-    colours, alpha = _pixels(root / picture.img, "RGB"), _pixels(root / picture.mask, "L")
+    img, mask, voxel = (root / entry[key] for key in FILES)
+    colours, alpha = _pixels(img, "RGB"), _pixels(mask, "L")
     height, width = colours.shape[:2]
     if alpha.shape != (height, width):
         found, expected = f"{alpha.shape[1]} x {alpha.shape[0]} pixels", f"expected {width} x {height}"
-        raise FileError(root / picture.mask, found, f"{expected}, as its picture {picture.img}")
-    left, top, right, bottom = picture.box
+        raise FileError(mask, found, f"{expected}, as its picture {entry['img']}")
+    left, top, right, bottom = box = [*map(float, entry["bbox"])]
     if left < -1 or top < -1 or right > width + 1 or bottom > height + 1:
-        found = f"bbox of {picture.name} is {list(picture.box)}"
+        found = f"bbox of {name} is {box}"
         raise FileError(root / INDEX, found, f"expected one inside its {width} x {height} pixels")
     if alpha.max() < 128:
-        raise FileError(root / picture.mask, "empty", "expected a mask that is white on the object")
-    return Image.fromarray(np.dstack([colours, alpha])), _volume(root / picture.voxel)
+        raise FileError(mask, "empty", "expected a mask that is white on the object")
+    return Image.fromarray(np.dstack([colours, alpha])), _volume(voxel)
 
 
 def _pixels(path: Path, mode: str) -> UInt8[np.ndarray, "height width *channels"]:

@@ -14,9 +14,8 @@ import shutil
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -52,59 +51,47 @@ STORE_VERSION = 1
 """Increase when the same archive is stored differently."""
 
 
-@dataclass(frozen=True)
-class Category:
-    """An entry of the taxonomy file: the ids of a category by split."""
-
-    synset: str
-    name: str
-    train: tuple[str, ...]
-    validation: tuple[str, ...]
-    test: tuple[str, ...]
-
-
-def read_taxonomy(path: Path) -> list[Category]:
+def read_taxonomy(path: Path) -> pd.DataFrame:
     """Reads the published taxonomy (``ShapeNet.json``), or that of the synthetic collection.
+
+    Returns:
+        Columns synset, split and object, one row for each id in each split of each category, in the order of the file.
 
     Raises:
         ValueError: no such file, not JSON, or an entry without id, name and three lists of ids.
     """
-    entries = read_json(path, "expected a list of categories", list)
-    if not entries:
-        raise FileError(path, "no categories", "expected taxonomy_id, taxonomy_name, train, val, test")
-    return [_category(path, number, entry) for number, entry in enumerate(entries)]
-
-
-def _category(path: Path, number: int, entry: Any) -> Category:
     fields = {"taxonomy_id": str, "taxonomy_name": str, "train": list, "val": list, "test": list}
-    for key, kind in fields.items():
-        if not isinstance(entry, dict) or not isinstance(entry.get(key), kind):
-            raise FileError(path, f"category {number} has no {key} ({kind.__name__})", f"it needs {', '.join(fields)}")
-    members = {split: tuple(map(str, entry[key])) for split, key in SPLITS.items()}
-    for name in [entry["taxonomy_id"], *(name for names in members.values() for name in names)]:
-        if not name.replace("-", "").replace("_", "").isalnum():  # ids are names of folders
-            raise FileError(path, f"{name!r} is not an id", "expected letters, digits, '-' and '_' only")
-    return Category(entry["taxonomy_id"], entry["taxonomy_name"], **members)
+    entries, rows = read_json(path, "expected a list of categories", list), []
+    if not entries:
+        raise FileError(path, "no categories", f"expected {', '.join(fields)}")
+    for number, entry in enumerate(entries):
+        for key, kind in fields.items():
+            if not isinstance(entry, dict) or not isinstance(entry.get(key), kind):
+                found = f"category {number} has no {key} ({kind.__name__})"
+                raise FileError(path, found, f"it needs {', '.join(fields)}")
+        members = [(entry["taxonomy_id"], split, str(name)) for split, key in SPLITS.items() for name in entry[key]]
+        for name in [entry["taxonomy_id"], *(name for *_, name in members)]:
+            if not name.replace("-", "").replace("_", "").isalnum():  # ids are names of folders
+                raise FileError(path, f"{name!r} is not an id", "expected letters, digits, '-' and '_' only")
+        rows += members
+    return pd.DataFrame(rows, columns=["synset", "split", "object"])
 
 
-def cross_listed(categories: list[Category]) -> dict[str, list[str]]:
-    """Ids that occur in more than one split -> where they occur (``synset split``).
+def cross_listed(taxonomy: pd.DataFrame) -> pd.DataFrame:
+    """Ids that occur in more than one split, and where (``synset split, …``): columns object, places.
 
     The archive lists some objects under several categories, so a model that was trained with one of them is tested on
     it in another: 53 test ids of the published taxonomy are also in train.
     """
-    places: dict[str, list[str]] = {}
-    for category in categories:
-        for split in SPLITS:
-            for name in getattr(category, split):
-                places.setdefault(name, []).append(f"{category.synset} {split}")
-    return {name: where for name, where in places.items() if len({place.split()[1] for place in where}) > 1}
+    several = taxonomy[taxonomy.groupby("object")["split"].transform("nunique") > 1]
+    places = (several["synset"] + " " + several["split"]).groupby(several["object"], sort=False).agg(", ".join)
+    return places.rename("places").reset_index()
 
 
-def without_leaks(categories: list[Category]) -> list[Category]:
-    """The categories without the test ids that are also in train, in any category."""
-    trained = {name for category in categories for name in category.train}
-    return [replace(c, test=tuple(name for name in c.test if name not in trained)) for c in categories]
+def without_leaks(taxonomy: pd.DataFrame) -> pd.DataFrame:
+    """The taxonomy without the test ids that are also in train, in any category."""
+    trained = taxonomy["object"][taxonomy["split"] == "train"]
+    return taxonomy[(taxonomy["split"] != "test") | ~taxonomy["object"].isin(trained)]
 
 
 def read_object(root: Path, synset: str, name: str, views: int = VIEWS, size: int = 32) -> Capture:
@@ -218,15 +205,13 @@ def ensure_store(
         raise FileNotFoundError(
             f"{root}: there is no {missing[0]}; {how} {TAXONOMY}, {RENDERINGS} and {VOXELS} there by hand"
         )
-    categories = read_taxonomy(root / TAXONOMY)
+    taxonomy = read_taxonomy(root / TAXONOMY)
     if drop_leaks:
-        categories = without_leaks(categories)
-    wanted = [
-        (split, category.synset, name)
-        for split in SPLITS
-        for category in categories
-        for name in getattr(category, split)[: limit or None]
-    ]
+        taxonomy = without_leaks(taxonomy)
+    if limit:
+        taxonomy = taxonomy.groupby(["synset", "split"]).head(limit)
+    columns = [taxonomy[taxonomy["split"] == split][["split", "synset", "object"]] for split in SPLITS]
+    wanted = [*pd.concat(columns).itertuples(index=False, name=None)]
     key = json.dumps([STORE_VERSION, views, wanted])
     name = hashlib.sha256(key.encode()).hexdigest()[:16]
     store = root / ("shards" if shards or (root / "shards" / name).is_dir() else "decoded") / name

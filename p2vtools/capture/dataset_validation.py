@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,14 +24,13 @@ from p2vtools.archives.binvox import read_binvox
 from p2vtools.archives.camera_files import read_cameras, read_metadata
 from p2vtools.archives.capture_folder import listed_photo, read_names
 from p2vtools.archives.photo_files import PHOTO_SUFFIXES, read_photo
-from p2vtools.archives.shapenet import RENDERINGS, SPLITS, VOXELS, read_taxonomy
+from p2vtools.archives.shapenet import RENDERINGS, VOXELS, read_taxonomy
 from p2vtools.capture.duplicates import (
     PhotoFingerprint,
-    SolidFingerprint,
     duplicate_photos,
     duplicate_solids,
-    fingerprint_solid,
     normalised_thumbnail,
+    solid_digests,
 )
 from p2vtools.capture.sanity_checks import photo_problems, side_of_grid
 from p2vtools.capture.submission import GRID_SIZE, SUBJECT_ID, TAXONOMY_FILE
@@ -68,7 +66,8 @@ class CaptureReport:
     photos: list[PhotoFingerprint] = field(default_factory=list)
     cameras: str = "none"
     model: str = "none"
-    solid: SolidFingerprint | None = None
+    solid: list[str] = field(default_factory=list)
+    """`solid_digests`, if there is a model."""
     licence: str = "none"
     consent: str = "none"
     problems: list[str] = field(default_factory=list)
@@ -252,7 +251,7 @@ def _check_grid(folder: Path, tree: Path, cube: Cube, report: CaptureReport) -> 
     if not np.allclose([*grid.cube.lower, grid.cube.edge], [*cube.lower, cube.edge], atol=1e-4):
         report.problems.append(f"{path}: its cube differs from that of subject.json")
     report.problems += [f"{path}: {problem}" for problem in solid_problems(grid)]
-    report.model, report.solid = f"{grid.size}^3", fingerprint_solid(report.name, grid.volume)
+    report.model, report.solid = f"{grid.size}^3", solid_digests(grid.volume)
     return grid
 
 
@@ -308,7 +307,7 @@ def validate_dataset(tree: Path, weights: PretrainedModel) -> ValidationReport:
     folders = list_captures(tree)
     reports = [check_capture(folder, tree, weights) for folder in progress.bar(folders, "captures", unit="capture")]
     duplicates = duplicate_photos([photo for report in reports for photo in report.photos])
-    duplicates += duplicate_solids([report.solid for report in reports if report.solid])
+    duplicates += duplicate_solids({report.name: report.solid for report in reports if report.solid})
     by_name = {report.name: report for report in reports}
     for name in (name for duplicate in duplicates for name in set(duplicate.captures)):
         by_name[name].duplicates += 1
@@ -342,18 +341,16 @@ def _check_tree(tree: Path, folders: list[Path]) -> list[str]:
         return []
     names, path = {folder.name for folder in folders if not folder.name.startswith(".")}, tree / TAXONOMY_FILE
     try:
-        feet = [category for category in read_taxonomy(path) if category.synset == FOOT_SYNSET]
+        taxonomy = read_taxonomy(path)
     except (ValueError, OSError) as error:
         return [str(error)]
-    entries = [(name, split) for category in feet for split in SPLITS for name in getattr(category, split)]
-    listed, people = {name for name, _ in entries}, defaultdict(set)
+    feet = taxonomy[taxonomy["synset"] == FOOT_SYNSET]
+    listed, people = {*feet["object"]}, feet["object"].map(lambda name: name.rpartition("-")[0])
     problems = [f"{path}: lacks {name}" for name in sorted(names - listed)]
     problems += [f"{path}: lists {name}, which does not exist" for name in sorted(listed - names)]
-    for name, split in entries:
-        people[name.rpartition("-")[0]].add(split)
     problems += [
         f"{path}: {person} is in {' and '.join(sorted(found))}; one person belongs in one split"
-        for person, found in sorted(people.items())
+        for person, found in feet["split"].groupby(people).unique().items()
         if len(found) > 1
     ]
     grids = tree / VOXELS / FOOT_SYNSET

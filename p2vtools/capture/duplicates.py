@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -36,15 +36,6 @@ class PhotoFingerprint(NamedTuple):
     thumbnail: Float32[np.ndarray, " pixels"]
 
 
-class SolidFingerprint(NamedTuple):
-    """What is compared of a solid."""
-
-    capture: str
-    digest: str
-    mirrored_digest: str
-    """Digest of its mirror image."""
-
-
 class Duplicate(NamedTuple):
     """Two captures that share a photo or a solid."""
 
@@ -52,10 +43,9 @@ class Duplicate(NamedTuple):
     message: str
 
 
-def fingerprint_solid(capture: str, volume: Bool[np.ndarray, "x y z"]) -> SolidFingerprint:
-    """The fingerprint of the solid of a capture."""
-    digests = (hashlib.sha256(np.packbits(solid)).hexdigest() for solid in (volume, volume[:, :, ::-1]))
-    return SolidFingerprint(capture, *digests)
+def solid_digests(volume: Bool[np.ndarray, "x y z"]) -> list[str]:
+    """SHA-256 of a solid and of its mirror image."""
+    return [hashlib.sha256(np.packbits(solid)).hexdigest() for solid in (volume, volume[:, :, ::-1])]
 
 
 def normalised_thumbnail(photo: Image.Image) -> Float32[np.ndarray, " pixels"]:
@@ -102,15 +92,19 @@ def _similar_pairs(photos: Sequence[PhotoFingerprint]) -> Iterator[tuple[PhotoFi
                     yield first, second, "the same photo" if first.digest == second.digest else relation
 
 
-def duplicate_solids(solids: Sequence[SolidFingerprint]) -> list[Duplicate]:
-    """One result for each capture with the solid of an earlier one, or its mirror image."""
+def duplicate_solids(solids: Mapping[str, Sequence[str]]) -> list[Duplicate]:
+    """One result for each capture with the solid of an earlier one, or its mirror image.
+
+    Args:
+        solids: capture -> `solid_digests`.
+    """
     captures, found = {}, []
-    for solid in solids:
-        if same := captures.get(solid.digest):
-            message = f"{same} and {solid.capture} have the same solid: one of them belongs to another foot"
-            found.append(Duplicate((same, solid.capture), message))
-        elif mirrored := captures.get(solid.mirrored_digest):
-            message = f"{mirrored} and {solid.capture} have mirrored solids: one of them was not measured"
-            found.append(Duplicate((mirrored, solid.capture), message))
-        captures.setdefault(solid.digest, solid.capture)
+    for capture, (digest, mirrored) in solids.items():
+        if same := captures.get(digest):
+            message = f"{same} and {capture} have the same solid: one of them belongs to another foot"
+            found.append(Duplicate((same, capture), message))
+        elif other := captures.get(mirrored):
+            message = f"{other} and {capture} have mirrored solids: one of them was not measured"
+            found.append(Duplicate((other, capture), message))
+        captures.setdefault(digest, capture)
     return found

@@ -30,13 +30,11 @@ from p2vtools.capture.charuco import sharpness, undistort
 from p2vtools.capture.ground_plane import fit_plane, random_planes
 from p2vtools.capture.mat_capture import MAX_FRAMES, MAX_PHOTO_SIDE
 from p2vtools.capture.scan_cleaning import CleanedScan, clean_scan, write_model
-from p2vtools.files import ensure_absent
 from p2vtools.fit.photo_set import (
     DEFAULT_PHOTO_SIDE,
     LENGTH_KEY,
     MAX_VIEWS,
     PhotoSet,
-    check_foot_length,
     common_target,
     matches_aspect,
     photo_set_from_arrays,
@@ -92,18 +90,15 @@ def capture_from_export(
     measured with a ruler gives them a scale: it is stored, and the reconstructed foot is scaled to it.
 
     Args:
-        length: millimetres from heel to longest toe, only for an export without a scale.
+        length: millimetres from heel to longest toe (`check_foot_length`), only for an export without a scale.
         report: receives lines about the progress.
 
     Raises:
-        ValueError: an existing ``out``, an implausible or unnecessary length, no floor, no foot in the mesh or in the
-            photos, or cameras without a scale that do not agree with the photos (`check_cameras`).
+        ValueError: an existing ``out``, an unnecessary length, no floor, no foot in the mesh or in the photos, or
+            cameras without a scale that do not agree with the photos (`check_cameras`).
     """
-    ensure_absent(out)
-    if length is not None:
-        check_foot_length(length, "foot length")
-        if export.metric:
-            raise ValueError(f"{export.app} gives metres; omit the foot length, it is measured")
+    if length is not None and export.metric:
+        raise ValueError(f"{export.app} gives metres; omit the foot length, it is measured")
     scale = "tracking" if export.metric else "unknown" if length is None else "foot length"
     cleaned = scan = None
     if export.mesh is not None:

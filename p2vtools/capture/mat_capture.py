@@ -81,7 +81,7 @@ def capture_on_mat(
         expected = "expected a video, MP4 or MOV, that walks around a foot on the mat"
         pictures = read_in_process(_choose_frames, source, mat, expected=expected, seconds=VIDEO_SECONDS)
     else:
-        pictures, _ = read_photos(choose_photos(source, MAX_PHOTOS, report), report)
+        pictures, _ = read_photos(source, MAX_PHOTOS, report)
     mat, detections = printed_design(pictures.values(), mat), []
     for number, (name, picture) in enumerate(pictures.items(), start=1):
         detections.append(detect_board(name, picture, mat))
@@ -122,11 +122,16 @@ def choose_views(cameras: Sequence[Camera]) -> list[int]:
     return [chosen[index] for index in clockwise_order([metadata_row(cameras[i], FOOT_CUBE.centre) for i in chosen])]
 
 
-def choose_photos(folder: Path, limit: int, report: Callable[[str], object]) -> list[Path]:
-    """The photos in ``folder``; of more than ``limit``, evenly spaced ones by name, as phones number them.
+def read_photos(
+    folder: Path, limit: int, report: Callable[[str], object]
+) -> tuple[dict[str, Picture], dict[str, float | None]]:
+    """Photos by file name, upright and at most `MAX_PHOTO_SIDE` pixels large, and their focal lengths (`read_photo`).
+
+    Of more than ``limit``, evenly spaced ones by name are read, as phones number them. Unreadable and too large ones
+    are left out, and reported.
 
     Raises:
-        FileError: no folder, or no photos.
+        FileError: no folder, no photos, or none can be read.
     """
     if not folder.is_dir():
         found, videos = "a file, not a folder" if folder.is_file() else "no such folder", ", ".join(VIDEO_SUFFIXES)
@@ -136,19 +141,7 @@ def choose_photos(folder: Path, limit: int, report: Callable[[str], object]) -> 
     paths = list_photos(folder)
     if len(paths) > limit:
         report(f"{folder}: {len(paths)} photos, of which {limit} are used, evenly spaced by their names")
-    return [paths[index] for index in evenly_spaced(len(paths), min(len(paths), limit))]
-
-
-def read_photos(
-    paths: Sequence[Path], report: Callable[[str], object]
-) -> tuple[dict[str, Picture], dict[str, float | None]]:
-    """Photos by file name, upright and at most `MAX_PHOTO_SIDE` pixels large, and their focal lengths (`read_photo`).
-
-    Unreadable and too large ones are left out, and reported.
-
-    Raises:
-        FileError: none can be read.
-    """
+        paths = [paths[index] for index in evenly_spaced(len(paths), limit)]
     pictures, focals, error = {}, {}, None
     for path in paths:
         try:

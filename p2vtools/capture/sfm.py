@@ -24,7 +24,7 @@ from p2vtools.archives.photo_files import encode_photo
 from p2vtools.capture.app_exports import WITHOUT_MAT, Export
 from p2vtools.capture.app_formats.colmap import frames_from_model
 from p2vtools.capture.charuco import DEFAULT_FOCAL
-from p2vtools.capture.mat_capture import choose_photos, read_photos
+from p2vtools.capture.mat_capture import read_photos
 
 if TYPE_CHECKING:
     import pycolmap
@@ -90,7 +90,7 @@ def read_photos_without_mat(source: Path, report: Callable[[str], object] = lamb
     Raises:
         ValueError: no or too few photos, photos that do not overlap, or a model that is not certain.
     """
-    pictures, focals = read_photos(choose_photos(source, MAX_PHOTOS, report), report)
+    pictures, focals = read_photos(source, MAX_PHOTOS, report)
     names = list(pictures)
     if len(names) < MIN_PROVEN:
         raise ValueError(f"{source}: too few photos ({len(names)}), expected at least {MIN_PROVEN}; {WITHOUT_MAT}")

@@ -21,7 +21,7 @@ from p2vlib.geometry.frames import FOOT_CUBE
 from p2vtools.capture import sheet_detection
 from p2vtools.capture.capture_writer import WrittenCapture, metadata_row, turn_upright, write_foot_capture
 from p2vtools.capture.charuco import DEFAULT_FOCAL, MIN_PHOTOS, SAME_LENS, Picture, undistort
-from p2vtools.capture.mat_capture import MAX_PHOTOS, choose_photos, choose_views, read_photos
+from p2vtools.capture.mat_capture import MAX_PHOTOS, choose_views, read_photos
 from p2vtools.capture.sheet_detection import FOCALS, FREE_ERROR, WEIGHT_ERROR, Candidates, Scores, SheetLines
 from p2vtools.capture.sheet_fitting import EXIF_SPREAD, FOCAL_SPREAD, SheetFit, SheetPhoto, pose_of
 from p2vtools.files import ensure_absent
@@ -65,7 +65,7 @@ def capture_on_sheet(
         ValueError: no or unreadable photos, too few that show the sheet, or ``out`` exists already.
     """
     ensure_absent(out)
-    pictures, focals = read_photos(choose_photos(source, MAX_PHOTOS, report), report)
+    pictures, focals = read_photos(source, MAX_PHOTOS, report)
     solved, residual, rejected = solve_sheet(pictures, paper, focals, side, weights, report)
     for name, reason in rejected.items():
         report(f"{name}: rejected, {reason}")

@@ -12,7 +12,6 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -34,7 +33,7 @@ from p2vtools.capture.scan_files import read_scan
 from p2vtools.files import atomic_directory, ensure_absent, file_lock
 from p2vtools.fit.photo_set import PhotoSet, read_photo_set
 
-TAXONOMY_FILE = "taxonomy.json"
+TAXONOMY_FILE, LOCK = "taxonomy.json", ".lock"
 
 LICENCES = ("CC-BY-4.0", "CC-BY-SA-4.0", "CC-BY-NC-4.0", "CC0-1.0")
 """Accepted licences; the first is the default."""
@@ -105,10 +104,6 @@ class Submission:
         """The folder of its grid."""
         return self.tree / VOXELS / FOOT_SYNSET / self.name
 
-    def lock(self) -> AbstractContextManager[None]:
-        """Held by the process that changes the tree; others wait."""
-        return file_lock(self.tree / ".lock")
-
     def finish_interrupted(self) -> bool:
         """Finishes the submission of this foot if it was interrupted; returns whether it was.
 
@@ -116,7 +111,7 @@ class Submission:
             ValueError: the tree already has this foot of this person, or its taxonomy is not readable.
         """
         if self._is_unlisted():
-            with self.lock():
+            with file_lock(self.tree / LOCK):
                 if self._is_unlisted():  # and is not just being submitted by another process
                     self.publish()
                     return True
@@ -126,8 +121,7 @@ class Submission:
 
     def _is_unlisted(self) -> bool:
         path = self.tree / TAXONOMY_FILE
-        entries = read_taxonomy(path) if path.is_file() else []
-        is_listed = any(self.name in entry.train + entry.validation + entry.test for entry in entries)
+        is_listed = path.is_file() and self.name in {*read_taxonomy(path)["object"]}
         return self.folder.is_dir() and not is_listed
 
     def publish(self) -> None:
@@ -182,7 +176,7 @@ def submit_capture(capture: Path, submission: Submission, report: Callable[[str]
     }
     photos, cameras = _crop_photos(photo_set, cube, report)
     rows = [metadata_row(camera, cube.centre) for camera in cameras]
-    with submission.lock():
+    with file_lock(submission.tree / LOCK):
         with atomic_directory(submission.folder) as folder:
             write_capture(folder, photos, rows, cameras, subject, grid, mesh)
         submission.publish()

@@ -52,6 +52,7 @@ def test_an_error_is_one_sentence(home, capfd):
         (["study", "--jobs", "0"], "greater than or equal to 1"),
         (["study", "-p", "scale='full'"], "the scale is set by --scale"),
         (["study", "--scale", "x"], "'x' is not one of 'smoke'"),
+        (["capture", "photos", "--sheet", "a5"], "'a5' is not one of 'a4', 'letter'"),
         (["app", "--port", "99999"], "less than or equal to 65535"),
         (["x"], "No such command 'x'"),
         (["evaluate", "--share", "x"], "'x' is not a number; expected one such as 98.5"),
@@ -70,6 +71,9 @@ def test_wrong_usage_has_exit_status_2(arguments, message, capsys):
         ([], "no destination: pass --out CAPTURE_FOLDER or --into TREE"),
         (["--out", "x", "--subject", "p7"], "--subject and --consent are for a data set: pass --into TREE"),
         (["--out", "x", "--foot-length", "262"], "remove it, or pass --mat none if there is no mat"),
+        (["--out", "x", "--sheet", "a4", "--mat", "a3"], "--mat is not needed with --sheet"),
+        (["--out", "x", "--sheet", "a4", "--ruler", "99"], "--ruler is not needed with --sheet"),
+        (["--out", "x", "--sheet", "a4", "--foot-length", "250"], "--foot-length is not needed with --sheet"),
     ],
 )
 def test_options_of_capture_that_do_not_fit_together_are_named(options, message, tmp_path, capsys):

@@ -31,6 +31,7 @@ from p2vlib.training import checkpoints
 from p2vtools.archives import pix3d
 from p2vtools.archives.binvox import read_binvox, write_binvox
 from p2vtools.archives.capture_folder import write_capture
+from p2vtools.archives.photo_files import read_photo
 from p2vtools.archives.published import load_published
 from p2vtools.archives.shapenet import read_taxonomy
 from p2vtools.capture import mat_capture, scan_files
@@ -74,7 +75,7 @@ def write_photos(folder: Path) -> Iterator[Sample]:
         ("photo.webp", Image.fromarray(picture)),
     ):
         image.save(folder / name, exif=exif)
-        yield Sample(folder / name, lambda path=folder / name: mat_capture.read_photos([path], print))
+        yield Sample(folder / name, lambda path=folder / name: read_photo(path, mat_capture.MAX_PHOTO_SIDE))
 
 
 def write_captures(folder: Path) -> Iterator[Sample]:
@@ -155,7 +156,7 @@ def write_archives(folder: Path) -> Iterator[Sample]:
     (root := folder / "pix3d").mkdir()
     write_archive(root)
     for path in (root / pix3d.INDEX, next(root.rglob("voxel.mat"))):
-        yield Sample(path, lambda: [pix3d.read_picture(root, picture) for picture in pix3d.read_index(root)])
+        yield Sample(path, lambda: [pix3d.read_picture(root, *item) for item in pix3d.read_index(root).items()])
     foot = folder / "foot.obj"
     foot.write_text("v 0 0 0\n")
     content = {"format": records.FORMAT, "sha256": records._digest(foot), "side": "left", "verdict": "good"}

@@ -22,8 +22,8 @@ from tests.furniture import CHAIR, HEIGHT, IMG, MASK, SOLID, WIDTH, entries_of, 
 
 def read_single_picture(root: Path) -> tuple[Image.Image, np.ndarray]:
     """The photo and the volume of the one entry of the index."""
-    (picture,) = pix3d.read_index(root)
-    return pix3d.read_picture(root, picture)
+    ((name, entry),) = pix3d.read_index(root).items()
+    return pix3d.read_picture(root, name, entry)
 
 
 def test_axes_and_reduction_of_a_volume(own_furniture):
@@ -48,7 +48,7 @@ def test_ids_are_unique(furniture, tmp_path):
     (entry,) = entries_of(furniture)
     names = ["img/chair/0001.png", "img/chair/0001.jpg", "img/bed/0001.png"]
     write_index(tmp_path, [{**entry, "img": names[0]}, {**entry, "img": names[2]}])
-    assert [p.name for p in pix3d.read_index(tmp_path)] == ["chair-0001", "bed-0001"]
+    assert [*pix3d.read_index(tmp_path)] == ["chair-0001", "bed-0001"]
     write_index(tmp_path, [{**entry, "img": name} for name in names])
     with pytest.raises(ValueError, match="entry 1 is a second chair-0001"):
         pix3d.read_index(tmp_path)

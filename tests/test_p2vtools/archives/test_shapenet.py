@@ -116,10 +116,10 @@ def test_leaks_between_splits_are_reported_and_can_be_dropped(tmp_path):
     path = tmp_path / "ShapeNet.json"
     content = [entry("1", train=["a", "b"], test=["c"]), entry("2", train=["d"], val=["e"], test=["b", "f"])]
     path.write_text(json.dumps(content))
-    categories = shapenet.read_taxonomy(path)
-    assert shapenet.cross_listed(categories) == {"b": ["1 train", "2 test"]}
-    clean = shapenet.without_leaks(categories)
-    assert [c.test for c in clean] == [("c",), ("f",)] and shapenet.cross_listed(clean) == {}
+    taxonomy = shapenet.read_taxonomy(path)
+    assert shapenet.cross_listed(taxonomy).to_dict("records") == [{"object": "b", "places": "1 train, 2 test"}]
+    clean = shapenet.without_leaks(taxonomy)
+    assert clean.object.tolist() == ["a", "b", "c", "d", "e", "f"] and shapenet.cross_listed(clean).empty
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def test_same_picture_in_another_file():
 def test_equal_and_mirrored_solids():
     first, second = np.random.default_rng(0).random((2, 8, 8, 8)) > 0.5
     volumes = {"a": first, "b": second, "c": first, "d": second[:, :, ::-1]}
-    fingerprints = [duplicates.fingerprint_solid(name, volume) for name, volume in volumes.items()]
-    same, mirrored = duplicates.duplicate_solids(fingerprints)
+    digests = {name: duplicates.solid_digests(volume) for name, volume in volumes.items()}
+    same, mirrored = duplicates.duplicate_solids(digests)
     assert same.captures == ("a", "c") and "have the same solid" in same.message
     assert mirrored.captures == ("b", "d") and "have mirrored solids" in mirrored.message

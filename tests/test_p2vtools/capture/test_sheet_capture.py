@@ -168,27 +168,15 @@ def test_toes_point_along_x_whichever_way_the_photos_were_taken(walk, weights):
         assert np.linalg.norm(camera.position - true.position) < 0.08  # half a turn: .6 m and more
 
 
-@pytest.mark.parametrize(
-    ("arguments", "told"),
-    [
-        (["--sheet", "letter"], "proportions of a4 paper, not of letter"),
-        (["--sheet", "a4", "--mat", "a3"], "--mat is not needed with --sheet"),
-        (["--sheet", "a4", "--ruler", "99"], "--ruler is not needed with --sheet"),
-        (["--sheet", "a4", "--foot-length", "250"], "--foot-length is not needed with --sheet"),
-        (["--sheet", "a5"], "a4"),
-    ],
-)
-def test_what_does_not_fit_a_sheet_is_refused(photos, tmp_path, capsys, arguments, told):
-    assert main(["capture", str(photos), *arguments, "--side", "right", "--out", str(tmp_path / "capture")]) != 0
-    assert told in capsys.readouterr().err and not (tmp_path / "capture").exists()
-
-
-def test_photos_without_a_sheet_are_refused(tmp_path, capsys):
+def test_photos_of_another_sheet_or_of_none_are_refused(photos, tmp_path, command_error):
     for number in range(3):
         Image.fromarray(np.full((300, 400, 3), 150, np.uint8)).save(tmp_path / f"{number}.png")
-    assert main(["capture", str(tmp_path), "--sheet", "a4", "--side", "left", "--out", str(tmp_path / "out")]) != 0
-    told = capsys.readouterr().err
-    assert "0 of 3 photos can be used, expected at least 3 (0.png: no a4 sheet was found" in told
+    for source, sheet, told in (
+        (photos, "letter", "proportions of a4 paper, not of letter"),
+        (tmp_path, "a4", "0 of 3 photos can be used, expected at least 3 (0.png: no a4 sheet was found"),
+    ):
+        command = ["capture", source, "--sheet", sheet, "--side", "right", "--out", tmp_path / "out"]
+        assert told in command_error(*command) and not (tmp_path / "out").exists()
 
 
 def test_the_photo_with_the_lowest_agreement_is_the_one_that_does_not_agree(walk, weights):

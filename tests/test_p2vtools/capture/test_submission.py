@@ -83,9 +83,8 @@ def test_model_is_submitted_with_its_grid_and_read_as_a_capture(tmp_path):
     tree = tmp_path / "tree"
     source = write_source(tmp_path / "capture", block, "right")
     assert main(arguments(source, tree, "p9", "right", "--licence", "CC0-1.0")) == 0
-    (category,) = read_taxonomy(tree / "taxonomy.json")
-    listed = [*category.train, *category.validation, *category.test]
-    assert category.synset == FOOT_SYNSET and listed == ["p9-right"]
+    taxonomy = read_taxonomy(tree / "taxonomy.json")
+    assert (taxonomy.synset.tolist(), taxonomy.object.tolist()) == ([FOOT_SYNSET], ["p9-right"])
     found = read_capture(tree / "ShapeNetRendering" / FOOT_SYNSET / "p9-right")
     assert len(found.photos) == 4 and found.subject["licence"] == "CC0-1.0"
     for camera, azimuth in zip(found.cameras, AZIMUTHS, strict=True):
@@ -103,11 +102,12 @@ def test_both_feet_of_a_person_are_in_one_split_and_other_categories_are_kept(tm
     feet = [Submission(tmp_path, f"p{number}", side, "yes") for number in range(12) for side in ("left", "right")]
     with ThreadPoolExecutor(3) as pool:  # as from several processes
         list(pool.map(lambda foot: submit_capture(capture, foot), feet))
-    other, listed = read_taxonomy(tmp_path / "taxonomy.json")
-    splits = (listed.train, listed.validation, listed.test)
-    assert other.train == ("a",) and sorted(sum(splits, ())) == sorted(foot.name for foot in feet)
-    people = [{name.rsplit("-", 1)[0] for name in split} for split in splits]
-    assert sum(map(len, people)) == 12 and len(listed.train) >= 12
+    taxonomy = read_taxonomy(tmp_path / "taxonomy.json")
+    other, listed = taxonomy[:1], taxonomy[1:]
+    assert other.to_numpy().tolist() == [["03001627", "train", "a"]]
+    assert sorted(listed.object) == sorted(foot.name for foot in feet)
+    splits = listed.split.groupby(listed.object.str.rsplit("-", n=1).str[0])
+    assert len(splits) == 12 and (splits.nunique() == 1).all() and (listed.split == "train").sum() >= 12
 
 
 def test_a_submission_that_was_killed_is_finished_by_the_same_command(tmp_path, capsys):
@@ -188,20 +188,17 @@ def test_errors_name_the_reason_and_write_nothing(photos, tree, tmp_path, comman
     broken, new = tmp_path / "broken", tmp_path / "new"
     broken.mkdir()
     (broken / "taxonomy.json").write_text("{}")
-    plain = ["capture", str(photos), "--side", "left"]
     for command, message in (
         ([*arguments(photos, new), "--consent", "no"], "the person in the photos, or who is responsible for a child"),
         (arguments(photos, new, "anna@example.org"), "neither name nor e-mail"),
         (arguments(photos, new, "../p9"), "expected an id of 1 to 40"),
-        ([*plain, "--into", str(new), "--consent", "yes"], "subject is None"),
+        (["capture", photos, "--side", "left", "--into", new, "--consent", "yes"], "subject is None"),
         ([*arguments(photos, new), "--licence", "mine"], "licence is 'mine'; expected one of CC-BY-4.0"),
         (arguments(photos, tree), "p-7-left: "),
         (arguments(capture, new, "p9", "right"), "it is a left foot; it cannot be submitted as a right one"),
         (arguments(five, new), "expected azimuth elevation in-plane distance fov"),
         (arguments(chair, new), "does not fit into its cube of 0.32 m; expected a foot, in metres, on the floor"),
         (arguments(capture, broken), "taxonomy.json"),
-        (plain, "--out CAPTURE_FOLDER or --into TREE"),
-        ([*plain, "--out", str(new), "--subject", "p9"], "--into TREE"),
     ):
         assert message in command_error(*command)
         assert not new.exists() or not [path for path in new.rglob("*") if path.is_file()]

@@ -16,7 +16,6 @@ from p2vlib.geometry.frames import FOOT_SYNSET, R2N2_DISTANCE_SCALE, R2N2_FOV, S
 from p2vlib.provenance import data_folder
 from p2vtools.archives.binvox import read_binvox
 from p2vtools.archives.capture_folder import read_capture
-from p2vtools.archives.shapenet import read_taxonomy
 from p2vtools.synthesis import collection
 from p2vtools.synthesis.collection import CaptureJob
 
@@ -35,20 +34,20 @@ def test_the_smoke_data_and_their_taxonomy_contain_every_subject_once(smoke):
     more = collection.capture_jobs(replace(smoke.config, feet=replace(smoke.config.feet, wild_train=5)))
     counts = Counter((job.kind, job.split) for job in more)
     assert (counts["wild", "train"], counts["wild", "test"], counts["foot", "train"]) == (5, 2, 2)
-    *objects, foot = read_taxonomy(smoke.objects / "taxonomy.json")
-    assert len(objects) == 13 and (foot.synset, foot.name) == ("05563266", "foot")
+    *objects, foot = json.loads((smoke.objects / "taxonomy.json").read_text())
+    assert len(objects) == 13 and (foot["taxonomy_id"], foot["taxonomy_name"]) == ("05563266", "foot")
     for category in objects:
-        folder = smoke.objects / "ShapeNetRendering" / category.synset
-        names = {*category.train, *category.validation, *category.test}
+        folder = smoke.objects / "ShapeNetRendering" / category["taxonomy_id"]
+        names = {*category["train"], *category["val"], *category["test"]}
         assert names == {path.name for path in folder.iterdir()}
-        rendering = folder / category.train[0] / "rendering"
+        rendering = folder / category["train"][0] / "rendering"
         assert {"00.png", "renderings.txt", "rendering_metadata.txt"} <= {path.name for path in rendering.iterdir()}
-        grid = smoke.objects / "ShapeNetVox32" / category.synset / category.train[0] / "model.binvox"
+        grid = smoke.objects / "ShapeNetVox32" / folder.name / category["train"][0] / "model.binvox"
         assert read_binvox(grid).size == 32
-    for split in ("train", "validation", "test"):
+    for split, key in (("train", "train"), ("validation", "val"), ("test", "test")):
         people = getattr(smoke.config.feet, split)
         expected = [f"person-{split}-{index:04d}-{side}" for index in range(people) for side in SIDES]
-        assert list(getattr(foot, split)) == expected
+        assert foot[key] == expected
         assert all((data_folder("feet", "smoke") / "phone" / name).is_dir() for name in expected)
 
 
@@ -100,7 +99,7 @@ def test_a_damaged_taxonomy_is_written_again(home):
     path.parent.mkdir(parents=True)
     path.write_bytes(b"\xff")
     collection._write_taxonomy([TABLE], "smoke")
-    assert [TABLE.name] in [list(category.train) for category in read_taxonomy(path)]
+    assert [TABLE.name] in [category["train"] for category in json.loads(path.read_text())]
 
 
 @pytest.fixture(scope="module")
