@@ -216,7 +216,7 @@ def test_weights_round_trip_and_must_match_their_card(tmp_path):
 
 
 def test_training_of_the_pretrained_weights(smoke, tmp_path):
-    training = replace(smoke.config.finetuning, placement_noise=(4.0, 0.025))
+    training = replace(smoke.config.finetuning, placement_noise=(4.0, 0.025), steps=1, batch=2, views=2)
     path = tmp_path / "kept" / "tiny.safetensors"
     assert pretraining.train_pretrained(replace(smoke.config, finetuning=training), path, tmp_path / "work") == path
     weights = pretrained.load_pretrained(path)
