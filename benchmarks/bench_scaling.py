@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import math
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +21,7 @@ import pandas as pd
 import psutil
 import torch
 import trimesh
-from bench_published import Way, random_batch
+from bench_published import Way, random_batch, seconds
 from matplotlib.figure import Figure
 
 from p2vlib.config import from_params
@@ -99,11 +98,8 @@ def measure(name: str, sizes: list[int], repeats: int) -> pd.DataFrame:
     part, _, linear = PARTS[name]
     for size, work in part(sizes):
         work()
-        before, times = psutil.Process().memory_info().rss, []
-        for _ in range(repeats):
-            start = time.perf_counter()
-            work()
-            times.append(time.perf_counter() - start)
+        before = psutil.Process().memory_info().rss
+        times = [seconds(work) for _ in range(repeats)]
         row = {"part": name, "size": size, "seconds": min(times)}
         row["MiB"] = (psutil.Process().memory_info().rss - before) / 2**20
         if rows:

@@ -1,5 +1,6 @@
 import copy
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -131,29 +132,32 @@ def test_validation_uses_the_views_of_the_recipe_at_most_eight(recipe_views, pho
 
 
 @pytest.fixture
-def stop_in_step_3(monkeypatch) -> Callable[..., None]:
-    """Calls a function that trains, and stops it between two checkpoints."""
+def kill_in_step_3(monkeypatch, tmp_path) -> Callable[..., None]:
+    """Calls a function that trains in a folder, which is then as a kill between two checkpoints leaves it."""
 
-    def run(train: Callable, *arguments: object) -> None:
+    def run(train: Callable, folder: str, *arguments: object) -> None:
         step = loop.training_step
 
-        def stopped(*given) -> torch.Tensor:
-            if given[-1] == 3:
+        def killed(*given) -> torch.Tensor:
+            if given[-1] == 3:  # a kill leaves nothing of what is written from here on
+                shutil.copytree(tmp_path / folder, tmp_path / "killed")
                 raise KeyboardInterrupt
             return step(*given)
 
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(loop, "training_step", stopped)
-            train(*arguments)
+            patch.setattr(loop, "training_step", killed)
+            train(folder, *arguments)
+        shutil.rmtree(tmp_path / folder)
+        (tmp_path / "killed").rename(tmp_path / folder)
 
     return run
 
 
 @pytest.mark.parametrize("name", SMALL_NETWORKS)
-def test_each_network_trains_reproducibly_and_resumes_bit_for_bit(name, tmp_path, stop_in_step_3):
-    """Trained whole, and stopped between two checkpoints and continued; the global random state differs each time.
+def test_each_network_trains_reproducibly_and_resumes_bit_for_bit(name, tmp_path, kill_in_step_3):
+    """Trained whole, and killed between two checkpoints and continued; the global random state differs each time.
 
-    A network that needs no cameras is stopped with them and trained whole without them.
+    A network that needs no cameras is killed with them and trained whole without them.
     """
 
     def train(folder: str, samples: Captures) -> Path:
@@ -162,18 +166,18 @@ def test_each_network_trains_reproducibly_and_resumes_bit_for_bit(name, tmp_path
         training.train(model, samples, samples, replace(RECIPE, steps=4), tmp_path / folder, device="cpu")
         return tmp_path / folder / "weights.safetensors"
 
-    stop_in_step_3(train, "stopped", data_with_cameras())
-    assert (tmp_path / "stopped" / "checkpoint.safetensors").is_file()
+    kill_in_step_3(train, "continued", data_with_cameras())
+    assert [path.name for path in (tmp_path / "continued").glob("*.safetensors")] == ["checkpoint.safetensors"]
     whole = train("whole", data_with_cameras() if build(name).needs_cameras else data())
-    assert same_weights(whole, train("stopped", data_with_cameras()))
+    assert same_weights(whole, train("continued", data_with_cameras()))
 
 
 def test_the_registry_has_no_narrow_network_that_is_not_tested():
     assert {name for name in models.names() if name.endswith("-narrow")} | {"unprojection"} == set(SMALL_NETWORKS)
 
 
-def test_the_moving_average_resumes_bit_for_bit_and_is_the_result(tmp_path, stop_in_step_3):
-    """A decay of 2 ** -30 keeps the last weights; .5 gives others, also after a stop between two checkpoints."""
+def test_the_moving_average_resumes_bit_for_bit_and_is_the_result(tmp_path, kill_in_step_3):
+    """A decay of 2 ** -30 keeps the last weights; .5 gives others, also after a kill between two checkpoints."""
 
     def train(folder: str, decay: float) -> dict[str, torch.Tensor]:
         model, recipe = tiny(), replace(RECIPE, average_decay=decay)
@@ -184,12 +188,12 @@ def test_the_moving_average_resumes_bit_for_bit_and_is_the_result(tmp_path, stop
         return dict(model.named_parameters())
 
     results = {name: train(name, decay) for name, decay in (("off", 0.0), ("last", 2**-30), ("whole", 0.5))}
-    stop_in_step_3(train, "stopped", 0.5)
-    results["stopped"] = train("stopped", 0.5)
+    kill_in_step_3(train, "continued", 0.5)
+    results["continued"] = train("continued", 0.5)
     train("off", 0.0)
     assert all(torch.allclose(results["off"][name], results["last"][name], atol=1e-6) for name in results["off"])
     assert any(not torch.allclose(results["off"][name], results["whole"][name]) for name in results["off"])
-    assert all(torch.equal(results["whole"][name], results["stopped"][name]) for name in results["whole"])
+    assert all(torch.equal(results["whole"][name], results["continued"][name]) for name in results["whole"])
 
 
 def test_a_batch_in_parts_has_the_gradient_of_the_whole_also_prefetched():

@@ -14,7 +14,7 @@ REFUSED = {"iou": 0.0, "yaw error": np.nan, "side right": False, "unit right": F
 
 @pytest.fixture(scope="module")
 def rows() -> dict[str, pd.DataFrame]:
-    """One person on a mat and on a plain sheet, in four photos each, of which one or all are used.
+    """One person on a mat and on a plain sheet, in four grainier photos each, of which one or all are used.
 
     It stays the same person when new people are drawn.
     """
@@ -22,6 +22,7 @@ def rows() -> dict[str, pd.DataFrame]:
         patch.setattr(walks, "SEED", 221152481)
         patch.setattr(walks, "SHEETS", ("a4",))
         patch.setattr(captures, "VIEWS", (1, 4))
+        patch.setattr(walks, "SAMPLES", 2)
         return captures.evaluate_capture(12, views=4)
 
 
@@ -142,11 +143,13 @@ def test_interrupted_benchmark_continues(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(run, "home", lambda: tmp_path)
     monkeypatch.setattr(run, "CASES", {"meshes": 2})
     monkeypatch.setattr(run.summary, "PARTS", ("meshes",))
+    monkeypatch.setattr(run, "design_digest", lambda modules: "today")
     tables = lambda rows: {"Measures": summary.error_table(rows["meshes"], ("measure",))}  # noqa: E731
     monkeypatch.setattr(run.summary, "summary_tables", tables)
     half = run.run_benchmark(0.5, tmp_path / "half", workers=1)
-    (finished,) = (tmp_path / ".runs" / "evaluate").rglob("*.json")
-    assert "| length |" in (half / "README.md").read_text()
+    (finished,) = (tmp_path / ".runs" / "evaluate" / "today").rglob("*.json")
+    page = (half / "README.md").read_text()
+    assert "| length |" in page and "design today, 50% of its cases" in page
     before = finished.stat().st_mtime_ns
     whole = run.run_benchmark(1.0, tmp_path / "whole", workers=1)
     assert finished.stat().st_mtime_ns == before and len(pd.read_csv(whole / "meshes.csv").case.unique()) == 2
