@@ -79,7 +79,8 @@ def reachable_modules(modules: Iterable[str]) -> set[str]:
     return reached
 
 
-def imported_modules(source: str) -> set[str]:
+@functools.lru_cache(maxsize=1024)
+def imported_modules(source: str) -> frozenset[str]:
     """The modules of the project that the absolute imports in ``source``, of a module or a notebook, name."""
     found = set()
     for node in ast.walk(ast.parse(source)):
@@ -87,7 +88,7 @@ def imported_modules(source: str) -> set[str]:
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and (base := node.module):
             found |= {inner if _file(inner := f"{base}.{alias.name}") else base for alias in node.names}
-    return {module for module in found if module.split(".")[0] in PACKAGES and _file(module)}
+    return frozenset(module for module in found if module.split(".")[0] in PACKAGES and _file(module))
 
 
 def _file(name: str) -> Path | None:

@@ -25,7 +25,7 @@ NETWORKS = ("networks",)
 """Parameters that list names of networks, as `p2vlib.models.build` takes them; a single name needs no brackets."""
 
 
-def notebook_code(path: Path) -> tuple[list[list[Any]], set[str]]:
+def notebook_code(path: Path) -> tuple[list[list[Any]], frozenset[str]]:
     """Kind, source and tags of each cell of a notebook, and the modules of the project that its code imports."""
     cells = [[c.cell_type, c.source, c.metadata.get("tags", [])] for c in nbformat.read(path, as_version=4).cells]
     code = "\n".join(source for kind, source, _ in cells if kind == "code")
