@@ -215,7 +215,11 @@ def read_in_fork(read: Callable, path: Path, *arguments: object, expected: str, 
     return answer
 
 
-FOUND: dict[str, tuple[int, ...]] = {"ball.glb": (26, 54), "pix3d/pix3d.json": (18,)}
+LONG_NAMES = (
+    18, 132, 212, 355, 397, 545, 585, 816, 858, 1564, 1584, 1764, 2226, 2251, 2395,
+    2481, 2557, 2655, 2883, 2922, 3024, 3179, 3255, 3432, 3612, 3839, 4206, 4505,
+)  # fmt: skip
+FOUND: dict[str, tuple[int, ...]] = {"ball.glb": (26, 54), "pix3d/pix3d.json": LONG_NAMES}
 """File -> seeds of damages that once were neither read nor refused well."""
 
 
