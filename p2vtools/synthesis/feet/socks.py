@@ -52,7 +52,7 @@ def sample_sock(rng: np.random.Generator) -> Sock:
     )
 
 
-def is_covered(canvas: LegCanvas, sock: Sock) -> Bool[np.ndarray, "vertices"]:
+def is_covered(canvas: LegCanvas, sock: Sock) -> Bool[np.ndarray, " vertices"]:
     """Whether each vertex is below the rim; a no-show sock is open over the instep from the ankle to the forefoot."""
     x, height = canvas.position[:, 0], canvas.position[:, 1]
     if sock.cut != "no-show":

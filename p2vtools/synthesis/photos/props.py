@@ -19,7 +19,7 @@ THIGH_LENGTH = 0.42
 # ------------------------------------------------------------------------------------------------------ leg and cloth
 
 
-def leg_curve(leg: trimesh.Trimesh) -> tuple[Float[np.ndarray, "stations 3"], Float[np.ndarray, "stations"]]:
+def leg_curve(leg: trimesh.Trimesh) -> tuple[Float[np.ndarray, "stations 3"], Float[np.ndarray, " stations"]]:
     """Centres and largest radii of a lower leg every 2 cm from the ankle to the top, along its own axis.
 
     The leg may lean. Its last vertex is the centre of the cap that closes it at the knee.
@@ -43,7 +43,7 @@ def leg_curve(leg: trimesh.Trimesh) -> tuple[Float[np.ndarray, "stations 3"], Fl
 
 def thigh(
     leg: trimesh.Trimesh, direction: Float[np.ndarray, "3"]
-) -> tuple[trimesh.Trimesh, Float[np.ndarray, "stations 3"], Float[np.ndarray, "stations"]]:
+) -> tuple[trimesh.Trimesh, Float[np.ndarray, "stations 3"], Float[np.ndarray, " stations"]]:
     """A tube that continues the ``leg`` from its upper border and bends into ``direction``, its centres and radii."""
     faces, top = np.asarray(leg.faces), len(leg.vertices) - 1
     ring = np.unique(faces[(faces == top).any(axis=1)])
@@ -79,7 +79,7 @@ def thigh(
 def trousers(
     rng: np.random.Generator,
     centres: Float[np.ndarray, "stations 3"],
-    radii: Float[np.ndarray, "stations"],
+    radii: Float[np.ndarray, " stations"],
     hem: float,
     width: float,
 ) -> trimesh.Trimesh:

@@ -97,5 +97,5 @@ def mitsuba_mesh(
     return shape
 
 
-def _flat(values: np.ndarray) -> Float[np.ndarray, "numbers"]:
+def _flat(values: np.ndarray) -> Float[np.ndarray, " numbers"]:
     return np.ascontiguousarray(values, dtype=np.float32).reshape(-1)

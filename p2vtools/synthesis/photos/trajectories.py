@@ -81,13 +81,13 @@ class PhoneTrajectory:
     sensor: Sensor
     seed: int
     """Of the rendering noise and the sensor noise."""
-    exposure: Float[np.ndarray, "views"]
+    exposure: Float[np.ndarray, " views"]
     """Factor of all light."""
     white_balance: Float[np.ndarray, "views 3"]
     """Factor of each RGB channel."""
-    key_strength: Float[np.ndarray, "views"]
+    key_strength: Float[np.ndarray, " views"]
     """Factor of the key light."""
-    key_rotation: Float[np.ndarray, "views"]
+    key_rotation: Float[np.ndarray, " views"]
     """Added to the azimuth of the key light, degrees."""
     photographer: Float[np.ndarray, "views 2"]
     """Position (x, z) of the person who holds the phone and casts a shadow, metres."""

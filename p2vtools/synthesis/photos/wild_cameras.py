@@ -80,7 +80,7 @@ def sample_wild_cameras(
     return list(rows), list(cameras)
 
 
-def _azimuths(rng: np.random.Generator, style: str, views: int) -> Float[np.ndarray, "views"]:
+def _azimuths(rng: np.random.Generator, style: str, views: int) -> Float[np.ndarray, " views"]:
     start = rng.uniform(0, 360)
     if style == "round":
         return start + 360 / views * (np.arange(views) + 0.18 * rng.standard_normal(views))

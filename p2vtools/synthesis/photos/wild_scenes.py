@@ -62,7 +62,7 @@ class WildScene:
     objects: tuple[tuple[str, trimesh.Trimesh], ...]
     sensor: Sensor
     processing: tuple[Processing, ...]
-    exposure: Float[np.ndarray, "views"]
+    exposure: Float[np.ndarray, " views"]
     """Deviation from the automatic exposure, factor."""
     white_balance: Float[np.ndarray, "views 3"]
     photographer: bool
@@ -227,7 +227,7 @@ def _sample_wall(rng: np.random.Generator, target: np.ndarray, cameras: list[Cam
 
 def _sample_phone(
     rng: np.random.Generator, views: int, dim: bool
-) -> tuple[Sensor, tuple[Processing, ...], Float[np.ndarray, "views"]]:
+) -> tuple[Sensor, tuple[Processing, ...], Float[np.ndarray, " views"]]:
     """Sensor, processing of each photo, deviation of the exposure."""
     noise = float(np.exp(rng.uniform(np.log(0.006), np.log(0.05)))) * (2.0 if dim else 1.0)
     sensor = Sensor(
