@@ -1,5 +1,7 @@
+import multiprocessing
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +20,20 @@ from p2vlib.training.recipes import resolve_epochs
 from tests.test_p2vlib.training.test_training import RECIPE, build, data, same_weights, tiny
 
 SHARED = replace(RECIPE, epochs=3, batch=2, views=2)
+
+
+def train_until_killed(folder: Path, threads: int) -> None:
+    """Trains, and is killed with SIGKILL in step 3, between two checkpoints."""
+    torch.set_num_threads(threads)
+    step = loop.training_step
+
+    def killed_step(*arguments: object) -> torch.Tensor:
+        if arguments[-1] == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return step(*arguments)
+
+    loop.training_step = killed_step
+    training.train(tiny(), data(), data(), RECIPE, folder, device="cpu")
 
 
 def train_shared(folder: Path) -> None:
@@ -45,6 +61,20 @@ def train_shared(folder: Path) -> None:
     (folder / f"losses{rank}").write_text(str(history.loss.tolist()))
 
 
+def test_a_killed_process_resumes_bit_for_bit(tmp_path):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    arguments = (killed, torch.get_num_threads())
+    process = multiprocessing.get_context("spawn").Process(target=train_until_killed, args=arguments)
+    process.start()
+    process.join(300)
+    assert process.exitcode == -signal.SIGKILL and not (killed / "weights.safetensors").exists()
+    report: list[str] = []
+    for folder in (killed, whole):
+        training.train(tiny(), data(), data(), RECIPE, folder, device="cpu", report=report.append)
+    assert "continues at step" in report[0]
+    assert same_weights(whole / "weights.safetensors", killed / "weights.safetensors")
+
+
 def test_networks_trained_side_by_side_in_threads_equal_those_trained_alone(tmp_path, monkeypatch):
     """With autocast's cache of cast weights, which all threads share, they do not."""
     monkeypatch.setattr(recipes, "fast_bf16", lambda device: True)
@@ -56,7 +86,7 @@ def test_networks_trained_side_by_side_in_threads_equal_those_trained_alone(tmp_
 
     def train(name: str, model: nn.Module, folder: str) -> Path:
         next(model.children()).register_forward_pre_hook(note_mode)
-        recipe = replace(RECIPE, steps=3, steps_per_epoch=3, single_view_share=0.0)
+        recipe = replace(RECIPE, steps=8, steps_per_epoch=8, single_view_share=0.0)
         training.train(model, data(), data(), recipe, tmp_path / folder / name, device="cpu", report=str)
         return tmp_path / folder / name / "weights.safetensors"
 

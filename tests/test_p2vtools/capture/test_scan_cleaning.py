@@ -121,6 +121,13 @@ def test_degraded_scans_become_feet(degraded, cleaned):
         assert one.mesh.bounds[1, 1] == pytest.approx(0.12, abs=0.001), "the leg is cut"
 
 
+def test_the_transform_leads_from_the_scan_to_the_mesh(degraded, cleaned):
+    points = trimesh.transform_points(degraded[0][1].vertices, cleaned[0].to_foot)
+    on_foot = points[(points[:, 1] > 0.03) & (points[:, 1] < 0.11) & (np.abs(points[:, 2]) < 0.06)]
+    distance, _ = KDTree(trimesh.sample.sample_surface(cleaned[0].mesh, 40_000, seed=0)[0]).query(on_foot)
+    assert np.median(distance) < 0.003
+
+
 def test_toes_get_back_what_smoothing_takes():
     """Another blur takes 4 mm from 250, and the fitted shape is 4 mm longer: 4 + 4 / 2 = 6 mm at the tip.
 

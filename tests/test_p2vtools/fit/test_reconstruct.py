@@ -54,14 +54,14 @@ def test_output_formats_round_trip(weights, right_foot, tmp_path):
 
 def test_fine_grid_has_the_same_volume_and_the_true_length(weights, right_foot):
     errors = []
-    for capture in sorted(right_foot.parent.glob("person-test-*"))[::3]:  # a left and a right foot of two people
+    for capture in sorted(right_foot.parent.glob("person-test-*")):
         photo_set = read_photo_set(capture)
         coarse, fine = (reconstruct(weights, photo_set, size, "given") for size in (32, 128))
         assert fine.solid.shape == (128,) * 3 and not fine.solid[:, 48:].any()
         assert fine.solid.mean() == pytest.approx(coarse.solid.mean(), rel=0.1)
         length = uncertainty.measure_with_intervals(weights, photo_set, fine).measures.length
         errors.append(length - model_card.true_capture_measures(capture)["length"])
-    assert len(errors) == 2 and abs(np.mean(errors)) < 5 and np.abs(errors).max() < 8, errors
+    assert len(errors) == 4 and abs(np.mean(errors)) < 5 and np.abs(errors).max() < 12, errors
 
 
 def test_cameras_noted_by_hand_are_aligned(weights, right_foot):

@@ -143,13 +143,12 @@ def test_interrupted_benchmark_continues(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(run, "home", lambda: tmp_path)
     monkeypatch.setattr(run, "CASES", {"meshes": 2})
     monkeypatch.setattr(run.summary, "PARTS", ("meshes",))
-    monkeypatch.setattr(run, "design_digest", lambda modules: "today")
     tables = lambda rows: {"Measures": summary.error_table(rows["meshes"], ("measure",))}  # noqa: E731
     monkeypatch.setattr(run.summary, "summary_tables", tables)
     half = run.run_benchmark(0.5, tmp_path / "half", workers=1)
-    (finished,) = (tmp_path / ".runs" / "evaluate" / "today").rglob("*.json")
+    (finished,) = (tmp_path / ".runs" / "evaluate" / (digest := run.design_digest([run.__name__]))).rglob("*.json")
     page = (half / "README.md").read_text()
-    assert "| length |" in page and "design today, 50% of its cases" in page
+    assert "| length |" in page and f"design {digest}, 50% of its cases" in page
     before = finished.stat().st_mtime_ns
     whole = run.run_benchmark(1.0, tmp_path / "whole", workers=1)
     assert finished.stat().st_mtime_ns == before and len(pd.read_csv(whole / "meshes.csv").case.unique()) == 2

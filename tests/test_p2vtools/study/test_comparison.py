@@ -136,9 +136,15 @@ def test_the_page_is_self_contained_and_the_terminal_has_the_table(write, capsys
     assert outside_addresses(content) == [] and "<svg" in content and "&lt;u&gt;" in content and "<u>" not in content
 
 
-def test_a_broken_config_is_named(write):
+def test_a_broken_manifest_is_named(write):
     one, two = write("one"), write("two", rows(0.1))
-    (config,) = two.glob("parts/*.config.json")
-    config.write_text(config.read_text()[:-5])
-    with pytest.raises(ValueError, match=rf"{config.name}: not JSON .*; run its notebook again"):
+    manifest = next(path for path in two.glob("parts/*.json") if not path.name.endswith(".config.json"))
+    for path in (manifest, manifest.with_suffix(".config.json")):
+        whole = path.read_text()
+        path.write_text(whole[:-5])
+        with pytest.raises(ValueError, match=rf"{path.name}: not JSON .*; run its notebook again"):
+            compare([one, two])
+        path.write_text(whole)
+    manifest.write_text("[]")
+    with pytest.raises(ValueError, match=rf"{manifest.name}: JSON with a list .*; expected a JSON object"):
         compare([one, two])

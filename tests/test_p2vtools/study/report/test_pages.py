@@ -63,6 +63,12 @@ def test_the_report_is_one_valid_page_that_shows_the_results_of_its_notebooks(ho
         assert number in text, number
 
 
+def test_the_committed_report_is_valid_and_small():
+    for run in ("quick", "evaluate"):
+        check_page(COMMITTED / run / "index.html", COMMITTED / run)
+        html.check_sizes(COMMITTED / run)
+
+
 def test_the_committed_report_can_be_built_from_committed_files(home: Path):
     ignore = shutil.ignore_patterns("executed", "html", "*.html")
     folder = Path(shutil.copytree(COMMITTED / "quick", home / "reports" / "quick", ignore=ignore))
