@@ -97,13 +97,13 @@ def find_lines(picture: Picture) -> SheetLines:
         lengths = np.linalg.norm(found[:, 1] - found[:, 0], axis=1)
         found = found[np.argsort(-lengths)[: min(MAX_SEGMENTS, (lengths > MIN_SEGMENT).sum())]]
         segments.append(_higher_side_right(found, channel))
-    paper, brightness = _like_paper(lab)
+    paper, brightness = _find_paper(lab)
     smooth = cv2.GaussianBlur(lab, (0, 0), 1.2).astype(np.float32)
     edges = np.concatenate(segments)
     return SheetLines(*_merge(edges - centre, _paper_beside(edges, np.where(paper, brightness, 0.6))), smooth, paper)
 
 
-def _like_paper(
+def _find_paper(
     lab: UInt8[np.ndarray, "height width 3"],
 ) -> tuple[Bool[np.ndarray, "height width"], Float[np.ndarray, "height width"]]:
     """Where a photo looks like paper, and its brightness relative to its brightest parts.
@@ -111,8 +111,9 @@ def _like_paper(
     Paper is bright, and nearly colourless or, in the light of a warm lamp, of the colour of the brightest parts.
     """
     colour = lab[..., 1:].astype(float) - 128
-    brightness = lab[..., 0] / max(np.percentile(lab[..., 0], 98), 1)  # 0 in a photo taken in the pocket
-    tint = np.median(colour[brightness >= 1], axis=0) if (brightness >= 1).any() else np.zeros(2)
+    brightest = np.percentile(lab[..., 0], 98)
+    brightness = lab[..., 0] / max(brightest, 1)  # 0 in a photo taken in the pocket
+    tint = np.median(colour[lab[..., 0] >= brightest], axis=0)
     paper = np.linalg.norm(colour, axis=-1) < MAX_CHROMA
     if np.linalg.norm(tint) < MAX_TINT:
         paper |= np.linalg.norm(colour - brightness[..., None] * tint, axis=-1) < SAME_TINT
