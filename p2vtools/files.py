@@ -57,14 +57,14 @@ def atomic_directory(folder: Path, replace: bool = False) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def file_lock(path: Path, waiting: Callable[[], object] = lambda: None) -> Iterator[None]:
+def file_lock(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Holds the lock file ``path``; the operating system releases it when the process ends, however it ends.
 
     Args:
         waiting: called a few times per second while another process holds the lock; it may raise, to give up.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path).acquire(poll_interval=0.2, cancel_check=lambda: bool(waiting())):
+    with FileLock(path).acquire(poll_interval=0.2, cancel_check=waiting):
         yield
 
 
